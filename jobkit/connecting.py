@@ -50,7 +50,7 @@ def connect(
         return open_kit(Settings.load(**given))
     global _default
     with _lock:
-        if _default is None or _default._closed:
+        if _default is None or _default.is_closed:
             _default = open_kit(Settings.load())
         return _default
 

@@ -34,7 +34,6 @@ from jobkit.model import InvalidParams
 from jobkit.schedules.firing import decide, firing
 from jobkit.settings import Settings
 from jobkit.store import library
-from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Submission, SubmitReply
 from jobkit.tasks.arguments import shown
@@ -94,29 +93,23 @@ class MemoryKit(Kit):
         settings: as of `jobkit.connect`.
     """
 
-    _store: _ClockedStore
-
     def __init__(self, *, at_once: bool = True, clock: FrozenClock | None = None, **settings: Any) -> None:
         self.clock = clock or FrozenClock()
-        self._at_once = at_once
-        super().__init__(Settings.load(environ={}, url="sync://", **settings))
+        loaded = Settings.load(environ={}, url="sync://", **settings)
+        super().__init__(loaded, open_store=self._clocked, has_own_space=True)
+        assert self._connection.inline is not None  # the kit is of `sync://`
+        self._inline = self._connection.inline
+        self._inline.is_at_once = at_once
         self.clock._kits.add(self)
 
-    def _open_space(self) -> Space:
-        return Space.of(self.settings, is_shared=False)
-
-    def _open_store(self, settings: Settings) -> _ClockedStore:
-        store = _ClockedStore(settings)
-        background.call(store.move_to(self.clock()))
-        return store
+    def _clocked(self, settings: Settings) -> _ClockedStore:
+        self._store = _ClockedStore(settings)
+        background.call(self._store.move_to(self.clock()))
+        return self._store
 
     def _move_clock(self) -> None:
-        if not self._closed:
-            self._call(lambda: self._store.move_to(self.clock()))
-
-    def _run_here(self, job_id: str) -> None:
-        if self._at_once:
-            super()._run_here(job_id)
+        if not self.is_closed:
+            self._connection.call(lambda: self._store.move_to(self.clock()))
 
     def run(self) -> list[Job]:
         """Run all jobs whose time has come, and those that they submit, in their order; schedules fire.
@@ -124,9 +117,8 @@ class MemoryKit(Kit):
         Returns:
             The jobs that ran, each once, in the order in which they began.
         """
-        assert self._inline is not None  # the kit is of `sync://`
         ran: dict[str, None] = {}
-        while claimed := self._call(self._claim_due):
+        while claimed := self._connection.call(self._claim_due):
             ran[claimed[0].spec.id] = None
             if len(ran) > MOST_JOBS:
                 raise RuntimeError(f"more than {MOST_JOBS:,} jobs are due at once: do they submit one another?")

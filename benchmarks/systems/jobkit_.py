@@ -10,7 +10,6 @@ import jobkit
 from benchmarks.systems import aio
 from benchmarks.systems.common import latencies, now, rate, serve
 from benchmarks.systems.jobkit_tasks import counted, stamp, stamp_in_process
-from jobkit.client.loop import background
 from jobkit.client.prepare import prepare
 from jobkit.tasks.options import check_submit_options
 
@@ -26,7 +25,7 @@ def main() -> None:
     def submit_many(task: Any, n: int, **options: Any) -> float:
         """Arguments checked and sealed here, then stored in slices; how many per second."""
         began = now()
-        background.call(kit.verbs.submit_many([submission(task, **options) for _ in range(n)]))
+        kit.submit_sealed([submission(task, **options) for _ in range(n)])
         return n / (now() - began)
 
     held: list[Any] = []

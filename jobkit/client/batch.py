@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import param
 
 from jobkit.client import checks
-from jobkit.client.guarded import Guarded
-from jobkit.client.job import Job, settle, slices
+from jobkit.client.handle import Guarded, settle, slices, ui
+from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
@@ -28,8 +28,6 @@ from jobkit.tasks.specs import short_repr
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from jobkit.client.kit import Kit
 
 logger = logging.getLogger("jobkit.client")
 
@@ -54,9 +52,10 @@ class Batch(param.Parameterized):
 
     param = Guarded()  # behind them: from here on the name is not the module's
 
-    def __init__(self, kit: Kit, jobs: Sequence[Job], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
+    def __init__(self, kit: Any, jobs: Sequence[Job], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # param has no types here
         self._kit = kit
+        self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
         self.jobs = list(jobs)
         self.axes = tuple(axes)
         self.seed = seed
@@ -132,8 +131,7 @@ class Batch(param.Parameterized):
                 whole in the end. The card's button does that.
         """
         failed = [i for i, job in enumerate(self.jobs) if job.state == JobState.FAILED]
-        known: dict[str, Job] = {}  # what several of them need runs again once
-        again = [self._kit._retry(self.jobs[i].id, known) for i in failed]
+        again = self._kit.retry_all([self.jobs[i].id for i in failed])
         if replace:
             for i, job in zip(failed, again, strict=True):
                 with self._lock:
@@ -159,14 +157,12 @@ class Batch(param.Parameterized):
         for job in self.jobs:
             if job.is_terminal:
                 self._to_judge.append(job)
-        self._judge()
+        self.judge()
         return self
 
     def view(self) -> Any:
         """A Panel component with the batch's card, live: bar, counts, plot and table."""
-        from jobkit.ui.batch.batch_card import BatchCard
-
-        return BatchCard(self)
+        return ui().BatchCard(self)
 
     __panel__ = view
 
@@ -205,14 +201,14 @@ class Batch(param.Parameterized):
         self._tell(i, after)
         if not was_due:
             background.watchers_do(self._publish)
-        if is_end and self._kit._inline is None:  # with sync:// `Kit._map` asks after each job
-            background.watchers_do(self._judge)
+        if is_end and not self._is_inline:
+            background.watchers_do(self.judge)
 
     def _tell(self, i: int, snapshot: JobSnapshot) -> None:
         for listener in self._listeners:
             listener(i, snapshot)
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
         """Ask the rule about the jobs that have ended since the last time."""
         while self._rule is not None and self._to_judge:
             job = self._to_judge.popleft()
@@ -269,30 +265,24 @@ class Batch(param.Parameterized):
     __str__ = __repr__
 
     def _ipython_display_(self) -> None:
-        from jobkit.ui.notebook import display_batch
-
-        display_batch(self)
+        ui().display_batch(self)
 
 
 class Jobs(list[Job]):
     """Jobs that were found: a list that shows itself in a notebook as a live table."""
 
-    def __init__(self, kit: Kit, jobs: Iterable[Job]) -> None:
+    def __init__(self, kit: Any, jobs: Iterable[Job]) -> None:
         super().__init__(jobs)
         self._kit = kit
 
     def view(self) -> Any:
         """A Panel component with the jobs as a live table."""
-        from jobkit.ui.batch.batch_card import BatchCard
-
-        return BatchCard(Batch(self._kit, self), is_list=True)
+        return ui().BatchCard(Batch(self._kit, self), is_list=True)
 
     __panel__ = view
 
     def _ipython_display_(self) -> None:
-        from jobkit.ui.notebook import display_batch
-
-        display_batch(Batch(self._kit, self), is_list=True)
+        ui().display_batch(Batch(self._kit, self), is_list=True)
 
 
 def told(counts: Mapping[str, int]) -> str:

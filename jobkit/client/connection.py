@@ -1,167 +1,293 @@
-"""`Connection`: the base of a kit: its store, hub and live handles, and the loop that they run on.
+"""`Connection`: store, hub and live handles of a kit, and how its verbs run.
 
 It is made anew after a fork, and has an embedded server started again if that does not answer.
+
+Verbs are coroutines that are written once. There are two kinds. A verb that only uses the store runs as a whole on the
+background loop (`call`). A verb that also runs code of its caller (checks of arguments, pickles, a job of `sync://`)
+runs in the caller's thread or on his loop, and awaits a `Step` for each part that belongs elsewhere (`run`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from jobkit.client.inline import Inline
-from jobkit.client.listening import end_events, next_event
+from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
-from jobkit.model import JobEvent, JobkitError
-from jobkit.settings import Settings
+from jobkit.model import JobkitError, JobSnapshot
+from jobkit.settings import Settings, user_name
 from jobkit.store.direct import DirectSubmit
 from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
-class Connection:
-    """See `jobkit.client.kit.Kit`, which describes the arguments."""
+class Step(Generic[T]):
+    """Part of a verb that runs elsewhere; awaiting it hands it to `Connection.run`, which sends its value back."""
 
-    def __init__(self, settings: Settings, *, revive: Callable[[], object] | None = None) -> None:
+    work: Callable[[], Any]
+
+    def __await__(self) -> Generator[Step[T], Any, T]:
+        value: T = yield self
+        return value
+
+
+class OnLoop(Step[T]):
+    """A coroutine function and its arguments, for the background loop."""
+
+    def __init__(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> None:
+        self.work = partial(work, *args, **kwargs)
+
+
+class InThread(Step[T]):
+    """A function that may block: it runs in the caller's thread, or in a thread beside the caller's loop."""
+
+    def __init__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+        self.work = partial(work, *args, **kwargs)
+
+
+class SendStep(Step[T]):
+    """A submit, which blocking code sends over its own connection and coroutines over the background loop's.
+
+    Args:
+        directly: blocks. work: for the background loop.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]], directly: Callable[[], T] | None) -> None:
+        self.work, self.directly = work, directly
+
+
+class Connection:
+    """One kit's connection; see `jobkit.client.kit.Kit`, which describes the arguments.
+
+    Args:
+        make_job: makes the handle of a job.
+        open_store: opens the store of settings.
+        has_own_space: a `sync://` kit shares no jobs with other kits of this process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_job: Callable[[JobSnapshot], Job],
+        *,
+        revive: Callable[[], object] | None = None,
+        open_store: Callable[[Settings], RedisStore] = RedisStore,
+        has_own_space: bool = False,
+    ) -> None:
         self.settings = settings
         self.codec = Codec.from_secret(settings.secret)
         if settings.scheme == "sync":
             self.codec = Codec([b"this process"])  # nothing leaves it, so pickles are harmless
-        self._revive = revive
-        self._generation = -1
-        self._closed = False
+        self.owner = user_name()
+        self.is_closed = False
+        self._make_job, self._revive = make_job, revive
+        self._open_store, self._has_own_space = open_store, has_own_space
         self._connect()
         _open.add(self)
 
-    @property
-    def hub(self) -> EventHub:
-        """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
-        self._ensure_open()
-        return self._hub
-
-    @property
-    def verbs(self) -> Verbs:
-        """The coroutines behind the verbs, for code that runs on the background loop."""
-        self._ensure_open()
-        return self._verbs
-
     def close(self) -> None:
-        """End its connections. Jobs are not affected."""
-        if not self._closed:
-            self._closed = True
+        """Close the connections. Jobs are not affected."""
+        if not self.is_closed:
+            self.is_closed = True
             if self._generation == background.generation:
                 background.call(self._close())
-                if self._direct is not None:
-                    self._direct.close()
+                if self.direct is not None:
+                    self.direct.close()
             _open.discard(self)
 
-    def __enter__(self) -> Self:
-        return self
+    def ensure_open(self) -> None:
+        """Connect anew in a forked child.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        Raises:
+            JobkitError: it is closed.
+        """
+        if self.is_closed:
+            raise JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
+        self._connect_after_fork()
 
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else "open"
-        return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
+    def _connect_after_fork(self) -> None:
+        if not self.is_closed and self._generation != background.generation:
+            self._connect()
 
     def _connect(self) -> None:
-        """Make store, hub and live handles anew: at first, and in a forked child."""
         self._generation = background.generation
-        self._direct: DirectSubmit | None = None
-        self._inline: Inline | None = None
+        self.direct: DirectSubmit | None = None
+        self.inline: Inline | None = None
         if self.settings.scheme == "sync":
-            self._space = self._open_space()
-            self._store = self._open_store(self._space.settings)
-            self._hub = EventHub(self._store)
-            self._inline = Inline(self._store, self._hub, self.codec, self.settings, self._space.paused)
+            self._space = Space.of(self.settings, is_shared=not self._has_own_space)
+            self.store = self._open_store(self._space.settings)
+            self.hub = EventHub(self.store)
+            self.inline = Inline(self.store, self.hub, self.codec, self.settings, self._space.paused)
         else:
-            self._store = self._open_store(self.settings)
-            self._hub = EventHub(self._store)
-            self._direct = DirectSubmit(self.settings, self._hub.client_id)
-        self._verbs = Verbs(self.settings, self._store, self._hub, self.codec)
-        self._live = LiveJobs(self._store, self._hub)
+            self.store = self._open_store(self.settings)
+            self.hub = EventHub(self.store)
+            self.direct = DirectSubmit(self.settings, self.hub.client_id)
+        self.verbs = Verbs(self.settings, self.store, self.hub, self.codec)
+        self.live = LiveJobs(self.store, self.hub, self._make_job)
         background.call(self._begin())
-
-    def _open_space(self) -> Space:
-        return Space.of(self.settings)
-
-    def _open_store(self, settings: Settings) -> RedisStore:
-        return RedisStore(settings)
-
-    def _run_here(self, job_id: str) -> None:
-        """Run a new job in this thread if the kit is `sync://`; for other kits workers run it."""
-        if self._inline is not None:
-            self._inline.run(job_id)
-
-    def _run_paused(self) -> None:
-        if self._inline is not None:
-            self._inline.run_paused()
 
     async def _begin(self) -> None:
         try:
-            await self._hub.start()
-            await self._live.remember_store()
+            await self.hub.start()
+            await self.live.remember_store()
         except BaseException:
-            await self._hub.close()
-            await self._store.close()
+            await self.hub.close()
+            await self.store.close()
             raise
-        self._live.start()
+        self.live.start()
 
     async def _close(self) -> None:
-        self._live.close()
-        await self._verbs.close()
-        await self._hub.close()
-        if self._inline is not None:
-            await self._space.leave(self._store)
-        await self._store.close()
+        self.live.close()
+        await self.verbs.close()
+        await self.hub.close()
+        if self.inline is not None:
+            await self._space.leave(self.store)
+        await self.store.close()
 
-    def _ensure_open(self) -> None:
-        if self._closed:
-            raise JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
-        if self._generation != background.generation:
-            self._connect()
+    # -- running verbs ------------------------------------------------------------------------------------------------
 
-    def _call(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        self._ensure_open()
-        if self._inline is not None:
-            return background.call(self._inline.settled(verb()))
+    def call(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a verb on the background loop, and wait for its value; once more if an embedded server was restarted."""
+        self.ensure_open()
         try:
-            return background.call(verb())
+            return background.call(self._settled(verb))
         except ConnectionError:
             if self._revive is None:
                 raise
             self._revive()
-            return background.call(verb())
+            return background.call(self._settled(verb))
 
-    def _iterate(self, events: Callable[[], AsyncIterator[JobEvent]]) -> Iterator[JobEvent]:
-        self._ensure_open()
+    async def call_async(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """`call` from a coroutine on any loop."""
+        self.ensure_open()
+        try:
+            return await asyncio.wrap_future(background.spawn(self._settled(verb)))
+        except ConnectionError:
+            if self._revive is None:
+                raise
+            await asyncio.to_thread(self._revive)
+            return await asyncio.wrap_future(background.spawn(self._settled(verb)))
+
+    async def _settled(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""
+        value = await verb()
+        if self.inline is not None:
+            await self.hub.flush()
+        return value
+
+    def run(self, verb: Callable[[], Coroutine[Step[Any], Any, T]]) -> T:
+        """Run a verb of steps in this thread."""
+        self._connect_after_fork()
+        running = verb()
+        go_on = partial(running.send, None)
+        while True:
+            try:
+                step = go_on()
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            try:
+                go_on = partial(running.send, self._do(step))
+            except BaseException as error:
+                go_on = partial(running.throw, error)
+
+    async def run_async(self, verb: Callable[[], Coroutine[Step[Any], Any, T]]) -> T:
+        """Run a verb of steps on the running loop."""
+        self._connect_after_fork()
+        running = verb()
+        go_on = partial(running.send, None)
+        while True:
+            try:
+                step = go_on()
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            try:
+                go_on = partial(running.send, await self._do_async(step))
+            except BaseException as error:
+                go_on = partial(running.throw, error)
+
+    def _do(self, step: Step[Any]) -> Any:
+        if isinstance(step, InThread):
+            return step.work()
+        if isinstance(step, SendStep) and step.directly is not None and not background.is_here:
+            return step.directly()
+        return self.call(step.work)
+
+    async def _do_async(self, step: Step[Any]) -> Any:
+        if isinstance(step, InThread):
+            return await asyncio.to_thread(step.work)
+        return await self.call_async(step.work)
+
+    def iterate(self, events: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        """Yield what an asynchronous iterator of the background loop yields."""
+        self.ensure_open()
         source = events()
         try:
             while True:
                 try:
-                    yield background.call(next_event(source))
+                    yield background.call(anext_of(source))
                 except StopAsyncIteration:
                     return
         finally:
             with contextlib.suppress(JobkitError, RuntimeError):
-                background.call(end_events(source))
+                background.call(end_of(source))
+
+    async def iterate_async(self, events: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """`iterate` for a coroutine on any loop."""
+        self.ensure_open()
+        source = events()
+        try:
+            while True:
+                yield await asyncio.wrap_future(background.spawn(anext_of(source)))
+        except StopAsyncIteration:
+            return
+        finally:
+            await asyncio.wrap_future(background.spawn(end_of(source)))
+
+    # -- jobs of `sync://` --------------------------------------------------------------------------------------------
+
+    async def run_here(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
+        """Run new jobs in the caller's thread if the kit is `sync://`; for other kits workers run them.
+
+        Args:
+            then: called after each job. One that has ended meanwhile is left out.
+        """
+        if self.inline is not None:
+            await InThread(self.inline.run_each, job_ids, then)
+
+    async def run_paused(self) -> None:
+        """Run the jobs of a `sync://` kit that were submitted while their queue or task was paused."""
+        if self.inline is not None:
+            await InThread(self.inline.run_paused)
+
+
+async def anext_of(source: AsyncIterator[T]) -> T:
+    """Return the next item, as a coroutine that can be handed to the loop."""
+    return await anext(source)
+
+
+async def end_of(source: AsyncIterator[Any]) -> None:
+    """Close an async generator."""
+    await source.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
 def close_all() -> None:
     """Close every open kit of this process."""
-    for kit in list(_open):
+    for connection in list(_open):
         with contextlib.suppress(Exception):  # the process is ending
-            kit.close()
+            connection.close()

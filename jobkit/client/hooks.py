@@ -12,14 +12,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
+from jobkit.client.connection import Connection
+from jobkit.client.finding import JobFinder
+from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.model import EventsExpired, EventType, JobkitError, JobNotFound
-
-if TYPE_CHECKING:
-    from jobkit.client.job import Job
-    from jobkit.client.kit import Kit
 
 logger = logging.getLogger("jobkit.client")
 
@@ -37,9 +37,16 @@ class Hook:
     """
 
     def __init__(
-        self, kit: Kit, call: Callable[[Job], object], kinds: frozenset[EventType], task: str, after: str
+        self,
+        connection: Connection,
+        finding: JobFinder,
+        call: Callable[[Job], object],
+        kinds: frozenset[EventType],
+        task: str,
+        after: str,
     ) -> None:
-        self._kit, self._call, self._kinds, self._task = kit, call, kinds, task
+        self._connection, self._finding = connection, finding
+        self._call, self._kinds, self._task = call, kinds, task
         self._name = getattr(call, "__qualname__", None) or repr(call)
         self._line: deque[tuple[str, bool]] = deque()
         self._has_news = threading.Condition()
@@ -69,7 +76,7 @@ class Hook:
         position: str | None = after
         while not self._is_over:
             try:
-                async for event in self._kit.verbs.events(position):
+                async for event in self._connection.verbs.events(position):
                     if event.type in self._kinds:
                         self._put(event.job_id, event.type in _ENDS)
                     position = event.id
@@ -77,7 +84,7 @@ class Hook:
                 logger.warning("hook %s missed some jobs: %s", self._name, expired)
                 position = None
             except JobkitError as error:  # the kit was closed, or its store speaks nonsense
-                if self._kit._closed:
+                if self._connection.is_closed:
                     return
                 logger.warning("hook %s waits for the store: %s", self._name, error)
                 await asyncio.sleep(1.0)
@@ -103,7 +110,7 @@ class Hook:
                     return
                 job_id, is_end = self._line.popleft()
             try:
-                job = self._kit.get(job_id)
+                job = self._connection.run(partial(self._finding.get, job_id))
                 if is_end:
                     job.wait(10)  # the live handle may be a moment behind the event
             except JobNotFound:  # it is forgotten already

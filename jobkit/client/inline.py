@@ -10,8 +10,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
 
 from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, lacking, needed, rejected
 from jobkit.client.loop import background
@@ -25,23 +24,33 @@ from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 
-T = TypeVar("T")
-
 #: All of it stays in the memory of this process's own server.
 _BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
 
 
 class Inline:
-    """Runs the jobs of one kit in the thread that submits them. `paused`: ids of jobs that wait for `run_paused`."""
+    """Runs the jobs of one kit in the thread that submits them. `paused`: ids of jobs that wait for `run_paused`.
+
+    Attributes:
+        is_at_once: False if jobs wait for `jobkit.testing.MemoryKit.run`.
+    """
 
     def __init__(
         self, store: RedisStore, hub: EventHub, codec: Codec, settings: Settings, paused: dict[str, None]
     ) -> None:
         self._store, self._hub, self._codec, self._settings = store, hub, codec, settings
         self._paused = paused
+        self.is_at_once = True
 
-    def run(self, job_id: str) -> None:
-        """Run a stored job to its end, attempt after attempt, then the jobs that waited for its result.
+    def run_each(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
+        """Run stored jobs in their order; `then` is called after each."""
+        for job_id in job_ids if self.is_at_once else ():
+            self._run(job_id)
+            if then is not None:
+                then()
+
+    def _run(self, job_id: str) -> None:
+        """Run a job to its end, attempt after attempt, then the jobs that waited for its result.
 
         While its queue or task is paused it is left for `run_paused`.
         """
@@ -57,7 +66,7 @@ class Inline:
         left = list(self._paused)
         self._paused.clear()
         for job_id in left:
-            self.run(job_id)
+            self._run(job_id)
 
     def attempt(self, claimed: Claimed) -> list[str]:
         """Run one attempt to its end; return the ids of the jobs that waited for it."""
@@ -66,18 +75,12 @@ class Inline:
             needs = claimed.spec.needs
             given = background.call(needed(self._store, claimed.spec, self._codec)) if needs else None
             how = assignment(claimed, self._codec, self._settings, bounds=_BOUNDS, given=given)
-            outcome = run_here(how, _Sink(self._store, self._codec, claimed))
+            outcome = run_here(how, _StoreSink(self._store, self._codec, claimed))
         except NeedMissing as error:
             outcome = lacking(error)
         except SignatureError as error:
             outcome = rejected(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
-
-    async def settled(self, verb: Coroutine[Any, Any, T]) -> T:
-        """Return a verb's value once its events are delivered to this process's listeners."""
-        value = await verb
-        await self._hub.flush()
-        return value
 
     def _claim(self, job_id: str) -> Claimed | None:
         claimed, is_paused = background.call(self._store.claim_one(this_process(), job_id))
@@ -91,7 +94,7 @@ class Inline:
         return followers
 
 
-class _Sink:
+class _StoreSink:
     """Stores the news of the running job as they come."""
 
     def __init__(self, store: RedisStore, codec: Codec, claimed: Claimed) -> None:

@@ -9,64 +9,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import param
 
 from jobkit.client import checks
-from jobkit.client.artifacts import Artifact
-from jobkit.client.guarded import Guarded, has_watchers
-from jobkit.client.lines import Logs
+from jobkit.client.handle import FromSnapshot, Guarded, has_watchers, named_by_id, settle, slices, ui
 from jobkit.client.loop import background
+from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
 from jobkit.run.inside import context
-
-if TYPE_CHECKING:
-    from jobkit.client.kit import Kit
 
 logger = logging.getLogger("jobkit.client")
 
 
-#: A wait in a job's thread notices a request to stop within so many seconds.
-_SLICE_S = 0.25
-
-#: Seconds that a wait gives a card for its last form.
-_CARD_WAIT_S = 10.0
-
-
-class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
-    """A parameter whose value is read from the snapshot that was published last.
-
-    So an event of a handle without watchers sets no parameters. `Job._publish` notifies `param` itself of changes if
-    there is a watcher.
-    """
-
-    def __get__(self, obj: Any, objtype: Any = None) -> Any:
-        if obj is None:
-            return super().__get__(obj, objtype)
-        published = obj.__dict__.get("_published")
-        return None if published is None else _value(published, str(self.name))
-
-
-class _Name(_FromSnapshot, param.String):  # type: ignore[type-arg]  # generic for type checkers only
-    """The same for `name`, which must be a String."""
-
-
-def _value(snapshot: JobSnapshot, name: str) -> Any:
-    if name == "name":
-        return snapshot.id
-    if name in _ASKED:
-        found = getattr(snapshot.spec, name)
-        return list(found) if name == "tags" else found
-    return getattr(snapshot, name)
-
-
+#: Parameters from the spec, which do not change; and the others.
 _ASKED = frozenset({"id", "task", "queue", "owner", "tags"})
 _MOVING = (
     "state", "progress", "done", "total", "message", "attempt", "worker", "submitted_at", "started_at", "finished_at",
@@ -74,30 +36,38 @@ _MOVING = (
 )  # fmt: skip
 
 
+def _value(snapshot: JobSnapshot, name: str) -> Any:
+    if name in _ASKED:
+        found = getattr(snapshot.spec, name)
+        return list(found) if name == "tags" else found
+    return getattr(snapshot, name)
+
+
+@named_by_id
 class Job(param.Parameterized):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`."""
 
     param = Guarded()
 
-    id = _FromSnapshot(doc="Id, 1 to 200 characters.")
-    task = _FromSnapshot(doc="Name of the task.")
-    queue = _FromSnapshot(doc="Name of the queue.")
-    state = _FromSnapshot(doc="A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
-    progress = _FromSnapshot(doc="0..1, or None while nothing is known.")
-    done = _FromSnapshot(doc="Progress in the job's own unit, or None.")
-    total = _FromSnapshot(doc="What `done` will reach, or None.")
-    message = _FromSnapshot(doc="What the job last said about its progress.")
-    attempt = _FromSnapshot(doc="Number of the current or last attempt, from 1; 0 before the first.")
-    worker = _FromSnapshot(doc="Id of the worker that has or had it.")
-    owner = _FromSnapshot(doc="Who submitted it.")
-    tags = _FromSnapshot(doc="Free labels.")
-    submitted_at = _FromSnapshot(doc="When it was accepted (aware, UTC).")
-    started_at = _FromSnapshot(doc="When the current or last attempt began, or None.")
-    finished_at = _FromSnapshot(doc="When it ended, or None.")
-    error = _FromSnapshot(doc="JobError (kind, type, message, traceback) of the last failed attempt, or None.")
-    seq = _FromSnapshot(doc="Number of its last change of state.")
+    id = FromSnapshot(doc="Id, 1 to 200 characters.")
+    task = FromSnapshot(doc="Name of the task.")
+    queue = FromSnapshot(doc="Name of the queue.")
+    state = FromSnapshot(doc="A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
+    progress = FromSnapshot(doc="0..1, or None while nothing is known.")
+    done = FromSnapshot(doc="Progress in the job's own unit, or None.")
+    total = FromSnapshot(doc="What `done` will reach, or None.")
+    message = FromSnapshot(doc="What the job last said about its progress.")
+    attempt = FromSnapshot(doc="Number of the current or last attempt, from 1; 0 before the first.")
+    worker = FromSnapshot(doc="Id of the worker that has or had it.")
+    owner = FromSnapshot(doc="Who submitted it.")
+    tags = FromSnapshot(doc="Free labels.")
+    submitted_at = FromSnapshot(doc="When it was accepted (aware, UTC).")
+    started_at = FromSnapshot(doc="When the current or last attempt began, or None.")
+    finished_at = FromSnapshot(doc="When it ended, or None.")
+    error = FromSnapshot(doc="JobError (kind, type, message, traceback) of the last failed attempt, or None.")
+    seq = FromSnapshot(doc="Number of its last change of state.")
 
-    def __init__(self, kit: Kit, snapshot: JobSnapshot) -> None:
+    def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
         self._kit = kit
         self._snapshot = self._published = snapshot
         self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
@@ -110,6 +80,9 @@ class Job(param.Parameterized):
         self._ended: Future[JobSnapshot] = Future()
         if snapshot.is_terminal:
             self._ended.set_result(snapshot)
+
+    def _parameter(self, name: str) -> Any:
+        return _value(self._published, name)
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
@@ -169,7 +142,7 @@ class Job(param.Parameterized):
         try:
             if not self.wait(timeout):
                 raise TimeoutError(f"job {self.id} ({self.task}) is still {self._snapshot.state} after {timeout} s")
-            return self._kit._outcome(self, self._result)
+            return self._kit.outcome(self)
         except KeyboardInterrupt:
             if not self._snapshot.is_terminal:
                 print(f"Stopped waiting; job {self.id} goes on. Come back with: jobkit.connect().get({self.id!r})")
@@ -194,11 +167,8 @@ class Job(param.Parameterized):
             return False
         self._ended.result()
         self._publish()  # what is read from the parameters after this is the end
-        self._settle()
-        return True
-
-    def _settle(self) -> None:
         settle(self._cards)
+        return True
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._kit.aio.outcome(self).__await__()
@@ -226,19 +196,17 @@ class Job(param.Parameterized):
         Raises:
             UnknownTask: it was no task but a function or a cell; `rerun` takes changes for those.
         """
-        from jobkit.ui.form.task_form import TaskForm
-
         if self.task not in self._kit.tasks():
             raise UnknownTask(
                 f"there is no form for job {self.id}: {self.task!r} is no task with a name; write job.rerun(...) with "
                 "the arguments to change"
             )
-        form = TaskForm(self._kit, names=[self.task])
+        form = ui().TaskForm(self._kit, names=[self.task])
         form.fill_from(self.snapshot)
         return form
 
     @property
-    def kit(self) -> Kit:
+    def kit(self) -> Any:
         """The kit that it was submitted with or found by."""
         return self._kit
 
@@ -270,9 +238,7 @@ class Job(param.Parameterized):
 
     def view(self) -> Any:
         """A Panel component with the live card of this job, for your own app."""
-        from jobkit.ui.card.job_card import JobCard
-
-        return JobCard(self._kit, self.id)
+        return ui().JobCard(self._kit, self.id)
 
     __panel__ = view
 
@@ -358,32 +324,4 @@ class Job(param.Parameterized):
     __str__ = __repr__
 
     def _ipython_display_(self) -> None:
-        from jobkit.ui.notebook import display_job
-
-        display_job(self)
-
-
-# Not in the class's body, where param takes no subclass of String.
-Job.param.add_parameter("name", _Name(None, constant=True, doc="The same as its id."))
-
-
-def slices(seconds: float | None) -> Iterator[float | None]:
-    """A wait of so many seconds (None for ever) in the pieces that it is to be done in.
-
-    A job in a thread is stopped by an exception, which Python raises between two waits only.
-    """
-    if context.active() is None or threading.current_thread() is threading.main_thread():
-        yield seconds
-        return
-    deadline = None if seconds is None else time.monotonic() + seconds
-    while deadline is None:
-        yield _SLICE_S
-    while (left := deadline - time.monotonic()) > 0:
-        yield min(left, _SLICE_S)
-
-
-def settle(cards: Iterable[threading.Event]) -> None:
-    """Let the cards that a notebook shows take their last form while the cell that waits still runs: programs that run
-    notebooks drop what arrives between two cells."""
-    for card in cards:
-        card.wait(_CARD_WAIT_S)
+        ui().display_job(self)

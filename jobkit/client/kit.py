@@ -1,56 +1,109 @@
-"""`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines."""
+"""`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
+
+The verbs are coroutines that are written once, in `Verbs`, `Submitter`, `JobFinder`, `Repeater`, `FailureVerbs`,
+`LimitVerbs` and `ScheduleVerbs`. The table in `Kit` makes them blocking; see `jobkit.client.connection` for how.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial, wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from jobkit.client import checks
-from jobkit.client.aio import AioKit
-from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
-from jobkit.client.bound import BoundKit
+from jobkit.client.connection import Connection
 from jobkit.client.failures import FailureVerbs
+from jobkit.client.finding import JobFinder
 from jobkit.client.hooks import Hook
 from jobkit.client.job import Job
-from jobkit.client.limiting import LimitingKit
-from jobkit.client.loop import background
-from jobkit.client.prepare import prepare, prepare_info
-from jobkit.client.repeating import RepeatingKit
-from jobkit.client.schedules import SchedulingKit
-from jobkit.client.steering import SteeringVerbs
-from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
-from jobkit.model import (
-    EventType,
-    InvalidParams,
-    JobEvent,
-    JobSnapshot,
-    JobSpec,
-    JobState,
-    StoreUnavailable,
-    apply,
-)
-from jobkit.settings import Settings, kinds_of, user_name
-from jobkit.store.grammar import parse
-from jobkit.store.query import Query
-from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.options import SubmitOptions, check_submit_options
-from jobkit.tasks.references import Reference, ids_of, replaced
-from jobkit.tasks.registry import registry
-from jobkit.tasks.task import BoundTask
+from jobkit.client.limits import LimitVerbs
+from jobkit.client.repeat import Repeater
+from jobkit.client.schedules import ScheduleVerbs
+from jobkit.client.submit import Submitter
+from jobkit.client.verbs import Verbs
+from jobkit.model import UnknownTask
+from jobkit.run.inside import context
+from jobkit.settings import Settings, kinds_of
+from jobkit.store.events import EventHub
+from jobkit.store.redis import RedisStore
+from jobkit.tasks.options import check_submit_options
+
+S = TypeVar("S")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+#: A kernel that awaits a job sees an interrupt within so many seconds.
+_WAKE_S = 0.25
+
+_waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+_ticking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
-class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit):
+def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
+    """Return the blocking form of a service's verb. Its attribute `coroutine` is the form for `kit.aio`."""
+
+    @wraps(verb)
+    def blocking(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return getattr(kit._connection, how)(partial(verb, getattr(kit, service), *args, **kwargs))
+
+    def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if how == "run":  # it may take long: many submits to prepare, a job of `sync://`
+            return asyncio.to_thread(blocking, kit, *args, **kwargs)
+        return getattr(kit._connection, f"{how}_async")(partial(verb, getattr(kit, service), *args, **kwargs))
+
+    blocking.coroutine = coroutine  # type: ignore[attr-defined]
+    return blocking
+
+
+def stepwise(
+    service: str, verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+) -> Callable[Concatenate[Any, P], T]:
+    """Make a verb that runs step by step blocking; `service` is the attribute of the kit that has it."""
+    return _form("run", service, verb)  # type: ignore[no-any-return]
+
+
+def on_loop(
+    service: str, verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+) -> Callable[Concatenate[Any, P], T]:
+    """Make a verb that runs on the background loop blocking."""
+    return _form("call", service, verb)  # type: ignore[no-any-return]
+
+
+def stream(
+    service: str, verb: Callable[Concatenate[S, P], AsyncIterator[T]]
+) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    """Make an asynchronous iterator of the background loop an iterator."""
+    return _form("iterate", service, verb)  # type: ignore[no-any-return]
+
+
+class BoundKit:
+    """A kit with options for its next submissions; see `Kit.options`."""
+
+    def __init__(self, connection: Connection, submitter: Submitter) -> None:
+        self._connection, self._submitter = connection, submitter
+
+    submit = stepwise("_submitter", Submitter.submit)
+    map = stepwise("_submitter", Submitter.map)
+    sweep = stepwise("_submitter", Submitter.sweep)
+
+    def options(self, **options: Any) -> BoundKit:
+        """Return a copy with further options; they replace those of the same name."""
+        return BoundKit(self._connection, self._submitter.with_options(options))
+
+
+class Kit:
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
         settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
         revive: called when an embedded server does not answer, before the next try; it starts the server again.
         before_submit: called once, before the first submit; it starts local workers that can run it.
+        open_store, has_own_space: see `Connection`.
 
     Raises:
         StoreUnavailable: the server does not answer.
@@ -62,298 +115,129 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
         *,
         revive: Callable[[], object] | None = None,
         before_submit: Callable[[], None] | None = None,
+        open_store: Callable[[Settings], RedisStore] = RedisStore,
+        has_own_space: bool = False,
     ) -> None:
-        super().__init__(settings, revive=revive)
-        self._before_submit = before_submit
-        self._owner = user_name()
+        self._connection = connection = Connection(
+            settings, partial(Job, self), revive=revive, open_store=open_store, has_own_space=has_own_space
+        )
+        self.settings, self.codec = settings, connection.codec
+        first = [] if before_submit is None else [before_submit]
+        self._submitter = Submitter(self, connection, first, check_submit_options({}))
+        self._finding = JobFinder(self, connection)
+        self._failures = FailureVerbs(connection)
+        self._limits = LimitVerbs(connection)
+        self._repeater = Repeater(connection, self._submitter, self._finding, self._failures)
+        self._schedules = ScheduleVerbs(self, connection, self._submitter, self._finding)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
-        if (
-            "panel.io.server" in sys.modules
-        ):  # a program that may serve pages: requests are judged from the first one on
+        if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
             importlib.import_module("jobkit.ui.panel_server")
-
-    def _ipython_display_(self) -> None:
-        print(repr(self))
-        if not self._closed and (jobs := self.jobs()):
-            jobs._ipython_display_()
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """Submit a task, any other callable, or a task by name; returns a live `Job` at once.
-
-        Raises:
-            InvalidParams: an argument is refused; nothing was stored.
-            UnknownTask: no task of that name.
-            StoreUnavailable: the store did not answer.
-        """
-        return self._submit(task, args, kwargs, check_submit_options({}))
+    submit = stepwise("_submitter", Submitter.submit)
+    map = stepwise("_submitter", Submitter.map)
+    sweep = stepwise("_submitter", Submitter.sweep)
+    submit_info = stepwise("_submitter", Submitter.submit_info)
+    map_info = stepwise("_submitter", Submitter.map_info)
+    submit_sealed = on_loop("verbs", Verbs.submit_sealed)
 
     def options(self, **options: Any) -> BoundKit:
         """This kit with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`."""
-        return BoundKit(self, check_submit_options(options))
+        return BoundKit(self._connection, self._submitter.with_options(options))
 
-    def map(
-        self,
-        task: Callable[..., Any] | str,
-        items: Iterable[Any],
-        /,
-        *,
-        stop_when: Callable[[Job], object] | str | None = None,
-    ) -> Batch:
-        """Submit a task once for each item, in bulk; returns a live `Batch`.
+    # -- finding jobs and looking at them -----------------------------------------------------------------------------
 
-        Args:
-            items: mappings are arguments by name, tuples by position, anything else is the one argument.
-            stop_when: a rule after which the rest is cancelled, see `Batch.stop_when`.
+    get = stepwise("_finding", JobFinder.get)
+    last = stepwise("_finding", JobFinder.last)
+    jobs = stepwise("_finding", JobFinder.jobs)
+    tasks = stepwise("_finding", JobFinder.tasks)
+    page = on_loop("verbs", Verbs.page)
+    snapshot = on_loop("verbs", Verbs.snapshot)
+    counts = on_loop("verbs", Verbs.counts)
+    stats = on_loop("verbs", Verbs.stats)
+    queues = on_loop("verbs", Verbs.queues)
+    workers = on_loop("verbs", Verbs.workers)
+    refused = on_loop("verbs", Verbs.refused)
+    waits_for = on_loop("verbs", Verbs.waits_for)
+    waits_for_many = on_loop("verbs", Verbs.waits_for_many)
+    audit = on_loop("verbs", Verbs.audit)
+    events = stream("verbs", Verbs.events)
+    job_events = stream("verbs", Verbs.job_events)
 
-        Raises:
-            InvalidParams: there are none or too many, or one is refused; nothing was stored then.
-        """
-        return self._map(task, items, check_submit_options({}), stop_when)
+    # -- outputs of a job ---------------------------------------------------------------------------------------------
 
-    def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
-        """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`.
+    outcome = stepwise("_finding", JobFinder.outcome)
+    preview = on_loop("verbs", Verbs.preview)
+    logs = stepwise("_finding", JobFinder.logs)
+    log_slice = on_loop("verbs", Verbs.log_slice)
+    log_file = stepwise("_finding", JobFinder.log_file)
+    artifacts = stepwise("_finding", JobFinder.artifacts)
+    artifact = stepwise("_finding", JobFinder.artifact)
 
-        Args:
-            axes: arguments of the task, each with a list of values; and, as single values, `how` ("grid", "zip" or
-                "random"), `samples` and `seed` of a random sweep, `limit` (at most so many points) and `stop_when`
-                (see `Batch.stop_when`). A random sweep may also draw from `jobkit.Range(0.0, 1.0)`.
+    # -- stopping, deleting, keeping elsewhere ------------------------------------------------------------------------
 
-        Raises:
-            InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
-        """
-        return self._sweep(task, sweep_of(axes), check_submit_options({}))
+    cancel = on_loop("verbs", Verbs.cancel)
+    cancel_many = on_loop("verbs", Verbs.cancel_many)
+    delete = on_loop("verbs", Verbs.delete)
+    delete_many = stepwise("_repeater", Repeater.delete_many)
+    prune = on_loop("verbs", Verbs.prune)
+    stop_workers = on_loop("verbs", Verbs.stop_workers)
+    dump = on_loop("verbs", Verbs.dump)
+    restore = on_loop("verbs", Verbs.restore)
 
-    def submit_info(
-        self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
-    ) -> Job:
-        """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
+    # -- running again ------------------------------------------------------------------------------------------------
 
-        Args:
-            params: values as of JSON; checked and coerced by the task's definition.
-            options: queue, delay, at, key, tags, priority, timeout, retries, ...
-            owner: who submits; the person at this process unless given.
-        """
-        over = check_submit_options(options or {})
+    retry = stepwise("_repeater", Repeater.retry)
+    retry_all = stepwise("_repeater", Repeater.retry_all)
+    retry_many = stepwise("_repeater", Repeater.retry_many)
+    retry_failures = stepwise("_repeater", Repeater.retry_failures)
+    rerun = stepwise("_repeater", Repeater.rerun)
+    rerun_with = stepwise("_repeater", Repeater.rerun_with)
+    checked_changes = stepwise("_repeater", Repeater.checked_changes)
 
-        def prepared(job_id: str = "") -> Submission:
-            made = self._prepare(name, (), params, over, job_id)
-            return replace(made, spec=replace(made.spec, owner=owner)) if owner else made
+    # -- groups of failures -------------------------------------------------------------------------------------------
 
-        return self._send(prepared(), prepared)
+    failures = on_loop("_failures", FailureVerbs.failures)
+    failure = on_loop("_failures", FailureVerbs.failure)
+    failed_jobs = stream("_failures", FailureVerbs.failed_jobs)
+    failed_snapshots = on_loop("_failures", FailureVerbs.failed_snapshots)
+    groups_of = on_loop("_failures", FailureVerbs.groups_of)
+    mute = on_loop("_failures", FailureVerbs.mute)
+    resolve = on_loop("_failures", FailureVerbs.resolve)
+    reopen = on_loop("_failures", FailureVerbs.reopen)
+    drop = stepwise("_repeater", Repeater.drop)
+    forget_group = on_loop("_failures", FailureVerbs.forget_group)
 
-    def map_info(
-        self,
-        name: str,
-        items: Sequence[Mapping[str, Any]],
-        options: Mapping[str, Any] | None = None,
-        *,
-        owner: str = "",
-    ) -> Batch:
-        """`submit_info` once for each of `items`, in bulk; see there."""
-        return self._map(name, items, check_submit_options(options or {}), owner=owner)
+    # -- limits, pauses, places in line -------------------------------------------------------------------------------
 
-    def _submit(
-        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
-    ) -> Job:
-        return self._send(self._prepare(task, args, kwargs, over), partial(self._prepare, task, args, kwargs, over))
+    limit = on_loop("_limits", LimitVerbs.limit)
+    unlimit = on_loop("_limits", LimitVerbs.unlimit)
+    limits = on_loop("_limits", LimitVerbs.limits)
+    pause = on_loop("_limits", LimitVerbs.pause)
+    resume = stepwise("_limits", LimitVerbs.resume)
+    pause_task = on_loop("_limits", LimitVerbs.pause_task)
+    resume_task = stepwise("_limits", LimitVerbs.resume_task)
+    paused = on_loop("_limits", LimitVerbs.paused)
+    move = stepwise("_limits", LimitVerbs.move)
 
-    def _send(self, prepared: Submission, again: Callable[[str], Submission] | None = None) -> Job:
-        """Store a submission and return its handle.
+    # -- schedules ----------------------------------------------------------------------------------------------------
 
-        Args:
-            again: prepares the submission for another id, "" for a new one; see `SubmitReply.reseal_for`.
-        """
-        while True:
-            spec = prepared.spec
-            # An ended job may have been deleted meanwhile; then its key is free for a new job.
-            if spec.key and (known := self._live.get(spec.id)) is not None and not known._is_over:
-                return known
-            with self._live.expecting(spec.id):
-                reply = self._store_one(prepared)
-                if reply.created_ms:
-                    self._run_here(spec.id)
-                if reply.reseal_for is None or again is None:
-                    return self._accepted(spec, reply)
-            prepared = again(reply.reseal_for)
+    schedule = stepwise("_schedules", ScheduleVerbs.schedule)
+    schedule_info = stepwise("_schedules", ScheduleVerbs.schedule_info)
+    change_schedule = stepwise("_schedules", ScheduleVerbs.change_schedule)
+    schedules = on_loop("_schedules", ScheduleVerbs.schedules)
+    get_schedule = on_loop("_schedules", ScheduleVerbs.get_schedule)
+    jobs_of = on_loop("_schedules", ScheduleVerbs.jobs_of)
+    pause_schedule = on_loop("_schedules", ScheduleVerbs.pause_schedule)
+    resume_schedule = on_loop("_schedules", ScheduleVerbs.resume_schedule)
+    remove_schedule = on_loop("_schedules", ScheduleVerbs.remove_schedule)
+    run_schedule = stepwise("_schedules", ScheduleVerbs.run_schedule)
+    fire_schedules = stepwise("_schedules", ScheduleVerbs.fire_schedules)
+    register_schedules = on_loop("_schedules", ScheduleVerbs.register_schedules)
 
-    def _sweep(self, task: Callable[..., Any] | str, sweep: Sweep, over: SubmitOptions) -> Batch:
-        return self._map(task, sweep.points, over, sweep.stop_when, sweep)
-
-    def _map(
-        self,
-        task: Callable[..., Any] | str,
-        items: Iterable[Any],
-        over: SubmitOptions,
-        stop_when: Callable[..., object] | str | None = None,
-        sweep: Sweep | None = None,
-        owner: str = "",
-    ) -> Batch:
-        if over.key:
-            raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
-        if over.debounce_s is not None:
-            raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
-        rule = None if stop_when is None else rule_of(stop_when)
-        most = MAX_JOBS if sweep is None else MAX_LIMIT
-        prepared = [self._prepare(task, *arguments(item), over) for item in listed(items, most)]
-        if owner:
-            prepared = [replace(each, spec=replace(each.spec, owner=owner)) for each in prepared]
-        with self._live.expecting(*(each.spec.id for each in prepared)):
-            replies = self._call(partial(self._verbs.submit_many, prepared))
-            jobs = [self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
-        jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
-        batch = Batch(self, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
-        if rule is not None:
-            batch.stop_when(rule)
-        if self._inline is not None:
-            for job in jobs:
-                if not job.is_terminal:
-                    self._run_here(job.id)
-                batch._judge()
-        return batch
-
-    def _store_one(self, prepared: Submission) -> SubmitReply:
-        self._ensure_open()
-        if self._direct is not None and not background.is_here:
-            began = time.monotonic()
-            try:
-                return self._direct.submit(prepared)
-            except StoreUnavailable:
-                # Its id makes it safe to repeat, on the way that can revive the server; but not to wait once more.
-                if time.monotonic() - began > 1.0:
-                    raise
-        return self._call(partial(self._verbs.submit, prepared))
-
-    def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
-        """Return the handle of a stored submission. A new job's handle knows its first event, received or not."""
-        submitted_ms = reply.created_ms
-        if not submitted_ms:
-            return self.get(reply.job_id)
-        due = max(submitted_ms + spec.delay_ms, spec.at_ms)
-        state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
-        data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
-        event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
-        snapshot = apply(JobSnapshot(spec, seq=0, state=state), event)
-        assert snapshot is not None  # seq 1 follows seq 0
-        return self._live.adopt_own(partial(Job, self), snapshot)
-
-    def _prepare(
-        self,
-        task: Callable[..., Any] | str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        over: SubmitOptions,
-        job_id: str = "",
-    ) -> Submission:
-        prepared = self._prepared(task, args, kwargs, over, job_id)
-        if self._before_submit is not None:
-            self._before_submit()
-            self._before_submit = None
-        return prepared
-
-    def _prepared(
-        self,
-        task: Callable[..., Any] | str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        over: SubmitOptions,
-        job_id: str,
-    ) -> Submission:
-        common: dict[str, Any] = {"settings": self.settings, "codec": self.codec, "owner": self._owner}
-        common["job_id"] = job_id
-        given = [list(args), dict(kwargs)]
-        referring = replaced(given, self._reference_of)
-        if referring is not given:
-            args, kwargs = referring
-            common["needs"] = ids_of(referring)
-        if isinstance(task, str):
-            if task in registry.names():
-                return prepare(registry.get(task), args, kwargs, over, **common)
-            infos = self._call(self._verbs.tasks)
-            if task not in infos:
-                raise self._verbs.unknown_task(task, {*infos, *registry.names()})
-            if args:
-                raise InvalidParams(f"task {task!r} is known by name only here: give its arguments by name")
-            return prepare_info(infos[task], kwargs, over, **common)
-        if isinstance(task, BoundTask):
-            over = task.parsed.merged(over)
-        return prepare(registry.task_of(task), args, kwargs, over, **common)
-
-    def _reference_of(self, value: Any) -> Reference | None:
-        """Return the placeholder for a job or batch among arguments, None for any other value."""
-        if not isinstance(value, (Job, Batch, Jobs)):
-            return None
-        mine, its = self._store.settings, value._kit._store.settings
-        if (mine.url, mine.namespace) != (its.url, its.namespace):
-            its = value._kit.settings
-            raise InvalidParams(
-                f"an argument is a job of another kit ({its.masked_url}, namespace {its.namespace}), whose results the "
-                f"workers of this one do not reach: pass its value, job.result()"
-            )
-        if isinstance(value, Job):
-            return Reference([value.id])
-        return Reference([job.id for job in value], is_many=True)
-
-    # -- finding ------------------------------------------------------------------------------------------------------
-
-    def get(self, job_id: str) -> Job:
-        """The job with that id, from whichever process it came, with its whole past.
-
-        Raises:
-            JobNotFound: it is not kept.
-        """
-        known = self._live.get(checks.job_id(job_id))
-        if known is not None and known.snapshot.is_terminal:
-            return known
-        return self._handle(self._call(partial(self._verbs.snapshot, job_id)))
-
-    def last(self) -> Job | None:
-        """The job that was submitted last, or None."""
-        return next(iter(self.jobs(limit=1)), None)
-
-    def jobs(
-        self,
-        state: str | Sequence[str] | None = None,
-        task: str | None = None,
-        queue: str | None = None,
-        search: str | None = None,
-        limit: int = 50,
-        *,
-        where: str = "",
-        order: str = "",
-    ) -> Jobs:
-        """Jobs, newest first: a list, which a notebook shows as a live table.
-
-        Args:
-            state: one state or several. task, queue: their names; `*` stands for any text.
-            search: text that stands in id, arguments, tags, message, error or result line.
-            limit: at most so many.
-            where: what the dashboard's search box takes: `"owner:ada age:<1h took:>10s lr=0.003"`.
-            order: "took", "-started", "task", ...: another order than newest first; "-" for the largest first.
-
-        Raises:
-            InvalidParams: names the value that is refused, and what is allowed.
-        """
-        for name, value in {"task": task, "queue": queue, "search": search, "where": where, "order": order}.items():
-            checks.text(name, value)
-        base = Query(
-            states=checks.states(state, JobState), task=task, queue=queue, limit=_limit(limit), order=order
-        ).checked()
-        wanted = parse(where, base)
-        if search:
-            wanted = replace(wanted, search=(*wanted.texts, search))
-        page = self.page(wanted)
-        return Jobs(self, [self._handle(snapshot) for snapshot in page.jobs])
-
-    def _handle(self, snapshot: JobSnapshot) -> Job:
-        known = self._live.get(snapshot.id)
-        if known is not None:
-            return known
-        return self._live.adopt(Job(self, snapshot))
-
-    # -- listening ----------------------------------------------------------------------------------------------------
+    # -- hooks --------------------------------------------------------------------------------------------------------
 
     def on(self, *events: str, task: str = "*") -> Callable[[Callable[[Job], object]], Hook]:
         """Call a function for each job to which something happens, here in this process, as long as it lives.
@@ -373,23 +257,118 @@ class Kit(RepeatingKit, FailureVerbs, SteeringVerbs, SchedulingKit, LimitingKit)
             InvalidParams: an unknown event.
         """
         kinds = kinds_of(events)
-        after = self._call(lambda: self._store.last_event_id())
+        after = self._connection.call(self.verbs.store.last_event_id)
 
         def register(call: Callable[[Job], object]) -> Hook:
-            hook = Hook(self, call, kinds, task, after)
+            hook = Hook(self._connection, self._finding, call, kinds, task, after)
             self._hooks.add(hook)
             return hook
 
         return register
 
+    # -- the connection -----------------------------------------------------------------------------------------------
+
+    @property
+    def hub(self) -> EventHub:
+        """The process's subscriber: `listen(callback, job_id=None)`, `on_status`, `is_live`."""
+        self._connection.ensure_open()
+        return self._connection.hub
+
+    @property
+    def verbs(self) -> Verbs:
+        """Coroutines for code that runs on the background loop, and the store."""
+        self._connection.ensure_open()
+        return self._connection.verbs
+
+    @property
+    def is_closed(self) -> bool:
+        """True after `close`."""
+        return self._connection.is_closed
+
+    def unknown_task(self, name: str, known: Any) -> UnknownTask:
+        """The error for a task that `tasks` does not have, perhaps because its definition is not signed."""
+        return self.verbs.unknown_task(name, known)
+
+    def handle(self, snapshot: Any) -> Job:
+        """Return the live handle of the job of a snapshot."""
+        self._connection.ensure_open()
+        return self._connection.live.handle(snapshot)
+
     def close(self) -> None:
         """End its connections and hooks. Jobs are not affected."""
-        for hook in list(self._hooks):
+        for hook in self._hooks:
             hook.stop()
-        super().close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open"
+        return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
+
+    def _ipython_display_(self) -> None:
+        print(repr(self))
+        if not self.is_closed and (jobs := self.jobs()):
+            jobs._ipython_display_()
 
 
-def _limit(limit: int) -> int:
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 100_000:
-        raise InvalidParams(f"limit must be a whole number from 1 to 100000, not {limit!r}", "limit")
-    return limit
+class AioKit:
+    """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+
+    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
+        if isinstance(task, str):
+            return await asyncio.to_thread(self._kit.submit, task, *args, **kwargs)
+        return await self._kit._connection.run_async(partial(self._kit._submitter.submit, task, *args, **kwargs))
+
+    async def outcome(self, job: Job) -> Any:
+        """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
+        with _wakeful(), contextlib.nullcontext() if job._ended.done() else context.waiting([job.id], blocks=False):
+            await asyncio.shield(asyncio.wrap_future(job._ended))
+        if job._cards:
+            await asyncio.to_thread(job.wait)
+        job._publish()
+        return await self._kit._connection.run_async(partial(self._kit._finding.outcome, job))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        coroutine = getattr(getattr(type(self._kit), name, None), "coroutine", None)
+        if coroutine is None:
+            raise AttributeError(f"kit.aio has no verb {name!r}")
+        return partial(coroutine, self._kit)
+
+
+@contextlib.contextmanager
+def _wakeful() -> Iterator[None]:
+    """Let the running loop wake up now and then, in the kernel of a notebook.
+
+    ipykernel's handler of SIGINT schedules the end of the cell with `call_soon`, which does not wake a loop that sleeps
+    in `select`: without this, stopping a cell that awaits a job takes until the job says something.
+    """
+    if "ipykernel" not in sys.modules:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def tick() -> None:
+        if _waiting.get(loop):
+            loop.call_later(_WAKE_S, tick)
+        else:
+            _ticking.discard(loop)
+
+    _waiting[loop] = _waiting.get(loop, 0) + 1
+    if loop not in _ticking:
+        _ticking.add(loop)
+        tick()
+    try:
+        yield
+    finally:
+        _waiting[loop] -= 1

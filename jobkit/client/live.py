@@ -13,14 +13,11 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from jobkit.client.job import Job
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
-
-if TYPE_CHECKING:
-    from jobkit.client.job import Job
 
 logger = logging.getLogger("jobkit.client")
 
@@ -34,10 +31,10 @@ _BATCH = 500
 
 
 class LiveJobs:
-    """The handles of one kit. `start` and `close` run on the loop; `adopt` and `get` anywhere."""
+    """The handles of one kit, made by `make`. `start` and `close` run on the loop; the rest above `take` anywhere."""
 
-    def __init__(self, store: RedisStore, hub: EventHub) -> None:
-        self._store, self._hub = store, hub
+    def __init__(self, store: RedisStore, hub: EventHub, make: Callable[[JobSnapshot], Job]) -> None:
+        self._store, self._hub, self._make = store, hub, make
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
         self._kept: OrderedDict[str, Job] = OrderedDict()
         self._expected: dict[str, list[JobEvent]] = {}
@@ -79,18 +76,14 @@ class LiveJobs:
             for job_id in job_ids:
                 self._expected.pop(job_id, None)
 
-    def adopt_own(self, make: Callable[[JobSnapshot], Job], snapshot: JobSnapshot) -> Job:
-        """Keep the handle of an expected job moving; its events come on our own channel.
-
-        Args:
-            make: makes the handle, from `snapshot` and the events that have come so far.
-        """
+    def adopt_own(self, snapshot: JobSnapshot) -> Job:
+        """Make the handle of an expected job, with the events that have come so far; more come on our own channel."""
         events = self._expected.get(snapshot.id, [])
         seen = len(events)
         result = b""
         for event in events[:seen]:
             snapshot, result = apply(snapshot, event) or snapshot, event.result or result
-        job = make(snapshot)
+        job = self._make(snapshot)
         job._result = result
         with self._lock:
             self._expected.pop(job.id, None)
@@ -99,8 +92,11 @@ class LiveJobs:
             self.take(event)
         return job
 
-    def adopt(self, job: Job) -> Job:
-        """Keep the handle of a job that another process submitted moving: subscribe to its own channel."""
+    def handle(self, snapshot: JobSnapshot) -> Job:
+        """Return the handle of a job; a new one subscribes to the job's channel, for another process may own it."""
+        if (known := self._jobs.get(snapshot.id)) is not None:
+            return known
+        job = self._make(snapshot)
         with self._lock:
             self._keep(job)
         if not job.snapshot.is_terminal:

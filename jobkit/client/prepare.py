@@ -1,18 +1,32 @@
-"""From a call to a submission: arguments checked, sealed and described, before anything is stored."""
+"""From a call to a submission: arguments checked, sealed and described, before anything is stored.
+
+Also from a submission to a schedule of such jobs, and the schedules in the code: `@task(schedule="0 3 * * *")`. Each
+worker and each dashboard that knows the tasks stores their schedules at its start: they come with the code, change with
+it, and go with it. A change at run time stays until the schedule is removed.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import inspect
+import logging
 import os
+import re
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from jobkit.codec import MSGPACK, Codec, Subject
-from jobkit.model import Gate, InvalidParams, JobSpec
+from jobkit.model import Gate, InvalidParams, JobSpec, ScheduleSpec
+from jobkit.schedules.firing import subject_of
+from jobkit.schedules.timing import Timing, timing
 from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission
 from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
@@ -21,6 +35,8 @@ from jobkit.tasks.options import SubmitOptions
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths
 from jobkit.tasks.work import Work, work_of
+
+logger = logging.getLogger("jobkit.worker")
 
 #: Sealed arguments larger than this are refused: they belong in a file or a table store.
 MAX_PAYLOAD_BYTES = 10_000_000
@@ -214,3 +230,80 @@ def limits_of(
     """The gates of a job that runs again with other arguments; those it had where its task has no limits now."""
     found = work_of(task.name, task.effective(), bound, {}, codec, lambda: task.code_version).limits
     return found or before
+
+
+def scheduled(prepared: Submission, name: str, when: Timing, codec: Codec, **rules: Any) -> tuple[ScheduleSpec, bytes]:
+    """The schedule whose jobs are like the prepared one, and its arguments, sealed for it.
+
+    Args:
+        name: "" for one made of the task and its arguments.
+        rules: further fields of `ScheduleSpec`.
+
+    Raises:
+        InvalidParams: an argument is a job, whose result would be the same each time.
+    """
+    job = prepared.spec
+    if job.needs:
+        raise InvalidParams("an argument of a schedule cannot be a job: pass its value, job.result()")
+    form, body = codec.verify(prepared.payload, Subject("args", job.id, job.task))
+    spec = ScheduleSpec(
+        name or default_name(job.task, job.params),
+        replace(job, id="", key="", delay_ms=0, at_ms=0),
+        when.cron,
+        when.every_ms,
+        when.at_ms,
+        when.tz,
+        when.until_ms,
+        **rules,
+    )
+    return spec, codec.seal(form, body, subject_of(spec))
+
+
+def default_name(task: str, params: Mapping[str, Any]) -> str:
+    """The name of a schedule that was given none: the same task with the same arguments has the same one."""
+    name = re.sub(r"[^A-Za-z0-9_.:-]", "_", task)[:180]
+    if name == task and not params:
+        return name
+    digest = hashlib.sha256(task.encode() + b"\0" + msgspec.json.encode(dict(params), order="sorted"))
+    return f"{name}-{digest.hexdigest()[:6]}"
+
+
+async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], settings: Settings, codec: Codec) -> None:
+    """Keep the schedules of these tasks, and remove those that their modules do not have any more.
+
+    A schedule whose task cannot run without arguments, or has a signature that cannot be read, is left out, and the log
+    says so.
+
+    Raises:
+        StoreUnavailable: the server does not answer.
+    """
+    coded = {task.name: task for task in tasks if task.effective().schedule and task.ref}
+    loaded = {task.ref.partition(":")[0] for task in tasks if task.ref}
+    now_ms = await store.now_ms() if coded else 0
+    for task in coded.values():
+        try:
+            spec, payload = of_task(task, settings, codec)
+        except Exception as error:  # of the user's: a hint that names what is not there, for instance
+            logger.warning("task %s: its schedule is left out: %s", task.name, error)
+            continue
+        next_ms = Timing.of(spec).after(now_ms, now_ms)
+        if next_ms is not None and not await store.schedules.put(spec, payload, next_ms):
+            logger.info("schedule %s was changed at run time and stays so: the one in the code is not used", spec.name)
+    for kept in await store.schedules.snapshots():
+        module = kept.spec.module
+        is_here = module in loaded or module in sys.modules
+        if module and is_here and kept.spec.job.task not in coded and await store.schedules.remove(kept.name):
+            logger.info("schedule %s is removed: its task has none any more", kept.name)
+
+
+def of_task(task: TaskDef[..., Any], settings: Settings, codec: Codec) -> tuple[ScheduleSpec, bytes]:
+    """The schedule in a task's code, and its sealed arguments (none).
+
+    Raises:
+        InvalidParams: the task cannot be called without arguments.
+    """
+    given = task.effective().schedule
+    made = timing(**{name: given.get(name) for name in ("cron", "every", "tz")}, now_ms=0)
+    prepared = prepare(task, (), {}, SubmitOptions(), settings=settings, codec=codec, owner="")
+    rules = {name: given[name] for name in ("missed", "missed_limit", "overlap") if name in given}
+    return scheduled(prepared, task.name, made, codec, module=task.ref.partition(":")[0], **rules)

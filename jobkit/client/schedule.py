@@ -6,19 +6,16 @@ import html
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import param
 
-from jobkit.client.guarded import Guarded
+from jobkit.client.handle import FromSnapshot, Guarded, has_watchers, named_by_id
+from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, ScheduleRun, ScheduleSnapshot
 from jobkit.schedules.timing import Timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
-
-if TYPE_CHECKING:
-    from jobkit.client.job import Job
-    from jobkit.client.schedules import SchedulingKit
 
 _READ: dict[str, Callable[[ScheduleSnapshot], Any]] = {
     "id": lambda s: s.name,
@@ -46,16 +43,7 @@ def _instant(ms: int, snapshot: ScheduleSnapshot) -> datetime | None:
     return utc(ms).astimezone(Timing.of(snapshot.spec).shown_zone) if ms else None
 
 
-class _FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
-    """A parameter that is read from the newest snapshot; `param` itself is told for its watchers."""
-
-    def __get__(self, obj: Any, objtype: Any = None) -> Any:
-        if obj is None:
-            return super().__get__(obj, objtype)
-        snapshot = obj.__dict__.get("_snapshot")
-        return None if snapshot is None else _READ[str(self.name)](snapshot)
-
-
+@named_by_id
 class Schedule(param.Parameterized):
     """A task that runs again and again, or later once. Get one from `kit.schedule(...)` or `kit.schedules()`.
 
@@ -64,33 +52,33 @@ class Schedule(param.Parameterized):
 
     param = Guarded()
 
-    id = _FromSnapshot(doc="The same as its name.")
-    task = _FromSnapshot(doc="Name of the task.")
-    params = _FromSnapshot(doc="The arguments as they can be shown.")
-    cron = _FromSnapshot(doc="The cron line, or None.")
-    every = _FromSnapshot(doc="Seconds from one run to the next, or None.")
-    at = _FromSnapshot(doc="The one moment, or None.")
-    tz = _FromSnapshot(doc="Name of the time zone that the cron line is meant in.")
-    until = _FromSnapshot(doc="No run after this moment, or None.")
-    count = _FromSnapshot(doc="So many runs in all, or None.")
-    missed = _FromSnapshot(doc="How to handle slots that were not fired in time: once, skip or all.")
-    missed_limit = _FromSnapshot(doc="With missed='all', at most so many are run after all.")
-    overlap = _FromSnapshot(doc="While the run before has not ended: allow, skip or wait.")
-    next_at = _FromSnapshot(
-        doc="The next run (aware, in `tz`); None if there is no further one, or while it is paused."
-    )
-    paused = _FromSnapshot(doc="True while it is paused.")
-    ended = _FromSnapshot(doc="True when no run is left.")
-    fired = _FromSnapshot(doc="How many runs there were since its times were set.")
-    left_out = _FromSnapshot(doc="How many slots there were without a run.")
-    runs = _FromSnapshot(doc="The last runs, newest first, at most 14.")
+    id = FromSnapshot(doc="The same as its name.")
+    task = FromSnapshot(doc="Name of the task.")
+    params = FromSnapshot(doc="The arguments as they can be shown.")
+    cron = FromSnapshot(doc="The cron line, or None.")
+    every = FromSnapshot(doc="Seconds from one run to the next, or None.")
+    at = FromSnapshot(doc="The one moment, or None.")
+    tz = FromSnapshot(doc="Name of the time zone that the cron line is meant in.")
+    until = FromSnapshot(doc="No run after this moment, or None.")
+    count = FromSnapshot(doc="So many runs in all, or None.")
+    missed = FromSnapshot(doc="How to handle slots that were not fired in time: once, skip or all.")
+    missed_limit = FromSnapshot(doc="With missed='all', at most so many are run after all.")
+    overlap = FromSnapshot(doc="While the run before has not ended: allow, skip or wait.")
+    next_at = FromSnapshot(doc="The next run (aware, in `tz`); None if there is no further one, or while it is paused.")
+    paused = FromSnapshot(doc="True while it is paused.")
+    ended = FromSnapshot(doc="True when no run is left.")
+    fired = FromSnapshot(doc="How many runs there were since its times were set.")
+    left_out = FromSnapshot(doc="How many slots there were without a run.")
+    runs = FromSnapshot(doc="The last runs, newest first, at most 14.")
 
-    def __init__(self, kit: SchedulingKit, snapshot: ScheduleSnapshot) -> None:
+    def __init__(self, kit: Any, snapshot: ScheduleSnapshot) -> None:
         self._kit = kit
         self._snapshot = snapshot
         self._told: dict[str, Any] = {}
-        super().__init__(name=snapshot.name)  # type: ignore[no-untyped-call]  # param has no types here
         self._publishing = threading.RLock()  # param must not be written from two threads at once
+
+    def _parameter(self, name: str) -> Any:
+        return _READ[name](self._snapshot)
 
     @property
     def snapshot(self) -> ScheduleSnapshot:
@@ -141,7 +129,7 @@ class Schedule(param.Parameterized):
         if snapshot.now_ms < self._snapshot.now_ms:
             return
         before, self._snapshot = self._snapshot, snapshot
-        if self.param.watchers:
+        if has_watchers(self):
             if not self._told:
                 self._told = {name: read(before) for name, read in _READ.items()}
                 with param.parameterized.discard_events(self):

@@ -1,4 +1,4 @@
-"""`SchedulingKit`: the verbs of a kit about schedules."""
+"""`ScheduleVerbs`: the verbs of a kit about schedules, and the live handles."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jobkit.client.blocking import Blocking
-from jobkit.client.coded import put_coded
+from jobkit.client.connection import Connection, OnLoop
+from jobkit.client.finding import JobFinder
+from jobkit.client.job import Job
 from jobkit.client.loop import background
+from jobkit.client.prepare import put_coded, scheduled
 from jobkit.client.schedule import Schedule
-from jobkit.client.scheduling import scheduled
-from jobkit.model import InvalidParams, JobEvent, JobkitError, JobNotFound, JobSpec, ScheduleRun, ScheduleSnapshot
+from jobkit.client.submit import Submitter
+from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot
 from jobkit.schedules.firing import decide, firing, job_of
 from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import utc
 from jobkit.settings import checked_name
-from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
-from jobkit.tasks.options import SubmitOptions, check_submit_options
+from jobkit.store.events import EventHub
+from jobkit.store.values import SCHEDULES_CHANGED, Firing
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
-
-if TYPE_CHECKING:
-    from jobkit.client.job import Job
 
 _WHEN = ("cron", "every", "at", "tz", "until")
 _RULES = ("missed", "missed_limit", "overlap")
@@ -35,19 +33,26 @@ _RULES = ("missed", "missed_limit", "overlap")
 _OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
 
 
-class SchedulingKit(Blocking):
-    """Part of `jobkit.client.kit.Kit`. Every method may raise `StoreUnavailable`."""
+class ScheduleVerbs:
+    """Verbs about schedules. Every one may raise `StoreUnavailable`.
 
-    def _prepare(
-        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], over: SubmitOptions
-    ) -> Submission:
-        raise NotImplementedError
+    Those that prepare or run jobs run step by step, the others on the background loop.
 
-    def get(self, job_id: str) -> Job:
-        raise NotImplementedError
+    Args:
+        kit: of the handles.
+    """
 
-    def schedule(
+    def __init__(self, kit: Any, connection: Connection, submitter: Submitter, finding: JobFinder) -> None:
+        self._kit, self._connection = kit, connection
+        self._submitter, self._finding = submitter, finding
+        self._handles: weakref.WeakValueDictionary[str, Schedule] = weakref.WeakValueDictionary()
+        self._hub: EventHub | None = None
+        self._lock = threading.Lock()
+        self._is_registered = False
+
+    async def schedule(
         self,
+        /,
         task: Callable[..., Any] | str,
         params: Mapping[str, Any] | Sequence[Any] | None = None,
         *,
@@ -88,9 +93,9 @@ class SchedulingKit(Blocking):
         """
         given = {"cron": cron, "every": every, "at": at, "tz": tz, "until": until}
         rules = {"count": checked_count(count), **checked_rules(missed, missed_limit, overlap)}
-        return self._put_schedule(task, params, given, rules, name, options)
+        return await self._put_schedule(task, params, given, rules, name, options)
 
-    def schedule_info(
+    async def schedule_info(
         self, task: str, params: Mapping[str, Any], given: Mapping[str, Any], *, owner: str = ""
     ) -> Schedule:
         """Schedule a task by name, as pages do.
@@ -101,9 +106,9 @@ class SchedulingKit(Blocking):
         when = {key: given.get(key) for key in _WHEN}
         rules = {"count": checked_count(given.get("count")), **checked_rules(**{k: given.get(k) for k in _RULES})}
         options = {k: v for k, v in given.items() if k not in (*_WHEN, *_RULES, "count", "name")}
-        return self._put_schedule(task, params, when, rules, given.get("name"), options, owner)
+        return await self._put_schedule(task, params, when, rules, given.get("name"), options, owner)
 
-    def _put_schedule(
+    async def _put_schedule(
         self,
         task: Callable[..., Any] | str,
         params: Any,
@@ -113,19 +118,18 @@ class SchedulingKit(Blocking):
         options: Mapping[str, Any],
         owner: str = "",
     ) -> Schedule:
-        now_ms = self._call(self._verbs.store.now_ms)
+        now_ms = await OnLoop(self._connection.store.now_ms)
         when = timing(**given, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
-        prepared = self._prepare(task, *_arguments(params), _options(options))
-        if owner:
-            prepared = replace(prepared, spec=replace(prepared.spec, owner=owner))
-        spec, payload = scheduled(prepared, wanted, when, self.codec, **rules)
+        submitter = self._submitter.with_options(_options(options))
+        prepared = await submitter.prepared(task, *_arguments(params), owner)
+        spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
         next_ms = when.after(now_ms, now_ms)
         assert next_ms is not None  # `timing` has seen to it
-        self._call(lambda: self._verbs.store.schedules.put(spec, payload, next_ms))
-        return self.get_schedule(spec.name)
+        await OnLoop(self._connection.store.schedules.put, spec, payload, next_ms)
+        return await OnLoop(self.get_schedule, spec.name)
 
-    def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
+    async def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
         """Change some of a schedule; what is not named stays.
 
         Args:
@@ -136,7 +140,7 @@ class SchedulingKit(Blocking):
         Raises:
             InvalidParams: there is none of that name, or something is refused; nothing was changed then.
         """
-        kept = self._kept_schedule(name)
+        kept = await OnLoop(self._kept_schedule, name)
         options = {key: value for key, value in changes.items() if key not in (*_WHEN, *_RULES, "count")}
         if options and params is None:
             raise InvalidParams(
@@ -145,7 +149,7 @@ class SchedulingKit(Blocking):
         spec, payload = kept.spec, b""
         when = Timing.of(spec)
         if set(changes) & set(_WHEN):
-            now_ms = self._call(self._verbs.store.now_ms)
+            now_ms = await OnLoop(self._connection.store.now_ms)
             given = _given(when) | {key: changes[key] for key in _WHEN if key in changes}
             for key in ("cron", "every", "at"):
                 if changes.get(key) is not None:
@@ -154,12 +158,13 @@ class SchedulingKit(Blocking):
         rules = {key: getattr(spec, key) for key in _RULES} | checked_rules(**{k: changes.get(k) for k in _RULES})
         count = checked_count(changes["count"]) if "count" in changes else spec.count
         if params is not None:
-            prepared = self._prepare(spec.job.task, (), dict(params), _options(options))
+            submitter = self._submitter.with_options(_options(options))
+            prepared = await submitter.prepared(spec.job.task, (), dict(params))
             kept_options = {} if options else _like(spec.job)
             prepared = replace(prepared, spec=replace(prepared.spec, **kept_options))
-            spec, payload = scheduled(prepared, name, when, self.codec, count=count, **rules)
+            spec, payload = scheduled(prepared, name, when, self._connection.codec, count=count, **rules)
         else:
-            payload = self._call(lambda: self._verbs.store.schedules.payload(name)) or b""
+            payload = await self._payload(name)
             spec = replace(
                 spec, cron=when.cron, every_ms=when.every_ms, at_ms=when.at_ms, tz=when.tz, until_ms=when.until_ms,
                 count=count, module="", **rules,
@@ -167,140 +172,127 @@ class SchedulingKit(Blocking):
         next_ms = when.after(kept.now_ms, kept.now_ms)
         if next_ms is None:
             raise InvalidParams(f"schedule {name!r} has no further time: change at, or until", "at")
-        self._call(lambda: self._verbs.store.schedules.put(spec, payload, next_ms))
-        return self.get_schedule(name)
+        await OnLoop(self._connection.store.schedules.put, spec, payload, next_ms)
+        return await OnLoop(self.get_schedule, name)
+
+    async def _payload(self, name: str) -> bytes:
+        found: bytes | None = await OnLoop(self._connection.store.schedules.payload, name)
+        return found or b""
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
-    def schedules(self) -> list[Schedule]:
+    async def schedules(self) -> list[Schedule]:
         """All schedules, by name."""
-        return [self._schedule_handle(found) for found in self._call(self._verbs.store.schedules.snapshots)]
+        return [self._schedule_handle(found) for found in await self._connection.store.schedules.snapshots()]
 
-    def get_schedule(self, name: str) -> Schedule:
+    async def get_schedule(self, name: str) -> Schedule:
         """The schedule of that name.
 
         Raises:
             InvalidParams: there is none; names the close ones.
         """
-        return self._schedule_handle(self._kept_schedule(name))
+        return self._schedule_handle(await self._kept_schedule(name))
 
-    def jobs_of(self, snapshot: ScheduleSnapshot) -> list[Job]:
+    async def jobs_of(self, snapshot: ScheduleSnapshot) -> list[Job]:
         """The jobs of a schedule's last runs that are still kept, newest first."""
-        found: list[Job] = []
-        for run in snapshot.runs:
-            if run.job_id:
-                try:
-                    found.append(self.get(run.job_id))
-                except JobNotFound:
-                    continue
-        return found
+        ids = [run.job_id for run in snapshot.runs if run.job_id]
+        found = await self._connection.store.snapshots(ids)
+        return [self._connection.live.handle(snapshot) for snapshot in found if snapshot is not None]
 
-    def _kept_schedule(self, name: str) -> ScheduleSnapshot:
-        found = self._call(lambda: self._verbs.store.schedules.snapshots([name])) if isinstance(name, str) else []
+    async def _kept_schedule(self, name: str) -> ScheduleSnapshot:
+        found = await self._connection.store.schedules.snapshots([name]) if isinstance(name, str) else []
         if not found:
-            names = [schedule.name for schedule in self._call(self._verbs.store.schedules.snapshots)]
+            names = [schedule.name for schedule in await self._connection.store.schedules.snapshots()]
             raise InvalidParams(f"there is no schedule {name!r}{close_names(str(name), names)}"[:400], "name")
         return found[0]
 
     def _schedule_handle(self, snapshot: ScheduleSnapshot) -> Schedule:
-        handles = self._schedule_handles()
-        with self._schedules_lock:
-            known: Schedule | None = handles.get(snapshot.name)
-            if known is None:
-                known = handles[snapshot.name] = Schedule(self, snapshot)
-        known._advance(snapshot)
-        return known
+        with self._lock:
+            self._listen()
+            handle = self._handles.get(snapshot.name)
+            if handle is None:
+                handle = self._handles[snapshot.name] = Schedule(self._kit, snapshot)
+        handle._advance(snapshot)
+        return handle
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    def pause_schedule(self, name: str) -> Schedule:
+    async def pause_schedule(self, name: str) -> Schedule:
         """Fire nothing until it is resumed."""
-        self._kept_schedule(name)
-        self._call(lambda: self._verbs.store.schedules.pause(name))
-        return self.get_schedule(name)
+        await self._kept_schedule(name)
+        await self._connection.store.schedules.pause(name)
+        return await self.get_schedule(name)
 
-    def resume_schedule(self, name: str) -> Schedule:
+    async def resume_schedule(self, name: str) -> Schedule:
         """Go on with the next time from now."""
         for _ in range(5):  # another process may change it in between
-            kept = self._kept_schedule(name)
+            kept = await self._kept_schedule(name)
             next_ms = Timing.of(kept.spec).after(kept.now_ms, kept.anchor_ms) or 0
-            if self._call(partial(self._verbs.store.schedules.resume, name, kept.rev, next_ms)):
+            if await self._connection.store.schedules.resume(name, kept.rev, next_ms):
                 break
-        return self.get_schedule(name)
+        return await self.get_schedule(name)
 
-    def remove_schedule(self, name: str) -> None:
+    async def remove_schedule(self, name: str) -> None:
         """Forget it; its jobs stay."""
-        self._kept_schedule(name)
-        self._call(lambda: self._verbs.store.schedules.remove(name))
+        await self._kept_schedule(name)
+        await self._connection.store.schedules.remove(name)
 
-    def run_schedule(self, name: str) -> Job:
+    async def run_schedule(self, name: str) -> Job:
         """Run it once now, paused or not."""
-        kept = self._kept_schedule(name)
-        payload = self._call(lambda: self._verbs.store.schedules.payload(name)) or b""
-        made = job_of(kept.spec, 0, payload, self.codec, "s" + secrets.token_hex(8)[:15])
+        kept = await OnLoop(self._kept_schedule, name)
+        payload = await self._payload(name)
+        made = job_of(kept.spec, 0, payload, self._connection.codec, "s" + secrets.token_hex(8)[:15])
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
-        if self._call(lambda: self._verbs.store.schedules.fire(Firing(name, "", 0, (made,), (run,)))) is None:
+        if await OnLoop(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
-        self._run_here(made.spec.id)
-        return self.get(made.spec.id)
+        await self._connection.run_here([made.spec.id])
+        return await self._finding.get(made.spec.id)
 
-    def fire_schedules(self) -> list[Job]:
+    async def fire_schedules(self) -> list[Job]:
         """Fire what is due by the store's clock, as workers do by themselves; return its jobs.
 
         For `sync://`, which has no worker to do it; the jobs have run when this returns.
         """
         fired: list[Job] = []
-        while found := self._call(self._verbs.store.schedules.due)[0]:
+        while found := (await OnLoop(self._connection.store.schedules.due))[0]:
             for due in found:
-                made = firing(due, decide(due), self.codec)
-                if self._call(partial(self._verbs.store.schedules.fire, made)) is None:
+                made = firing(due, decide(due), self._connection.codec)
+                if await OnLoop(self._connection.store.schedules.fire, made) is None:
                     continue
                 for job in made.jobs:
-                    self._run_here(job.spec.id)
-                    fired.append(self.get(job.spec.id))
+                    await self._connection.run_here([job.spec.id])
+                    fired.append(await self._finding.get(job.spec.id))
         return fired
 
-    def register_schedules(self) -> None:
+    async def register_schedules(self) -> None:
         """Keep the schedules that stand in the code of the tasks of this process: `@task(schedule=...)`.
 
         Once for each kit, as a worker does at its start: a page that is opened does not bring back what was removed.
         """
-        if self.__dict__.setdefault("_has_registered_schedules", False):
-            return
-        self._has_registered_schedules = True
-        tasks = registry.all()
-        self._call(lambda: put_coded(self._verbs.store, tasks, self.settings, self.codec))
+        if not self._is_registered:
+            self._is_registered = True
+            connection = self._connection
+            await put_coded(connection.store, registry.all(), connection.settings, connection.codec)
 
     # -- live ---------------------------------------------------------------------------------------------------------
 
-    def _schedule_handles(self) -> weakref.WeakValueDictionary[str, Schedule]:
-        """Return the referenced handles; the first one subscribes to changes."""
-        known: weakref.WeakValueDictionary[str, Schedule] | None = self.__dict__.get("_known_schedules")
-        if known is None or self.__dict__.get("_schedules_hub") is not self._hub:
-            known = known if known is not None else weakref.WeakValueDictionary()
-            self._known_schedules, self._schedules_hub = known, self._hub
-            self._hub.listen(self._schedule_news, SCHEDULES_CHANGED)
-            self._hub.on_status(lambda is_live: self._read_schedules(list(known)) if is_live else None)
-        return known
+    def _listen(self) -> None:
+        """Subscribe to changes, once for each hub: a forked child has another one."""
+        hub = self._connection.hub
+        if self._hub is not hub:
+            self._hub = hub
+            hub.listen(lambda event: self._reread([str(event.data.get("name", ""))]), SCHEDULES_CHANGED)
+            hub.on_status(lambda is_live: self._reread(list(self._handles)) if is_live else None)
 
-    _schedules_lock = threading.Lock()
+    def _reread(self, names: Sequence[str]) -> None:
+        """Read the schedules of these handles again; called in the hub's thread."""
+        wanted = [name for name in names if name in self._handles]
+        if wanted and not self._connection.is_closed:
+            background.spawn(self._advance(wanted))
 
-    def _schedule_news(self, event: JobEvent) -> None:
-        self._read_schedules([str(event.data.get("name", ""))])
-
-    def _read_schedules(self, names: Sequence[str]) -> None:
-        """Move the handles of these; called in the hub's thread."""
-        wanted = [name for name in names if name in self._known_schedules]
-        if not wanted or self._closed:
-            return
-        background.spawn(self._reread(wanted))
-
-    async def _reread(self, names: Sequence[str]) -> None:
-        self._move_schedules(await self._verbs.store.schedules.snapshots(names))
-
-    def _move_schedules(self, found: Sequence[ScheduleSnapshot]) -> None:
-        for snapshot in found:
-            if (handle := self._known_schedules.get(snapshot.name)) is not None:
+    async def _advance(self, names: Sequence[str]) -> None:
+        for snapshot in await self._connection.store.schedules.snapshots(names):
+            if (handle := self._handles.get(snapshot.name)) is not None:
                 handle._advance(snapshot)
 
 
@@ -317,13 +309,13 @@ def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     )
 
 
-def _options(options: Mapping[str, Any]) -> SubmitOptions:
+def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in ("delay", "key"):
         if name in options:
             raise InvalidParams(
                 f"{name} is for one job; a schedule says when with cron, every or at, and has a name", name
             )
-    return check_submit_options(options)
+    return options
 
 
 def _given(when: Timing) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Submits on the background loop: concurrent ones share a round trip, many go in slices, a lost one is repeated."""
+"""Submits over a connection of the running loop: concurrent ones share a round trip, a lost one is repeated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 from jobkit.model import StoreUnavailable
-from jobkit.settings import Settings
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
-from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 
@@ -16,11 +14,15 @@ from jobkit.store.values import Submission, SubmitReply
 _SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
 
 
-class Sending:
-    """Part of `jobkit.client.verbs.Verbs`."""
+class Sender:
+    """Sends submits through one store.
 
-    def __init__(self, settings: Settings, store: RedisStore, hub: EventHub) -> None:
-        self.settings, self.store, self.hub = settings, store, hub
+    Args:
+        client_id: the submitter's own channel, see `RedisStore.submit`.
+    """
+
+    def __init__(self, store: RedisStore, client_id: str) -> None:
+        self._store, self._client_id = store, client_id
         self._queue: list[tuple[Submission, asyncio.Future[SubmitReply]]] = []
         self._sender: asyncio.Task[None] | None = None
 
@@ -36,7 +38,7 @@ class Sending:
         """Submit many jobs, in slices that do not hold up others."""
         replies: list[SubmitReply] = []
         for batch in _slices(submissions):
-            replies += await self._store_once_or_twice(batch)
+            replies += await self._twice(batch)
         return replies
 
     async def _send(self) -> None:
@@ -44,7 +46,7 @@ class Sending:
             count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
             batch, self._queue = self._queue[:count], self._queue[count:]
             try:
-                answers = await self._store_once_or_twice([submission for submission, _ in batch])
+                answers = await self._twice([submission for submission, _ in batch])
             except Exception as error:
                 for _, answer in batch:
                     if not answer.done():
@@ -54,24 +56,24 @@ class Sending:
                 if not answer.done():
                     answer.set_result(value)
 
-    async def _store_once_or_twice(self, batch: Sequence[Submission]) -> list[SubmitReply]:
+    async def _twice(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
         began = asyncio.get_running_loop().time()
         try:
-            return await self._store(batch)
+            return await self._once(batch)
         except StoreUnavailable:
             if asyncio.get_running_loop().time() - began > 1.0:
                 raise  # a server that does not answer in time is not asked once more
             await asyncio.sleep(0.05)
-            return await self._store(batch)
+            return await self._once(batch)
 
-    async def _store(self, batch: Sequence[Submission]) -> list[SubmitReply]:
+    async def _once(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                return await self.store.submit(batch, self.hub.client_id)
+                return await self._store.submit(batch, self._client_id)
         except TimeoutError:
             error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
-            raise explain(error, self.settings) from None
+            raise explain(error, self._store.settings) from None
 
 
 def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:

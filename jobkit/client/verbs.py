@@ -1,4 +1,4 @@
-"""The kit's verbs as coroutines, on the background loop. `Kit` blocks on them, `kit.aio` awaits them.
+"""Verbs that look at jobs, stop them and delete them, as coroutines on the background loop.
 
 Nothing here runs code of users or unpickles; the outcome of a job is decoded by the caller that requested it.
 """
@@ -8,40 +8,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobkit.attempts import check_reuse, read_preview
 from jobkit.client import checks
-from jobkit.client.listening import Listening
-from jobkit.client.sending import Sending
-from jobkit.client.trail import Trail
+from jobkit.client.events import all_events, job_events
+from jobkit.client.sending import Sender
 from jobkit.codec import Codec, Subject
 from jobkit.files import FileStore
 from jobkit.files.log import aside_of, lost_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
     InvalidParams,
+    JobEvent,
     JobNotFound,
     JobSnapshot,
     JobSpec,
     JobState,
     LogLine,
     SignatureError,
+    StoreUnavailable,
     UnknownTask,
     Waiting,
 )
 from jobkit.model.people import AuditEntry
+from jobkit.model.plain import iso
 from jobkit.settings import Settings
 from jobkit.store import export
 from jobkit.store.events import EventHub
 from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
+from jobkit.store.values import ArtifactInfo, LogSlice, Submission, SubmitReply, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import unknown_task
 
@@ -52,16 +56,19 @@ logger = logging.getLogger("jobkit.client")
 
 T = TypeVar("T")
 
+#: Entries of the audit trail that wait, and seconds until the first and between the later attempts to write them.
+_WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
+
 #: Maximum number of an owner's jobs that are counted in each state: no index has them.
 _OWN_MOST = 1_000
 
 
-class Verbs(Sending, Listening):
+class Verbs:
     """See the module's docstring. Every method may raise `StoreUnavailable`."""
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
-        super().__init__(settings, store, hub)
-        self.codec = codec
+        self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
+        self.sender = Sender(store, hub.client_id)
         self._index: Index | None = None
         self._trail = Trail(store)
         self.refused_tasks: dict[str, str] = {}
@@ -69,7 +76,7 @@ class Verbs(Sending, Listening):
     # -- looking ------------------------------------------------------------------------------------------------------
 
     async def snapshot(self, job_id: str) -> JobSnapshot:
-        """All that is known of a job.
+        """All that is known of a job now, as one frozen value.
 
         Raises:
             JobNotFound: it is not kept.
@@ -97,6 +104,7 @@ class Verbs(Sending, Listening):
             self._index = None
 
     async def page(self, query: Query) -> QueryPage:
+        """One page of snapshots; go on with `cursor=page.next_cursor`."""
         return await (self.store.list(query) if self._index is None else self._index.page(query))
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
@@ -126,9 +134,11 @@ class Verbs(Sending, Listening):
         return {str(state): len(page.jobs) for state, page in zip(JobState, pages, strict=True)}
 
     async def queues(self) -> dict[str, dict[str, int]]:
+        """Per queue: how many jobs are `queued` and `scheduled`, and how many `workers` serve it."""
         return await self.store.queues()
 
     async def workers(self) -> list[WorkerInfo]:
+        """Workers, those with the newest heartbeat first; `is_alive` tells."""
         return await self.store.workers()
 
     async def stats(self) -> dict[str, Any]:
@@ -173,6 +183,13 @@ class Verbs(Sending, Listening):
         """The error for a task that cannot be submitted by name; ask `tasks` before."""
         return UnknownTask(self.refused_tasks.get(name) or unknown_task(name, known))
 
+    async def waits_for(self, job_id: str) -> str:
+        """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 before it".
+
+        "" if it only needs a free slot, or is not queued.
+        """
+        return (await self.waits_for_many([job_id]))[0]
+
     async def waits_for_many(self, job_ids: Sequence[str]) -> list[str]:
         """Return for each job why it cannot start yet, as a sentence; "" if it only needs a free slot."""
         found = await self.store.waiting(job_ids)
@@ -181,7 +198,7 @@ class Verbs(Sending, Listening):
             workers = [worker for worker in await self.store.workers() if worker.takes_jobs]
         return ["" if one is None else one.sentence(_nearest(workers, one)) for one in found]
 
-    async def logs(
+    async def log_slice(
         self,
         job_id: str,
         *,
@@ -192,7 +209,7 @@ class Verbs(Sending, Listening):
         level: str = "",
         limit: int | None = None,
     ) -> LogSlice:
-        """Lines of a job's log, oldest first.
+        """Lines of a job's log with the number of all, of those that match and of those that were dropped.
 
         With `after` and `tail` alone: what the store keeps, which is head and tail of a long log. With any other
         argument: the whole log, if this machine has its file.
@@ -242,7 +259,7 @@ class Verbs(Sending, Listening):
         return FileStore.of(self.settings)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
-        """See `jobkit.attempts.read_preview`."""
+        """Return the preview of a job's result that pages may show, or None: made by the worker, JSON only."""
         return await read_preview(self.store, job_id, self.codec)
 
     async def check_reuse(self, snapshot: JobSnapshot) -> None:
@@ -258,14 +275,21 @@ class Verbs(Sending, Listening):
         snapshot = await self.snapshot(job_id)
         return snapshot.spec, await self.store.artifacts(job_id)
 
-    async def sealed_artifact(self, job_id: str, name: str) -> bytes | None:
-        return await self.store.artifact(job_id, name)
-
-    async def folder(self, job_id: str) -> str:
-        return await self.store.folder(job_id)
-
     async def sealed_result(self, job_id: str) -> bytes | None:
         return await self.store.result(job_id)
+
+    def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
+        """All jobs' numbered events from now on, or after an event `id`; waits for those to come.
+
+        Raises:
+            InvalidParams: `after` is not an event id.
+            EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
+        """
+        return all_events(self.store, self.hub, after)
+
+    def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """One job's events with a `seq` above `after`, to its end."""
+        return job_events(self.hub, job_id, after, partial(self.snapshot, job_id))
 
     async def call_of(self, spec: JobSpec) -> tuple[bytes, bytes]:
         """`(format, body)` of a job's verified payload; not unpickled.
@@ -293,27 +317,43 @@ class Verbs(Sending, Listening):
         return not before.is_terminal
 
     async def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
+        """Request jobs to stop; return the state of each now, "" for an unknown one."""
         checks.reason(reason)
         ids, states = checks.job_ids(job_ids), list[str]()
         for i in range(0, len(ids), 500):
             states += await self.store.cancel(ids[i : i + 500], reason)
         return states
 
-    async def stop_workers(self, host: str | None, queue: str | None, how: str) -> list[WorkerInfo]:
-        """Request workers to end: all that live, those of a host, or those that serve a queue. Return them."""
+    async def stop_workers(
+        self, *, host: str | None = None, queue: str | None = None, now: bool = False
+    ) -> list[WorkerInfo]:
+        """Request workers to end; return the requested ones at once.
+
+        Args:
+            host, queue: only those of that machine, only those that serve that queue.
+            now: give running jobs back, which costs them no attempt, instead of finishing them.
+        """
         found = [
             worker
             for worker in await self.store.workers()
             if worker.is_alive and host in (None, worker.host) and (queue is None or queue in worker.queues)
         ]
         if found:
-            await self.store.stop_workers([worker.id for worker in found], how)
+            await self.store.stop_workers([worker.id for worker in found], "now" if now else "drain")
         return found
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
+        """Delete ended jobs with all they own; False for a job that is unknown or has not ended."""
         return await self.store.delete(checks.job_ids(job_ids))
 
     async def prune(self, keep: int | None = None) -> int:
+        """Delete the expired jobs; return their number.
+
+        Args:
+            keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
+        """
+        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
+            raise InvalidParams(f"keep must be a whole number from 0, not {keep!r}", "keep")
         total = 0
         while pruned := await self.store.prune(keep=keep):
             total += pruned
@@ -324,17 +364,77 @@ class Verbs(Sending, Listening):
         await self._trail.note(entry)
 
     async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
+        """Return entries of the audit trail (pages, HTTP, command line), newest first.
+
+        Args:
+            limit: at most so many.
+            before: id of an entry; only older ones.
+        """
         return list(await self.store.audit_log.entries(limit, before))
 
     # -- keeping elsewhere --------------------------------------------------------------------------------------------
 
     async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
-        """Jobs with all that is kept of them, to write down elsewhere; None for those that are not kept."""
+        """Jobs with all that is kept of them, as `jobkit export` writes them; None for those that are not kept."""
         return await export.read_dumps(self.store, job_ids)
 
     async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
-        """Put ended jobs back; False for those whose id is known here."""
+        """Put ended jobs back, as `jobkit import` does; False for those whose id is known here."""
         return await export.restore(self.store, dumps)
+
+    async def submit_sealed(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
+        """Submit jobs that were prepared elsewhere; see `RedisStore.submit`."""
+        return await self.sender.submit_many(submissions)
+
+
+class Trail:
+    """Writes acts of one kit into the audit trail. What cannot be written is logged, kept, and written when it can be.
+
+    An entry is a separate command after the act: acts are a dozen verbs of the store, and there is no one verb that
+    could carry the entry of a bulk that is partly done, or of a refused act. So an act may succeed and its entry not,
+    when the server goes away or fills up in between. Entries kept here end with the process.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._late: deque[AuditEntry] = deque(maxlen=_WAITING)
+        self._runner: asyncio.Task[None] | None = None
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Write it.
+
+        Raises:
+            StoreUnavailable: it is not written, but will be.
+        """
+        try:
+            await self._store.audit_log.note(entry)
+        except StoreUnavailable as error:
+            logger.warning(
+                "%s by %s is not in the audit trail yet: %s", entry.action, entry.who or "an unnamed user", error
+            )
+            at = iso(datetime.now(UTC))
+            self._late.append(replace(entry, note=f"{entry.note} (written down late; it was at {at})".strip()))
+            if self._runner is None:
+                self._runner = asyncio.get_running_loop().create_task(self._write_late())
+            raise
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.cancel()
+            self._runner = None
+
+    async def _write_late(self) -> None:
+        wait_s = _FIRST_S
+        while self._late:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LATER_S)
+            try:
+                while self._late:
+                    await self._store.audit_log.note(self._late[0])
+                    self._late.popleft()
+            except StoreUnavailable as error:
+                logger.debug("%d entries still wait for the audit trail: %s", len(self._late), error)
+        self._runner = None
 
 
 def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:

@@ -36,9 +36,12 @@ _HOMES = {
     "PageSession": "live.page",
     "PAGES": "app.pages",
     "JobCard": "card.job_card",
+    "BatchCard": "batch.batch_card",
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
     "Timeline": "timeline.timeline",
+    "display_job": "notebook",
+    "display_batch": "notebook",
     "action": "access.actions",
     "each": "access.actions",
 }

@@ -161,7 +161,7 @@ async def _serve(worker: JobWorker) -> None:
         if notifier is not None:
             await notifier.begin()
             telling = asyncio.ensure_future(notifier.run())
-        from jobkit.client.coded import put_coded
+        from jobkit.client.prepare import put_coded
 
         worker.definitions = {task.name: task.definition() for task in registry.all()}
         worker.also_introduce = partial(put_coded, worker.store, registry.all(), worker.settings, worker.codec)

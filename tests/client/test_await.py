@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.client.aio import AioKit
-from jobkit.client.kit import Kit
+from jobkit.client.kit import AioKit, Kit
 from jobkit.codec import Codec
 from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.shared import ThreadRunner

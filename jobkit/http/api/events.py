@@ -168,7 +168,7 @@ class JobView:
         if not self._with_logs:
             return []
         tail = LOG_TAIL if self._line is None else LOG_PAGE
-        log = await self._call.kit.aio.logs(self._id, after=self._line or 0, tail=tail)
+        log = await self._call.kit.aio.log_slice(self._id, after=self._line or 0, tail=tail)
         self._line = max(self._line or 0, log.lines[-1].n if log.lines else 0)
         if not log.lines:
             return []

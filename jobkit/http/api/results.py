@@ -96,7 +96,7 @@ async def logs(call: ApiCall) -> Response:
     """Read the log, as JSON or text."""
     asked: LogQuery = call.query
     snapshot = await find(call)
-    log = await call.kit.aio.logs(snapshot.id, **msgspec.structs.asdict(asked))
+    log = await call.kit.aio.log_slice(snapshot.id, **msgspec.structs.asdict(asked))
     if call.request.accepts("text/plain"):
         text = "".join(f"{line.text}\n" for line in log.lines)
         return Response(200, text.encode("utf-8", "replace"), {"Content-Type": "text/plain; charset=utf-8"})

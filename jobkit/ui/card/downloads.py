@@ -24,7 +24,7 @@ from jobkit.run.inside.preview import COLUMNS, ROWS, preview_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
-    from jobkit.client.artifacts import Artifact
+    from jobkit.client.outputs import Artifact
 
 #: Bytes of an artifact that the card shows, at most.
 SHOWN_BYTES = 3_000_000

@@ -125,7 +125,7 @@ class JobFeed(SharedFeed[CardSubscriber]):
             self.runners.run(self._watch(view))
 
     async def _read_log(self, view: CardModel) -> None:
-        log = await answered(lambda: self.kit.aio.logs(self.job_id, tail=LOG_LINES))
+        log = await answered(lambda: self.kit.aio.log_slice(self.job_id, tail=LOG_LINES))
         view.load_log(log.lines, log.total, log.dropped)
 
     async def _read_artifacts(self, view: CardModel) -> None:

@@ -90,7 +90,7 @@ class ComparePage(pn.Column):
             return
         kit = self._session.kit
         is_list = len({job.spec.task for job in jobs}) > 1  # they have no arguments in common then
-        batch = Batch(kit, [kit._handle(job) for job in jobs])
+        batch = Batch(kit, [kit.handle(job) for job in jobs])
         self._card = BatchCard(
             batch,
             is_list=is_list,

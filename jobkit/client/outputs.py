@@ -1,11 +1,16 @@
-"""From an ended job to its value, or to the exception that says how it ended."""
+"""Outputs of a job as users see them: log lines, artifacts, its value or the exception that says how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from jobkit.codec import Codec, Subject
+from jobkit.codec import Codec, Subject, decode
 from jobkit.files import FileStore
 from jobkit.files.file_store import opened
 from jobkit.model import (
@@ -13,10 +18,99 @@ from jobkit.model import (
     JobFailed,
     JobSnapshot,
     JobState,
+    LogLine,
     ResultExpired,
     ResultUnavailable,
     SignatureError,
 )
+
+
+class LogText(str):
+    """One line of output: text, with `at`, `source`, `level`, `logger` and its number `n`."""
+
+    at: datetime
+    source: str
+    level: str
+    logger: str
+    n: int
+
+    def __new__(cls, line: LogLine) -> LogText:
+        self = super().__new__(cls, line.text)
+        self.at, self.source, self.level, self.logger, self.n = line.at, line.source, line.level, line.logger, line.n
+        return self
+
+
+class Logs(list[LogText]):
+    """Lines, oldest first. `print(logs)` prints them; `"text" in logs` looks inside the lines."""
+
+    def __init__(self, lines: Iterable[LogLine]) -> None:
+        super().__init__(map(LogText, lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self)
+
+    def __contains__(self, text: object) -> bool:
+        return isinstance(text, str) and any(text in line for line in self)
+
+    def _repr_pretty_(self, printer: object, cycle: bool) -> None:
+        printer.text(str(self))  # type: ignore[attr-defined]  # IPython's printer, which we do not import
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Something that a job saved with `jobkit.current().save(name, obj)`; kept as long as the job.
+
+    Attributes:
+        name: as it was saved, 1 to 200 printable characters.
+        media_type: "image/png", "text/csv", ...
+        size_bytes: of its content.
+        created_at: when it was saved (aware, UTC, by the worker's clock).
+    """
+
+    name: str
+    media_type: str
+    size_bytes: int
+    created_at: datetime
+    _fetch: Callable[[], bytes] = field(repr=False, compare=False)
+
+    def read(self) -> bytes:
+        """Its content.
+
+        Raises:
+            ResultExpired: it is no longer kept, or it is a file that this machine does not reach.
+            SignatureError: it is not what the worker stored.
+        """
+        return self._fetch()
+
+    def save(self, path: str | os.PathLike[str] = ".") -> Path:
+        """Write it to a file, whole or not at all; an existing one is replaced.
+
+        Args:
+            path: of the file, or a directory, in which it gets its own name.
+
+        Returns:
+            the path of the file.
+        """
+        target = Path(path)
+        if target.is_dir():
+            target = target / self.name
+        content = self.read()
+        aside = target.with_name(f".{secrets.token_hex(6)}.part")
+        try:
+            aside.write_bytes(content)
+            os.replace(aside, target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        return target
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "media_type": self.media_type,
+            "size_bytes": self.size_bytes,
+            "created_at": self.created_at.isoformat().replace("+00:00", "Z"),
+        }
 
 
 def outcome_of(
@@ -54,7 +148,7 @@ def outcome_of(
         raise ResultExpired(f"{what}: it has expired or was removed")
     form, body = opened(sealed, Subject("result", snapshot.result_id, spec.task), codec, file_store)
     try:
-        return _decode(form, body)
+        return decode(form, body)
     except Exception as error:  # unpickling runs code of the value's own classes
         raise ResultUnavailable(
             f"the result of job {spec.id} ({spec.task}) cannot be rebuilt here: {type(error).__name__}: {error}"
@@ -79,13 +173,7 @@ def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> tuple[BaseE
     except SignatureError as error:
         return None, str(error)
     try:
-        found = _decode(form, body)
+        found = decode(form, body)
     except Exception:  # code of the exception's own class; the text tells the same
         return None, ""
     return (found if isinstance(found, BaseException) else None), ""
-
-
-def _decode(form: bytes, body: bytes) -> Any:
-    from jobkit.codec import decode
-
-    return decode(form, body)

@@ -1,0 +1,113 @@
+"""Events as iterators: of all jobs, or of one to its end. None is left out, even if the connection is cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
+from jobkit.store.events import EventHub, void
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import parse_stream_id
+
+T = TypeVar("T")
+
+#: Seconds between retries of an iterator over events while the server does not answer.
+_AWAY_S = 0.5
+
+
+async def all_events(store: RedisStore, hub: EventHub, after: str | None = None) -> AsyncIterator[JobEvent]:
+    """Numbered events of all jobs, from now on or after an event id; each with its `id`, none left out.
+
+    Pub/sub only says that there is something new; what it is comes from the kept stream. While the server is away
+    this waits.
+
+    Raises:
+        InvalidParams: `after` is not an event id.
+        EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
+    """
+    if isinstance(after, str) and after and "-" not in after:
+        after = f"{after}-0"
+    if after is not None and not (isinstance(after, str) and parse_stream_id(after)):
+        raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
+    wake = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    stop = hub.listen(lambda event: void(loop.call_soon_threadsafe(wake.set)), None)
+    try:
+        await hub.ready(None)
+        last = await _patiently(store.last_event_id) if after is None else after
+        while True:
+            wake.clear()
+            found = await _patiently(partial(store.events, last))
+            for event in found:
+                yield event
+                last = event.id
+            if not found:
+                try:
+                    async with asyncio.timeout(10):
+                        await wake.wait()
+                except TimeoutError:
+                    pass  # poll, in case the connection for news was cut
+    finally:
+        stop()
+
+
+async def job_events(
+    hub: EventHub, job_id: str, after: int, read: Callable[[], Awaitable[JobSnapshot]]
+) -> AsyncIterator[JobEvent]:
+    """One job's events with a `seq` above `after`, to its end: numbered ones without a gap, news as they come.
+
+    Args:
+        read: reads the job's snapshot.
+    """
+    news: asyncio.Queue[JobEvent | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def put(event: JobEvent | None) -> None:
+        loop.call_soon_threadsafe(news.put_nowait, event)
+
+    stops = [
+        hub.listen(put, job_id),
+        hub.on_status(lambda is_live: put(None) if is_live else None),
+    ]
+    try:
+        await hub.ready(job_id)
+        last, is_stale = after, True
+        while True:
+            if is_stale:
+                snapshot = await _patiently(read)
+                for event in snapshot.history:
+                    if event.seq > last:
+                        last = event.seq
+                        yield event
+                if snapshot.is_terminal:
+                    return
+            try:
+                async with asyncio.timeout(10):
+                    got = await news.get()
+            except TimeoutError:
+                got = None
+            is_stale = got is None or (not got.type.is_news and got.seq > last + 1)
+            if got is None or is_stale:
+                continue
+            if got.type.is_news:
+                yield got
+            elif got.seq == last + 1:
+                last = got.seq
+                yield got
+                if JobState(got.data.get("state", "queued")).is_terminal:
+                    return
+    finally:
+        for stop in stops:
+            stop()
+
+
+async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
+    """Retry the call until the server answers."""
+    while True:
+        try:
+            return await verb()
+        except StoreUnavailable:
+            await asyncio.sleep(_AWAY_S)

@@ -1,0 +1,177 @@
+"""Limits and pauses of queues and tasks, and moves of waiting jobs to another queue or priority."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobkit.client import checks
+from jobkit.client.connection import Connection, OnLoop
+from jobkit.model import InvalidParams, Pause, Rule
+from jobkit.model.limits import parse_rate
+from jobkit.settings import checked_name
+from jobkit.tasks import limit_options
+from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.task import checked_task_name
+
+#: Jobs that one call moves.
+_SLICE = 500
+
+
+class LimitVerbs:
+    """Verbs about limits, pauses and places in line. Every one may raise `StoreUnavailable`.
+
+    `resume`, `resume_task` and `move` run step by step, since jobs of `sync://` then run with the caller; the others on
+    the background loop.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    # -- limits -------------------------------------------------------------------------------------------------------
+
+    async def limit(
+        self,
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        concurrency: int | None = None,
+        rate: str | None = None,
+    ) -> Rule:
+        """Limit a queue or a task while the system runs: `kit.limit(queue="gpu", concurrency=2)`.
+
+        It holds at once, across all workers, until `unlimit`, and instead of what `@task` says; limits by key stay.
+        Jobs that run already count and go on; when they are more than `concurrency`, nothing starts until they are
+        fewer.
+
+        Args:
+            concurrency: attempts at a time. rate: attempts that start in a time, like "10/m".
+
+        Returns:
+            The rule; its `held` is how many run now.
+
+        Raises:
+            InvalidParams: neither a queue nor a task, or both; no limit, or a value that is not allowed.
+        """
+        gate = gate_of(queue, task)
+        if concurrency is None and rate is None:
+            raise InvalidParams("give concurrency or rate (or both); kit.unlimit(...) ends a limit", "concurrency")
+        change: dict[str, int | None] = {"n": None, "count": None, "period_ms": None}
+        if concurrency is not None:
+            change["n"] = limit_options.places("concurrency", concurrency)
+        if rate is not None:
+            change["count"], change["period_ms"] = parse_rate(limit_options.rate("rate", rate)) or (None, None)
+        return await self._connection.store.set_rule(gate, change)
+
+    async def unlimit(self, *, queue: str | None = None, task: str | None = None) -> None:
+        """End what `limit` has set; what `@task` says holds again."""
+        change = {"n": None, "count": None, "period_ms": None}
+        await self._connection.store.set_rule(gate_of(queue, task), change)
+
+    async def limits(self) -> list[Rule]:
+        """Return the limits set by `limit`, by name; `held` is how many attempts run under it now."""
+        return [rule for rule in await self._connection.store.rules() if rule.n or rule.count]
+
+    # -- pausing ------------------------------------------------------------------------------------------------------
+
+    async def pause(self, queue: str, *, by: str = "") -> bool:
+        """Pause a queue until `resume`: submitted jobs wait, running ones go on.
+
+        It is kept in the store, so restarts do not end it. False if it was paused already.
+
+        Args:
+            by: the acting person; the one at this process unless given.
+        """
+        return await self._pause(f"queue:{checked_name('queue', queue)}", by)
+
+    async def resume(self, queue: str) -> bool:
+        """Resume a paused queue; False if it was not paused."""
+        return await self._resume(f"queue:{checked_name('queue', queue)}")
+
+    async def pause_task(self, task: str, *, by: str = "") -> bool:
+        """Pause a task in all queues until `resume_task`. Other jobs pass its jobs.
+
+        False if it was paused already.
+        """
+        return await self._pause(f"task:{checked_task_name(task)}", by)
+
+    async def resume_task(self, task: str) -> bool:
+        """Resume a paused task: its jobs go on from their old places in the line. False if it was not paused."""
+        return await self._resume(f"task:{checked_task_name(task)}")
+
+    async def paused(self) -> list[Pause]:
+        """Return the paused queues and tasks, by name."""
+        pauses = [Pause.of(rule) for rule in await self._connection.store.rules()]
+        return [pause for pause in pauses if pause is not None]
+
+    async def _pause(self, gate: str, by: str) -> bool:
+        is_new = await self._is_paused(gate) is None
+        if is_new:
+            await self._connection.store.set_rule(gate, {"paused": {"by": by or self._connection.owner}})
+        return is_new
+
+    async def _resume(self, gate: str) -> bool:
+        was_paused = await OnLoop(self._is_paused, gate) is not None
+        if was_paused:
+            await OnLoop(self._connection.store.set_rule, gate, {"paused": None})
+            await self._connection.run_paused()
+        return was_paused
+
+    async def _is_paused(self, gate: str) -> Pause | None:
+        rules = await self._connection.store.rules()
+        return next((Pause.of(rule) for rule in rules if rule.gate == gate), None)
+
+    # -- moving -------------------------------------------------------------------------------------------------------
+
+    async def move(
+        self, job_ids: str | Sequence[str], *, queue: str | None = None, priority: int | None = None, by: str = ""
+    ) -> dict[str, str]:
+        """Move waiting jobs to another queue or priority. They keep the time they have waited.
+
+        Args:
+            job_ids: one id or several.
+            queue, priority: where to; at least one of them. Higher priorities come first.
+            by: the acting person, for the jobs' events; the one at this process unless given.
+
+        Returns:
+            why not, in one sentence, by the id of each job that could not be moved.
+
+        Raises:
+            InvalidParams: a queue's name or a priority that is not allowed, or neither.
+        """
+        ids = list(dict.fromkeys(checks.job_ids(job_ids)))
+        if queue is None and priority is None:
+            raise InvalidParams("give a queue or a priority to move to", "queue")
+        given = {"queue": queue, "priority": priority}
+        check_submit_options({name: value for name, value in given.items() if value is not None})
+        who = by or self._connection.owner
+        refused: dict[str, str] = {}
+        for start in range(0, len(ids), _SLICE):
+            part = ids[start : start + _SLICE]
+            reason = f"moved by {who}" if who else "moved"
+            answers = await OnLoop(self._connection.store.move, part, queue, priority, reason)
+            refused |= {
+                job_id: _why_not(job_id, answer) for job_id, answer in zip(part, answers, strict=True) if answer
+            }
+        await self._connection.run_paused()
+        return refused
+
+
+def gate_of(queue: str | None, task: str | None) -> str:
+    """The gate of a queue or a task.
+
+    Raises:
+        InvalidParams: neither is given, or both.
+    """
+    if (queue is None) == (task is None):
+        raise InvalidParams("a limit is of a queue or of a task: give one of them", "queue")
+    return f"queue:{checked_name('queue', queue)}" if queue is not None else f"task:{checked_task_name(task)}"
+
+
+def _why_not(job_id: str, answer: str) -> str:
+    if answer == "unknown":
+        return f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired"
+    if answer == "arq":
+        return f"job {job_id} came by arq's client and waits in arq's own queue; only its priority can be changed"
+    if answer == "running":
+        return f"job {job_id} is running; only waiting jobs can be moved"
+    return f"job {job_id} has already {answer}; only waiting jobs can be moved"

@@ -1,0 +1,355 @@
+"""Ended jobs once more, as they were or with other arguments; and many of them deleted.
+
+`rerun` reads the old arguments, so it unpickles them with its caller. Nothing else here unpickles: a job is run again
+from its sealed call as it is, and changed arguments travel beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jobkit.client.connection import Connection, OnLoop
+from jobkit.client.failures import FailureVerbs
+from jobkit.client.finding import JobFinder
+from jobkit.client.job import Job
+from jobkit.client.prepare import limits_of, new_id
+from jobkit.client.submit import Submitter
+from jobkit.codec import MSGPACK, Subject
+from jobkit.model import (
+    ErrorKind,
+    InvalidParams,
+    JobkitError,
+    JobNotFound,
+    JobSnapshot,
+    JobSpec,
+    JobState,
+    UnknownTask,
+)
+from jobkit.store.values import Submission
+from jobkit.tasks.arguments import shown_and_abridged
+from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_changes, with_needs
+from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.references import ids_of, replaced
+from jobkit.tasks.registry import registry
+from jobkit.tasks.specs import with_part
+from jobkit.tasks.task import TaskDef, load_ref
+
+#: Jobs that one step runs again or deletes: a worker's claim must not wait long behind it.
+SLICE = 100
+
+#: Called after each step with how many are done so far.
+Progress = Callable[[int], object]
+
+
+@dataclass(slots=True)
+class Repeated:
+    """The result of running jobs again.
+
+    Attributes:
+        jobs: the new job's id by the old one's. refused: why not, by the old one's.
+    """
+
+    jobs: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+class Repeater:
+    """Verbs that repeat and delete jobs. They run step by step; every one may raise `StoreUnavailable`."""
+
+    def __init__(
+        self, connection: Connection, submitter: Submitter, finding: JobFinder, failures: FailureVerbs
+    ) -> None:
+        self._connection, self._submitter = connection, submitter
+        self._finding, self._failures = finding, failures
+
+    async def retry(self, job_id: str, *, owner: str = "") -> Job:
+        """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
+
+        If it ended because a job that it needs gave no result, that one runs again too, before it.
+
+        Args:
+            owner: of the new job; the person at this process unless given.
+
+        Raises:
+            JobkitError: it has not ended, or a job that it needs is no longer kept.
+        """
+        return await self._retry(job_id, {}, owner)
+
+    async def _retry(self, job_id: str, again: dict[str, Job], owner: str = "") -> Job:
+        """`retry`. `again` holds the jobs that run again, by the id of the old one: each of them once."""
+        if job_id in again:
+            return again[job_id]
+        snapshot = await self._ended(job_id)
+        spec = snapshot.spec
+        form, body = await OnLoop(self._connection.verbs.call_of, spec)
+        params = dict(spec.params)
+        if spec.needs and snapshot.error is not None and snapshot.error.kind is ErrorKind.DEPENDENCY:
+            renamed: dict[str, str] = {}
+            for need in spec.needs:
+                if (await self._snapshot(need)).state in (JobState.FAILED, JobState.CANCELLED):
+                    renamed[need] = (await self._retry(need, again, owner)).id
+            body = with_needs(body, renamed)
+            spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
+            params = {name: _renamed(value, renamed) for name, value in params.items()}
+        again[job_id] = await self._again(replace(spec, id=job_id), form, body, params, owner)
+        return again[job_id]
+
+    async def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
+        """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
+
+        Raises:
+            InvalidParams: a changed argument is refused.
+        """
+        spec = (await self._snapshot(job_id)).spec
+        form, body = await OnLoop(self._connection.verbs.call_of, spec)
+        head, inner = read_head(body)
+        call = read_call(head, inner, allow_pickle=self._connection.codec.allow_pickle)
+        task = _task_of(spec, head.ref, call, may_import=self._connection.codec.allow_pickle)
+        changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
+        if task is not None:
+            bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
+            args, kwargs = task.signature.call_args(bound)
+        else:
+            args, kwargs = tuple(call.args), {**call.kwargs, **changes}
+        # Other arguments are other work; whose place it takes is asked anew, where that can be.
+        spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0)
+        if task is not None and spec.limits:
+            spec = replace(spec, limits=limits_of(task, bound, spec.limits, self._connection.codec))
+        body = encode_call(
+            self._connection.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
+            environment=head.environment if head.ref else None,
+            has_references=bool(spec.needs), is_named=head.is_named,
+        )  # fmt: skip
+        return await self._again(spec, form, body, bound if task is not None else {**spec.params, **changes})
+
+    async def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any], owner: str = "") -> Job:
+        spec = repeating(old, owner or self._connection.owner, params)
+        prepared = Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
+        return await self._submitter.send(prepared)
+
+    async def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
+        """`retry` of each of these jobs; a job that several of them need runs again once."""
+        again: dict[str, Job] = {}
+        return [await self._retry(job_id, again) for job_id in job_ids]
+
+    async def _snapshot(self, job_id: str) -> JobSnapshot:
+        return await OnLoop(self._connection.verbs.snapshot, job_id)
+
+    async def _ended(self, job_id: str) -> JobSnapshot:
+        snapshot = await self._snapshot(job_id)
+        if not snapshot.is_terminal:
+            raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be retried, so cancel it first")
+        return snapshot
+
+    # -- many at once -------------------------------------------------------------------------------------------------
+
+    async def retry_failures(
+        self, group: str, *, changes: Mapping[str, Any] | None = None, owner: str = "", on_step: Progress | None = None
+    ) -> Repeated:
+        """Run the jobs of a group again that were not run again yet, each as a new job; see `retry_many`."""
+        ids = await OnLoop(self._failed, group, is_repeated=False)
+        return await self.retry_many(ids, changes=changes, owner=owner, on_step=on_step)
+
+    async def retry_many(
+        self,
+        job_ids: Iterable[str],
+        *,
+        changes: Mapping[str, Any] | None = None,
+        owner: str = "",
+        on_step: Progress | None = None,
+    ) -> Repeated:
+        """Run ended jobs again, each as a new job that names the old one; in steps of some hundred at most.
+
+        Args:
+            changes: other values for some arguments, checked by the task's definition before anything is submitted.
+            owner: of the new jobs; the person at this process unless given.
+            on_step: called after each step with how many have been seen to.
+
+        Raises:
+            InvalidParams: a change is refused, or the jobs are of several tasks; nothing was submitted then.
+            UnknownTask: the task's definition is not known here, so changes could not be checked.
+        """
+        ids = list(dict.fromkeys(job_ids))
+        plain = await self._checked_changes(ids, changes) if changes else {}
+        out, again = Repeated(), dict[str, Job]()
+        for start in range(0, len(ids), SLICE):
+            await self._repeat(ids[start : start + SLICE], plain, owner, out, again)
+            if on_step is not None:
+                on_step(min(start + SLICE, len(ids)))
+        return out
+
+    async def _failed(self, group: str, is_repeated: bool | None = None) -> list[str]:
+        await self._failures.failure(group)
+        return [job_id async for job_id in self._failures.failed_jobs(group, is_repeated=is_repeated)]
+
+    async def checked_changes(self, task: str, changes: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+        """Other values for some arguments of a task, checked, as plain data.
+
+        Args:
+            changes: by name, or a command line's `["n=5"]`.
+
+        Raises:
+            InvalidParams: one is refused. UnknownTask: the task's definition is not known here.
+        """
+        infos = await self._finding.tasks()
+        if task not in infos:
+            raise UnknownTask(
+                f"{self._connection.verbs.unknown_task(task, infos)}; so changed arguments cannot be checked here"
+            )
+        return infos[task].changes(changes)
+
+    async def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
+        tasks: dict[str, None] = {}
+        for start in range(0, len(ids), 500):
+            for found in await OnLoop(self._connection.store.snapshots, ids[start : start + 500]):
+                if found is not None:
+                    tasks[found.spec.task] = None
+        if len(tasks) > 1:
+            raise InvalidParams(f"arguments can be changed for jobs of one task, not of {', '.join(sorted(tasks))}")
+        return await self.checked_changes(next(iter(tasks)), changes) if tasks else {}
+
+    async def _repeat(
+        self, ids: Sequence[str], changes: Mapping[str, Any], owner: str, out: Repeated, again: dict[str, Job]
+    ) -> None:
+        """One step of `retry_many`."""
+        snapshots = await OnLoop(self._connection.store.snapshots, ids)
+        payloads = await OnLoop(self._connection.store.payloads, ids)
+        made: dict[str, Submission] = {}
+        for job_id, snapshot, payload in zip(ids, snapshots, payloads, strict=True):
+            try:
+                if _failed_with_a_need(snapshot) and not changes:
+                    out.jobs[job_id] = (await self._retry(job_id, again, owner)).id
+                else:
+                    made[job_id] = self._again_as(job_id, snapshot, payload, changes, owner)
+            except JobkitError as error:
+                if isinstance(error, ConnectionError):
+                    raise
+                out.refused[job_id] = str(error)
+        replies = await OnLoop(self._connection.verbs.submit_sealed, list(made.values()))
+        for job_id, reply in zip(made, replies, strict=True):
+            out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
+            if reply.created_ms:
+                await self._connection.run_here([reply.job_id])
+
+    async def rerun_with(
+        self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> Job:
+        """Submit an ended job once more with other values for some arguments; the others keep theirs, unread.
+
+        Args:
+            changes: values as of JSON, by name; checked by the task's definition.
+            options: queue, delay, at, tags and priority of the new job.
+            owner: who submits; the person at this process unless given.
+
+        Raises:
+            InvalidParams: a change or option is refused. UnknownTask: the task's definition is not known here.
+        """
+        over = check_submit_options(options or {})
+        [snapshot] = await OnLoop(self._connection.store.snapshots, [job_id])
+        [payload] = await OnLoop(self._connection.store.payloads, [job_id])
+        plain = await self.checked_changes(snapshot.spec.task, changes) if changes and snapshot else {}
+        made = self._again_as(job_id, snapshot, payload, plain, owner)
+        chosen: dict[str, Any] = {
+            name: getattr(over, name) for name in ("queue", "tags", "priority") if name in over.given
+        }
+        chosen["delay_ms"] = round(over.delay_s * 1000)
+        chosen["at_ms"] = int(over.at.timestamp() * 1000) if over.at else 0
+        return await self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
+
+    def _again_as(
+        self,
+        job_id: str,
+        snapshot: JobSnapshot | None,
+        payload: bytes | None,
+        changes: Mapping[str, Any],
+        owner: str,
+    ) -> Submission:
+        """The submission that repeats a job. Raises `JobkitError` where there can be none."""
+        if snapshot is None or payload is None:
+            raise JobNotFound(f"no job {job_id!r} is kept here: it was removed, or has expired")
+        if not snapshot.is_terminal:
+            raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be run again")
+        old = snapshot.spec
+        form, body = self._connection.codec.verify(payload, Subject("args", old.id, old.task))
+        params = dict(old.params)
+        if changes:
+            if form != MSGPACK or read_head(body)[0].ref.startswith("jobkit.worker."):
+                raise JobkitError(f"job {job_id} came by arq's client; its arguments cannot be changed here")
+            body = with_changes(body, changes)
+            for name, value in changes.items():
+                first, dot, rest = name.partition(".")
+                params[first] = with_part(params.get(first), rest, value) if dot and first in params else value
+            old = replace(old, once=None, cache_key="", cache_ms=0)  # other arguments are other work
+        spec = repeating(old, owner or self._connection.owner, params)
+        return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
+
+    async def delete_many(self, job_ids: Iterable[str], *, on_step: Progress | None = None) -> int:
+        """Delete ended jobs with all they own, in steps; return how many are gone. Others stay."""
+        ids, gone = list(dict.fromkeys(job_ids)), 0
+        for start in range(0, len(ids), SLICE):
+            gone += sum(await OnLoop(self._connection.verbs.delete, ids[start : start + SLICE]))
+            if on_step is not None:
+                on_step(min(start + SLICE, len(ids)))
+        return gone
+
+    async def drop(self, group: str, *, on_step: Progress | None = None) -> int:
+        """Delete all jobs of a group, and the group; return how many jobs those were."""
+        gone = await self.delete_many(await OnLoop(self._failed, group), on_step=on_step)
+        await OnLoop(self._failures.forget_group, group)
+        return gone
+
+
+def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:
+    """The spec of a new job that repeats one, at once: it neither reuses a kept result nor replaces another job."""
+    params, abridged = shown_and_abridged(params)
+    kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
+    return replace(
+        old,
+        id=new_id(),
+        key="",
+        retry_of=old.id,
+        owner=owner,
+        params=params,
+        abridged=tuple(dict.fromkeys([*kept, *abridged])),
+        delay_ms=0,
+        at_ms=0,
+        once=None if old.once is not None and old.once.scope == "debounce" else old.once,
+        is_fresh=bool(old.cache_key),
+    )
+
+
+def _failed_with_a_need(snapshot: JobSnapshot | None) -> bool:
+    """Return True if a job that it needs failed too, and has to run again before it."""
+    if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
+        return False
+    return snapshot.error.kind is ErrorKind.DEPENDENCY and bool(snapshot.spec.needs)
+
+
+def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDef[..., Any] | None:
+    """The function that a job called, if this process can have it; a task of its name may be another one.
+
+    Args:
+        may_import: the payload is signed. An unsigned one could name any module.
+    """
+    if call.function is not None:
+        return TaskDef(call.function, name=spec.task)
+    if spec.task in registry.names() and registry.get(spec.task).ref == ref:
+        return registry.get(spec.task)
+    if may_import and not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
+        with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
+            return registry.task_of(load_ref(ref))
+    return None
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """An argument as it is shown, with the ids of other jobs in it."""
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return {key: _renamed(item, names) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,267 @@
+"""From the arguments of a submit to a live handle: one way for blocking code, coroutines and bulk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
+from jobkit.client.connection import Connection, OnLoop, SendStep
+from jobkit.client.job import Job
+from jobkit.client.prepare import prepare, prepare_info
+from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
+from jobkit.model import (
+    EventType,
+    InvalidParams,
+    JobEvent,
+    JobSnapshot,
+    JobSpec,
+    JobState,
+    StoreUnavailable,
+    apply,
+)
+from jobkit.store.values import Submission, SubmitReply
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.options import SubmitOptions, check_submit_options
+from jobkit.tasks.references import Reference, ids_of, replaced
+from jobkit.tasks.registry import registry
+from jobkit.tasks.task import BoundTask, TaskDef
+
+
+class Submitter:
+    """Submits jobs with some options. Its verbs run step by step; every one may raise `StoreUnavailable`.
+
+    Args:
+        kit: of the batches. before_submit: called once, before the first submit; shared by `with_options`.
+        over: options of each submit.
+    """
+
+    def __init__(
+        self, kit: Any, connection: Connection, before_submit: list[Callable[[], None]], over: SubmitOptions
+    ) -> None:
+        self._kit, self._connection, self._before_submit, self.over = kit, connection, before_submit, over
+
+    def with_options(self, options: Mapping[str, Any]) -> Submitter:
+        """Return a copy with further options; they replace those of the same name."""
+        over = self.over.merged(check_submit_options(options))
+        return Submitter(self._kit, self._connection, self._before_submit, over)
+
+    # -- verbs --------------------------------------------------------------------------------------------------------
+
+    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """Submit a task, any other callable, or a task by name; returns a live `Job` at once.
+
+        Raises:
+            InvalidParams: an argument is refused; nothing was stored.
+            UnknownTask: no task of that name.
+            StoreUnavailable: the store did not answer.
+        """
+        prepared = partial(self._prepared, await self._definition(task), args, kwargs)
+        return await self.send(prepared(), prepared)
+
+    async def map(
+        self,
+        task: Callable[..., Any] | str,
+        items: Iterable[Any],
+        /,
+        *,
+        stop_when: Callable[[Job], object] | str | None = None,
+    ) -> Batch:
+        """Submit a task once for each item, in bulk; returns a live `Batch`.
+
+        Args:
+            items: mappings are arguments by name, tuples by position, anything else is the one argument.
+            stop_when: a rule after which the rest is cancelled, see `Batch.stop_when`.
+
+        Raises:
+            InvalidParams: there are none or too many, or one is refused; nothing was stored then.
+        """
+        return await self._map(task, items, stop_when)
+
+    async def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
+        """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`.
+
+        Args:
+            axes: arguments of the task, each with a list of values; and, as single values, `how` ("grid", "zip" or
+                "random"), `samples` and `seed` of a random sweep, `limit` (at most so many points) and `stop_when`
+                (see `Batch.stop_when`). A random sweep may also draw from `jobkit.Range(0.0, 1.0)`.
+
+        Raises:
+            InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
+        """
+        sweep = sweep_of(axes)
+        return await self._map(task, sweep.points, sweep.stop_when, sweep)
+
+    async def submit_info(
+        self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> Job:
+        """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
+
+        Args:
+            params: values as of JSON; checked and coerced by the task's definition.
+            options: queue, delay, at, key, tags, priority, timeout, retries, ...
+            owner: who submits; the person at this process unless given.
+        """
+        bound = self.with_options(options or {})
+        prepared = partial(bound._prepared, await self._definition(name), (), params, owner)
+        return await self.send(prepared(), prepared)
+
+    async def map_info(
+        self,
+        name: str,
+        items: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+        *,
+        owner: str = "",
+    ) -> Batch:
+        """`submit_info` once for each of `items`, in bulk; see there."""
+        return await self.with_options(options or {})._map(name, items, owner=owner)
+
+    async def _map(
+        self,
+        task: Callable[..., Any] | str,
+        items: Iterable[Any],
+        stop_when: Callable[..., object] | str | None = None,
+        sweep: Sweep | None = None,
+        owner: str = "",
+    ) -> Batch:
+        if self.over.key:
+            raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
+        if self.over.debounce_s is not None:
+            raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
+        rule = None if stop_when is None else rule_of(stop_when)
+        most = MAX_JOBS if sweep is None else MAX_LIMIT
+        definition = await self._definition(task)
+        prepared = [self._prepared(definition, *arguments(item), owner) for item in listed(items, most)]
+        with self._connection.live.expecting(*(each.spec.id for each in prepared)):
+            replies = await OnLoop(self._connection.verbs.sender.submit_many, prepared)
+            jobs = [await self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
+        jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
+        batch = Batch(self._kit, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
+        if rule is not None:
+            batch.stop_when(rule)
+        await self._connection.run_here([job.id for job in jobs], batch.judge)
+        return batch
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    async def prepared(
+        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], owner: str = ""
+    ) -> Submission:
+        """Check and seal the arguments of a call."""
+        return self._prepared(await self._definition(task), args, kwargs, owner)
+
+    async def send(self, prepared: Submission, again: Callable[..., Submission] | None = None) -> Job:
+        """Store a submission and return its handle.
+
+        Args:
+            again: prepares the submission with `job_id=`, "" for a new one; see `SubmitReply.reseal_for`.
+        """
+        self._connection.ensure_open()
+        live = self._connection.live
+        while True:
+            spec = prepared.spec
+            # An ended job may have been deleted meanwhile; then its key is free for a new job.
+            if spec.key and (known := live.get(spec.id)) is not None and not known._is_over:
+                return known
+            with live.expecting(spec.id):
+                store = partial(self._connection.verbs.sender.submit, prepared)
+                directly = None if self._connection.direct is None else partial(self._directly, prepared)
+                reply = await SendStep(store, directly)
+                if reply.created_ms:
+                    await self._connection.run_here([spec.id])
+                if reply.reseal_for is None or again is None:
+                    return await self._accepted(spec, reply)
+            prepared = again(job_id=reply.reseal_for)
+
+    def _directly(self, prepared: Submission) -> SubmitReply:
+        assert self._connection.direct is not None
+        began = time.monotonic()
+        try:
+            return self._connection.direct.submit(prepared)
+        except StoreUnavailable:
+            # Its id makes it safe to repeat, on the way that can revive the server; but not to wait once more.
+            if time.monotonic() - began > 1.0:
+                raise
+        return self._connection.call(partial(self._connection.verbs.sender.submit, prepared))
+
+    async def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
+        """Return the handle of a stored submission. A new job's handle knows its first event, received or not."""
+        live, submitted_ms = self._connection.live, reply.created_ms
+        if not submitted_ms:
+            known = live.get(reply.job_id)
+            if known is not None and known.snapshot.is_terminal:
+                return known
+            return live.handle(await OnLoop(self._connection.verbs.snapshot, reply.job_id))
+        due = max(submitted_ms + spec.delay_ms, spec.at_ms)
+        state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
+        data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
+        event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
+        snapshot = apply(JobSnapshot(spec, seq=0, state=state), event)
+        assert snapshot is not None  # seq 1 follows seq 0
+        return live.adopt_own(snapshot)
+
+    async def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | BoundTask[..., Any] | TaskInfo:
+        """Return the definition of a task; that of a worker if only its name is known here."""
+        if isinstance(task, BoundTask):
+            return task
+        if not isinstance(task, str):
+            return registry.task_of(task)
+        if task in registry.names():
+            return registry.get(task)
+        verbs = self._connection.verbs
+        infos = await OnLoop(verbs.tasks)
+        if task not in infos:
+            raise verbs.unknown_task(task, {*infos, *registry.names()})
+        return infos[task]
+
+    def _prepared(
+        self,
+        task: TaskDef[..., Any] | BoundTask[..., Any] | TaskInfo,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        owner: str = "",
+        *,
+        job_id: str = "",
+    ) -> Submission:
+        over, connection = self.over, self._connection
+        common: dict[str, Any] = {"settings": connection.settings, "codec": connection.codec, "job_id": job_id}
+        common["owner"] = owner or connection.owner
+        given = [list(args), dict(kwargs)]
+        referring = replaced(given, self.reference_of)
+        if referring is not given:
+            args, kwargs = referring
+            common["needs"] = ids_of(referring)
+        if isinstance(task, TaskInfo):
+            if args:
+                raise InvalidParams(f"task {task.name!r} is known by name only here: give its arguments by name")
+            made = prepare_info(task, kwargs, over, **common)
+        else:
+            if isinstance(task, BoundTask):
+                over, task = task.parsed.merged(over), registry.task_of(task)
+            made = prepare(task, args, kwargs, over, **common)
+        if self._before_submit:
+            self._before_submit[0]()
+            self._before_submit.clear()
+        return made
+
+    def reference_of(self, value: Any) -> Reference | None:
+        """Return the placeholder for a job or batch among arguments, None for any other value.
+
+        Raises:
+            InvalidParams: it belongs to a kit whose results these workers cannot read.
+        """
+        if not isinstance(value, (Job, Batch, Jobs)):
+            return None
+        mine, its = self._connection.store.settings, value._kit.verbs.store.settings
+        if (mine.url, mine.namespace) != (its.url, its.namespace):
+            its = value._kit.settings
+            raise InvalidParams(
+                f"an argument is a job of another kit ({its.masked_url}, namespace {its.namespace}), whose results the "
+                f"workers of this one do not reach: pass its value, job.result()"
+            )
+        if isinstance(value, Job):
+            return Reference([value.id])
+        return Reference([job.id for job in value], is_many=True)
