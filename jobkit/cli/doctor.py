@@ -12,7 +12,7 @@ import click
 
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, as_json_option
-from jobkit.cli.tasks import task_modules
+from jobkit.cli.queues import task_modules
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -47,8 +48,17 @@ class Chosen:
         return self.older_than is not None or self.newer_than is not None
 
 
-def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose failed jobs."""
+def selecting(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that choose failed jobs. The command gets the kit and a `Chosen` in their place."""
+
+    @functools.wraps(command)
+    def with_choice(
+        which: tuple[str, ...], task: str | None, everything: bool, older: str | None, newer: str | None, **others: Any
+    ) -> int:
+        kit = out.connect()
+        return command(kit, chosen(kit, which, task, everything, older, newer), **others)
+
+    decorated: Callable[..., int] = with_choice
     for option in (
         click.option("--newer", metavar="AGE", help="Only jobs that failed less than this ago: 30m, 2h, 1d."),
         click.option("--older", metavar="AGE", help="Only jobs that failed more than this ago."),
@@ -56,8 +66,8 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--task", "-t", metavar="NAME", help="The groups of this task that are not muted or resolved."),
         click.argument("which", nargs=-1, metavar="[GROUP_OR_ID]..."),
     ):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
 
 
 def chosen(
@@ -226,22 +236,11 @@ def _jobs_in_words(group: FailureGroup) -> str:
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Change an argument; may be repeated.")
 @_dry
 @as_json_option
-def retry(
-    which: tuple[str, ...],
-    task: str | None,
-    everything: bool,
-    older: str | None,
-    newer: str | None,
-    pairs: tuple[str, ...],
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+def retry(kit: Kit, picked: Chosen, pairs: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Retry failed jobs, each as a new job, and print the new ids.
 
     Skips jobs of groups that have been retried already.
     """
-    kit = out.connect()
-    picked = chosen(kit, which, task, everything, older, newer)
     changes = _changes(kit, picked, pairs) if pairs else {}
     ids = list(picked.ids(kit, is_repeated=False))
     if dry_run:
@@ -262,7 +261,7 @@ def retry(
 
 def _changes(kit: Kit, picked: Chosen, pairs: Sequence[str]) -> dict[str, Any]:
     """Return the changed arguments, checked."""
-    from jobkit.cli.tasks import task_info
+    from jobkit.cli.queues import task_info
 
     tasks = {group.task for group in picked.groups} | {kit.snapshot(job_id).spec.task for job_id in picked.job_ids}
     if len(tasks) > 1:
@@ -274,18 +273,8 @@ def _changes(kit: Kit, picked: Chosen, pairs: Sequence[str]) -> dict[str, Any]:
 @selecting
 @_dry
 @as_json_option
-def rm(
-    which: tuple[str, ...],
-    task: str | None,
-    everything: bool,
-    older: str | None,
-    newer: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+def rm(kit: Kit, picked: Chosen, dry_run: bool, as_json: bool) -> int:
     """Delete failed jobs; a group is deleted with its last job."""
-    kit = out.connect()
-    picked = chosen(kit, which, task, everything, older, newer)
     ids = list(picked.ids(kit))
     if dry_run:
         return _would(ids, "deleted", as_json)

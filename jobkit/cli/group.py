@@ -128,6 +128,11 @@ def selection_options(command: C) -> C:
     return command
 
 
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given on the command line."""
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
 def job_options(command: C) -> C:
     """Add the options of a job that is submitted, now or by a schedule."""
     for option in (

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobkit.cli import out
-from jobkit.cli.group import FAILED, BadInput, as_json_option, id_arguments, job_options, selection_options
-from jobkit.cli.tasks import task_info
+from jobkit.cli.group import FAILED, BadInput, as_json_option, given, id_arguments, job_options, selection_options
+from jobkit.cli.queues import task_info
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago, duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
@@ -29,17 +29,14 @@ if TYPE_CHECKING:
 @click.option("--delay", type=float, metavar="SECONDS", help="Earliest start, in seconds from now.")
 @click.option("--key", metavar="TEXT", help="Return the same job for the same key and task.")
 @job_options
-def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, tags: tuple[str, ...], **options: Any) -> int:
+def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: Any) -> int:
     """Submit a job and print its id.
 
     Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled.
     """
     kit = out.connect()
     values = task_info(kit, task).parse(arguments)
-    given = {name: value for name, value in options.items() if value is not None}
-    if tags:
-        given["tags"] = list(tags)
-    job = kit.submit_info(task, values, given)
+    job = kit.submit_info(task, values, given(options))
     click.echo(job.id)
     if not is_waiting:
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +17,7 @@ from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.run.inside.lines import clean
 from jobkit.settings import Settings
+from jobkit.tasks.limit_options import seconds_in
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -27,8 +28,6 @@ SHOWN_ID = 8
 
 #: Characters of the shortest prefix that finds a job.
 LEAST_ID = 4
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 GLYPHS = {
     JobState.SCHEDULED: ("◷", "magenta"),
@@ -100,7 +99,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print aligned columns; on a terminal the last one is cut at the edge. Cells must be safe already."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(click.unstyle(line[i])) for line in lines) for i in range(len(head))]
-    edge = _width() if sys.stdout.isatty() else None
+    edge = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
     for n, line in enumerate(lines):
         cells = [cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(line, widths, strict=True)]
         if edge is not None and sum(widths) + 2 * len(widths) > edge:
@@ -109,12 +108,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             cells[-1] = last if len(last) <= room else last[: max(1, room - 1)] + "…"
         text = "  ".join(cells).rstrip()
         click.echo(click.style(text, bold=True) if n == 0 else text)
-
-
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size((120, 24)).columns
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
@@ -135,10 +128,10 @@ def seconds_of(text: str, option: str) -> float:
     Raises:
         BadInput: it is not such a time.
     """
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhdw]?)", text.strip().lower())
-    if not found:
+    found = seconds_in(text)
+    if found is None or found >= 1e12:
         raise BadInput(f"{option} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    return found
 
 
 def snapshots(kit: Kit, query: Query) -> Iterator[JobSnapshot]:

@@ -1,18 +1,99 @@
-"""Commands for queues, and limits and pauses of queues and tasks: queues, pause, resume, limit."""
+"""Commands for tasks, queues and totals: tasks, queues, pause, resume, limit, stats."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import queue
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
-from jobkit.model.format import ago
-from jobkit.model.plain import iso
+from jobkit.model import EventType, JobEvent, JobState
+from jobkit.model.format import ago, value_brief
+from jobkit.model.plain import to_json
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from jobkit.client import Kit
+    from jobkit.tasks.info import TaskInfo
+
+#: Shortest time between two updates, in seconds.
+_SOON_S = 0.25
+
+#: Longest time between two updates, in seconds: the load of workers changes without an event.
+_LATEST_S = 2.0
+
+#: Seconds of "the last minute".
+_MINUTE_S = 60.0
+
+_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+
+
+@click.command()
+@click.argument("name", metavar="[TASK]", required=False)
+@as_json_option
+def tasks(name: str | None, as_json: bool) -> None:
+    """List the tasks that can be submitted, or show one with its parameters."""
+    from jobkit.tasks.params import describe
+
+    kit = out.connect()
+    if name is None:
+        found = known_tasks(kit)
+        if as_json:
+            out.echo_json([{**info.to_json(), "schema": info.json_schema()} for info in found.values()])
+        else:
+            rows = [
+                (out.one_line(i.name), " ".join(map(_usage, i.params)), out.one_line(i.title)) for i in found.values()
+            ]
+            out.table(("TASK", "ARGUMENTS", "TITLE"), rows)
+        return
+    info = task_info(kit, name)
+    if as_json:
+        out.echo_json({**info.to_json(), "schema": info.json_schema()})
+        return
+    out.echo(f"{out.one_line(info.name)}  {out.one_line(info.title)}", bold=True)
+    for spec in info.params:
+        help_text = f"  {out.one_line(spec.help)}" if spec.help else ""
+        out.echo(f"  {out.one_line(_usage(spec)):<28} {out.one_line(describe(spec))}{help_text}")
+
+
+def _usage(spec: Any) -> str:
+    """Return `n=1000`, or `n=` if it is required."""
+    return out.one_line(f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}")
+
+
+def task_info(kit: Kit, name: str) -> TaskInfo:
+    """Return the task of that name, as workers have published it, else from the modules configured here.
+
+    Raises:
+        UnknownTask: neither has it; the message names similar tasks.
+    """
+    found = kit.tasks()
+    if name not in found:
+        found = known_tasks(kit)
+    if name not in found:
+        raise kit.unknown_task(name, found)
+    return found[name]
+
+
+def known_tasks(kit: Kit) -> dict[str, TaskInfo]:
+    """Return all tasks: published by workers, and of the modules configured here."""
+    from jobkit.tasks.registry import registry
+
+    registry.load(task_modules(kit.settings.tasks))
+    return kit.tasks()
+
+
+def task_modules(configured: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the modules to import tasks from: the demo if none is configured."""
+    return configured or ("jobkit.demo",)
 
 
 @click.command()
@@ -23,13 +104,13 @@ def queues(as_json: bool) -> None:
     paused = {pause.name: pause for pause in kit.paused() if pause.kind == "queue"}
     found: dict[str, dict[str, int]] = {name: {} for name in paused} | kit.queues()
     if as_json:
-        pauses = {name: {"by": pause.by, "at": iso(pause.at)} for name, pause in paused.items()}
+        pauses = {name: {"by": pause.by, "at": to_json(pause.at)} for name, pause in paused.items()}
         out.echo_json([{"queue": name, **numbers, "paused": pauses.get(name)} for name, numbers in found.items()])
         return
-    names = list(dict.fromkeys(name for numbers in found.values() for name in numbers))
+    columns = list(dict.fromkeys(name for numbers in found.values() for name in numbers))
     out.table(
-        ("QUEUE", *(name.upper() for name in names)),
-        [(queue, *(str(numbers.get(name, 0)) for name in names)) for queue, numbers in found.items()],
+        ("QUEUE", *(column.upper() for column in columns)),
+        [(name, *(str(numbers.get(column, 0)) for column in columns)) for name, numbers in found.items()],
     )
     for pause in kit.paused():
         by = f" by {out.one_line(pause.by)}" if pause.by else ""
@@ -37,9 +118,9 @@ def queues(as_json: bool) -> None:
         name = out.one_line(pause.name)
         when = ago(pause.at, out.now())
         out.echo(f"{pause.kind} {name} was paused{by} {when}: `jobkit resume {option}{name}`", err=True)
-    for queue, numbers in found.items():
+    for name, numbers in found.items():
         if numbers.get("queued") and not numbers.get("workers"):
-            out.echo(f"No worker serves {queue}: run `jobkit worker -q {queue}`", err=True)
+            out.echo(f"No worker serves {name}: run `jobkit worker -q {name}`", err=True)
 
 
 @click.command()
@@ -49,16 +130,15 @@ def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
     """Pause queues or tasks: no further job starts until `jobkit resume`. Running jobs go on, new jobs wait."""
     kit = _given(queues, tasks)
     known_queues, known_tasks = set(kit.queues()) if queues else set(), set(kit.tasks()) if tasks else set()
-    for queue in dict.fromkeys(queues):
-        is_new = kit.pause(queue)
-        _report(kit, "pause", "queue", queue, "paused" if is_new else "was paused already", is_new)
-        if queue not in known_queues:
-            out.echo(f"queue {queue} has not been used yet", err=True)
-    for task in dict.fromkeys(tasks):
-        is_new = kit.pause_task(task)
-        _report(kit, "pause", "task", task, "paused" if is_new else "was paused already", is_new)
-        if task not in known_tasks:
-            out.echo(f"no worker has a task {out.one_line(task)} yet", err=True)
+    for on, names, verb, known, unused in (
+        ("queue", queues, kit.pause, known_queues, "queue {} has not been used yet"),
+        ("task", tasks, kit.pause_task, known_tasks, "no worker has a task {} yet"),
+    ):
+        for name in dict.fromkeys(names):
+            is_new = verb(name)
+            _report(kit, "pause", on, name, "paused" if is_new else "was paused already", is_new)
+            if name not in known:
+                out.echo(unused.format(out.one_line(name)), err=True)
 
 
 @click.command()
@@ -131,3 +211,98 @@ def limit(
         out.echo_json(rule.to_json())
     elif rule.n and rule.held > rule.n:
         out.echo(f"{rule.held} jobs are running; the next one starts when fewer than {rule.n} are", err=True)
+
+
+@click.command()
+@click.option("--watch", "-w", "is_watching", is_flag=True, help="Update until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one object per line.")
+def stats(is_watching: bool, as_json: bool) -> None:
+    """Show jobs by state, queues and workers."""
+    kit = out.connect()
+    if not is_watching:
+        found = kit.stats()
+        if as_json:
+            out.echo_json(found)
+            return
+        from rich.console import Console
+
+        Console(highlight=False).print(shown(found, None))
+        return
+    try:
+        if as_json or not sys.stdout.isatty():
+            for found, rate in _updates(kit):
+                click.echo(json.dumps({**found, "ended_per_minute": rate}))
+        else:
+            from rich.live import Live
+
+            with Live(screen=False, auto_refresh=False) as live:
+                for found, rate in _updates(kit):
+                    live.update(shown(found, rate), refresh=True)
+    except KeyboardInterrupt:
+        click.echo(err=True)
+
+
+def _updates(kit: Kit) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the totals and the number of jobs that ended in the last minute, after each change."""
+    news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()
+    ends: deque[float] = deque()
+    stops = [kit.hub.listen(news.put, None), kit.hub.on_status(lambda _: news.put(None))]
+    try:
+        while True:
+            began = time.monotonic()
+            while ends and ends[0] < began - _MINUTE_S:
+                ends.popleft()
+            yield kit.stats(), len(ends)
+            until = began + _LATEST_S
+            while (left := until - time.monotonic()) > 0:
+                try:
+                    event = news.get(timeout=left)
+                except queue.Empty:
+                    break
+                if event is not None and event.type in _ENDS:
+                    ends.append(time.monotonic())
+                until = min(until, max(began + _SOON_S, time.monotonic()))
+            while not news.empty():
+                event = news.get()
+                if event is not None and event.type in _ENDS:
+                    ends.append(time.monotonic())
+    finally:
+        for stop in stops:
+            stop()
+
+
+def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
+    """Return the totals for a terminal: a line of states, a line of workers, a table of queues."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    states = Text("  ").join(
+        Text(f"{glyph} {found['jobs'].get(state, 0):,} {state}", style=colour)
+        for state, (glyph, colour) in ((state, out.GLYPHS[state]) for state in JobState)
+    )
+    busy = f"{found['running']:,} of {found['slots']:,} slots busy" if found["slots"] else "no worker takes jobs"
+    count = found["workers"]
+    work = f"{out.count(count, 'worker')}, {busy}" + (
+        "" if rate is None else f", {rate:,} jobs ended in the last minute"
+    )
+    rejected = found.get("rejected", 0)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    names = list(dict.fromkeys(name for numbers in found["queues"].values() for name in numbers))
+    table.add_column("QUEUE")
+    for name in names:
+        table.add_column(name.upper(), justify="right")
+    for name, numbers in found["queues"].items():
+        table.add_row(Text(name), *(_cell(numbers.get(column, 0)) for column in names))
+    parts: list[RenderableType] = [states, Text(work)]
+    if found.get("refused"):
+        parts.append(Text(out.one_line(found["refused"]), style="red"))
+    if rejected:
+        parts.append(Text(f"{rejected:,} payloads were rejected; see the logs of the workers", style="red"))
+    if found["queues"]:
+        parts += [Text(), table]
+    return Group(*parts)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else out.one_line(str(value))

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from jobkit.cli import out
-from jobkit.cli.group import BadInput, as_json_option, job_options
-from jobkit.cli.tasks import task_info
+from jobkit.cli.group import BadInput, as_json_option, given, job_options
+from jobkit.cli.queues import task_info
 from jobkit.model import ScheduleRun
 from jobkit.model.format import ago, duration, params_brief
 from jobkit.model.schedule import MISSED, OVERLAP
@@ -40,9 +40,7 @@ _MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "�
 )
 @job_options
 @as_json_option
-def schedule(
-    task: str, arguments: tuple[str, ...], name: str | None, tags: tuple[str, ...], as_json: bool, **given: Any
-) -> None:
+def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: bool, **options: Any) -> None:
     """Run a task repeatedly, or once later. Prints the schedule's name, and the next times on stderr.
 
     \b
@@ -51,10 +49,7 @@ def schedule(
     """
     kit = out.connect()
     values = task_info(kit, task).parse(arguments)
-    options = {key: value for key, value in given.items() if value is not None}
-    if tags:
-        options["tags"] = list(tags)
-    made = kit.schedule(task, values, name=name, **options)
+    made = kit.schedule(task, values, name=name, **given(options))
     if as_json:
         out.echo_json(_shown(made))
         return

@@ -12,7 +12,7 @@ import click
 
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
-from jobkit.cli.tasks import task_modules
+from jobkit.cli.queues import task_modules
 from jobkit.settings import Settings, checked_name
 from jobkit.tasks import limit_options
 from jobkit.tasks.options import size_bytes
