@@ -35,7 +35,8 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
         name: name of the task; default: the function's name.
         options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, priority,
             schedule, cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key,
-            debounce, cache, cache_ignore, version. Durations are seconds or `timedelta`, `memory_limit` bytes or "2GB".
+            debounce, cache, cache_ignore, version. Durations are seconds, `timedelta` or text like
+            "12h"; `memory_limit` is bytes or "2GB".
 
     Returns:
         A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.

@@ -19,6 +19,7 @@ from jobkit.tasks.options import read_options, write_options
         ({"queue": "gpu"}, "queue", "gpu"),
         ({"timeout": 60}, "timeout_s", 60.0),
         ({"timeout": timedelta(minutes=2)}, "timeout_s", 120.0),
+        ({"timeout": "1.5h"}, "timeout_s", 5400.0),
         ({"timeout": None}, "timeout_s", None),
         ({"retries": 3}, "retries", 3),
         ({"backoff": 2}, "backoff", Backoff(base=2)),
