@@ -499,7 +499,7 @@ def test_without_a_login_other_machines_get_one_sentence(
         monkeypatch.setattr(own_machine, "is_loopback", lambda address: False)
         page = window.open(f"{made.url}/page")
         page.wait_for_selector("text=jobkit dashboard --host 0.0.0.0 --login users.json")
-        page.wait_for_selector("text=to its own machine alone")
+        page.wait_for_selector("text=from its own machine only")
         assert "A secret job" not in page.evaluate(TEXT)
         font = "el => getComputedStyle(el).fontFamily"
         assert "mono" not in page.locator("p:has-text('has no login')").evaluate(font)  # a sentence, not a traceback

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSpec
 from jobkit.store.values import Ending, Submission, WorkerInfo
-from jobkit.testing import MemoryKit
+from jobkit.testing import FrozenClock, MemoryKit
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -224,11 +224,11 @@ def test_ten_thousand_jobs_run_through_a_page_that_stays_small(stage: Stage, url
 def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, window: Window) -> None:
     from jobkit.ui.app.dashboard import Dashboard
 
-    back_s = [20 * 60.0]
-    stage = Stage(MemoryKit(at_once=False, clock=lambda: time.time() - back_s[0]))
+    clock = FrozenClock(datetime.now(UTC) - timedelta(minutes=20))
+    stage = Stage(MemoryKit(at_once=False, clock=clock))
     for n in range(20):
         stage.submit(title=f"Job {n}")
-        back_s[0] -= 60.0
+        clock.tick(minutes=1)
     page = window.open(serve(lambda: Dashboard(stage.kit).__panel__()), width=1440, height=900)
     bars = page.locator(".activity i")
     wait_until(lambda: bars.count() == 20, what="a bar for each job")
