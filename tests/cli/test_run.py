@@ -165,7 +165,8 @@ def other_redis(fresh: Terminal, **options: str) -> Iterator[str]:
     argv = [find_server(), *(word for name, value in options.items() for word in (f"--{name}", value))]
     server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
-        wait_until(path.exists)
+        with socket.socket(socket.AF_UNIX) as probe:  # its file is there a moment before it listens
+            wait_until(lambda: probe.connect_ex(str(path)) == 0, what="the server")
         yield f"unix://{path}"
     finally:
         server.terminate()
