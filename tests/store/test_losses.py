@@ -146,5 +146,5 @@ def test_on_lost_has_two_values(value: object) -> None:
     import jobkit
     from jobkit.tasks.options import check_options
 
-    with pytest.raises(jobkit.InvalidParams, match="on_lost must be 'retry' or 'fail'"):
+    with pytest.raises(jobkit.InvalidParams, match="on_lost must be one of retry, fail"):
         check_options({"on_lost": value})
