@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
@@ -40,17 +39,12 @@ _KEEP_S = 10.0
 
 def display_job(job: Job) -> None:
     """Show the card of `job` in the current cell; outside a notebook, print its one line."""
-    from IPython.display import display
-
-    if getattr(_shell(), "kernel", None) is None:
+    if not _is_notebook():
         print(repr(job))
-        return
-    if job.snapshot.is_terminal:
-        display(  # type: ignore[no-untyped-call]  # IPython's
-            _bundle(job, ended_html(job.kit, job)), raw=True
-        )
-        return
-    live_card(job)
+    elif job.snapshot.is_terminal:
+        _display(_bundle(job, ended_html(job.kit, job)))
+    else:
+        live_card(job)
 
 
 def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: Filled | None = None) -> bool:
@@ -62,11 +56,10 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
     Returns:
         False outside a notebook; nothing was shown then.
     """
-    from IPython.display import display
-
-    if getattr(_shell(), "kernel", None) is None or not infos:
+    if not (_is_notebook() and infos):
         return False
-    from jobkit.ui.form.form_widget import FormWidget, form_html
+    from jobkit.ui.form.form_model import form_html
+    from jobkit.ui.widgets import FormWidget
 
     below: list[Any] = []
 
@@ -77,10 +70,7 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
     text = ", ".join(f"form of task {name}" for name in infos)
     saved = {"text/plain": text, "text/html": form_html(list(infos.values()))}
     _Output().show(FormWidget(kit, infos, on_submit=submitted, filled=filled), saved)
-    below = [
-        display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
-        for _ in range(2)
-    ]
+    below = [_display({"text/plain": ""}) for _ in range(2)]
     return True
 
 
@@ -91,11 +81,11 @@ def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
         job: the job.
         handles: of two outputs to show it in; new ones unless given.
     """
-    from jobkit.ui.card.job_widget import JobWidget
+    from jobkit.ui.widgets import JobWidget
 
     def static(view: CardModel) -> dict[str, Any]:
-        lines, now = list(view.lines), datetime.now(UTC)
-        html = card_html(view.snapshot, lines, view.preview, now=now, total_lines=view.total, artifacts=view.artifacts)
+        lines = list(view.lines)
+        html = card_html(view.snapshot, lines, view.preview, total_lines=view.total, artifacts=view.artifacts)
         return _bundle(job, html)
 
     output = _Output(static)
@@ -103,7 +93,7 @@ def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
     widget = JobWidget(
         job.kit, job.id, on_end=output.end, on_change=lambda view: output.keep(view, str(view.snapshot.state))
     )
-    output.show(widget, _bundle(job, card_html(job.snapshot, now=datetime.now(UTC))), handles)
+    output.show(widget, _bundle(job, card_html(job.snapshot)), handles)
 
 
 def display_batch(batch: Batch, *, is_list: bool = False) -> None:
@@ -113,38 +103,35 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
         batch: the jobs.
         is_list: they were found and not submitted together, see `BatchModel`.
     """
-    from IPython.display import display
-
-    if getattr(_shell(), "kernel", None) is None or not len(batch):
-        print(repr(list(batch)) if is_list else repr(batch))
+    text = repr(list(batch)) if is_list else repr(batch)
+    if not _is_notebook() or not len(batch):
+        print(text)
         return
     from jobkit.ui.batch.batch_html import batch_html
     from jobkit.ui.batch.batch_model import BatchModel
-    from jobkit.ui.batch.batch_widget import BatchWidget
+    from jobkit.ui.widgets import BatchWidget
 
-    text = repr(list(batch)) if is_list else repr(batch)
-    if batch.is_terminal:
-        model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
-        model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
+    def static(model: BatchModel) -> dict[str, Any]:
+        return {"text/plain": text, "text/html": batch_html(model, is_saved_live=not model.is_terminal)}
+
+    is_over = batch.is_terminal
+    first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
+    if is_over:
+        first.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
         try:
-            while wanting := model.wanting():
+            while wanting := first.wanting():
                 for i in wanting:
-                    model.show(i, batch[i].preview())
+                    first.show(i, batch[i].preview())
         except JobkitError:
             logger.debug("results of a batch could not be read for its card", exc_info=True)
-        display(  # type: ignore[no-untyped-call]  # IPython's
-            {"text/html": batch_html(model), "text/plain": text}, raw=True
-        )
+        _display(static(first))
         return
-    output = _Output(
-        lambda model: {"text/html": batch_html(model, is_saved_live=not model.is_terminal), "text/plain": text}
-    )
+    output = _Output(static)
     batch._cards.append(output.is_static)
     widget = BatchWidget(
         batch, is_list=is_list, on_end=output.end, on_change=lambda model: output.keep(model, model.whole())
     )
-    first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
-    output.show(widget, {"text/html": batch_html(first, is_saved_live=True), "text/plain": text})
+    output.show(widget, static(first))
 
 
 class _Output:
@@ -164,8 +151,6 @@ class _Output:
 
     def show(self, widget: Any, saved: Mapping[str, Any], handles: Sequence[Any] = ()) -> None:
         """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
-        from IPython.display import display
-
         widget.saved = self._id
         live = widget._repr_mimebundle_()
         bundles = (
@@ -177,10 +162,7 @@ class _Output:
             for handle, bundle in zip(handles, bundles, strict=True):
                 handle.update(bundle, raw=True)
         else:
-            handles = [
-                display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
-                for bundle in bundles
-            ]
+            handles = [_display(bundle) for bundle in bundles]
         self._handles = handles
         self._turn()
 
@@ -250,6 +232,17 @@ def ended_html(kit: Kit, job: Job) -> str:
 
 def _bundle(job: Job, html: str) -> dict[str, Any]:
     return {"text/plain": repr(job), "text/html": html}
+
+
+def _display(bundle: Mapping[str, Any]) -> Any:
+    """Add an output to the current cell; returns its handle."""
+    from IPython.display import display
+
+    return display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+
+
+def _is_notebook() -> bool:
+    return getattr(_shell(), "kernel", None) is not None
 
 
 def _shell() -> Any:

@@ -211,8 +211,8 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     sweep = outputs.filter(has_text="30 / 30")
     sweep.first.wait_for()
     shot(page, "lab-batch-live")
-    page.locator(".jkb:has-text('30 / 30')").first.wait_for()
-    saved = page.locator(".jkb:has-text('30 / 30')").first
+    page.locator("[class^=jkb-]:has-text('30 / 30')").first.wait_for()
+    saved = page.locator("[class^=jkb-]:has-text('30 / 30')").first
     assert saved.locator("circle").count() == 30
     head = saved.get_by_role("columnheader", name="loss")
     head.click()
@@ -245,7 +245,7 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     shot(page, "lab-batch-dark")
     card.get_by_role("button", name="Cancel the rest").click()
     card.get_by_role("button", name="Cancel 3 jobs").click()
-    page.locator(".jkb:has-text('3 cancelled')").first.wait_for()
+    page.locator("[class^=jkb-]:has-text('3 cancelled')").first.wait_for()
 
     command(page, "docmanager:save")
     wait_until(lambda: "3 cancelled" in outputs_of(folder / "walk.ipynb"), what="the notebook to be saved")

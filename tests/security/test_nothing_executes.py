@@ -27,7 +27,7 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.batch.batch_html import batch_html
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.card.card_html import card_html
-from jobkit.ui.form.form_widget import form_html
+from jobkit.ui.form.form_model import form_html
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, _own_registry, browser, serve, stage
 from tests.ui.stage import Stage

@@ -175,18 +175,16 @@ FORGE = """(asked) => {
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Requests to components, in order of arrival."""
-    from jobkit.ui.form.form_model import FormModel
     from jobkit.ui.live.browser_requests import Requests
 
     texts: list[str] = []
-    for kind, name in ((Requests, "of"), (FormModel, "asked")):
-        known = getattr(kind, name)
+    known = Requests.of
 
-        def spy(self: Any, text: str, known: Any = known) -> Any:
-            texts.append(text)
-            return known(self, text)
+    def spy(self: Requests, text: str) -> Any:
+        texts.append(text)
+        return known(self, text)
 
-        monkeypatch.setattr(kind, name, spy)
+    monkeypatch.setattr(Requests, "of", spy)
     return texts
 
 
@@ -366,13 +364,15 @@ def test_an_open_stream_ends_with_the_login_that_opened_it(stage: Stage, site: P
 def test_a_change_of_role_affects_the_next_action_and_then_the_page(
     stage: Stage, site: PeopleSite, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobkit.ui.access import role_watcher
+    from jobkit.ui.access import session
+
+    async def not_at_all(*_: object) -> None: ...
 
     job = stage.submit("double", title="A job")
-    monkeypatch.setattr(role_watcher, "_LOOK_S", 0.1)
+    monkeypatch.setattr(session, "_LOOK_S", 0.1)
     page = window.open(f"{site.url}/page?job={job}")
     with pytest.MonkeyPatch.context() as unwatched:  # holds also if a slow page reloads itself
-        unwatched.setattr(role_watcher._watcher, "add", lambda visitor: None)
+        unwatched.setattr(session, "_watch", not_at_all)
         log_in(page, "operate")
         page.wait_for_selector(".tab:has-text('Submit')")
         page.wait_for_selector(".jk-card button:has-text('Cancel')")

@@ -15,7 +15,7 @@ from jobkit.model.people import Person, Role
 from jobkit.run.inside.preview import preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
-from jobkit.ui.card.downloads import LogPages, answer
+from jobkit.ui.card.downloads import Downloads, answer
 from jobkit.ui.card.job_card import JobCard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
@@ -135,26 +135,26 @@ def test_pages_of_a_log_are_read_for_its_owner_alone(
 ) -> None:
     answered: list[Any] = []
 
-    async def note(self: LogPages, kit: Any, job_id: str, asked: Any) -> str:
+    async def note(self: Downloads, kit: Any, job_id: str, asked: Any) -> str:
         answered.append(job_id)
         return ""
 
-    monkeypatch.setattr(LogPages, "answer", note)
+    monkeypatch.setattr(Downloads, "answer", note)
     card = JobCard(stage.kit, running, access=Actions(stage.kit, Person(name, Role.OWN)))
-    wait_until(lambda: card._following is not None and card._following.view is not None, what="the job")
+    wait_until(lambda: card._control.model is not None, what="the job")
 
-    card._do("log-page", {"action": "log-page", "search": "x"})
+    card._control.do("log-page", {"action": "log-page", "search": "x"})
     background.call(asyncio.sleep(0))
     if is_answered:
         wait_until(lambda: bool(answered), what="an answer")
 
     assert answered == ([running] if is_answered else [])
-    card._stop()
+    card._control.stop()
 
 
 def test_a_newer_question_about_a_log_replaces_one_that_waits(stage: Stage, running: str) -> None:
     stage.log(running, *[f"line {n}" for n in range(20)])
-    pages = LogPages()
+    pages = Downloads()
 
     async def both() -> list[str]:
         return await asyncio.gather(

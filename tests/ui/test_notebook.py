@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 import jobkit
-from jobkit.ui.card.job_widget import JobWidget
+from jobkit.ui.widgets import JobWidget
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -222,8 +222,8 @@ def test_a_kernel_beats_until_its_job_has_ended(stage: Stage, widget: JobWidget)
 
 
 def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage, display: Display) -> None:
-    from jobkit.ui.form.form_widget import FormWidget
     from jobkit.ui.notebook import display_form
+    from jobkit.ui.widgets import FormWidget
 
     @jobkit.task(name="formed")
     def formed(n: Annotated[int, jobkit.Range(1, 9)] = 3) -> int:

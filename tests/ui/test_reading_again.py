@@ -11,9 +11,10 @@ import pytest
 
 from jobkit.model import StoreUnavailable
 from jobkit.store.query import Query
-from jobkit.ui.card.job_feed import CardSubscriber, JobSubscription
+from jobkit.ui.card.job_feed import CardSubscriber, JobFeed
 from jobkit.ui.jobs.board_feed import watch_board
 from jobkit.ui.live import shared_feed
+from jobkit.ui.live.shared_feed import FeedSubscription
 from jobkit.ui.timeline.timeline_feed import watch_timeline
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -122,7 +123,7 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     shown: dict[str, str] = {}
     ended: list[bool] = []
     card = CardSubscriber(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
-    following = JobSubscription(stage.kit, card, job_id)
+    following = FeedSubscription(stage.kit, JobFeed, card, job_id)
     following.start()
     wait_until(lambda: "snapshot" in shown, what="the card")
 
@@ -135,10 +136,10 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     following.stop()
 
 
-def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> JobSubscription:
+def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> FeedSubscription[JobFeed, CardSubscriber]:
     """A card of the job, of whose face `told` is kept the newest."""
     card = CardSubscriber(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
-    following = JobSubscription(stage.kit, card, job_id)
+    following = FeedSubscription(stage.kit, JobFeed, card, job_id)
     following.start()
     return following
 

@@ -1,10 +1,13 @@
 """The person of a browser session: by the server's login, or without one by the connection itself.
 
-A page without a login shows jobs to the person who serves it, on this machine: `jobkit.own_machine` decides.
+A page without a login shows jobs to the person who serves it, on this machine: `jobkit.own_machine` decides. Actions
+check the role each time; `watch` notices that it has changed, because an open page would still show what the old role
+was allowed to see.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import panel as pn
 from tornado.web import decode_signed_value
 
+from jobkit.client.loop import background
 from jobkit.model.people import Person
 from jobkit.own_machine import AccessDecision
 from jobkit.people import LOGIN_DAYS, LoginState, split_seal, stranger
@@ -19,6 +23,9 @@ from jobkit.settings import Settings
 from jobkit.ui import panel_server
 
 logger = logging.getLogger("jobkit.ui")
+
+#: Seconds between two checks of a role. Two of them must agree: a file may be read while it is being written.
+_LOOK_S = 1.0
 
 
 def person_here(settings: Settings) -> Person:
@@ -77,3 +84,32 @@ def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
         "what they may:",
         ["jobkit dashboard --host 0.0.0.0 --login users.json", "JOBKIT_ROLES=anonymous=view"],
     )
+
+
+def watch(
+    settings: Settings, came: Person, judge: Callable[[], Person], on_change: Callable[[], object]
+) -> Callable[[], None]:
+    """Call `on_change` once, on the background loop, when `judge` no longer returns the person that `came`.
+
+    From any thread. Returns a function that ends the watch. Each watch costs one check of the login file's time per
+    second; without a login file, no check is made.
+    """
+    if not (settings.login and came.name):
+        return lambda: None
+    watching = background.spawn(_watch(came, judge, on_change))
+
+    def end() -> None:
+        watching.cancel()
+
+    return end
+
+
+async def _watch(came: Person, judge: Callable[[], Person], on_change: Callable[[], object]) -> None:
+    seen = came
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        now = judge()
+        if now != came and now == seen:
+            on_change()
+            return
+        seen = now

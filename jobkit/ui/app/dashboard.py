@@ -26,8 +26,7 @@ from jobkit.model.people import Role
 from jobkit.settings import user_name
 from jobkit.ui import panel_server
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.access.role_watcher import watch
-from jobkit.ui.access.session import refusal
+from jobkit.ui.access.session import refusal, watch
 from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.jobs.drawer import Drawer
@@ -145,7 +144,9 @@ class Dashboard(Viewer):
         self._layout: Any = None
         self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
         self._nav.status = _status(kit.hub.is_live)  # looked at after that, so that no change falls between the two
-        self._bridge.on_close(watch(self._access, lambda: self._bridge.push(self._show_out)))
+        access = self._access
+        unwatch = watch(kit.settings, access.person, access.judge, lambda: self._bridge.push(self._show_out))
+        self._bridge.on_close(unwatch)
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
         self._follow(pn.state.location.search if pn.state.location is not None else "")
 

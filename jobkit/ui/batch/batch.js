@@ -1,6 +1,6 @@
 // The card of many jobs: one bar with counts, a plot of a result over an argument, a table. One module for notebooks
 // (anywidget) and Panel (AnyWidgetComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
-// batch_view_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
+// batch_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
 
 const ROW = 30, NS = "http://www.w3.org/2000/svg";
 
@@ -18,11 +18,11 @@ function bookOf(model) {
     book.views.forEach((view) => view.columns());
   };
   const change = () => {
-    const data = parse(model.get("delta"), null);
-    if (!data || !book.rows.length || data.n <= book.n) return;
-    if (data.n > book.n + 1) ask(model, "table");  // some were missed
-    book.n = data.n;
-    for (const row of data.rows) book.rows[row[0]] = row;
+    const parts = [parse(model.get("delta"), [])].flat().filter((part) => part.n > book.n);
+    if (!parts.length || !book.rows.length) return;
+    if (parts[0].n > book.n + 1) ask(model, "table");  // some were missed
+    book.n = parts.at(-1).n;
+    for (const row of parts.flatMap((part) => part.rows)) book.rows[row[0]] = row;
     book.views.forEach((view) => view.sorted());
   };
   model.on("change:table", load);
@@ -293,7 +293,7 @@ class BatchCard {
   }
 }
 
-/** A layout of batch_view_plot.py at a size; the twin of `_picture` in batch_view_static.py. */
+/** A layout of batch_plot.py at a size; the twin of `_picture` in batch_html.py. */
 function shapesOf(plot, wide, tall) {
   const longest = Math.max(1, ...plot.yticks.map(([, text]) => text.length));
   const left = 12 + longest * 7, right = 16, top = 10, bottom = 40;

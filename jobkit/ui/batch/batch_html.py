@@ -14,8 +14,7 @@ from typing import Any
 from jobkit.model.format import FACES, duration, number
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.batch.batch_plot import COLOURS
-from jobkit.ui.card.card_html import COLOURS as STATE_COLOURS
-from jobkit.ui.card.card_html import DARK, GLYPHS
+from jobkit.ui.card.card_html import GLYPHS, chip, saved_card
 from jobkit.ui.words import assets
 
 #: Rows that a saved card keeps.
@@ -28,28 +27,15 @@ _WIDE = 720
 _TALL = 280
 
 _CSS = (
-    ".jkb{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;font:14px/20px system-ui,sans-serif;color:var(--t);"
-    "background:var(--b);border:1px solid var(--l);border-radius:8px;max-width:960px;overflow:hidden;text-align:left;"
-    "font-variant-numeric:tabular-nums}%s"
-    # JupyterLab keeps 20 px at the right of HTML; a live card has none.
-    ".jp-RenderedHTMLCommon .jkb{margin-right:-20px}"
-    ".jkb>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
-    ".jkb>:first-child{border:0;padding-top:12px}.jkb p{margin:0}.jkb .t{display:flex;gap:8px;align-items:center;"
-    "flex-wrap:wrap}.jkb .i{border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}"
-    ".jkb .x{margin-left:auto;font-weight:500}.jkb .m{color:var(--m);font-size:13px}.jkb code{"
-    "font:12px/18px ui-monospace,monospace;background:none!important;color:var(--m);padding:0;border:0}.jkb .g{"
-    "display:flex;height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;overflow:hidden}.jkb .g i{"
-    "height:8px}.jkb .w{overflow:auto;max-height:360px;padding:0}.jkb table{border-collapse:collapse;margin:0;"
-    "font-size:13px;color:inherit;width:100%%}.jkb th,.jkb td{padding:4px 16px;text-align:left;border:0;"
-    "border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit;max-width:320px;overflow:hidden;"
-    "text-overflow:ellipsis}.jkb th{color:var(--m);font-weight:600;font-size:12px;position:sticky;top:0;"
-    "background:var(--b);cursor:default}.jkb tr{background:none!important}.jkb .n{text-align:right}"
-    ".jkb svg{max-width:100%%;height:auto;display:block}.jkb text{font:11px system-ui,sans-serif;fill:var(--m)}"
-    ".jkb .r{stroke:var(--l)}.jkb circle{stroke:var(--b)}.jkb polyline{fill:none;stroke-width:1.6}"
-    ".jkb .k{display:inline-block;width:10px;height:10px;border-radius:5px;margin:0 5px 0 12px}"
-    ".jkb input{font:12px system-ui,sans-serif;padding:3px 8px;border:1px solid var(--l);border-radius:6px;"
-    "background:var(--b);color:inherit;width:140px}.jkb button{font:12px system-ui,sans-serif;border-radius:6px;"
-    "border:1px solid var(--l);background:var(--b);color:inherit;padding:3px 10px;margin-left:8px;cursor:pointer}"
+    ".jks .g{display:flex}.jks .g i{height:8px}.jks .w{max-height:360px;padding:0}.jks table{width:100%}"
+    ".jks th,.jks td{padding:4px 16px;max-width:320px;overflow:hidden;text-overflow:ellipsis}"
+    ".jks th{position:sticky;top:0;background:var(--b);cursor:default}.jks td code{color:var(--m)}"
+    ".jks svg{max-width:100%;height:auto;display:block}.jks text{font:11px system-ui,sans-serif;fill:var(--m)}"
+    ".jks .r{stroke:var(--l)}.jks circle{stroke:var(--b)}.jks polyline{fill:none;stroke-width:1.6}"
+    ".jks .k{display:inline-block;width:10px;height:10px;border-radius:5px;margin:0 5px 0 12px}"
+    ".jks input,.jks button{font:12px system-ui,sans-serif;padding:3px 8px;border:1px solid var(--l);"
+    "border-radius:6px;background:var(--b);color:inherit}.jks input{width:140px}"
+    ".jks button{margin-left:8px;cursor:pointer}"
 )
 
 
@@ -62,32 +48,16 @@ def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live:
         is_saved_live: the batch goes on, and what is made here is what a page without widgets will show of it.
     """
     now = now or datetime.now(UTC)
-    dark = DARK.partition("--c")[0]
-    light, tint, night, night_tint = STATE_COLOURS[model.whole()]
-    chip = f".i-{model.whole()}"  # a page may hold many cards, and each brings its own colours
-    dark_chip = f"color:{night};background:{night_tint}"
-    themes = (
-        f".jkb {chip}{{color:{light};background:{tint}}}"
-        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jkb{{{dark}}}"
-        f"body:not([data-jp-theme-light=true]) .jkb {chip}{{{dark_chip}}}}}"
-        f"body[data-jp-theme-light=false] .jkb{{{dark}}}body[data-jp-theme-light=false] .jkb {chip}{{{dark_chip}}}"
-    )
-    css = (_CSS % themes).replace(".jkb", ".jkb.jkb")  # twice: stronger than the page's rules
     name = f"jkb-{secrets.token_hex(4)}"
-    parts = [_head(model, now, is_saved_live), _plot(model), _table(model, name)]
     source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
-    script = f"<script>{source}</script>"
-    return f'<div class="jkb">{"".join(parts)}<style>{css}</style>{script}</div>'
+    parts = [_head(model, now, is_saved_live), _plot(model), _table(model, name), f"<script>{source}</script>"]
+    return saved_card("jkb", model.whole(), parts, _CSS)
 
 
 def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
     head = model.head(now)
     started, finished = model.span()
-    shown = "" if model.is_list else model.whole()
     took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
-    chip = ""
-    if shown:
-        chip = f'<span class="i i-{shown}">{GLYPHS[shown]} {FACES[shown]}</span> '
     fixed = f"<code>{escape(model.fixed)}</code> " if model.fixed else ""
     elapsed = f'<span class="x">{took}</span>' if took else ""
     bar = "".join(
@@ -110,7 +80,7 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
     if model.is_list:
         return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
     return (
-        f'<div><p class="t">{chip}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
+        f'<div><p class="t">{chip(model.whole())}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
         f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
     )
 

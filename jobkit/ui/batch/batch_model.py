@@ -1,13 +1,12 @@
 """`BatchModel`: the card of many jobs as data: snapshots in, the card's JSON texts out.
 
 Pure: no clock (`now` is an argument), no Panel, no Redis. One row a job: what it was asked for, its state, the numbers
-of its result, how long it took. `batch_view.py` connects it to a batch; the static card reads it too.
+of its result, how long it took. `batch_feed.py` connects it to a batch; the static card reads it too.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,9 +42,7 @@ class BatchModel:
         self.is_list = is_list
         self.is_live = True
         self.alert: dict[str, str] | None = None
-        self.refused = ""
         self.stopped_by = ""
-        self.chosen: dict[str, str] = {}
         self.args, self.fixed = self._arguments(axes)
         self.values: list[str] = []
         self._shown: dict[int, dict[str, Any]] = {}
@@ -177,7 +174,7 @@ class BatchModel:
             "started_at": iso(started),
             "finished_at": iso(finished),
             "stopped_by": self.stopped_by,
-            "alert": {"level": "error", "text": self.refused} if self.refused else self.alert,
+            "alert": self.alert,
             "connection": "live" if self.is_live else "reconnecting",
             "now": iso(now),
         }
@@ -195,10 +192,14 @@ class BatchModel:
         return f"{number(round(per_s, 1))} jobs/s" if per_s >= 1 else f"{number(round(per_s * 60, 1))} jobs/min"
 
     def table(self) -> dict[str, Any]:
-        """Return every row, with the names of the columns."""
+        """Return every row, with the names of the columns, as the next text of all cards."""
         self._dirty.clear()
         self._columns_sent = tuple(self.values)
         self.replies += 1
+        return self.rows()
+
+    def rows(self) -> dict[str, Any]:
+        """Return every row as it is now, with the names of the columns and the number of the last text."""
         return {
             "args": self.args,
             "values": self.values,
@@ -243,7 +244,7 @@ class BatchModel:
             iso(started),
         ]
 
-    def plot(self) -> dict[str, Any] | None:
+    def plot(self, chosen: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """See `batch_plot.layout`; None if there is nothing to plot."""
         if self.is_list:
             return None
@@ -263,7 +264,7 @@ class BatchModel:
                 numbers.setdefault("duration (s)", (snapshot.finished_at - snapshot.started_at).total_seconds())
             points.append(Point(i, snapshot.spec.params, numbers))
         names = [name for name, n in known.items() if n]
-        return layout(points, self.args, [*names, "duration (s)"] if names else [], self.chosen)
+        return layout(points, self.args, [*names, "duration (s)"] if names else [], chosen)
 
 
 def told(summary: str) -> dict[str, Any] | None:
@@ -303,7 +304,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return value if isinstance(value, str) else value_brief(value, 60)
-
-
-def dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

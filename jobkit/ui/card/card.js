@@ -1,5 +1,5 @@
 // The job card: one module for notebooks (anywidget), the dashboard and users' Panel apps (AnyWidgetComponent).
-// It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by feed.py) and sends `request`.
+// It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by card_model.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 
 class Card {
@@ -271,7 +271,7 @@ class Card {
     if (!job || !job.id) return;
     const allowed = new Set(job.deleted ? [] : parse(this.model.get("actions"), []));
     const waiting = ["queued", "scheduled"].includes(job.state), running = job.state === "running";
-    const key = JSON.stringify([[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.url, job.deleted]);
+    const key = JSON.stringify([[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted]);
     if (n.actions.dataset.key === key) return;
     const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
     n.actions.dataset.key = key;
@@ -289,7 +289,6 @@ class Card {
       if (allowed.has("rerun")) out.push(button("Change…", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
       if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" ? "" : "primary", () => this.act("retry", "Submitting…")));
     }
-    if (job.url) out.push(h("a", {class: "btn", href: job.url, target: "_blank", rel: "noopener", text: "Open in dashboard"}));
     n.actions.replaceChildren(...out);
     n.actions.hidden = !out.length;
     if (hadFocus && out.length) out[out.length - 1].focus();

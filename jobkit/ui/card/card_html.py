@@ -56,30 +56,33 @@ COLOURS = {
 _CSS = (
     ".jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;"
     "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;"
-    "max-width:960px;overflow:hidden;text-align:left;"
-    "font-variant-numeric:tabular-nums}%s"
+    "max-width:960px;overflow:hidden;text-align:left;font-variant-numeric:tabular-nums}"
     # JupyterLab keeps 20 px at the right of HTML; a live card has none.
     ".jp-RenderedHTMLCommon .jks{margin-right:-20px}"
     ".jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
     ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
     "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
     "border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}.jks .m,.jks summary{color:var(--m);"
-    "font-size:13px}.jks .m{margin-top:4px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;"
-    "background:none!important;color:inherit;padding:0!important;border:0}.jks .t code,.jks .m code{color:var(--m)}"
-    ".jks pre{margin:0;white-space:pre-wrap;"
-    "overflow-wrap:anywhere}.jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);"
-    "font-size:14px;font-weight:600}.jks .s,.jks .s~*{margin-top:6px}"
-    ".jks .s b{color:var(--c);font-weight:500}"
-    ".jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;"
-    "overflow:hidden}.jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}"
-    ".jks details pre,.jks details div{margin-top:6px}.jks .w{overflow-x:auto}.jks img{max-width:100%%;background:#fff}"
-    ".jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}.jks th,.jks td{padding:3px 16px 3px 0;"
-    "text-align:left;border:0;border-bottom:1px solid var(--l);white-space:nowrap;background:none;color:inherit}"
-    ".jks th{color:var(--m);font-weight:600;font-size:12px}"
-    ".jks tr{background:none!important}.jks tr:last-child>*{border:0}.jks .n{text-align:right}"
+    "font-size:13px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;background:none!important;color:inherit;"
+    "padding:0!important;border:0}.jks .t code,.jks .m code{color:var(--m)}"
+    ".jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;overflow:hidden}"
+    ".jks .w{overflow:auto}.jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}"
+    ".jks th,.jks td{padding:3px 16px 3px 0;text-align:left;border:0;border-bottom:1px solid var(--l);"
+    "white-space:nowrap;background:none;color:inherit}.jks th{color:var(--m);font-weight:600;font-size:12px}"
+    ".jks tr{background:none!important}.jks .n{text-align:right}"
 )
 
-DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
+#: Only for the card of one job.
+_JOB_CSS = (
+    ".jks .m{margin-top:4px}.jks pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}"
+    ".jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);font-size:14px;"
+    "font-weight:600}.jks .s,.jks .s~*{margin-top:6px}.jks .s b{color:var(--c);font-weight:500}"
+    ".jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}"
+    ".jks details pre,.jks details div{margin-top:6px}.jks img{max-width:100%;background:#fff}"
+    ".jks tr:last-child>*{border:0}"
+)
+
+_DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
 
 
 def card_html(
@@ -102,34 +105,42 @@ def card_html(
         artifacts: what it saved: `name` and `size_bytes` of each.
     """
     now = now or datetime.now(UTC)
-    shown = snapshot.face
-    light, light_tint, dark, dark_tint = COLOURS[shown]
-    dark_rule = DARK % (dark, dark_tint)
-    themes = (
-        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{dark_rule}}}}}"
-        f"body[data-jp-theme-light=false] .jks{{{dark_rule}}}"
-    )
-    # The class is the job's own face, since a page may hold many cards and each brings its own colours.
-    own = f"jks-{shown}"
-    css = (_CSS % (light, light_tint, themes)).replace(".jks", f".{own}.{own}")  # twice: stronger than the page's rules
     parts = [
-        _head(snapshot, shown, now),
+        _head(snapshot, now),
         *_error(snapshot),
         *_result(preview),
         *_saved(artifacts),
         *_log(log, total_lines),
         *_attempts(snapshot),
     ]
-    return f'<div class="{own}">{"".join(parts)}<style>{css}</style></div>'
+    return saved_card("jks", snapshot.face, parts, _JOB_CSS)
 
 
-def _head(snapshot: JobSnapshot, shown: str, now: datetime) -> str:
+def saved_card(kind: str, face: str, parts: Sequence[str], css: str) -> str:
+    """Return the parts of a card with the styles of all saved cards and those of its kind, in the colours of `face`."""
+    light, light_tint, dark, dark_tint = COLOURS[face]
+    rule = _DARK % (dark, dark_tint)
+    themes = (
+        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{rule}}}}}"
+        f"body[data-jp-theme-light=false] .jks{{{rule}}}"
+    )
+    # A page may hold many cards, and each brings its own colours. Twice: stronger than the page's rules.
+    own = f"{kind}-{face}"
+    style = (_CSS % (light, light_tint) + themes + css).replace(".jks", f".{own}.{own}")
+    return f'<div class="{own}">{"".join(parts)}<style>{style}</style></div>'
+
+
+def chip(face: str, word: str = "") -> str:
+    """Return the state as glyph and word."""
+    return f'<span class="i">{GLYPHS[face]} {word or FACES[face]}</span> '
+
+
+def _head(snapshot: JobSnapshot, now: datetime) -> str:
     title = snapshot.spec.title or snapshot.spec.task
-    word = "Cancelling" if snapshot.is_cancelling else FACES[shown]
     brief = params_brief(snapshot.spec.params)
     elapsed = duration(snapshot.elapsed_s(now))
     line = (
-        f'<span class="i">{GLYPHS[shown]} {word}</span> <b>{escape(title)}</b> '
+        f"{chip(snapshot.face, 'Cancelling' if snapshot.is_cancelling else '')}<b>{escape(title)}</b> "
         + (f"<code>{escape(brief)}</code> " if brief else "")
         + (f'<span class="x">{elapsed}</span>' if elapsed else "")
     )

@@ -42,7 +42,6 @@ class CardModel:
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         is_live: whether events arrive at all.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
-        url: of the job's page in a dashboard, or "".
         has_looked: the jobs that it waits for have been read.
     """
 
@@ -51,7 +50,6 @@ class CardModel:
     needs_snapshot: bool = False
     is_live: bool = True
     lease_s: float = 15.0
-    url: str = ""
     lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     total: int = 0
     dropped: int = 0
@@ -198,18 +196,18 @@ class CardModel:
 
     def with_alert(self, sentence: str, now: datetime) -> str:
         """Return the snapshot's text with a sentence about what was refused."""
-        return _dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
+        return dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
 
     def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
         out: dict[str, str] = {}
         if "snapshot" in names:
-            out["snapshot"] = _dumps(self.card(now))
+            out["snapshot"] = dumps(self.card(now))
         if "log" in names:
             out["log"] = self.log_json()
         if "preview" in names:
-            out["preview"] = _dumps(self.preview) if self.preview else ""
+            out["preview"] = dumps(self.preview) if self.preview else ""
         if "artifacts" in names:
-            out["artifacts"] = _dumps(self.artifacts) if self.artifacts else ""
+            out["artifacts"] = dumps(self.artifacts) if self.artifacts else ""
         return out
 
     def log_json(self) -> str:
@@ -260,7 +258,6 @@ class CardModel:
             "alert": self.alert(now),
             "deleted": self.is_deleted,
             "connection": "live" if self.is_live else "reconnecting",
-            "url": self.url,
         }
 
     def eta_s(self, now: datetime) -> float | None:
@@ -315,7 +312,7 @@ class CardModel:
             self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
 
     def _log(self, lines: Sequence[LogLine]) -> str:
-        return _dumps(
+        return dumps(
             {
                 "lines": [line.to_json() for line in lines],
                 "total": self.total,
@@ -336,7 +333,7 @@ def _last_start(snapshot: JobSnapshot) -> int:
     return next((i for i in range(len(history) - 1, -1, -1) if history[i].type is EventType.STARTED), 0)
 
 
-def _dumps(value: Any) -> str:
+def dumps(value: Any) -> str:
     """Return compact JSON that a browser can parse: what is not finite becomes null, what is not JSON its text."""
     try:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)

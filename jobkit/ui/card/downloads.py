@@ -155,15 +155,18 @@ def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]
     return {"lines": [line.to_json() for line in found.lines], **numbers}
 
 
-class LogPages:
-    """Answers one card's questions about a log one at a time. A newer question replaces those that wait."""
+class Downloads:
+    """Answers the requests of one card. Pages of its log are read one at a time, and a newer request for one replaces
+    those that wait."""
 
     def __init__(self) -> None:
         self._newest: object = None
         self._lock = asyncio.Lock()
 
     async def answer(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
-        """`answer` in a thread; "" if a newer question has come meanwhile."""
+        """Return `answer` from a thread; "" if a newer request has come meanwhile."""
+        if asked.get("action") != "log-page":
+            return await asyncio.to_thread(answer, kit, job_id, asked)
         self._newest = asked
         async with self._lock:
             text = await asyncio.to_thread(answer, kit, job_id, asked) if asked is self._newest else ""

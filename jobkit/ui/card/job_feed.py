@@ -1,27 +1,41 @@
-"""`JobFeed`: one job, followed once for all cards that show it.
+"""`JobFeed`: one job, followed once for all its cards. `CardControl`: one of these cards, on a page or in a notebook.
 
-Everything here runs on jobkit's background loop, where the hub also calls its listeners, so a `CardModel` is only ever
-touched by one thread.
+The feed runs on jobkit's background loop, where the hub also calls its listeners, so a `CardModel` is only ever touched
+by one thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
+from jobkit.model.failure import group_id
 from jobkit.model.plain import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
-from jobkit.ui.card.card_model import LOG_LINES, CardModel
-from jobkit.ui.live.shared_feed import FeedSubscription, SharedFeed, Subscriber, answered
+from jobkit.ui.access.actions import ActionReply, Actions, not_found
+from jobkit.ui.card.card_model import LOG_LINES, CardModel, dumps
+from jobkit.ui.card.downloads import Downloads
+from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Actions that the buttons of a card may request.
+ACTIONS = ("cancel", "retry", "move", "rerun")
+
+#: Texts of a card that shows no job.
+EMPTY = {"snapshot": "", "log": "", "preview": "", "artifacts": "", "file": ""}
 
 #: Seconds between looks at a waiting job's queue, or at the worker of a job that has gone silent.
 _LOOK_S = 3.0
@@ -32,16 +46,18 @@ _AFTER_NEWS_S = 0.1
 
 @dataclass(eq=False, slots=True)
 class CardSubscriber(Subscriber):
-    """One card of a job.
+    """One card of a job. `deliver` gets any of `snapshot`, `log`, `preview` and `artifacts`, and parts of `log_append`.
 
     Attributes:
-        deliver: gets any of `snapshot`, `log`, `preview` and `artifacts` as whole texts, and `log_append` as a part.
-        on_end: called once on the background loop with the view of the ended job, after its last delivery was made.
-        on_missing: called with a sentence if the job is not kept any more.
+        on_end: called once on the background loop after the last delivery: with the model of the ended job, or None if
+            the job is not kept.
     """
 
-    on_end: Callable[[CardModel], None] | None = None
-    on_missing: Callable[[str], None] | None = None
+    on_end: Callable[[CardModel | None], None] | None = None
+
+    def end(self, view: CardModel | None) -> None:
+        if self.on_end is not None:
+            self.on_end(view)
 
 
 class JobFeed(SharedFeed[CardSubscriber]):
@@ -51,15 +67,13 @@ class JobFeed(SharedFeed[CardSubscriber]):
         kit: where the job is.
         job_id: the job.
         window_s: seconds (> 0) between two deliveries, at least.
-        url: of the job's page, for the card.
     """
 
-    def __init__(self, kit: Kit, job_id: str, window_s: float = 0.05, url: str = "") -> None:
+    def __init__(self, kit: Kit, job_id: str, window_s: float = 0.05) -> None:
         super().__init__(kit)
         self.CHANNELS = (job_id, CONTROL)  # type: ignore[misc]  # of this feed
         self.pacer.window_s = window_s
         self.job_id = job_id
-        self._url = url
         self._view: CardModel | None = None
         self._missing = ""
         self._news = asyncio.Event()  # limits or pauses have changed
@@ -72,13 +86,13 @@ class JobFeed(SharedFeed[CardSubscriber]):
 
     def add(self, subscriber: CardSubscriber) -> None:
         super().add(subscriber)
-        if self._has_ended and self._view is not None and subscriber.on_end is not None:
-            subscriber.on_end(self._view)
-        elif self._missing and subscriber.on_missing is not None:
-            subscriber.on_missing(self._missing)
+        if self._has_ended:
+            subscriber.end(self._view)
 
     def tell(self, subscriber: CardSubscriber, version: Any = None) -> None:
-        if self._view is not None and version != self._view.version:
+        if self._missing:
+            subscriber.deliver({"snapshot": self._missing}, {})
+        elif self._view is not None and version != self._view.version:
             subscriber.deliver(self._view.everything(_now()), {})
 
     def say(self, subscriber: CardSubscriber, sentence: str) -> None:
@@ -90,10 +104,9 @@ class JobFeed(SharedFeed[CardSubscriber]):
 
     def failed(self, error: Exception) -> None:
         if isinstance(error, JobNotFound):
-            self._missing = str(error)
-            for subscriber in list(self.subscribers):
-                if subscriber.on_missing is not None:
-                    subscriber.on_missing(self._missing)
+            self._missing = missing_card(self.job_id, error)
+            self.publish({"snapshot": self._missing})
+            self._ended()
         else:
             super().failed(error)
 
@@ -105,7 +118,6 @@ class JobFeed(SharedFeed[CardSubscriber]):
                 snapshot,
                 defaults=defaults_of(await self.kit.aio.tasks()).get(snapshot.spec.task),
                 lease_s=self.kit.settings.lease,
-                url=self._url,
             )
         view.reset(snapshot, _now())
         await self._read_log(view)
@@ -170,10 +182,12 @@ class JobFeed(SharedFeed[CardSubscriber]):
             view.show(await answered(lambda: self.kit.aio.preview(self.job_id)))
         await self._read_artifacts(view)
         self.flush()
+        self._ended()
+
+    def _ended(self) -> None:
         self._has_ended = True
         for subscriber in list(self.subscribers):
-            if subscriber.on_end is not None:
-                subscriber.on_end(view)
+            subscriber.end(self._view)
 
     async def _watch(self, view: CardModel) -> None:
         """Poll what no event reports: workers of its queue, its worker's heartbeat, and its artifacts."""
@@ -221,27 +235,138 @@ class JobFeed(SharedFeed[CardSubscriber]):
             self.publish(*self._view.updates(_now()))
 
 
-class JobSubscription(FeedSubscription[JobFeed, CardSubscriber]):
-    """One card's hold on the feed of its job; from any thread.
+class CardControl:
+    """One card in one browser: gives it the texts of its job's feed, and does what the browser requests.
 
     Args:
-        kit, subscriber, job_id, window_s, url: see `JobFeed`.
+        access: of the session.
+        put: shows whole texts and parts in the browser; called in any thread.
+        actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
+        on_action: called on the background loop or in the session with `("retry", id of the new job)` or
+            `("rerun", id of the job)`.
+        on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
+            many more have failed like this one.
+        on_end: see `CardSubscriber`.
+        window_s: seconds (> 0) between two deliveries, at least.
     """
 
     def __init__(
-        self, kit: Kit, subscriber: CardSubscriber, job_id: str, window_s: float = 0.05, url: str = ""
+        self,
+        access: Actions,
+        put: Deliver,
+        *,
+        actions: Sequence[str] = (),
+        on_action: Callable[[str, str], object] = lambda action, job_id: None,
+        on_group: Callable[[str], object] | None = None,
+        on_end: Callable[[CardModel | None], None] | None = None,
+        window_s: float = 0.05,
     ) -> None:
-        super().__init__(kit, JobFeed, subscriber, job_id, window_s, url)
-        self.job_id = job_id
+        self._access = access
+        self._kit = access.kit
+        self._put = put
+        self._actions = frozenset(actions)
+        self._on_action = on_action
+        self._on_group = on_group
+        self._on_end = on_end
+        self._window_s = window_s
+        self._downloads = Downloads()
+        self._following: FeedSubscription[JobFeed, CardSubscriber] | None = None
+        self.job_id = ""
 
     @property
-    def view(self) -> CardModel | None:
-        """See `JobFeed.view`; None before it has begun and after the end."""
-        return self.feed.view if self.feed is not None else None
+    def model(self) -> CardModel | None:
+        """The job's model; None until it has been read."""
+        feed = self._following.feed if self._following is not None else None
+        return feed.view if feed is not None else None
 
-    def say(self, sentence: str) -> None:
-        """Show a sentence on the card: a request failed."""
-        self.ask(lambda feed: feed.say(self.subscriber, sentence))
+    def follow(self, job_id: str) -> None:
+        """Show another job, or none for ""; from any thread."""
+        self.stop()
+        self._put(EMPTY, {})
+        if not job_id:
+            return
+
+        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+            if following is not self._following:  # the card shows another job by now
+                return
+            if self._sees():
+                self._put(whole, parts)
+            else:
+                self._put({"snapshot": missing_card(job_id, not_found(job_id))}, {})
+
+        self.job_id = job_id
+        subscriber = CardSubscriber(deliver, self._on_end)
+        self._following = following = FeedSubscription(self._kit, JobFeed, subscriber, job_id, self._window_s)
+        following.start()
+
+    def stop(self) -> None:
+        """Follow no job; any number of times."""
+        if self._following is not None:
+            self._following.stop()
+        self._following, self.job_id = None, ""
+
+    def _sees(self) -> bool:
+        """Return whether the person of this session may see the job."""
+        view = self.model
+        return self._access.person.sees_all or (view is not None and self._access.sees(view.snapshot))
+
+    def do(self, action: str, asked: Mapping[str, Any]) -> None:
+        """Handle a request of the browser; ignore others."""
+        following, job_id = self._following, self.job_id
+        if following is None:
+            if action == "hello" and asked.get("v"):
+                self._put(EMPTY, {})
+        elif action in ("hello", "log"):
+            following.resend(str(asked.get("v", "")) if action == "hello" else None)
+        elif not self._sees():
+            return
+        elif action in ("show", "save", "whole-log", "log-page"):
+            background.spawn(self._fetch(job_id, asked))
+        elif action == "alike":
+            background.spawn(self._look_alike())
+        elif action == "group" and self._on_group is not None:
+            self._on_group(str(asked.get("id", ""))[:40])
+        elif action in self._actions and action == "rerun":
+            self._on_action("rerun", job_id)
+        elif action in self._actions:
+            details = {name: asked.get(name) for name in ("queue", "priority")} if action == "move" else {}
+            self._access.begin(action, [job_id], lambda answer: self._acted(job_id, answer), **details)
+
+    # -- on the background loop, for this browser alone ----------------------------------------------------------------
+
+    def _acted(self, job_id: str, answer: ActionReply) -> None:
+        for new in answer.made:
+            self._on_action("retry", new)
+        following = self._following
+        if answer.problem and following is not None and job_id == self.job_id:
+            following.ask(lambda feed: feed.say(following.subscriber, answer.problem))
+
+    async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
+        text = await self._downloads.answer(self._kit, job_id, asked)
+        if text and job_id == self.job_id:
+            self._put({"file": text}, {})
+
+    async def _look_alike(self) -> None:
+        """Others may not know of all jobs, so this is no part of the feed."""
+        snapshot = self.model.snapshot if self.model is not None else None
+        if self._on_group is None or not self._access.person.sees_all:
+            return
+        if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
+            return
+        try:
+            group = await self._kit.verbs.store.failures.group(group_id(snapshot.spec.task, snapshot.error.to_wire()))
+        except JobkitError as error:
+            logger.debug("what failed like job %s could not be read: %s", snapshot.id, error)
+            return
+        if group is not None:
+            self._put({"alike": json.dumps({"job": snapshot.id, "group": group.id, "more": group.jobs - 1})}, {})
+
+
+def missing_card(job_id: str, error: JobNotFound) -> str:
+    """Return the text `snapshot` of a card whose job is not kept, or must not be seen."""
+    alert = {"level": "error", "text": str(error)}
+    shown = {"title": "Job not found", "state": "cancelled", "missing": True, "alert": alert, "connection": "live"}
+    return dumps({"id": job_id, **shown})
 
 
 def _now() -> datetime:

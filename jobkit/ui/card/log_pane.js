@@ -1,5 +1,5 @@
 // The log of a job card: its newest lines as they come, pages of older ones, search and levels over all of it, and a line
-// that the page's address names. What the browser does not have, the server reads (files.py).
+// that the page's address names. What the browser does not have, the server reads (downloads.py).
 
 const LOG_ROWS = 2000;
 const PAGE_ROWS = 500;

@@ -1,4 +1,4 @@
-// The launch form (form.py): tasks on the left, one task's parameters on the right. Values are checked in Python, by the
+// The launch form (form_model.py): tasks on the left, one task's parameters on the right. Values are checked in Python, by the
 // same code that checks them everywhere; here they are only typed. What was typed is never changed or dropped.
 
 class Form {

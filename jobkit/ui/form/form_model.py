@@ -1,7 +1,6 @@
 """`FormModel`: the tasks of a form as JSON, checks of typed values, and submit; shared by pages and notebooks.
 
-It is made from `TaskInfo`, so it never imports a task's code. What the browser asks for comes in as text, what it is to
-show goes out through `put`.
+It is made from `TaskInfo`, so it never imports a task's code. `form_html` is what a saved notebook shows of it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,12 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any
 
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
+from jobkit.model.format import value_brief
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.signature import part_of
 from jobkit.tasks.specs import ParamSpec
@@ -54,7 +55,7 @@ class FormModel:
 
     Args:
         access: returns the session's `Actions`; called when needed, since a form that is only read needs no kit.
-        put: shows new texts (any of `tasks`, `reply` and `prefill`); called in any thread.
+        put: shows new texts (`tasks` or `reply`) in the browser; called in any thread.
         on_submit: called in any thread with the id of each job that was submitted from here.
         on_sweep: called in any thread with the tag that the jobs of a sweep have.
         infos: tasks that are known already; the kit is asked for the others by `refresh`.
@@ -92,18 +93,12 @@ class FormModel:
         self._replies += 1
         return json.dumps({**asdict(filled), "n": self._replies}, default=str, ensure_ascii=False)
 
-    def asked(self, text: str) -> None:
+    def do(self, action: str, asked: Mapping[str, Any]) -> None:
         """Handle a request of the browser: the tasks, a check of a field, or a submit. Ignore others."""
-        try:
-            asked = json.loads(text)
-            if asked["action"] == "hello" and self._infos:
-                # What was sent while its page was being loaded may not have reached it. A text that does not change
-                # is not sent: the blanks make it another one.
-                self._replies += 1
-                self._put({"tasks": self.tasks() + " " * (1 + self._replies % 9)})
-                return
-            action, info = asked["action"], self._infos[asked["task"]]
-        except (ValueError, KeyError, TypeError):
+        if action == "hello" and self._infos:
+            self._put({"tasks": self.tasks()})
+        info = self._infos.get(str(asked.get("task")))
+        if info is None:
             return
         if action == "check":
             spec = _spec_of(info, str(asked.get("name")))
@@ -113,12 +108,14 @@ class FormModel:
                     self._answer(info, {}, checked=spec.name)
                 except InvalidParams as error:
                     self._answer(info, {spec.name: str(error)}, checked=spec.name)
-        elif action == "sweep":
-            background.spawn(self._sweep(info, asked.get("fields") or {}, asked.get("options") or {}))
-        elif action == "submit":
+        elif action in ("sweep", "submit"):
             # Reading a table takes its time, and the store may be away: not in the session's thread.
-            again = str(asked.get("again") or "")
-            background.spawn(self._submit(info, asked.get("fields") or {}, asked.get("options") or {}, again))
+            fields, options = asked.get("fields") or {}, asked.get("options") or {}
+            background.spawn(
+                self._sweep(info, fields, options)
+                if action == "sweep"
+                else self._submit(info, fields, options, str(asked.get("again") or ""))
+            )
 
     def _answer(self, info: TaskInfo, errors: Mapping[str, str], checked: str = "") -> None:
         self._replies += 1
@@ -220,3 +217,32 @@ def lead(doc: str, title: str) -> str:
     if paragraphs and paragraphs[0].rstrip(".") == title.strip().rstrip("."):
         del paragraphs[0]
     return "\n\n".join(part for part in paragraphs if part)
+
+
+def form_html(infos: Sequence[TaskInfo]) -> str:
+    """Return title, description and parameters of each task as HTML."""
+    parts = [_task(info) for info in infos]
+    parts.append("<p><small>Run this cell to get the form.</small></p>")
+    return "".join(parts)
+
+
+def _task(info: TaskInfo) -> str:
+    doc = lead(info.doc, info.title)
+    rows = "".join(_row(spec.to_json()) for spec in info.params)
+    table = (
+        f"<table><thead><tr><th>parameter</th><th>kind</th><th>default</th><th></th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+        if rows
+        else "<p>It takes no arguments.</p>"
+    )
+    about = f"<p>{escape(doc)}</p>" if doc else ""
+    return f"<div><p><b>{escape(info.title)}</b> <code>{escape(info.name)}</code></p>{about}{table}</div>"
+
+
+def _row(spec: dict[str, Any]) -> str:
+    default = "required" if spec.get("required") else value_brief(spec.get("default"))
+    help_ = escape(str(spec.get("help") or ""))
+    return (
+        f"<tr><td><code>{escape(str(spec['name']))}</code></td><td>{escape(str(spec.get('kind', '')))}</td>"
+        f"<td>{escape(default)}</td><td>{help_}</td></tr>"
+    )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 from panel.custom import JSComponent
 
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.form.form_model import Filled, FormModel, lead
+from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.model import JobSnapshot
-
-__all__ = ["TaskForm", "lead"]
 
 
 class TaskForm(Component, JSComponent):
@@ -41,6 +41,8 @@ class TaskForm(Component, JSComponent):
     reply = param.String(default="")
     request = param.String(default="")
     sweeps = param.Boolean(default=False)
+
+    part_of: ClassVar[Mapping[str, str]] = {}
 
     pales: ClassVar[bool] = False
     """Nothing here grows old while the server is away."""
@@ -66,12 +68,12 @@ class TaskForm(Component, JSComponent):
         self._bridge = bridge or SessionBridge()
         self._form = FormModel(
             lambda: access or Actions(kit),
-            lambda texts: self._bridge.push(lambda: self.param.update(**texts)),
+            partial(self._bridge.put, self),
             on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
             on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
             names=names,
         )
-        self.param.watch(lambda event: self._form.asked(event.new), "request")
+        on_request(self, self._bridge, self._form.do)
         self.refresh()
 
     def refresh(self) -> None:

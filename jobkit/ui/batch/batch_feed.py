@@ -1,0 +1,286 @@
+"""`BatchFeed`: many jobs, followed for the cards that show them. `BatchControl`: one of these cards.
+
+The texts are made in a thread, a few times a second, because ten thousand rows take their time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jobkit.model import JobSnapshot, JobState
+from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
+from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.card_model import dumps
+from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered, on_loop
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+    from jobkit.client.batch import Batch
+
+#: Seconds between two plots, at least, while jobs go on.
+_PLOT_S = 0.8
+
+
+@dataclass(eq=False, slots=True)
+class BatchSubscriber(Subscriber):
+    """One card of a batch. `deliver` gets any of `head`, `table` and `plot`, and parts of `delta`; see `BatchModel`.
+
+    Attributes:
+        on_end: called once on the background loop with the model when every job has ended, after the last delivery.
+        chosen: what its user plots. plot: what it has been given.
+        refused: why its last request failed.
+        wants_table: it has not been given the table yet, or missed a delta.
+    """
+
+    on_end: Callable[[BatchModel], None] | None = None
+    chosen: dict[str, str] = field(default_factory=dict)
+    plot: str = ""
+    refused: str = ""
+    wants_table: bool = True
+
+
+class BatchFeed(SharedFeed[BatchSubscriber]):
+    """Follows the live handles of a batch, which read what they miss themselves.
+
+    Args:
+        kit: where the jobs are. batch: the jobs.
+        is_list: see `BatchModel`.
+    """
+
+    CHANNELS = ()
+    LOOK_S = 3.0
+
+    def __init__(self, kit: Kit, batch: Batch, is_list: bool = False) -> None:
+        super().__init__(kit)
+        self.batch = batch
+        self.model: BatchModel | None = None
+        self._is_list = is_list
+        self._changed: dict[int, JobSnapshot] = {}
+        self._previews: dict[tuple[int, str], Mapping[str, Any] | None] = {}
+        self._is_poked = self._is_busy = self._is_late = self._is_fetching = False
+        self._plotted_at = 0.0
+        self._stop_listening = batch.listen(self._heard)
+
+    def close(self) -> None:
+        self._stop_listening()
+
+    def _heard(self, i: int, snapshot: JobSnapshot) -> None:
+        """In any thread."""
+        self._changed[i] = snapshot
+        if not self._is_poked:
+            self._is_poked = True
+            on_loop(self._poke, None)
+
+    def _poke(self, _: None) -> None:
+        self._is_poked = False
+        self.poke()
+
+    # -- see `SharedFeed` ----------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        if self.model is None:
+            snapshots = [job.snapshot for job in self.batch.jobs]
+            self.model = await asyncio.to_thread(BatchModel, snapshots, axes=self.batch.axes, is_list=self._is_list)
+
+    def loaded(self) -> None:
+        self.status(self.kit.hub.is_live)
+
+    def status(self, is_live: bool) -> None:
+        if self.model is not None:
+            self.model.is_live = is_live
+            self.poke()
+
+    def tell(self, subscriber: BatchSubscriber, version: Any = None) -> None:
+        """`version`: number of the table and length of the plot that the browser has."""
+        if self.model is None or version != (self.model.replies, len(subscriber.plot)):
+            subscriber.wants_table, subscriber.plot = True, ""
+        self.poke()
+
+    def look(self) -> None:
+        """Refresh what no event reports: rate, time left, and queues without a worker."""
+        if self.model is not None and not self.model.is_terminal:
+            self.runners.run(self._look(self.model))
+
+    async def _look(self, model: BatchModel) -> None:
+        waiting = {s.spec.queue for s in model.snapshots if s.state is JobState.QUEUED}
+        model.alert = None
+        if waiting and not any(s.state is JobState.RUNNING for s in model.snapshots):
+            queues = await self.kit.aio.queues()
+            idle = sorted(name for name in waiting if not queues.get(name, {}).get("workers", 0))
+            if idle:
+                command = "jobkit worker" if idle == ["default"] else f"jobkit worker -q {' -q '.join(idle)}"
+                text = f"Queued; no worker serves queue {', '.join(idle)}: run `{command}`"
+                model.alert = {"level": "warning", "text": text}
+        self.poke()
+
+    def flush(self) -> None:
+        if self._is_busy:
+            self._is_late = True
+        elif self.model is not None:
+            self._is_busy = True
+            self.runners.run(self._send(self.model))
+
+    async def _send(self, model: BatchModel) -> None:
+        subscribers = list(self.subscribers)
+        is_whole = any(each.wants_table for each in subscribers)
+        now = datetime.now(UTC)
+        is_plot_due = model.is_terminal or now.timestamp() - self._plotted_at >= _PLOT_S
+        if is_plot_due:
+            self._plotted_at = now.timestamp()
+        choices = [each.chosen if is_plot_due or not each.plot else None for each in subscribers]
+        for subscriber in subscribers:
+            subscriber.wants_table = False
+        try:
+            head, rows, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, choices)
+            # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
+            self.pacer.window_s = max(self.WINDOW_S, 6 * spent_s)
+            for subscriber, plot in zip(subscribers, plots, strict=True):
+                alert = {"level": "error", "text": subscriber.refused} if subscriber.refused else head["alert"]
+                whole, parts = {"head": dumps(head | {"alert": alert})}, {}
+                if rows is not None and rows[0] == "table":
+                    whole["table"] = rows[1]
+                elif rows is not None:
+                    parts["delta"] = rows[1]
+                if plot is not None and plot != subscriber.plot:
+                    subscriber.plot = whole["plot"] = plot
+                subscriber.deliver(whole, parts)
+            if wanted:
+                self._is_fetching = True
+                self.runners.run(self._fetch(model, wanted))
+            elif model.is_terminal and not self._is_fetching and not self._changed:
+                for subscriber in subscribers:
+                    on_end, subscriber.on_end = subscriber.on_end, None
+                    if on_end is not None:
+                        on_end(model)
+        finally:
+            self._is_busy = False
+            if self._is_late:
+                self._is_late = False
+                self.poke()
+
+    def _make(
+        self, model: BatchModel, now: datetime, is_whole: bool, choices: Sequence[Mapping[str, str] | None]
+    ) -> tuple[dict[str, Any], tuple[str, str] | None, list[str | None], list[int], float]:
+        """Return head, changed rows, plots, places of wanted previews, and the seconds of CPU that it took.
+
+        In a thread, one call at a time.
+        """
+        began = time.thread_time()
+        while self._changed:
+            model.take(*self._changed.popitem())
+        while self._previews:
+            (i, job_id), preview = self._previews.popitem()
+            if model.snapshots[i].id == job_id:
+                model.show(i, preview)
+        stopped_by = self.batch.stopped_by
+        model.stopped_by = stopped_by.id[:8] if stopped_by is not None else ""
+        changes = ("table", model.table()) if is_whole else model.changes()
+        rows = (changes[0], dumps(changes[1])) if changes is not None else None
+        plots = [None if chosen is None else dumps(model.plot(chosen)) for chosen in choices]
+        return model.head(now), rows, plots, model.wanting(), time.thread_time() - began
+
+    async def _fetch(self, model: BatchModel, wanted: Sequence[int]) -> None:
+        """Read results whose line does not have their numbers. `_make` puts them into the model."""
+        try:
+            for start in range(0, len(wanted), 50):
+                some = [(i, model.snapshots[i].id) for i in wanted[start : start + 50]]
+                found = await answered(partial(self._previews_of, [job_id for _, job_id in some]))
+                self._previews.update(zip(some, found, strict=True))
+        finally:
+            self._is_fetching = False
+            self.poke()
+
+    async def _previews_of(self, ids: Sequence[str]) -> list[dict[str, Any] | None]:
+        found: list[dict[str, Any] | None] = await asyncio.gather(*map(self.kit.aio.preview, ids))
+        return found
+
+
+class BatchControl:
+    """One card of a batch in one browser: gives it the feed's texts, and does what the browser requests.
+
+    Args:
+        access: of the session.
+        put: shows whole texts and parts in the browser; called on the background loop.
+        batch: the jobs. is_list: see `BatchModel`.
+        on_open: called in the session with the id of the job that was clicked.
+        on_end: see `BatchSubscriber`.
+    """
+
+    def __init__(
+        self,
+        access: Actions,
+        put: Deliver,
+        batch: Batch,
+        *,
+        is_list: bool = False,
+        on_open: Callable[[str], object] | None = None,
+        on_end: Callable[[BatchModel], None] | None = None,
+    ) -> None:
+        self._access = access
+        self._put = put
+        self._batch = batch
+        self._on_open = on_open
+        self._following = FeedSubscription(
+            access.kit, BatchFeed, BatchSubscriber(self._deliver, on_end), batch, is_list
+        ).start()
+
+    @property
+    def model(self) -> BatchModel | None:
+        """The model of the batch; None until it has been made, and after `stop`."""
+        feed = self._following.feed
+        return feed.model if feed is not None else None
+
+    def stop(self) -> None:
+        """Deliver nothing more; any number of times."""
+        self._following.stop()
+
+    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        model = self.model
+        if self._access.person.sees_all or (model is not None and all(map(self._access.sees, model.snapshots))):
+            self._put(whole, parts)
+
+    def do(self, action: str, asked: Mapping[str, Any]) -> None:
+        """Handle a request of the browser; ignore others."""
+        if action == "hello":
+            self._following.resend((asked.get("n"), asked.get("plot")))
+        elif action == "table":
+            self._following.resend()
+        elif action == "plot":
+            self._set(chosen={name: str(asked[name]) for name in ("x", "y", "by") if name in asked}, plot="")
+        elif action == "open" and self._on_open is not None:
+            self._on_open(str(asked.get("id", ""))[:200])
+        elif action in ("cancel", "retry"):
+            self._set(refused="")
+            targets = [f"of {len(self._batch)} jobs"]
+            self._access.begin(f"{action}_batch", targets, self._acted, batch=self._batch)
+
+    def _acted(self, answer: ActionReply) -> None:
+        self._set(refused=answer.problem)
+
+    def _set(self, **values: Any) -> None:
+        """Change the subscriber and deliver soon."""
+
+        def change(feed: BatchFeed) -> None:
+            for name, value in values.items():
+                setattr(self._following.subscriber, name, value)
+            feed.poke()
+
+        self._following.ask(change)
+
+
+async def _cancel(call: ActionCall, _: str) -> None:
+    await asyncio.to_thread(call.details["batch"].cancel)
+
+
+async def _retry(call: ActionCall, _: str) -> None:
+    await asyncio.to_thread(partial(call.details["batch"].retry_failed, replace=True))
+
+
+action("cancel_batch", each(_cancel), "asked to stop", on="batch", is_dangerous=True)
+action("retry_batch", each(_retry), "run again", on="batch")

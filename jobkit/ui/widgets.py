@@ -1,0 +1,224 @@
+"""Widgets of a notebook: anywidgets around the modules, feeds and requests of the cards and the form of a page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from jobkit.client.loop import background
+from jobkit.tasks.info import TaskInfo
+from jobkit.ui.access.actions import Actions
+from jobkit.ui.batch.batch_feed import BatchControl
+from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.card_model import CardModel, dumps
+from jobkit.ui.card.job_feed import EMPTY, CardControl
+from jobkit.ui.form.form_model import Filled, FormModel
+from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.words import assets
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+    from jobkit.client.batch import Batch
+
+logger = logging.getLogger("jobkit.ui")
+
+#: Seconds between two beats. The browser takes 7 s of silence for the end of the kernel (`Pulse` in common.js).
+_BEAT_S = 2.0
+
+#: Seconds between two messages of a job's card to the notebook, at least.
+_WINDOW_S = 0.1
+
+
+class TextWidget(anywidget.AnyWidget):
+    """An anywidget whose traits are texts. They are written by one thread at a time: a comm may be written from any
+    thread, but not from two at once.
+
+    Args:
+        texts: first value of each trait that the component has, beside those below.
+
+    Attributes:
+        beat: a number that grows as long as the kernel lives, "" if the widget does not change any more. The background
+            loop writes it, so a kernel that is busy with a cell beats as well.
+        saved: id of the element that a saved notebook shows instead of the widget; hidden beside it.
+        request: the browser's newest request.
+    """
+
+    beat = traitlets.Unicode("").tag(sync=True)
+    saved = traitlets.Unicode("").tag(sync=True)
+    request = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._write = threading.RLock()
+        self._beating: Future[None] | None = None
+        self.add_traits(**{name: traitlets.Unicode(text).tag(sync=True) for name, text in texts.items()})
+        super().__init__()
+
+    def put(self, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
+        """Write texts together, as one message."""
+        try:
+            with self._write, self.hold_sync():
+                for name, text in {**whole, **(parts or {})}.items():
+                    setattr(self, name, text)
+        except Exception:  # the kernel is shutting down, or the comm was closed by the page
+            logger.debug("%s could not be updated", type(self).__name__, exc_info=True)
+
+    def on_request(self, do: Callable[[str, Mapping[str, Any]], object]) -> None:
+        """Call `do(action, request)` for each request of the browser."""
+        requests = Requests()
+        self.observe(lambda change: [do(each["action"], each) for each in requests.of(change["new"])], "request")
+
+    def current(self) -> Mapping[str, str]:
+        """Return texts that travel in parts as a whole, for a page that is loaded again."""
+        return {}
+
+    def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
+        if key is None:
+            self._trait_values.update(self.current())  # no message
+        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
+        return state
+
+    def start_beating(self) -> None:
+        """Write a beat now and every `_BEAT_S` seconds."""
+        self._beating = background.spawn(self._beat())
+
+    def stop_beating(self) -> None:
+        """End that: what is shown is final."""
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
+            self.put({"beat": ""})
+
+    async def _beat(self) -> None:
+        count = 0
+        while True:
+            count += 1
+            self.put({"beat": str(count)})
+            await asyncio.sleep(_BEAT_S)
+
+
+class LiveWidget(TextWidget):
+    """The live card of a job or a batch.
+
+    Args:
+        on_end: called once on jobkit's background loop with the model when it changes no more.
+        on_change: called there with the model after each delivery.
+    """
+
+    _control: Any = None
+
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        on_end: Callable[[Any], None] | None,
+        on_change: Callable[[Any], None] | None,
+    ) -> None:
+        super().__init__(texts)
+        self._on_end = on_end
+        self._on_change = on_change
+        self.on_request(lambda action, asked: self._control.do(action, asked))
+        self.start_beating()
+
+    def close(self) -> None:
+        self._control.stop()
+        self.stop_beating()
+        super().close()
+
+    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        self.put(whole, parts)
+        model = self._control.model if self._control is not None else None
+        if model is not None and self._on_change is not None:
+            self._on_change(model)
+
+    def _ended(self, model: Any) -> None:
+        self.stop_beating()
+        if model is not None and self._on_end is not None:
+            self._on_end(model)
+
+
+class JobWidget(LiveWidget):
+    """The live card of one job; see `LiveWidget`. Its texts are those of `CardModel`."""
+
+    _esm = assets.esm("card")
+    _css = assets.css("card")
+
+    def __init__(
+        self,
+        kit: Kit,
+        job_id: str,
+        *,
+        on_end: Callable[[CardModel], None] | None = None,
+        on_change: Callable[[CardModel], None] | None = None,
+    ) -> None:
+        super().__init__({**EMPTY, "log_append": "", "actions": '["cancel"]'}, on_end, on_change)
+        self._control = CardControl(
+            Actions(kit), self._deliver, actions=("cancel",), on_end=self._ended, window_s=_WINDOW_S
+        )
+        self._control.follow(job_id)
+
+    def current(self) -> Mapping[str, str]:
+        model = self._control.model if self._control is not None else None
+        return {"log": model.log_json()} if model is not None else {}
+
+    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        super()._deliver(whole, parts)
+        if whole.get("file"):
+            self.put({"file": ""})  # a download is not kept with the notebook
+
+
+class BatchWidget(LiveWidget):
+    """The live card of a batch; see `LiveWidget`. Its texts are those of `BatchModel`.
+
+    Args:
+        batch: the jobs. is_list: see `BatchModel`.
+    """
+
+    _esm = assets.esm("batch")
+    _css = assets.css("batch")
+
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        is_list: bool = False,
+        on_end: Callable[[BatchModel], None] | None = None,
+        on_change: Callable[[BatchModel], None] | None = None,
+    ) -> None:
+        super().__init__(dict.fromkeys(("head", "table", "delta", "plot"), ""), on_end, on_change)
+        self._control = BatchControl(Actions(batch._kit), self._deliver, batch, is_list=is_list, on_end=self._ended)
+
+    def current(self) -> Mapping[str, str]:
+        model = self._control.model if self._control is not None else None
+        return {"table": dumps(model.rows())} if model is not None else {}
+
+
+class FormWidget(TextWidget):
+    """The form of tasks.
+
+    Args:
+        kit: gives the kit to submit with.
+        infos: the tasks, by name.
+        on_submit: called with the id of each job that was submitted from here, on jobkit's background loop.
+        filled: what it starts from.
+    """
+
+    _esm = assets.esm("form")
+    _css = assets.css("form")
+
+    def __init__(
+        self,
+        kit: Callable[[], Kit],
+        infos: Mapping[str, TaskInfo],
+        *,
+        on_submit: Callable[[str], object] | None = None,
+        filled: Filled | None = None,
+    ) -> None:
+        form = FormModel(lambda: Actions(kit()), self.put, on_submit=on_submit, infos=infos)
+        super().__init__({"tasks": form.tasks(), "prefill": form.filling(filled) if filled else "", "reply": ""})
+        self.on_request(form.do)
