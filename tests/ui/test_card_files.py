@@ -188,10 +188,10 @@ def test_a_search_and_the_pages_of_a_log_see_all_of_it(
 
     page.fill(".find", "")
     page.wait_for_selector(".line[data-n='1300']")
-    page.select_option(".level-choice", label="Errors")
+    page.select_option(".logs .pick", label="Errors")
     page.wait_for_selector(".line[data-n='100']")
     assert page.locator(".line").count() == 13
-    page.select_option(".level-choice", label="All levels")
+    page.select_option(".logs .pick", label="All levels")
     page.wait_for_selector(".line:has-text('step 1299')")
 
     page.click("button:has-text('Older lines')")
@@ -212,12 +212,12 @@ def test_a_log_is_narrowed_to_warnings_and_errors(stage: Stage, serve: Serve, wi
     stage.log(running, "printed")
     page = window.open(serve(card(stage, running)))
     page.wait_for_selector(".line:has-text('printed')")
-    assert page.locator(".level-choice").is_hidden()  # there is nothing to choose yet
+    assert page.locator(".logs .pick").is_hidden()  # there is nothing to choose yet
     for level in ("INFO", "WARNING", "ERROR"):
         stage.log(running, f"said {level}", source="log", level=level, logger="train")
     page.wait_for_selector(".line:has-text('said ERROR')")
 
-    page.select_option(".level-choice", label="Warnings")
+    page.select_option(".logs .pick", label="Warnings")
     stage.log(running, "more printed")
     stage.log(running, "a second", source="log", level="ERROR")
 

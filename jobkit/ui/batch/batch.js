@@ -33,23 +33,14 @@ function bookOf(model) {
   return book;
 }
 
-class BatchCard {
+class BatchCard extends LiveCard {
   constructor(model, el) {
-    this.model = model;
-    this.sort = null;
-    this.state = "";
-    this.asked = "";
-    this.build();
-    el.append(this.root);
-    this.resize = new ResizeObserver(() => { this.draw(); this.paint(); });
-    this.resize.observe(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root), () => this.resize.disconnect()];
-    for (const [name, fn] of [["head", () => this.show()], ["plot", () => this.draw()]]) {
-      model.on(`change:${name}`, fn);
-      this.stops.push(() => model.off(`change:${name}`, fn));
-    }
-    this.book = bookOf(model);
+    super(model, el, (self) => ({head: () => self.show(), plot: () => self.draw()}));
+    Object.assign(this, {sort: null, state: "", book: bookOf(model)});
+    const resize = new ResizeObserver(() => { this.draw(); this.paint(); });
+    resize.observe(this.root);
     this.book.views.add(this);
+    this.stops.push(() => resize.disconnect(), () => this.book.views.delete(this));
     this.show();
     this.columns();
     this.draw();
@@ -59,26 +50,10 @@ class BatchCard {
 
   get elsewhere() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
 
-  close() {
-    this.book.views.delete(this);
-    this.stops.forEach((stop) => stop());
-  }
-
   build() {
-    const n = (this.n = {});
-    n.chip = h("span", {class: "chip"});
-    n.title = h("h3", {class: "title"});
-    n.fixed = h("span", {class: "args mono"});
-    n.elapsed = h("span", {class: "elapsed"});
-    n.actions = h("div", {class: "actions"});
-    n.bar = h("div", {class: "bar parts", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100});
-    n.count = h("span", {class: "count"});
-    n.rate = h("span", {class: "muted"});
-    n.left = h("span", {class: "left muted"});
-    n.below = h("div", {class: "below"}, n.count, n.rate, n.left);
+    const {n} = this;
+    n.bar.classList.add("parts");
     n.states = h("div", {class: "states", role: "group", "aria-label": "Show jobs by state"});
-    n.alertText = h("span");
-    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
     const pick = (key, word) => {
       n[key] = h("select", {class: "pick", "aria-label": word, onchange: () => ask(this.model, "plot", {x: n.x.value, y: n.y.value, by: n.by.value})});
       return h("label", {class: "muted"}, word, " ", n[key]);
@@ -99,36 +74,25 @@ class BatchCard {
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
       h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv), n.grid);
-    n.live = h("span", {class: "sr", "aria-live": "polite"});
-    this.root = h("article", {class: "jk jk-batch"},
-      h("header", {class: "head"}, h("div", {class: "top"}, n.chip, n.title, n.fixed, n.elapsed, n.actions), n.bar, n.below, n.states),
+    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states),
       n.alert, n.plot, n.table, n.live);
   }
-
-  now() { return Date.now() + (this.skew || 0); }
 
   show() {
     const job = (this.job = parse(this.model.get("head"), null)), n = this.n;
     this.root.classList.toggle("empty", !job);
     if (!job) return;
-    this.skew = Date.parse(job.now) - Date.now();
-    this.receivedAt = this.now();
-    const before = this.root.dataset.face;
-    this.root.dataset.face = job.face;
-    if (n.chip.dataset.word !== job.face) {
-      n.chip.dataset.word = job.face;
-      n.chip.replaceChildren(icon(job.face), WORDS[job.face] || job.face);
-    }
+    const before = this.showHead(job, job.face, WORDS[job.face] || job.face);
     n.chip.hidden = job.is_list;
     put(n.title, job.title);
-    put(n.fixed, job.fixed);
-    n.fixed.title = job.fixed;
+    put(n.args, job.fixed);
+    n.args.title = job.fixed;
     n.bar.hidden = job.is_list && !job.open;
     n.bar.setAttribute("aria-valuenow", Math.floor(job.progress * 100));
     n.bar.setAttribute("aria-valuetext", job.counts.map(([, word, k]) => `${k} ${word}`).join(", "));
     n.bar.replaceChildren(...job.counts.filter(([face]) => !["queued", "scheduled"].includes(face)).map(([face, word, k]) => h("i", {"data-face": face, title: `${number(k)} ${word}`, style: `width:${(100 * k) / job.size}%`})));
     put(n.count, job.is_list && !job.open ? "" : `${number(job.ended)} / ${number(job.size)}`);
-    put(n.rate, job.rate);
+    put(n.message, job.rate);
     const key = JSON.stringify([job.counts, this.state]);
     if (n.states.dataset.key !== key) {
       n.states.dataset.key = key;
@@ -136,10 +100,6 @@ class BatchCard {
       n.states.replaceChildren(...job.counts.map(([face, word, k]) => h("button", {class: "state", "data-face": face, "aria-pressed": String(this.state === face), title: `Show only these`,
         onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
     }
-    const alert = job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
-    n.alert.hidden = !alert;
-    if (alert) n.alert.dataset.level = alert.level;
-    if (alert) n.alertText.replaceChildren(...ticked(alert.text));
     this.showActions();
     this.tick();
     if (before && before !== job.face) put(n.live, `${job.title}: ${WORDS[job.face]}`);
@@ -149,28 +109,18 @@ class BatchCard {
     const job = this.job, n = this.n, key = JSON.stringify([job.open, job.ended > 0, job.failed, this.asked]);
     if (n.actions.dataset.key === key) return;
     n.actions.dataset.key = key;
-    const button = (text, cls, onclick) => h("button", {class: `btn ${cls}`, text, onclick});
-    const out = [];
+    const {button} = this, out = [];
     if (job.failed && !job.is_list) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
     if (job.open && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(`Cancel ${number(job.open)} job${job.open > 1 ? "s" : ""}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
     else if (job.open) out.push(button(job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
     n.actions.replaceChildren(...out);
   }
 
-  confirm(what) {
-    this.asked = what;
-    clearTimeout(this.askedTimer);
-    if (what) this.askedTimer = setTimeout(() => this.confirm(""), 6000);
-    this.showActions();
-  }
-
   tick() {
     const job = this.job, n = this.n;
     if (!job) return;
-    const started = job.started_at && Date.parse(job.started_at);
-    put(n.elapsed, job.is_list || !started ? "" : job.finished_at ? duration((Date.parse(job.finished_at) - started) / 1000) : ticking((this.now() - started) / 1000));
-    const eta = job.eta_s == null ? null : Math.max(0, job.eta_s - (this.now() - this.receivedAt) / 1000);
-    put(n.left, job.stopped_by ? `stopped by the rule at job ${job.stopped_by}` : job.is_list ? "" : timeLeft(eta));
+    this.showElapsed(job.is_list ? {} : job);
+    put(n.left, job.stopped_by ? `stopped by the rule at job ${job.stopped_by}` : job.is_list ? "" : this.timeLeft(job.eta_s));
     n.below.hidden = !n.count.textContent && !n.left.textContent;
   }
 
@@ -254,9 +204,7 @@ class BatchCard {
   save() {
     const names = this.names.map((name, c) => (c === this.at.duration ? "duration_s" : name));
     const text = [names, ...this.rows.map((row) => this.names.map((_, c) => this.cell(row, c)))].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
-    const url = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
-    h("a", {href: url, download: `${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`}).click();
-    setTimeout(() => URL.revokeObjectURL(url), 1000);
+    saveBlob(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, new Blob([text], {type: "text/csv"}));
   }
 
   // -- plot --------------------------------------------------------------------------------------------------------

@@ -226,9 +226,9 @@ class BatchControl:
         self._put = put
         self._batch = batch
         self._on_open = on_open
-        self._following = FeedSubscription(
-            access.kit, BatchFeed, BatchSubscriber(self._deliver, on_end), batch, is_list
-        ).start()
+        subscriber = BatchSubscriber(self._deliver, on_end)
+        self._following = FeedSubscription(access.kit, BatchFeed, subscriber, batch, is_list)
+        self._following.start()
 
     @property
     def model(self) -> BatchModel | None:

@@ -2,21 +2,10 @@
 // It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by card_model.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 
-class Card {
+class Card extends LiveCard {
   constructor(model, el) {
-    this.model = model;
-    this.skew = 0;
-    this.pending = null;
-    this.asked = "";
-    this.pane = new LogPane(this);
-    this.build();
-    el.append(this.root);
-    this.stops = [followTheme(this.root, () => this.showPreview()), everySecond(() => this.tick(), this.root)];
-    for (const [name, fn] of [["snapshot", () => this.show()], ["preview", () => this.showPreview()], ["actions", () => this.showActions()],
-      ["artifacts", () => this.showArtifacts()], ["alike", () => this.showAlike()], ["file", () => this.takeFile()]]) {
-      model.on(`change:${name}`, fn);
-      this.stops.push(() => model.off(`change:${name}`, fn));
-    }
+    super(model, el, (self) => ({snapshot: () => self.show(), preview: () => self.showPreview(), actions: () => self.showActions(),
+      artifacts: () => self.showArtifacts(), alike: () => self.showAlike(), file: () => self.takeFile()}));
     if (model.get("keyboard")) {
       const keys = (event) => this.key(event);
       document.addEventListener("keydown", keys);
@@ -38,28 +27,15 @@ class Card {
     this.showActions();
   }
 
-  close() {
-    this.pane.close();
-    this.stops.forEach((stop) => stop());
-  }
+  themed() { this.showPreview(); }
 
   build() {
-    const n = (this.n = {});
-    n.chip = h("span", {class: "chip"});
-    n.title = h("h3", {class: "title"});
-    n.args = h("span", {class: "args mono"});
-    n.elapsed = h("span", {class: "elapsed"});
-    n.actions = h("div", {class: "actions"});
-    n.fill = h("i");
-    n.bar = h("div", {class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100}, n.fill);
-    n.count = h("span", {class: "count"});
-    n.message = h("span", {class: "message muted"});
-    n.left = h("span", {class: "left muted"});
-    n.below = h("div", {class: "below"}, n.count, n.message, n.left);
+    const {n} = this;
+    this.pane = new LogPane(this);
+    this.stops.push(() => this.pane.close());
+    n.bar.append((n.fill = h("i")));
     n.meta = h("div", {class: "meta muted"});
     n.copy = h("button", {class: "id mono", title: "Copy the job's id", onclick: () => copyText(this.job.id, n.copy)});
-    n.alertText = h("span");
-    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
@@ -71,18 +47,13 @@ class Card {
     n.attemptList = h("ol", {class: "timeline"});
     n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
     n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
-    n.live = h("span", {class: "sr", "aria-live": "polite"});
-    this.root = h("article", {class: "jk jk-card"},
-      h("header", {class: "head"},
-        h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions), n.bar, n.below, n.meta),
+    this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta),
       n.mover, n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.attempts, n.details, n.live);
   }
 
-  now() { return Date.now() + this.skew; }
-
   show() {
     const job = (this.job = parse(this.model.get("snapshot"), null) || {state: "", params: {}, attempts: []});
-    const n = this.n, before = this.root.dataset.face;
+    const n = this.n;
     this.root.classList.toggle("empty", !job.id);
     this.root.classList.toggle("missing", Boolean(job.missing));
     if (this.jobId && this.jobId !== job.id) {
@@ -90,8 +61,6 @@ class Card {
       this.jobId = "";
     }
     if (!job.id) return;
-    if (job.now) this.skew = Date.parse(job.now) - Date.now();
-    this.receivedAt = this.now();
     if (this.jobId !== job.id || this.seq !== job.seq || job.alert) this.pending = null;
     if (this.jobId !== job.id) {
       this.jobId = job.id;
@@ -102,12 +71,7 @@ class Card {
     }
     this.seq = job.seq;
     const face = job.face || job.state, cancelling = job.state === "running" && job.cancel_requested_at;
-    this.root.dataset.face = face;
-    const word = cancelling ? "Cancelling" : WORDS[face] || face;
-    if (n.chip.dataset.word !== word) {
-      n.chip.dataset.word = word;
-      n.chip.replaceChildren(icon(face), word);
-    }
+    const word = cancelling ? "Cancelling" : WORDS[face] || face, before = this.showHead(job, face, word);
     put(n.title, job.title || job.task);
     n.title.title = job.title && job.title !== job.task ? `${job.title} (${job.task})` : job.task;
     put(n.args, job.args || "");
@@ -117,7 +81,6 @@ class Card {
     put(n.count, job.count || (job.state === "running" && job.progress == null && job.typical_s ? `usually ${duration(job.typical_s)}` : ""));
     put(n.message, job.message || "");
     n.message.title = job.message || "";
-    this.showAlert();
     this.showError();
     this.showAttempts();
     this.showFacts();
@@ -144,15 +107,11 @@ class Card {
   tick() {
     const job = this.job, n = this.n;
     if (!job || !job.id) return;
-    const since = (iso) => (iso ? (this.now() - Date.parse(iso)) / 1000 : null);
-    const running = job.state === "running";
-    if (running) put(n.elapsed, ticking(since(job.started_at) || 0));
-    else if (job.finished_at && job.started_at) put(n.elapsed, duration((Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000));
-    else put(n.elapsed, "");
+    const since = (iso) => this.since(iso), running = job.state === "running";
+    this.showElapsed(running || job.finished_at ? job : {});
     n.elapsed.title = job.started_at ? `started ${exact(job.started_at)}${job.finished_at ? `\nended ${exact(job.finished_at)}` : ""}` : "";
     if (n.bar.classList.contains("usual")) n.fill.style.width = usualWidth(since(job.started_at) || 0, job.typical_s);
-    const eta = running && job.eta_s != null ? Math.max(0, job.eta_s - (this.now() - this.receivedAt) / 1000) : null;
-    put(n.left, running && !job.cancel_requested_at ? timeLeft(eta) : "");
+    put(n.left, running && !job.cancel_requested_at ? this.timeLeft(job.eta_s) : "");
     n.below.hidden = job.state === "succeeded" || !n.count.textContent && !n.message.textContent && !n.left.textContent;
     const parts = [];
     if (running) {
@@ -180,20 +139,6 @@ class Card {
     if (n.copy.dataset.id !== job.id) {
       n.copy.dataset.id = job.id;
       n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
-    }
-  }
-
-  showAlert() {
-    const job = this.job, n = this.n;
-    const alert = job.connection && job.connection !== "live"
-      ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
-    n.alert.hidden = !alert;
-    if (!alert) return;
-    if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));
-    n.alert.dataset.level = alert.level;
-    if (n.alertText.dataset.text !== alert.text) {
-      n.alertText.dataset.text = alert.text;
-      n.alertText.replaceChildren(...ticked(alert.text));
     }
   }
 
@@ -275,8 +220,7 @@ class Card {
     if (n.actions.dataset.key === key) return;
     const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
     n.actions.dataset.key = key;
-    const button = (text, cls, onclick, more) => h("button", {class: `btn ${cls}`, text, onclick, ...more});
-    const out = [];
+    const {button} = this, out = [];
     if (this.pending) out.push(button(this.pending, "", null, {disabled: true}));
     else if (allowed.has("cancel") && (running || waiting) && !job.cancel_requested_at) {
       if (this.asked === "cancel") {
@@ -324,14 +268,6 @@ class Card {
       event.stopImmediatePropagation();
       this.pane.n.find.focus();
     }
-  }
-
-  confirm(what) {
-    if (what && refused(this.model)) return;
-    this.asked = what;
-    clearTimeout(this.askedTimer);
-    if (what) this.askedTimer = setTimeout(() => this.confirm(""), 6000);
-    this.showActions();
   }
 
   act(action, word) {

@@ -56,7 +56,7 @@ class LogPane {
     n.copy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
       onclick: () => copyText(this.text(), n.copy)}, icon("copy"));
     n.save = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.save()}, icon("download"));
-    n.level = h("select", {class: "level-choice", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.want()},
+    n.level = h("select", {class: "pick muted", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.want()},
       ["All levels", "Info", "Warnings", "Errors"].map((word, i) => h("option", {value: i, text: word})));
     this.el = h("section", {class: "logs", "aria-label": "Log", hidden: true},
       h("header", {class: "strip"}, h("h4", {text: "Log"}), n.count, h("span", {class: "spring"}), n.level, n.find, n.following, n.wrap, n.copy, n.save),

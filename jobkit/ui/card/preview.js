@@ -191,7 +191,5 @@ async function saveFile(name, {base64, media_type, packed}) {
   const raw = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   let blob = new Blob([raw], {type: media_type});
   if (packed) blob = await new Response(blob.stream().pipeThrough(new DecompressionStream("gzip"))).blob();
-  const url = URL.createObjectURL(new Blob([blob], {type: "application/octet-stream"}));
-  h("a", {href: url, download: name}).click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  saveBlob(name, new Blob([blob], {type: "application/octet-stream"}));
 }

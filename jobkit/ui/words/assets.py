@@ -11,9 +11,9 @@ from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`.
 _BEFORE = {
-    "batch": ("csv",),
+    "batch": ("csv", "live_card"),
     "table": ("search", "bulk", "strip"),
-    "card": ("preview", "error", "log_pane"),
+    "card": ("preview", "error", "log_pane", "live_card"),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page",),
     "schedules": ("feed_page",),
@@ -23,7 +23,8 @@ _BEFORE = {
 #: Sheets likewise, beside the tokens.
 _SHEETS = {
     "table": ("search", "bulk", "strip"),
-    "card": ("error",),
+    "batch": ("live_card",),
+    "card": ("error", "live_card"),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page",),
     "schedules": ("feed_page",),

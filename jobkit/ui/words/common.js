@@ -158,6 +158,12 @@ function codeBlock(code) {
   return h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy);
 }
 
+function saveBlob(name, blob) {
+  const url = URL.createObjectURL(blob);
+  h("a", {href: url, download: name}).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
 async function copyText(text, button) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,0 +1,82 @@
+// The cards of one job and of a batch have this in common: the head, the clock, the notice, and buttons that ask before they
+// act. assets.py puts it in front of card.js and batch.js.
+
+class LiveCard {
+  /** `listeners`: what to call when a text of the model has changed. */
+  constructor(model, el, listeners) {
+    Object.assign(this, {model, skew: 0, asked: "", stops: []});
+    const n = (this.n = {});
+    n.chip = h("span", {class: "chip"});
+    n.title = h("h3", {class: "title"});
+    n.args = h("span", {class: "args mono"});
+    n.elapsed = h("span", {class: "elapsed"});
+    n.actions = h("div", {class: "actions"});
+    n.top = h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions);
+    n.bar = h("div", {class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100});
+    n.count = h("span", {class: "count"});
+    n.message = h("span", {class: "message muted"});
+    n.left = h("span", {class: "left muted"});
+    n.below = h("div", {class: "below"}, n.count, n.message, n.left);
+    n.alertText = h("span");
+    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
+    n.live = h("span", {class: "sr", "aria-live": "polite"});
+    this.build();
+    el.append(this.root);
+    this.stops.push(followTheme(this.root, () => this.themed?.()), everySecond(() => this.tick(), this.root));
+    for (const [name, fn] of Object.entries(listeners(this))) {
+      model.on(`change:${name}`, fn);
+      this.stops.push(() => model.off(`change:${name}`, fn));
+    }
+  }
+
+  close() { this.stops.forEach((stop) => stop()); }
+
+  now() { return Date.now() + this.skew; }
+
+  /** Seconds since a moment, by the server's clock; null for none. */
+  since(iso) { return iso ? (this.now() - Date.parse(iso)) / 1000 : null; }
+
+  /** The head of a new text. Returns the face that was shown before. */
+  showHead(job, face, word) {
+    if (job.now) this.skew = Date.parse(job.now) - Date.now();
+    this.receivedAt = this.now();
+    const before = this.root.dataset.face, {chip} = this.n;
+    this.root.dataset.face = face;
+    if (chip.dataset.word !== word) {
+      chip.dataset.word = word;
+      chip.replaceChildren(icon(face), word);
+    }
+    const alert = job.connection && job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
+    this.showAlert(alert);
+    return before;
+  }
+
+  showAlert(alert) {
+    const n = this.n;
+    n.alert.hidden = !alert;
+    if (!alert) return;
+    if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));
+    n.alert.dataset.level = alert.level;
+    if (n.alertText.dataset.text === alert.text) return;
+    n.alertText.dataset.text = alert.text;
+    n.alertText.replaceChildren(...ticked(alert.text));
+  }
+
+  showElapsed({started_at: started, finished_at: ended}) {
+    put(this.n.elapsed, !started ? "" : ended ? duration((Date.parse(ended) - Date.parse(started)) / 1000) : ticking(this.since(started)));
+  }
+
+  /** Time left, from the estimate that came with the newest text. */
+  timeLeft(eta) { return eta == null ? "" : timeLeft(Math.max(0, eta - (this.now() - this.receivedAt) / 1000)); }
+
+  button(text, cls, onclick, more) { return h("button", {class: `btn ${cls}`, text, onclick, ...more}); }
+
+  /** Ask whether to do it; "" no more. */
+  confirm(what) {
+    if (what && refused(this.model)) return;
+    this.asked = what;
+    clearTimeout(this.askedTimer);
+    if (what) this.askedTimer = setTimeout(() => this.confirm(""), 6000);
+    this.showActions();
+  }
+}
