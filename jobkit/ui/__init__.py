@@ -2,7 +2,7 @@
 
     from jobkit.ui import Dashboard, JobCard, JobTable, Page, PAGES, TaskForm, Timeline
 
-Each name is loaded on first access, so that the pure modules (`words`, `card.job_view`, `card.card_html`) serve the
+Each name is loaded on first access, so that the pure modules (`words`, `card.card_model`, `card.card_html`) serve the
 command line and a notebook without loading Panel.
 """
 
