@@ -64,7 +64,7 @@ def dashboard(
     key: str | None,
 ) -> None:
     """Serve the dashboard and the HTTP API, without workers. Listens on 127.0.0.1 unless --host is given."""
-    from jobkit.http.plugin import WEB_VARIABLE
+    from jobkit.http.tornado_app import WEB_VARIABLE
     from jobkit.own_machine import system_tells
 
     login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)

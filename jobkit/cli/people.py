@@ -168,7 +168,7 @@ def token(
 ) -> None:
     """Create a token for the HTTP API and print it. It cannot be shown again, only revoked."""
     from jobkit.client.loop import background
-    from jobkit.http.auth.tokens import InvalidToken, Tokens
+    from jobkit.http.auth.access import InvalidToken, Tokens
 
     kit = out.connect()
     tokens = Tokens(kit.settings.secret, kit.settings.namespace)

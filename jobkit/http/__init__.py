@@ -5,7 +5,7 @@
     tornado.web.Application(jobkit.http.tornado_routes(kit) + ...)
 
 `docs/http.md` shows how to use it. `core` takes a request to its response, `auth` has tokens and logins, `api` and
-`mercure` have the handlers, `table` the routes; `asgi`, `tornado_app` and `plugin` connect them to a web server.
+`mercure` have the handlers, `table` the routes; `asgi` and `tornado_app` connect them to a web server.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def tornado_routes(
 
 
 def _api(
-    kit: Kit | None,
-    hosts: Collection[str],
-    origins: Collection[str] | None,
-    public_url: str | None,
-    is_open_on_loopback: bool,
-    limits: Limits | None,
+    kit: Kit | None = None,
+    hosts: Collection[str] = (),
+    origins: Collection[str] | None = None,
+    public_url: str | None = None,
+    is_open_on_loopback: bool = True,
+    limits: Limits | None = None,
 ) -> Api:
     from jobkit.http.core.handling import Api, Limits
     from jobkit.http.mercure.forward import forward
@@ -108,8 +108,8 @@ def _default_kit() -> Kit:
 def __getattr__(name: str) -> Any:
     """Make `ROUTES`, which Panel reads from its plugins, when it is first read: making it reads the settings."""
     if name == "ROUTES":
-        from jobkit.http.plugin import begin
+        from jobkit.http.tornado_app import plugin_routes
 
-        routes = globals()["ROUTES"] = begin(tornado_routes())
+        routes = globals()["ROUTES"] = plugin_routes(_api())
         return routes
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

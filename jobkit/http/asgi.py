@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from jobkit.http.core.handling import Api, too_large
-from jobkit.http.core.messages import ClientGone, Request, Response, parts_until
+from jobkit.http.core.handling import Api
+from jobkit.http.core.messages import Request, Response, send_all
 from jobkit.own_machine import ClientConnection
 
 Scope = MutableMapping[str, Any]
@@ -30,60 +29,33 @@ class AsgiApp:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._body(scope, receive)
-        request = _request(scope, body or b"")
+        body = await self._body(receive)
+        request = _request(scope, body)
         if "authorization" in request.query:  # it has a token, which the server would write into its access log
             scope["query_string"] = b""
-        if body is None:
-            response = self.api._finish(request, too_large(self.api.limits.body_bytes).response())
-        else:
-            response = await self.api.handle(request)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [
-                    (n.lower().encode("latin-1"), v.encode("latin-1", "replace")) for n, v in _headers(response)
-                ],
-            }
-        )
-        if response.stream is None or scope["method"] == "HEAD":
-            if response.stream is not None:
-                await response.stream.aclose()  # type: ignore[attr-defined]
-            shown = b"" if scope["method"] == "HEAD" else response.body
-            await send({"type": "http.response.body", "body": shown})
+        response = await self.api.handle(request)
+        await send({"type": "http.response.start", "status": response.status, "headers": _headers(response)})
+        if response.stream is None:
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else response.body})
             return
-        await self._pump(response, receive, send)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        async def send_part(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        if await send_all(response.stream, send_part, _disconnected(receive), self.api.limits.slow_s):
+            await send({"type": "http.response.body", "body": b""})
+        # else the server disconnects a client whose response did not end
+
+    async def _body(self, receive: Receive) -> bytes | None:
         """Return the whole body, or None if it is too large."""
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         while True:
             message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-            size += len(message.get("body", b""))
-            if size > self.api.limits.body_bytes:
+            body += message.get("body", b"")
+            if len(body) > self.api.limits.body_bytes:
                 return None
-            parts.append(message.get("body", b""))
-            if not message.get("more_body"):
-                break
-        return b"".join(parts)
-
-    async def _pump(self, response: Response, receive: Receive, send: Send) -> None:
-        stream: Any = response.stream
-        gone = asyncio.ensure_future(_disconnected(receive))
-        try:
-            async for data in parts_until(stream, gone):
-                async with asyncio.timeout(self.api.limits.slow_s):
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        except (ClientGone, TimeoutError, OSError):
-            pass  # the server disconnects a client whose response did not end
-        finally:
-            gone.cancel()
-            await stream.aclose()
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                return bytes(body)
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -99,14 +71,15 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def _headers(response: Response) -> list[tuple[str, str]]:
-    headers = list(response.headers.items())
+def _headers(response: Response) -> list[tuple[bytes, bytes]]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers.pop("connection", None)
     if response.stream is None and response.status not in (204, 304):
-        headers.append(("Content-Length", str(len(response.body))))
-    return [(name, value) for name, value in headers if name.lower() != "connection"]
+        headers["content-length"] = str(len(response.body))
+    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
-def _request(scope: Scope, body: bytes) -> Request:
+def _request(scope: Scope, body: bytes | None) -> Request:
     headers: dict[str, str] = {}
     for raw, value in scope["headers"]:
         name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
@@ -121,7 +94,8 @@ def _request(scope: Scope, body: bytes) -> Request:
         path=path,
         headers=headers,
         query=scope.get("query_string", b"").decode("latin-1"),
-        body=body,
+        body=body or b"",
+        is_too_large=body is None,
         peer=str(scope["client"][0]) if scope.get("client") else "",
         connection=ClientConnection(client, server),
         scheme=scope.get("scheme", "http"),

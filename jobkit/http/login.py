@@ -18,7 +18,8 @@ from typing import Any
 import tornado.web
 from tornado.httputil import parse_body_arguments
 
-from jobkit.http.auth.sessions import Rate, marks
+from jobkit.http.auth.access import Rate
+from jobkit.http.auth.sessions import marks
 from jobkit.model import InvalidParams
 from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings

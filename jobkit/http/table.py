@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jobkit.http.api import events, jobs, openapi, overview, results, shapes, steering
-from jobkit.http.core.messages import EVENT_STREAM
-from jobkit.http.core.routing import Handler, Route
+from jobkit.http.api import events, jobs, openapi, overview, shapes, steering
+from jobkit.http.core.messages import EVENT_STREAM, Handler, Route
 from jobkit.http.mercure import hub, subscriptions
 
 _NO_JOB = {404: "No such job is kept."}
@@ -112,8 +111,8 @@ _JOBS: list[Route] = [
     _act("/api/jobs/{id}/retry", jobs.retry, {202: shapes.AcceptedJson}, {**_NOT_ENDED, **_FORGED}, tag="jobs"),
     _see(
         "/api/jobs/{id}/result",
-        results.result,
-        {200: (None, "image/png", "text/plain", "text/html", results.PREVIEW)},
+        jobs.result,
+        {200: (None, "image/png", "text/plain", "text/html", jobs.PREVIEW)},
         refusals={
             **_NO_JOB,
             409: "It has not finished, or has no value.",
@@ -122,13 +121,11 @@ _JOBS: list[Route] = [
         },
         tag="jobs",
     ),
-    _see(
-        "/api/jobs/{id}/logs", results.logs, {200: (shapes.LogJson, "text/plain")}, shapes.LogQuery, _NO_JOB, tag="jobs"
-    ),
-    _see("/api/jobs/{id}/artifacts", results.artifacts, shapes.ArtifactsJson, refusals=_NO_JOB, tag="jobs"),
+    _see("/api/jobs/{id}/logs", jobs.logs, {200: (shapes.LogJson, "text/plain")}, shapes.LogQuery, _NO_JOB, tag="jobs"),
+    _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson, refusals=_NO_JOB, tag="jobs"),
     _see(
         "/api/jobs/{id}/artifacts/{name}",
-        results.artifact,
+        jobs.artifact,
         "application/octet-stream",
         refusals={404: "No such job or artifact.", 410: "It is no longer kept.", **_FORGED},
         tag="jobs",
@@ -207,4 +204,4 @@ _MERCURE: list[Route] = [
 ]
 
 #: In the order of the document.
-ROUTES: list[Route] = [*_JOBS, *_OVERVIEW, *_STEERING, *_SERVICE, *_MERCURE]
+ROUTES = (*_JOBS, *_OVERVIEW, *_STEERING, *_SERVICE, *_MERCURE)

@@ -1,57 +1,67 @@
-"""The API as routes of Tornado, which is Panel's server: `panel serve dashboard.py --plugins jobkit.http`."""
+"""The API as routes of Tornado, and as a plugin of Panel's server: `panel serve dashboard.py --plugins jobkit.http`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import importlib
+import os
+import re
+import signal
 import socket
-from collections.abc import Callable, Sequence
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import tornado.iostream
 import tornado.web
-from tornado.httputil import HTTPServerRequest
+from tornado.ioloop import IOLoop
 
-from jobkit.http.auth.sessions import claims_of, kept_by_panel, marks
-from jobkit.http.core.handling import Api, too_large
-from jobkit.http.core.messages import ClientGone, Problem, Request, Response, parts_until
+from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, user_of
+from jobkit.http.core.handling import Api
+from jobkit.http.core.messages import TEXT, Problem, Request, Response, find_route, send_all
 from jobkit.own_machine import of_tornado, server_of_tornado
+from jobkit.settings import Settings
 
 #: Paths of the API.
-PATTERN = r"(/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
+PATTERN = r"(?:/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
+
+#: `jobkit dashboard --web` passes the folder to its server in this variable: `PATH=FOLDER`.
+WEB_VARIABLE = "_JOBKIT_WEB"
+
+_PR_SET_PDEATHSIG = 1
+
+_Routes = list[tuple[str, Any, dict[str, Any]]]
 
 
-def routes(api: Api) -> list[tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]]:
+def routes(api: Api) -> _Routes:
     """Return routes for `tornado.web.Application`, or for Panel's `extra_patterns`."""
     return [(PATTERN, ApiHandler, {"api": api})]
 
 
-class AskingHandler(tornado.web.RequestHandler):
+class _RequestReader(tornado.web.RequestHandler):
     """Base of handlers that read Tornado's requests as the API's, with the login of the server."""
 
     _api: Api
-    _parts: Sequence[bytes] = ()
 
-    def _request(self, path: str) -> Request:
+    def _request(self, body: bytes = b"", *, is_too_large: bool = False) -> Request:
         request = self.request
-        # The text that the pattern has matched is decoded already; the API splits the encoded path.
-        raw = request.path
-        prefix = getattr(self.application, "prefix", "") or ""
-        if not raw.startswith(f"{prefix}/"):
+        prefix = _prefix(self)
+        if not request.path.startswith(f"{prefix}/"):
             prefix = ""
         server = server_of_tornado(self.application)
-        if not self._api.hosts.issuperset(server.names):
-            self._api.allow_hosts(server.names)
+        self._api.allow_hosts(server.names)
         login, is_forged = self._login() if server.has_login else ("", False)
         is_login_listed = bool(login) and is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
         return Request(
             method=request.method or "GET",
-            path=raw.removeprefix(prefix),
+            path=request.path.removeprefix(prefix),
             headers={name.lower(): ", ".join(request.headers.get_list(name)) for name in request.headers},
             query=request.query,
-            body=b"".join(self._parts),
+            body=body,
+            is_too_large=is_too_large,
             peer=str(request.remote_ip or ""),
             connection=of_tornado(request),
             server=server,
@@ -59,14 +69,14 @@ class AskingHandler(tornado.web.RequestHandler):
             prefix=prefix,
             login=login,
             login_is_listed=is_login_listed,
-            login_id=_login_id(self) if login else "",
+            login_id=login_id_of(self) if login else "",
             login_claims=claims_of(self) if login and not is_login_listed else {},
             login_is_forged=is_forged,
         )
 
     def _login(self) -> tuple[str, bool]:
         """Return the name that is logged in, or "", and whether the request lacks the XSRF token that it needs."""
-        name = _user(self)
+        name = user_of(self)
         if not name:
             return "", False
         if self.request.method in ("GET", "HEAD", "OPTIONS"):
@@ -83,7 +93,7 @@ class AskingHandler(tornado.web.RequestHandler):
 
 
 @tornado.web.stream_request_body
-class ApiHandler(AskingHandler):
+class ApiHandler(_RequestReader):
     """Passes every request to the `Api` and writes its response."""
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "QUERY", "TRACE")
@@ -91,91 +101,72 @@ class ApiHandler(AskingHandler):
     def initialize(self, api: Api) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
         self._api = api
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()
         self._gone = asyncio.Event()
 
     async def prepare(self) -> None:
         """Refuse a body that declares to be too large, before reading it."""
         length = self.request.headers.get("Content-Length", "0")
         if length.isdecimal() and int(length) > self._api.limits.body_bytes:
-            await self._refuse(too_large(self._api.limits.body_bytes))
+            await self._answer(self._request(is_too_large=True))
 
     async def data_received(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._size > self._api.limits.body_bytes:
-            if not self._finished:
-                await self._refuse(too_large(self._api.limits.body_bytes))
-            return
-        self._parts.append(chunk)
+        self._body += chunk[: self._api.limits.body_bytes + 1 - len(self._body)]
+        if len(self._body) > self._api.limits.body_bytes and not self._finished:
+            await self._answer(self._request(is_too_large=True))
 
-    async def _refuse(self, problem: Problem) -> None:
-        await self._write(self._api._finish(self._request(""), problem.response()))
-
-    async def _serve(self, path: str) -> None:
-        if self._finished:
-            return
-        response = await self._api.handle(self._request(path))
-        await self._write(response)
+    async def _serve(self) -> None:
+        if not self._finished:
+            await self._answer(self._request(bytes(self._body)))
 
     get = head = post = delete = patch = put = options = query = trace = _serve
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Write Tornado's own refusals, of an unknown method for instance, in the form of the API."""
+        request = self._request()
         problem = Problem(status_code, "internal", "this is a bug of jobkit; the server's log has more")
         if status_code < 500:
             problem = Problem(status_code, "invalid_request", "the request is not understood")
         if status_code == 405:
-            with contextlib.suppress(Problem):
-                allow = ", ".join(self._api.router.methods(self._request("").path))
-                problem = Problem(405, "method_not_allowed", f"allowed are {allow}", headers={"Allow": allow})
-        response = self._api._finish(self._request(""), problem.response())
-        for name, value in response.headers.items():
-            self.set_header(name, value)
+            try:
+                find_route(self._api.routes, request)
+            except Problem as found:
+                problem = found
+        response = self._api.finish(request, problem.response())
+        self._start(response)
         self.set_header("Connection", "close")  # the body of the request, if any, is not read
         self.finish(response.body)
 
-    async def _write(self, response: Response) -> None:
+    async def _answer(self, request: Request) -> None:
+        response = await self._api.handle(request)
         self.clear()
-        self.clear_header("Server")
-        self.set_status(response.status)
-        for name, value in response.headers.items():
-            self.set_header(name, value)
-        if response.status in (204, 304) or (response.stream is None and not response.body):
-            self.clear_header("Content-Type") if "Content-Type" not in response.headers else None
+        self._start(response)
         with contextlib.suppress(tornado.iostream.StreamClosedError):
-            if response.stream is None or self.request.method == "HEAD":
-                if response.stream is not None:
-                    await _close(response.stream)
+            if response.stream is None:
                 await self.finish(response.body or None)
                 return
-            await self._pump(response)
+            self._auto_finish = False  # if the client is gone there is nothing to finish
+            stream = getattr(self.request.connection, "stream", None)
+            if stream is not None:  # send small parts at once, and let the system buffer little
+                stream.set_nodelay(True)
+                with contextlib.suppress(OSError, AttributeError):
+                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+            if await send_all(response.stream, self._send, self._gone.wait(), self._api.limits.slow_s):
+                await self.finish()
+            elif stream is not None:
+                stream.close()
 
-    async def _pump(self, response: Response) -> None:
-        """Send a stream's parts, each when the one before is sent. Disconnect a client that takes nothing."""
-        stream = response.stream
-        assert stream is not None
-        self._auto_finish = False  # if the client is gone there is nothing to finish
-        _unbuffer(self.request)
-        gone = asyncio.ensure_future(self._gone.wait())
-        try:
-            async for data in parts_until(stream, gone):
-                self.write(data)
-                async with asyncio.timeout(self._api.limits.slow_s):
-                    await self.flush()
-            await self.finish()
-        except ClientGone:
-            pass
-        except TimeoutError:
-            self._cut()
-        finally:
-            gone.cancel()
-            await _close(stream)
+    def _start(self, response: Response) -> None:
+        self.set_status(response.status)
+        self.clear_header("Server")
+        if "Content-Type" not in response.headers:
+            self.clear_header("Content-Type")
+        for name, value in response.headers.items():
+            self.set_header(name, value)
 
-    def _cut(self) -> None:
-        connection: Any = self.request.connection
-        if connection is not None and getattr(connection, "stream", None) is not None:
-            connection.stream.close()
+    async def _send(self, data: bytes) -> None:
+        self.write(data)
+        await self.flush()
 
     def on_connection_close(self) -> None:
         self._gone.set()
@@ -196,42 +187,7 @@ class ApiHandler(AskingHandler):
             super().log_exception(typ, value, tb)
 
 
-def is_listed(provider: Any) -> bool:
-    """Return whether users who may log in are listed by name: so with passwords, not with OAuth."""
-    return not any(kind.__name__ == "OAuthProvider" for kind in type(provider).__mro__)
-
-
-def _user(handler: tornado.web.RequestHandler) -> str:
-    """Return the name in the login's cookie: of jobkit's login, which reads its file again, or of Panel's."""
-    found = getattr(getattr(handler.application.auth_provider, "_module", None), "get_user", None)  # type: ignore[attr-defined]  # Bokeh's
-    if found is not None:
-        return str(found(handler) or "")
-    user = kept_by_panel(handler, "user")
-    return "" if not user else user.decode("utf-8", "replace").strip('"')[:200]
-
-
-def _login_id(handler: tornado.web.RequestHandler) -> str:
-    found = getattr(getattr(handler.application.auth_provider, "_module", None), "login_id", None)  # type: ignore[attr-defined]  # Bokeh's
-    return "" if found is None else str(found(handler))
-
-
-async def _close(stream: Any) -> None:
-    closing: Callable[[], Any] | None = getattr(stream, "aclose", None)
-    if closing is not None:
-        await closing()
-
-
-def _unbuffer(request: HTTPServerRequest) -> None:
-    """Send small parts at once, and let the system buffer little for a client that takes nothing."""
-    connection: Any = request.connection
-    stream = getattr(connection, "stream", None)
-    if stream is not None:
-        stream.set_nodelay(True)
-        with contextlib.suppress(OSError, AttributeError):
-            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
-
-
-class WebFolder(tornado.web.StaticFileHandler, AskingHandler):
+class WebFolder(tornado.web.StaticFileHandler, _RequestReader):
     """Serves a folder with a user's web page (`jobkit dashboard --web DIR`) to callers who may see jobs.
 
     Hidden files (`.env`, `.git/config`) and links that lead out of the folder are 404.
@@ -246,28 +202,22 @@ class WebFolder(tornado.web.StaticFileHandler, AskingHandler):
         self.set_header("Content-Security-Policy", "frame-ancestors 'self'")
 
     async def prepare(self) -> None:
+        request = self._request()
         try:
-            request = self._request("")
-            await self._api.kit()
             grant = await self._api.grant(request)
         except Problem as problem:
             self._say(problem.status, problem.message)
             return
-        if grant is not None and grant.may("view"):
-            return
         if grant is None and request.server.has_login:
-            self.redirect(f"{self._url_of_login()}?{urlencode({'next': self.request.uri or ''})}")
-            return
-        self._say(403, self._api.why_refused(request))
-
-    def _url_of_login(self) -> str:
-        provider: Any = self.application.auth_provider  # type: ignore[attr-defined]  # Bokeh's
-        prefix = getattr(self.application, "prefix", "") or ""
-        return f"{prefix}{provider.get_login_url(self) if provider.get_login_url else provider.login_url}"
+            provider: Any = self.application.auth_provider  # type: ignore[attr-defined]  # Bokeh's
+            login = provider.get_login_url(self) if provider.get_login_url else provider.login_url
+            self.redirect(f"{_prefix(self)}{login}?{urlencode({'next': self.request.uri or ''})}")
+        elif grant is None or not grant.may("view"):
+            self._say(403, self._api.why_refused(request))
 
     def _say(self, status: int, sentence: str) -> None:
         self.set_status(status)
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.set_header("Content-Type", TEXT)
         self.finish(f"{sentence}\n")
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
@@ -279,3 +229,58 @@ class WebFolder(tornado.web.StaticFileHandler, AskingHandler):
         if not real.is_relative_to(folder) or any(part.startswith(".") for part in asked.parts):
             raise tornado.web.HTTPError(404)
         return found
+
+
+def _prefix(handler: tornado.web.RequestHandler) -> str:
+    """Return the path under which Panel serves (`--prefix`), or ""."""
+    return str(getattr(handler.application, "prefix", "") or "")
+
+
+# -- the plugin of `panel serve` ---------------------------------------------------------------------------------------
+
+
+def plugin_routes(api: Api) -> _Routes:
+    """Prepare this server process, and return the routes of the API and of the `--web` folder if there is one.
+
+    Panel calls this before it forks the processes of `--num-procs`, and before their first page.
+    """
+    fix_panels_logins()
+    # Bokeh serves the files of an extension only if the process has imported it, so a process that has not made a page
+    # yet could not serve the files of a page that another process has made.
+    for module in ("panel_material_ui", "jobkit.ui.panel_server"):
+        importlib.import_module(module)
+    _end_with_parent()
+    if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
+        IOLoop.current().add_callback(api.kit)
+    path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
+    if not folder:
+        return routes(api)
+    options = {"path": folder, "default_filename": "index.html", "api": api}
+    return [*routes(api), (rf"/{re.escape(path)}/(.*)", WebFolder, options)]
+
+
+def _end_with_parent() -> None:
+    """Send SIGTERM to processes that Tornado forks from this one when this one ends. Linux only.
+
+    Bokeh does not: ending the server by its process id (`kill`, a container's stop) leaves the others running, which
+    keep the port and answer from it.
+    """
+    if sys.platform != "linux":
+        return
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def forked() -> None:
+        if _is_forked_by_tornado():
+            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != parent:  # it ended between fork and prctl
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    os.register_at_fork(after_in_child=forked)
+
+
+def _is_forked_by_tornado() -> bool:
+    """Return whether this fork was made by `tornado.process.fork_processes`."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "tornado.process":
+        frame = frame.f_back  # type: ignore[assignment]  # None at the end
+    return frame is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from jobkit.client.kit import Kit
-from jobkit.http.auth.tokens import Tokens
+from jobkit.http.auth.access import Tokens
 from jobkit.http.core.handling import Api
 from jobkit.http.core.messages import Request
 from jobkit.http.table import ROUTES

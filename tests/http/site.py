@@ -11,7 +11,7 @@ import httpx
 
 from jobkit.client.kit import Kit
 from jobkit.http import asgi_app, tornado_routes
-from jobkit.http.auth.tokens import Tokens
+from jobkit.http.auth.access import Tokens
 from jobkit.http.core.handling import Limits
 from tests.support import wait_until
 

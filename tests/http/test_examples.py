@@ -47,7 +47,7 @@ def test_a_client_without_jobkit_submits_and_follows(serve: Callable[..., Site],
 async def test_the_api_is_mounted_in_an_app_under_a_path(kit: Kit) -> None:
     app = FastAPI()
     app.mount("/jobkit", asgi_app(kit, hosts=["testserver"]))
-    from jobkit.http.auth.tokens import Tokens
+    from jobkit.http.auth.access import Tokens
 
     token, _ = Tokens(kit.settings.secret, kit.settings.namespace).make(["view", "submit"], lifetime_s=60)
     transport, headers = httpx.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}

@@ -14,7 +14,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
-from jobkit.http.auth.tokens import InvalidToken, Tokens
+from jobkit.http.auth.access import InvalidToken, Tokens
 from jobkit.model import InvalidParams
 from tests.http.site import Site
 from tests.support import wait_until

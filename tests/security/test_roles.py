@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.http.auth.tokens import Tokens
+from jobkit.http.auth.access import Tokens
 from jobkit.model import JobState
 from jobkit.model.people import Role
 from jobkit.people import Account, read_login, write_login

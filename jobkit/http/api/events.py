@@ -9,7 +9,7 @@ from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import JobStreamQuery, StreamQuery
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Response, to_json
-from jobkit.http.core.streams import cursor_of, enter, id_of, is_known, key_of, streamed
+from jobkit.http.core.streams import enter, id_of, is_known, key_of, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Part, Tail, frame, snapshot_frame
 from jobkit.model import EventsExpired, EventType, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState
 
@@ -30,7 +30,7 @@ async def job_events(call: ApiCall) -> Response:
     tail = await call.api.tail()
     with ExitStack() as ends:
         await enter(call, call.grant, tail, ends)
-        view = JobView(call, tail, snapshot, cursor_of(call.request, asked.last_event_id), with_logs=asked.logs)
+        view = JobView(call, tail, snapshot, _cursor(call), with_logs=asked.logs)
         if asked.logs:
             ends.callback(call.kit.hub.listen(view.heard, snapshot.id))
         if await view.begin():
@@ -46,9 +46,14 @@ async def events(call: ApiCall) -> Response:
     tail = await call.api.tail()
     with ExitStack() as ends:
         await enter(call, call.grant, tail, ends)
-        view = AllView(call, tail, asked, cursor_of(call.request, asked.last_event_id))
+        view = AllView(call, tail, asked, _cursor(call))
         await view.begin()
         return streamed(call, call.grant, tail, view, ends)
+
+
+def _cursor(call: ApiCall) -> str:
+    """Return the id to resume after: from the header, which a browser sends by itself, else from the query."""
+    return call.request.headers.get("last-event-id") or str(call.query.last_event_id)
 
 
 class JobView:
@@ -64,11 +69,7 @@ class JobView:
         self._first: list[bytes] = []
         self._line: int | None = None
         self._early: FramedEvent | None = None
-        self._is_over = False
-
-    @property
-    def is_over(self) -> bool:
-        return self._is_over
+        self.is_over = False
 
     def heard(self, event: JobEvent) -> None:
         """Handle an event on the job's own channel, in the hub's thread."""
@@ -109,11 +110,11 @@ class JobView:
         except EventsExpired:
             self._position = self._tail.last
         self._first = [snapshot_frame(snapshot, id_of(self._position))]
-        self._is_over = snapshot.is_terminal
+        self.is_over = snapshot.is_terminal
 
     async def collect(self) -> Sequence[bytes]:
         frames, self._first = self._first, []
-        if self._is_over:
+        if self.is_over:
             if frames:
                 frames = [*await self._lines(), *frames]
             return frames
@@ -129,14 +130,14 @@ class JobView:
                         continue
                     self._seq = event.seq
                     if self._ends(event):
-                        self._is_over = True
+                        self.is_over = True
                         return [*part.frames, *await self._lines(), entry.frame]
                     part.add(entry.frame)
         except EventsExpired:
             try:
                 await self._restart()
             except JobNotFound:
-                self._is_over = True
+                self.is_over = True
                 return part.frames
             part.add(*self._first)
             self._first = []
@@ -172,12 +173,8 @@ class JobView:
         self._line = max(self._line or 0, log.lines[-1].n if log.lines else 0)
         if not log.lines:
             return []
-        body = {
-            "job_id": self._id,
-            "type": "logged",
-            "total": log.total,
-            "lines": [line.to_json() for line in log.lines],
-        }
+        lines = [line.to_json() for line in log.lines]
+        body = {"job_id": self._id, "type": "logged", "total": log.total, "lines": lines}
         return [frame(to_json(body), event="logged")]
 
 

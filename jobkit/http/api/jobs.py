@@ -1,17 +1,24 @@
-"""Handlers for jobs: submit, list, read, cancel, retry, delete."""
+"""Handlers for jobs: submit, list, read, cancel, retry, delete; and for their results, logs and artifacts.
+
+Values are sent as JSON or as bytes that the worker made; nothing is unpickled.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
-from jobkit.http.api.shapes import JobList, Submit
-from jobkit.http.core import access
+from jobkit.codec import MSGPACK, Subject, decode, is_reference
+from jobkit.http.api.shapes import JobList, LogQuery, Submit
+from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import Problem, Response, json_response, printable
+from jobkit.http.core.messages import TEXT, Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import on_loop
 from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
 from jobkit.settings import checked_name
@@ -21,6 +28,12 @@ from jobkit.store.query import Query, narrowed
 #: Pages of the store read for one list, if a token covers only some of the jobs.
 _MAX_PAGES = 20
 
+#: The preview of a result itself, as JSON.
+PREVIEW = "application/vnd.jobkit.preview+json"
+
+#: Media types of a result besides JSON, and the part of the preview that each is.
+_PARTS = {"image/png": "png", "text/html": "html", "text/plain": "text"}
+
 
 async def submit(call: ApiCall) -> Response:
     """Submit a job."""
@@ -28,16 +41,18 @@ async def submit(call: ApiCall) -> Response:
     call.require_task(body.task)
     if call.grant.owner not in (None, call.grant.subject):
         raise access.insufficient("a job needs an owner, and you have no name: log in, or use a token with a name")
-    asked = msgspec.structs.asdict(body)
-    options = {
-        name: value for name, value in asked.items() if name not in ("task", "params") and value is not msgspec.UNSET
-    }
-    job = await asyncio.to_thread(call.kit.submit_info, body.task, body.params, options, owner=call.grant.subject)
+    options = given(body)
+    task, params = options.pop("task"), options.pop("params")
+    job = await asyncio.to_thread(call.kit.submit_info, task, params, options, owner=call.grant.subject)
     if call.grant.owner not in (None, job.owner):
-        raise Problem(
-            409, "key_taken", f"the key {printable(str(options.get('key')))!r} belongs to a job of another owner", "key"
-        )
+        message = f"the key {printable(str(options.get('key')))!r} belongs to a job of another owner"
+        raise Problem(409, "key_taken", message, "key")
     return accepted(call, job.id)
+
+
+def given(body: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields of a body that the caller has given."""
+    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
 
 
 def accepted(call: ApiCall, job_id: str) -> Response:
@@ -62,8 +77,7 @@ async def list_jobs(call: ApiCall) -> Response:
     if call.grant.tasks and asked.task:
         call.require_task(asked.task)
     jobs: list[JobSnapshot] = []
-    cursor = asked.cursor
-    wanted = _wanted(asked)
+    cursor, wanted = asked.cursor, _wanted(asked)
     if call.grant.owner is not None:
         wanted = narrowed(wanted, call.grant.owner)
     for _ in range(_MAX_PAGES):
@@ -125,7 +139,8 @@ async def cancel(call: ApiCall) -> Response:
     """Ask a job to stop."""
     snapshot = await find(call)
     if snapshot.is_terminal or not await call.kit.aio.cancel(snapshot.id, call.body.reason):
-        raise Problem(409, "ended", f"job {snapshot.id} has {_ended(snapshot)}; there is nothing to cancel", "id")
+        has = "been cancelled" if snapshot.state is JobState.CANCELLED else snapshot.state
+        raise Problem(409, "ended", f"job {snapshot.id} has {has}; there is nothing to cancel", "id")
     return json_response((await call.kit.aio.snapshot(snapshot.id)).to_json(), 202)
 
 
@@ -133,12 +148,8 @@ async def retry(call: ApiCall) -> Response:
     """Run an ended job again, as a new job."""
     snapshot = await find(call)
     if not snapshot.is_terminal:
-        raise Problem(
-            409,
-            "not_ended",
-            f"job {snapshot.id} is {snapshot.state}; only an ended job can be retried, so cancel it first",
-            "id",
-        )
+        message = f"job {snapshot.id} is {snapshot.state}; only an ended job can be retried, so cancel it first"
+        raise Problem(409, "not_ended", message, "id")
     job: Any = await call.kit.aio.retry(snapshot.id, **({"owner": call.grant.subject} if call.grant.subject else {}))
     return accepted(call, job.id)
 
@@ -152,5 +163,120 @@ async def remove(call: ApiCall) -> Response:
     return Response(204)
 
 
-def _ended(snapshot: JobSnapshot) -> str:
-    return "been cancelled" if snapshot.state == "cancelled" else str(snapshot.state)
+# -- results, logs and artifacts ---------------------------------------------------------------------------------------
+
+
+async def result(call: ApiCall) -> Response:
+    """Read the value: as JSON if it is plain data, else its preview."""
+    snapshot = await find(call)
+    _require_value(snapshot)
+    preview: Mapping[str, Any] = await call.kit.aio.preview(snapshot.id) or {}
+    response = await _result(call, snapshot, preview)
+    if name := _header(str(preview.get("type", ""))):
+        response.headers["X-Jobkit-Type"] = name
+    return response
+
+
+async def _result(call: ApiCall, snapshot: JobSnapshot, preview: Mapping[str, Any]) -> Response:
+    is_forged = preview.get("problem") == "signature"
+    if call.request.accepts(PREVIEW) and not is_forged:
+        return Response(200, to_json(preview), {"Content-Type": PREVIEW})
+    for media_type, part in _PARTS.items():
+        if call.request.accepts(media_type) and preview.get(part):
+            return _part(preview, media_type)
+    found, value = await _plain_value(call, snapshot)
+    if found:
+        return json_response(value)
+    if "json" in preview:
+        return json_response(preview["json"])
+    if preview.get("png"):
+        return _part(preview, "image/png")
+    if preview.get("table"):
+        return json_response(preview["table"])
+    unavailable = f"the result of job {snapshot.id} is not available"
+    if is_forged:
+        raise Problem(502, "signature", f"{unavailable}: {preview['unavailable']}", "id")
+    if why := preview.get("unavailable"):  # the text is not the value
+        raise Problem(410, "result_unavailable", f"{unavailable}: {why}")
+    if preview.get("text"):
+        return _part(preview, "text/plain")
+    raise Problem(410, "expired", f"{unavailable}: it is no longer kept")
+
+
+def _require_value(snapshot: JobSnapshot) -> None:
+    if not snapshot.is_terminal:
+        raise Problem(409, "not_finished", f"job {snapshot.id} is {snapshot.state}; it has no result yet", "id")
+    if snapshot.state is not JobState.SUCCEEDED:
+        why = f": {snapshot.error}" if snapshot.error else ""
+        was = "was " if snapshot.state is JobState.CANCELLED else ""
+        message = f"job {snapshot.id} has no result, since it {was}{snapshot.state}{why}"
+        raise Problem(409, str(snapshot.state), message, "id")
+
+
+async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]:
+    """Return `(True, value)` if the result is plain data, else `(False, None)`: nothing is unpickled.
+
+    Raises:
+        SignatureError: the stored value was not sealed as the result of this job.
+    """
+    sealed = await on_loop(call.kit.verbs.sealed_result(snapshot.id))
+    if not sealed or is_reference(sealed):  # a large result: the preview is enough
+        return False, None
+    await on_loop(call.kit.verbs.check_reuse(snapshot))
+    form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
+    return (True, decode(form, body)) if form == MSGPACK else (False, None)
+
+
+def _part(preview: Mapping[str, Any], media_type: str) -> Response:
+    raw = preview[_PARTS[media_type]]
+    if media_type == "image/png":
+        return Response(200, base64.b64decode(raw), {"Content-Type": media_type})
+    return _text(str(raw), f"{media_type}; charset=utf-8")
+
+
+def _text(text: str, content_type: str = TEXT) -> Response:
+    return Response(200, text.encode("utf-8", "replace"), {"Content-Type": content_type})
+
+
+async def logs(call: ApiCall) -> Response:
+    """Read the log, as JSON or text."""
+    asked: LogQuery = call.query
+    snapshot = await find(call)
+    log = await call.kit.aio.log_slice(snapshot.id, **msgspec.structs.asdict(asked))
+    if call.request.accepts("text/plain"):
+        return _text("".join(f"{line.text}\n" for line in log.lines))
+    numbers = {name: getattr(log, name) for name in ("total", "dropped", "matched", "cursor")}
+    return json_response({"lines": [line.to_json() for line in log.lines], **numbers})
+
+
+async def artifacts(call: ApiCall) -> Response:
+    """List the artifacts of a job, oldest first."""
+    snapshot = await find(call)
+    found: Any = await call.kit.aio.artifacts(snapshot.id)
+    base = f"{call.job_url(snapshot.id)}/artifacts"
+    return json_response(
+        {"artifacts": [one.to_json() | {"url": f"{base}/{quote(one.name, safe='')}"} for one in found]}
+    )
+
+
+async def artifact(call: ApiCall) -> Response:
+    """Download an artifact.
+
+    As an attachment: what a job made must not run as a page of this server.
+    """
+    snapshot = await find(call)
+    name = call.params["name"]
+    found: Any = await call.kit.aio.artifacts(snapshot.id)
+    one = next((each for each in found if each.name == name), None)
+    if one is None:
+        raise Problem(404, "artifact_not_found", f"job {snapshot.id} has no artifact {printable(name)!r}", "name")
+    headers = {
+        "Content-Type": _header(one.media_type) or "application/octet-stream",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+    }
+    return Response(200, await asyncio.to_thread(one.read), headers)
+
+
+def _header(text: str) -> str:
+    """Return `text` if it fits into a header: ASCII on one line; else ""."""
+    return text if text.isascii() and text.isprintable() and len(text) <= 200 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,8 +12,7 @@ import msgspec
 
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import JSON, PROBLEM, Response, json_response
-from jobkit.http.core.routing import Route, Router
+from jobkit.http.core.messages import JSON, PROBLEM, Response, Route, json_response, methods_of
 
 #: Refusals of every route that needs a token, and of every route.
 _GUARDED = {
@@ -27,38 +26,36 @@ _ALWAYS = {
     503: "The store does not answer.",
 }
 
-_NAMES = re.compile(r"{(\w+)}")
+_WORDS = {200: "Success.", 202: "Accepted.", 204: "No content."}
 
 
 async def document(call: ApiCall) -> Response:
     """Read this OpenAPI document."""
-    made = describe(call.api.router.routes)
+    made = describe(call.api.routes)
     return json_response({**made, "servers": [{"url": call.base}]}, Cache_Control="private, max-age=60")
 
 
 async def page(call: ApiCall) -> Response:
     """Show a page to read and try the API. It requests nothing from other servers."""
-    html = (files("jobkit.http.api") / "docs.html").read_bytes()
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'"
     )
-    return Response(200, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy})
+    return _file("docs.html", "text/html", {"Content-Security-Policy": policy})
 
 
 async def script(call: ApiCall) -> Response:
     """Load the script of that page."""
-    return Response(
-        200, (files("jobkit.http.api") / "docs.js").read_bytes(), {"Content-Type": "text/javascript; charset=utf-8"}
-    )
+    return _file("docs.js", "text/javascript", {})
 
 
-def describe(routes: list[Route]) -> dict[str, Any]:
-    """Return the document without `servers`."""
-    return _describe(tuple(routes))
+def _file(name: str, media_type: str, headers: Mapping[str, str]) -> Response:
+    content = (files("jobkit.http.api") / name).read_bytes()
+    return Response(200, content, {"Content-Type": f"{media_type}; charset=utf-8", **headers})
 
 
 @cache
-def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
+def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
+    """Return the document without `servers`."""
     from jobkit import __version__
 
     types = {shape for route in routes for shape in _types(route)}
@@ -67,11 +64,17 @@ def _describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     for shape in ordered:
         components.setdefault(shape.__name__, msgspec.json.schema(shape))
         components[shape.__name__] |= getattr(shape, "more_of_schema", {})
+    for model in shapes.MODELS:
+        schema = components[model.__name__]
+        schema["required"] = [name for name in schema["properties"] if name not in shapes.NOT_ALWAYS]
+        schema["description"] = schema["description"].partition("\n")[0]
+        for each in schema["properties"].values():
+            each.pop("default", None)
     components = msgspec.json.decode(msgspec.json.encode(components).replace(b'Json"', b'"'))  # see `_name`
     paths: dict[str, dict[str, Any]] = {}
-    router = Router(list(routes))
     for route in routes:
-        item = paths.setdefault(route.path, {"description": _methods(router.methods(route.path))})
+        allowed = ", ".join(methods_of(routes, route.path))
+        item = paths.setdefault(route.path, {"description": f"Allow: {allowed}"})
         # OpenAPI 3.1 does not have QUERY.
         item["x-query" if route.method == "QUERY" else route.method.lower()] = _operation(route)
     return {
@@ -98,10 +101,6 @@ def _name(shape: type) -> str:
     return shape.__name__.removesuffix("Json")
 
 
-def _methods(allowed: Sequence[str]) -> str:
-    return f"Allow: {', '.join(allowed)}"
-
-
 def _types(route: Route) -> list[type]:
     found = [route.body] if route.body else []
     for answer in route.answers.values():
@@ -110,11 +109,16 @@ def _types(route: Route) -> list[type]:
     return found
 
 
+def _reference(shape: type) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{_name(shape)}"}}
+
+
 def _operation(route: Route) -> dict[str, Any]:
+    name = route.handler.__name__
+    if route.tag == "jobs":
+        name = f"{name}_job".replace("_jobs_job", "_jobs")
     made: dict[str, Any] = {
-        "operationId": ("query_" if route.method == "QUERY" else "") + route.handler.__name__
-        if route.tag != "jobs"
-        else f"{route.handler.__name__}_job".replace("_jobs_job", "_jobs"),
+        "operationId": f"query_{name}" if route.method == "QUERY" else name,
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": _parameters(route),
@@ -124,70 +128,52 @@ def _operation(route: Route) -> dict[str, Any]:
         made["security"] = [{"token": []}, {}]
         made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own user."
     if route.body is not None:
-        content = {JSON: {"schema": {"$ref": f"#/components/schemas/{_name(route.body)}"}}}
-        made["requestBody"] = {"required": not route.body_is_optional, "content": content}
+        made["requestBody"] = {"required": not route.body_is_optional, "content": {JSON: _reference(route.body)}}
     return made
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": _named(route, name)}
-        for name in _NAMES.findall(route.path)
+        {"name": name, "in": "path", "required": True, "schema": _schema_of_name(route, name)}
+        for name in re.findall(r"{(\w+)}", route.path)
     ]
     if route.query is None:
         return made
-    whole = msgspec.json.schema(route.query)
-    schema = whole.get("$defs", {}).get(route.query.__name__, whole)
-    for name, one in schema.get("properties", {}).items():
-        shown = dict(one)
-        text = shown.pop("description", "")
-        made.append(
-            {"name": name, "in": "query", "required": False, "schema": shown, **({"description": text} if text else {})}
-        )
-    if "last_event_id" in schema.get("properties", {}):
-        made.append(
-            {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"},
-             "description": "Id of the last received event; a browser sends it by itself."}
-        )  # fmt: skip
+    properties = msgspec.json.schema(route.query)["$defs"][route.query.__name__]["properties"]
+    for name, schema in properties.items():
+        text = {"description": schema.pop("description")} if "description" in schema else {}
+        made.append({"name": name, "in": "query", "required": False, "schema": schema, **text})
+    if "last_event_id" in properties:
+        text = {"description": "Id of the last received event; a browser sends it by itself."}
+        made.append({"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}, **text})
     return made
 
 
-def _named(route: Route, name: str) -> dict[str, Any]:
+def _schema_of_name(route: Route, name: str) -> dict[str, Any]:
     """Return the schema of a path's parameter."""
     if name in route.choices:
         return {"type": "string", "enum": list(route.choices[name])}
-    is_free = name in ("topic", "match", "match_type", "subscriber") or "/artifacts/{name}" in route.path
-    return {"type": "string", "minLength": 1, **({} if is_free and name != "id" else {"pattern": shapes.ID})}
+    is_free = route.tag == "mercure" or (name == "name" and "/artifacts/" in route.path)
+    return {"type": "string", "minLength": 1, **({} if is_free else {"pattern": shapes.ID})}
 
 
 def _responses(route: Route) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for status, answer in route.answers.items():
-        made[str(status)] = {"description": _WORDS[status]}
         content: dict[str, Any] = {}
         for one in answer if isinstance(answer, tuple) else (answer,):
-            if isinstance(one, str):
-                content[one] = {}
-            elif one is not None:
-                content[JSON] = {"schema": {"$ref": f"#/components/schemas/{_name(one)}"}}
-            elif isinstance(answer, tuple):
-                content[JSON] = {"schema": {}}
-        if content:
-            made[str(status)]["content"] = content
-    refusals: Mapping[int, str] = {**_ALWAYS, **(_GUARDED if route.scope else {}), **route.refusals}
+            if isinstance(one, type):
+                content[JSON] = _reference(one)
+            elif one is not None or isinstance(answer, tuple):
+                content |= {one: {}} if one is not None else {JSON: {"schema": {}}}
+        made[str(status)] = {"description": _WORDS[status], **({"content": content} if content else {})}
+    refusals = dict(_ALWAYS)
+    if route.scope:
+        refusals |= _GUARDED
     if route.query is not None:
-        refusals = {422: "A value of the query is not allowed.", **refusals}
+        refusals[422] = "A value of the query is not allowed."
     if route.body is not None:
-        refusals = {
-            413: "The body is too large.",
-            415: "The body is not JSON.",
-            422: "A field is not allowed.",
-            **refusals,
-        }
-    for status, words in sorted(refusals.items()):
-        schema = {"$ref": "#/components/schemas/Refusal"}
-        made[str(status)] = {"description": words, "content": {PROBLEM: {"schema": schema}}}
+        refusals |= {413: "The body is too large.", 415: "The body is not JSON.", 422: "A field is not allowed."}
+    for status, words in sorted({**refusals, **route.refusals}.items()):
+        made[str(status)] = {"description": words, "content": {PROBLEM: _reference(shapes.RefusalJson)}}
     return made
-
-
-_WORDS = {200: "Success.", 202: "Accepted.", 204: "No content."}

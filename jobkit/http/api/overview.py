@@ -23,9 +23,9 @@ async def tasks(call: ApiCall) -> Response:
 async def task(call: ApiCall) -> Response:
     """Read one task."""
     found: dict[str, TaskInfo] = await call.kit.aio.tasks()
-    info = found.get(call.params["name"])
-    if info is None or not call.grant.covers(info.name):
-        name = call.params["name"]
+    name = call.params["name"]
+    info = found.get(name)
+    if info is None or not call.grant.covers(name):
         refused = call.kit.verbs.refused_tasks.get(name) if call.grant.covers(name) else None
         raise Problem(404, "unknown_task", refused or f"there is no task {printable(name)!r}", "name")
     return json_response(_task(call, info))
@@ -85,9 +85,8 @@ async def metrics(call: ApiCall) -> Response:
         on_loop(call.kit.verbs.store.last_event_id()),
     )
     text = exposition(counts, queues, workers, call.api.answered, call.api.streams, position)
-    return Response(
-        200, text.encode(), {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store"}
-    )
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store"}
+    return Response(200, text.encode(), headers)
 
 
 # -- Prometheus's text format (0.0.4) ----------------------------------------------------------------------------------
@@ -111,75 +110,46 @@ def exposition(
         last_event: id of the newest event.
     """
     alive = [worker for worker in workers if worker.is_alive]
-    waiting = [
-        ({"queue": name, "state": state}, float(queue[state]))
-        for name, queue in queues.items()
-        for state in ("queued", "scheduled", "running")
-    ]
+    states = ("queued", "scheduled", "running")
+    waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
+    requests = [({"route": route, "status": str(status)}, n) for (route, status), n in sorted(answered.items())]
+
+    def of_workers(name: str) -> list[Sample]:
+        return [({"worker": worker.id}, getattr(worker, name)) for worker in alive]
+
     parts = [
-        _metric("jobkit_jobs", "gauge", "Kept jobs, by state.", _by("state", counts)),
-        _metric("jobkit_queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
+        _metric("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
+        _metric("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
         _metric(
-            "jobkit_queue_workers",
+            "queue_workers",
             "gauge",
             "Live workers that serve a queue.",
-            _by("queue", {name: queue["workers"] for name, queue in queues.items()}),
+            [({"queue": name}, queue["workers"]) for name, queue in queues.items()],
         ),
-        _metric("jobkit_workers", "gauge", "Live workers.", [({}, len(alive))]),
-        _metric("jobkit_worker_slots", "gauge", "Slots of all live workers.", [({}, _sum(alive, "slots"))]),
+        _metric("workers", "gauge", "Live workers.", [({}, len(alive))]),
+        _metric("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
+        _metric("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
+        _metric("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
+        _metric("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
         _metric(
-            "jobkit_worker_running",
-            "gauge",
-            "Running jobs of a worker.",
-            [({"worker": w.id}, w.running) for w in alive],
-        ),
-        _metric(
-            "jobkit_worker_resident_bytes",
-            "gauge",
-            "Resident memory of a worker and its jobs.",
-            [({"worker": w.id}, w.rss_bytes) for w in alive],
-        ),
-        _metric(
-            "jobkit_worker_jobs_total",
-            "counter",
-            "Jobs that a worker has finished.",
-            [({"worker": w.id}, w.done) for w in alive],
-        ),
-        _metric(
-            "jobkit_last_event_timestamp_seconds",
+            "last_event_timestamp_seconds",
             "gauge",
             "Time of the newest event.",
             [({}, event_key(last_event)[0] / 1000)],
         ),
-        _metric("jobkit_http_streams", "gauge", "Open event streams of this process.", [({}, streams)]),
-        _metric(
-            "jobkit_http_requests_total",
-            "counter",
-            "Requests answered by this process.",
-            [({"route": route, "status": str(status)}, n) for (route, status), n in sorted(answered.items())],
-        ),
+        _metric("http_streams", "gauge", "Open event streams of this process.", [({}, streams)]),
+        _metric("http_requests_total", "counter", "Requests answered by this process.", requests),
     ]
     return "".join(parts)
 
 
-def _by(label: str, values: Mapping[str, int]) -> list[Sample]:
-    return [({label: name}, float(value)) for name, value in values.items()]
-
-
-def _sum(workers: Iterable[WorkerInfo], name: str) -> float:
-    return float(sum(getattr(worker, name) for worker in workers))
-
-
 def _metric(name: str, kind: str, help: str, samples: Iterable[Sample]) -> str:
-    lines = [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
+    lines = [f"# HELP jobkit_{name} {help}", f"# TYPE jobkit_{name} {kind}"]
     for labels, value in samples:
         written = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{written}}} {_number(value)}" if written else f"{name} {_number(value)}")
+        number = int(value) if value == int(value) else value
+        lines.append(f"jobkit_{name}{f'{{{written}}}' if written else ''} {number}")
     return "\n".join(lines) + "\n"
-
-
-def _number(value: float) -> str:
-    return repr(float(value)) if value != int(value) else str(int(value))
 
 
 def _escaped(text: str) -> str:

@@ -1,13 +1,22 @@
-"""Types of what the API takes and returns: they check requests, and the OpenAPI document is made from them."""
+"""Types of what the API takes and returns: they check requests, and the OpenAPI document is made from them.
+
+Names of answers end with `Json`, which the document leaves out; their fields are required there.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
+from jobkit.model import FailureGroup
+from jobkit.model.people import AuditEntry
+from jobkit.model.pause import Pause
+from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS
+from jobkit.store.values import WorkerInfo
 
 #: Patterns of names of queues and schedules, keys and ids; of a list's cursor; of an id of an event.
 ID = r"^[A-Za-z0-9_.:-]{1,200}$"
@@ -123,19 +132,6 @@ class AcceptedJson(Struct):
     events: str
 
 
-class ErrorJson(Struct):
-    """Why a job failed."""
-
-    kind: Literal["exception", "timeout", "memory", "crash", "lost", "expired", "dependency", "rejected"]
-    type: str
-    message: str
-    traceback: str
-    where: str
-    source: Annotated[str | UnsetType, doc("Lines of code around the place, each `number, tab, text`, if known.")] = (
-        UNSET
-    )
-
-
 class JobJson(Struct):
     """Everything about a job. Times in UTC."""
 
@@ -163,7 +159,7 @@ class JobJson(Struct):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
-    error: ErrorJson | None
+    error: JobError | None
     retries: int
     retried: int
     losses: int
@@ -223,10 +219,6 @@ class ArtifactJson(Struct):
     url: str
 
 
-class ArtifactsJson(Struct):
-    artifacts: list[ArtifactJson]
-
-
 class TaskJson(Struct):
     """A task; `schema` is the JSON Schema of its arguments."""
 
@@ -236,20 +228,6 @@ class TaskJson(Struct):
     queue: str | None
     isolation: str
     schema: dict[str, Any]
-
-
-class TasksJson(Struct):
-    tasks: list[TaskJson]
-
-
-class QueuesJson(Struct):
-    """By name: the numbers of jobs `queued`, `scheduled` and `running`, and of `workers`."""
-
-    queues: dict[str, dict[str, int]]
-
-
-class WorkersJson(Struct):
-    workers: list[dict[str, Any]]
 
 
 class StatsJson(Struct):
@@ -290,25 +268,6 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
 
     queue: Annotated[Identifier | UnsetType, doc("Another queue.")] = UNSET
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
-
-
-class PauseJson(Struct):
-    """A paused queue or task."""
-
-    kind: Literal["queue", "task"]
-    name: str
-    by: str
-    at: datetime | None
-
-
-class PausedJson(Struct):
-    paused: list[PauseJson]
-
-
-class ChangedJson(Struct):
-    """`changed` is false if it was in this state already."""
-
-    changed: bool
 
 
 class FailureQuery(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -375,63 +334,39 @@ class ScheduleJson(Struct):
     runs: list[ScheduleRunJson]
 
 
-class SchedulesJson(Struct):
-    schedules: list[ScheduleJson]
-
-
-class FailureJson(Struct):
+@dataclass(frozen=True)
+class FailureJson(FailureGroup):
     """Failed jobs of one task, with the same type of error at the same place."""
 
-    id: str
-    task: str
-    kind: str
-    type: str
-    where: str
-    title: str
-    message: str
-    state: str
-    count: int
-    jobs: int
-    repeated: int
-    healed: int
-    first_seen: datetime | None
-    last_seen: datetime | None
-    sample: str
-    hours: list[Any]
-    changed_by: str
-    changed_at: datetime | None
+    title: str = ""
 
 
-class FailuresJson(Struct):
-    failures: list[FailureJson]
+#: Types of the model that answers contain. Their JSON has all fields but those of `NOT_ALWAYS`.
+MODELS = (AuditEntry, FailureJson, JobError, Pause, WorkerInfo)
+NOT_ALWAYS = {"source"}
 
 
-class RepeatedJson(Struct):
-    """Ids of the new jobs, and reasons of refusals, by the old jobs' ids; `left` jobs remain for the next request."""
-
-    jobs: dict[str, str]
-    refused: dict[str, str]
-    left: int
+def _answer(name: str, text: str = "", **fields: Any) -> type[Struct]:
+    return defstruct(name, list(fields.items()), namespace={"__doc__": text})
 
 
-class AuditEntryJson(Struct):
-    """An action of a user. `times` actions of one kind since `since` are folded into one entry; `at` is the newest."""
-
-    id: str
-    at: datetime | None
-    who: str
-    role: str
-    via: str
-    action: str
-    on: str
-    targets: list[str]
-    count: int
-    outcome: str
-    note: str
-    times: int
-    since: datetime | None
-
-
-class AuditJson(Struct):
-    entries: list[AuditEntryJson]
-    next_before: str | None
+ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
+AuditJson = _answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
+ChangedJson = _answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
+FailuresJson = _answer("FailuresJson", failures=list[FailureJson])
+PausedJson = _answer("PausedJson", paused=list[Pause])
+QueuesJson = _answer(
+    "QueuesJson",
+    "By name: the numbers of jobs `queued`, `scheduled` and `running`, and of `workers`.",
+    queues=dict[str, dict[str, int]],
+)
+RepeatedJson = _answer(
+    "RepeatedJson",
+    "Ids of the new jobs, and reasons of refusals, by the old jobs' ids; `left` jobs remain for the next request.",
+    jobs=dict[str, str],
+    refused=dict[str, str],
+    left=int,
+)
+SchedulesJson = _answer("SchedulesJson", schedules=list[ScheduleJson])
+TasksJson = _answer("TasksJson", tasks=list[TaskJson])
+WorkersJson = _answer("WorkersJson", workers=list[WorkerInfo])

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-import msgspec
-
-from jobkit.http.api.jobs import accepted, find
-from jobkit.http.api.shapes import AuditQuery, FailureQuery, Move
-from jobkit.http.core import access
+from jobkit.http.api.jobs import accepted, find, given
+from jobkit.http.api.shapes import AuditQuery, FailureQuery
+from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
+from jobkit.model.pause import Pause
 from jobkit.model.people import Role
 from jobkit.model.plain import iso
 from jobkit.settings import checked_name
@@ -38,31 +36,29 @@ async def schedule(call: ApiCall) -> Response:
 
 async def pause_schedule(call: ApiCall) -> Response:
     """Pause a schedule."""
-    return await _steered(call, call.kit.pause_schedule)
+    return await _steered(call, call.kit.aio.pause_schedule)
 
 
 async def resume_schedule(call: ApiCall) -> Response:
     """Resume a schedule: it fires at its next time from now."""
-    return await _steered(call, call.kit.resume_schedule)
+    return await _steered(call, call.kit.aio.resume_schedule)
 
 
 async def run_schedule(call: ApiCall) -> Response:
     """Run a schedule once, now."""
     found = await _schedule(call)
-    job = await asyncio.to_thread(call.kit.run_schedule, found.name)
-    return accepted(call, job.id)
+    return accepted(call, (await call.kit.aio.run_schedule(found.name)).id)
 
 
 async def remove_schedule(call: ApiCall) -> Response:
     """Delete a schedule; its jobs stay."""
     found = await _schedule(call)
-    await asyncio.to_thread(call.kit.remove_schedule, found.name)
+    await call.kit.aio.remove_schedule(found.name)
     return Response(204)
 
 
 async def _steered(call: ApiCall, verb: Any) -> Response:
-    found = await _schedule(call)
-    await asyncio.to_thread(verb, found.name)
+    await verb((await _schedule(call)).name)
     return json_response((await _schedule(call)).to_json())
 
 
@@ -82,16 +78,10 @@ async def _schedule(call: ApiCall) -> ScheduleSnapshot:
 
 async def paused(call: ApiCall) -> Response:
     """List paused queues and tasks."""
-    found = await asyncio.to_thread(call.kit.paused)
-    queues = None if not call.grant.tasks else await _queues_of_tasks(call)
-    seen = [
-        one
-        for one in found
-        if (queues is None or one.name in queues if one.kind == "queue" else call.grant.covers(one.name))
-    ]
-    return json_response(
-        {"paused": [{"kind": one.kind, "name": one.name, "by": one.by, "at": iso(one.at)} for one in seen]}
-    )
+    found: list[Pause] = await call.kit.aio.paused()
+    queues = await _queues_of_tasks(call) if call.grant.tasks else {one.name for one in found}
+    seen = [one for one in found if (one.name in queues if one.kind == "queue" else call.grant.covers(one.name))]
+    return json_response({"paused": [asdict(one) | {"at": iso(one.at)} for one in seen]})
 
 
 async def _queues_of_tasks(call: ApiCall) -> set[str]:
@@ -103,38 +93,35 @@ async def _queues_of_tasks(call: ApiCall) -> set[str]:
 async def pause_queue(call: ApiCall) -> Response:
     """Pause a queue: no further job of it starts, running jobs go on."""
     _require_all_jobs(call)
-    return await _changed(partial(call.kit.pause, call.params["name"], by=call.grant.subject))
+    return _changed(await call.kit.aio.pause(call.params["name"], by=call.grant.subject))
 
 
 async def resume_queue(call: ApiCall) -> Response:
     """Resume a paused queue."""
     _require_all_jobs(call)
-    return await _changed(partial(call.kit.resume, call.params["name"]))
+    return _changed(await call.kit.aio.resume(call.params["name"]))
 
 
 async def pause_task(call: ApiCall) -> Response:
     """Pause a task: no further job of it starts, in any queue."""
     _require_all_jobs(call, call.params["name"])
-    return await _changed(partial(call.kit.pause_task, call.params["name"], by=call.grant.subject))
+    return _changed(await call.kit.aio.pause_task(call.params["name"], by=call.grant.subject))
 
 
 async def resume_task(call: ApiCall) -> Response:
     """Resume a paused task; its jobs keep their places in the queue."""
     _require_all_jobs(call, call.params["name"])
-    return await _changed(partial(call.kit.resume_task, call.params["name"]))
+    return _changed(await call.kit.aio.resume_task(call.params["name"]))
 
 
-async def _changed(verb: Callable[[], bool]) -> Response:
-    return json_response({"changed": await asyncio.to_thread(verb)})
+def _changed(is_changed: bool) -> Response:
+    return json_response({"changed": is_changed})
 
 
 async def move_job(call: ApiCall) -> Response:
     """Move a waiting job to another queue or priority."""
-    body: Move = call.body
     snapshot = await find(call)
-    given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
-    refused = await asyncio.to_thread(partial(call.kit.move, snapshot.id, by=call.grant.subject, **given))
-    if refused:
+    if refused := await call.kit.aio.move(snapshot.id, by=call.grant.subject, **given(call.body)):
         raise Problem(409, "not_waiting", refused[snapshot.id], "id")
     return json_response((await find(call)).to_json())
 
@@ -142,9 +129,8 @@ async def move_job(call: ApiCall) -> Response:
 def _require_all_jobs(call: ApiCall, task: str | None = None) -> None:
     """Refuse a caller who may see only some jobs of this task, or of a queue: pausing it concerns all of them."""
     if call.grant.owner is not None or (task is None and call.grant.tasks):
-        raise access.insufficient(
-            "this concerns jobs of other owners or tasks, and you may act only on some jobs", "operate"
-        )
+        message = "this concerns jobs of other owners or tasks, and you may act only on some jobs"
+        raise access.insufficient(message, "operate")
     if task is not None:
         call.require_task(task)
 
@@ -156,9 +142,7 @@ async def failures(call: ApiCall) -> Response:
     """List groups of failed jobs, the newest failure first."""
     asked: FailureQuery = call.query
     _require_all_owners(call)
-    found = await asyncio.to_thread(
-        call.kit.failures, state=list(asked.state) or None, task=asked.task or None, limit=asked.limit
-    )
+    found = await call.kit.aio.failures(state=asked.state or None, task=asked.task or None, limit=asked.limit)
     return json_response({"failures": [group.to_json() for group in found if call.grant.covers(group.task)]})
 
 
@@ -182,22 +166,21 @@ async def retry_failures(call: ApiCall) -> Response:
 
 async def mute_failures(call: ApiCall) -> Response:
     """Mute a group: it is counted, but no longer shown."""
-    return await _changed_group(call, call.kit.mute)
+    return await _changed_group(call, call.kit.aio.mute)
 
 
 async def resolve_failures(call: ApiCall) -> Response:
     """Resolve a group: it is shown as regressed if it fails again."""
-    return await _changed_group(call, call.kit.resolve)
+    return await _changed_group(call, call.kit.aio.resolve)
 
 
 async def reopen_failures(call: ApiCall) -> Response:
     """Reopen a muted or resolved group."""
-    return await _changed_group(call, call.kit.reopen)
+    return await _changed_group(call, call.kit.aio.reopen)
 
 
 async def _changed_group(call: ApiCall, verb: Any) -> Response:
-    group = await _group(call)
-    await asyncio.to_thread(verb, group.id, by=call.grant.subject)
+    await verb((await _group(call)).id, by=call.grant.subject)
     return json_response((await _group(call)).to_json())
 
 
@@ -216,9 +199,8 @@ async def _group(call: ApiCall) -> FailureGroup:
 def _require_all_owners(call: ApiCall) -> None:
     """Refuse a caller who may see only their own jobs: a group has jobs, and shows errors, of all owners."""
     if call.grant.owner is not None:
-        raise access.insufficient(
-            "groups of failures are about jobs of all owners, and you may see only your own", "view"
-        )
+        message = "groups of failures are about jobs of all owners, and you may see only your own"
+        raise access.insufficient(message, "view")
 
 
 # -- the audit trail ----------------------------------------------------------------------------------------------
@@ -229,7 +211,6 @@ async def audit(call: ApiCall) -> Response:
     asked: AuditQuery = call.query
     if not call.grant.is_open and call.grant.role != Role.ADMIN:
         raise access.insufficient("the audit trail is for people who log in with the role admin", "admin")
-    found = await asyncio.to_thread(call.kit.audit, asked.limit, asked.before)
-    return json_response(
-        {"entries": [entry.to_json() for entry in found], "next_before": found[-1].id if found else None}
-    )
+    found = await call.kit.aio.audit(asked.limit, asked.before)
+    entries = [entry.to_json() for entry in found]
+    return json_response({"entries": entries, "next_before": found[-1].id if found else None})

@@ -1,11 +1,9 @@
-"""Cookies of logins: their flags, fixes of Panel's own login handlers, an OAuth provider's claims; and rate limits."""
+"""Logins by cookie: who is logged in, flags of cookies, fixes of Panel's own login handlers."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, wraps
 from typing import Any
@@ -90,30 +88,24 @@ def kept_by_panel(handler: tornado.web.RequestHandler, name: str) -> bytes | Non
     return None if panel is None else handler.get_signed_cookie(name, max_age_days=panel.config.oauth_expiry)
 
 
-class Rate:
-    """Rate limit per caller: `burst` requests at once, `per_s` in the long run.
+def is_listed(provider: Any) -> bool:
+    """Return whether users who may log in are listed by name: so with passwords, not with OAuth."""
+    return not any(kind.__name__ == "OAuthProvider" for kind in type(provider).__mro__)
 
-    Args:
-        most: number of callers that are counted; the least recent are dropped.
-    """
 
-    def __init__(
-        self, per_s: float, burst: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._per_s, self._burst, self._most, self._clock = per_s, burst, most, clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+def user_of(handler: Any) -> str:
+    """Return the name in the login's cookie: of jobkit's login, which reads its file again, or of Panel's; or ""."""
+    if (found := _of_auth_module(handler, "get_user")) is not None:
+        return str(found(handler) or "")
+    user = kept_by_panel(handler, "user")
+    return "" if not user else user.decode("utf-8", "replace").strip('"')[:200]
 
-    def wait_s(self, caller: str, cost: float = 1.0) -> float:
-        """Return 0 and count the request if it is allowed, else the seconds until it is."""
-        now = self._clock()
-        left, at = self._left.pop(caller, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._per_s)
-        wait = 0.0 if left >= cost else (cost - left) / self._per_s
-        self._left[caller] = (left if wait else left - cost, now)
-        if len(self._left) > self._most:
-            self._left.popitem(last=False)
-        return wait
 
-    def forgive(self, caller: str) -> None:
-        """Reset the count of a caller."""
-        self._left.pop(caller, None)
+def login_id_of(handler: Any) -> str:
+    """Return the id of the login, see `people.end_login`; "" for logins other than jobkit's."""
+    found = _of_auth_module(handler, "login_id")
+    return "" if found is None else str(found(handler))
+
+
+def _of_auth_module(handler: Any, name: str) -> Callable[[Any], Any] | None:
+    return getattr(getattr(handler.application.auth_provider, "_module", None), name, None)

@@ -19,11 +19,19 @@ from urllib.parse import urlsplit
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.http.auth.sessions import Rate
-from jobkit.http.auth.tokens import NAMELESS, Grant, Tokens
-from jobkit.http.core import access
-from jobkit.http.core.messages import Problem, Request, Response, printable
-from jobkit.http.core.routing import Route, Router, read_body, read_query
+from jobkit.http.auth import access
+from jobkit.http.auth.access import NAMELESS, Grant, Rate, Tokens
+from jobkit.http.core.messages import (
+    Problem,
+    Request,
+    Response,
+    Route,
+    find_route,
+    methods_of,
+    printable,
+    read_body,
+    read_query,
+)
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.model import (
     InvalidParams,
@@ -36,7 +44,14 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.people import AuditEntry
-from jobkit.own_machine import AccessDecision, RequestSender, decide
+from jobkit.own_machine import (
+    LOOPBACK_NAMES,
+    AccessDecision,
+    RequestSender,
+    decide,
+    is_host_among,
+    without_default_port,
+)
 from jobkit.settings import Settings
 
 logger = logging.getLogger("jobkit.http")
@@ -46,11 +61,60 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 _ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-XSRFToken"
 _EXPOSED_HEADERS = "ETag, Last-Event-ID, Link, Location, Mercure-Last-Event-ID, Retry-After, X-Jobkit-Type"
 
-_SAFE = {
+#: Headers of every response, unless its handler sets others.
+_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "Cache-Control": "private, no-cache",
 }
+
+
+# -- host and origin ---------------------------------------------------------------------------------------------------
+
+
+def check_host(request: Request, hosts: Collection[str]) -> None:
+    """Refuse a Host header that is not a name of this server: a loopback name, or one of `hosts`.
+
+    Links are made from it, and another site's page could reach this server under a name of its site, by DNS.
+
+    Raises:
+        Problem: 421.
+    """
+    if not is_host_among(request.host, [*LOOPBACK_NAMES, *hosts]):
+        raise Problem(
+            421,
+            "unknown_host",
+            f"this server is not {printable(request.host) or 'without a name'}; its operator can allow the name "
+            "(--allow-websocket-origin, or hosts= of the app)",
+            "host",
+        )
+
+
+def is_own_origin(request: Request, origin: str) -> bool:
+    """Return whether a page is of this server. Compares hosts only: a proxy that ends TLS hides the scheme."""
+    return without_default_port(urlsplit(origin).netloc) == without_default_port(request.host) != ""
+
+
+def check_origin(request: Request, origins: Collection[str]) -> None:
+    """Refuse a request that changes something and that a page of another site made a browser send.
+
+    Raises:
+        Problem: 403, its origin is not allowed.
+    """
+    if request.method in _READS:
+        return
+    origin = request.headers.get("origin")
+    if origin is None:
+        is_allowed = request.headers.get("sec-fetch-site", "none") != "cross-site"
+    else:
+        is_allowed = is_own_origin(request, origin) or origin in origins
+    if not is_allowed:
+        who = "other sites" if origin is None else printable(origin)
+        raise Problem(403, "forbidden_origin", f"pages of {who} may not do this", "origin")
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +185,13 @@ class Api:
     """See the module's docstring.
 
     Args:
-        source: returns the kit, blocking; called once, in a thread, at the first request.
+        source: returns the kit, blocking; called in a thread, at the first request.
         routes: see `jobkit.http.table`.
         forward: publishes to an external hub until cancelled; started with the kit if `MERCURE_URL` is set.
         hosts: names (or `name:port`) under which the server is reached, besides the loopback names; "*" for any.
         origins: origins of other sites whose pages may use the API ("https://app.example"), with credentials.
         public_url: URL of the API's root as seen from outside, if a proxy hides it.
         is_open_on_loopback: the user who runs the server needs no token on this machine.
-        limits: see `Limits`.
     """
 
     def __init__(
@@ -143,14 +206,13 @@ class Api:
         is_open_on_loopback: bool = True,
         limits: Limits | None = None,
     ) -> None:
-        self._source, self._forward = source, forward
+        self._source, self.routes, self._forward = source, tuple(routes), forward
         self.hosts: frozenset[str] = frozenset()
         self.origins = frozenset(origin.rstrip("/") for origin in origins)
         self.public_url = public_url.rstrip("/")
         self.allow_hosts([*hosts, urlsplit(self.public_url).netloc])
         self.is_open_on_loopback = is_open_on_loopback
         self.limits = limits or Limits()
-        self.router = Router(list(routes))
         self._kit: Kit | None = None
         self._tokens: Tokens | None = None
         self._opening: asyncio.Task[Kit] | None = None
@@ -161,7 +223,7 @@ class Api:
         self.streams = 0
         self.streams_of: Counter[str] = Counter()
         self.topics_of: Counter[str] = Counter()
-        self.answered: dict[tuple[str, int], int] = {}
+        self.answered: Counter[tuple[str, int]] = Counter()
 
     def allow_hosts(self, hosts: Collection[str]) -> None:
         """Also serve under these names (or `name:port`)."""
@@ -174,31 +236,30 @@ class Api:
         label = "other"
         try:
             response, label = await self._answer(request)
-        except Problem as problem:
-            response = self._without_places(problem).response()
-        except JobkitError as error:
-            response = self._without_places(problem_of(error)).response()
+        except (Problem, JobkitError) as error:
+            problem = problem_of(error) if isinstance(error, JobkitError) else error
+            if self._kit is not None:  # a message may have been written for the server's operator
+                problem.message = without_places(problem.message, self._kit.settings)
+            response = problem.response()
         except Exception:
             logger.exception("%s %s failed", request.method, printable(request.path))
             response = Problem(500, "internal", "this is a bug of jobkit; the server's log has more").response()
-        key = (label, response.status)
-        self.answered[key] = self.answered.get(key, 0) + 1
-        return self._finish(request, response)
-
-    def _without_places(self, problem: Problem) -> Problem:
-        """Remove this server's addresses and directories from a message, which was written for its operator."""
-        if self._kit is not None:
-            problem.message = without_places(problem.message, self._kit.settings)
-        return problem
+        self.answered[label, response.status] += 1
+        self.finish(request, response)
+        if request.method == "HEAD" and response.stream is not None:
+            await response.stream.aclose()
+            response.stream = None
+        return response
 
     async def _answer(self, request: Request) -> tuple[Response, str]:
-        access.check_host(request, self.hosts)
+        check_host(request, self.hosts)
         if request.method == "OPTIONS":
-            return self._options(request, self.router.methods(request.path)), "options"
-        access.check_origin(request, self.origins, reads_only=request.method in _READS)
-        route, params = self.router.find(request)
-        if len(request.body) > self.limits.body_bytes:
-            raise too_large(self.limits.body_bytes)
+            return self._options(request), "options"
+        check_origin(request, self.origins)
+        route, params = find_route(self.routes, request)
+        if request.is_too_large or len(request.body) > self.limits.body_bytes:
+            message = f"the body is larger than {self.limits.body_bytes:,} bytes"
+            raise Problem(413, "too_large", message, "body", headers={"Connection": "close"})
         call = ApiCall(self, await self.kit(), request, Grant(), params)
         call.grant = await self._admit(request, route, params)
         call.query = read_query(request, route.query)
@@ -216,16 +277,10 @@ class Api:
     def _note(self, grant: Grant, route: Route, params: Mapping[str, str], outcome: str, why: str = "") -> None:
         """Record an action in the audit trail, in the background. A submit is not recorded: its job names the owner."""
         if self._kit is not None:
-            who, target = grant.subject, [value for name, value in params.items() if name in ("id", "name")]
-            entry = AuditEntry.of(
-                who, grant.role or "token", "http", route.handler.__name__, route.on, target, outcome, why
-            )
-            background.spawn(self._keep(self._kit, entry))
-
-    @staticmethod
-    async def _keep(kit: Kit, entry: AuditEntry) -> None:
-        with contextlib.suppress(JobkitError):  # it is in the log, and written later
-            await kit.verbs.note(entry)
+            target = [value for name, value in params.items() if name in ("id", "name")]
+            action, role = route.handler.__name__, grant.role or "token"
+            entry = AuditEntry.of(grant.subject, role, "http", action, route.on, target, outcome, why)
+            background.spawn(_keep(self._kit, entry))
 
     async def _admit(self, request: Request, route: Route, params: Mapping[str, str]) -> Grant:
         """Return what the caller may do, if that includes this route.
@@ -233,15 +288,12 @@ class Api:
         Raises:
             Problem: 401, 403 or 429.
         """
-        await self.kit()
         try:
             grant = None if route.asks_itself else await self.grant(request)
         except Problem:
-            if slower := self.failed(request):
-                raise slower from None
+            self.count_failure(request)
             raise
-        if wait := self._rate.wait_s(subject_of(grant or Grant(), request)):
-            raise too_many(wait)
+        self.count_request(grant or Grant(), request)
         if not route.scope:
             return grant or Grant()
         if grant is None:
@@ -252,15 +304,15 @@ class Api:
             raise access.insufficient(_not_allowed(grant, route), route.scope)
         return grant
 
-    def slower(self, grant: Grant, request: Request, cost: float) -> Problem | None:
-        """Count `cost` more requests of a caller. Returns a 429 if there are too many."""
-        wait = self._rate.wait_s(subject_of(grant, request), cost)
-        return too_many(wait) if wait else None
+    def count_request(self, grant: Grant, request: Request, cost: float = 1.0) -> None:
+        """Count a request of a caller, or several. Raises Problem (429) if there are too many."""
+        if wait := self._rate.wait_s(subject_of(grant, request), cost):
+            raise _too_many(wait)
 
-    def failed(self, request: Request) -> Problem | None:
-        """Count a rejected token. Returns a 429 if there were too many."""
-        wait = self._failures.wait_s(request.peer)
-        return too_many(wait) if wait else None
+    def count_failure(self, request: Request) -> None:
+        """Count a rejected token. Raises Problem (429) if there were too many."""
+        if wait := self._failures.wait_s(request.peer):
+            raise _too_many(wait) from None
 
     async def grant(self, request: Request, text: str | None = None) -> Grant | None:
         """Return what the caller may do, or None without a token or login; see `access.grant_of`.
@@ -268,10 +320,10 @@ class Api:
         Raises:
             Problem: the token or login is not accepted, or was revoked.
         """
-        assert self._tokens is not None  # made with the kit
         kit = await self.kit()
+        assert self._tokens is not None  # made with the kit
         grant = access.grant_of(request, self._tokens, kit.settings, own=self._decide(request, kit.settings), text=text)
-        if grant is not None and grant.token_id and await self.is_revoked(grant):
+        if grant is not None and await self.is_revoked(grant):
             raise access.unauthorized("invalid_token", "the token was revoked")
         return grant
 
@@ -289,13 +341,12 @@ class Api:
         return decide(RequestSender(request.connection, server, request.host, request.headers, request.cookies()))
 
     async def is_revoked(self, grant: Grant) -> bool:
-        kit = await self.kit()
-        return bool(grant.token_id) and await on_loop(kit.verbs.store.web.is_revoked(grant.token_id))
+        return bool(grant.token_id) and await on_loop((await self.kit()).verbs.store.web.is_revoked(grant.token_id))
 
     async def holds(self, grant: Grant) -> bool:
         """Return whether a grant still holds: its token is not revoked, its login has the same role."""
-        if grant.standing is not None:
-            return grant.standing.now() == grant.standing.person
+        if grant.login is not None:
+            return grant.login.now() == grant.login.person
         return not await self.is_revoked(grant)
 
     # -- shared by all requests ----------------------------------------------------------------------------------------
@@ -337,7 +388,8 @@ class Api:
 
     # -- every answer -----------------------------------------------------------------------------------------------
 
-    def _options(self, request: Request, methods: Sequence[str]) -> Response:
+    def _options(self, request: Request) -> Response:
+        methods = methods_of(self.routes, request.path)
         headers = {"Allow": ", ".join(methods)}
         if "access-control-request-method" in request.headers and self._is_allowed_origin(request):
             headers["Access-Control-Allow-Methods"] = ", ".join(name for name in methods if name != "OPTIONS")
@@ -348,14 +400,13 @@ class Api:
     def _is_allowed_origin(self, request: Request) -> bool:
         return request.headers.get("origin", "") in self.origins
 
-    def _finish(self, request: Request, response: Response) -> Response:
-        headers = {**_SAFE, "Cache-Control": "private, no-cache", **response.headers}
-        headers["Vary"] = "Accept, Authorization, Cookie, Origin"
+    def finish(self, request: Request, response: Response) -> Response:
+        """Return the response with the headers that every response has; 304 if the client has it already."""
+        headers = response.headers = {**_HEADERS, **response.headers, "Vary": "Accept, Authorization, Cookie, Origin"}
         if self._is_allowed_origin(request):
             headers["Access-Control-Allow-Origin"] = request.headers["origin"]
             headers["Access-Control-Allow-Credentials"] = "true"
             headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
-        response.headers = headers
         if response.status == 200 and response.stream is None and request.method in ("GET", "HEAD"):
             tag = headers.setdefault("ETag", f'"{hashlib.sha256(response.body).hexdigest()[:24]}"')
             known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
@@ -365,10 +416,21 @@ class Api:
         return response
 
 
+async def _keep(kit: Kit, entry: AuditEntry) -> None:
+    with contextlib.suppress(JobkitError):  # it is in the log, and written later
+        await kit.verbs.note(entry)
+
+
 def _not_allowed(grant: Grant, route: Route) -> str:
     if grant.role:
         return f"{printable(grant.subject)} may not do this: it takes {route.scope!r}, and their role is {grant.role}"
     return f"this needs a token with scope {route.scope!r}"
+
+
+def _too_many(wait_s: float) -> Problem:
+    seconds = max(1, math.ceil(wait_s))
+    message = f"too many requests; come back in {seconds} s"
+    return Problem(429, "too_many_requests", message, headers={"Retry-After": str(seconds)})
 
 
 def problem_of(error: JobkitError) -> Problem:
@@ -389,16 +451,12 @@ def problem_of(error: JobkitError) -> Problem:
             # Not the caller's fault: Redis holds something that no worker or submitter of ours wrote.
             return Problem(502, "signature", text)
         case StoreUnavailable():
+            # The reason names the store's address, so callers get a fixed sentence.
             logger.warning("a request was answered with 503: %s", text)
-            return Problem(503, "unavailable", _unavailable(error), headers={"Retry-After": "1"})
+            what = "takes no changes just now (it is full, or cannot write)" if error.only_reads else None
+            message = f"the store {what or 'does not answer just now'}; the server's log says why"
+            return Problem(503, "unavailable", message, headers={"Retry-After": "1"})
     return Problem(409, "conflict", text)
-
-
-def _unavailable(error: StoreUnavailable) -> str:
-    """Return what callers may know: the reason names the store's address, so it goes to the log only."""
-    if error.only_reads:
-        return "the store takes no changes just now (it is full, or cannot write); the server's log says why"
-    return "the store does not answer just now; the server's log says why"
 
 
 def without_places(text: str, settings: Settings) -> str:
@@ -416,16 +474,3 @@ def subject_of(grant: Grant, request: Request) -> str:
     if grant.subject and grant.subject != NAMELESS:
         return f"subject {grant.subject}"
     return f"token {grant.token_id}" if grant.token_id else f"address {request.peer}"
-
-
-def too_large(limit: int) -> Problem:
-    return Problem(
-        413, "too_large", f"the body is larger than {limit:,} bytes", "body", headers={"Connection": "close"}
-    )
-
-
-def too_many(wait_s: float) -> Problem:
-    seconds = max(1, math.ceil(wait_s))
-    return Problem(
-        429, "too_many_requests", f"too many requests; come back in {seconds} s", headers={"Retry-After": str(seconds)}
-    )

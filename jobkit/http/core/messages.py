@@ -1,19 +1,21 @@
-"""Requests and responses as plain data, so that one implementation serves Tornado, ASGI and tests.
+"""Requests, responses and routes as plain data, so that one implementation serves Tornado, ASGI and tests.
 
-Nothing here knows a web server: the adapters in `tornado_app` and `asgi` turn their server's requests into a `Request`
-and write the `Response` that `Api.handle` gives.
+The adapters in `tornado_app` and `asgi` turn their server's requests into a `Request`, and write the `Response` that
+`Api.handle` returns. msgspec checks queries and bodies by the types of `api.shapes`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -22,8 +24,20 @@ from jobkit.own_machine import ClientConnection, ServerConfig
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 EVENT_STREAM = "text/event-stream"
+FORM = "application/x-www-form-urlencoded"
+TEXT = "text/plain; charset=utf-8"
 
-_json = msgspec.json.Encoder(enc_hook=str, order=None).encode
+#: Nesting that a body may have.
+MAX_DEPTH = 32
+
+#: Other names of `last_event_id` in a query, of older clients and polyfills.
+OLD_CURSORS = ("lastEventID", "lastEventId", "Last-Event-ID")
+
+#: Answers a `core.handling.ApiCall`, which is built on this module.
+Handler = Callable[[Any], Awaitable["Response"]]
+
+#: Return compact JSON: numbers that are not finite as null, bytes as base64, unknown types as their text.
+to_json = msgspec.json.Encoder(enc_hook=str).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,7 @@ class Request:
         headers: by lower-case name; of several with one name, their values joined by ", ".
         query: the raw query string, without "?".
         body: all of it.
+        is_too_large: the body is larger than the limit, so it was not read.
         peer: the other end's address, or "".
         connection: its two ends, as the system reports them.
         server: what the web server knows about itself.
@@ -58,6 +73,7 @@ class Request:
     server: ServerConfig = field(default_factory=ServerConfig)
     scheme: str = "http"
     prefix: str = ""
+    is_too_large: bool = False
     login: str = ""
     login_id: str = ""
     login_is_listed: bool = False
@@ -79,11 +95,7 @@ class Request:
         return media_type in [part.partition(";")[0].strip() for part in parts]
 
     def arguments(self) -> list[tuple[str, str]]:
-        """Return the query's names and values, in order.
-
-        Raises:
-            Problem: it is not UTF-8, or has more than 1000 fields.
-        """
+        """Return the query's names and values, in order. Raises Problem, see `form`."""
         return form(self.query.encode("latin-1", "replace"))
 
     def cookies(self) -> dict[str, str]:
@@ -98,39 +110,30 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """A response. With a `stream`, `body` is empty and the parts are sent as they come."""
+    """A response. With a `stream` (see `core.streams`), `body` is empty and the parts are sent as they come."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    stream: AsyncIterator[bytes] | None = None
+    stream: Any = None
 
 
 class Problem(Exception):
     """A refusal: problem details (RFC 9457), with the contract's `error`, `field` and `message` besides.
 
     Args:
-        status: HTTP status.
         error: a word for programs, like "invalid_params".
         message: one sentence for people.
         field: the parameter or field of the body at fault, or None.
         headers: further headers of the response.
-        more: further members of its body.
     """
 
     def __init__(
-        self,
-        status: int,
-        error: str,
-        message: str,
-        field: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        **more: Any,
+        self, status: int, error: str, message: str, field: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(message)
         self.status, self.error, self.message, self.field = status, error, message, field
         self.headers = dict(headers or {})
-        self.more = more
 
     def response(self) -> Response:
         body = {
@@ -141,21 +144,142 @@ class Problem(Exception):
             "error": self.error,
             "field": self.field,
             "message": self.message,
-            **self.more,
         }
         headers = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **self.headers}
         return Response(self.status, to_json(body), headers)
-
-
-def to_json(value: Any) -> bytes:
-    """Return compact JSON: numbers that are not finite as null, bytes as base64, unknown types as their text."""
-    return _json(value)
 
 
 def json_response(value: Any, status: int = 200, **headers: str) -> Response:
     """Return `value` as JSON. Header names are written with underscores."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
     return Response(status, to_json(value), {"Content-Type": JSON, **named})
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return a caller's text for a message: cut to `limit`, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text[:limit])
+
+
+async def send_all(stream: Any, send: Callable[[bytes], Awaitable[Any]], gone: Awaitable[Any], slow_s: float) -> bool:
+    """Send the parts of a stream, each when the one before is taken, and close it.
+
+    Returns False if the client went (`gone` ended) or took nothing for `slow_s` seconds; it is then to be disconnected.
+    """
+    leaving = asyncio.ensure_future(gone)
+    try:
+        while True:
+            part = asyncio.ensure_future(anext(stream, None))
+            await asyncio.wait({part, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not part.done():
+                part.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await part
+                return False
+            if (data := part.result()) is None:
+                return True
+            async with asyncio.timeout(slow_s):
+                await send(data)
+    except (TimeoutError, OSError):
+        return False
+    finally:
+        leaving.cancel()
+        await stream.aclose()
+
+
+# -- routes ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One entry of the API.
+
+    Attributes:
+        method, path: `"GET"`, `"/api/jobs/{id}"`.
+        handler: answers the request.
+        scope: scope that a token needs; "" for none.
+        answers: status to the type of its JSON, or to a media type.
+        query, body: types that check them; None if there is none.
+        refusals: status to a few words.
+        body_is_optional: the body may be left out.
+        tag: heading in the document.
+        asks_itself: the handler identifies the caller itself.
+        on: object of the action, for the audit trail.
+        choices: values that a parameter of the path may have, by its name; any if not given.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: str
+    answers: Mapping[int, Any]
+    query: type | None = None
+    body: type | None = None
+    refusals: Mapping[int, str] = field(default_factory=dict)
+    body_is_optional: bool = False
+    tag: str = "jobs"
+    asks_itself: bool = False
+    on: str = "job"
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """One line for the document: the first of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or "").partition("\n")[0]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """Return the parameters of a path, or None if it is not of this route.
+
+        The path is split before it is decoded: `%2F` stays inside its part, and dots have no meaning.
+
+        Raises:
+            Problem: 400, the path is not UTF-8.
+        """
+        pattern, parts = self.path.split("/"), path.split("/")
+        if len(pattern) != len(parts):
+            return None
+        found: dict[str, str] = {}
+        for wanted, part in zip(pattern, parts, strict=True):
+            if not wanted.startswith("{"):
+                if wanted != part:
+                    return None
+                continue
+            try:
+                found[wanted.strip("{}")] = unquote(part, errors="strict")
+            except UnicodeDecodeError:
+                raise Problem(400, "invalid_request", "the path is not UTF-8", wanted.strip("{}")) from None
+            if not part:
+                return None
+        return found
+
+
+def find_route(routes: Sequence[Route], request: Request) -> tuple[Route, dict[str, str]]:
+    """Return the route of a request, and the path's parameters.
+
+    Raises:
+        Problem: 404, 405, or 400 if the path is not UTF-8.
+    """
+    wanted = "GET" if request.method == "HEAD" else request.method
+    for route in routes:
+        if route.method == wanted and (found := route.match(request.path)) is not None:
+            return route, found
+    allow = ", ".join(methods_of(routes, request.path))
+    message = f"{printable(request.method)} is not possible here; allowed are {allow}"
+    raise Problem(405, "method_not_allowed", message, headers={"Allow": allow})
+
+
+def methods_of(routes: Sequence[Route], path: str) -> list[str]:
+    """Return the methods of a path, for `Allow`: those of its routes, and OPTIONS.
+
+    Raises:
+        Problem: 404.
+    """
+    found = {route.method for route in routes if route.match(path) is not None}
+    if not found:
+        raise Problem(404, "not_found", f"there is nothing at {printable(path)}")
+    return sorted(found | {"OPTIONS"} | ({"HEAD"} if "GET" in found else set()))
+
+
+# -- queries, forms and bodies -----------------------------------------------------------------------------------------
 
 
 def form(raw: bytes) -> list[tuple[str, str]]:
@@ -173,30 +297,106 @@ def form(raw: bytes) -> list[tuple[str, str]]:
         raise Problem(413, "too_large", "there are more than 1000 fields") from None
 
 
-def printable(text: str, limit: int = 200) -> str:
-    """Return a caller's text for a message: cut to `limit`, without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text[:limit])
-
-
-class ClientGone(Exception):
-    """The client disconnected before the stream ended."""
-
-
-async def parts_until(stream: Any, gone: asyncio.Future[Any]) -> AsyncIterator[bytes]:
-    """Yield the parts of a streamed response while its client is connected.
+def form_body(request: Request, what: str) -> list[tuple[str, str]]:
+    """Return names and values of a body that must be a form; `what` begins the message, like "an update".
 
     Raises:
-        ClientGone: `gone` was done while the next part was awaited, which was cancelled.
+        Problem: 415 another media type; see also `form`.
     """
-    while True:
-        part = asyncio.ensure_future(anext(stream, None))
-        await asyncio.wait({part, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not part.done():
-            part.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await part
-            raise ClientGone
-        data = part.result()
-        if data is None:
-            return
-        yield data
+    if request.media_type != FORM:
+        raise Problem(415, "unsupported_media_type", f"{what} is sent as Content-Type: {FORM}", "body")
+    return form(request.body)
+
+
+def read_query(request: Request, kind: type | None) -> Any:
+    """Return the query as `kind`.
+
+    Raises:
+        Problem: 400 a name is given twice, 422 a value is not allowed or a name unknown.
+    """
+    pairs = request.arguments()
+    if kind is None:
+        return None
+    fields = {each.encode_name: str(each.type) for each in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name == "authorization" or name in OLD_CURSORS:
+            continue
+        if "list[" in fields.get(name, ""):
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            raise Problem(400, "invalid_request", f"{printable(name)} is given twice", printable(name))
+        else:
+            values[name] = value
+    if "last_event_id" in fields and not values.get("last_event_id"):
+        values["last_event_id"] = next((value for name, value in pairs if name in OLD_CURSORS), "")
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+
+
+def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
+    """Return the body as `kind`.
+
+    Raises:
+        Problem: 400 not JSON, 415 another media type, 422 a field is missing, unknown or not allowed.
+    """
+    if kind is None:
+        return None
+    if is_optional and not request.body and request.media_type in ("", JSON):
+        return kind()
+    if request.media_type != JSON:
+        raise Problem(415, "unsupported_media_type", f"the body must be sent as Content-Type: {JSON}", "body")
+    try:
+        plain = msgspec.json.decode(request.body)
+        if _is_deeper(plain, MAX_DEPTH):
+            raise RecursionError
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from None
+    except RecursionError:
+        raise Problem(422, "too_deep", f"the body is nested deeper than {MAX_DEPTH} levels", "body") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "invalid_json", f"the body is not JSON: {printable(str(error))}", "body") from None
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    return limit == 0 or any(
+        _is_deeper(each, limit - 1) for each in (value.values() if isinstance(value, dict) else value)
+    )
+
+
+_AT = re.compile(r" - at `(?:key in )?\$?\.?(.*)`$")
+_TYPES = re.compile(r"`([^`]*)`")
+
+#: msgspec's types in plain words.
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "an array",
+    "datetime": "a moment (ISO 8601)",
+}
+
+
+def _invalid(error: msgspec.ValidationError) -> Problem:
+    """Return a validation error of msgspec as a sentence that begins with the field."""
+    text = str(error)
+    at = _AT.search(text)
+    message, name = (text[: at.start()], printable(at[1])) if at else (text, "")
+    if missing := re.search(r"missing required field `([^`]*)`", message):
+        name = f"{name}.{missing[1]}".strip(".")
+        sentence = f"{name} is missing"
+    elif unknown := re.search(r"unknown field `([^`]*)`", message):
+        name = printable(f"{name}.{unknown[1]}".strip("."))
+        sentence = f"there is no field {name!r} here"
+    else:
+        told = printable(_TYPES.sub(lambda match: _WORDS.get(match[1], match[1]), message).replace(", got ", ", not "))
+        is_wish = told.startswith("Expected ")
+        sentence = f"{name or 'it'} must be {told[9:]}" if is_wish else f"{name}: {told}".strip(": ")
+    return Problem(422, "invalid_params", sentence, name or None)

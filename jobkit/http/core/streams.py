@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from jobkit.client import Kit
-from jobkit.http.auth.tokens import Grant
+from jobkit.http.auth.access import Grant
 from jobkit.http.core.handling import Api, ApiCall, subject_of
-from jobkit.http.core.messages import EVENT_STREAM, Problem, Request, Response
+from jobkit.http.core.messages import EVENT_STREAM, Problem, Response
 from jobkit.http.core.tail import COMMENT, Key, Tail, on_loop
 from jobkit.model import JobkitError
 from jobkit.store.values import event_key, parse_stream_id
@@ -40,15 +40,12 @@ EARLIEST: Key = (0, 0)
 
 
 class View(Protocol):
-    """The events that one client sees."""
+    """The events that one client sees. `is_over`: nothing more will come."""
+
+    is_over: bool
 
     async def collect(self) -> Sequence[bytes]:
         """Return the next frames, perhaps not all; empty if there is nothing new. Each frame is returned once."""
-        ...
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing more will come."""
         ...
 
 
@@ -155,15 +152,6 @@ def streamed(
         headers={**_HEADERS, **named},
         stream=Stream(call.api, grant, tail, view, ends.pop_all(), retry_ms=retry_ms),
     )
-
-
-def cursor_of(request: Request, in_query: str) -> str:
-    """Return the id to resume after: from the header, which a browser sends by itself, else from the query."""
-    header = request.headers.get("last-event-id", "")
-    if header or in_query:
-        return header or in_query
-    names = ("lastEventId", "lastEventID", "Last-Event-ID")  # of older clients and polyfills
-    return next((value for name, value in request.arguments() if name in names), "")
 
 
 def key_of(cursor: str) -> Key | None:

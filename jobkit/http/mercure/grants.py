@@ -6,16 +6,22 @@ derived from the secret, as the key of API tokens is; tokens signed with one are
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 from dataclasses import replace
 from typing import Any
 
 import jwt
 
-from jobkit.http.auth.tokens import ALGORITHM, LEEWAY_S, Grant, InvalidToken, header_of, is_access_token
-from jobkit.http.core import access
+from jobkit.http.auth import access
+from jobkit.http.auth.access import (
+    ALGORITHM,
+    LEEWAY_S,
+    Grant,
+    InvalidToken,
+    derived_keys,
+    header_of,
+    is_access_token,
+)
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, printable
 from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
@@ -26,8 +32,7 @@ _NAMESPACED = "https://mercure.rocks/"
 
 def hub_keys(secret: str, namespace: str) -> list[str]:
     """Return the hub's keys as text. The first one signs."""
-    keys = [key.strip().encode() for key in secret.split(",") if key.strip()]
-    return [hmac.new(key, b"jobkit-mercure\x00" + namespace.encode(), hashlib.sha256).hexdigest() for key in keys]
+    return [key.hex() for key in derived_keys(secret, "mercure", namespace)]
 
 
 def read(text: str, keys: list[str], hub: str) -> Grant:
@@ -61,43 +66,31 @@ def _old_grant(claims: dict[str, Any]) -> Grant:
     if not isinstance(found, dict):
         raise InvalidToken("the token has no claim mercure")
     try:
-        return _grant(
-            claims,
-            together(map(old, found.get("publish") or ())),
-            together(map(old, found.get("subscribe") or ())),
-            found.get("payload"),
-            is_old=True,
-        )
+        publish, subscribe = (together(map(old, found.get(action) or ())) for action in ("publish", "subscribe"))
     except (BadSelector, TypeError):
         raise InvalidToken("the topics of the token are not understood") from None
+    return replace(_grant(claims, publish, subscribe, found.get("payload")), is_old=True)
 
 
 def _new_grant(claims: dict[str, Any], hub: str) -> Grant:
     publish: list[Selector] = []
     subscribe: list[Selector] = []
-    details = claims.get("authorization_details")
     payload = None
     try:
-        for detail in details or ():
+        for detail in claims.get("authorization_details") or ():
             if detail.get("type") != DETAIL:
                 continue
             topics = together(new(each.get("match_type", "exact"), each["match"], hub) for each in detail["topics"])
-            actions = detail["actions"]
-            publish += topics if "publish" in actions else ()
-            subscribe += topics if "subscribe" in actions else ()
+            publish += topics if "publish" in detail["actions"] else ()
+            subscribe += topics if "subscribe" in detail["actions"] else ()
             payload = detail.get("payload", payload)
     except (BadSelector, AttributeError, KeyError, TypeError):
         raise InvalidToken("the token's authorization_details are not understood") from None
-    return _grant(claims, tuple(publish), tuple(subscribe), payload, is_old=False)
+    return _grant(claims, tuple(publish), tuple(subscribe), payload)
 
 
 def _grant(
-    claims: dict[str, Any],
-    publish: tuple[Selector, ...],
-    subscribe: tuple[Selector, ...],
-    payload: Any,
-    *,
-    is_old: bool,
+    claims: dict[str, Any], publish: tuple[Selector, ...], subscribe: tuple[Selector, ...], payload: Any
 ) -> Grant:
     ends = claims.get("exp")
     return Grant(
@@ -107,7 +100,6 @@ def _grant(
         publish=publish,
         subscribe=subscribe,
         payload=payload,
-        is_old=is_old,
     )
 
 
@@ -135,20 +127,20 @@ async def identify(call: ApiCall, in_query: str | None, *, is_old: bool) -> Gran
         grant = read(text, hub_keys(settings.secret, settings.namespace), call.hub_url)
     except InvalidToken as refused:
         try:
-            own = await call.api.grant(replace(request, headers={**request.headers, "authorization": f"Bearer {text}"}))
+            return await _api_grant(call, text)
         except Problem:
-            if wait := call.api.failed(request):
-                raise wait from None
+            call.api.count_failure(request)
             raise access.unauthorized("invalid_token", str(refused)) from None
-        assert own is not None  # there is a token
-        return _selecting(own)
     if await call.api.is_revoked(grant):
         raise access.unauthorized("invalid_token", "the token was revoked")
     return grant
 
 
-def _selecting(grant: Grant) -> Grant:
-    """Return the grant of a token of `jobkit token`, whose topics are written as in 0.x, with its selectors."""
+async def _api_grant(call: ApiCall, text: str) -> Grant:
+    """Return the rights of a token of `jobkit token`, whose topics are written as in 0.x."""
+    headers = {**call.request.headers, "authorization": f"Bearer {text}"}
+    grant = await call.api.grant(replace(call.request, headers=headers))
+    assert grant is not None  # there is a token
     try:
         return replace(grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe)))
     except BadSelector:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from jobkit.http.auth.tokens import Grant
-from jobkit.http.core import access
-from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import Problem, Response, form, printable, to_json
+from jobkit.http.auth import access
+from jobkit.http.auth.access import Grant
+from jobkit.http.core.handling import ApiCall, is_own_origin
+from jobkit.http.core.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.http.core.streams import enter, is_known, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Part, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
@@ -45,8 +45,6 @@ MAX_MATCHERS = 100
 #: Events of one read, since each becomes the whole JSON of its job.
 PAGE = 100
 
-FORM = "application/x-www-form-urlencoded"
-
 #: Topics of one update.
 MAX_TOPICS = 1000
 
@@ -56,7 +54,6 @@ MAX_TOPICS_SIZE = 16_384
 _PLAIN_ID = re.compile(r"\d+(-\d+)?")
 
 _KINDS = {"match": "exact", "match_exact": "exact", "match_urlpattern": "urlpattern"}
-_CURSORS = ("last_event_id", "lastEventID", "lastEventId", "Last-Event-ID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,7 @@ async def subscribe(call: ApiCall) -> Response:
     grant = await identify(call, asked.token, is_old=asked.is_old)
     if grant is None:
         raise access.unauthorized("", "this hub asks subscribers for a token")
-    if slower := call.api.slower(grant, call.request, len(asked.selectors)):
-        raise slower
+    call.api.count_request(grant, call.request, len(asked.selectors))
     tail = await call.api.tail()
     presence, subscriber = presence_of(tail, call), uuid.uuid4().urn
     entering = [Subscription(subscriber, match_type(one.kind), one.value, grant.payload) for one in asked.selectors]
@@ -100,9 +96,7 @@ def read_query(call: ApiCall) -> Asked:
     """
     pairs = call.request.arguments()
     if call.request.method == "QUERY":
-        if call.request.media_type != FORM:
-            raise Problem(415, "unsupported_media_type", f"a QUERY is sent as Content-Type: {FORM}", "body")
-        pairs += form(call.request.body)
+        pairs += form_body(call.request, "a QUERY")
     topics = [value for name, value in pairs if name == "topic"]
     matchers = [(name, value) for name, value in pairs if name.lower().startswith("match")]
     for name, _ in matchers:
@@ -121,7 +115,7 @@ def read_query(call: ApiCall) -> Asked:
     except BadSelector as error:
         raise bad(str(error), "topic" if topics else "match") from None
     tokens = [value for name, value in pairs if name == "authorization"]
-    cursors = [value for name, value in pairs if name in _CURSORS]
+    cursors = [value for name, value in pairs if name in ("last_event_id", *OLD_CURSORS)]
     if [name for name, _ in pairs].count("last_event_id") > 1:
         raise bad("last_event_id is given twice", "last_event_id")
     header = call.request.headers.get("last-event-id")
@@ -249,16 +243,15 @@ class HubView:
 async def publish(call: ApiCall) -> Response:
     """Publish an update (a form: topic, data, private, id, type, retry). Returns its id."""
     request = call.request
-    if request.media_type != FORM:
-        raise Problem(415, "unsupported_media_type", f"an update is sent as Content-Type: {FORM}", "body")
+    pairs = form_body(request, "an update")
     if "authorization" not in request.headers and request.headers.get("cookie"):
         origin = request.headers.get("origin") or _origin(request.headers.get("referer", ""))
-        if not origin or not (access.is_own_origin(request, origin) or origin in call.api.origins):
+        if not origin or not (is_own_origin(request, origin) or origin in call.api.origins):
             raise access.unauthorized("invalid_request", "a cookie needs an allowed Origin or Referer", status=400)
     grant = await identify(call, None, is_old=True)
     if grant is None:
         raise access.unauthorized("", "this hub asks publishers for a token")
-    topics, fields = read_update(call)
+    topics, fields = read_update(call, pairs)
     names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.base).netloc]
     names.append(urlsplit(call.kit.settings.public_url).netloc)
     for topic in topics:
@@ -267,19 +260,16 @@ async def publish(call: ApiCall) -> Response:
         if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")
     id = await updates_of(await call.api.tail(), call.kit).publish(topics, **fields)
-    return Response(200, id.encode(), {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"})
+    return Response(200, id.encode(), {"Content-Type": TEXT, "Cache-Control": "no-store"})
 
 
-def read_update(call: ApiCall) -> tuple[list[str], dict[str, Any]]:
-    """Return topics and fields of an update.
+def read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> tuple[list[str], dict[str, Any]]:
+    """Return topics and fields of an update, from the names and values of its form.
 
     Raises:
         Problem: one of them is not allowed; see "publish checks" of the specification.
     """
-    pairs = form(call.request.body)
-    values: dict[str, str] = {}
-    for name, value in pairs:
-        values.setdefault(name, value)
+    values = dict(reversed(pairs))  # the first of several with one name
     topics = [value for name, value in pairs if name == "topic"]
     if not topics:
         raise bad('missing "topic"', "topic")

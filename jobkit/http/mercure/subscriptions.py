@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from jobkit.client import Kit
-from jobkit.http.core import access
+from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import Tail, on_loop

@@ -1,8 +1,9 @@
-"""API tokens: JWTs that jobkit makes for itself, signed with a key derived from the secret.
+"""What a caller may do: by a token, by the dashboard's login, or as the user who runs the server.
 
-Making one takes the secret, and a token of one namespace is not valid in another. Several secrets, comma-separated, are
-a rotation: the first signs, all verify. A token contains all that it grants; the store keeps only the ids of revoked
-tokens.
+A server without a login is open to the user who runs it, on this machine: `jobkit.own_machine` decides. Everyone else
+needs a token or a login. API tokens are JWTs that jobkit makes for itself, signed with a key derived from the secret. A
+token of one namespace is not valid in another. Several secrets, comma-separated, are a rotation: the first signs, all
+verify. A token contains all that it grants; the store keeps only the ids of revoked tokens.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import hmac
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 import jwt
 
+from jobkit.http.core.messages import Problem, Request
 from jobkit.model import InvalidParams, JobSpec
-from jobkit.people import LoginState
+from jobkit.model.people import Person, Role
+from jobkit.own_machine import AccessDecision
+from jobkit.people import LoginState, stranger
+from jobkit.settings import Settings
 
 #: Scopes: see jobs; submit jobs; cancel, retry and delete them.
 SCOPES = ("view", "submit", "operate")
@@ -39,6 +45,16 @@ LEEWAY_S = 10
 _MAX_TOKEN_BYTES = 8192
 
 _LONGEST_S = 10 * 365 * 86_400
+
+
+#: The scopes of each role. `Person.only_owner` limits them to some jobs.
+SCOPES_OF = {
+    Role.NONE: frozenset[str](),
+    Role.OWN: frozenset(SCOPES),
+    Role.VIEW: frozenset({"view"}),
+    Role.OPERATE: frozenset(SCOPES),
+    Role.ADMIN: frozenset(SCOPES),
+}
 
 
 class InvalidToken(Exception):
@@ -61,7 +77,7 @@ class Grant:
         is_old: granted by a token of Mercure's protocol 0.x.
         owner: the only owner whose jobs it covers; None for all.
         role: role of a login, for the audit trail.
-        standing: the login, to check whether it still holds.
+        login: to check whether it still holds.
     """
 
     subject: str = ""
@@ -76,7 +92,7 @@ class Grant:
     is_old: bool = False
     owner: str | None = None
     role: str = ""
-    standing: LoginState | None = field(default=None, repr=False, compare=False)
+    login: LoginState | None = field(default=None, repr=False, compare=False)
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes
@@ -103,18 +119,125 @@ class Grant:
         return self.owner is None and not self.tasks
 
 
-class Tokens:
-    """Signs and reads the tokens of one namespace.
+def bearer(request: Request) -> str | None:
+    """Return the token in the Authorization header, or None if there is no such header.
+
+    Raises:
+        Problem: 400, the header has no token.
+    """
+    given = request.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, text = given.strip().partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise unauthorized("invalid_request", "the Authorization header must be: Bearer TOKEN", status=400)
+    return text.strip()
+
+
+def unauthorized(error: str, message: str, *, status: int = 401) -> Problem:
+    """Return a 401 with its `WWW-Authenticate`, which has no details if the request had no token (`error` is "")."""
+    description = message.replace("`", "'") if error else ""
+    return _challenge(status, error or "unauthorized", message, error=error, error_description=description)
+
+
+def insufficient(message: str, scope: str = "") -> Problem:
+    """Return a 403 for a token that does not grant this."""
+    return _challenge(403, "insufficient_scope", message, error="insufficient_scope", scope=scope)
+
+
+def _challenge(status: int, word: str, message: str, **details: str) -> Problem:
+    told = "".join(f', {name}="{text}"' for name, text in details.items() if text)
+    headers = {"WWW-Authenticate": f'Bearer realm="jobkit"{told}'}
+    return Problem(status, word, message, "authorization", headers)
+
+
+def grant_of(
+    request: Request, tokens: Tokens, settings: Settings, *, own: AccessDecision | None, text: str | None = None
+) -> Grant | None:
+    """Return what the caller may do, or None without a token or login. Does not check for revoked tokens.
 
     Args:
-        secret: one or more keys, comma-separated, as in `Settings.secret`.
-        namespace: the namespace.
+        settings: decide the role of a login.
+        own: whether the server is open to this request; None if it is open to no request.
+        text: a token from elsewhere than the header.
+
+    Raises:
+        Problem: the token is not accepted, or the login came without its XSRF token.
+    """
+    text = bearer(request) or text
+    if text is not None:
+        try:
+            return tokens.read(text)
+        except InvalidToken as error:
+            raise unauthorized("invalid_token", str(error)) from None
+    if request.login:
+        if request.login_is_forged:
+            raise Problem(
+                403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
+            )
+        login = LoginState(
+            request.login,
+            settings,
+            is_listed=request.login_is_listed,
+            claims=request.login_claims,
+            login_id=request.login_id,
+        )
+        return _grant_of_role(login.person, login)
+    if own is not None and own.is_own:
+        return Grant(scopes=frozenset(SCOPES), is_open=True)
+    if own is not None and not request.server.has_login:
+        person = stranger(settings, is_own_machine=False)
+        return _grant_of_role(person) if person.role is not Role.NONE else None
+    return None
+
+
+def _grant_of_role(person: Person, login: LoginState | None = None) -> Grant:
+    return Grant(person.name, SCOPES_OF[person.role], owner=person.only_owner, role=person.role, login=login)
+
+
+class Rate:
+    """Rate limit per caller: `burst` requests at once, `per_s` in the long run.
+
+    Args:
+        most: number of callers that are counted; the least recent are dropped.
     """
 
+    def __init__(
+        self, per_s: float, burst: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_s, self._burst, self._most, self._clock = per_s, burst, most, clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, caller: str, cost: float = 1.0) -> float:
+        """Return 0 and count the request if it is allowed, else the seconds until it is."""
+        now = self._clock()
+        left, at = self._left.pop(caller, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._per_s)
+        wait = 0.0 if left >= cost else (cost - left) / self._per_s
+        self._left[caller] = (left if wait else left - cost, now)
+        if len(self._left) > self._most:
+            self._left.popitem(last=False)
+        return wait
+
+    def forgive(self, caller: str) -> None:
+        """Reset the count of a caller."""
+        self._left.pop(caller, None)
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def derived_keys(secret: str, use: str, namespace: str) -> list[bytes]:
+    """Return the keys for one use in one namespace, of the keys in `Settings.secret`. The first one signs."""
+    keys = [key.strip().encode() for key in secret.split(",") if key.strip()]
+    return [hmac.new(key, f"jobkit-{use}\x00{namespace}".encode(), hashlib.sha256).digest() for key in keys]
+
+
+class Tokens:
+    """Signs and reads the tokens of one namespace. `secret`: as in `Settings.secret`."""
+
     def __init__(self, secret: str, namespace: str) -> None:
-        keys = [key.strip().encode() for key in secret.split(",") if key.strip()]
-        derived = [hmac.new(key, b"jobkit-token\x00" + namespace.encode(), hashlib.sha256).digest() for key in keys]
-        self._keys = {_key_id(key): key for key in derived}
+        self._keys = {_key_id(key): key for key in derived_keys(secret, "token", namespace)}
 
     @property
     def has_key(self) -> bool:
