@@ -11,6 +11,7 @@ import hashlib
 import html
 import logging
 import secrets
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ _HEADERS = {
 
 
 def get_user(handler: Any) -> str | None:
-    """Return the name of the logged-in user, or None."""
+    """Return the name of the logged-in user, or None. Bokeh reads this name."""
     name = handler.get_signed_cookie("user", max_age_days=LOGIN_DAYS)
     seal, login = _sealed(handler)
     if not name or not login or has_ended(login, _settings()):
@@ -66,9 +67,9 @@ def _sealed(handler: Any) -> tuple[str, str]:
     return split_seal(handler.get_signed_cookie("user_seal", max_age_days=LOGIN_DAYS))
 
 
-def _accounts() -> dict[str, Account]:
+def _accounts() -> Mapping[str, Account]:
     try:
-        return dict(read_login(_settings().login))
+        return read_login(_settings().login)
     except InvalidParams as error:
         logger.error("no user can log in: %s", error)
         return {}
@@ -101,9 +102,8 @@ class LoginHandler(tornado.web.RequestHandler):
         connection: Any = self.request.connection
         connection.set_max_body_size(_FORM_BYTES)
         if length.isdecimal() and int(length) > _FORM_BYTES:
-            self.set_status(413)
             self.set_header("Connection", "close")
-            self._show(f"The form is larger than {_FORM_BYTES:,} bytes.")
+            self._show(f"The form is larger than {_FORM_BYTES:,} bytes.", 413)
 
     def data_received(self, chunk: bytes) -> None:
         self._body += chunk
@@ -112,7 +112,7 @@ class LoginHandler(tornado.web.RequestHandler):
         """Do nothing: Tornado calls this before the body with the token is read; see `post`."""
 
     def get(self) -> None:
-        self._show("")
+        self._show()
 
     async def post(self) -> None:
         if self._finished:
@@ -125,16 +125,14 @@ class LoginHandler(tornado.web.RequestHandler):
         peer = str(self.request.remote_ip or "")
         name, password = self.get_body_argument("username", "")[:200], self.get_body_argument("password", "")
         if wait := _wrong.wait_s(peer, 0.0 if not password else 1.0):
-            self.set_status(429)
             self.set_header("Retry-After", str(int(wait) + 1))
-            self._show(f"Too many attempts. Try again in {int(wait) + 1} s.")
+            self._show(f"Too many attempts. Try again in {int(wait) + 1} s.", 429)
             return
         account = _accounts().get(name)
         is_right = await asyncio.get_running_loop().run_in_executor(None, is_password, password, account)
         if account is None or not is_right:
             logger.warning("a login as %.60r from %s was refused", name, peer)
-            self.set_status(403)
-            self._show("Wrong name or password.")
+            self._show("Wrong name or password.", 403)
             return
         _wrong.forgive(peer)
         how: dict[str, Any] = {"expires_days": LOGIN_DAYS, "httponly": True, "path": _path(self), **marks(self)}
@@ -142,7 +140,8 @@ class LoginHandler(tornado.web.RequestHandler):
         self.set_signed_cookie("user_seal", f"{_seal(account)}.{secrets.token_hex(16)}", **how)
         self.redirect(_next(self))
 
-    def _show(self, problem: str) -> None:
+    def _show(self, problem: str = "", status: int = 200) -> None:
+        self.set_status(status)
         page = (Path(__file__).parent / "login.html").read_text("utf-8")
         marks = {
             "{{xsrf}}": self.xsrf_form_html(),

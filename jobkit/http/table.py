@@ -15,71 +15,46 @@ from jobkit.http.mercure import hub, subscriptions
 
 _NO_JOB = {404: "No such job is kept."}
 _NOT_ENDED = {**_NO_JOB, 409: "It has not ended."}
+_NO_VALUE = {**_NO_JOB, 409: "It has not finished, or has no value.", 410: "The value is no longer kept."}
+_NO_FILE = {404: "No such job or artifact.", 410: "It is no longer kept."}
 _FORGED = {502: "What is stored does not carry a valid signature."}
 _BUSY = {503: "Too many streams."}
 _GROUP = "group of failures"
 _NO_TOKEN = {401: "No token, or one that is not accepted."}
 _NO_RIGHT = {403: "The token does not grant this."}
 
-
-def _see(
-    path: str,
-    handler: Handler,
-    answers: Mapping[int, Any] | type | str | None,
-    query: type = shapes.Nothing,
-    refusals: Mapping[int, str] | None = None,
-    *,
-    scope: str = "view",
-    tag: str = "all",
-) -> Route:
-    """A `GET`; `answers` may be that of 200 alone."""
-    if isinstance(answers, type):
-        answers = {200: answers}
-    elif not isinstance(answers, Mapping):
-        answers = {200: (answers,)}
-    return Route("GET", path, handler, scope, answers, query=query, refusals=refusals or {}, tag=tag)
+#: Media types of a result; None is any JSON.
+_RESULT = (None, "image/png", "text/plain", "text/html", jobs.PREVIEW)
+_LOG = (shapes.LogJson, "text/plain")
 
 
-def _act(
-    path: str,
-    handler: Handler,
-    answers: Mapping[int, Any],
-    refusals: Mapping[int, str] | None = None,
-    *,
-    on: str = "job",
-    tag: str = "all",
-    body: type = shapes.Nothing,
-    scope: str = "operate",
-) -> Route:
-    """A `POST`. Without `refusals`: on a schedule, group, queue or task that does not exist or is in another state."""
-    return Route(
-        "POST",
-        path,
-        handler,
-        scope,
-        answers,
-        body=body,
-        body_is_optional=body in (shapes.Nothing, shapes.Cancel),
-        refusals=refusals or {404: f"No such {on}.", 409: "Not in this state."},
-        tag=tag,
-        on=on,
-    )
+def _see(path: str, handler: Handler, answers: Any, query: type = shapes.Nothing, **options: Any) -> Route:
+    """A `GET`. `answers`: by status, or for 200 alone: a type, a media type, or several of them."""
+    if not isinstance(answers, Mapping):
+        answers = {200: answers if isinstance(answers, (type, tuple)) else (answers,)}
+    return Route("GET", path, handler, options.pop("scope", "view"), answers, query=query, **{"tag": "all", **options})
 
 
-def _delete(path: str, handler: Handler, refusals: Mapping[int, str], *, on: str = "job", tag: str = "all") -> Route:
-    return Route(
-        "DELETE", path, handler, "operate", {204: None}, query=shapes.Nothing, refusals=refusals, tag=tag, on=on
-    )
+def _act(path: str, handler: Handler, answers: Mapping[int, Any], **options: Any) -> Route:
+    """A `POST`. By default: without a body, on a job, group, queue or task that may not exist or be in this state."""
+    refusals = {404: f"No such {options.get('on', 'job')}.", 409: "Not in this state."}
+    body = options.pop("body", shapes.Nothing)
+    options = {"tag": "all", "refusals": refusals, **options}
+    is_optional = body in (shapes.Nothing, shapes.Cancel)
+    scope = options.pop("scope", "operate")
+    return Route("POST", path, handler, scope, answers, body=body, body_is_optional=is_optional, **options)
+
+
+def _delete(path: str, handler: Handler, **options: Any) -> Route:
+    return Route("DELETE", path, handler, "operate", {204: None}, query=shapes.Nothing, **options)
 
 
 def _hub(method: str, path: str, handler: Handler, answer: Any, refusals: Mapping[int, str]) -> Route:
     """A route of the hub, which identifies the caller itself: it accepts more kinds of tokens than the API."""
     path = f"/.well-known/mercure{path}"
-    answers = {200: answer if isinstance(answer, tuple) else (answer,)}
     choices = {"match_type": subscriptions.MATCH_TYPES} if "{subscriber}" in path else {}
-    return Route(
-        method, path, handler, "", answers, refusals=refusals, tag="mercure", asks_itself=True, choices=choices
-    )
+    options: dict[str, Any] = {"refusals": refusals, "tag": "mercure", "asks_itself": True, "choices": choices}
+    return Route(method, path, handler, "", {200: answer if isinstance(answer, tuple) else (answer,)}, **options)
 
 
 def _subscriptions(path: str, handler: Handler) -> Route:
@@ -87,47 +62,44 @@ def _subscriptions(path: str, handler: Handler) -> Route:
     return _hub("GET", f"/subscriptions{path}", handler, (None, subscriptions.LD_JSON), refusals)
 
 
-_JOBS: list[Route] = [
+_JOBS = [
     _act(
         "/api/jobs",
         jobs.submit,
         {202: shapes.AcceptedJson},
-        {404: "No such task.", 422: "An argument or option is not allowed."},
+        refusals={404: "No such task.", 422: "An argument or option is not allowed."},
         body=shapes.Submit,
         scope="submit",
         tag="jobs",
     ),
     _see("/api/jobs", jobs.list_jobs, shapes.JobPageJson, shapes.JobList, tag="jobs"),
     _see("/api/jobs/{id}", jobs.read, shapes.JobReadJson, refusals=_NO_JOB, tag="jobs"),
-    _delete("/api/jobs/{id}", jobs.remove, _NOT_ENDED, tag="jobs"),
+    _delete("/api/jobs/{id}", jobs.remove, refusals=_NOT_ENDED),
     _act(
         "/api/jobs/{id}/cancel",
         jobs.cancel,
         {202: shapes.JobJson},
-        {**_NO_JOB, 409: "It has ended."},
+        refusals={**_NO_JOB, 409: "It has ended."},
         body=shapes.Cancel,
         tag="jobs",
     ),
-    _act("/api/jobs/{id}/retry", jobs.retry, {202: shapes.AcceptedJson}, {**_NOT_ENDED, **_FORGED}, tag="jobs"),
-    _see(
-        "/api/jobs/{id}/result",
-        jobs.result,
-        {200: (None, "image/png", "text/plain", "text/html", jobs.PREVIEW)},
-        refusals={
-            **_NO_JOB,
-            409: "It has not finished, or has no value.",
-            410: "The value is no longer kept.",
-            **_FORGED,
-        },
+    _act(
+        "/api/jobs/{id}/retry",
+        jobs.retry,
+        {202: shapes.AcceptedJson},
+        refusals={**_NOT_ENDED, **_FORGED},
         tag="jobs",
     ),
-    _see("/api/jobs/{id}/logs", jobs.logs, {200: (shapes.LogJson, "text/plain")}, shapes.LogQuery, _NO_JOB, tag="jobs"),
+    _see("/api/jobs/{id}/result", jobs.result, _RESULT, refusals={**_NO_VALUE, **_FORGED}, tag="jobs"),
+    _see(
+        "/api/jobs/{id}/logs", jobs.logs, (shapes.LogJson, "text/plain"), shapes.LogQuery, refusals=_NO_JOB, tag="jobs"
+    ),
     _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson, refusals=_NO_JOB, tag="jobs"),
     _see(
         "/api/jobs/{id}/artifacts/{name}",
         jobs.artifact,
         "application/octet-stream",
-        refusals={404: "No such job or artifact.", 410: "It is no longer kept.", **_FORGED},
+        refusals={**_NO_FILE, **_FORGED},
         tag="jobs",
     ),
     _see(
@@ -135,13 +107,13 @@ _JOBS: list[Route] = [
         events.job_events,
         {200: (EVENT_STREAM,), 204: None},
         shapes.JobStreamQuery,
-        {**_NO_JOB, **_BUSY},
+        refusals={**_NO_JOB, **_BUSY},
         tag="jobs",
     ),
 ]
 
-_OVERVIEW: list[Route] = [
-    _see("/api/events", events.events, EVENT_STREAM, shapes.StreamQuery, _BUSY),
+_OVERVIEW = [
+    _see("/api/events", events.events, EVENT_STREAM, shapes.StreamQuery, refusals=_BUSY),
     _see("/api/tasks", overview.tasks, shapes.TasksJson),
     _see("/api/tasks/{name}", overview.task, shapes.TaskJson, refusals={404: "No such task."}),
     _see("/api/queues", overview.queues, shapes.QueuesJson),
@@ -149,10 +121,12 @@ _OVERVIEW: list[Route] = [
     _see("/api/stats", overview.stats, shapes.StatsJson),
 ]
 
-_STEERING: list[Route] = [
+_NO_SCHEDULE = {404: "No such schedule."}
+
+_STEERING = [
     _see("/api/schedules", steering.schedules, shapes.SchedulesJson),
-    _see("/api/schedules/{name}", steering.schedule, shapes.ScheduleJson, refusals={404: "No such schedule."}),
-    _delete("/api/schedules/{name}", steering.remove_schedule, {404: "No such schedule."}, on="schedule"),
+    _see("/api/schedules/{name}", steering.schedule, shapes.ScheduleJson, refusals=_NO_SCHEDULE),
+    _delete("/api/schedules/{name}", steering.remove_schedule, refusals=_NO_SCHEDULE, on="schedule", tag="all"),
     _act("/api/schedules/{name}/pause", steering.pause_schedule, {200: shapes.ScheduleJson}, on="schedule"),
     _act("/api/schedules/{name}/resume", steering.resume_schedule, {200: shapes.ScheduleJson}, on="schedule"),
     _act("/api/schedules/{name}/run", steering.run_schedule, {202: shapes.AcceptedJson}, on="schedule"),
@@ -165,7 +139,7 @@ _STEERING: list[Route] = [
         "/api/jobs/{id}/move",
         steering.move_job,
         {200: shapes.JobJson},
-        {**_NO_JOB, 409: "It does not wait."},
+        refusals={**_NO_JOB, 409: "It does not wait."},
         body=shapes.Move,
     ),
     _see("/api/failures", steering.failures, shapes.FailuresJson, shapes.FailureQuery),
@@ -177,7 +151,7 @@ _STEERING: list[Route] = [
     _see("/api/audit", steering.audit, shapes.AuditJson, shapes.AuditQuery),
 ]
 
-_SERVICE: list[Route] = [
+_SERVICE = [
     _see("/api/healthz", overview.health, shapes.HealthJson, scope="", tag="service"),
     _see("/api/metrics", overview.metrics, "text/plain", tag="service"),
     _see("/api/openapi.json", openapi.document, None, scope="", tag="service"),
@@ -185,7 +159,9 @@ _SERVICE: list[Route] = [
     Route("GET", "/api/docs.js", openapi.script, "", {200: ("text/javascript",)}, tag="service"),
 ]
 
-_MERCURE: list[Route] = [
+_METADATA = "/.well-known/oauth-protected-resource/.well-known/mercure"
+
+_MERCURE = [
     _hub("GET", "", hub.subscribe, EVENT_STREAM, _NO_TOKEN),
     _hub("POST", "", hub.publish, "text/plain", {**_NO_TOKEN, **_NO_RIGHT, 413: "Too large.", 415: "No form."}),
     _hub("QUERY", "", hub.subscribe, EVENT_STREAM, {**_NO_TOKEN, 415: "No form."}),
@@ -193,14 +169,7 @@ _MERCURE: list[Route] = [
     _subscriptions("/{topic}", subscriptions.of_topic),
     _subscriptions("/{match_type}/{match}", subscriptions.of_match),
     _subscriptions("/{match_type}/{match}/{subscriber}", subscriptions.one_of_match),
-    Route(
-        "GET",
-        "/.well-known/oauth-protected-resource/.well-known/mercure",
-        subscriptions.metadata,
-        "",
-        {200: (None,)},
-        tag="mercure",
-    ),
+    Route("GET", _METADATA, subscriptions.metadata, "", {200: (None,)}, tag="mercure"),
 ]
 
 #: In the order of the document.

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from jobkit.model import FailureGroup
+from jobkit.model.limits import Pause
 from jobkit.model.people import AuditEntry
-from jobkit.model.pause import Pause
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import ORDERS
 from jobkit.store.values import WorkerInfo

@@ -14,7 +14,7 @@ from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
-from jobkit.model.pause import Pause
+from jobkit.model.limits import Pause
 from jobkit.model.people import Role
 from jobkit.model.plain import iso
 from jobkit.settings import checked_name

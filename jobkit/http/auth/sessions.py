@@ -17,12 +17,8 @@ logger = logging.getLogger("jobkit.http")
 
 def marks(handler: tornado.web.RequestHandler) -> dict[str, Any]:
     """Return the options of a login's cookie: for this site only, and for TLS only if the browser uses it."""
-    return {"samesite": "Lax", "secure": is_tls(handler)}
-
-
-def is_tls(handler: tornado.web.RequestHandler) -> bool:
-    """Return whether the browser uses TLS, to this server or to a proxy before it."""
-    return handler.request.protocol == "https" or _public_url().startswith("https://")
+    is_tls = handler.request.protocol == "https" or _public_url().startswith("https://")  # of a proxy
+    return {"samesite": "Lax", "secure": is_tls}
 
 
 @cache

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from jobkit.http.auth import access
@@ -68,7 +67,7 @@ class Asked:
 
 async def subscribe(call: ApiCall) -> Response:
     """Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=)."""
-    asked = read_query(call)
+    asked = _read_query(call)
     grant = await identify(call, asked.token, is_old=asked.is_old)
     if grant is None:
         raise access.unauthorized("", "this hub asks subscribers for a token")
@@ -88,7 +87,7 @@ async def subscribe(call: ApiCall) -> Response:
         return streamed(call, grant, tail, view, ends, retry_ms=0, **headers)
 
 
-def read_query(call: ApiCall) -> Asked:
+def _read_query(call: ApiCall) -> Asked:
     """Return the query of a subscription.
 
     Raises:
@@ -168,8 +167,9 @@ class HubView:
         version = self._tail.version
         try:
             entries = await self._tail.after(self._place[:2])
-        except EventsExpired as expired:
-            entries = await self._oldest(expired)
+        except EventsExpired:
+            self._place = (0, 0, self._place[2])
+            entries = await self._tail.after((0, 0))
         entries = entries[:PAGE]
         # Read after the events, so that all updates before these events are included.
         updates = await self._updates.after(self._place, version)
@@ -189,10 +189,6 @@ class HubView:
         self._news, news = self._tail.news(self._news, PAGE)
         part.add(*(body for _, body in await self._of_jobs(news)))
         return part.frames
-
-    async def _oldest(self, expired: EventsExpired) -> Sequence[FramedEvent]:
-        self._place = (0, 0, self._place[2])
-        return await self._tail.after((0, 0))
 
     async def _of_jobs(self, entries: Sequence[FramedEvent]) -> list[tuple[Place, bytes]]:
         """Return the job's JSON as a frame for each visible event."""
@@ -218,8 +214,10 @@ class HubView:
             is_asked = self._is_asked(update.topics)
         if not is_asked:
             return b""
-        if update.is_private and not self._may_see_private(update):
-            return b""
+        if update.private:
+            topics, grant = update.topics, self._grant
+            if not (sees_subscriptions(grant, *topics) if update.form else grant.may_subscribe(*topics)):
+                return b""
         return frame(update.data, event=update.type, id=update.id, retry=update.retry)
 
     def _topics(self, job_id: str) -> tuple[str, ...]:
@@ -234,11 +232,6 @@ class HubView:
         is_selected = self._grant.may("view") or any(s.matches(t) for s in self._grant.subscribe for t in topics)
         return is_selected and self._grant.sees(spec)
 
-    def _may_see_private(self, update: Update) -> bool:
-        if update.form:
-            return sees_subscriptions(self._grant, *update.topics)
-        return self._grant.may_subscribe(*update.topics)
-
 
 async def publish(call: ApiCall) -> Response:
     """Publish an update (a form: topic, data, private, id, type, retry). Returns its id."""
@@ -251,20 +244,20 @@ async def publish(call: ApiCall) -> Response:
     grant = await identify(call, None, is_old=True)
     if grant is None:
         raise access.unauthorized("", "this hub asks publishers for a token")
-    topics, fields = read_update(call, pairs)
+    update = _read_update(call, pairs)
     names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.base).netloc]
     names.append(urlsplit(call.kit.settings.public_url).netloc)
-    for topic in topics:
+    for topic in update.topics:
         if not any(selector.matches(topic) for selector in grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
         if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")
-    id = await updates_of(await call.api.tail(), call.kit).publish(topics, **fields)
+    id = await updates_of(await call.api.tail(), call.kit).publish(update)
     return Response(200, id.encode(), {"Content-Type": TEXT, "Cache-Control": "no-store"})
 
 
-def read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> tuple[list[str], dict[str, Any]]:
-    """Return topics and fields of an update, from the names and values of its form.
+def _read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> Update:
+    """Return the update in a form.
 
     Raises:
         Problem: one of them is not allowed; see "publish checks" of the specification.
@@ -296,13 +289,8 @@ def read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> tuple[list[s
         raise bad("the type mercure is reserved for the hub", "type")
     if retry and not (retry.isascii() and retry.isdigit() and len(retry) <= 9):
         raise bad("retry must be a number of milliseconds", "retry")
-    return topics, {
-        "data": values.get("data", ""),
-        "type": kind,
-        "id": id,
-        "retry": int(retry or 0),
-        "is_private": "private" in values,
-    }
+    data, is_private = values.get("data", ""), "private" in values
+    return Update(topics, data, type=kind, id=id, retry=int(retry or 0), private=is_private)
 
 
 def _origin(url: str) -> str:

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,11 +22,11 @@ import msgspec
 from jobkit.client import Kit
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import Problem, Response, json_response, printable, to_json
+from jobkit.http.core.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
 from jobkit.http.mercure.topics import TEMPLATE
-from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of, updates_of
+from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of, updates_of
 from jobkit.model import JobkitError
 
 #: Seconds that a subscription is kept without being renewed.
@@ -44,8 +43,7 @@ LD_JSON = "application/ld+json"
 _CONTEXT = "https://mercure.rocks/"
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(msgspec.Struct, frozen=True):
     """One matcher of one stream. `payload`: that of the subscriber's token."""
 
     subscriber: str
@@ -73,25 +71,6 @@ def match_type(kind: str) -> str:
     return {TEMPLATE: "uritemplate", "urlpattern": "urlpattern"}.get(kind, "exact")
 
 
-def listed(found: Iterable[Subscription], root: str, id: str, cursor: str, form: str) -> dict[str, Any]:
-    """Return a list of subscriptions in the form of a protocol."""
-    shown = [one.to_json(root, form) for one in sorted(found, key=lambda one: one.path(root, form))]
-    if form == OLD:
-        return {
-            "@context": _CONTEXT,
-            "id": id,
-            "type": "Subscriptions",
-            "lastEventID": cursor,
-            "subscriptions": [{k: v for k, v in one.items() if k != "@context"} for one in shown],
-        }
-    return {"id": id, "type": "subscriptions", "subscriptions": shown}
-
-
-async def present(kit: Kit) -> list[Subscription]:
-    """Return the active subscriptions of all servers of the namespace."""
-    return _read(await on_loop(kit.verbs.store.web.attending()))
-
-
 class Presence:
     """The subscriptions of one server; for one event loop.
 
@@ -113,7 +92,7 @@ class Presence:
         Raises:
             JobkitError: the store does not answer.
         """
-        records = {f"{one.subscriber} {n}": to_json(_wire(one)) for n, one in enumerate(subscriptions)}
+        records = {f"{one.subscriber} {n}": to_json(one) for n, one in enumerate(subscriptions)}
         over = await on_loop(self._store.web.attend(records, HOLD_S))
         self._here |= records
         if self._renewing is None:
@@ -154,28 +133,18 @@ class Presence:
         """Publish a private update for each, in both forms."""
         for one in subscriptions:
             for form in (OLD, NEW):
+                data = to_json(one.to_json(self._root, form, is_active=is_active)).decode()
+                type = "" if form == OLD else "mercure"
+                update = Update([one.path(self._root, form)], data, type=type, private=True, form=form)
                 with contextlib.suppress(JobkitError):  # the store does not answer
-                    await self._updates.publish(
-                        [one.path(self._root, form)],
-                        to_json(one.to_json(self._root, form, is_active=is_active)).decode(),
-                        type="" if form == OLD else "mercure",
-                        is_private=True,
-                        form=form,
-                    )
-
-
-def _wire(one: Subscription) -> dict[str, Any]:
-    return {"subscriber": one.subscriber, "match_type": one.match_type, "match": one.match, "payload": one.payload}
+                    await self._updates.publish(update)
 
 
 def _read(records: Mapping[str, bytes]) -> list[Subscription]:
     found = []
     for raw in records.values():
-        with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
-            wire = msgspec.json.decode(raw)
-            found.append(
-                Subscription(str(wire["subscriber"]), str(wire["match_type"]), str(wire["match"]), wire.get("payload"))
-            )
+        with contextlib.suppress(msgspec.DecodeError):
+            found.append(msgspec.json.decode(raw, type=Subscription))
     return found
 
 
@@ -187,6 +156,9 @@ def presence_of(tail: Tail, call: ApiCall) -> Presence:
 def root_of(call: ApiCall) -> str:
     """Return the path of the subscriptions."""
     return f"{urlsplit(call.hub_url).path}/subscriptions"
+
+
+# -- as resources ------------------------------------------------------------------------------------------------------
 
 
 async def subscriptions(call: ApiCall) -> Response:
@@ -205,17 +177,17 @@ async def of_topic(call: ApiCall) -> Response:
 async def of_match(call: ApiCall) -> Response:
     """List the subscriptions of a matcher (1.0), or read one of a topic (0.x)."""
     form = await _form_of(call)
-    a, b = call.params["match_type"], call.params["match"]  # or topic and subscriber
+    wanted = call.params["match_type"], call.params["match"]  # or topic and subscriber
     if form == OLD:
-        return await _one(call, form, lambda one: (one.match, one.subscriber) == (a, b))
-    _require_match_type(a)
-    return await _listed(call, form, lambda one: (one.match_type, one.match) == (a, b))
+        return await _one(call, form, lambda one: (one.match, one.subscriber) == wanted)
+    _require_match_type(wanted[0])
+    return await _listed(call, form, lambda one: (one.match_type, one.match) == wanted)
 
 
 async def one_of_match(call: ApiCall) -> Response:
     """Read one subscription of a matcher (1.0)."""
     form = await _form_of(call)
-    wanted = (call.params["match_type"], call.params["match"], call.params["subscriber"])
+    wanted = call.params["match_type"], call.params["match"], call.params["subscriber"]
     _require_match_type(wanted[0])
     if form == OLD:
         raise Problem(404, "not_found", "subscriptions are addressed by topic and subscriber", "topic")
@@ -242,15 +214,17 @@ async def _form_of(call: ApiCall) -> str:
     Raises:
         Problem: 401, or 403 if the token does not grant subscribing to this address.
     """
-    wants_old = call.request.accepts(LD_JSON)
     grant = await identify(call, None, is_old=True)
     if grant is None:
         raise access.unauthorized("", "this hub asks for a token")
-    path = f"{urlsplit(call.base).path}{call.request.path}"
-    addresses = (path, f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}")
-    if not sees_subscriptions(grant, *addresses):
+    whole = f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}"
+    if not sees_subscriptions(grant, _path(call), whole):
         raise access.insufficient("this token may not subscribe to this address, so it may not read it")
-    return OLD if wants_old or grant.is_old else NEW
+    return OLD if grant.is_old or call.request.accepts(LD_JSON) else NEW
+
+
+def _path(call: ApiCall) -> str:
+    return f"{urlsplit(call.base).path}{call.request.path}"
 
 
 def _require_match_type(name: str) -> None:
@@ -259,32 +233,38 @@ def _require_match_type(name: str) -> None:
 
 
 async def _listed(call: ApiCall, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
-    cursor = await _cursor(call)  # read before the list: resuming there may repeat a subscription, and misses none
-    found = [one for one in await present(call.kit) if is_wanted(one)]
-    return _answer(call, listed(found, root_of(call), _path(call), cursor, form), cursor, form)
+    found, cursor = await _present(call, is_wanted)
+    root = root_of(call)
+    shown = [one.to_json(root, form) for one in sorted(found, key=lambda one: one.path(root, form))]
+    body: dict[str, Any] = {"id": _path(call), "type": "subscriptions", "subscriptions": shown}
+    if form == OLD:
+        for one in shown:
+            del one["@context"]
+        body |= {"@context": _CONTEXT, "type": "Subscriptions", "lastEventID": cursor}
+    return _response(call, body, cursor, form)
 
 
 async def _one(call: ApiCall, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
-    cursor = await _cursor(call)
-    found = next((one for one in await present(call.kit) if is_wanted(one)), None)
-    if found is None:
+    found, cursor = await _present(call, is_wanted)
+    if not found:
         raise Problem(404, "not_found", "there is no such subscription, or it has ended", "subscriber")
-    body = found.to_json(root_of(call), form)
-    return _answer(call, {**body, "lastEventID": cursor} if form == OLD else body, cursor, form)
+    body = found[0].to_json(root_of(call), form)
+    return _response(call, body | ({"lastEventID": cursor} if form == OLD else {}), cursor, form)
 
 
-def _answer(call: ApiCall, body: object, cursor: str, form: str) -> Response:
-    content_type = LD_JSON if form == OLD else "application/json"
-    link = f'<{call.hub_url}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="application/json"'
-    headers = {"Content-Type": content_type, "Cache-Control": "private, must-revalidate, max-age=0"}
-    return Response(200, to_json(body), {**headers, "Link": link} if form == NEW else headers)
+async def _present(call: ApiCall, is_wanted: Callable[[Subscription], bool]) -> tuple[list[Subscription], str]:
+    """Return active subscriptions of all servers, and the id of the newest event or update.
+
+    The id is read first: resuming there may repeat a subscription, and misses none.
+    """
+    cursor = id_of(await updates_of(await call.api.tail(), call.kit).newest())
+    found = _read(await on_loop(call.kit.verbs.store.web.attending()))
+    return [one for one in found if is_wanted(one)], cursor
 
 
-async def _cursor(call: ApiCall) -> str:
-    """Return the position of the newest event or update."""
-    tail = await call.api.tail()
-    return id_of(await updates_of(tail, call.kit).newest())
-
-
-def _path(call: ApiCall) -> str:
-    return f"{urlsplit(call.base).path}{call.request.path}"
+def _response(call: ApiCall, body: object, cursor: str, form: str) -> Response:
+    headers = {"Cache-Control": "private, must-revalidate, max-age=0"}
+    if form == OLD:
+        return Response(200, to_json(body), {**headers, "Content-Type": LD_JSON})
+    link = f'<{call.hub_url}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="{JSON}"'
+    return Response(200, to_json(body), {**headers, "Content-Type": JSON, "Link": link})

@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -41,18 +40,27 @@ RING_SIZE = 16_000_000
 UPDATES_PAGE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """An update. `id` is what subscribers see; `form` is `OLD` or `NEW` if only one protocol gets it."""
+class Update(msgspec.Struct, omit_defaults=True):
+    """An update, as the store keeps it.
 
-    place: Place
-    id: str
-    topics: tuple[str, ...]
+    Attributes:
+        id: of its publisher; if there is none, subscribers see `id_of(place)`.
+        retry: milliseconds after which subscribers reconnect; 0 for their default.
+        form: `OLD` or `NEW` if it is about a subscription, and only one protocol gets it.
+        place: its place in the order; not stored.
+    """
+
+    topics: list[str]
     data: str
     type: str = ""
+    id: str = ""
     retry: int = 0
-    is_private: bool = False
+    private: bool = False
     form: str = ""
+    place: Place = (0, 0, 0)
+
+
+_decode = msgspec.json.Decoder(Update).decode
 
 
 class Updates:
@@ -90,8 +98,7 @@ class Updates:
 
     async def newest(self) -> Place:
         """Return the place of the newest kept event or update."""
-        ms, n = event_key(await on_loop(self._store.last_event_id()))
-        place: Place = (ms, n, 0)
+        place: Place = (*event_key(await on_loop(self._store.last_event_id())), 0)
         # An update follows an event, so only updates that follow the newest event can be newer than it.
         while page := await self._read(place):
             place = page[-1].place
@@ -107,32 +114,25 @@ class Updates:
             place = page[-1].place
         return None
 
-    async def publish(
-        self,
-        topics: Sequence[str],
-        data: str,
-        *,
-        type: str = "",
-        id: str = "",
-        retry: int = 0,
-        is_private: bool = False,
-        form: str = "",
-    ) -> str:
-        """Store an update and notify all streams. Returns its id."""
-        wire = {"topics": topics, "data": data, "type": type, "id": id, "retry": retry, "private": is_private}
-        update = to_json({**wire, "form": form} if form else wire)
-        place = await on_loop(self._store.web.publish(update, is_presence=bool(form)))
-        return id or id_of(place_of(place))
+    async def publish(self, update: Update) -> str:
+        """Store an update and notify all streams. Returns the id that subscribers see."""
+        id = await on_loop(self._store.web.publish(to_json(update), is_presence=bool(update.form)))
+        return update.id or id_of(_place_of(id))
 
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
-        found = await on_loop(self._store.web.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE))
-        return [_update(id, raw) for id, raw in found]
+        found = []
+        for id, raw in await on_loop(self._store.web.updates(f"{ms}-{n * ROOM + k}", UPDATES_PAGE)):
+            update = _decode(raw)
+            update.place = _place_of(id)
+            update.id = update.id or id_of(update.place)
+            found.append(update)
+        return found
 
 
-def place_of(id: str) -> Place:
-    ms, _, n = id.partition("-")
-    return int(ms), int(n) // ROOM, int(n) % ROOM
+def _place_of(id: str) -> Place:
+    ms, n = event_key(id)
+    return ms, n // ROOM, n % ROOM
 
 
 def id_of(place: Place) -> str:
@@ -148,21 +148,6 @@ def place_in(cursor: str) -> Place | None:
     if key is None or key[1] >= _MOST_EVENTS or not re.fullmatch(r"\d{0,6}", k, re.ASCII):
         return None
     return (*key, int(k or 0))
-
-
-def _update(id: str, raw: bytes) -> Update:
-    wire = msgspec.json.decode(raw)
-    place = place_of(id)
-    return Update(
-        place,
-        wire["id"] or id_of(place),
-        tuple(wire["topics"]),
-        wire["data"],
-        wire["type"],
-        wire["retry"],
-        wire["private"],
-        wire.get("form", ""),
-    )
 
 
 def updates_of(tail: Tail, kit: Kit) -> Updates:
