@@ -57,7 +57,7 @@ class Site:
             routes.append((r"/examples/web/(.*)", WebFolder, options))
         (listening,) = bind_sockets(self.port, "127.0.0.1")
         silent = {} if self._is_logging else {"log_function": lambda handler: None}
-        server = HTTPServer(Application(routes, cookie_secret="of these tests", **silent))
+        server = HTTPServer(Application(routes, **silent))
         server.add_socket(listening)
         self.port = listening.getsockname()[1]
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 import jobkit
+from jobkit.cli.dashboard import guard
 from jobkit.client.kit import Kit
+from jobkit.settings import Settings
 from tests.support import wait_until
 
 AUTH = Path(jobkit.__file__).parent / "http" / "login.py"
+
+
+def login_options(settings: Settings, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of Bokeh's server as `jobkit dashboard --login FILE` sets them; sets its environment, too."""
+    from bokeh.server.auth_provider import AuthModule
+
+    options, environ = guard(settings)
+    for name, value in environ.items():
+        patch.setenv(name, value)
+    given = dict(itertools.pairwise([*options, ""]))
+    return {
+        "auth_provider": AuthModule(given["--auth-module"]),
+        "cookie_secret": environ["PANEL_COOKIE_SECRET"],
+        "secret_key": environ["BOKEH_SECRET_KEY"].encode(),
+        "xsrf_cookies": "--enable-xsrf-cookies" in given,
+        "sign_sessions": given.get("--session-ids") == "signed",
+    }
 
 
 class PeopleSite:

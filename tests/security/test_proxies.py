@@ -18,7 +18,7 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
-from tests.security.people_site import AUTH, PeopleSite
+from tests.security.people_site import PeopleSite, login_options
 from tests.support import ROOT, wait_until
 from tests.ui.conftest import _own_registry
 from tests.ui.stage import Stage
@@ -108,8 +108,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     login = tmp_path / "users.json"
     login.write_text(json.dumps({"ada": {"password": "a long password", "role": "admin"}}))
     login.chmod(0o600)
-    monkeypatch.setenv("JOBKIT_LOGIN", str(login))
-    monkeypatch.setattr("panel.config.cookie_secret", "of these tests")
+    monkeypatch.setenv("JOBKIT_HOME", str(tmp_path / "home"))
     made = Stage(Kit(Settings(url="sync://", login=str(login), secret="of these tests")))
     made.submit("double", title="A secret job")
     yield made
@@ -150,14 +149,11 @@ def open_one(stage: Stage, file: str, tmp_path: Path, certificates: Path) -> Ite
 
 
 @pytest.fixture
-def with_login(stage: Stage, file: str, tmp_path: Path, certificates: Path) -> Iterator[tuple[PeopleSite, Proxy]]:
-    from bokeh.server.auth_provider import AuthModule
-
-    yield from behind(
-        stage, file, tmp_path, certificates,
-        websocket_origin=[NAME], auth_provider=AuthModule(AUTH), cookie_secret="of these tests", xsrf_cookies=True,
-        sign_sessions=True, secret_key=b"of these tests",
-    )  # fmt: skip
+def with_login(
+    stage: Stage, file: str, tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[PeopleSite, Proxy]]:
+    options = login_options(stage.kit.settings, monkeypatch)
+    yield from behind(stage, file, tmp_path, certificates, websocket_origin=[NAME], **options)
 
 
 def test_without_a_login_requests_through_a_proxy_are_refused(open_one: tuple[PeopleSite, Proxy]) -> None:
