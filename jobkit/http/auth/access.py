@@ -1,4 +1,4 @@
-"""What a caller may do: by a token, by the dashboard's login, or as the user who runs the server.
+"""Rights of callers: by a token, by the dashboard's login, or as the user who runs the server.
 
 A server without a login is open to the user who runs it, on this machine: `jobkit.own_machine` decides. Everyone else
 needs a token or a login. API tokens are JWTs that jobkit makes for itself, signed with a key derived from the secret. A

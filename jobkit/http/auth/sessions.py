@@ -1,4 +1,4 @@
-"""Logins by cookie: who is logged in, flags of cookies, fixes of Panel's own login handlers."""
+"""Logins by cookie: the user of a request, flags of cookies, fixes of Panel's own login handlers."""
 
 from __future__ import annotations
 
