@@ -93,6 +93,14 @@ def _process(pid: int) -> psutil.Process | None:
         return None
 
 
+def is_alive(pid: int) -> bool:
+    """Return True if a process exists and is not a zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def processes_of(home: Path) -> list[psutil.Process]:
     """Return the other living processes that were started for a home."""
     found = []

@@ -57,13 +57,6 @@ def assign(function: Callable[..., Any] | None, *args: Any, ref: str = "", **opt
     return Assignment(call=call, **names)
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def pid_in(path: Path) -> int | None:
     """Return the process id that a job wrote to a file, or None while the line is incomplete."""
     try:

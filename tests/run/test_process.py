@@ -19,9 +19,9 @@ import pytest
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Outcome
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import until
+from tests.support import is_alive, until
 
-from .conftest import Heard, assign, is_alive, pid_in
+from .conftest import Heard, assign, pid_in
 
 
 async def run(runner: ProcessRunner, heard: Heard, function: Any, *args: Any, **options: Any) -> Outcome:

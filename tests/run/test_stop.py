@@ -11,9 +11,9 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import until
+from tests.support import is_alive, until
 
-from .conftest import Heard, assign, is_alive, pid_in
+from .conftest import Heard, assign, pid_in
 from .test_process import failure, family
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 import jobkit
@@ -109,13 +108,6 @@ class Bench:
                 raise
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.fixture(scope="package")
 def shared_server() -> Iterator[Server]:
     server = Server()
@@ -148,4 +140,4 @@ def own_bench(tmp_path: Path) -> Iterator[Bench]:
         server.stop()
 
 
-__all__ = ["Bench", "check_keys", "is_alive"]
+__all__ = ["Bench", "check_keys"]

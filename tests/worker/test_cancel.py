@@ -7,10 +7,10 @@ import time
 import pytest
 
 import jobkit
-from tests.support import wait_until
+from tests.support import is_alive, wait_until
 
 from . import jobs
-from .conftest import Bench, is_alive
+from .conftest import Bench
 
 
 @pytest.mark.parametrize("task", [jobs.work, jobs.wait])

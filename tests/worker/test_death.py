@@ -8,10 +8,10 @@ import time
 import pytest
 
 import jobkit
-from tests.support import wait_until
+from tests.support import is_alive, wait_until
 
 from . import jobs
-from .conftest import LEASE_S, Bench, is_alive
+from .conftest import LEASE_S, Bench
 
 
 def test_the_job_of_a_killed_worker_runs_again_when_its_lease_expires(bench: Bench) -> None:

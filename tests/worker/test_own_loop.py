@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import jobkit
-from tests.support import wait_until
+from tests.support import is_alive, wait_until
 
 from . import jobs
-from .conftest import Bench, is_alive
+from .conftest import Bench
 
 NEIGHBOURS = ((jobs.wait, "coroutine"), (jobs.work, "function"))
 

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from tests.support import wait_until
+from tests.support import is_alive, wait_until
 
 from . import jobs
-from .conftest import Bench, is_alive
+from .conftest import Bench
 
 
 def test_sigterm_lets_running_jobs_of_every_kind_finish(bench: Bench) -> None:
