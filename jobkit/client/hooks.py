@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any
 
 from jobkit.client.connection import Connection
-from jobkit.client.finding import JobFinder
 from jobkit.client.job import Job
 from jobkit.client.loop import background
+from jobkit.client.reader import JobReader
 from jobkit.model import EventsExpired, EventType, JobkitError, JobNotFound
 
 logger = logging.getLogger("jobkit.client")
@@ -39,13 +39,13 @@ class Hook:
     def __init__(
         self,
         connection: Connection,
-        finding: JobFinder,
+        reader: JobReader,
         call: Callable[[Job], object],
         kinds: frozenset[EventType],
         task: str,
         after: str,
     ) -> None:
-        self._connection, self._finding = connection, finding
+        self._connection, self._reader = connection, reader
         self._call, self._kinds, self._task = call, kinds, task
         self._name = getattr(call, "__qualname__", None) or repr(call)
         self._line: deque[tuple[str, bool]] = deque()
@@ -53,7 +53,7 @@ class Hook:
         self._is_over = False
         self.calls = self.errors = self.left_out = 0
         threading.Thread(target=self._run, name=f"jobkit-hook-{self._name}"[:60], daemon=True).start()
-        self._reader = background.spawn(self._read(after))
+        self._reading = background.spawn(self._read(after))
 
     def __repr__(self) -> str:
         return f"<Hook {self._name} on {', '.join(sorted(self._kinds))}: {self.calls} calls, {self.errors} errors>"
@@ -67,7 +67,7 @@ class Hook:
         with self._has_news:
             self._is_over = True
             self._has_news.notify()
-        self._reader.cancel()
+        self._reading.cancel()
 
     # -- on the background loop -------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class Hook:
                     return
                 job_id, is_end = self._line.popleft()
             try:
-                job = self._connection.run(partial(self._finding.get, job_id))
+                job = self._connection.run(partial(self._reader.get, job_id))
                 if is_end:
                     job.wait(10)  # the live handle may be a moment behind the event
             except JobNotFound:  # it is forgotten already

@@ -1,6 +1,6 @@
 """`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
 
-The verbs are coroutines that are written once, in `Verbs`, `Submitter`, `JobFinder`, `Repeater`, `FailureVerbs`,
+The verbs are coroutines that are written once, in `Verbs`, `Submitter`, `JobReader`, `Repeater`, `FailureVerbs`,
 `LimitVerbs` and `ScheduleVerbs`. The table in `Kit` makes them blocking; see `jobkit.client.connection` for how.
 """
 
@@ -18,10 +18,10 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from jobkit.client.connection import Connection
 from jobkit.client.failures import FailureVerbs
-from jobkit.client.finding import JobFinder
 from jobkit.client.hooks import Hook
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
+from jobkit.client.reader import JobReader
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import Submitter
@@ -124,11 +124,11 @@ class Kit:
         self.settings, self.codec = settings, connection.codec
         first = [] if before_submit is None else [before_submit]
         self._submitter = Submitter(self, connection, first, check_submit_options({}))
-        self._finding = JobFinder(self, connection)
+        self._reader = JobReader(self, connection)
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
-        self._repeater = Repeater(connection, self._submitter, self._finding, self._failures)
-        self._schedules = ScheduleVerbs(self, connection, self._submitter, self._finding)
+        self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
+        self._schedules = ScheduleVerbs(self, connection, self._submitter, self._reader)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -149,10 +149,10 @@ class Kit:
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------
 
-    get = stepwise("_finding", JobFinder.get)
-    last = stepwise("_finding", JobFinder.last)
-    jobs = stepwise("_finding", JobFinder.jobs)
-    tasks = stepwise("_finding", JobFinder.tasks)
+    get = stepwise("_reader", JobReader.get)
+    last = stepwise("_reader", JobReader.last)
+    jobs = stepwise("_reader", JobReader.jobs)
+    tasks = stepwise("_reader", JobReader.tasks)
     page = on_loop("verbs", Verbs.page)
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
@@ -168,13 +168,13 @@ class Kit:
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 
-    outcome = stepwise("_finding", JobFinder.outcome)
+    outcome = stepwise("_reader", JobReader.outcome)
     preview = on_loop("verbs", Verbs.preview)
-    logs = stepwise("_finding", JobFinder.logs)
+    logs = stepwise("_reader", JobReader.logs)
     log_slice = on_loop("verbs", Verbs.log_slice)
-    log_file = stepwise("_finding", JobFinder.log_file)
-    artifacts = stepwise("_finding", JobFinder.artifacts)
-    artifact = stepwise("_finding", JobFinder.artifact)
+    log_file = stepwise("_reader", JobReader.log_file)
+    artifacts = stepwise("_reader", JobReader.artifacts)
+    artifact = stepwise("_reader", JobReader.artifact)
 
     # -- stopping, deleting, keeping elsewhere ------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class Kit:
         after = self._connection.call(self.verbs.store.last_event_id)
 
         def register(call: Callable[[Job], object]) -> Hook:
-            hook = Hook(self._connection, self._finding, call, kinds, task, after)
+            hook = Hook(self._connection, self._reader, call, kinds, task, after)
             self._hooks.add(hook)
             return hook
 
@@ -337,7 +337,7 @@ class AioKit:
         if job._cards:
             await asyncio.to_thread(job.wait)
         job._publish()
-        return await self._kit._connection.run_async(partial(self._kit._finding.outcome, job))
+        return await self._kit._connection.run_async(partial(self._kit._reader.outcome, job))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         coroutine = getattr(getattr(type(self._kit), name, None), "coroutine", None)

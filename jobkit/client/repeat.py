@@ -13,9 +13,9 @@ from typing import Any
 
 from jobkit.client.connection import Connection, OnLoop
 from jobkit.client.failures import FailureVerbs
-from jobkit.client.finding import JobFinder
 from jobkit.client.job import Job
 from jobkit.client.prepare import limits_of, new_id
+from jobkit.client.reader import JobReader
 from jobkit.client.submit import Submitter
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import (
@@ -59,11 +59,9 @@ class Repeated:
 class Repeater:
     """Verbs that repeat and delete jobs. They run step by step; every one may raise `StoreUnavailable`."""
 
-    def __init__(
-        self, connection: Connection, submitter: Submitter, finding: JobFinder, failures: FailureVerbs
-    ) -> None:
+    def __init__(self, connection: Connection, submitter: Submitter, reader: JobReader, failures: FailureVerbs) -> None:
         self._connection, self._submitter = connection, submitter
-        self._finding, self._failures = finding, failures
+        self._reader, self._failures = reader, failures
 
     async def retry(self, job_id: str, *, owner: str = "") -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
@@ -194,7 +192,7 @@ class Repeater:
         Raises:
             InvalidParams: one is refused. UnknownTask: the task's definition is not known here.
         """
-        infos = await self._finding.tasks()
+        infos = await self._reader.tasks()
         if task not in infos:
             raise UnknownTask(
                 f"{self._connection.verbs.unknown_task(task, infos)}; so changed arguments cannot be checked here"

@@ -10,10 +10,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from jobkit.client.connection import Connection, OnLoop
-from jobkit.client.finding import JobFinder
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.prepare import put_coded, scheduled
+from jobkit.client.reader import JobReader
 from jobkit.client.schedule import Schedule
 from jobkit.client.submit import Submitter
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot
@@ -42,9 +42,9 @@ class ScheduleVerbs:
         kit: of the handles.
     """
 
-    def __init__(self, kit: Any, connection: Connection, submitter: Submitter, finding: JobFinder) -> None:
+    def __init__(self, kit: Any, connection: Connection, submitter: Submitter, reader: JobReader) -> None:
         self._kit, self._connection = kit, connection
-        self._submitter, self._finding = submitter, finding
+        self._submitter, self._reader = submitter, reader
         self._handles: weakref.WeakValueDictionary[str, Schedule] = weakref.WeakValueDictionary()
         self._hub: EventHub | None = None
         self._lock = threading.Lock()
@@ -246,7 +246,7 @@ class ScheduleVerbs:
         if await OnLoop(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
         await self._connection.run_here([made.spec.id])
-        return await self._finding.get(made.spec.id)
+        return await self._reader.get(made.spec.id)
 
     async def fire_schedules(self) -> list[Job]:
         """Fire what is due by the store's clock, as workers do by themselves; return its jobs.
@@ -261,7 +261,7 @@ class ScheduleVerbs:
                     continue
                 for job in made.jobs:
                     await self._connection.run_here([job.spec.id])
-                    fired.append(await self._finding.get(job.spec.id))
+                    fired.append(await self._reader.get(job.spec.id))
         return fired
 
     async def register_schedules(self) -> None:

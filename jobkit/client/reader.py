@@ -26,7 +26,7 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import registry
 
 
-class JobFinder:
+class JobReader:
     """Verbs that find jobs and tasks and read results. They run step by step; every one may raise `StoreUnavailable`.
 
     Args:
