@@ -199,7 +199,7 @@ async def check_keys(store: RedisStore) -> None:
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
         elif kind in ("worker", "grace", "starts", "using", "subs", "lending"):
-            assert await store.redis.pttl(raw) > 0, f"{raw} would stay forever"
+            assert await store.redis.pttl(raw) != -1, f"{raw} would stay forever"  # -2: it has just expired
         else:
             assert kind in (
                 "jobs",
