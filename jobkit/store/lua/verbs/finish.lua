@@ -11,7 +11,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     local rec = Records.read(id)
     local answer = 0
     if rec and rec.cancel and (outcome == 'retried' or outcome == 'released') then outcome = 'cancelled'; data.error = nil end
-    if rec and (rec.fin == token or (rec.token == token and rec.state == outcome)) then
+    if rec and (rec.fin == token or (rec.token == token and rec.state ~= 'running')) then
       answer = 2
     elseif rec and rec.state == 'running' and rec.token == token then
       answer = 1
