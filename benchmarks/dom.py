@@ -93,16 +93,15 @@ def _in_browser(kit: jobkit.Kit, url: str, place: Place) -> list[Row]:
     except ImportError:
         print("dom: playwright is not installed; left out", file=sys.stderr)
         return []
-    from shutil import which
+    from tests.support import chromium
 
-    chromium = which("chromium") or which("chromium-browser") or which("google-chrome")
-    if chromium is None:
+    if chromium() is None:
         print("dom: no chromium in PATH; left out", file=sys.stderr)
         return []
     rows: list[Row] = []
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
         try:
             for sessions in (1, place.pick(20, 2)):
                 pages, reports = _round(kit, browser, url, sessions, place.pick(80, 3))

@@ -9,7 +9,6 @@ Chromium, in which the time from an event to the changed page is taken. Each min
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -65,7 +64,8 @@ def measure(seconds: float, sessions: int, jobs: int, every_s: float = 60) -> li
     """The minutes of a run, printed as they pass."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    from tests.support import chromium
+
     minutes: list[Minute] = []
     with ExitStack() as stack:
         url, folder = stack.enter_context(private_redis())
@@ -85,7 +85,7 @@ def measure(seconds: float, sessions: int, jobs: int, every_s: float = 60) -> li
             job = f"{'&' if query else '?'}job={watched.id}" if n % 3 == 0 else ""
             stack.enter_context(Sessions(f"{home}{query}{job}", 1))
         browser = stack.enter_context(sync_playwright()).chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
         page = browser.new_page()
         page.goto(f"{home}?job={watched.id}")
