@@ -1,4 +1,4 @@
-// Who did what (audit_page.py): one line an act, newest first.
+// The audit log (audit_page.py): one line per action, newest first.
 
 const ACTS = {done: ["succeeded", "Done"], partly: ["retrying", "In part"], failed: ["failed", "Failed"], refused: ["cancelled", "Refused"]};
 const WAYS = {page: "on a page", http: "over HTTP", cli: "at the command line"};
@@ -8,14 +8,14 @@ class Audit extends FeedPage {
     const {n, model} = this;
     n.table = new FeedTable([
       ["When", "when muted", ({at}) => h("span", {title: exact(at), "data-at": at})],
-      ["Who", "", ({who, via, role}) => [h("b", {text: who || "somebody"}), h("span", {class: "muted small way", text: ` ${WAYS[via] || via}${role ? `, as ${role}` : ""}`})]],
+      ["Who", "", ({who, via, role}) => [h("b", {text: who || "no login"}), h("span", {class: "muted small way", text: ` ${WAYS[via] || via}${role ? `, as ${role}` : ""}`})]],
       ["What", "", (row) => this.what(row)],
-      ["Came of it", "note", (row) => this.outcome(row)],
+      ["Outcome", "note", (row) => this.outcome(row)],
     ]);
     n.first = h("button", {class: "btn small", text: "Newest", onclick: () => ask(model, "first")});
     n.older = h("button", {class: "btn small", text: "Older", onclick: () => ask(model, "older", {before: this.data.more})});
     n.foot = h("div", {class: "foot", hidden: true}, n.first, n.older);
-    return [h("p", {class: "sum", text: "Who did what on pages, over HTTP and at the command line. The last 10,000 entries are kept, at most 2,000 of one person."}), n.table.el, n.foot];
+    return [h("p", {class: "sum", text: "Actions on pages, over HTTP and at the command line. The last 10,000 entries are kept, at most 2,000 per user."}), n.table.el, n.foot];
   }
 
   show({rows, more, first}) {
@@ -25,7 +25,7 @@ class Audit extends FeedPage {
     n.first.hidden = first;
     n.table.el.hidden = !rows.length;
     n.table.show(rows);
-    this.showEmpty(!rows.length, "", "Nobody has done anything yet.");
+    this.showEmpty(!rows.length, "", "No actions yet.");
   }
 
   what({action, on, targets, count}) {

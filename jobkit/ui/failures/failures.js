@@ -1,7 +1,7 @@
 // Failed jobs in groups (failures_page.py). Rows keep their order while the pointer or the focus is among them, and what
 // was typed stays while failures arrive.
 
-const FAILURE_STATES = [["open", "To look at"], ["muted", "Muted"], ["resolved", "Resolved"]];
+const FAILURE_STATES = [["open", "Open"], ["muted", "Muted"], ["resolved", "Resolved"]];
 
 /** What is said if no group is in a state: a headline, and a sentence. */
 const NO_FAILURES = {
