@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,17 +114,10 @@ def test_what_a_worker_calls_itself_is_text(stage: Stage, url: str, window: Wind
 
 @pytest.mark.nightly
 @pytest.mark.browser
-def test_r_retries_and_c_cancels_the_job_that_is_open(
-    stage: Stage, url: str, window: Window, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def retry(job_id: str) -> Any:
-        return SimpleNamespace(id=stage.submit("train", title="Again", retry_of=job_id))
-
-    monkeypatch.setattr(stage.kit, "retry", retry)
-    failed, running = stage.submit("train", title="Old"), stage.submit("train", title="New")
-    stage.start(failed)
+def test_r_retries_and_c_cancels_the_job_that_is_open(stage: Stage, url: str, window: Window) -> None:
+    failed, running = stage.kit.options(title="Old").submit(len, 5).id, stage.submit("train", title="New")
     stage.start(running)
-    stage.fail(failed)
+    stage.kit.pause("default")
     page = window.open(f"{url}?job={failed}", width=1440)
     page.wait_for_selector(".jk-card .chip:has-text('Failed')")
 
