@@ -66,7 +66,7 @@ def test_a_schedule_is_paused_resumed_run_and_removed_by_name(terminal: Terminal
             (("schedule", "coutn", "--every", "5"), "did you mean 'count'"),
             (("schedules", "pause", "missing"), "there is no schedule 'missing'"),
             (("schedules", "run", "missing"), "there is no schedule 'missing'"),
-            (("schedules", "--json", "pause", "missing"), "--json goes behind"),
+            (("schedules", "--json", "pause", "missing"), "give --json after the subcommand"),
             (("schedules", "puase", "missing"), "No such command 'puase'"),
         ],
         2,
