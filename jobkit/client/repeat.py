@@ -265,7 +265,7 @@ class Repeater:
         changes: Mapping[str, Any],
         owner: str,
     ) -> Submission:
-        """The submission that repeats a job. Raises `JobkitError` where there can be none."""
+        """Return the submission that repeats a job. Raises `JobkitError` if it cannot be repeated."""
         if snapshot is None or payload is None:
             raise JobNotFound(f"no job {job_id!r} is kept here: it was removed, or has expired")
         if not snapshot.is_terminal:
