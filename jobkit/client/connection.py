@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from functools import partial
@@ -20,14 +21,16 @@ from jobkit.client.inline import Inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
+from jobkit.client.sending import LoopSenders
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
-from jobkit.model import JobkitError, JobSnapshot
+from jobkit.model import JobkitError, JobSnapshot, StoreUnavailable
 from jobkit.settings import Settings, user_name
 from jobkit.store.direct import DirectSubmit
 from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
+from jobkit.store.values import Submission, SubmitReply
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,15 +62,11 @@ class InThread(Step[T]):
         self.work = partial(work, *args, **kwargs)
 
 
-class SendStep(Step[T]):
-    """A submit, which blocking code sends over its own connection and coroutines over the background loop's.
+class Send(Step[SubmitReply]):
+    """A submit: blocking code and coroutines send it over separate connections, not over the background loop."""
 
-    Args:
-        directly: blocks. work: for the background loop.
-    """
-
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]], directly: Callable[[], T] | None) -> None:
-        self.work, self.directly = work, directly
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
 
 
 class Connection:
@@ -105,8 +104,9 @@ class Connection:
             self.is_closed = True
             if self._generation == background.generation:
                 background.call(self._close())
-                if self.direct is not None:
-                    self.direct.close()
+                if self._direct is not None:
+                    self._direct.close()
+                self._senders.close()
             _open.discard(self)
 
     def ensure_open(self) -> None:
@@ -125,7 +125,7 @@ class Connection:
 
     def _connect(self) -> None:
         self._generation = background.generation
-        self.direct: DirectSubmit | None = None
+        self._direct: DirectSubmit | None = None
         self.inline: Inline | None = None
         if self.settings.scheme == "sync":
             self._space = Space.of(self.settings, is_shared=not self._has_own_space)
@@ -135,7 +135,8 @@ class Connection:
         else:
             self.store = self._open_store(self.settings)
             self.hub = EventHub(self.store)
-            self.direct = DirectSubmit(self.settings, self.hub.client_id)
+            self._direct = DirectSubmit(self.settings, self.hub.client_id)
+        self._senders = LoopSenders(partial(self._open_store, self.settings), self.hub.client_id)
         self.verbs = Verbs(self.settings, self.store, self.hub, self.codec)
         self.live = LiveJobs(self.store, self.hub, self._make_job)
         background.call(self._begin())
@@ -224,14 +225,28 @@ class Connection:
     def _do(self, step: Step[Any]) -> Any:
         if isinstance(step, InThread):
             return step.work()
-        if isinstance(step, SendStep) and step.directly is not None and not background.is_here:
-            return step.directly()
+        if isinstance(step, Send):
+            return self._send(step.submission)
         return self.call(step.work)
 
     async def _do_async(self, step: Step[Any]) -> Any:
         if isinstance(step, InThread):
             return await asyncio.to_thread(step.work)
+        if isinstance(step, Send):
+            return await self._send_async(step.submission)
         return await self.call_async(step.work)
+
+    def _send(self, submission: Submission) -> SubmitReply:
+        if self._direct is not None and not background.is_here:
+            with _repeatable():
+                return self._direct.submit(submission)
+        return self.call(partial(self.verbs.sender.submit, submission))
+
+    async def _send_async(self, submission: Submission) -> SubmitReply:
+        if self._direct is not None:
+            with _repeatable():
+                return await (await self._senders.of_this_loop()).submit(submission)
+        return await self.call_async(partial(self.verbs.sender.submit, submission))
 
     def iterate(self, events: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
         """Yield what an asynchronous iterator of the background loop yields."""
@@ -274,6 +289,20 @@ class Connection:
         """Run the jobs of a `sync://` kit that were submitted while their queue or task was paused."""
         if self.inline is not None:
             await InThread(self.inline.run_paused)
+
+
+@contextlib.contextmanager
+def _repeatable() -> Iterator[None]:
+    """Ignore that the store did not answer, unless that took long.
+
+    The id of a submit makes it safe to repeat, on the way that can revive the server; but not to wait once more.
+    """
+    began = time.monotonic()
+    try:
+        yield
+    except StoreUnavailable:
+        if time.monotonic() - began > 1.0:
+            raise
 
 
 async def anext_of(source: AsyncIterator[T]) -> T:

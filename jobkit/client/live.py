@@ -86,8 +86,8 @@ class LiveJobs:
         job = self._make(snapshot)
         job._result = result
         with self._lock:
-            self._expected.pop(job.id, None)
-            self._keep(job)
+            self._expected.pop(snapshot.id, None)
+            self._keep(job, snapshot)
         for event in events[seen:]:
             self.take(event)
         return job
@@ -98,7 +98,7 @@ class LiveJobs:
             return known
         job = self._make(snapshot)
         with self._lock:
-            self._keep(job)
+            self._keep(job, snapshot)
         if not job.snapshot.is_terminal:
             stop = self._hub.listen(self.take, job.id)
             weakref.finalize(job, stop)
@@ -106,10 +106,10 @@ class LiveJobs:
             self.refresh_later(job.id)
         return job
 
-    def _keep(self, job: Job) -> None:
-        self._jobs[job.id] = job
-        if not job.snapshot.is_terminal:
-            self._kept[job.id] = job
+    def _keep(self, job: Job, snapshot: JobSnapshot) -> None:
+        self._jobs[snapshot.id] = job
+        if not snapshot.is_terminal:
+            self._kept[snapshot.id] = job
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
 

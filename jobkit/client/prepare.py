@@ -7,13 +7,10 @@ it, and go with it. A change at run time stays until the schedule is removed.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import inspect
 import logging
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -44,7 +41,7 @@ MAX_PAYLOAD_BYTES = 10_000_000
 
 def new_id() -> str:
     """A fresh job id: 16 hexadecimal digits, of which people see the first 8."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def id_of_key(task: str, key: str) -> str:
@@ -74,7 +71,12 @@ def prepare(
     Raises:
         InvalidParams: an argument or option is refused; the message names it.
     """
-    _refuse_generators(task)
+    if task.is_generator:
+        raise InvalidParams(
+            f"{task.name} is a generator function, of which a call runs nothing: submit a function that returns a list "
+            "instead of using yield",
+            "task",
+        )
     bound = task.bind(args, kwargs)
     options = task.effective(over)
     work = work_of(task.name, options, bound, {}, codec, lambda: task.code_version)
@@ -99,25 +101,6 @@ def prepare(
         task.name, task.title, bound, encoded, options, over,
         settings=settings, codec=codec, owner=owner, retry_of=retry_of, needs=needs, work=work, job_id=job_id,
     )  # fmt: skip
-
-
-def _refuse_generators(task: TaskDef[..., Any]) -> None:
-    """Nothing of a generator function runs when it is called.
-
-    Raises:
-        InvalidParams: it is one; says what to write instead.
-    """
-    function: Any = task.function.run if task.is_class else task.function  # type: ignore[attr-defined]  # of a Task class
-    while isinstance(function, functools.partial):
-        function = function.func
-    if not inspect.isroutine(function) and not isinstance(function, type):
-        function = getattr(function, "__call__", function)  # noqa: B004  # an instance's own
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidParams(
-            f"{task.name} is a generator function, of which a call runs nothing: submit a function that returns a list "
-            "instead of using yield",
-            "task",
-        )
 
 
 def prepare_info(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 from jobkit.model import StoreUnavailable
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain
@@ -24,15 +24,22 @@ class Sender:
     def __init__(self, store: RedisStore, client_id: str) -> None:
         self._store, self._client_id = store, client_id
         self._queue: list[tuple[Submission, asyncio.Future[SubmitReply]]] = []
+        self._is_busy = False
         self._sender: asyncio.Task[None] | None = None
 
     async def submit(self, submission: Submission) -> SubmitReply:
-        """Submit one job; see `RedisStore.submit`. Concurrent submits share a round trip."""
-        reply: asyncio.Future[SubmitReply] = asyncio.get_running_loop().create_future()
-        self._queue.append((submission, reply))
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
-        return await reply
+        """Submit one job; see `RedisStore.submit`. Those that come meanwhile share the next round trip."""
+        if self._is_busy:
+            reply: asyncio.Future[SubmitReply] = asyncio.get_running_loop().create_future()
+            self._queue.append((submission, reply))
+            return await reply
+        self._is_busy = True
+        try:
+            return (await self._twice([submission]))[0]
+        finally:
+            self._is_busy = bool(self._queue)
+            if self._queue:
+                self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
         """Submit many jobs, in slices that do not hold up others."""
@@ -55,6 +62,7 @@ class Sender:
             for (_, answer), value in zip(batch, answers, strict=True):
                 if not answer.done():
                     answer.set_result(value)
+        self._is_busy = False
 
     async def _twice(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
@@ -74,6 +82,45 @@ class Sender:
         except TimeoutError:
             error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
             raise explain(error, self._store.settings) from None
+
+
+class LoopSenders:
+    """A `Sender` for each event loop that submits; its connection ends with the loop.
+
+    Args:
+        open_store: opens the store. client_id: see `Sender`.
+    """
+
+    def __init__(self, open_store: Callable[[], RedisStore], client_id: str) -> None:
+        self._open_store, self._client_id = open_store, client_id
+        self._by_loop: dict[asyncio.AbstractEventLoop, tuple[Sender, AsyncGenerator[Sender]]] = {}
+
+    async def of_this_loop(self) -> Sender:
+        """Return the running loop's sender."""
+        loop = asyncio.get_running_loop()
+        if (known := self._by_loop.get(loop)) is not None:
+            return known[0]
+        for ended in [each for each in self._by_loop if each.is_closed()]:
+            del self._by_loop[ended]
+        life = self._life(loop)
+        sender = await anext(life)
+        self._by_loop[loop] = sender, life
+        return sender
+
+    async def _life(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Sender]:
+        """Yield a sender, and close its connection when a loop that ends closes its generators."""
+        store = self._open_store()
+        try:
+            yield Sender(store, self._client_id)
+        finally:
+            self._by_loop.pop(loop, None)
+            await store.close()
+
+    def close(self) -> None:
+        """Close the connections on the loops that run."""
+        for loop, (_, life) in list(self._by_loop.items()):
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(life.aclose(), loop)
 
 
 def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
-from jobkit.client.connection import Connection, OnLoop, SendStep
+from jobkit.client.connection import Connection, OnLoop, Send
 from jobkit.client.job import Job
 from jobkit.client.prepare import prepare, prepare_info
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
@@ -19,13 +18,12 @@ from jobkit.model import (
     JobSnapshot,
     JobSpec,
     JobState,
-    StoreUnavailable,
     apply,
 )
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import SubmitOptions, check_submit_options
-from jobkit.tasks.references import Reference, ids_of, replaced
+from jobkit.tasks.references import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import BoundTask, TaskDef
 
@@ -167,25 +165,12 @@ class Submitter:
             if spec.key and (known := live.get(spec.id)) is not None and not known._is_over:
                 return known
             with live.expecting(spec.id):
-                store = partial(self._connection.verbs.sender.submit, prepared)
-                directly = None if self._connection.direct is None else partial(self._directly, prepared)
-                reply = await SendStep(store, directly)
+                reply = await Send(prepared)
                 if reply.created_ms:
                     await self._connection.run_here([spec.id])
                 if reply.reseal_for is None or again is None:
                     return await self._accepted(spec, reply)
             prepared = again(job_id=reply.reseal_for)
-
-    def _directly(self, prepared: Submission) -> SubmitReply:
-        assert self._connection.direct is not None
-        began = time.monotonic()
-        try:
-            return self._connection.direct.submit(prepared)
-        except StoreUnavailable:
-            # Its id makes it safe to repeat, on the way that can revive the server; but not to wait once more.
-            if time.monotonic() - began > 1.0:
-                raise
-        return self._connection.call(partial(self._connection.verbs.sender.submit, prepared))
 
     async def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
         """Return the handle of a stored submission. A new job's handle knows its first event, received or not."""
@@ -229,11 +214,12 @@ class Submitter:
         over, connection = self.over, self._connection
         common: dict[str, Any] = {"settings": connection.settings, "codec": connection.codec, "job_id": job_id}
         common["owner"] = owner or connection.owner
-        given = [list(args), dict(kwargs)]
-        referring = replaced(given, self.reference_of)
-        if referring is not given:
-            args, kwargs = referring
-            common["needs"] = ids_of(referring)
+        if not (PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values()))):
+            given = [list(args), dict(kwargs)]
+            referring = replaced(given, self.reference_of)
+            if referring is not given:
+                args, kwargs = referring
+                common["needs"] = ids_of(referring)
         if isinstance(task, TaskInfo):
             if args:
                 raise InvalidParams(f"task {task.name!r} is known by name only here: give its arguments by name")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
@@ -19,11 +20,13 @@ class Record:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON for the store; fields with their default value are left out to keep records small."""
-        # `!=`, not truth: a grace or a time to live of 0 seconds is not the same as the default None.
+        names, defaults, values = _wire_fields(type(self))  # type: ignore[arg-type]  # a class is hashable, whatever its instances
+        # `!=`, not truth: a grace or a time to live of 0 seconds is not the same as the default None. `is not` first,
+        # because it is faster and settles most.
         return {
             name: _stored(value)
-            for name, default in _defaults(type(self))  # type: ignore[arg-type]  # a class is hashable, whatever its instances
-            if (value := getattr(self, name)) != default
+            for name, default, value in zip(names, defaults, values(self), strict=True)
+            if value is not default and value != default
         }  # fmt: skip
 
     @classmethod
@@ -37,9 +40,11 @@ class Record:
 
 
 @cache
-def _defaults(cls: Any) -> tuple[tuple[str, Any], ...]:
-    """Return name and default of each field; `MISSING` for a required one."""
-    return tuple((f.name, f.default if f.default_factory is MISSING else f.default_factory()) for f in fields(cls))
+def _wire_fields(cls: Any) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of all fields (two or more), their defaults (`MISSING` if required) and what reads them."""
+    names = tuple(f.name for f in fields(cls))
+    defaults = tuple(f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls))
+    return names, defaults, attrgetter(*names)
 
 
 def _stored(value: Any) -> Any:

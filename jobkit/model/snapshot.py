@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.plain import Record, instant, iso, to_json
 from jobkit.model.spec import JobSpec
@@ -77,8 +79,7 @@ class Attempt:
         return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class JobSnapshot:
+class JobSnapshot(msgspec.Struct, frozen=True):
     """State of a job at one `seq`. Times are aware UTC, by Redis's clock.
 
     Attributes:
@@ -122,7 +123,7 @@ class JobSnapshot:
     losses: int = 0
     releases: int = 0
     summary: str = ""
-    usage: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] = msgspec.field(default_factory=dict)
     cached_from: str = ""
     history: tuple[JobEvent, ...] = ()
 
@@ -281,7 +282,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
             return None
         if event.seq < snapshot.seq or rev <= snapshot.rev:
             return snapshot
-        return replace(
+        return msgspec.structs.replace(
             snapshot,
             rev=rev,
             done=finite_or_none(event.data.get("done")),
@@ -303,7 +304,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         moved["error"] = None
     elif event.type is EventType.MOVED:
         moved["spec"] = moved_spec(snapshot.spec, event.data)
-    return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
+    return msgspec.structs.replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
 
 
 def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:

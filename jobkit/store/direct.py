@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import hiredis
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from jobkit.settings import Settings
 from jobkit.store import library, wire
@@ -52,8 +52,6 @@ class DirectSubmit:
         connection = self._connection
         is_whole = False
         try:
-            if _is_cut(connection):
-                connection.disconnect()
             # Connects if it is not connected.
             connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
             reply = connection.read_response()
@@ -71,11 +69,3 @@ class DirectSubmit:
             self._connection = None
             self._redis.close()
             self._redis.connection_pool.disconnect()
-
-
-def _is_cut(connection: Any) -> bool:
-    """Return True if there is anything to read although nothing was asked: the end of the connection."""
-    try:
-        return bool(connection.can_read(timeout=0))
-    except (RedisError, OSError):
-        return True

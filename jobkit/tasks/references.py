@@ -15,7 +15,8 @@ MAX_DEPTH, MAX_ITEMS = 8, 200_000
 #: `[steps, ids, is_many]`: the path from `[args, kwargs]` to a position, and the jobs whose results belong there.
 Need = tuple[list[int], list[str], bool]
 
-_PLAIN = frozenset({int, float, str, bool, bytes, type(None)})
+#: Types of values that contain no references.
+PLAIN = frozenset({int, float, str, bool, bytes, type(None)})
 
 
 class Reference:
@@ -48,7 +49,7 @@ class _Replacing:
 
     def of(self, value: Any, depth: int) -> Any:
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return value
         if kind is list or kind is tuple:
             items = self._items(value, depth)
@@ -103,7 +104,7 @@ def _found(value: Any, steps: list[int]) -> Iterator[tuple[Reference, list[int]]
         yield value, steps
     elif kind is list or kind is tuple or kind is dict:
         for i, item in enumerate(value.values() if kind is dict else value):
-            if type(item) not in _PLAIN:
+            if type(item) not in PLAIN:
                 yield from _found(item, [*steps, i])
 
 

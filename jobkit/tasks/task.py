@@ -178,13 +178,23 @@ class TaskDef(Generic[P, R]):
     @functools.cached_property
     def is_async(self) -> bool:
         """True if calling it returns a coroutine."""
+        return any(map(inspect.iscoroutinefunction, self._called()))
+
+    @functools.cached_property
+    def is_generator(self) -> bool:
+        """True if calling it returns a generator, so that nothing of it runs."""
+        return any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in self._called())
+
+    def _called(self) -> tuple[Any, ...]:
+        """Return what is called: a function, the `run` of a class, the inner one of a partial, or a `__call__`."""
         function: Any = self.function
         if is_task_class(function):
             function = function.run
         while isinstance(function, functools.partial):
             function = function.func
-        call = function if inspect.isroutine(function) else inspect.getattr_static(type(function), "__call__", None)
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+        if inspect.isroutine(function) or isinstance(function, type):
+            return (function,)
+        return function, inspect.getattr_static(type(function), "__call__", None)
 
     @property
     def isolation(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import signal
 import subprocess
@@ -62,6 +63,14 @@ def test_a_submit_that_is_cut_off_or_delayed_stores_one_job(struck: Kit, kit: Ki
 
     assert [found.id for found in kit.jobs()] == [job.id]
     assert [event.type for event in kit.snapshot(job.id).history] == ["submitted"]
+    assert faults.armed[0].left == 0
+
+
+@pytest.mark.parametrize("struck", [fault for fault in EVERY if "after" not in fault], indirect=True)
+def test_a_submit_of_a_coroutine_that_is_cut_off_or_delayed_stores_one_job(struck: Kit, kit: Kit) -> None:
+    job = asyncio.run(struck.aio.submit(jobs.count_up, 1))  # type: ignore[arg-type]  # a coroutine
+
+    assert [found.id for found in kit.jobs()] == [job.id]
     assert faults.armed[0].left == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -110,3 +111,41 @@ def test_many_submissions_are_sent_in_slices_of_limited_size() -> None:
     assert [len(part) for part in _slices(large)] == [1, 1, 1]
     assert list(_slices([])) == []
     assert [each for part in _slices(small + large) for each in part] == small + large
+
+
+def test_coroutines_of_any_loop_submit_and_leave_no_connection_when_it_ends(server: Server, kit: Kit) -> None:
+    async def submit(n: int) -> list[str]:
+        return [job.id for job in await asyncio.gather(*(kit.aio.submit(len, "abc") for _ in range(n)))]
+
+    with redis.Redis.from_url(server.url) as client:
+        before = client.info("clients")["connected_clients"]
+        ids = asyncio.run(submit(5)) + asyncio.run(submit(3))
+
+        wait_until(lambda: client.info("clients")["connected_clients"] <= before, what="the connections to be closed")
+    assert len(ids) == 8
+    assert {job.id for job in kit.jobs()} == set(ids)
+
+
+def test_a_cancelled_submit_of_a_coroutine_harms_no_other(server: Server, kit: Kit) -> None:
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(kit.aio.submit(len, "abc")) for _ in range(4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        return [job.id for job in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(job, jobkit.Job)]
+
+    ids = asyncio.run(main())
+
+    assert len(ids) == 3
+    assert set(ids) <= {job.id for job in kit.jobs()}
+
+
+def test_coroutines_submit_again_after_an_outage(server: Server, kit: Kit) -> None:
+    async def main() -> None:
+        await kit.aio.submit(len, "abc")
+        server.kill()
+        with pytest.raises(jobkit.StoreUnavailable):
+            await kit.aio.submit(len, "abc")
+        server.start()
+        assert (await kit.aio.submit(len, "abc")).state == "queued"
+
+    asyncio.run(main())

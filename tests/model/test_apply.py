@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply, attempts_of
 
@@ -280,7 +281,7 @@ def test_dropped_and_repeated_events_lead_to_the_correct_last_state(events: list
     handle = record[-1] if moved is None else moved
 
     numbered = {"done": None, "total": None, "message": "", "rev": 0}
-    assert replace(handle, **numbered) == replace(record[-1], **numbered)
+    assert structs.replace(handle, **numbered) == structs.replace(record[-1], **numbered)
 
 
 @settings(deadline=None)
@@ -326,12 +327,12 @@ def test_times_and_progress_of_a_running_job() -> None:
 
     assert running.elapsed_s(now) == pytest.approx(10)
     assert running.eta_s(now) == pytest.approx(30)
-    assert replace(running, total=0.0).progress is None
-    assert replace(running, done=9.0).progress == 1.0
-    assert replace(running, total=None).eta_s(now) is None
-    assert replace(running, state=JobState.QUEUED).eta_s(now) is None
+    assert structs.replace(running, total=0.0).progress is None
+    assert structs.replace(running, done=9.0).progress == 1.0
+    assert structs.replace(running, total=None).eta_s(now) is None
+    assert structs.replace(running, state=JobState.QUEUED).eta_s(now) is None
     assert submitted().elapsed_s(now) is None
-    assert replace(running, state=JobState.SUCCEEDED, done=None).progress == 1.0
+    assert structs.replace(running, state=JobState.SUCCEEDED, done=None).progress == 1.0
 
 
 def test_a_snapshot_is_json_with_the_names_of_the_contract() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.model.failure import group_of
@@ -172,7 +173,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
     error = expected.error and replace(expected.error, traceback="", source="")
     news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}
-    assert replace(now, **news, history=()) == replace(expected, error=error, history=())
+    assert structs.replace(now, **news, history=()) == structs.replace(expected, error=error, history=())
 
 
 #: Keys that belong to the namespace, not to a job or a worker.

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import structs
+
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
 from jobkit.ui.timeline.timeline_model import LANES, TimelineModel, bars_of, fit, quantiles, series
@@ -221,7 +223,7 @@ def test_the_first_range_fits_the_data() -> None:
 
 def test_the_timeline_of_own_jobs_never_has_others() -> None:
     def of(owner: str, snapshot: JobSnapshot) -> JobSnapshot:
-        return replace(snapshot, spec=replace(snapshot.spec, owner=owner))
+        return structs.replace(snapshot, spec=replace(snapshot.spec, owner=owner))
 
     made = TimelineModel(only="ada")
     made.load([of("ada", ran("mine", 1, 2)), of("bob", ran("theirs", 1, 2))], None)
@@ -277,7 +279,7 @@ def test_a_bar_names_the_arguments_that_are_not_the_tasks_defaults() -> None:
     given = job("a", *begun)
     timeline = TimelineModel()
     timeline.defaults = {"train": {"n": 1, "lr": 0.1}}
-    timeline.load([replace(given, spec=replace(given.spec, params={"n": 1, "lr": 0.5}))], None)
+    timeline.load([structs.replace(given, spec=replace(given.spec, params={"n": 1, "lr": 0.5}))], None)
 
     assert [bar.args for bar in timeline.all_bars()] == ["lr=0.5"]
 
