@@ -312,6 +312,4 @@ def _key_id(key: bytes) -> bytes:
 
 
 def _mac(key: bytes, form: bytes, body: bytes, subject: Subject) -> bytes:
-    mac = hmac.new(key, subject.bytes() + b"\x00" + form, hashlib.sha256)
-    mac.update(body)
-    return mac.digest()
+    return hmac.digest(key, b"".join((subject.bytes(), b"\x00", form, body)), "sha256")
