@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from panel.custom import JSComponent
 from jobkit.ui import patch
 from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
+from tests.ui.stage import Stage
 
 UI = Path(patch.__file__).parent
 
@@ -170,3 +172,19 @@ def test_no_other_file_uses_a_private_name_of_theirs() -> None:
         if path.name != "patch.py":
             used = set(re.findall(r"[\w)\]]\.(_[a-z]\w+)\b", path.read_text("utf-8"))) & private
             assert not {name for name in used if f"self.{name} = " not in path.read_text("utf-8")}, path
+
+
+def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Callable[[Callable[[], Any]], str]) -> None:
+    """It is made anew for a window that was away for long."""
+    import panel as pn
+    from bokeh.client import pull_session
+    from bokeh.models import ImportedStyleSheet
+
+    job = stage.kit.get(stage.submit("train", {"n": 3}))
+
+    session = pull_session(url=serve(lambda: pn.Column(pn.widgets.Button(label="Go"), job)))
+
+    sheets = [str(each.url) for each in session.document.select({"type": ImportedStyleSheet})]
+    session.close()
+    assert sheets
+    assert not [url for url in sheets if url.startswith("http")]

@@ -17,7 +17,6 @@ from urllib.parse import parse_qs, urlencode
 
 import panel as pn
 import param
-from panel.io.resources import LOCAL_DIST
 from panel.viewable import Viewable, Viewer
 from panel_material_ui.template.base import Page as MaterialPage
 
@@ -105,7 +104,6 @@ class Dashboard(Viewer):
         self._search = ""  # what the URL says
         self._urls = 0
         self._is_following = False
-        _ask_nobody_else()
         self._holders = {slug: pn.Column(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
@@ -351,18 +349,6 @@ def _checked(pages: Sequence[Page]) -> Sequence[Page]:
             raise ValueError(f"pages must not have two of the slug {page.slug!r}")
         slugs.add(page.slug)
     return pages
-
-
-def _ask_nobody_else() -> None:
-    """Take Panel's own style sheets from this server.
-
-    Panel says so only while it renders a page. A session that is made anew for a window that was away for long (a
-    laptop that slept) has no such moment, and its window would ask a CDN.
-    """
-    document = pn.state.curdoc
-    if document is not None and document.session_context is not None:
-        prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
-        document.template_variables.setdefault("dist_url", prefix + LOCAL_DIST)
 
 
 def _status(is_live: bool) -> str:

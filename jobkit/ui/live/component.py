@@ -1,7 +1,8 @@
 """`Component`: base of all Panel components here; self-contained styles, and no update lost while a page loads.
 
 Panel gives every component links to its own style sheets: on its server's address inside `panel serve`, on a CDN
-everywhere else, also for a window whose session is made anew after a long absence. jobkit's components need none.
+everywhere else, also for a window whose session is made anew after a long absence. jobkit's components need none, and
+make those beside them ask this server.
 
 A browser pulls the document first and says later that it is ready. What a parameter became between the two reaches it
 never: Panel drops such changes, since "the Document is serialized in full once the session connects"
@@ -17,6 +18,7 @@ import param
 from bokeh.document.events import ModelChangedEvent
 from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
+from panel.io.resources import LOCAL_DIST
 
 from jobkit.ui import panel_server  # noqa: F401  # must be loaded before the first request
 from jobkit.ui.live.bridge import join
@@ -44,6 +46,10 @@ class Component(ComponentHooks, param.Parameterized):
         document: Any = pn.state.curdoc
         if document is None or document.session_context is None:
             return
+        # Panel sets this only while it renders a page. A session that is made anew, for a window that was away for long
+        # (a laptop that slept), has no such moment: without this, all components of the page would ask a CDN.
+        prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
+        document.template_variables.setdefault("dist_url", prefix + LOCAL_DIST)
         self.param.watch(lambda _: join(document, self), "beat")
         if not pn.state.loaded:
             moved: set[str] = set()
