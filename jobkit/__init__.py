@@ -41,7 +41,7 @@ from jobkit.model import (
 )
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current
-from jobkit.tasks.decorator import Task, task
+from jobkit.tasks.decorator import task
 from jobkit.tasks.registry import registry as _registry
 from jobkit.tasks.specs import Range
 from jobkit.tasks.task import hooks as _hooks
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from jobkit.client.kit import Kit
     from jobkit.client.schedule import Schedule
     from jobkit.connecting import connect
+    from jobkit.tasks.task_class import Task
 
 __version__ = "0.1.0"
 
@@ -99,6 +100,7 @@ _LAZY = {
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
     "Schedule": "jobkit.client.schedule",
+    "Task": "jobkit.tasks.task_class",
     "as_completed": "jobkit.client.batch",
     "connect": "jobkit.connecting",
     "wait": "jobkit.client.batch",
@@ -106,7 +108,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load names that need Redis and an event loop at first use."""
+    """Load names that need param, Redis or an event loop at first use."""
     if name in _LAZY:
         found = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = found

@@ -4,7 +4,7 @@ Knows neither Redis nor a worker nor a page. What others use is named here.
 """
 
 from jobkit.tasks.arguments import shown
-from jobkit.tasks.decorator import Task, task
+from jobkit.tasks.decorator import task
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import SubmitOptions, TaskOptions, check_options, check_submit_options
 from jobkit.tasks.params import check, describe, parse_text
@@ -21,7 +21,6 @@ __all__ = [
     "Registry",
     "Signature",
     "SubmitOptions",
-    "Task",
     "TaskDef",
     "TaskInfo",
     "TaskOptions",

@@ -13,7 +13,8 @@ import param
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.tasks import Task, TaskDef, hooks, load_ref, registry, target_of
+from jobkit.tasks import TaskDef, hooks, load_ref, registry, target_of
+from jobkit.tasks.task_class import Task
 
 
 class Simulate(Task, queue="gpu", timeout=60):

@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
 from jobkit.tasks import Registry, TaskDef, registry, task
-from jobkit.tasks.decorator import Task
+from jobkit.tasks.task_class import Task
 
 
 def one(n: int) -> int:
