@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 from bokeh.document.events import DocumentPatchedEvent
@@ -69,25 +69,29 @@ def models_of(component: Any) -> list[Any] | None:
 # -- changes of a document ---------------------------------------------------------------------------------------------
 
 
-def changes(component: Any, values: Mapping[str, str], literals: Mapping[str, str]) -> Iterable[str]:
+#: A text as a JSON string. All sessions of a page get the same texts, one session after the other.
+literal = lru_cache(maxsize=8)(partial(json.dumps, ensure_ascii=False))
+
+
+def changes(component: Any, values: Mapping[str, str]) -> Iterable[str]:
     """Yield Bokeh's events for new values of a component's properties in the browser.
 
     Args:
         component: one of `panel.custom`; see `models_of`.
         values: texts by property.
-        literals: the same texts as JSON strings, by text.
     """
     for model in models_of(component) or ():
         if model.document is None:  # not on the page any more
             continue
         for name, text in values.items():
-            yield (
-                f'{{"kind":"ModelChanged","model":{{"id":"{model.data.id}"}},"attr":"{name}","new":{literals[text]}}}'
-            )
+            yield f'{{"kind":"ModelChanged","model":{{"id":"{model.data.id}"}},"attr":"{name}","new":{literal(text)}}}'
 
 
 async def send(sockets: Iterable[WSHandler], events: str) -> None:
-    """Send one PATCH-DOC message, in the three fragments of Bokeh's protocol, and return when it has left."""
+    """Send one PATCH-DOC message, in the three fragments of Bokeh's protocol, and return when it has left.
+
+    A browser that cannot be reached is skipped.
+    """
     header = json.dumps({"msgid": make_id(), "msgtype": "PATCH-DOC"})
     for socket in sockets:
         try:
@@ -96,6 +100,8 @@ async def send(sockets: Iterable[WSHandler], events: str) -> None:
                     await socket.write_message(fragment, locked=False)
         except WebSocketClosedError:  # Bokeh sees it as well
             continue
+        except Exception:
+            logger.debug("a browser could not be reached", exc_info=True)
 
 
 @contextmanager

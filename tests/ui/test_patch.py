@@ -102,7 +102,7 @@ def test_a_component_has_the_models_that_show_it() -> None:
     assert patch.models_of(nav) == [root]
     document = Document()
     document.add_root(root)
-    (event,) = patch.changes(nav, {"title": "Jobs"}, {"Jobs": '"Jobs"'})
+    (event,) = patch.changes(nav, {"title": "Jobs"})
     assert f'"model":{{"id":"{root.data.id}"}},"attr":"title","new":"Jobs"' in event
     assert root.importmap == {}
     assert not [sheet for sheet in root.stylesheets if hasattr(sheet, "url")]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from jobkit.ui.jobs.board import Board
-from jobkit.ui.live.bridge import Literals, PendingUpdate, SessionBridge
+from jobkit.ui.live.bridge import PendingUpdate, SessionBridge
 from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.patch import literal
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -46,10 +47,10 @@ def test_a_browser_that_takes_nothing_holds_a_bounded_number_of_parts() -> None:
 
 
 def test_a_text_is_written_as_json_once() -> None:
-    literals = Literals()
+    text = '"\u2028<&\ud83d\ude00'.encode("utf-16", "surrogatepass").decode("utf-16")
 
-    assert json.loads(literals['"\u2028<&\ud83d\ude00'.encode("utf-16", "surrogatepass").decode("utf-16")])
-    assert literals["x"] is literals["x"]
+    assert json.loads(literal(text)) == text
+    assert literal(text) is literal(text)
 
 
 def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:

@@ -21,7 +21,7 @@ from panel.custom import JSComponent
 from panel.io.resources import LOCAL_DIST
 
 from jobkit.ui import panel_server  # noqa: F401  # must be loaded before the first request
-from jobkit.ui.live.bridge import join
+from jobkit.ui.live.bridge import send_beats
 from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 
 
@@ -30,7 +30,7 @@ class Component(ComponentHooks, param.Parameterized):
 
     Attributes:
         fills_page: whether a dashboard gives it the whole page; it then has own margins and scrolls by itself.
-        beat: set by the browser that shows the component; then changes in that browser alone, see `BrowserSender`.
+        beat: set by the browser that shows the component; then changes in that browser alone, see `send_beats`.
     """
 
     beat = param.String(default="")
@@ -50,7 +50,7 @@ class Component(ComponentHooks, param.Parameterized):
         # (a laptop that slept), has no such moment: without this, all components of the page would ask a CDN.
         prefix = f"{pn.state.rel_path}/" if pn.state.rel_path else ""
         document.template_variables.setdefault("dist_url", prefix + LOCAL_DIST)
-        self.param.watch(lambda _: join(document, self), "beat")
+        self.param.watch(lambda _: send_beats(document, self), "beat")
         if not pn.state.loaded:
             moved: set[str] = set()
             own = [name for name in self.param if name not in JSComponent.param and name != "beat"]

@@ -240,7 +240,7 @@ function everySecond(fn, root) {
 const CHECK_MS = 250, RELOAD_MS = 3000;
 
 /**
- * Knows whether the other side still speaks: this page's session (`BrowserSender` in bridge.py) or a notebook's kernel. It
+ * Knows whether the other side still speaks: this page's session (`send_beats` in bridge.py) or a notebook's kernel. It
  * counts its own checks and no clock, and none while the page is hidden: a laptop that slept and a throttled tab are no silence.
  */
 class Pulse {
