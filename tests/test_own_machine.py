@@ -173,16 +173,6 @@ def test_no_token_is_needed_if_the_system_knows_the_user() -> None:
 # -- what the system knows --------------------------------------------------------------------------------------------
 
 
-def refuse(*_: object) -> None:
-    raise PermissionError(1, "not here")
-
-
-@pytest.fixture(params=["netlink", "table"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "table":
-        monkeypatch.setattr(own_machine, "_diagnosed", refuse)
-
-
 @pytest.fixture(
     params=[("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "::"), ("::1", "::"), ("::ffff:127.0.0.1", "127.0.0.1")]
 )
@@ -208,7 +198,6 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
 
 
 @needs_linux
-@pytest.mark.usefixtures("way")
 def test_the_uid_of_the_other_end_of_a_connection_is_found(ends: tuple[socket.socket, socket.socket]) -> None:
     _, accepted = ends
     connection = ClientConnection.of_socket(accepted)
@@ -218,7 +207,6 @@ def test_the_uid_of_the_other_end_of_a_connection_is_found(ends: tuple[socket.so
 
 
 @needs_linux
-@pytest.mark.usefixtures("way")
 def test_a_socket_that_its_process_has_closed_is_nobodys_and_not_roots(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
@@ -231,11 +219,9 @@ def test_a_socket_that_its_process_has_closed_is_nobodys_and_not_roots(
 
 
 @needs_linux
-def test_without_netlink_the_table_is_read(
+def test_without_the_tables_the_uid_is_unknown(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_machine, "_diagnosed", refuse)
-
     assert ClientConnection.of_socket(ends[1]).uid is not None
     monkeypatch.setattr(own_machine, "TABLES", ("/nowhere",))
     assert ClientConnection.of_socket(ends[1]).uid is None
