@@ -11,7 +11,7 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
@@ -29,15 +29,9 @@ _AGAIN_S = 0.5
 T = TypeVar("T")
 
 
-class Deliver(Protocol):
-    """Send texts to one browser. Called on the background loop; must not block.
-
-    Args:
-        whole: texts that replace what the browser has, by the name of the component's property.
-        parts: texts that continue what it has.
-    """
-
-    def __call__(self, whole: Mapping[str, str], parts: Mapping[str, str], /) -> None: ...
+Deliver = Callable[[Mapping[str, str], Mapping[str, str]], None]
+"""Sends `(whole, parts)` to one browser: texts that replace what it has, and texts that continue it, by the name of the
+component's property. Called on the background loop; must not block."""
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +69,7 @@ class SharedFeed(Generic[S]):
         self._early: list[JobEvent] | None = []
         self._stops: list[Callable[[], None]] = []
         self.has_read = False
-        self._is_reading = self._is_stale = self._is_taking_early = self._is_due = False
+        self._is_reading = self._is_stale = False
 
     # -- a subclass says what it reads and delivers --------------------------------------------------------------------
 
@@ -166,11 +160,8 @@ class SharedFeed(Generic[S]):
         return self._early is not None
 
     def poke(self) -> None:
-        """Flush soon."""
-        if self._is_taking_early:
-            self._is_due = True
-        else:
-            self.pacer.poke()
+        """Flush soon, never before the caller returns."""
+        self.pacer.poke()
 
     def reload(self) -> None:
         """Read again. During a read, read once more after it: what is under way may be older than the reason to ask."""
@@ -194,19 +185,11 @@ class SharedFeed(Generic[S]):
         finally:
             self._is_reading = False
             if self.has_read and self.subscribers:  # after an error, they change what was read before it
-                self._take_early()
+                early, self._early = self._early, None
+                for event in early or ():
+                    self.take(event)
                 if is_read:
                     self.loaded()
-                if self._is_due:
-                    self._is_due = False
-                    self.poke()
-
-    def _take_early(self) -> None:
-        early, self._early = self._early, None
-        self._is_taking_early = True  # none of them is delivered before the whole
-        for event in early or ():
-            self.take(event)
-        self._is_taking_early = False
 
     def _hear(self, event: JobEvent) -> None:
         if self._early is not None:
@@ -237,7 +220,7 @@ class QueryFeed(SharedFeed[S]):
         self.only = only
         self._counter = Pacer(count_s, self._start_count)
         self._timer: asyncio.TimerHandle | None = None
-        self._is_learning = self._is_counting = self._is_count_due = False
+        self._is_learning = self._is_counting = False
 
     def to_read(self) -> list[str]:
         """Return the ids of jobs to read now; [] for none."""
@@ -288,19 +271,16 @@ class QueryFeed(SharedFeed[S]):
 
     def _start_count(self) -> None:
         if self._is_counting:
-            self._is_count_due = True
+            self.recount()  # the count under way may be older than the reason for this one
         elif not self.is_loading:
             self._is_counting = True
             self.runners.run(self._count())
 
     async def _count(self) -> None:
         try:
-            self._is_count_due = False
             await answered(self.count)
         finally:
             self._is_counting = False
-        if self._is_count_due:
-            self.recount()
 
     def _time_has_come(self) -> None:
         self._timer = None
@@ -330,34 +310,28 @@ class FeedSubscription(Generic[F, S]):
         kind: class of the feed, made as `kind(kit, *key)` for the first of its subscribers.
         subscriber: gets the texts, from `start` to `stop` and none after it.
         key: what distinguishes this feed from others of its kind (a query, a job's id).
+
+    Attributes:
+        feed: the feed; None before it has begun and after the end. Changes on the background loop.
+        is_active: True from `start` to `stop`.
     """
 
     def __init__(self, kit: Kit, kind: type[F], subscriber: S, *key: Any) -> None:
         self.subscriber = subscriber
         self._kit, self._kind, self._key = kit, kind, key
-        self._is_wanted = False
-        self._feed: F | None = None
-        self._deliver, subscriber.deliver = subscriber.deliver, self._deliver_if_wanted
-
-    @property
-    def feed(self) -> F | None:
-        """The feed; None before it has begun and after the end. Changes on the background loop."""
-        return self._feed
-
-    @property
-    def is_active(self) -> bool:
-        """True from `start` to `stop`."""
-        return self._is_wanted
+        self.is_active = False
+        self.feed: F | None = None
+        self._deliver, subscriber.deliver = subscriber.deliver, self._deliver_if_active
 
     def start(self) -> FeedSubscription[F, S]:
         """Subscribe, unless that is done."""
-        self._is_wanted = True
+        self.is_active = True
         background.start().call_soon_threadsafe(self._begin)
         return self
 
     def stop(self) -> None:
         """Unsubscribe; any number of times."""
-        self._is_wanted = False
+        self.is_active = False
         background.start().call_soon_threadsafe(self._end)
 
     def resend(self, version: Any = None) -> None:
@@ -368,50 +342,44 @@ class FeedSubscription(Generic[F, S]):
         """Call `do(feed)` on the background loop; no-op when not subscribed."""
 
         def run() -> None:
-            if self._feed is not None and self._is_wanted:
-                do(self._feed)
+            if self.feed is not None and self.is_active:
+                do(self.feed)
 
         background.start().call_soon_threadsafe(run)
 
-    def _deliver_if_wanted(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        if self._is_wanted:
+    def _deliver_if_active(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        if self.is_active:
             self._deliver(whole, parts)
 
     def _begin(self) -> None:
-        if self._is_wanted and self._feed is None:
+        if self.is_active and self.feed is None:
             feeds = _feeds.setdefault(self._kit, {})
             key = (self._kind, *self._key)
             feed: Any = feeds.get(key) or feeds.setdefault(key, self._kind(self._kit, *self._key))
-            self._feed = feed
+            self.feed = feed
             feed.add(self.subscriber)
 
     def _end(self) -> None:
-        if self._feed is not None:
-            self._feed.remove(self.subscriber)
-            self._feed = None
+        if self.feed is not None:
+            self.feed.remove(self.subscriber)
+            self.feed = None
 
 
 # -- pacing, retries and threads --------------------------------------------------------------------------------------
 
 
 class Pacer:
-    """Calls `flush` at once and then at most once per `window_s`, which may be changed; for one event loop's thread."""
+    """Calls `flush` soon and then at most once per `window_s`, which may be changed; for one event loop's thread."""
 
     def __init__(self, window_s: float, flush: Callable[[], None]) -> None:
         self.window_s = window_s
         self._flush = flush
-        self._last = float("-inf")
+        self._last = 0.0
         self._handle: asyncio.TimerHandle | None = None
 
     def poke(self) -> None:
-        if self._handle is not None:
-            return
-        loop = asyncio.get_running_loop()
-        wait = self._last + self.window_s - loop.time()
-        if wait <= 0:
-            self._run()
-        else:
-            self._handle = loop.call_later(wait, self._run)
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_at(self._last + self.window_s, self._run)
 
     def stop(self) -> None:
         if self._handle is not None:
@@ -440,12 +408,7 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
 
 def on_loop(function: Callable[[T], None], value: T) -> None:
     """Call it on the background loop: at once if this is the loop's thread, else soon."""
-    loop = background.start()
-    try:
-        is_there = asyncio.get_running_loop() is loop
-    except RuntimeError:
-        is_there = False
-    if is_there:
+    if background.is_here:
         function(value)
     else:
-        loop.call_soon_threadsafe(function, value)
+        background.start().call_soon_threadsafe(function, value)
