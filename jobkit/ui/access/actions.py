@@ -44,6 +44,7 @@ class ActionCall:
         targets: ids or names, at most `_SLICE`, in the order of the page.
         details: the other arguments of the request.
         done: participle for the reply, if that of the action does not fit.
+        made: ids of jobs that were made. problems: why targets failed.
     """
 
     kit: Kit
@@ -54,9 +55,9 @@ class ActionCall:
     made: list[str] = field(default_factory=list)
     problems: dict[str, JobkitError] = field(default_factory=dict)
 
-    def make(self, job_id: str) -> None:
-        """Add a job that was made."""
-        self.made.append(job_id)
+    def table(self, name: str) -> Any:
+        """Return an argument that is a table, {} if it was not given."""
+        return self.details.get(name) or {}
 
     def refuse(self, target: str, why: JobkitError | str) -> None:
         """Add a target that failed, with the reason."""
@@ -76,7 +77,6 @@ class Action:
     on: str
     least: Role
     own_too: bool
-    is_dangerous: bool
 
 
 ACTIONS: dict[str, Action] = {}
@@ -90,7 +90,6 @@ def action(
     on: str = "job",
     least: Role = Role.OPERATE,
     own_too: bool | None = None,
-    is_dangerous: bool = False,
 ) -> Action:
     """Register an action.
 
@@ -101,9 +100,8 @@ def action(
         on: what the targets are: "job" (their owner is checked), "queue", "worker", "group", "schedule", ...
         least: the role that it takes.
         own_too: whether the role `own` may do it to its own jobs. Default: True for jobs.
-        is_dangerous: whether a page asks before it does it.
     """
-    made = Action(name, do, done, on, least, on == "job" if own_too is None else own_too, is_dangerous)
+    made = Action(name, do, done, on, least, on == "job" if own_too is None else own_too)
     ACTIONS[name] = made
     return made
 
@@ -329,7 +327,7 @@ async def _cancel(call: ActionCall) -> None:
 
 async def _retry(call: ActionCall, job_id: str) -> None:
     as_owner = {"owner": call.person.name} if call.person.name else {}
-    call.make((await call.kit.aio.retry(job_id, **as_owner)).id)
+    call.made.append((await call.kit.aio.retry(job_id, **as_owner)).id)
 
 
 async def _delete(call: ActionCall) -> None:
@@ -346,24 +344,21 @@ async def _delete(call: ActionCall) -> None:
 
 
 async def _submit(call: ActionCall, task: str) -> None:
-    params, options = call.details.get("params") or {}, call.details.get("options") or {}
-    job = await call.kit.aio.submit_info(task, params, options, owner=call.person.name)
-    call.make(job.id)
+    submit, owner = call.kit.aio.submit_info, call.person.name
+    call.made.append((await submit(task, call.table("params"), call.table("options"), owner=owner)).id)
 
 
 async def _change(call: ActionCall, job_id: str) -> None:
-    params, options = call.details.get("params") or {}, call.details.get("options") or {}
-    job = await call.kit.aio.rerun_with(job_id, params, options, owner=call.person.name)
-    call.make(job.id)
+    rerun, owner = call.kit.aio.rerun_with, call.person.name
+    call.made.append((await rerun(job_id, call.table("params"), call.table("options"), owner=owner)).id)
 
 
 async def _sweep(call: ActionCall, task: str) -> None:
-    axes, params = call.details.get("axes") or {}, call.details.get("params") or {}
+    axes = call.table("axes")
     points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    each_params = [{**params, **point} for point in points]
-    options = call.details.get("options") or {}
-    for job in await call.kit.aio.map_info(task, each_params, options, owner=call.person.name):
-        call.make(job.id)
+    each_params = [{**call.table("params"), **point} for point in points]
+    jobs = await call.kit.aio.map_info(task, each_params, call.table("options"), owner=call.person.name)
+    call.made += [job.id for job in jobs]
     call.done = f"submitted {len(points):,} times"
 
 
@@ -377,35 +372,27 @@ def _stop(how: str) -> Do:
 
 action("submit", each(_submit), "submitted", on="task", own_too=True)
 action("sweep", each(_sweep), "submitted", on="task", own_too=True)
-action("cancel", _cancel, "cancelled", is_dangerous=True)
+action("cancel", _cancel, "cancelled")
 action("retry", each(_retry), "submitted again")
 action("change", each(_change), "submitted again")
-action("delete", _delete, "deleted", is_dangerous=True)
-action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN, is_dangerous=True)
-action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN, is_dangerous=True)
+action("delete", _delete, "deleted")
+action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN)
+action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
 
 
 # -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
 
 
-async def _pause(call: ActionCall, queue: str) -> None:
-    if not await call.kit.aio.pause(queue, by=call.person.name):
-        raise JobkitError(f"queue {queue} is paused already")
+def _pause(verb: str, kind: str) -> Do:
+    """Make the action that pauses or resumes (`verb`) a queue or a task (`kind`)."""
+    is_pause, method = verb == "pause", verb if kind == "queue" else f"{verb}_task"
 
+    async def do(call: ActionCall, name: str) -> None:
+        who = {"by": call.person.name} if is_pause else {}
+        if not await getattr(call.kit.aio, method)(name, **who):
+            raise JobkitError(f"{kind} {name} is {'paused already' if is_pause else 'not paused'}")
 
-async def _resume(call: ActionCall, queue: str) -> None:
-    if not await call.kit.aio.resume(queue):
-        raise JobkitError(f"queue {queue} is not paused")
-
-
-async def _pause_task(call: ActionCall, task: str) -> None:
-    if not await call.kit.aio.pause_task(task, by=call.person.name):
-        raise JobkitError(f"task {task} is paused already")
-
-
-async def _resume_task(call: ActionCall, task: str) -> None:
-    if not await call.kit.aio.resume_task(task):
-        raise JobkitError(f"task {task} is not paused")
+    return each(do)
 
 
 async def _move(call: ActionCall) -> None:
@@ -423,10 +410,9 @@ async def _move(call: ActionCall) -> None:
     call.done = f"moved to {' and '.join(to)}"
 
 
-action("pause_queue", each(_pause), "paused", on="queue")
-action("resume_queue", each(_resume), "resumed", on="queue")
-action("pause_task", each(_pause_task), "paused", on="task")
-action("resume_task", each(_resume_task), "resumed", on="task")
+for _kind in ("queue", "task"):
+    action(f"pause_{_kind}", _pause("pause", _kind), "paused", on=_kind)
+    action(f"resume_{_kind}", _pause("resume", _kind), "resumed", on=_kind)
 action("move", _move, "moved", own_too=False)
 
 PAUSE_ACTIONS = ("pause_queue", "resume_queue", "pause_task", "resume_task")

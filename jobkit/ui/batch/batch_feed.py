@@ -282,5 +282,5 @@ async def _retry(call: ActionCall, _: str) -> None:
     await asyncio.to_thread(partial(call.details["batch"].retry_failed, replace=True))
 
 
-action("cancel_batch", each(_cancel), "asked to stop", on="batch", is_dangerous=True)
+action("cancel_batch", each(_cancel), "asked to stop", on="batch")
 action("retry_batch", each(_retry), "run again", on="batch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -173,8 +173,7 @@ class FailuresFeed(TextFeed[FailuresSubscriber]):
 async def _retry(call: ActionCall, group: str) -> None:
     changes = await _changes(call, group)
     came = await call.kit.aio.retry_failures(group, changes=changes, owner=call.person.name)
-    for job_id in came.jobs.values():
-        call.make(job_id)
+    call.made += came.jobs.values()
     call.done = f"run again: {_jobs(len(came.jobs))}"
     if came.refused:
         why = next(iter(came.refused.values()))
@@ -211,15 +210,11 @@ def _jobs(count: int) -> str:
     return f"{count:,} job{'' if count == 1 else 's'}"
 
 
-def _set(state: str) -> Callable[[ActionCall, str], Awaitable[object]]:
-    return lambda call, group: getattr(call.kit.aio, state)(group, by=call.person.name)
-
-
-action("retry_group", each(_retry), "run again", on="group", is_dangerous=True)
-action("mute_group", each(_set("mute")), "muted", on="group")
-action("resolve_group", each(_set("resolve")), "resolved", on="group")
-action("reopen_group", each(_set("reopen")), "opened again", on="group")
-action("drop_group", each(_drop), "dropped", on="group", is_dangerous=True)
+action("retry_group", each(_retry), "run again", on="group")
+action("mute_group", each(lambda call, id: call.kit.aio.mute(id, by=call.person.name)), "muted", on="group")
+action("resolve_group", each(lambda call, id: call.kit.aio.resolve(id, by=call.person.name)), "resolved", on="group")
+action("reopen_group", each(lambda call, id: call.kit.aio.reopen(id, by=call.person.name)), "opened again", on="group")
+action("drop_group", each(_drop), "dropped", on="group")
 
 #: Those that the page of failures offers.
 GROUP_ACTIONS = ("retry_group", "mute_group", "resolve_group", "reopen_group", "drop_group")

@@ -6,7 +6,7 @@ Live: the store tells of each change, and one reader per server feeds all who lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,29 +103,23 @@ async def are_there(kit: Kit) -> bool:
 
 
 async def _add(call: ActionCall, task: str) -> None:
-    params, given = call.details.get("params") or {}, call.details.get("given") or {}
-    await call.kit.aio.schedule_info(task, params, given, owner=call.person.name)
+    await call.kit.aio.schedule_info(task, call.table("params"), call.table("given"), owner=call.person.name)
 
 
 async def _change(call: ActionCall, name: str) -> None:
-    params, given = call.details.get("params"), call.details.get("given") or {}
-    await call.kit.aio.change_schedule(name, params, **given)
+    await call.kit.aio.change_schedule(name, call.details.get("params"), **call.table("given"))
 
 
 async def _run_now(call: ActionCall, name: str) -> None:
-    call.make((await call.kit.aio.run_schedule(name)).id)
-
-
-def _do(verb: str) -> Callable[[ActionCall, str], Awaitable[object]]:
-    return lambda call, name: getattr(call.kit.aio, verb)(name)
+    call.made.append((await call.kit.aio.run_schedule(name)).id)
 
 
 action("add_schedule", each(_add), "scheduled", on="task")
 action("change_schedule", each(_change), "changed", on="schedule")
 action("run_schedule", each(_run_now), "started", on="schedule")
-action("pause_schedule", each(_do("pause_schedule")), "paused", on="schedule")
-action("resume_schedule", each(_do("resume_schedule")), "resumed", on="schedule")
-action("remove_schedule", each(_do("remove_schedule")), "removed", on="schedule", is_dangerous=True)
+action("pause_schedule", each(lambda call, name: call.kit.aio.pause_schedule(name)), "paused", on="schedule")
+action("resume_schedule", each(lambda call, name: call.kit.aio.resume_schedule(name)), "resumed", on="schedule")
+action("remove_schedule", each(lambda call, name: call.kit.aio.remove_schedule(name)), "removed", on="schedule")
 
 
 class SchedulesFeed(TextFeed[Subscriber]):
