@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from typing import Any
 
+import panel as pn
 from bokeh.document.events import DocumentPatchedEvent
+from bokeh.models import ImportedStyleSheet
 from bokeh.server.views.ws import WSHandler
 from bokeh.util.serialization import make_id
 from tornado.websocket import WebSocketClosedError
@@ -164,14 +166,11 @@ def _is_on_loop() -> bool:
 
 
 class ComponentHooks:
-    """Mixed into a component of `panel.custom`, before it: what Panel would call of it under private names.
+    """Mixed into a component of `panel.custom`, before it: methods that Panel calls by private names.
 
-    Without these names a page shows the same; it asks a CDN for style sheets that it does not need.
+    Drops the style sheets that only Panel asked for. Without these names a page shows the same, but requests style
+    sheets from a CDN that it does not need.
     """
-
-    def without_panels_sheets(self, sheets: list[Any]) -> list[Any]:
-        """Return the style sheets that the component keeps."""
-        return sheets
 
     def _change_event(self, doc: Any) -> None:
         with batch_changes(doc):  # all that the browser's request changes, here and in other components
@@ -180,7 +179,12 @@ class ComponentHooks:
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's
         if "stylesheets" in properties:
-            properties["stylesheets"] = self.without_panels_sheets(properties["stylesheets"])
+            asked = {*pn.config.css_files, *map(str, self.stylesheets)}  # type: ignore[attr-defined]  # the component's
+            properties["stylesheets"] = [
+                sheet
+                for sheet in properties["stylesheets"]
+                if not isinstance(sheet, ImportedStyleSheet) or str(sheet.url) in asked
+            ]
         return properties
 
     @classmethod

@@ -39,11 +39,7 @@ class _Site:
                 pages=[["jobs", "Jobs"], ["submit", "Submit"]],
                 page="jobs",
                 home="jobs",
-                on_page=self._turn,
-                on_url=lambda _: None,
-                on_theme=lambda _: None,
-                on_bell=lambda _: None,
-                on_open=lambda _: None,
+                on={"page": lambda asked: self._turn(asked["page"])},
             )
         )
         return self.navs[-1]

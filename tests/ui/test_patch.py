@@ -46,11 +46,7 @@ SIGNATURES = {
 
 
 def header() -> Nav:
-    def nothing(*_: object) -> None: ...
-
-    return Nav(
-        bridge=SessionBridge(), on_page=nothing, on_url=nothing, on_theme=nothing, on_bell=nothing, on_open=nothing
-    )
+    return Nav(bridge=SessionBridge(), on={})
 
 
 @pytest.mark.parametrize("name", sorted(patch.server_hooks()))

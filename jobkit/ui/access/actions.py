@@ -155,7 +155,7 @@ class Actions:
 
     Args:
         kit: where actions are done.
-        person: default: the person of this browser session, see `person_here`.
+        person: default: the person of this browser session, see `judge_here`.
         only_looks: refuse all actions, whatever the role.
 
     Attributes:

@@ -28,13 +28,11 @@ logger = logging.getLogger("jobkit.ui")
 _LOOK_S = 1.0
 
 
-def person_here(settings: Settings) -> Person:
-    """Return the person of the current session; outside a session (notebook, script) the user, with all rights."""
-    return judge_here(settings)()
-
-
 def judge_here(settings: Settings) -> Callable[[], Person]:
-    """Return a function that returns the person of the current session as of each call, from any thread."""
+    """Return a function that returns the person of the current session as of each call, from any thread.
+
+    Outside a session (notebook, script) it returns the user, with all rights.
+    """
     decision = panel_server.decide_here(settings)
     if decision is None:
         return Person
@@ -88,7 +86,7 @@ def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
 
 def watch(
     settings: Settings, came: Person, judge: Callable[[], Person], on_change: Callable[[], object]
-) -> Callable[[], None]:
+) -> Callable[[], object]:
     """Call `on_change` once, on the background loop, when `judge` no longer returns the person that `came`.
 
     From any thread. Returns a function that ends the watch. Each watch costs one check of the login file's time per
@@ -96,12 +94,7 @@ def watch(
     """
     if not (settings.login and came.name):
         return lambda: None
-    watching = background.spawn(_watch(came, judge, on_change))
-
-    def end() -> None:
-        watching.cancel()
-
-    return end
+    return background.spawn(_watch(came, judge, on_change)).cancel
 
 
 async def _watch(came: Person, judge: Callable[[], Person], on_change: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ from jobkit.ui.jobs.drawer import Drawer
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.live.page import Page, PageSession
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, on_loop, poke_feeds
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, poke_feeds
 from jobkit.ui.words.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ class Dashboard(Viewer):
         known = _checked(PAGES if pages is None else pages)
         self._pages = {page.slug: page for page in known if page.is_for(person)} or {_NOTHING.slug: _NOTHING}
         self._home = next(iter(self._pages))
-        self._sessions: dict[str, PageSession] = {}
+        self._sessions = {
+            slug: PageSession(page, self._access, self._bridge, self) for slug, page in self._pages.items()
+        }
         self._search = ""  # what the URL says
         self._urls = 0
         self._is_following = False
@@ -124,12 +126,14 @@ class Dashboard(Viewer):
             place=_place(kit) if person.role is not Role.NONE else "",
             who=person.name,
             logout=f"{pn.state.base_url}logout" if person.name else "",
-            on_page=self.go,
-            on_url=self._follow,
-            on_theme=self._themed,
             bell=person.role is not Role.NONE,
-            on_bell=self._ring,
-            on_open=self.open,
+            on={
+                "page": lambda asked: self.go(str(asked.get("page"))),
+                "url": lambda asked: self._follow(str(asked.get("search", ""))),  # back, or an older session's window
+                "theme": lambda asked: self._themed(bool(asked.get("dark"))),
+                "bell": lambda asked: self._ring(asked.get("on") is True),
+                "open": lambda asked: self.open(str(asked.get("id", ""))[:200]),
+            },
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -140,8 +144,9 @@ class Dashboard(Viewer):
         self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
         self._name_pages()
         self._layout: Any = None
-        self._bridge.on_close(kit.hub.on_status(lambda is_live: on_loop(self._status, is_live)))
-        self._nav.status = _status(kit.hub.is_live)  # looked at after that, so that no change falls between the two
+        unlisten = kit.hub.on_status(lambda is_live: self._bridge.push(lambda: self._connected(is_live)))
+        self._bridge.on_close(unlisten)
+        self._show_status(kit.hub.is_live)  # after that, so that no change falls between the two
         access = self._access
         unwatch = watch(kit.settings, access.person, access.judge, lambda: self._bridge.push(self._show_out))
         self._bridge.on_close(unwatch)
@@ -163,7 +168,7 @@ class Dashboard(Viewer):
         if slug not in self._pages:
             return
         if query is not None:
-            self._session(slug).take(query, is_asked=True)
+            self._sessions[slug].take(query, is_asked=True)
         if slug == self.page:
             self._write_url()
         self.page = slug
@@ -182,14 +187,14 @@ class Dashboard(Viewer):
         slug = slug if slug in self._pages else self._home
         self._is_following = True  # the browser shows this URL already: it is not sent back
         try:
-            self._session(slug).take(told)
+            self._sessions[slug].take(told)
             self.param.update(page=slug, job=told.get("job", "")[:200])
         finally:
             self._is_following = False
         self._search = self._url()
 
     def _url(self) -> str:
-        shown = {"page": "" if self.page == self._home else self.page, **self._session(self.page).query}
+        shown = {"page": "" if self.page == self._home else self.page, **self._sessions[self.page].query}
         query = urlencode({name: value for name, value in (*shown.items(), ("job", self.job)) if value})
         return f"?{query}" if query else ""
 
@@ -201,12 +206,6 @@ class Dashboard(Viewer):
             self._nav.go(search, replace, self._urls)
 
     # -- the pages ---------------------------------------------------------------------------------------------------
-
-    def _session(self, slug: str) -> PageSession:
-        found = self._sessions.get(slug)
-        if found is None:
-            found = self._sessions[slug] = PageSession(self._pages[slug], self._access, self._bridge, self)
-        return found
 
     def _turn(self) -> None:
         """Show the page and the job that are chosen."""
@@ -234,7 +233,7 @@ class Dashboard(Viewer):
         if len(holder):
             return
         try:
-            made = self._pages[slug].build(self._session(slug))
+            made = self._pages[slug].build(self._sessions[slug])
             shown = pn.panel(made)
         except Exception:
             logger.exception("page %s could not be built", slug)
@@ -260,7 +259,7 @@ class Dashboard(Viewer):
             self.go("submit", {"again": job_id})
 
     def _ring(self, is_on: bool) -> None:
-        if is_on:
+        if is_on and self._nav.bell:
             self._bell.start()
         else:
             self._bell.stop()
@@ -275,16 +274,16 @@ class Dashboard(Viewer):
         self._bridge.close()
 
     def _connected(self, is_live: bool) -> None:
-        self._nav.status = _status(is_live)
+        self._show_status(is_live)
         for session in self._sessions.values():
             session.tell("status", is_live)
         if is_live:
             self._look_for_pages()
 
-    # -- on the background loop -------------------------------------------------------------------------------------
+    def _show_status(self, is_live: bool) -> None:
+        self._nav.status = "live" if is_live else "reconnecting"
 
-    def _status(self, is_live: bool) -> None:
-        self._bridge.push(lambda: self._connected(is_live))
+    # -- on the background loop -------------------------------------------------------------------------------------
 
     def _notify(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         self._bridge.push(lambda: self._nav.param.update(**whole))
@@ -349,11 +348,6 @@ def _checked(pages: Sequence[Page]) -> Sequence[Page]:
             raise ValueError(f"pages must not have two of the slug {page.slug!r}")
         slugs.add(page.slug)
     return pages
-
-
-def _status(is_live: bool) -> str:
-    """Return the header's word for the connection."""
-    return "live" if is_live else "reconnecting"
 
 
 def _place(kit: Kit) -> str:

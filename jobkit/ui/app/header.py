@@ -28,9 +28,9 @@ class Nav(Component, JSComponent):
 
     Args:
         bridge: of the session.
-        on_page, on_url, on_theme, on_bell, on_open: called in the session with the chosen page, the address that the
-            browser shows by itself, whether the theme is dark, whether notifications are on, and the job of a clicked
-            notification.
+        on: called in the session with the browser's request, by its action: "page" (`page` was chosen), "url" (the
+            browser shows the address `search` by itself), "theme" (`dark`), "bell" (notifications are `on`), "open"
+            (the notification of job `id` was clicked).
 
     Attributes:
         pages: `[slug, word]` of each page. page: slug of the shown page. home: slug of the page whose URL has none.
@@ -65,33 +65,15 @@ class Nav(Component, JSComponent):
         self,
         *,
         bridge: SessionBridge,
-        on_page: Callable[[str], object],
-        on_url: Callable[[str], object],
-        on_theme: Callable[[bool], object],
-        on_bell: Callable[[bool], object],
-        on_open: Callable[[str], object],
+        on: Mapping[str, Callable[[Mapping[str, Any]], object]],
         **params: Any,
     ) -> None:
         super().__init__(**params)
-        self._on_page, self._on_url, self._on_theme = on_page, on_url, on_theme
-        self._on_bell, self._on_open = on_bell, on_open
-        on_request(self, bridge, self._do)
+        on_request(self, bridge, lambda action, asked: on[action](asked) if action in on else None)
 
     def go(self, search: str, replace: bool, n: int) -> None:
         """Have the browser show `search` (`?page=...`) in its address, as the `n`-th such request."""
         self.url = json.dumps({"search": search, "replace": replace, "n": n})
-
-    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
-        if action == "page" and asked.get("page") in [slug for slug, _ in self.pages]:
-            self._on_page(asked["page"])
-        elif action == "url":  # the back button, or a window that outlived its session
-            self._on_url(str(asked.get("search", "")))
-        elif action == "bell" and self.bell:
-            self._on_bell(asked.get("on") is True)
-        elif action == "open":
-            self._on_open(str(asked.get("id", ""))[:200])
-        elif action == "theme":
-            self._on_theme(bool(asked.get("dark")))
 
 
 # -- notifications of the browser --------------------------------------------------------------------------------------

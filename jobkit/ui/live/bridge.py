@@ -100,7 +100,7 @@ class SessionBridge:
         document = pn.state.curdoc
         self._document: Any = document if document is not None and document.session_context is not None else None
         self._lock = threading.RLock()
-        self._endings: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], object]] = []
         self._box: dict[Any, PendingUpdate] = {}
         self._sending: Future[None] | None = None  # also holds the coroutine, which its loop does not
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -148,7 +148,7 @@ class SessionBridge:
         """A browser shows the component: from now on, its texts go there directly."""
         self._present.add(component)
 
-    def on_close(self, ending: Callable[[], None]) -> None:
+    def on_close(self, ending: Callable[[], object]) -> None:
         """Call `ending` once when the session ends; at once if it has ended."""
         if self.is_open:
             self._endings.append(ending)

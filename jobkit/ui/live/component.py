@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import panel as pn
 import param
 from bokeh.document.events import ModelChangedEvent
-from bokeh.models import ImportedStyleSheet
 from panel.custom import JSComponent
 from panel.io.resources import LOCAL_DIST
 
@@ -26,7 +25,7 @@ from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 
 
 class Component(ComponentHooks, param.Parameterized):
-    """Mixed into a component of `panel.custom`; drops the style sheets that only Panel asked for.
+    """Mixed into a component of `panel.custom`.
 
     Attributes:
         fills_page: whether a dashboard gives it the whole page; it then has own margins and scrolls by itself.
@@ -60,12 +59,6 @@ class Component(ComponentHooks, param.Parameterized):
     def _tell_again(self, names: set[str]) -> None:
         for model in models_of(self) or ():
             if (session := session_of(model.document)) is not None:
-                changed = [
-                    ModelChangedEvent(model.document, model.data, name, getattr(model.data, name))
-                    for name in sorted(names)
-                ]
+                data, document = model.data, model.document
+                changed = [ModelChangedEvent(document, data, name, getattr(data, name)) for name in sorted(names)]
                 send_changes(session, changed)
-
-    def without_panels_sheets(self, sheets: list[Any]) -> list[Any]:
-        asked = {*pn.config.css_files, *map(str, self.stylesheets)}  # type: ignore[attr-defined]  # the component's
-        return [sheet for sheet in sheets if not isinstance(sheet, ImportedStyleSheet) or str(sheet.url) in asked]
