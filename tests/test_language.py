@@ -64,9 +64,12 @@ _ANYWHERE = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), instead) for patte
 _FIRST = [(re.compile(pattern), instead) for pattern, instead in FIRST.items()]
 _COMMENTS = {
     ".lua": re.compile(r"--\[\[.*?\]\]|--[^\n]*", re.DOTALL),
-    ".js": re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL),
     ".css": re.compile(r"/\*.*?\*/", re.DOTALL),
 }
+
+
+#: Comments, and string and template literals. A template inside of a template ends the outer one, which is good enough.
+_JS = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`""", re.DOTALL)
 
 
 def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
@@ -77,6 +80,11 @@ def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
     elif path.suffix == ".md":
         prose = re.sub(r"```.*?```|`[^`\n]*`", lambda code: "\n" * code[0].count("\n"), source, flags=re.DOTALL)
         yield 1, prose, False
+    elif path.suffix == ".js":
+        for match in _JS.finditer(source):
+            if " " in match[0]:  # a single word is data
+                text = match[0].removeprefix("/**").lstrip(" *\n")
+                yield source.count("\n", 0, match.start()) + 1, text, match[0].startswith("/**")
     elif path.suffix in _COMMENTS:
         for match in _COMMENTS[path.suffix].finditer(source):
             yield source.count("\n", 0, match.start()) + 1, match[0], False
@@ -113,7 +121,7 @@ def findings(path: Path) -> Iterator[str]:
 
 def files(name: str) -> list[Path]:
     path = (ROOT / name).resolve()
-    suffixes = {".py", ".md", *_COMMENTS}
+    suffixes = {".py", ".md", ".js", *_COMMENTS}
     found = sorted(each for each in path.rglob("*") if each.suffix in suffixes) if path.is_dir() else [path]
     return [each for each in found if each != Path(__file__).resolve()]  # it names what it finds
 

@@ -224,7 +224,7 @@ def test_a_link_opens_the_group_and_destructive_actions_ask_with_the_count(
 
     page.get_by_role("button", name="Retry all 2").click()
     assert stage.kit.failure(group.id).repeated == 0
-    page.get_by_role("button", name="Run 2 jobs again").click()
+    page.get_by_role("button", name="Retry 2 jobs").click()
 
     page.wait_for_selector(".notice:has-text('was run again: 2 jobs')")
     page.wait_for_selector(".group .sub:has-text('2 run again')")

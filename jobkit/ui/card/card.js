@@ -18,7 +18,7 @@ class Card extends LiveCard {
     requestAnimationFrame(() => this.pane.show(true));  // scrolling needs a height, and that needs the document
   }
 
-  /** Where else the job is shown live. */
+  /** Return where else the job is shown live. */
   get elsewhere() { return `\`kit.get('${this.jobId}')\` in a new kernel shows the job live.`; }
 
   onPulse() {
@@ -103,7 +103,7 @@ class Card extends LiveCard {
     bar.setAttribute("aria-valuetext", [job.count, job.message].filter(Boolean).join(", ") || WORDS[face] || face);
   }
 
-  /** What changes with the time alone. */
+  /** Update the texts that change with the time alone. */
   tick() {
     const job = this.job, n = this.n;
     if (!job || !job.id) return;
@@ -156,7 +156,7 @@ class Card extends LiveCard {
     this.showAlike();
   }
 
-  /** How many more have failed like this job, if the user may know that. */
+  /** Show how many more jobs have failed like this one, if the user may know that. */
   showAlike() {
     const told = parse(this.model.get("alike"), null), more = told && told.job === this.job?.id ? told.more : 0;
     this.n.alike.hidden = more < 1;

@@ -329,7 +329,7 @@ class LogPane {
   }
 }
 
-/** How grave a line of the log is: 1 info, 2 warning, 3 error; 0 for what was only printed. */
+/** Return the severity of a log line: 1 info, 2 warning, 3 error; 0 for what was only printed. */
 function weight(row) {
   const level = row.dataset.level;
   if (["ERROR", "CRITICAL"].includes(level)) return 3;

@@ -20,7 +20,7 @@ class Form {
 
   get elsewhere() { return "Run this cell again to get a form that submits."; }
 
-  /** Whether something is typed that a page which is loaded again would lose. */
+  /** Return whether reloading the page would lose typed values. */
   holds = () => [...this.fields.values()].some((field) => this.isChanged(field));
 
   onPulse() { this.ready(); }
@@ -140,7 +140,7 @@ class Form {
 
   axes() { return [...this.fields.values()].filter((field) => field.isSpread); }
 
-  /** How many jobs a sweep has. */
+  /** Return the number of jobs of a sweep. */
   count() { return this.axes().reduce((product, field) => product * field.axis.values().length, 1); }
 
   // -- fields ------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ class Form {
     return JSON.stringify(field.get()) !== JSON.stringify(field.initial);
   }
 
-  /** What to send: changed fields, and those without a default. Of a structure that is sent, every field goes along. */
+  /** Return the fields to send: changed ones, and those without a default. Of a structure that is sent, every field goes along. */
   collect() {
     const fields = {}, options = {};
     for (const [name, field] of this.fields) if (field.spec.option) options[name.slice(7)] = field.get();
@@ -448,7 +448,7 @@ function localTime(at) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
 }
 
-/** Where several values of a field are typed ("1, 2, 5" or "1..5", "0..1 by 0.25") or picked. */
+/** Return the control in which several values of a field are typed ("1, 2, 5" or "1..5", "0..1 by 0.25") or picked. */
 function axisOf(field, touched) {
   const {spec} = field, choices = spec.kind === "bool" ? [["False", false], ["True", true]] : spec.kind === "choice" ? spec.choices || [] : null;
   if (choices) {

@@ -48,7 +48,7 @@ class Bulk {
     this.show();
   }
 
-  /** Whether Escape had something to do here. */
+  /** Handle Escape. Return whether there was something to do. */
   escape() {
     if (this.work && ["asking", "undoable"].includes(this.work.state)) { ask(this.model, "stop"); return true; }
     if (!this.chosen.size) return false;

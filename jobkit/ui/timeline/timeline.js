@@ -290,7 +290,7 @@ class TimelineHead {
     n.legend.replaceChildren(...tasks.map((task) => entry(`--s: var(--jk-series-${this.hues.get(task)})`, task)), entry("--s: var(--jk-failed)", "failed"), entry("", "waited", "wait"));
   }
 
-  /** What stands there in place of the figures. */
+  /** Show the text that replaces the figures. */
   showEmpty() {
     const {box} = this, problem = this.model.get("problem");
     const [big, small] = problem ? ["This search is not understood", ""]

@@ -43,12 +43,12 @@ function laneBlocks(bars, at, now, scale) {
   return made;
 }
 
-/** What is written on a block: its job's name, or how many there are, as far as there is room. */
+/** Return the text on a block: its job's name, or how many there are, as far as there is room. */
 function laneLabel({bar, bars, left, right, failed}, scale) {
   const room = Math.floor(((right - left) * scale - (failed ? 22 : 8)) / 6);
   if (bars.length > 1) return room >= String(bars.length).length ? String(bars.length) : "";
   return room < 4 || bar.slot === SHARED ? "" : bar.name.length > room ? `${bar.name.slice(0, room - 1)}…` : bar.name;
 }
 
-/** Whether an attempt did not come to its end. */
+/** Return whether an attempt failed or was lost. */
 function isBad({outcome}) { return ["failed", "retried", "lost"].includes(outcome); }

@@ -13,7 +13,7 @@ class Pointer {
     if (this.over) this.hide(event);
   }
 
-  /** What is drawn at a place of the figure. */
+  /** Return the shape at a position of the figure. */
   under({x, y}) {
     const {head} = this;
     const names = [...head.y.factors], row = names[Math.floor(y)], slack = 3 * (head.x.end - head.x.start) / (head.width || 800), ms = x - head.shift;
