@@ -25,7 +25,7 @@ class Nav {
     this.stops.push(() => window.removeEventListener("popstate", back));
     model.on("change:status", () => { this.since = Date.now(); this.showStatus(); });
     model.on("change:ended", () => this.notify());
-    if (n.bell) this.setBell(Notification.permission === "granted" && bellStored());
+    if (n.bell) this.setBell(Notification.permission === "granted" && stored("jobkit-bell") === "on");
     model.on("change:again", () => model.get("again") && location.reload());
     model.on("change:place", () => put(n.place, model.get("place")));
     const keys = (event) => this.key(event);
@@ -99,7 +99,7 @@ class Nav {
   async ring() {
     const on = this.n.bell.getAttribute("aria-pressed") !== "true";
     const answer = on && Notification.permission !== "granted" ? await Notification.requestPermission() : "granted";
-    try { localStorage.setItem("jobkit-bell", on && answer === "granted" ? "on" : ""); } catch { /* not remembered */ }
+    store("jobkit-bell", on && answer === "granted" ? "on" : "");
     this.setBell(on && answer === "granted");
     if (answer !== "granted") this.n.bell.title = "This browser does not allow notifications of this page; they can be allowed beside its address";
   }
@@ -120,10 +120,9 @@ class Nav {
 
   theme() {
     const media = matchMedia("(prefers-color-scheme: dark)");
-    const stored = () => { try { return localStorage.getItem("jobkit-theme"); } catch { return null; } };
     const now = () => hostTheme(this.root);
     const follow = () => {
-      const wanted = stored() || (media.matches ? "dark" : "light");
+      const wanted = stored("jobkit-theme") || (media.matches ? "dark" : "light");
       // So that the server makes the next page in this theme, and it need not change before one's eyes.
       document.cookie = `jobkit-theme=${wanted}; path=/; max-age=31536000; SameSite=Lax`;
       if (wanted === now()) return;
@@ -136,7 +135,7 @@ class Nav {
         if (now() === last) return;
         last = now();
         if (this.expected === last) this.expected = null;  // our own request, or the system's: not a choice
-        else try { localStorage.setItem("jobkit-theme", last); follow(); } catch { /* storage is blocked: not remembered */ }
+        else if (store("jobkit-theme", last)) follow();
       });
       const page = materialPage(this.root);
       if (page) observer.observe(page, {attributes: true, attributeFilter: ["class"]});
@@ -147,7 +146,5 @@ class Nav {
     this.stops.push(() => media.removeEventListener("change", follow));
   }
 }
-
-function bellStored() { try { return localStorage.getItem("jobkit-bell") === "on"; } catch { return false; } }
 
 export default {render: (props) => mount(props, (model, el) => new Nav(model, el))};

@@ -3,11 +3,11 @@
 
 const FAILURE_STATES = [["open", "Open"], ["muted", "Muted"], ["resolved", "Resolved"]];
 
-/** What is said if no group is in a state: a headline, and a sentence. */
+/** Headline and sentence for a state without groups. */
 const NO_FAILURES = {
-  open: ["Nothing has failed", "When jobs fail, those with the same error at the same place stand here as one: run them again together, with other arguments if need be, or say that it is known or mended."],
-  muted: ["Nothing is muted", "A muted group goes on counting, and is not among those to look at."],
-  resolved: ["Nothing is resolved", "A resolved group that fails again comes back as regressed."],
+  open: ["Nothing has failed", "Failed jobs with the same error at the same place are listed here as one group. Retry them together, with other arguments if needed, or mark the group as known or fixed."],
+  muted: ["Nothing is muted", "A muted group still counts failures, but is not listed as open."],
+  resolved: ["Nothing is resolved", "A resolved group that fails again is listed as regressed."],
 };
 
 class Failures extends FeedPage {
@@ -30,21 +30,10 @@ class Failures extends FeedPage {
     }
     // An open group stays in place, also when it has just been muted or resolved.
     const shown = groups.filter((group) => group.id === open || (group.state === "regressed" ? "open" : group.state) === state);
-    const before = new Map([...this.rows].map(([id, {item}]) => [id, item.count])), rows = this.keyed(n.list, shown, "id", (group) => this.row(group));
-    for (const row of rows) this.fill(row, row.item.id === open, before.get(row.item.id));
-    this.sort(rows.map(({el}) => el));
+    const before = new Map([...this.rows].map(([id, {item}]) => [id, item.count])), isBusy = n.list.matches(":hover") || n.list.contains(n.list.getRootNode().activeElement);
+    for (const row of this.keyed(n.list, shown, "id", (group) => this.row(group), isBusy)) this.fill(row, row.item.id === open, before.get(row.item.id));
     this.showNothing(!shown.length, state, counts);
     this.showDetail();
-  }
-
-  sort(wanted) {
-    const {list} = this.n, isBusy = list.matches(":hover") || list.contains(list.getRootNode().activeElement), order = [...list.children];
-    if (isBusy && order.every((el) => wanted.includes(el)) && order.length === wanted.length) return;
-    let place = list.firstElementChild;
-    for (const el of wanted) {
-      if (el === place) place = place.nextElementSibling;
-      else list.insertBefore(el, place);
-    }
   }
 
   showNothing(isEmpty, state, counts) {
@@ -87,19 +76,13 @@ class Failures extends FeedPage {
   /** One bar an hour, the last day; a flat line where nothing happened. */
   spark(box, hours) {
     if (!isNew(box, hours)) return;
-    const NS = "http://www.w3.org/2000/svg", most = Math.max(1, ...hours), total = hours.reduce((sum, count) => sum + count, 0);
-    const make = (tag, attributes) => {
-      const el = document.createElementNS(NS, tag);
-      for (const [name, value] of Object.entries(attributes)) el.setAttribute(name, value);
-      return el;
-    };
-    const svg = make("svg", {class: "spark", viewBox: "0 0 96 24", role: "img", "aria-label": `${total} in the last 24 hours`});
-    hours.forEach((count, i) => {
+    const most = Math.max(1, ...hours), total = hours.reduce((sum, count) => sum + count, 0);
+    const bars = hours.map((count, i) => {
       const height = count ? Math.max(3, (count / most) * 23) : 1;
-      svg.append(make("rect", {x: i * 4, y: 24 - height, width: 3, height, class: count ? "" : "none"}));
+      return svg("rect", {x: i * 4, y: 24 - height, width: 3, height, class: count ? "" : "none"});
     });
     box.title = `${number(total)} in the last 24 hours`;
-    box.replaceChildren(svg);
+    box.replaceChildren(svg("svg", {class: "spark", viewBox: "0 0 96 24", role: "img", "aria-label": box.title}, ...bars));
   }
 
   showDetail() {
@@ -118,7 +101,7 @@ class Failures extends FeedPage {
     }
     n.same.hidden = !detail.shared.length && !detail.different.length;
     n.sameList.replaceChildren(...detail.shared.map(([name, value]) => h("code", {text: `${name}=${value}`})));
-    put(n.sameTitle, detail.shared.length ? `In common to the newest ${number(detail.compared)}` : "No argument in common");
+    put(n.sameTitle, detail.shared.length ? `Equal in the newest ${number(detail.compared)}` : "No equal arguments");
     put(n.differ, detail.different.length ? `They differ in ${detail.different.join(", ")}` : "");
     n.jobs.replaceChildren(...detail.jobs.map((job) => h("li", {"data-id": job.id}, this.link(job.id), h("span", {class: "mono", text: job.args, title: job.args}),
       h("span", {class: "mark muted", text: job.repeated ? "run again" : ""}), h("span", {class: "worker muted", text: job.worker, title: job.worker}),
@@ -154,21 +137,21 @@ class Failures extends FeedPage {
     let parts;
     if (row.asking === "retry_group" || row.asking === "drop_group") {
       const retry = row.asking === "retry_group";
-      parts = [h("span", {class: "ask", text: retry ? `Run ${jobs(group.waiting)} again?` : `Delete ${jobs(group.jobs)} with their logs, and forget the group?`}),
-        h("button", {class: retry ? "btn primary" : "btn danger", text: retry ? `Run ${jobs(group.waiting)} again` : `Delete ${jobs(group.jobs)}`, onclick: act(row.asking)}),
-        h("button", {class: "btn", text: "Keep as it is", onclick: question("")})];
+      parts = [h("span", {class: "ask", text: retry ? `Retry ${jobs(group.waiting)}?` : `Delete ${jobs(group.jobs)} with their logs, and the group?`}),
+        h("button", {class: retry ? "btn primary" : "btn danger", text: retry ? `Retry ${jobs(group.waiting)}` : `Delete ${jobs(group.jobs)}`, onclick: act(row.asking)}),
+        h("button", {class: "btn", text: "Cancel", onclick: question("")})];
     } else {
       const quiet = group.state === "muted" || group.state === "resolved";
       parts = [
-        this.may("retry_group") && h("button", {class: "btn primary", disabled: !group.waiting, title: group.waiting ? "" : "All of them have been run again, or are gone", text: group.waiting ? `Retry all ${number(group.waiting)}` : "Retry all", onclick: question("retry_group")}),
+        this.may("retry_group") && h("button", {class: "btn primary", disabled: !group.waiting, title: group.waiting ? "" : "All of its jobs have been retried or deleted", text: group.waiting ? `Retry all ${number(group.waiting)}` : "Retry all", onclick: question("retry_group")}),
         this.may("retry_group") && group.waiting > 0 && h("button", {class: "btn", text: "Retry with changes", onclick: () => this.openForm(row)}),
-        this.may("mute_group") && group.state !== "muted" && h("button", {class: "btn", text: "Mute", title: "Known: not to be shown, goes on counting", onclick: act("mute_group")}),
-        this.may("resolve_group") && group.state !== "resolved" && h("button", {class: "btn", text: "Resolve", title: "Mended: if it fails again it comes back as regressed", onclick: act("resolve_group")}),
+        this.may("mute_group") && group.state !== "muted" && h("button", {class: "btn", text: "Mute", title: "Known: hide it, but still count failures", onclick: act("mute_group")}),
+        this.may("resolve_group") && group.state !== "resolved" && h("button", {class: "btn", text: "Resolve", title: "Fixed: if it fails again, it is listed as regressed", onclick: act("resolve_group")}),
         this.may("reopen_group") && quiet && h("button", {class: "btn", text: "Open again", onclick: act("reopen_group")}),
         this.may("pause_task") && (paused
-          ? h("button", {class: "btn far", text: `Resume ${group.task}`, title: "Let jobs of this task start again", onclick: act("resume_task", group.task)})
-          : h("button", {class: "btn far", text: `Pause ${group.task}`, title: "No more jobs of this task start until it is resumed", onclick: act("pause_task", group.task)})),
-        this.may("drop_group") && h("button", {class: "btn far", text: "Drop", title: "Delete its jobs and forget the group", onclick: question("drop_group")})];
+          ? h("button", {class: "btn far", text: `Resume ${group.task}`, title: "Resume starting jobs of this task", onclick: act("resume_task", group.task)})
+          : h("button", {class: "btn far", text: `Pause ${group.task}`, title: "Start no more jobs of this task until it is resumed", onclick: act("pause_task", group.task)})),
+        this.may("drop_group") && h("button", {class: "btn far", text: "Drop", title: "Delete its jobs and the group", onclick: question("drop_group")})];
       if (quiet) parts.unshift(h("span", {class: "ask muted", text: `${group.state === "muted" ? "Muted" : "Resolved"}${group.changed_by ? ` by ${group.changed_by}` : ""}${group.changed_at ? `, ${ago(this.since(group.changed_at))}` : ""}`}));
     }
     n.do.replaceChildren(...parts.filter(Boolean));
@@ -180,11 +163,11 @@ class Failures extends FeedPage {
     if (!form.hidden) { form.hidden = true; return; }
     form.hidden = false;
     if (!detail || !detail.params.length) {
-      form.replaceChildren(h("p", {text: detail && detail.id ? `No worker has made the arguments of ${detail.task} known, so they cannot be checked here. Change them from Python: kit.get(id).rerun(n=5).` : "Loading…"}), h("button", {class: "btn", type: "button", text: "Close", onclick: () => { form.hidden = true; }}));
+      form.replaceChildren(h("p", {text: detail && detail.id ? `No worker has reported the arguments of ${detail.task}, so they cannot be checked here. Change them from Python: kit.get(id).rerun(n=5).` : "Loading…"}), h("button", {class: "btn", type: "button", text: "Close", onclick: () => { form.hidden = true; }}));
       return;
     }
     const count = row.item.waiting;
-    form.replaceChildren(h("p", {text: `Fill in what is to be different; the rest stays as it was${count > 1 ? ` in each of the ${number(count)} jobs` : ""}.`}),
+    form.replaceChildren(h("p", {text: `Fill in the arguments to change; the others stay as they were${count > 1 ? ` in each of the ${number(count)} jobs` : ""}.`}),
       ...detail.params.map((param) => {
         const id = `p-${row.item.id}-${param.name}`;
         const field = h("div", {class: "field"}, h("label", {for: id, class: "mono", text: param.name}),

@@ -16,7 +16,7 @@ const COUNTERS = [
   ["succeeded", "Succeeded", "succeeded"],
 ];
 
-/** How long a tab is hidden before it counts as left. */
+/** Milliseconds that a tab is hidden before it counts as left. */
 const HIDDEN_MS = 15000;
 
 class Table {
@@ -105,13 +105,13 @@ class Table {
       this.box.problem, n.notice, this.strip.el, n.bulk,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
     n.foot.insertBefore(n.dense, n.first);
-    try { this.density(localStorage.getItem("jobkit-compact") === "1"); } catch { /* storage is blocked: comfortable rows */ }
+    this.density(stored("jobkit-compact") === "1");
   }
 
   density(compact) {
     this.root.classList.toggle("compact", compact);
     this.n.dense.setAttribute("aria-pressed", String(compact));
-    try { localStorage.setItem("jobkit-compact", compact ? "1" : "0"); } catch { /* as above */ }
+    store("jobkit-compact", compact ? "1" : "0");
   }
 
   // -- data --------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Table {
     this.time(row);
   }
 
-  /** What changes with the time alone. */
+  /** Update the texts that change with the time alone. */
   time(row) {
     const {n, data} = row, now = Date.now() + this.skew;
     const since = (iso) => (iso ? (now - Date.parse(iso)) / 1000 : null);
@@ -489,7 +489,7 @@ class Table {
   }
 }
 
-/** Whether the job of a row has not ended. */
+/** Return whether the job of a row has not ended. */
 function isLive(data) { return LIVE.includes(data.face); }
 
 /** In a table nothing may stand but rows of cells: anything else gets a row and a cell without a box. */

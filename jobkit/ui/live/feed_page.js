@@ -27,7 +27,7 @@ class FeedPage {
 
   key() {}
 
-  /** What changes with the time alone. */
+  /** Update the texts that change with the time alone. */
   tick() {
     for (const el of this.root.querySelectorAll("[data-at]")) put(el, ago(this.since(el.dataset.at)));
   }
@@ -60,20 +60,22 @@ class FeedPage {
     if (told.level === "info") this.fading = setTimeout(() => { n.notice.hidden = true; }, 8000);
   }
 
-  /** What stands there if there is nothing: a headline, a sentence, and code to copy or other parts. */
+  /** Show a headline, a sentence and code to copy if there are no rows. */
   showEmpty(isEmpty, big, small, ...more) {
     this.n.empty.hidden = !isEmpty;
     if (!isEmpty || !isNew(this.n.empty, [big, small, ...more])) return;
     this.n.empty.replaceChildren(h("p", {class: "big", text: big}), h("p", {class: "muted", text: small}), ...more.map((code) => codeBlock(code)));
   }
 
-  /** The rows of a list, in the order of `items`, each `{el, item, ...}` as `make(item)` gave it; others go. */
-  keyed(list, items, key, make) {
-    const keep = new Set(items.map((item) => item[key]));
+  /** Show a row for each of `items` in a list, in their order, and return the rows: `{el, item, ...}` as `make(item)` gave
+   *  them. The order stays as it is if `isFixed` and no row has come or gone. */
+  keyed(list, items, key, make, isFixed = false) {
+    const keep = new Set(items.map((item) => item[key])), isSame = keep.size === this.rows.size && [...keep].every((id) => this.rows.has(id));
     for (const [id, row] of this.rows) if (!keep.has(id)) { row.el.remove(); this.rows.delete(id); }
-    return items.map((item) => {
+    return items.map((item, i) => {
       const row = this.rows.get(item[key]) || make(item);
       this.rows.set(item[key], Object.assign(row, {item}));
+      if (!(isFixed && isSame) && list.children[i] !== row.el) list.insertBefore(row.el, list.children[i] || null);
       return row;
     });
   }

@@ -31,10 +31,7 @@ class Schedules extends FeedPage {
 
   show({schedules}) {
     const n = this.n, count = schedules.length, paused = schedules.filter((one) => one.state === "paused").length;
-    this.keyed(n.list, schedules, "name", (one) => this.row(one)).forEach((row, i) => {
-      this.fill(row);
-      if (n.list.children[i] !== row.el) n.list.insertBefore(row.el, n.list.children[i] || null);
-    });
+    for (const row of this.keyed(n.list, schedules, "name", (one) => this.row(one))) this.fill(row);
     put(n.sum, count ? [`${number(count)} schedule${count > 1 ? "s" : ""}`, paused && `${number(paused)} paused`].filter(Boolean).join(" · ") : "");
     n.list.hidden = !count;
     this.showNone();

@@ -35,19 +35,17 @@ const SHAPES = {
   download: [["path", {d: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.5h10"}]],
 };
 
+/** An element of a drawing. */
+function svg(tag, attributes, ...children) {
+  const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) el.setAttribute(name, value);
+  el.append(...children);
+  return el;
+}
+
 /** A 16 px glyph; decoration only, the word stands beside it. */
 function icon(name) {
-  const NS = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(NS, "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  for (const [tag, attributes] of SHAPES[name] || SHAPES.info) {
-    const shape = document.createElementNS(NS, tag);
-    for (const [key, value] of Object.entries(attributes)) shape.setAttribute(key, value);
-    svg.append(shape);
-  }
-  return svg;
+  return svg("svg", {viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true"}, ...(SHAPES[name] || SHAPES.info).map(([tag, attributes]) => svg(tag, attributes)));
 }
 
 const WORDS = {
@@ -144,7 +142,17 @@ function put(el, text) {
   if (el.textContent !== text) el.textContent = text;
 }
 
-/** Whether what `el` shows has changed, by the values that it is made of. */
+/** Return a value that this browser keeps, or null. */
+function stored(key) {
+  try { return localStorage.getItem(key); } catch { return null; }
+}
+
+/** Keep a value in this browser. Return whether it allows that. */
+function store(key, value) {
+  try { localStorage.setItem(key, value); return true; } catch { return false; }
+}
+
+/** Return whether the values that `el` shows have changed since the last call. */
 function isNew(el, values) {
   const key = JSON.stringify(values);
   if (el.dataset.key === key) return false;
@@ -240,8 +248,8 @@ function everySecond(fn, root) {
 const CHECK_MS = 250, RELOAD_MS = 3000;
 
 /**
- * Knows whether the other side still speaks: this page's session (`send_beats` in bridge.py) or a notebook's kernel. It
- * counts its own checks and no clock, and none while the page is hidden: a laptop that slept and a throttled tab are no silence.
+ * Detects the silence of the other side: this page's session (`send_beats` in bridge.py) or a notebook's kernel. It counts
+ * its own checks, not the time, and none while the page is hidden: a laptop that slept and a throttled tab are no silence.
  */
 class Pulse {
   constructor(limitMs, isPage) {
@@ -281,8 +289,8 @@ class Pulse {
     this.notify();
   }
 
-  /** Looks whether the server answers again. A session that then stays silent is lost: the page is loaded again, at its
-   *  address, unless something is typed in it. */
+  /** Check whether the server answers again. A session that then stays silent is lost: reload the page, unless something
+   *  is typed in it. */
   async probe() {
     const asset = [...document.scripts].find(({src}) => src.startsWith(location.origin) && src.includes("/static/"));
     const answers = await isAnswered(asset ? asset.src : location.href);
@@ -294,7 +302,7 @@ class Pulse {
 
   holdsInput() { return [...this.holds].some((holds) => holds()); }
 
-  /** What the page says of it; `elsewhere` is where to look instead, in a notebook. */
+  /** Return the sentence that the page shows; `elsewhere` says where to look instead, in a notebook. */
   sentence(elsewhere) {
     const said = this.refused || "", state = `What you see is from ${clock(this.heardAt).slice(0, 8)}`;
     if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted. ${state}.${elsewhere ? ` ${elsewhere}` : ""}`;
@@ -303,7 +311,7 @@ class Pulse {
   }
 }
 
-/** Whether a server answers at an address; a proxy's "bad gateway" is no answer. */
+/** Return whether a server answers at an address; a proxy's "bad gateway" is no answer. */
 async function isAnswered(url) {
   try {
     const answer = await fetch(url, {method: "HEAD", cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(2000)});
@@ -369,7 +377,7 @@ function focused() {
   return focus;
 }
 
-/** Whether a key belongs to a field or a shortcut of the browser, and so is no command of ours. */
+/** Return whether a key belongs to a field or a shortcut of the browser, and so is no command of ours. */
 function isTyping(event) {
   const focus = focused();
   return event.ctrlKey || event.metaKey || event.altKey || focus && (/^(INPUT|TEXTAREA|SELECT)$/.test(focus.tagName) && focus.type !== "checkbox" || focus.isContentEditable);

@@ -24,7 +24,7 @@ class Workers extends FeedPage {
     const n = this.n, actions = this.model.get("actions");
     put(n.sum, alive ? `${number(alive)} worker${alive > 1 ? "s" : ""} · ${number(busy)} of ${number(slots)} slot${slots > 1 ? "s" : ""} busy` : "");
     n.alerts.replaceChildren(...alerts.map((text) => h("div", {class: "notice", "data-level": "warning"}, icon("warn"), h("span", null, ticked(text)))));
-    for (const row of this.keyed(n.list, workers, "id", (worker) => this.line(worker))) { n.list.append(row.el); this.fill(row); }
+    for (const row of this.keyed(n.list, workers, "id", (worker) => this.line(worker))) this.fill(row);
     n.list.hidden = !workers.length;
     this.showEmpty(!alive, "No worker runs", "Jobs wait until one does. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
