@@ -65,9 +65,9 @@ class Schedules extends FeedPage {
   showBars({n, item: {runs}}) {
     const most = Math.max(...runs.map((run) => run.seconds || 0), 0.001);
     const bars = [...runs].reverse().map((run) => {
-      const height = run.job ? Math.max(4, Math.round(24 * (run.seconds || 0) / most)) : 4, label = runText(run);
-      const props = {class: `run${run.job ? "" : " none"}`, role: "listitem", "data-face": faceOf(run), title: label, "aria-label": label, style: `--h: ${height}px`};
-      return run.job ? h("button", {...props, onclick: () => ask(this.model, "open", {id: run.job})}) : h("span", props);
+      const height = run.job_id ? Math.max(4, Math.round(24 * (run.seconds || 0) / most)) : 4, label = runText(run);
+      const props = {class: `run${run.job_id ? "" : " none"}`, role: "listitem", "data-face": faceOf(run), title: label, "aria-label": label, style: `--h: ${height}px`};
+      return run.job_id ? h("button", {...props, onclick: () => ask(this.model, "open", {id: run.job_id})}) : h("span", props);
     });
     n.bars.replaceChildren(...Array.from({length: RUN_BARS - bars.length}, () => h("i", {class: "run empty", "aria-hidden": "true"})), ...bars);
   }
@@ -89,7 +89,7 @@ class Schedules extends FeedPage {
     const facts = [["Task", one.task], ["Queue", one.queue], ["Missed times", RULES.missed[one.missed]], ["While the run before goes on", RULES.overlap[one.overlap]], ["Until", one.until && `${one.until.replace("T", " ")} ${one.tz}`], ["Runs", one.count ? `${number(one.fired)} of ${number(one.count)}` : number(one.fired)],
       ["Left out", one.left_out ? number(one.left_out) : ""], ["From the code", one.from_code]];
     const section = (title, empty, ...parts) => h("section", null, h("h3", {text: title}), empty ? h("p", {class: "muted", text: empty}) : parts);
-    const run = (each) => h("li", {"data-face": faceOf(each)}, icon(each.job ? faceOf(each) : "info"), each.job ? this.link(each.job, each.text, "job") : h("span", {text: each.text}), h("span", {class: "muted", text: runText(each, true)}));
+    const run = (each) => h("li", {"data-face": faceOf(each)}, icon(each.job_id ? faceOf(each) : "info"), each.job_id ? this.link(each.job_id, each.text, "job") : h("span", {text: each.text}), h("span", {class: "muted", text: runText(each, true)}));
     n.more.replaceChildren(h("div", {class: "cols"},
       section(one.state === "paused" ? "Next, once resumed" : "Next", !one.next.length && "No run is left.", timesOf(one.next, one.tz)),
       section("Last runs", !one.runs.length && "It has not run yet.", h("ol", {class: "runs"}, one.runs.map(run))),
@@ -269,11 +269,11 @@ class Schedules extends FeedPage {
 /** Times, each with how far away it is. */
 function timesOf(times, zone = "") { return h("ol", {class: "times"}, times.map(({at, text}) => h("li", null, h("b", {"data-at": at}), h("span", {class: "muted", text: `${text} ${zone}`.trim()})))); }
 
-function faceOf(run) { return run.job ? run.state || "cancelled" : "cancelled"; }
+function faceOf(run) { return run.job_id ? run.state || "cancelled" : "cancelled"; }
 
 /** `3 Nov 03:00 · Done · 4.2 s · 12 s late`. */
 function runText(run, short) {
-  const what = run.job ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} left out: ${WHYS[run.why] || run.why}` : `left out: ${WHYS[run.why] || run.why}`;
+  const what = run.job_id ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} left out: ${WHYS[run.why] || run.why}` : `left out: ${WHYS[run.why] || run.why}`;
   return [!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`].filter(Boolean).join(" · ");
 }
 

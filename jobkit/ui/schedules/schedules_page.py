@@ -47,46 +47,23 @@ def _row(one: ScheduleSnapshot, workers: Sequence[WorkerInfo], now: datetime, de
     late_s, why = lateness(one, workers)
     alive = any(worker.takes_jobs for worker in workers)
     return {
-        "name": one.name,
-        "task": job.task,
-        "title": job.title or job.task,
+        **one.to_json(),
         "args": params_brief(job.params, defaults.get(job.task)),
         "sentence": sentence(timing),
-        "cron": spec.cron,
-        "every": spec.every_ms / 1000 if spec.every_ms else None,
         "at": _local(spec.at_ms, timing),
-        "tz": spec.tz,
         "until": _local(spec.until_ms, timing),
-        "count": spec.count or None,
-        "missed": spec.missed,
-        "missed_limit": spec.missed_limit,
-        "overlap": spec.overlap,
-        "queue": job.queue,
-        "params": dict(job.params),
-        "from_code": spec.module,
         "state": "paused" if one.is_paused else "ended" if not one.next_ms else "held" if one.holds_for else "on",
         "next": next_times(one, now),
         "late_s": round(late_s, 1),
         "why": why or ("" if alive else "no worker"),
-        "fired": one.fired,
-        "left_out": one.left_out,
         "runs": [_run(run, timing, now) for run in one.runs],
     }
 
 
 def _run(run: ScheduleRun, timing: Timing, now: datetime) -> dict[str, Any]:
     moment = utc(run.slot_ms or run.at_ms).astimezone(timing.shown_zone)
-    return {
-        "job": run.job_id,
-        "state": run.state,
-        "at": iso(instant(run.at_ms)),
-        "text": moment_text(moment, now),
-        "by_hand": not run.slot_ms,
-        "seconds": run.duration_s,
-        "late_s": round(run.late_s, 1),
-        "why": run.why,
-        "count": run.count,
-    }
+    facts = {"text": moment_text(moment, now), "by_hand": not run.slot_ms, "seconds": run.duration_s}
+    return {**run.to_json(), **facts, "late_s": round(run.late_s, 1)}
 
 
 def _local(ms: int, timing: Timing) -> str:

@@ -9,7 +9,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-#: Modules that a component builds on, beside `common.js`.
+#: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
     "batch": ("csv", "live_card"),
     "table": ("search", "bulk", "strip"),
@@ -19,17 +19,6 @@ _BEFORE = {
     "schedules": ("feed_page",),
     "audit": ("feed_page",),
     "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
-}
-#: Sheets likewise, beside the tokens.
-_SHEETS = {
-    "table": ("search", "bulk", "strip"),
-    "batch": ("live_card",),
-    "card": ("error", "live_card"),
-    "failures": ("error", "feed_page"),
-    "workers": ("feed_page",),
-    "schedules": ("feed_page",),
-    "audit": ("feed_page",),
-    "timeline": ("search",),
 }
 
 #: Every script and sheet by its name: each feature keeps its own beside its component, and no two have one name.
@@ -41,27 +30,26 @@ _TOKEN = re.compile(r"--jk-([\w-]+):\s*([^;]+);")
 @cache
 def esm(name: str) -> str:
     """Return the ES module of component `name` ("card", "table", "form", "nav")."""
-    parts = ("common", *_BEFORE.get(name, ()), name)
-    return "\n".join(_read(f"{part}.js") for part in parts)
+    return "\n".join(source(f"{part}.js") for part in ("common", *_BEFORE.get(name, ()), name))
 
 
 @cache
 def css(name: str) -> str:
     """Return the style sheet of component `name`, with the tokens of both themes; see `theme.py` for changing them."""
-    parts = (*_SHEETS.get(name, ()), name)
-    return "\n".join([_themable(_read("tokens.css")), *(_read(f"{part}.css") for part in parts)])
+    sheets = [sheet for part in (*_BEFORE.get(name, ()), name) if (sheet := f"{part}.css") in _FILES]
+    return "\n".join([_themable(source("tokens.css")), *map(source, sheets)])
 
 
 @cache
 def token_names() -> frozenset[str]:
     """Return the tokens that a theme may change."""
-    return frozenset(name for name, _ in _TOKEN.findall(_read("tokens.css").partition("}")[0]))
+    return frozenset(name for name, _ in _TOKEN.findall(source("tokens.css").partition("}")[0]))
 
 
 @cache
 def source(name: str) -> str:
     """Return a file of the browser's half as it is."""
-    return _read(name)
+    return _FILES[name].read_text("utf-8")
 
 
 def _themable(tokens: str) -> str:
@@ -75,7 +63,3 @@ def _themable(tokens: str) -> str:
         + end
         + after
     )
-
-
-def _read(name: str) -> str:
-    return _FILES[name].read_text("utf-8")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from jobkit.model import JobEvent, JobSnapshot, Pause
 from jobkit.model.format import params_brief
-from jobkit.model.plain import iso
+from jobkit.model.plain import instant, iso
 from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
@@ -72,19 +71,12 @@ def picture(
 
 def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": info.id,
-        "host": info.host,
-        "pid": info.pid,
-        "queues": list(info.queues),
-        "slots": info.slots,
+        **info.to_json(),
+        "tasks": [],  # the page does not show these names
         "running": max(info.running, len(jobs)),  # a heartbeat may be seconds old
-        "done": info.done,
-        "started_at": iso(datetime.fromtimestamp(info.started_ms / 1000, UTC)) if info.started_ms else None,
+        "started_at": iso(instant(info.started_ms)),
         "beat_age_s": round(info.beat_age_s, 1),
-        "version": info.version,
-        "python": info.python,
         "cpu_percent": round(info.cpu_percent),
-        "rss_bytes": info.rss_bytes,
         "state": "ended" if not info.is_alive else "draining" if info.is_draining else "working",
         "jobs": jobs,
     }
