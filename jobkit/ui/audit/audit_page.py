@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jobkit.model.people import Role
 from jobkit.ui.live.feed_page import FeedPage, TextFeed
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
+from jobkit.ui.live.shared_feed import Subscriber
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -46,23 +46,15 @@ class AuditFeed(TextFeed[Subscriber]):
 class AuditPage(FeedPage):
     """The audit log; it stays empty unless the person is an admin."""
 
-    FEED = AuditFeed
-
     _before = ""
 
     _esm = assets.esm("audit")
     _stylesheets: ClassVar[list[str]] = [assets.css("audit")]
 
-    def _subscribe(self) -> FeedSubscription[Any, Any]:
-        return FeedSubscription(self._kit, AuditFeed, Subscriber(self._deliver), self._before)
-
-    def _follow(self) -> None:
-        if self._access.person.may(Role.ADMIN):
-            super()._follow()
+    def _feeds(self) -> list[tuple[Any, ...]]:
+        return [(AuditFeed, self._before)] if self._access.person.may(Role.ADMIN) else []
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         if action in ("first", "older"):
             self._before = str(asked.get("before", ""))[:60] if action == "older" else ""
-            self._subscription.stop()
-            self._subscription = self._subscribe()
             self._follow()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
@@ -17,8 +16,8 @@ from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe
 from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
 from jobkit.ui.form.form_values import read_field
-from jobkit.ui.live.feed_page import FeedPage, TextFeed, dumps
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
+from jobkit.ui.live.feed_page import FeedPage, TextFeed
+from jobkit.ui.live.shared_feed import Subscriber
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
 
@@ -109,54 +108,33 @@ def detail(
     }
 
 
-@dataclass(eq=False, slots=True)
-class FailuresSubscriber(Subscriber):
-    """One page of failures: its open group ("" for none), how many jobs to show of it, and the `detail` that it has."""
-
-    group: str = ""
-    limit: int = JOBS
-    has: str = ""
-
-
-class FailuresFeed(TextFeed[FailuresSubscriber]):
-    """Delivers `picture`, the same to all, and `detail` of the group that is open there."""
+class FailuresFeed(TextFeed[Subscriber]):
+    """All groups of failures; see `picture`."""
 
     CHANNELS = (None, CONTROL)
     WINDOW_S = 0.2
     LOOK_S = 60.0  # the sparklines move with the hours
 
-    def __init__(self, kit: Kit) -> None:
-        super().__init__(kit)
-        self._details: dict[tuple[str, int], str] = {}
-
     def is_news(self, event: JobEvent) -> bool:
         return event.job_id == CONTROL or event.type in _TELLING
-
-    def tell(self, subscriber: FailuresSubscriber, version: Any = None) -> None:
-        super().tell(subscriber)
-        subscriber.has = ""
-        self.poke()
 
     async def data(self) -> dict[str, Any]:
         store = self.kit.verbs.store
         pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
         return picture(await store.failures.groups((), "", GROUPS), pauses)
 
-    async def read(self) -> None:
-        await super().read()
-        wanted = {(one.group, one.limit) for one in self.subscribers if one.group}
-        self._details = {which: dumps(await self._detail(*which)) for which in wanted}
 
-    def loaded(self) -> None:
-        super().loaded()
-        for one in list(self.subscribers):
-            detail = self._details.get((one.group, one.limit), "")
-            if detail and one.has != detail:
-                one.has = detail
-                one.deliver({"detail": detail}, {})
+class GroupFeed(FailuresFeed):
+    """One group of failures, with so many of its jobs at most; see `detail`."""
 
-    async def _detail(self, id: str, limit: int) -> dict[str, Any]:
-        store = self.kit.verbs.store
+    NAME = "detail"
+
+    def __init__(self, kit: Kit, group: str, limit: int) -> None:
+        super().__init__(kit)
+        self._group, self._limit = group, limit
+
+    async def data(self) -> dict[str, Any]:
+        store, id, limit = self.kit.verbs.store, self._group, self._limit
         group = await store.failures.group(id)
         if group is None:
             return {"id": id, "gone": True}
@@ -232,12 +210,13 @@ class FailuresPage(FeedPage):
         group: id of the group that is open, or "". state: the listed one of `STATES`.
     """
 
-    FEED = FailuresFeed
     ACTIONS = (*GROUP_ACTIONS, "pause_task", "resume_task")
 
     detail = param.String(default="")
     group = param.String(default="")
     state = param.String(default="open")
+
+    _limit = JOBS
 
     _esm = assets.esm("failures")
     _stylesheets: ClassVar[list[str]] = [assets.css("failures")]
@@ -245,15 +224,14 @@ class FailuresPage(FeedPage):
     def __init__(self, kit: Kit, *, on_choose: Callable[[str, str], object] | None = None, **params: Any) -> None:
         super().__init__(kit, **params)
         self._on_choose = on_choose
-        self.param.watch(lambda _: self._turn(), "group")
+        self.param.watch(lambda _: self._show(JOBS), "group")
 
-    def _subscribe(self) -> FeedSubscription[Any, Any]:
-        self._subscriber = FailuresSubscriber(self._deliver, self.group)
-        return FeedSubscription(self._kit, FailuresFeed, self._subscriber)
+    def _feeds(self) -> list[tuple[Any, ...]]:
+        return [(FailuresFeed,), *([(GroupFeed, self.group, self._limit)] if self.group else [])]
 
-    def _turn(self) -> None:
-        self._subscriber.group, self._subscriber.limit = self.group, JOBS
-        self._subscription.resend()
+    def _show(self, limit: int) -> None:
+        self._limit = limit
+        self._follow()
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "group":
@@ -261,8 +239,7 @@ class FailuresPage(FeedPage):
         elif action == "state" and asked.get("state") in STATES:
             self.param.update(state=str(asked["state"]), group="")
         elif action == "more":
-            self._subscriber.limit = min(MOST_JOBS, self._subscriber.limit * 3)
-            self._subscription.resend()
+            self._show(min(MOST_JOBS, self._limit * 3))
         if action in ("group", "state") and self._on_choose is not None:
             self._on_choose(self.group, self.state)
 

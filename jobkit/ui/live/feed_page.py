@@ -28,11 +28,12 @@ logger = logging.getLogger("jobkit.ui")
 
 
 class TextFeed(SharedFeed[S]):
-    """`picture`, the data of a page as JSON, read every `LOOK_S` seconds and soon after each event that `is_news`.
+    """Data of a page as JSON, read every `LOOK_S` seconds and soon after each event that `is_news`.
 
-    It is delivered when anything but its time (`now`) has changed.
+    It is delivered as the text `NAME` when anything but its time (`now`) has changed.
     """
 
+    NAME = "picture"
     LOOK_S = 2.0
     WINDOW_S = 0.4
 
@@ -57,7 +58,7 @@ class TextFeed(SharedFeed[S]):
     def loaded(self) -> None:
         if self._body != self._told:
             self._told = self._body
-            self.publish({"picture": self._text})
+            self.publish({self.NAME: self._text})
 
     def failed(self, error: Exception) -> None:
         if not isinstance(error, JobkitError):
@@ -73,7 +74,7 @@ class TextFeed(SharedFeed[S]):
 
     def tell(self, subscriber: S, version: Any = None) -> None:
         if self._text:
-            subscriber.deliver({"picture": self._text}, {})
+            subscriber.deliver({self.NAME: self._text}, {})
 
 
 class FeedPage(Component, JSComponent):
@@ -117,31 +118,36 @@ class FeedPage(Component, JSComponent):
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
         self._notices = 0
-        self._subscription: FeedSubscription[Any, Any] = self._subscribe()
-        self._bridge.on_close(lambda: self._subscription.stop())
+        self._subscriptions: list[FeedSubscription[Any, Any]] = []
+        self._bridge.on_close(self._follow)
         on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
         self._follow()
 
-    def _subscribe(self) -> FeedSubscription[Any, Any]:
-        """Return what the page shows, not started."""
-        return FeedSubscription(self._kit, self.FEED, Subscriber(self._deliver))
+    def _feeds(self) -> list[tuple[Any, ...]]:
+        """Return the feeds that the page shows: the class and the key of each."""
+        return [(self.FEED,)]
+
+    def _follow(self) -> None:
+        """Subscribe to `_feeds` while the page is shown, else to none."""
+        old = self._subscriptions
+        wanted = self._feeds() if self.is_open and self._bridge.is_open else []
+        self._subscriptions = [
+            FeedSubscription(self._kit, kind, Subscriber(self._deliver), *key).start() for kind, *key in wanted
+        ]
+        for subscription in old:  # after the new ones have begun, so that a feed of both goes on
+            subscription.stop()
 
     def _deliver(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         self._bridge.put(self, whole)
-
-    def _follow(self) -> None:
-        if self.is_open and self._bridge.is_open:
-            self._subscription.start()
-        else:
-            self._subscription.stop()
 
     # -- requests of the browser, in the session -----------------------------------------------------------------------
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         id = str(asked.get("id", ""))[:200]
         if action == "hello":
-            self._subscription.resend()
+            for subscription in self._subscriptions:
+                subscription.resend()
         elif action == "open" and self._on_open is not None:
             self._on_open(id)
         elif action in self.ACTIONS:
