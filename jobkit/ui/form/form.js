@@ -37,14 +37,13 @@ class Form {
     n.trouble = h("p", {class: "trouble", role: "alert", hidden: true});
     n.call = h("code");
     n.copy = h("button", {class: "btn quiet small", type: "button", title: "Copy the Python call", "aria-label": "Copy the Python call", onclick: () => copyText(n.call.textContent, n.copy)}, icon("copy"));
-    n.modes = ["Now", "Later", ...(this.model.get("sweeps") ? ["Sweep"] : [])].map((word) => h("button", {type: "button", role: "radio", text: word, title: MODES[word], onclick: () => this.turn(word.toLowerCase()),
-      onkeydown: (event) => { const step = {ArrowRight: 1, ArrowLeft: -1}[event.key]; if (step) { event.preventDefault(); const i = (n.modes.indexOf(event.target) + step + n.modes.length) % n.modes.length; n.modes[i].focus(); n.modes[i].click(); } }}));
+    n.modes = radios(MODES.filter(([mode]) => mode !== "sweep" || this.model.get("sweeps")), (mode) => this.turn(mode), {"aria-label": "When"});
     n.at = h("input", {type: "datetime-local", class: "input at", step: 60, hidden: true, "aria-label": "Not before", oninput: () => this.changed()});
     n.submit = h("button", {class: "btn primary submit", type: "submit", title: "Ctrl+Enter", text: "Submit"});
     n.form = h("form", {class: "form", novalidate: true, autocomplete: "off", onsubmit: (event) => { event.preventDefault(); this.submit(); },
       onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
       h("header", {class: "about"}, n.title, n.doc), n.fields, n.none, n.options, n.trouble,
-      h("footer", null, h("div", {class: "when"}, h("div", {class: "segments", role: "radiogroup", "aria-label": "When"}, n.modes), n.at), h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), n.submit));
+      h("footer", null, h("div", {class: "when"}, n.modes.el, n.at), h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), n.submit));
     n.empty = h("div", {class: "nothing", hidden: true},
       h("p", {class: "big", text: "No tasks yet"}), h("p", {class: "muted", text: "Write a function with @jobkit.task in a module and name the module, for instance:"}),
       h("pre", {class: "mono", text: "JOBKIT_TASKS=mytasks jobkit up"}));
@@ -116,7 +115,7 @@ class Form {
   turn(mode) {
     const n = this.n;
     this.mode = mode;
-    n.modes.forEach((button) => { const is = button.textContent.toLowerCase() === mode; button.setAttribute("aria-checked", String(is)); button.tabIndex = is ? 0 : -1; });
+    n.modes.mark(mode);
     n.at.hidden = mode !== "later";
     if (mode === "later" && !n.at.value) n.at.value = localTime(new Date(Date.now() + 3600000));
     n.form.classList.toggle("sweeping", mode === "sweep");
@@ -160,12 +159,10 @@ class Form {
       Object.assign(field, {read: () => ({value: input.checked}), get: () => input.checked, set: (value) => { input.checked = Boolean(value); }, control: input});
     } else if (kind === "choice" && spec.choices?.length && spec.choices.length <= 4 && spec.choices.every(([label]) => label.length <= 14)) {
       let value = usual === "" ? null : labelOf(spec, usual);
-      const buttons = spec.choices.map(([label]) => h("button", {type: "button", role: "radio", text: label, onclick: () => { field.set(value === label && spec.nullable ? null : label); touched(); checked(); },
-        onkeydown: (event) => { const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key]; if (step) { event.preventDefault(); const i = (spec.choices.findIndex(([l]) => l === value) + step + buttons.length) % buttons.length; field.set(spec.choices[i][0]); buttons[i].focus(); touched(); } }}));
-      const control = h("div", {class: "segments", role: "radiogroup", id}, buttons);
-      Object.assign(field, {read: () => ({value}), get: () => value, control, set: (wanted) => {
+      const group = radios(spec.choices.map(([label]) => [label, label]), (label, isKey) => { field.set(!isKey && value === label && spec.nullable ? null : label); touched(); checked(); }, {id});
+      Object.assign(field, {read: () => ({value}), get: () => value, control: group.el, set: (wanted) => {
         value = wanted == null || wanted === "" ? null : labelOf(spec, wanted);
-        buttons.forEach((button, i) => { button.setAttribute("aria-checked", String(spec.choices[i][0] === value)); button.tabIndex = spec.choices[i][0] === value || (value === null && i === 0) ? 0 : -1; });
+        group.mark(value);
       }});
       field.initial = value;
       field.set(value);
@@ -439,7 +436,7 @@ class Form {
 /** Characters of label, help and kind that have room in one line of a column. */
 const SHORT = 62;
 
-const MODES = {Now: "It may start at once", Later: "It waits for a time", Sweep: "One job for each combination of values"};
+const MODES = [["now", "Now", "Start as soon as possible"], ["later", "Later", "Start at a time"], ["sweep", "Sweep", "One job for each combination of values"]];
 const SPREADABLE = ["int", "float", "str", "bool", "choice", "path", "date", "datetime"];
 
 /** A moment as a datetime-local field takes it. */

@@ -119,8 +119,7 @@ class Schedules extends FeedPage {
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
     const text = (key, label, value, hint, more) => this.field(f, key, label, h("input", {class: `input${["cron", "name", "tz"].includes(key) ? " mono" : ""}`, type: "text", value: value ?? "", spellcheck: "false", autocomplete: "off", ...more}), hint);
     const pick = (key, label, value) => this.field(f, key, label, h("select", {class: "input"}, Object.entries(RULES[key]).map(([name, words]) => h("option", {value: name, text: words, selected: name === value}))));
-    const kinds = [["cron", "Cron line"], ["every", "Interval"], ["at", "Once"]].map(([kind, word]) => h("button", {type: "button", role: "radio", text: word, "data-kind": kind, onclick: () => { f.kind = kind; this.showKind(f); this.typed(); }}));
-    f.kinds = h("div", {class: "segments", role: "radiogroup", "aria-label": "When", onkeydown: (event) => { const step = {ArrowRight: 1, ArrowLeft: -1}[event.key]; if (step) { const order = ["cron", "every", "at"]; f.kind = order[(order.indexOf(f.kind) + step + 3) % 3]; this.showKind(f); kinds[order.indexOf(f.kind)].focus(); this.typed(); } }}, kinds);
+    f.kinds = radios([["cron", "Cron line"], ["every", "Interval"], ["at", "Once"]], (kind) => { f.kind = kind; this.showKind(f); this.typed(); }, {"aria-label": "When"});
     f.task = one ? null : h("select", {class: "input", onchange: () => { this.showParams(f); this.typed(); }});
     f.params = h("div", {class: "params"});
     f.trouble = h("p", {class: "message", role: "alert", hidden: true});
@@ -131,7 +130,7 @@ class Schedules extends FeedPage {
       h("div", {class: "sides"},
         h("div", {class: "fields"},
           f.task && this.field(f, "task", "Task", f.task), !one && text("name", "Name", "", "Scheduling again under a name changes that one.", {placeholder: "made of task and arguments"}),
-          h("div", {class: "field wide"}, h("span", {class: "label", text: "When"}), f.kinds),
+          h("div", {class: "field wide"}, h("span", {class: "label", text: "When"}), f.kinds.el),
           text("cron", "Cron line", one ? one.cron : "", "minute hour day month weekday, or @daily, @hourly, @weekly", {placeholder: "0 6 * * MON-FRI"}),
           text("every", "Seconds from one run to the next", one && one.every ? String(one.every) : "", "", {inputmode: "decimal", placeholder: "300"}),
           this.field(f, "at", "At", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.at : ""})),
@@ -163,11 +162,7 @@ class Schedules extends FeedPage {
   }
 
   showKind(f) {
-    for (const button of f.kinds.children) {
-      const on = button.dataset.kind === f.kind;
-      button.setAttribute("aria-checked", String(on));
-      button.tabIndex = on ? 0 : -1;
-    }
+    f.kinds.mark(f.kind);
     for (const kind of ["cron", "every", "at"]) f.fields.get(kind).el.hidden = kind !== f.kind;
     f.fields.get("tz").el.hidden = f.kind === "every";
   }
@@ -261,7 +256,7 @@ class Schedules extends FeedPage {
       first.el.closest("details")?.setAttribute("open", "");
       first.input.focus();
     }
-    f.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "They show up here while you type."})]));
+    f.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "Appear here while you type."})]));
     this.tick();
   }
 }

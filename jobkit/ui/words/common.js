@@ -166,6 +166,24 @@ function codeBlock(code) {
   return h("div", {class: "code"}, h("pre", {class: "mono", text: code}), copy);
 }
 
+/** Buttons as a radio group, for choices `[value, text, title]`: a click or an arrow key calls `pick(value, isKey)`, and `mark`
+ *  shows the chosen value. */
+function radios(choices, pick, props) {
+  const buttons = choices.map(([value, text, title]) => h("button", {type: "button", role: "radio", text, title, "data-value": value, onclick: () => pick(value, false)}));
+  const el = h("div", {class: "segments", role: "radiogroup", ...props, onkeydown: (event) => {
+    const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key], at = (buttons.indexOf(event.target) + step + buttons.length) % buttons.length;
+    if (!step) return;
+    event.preventDefault();
+    buttons[at].focus();
+    pick(choices[at][0], true);
+  }}, buttons);
+  const mark = (chosen) => {
+    const at = choices.findIndex(([value]) => value === chosen);
+    buttons.forEach((button, i) => { button.setAttribute("aria-checked", String(i === at)); button.tabIndex = i === Math.max(0, at) ? 0 : -1; });
+  };
+  return {el, mark};
+}
+
 function saveBlob(name, blob) {
   const url = URL.createObjectURL(blob);
   h("a", {href: url, download: name}).click();
