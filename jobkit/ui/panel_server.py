@@ -228,16 +228,12 @@ async def _open_websocket(old: Any, self: Any, token: str) -> Any:
 # -- other routes ------------------------------------------------------------------------------------------------------
 
 
-def _is_component(path: str) -> bool:
-    """Return whether `module/Class/...` names a component of a module that is loaded. Asking must load nothing: neither
-    a module, nor what a module loads when it is asked for a name."""
+def _find_component(old: Any, self: Any, path: str) -> Any:
+    """Give the files of `module/Class/...` if that is a component of a loaded module. A request must load nothing:
+    neither a module, nor what a module loads when it is asked for a name."""
     module, name, *_ = [*path.split("/"), "", ""]
     found = vars(sys.modules.get(module) or object).get(name)
-    return isinstance(found, type) and issubclass(found, param.Parameterized | Model)
-
-
-def _find_component(old: Any, self: Any, path: str) -> Any:
-    if not _is_component(path):
+    if not (isinstance(found, type) and issubclass(found, param.Parameterized | Model)):
         raise tornado.web.HTTPError(404)
     return old(self, path)
 

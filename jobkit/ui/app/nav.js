@@ -17,7 +17,7 @@ class Nav {
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()}, h("h2", {text: "Keyboard"}), n.keys);
     this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.bell, n.who, n.help);
     el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.showStatus())];
+    this.stops = [followTheme(this.root, () => this.themeChanged()), everySecond(() => this.showStatus())];
     for (const name of ["page", "pages"]) model.on(`change:${name}`, () => this.showTabs());
     model.on("change:url", () => this.turn());
     const back = () => ask(model, "url", {search: location.search});
@@ -36,7 +36,7 @@ class Nav {
     this.showStatus();
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
-    this.theme();
+    this.followChoice();
     back();  // a session that is made anew for an old window knows only the URL with which that was opened
   }
 
@@ -118,32 +118,31 @@ class Nav {
     }
   }
 
-  theme() {
-    const media = matchMedia("(prefers-color-scheme: dark)");
-    const now = () => hostTheme(this.root);
-    const follow = () => {
-      const wanted = stored("jobkit-theme") || (media.matches ? "dark" : "light");
-      // So that the server makes the next page in this theme, and it need not change before one's eyes.
-      document.cookie = `jobkit-theme=${wanted}; path=/; max-age=31536000; SameSite=Lax`;
-      if (wanted === now()) return;
-      this.expected = wanted;
-      ask(this.model, "theme", {dark: wanted === "dark"});
-    };
+  /** Make the page follow the theme that was chosen here before, else the system's. */
+  followChoice() {
+    const media = matchMedia("(prefers-color-scheme: dark)"), follow = () => this.askTheme(stored("jobkit-theme") || (media.matches ? "dark" : "light"));
     whenConnected(this.root, () => {
-      let last = now();
-      const observer = new MutationObserver(() => {
-        if (now() === last) return;
-        last = now();
-        if (this.expected === last) this.expected = null;  // our own request, or the system's: not a choice
-        else if (store("jobkit-theme", last)) follow();
-      });
-      const page = materialPage(this.root);
-      if (page) observer.observe(page, {attributes: true, attributeFilter: ["class"]});
-      this.stops.push(() => observer.disconnect());
+      this.isFollowing = true;
       setTimeout(follow, 50);  // after the page has taken its own first theme
     });
     media.addEventListener("change", follow);
     this.stops.push(() => media.removeEventListener("change", follow));
+  }
+
+  askTheme(wanted) {
+    // So that the server makes the next page in this theme, and it need not change before one's eyes.
+    document.cookie = `jobkit-theme=${wanted}; path=/; max-age=31536000; SameSite=Lax`;
+    if (wanted === hostTheme(this.root)) return;
+    this.expected = wanted;
+    ask(this.model, "theme", {dark: wanted === "dark"});
+  }
+
+  /** The page has another theme: by our own request, or by the user's choice, which is kept. */
+  themeChanged() {
+    const theme = this.root.dataset.theme;
+    if (!this.isFollowing) return;
+    if (this.expected === theme) this.expected = null;
+    else if (store("jobkit-theme", theme)) this.askTheme(theme);
   }
 }
 

@@ -52,7 +52,8 @@ class Theme:
 
     def variables(self, name: str) -> dict[str, str]:
         """Custom properties for the page's outermost element while it shows the theme `name`."""
-        values = self.light if name == "light" else {**_fonts(self.light), **self.dark}
+        fonts = {token: value for token, value in self.light.items() if token in _IS_FONT}
+        values = self.light if name == "light" else {**fonts, **self.dark}
         prefix = "--jk-theme-" if name == "light" else "--jk-theme-dark-"
         # Fonts stand in the first block of the tokens only, which holds for both themes.
         return {f"{'--jk-theme-' if token in _IS_FONT else prefix}{token}": value for token, value in values.items()}
@@ -74,7 +75,7 @@ def palette(theme: Theme) -> dict[str, Any]:
 
 def header_look(theme: Theme) -> dict[str, Any]:
     """Return a quiet header, and the theme's own values for everything below."""
-    light, dark = ({**values} for values in (theme.light, theme.dark))
+    light, dark = theme.light, theme.dark
     return {
         "& .MuiAppBar-root": {"boxShadow": "none", "backgroundImage": "none", "borderBottom": "1px solid"},
         "&.mui-light": theme.variables("light"),
@@ -107,19 +108,14 @@ def _checked(values: Mapping[str, Any], name: str) -> dict[str, str]:
             raise ValueError(f"theme: {token} must be {what}, as CSS writes it, not {value!r}")
         kept[token] = value.strip()
     if "accent" in kept and "on-accent" not in kept:
-        dark_text = _is_bright(kept["accent"]) if _is_bright(kept["accent"]) is not None else name == "dark"
-        kept["on-accent"] = "#0b1220" if dark_text else "#ffffff"
+        kept["on-accent"] = "#0b1220" if _is_bright(kept["accent"], name == "dark") else "#ffffff"
     return kept
 
 
-def _fonts(values: Mapping[str, str]) -> dict[str, str]:
-    return {token: value for token, value in values.items() if token in _IS_FONT}
-
-
-def _is_bright(colour: str) -> bool | None:
-    """Return whether black reads better on it than white; None if it is not written as `#rrggbb`."""
+def _is_bright(colour: str, otherwise: bool) -> bool:
+    """Return whether black reads better on it than white; `otherwise` if it is not written as `#rrggbb`."""
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        return None
+        return otherwise
     r, g, b = (
         part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
         for part in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
