@@ -143,7 +143,10 @@ def _account(path: str, name: str, entry: object) -> Account:
         raise InvalidParams(f'{where} must have a password, like {{"password": "a long password"}}', "login")
     if unknown := set(entry) - {"password", "role"}:
         raise InvalidParams(f"{where} has {min(unknown)!r}; allowed are password and role", "login")
-    account = Account(entry["password"], None if entry.get("role") is None else role_named(entry["role"], where))
+    role = entry.get("role")
+    if role is not None and (not isinstance(role, str) or role not in Role._value2member_map_):
+        raise InvalidParams(f"{where}: role must be one of {', '.join(Role)}, not {role!r}", "roles")
+    account = Account(entry["password"], None if role is None else Role(role))
     if account.is_hashed:
         try:
             _hash_parts(account.password)
@@ -186,21 +189,14 @@ def end_login(login_id: str, settings: Settings) -> None:
 
 def has_ended(login_id: str, settings: Settings) -> bool:
     """Return True if `end_login` ended this login, or if that cannot be read."""
-    path = _ended_logins(settings)
     try:
-        facts = path.stat()
-        return login_id in _read_ended(str(path), facts.st_mtime_ns, facts.st_size)
+        with _ended_logins(settings).open(encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return any(line.split()[0] == login_id for line in file)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-
-
-@lru_cache(maxsize=8)
-def _read_ended(path: str, _changed_ns: int, _size: int) -> frozenset[str]:
-    with open(path, encoding="ascii") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        return frozenset(line.split()[0] for line in file)
 
 
 def split_seal(cookie: bytes | None) -> tuple[str, str]:
@@ -214,13 +210,6 @@ def _ended_logins(settings: Settings) -> Path:
 
 
 # -- who may what ------------------------------------------------------------------------------------------------------
-
-
-def role_named(name: object, where: str) -> Role:
-    """Return the role with this name. Raises InvalidParams with a message that starts with `where`."""
-    if not isinstance(name, str) or name not in Role._value2member_map_:
-        raise InvalidParams(f"{where}: role must be one of {', '.join(Role)}, not {name!r}", "roles")
-    return Role(name)
 
 
 def person_named(
