@@ -37,7 +37,7 @@ class Nav {
     put(n.place, model.get("place"));
     n.place.title = model.get("place");
     this.followChoice();
-    back();  // a session that is made anew for an old window knows only the URL with which that was opened
+    back();  // a new session for an old window knows only the URL with which the window was opened
   }
 
   close() {
@@ -67,7 +67,7 @@ class Nav {
     document.title = current && shown !== this.model.get("home") ? `${current.textContent} · ${title}` : title;
   }
 
-  /** The address of what is shown. */
+  /** Show the page's state in the address. */
   turn() {
     const {search, replace} = parse(this.model.get("url"), {});
     if (search == null || search === location.search) return;
@@ -88,20 +88,20 @@ class Nav {
     if (event.key === "n" && this.model.get("page") !== "submit" && this.model.get("pages").some(([slug]) => slug === "submit")) ask(this.model, "page", {page: "submit"});
   }
 
-  /** The keys of this page, and those that hold everywhere. */
+  /** Show the keys of this page, and those of all pages. */
   showKeys() {
-    const every = [["r", "retry the job that is open, run it again"], ["c", "cancel it, asks first"], ["Esc", "close"], ["n", "start a task"], ["?", "this list"]];
+    const every = [["r", "retry the open job"], ["c", "cancel the open job (asks first)"], ["Esc", "close"], ["n", "submit a task"], ["?", "this list"]];
     this.n.keys.replaceChildren(...[...this.model.get("keys"), ...every].flatMap(([key, what]) => [h("dt", null, h("kbd", {text: key})), h("dd", {text: what})]));
     this.n.help.showModal();
   }
 
-  /** A click on the bell; the browser asks for permission then, and never by itself. */
+  /** Handle a click on the bell. Only then is the user asked for permission. */
   async ring() {
     const on = this.n.bell.getAttribute("aria-pressed") !== "true";
     const answer = on && Notification.permission !== "granted" ? await Notification.requestPermission() : "granted";
     store("jobkit-bell", on && answer === "granted" ? "on" : "");
     this.setBell(on && answer === "granted");
-    if (answer !== "granted") this.n.bell.title = "This browser does not allow notifications of this page; they can be allowed beside its address";
+    if (answer !== "granted") this.n.bell.title = "This browser blocks notifications of this page; allow them in its settings for this site";
   }
 
   setBell(on) {
@@ -130,7 +130,7 @@ class Nav {
   }
 
   askTheme(wanted) {
-    // So that the server makes the next page in this theme, and it need not change before one's eyes.
+    // So that the server renders the next page in this theme, without a visible change.
     document.cookie = `jobkit-theme=${wanted}; path=/; max-age=31536000; SameSite=Lax`;
     if (wanted === hostTheme(this.root)) return;
     this.expected = wanted;

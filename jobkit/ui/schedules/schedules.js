@@ -1,10 +1,10 @@
-// Schedules (schedules_page.py): a row each, and a form that shows the next times while one types.
+// Schedules (schedules_page.py): a row each, and a form that shows the next times while the user types.
 
 const RULES = {
-  missed: {once: "run the newest once", skip: "leave them out", all: "run them all"},
-  overlap: {allow: "start beside it", skip: "leave it out", wait: "start when it has ended"},
+  missed: {once: "run the newest once", skip: "skip them", all: "run them all"},
+  overlap: {allow: "start the next one anyway", skip: "skip the next one", wait: "start the next one when it has ended"},
 };
-const WHYS = {missed: "missed: no worker", overlap: "the run before had not ended"};
+const WHYS = {missed: "missed: no worker", overlap: "the previous run had not ended"};
 
 /** Runs that have a bar. */
 const RUN_BARS = 14;
@@ -76,8 +76,8 @@ class Schedules extends FeedPage {
     const may = this.may("pause_schedule"), on = state !== "paused", ended = state === "ended";
     if (!isNew(n.act, [may, state])) return;
     n.act.replaceChildren(...(may ? [
-      h("button", {class: "switch", role: "switch", "aria-checked": String(on && !ended), disabled: ended, "aria-label": `${name} fires`, title: ended ? "No run is left" : on ? "Pause" : "Resume", onclick: () => this.act(on ? "pause_schedule" : "resume_schedule", name)}, h("i")),
-      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times stay as they are", onclick: (event) => { event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 1500); this.act("run_schedule", name); }})] : []));
+      h("button", {class: "switch", role: "switch", "aria-checked": String(on && !ended), disabled: ended, "aria-label": `${name} fires`, title: ended ? "No runs left" : on ? "Pause" : "Resume", onclick: () => this.act(on ? "pause_schedule" : "resume_schedule", name)}, h("i")),
+      h("button", {class: "btn small", text: "Run now", title: "Run it once now; its next times do not change", onclick: (event) => { event.target.disabled = true; setTimeout(() => { event.target.disabled = false; }, 1500); this.act("run_schedule", name); }})] : []));
   }
 
   /** Next times, last runs and rules of one schedule, below its row. */
@@ -86,15 +86,15 @@ class Schedules extends FeedPage {
     n.name.setAttribute("aria-expanded", String(Boolean(row.open)));
     n.more.hidden = !row.open;
     if (!row.open || !isNew(n.more, [one.runs, one.next, one.state, row.asking, may, one.missed, one.overlap])) return;
-    const facts = [["Task", one.task], ["Queue", one.queue], ["Missed times", RULES.missed[one.missed]], ["While the run before goes on", RULES.overlap[one.overlap]], ["Until", one.until && `${one.until.replace("T", " ")} ${one.tz}`], ["Runs", one.count ? `${number(one.fired)} of ${number(one.count)}` : number(one.fired)],
-      ["Left out", one.left_out ? number(one.left_out) : ""], ["From the code", one.from_code]];
+    const facts = [["Task", one.task], ["Queue", one.queue], ["Missed times", RULES.missed[one.missed]], ["If the previous run has not ended", RULES.overlap[one.overlap]], ["Until", one.until && `${one.until.replace("T", " ")} ${one.tz}`], ["Runs", one.count ? `${number(one.fired)} of ${number(one.count)}` : number(one.fired)],
+      ["Skipped", one.left_out ? number(one.left_out) : ""], ["From the code", one.from_code]];
     const section = (title, empty, ...parts) => h("section", null, h("h3", {text: title}), empty ? h("p", {class: "muted", text: empty}) : parts);
     const run = (each) => h("li", {"data-face": faceOf(each)}, icon(each.job_id ? faceOf(each) : "info"), each.job_id ? this.link(each.job_id, each.text, "job") : h("span", {text: each.text}), h("span", {class: "muted", text: runText(each, true)}));
     n.more.replaceChildren(h("div", {class: "cols"},
-      section(one.state === "paused" ? "Next, once resumed" : "Next", !one.next.length && "No run is left.", timesOf(one.next, one.tz)),
-      section("Last runs", !one.runs.length && "It has not run yet.", h("ol", {class: "runs"}, one.runs.map(run))),
+      section(one.state === "paused" ? "Next, once resumed" : "Next", !one.next.length && "No runs left.", timesOf(one.next, one.tz)),
+      section("Last runs", !one.runs.length && "No runs yet.", h("ol", {class: "runs"}, one.runs.map(run))),
       section("Rules", "", h("dl", null, facts.filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {class: "muted", text: name}), h("dd", {text: value})])))),
-    may ? h("div", {class: "foot"}, row.asking ? h("span", {text: one.from_code ? "Remove it? It comes back when a worker with this task starts; a pause stays." : "Remove it? Its jobs stay."}) : [h("button", {class: "btn small", text: "Edit", onclick: () => this.edit(one)}), h("span", {class: "gap"})],
+    may ? h("div", {class: "foot"}, row.asking ? h("span", {text: one.from_code ? "Remove it? A worker with this task creates it again when it starts. Pause it to stop it." : "Remove it? Its jobs are kept."}) : [h("button", {class: "btn small", text: "Edit", onclick: () => this.edit(one)}), h("span", {class: "gap"})],
       this.question(row, "Remove…", "", "Remove", () => this.act("remove_schedule", one.name), () => this.showMore(row))) : "");
     super.tick();
   }
@@ -105,7 +105,7 @@ class Schedules extends FeedPage {
       const next = one.next[0], ahead = next ? -this.since(next.at) : null;
       const late = one.late_s ? one.late_s + (this.now() - this.readAt) / 1000 : one.state === "on" && ahead != null && ahead < -1.5 ? -ahead : 0;
       el.classList.toggle("late", late > 0);
-      put(n.next, {paused: "Paused", ended: "Ended", held: "After the run before"}[one.state] || (late ? [`${duration(late)} late`, one.why].filter(Boolean).join(", ") : ago(-ahead)));
+      put(n.next, {paused: "Paused", ended: "Ended", held: "After the previous run"}[one.state] || (late ? [`${duration(late)} late`, one.why].filter(Boolean).join(", ") : ago(-ahead)));
       put(n.exact, next && one.state !== "ended" ? `${next.text} ${one.tz}` : "");
       n.exact.title = next ? exact(next.at) : "";
     }
@@ -113,7 +113,7 @@ class Schedules extends FeedPage {
 
   // -- the form ----------------------------------------------------------------------------------------------------
 
-  /** A form for a new schedule, or for `one` that is there. */
+  /** Open the form of a new schedule, or of the existing schedule `one`. */
   edit(one) {
     const f = (this.form = {one, fields: new Map(), kind: one ? (one.cron ? "cron" : one.every ? "every" : "at") : "cron"});
     const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
@@ -129,16 +129,16 @@ class Schedules extends FeedPage {
       h("h2", {text: one ? `Edit ${one.name}` : "New schedule"}),
       h("div", {class: "sides"},
         h("div", {class: "fields"},
-          f.task && this.field(f, "task", "Task", f.task), !one && text("name", "Name", "", "Scheduling again under a name changes that one.", {placeholder: "made of task and arguments"}),
+          f.task && this.field(f, "task", "Task", f.task), !one && text("name", "Name", "", "A new schedule with an existing name replaces it.", {placeholder: "from task and arguments"}),
           h("div", {class: "field wide"}, h("span", {class: "label", text: "When"}), f.kinds.el),
           text("cron", "Cron line", one ? one.cron : "", "minute hour day month weekday, or @daily, @hourly, @weekly", {placeholder: "0 6 * * MON-FRI"}),
-          text("every", "Seconds from one run to the next", one && one.every ? String(one.every) : "", "", {inputmode: "decimal", placeholder: "300"}),
+          text("every", "Seconds between two runs", one && one.every ? String(one.every) : "", "", {inputmode: "decimal", placeholder: "300"}),
           this.field(f, "at", "At", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.at : ""})),
           text("tz", "Time zone", one ? one.tz : zone, "", {placeholder: "UTC"}),
           f.params,
           h("details", {class: "rules"}, h("summary", {text: "Rules and end"}),
-            pick("missed", "Times that pass while no worker lives", one ? one.missed : "once"), text("missed_limit", "Of those, at most", one ? String(one.missed_limit) : "100", "", {inputmode: "numeric"}), pick("overlap", "When the run before has not ended", one ? one.overlap : "allow"),
-            this.field(f, "until", "No run after", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.until : ""})), text("count", "Runs in all", one && one.count ? String(one.count) : "", "", {inputmode: "numeric", placeholder: "no bound"}))),
+            pick("missed", "Times that were missed (no worker)", one ? one.missed : "once"), text("missed_limit", "Maximum number of missed times to run", one ? String(one.missed_limit) : "100", "", {inputmode: "numeric"}), pick("overlap", "If the previous run has not ended", one ? one.overlap : "allow"),
+            this.field(f, "until", "No run after", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.until : ""})), text("count", "Maximum number of runs", one && one.count ? String(one.count) : "", "", {inputmode: "numeric", placeholder: "no limit"}))),
         h("aside", {class: "side"}, h("h3", {text: "Next five times"}), f.preview)),
       f.trouble, h("div", {class: "foot"}, f.save, h("button", {class: "btn", type: "button", text: "Cancel", onclick: () => this.leave()})));
     this.n.form.replaceChildren(form);
@@ -179,7 +179,7 @@ class Schedules extends FeedPage {
     this.showParams(f);
   }
 
-  /** A field for each argument; what is not touched keeps its default, or what the schedule has. */
+  /** Show a field for each argument. An untouched field keeps the default, or the value of the schedule. */
   showParams(f) {
     const name = f.one ? f.one.task : f.task.value, task = f.tasks?.get(name);
     if (f.shown === name && f.had === Boolean(task)) return;
@@ -192,7 +192,7 @@ class Schedules extends FeedPage {
       const input = choices ? h("select", {class: "input"}, h("option", {value: "", text: spec.required ? "choose…" : "default"}), choices.map(([label]) => h("option", {value: label, text: label, selected: String(label).toLowerCase() === shown.toLowerCase()}))) : h("input", {class: "input mono", type: spec.is_secret ? "password" : "text", value: shown, spellcheck: "false", placeholder: spec.default_text || (spec.required ? "required" : "default")});
       input.dataset.initial = input.value;
       return this.field(f, `param:${spec.name}`, spec.label || spec.name, input, spec.help);
-    }), ...(f.one && !task && Object.keys(f.one.params).length ? [h("p", {class: "hint muted", text: "Its arguments can be changed where the function is: kit.schedule(...) with the same name."})] : []));
+    }), ...(f.one && !task && Object.keys(f.one.params).length ? [h("p", {class: "hint muted", text: "Change its arguments where the function is defined: kit.schedule(...) with the same name."})] : []));
   }
 
   values() {
@@ -268,7 +268,7 @@ function faceOf(run) { return run.job_id ? run.state || "cancelled" : "cancelled
 
 /** `3 Nov 03:00 · Done · 4.2 s · 12 s late`. */
 function runText(run, short) {
-  const what = run.job_id ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} left out: ${WHYS[run.why] || run.why}` : `left out: ${WHYS[run.why] || run.why}`;
+  const what = run.job_id ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} skipped: ${WHYS[run.why] || run.why}` : `skipped: ${WHYS[run.why] || run.why}`;
   return [!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`].filter(Boolean).join(" · ");
 }
 

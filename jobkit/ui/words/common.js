@@ -301,7 +301,7 @@ class Pulse {
 
   notify() { this.listeners.forEach((fn) => fn()); }
 
-  /** A request while the server does not answer: it is not sent. */
+  /** Refuse a request while the server does not answer. */
   refuse() {
     this.refused = "Nothing was sent. ";
     this.notify();
@@ -322,10 +322,10 @@ class Pulse {
 
   /** Return the sentence that the page shows; `elsewhere` says where to look instead, in a notebook. */
   sentence(elsewhere) {
-    const said = this.refused || "", state = `What you see is from ${clock(this.heardAt).slice(0, 8)}`;
-    if (!this.isPage) return `${said}The kernel does not answer: it is gone, or was restarted. ${state}.${elsewhere ? ` ${elsewhere}` : ""}`;
-    if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page is not connected to it any more. Load it again to go on; what is typed here is lost then.`;
-    return `${said}The server does not answer. ${state}, and nothing can be changed; the page connects again by itself.`;
+    const said = this.refused || "", state = `The page shows the state of ${clock(this.heardAt).slice(0, 8)}`;
+    if (!this.isPage) return `${said}The kernel does not answer: it has ended or was restarted. ${state}.${elsewhere ? ` ${elsewhere}` : ""}`;
+    if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page has lost its session. Load it again to continue; typed values will be lost.`;
+    return `${said}The server does not answer. ${state}, and nothing can be changed. The page reconnects by itself.`;
   }
 }
 
@@ -342,7 +342,7 @@ async function isAnswered(url) {
 /** The pulse of a model: one for the whole page in Panel, one for each view in a notebook. */
 const pulses = new WeakMap();
 
-/** Lets a component show that the server does not answer: its root gets `data-away`, its buttons are disabled, and it says why unless
+/** Let a component show that the server does not answer: its root gets `data-away`, its buttons are disabled, and it says why unless
  *  the page has a place for that (a banner of `Notice`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
 function followPulse(model, el, isPage) {
   const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
@@ -404,7 +404,7 @@ function isTyping(event) {
 let requests = 0;
 const recent = new WeakMap();
 
-/** Requests that the page makes without the user. */
+/** Requests that the page sends without the user. */
 const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first"];
 
 /** True if the server does not answer; then the page says that nothing was sent. */

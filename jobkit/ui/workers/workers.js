@@ -26,7 +26,7 @@ class Workers extends FeedPage {
     n.alerts.replaceChildren(...alerts.map((text) => h("div", {class: "notice", "data-level": "warning"}, icon("warn"), h("span", null, ticked(text)))));
     for (const row of this.keyed(n.list, workers, "id", (worker) => this.line(worker))) this.fill(row);
     n.list.hidden = !workers.length;
-    this.showEmpty(!alive, "No worker runs", "Jobs wait until one does. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
+    this.showEmpty(!alive, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
     n.taskBox.hidden = !tasks.length;
     n.queues.show(queues, actions, (queue) => `${queue.queued && !queue.workers ? "bad " : ""}${queue.paused ? "paused" : ""}`);
@@ -68,7 +68,7 @@ class Workers extends FeedPage {
   showAct(row) {
     const {item: worker, n} = row, may = this.may("drain_worker") && worker.state === "working";
     if (!isNew(n.act, [may, row.asking])) return;
-    n.act.replaceChildren(...(may ? this.question(row, "End…", "Finish its jobs, take no more, and end", "End when idle", () => this.act("drain_worker", worker.id), () => this.showAct(row)) : []));
+    n.act.replaceChildren(...(may ? this.question(row, "End…", "Finish its jobs, take no more, and exit", "End when idle", () => this.act("drain_worker", worker.id), () => this.showAct(row)) : []));
   }
 
   tick() {

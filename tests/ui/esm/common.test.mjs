@@ -90,7 +90,7 @@ test("silence is counted while the page is seen, and a lost session loads it aga
   checks(1);
   assert.equal(pulse.isAway, true);
   pulse.refuse();
-  assert.match(pulse.sentence(), /^Nothing was sent\. The server does not answer\. What you see is from \d\d:\d\d:\d\d/);
+  assert.match(pulse.sentence(), /^Nothing was sent\. The server does not answer\. The page shows the state of \d\d:\d\d:\d\d/);
   pulse.beat();
   assert.deepEqual([pulse.isAway, pulse.refused], [false, false]);
 
