@@ -16,7 +16,6 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from itertools import islice
 from typing import Any
 
@@ -102,7 +101,8 @@ class SessionBridge:
         self._lock = threading.RLock()
         self._endings: list[Callable[[], object]] = []
         self._box: dict[Any, PendingUpdate] = {}
-        self._sending: Future[None] | None = None  # also holds the coroutine, which its loop does not
+        self._is_due = False  # waiting texts will be sent
+        self._sending: asyncio.Task[None] | None = None  # a loop holds its tasks only weakly
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
         self.is_open = True
         if self._document is not None:
@@ -137,12 +137,20 @@ class SessionBridge:
         if not self.is_open:
             return
         with self._lock:
-            is_first = not self._box
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
             if self._document is None:
-                self._guarded(self._put_box)
-            elif is_first and self._sending is None:
-                self._start_sending()
+                self._guarded(self._put_all)
+                return
+            is_first, self._is_due = not self._is_due, True
+        if not is_first:
+            return
+        if (loop := loop_of(self._document)) is None:
+            self.push(self._put_all)
+        else:
+            try:
+                loop.call_soon_threadsafe(self._start_sending)
+            except RuntimeError:  # the server has ended
+                self.close()
 
     def greeted(self, component: Any) -> None:
         """A browser shows the component: from now on, its texts go there directly."""
@@ -191,16 +199,7 @@ class SessionBridge:
     # -- texts ---------------------------------------------------------------------------------------------------------
 
     def _start_sending(self) -> None:
-        loop = loop_of(self._document)
-        if loop is None:
-            self.push(self._put_box)
-            return
-        sending = self._send_all()
-        try:
-            self._sending = asyncio.run_coroutine_threadsafe(sending, loop)
-        except RuntimeError:  # the server has ended
-            sending.close()
-            self.close()
+        self._sending = asyncio.create_task(self._send_all())
 
     async def _send_all(self) -> None:
         """Send texts until none wait; on the server's loop."""
@@ -213,8 +212,7 @@ class SessionBridge:
     def _take_box(self) -> dict[Any, PendingUpdate]:
         with self._lock:
             box, self._box = self._box, {}
-            if not box:
-                self._sending = None
+            self._is_due = bool(box)
             return box
 
     async def _send(self, box: Mapping[Any, PendingUpdate]) -> None:
@@ -231,9 +229,12 @@ class SessionBridge:
         """Return whether texts for the component may go past its document."""
         return component in self._present and models_of(component) is not None
 
-    def _put_box(self) -> None:
+    def _put_all(self) -> None:
         """Set all waiting texts as parameters, in the session."""
-        self._put(self._take_box())
+        with self._lock:
+            box, self._box = self._box, {}
+            self._is_due = False
+        self._put(box)
 
     def _put(self, updates: Mapping[Any, PendingUpdate]) -> None:
         """Set parameters in the session: for a page that is being made, and for servers other than Tornado's."""
