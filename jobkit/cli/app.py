@@ -8,12 +8,12 @@ import contextlib
 import jobkit
 from jobkit.tasks.registry import registry
 from jobkit.ui import Dashboard
-from jobkit.ui.live.notice import away_page
+from jobkit.ui.panel_server import refuse
 
 try:
     kit = jobkit.connect()  # the kit of the process: all sessions share its connection
 except jobkit.StoreUnavailable as error:
-    away_page(str(error)).servable("jobkit")
+    refuse("The jobs cannot be shown", f"{error}. This page reloads every 3 seconds.", status=503, reload_s=3)
 else:
     registry.load(kit.settings.tasks or ("jobkit.demo",))
     with contextlib.suppress(jobkit.StoreUnavailable):  # the page opens anyway, and workers register them too

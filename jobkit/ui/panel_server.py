@@ -12,7 +12,9 @@ import html
 import logging
 import sys
 import webbrowser
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -75,12 +77,12 @@ class _Note:
 
     Attributes:
         own_for: settings, if it was opened to the server's own person: no other visitor may join it later.
-        refusal: page in place of it.
+        refusal: makes the error to raise instead of giving it to anyone.
         framed: whether pages of other sites may put it into a frame.
     """
 
     own_for: Settings | None = None
-    refusal: str = ""
+    refusal: Callable[[], SessionRefused] | None = None
     framed: bool = True
 
 
@@ -88,11 +90,27 @@ _notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
 
 
 class SessionRefused(tornado.web.HTTPError):
-    """A visitor may not have a session; `page` says so."""
+    """A visitor gets a page with a sentence instead of a session.
 
-    def __init__(self, page: str) -> None:
-        super().__init__(403)
-        self.page = page
+    Args:
+        title, sentence, lines: what the page shows; `lines` are commands or settings.
+        status: of the reply.
+        reload_s: seconds until the page reloads; 0 for never.
+    """
+
+    def __init__(
+        self, title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0
+    ) -> None:
+        super().__init__(status)
+        parts = {
+            "head": f'<meta http-equiv="refresh" content="{reload_s}">' if reload_s else "",
+            "title": html.escape(title),
+            "sentence": html.escape(sentence),
+            "lines": "".join(f"<code>{html.escape(line)}</code>" for line in lines),
+        }
+        self.page = (Path(__file__).parent / "refused.html").read_text("utf-8")
+        for name, text in parts.items():
+            self.page = self.page.replace(f"{{{{{name}}}}}", text)
 
 
 def decide_here(settings: Settings) -> AccessDecision | None:
@@ -116,20 +134,15 @@ def forbid_frames() -> None:
         _notes.setdefault(document, _Note()).framed = False
 
 
-def refuse(title: str, sentence: str, lines: list[str]) -> None:
-    """Reply to the request for the current session with a page of this sentence, and no session."""
+def refuse(title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0) -> None:
+    """Reply to the request for the current session with a page, and no session; see `SessionRefused`."""
     if (document := state.curdoc) is not None:
-        _notes.setdefault(document, _Note()).refusal = _page(title, sentence, lines)
+        refusal = partial(SessionRefused, title, sentence, lines, status=status, reload_s=reload_s)
+        _notes.setdefault(document, _Note()).refusal = refusal
 
 
 def sentence_of(decision: AccessDecision) -> str:
     return f"{decision.why[:1].upper()}{decision.why[1:]}."
-
-
-def _page(title: str, sentence: str, lines: list[str]) -> str:
-    page = (Path(__file__).parent / "refused.html").read_text("utf-8")
-    page = page.replace("{{title}}", html.escape(title)).replace("{{sentence}}", html.escape(sentence))
-    return page.replace("{{lines}}", "".join(f"<code>{html.escape(line)}</code>" for line in lines))
 
 
 def _decide(request: Any, settings: Settings) -> AccessDecision:
@@ -151,10 +164,10 @@ def _check(document: Document, request: Any) -> None:
     note = _notes.get(document)
     if note is None:
         return
-    if note.refusal:
-        raise SessionRefused(note.refusal)
+    if note.refusal is not None:
+        raise note.refusal()
     if note.own_for is not None and not (decision := _decide(request, note.own_for)).is_own:
-        raise SessionRefused(_page("No access", sentence_of(decision), []))
+        raise SessionRefused("No access", sentence_of(decision))
 
 
 async def _create_session(old: Any, self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
