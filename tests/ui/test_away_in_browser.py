@@ -57,6 +57,8 @@ def test_a_page_says_that_the_store_is_away_and_becomes_the_dashboard(server: Se
     server.start()
 
     wait_until(lambda: text_of(page, ".jk-table"), what="the dashboard")
+    assert all("503" in error for error in window.errors)  # the browser's own, of the page that says so
+    window.errors.clear()
 
 
 @pytest.mark.nightly

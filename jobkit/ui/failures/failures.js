@@ -90,7 +90,7 @@ class Failures extends FeedPage {
     if (!row) return;
     if (!row.do) this.buildDetail(row);
     this.showActions(row);
-    if (!detail || detail.id !== open) return;
+    if (!detail || detail.id !== open || detail.gone) return;
     const n = row.n;
     if (!isNew(n.detail, detail)) return;
     row.detail = detail;
