@@ -9,7 +9,6 @@ import atexit
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +73,8 @@ def open_kit(settings: Settings) -> Kit:
         return Kit(settings)
     from jobkit.embedded.launch import ensure_running, want_workers
 
-    server = ensure_running(settings, only_looks=True)
     return Kit(
-        # The home's own key: the supervisor's workers do not know a JOBKIT_SECRET that is meant for a shared Redis.
-        replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results)),
+        ensure_running(settings, only_looks=True),
         revive=lambda: ensure_running(settings, only_looks=True),
         before_submit=lambda: want_workers(settings),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -75,8 +75,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         yield from trouble
         if trouble[-1].check != "supervisor" or not _is_up(settings):
             return
-        server = attach(settings)
-        settings = replace(settings, url=server.url, secret=server.secret)
+        settings = attach(settings)
     elif not settings.secret:
         yield Finding(
             "warn",

@@ -110,7 +110,9 @@ def worker(
 
     is_local = settings.is_embedded
     if is_local:
-        settings = _on_socket(settings, is_supervised=embedded)
+        from jobkit.embedded import attach, ensure_running
+
+        settings = attach(settings) if embedded else ensure_running(settings, only_looks=True)
     status = run_worker(
         settings,
         tasks=tasks,
@@ -153,14 +155,6 @@ def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
 def _status(status: int) -> int:
     """Return the exit status of a worker. Only a keeper needs to know that `jobkit stop` ended it."""
     return 0 if status == STOPPED and KEPT not in os.environ else status
-
-
-def _on_socket(settings: Settings, *, is_supervised: bool) -> Settings:
-    """Return the settings of `local://` with the socket of its server and the home's key."""
-    from jobkit.embedded import attach, ensure_running
-
-    server = attach(settings) if is_supervised else ensure_running(settings, only_looks=True)
-    return replace(settings, url=server.url, secret=server.secret, results=settings.results or str(server.results))
 
 
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:

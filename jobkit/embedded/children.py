@@ -71,13 +71,6 @@ def start(
             os.close(fd)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a child and its process group with SIGKILL, and reap it."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 @dataclass(slots=True)
 class Child:
     """A process that should be running.
@@ -158,9 +151,11 @@ class Child:
             self.process.terminate()
 
     def kill(self) -> None:
-        """Kill the process and its group."""
+        """Kill the process and its group with SIGKILL, and reap it."""
         if self.process is not None:
-            end(self.process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
             self.process = None
 
 

@@ -67,14 +67,11 @@ class WorkerRequest:
 
     def joined(self, other: WorkerRequest) -> WorkerRequest:
         """Return the union with an older request: the modules of both, the newer times."""
-        return WorkerRequest(
-            self.namespace,
-            tuple(dict.fromkeys((*other.tasks, *self.tasks))),
-            tuple(dict.fromkeys((*self.folders, *other.folders))),
-            self.environ,
-            self.idle_stop,
-            self.drain,
-            {**self.origins, **other.origins},
+        return replace(
+            self,
+            tasks=tuple(dict.fromkeys((*other.tasks, *self.tasks))),
+            folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
+            origins={**self.origins, **other.origins},
         )
 
     def tasks_of(self, prefix: str) -> tuple[str, ...]:
@@ -87,31 +84,22 @@ class WorkerRequest:
         return self.tasks, self.folders
 
 
-def request_workers(home: Home, settings: Settings) -> bool:
-    """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified."""
+def request_workers(home: Home, settings: Settings, *, only_looks: bool = False) -> bool:
+    """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified.
+
+    With `only_looks`, the requirements are written only if the namespace is new: only a submit changes what workers
+    load.
+    """
     path = home.namespaces / f"{settings.namespace}.json"
     request = WorkerRequest.of(settings)
     known = _read(path)
     if known is not None:
         request = request.joined(known)
-        if request == known:
+        if only_looks or request == known:
             os.utime(path)
             return False
     write_private(path, msgspec.json.encode(request).decode())
     return known is None or request.workers_need != known.workers_need
-
-
-def touch(home: Home, settings: Settings) -> bool:
-    """Write the time of use without changing what workers load; only a submit does that (`request_workers`).
-
-    Returns:
-        True if the supervisor must be notified: this namespace is new.
-    """
-    path = home.namespaces / f"{settings.namespace}.json"
-    if _read(path) is None:
-        return request_workers(home, settings)
-    os.utime(path)
-    return False
 
 
 def read_requests(home: Home) -> dict[str, WorkerRequest]:
@@ -140,24 +128,6 @@ def _cwd() -> str:
         return os.path.dirname(os.path.abspath(sys.argv[0]))
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """Activity of a server.
-
-    Attributes:
-        clients: connections of neither workers nor this process.
-        waiting, running: jobs in all known namespaces, and schedules with a next slot.
-    """
-
-    clients: int
-    waiting: int
-    running: int
-
-    @property
-    def is_idle(self) -> bool:
-        return not (self.clients or self.waiting or self.running)
-
-
 def server_url(home: Home, client_name: str = "") -> str:
     """Return the URL of the home's server for redis-py."""
     return f"unix://{quote(str(home.socket))}" + (f"?client_name={client_name}" if client_name else "")
@@ -174,34 +144,31 @@ def other_clients(home: Home) -> int:
     return max(0, sum(f" name={WORKER_CLIENT} " not in line for line in lines if line) - 1)
 
 
-def activity(home: Home, namespaces: Iterable[str]) -> Activity:
-    """Return the current users of the server of `home`.
+def open_jobs(home: Home, namespaces: Iterable[str]) -> tuple[int, int]:
+    """Return how many jobs of these namespaces wait, and how many run. A schedule with a next slot counts as waiting.
+
+    Loads the store, which is large beside a supervisor.
 
     Raises:
-        OSError, JobkitError: the server does not answer.
+        JobkitError: the server does not answer.
     """
-    clients = other_clients(home)
-    if clients:  # no need to count jobs, which would load the store
-        return Activity(clients, 0, 0)
     from jobkit.client.loop import background
 
     counts = background.call(_counts(home, list(namespaces)))  # the caller may run in an event loop: a notebook
-    waiting = sum(found[JobState.QUEUED] + found[JobState.SCHEDULED] for found in counts)
-    return Activity(0, waiting, sum(found[JobState.RUNNING] for found in counts))
+    return sum(waiting for waiting, _ in counts), sum(running for _, running in counts)
 
 
-async def _counts(home: Home, namespaces: list[str]) -> list[Mapping[str, int]]:
-    """Return jobs by state; a schedule with a next slot counts as a scheduled job."""
+async def _counts(home: Home, namespaces: list[str]) -> list[tuple[int, int]]:
     from jobkit.store.redis import RedisStore
 
     settings = Settings(url=server_url(home, WORKER_CLIENT), home=home.path)
-    found: list[Mapping[str, int]] = []
+    found = []
     for namespace in namespaces:
         store = RedisStore(replace(settings, namespace=namespace))
         try:
-            counts = await store.counts()
-            counts[JobState.SCHEDULED] += sum(schedule.next_ms > 0 for schedule in await store.schedules.snapshots())
-            found.append(counts)
+            jobs, schedules = await store.counts(), await store.schedules.snapshots()
         finally:
             await store.close()
+        waiting = jobs[JobState.QUEUED] + jobs[JobState.SCHEDULED] + sum(each.next_ms > 0 for each in schedules)
+        found.append((waiting, jobs[JobState.RUNNING]))
     return found

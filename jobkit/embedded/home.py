@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,22 @@ from jobkit.own_machine import write_private
 MAX_SOCKET_BYTES = 100
 
 
-@dataclass(frozen=True, slots=True)
 class Home:
-    """The files of one home. `Home.open` creates and checks the directory; the properties only return paths."""
+    """The files of one home. `Home.open` creates and checks the directory; `Home(path)` only knows the paths."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "redis.conf"
+        self.data = path / "data"  # the server's append-only file
+        self.logs = path / "logs"
+        self.supervisor_log = self.logs / "supervisor.log"
+        self.spool = path / "spool"  # outcomes that workers could not store while the server was not reachable
+        self.results = path / "results"  # large results, artifacts and whole logs; see `jobkit.files`
+        self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `demand`
+        self.lock = path / "lock"  # locked by the supervisor while it lives
+        self.launch_lock = path / "launch.lock"  # locked while a process starts a supervisor
+        self.up_lock = path / "up.lock"  # locked by `jobkit up`
+        self.status_file = path / "supervisor.json"
 
     @classmethod
     def open(cls, path: Path) -> Home:
@@ -47,57 +57,6 @@ class Home:
         for folder in (home.data, home.logs, home.spool, home.namespaces):
             make_private(folder, "the jobkit home's directory")
         return home
-
-    @property
-    def config(self) -> Path:
-        return self.path / "redis.conf"
-
-    @property
-    def data(self) -> Path:
-        """The server's append-only file."""
-        return self.path / "data"
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
-
-    @property
-    def spool(self) -> Path:
-        """Outcomes that workers could not store while the server was not reachable."""
-        return self.path / "spool"
-
-    @property
-    def results(self) -> Path:
-        """Large results, artifacts and whole logs; see `jobkit.files`."""
-        return self.path / "results"
-
-    @property
-    def namespaces(self) -> Path:
-        """One file per namespace that local workers serve; see `launch.WorkerSpec`."""
-        return self.path / "namespaces"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the supervisor while it lives."""
-        return self.path / "lock"
-
-    @property
-    def launch_lock(self) -> Path:
-        """Locked while a process starts a supervisor, so that two processes do not start two."""
-        return self.path / "launch.lock"
-
-    @property
-    def up_lock(self) -> Path:
-        """Locked by `jobkit up`."""
-        return self.path / "up.lock"
-
-    @property
-    def status_file(self) -> Path:
-        return self.path / "supervisor.json"
-
-    @property
-    def supervisor_log(self) -> Path:
-        return self.logs / "supervisor.log"
 
     @property
     def socket(self) -> Path:

@@ -6,10 +6,8 @@ lives, its status file what it is doing, the socket that the server answers.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import select
 import signal
 import site
 import socket
@@ -17,10 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from jobkit.embedded.demand import WORKER_CLIENT, activity, read_requests, request_workers, server_url, touch
+from jobkit.embedded.demand import WORKER_CLIENT, open_jobs, other_clients, read_requests, request_workers, server_url
 from jobkit.embedded.home import Home, holding, last_line, own_version
 from jobkit.embedded.server import answers
 from jobkit.model import JobkitError
@@ -30,30 +28,12 @@ _START_S = 30.0
 _STOP_MARGIN_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedServer:
-    """A running server.
-
-    Attributes:
-        url: `unix://...` for redis-py.
-        secret: the home's own key. The user's JOBKIT_SECRET is not used here, because the workers do not know it.
-        home: the directory.
-    """
-
-    url: str
-    secret: str
-    home: Path
-
-    @property
-    def results(self) -> Path:
-        """Directory of large results, artifacts and whole logs, unless `results` is set."""
-        return Home(self.home).results
-
-
 def ensure_running(
     settings: Settings, *, worker_command: Sequence[str] | None = None, only_looks: bool = False
-) -> EmbeddedServer:
-    """Return the server of `settings.home`, started if it does not run, with workers for `settings.namespace`.
+) -> Settings:
+    """Return `settings` for the server of its home, started if it does not run, with workers for its namespace.
+
+    The URL is that of the socket, and the secret the home's own: the workers do not know a JOBKIT_SECRET of the user.
 
     Args:
         settings: home, namespace, tasks and times.
@@ -66,28 +46,31 @@ def ensure_running(
     """
     home = Home.open(settings.home)
     # Before the checks: a server that is about to stop because it is idle sees the request.
-    is_news = touch(home, settings) if only_looks else request_workers(home, settings)
-    home.check_socket_directory()
-    secret = home.secret()
-    server = EmbeddedServer(server_url(home), secret, home.path)
+    is_news = request_workers(home, settings, only_looks=only_looks)
+    served = _served(settings, home)
     deadline = time.monotonic() + _START_S
+    is_launched = False
     while True:
         status = home.status()
         state = status.get("state")
         if home.is_supervised():
             _check_host(home, status)
-            if state == "ready" and _is_alive(status) and answers(str(home.socket)):
+            if state == "ready" and _signal(status, 0) and answers(str(home.socket)):
                 if _may_be_used(home, status):
                     if is_news:
                         _signal(status, signal.SIGHUP)
-                    return server
+                    return served
+                is_launched = False
                 continue
             if state in ("loading", "stopping"):  # both end by themselves
                 deadline = max(deadline, time.monotonic() + _START_S)
+        elif is_launched:
+            raise _ended(home)
         else:
             with holding(home.launch_lock) as is_mine:
                 if is_mine and not home.is_supervised():
                     _launch(home, worker_command)
+                    is_launched = True
                     continue
         if time.monotonic() > deadline:
             raise JobkitError(
@@ -107,15 +90,19 @@ def want_workers(settings: Settings) -> None:
         _signal(home.status(), signal.SIGHUP)
 
 
-def attach(settings: Settings) -> EmbeddedServer:
-    """Return the server of `settings.home` for one of its workers: starts nothing, and does not count as a user.
+def attach(settings: Settings) -> Settings:
+    """Return `settings` for a worker of its home's server: starts nothing, and does not count as a user.
 
     Raises:
         JobkitError: the home cannot be used.
     """
-    home = Home.open(settings.home)
+    return _served(settings, Home.open(settings.home), WORKER_CLIENT)
+
+
+def _served(settings: Settings, home: Home, client_name: str = "") -> Settings:
     home.check_socket_directory()
-    return EmbeddedServer(server_url(home, WORKER_CLIENT), home.secret(), home.path)
+    results = settings.results or str(home.results)
+    return replace(settings, url=server_url(home, client_name), secret=home.secret(), results=results, home=home.path)
 
 
 def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], None] = lambda: None) -> bool:
@@ -141,8 +128,7 @@ def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], Non
     while home.is_supervised():
         status = home.status()
         # Until the supervisor has written its own pid, the status may be its predecessor's.
-        if time.monotonic() >= ask_again_at and status.get("state") != "stopped" and _is_alive(status):
-            _signal(status, signal.SIGTERM)
+        if time.monotonic() >= ask_again_at and status.get("state") != "stopped" and _signal(status, signal.SIGTERM):
             ask_again_at = time.monotonic() + 0.2 if now else float("inf")
         if not is_told and time.monotonic() - begin > 1.0:
             is_told = True
@@ -184,11 +170,11 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     if status.get("version") == own_version() and not has_gone:
         return True
     for _ in range(5):  # a connection that was just closed, such as our PING's, may still be listed
-        found = activity(home, read_requests(home))
-        if not found.clients:
+        clients = other_clients(home)
+        if not clients:
             break
         time.sleep(0.02)
-    if not found.clients and not found.running:
+    if not clients and not open_jobs(home, read_requests(home))[1]:
         shutdown(Settings(home=home.path), now=True)
         return False
     if has_gone:  # it still serves the running jobs
@@ -199,83 +185,52 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     )
 
 
-def _is_alive(status: Mapping[str, object]) -> bool:
-    """Return True if the writer of the status lives; a new supervisor may not have written its own yet."""
+def _signal(status: Mapping[str, object], number: int) -> bool:
+    """Send a signal to the writer of the status (0: none); return True if it lives.
+
+    A new supervisor may not have written its own status yet.
+    """
     pid = status.get("pid")
-    if not isinstance(pid, int):
+    if not isinstance(pid, int) or pid <= 1:
         return False
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        os.kill(pid, number)
+    except OSError:
         return False
     return True
 
 
-def _signal(status: Mapping[str, object], number: int) -> None:
-    pid = status.get("pid")
-    if isinstance(pid, int) and pid > 1:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
 def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
-    """Start the supervisor and return when its server answers.
+    """Start the supervisor and return when it, or another one, holds the lock of the home.
 
     Raises:
-        JobkitError: it failed; with the supervisor's own message.
+        JobkitError: it did not come that far.
     """
-    reader, writer = os.pipe()
+    command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
+    if worker_command is not None:
+        command += ["--worker-command", json.dumps(list(worker_command))]
+    log = os.open(home.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
-        command += ["--report-fd", str(writer)]
-        if worker_command is not None:
-            command += ["--worker-command", json.dumps(list(worker_command))]
-        log = os.open(home.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(),
-                cwd=home.path,
-                pass_fds=(writer,),
-                start_new_session=True,
-                check=False,
-            )
-        finally:
-            os.close(log)
-            os.close(writer)
-        _await_report(reader, home)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(),
+            cwd=home.path,
+            start_new_session=True,
+            check=False,
+        )
     finally:
-        os.close(reader)
+        os.close(log)
+    if done.returncode:
+        raise _ended(home)
 
 
-def _await_report(reader: int, home: Home) -> None:
-    """Read the reports of a starting supervisor until it is ready; raise its error if it failed."""
-    deadline = time.monotonic() + _START_S
-    pending = b""
-    while time.monotonic() < deadline:
-        readable, _, _ = select.select([reader], [], [], 0.5)
-        if not readable:
-            continue
-        chunk = os.read(reader, 65_536)
-        pending += chunk
-        *lines, pending = pending.split(b"\n")
-        for line in lines:
-            said = json.loads(line)
-            if said["state"] == "failed":
-                raise JobkitError(said["error"])
-            if said["state"] == "loading":
-                deadline = time.monotonic() + _START_S
-            else:  # "ready", or "busy": another supervisor is starting
-                return
-        if not chunk:
-            raise JobkitError(
-                f"the supervisor of {home.path} ended at its start: {last_line(home.supervisor_log)}; "
-                f"see {home.supervisor_log}"
-            )
-    raise JobkitError(f"the supervisor of {home.path} said nothing for {_START_S:.0f} s; see {home.supervisor_log}")
+def _ended(home: Home) -> JobkitError:
+    """Return the error for a supervisor that has ended at its start."""
+    said = f"the supervisor of {home.path} ended at its start: {last_line(home.supervisor_log)}"
+    return JobkitError(home.status().get("error") or f"{said}; see {home.supervisor_log}")
 
 
 def environment() -> dict[str, str]:

@@ -16,12 +16,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jobkit.embedded.children import Child, stop_all
-from jobkit.embedded.demand import WorkerRequest, activity, last_used_s, other_clients, read_requests
+from jobkit.embedded.demand import WorkerRequest, last_used_s, open_jobs, other_clients, read_requests
 from jobkit.embedded.home import Home, last_line, lock, own_version, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
@@ -47,14 +47,14 @@ class Supervisor:
     Args:
         home: the home; its lock must be held.
         worker_command: command line of a worker.
-        report: called with "loading" while the server reads its data, and with "ready" once.
+
+    Raises:
+        JobkitError: there is no server program.
     """
 
-    def __init__(self, home: Home, worker_command: Sequence[str], report: Callable[[str], None]) -> None:
+    def __init__(self, home: Home, worker_command: Sequence[str]) -> None:
         self.home = home
         self.worker_command = worker_command
-        self.report = report
-        self.server = Server(home, find_server(data_flavour(home.data)))
         self.workers: dict[str, Child] = {}
         self.retiring: list[Child] = []
         self.served: dict[str, WorkerRequest] = {}
@@ -72,8 +72,10 @@ class Supervisor:
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             "environment": sys.prefix,
             "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "server": str(self.server.binary),
         }
+        self._set_state("starting")
+        self.server = Server(home, find_server(data_flavour(home.data)))
+        self._status["server"] = str(self.server.binary)
 
     def run(self) -> int:
         """Run until a stop is requested or the server is no longer needed; return the exit status."""
@@ -86,10 +88,8 @@ class Supervisor:
         for number in (signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, lambda *_: None)  # only to wake the loop
         try:
-            self._set_state("starting")
             self._start_server()
             self._set_state("ready")
-            self.report("ready")
             while not self.stops:
                 pause_s = self._tend()
                 if self._is_unneeded():
@@ -110,18 +110,12 @@ class Supervisor:
     # -- the server ---------------------------------------------------------------------------------------------
 
     def _start_server(self) -> None:
-        said_at = 0.0
-
-        def loading() -> None:
-            nonlocal said_at
+        def check_stop() -> None:
             if self.stops:
                 raise _StopRequested
-            if time.monotonic() - said_at > 1.0:  # a slow reader must not fill the pipe
-                said_at = time.monotonic()
-                self.report("loading")
 
         self._set_state("loading")
-        self.server.start(loading)
+        self.server.start(on_loading=check_stop)
         say(f"{self.server.binary} serves at {self.home.socket}")
 
     def _tend_server(self) -> None:
@@ -237,7 +231,7 @@ class Supervisor:
                 self._had_jobs = False
             # Count jobs only if it matters, because that loads the store into this small process.
             elif self._had_jobs or now - self._last_used >= idle_stop:
-                self._had_jobs = not activity(self.home, self.served).is_idle
+                self._had_jobs = any(open_jobs(self.home, self.served))
                 if self._had_jobs:
                     self._last_used = now
         except (OSError, JobkitError):
@@ -269,40 +263,23 @@ def worker_command(python: str) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; reports to its starter by `--report-fd`, one JSON object a line."""
+    """Run the program. Its starter waits until it holds the home's lock, and reads the rest in the status file."""
     parser = argparse.ArgumentParser(prog="jobkit.embedded.supervisor")
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--report-fd", type=int, default=-1)
     parser.add_argument("--worker-command", type=json.loads, default=worker_command(sys.executable))
     options = parser.parse_args(argv)
-    if options.report_fd >= 0:
-        # Daemonize: the started process exits, so that its starter need not reap its child.
-        if os.fork():
-            os._exit(0)
-        os.set_inheritable(options.report_fd, False)
-    channel = [options.report_fd]
-
-    def report(state: str, **more: str) -> None:
-        if channel[0] < 0:
-            return
-        with contextlib.suppress(BrokenPipeError):  # the starter has gone; continue for other clients
-            os.write(channel[0], json.dumps({"state": state, **more}).encode() + b"\n")
-        if state != "loading":
-            os.close(channel[0])
-            channel[0] = -1
-
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.umask(0o077)
+    home = Home.open(options.home)
+    # Until this process ends. Processes that check for a supervisor hold it for a moment, too.
+    if lock(home.lock, patience_s=1.0) is None:
+        return 0  # another one was faster
+    if os.fork():  # daemonize: the started process exits, so that its starter need not reap its child
+        os._exit(0)
     try:
-        home = Home.open(options.home)
-        # Until this process ends. Processes that check for a supervisor hold it for a moment, too.
-        if lock(home.lock, patience_s=1.0) is None:
-            report("busy")
-            return 0
-        return Supervisor(home, options.worker_command, report).run()
+        return Supervisor(home, options.worker_command).run()
     except JobkitError as error:
         say(f"error: {error}")
-        report("failed", error=str(error))
+        home.write_status(home.status() | {"state": "failed", "error": str(error)})
         return 1
 
 

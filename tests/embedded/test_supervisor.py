@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from jobkit.embedded import EmbeddedServer, attach, ensure_running, shutdown
+from jobkit.embedded import attach, ensure_running, shutdown
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import Server, answers, ask, data_flavour
@@ -30,7 +30,7 @@ from jobkit.store import binary
 from .conftest import IDLE_WORKER, processes_of, wait_until
 
 
-def started(settings: Settings) -> EmbeddedServer:
+def started(settings: Settings) -> Settings:
     return ensure_running(settings, worker_command=IDLE_WORKER)
 
 
