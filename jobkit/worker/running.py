@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, lacking, needed, rejected
 from jobkit.codec import Codec
@@ -37,6 +37,8 @@ class RunningAttempt:
     wake: Callable[[], None]
     job_files: JobFiles
     lend: Callable[[RunningAttempt], None]
+    before: RunningAttempt | None
+    """An earlier attempt at the same job, which it takes over from."""
     is_lost: bool = False
     """Its lease is gone: its outcome is dropped."""
     is_released: bool = False
@@ -169,16 +171,6 @@ _WAITING_MOST, _WAITING_SHARE = 100, 10
 _NEEDS_AGAIN_S = 5.0
 
 
-#: An attempt that fills a slot, and an earlier attempt at the same job, which it takes over from.
-Held = tuple[RunningAttempt, RunningAttempt | None]
-
-
-class StartGate(Protocol):
-    """Decides which held attempts start."""
-
-    def start(self, held: Sequence[Held]) -> None: ...
-
-
 class RunningJobs:
     """The attempts of one worker, and what of them the store does not know yet.
 
@@ -195,7 +187,7 @@ class RunningJobs:
         lenders: attempts that wait for other jobs and lend their slots, in the order in which they began to wait.
         endings: not yet stored. has_news, news_at: some attempt has news, which are due at this time (monotonic).
         wake: set when there is something to say to the store, or to ask it.
-        gate: decides which held attempts start; all of them unless set.
+        admit: starts those held attempts that may start now: all of them, unless set.
     """
 
     def __init__(
@@ -223,7 +215,7 @@ class RunningJobs:
         self.wake = asyncio.Event()
         self.has_news = False
         self.news_at = 0.0
-        self.gate: StartGate = self
+        self.admit: Callable[[Sequence[RunningAttempt]], None] = self.start
 
     def launch_all(self, claimed: Sequence[Claimed]) -> None:
         """Start what was claimed: a first half now, the rest one turn of the loop later.
@@ -236,19 +228,19 @@ class RunningJobs:
             self.launch(job)
         if rest := [self._hold(job) for job in claimed[half:]]:
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self.gate.start, rest)
+            loop.call_soon(loop.call_soon, self.admit, rest)
 
     def launch(self, claimed: Claimed) -> None:
-        self.gate.start([self._hold(claimed)])
+        self.admit([self._hold(claimed)])
 
-    def _hold(self, claimed: Claimed) -> Held:
-        """From now on the job fills a slot, and its lease is renewed. With the attempt that it takes over from."""
-        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend)
-        before = self.attempts.get(attempt.job_id)
+    def _hold(self, claimed: Claimed) -> RunningAttempt:
+        """From now on the job fills a slot, and its lease is renewed."""
+        before = self.attempts.get(claimed.spec.id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self.abandon(before)
+        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend, before)
         self.attempts[attempt.job_id] = attempt
-        return attempt, before
+        return attempt
 
     def _lend(self, attempt: RunningAttempt) -> None:
         """An attempt waits for other jobs now, or goes on."""
@@ -266,9 +258,9 @@ class RunningJobs:
         self.lenders[attempt] = None
         self.wake.set()
 
-    def start(self, held: Sequence[Held]) -> None:
-        for attempt, before in held:
-            self.begin(attempt, self.run(attempt, before))
+    def start(self, attempts: Sequence[RunningAttempt]) -> None:
+        for attempt in attempts:
+            self.begin(attempt, self.run(attempt))
 
     def begin(self, attempt: RunningAttempt, run: Coroutine[Any, Any, None]) -> None:
         """Execute an attempt by a coroutine."""
@@ -288,10 +280,11 @@ class RunningJobs:
             del self.attempts[job_id]
             self.lenders.pop(attempt, None)
 
-    async def run(self, attempt: RunningAttempt, before: RunningAttempt | None) -> None:
+    async def run(self, attempt: RunningAttempt) -> None:
         claimed = attempt.claimed
         spec = claimed.spec
         filed = self.job_files.filed(claimed)
+        before, attempt.before = attempt.before, None
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
         try:

@@ -100,9 +100,9 @@ async def test_settings_without_functions_are_refused(settings: Settings) -> Non
     with pytest.raises(RuntimeError, match="at least one function or cron_job must be registered"):
         Worker([], settings=settings)
     with pytest.raises(RuntimeError, match="is not a coroutine function"):
-        Worker([len], settings=settings)  # type: ignore[list-item]
+        Worker([len], settings=settings)
     with pytest.raises(RuntimeError, match="must be instances of CronJob"):
-        Worker(cron_jobs=[answer], settings=settings)  # type: ignore[list-item]
+        Worker(cron_jobs=[answer], settings=settings)
     with pytest.raises(ValueError, match="queue_name is absent"):
         Worker([answer], queue_name=None, settings=settings)
 

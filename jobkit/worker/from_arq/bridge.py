@@ -264,22 +264,8 @@ class Bridge:
         adoptions = []
         for found in scan.new:
             order = read_order(found.payload, worker.job_deserializer)
-            function = worker.functions.get(order.function)
-            ttl_ms = result_ttl_ms(worker, function)
             try:
-                adoptions.append(
-                    adoption(
-                        found,
-                        order,
-                        function,
-                        queue=self._queue.name,
-                        now_ms=scan.now_ms,
-                        job_timeout_s=worker.job_timeout_s,
-                        max_tries=worker.max_tries,
-                        keep_s=None if ttl_ms < 0 else ttl_ms / 1000,
-                        codec=worker.codec,
-                    )
-                )
+                adoptions.append(adoption(worker, self._queue.name, found, order, scan.now_ms))
             except Exception as error:  # one that cannot be understood must not hold up the others
                 logger.warning("%r in arq's queue %s is put aside: %s", found.arq_id, worker.queue_name, error)
                 await self._queue.quarantine(found.arq_id)

@@ -9,16 +9,16 @@ import inspect
 import itertools
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from arq.cron import CronJob
 from arq.jobs import Deserializer, SerializationError, Serializer, deserialize_job_raw, serialize_result
 from arq.utils import timestamp_ms, truncate
-from arq.worker import Function, JobExecutionFailed, Worker
+from arq.worker import Function, JobExecutionFailed
 
-from jobkit.codec import MSGPACK, Codec, Subject
+from jobkit.codec import MSGPACK, Subject
 from jobkit.model import JobSpec
 from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.inside.lines import clean
@@ -27,6 +27,7 @@ from jobkit.store.arq import Adoption, Ended, Found
 from jobkit.tasks.arguments import MASK, shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.hints import is_secret_name
+from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")
 
@@ -49,8 +50,8 @@ class Order:
     """Call by arq's client. `problem` is why it cannot be read, or None."""
 
     function: str = UNKNOWN
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
     tries: int = 0
     enqueued_ms: int = 0
     problem: Exception | None = None
@@ -96,36 +97,24 @@ def changed(order: Order, function: Function | CronJob | None, changes: Mapping[
     names = () if coroutine is None else _names(coroutine)[: len(order.args)]
     args = [changes.get(name, value) for name, value in zip(names, order.args, strict=False)]
     others = {name: value for name, value in changes.items() if name not in names}
-    return replace(order, args=(*args, *order.args[len(args) :]), kwargs={**(order.kwargs or {}), **others})
+    return replace(order, args=(*args, *order.args[len(args) :]), kwargs={**order.kwargs, **others})
 
 
-def adoption(
-    found: Found,
-    order: Order,
-    function: Function | CronJob | None,
-    *,
-    queue: str,
-    now_ms: int,
-    job_timeout_s: float | None,
-    max_tries: int,
-    keep_s: float | None,
-    codec: Codec,
-) -> Adoption:
-    """The record of a member of arq's queue.
-
-    Args:
-        function: what will run, if it is known here; its limits go before the others.
-        keep_s: how long arq's readers find the result, None for ever.
+def adoption(worker: JobWorker, queue: str, found: Found, order: Order, now_ms: int) -> Adoption:
+    """The record of a member of arq's queue. The limits of its function, if that is known here, go before the worker's.
 
     Raises:
         UnicodeDecodeError: its id is none that arq could have made.
     """
+    function = worker.functions.get(order.function)
+    keep_ms = result_ttl_ms(worker, function)
     arq_id = found.arq_id.decode()
     job_id = _job_id(arq_id, now_ms if found.is_taken else None)
     task = clean(str(order.function))[:200].encode("utf-8", "replace").decode() or UNKNOWN
     tries = max(found.tries, order.tries - 1)
+    timeout_s, max_tries = worker.job_timeout_s, worker.max_tries
     if function is not None:
-        job_timeout_s = job_timeout_s if function.timeout_s is None else function.timeout_s
+        timeout_s = timeout_s if function.timeout_s is None else function.timeout_s
         max_tries = max_tries if function.max_tries is None else function.max_tries
     params, abridged = shown_and_abridged(_bound(function, order))
     spec = JobSpec(
@@ -136,16 +125,16 @@ def adoption(
         abridged=abridged,
         key=clean(arq_id)[:200] if job_id != arq_id else "",
         isolation="async",
-        timeout_s=job_timeout_s,
+        timeout_s=timeout_s,
         retries=max(0, max_tries - 1 - tries),
         retry_on=("jobkit.model.spec.Retry",),  # what `Visit.call` raises; errors are final
-        result_ttl_s=None if keep_s is None else max(_SHOWN_S, keep_s),
+        result_ttl_s=None if keep_ms < 0 else max(_SHOWN_S, keep_ms / 1000),
         at_ms=found.score if found.score > now_ms else 0,
     )
     expires_ms = 0 if found.ttl_ms is None else now_ms + found.ttl_ms
     entry = {"arq_id": arq_id, "payload": found.payload, "score": found.score, "tries": tries, "expires_ms": expires_ms}
-    call = encode_call(codec, Call(None, (), {ENTRY: entry}), ref=DOOR)
-    return Adoption(found.arq_id, spec, codec.seal(MSGPACK, call, Subject("args", job_id, task)), tries)
+    call = encode_call(worker.codec, Call(None, (), {ENTRY: entry}), ref=DOOR)
+    return Adoption(found.arq_id, spec, worker.codec.seal(MSGPACK, call, Subject("args", job_id, task)), tries)
 
 
 def _job_id(arq_id: str, taken_ms: int | None) -> str:
@@ -158,22 +147,21 @@ def _job_id(arq_id: str, taken_ms: int | None) -> str:
 
 def _bound(function: Function | CronJob | None, order: Order) -> dict[str, Any]:
     """Arguments by name; positional ones of a function that is not known here by their number."""
-    kwargs = dict(order.kwargs or {})
     if not order.args:
-        return kwargs
+        return order.kwargs
     coroutine: Any = None if function is None else function.coroutine
     names = [] if coroutine is None else list(_names(coroutine))
     names += [f"arg {n + 1}" for n in range(len(names), len(order.args))]
-    return dict(zip(names, order.args, strict=False)) | kwargs
+    return dict(zip(names, order.args, strict=False)) | order.kwargs
 
 
 def call_text(function: Function | CronJob, order: Order) -> str:
     """The arguments for a log line: `1, b='x'`, bounded, secrets masked."""
     coroutine: Any = function.coroutine
-    kwargs = dict(order.kwargs or {})
-    named = [*itertools.zip_longest(_names(coroutine)[: len(order.args)], order.args, fillvalue=""), *kwargs.items()]
+    names = _names(coroutine)[: len(order.args)]
+    named = [*itertools.zip_longest(names, order.args, fillvalue=""), *order.kwargs.items()]
     texts = [MASK if name and is_secret_name(name) else safe_repr(value, _LOGGED) for name, value in named]
-    texts[len(order.args) :] = [f"{n}={t}" for n, t in zip(kwargs, texts[len(order.args) :], strict=True)]
+    texts[len(order.args) :] = [f"{n}={t}" for n, t in zip(order.kwargs, texts[len(order.args) :], strict=True)]
     return truncate(", ".join(texts))
 
 
@@ -187,28 +175,8 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
-def result_bytes(
-    order: Order,
-    arq_id: str,
-    *,
-    job_try: int,
-    success: bool,
-    result: Any,
-    started_ms: int,
-    finished_ms: int,
-    queue: str,
-    ref: str,
-    serializer: Serializer | None,
-) -> bytes | None:
-    """The result as arq's readers want it; None where nothing can be written."""
-    return serialize_result(
-        order.function, tuple(order.args), dict(order.kwargs or {}), job_try, order.enqueued_ms, success, result,
-        started_ms, finished_ms, ref, queue, arq_id, serializer=serializer,
-    )  # fmt: skip
-
-
 def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer: Serializer | None) -> bytes | None:
-    """The same for a job that ended without its worker.
+    """The result, as arq's readers want it, of a job that ended without its worker; None if it cannot be written.
 
     Args:
         value: what it returned or raised, if that is known; else None.
@@ -225,13 +193,13 @@ def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer:
         logger.info("%6.2fs ⊘ %s:%s aborted before start", age_s, arq_id, order.function)
     elif not success:
         logger.warning("%6.2fs ! %s:%s %s", age_s, arq_id, order.function, ended.why)
-    return result_bytes(
-        order, arq_id, job_try=max(1, order.tries), success=success, result=result, started_ms=now_ms,
-        finished_ms=now_ms, queue=queue, ref=f"{arq_id}:{order.function}", serializer=serializer,
+    return serialize_result(
+        order.function, order.args, order.kwargs, max(1, order.tries), order.enqueued_ms, success, result,
+        now_ms, now_ms, f"{arq_id}:{order.function}", queue, arq_id, serializer=serializer,
     )  # fmt: skip
 
 
-def result_ttl_ms(worker: Worker, function: Function | CronJob | None) -> int:
+def result_ttl_ms(worker: JobWorker, function: Function | CronJob | None) -> int:
     """Return how long arq's readers find a result (ms): 0 not at all, below 0 for ever."""
     keep_s, keeps = worker.keep_result_s, worker.keep_result_forever
     if function is not None:

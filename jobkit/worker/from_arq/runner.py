@@ -19,7 +19,7 @@ from typing import Any
 import arq.worker
 from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
-from arq.jobs import Serializer
+from arq.jobs import Serializer, serialize_result
 from arq.utils import ms_to_datetime, timestamp_ms, truncate
 from arq.worker import Function, JobExecutionFailed, RetryJob
 
@@ -42,7 +42,6 @@ from jobkit.worker.from_arq.calls import (
     call_text,
     changed,
     read_order,
-    result_bytes,
     result_ttl_ms,
 )
 from jobkit.worker.running import RunningAttempt
@@ -92,7 +91,7 @@ class Visit:
         """Call the function. What arq would try again becomes jobkit's `Retry`, as long as tries are left."""
         assert self.function is not None
         try:
-            self.value = await self.function.coroutine(self.ctx, *self.order.args, **dict(self.order.kwargs or {}))
+            self.value = await self.function.coroutine(self.ctx, *self.order.args, **self.order.kwargs)
             return self.value
         except BaseException as error:
             self.error = error
@@ -170,7 +169,9 @@ class ArqRunner(AsyncRunner):
             outcome = raised(visit.problem, allow_pickle=assignment.allow_pickle)
         else:
             self._log_start(visit)
-            worker.tasks[visit.entry.arq_id] = worker.job_tasks[visit.entry.arq_id] = task = _current_task()
+            task = asyncio.current_task()
+            assert task is not None
+            worker.tasks[visit.entry.arq_id] = worker.job_tasks[visit.entry.arq_id] = task
             token = _visit.set(visit)
             try:
                 outcome = await super().run(assignment, sink)
@@ -243,9 +244,10 @@ class ArqRunner(AsyncRunner):
         ttl_ms = result_ttl_ms(worker, function)
         body: bytes | None = b""
         if ttl_ms:
-            body = result_bytes(
-                visit.order, visit.entry.arq_id, job_try=visit.job_try, success=is_success, result=result,
-                started_ms=visit.started_ms, finished_ms=timestamp_ms(), queue=worker.queue_name, ref=visit.ref,
+            order = visit.order
+            body = serialize_result(
+                order.function, order.args, order.kwargs, visit.job_try, order.enqueued_ms, is_success, result,
+                visit.started_ms, timestamp_ms(), visit.ref, worker.queue_name, visit.entry.arq_id,
                 serializer=worker.job_serializer,
             )  # fmt: skip
         is_slot = isinstance(function, CronJob) and _is_slot(function, visit.entry.arq_id)
@@ -307,12 +309,6 @@ class ArqRunner(AsyncRunner):
             logger.error(
                 text, took_s, ref, type(failure).__name__, safe_str(failure), exc_info=failure, extra={"extra": extra}
             )
-
-
-def _current_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
 
 
 def _failure(visit: Visit, outcome: Outcome) -> BaseException:

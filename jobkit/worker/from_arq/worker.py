@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import math
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-from arq.connections import ArqRedis, RedisSettings, create_pool, log_redis_info
-from arq.constants import default_queue_name, expires_extra_ms, health_check_key_suffix
+import arq.worker
+from arq.connections import RedisSettings, create_pool, log_redis_info
+from arq.constants import health_check_key_suffix
 from arq.cron import CronJob
-from arq.jobs import Deserializer, Serializer, serialize_job
+from arq.jobs import serialize_job
 from arq.utils import to_unix_ms
-from arq.worker import Function
 from redis.exceptions import RedisError
 
 from jobkit.model import StoreUnavailable
@@ -29,7 +30,7 @@ from jobkit.store.arq import ArqQueue
 from jobkit.store.values import Ending
 from jobkit.worker.from_arq.bridge import Bridge, queue_of, url_of, url_of_pool
 from jobkit.worker.from_arq.runner import ArqRunner, guarded
-from jobkit.worker.running import Held, RunningAttempt, RunningJobs
+from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.worker import JobWorker
 
 #: A suspect is put back so often, before a busy worker takes no more jobs for its sake.
@@ -57,18 +58,18 @@ class SuspectGate:
         """A suspect runs, or is about to: nothing more is taken."""
         return self._alone is not None and self._running.attempts.get(self._alone.job_id) is self._alone
 
-    def start(self, held: Sequence[Held]) -> None:
-        for attempt, before in held:
+    def start(self, attempts: Sequence[RunningAttempt]) -> None:
+        for attempt in attempts:
             is_suspect = attempt.claimed.losses >= self._losses
             if (is_suspect and self._others(attempt)) or self.is_closed:
                 if is_suspect and not self.is_closed and _bounces(attempt) >= _MOST_BOUNCES:
                     self._alone = attempt  # nothing more is taken until it has run
-                    self._running.begin(attempt, self._run_when_alone(attempt, before))
+                    self._running.begin(attempt, self._run_when_alone(attempt))
                 else:
                     self._put_back(attempt)
             else:
                 self._alone = attempt if is_suspect else self._alone
-                self._running.start([(attempt, before)])
+                self._running.start([attempt])
 
     def _others(self, attempt: RunningAttempt) -> list[RunningAttempt]:
         attempts = self._running.attempts.values()
@@ -81,7 +82,7 @@ class SuspectGate:
         self._running.endings.append(Ending(attempt.job_id, token, "released", reason=reason, delay_ms=delay_ms))
         self._running.wake.set()
 
-    async def _run_when_alone(self, attempt: RunningAttempt, before: RunningAttempt | None) -> None:
+    async def _run_when_alone(self, attempt: RunningAttempt) -> None:
         running = self._running
         while others := self._others(attempt):
             await asyncio.wait([other.run for other in others if other.run is not None])
@@ -89,7 +90,7 @@ class SuspectGate:
                 return running.forget(attempt.job_id, attempt.claimed.token)
             if attempt.is_released:
                 return running.endings.append(running.release(attempt))
-        await running.run(attempt, before)
+        await running.run(attempt)
 
 
 def _bounces(attempt: RunningAttempt) -> int:
@@ -98,10 +99,10 @@ def _bounces(attempt: RunningAttempt) -> int:
     return max(0, claimed.attempt - 1 - claimed.losses - claimed.retried)
 
 
-if TYPE_CHECKING:
-    from arq.typing import SecondsTimedelta, StartupShutdown, WorkerCoroutine
-
 logger = logging.getLogger("arq.worker")
+
+#: The arguments of arq's worker, with their defaults.
+_ARQ = inspect.signature(arq.worker.Worker)
 
 
 class Worker(JobWorker):
@@ -112,116 +113,43 @@ class Worker(JobWorker):
     next poll. What is better on purpose is listed in `docs/from-arq.md`.
 
     Args:
-        functions: coroutine functions, their import paths, or `arq.worker.func(...)`.
-        queue_name: key of arq's queue; None takes that of `redis_pool`.
-        cron_jobs: made by `arq.cron.cron`.
-        redis_settings, redis_pool: where arq's queue is; the records are kept there, too.
-        burst: stop when the queue is empty. `max_burst_jobs`: or after so many jobs; below 0 for no limit.
-        on_startup, on_shutdown, on_job_start, on_job_end, after_job_end: coroutine functions, called with `ctx`.
-        handle_signals: stop on SIGINT and SIGTERM. `job_completion_wait`: seconds that running jobs have then.
-        max_jobs: jobs at once.
-        job_timeout: seconds that a job may run, None for ever. `max_tries`: how often it may ask to be tried again.
-        keep_result: seconds that arq's readers find a result. `keep_result_forever`: always.
-        poll_delay: seconds between two looks at the queue; changes wake it besides.
-        queue_read_limit: jobs that one look takes notice of.
-        health_check_interval, health_check_key: how often, and where, a line about this worker is written.
-        ctx: what functions and hooks find in their `ctx`.
-        retry_jobs: whether `Retry` and a stop of the worker lead to another try.
-        allow_abort_jobs: whether `Job.abort` is obeyed.
-        job_serializer, job_deserializer: instead of pickle; the same as the client's.
-        expires_extra_ms: cron jobs that do not start within this time are not started any more.
-        timezone: of cron jobs; the system's unless given.
-        log_results: whether log lines show results.
+        arguments, options: of arq's worker. A `queue_name` of None takes that of `redis_pool`, a `job_timeout` of None
+            is no limit. The records are kept where arq's queue is.
         settings: jobkit's own (namespace, lease, secret, ...), `Settings.load()` unless given; its URL is not used.
         owns_process: code that blocks the loop is named in the log, and stopped if it is to be cancelled: at worst
             by starting the whole process over.
     """
 
     def __init__(
-        self,
-        functions: Sequence[Function | WorkerCoroutine | str] = (),
-        *,
-        queue_name: str | None = default_queue_name,
-        cron_jobs: Sequence[CronJob] | None = None,
-        redis_settings: RedisSettings | None = None,
-        redis_pool: ArqRedis | None = None,
-        burst: bool = False,
-        on_startup: StartupShutdown | None = None,
-        on_shutdown: StartupShutdown | None = None,
-        on_job_start: StartupShutdown | None = None,
-        on_job_end: StartupShutdown | None = None,
-        after_job_end: StartupShutdown | None = None,
-        handle_signals: bool = True,
-        job_completion_wait: int = 0,
-        max_jobs: int = 10,
-        job_timeout: SecondsTimedelta | None = 300,
-        keep_result: SecondsTimedelta = 3600,
-        keep_result_forever: bool = False,
-        poll_delay: SecondsTimedelta = 0.5,
-        queue_read_limit: int | None = None,
-        max_tries: int = 5,
-        health_check_interval: SecondsTimedelta = 3600,
-        health_check_key: str | None = None,
-        ctx: dict[Any, Any] | None = None,
-        retry_jobs: bool = True,
-        allow_abort_jobs: bool = False,
-        max_burst_jobs: int = -1,
-        job_serializer: Serializer | None = None,
-        job_deserializer: Deserializer | None = None,
-        expires_extra_ms: int = expires_extra_ms,
-        timezone: Any = None,
-        log_results: bool = True,
-        settings: Settings | None = None,
-        owns_process: bool = False,
+        self, *arguments: Any, settings: Settings | None = None, owns_process: bool = False, **options: Any
     ) -> None:
+        given = _ARQ.bind(*arguments, **options)
+        given.apply_defaults()
+        options = given.arguments
+        queue_name, pool, job_timeout = options.pop("queue_name"), options["redis_pool"], options["job_timeout"]
         if queue_name is None:
-            if redis_pool is None:
+            if pool is None:
                 raise ValueError("If queue_name is absent, redis_pool must be present.")
-            queue_name = redis_pool.default_queue_name
-        url = url_of(redis_settings or RedisSettings()) if redis_pool is None else url_of_pool(redis_pool)
+            queue_name = pool.default_queue_name
+        url = url_of(options["redis_settings"] or RedisSettings()) if pool is None else url_of_pool(pool)
+        options["job_timeout"] = 300 if job_timeout is None else job_timeout  # arq's arithmetic knows no None
+        options["health_check_key"] = options["health_check_key"] or queue_name + health_check_key_suffix
         own = Settings.load() if settings is None else settings
         runner = ArqRunner(self)
         if owns_process:
             runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), math.inf, math.inf)
         super().__init__(
-            replace(own, url=url, drain=float(job_completion_wait)),
+            replace(own, url=url, drain=float(options["job_completion_wait"])),
             {"async": runner},
             watch=runner.watch,
-            functions=functions,
             queues=(queue_of(queue_name),),
-            slots=max_jobs,
-            burst=burst,
-            cron_jobs=cron_jobs,
-            redis_settings=redis_settings,
-            redis_pool=redis_pool,
-            on_startup=on_startup,
-            on_shutdown=on_shutdown,
-            on_job_start=on_job_start,
-            on_job_end=on_job_end,
-            after_job_end=after_job_end,
-            handle_signals=handle_signals,
-            job_completion_wait=job_completion_wait,
-            job_timeout=300 if job_timeout is None else job_timeout,  # arq's arithmetic knows no None
-            keep_result=keep_result,
-            keep_result_forever=keep_result_forever,
-            poll_delay=poll_delay,
-            queue_read_limit=queue_read_limit,
-            max_tries=max_tries,
-            health_check_interval=health_check_interval,
-            health_check_key=health_check_key or queue_name + health_check_key_suffix,
-            ctx=ctx,
-            retry_jobs=retry_jobs,
-            allow_abort_jobs=allow_abort_jobs,
-            max_burst_jobs=max_burst_jobs,
-            job_serializer=job_serializer,
-            job_deserializer=job_deserializer,
-            expires_extra_ms=expires_extra_ms,
-            timezone=timezone,
-            log_results=log_results,
+            slots=options.pop("max_jobs"),
+            **options,
         )
         if job_timeout is None:
             self.job_timeout_s = None  # type: ignore[assignment]  # arq's type leaves its own default out
-        self._gate = self.running.gate = SuspectGate(self.running, self.settings.max_losses)
+        self._gate = SuspectGate(self.running, self.settings.max_losses)
+        self.running.admit = self._gate.start
         self.queue_name = queue_name
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = replace(self.info, tasks=tuple(self.functions))
@@ -409,3 +337,8 @@ class Worker(JobWorker):
         return Ending(
             attempt.job_id, claimed.token, "cancelled", reason="its worker was stopped, and retry_jobs is off"
         )
+
+
+#: For help and tools: arq's arguments, then those of ours.
+_own = [each for each in inspect.signature(Worker).parameters.values() if each.kind is each.KEYWORD_ONLY]
+Worker.__signature__ = _ARQ.replace(parameters=[*_ARQ.parameters.values(), *_own])  # type: ignore[attr-defined]
