@@ -40,6 +40,8 @@ class Keeper:
 
     def __init__(self, children: Sequence[Child]) -> None:
         self.children = list(children)
+        self.retired: list[Child] = []
+        """Former children, which have been asked to stop and finish their jobs."""
         self.signals = 0
         self._before: dict[int, object] = {}
 
@@ -66,9 +68,9 @@ class Keeper:
             time.sleep(_TICK_S)
 
     def stop(self, within_s: float) -> None:
-        """Stop the children within `within_s` seconds, or at once on another signal."""
+        """Stop all children within `within_s` seconds, or at once on another signal."""
         asked = max(1, self.signals)
-        stop_all(self.children, within_s, is_urgent=lambda: self.signals > asked)
+        stop_all([*self.children, *self.retired], within_s, is_urgent=lambda: self.signals > asked)
 
 
 def folders_of(modules: Sequence[str]) -> list[tuple[Path, bool]]:
@@ -123,11 +125,10 @@ class Watch:
         self._folders = folders_of(modules)
         self._known = self._seen = stamp_of(self._folders)
         self._looked_at = time.monotonic()
-        self.retired: list[Child] = []
-        """Workers that finish jobs on old code."""
 
     def tick(self) -> None:
-        self.retired = [child for child in self.retired if child.is_running]
+        keeper = self._keeper
+        keeper.retired = [child for child in keeper.retired if child.is_running]
         if time.monotonic() - self._looked_at < _LOOK_S:
             return
         stamp, before = stamp_of(self._folders), self._seen
@@ -146,25 +147,10 @@ class Watch:
         self._say(
             f"{', '.join(changed[:5])} changed; workers restart with the new code, running jobs finish on the old code"
         )
-        old = self._keeper.children
-        self._keeper.children = [self._make(n) for n in range(len(old))]
-        for child in self._keeper.children:
+        old = keeper.children
+        keeper.children = [self._make(n) for n in range(len(old))]
+        for child in keeper.children:
             child.tend()
         for child in old:
             child.terminate()
-        self.retired += old
-
-    def stop(self, within_s: float) -> None:
-        """Stop all workers within `within_s` seconds, also those on old code."""
-        asked = max(1, self._keeper.signals)
-        for (
-            child
-        ) in self._keeper.children:  # the retired have been asked already; a second signal would kill their jobs
-            child.terminate()
-        workers = [*self._keeper.children, *self.retired]
-        deadline = time.monotonic() + within_s
-        while any(child.is_running for child in workers) and time.monotonic() < deadline:
-            if self._keeper.signals > asked:
-                break
-            time.sleep(0.02)
-        stop_all([child for child in workers if child.is_running], 0.0)
+        keeper.retired += old

@@ -120,7 +120,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     worker = Child(
         name="worker",
         argv=[sys.executable, "-m", "jobkit", "worker"],
-        env={**os.environ, KEPT: "1"},
+        env={**os.environ, KEPT: str(os.getpid())},
         death_signal=signal.SIGTERM,
         give_up=frozenset({2, STOPPED}),
         say=_say,

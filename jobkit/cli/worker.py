@@ -20,7 +20,7 @@ from jobkit.tasks.options import size_bytes
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
 STOPPED = 3
 
-#: Set for workers that a keeper restarts.
+#: Process id of the keeper, for workers that it restarts. Each is one process, whatever `--processes` says.
 KEPT = "_JOBKIT_KEPT"
 
 
@@ -89,44 +89,36 @@ def worker(
             "several -q, weights or --resources"
         )
     tasks = task_modules(modules or settings.tasks) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
-    if processes > 1 or watch:
+    is_kept = os.environ.get(KEPT) == str(os.getppid())
+    if (processes > 1 or watch) and not is_kept:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())
+    from jobkit.worker.about import RecycleLimits
+    from jobkit.worker.main import run_worker
+
+    recycle = RecycleLimits(max_jobs, max_time, memory_bytes)
     if arq is not None:
         from jobkit.worker.from_arq.main import run_arq_worker
 
-        status = run_arq_worker(
-            arq,
+        queue = queues[0] if queues else None
+        status = run_arq_worker(arq, settings, burst=burst, slots=slots, queue=queue, recycle=recycle, verbose=verbose)
+    else:
+        is_local = settings.is_embedded
+        if is_local:
+            from jobkit.embedded import attach, ensure_running
+
+            settings = attach(settings) if embedded else ensure_running(settings, only_looks=True)
+        status = run_worker(
             settings,
+            tasks=tasks,
+            queues=served or (_all_queues(tasks, settings) if embedded else ("default",)),
+            resources=has,
+            slots=slots or max(2, os.cpu_count() or 2),
             burst=burst,
-            slots=slots,
-            queue=queues[0] if queues else None,
-            max_jobs=max_jobs,
-            max_time=max_time,
-            max_memory=memory_bytes,
+            recycle=recycle,
             verbose=verbose,
+            is_local=is_local,
         )
-        return _status(status)
-    from jobkit.worker.main import run_worker
-
-    is_local = settings.is_embedded
-    if is_local:
-        from jobkit.embedded import attach, ensure_running
-
-        settings = attach(settings) if embedded else ensure_running(settings, only_looks=True)
-    status = run_worker(
-        settings,
-        tasks=tasks,
-        queues=served or (_all_queues(tasks, settings) if embedded else ("default",)),
-        resources=has,
-        slots=slots or max(2, os.cpu_count() or 2),
-        burst=burst,
-        max_jobs=max_jobs,
-        max_time=max_time,
-        max_memory=memory_bytes,
-        verbose=verbose,
-        is_local=is_local,
-    )
-    return _status(status)
+    return 0 if status == STOPPED and not is_kept else status  # only a keeper needs to know that `jobkit stop` ended it
 
 
 def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
@@ -152,11 +144,6 @@ def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
     return weights if has_weights else tuple(weights)
 
 
-def _status(status: int) -> int:
-    """Return the exit status of a worker. Only a keeper needs to know that `jobkit stop` ended it."""
-    return 0 if status == STOPPED and KEPT not in os.environ else status
-
-
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
     """Return all queues that the tasks and the routing name, since an embedded server has no other workers."""
     from jobkit.model import JobkitError
@@ -178,16 +165,14 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
     from jobkit.cli.keeper import FINISH_S, Keeper, Watch
     from jobkit.embedded.children import Child
 
-    argv = [sys.executable, "-m", "jobkit", *_without_processes(sys.argv[1:])]
-
     def say(line: str) -> None:
         click.echo(f"jobkit: {line}", err=True)
 
     def make(n: int) -> Child:
         return Child(
             name=f"worker {n + 1}",
-            argv=argv,
-            env={**os.environ, KEPT: "1"} | ({"JOBKIT_DRAIN": str(FINISH_S)} if watched else {}),
+            argv=[sys.executable, "-m", "jobkit", *sys.argv[1:]],
+            env={**os.environ, KEPT: str(os.getpid())} | ({"JOBKIT_DRAIN": str(FINISH_S)} if watched else {}),
             death_signal=signal.SIGTERM,
             give_up=frozenset({0, 2, STOPPED} if is_finite else {2, STOPPED}),
             say=say,
@@ -196,28 +181,13 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
     drain_s = out.settings().drain
     with Keeper([make(n) for n in range(processes)]) as keeper:
         if watched:
-            watch = Watch(keeper, make, watched, say)
-            keeper.run(watch.tick)
-            watch.stop(drain_s)
+            keeper.run(Watch(keeper, make, watched, say).tick)
+            keeper.stop(drain_s)
         else:
             keeper.run()
             keeper.stop(drain_s + 5.0)
     ends = {child.gave_up_with or 0 for child in keeper.children} - {STOPPED}
     return max(ends, default=0)
-
-
-def _without_processes(arguments: Sequence[str]) -> list[str]:
-    """Return a command line without `-n 4`, `-n4`, `--processes 4`, `--processes=4` and `--watch`."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in ("-n", "--processes"):
-            skip = True
-        elif argument != "--watch" and not argument.startswith(("--processes=", "-n")):
-            kept.append(argument)
-    return kept
 
 
 @click.command()

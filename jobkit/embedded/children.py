@@ -93,6 +93,8 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     failures: int = 0
     gave_up_with: int | None = None
+    is_asked: bool = False
+    """It was asked to stop by `terminate`."""
     _started_at: float = field(default=0.0, repr=False)
     _start_again_at: float = field(default=0.0, repr=False)
 
@@ -147,6 +149,7 @@ class Child:
 
     def terminate(self) -> None:
         """Send SIGTERM; do not call `tend` afterwards."""
+        self.is_asked = True
         if self.is_running and self.process is not None:
             self.process.terminate()
 
@@ -166,11 +169,13 @@ _AT_ONCE_S = 5.0
 def stop_all(children: Sequence[Child], within_s: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
     """Stop all children: SIGTERM, then SIGTERM again after `within_s` seconds or when `is_urgent`, then SIGKILL.
 
-    After the second SIGTERM a worker gives its jobs back at once; with SIGKILL it would lose them.
+    After the second SIGTERM a worker gives its jobs back at once; with SIGKILL it would lose them. Those that were
+    asked earlier have had the first one.
     """
-    for patience_s, may_skip in ((within_s, is_urgent), (_AT_ONCE_S, lambda: False)):
+    for is_first, patience_s, may_skip in ((True, within_s, is_urgent), (False, _AT_ONCE_S, lambda: False)):
         for child in children:
-            child.terminate()
+            if not (is_first and child.is_asked):
+                child.terminate()
         begin = time.monotonic()
         while any(child.is_running for child in children):
             waited = time.monotonic() - begin

@@ -7,7 +7,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -79,9 +79,7 @@ def run_worker(
     slots: int = 10,
     resources: Mapping[str, float] | None = None,
     burst: bool = False,
-    max_jobs: int | None = None,
-    max_time: float | None = None,
-    max_memory: int | None = None,
+    recycle: RecycleLimits | None = None,
     verbose: bool = False,
     is_local: bool = False,
 ) -> int:
@@ -92,12 +90,12 @@ def run_worker(
         tasks: modules to import before the first job.
         queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots. `slots`: jobs at once.
         resources: what it has for jobs that need such things: {"gpu": 2}.
-        max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
+        recycle: stop (after running jobs) when these limits are reached.
         is_local: it serves a home on this machine: jobs run in the environment of who submitted them, and SIGHUP asks
             it to retire.
 
     Returns:
-        0 after an orderly end, 3 where `jobkit stop` asked for it, 2 where the worker could not start.
+        the exit status, see `run_in_new_loop`.
     """
     log_to_stderr(settings.log_format, verbose=verbose)
     if settings.missing_guard == "TLS and a password":
@@ -106,9 +104,8 @@ def run_worker(
             "its contents; docs/reliability.md says how to guard it",
             settings.masked_url,
         )
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
+
+    def make() -> JobWorker:
         registry.load(tasks)
         keep_locals(settings.locals)
         processes = ProcessRunner(preload=tasks, spares=min(2, slots), start_method=settings.start_method)
@@ -122,22 +119,39 @@ def run_worker(
         }
         if is_local:
             runners = dict.fromkeys(runners, Environments(runners, settings.start_method))
-        worker = JobWorker(
+        return JobWorker(
             settings,
             runners,
             queues=queues,
             slots=slots,
             resources=resources,
             burst=burst,
-            recycle=RecycleLimits(max_jobs, max_time, max_memory),
+            recycle=recycle,
             tasks=registry.names(),
             watch=coroutines.watch,
         )
+
+    def serve(worker: JobWorker) -> None:
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
         with hiding():  # coroutines may run in this very process
             if is_local:
-                loop.add_signal_handler(signal.SIGHUP, worker.retire)
-            loop.run_until_complete(_serve(worker))
+                worker.loop.add_signal_handler(signal.SIGHUP, worker.retire)
+            worker.loop.run_until_complete(_serve(worker))
+
+    return run_in_new_loop(make, serve, logger)
+
+
+def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
+    """Make a worker and let it serve, both with a new event loop.
+
+    Returns:
+        0 after an orderly end, 3 if `jobkit stop` asked for it, 2 if the worker could not start.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        worker = make()
+        serve(worker)
     except JobkitError as error:
         logger.error("%s", error)
         return CANNOT_START

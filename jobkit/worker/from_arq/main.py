@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -18,7 +17,8 @@ from jobkit.model import JobkitError
 from jobkit.settings import Settings, masked
 from jobkit.worker.about import RecycleLimits
 from jobkit.worker.from_arq.worker import Worker
-from jobkit.worker.main import CANNOT_START, STOPPED, log_to_stderr
+from jobkit.worker.main import log_to_stderr, run_in_new_loop
+from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("jobkit.worker.from_arq")
 
@@ -30,78 +30,64 @@ def run_arq_worker(
     burst: bool = False,
     slots: int | None = None,
     queue: str | None = None,
-    max_jobs: int | None = None,
-    max_time: float | None = None,
-    max_memory: int | None = None,
+    recycle: RecycleLimits,
     verbose: bool = False,
 ) -> int:
     """Run the jobs of an existing arq worker until a signal, a limit or (burst) an empty queue; blocks.
 
     Args:
         path: of the settings class, `"module.WorkerSettings"`.
-        settings: jobkit's own. Their URL counts where the class names no Redis and it is one.
+        settings: jobkit's own. Their URL counts if the class names no Redis and it is one.
         burst, slots, queue: before what the class says.
-        max_jobs, max_time (seconds), max_memory (bytes): stop after that much.
+        recycle: stop (after running jobs) when these limits are reached.
 
     Returns:
-        0 after an orderly end, 2 where the worker could not start.
+        the exit status, see `run_in_new_loop`.
     """
     log_to_stderr(settings.log_format, verbose=verbose, quiet=("asyncio",))
     logging.getLogger("jobkit.worker").setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.setLevel(logging.INFO)  # arq's lines tell of jobs
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    try:
+
+    def make() -> Worker:
         options = options_of(path, settings)
         over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
         options |= {name: value for name, value in over.items() if value is not None}
-        worker = _made(path, options, settings)
-        worker.recycle = RecycleLimits(max_jobs, max_time, max_memory)
+        try:
+            worker = Worker(**options, settings=settings, owns_process=True)
+        except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
+            raise JobkitError(f"--arq {path}: {error}") from error
+        worker.recycle = recycle
+        return worker
+
+    def serve(worker: JobWorker) -> None:
         where = masked(worker.settings.url)
         logger.info(
             "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",
             worker.info.id, worker.queue_name, worker.max_jobs, where,
         )  # fmt: skip
-        worker.run()
-    except (JobkitError, _CannotStart) as error:
-        logger.error("%s", error)
-        return CANNOT_START
-    except (RedisError, OSError) as error:
-        logger.error("Redis at %s does not answer (%s): check redis_settings of %s", where, error, path)
-        return CANNOT_START
-    except KeyboardInterrupt:  # before the signal handlers were in place
-        return 130
-    finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-    logger.info("worker ended after %d jobs", worker.jobs_complete + worker.jobs_failed)
-    return STOPPED if worker.was_asked_to_stop else 0
+        try:
+            worker.run()
+        except JobkitError:
+            raise
+        except (RedisError, OSError) as error:
+            raise JobkitError(f"Redis at {where} does not answer ({error}): check redis_settings of {path}") from error
 
-
-class _CannotStart(Exception):
-    """One sentence for the user."""
-
-
-def _made(path: str, options: dict[str, Any], settings: Settings) -> Worker:
-    try:
-        return Worker(**options, settings=settings, owns_process=True)
-    except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
-        raise _CannotStart(f"--arq {path}: {error}") from error
+    return run_in_new_loop(make, serve, logger)
 
 
 def options_of(path: str, settings: Settings) -> dict[str, Any]:
     """Return the arguments that arq's settings class gives to a worker.
 
     Raises:
-        _CannotStart: there is no such class, or its module cannot be imported.
+        JobkitError: there is no such class, or its module cannot be imported.
     """
     sys.path.append(os.getcwd())  # as arq does
     try:
         options: dict[str, Any] = dict(get_kwargs(import_string(path.replace(":", "."))))
     except Exception as error:  # the module is the user's
-        raise _CannotStart(f"--arq {path}: {type(error).__name__}: {error}") from error
+        raise JobkitError(f"--arq {path}: {type(error).__name__}: {error}") from error
     if not options.get("functions") and not options.get("cron_jobs"):
-        raise _CannotStart(f"--arq {path}: it names neither functions nor cron_jobs")
+        raise JobkitError(f"--arq {path}: it names neither functions nor cron_jobs")
     is_ours = settings.scheme in ("redis", "rediss", "unix")
     if is_ours and options.get("redis_settings") is None and options.get("redis_pool") is None:
         options["redis_settings"] = redis_settings(settings.url)
