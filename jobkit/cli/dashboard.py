@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import click
 
+import jobkit
 import jobkit.http
-from jobkit.cli import out
 from jobkit.cli.group import BadInput
 from jobkit.people import ANONYMOUS, read_login
 from jobkit.settings import Settings
@@ -67,14 +67,14 @@ def dashboard(
     from jobkit.http.tornado_app import WEB_VARIABLE
     from jobkit.own_machine import system_tells
 
-    login, oauth = login or out.settings().login or None, oauth or os.environ.get(PROVIDER)
+    login, oauth = login or Settings.load().login or None, oauth or os.environ.get(PROVIDER)
     secured = tls(cert, key)
     if secured and show:
         raise BadInput("--show cannot be used with --cert; open the printed address")
     host = check_host(host, bool(login or oauth))
     served = {} if web is None else {WEB_VARIABLE: _web_folder(web)}
     port = free_port(port, host)
-    with out.connect() as kit:  # report a wrong URL here and not on a page
+    with jobkit.connect() as kit:  # report a wrong URL here and not on a page
         guarded, environ = guard(kit.settings, login, oauth)
     if kit.settings.public_url and not (login or oauth or ANONYMOUS in kit.settings.roles):
         click.echo(
@@ -105,7 +105,7 @@ def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
     command += ["--address", host, "--port", str(port), "--plugins", "jobkit.http"]
     for name in names_of(host):
         command += ["--allow-websocket-origin", f"{name}:{port}"]
-    if public := urlsplit(out.settings().public_url).netloc:
+    if public := urlsplit(Settings.load().public_url).netloc:
         command += ["--allow-websocket-origin", public]
     return command
 

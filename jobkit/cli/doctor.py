@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def doctor(as_json: bool) -> int:
 def examine() -> Iterator[Finding]:
     """Yield all findings, in an order in which later checks need earlier ones."""
     try:
-        settings = out.settings()
+        settings = Settings.load()
     except JobkitError as error:
         yield Finding("fail", "settings", str(error), "fix it, then run `jobkit doctor` again")
         return
@@ -70,10 +70,11 @@ def _server(settings: Settings) -> Iterator[Finding]:
     is_embedded = settings.is_embedded
     if is_embedded:
         from jobkit.embedded import attach
+        from jobkit.embedded.home import Home
 
         trouble = list(_embedded(settings))
         yield from trouble
-        if trouble[-1].check != "supervisor" or not _is_up(settings):
+        if trouble[-1].check != "supervisor" or not Home(settings.home).is_supervised():
             return
         settings = attach(settings)
     elif not settings.secret:
@@ -93,18 +94,9 @@ def _server(settings: Settings) -> Iterator[Finding]:
             "use rediss:// and a user with a password, see docs/reliability.md",
         )
     try:
-        facts = asyncio.run(_facts(settings))
+        yield from asyncio.run(_ask(settings, is_embedded=is_embedded))
     except JobkitError as error:
         yield Finding("fail", "server", str(error))
-        return
-    yield from _redis(facts, is_exposed=settings.scheme not in ("unix",))
-    yield from _workers(facts, "the supervisor starts them; see logs/ in the home" if is_embedded else "")
-
-
-def _is_up(settings: Settings) -> bool:
-    from jobkit.embedded.home import Home
-
-    return Home(settings.home).is_supervised()
 
 
 def _program() -> Finding:
@@ -149,17 +141,8 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    info: Mapping[str, Any]
-    refused: str
-    skew_s: float
-    round_trip_s: float
-    workers: list[Any]
-    queues: dict[str, dict[str, int]]
-
-
-async def _facts(settings: Settings) -> _Facts:
+async def _ask(settings: Settings, *, is_embedded: bool) -> list[Finding]:
+    """Return the findings about the server and what it knows of workers."""
     from jobkit.store.connect import explain
     from jobkit.store.redis import RedisStore
 
@@ -169,14 +152,13 @@ async def _facts(settings: Settings) -> _Facts:
         begin = time.time()
         seconds, micros = await store.redis.time()
         end = time.time()
-        return _Facts(
-            info=await store.redis.info("everything"),
-            refused=str(await store.refused() or ""),
-            skew_s=seconds + micros / 1e6 - (begin + end) / 2,
-            round_trip_s=end - begin,
-            workers=await store.workers(),
-            queues=await store.queues(),
-        )
+        skew_s = seconds + micros / 1e6 - (begin + end) / 2
+        info, refused = await store.redis.info("everything"), str(await store.refused() or "")
+        fix = "the supervisor starts them; see logs/ in the home" if is_embedded else ""
+        return [
+            *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
+            *_workers(await store.workers(), await store.queues(), fix),
+        ]
     except JobkitError:
         raise
     except Exception as error:  # of redis-py, from commands that do not go through the store
@@ -185,15 +167,16 @@ async def _facts(settings: Settings) -> _Facts:
         await store.close()
 
 
-def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
+def _redis(
+    info: Mapping[str, Any], refused: str, skew_s: float, round_trip_s: float, *, is_exposed: bool
+) -> Iterator[Finding]:
     from jobkit.store.binary import MINIMUM, weakness
 
-    info = facts.info
     flavour = "valkey" if info.get("valkey_version") or info.get("server_name") == "valkey" else "redis"
     text = str(info.get("valkey_version") or info.get("redis_version") or "0.0.0")
     numbers = [int(part) if part.isdigit() else 0 for part in text.split(".")[:3]]
     major, minor, patch = [*numbers, 0, 0, 0][:3]
-    said = f"{flavour} {text}, answers in {facts.round_trip_s * 1000:.1f} ms"
+    said = f"{flavour} {text}, answers in {round_trip_s * 1000:.1f} ms"
     weak = weakness(flavour, (major, minor, patch))
     if (major, minor, patch) < MINIMUM:
         yield Finding("fail", "server", said, "jobkit needs Redis or Valkey 7.2 or newer")
@@ -201,8 +184,8 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
         yield Finding("warn", "server", f"{said}; {weak}", "upgrade it")
     else:
         yield Finding("ok", "server", said)
-    if facts.refused:
-        yield Finding("fail", "changes", facts.refused)
+    if refused:
+        yield Finding("fail", "changes", refused)
     elif info.get("role") not in (None, "master"):
         yield Finding("fail", "role", "this server is a replica", "point JOBKIT_URL at the primary")
 
@@ -229,25 +212,25 @@ def _redis(facts: _Facts, *, is_exposed: bool) -> Iterator[Finding]:
             "warn", "persistence", "no append-only file: a crash of the server loses jobs", "CONFIG SET appendonly yes"
         )
 
-    if abs(facts.skew_s) > _SKEW_S + facts.round_trip_s:
+    if abs(skew_s) > _SKEW_S + round_trip_s:
         yield Finding(
             "warn",
             "clock",
-            f"this machine and the server differ by {facts.skew_s:+.1f} s (only shown times are affected)",
+            f"this machine and the server differ by {skew_s:+.1f} s (only shown times are affected)",
             "synchronize both by NTP",
         )
     else:
-        yield Finding("ok", "clock", f"within {abs(facts.skew_s):.2f} s of the server's")
+        yield Finding("ok", "clock", f"within {abs(skew_s):.2f} s of the server's")
 
 
-def _workers(facts: _Facts, fix: str) -> Iterator[Finding]:
-    alive = [worker for worker in facts.workers if worker.takes_jobs]
+def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str) -> Iterator[Finding]:
+    alive = [worker for worker in workers if worker.takes_jobs]
     if alive:
         slots = sum(worker.slots for worker in alive)
         yield Finding("ok", "workers", f"{len(alive)} alive, {slots} slots")
     else:
         yield Finding("warn", "workers", "no live worker", fix or "start one with `jobkit worker` or `jobkit up`")
-    for queue, numbers in facts.queues.items():
+    for queue, numbers in queues.items():
         if numbers.get("queued") and not numbers.get("workers"):
             yield Finding(
                 "warn",

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, selection_options
 from jobkit.model import InvalidParams, JobState
@@ -38,7 +39,7 @@ def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: 
     """
     from jobkit.store.query import Query
 
-    kit = out.connect()
+    kit = jobkit.connect()
     count, cursor = 0, ""
     with _target(file) as target:
         while True:
@@ -82,7 +83,7 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
     All lines are checked before the first job is stored. Jobs whose id exists here, and jobs that were running at the
     time of the export, are skipped. Running them or reading their results needs the same JOBKIT_SECRET.
     """
-    kit = out.connect()
+    kit = jobkit.connect()
     with _source(file) as source:
         ended = waited = ran = 0
         for dump in _lines(source):

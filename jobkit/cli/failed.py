@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobState
@@ -55,7 +56,7 @@ def selecting(command: Callable[..., int]) -> Callable[..., int]:
     def with_choice(
         which: tuple[str, ...], task: str | None, everything: bool, older: str | None, newer: str | None, **others: Any
     ) -> int:
-        kit = out.connect()
+        kit = jobkit.connect()
         return command(kit, chosen(kit, which, task, everything, older, newer), **others)
 
     decorated: Callable[..., int] = with_choice
@@ -145,14 +146,11 @@ def failed() -> None:
 @as_json_option
 def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_json: bool) -> None:
     """List groups, the newest failure first."""
-    kit = out.connect()
+    kit = jobkit.connect()
     found = kit.failures(states, task=task, limit=_LISTED)
     shown = [group for group in found if states or everything or group.state.needs_a_look]
-    if as_json:
-        out.echo_json([group.to_json() for group in shown])
-        return
     now = out.now()
-    rows = [
+    rows = (
         (
             group.id,
             str(group.state),
@@ -164,12 +162,11 @@ def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_
             out.one_line(group.title),
         )
         for group in shown
-    ]
-    if rows:
-        out.table(("GROUP", "STATE", "JOBS", "SEEN", "LAST", "TASK", "WHERE", "ERROR"), rows)
-    else:
-        out.echo("No open failures.", err=True)
-    if hidden := len(found) - len(shown):
+    )
+    head = ("GROUP", "STATE", "JOBS", "SEEN", "LAST", "TASK", "WHERE", "ERROR")
+    out.listing(as_json, (group.to_json() for group in shown), head, rows, empty="No open failures.")
+    hidden = len(found) - len(shown)
+    if hidden and not as_json:
         out.echo(f"{hidden} more {'is' if hidden == 1 else 'are'} muted or resolved: --all", err=True)
 
 
@@ -183,7 +180,7 @@ def show(which: str, limit: int, as_json: bool) -> None:
     """Show a group: its error, its newest jobs, and the arguments that they share."""
     from jobkit.model.failure import shared
 
-    kit = out.connect()
+    kit = jobkit.connect()
     group = find_group(kit, which)
     if group is None:
         job_id = out.find(kit, which)
@@ -297,7 +294,7 @@ def _change_command(name: str, line: str) -> None:
     @failed.command(name=name, help=line)
     @click.argument("groups", nargs=-1, required=True, metavar="GROUP...")
     def command(groups: tuple[str, ...]) -> None:
-        kit = out.connect()
+        kit = jobkit.connect()
         found = [(given, find_group(kit, given)) for given in dict.fromkeys(groups)]
         for given, group in found:
             if group is None:

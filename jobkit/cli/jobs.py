@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option, given, id_arguments, job_options, selection_options
 from jobkit.cli.queues import task_info
@@ -34,7 +35,7 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: A
 
     Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled.
     """
-    kit = out.connect()
+    kit = jobkit.connect()
     values = task_info(kit, task).parse(arguments)
     job = kit.submit_info(task, values, given(options))
     click.echo(job.id)
@@ -75,13 +76,10 @@ def jobs(
     if search:
         wanted = replace(wanted, search=(*wanted.texts, search))
 
-    found = list(islice(out.snapshots(out.connect(), replace(wanted, limit=limit)), limit))
-    if as_json:
-        out.echo_json([snapshot.to_json() for snapshot in found])
-    elif not found:
-        out.echo("No jobs. `jobkit tasks` lists the tasks to submit.", err=True)
-    else:
-        out.table(("ID", "STATE", "TASK", "PROGRESS", "QUEUE", "SUBMITTED", "TOOK", "ARGUMENTS"), map(_row, found))
+    found = list(islice(out.snapshots(jobkit.connect(), replace(wanted, limit=limit)), limit))
+    head = ("ID", "STATE", "TASK", "PROGRESS", "QUEUE", "SUBMITTED", "TOOK", "ARGUMENTS")
+    empty = "No jobs. `jobkit tasks` lists the tasks to submit."
+    out.listing(as_json, (each.to_json() for each in found), head, map(_row, found), empty=empty)
 
 
 def _row(snapshot: JobSnapshot) -> tuple[str, ...]:
@@ -106,7 +104,7 @@ def show(job_id: str, as_json: bool) -> None:
     """Show a job: arguments, times, attempts, the end of its log, its result or error."""
     from jobkit.model import attempts_of
 
-    kit = out.connect()
+    kit = jobkit.connect()
     snapshot = kit.snapshot(out.find(kit, job_id))
     attempts = attempts_of(snapshot.history)
     preview = kit.preview(snapshot.id)
@@ -190,7 +188,7 @@ def watch(job_id: str, as_json: bool) -> int:
     """Follow a job to its end: log, progress, result. Exit status as of `submit --wait`."""
     from jobkit.cli.follow import follow, print_events
 
-    kit = out.connect()
+    kit = jobkit.connect()
     job_id = out.find(kit, job_id)
     return print_events(kit, job_id) if as_json else follow(kit, job_id)
 
@@ -214,7 +212,7 @@ def logs(
     def put(line: Any) -> None:
         click.echo(json.dumps(line.to_json()) if as_json else out.one_line(line.text))
 
-    kit = out.connect()
+    kit = jobkit.connect()
     job_id = out.find(kit, job_id)
     if search or level:
         if is_following or is_whole:
@@ -262,7 +260,7 @@ def _found(kit: Any, job_id: str, search: str, level: str, tail: int | None) -> 
 @click.option("--reason", default="", metavar="TEXT", help="Reason, shown with the jobs.")
 def cancel(job_ids: tuple[str, ...], reason: str) -> int:
     """Ask jobs to stop. A waiting job is cancelled at once, a running job when its worker has stopped it."""
-    kit = out.connect()
+    kit = jobkit.connect()
     status = failed = 0
     ids = [out.find(kit, prefix) for prefix in job_ids]
     for job_id in ids:
@@ -286,7 +284,7 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
     """Run ended jobs again, each as a new job, and print the new ids."""
     if bool(job_ids) == all_failed:
         raise BadInput("give ids of jobs, or --failed for all failed jobs")
-    kit = out.connect()
+    kit = jobkit.connect()
     ids = [out.find(kit, prefix) for prefix in job_ids] if job_ids else _failed(kit, task)
     for job_id in ids:
         click.echo(kit.retry(job_id).id)
@@ -307,7 +305,7 @@ def _failed(kit: Kit, task: str | None) -> list[str]:
 @id_arguments
 def rm(job_ids: tuple[str, ...]) -> int:
     """Delete ended jobs with their results, logs and artifacts."""
-    kit = out.connect()
+    kit = jobkit.connect()
     ids = [out.find(kit, prefix) for prefix in job_ids]
     status = 0
     gone = kit.delete(ids)
@@ -332,7 +330,7 @@ def rm(job_ids: tuple[str, ...]) -> int:
 )
 def prune(keep: int | None) -> None:
     """Delete expired jobs: those whose `result_ttl` is over."""
-    kit = out.connect()
+    kit = jobkit.connect()
     try:
         count = kit.prune(keep)
     except JobkitError as error:
@@ -348,7 +346,7 @@ def move(job_ids: tuple[str, ...], queue: str | None, priority: int | None) -> i
     """Move waiting jobs to another queue or priority."""
     if queue is None and priority is None:
         raise BadInput("give --queue or --priority, or both")
-    kit = out.connect()
+    kit = jobkit.connect()
     ids = [out.find(kit, prefix) for prefix in job_ids]
     refused = kit.move(ids, queue=queue, priority=priority)
     for job_id in ids:

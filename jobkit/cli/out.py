@@ -16,7 +16,7 @@ import click
 from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.run.inside.lines import clean
-from jobkit.settings import Settings
+from jobkit.settings import user_name
 from jobkit.tasks.limit_options import seconds_in
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SHOWN_ID = 8
 #: Characters of the shortest prefix that finds a job.
 LEAST_ID = 4
 
-GLYPHS = {
+GLYPHS: dict[str, tuple[str, str]] = {
     JobState.SCHEDULED: ("◷", "magenta"),
     JobState.QUEUED: ("○", "bright_black"),
     JobState.RUNNING: ("▶", "blue"),
@@ -39,27 +39,10 @@ GLYPHS = {
 }
 
 
-def settings() -> Settings:
-    """Return the settings of this command."""
-    return Settings.load()
-
-
-def connect() -> Kit:
-    """Return the kit of this command.
-
-    Raises:
-        JobkitError: it cannot be opened.
-    """
-    import jobkit
-
-    return jobkit.connect()
-
-
 def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0) -> None:
     """Record an action in the audit trail, in the name of the user of this machine."""
     from jobkit.client.loop import background
     from jobkit.model.people import AuditEntry
-    from jobkit.settings import user_name
 
     outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"
     entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")
@@ -108,6 +91,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             cells[-1] = last if len(last) <= room else last[: max(1, room - 1)] + "…"
         text = "  ".join(cells).rstrip()
         click.echo(click.style(text, bold=True) if n == 0 else text)
+
+
+def listing(
+    as_json: bool, items: Iterable[Any], head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = ""
+) -> None:
+    """Print a list as JSON or as a table; an empty one as the sentence `empty`, if given, on stderr."""
+    if as_json:
+        return echo_json(list(items))
+    found = list(rows)
+    if found or not empty:
+        table(head, found)
+    else:
+        echo(empty, err=True)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, as_json_option
 from jobkit.model.people import Role
@@ -76,18 +77,15 @@ def _ask(*, is_optional: bool) -> str:
 
 
 def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
-    rows = sorted(accounts.items())
-    if as_json:
-        out.echo_json(
-            [{"name": name, "role": each.role and str(each.role), "is_hashed": each.is_hashed} for name, each in rows]
-        )
-        return
-    out.table(
+    found = sorted(accounts.items())
+    out.listing(
+        as_json,
+        ({"name": name, "role": each.role and str(each.role), "is_hashed": each.is_hashed} for name, each in found),
         ("NAME", "ROLE", "PASSWORD"),
-        [
+        (
             (out.one_line(name), str(each.role or "by JOBKIT_ROLES"), "hashed" if each.is_hashed else "plain")
-            for name, each in rows
-        ],
+            for name, each in found
+        ),
     )
 
 
@@ -104,19 +102,15 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
 
     entries = [
         entry
-        for entry in out.connect().audit(limit if who is None and action is None else 20_000)
+        for entry in jobkit.connect().audit(limit if who is None and action is None else 20_000)
         if who in (None, entry.who) and action in (None, entry.action)
     ][:limit]
-    if as_json:
-        out.echo_json([entry.to_json() for entry in entries])
-        return
-    if not entries:
-        out.echo("No actions yet.", err=True)
-        return
     now = out.now()
-    out.table(
+    out.listing(
+        as_json,
+        (entry.to_json() for entry in entries),
         ("WHEN", "WHO", "BY", "ACTION", "ON", "OUTCOME", "NOTE"),
-        [
+        (
             (
                 ago(entry.at, now),
                 out.one_line(entry.who or "unknown"),
@@ -127,7 +121,8 @@ def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> Non
                 out.one_line(entry.note),
             )
             for entry in entries
-        ],
+        ),
+        empty="No actions yet.",
     )
 
 
@@ -170,7 +165,7 @@ def token(
     from jobkit.client.loop import background
     from jobkit.http.auth.access import InvalidToken, Tokens
 
-    kit = out.connect()
+    kit = jobkit.connect()
     tokens = Tokens(kit.settings.secret, kit.settings.namespace)
     if mercure_key:
         from jobkit.http.mercure.grants import hub_keys

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import queue
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.model import EventType, JobEvent, JobState
@@ -43,17 +44,15 @@ def tasks(name: str | None, as_json: bool) -> None:
     """List the tasks that can be submitted, or show one with its parameters."""
     from jobkit.tasks.params import describe
 
-    kit = out.connect()
+    kit = jobkit.connect()
     if name is None:
-        found = known_tasks(kit)
-        if as_json:
-            out.echo_json([{**info.to_json(), "schema": info.json_schema()} for info in found.values()])
-        else:
-            rows = [
-                (out.one_line(i.name), " ".join(map(_usage, i.params)), out.one_line(i.title)) for i in found.values()
-            ]
-            out.table(("TASK", "ARGUMENTS", "TITLE"), rows)
-        return
+        found = known_tasks(kit).values()
+        return out.listing(
+            as_json,
+            ({**info.to_json(), "schema": info.json_schema()} for info in found),
+            ("TASK", "ARGUMENTS", "TITLE"),
+            ((out.one_line(i.name), " ".join(map(_usage, i.params)), out.one_line(i.title)) for i in found),
+        )
     info = task_info(kit, name)
     if as_json:
         out.echo_json({**info.to_json(), "schema": info.json_schema()})
@@ -100,7 +99,7 @@ def task_modules(configured: tuple[str, ...]) -> tuple[str, ...]:
 @as_json_option
 def queues(as_json: bool) -> None:
     """List queues, with their numbers of jobs and workers."""
-    kit = out.connect()
+    kit = jobkit.connect()
     paused = {pause.name: pause for pause in kit.paused() if pause.kind == "queue"}
     found: dict[str, dict[str, int]] = {name: {} for name in paused} | kit.queues()
     if as_json:
@@ -159,7 +158,7 @@ def resume(queues: tuple[str, ...], tasks: tuple[str, ...]) -> int:
 def _given(queues: tuple[str, ...], tasks: tuple[str, ...]) -> Kit:
     if not queues and not tasks:
         raise BadInput("give the name of a queue, or --task NAME")
-    return out.connect()
+    return jobkit.connect()
 
 
 def _report(kit: Kit, action: str, on: str, name: str, what: str, is_new: bool) -> None:
@@ -185,19 +184,15 @@ def limit(
     jobkit limit task call_api --rate 10/m
     jobkit limit queue gpu --off
     """
-    kit = out.connect()
+    kit = jobkit.connect()
     if kind is None:
         if concurrency is not None or rate is not None or off:
             raise BadInput("give a queue or task: jobkit limit queue NAME, or jobkit limit task NAME")
         found = kit.limits()
-        if as_json:
-            out.echo_json([rule.to_json() for rule in found])
-        elif not found:
-            out.echo("No limits. `jobkit limit queue NAME --concurrency 2` adds one.", err=True)
-        else:
-            rows = [(rule.gate.replace(":", " ", 1), str(rule.n or ""), rule.rate, str(rule.held)) for rule in found]
-            out.table(("LIMIT OF", "CONCURRENCY", "RATE", "RUNNING"), rows)
-        return
+        rows = [(rule.gate.replace(":", " ", 1), str(rule.n or ""), rule.rate, str(rule.held)) for rule in found]
+        empty = "No limits. `jobkit limit queue NAME --concurrency 2` adds one."
+        head = ("LIMIT OF", "CONCURRENCY", "RATE", "RUNNING")
+        return out.listing(as_json, (rule.to_json() for rule in found), head, rows, empty=empty)
     if name is None:
         raise BadInput(f"give the name of the {kind}: jobkit limit {kind} NAME")
     whose = {kind: name}
@@ -218,7 +213,7 @@ def limit(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one object per line.")
 def stats(is_watching: bool, as_json: bool) -> None:
     """Show jobs by state, queues and workers."""
-    kit = out.connect()
+    kit = jobkit.connect()
     if not is_watching:
         found = kit.stats()
         if as_json:
@@ -244,28 +239,23 @@ def stats(is_watching: bool, as_json: bool) -> None:
 
 def _updates(kit: Kit) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the totals and the number of jobs that ended in the last minute, after each change."""
-    news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()
     ends: deque[float] = deque()
-    stops = [kit.hub.listen(news.put, None), kit.hub.on_status(lambda _: news.put(None))]
+    changed = threading.Event()
+
+    def heard(event: JobEvent) -> None:
+        if event.type in _ENDS:
+            ends.append(time.monotonic())
+        changed.set()
+
+    stops = [kit.hub.listen(heard, None), kit.hub.on_status(lambda _: changed.set())]
     try:
         while True:
-            began = time.monotonic()
-            while ends and ends[0] < began - _MINUTE_S:
+            changed.clear()
+            while ends and ends[0] < time.monotonic() - _MINUTE_S:
                 ends.popleft()
             yield kit.stats(), len(ends)
-            until = began + _LATEST_S
-            while (left := until - time.monotonic()) > 0:
-                try:
-                    event = news.get(timeout=left)
-                except queue.Empty:
-                    break
-                if event is not None and event.type in _ENDS:
-                    ends.append(time.monotonic())
-                until = min(until, max(began + _SOON_S, time.monotonic()))
-            while not news.empty():
-                event = news.get()
-                if event is not None and event.type in _ENDS:
-                    ends.append(time.monotonic())
+            if changed.wait(_LATEST_S):
+                time.sleep(_SOON_S)  # further changes are shown with this one
     finally:
         for stop in stops:
             stop()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, as_json_option, given, job_options
 from jobkit.cli.queues import task_info
@@ -13,8 +15,8 @@ from jobkit.model import ScheduleRun
 from jobkit.model.format import ago, duration, params_brief
 from jobkit.model.schedule import MISSED, OVERLAP
 
-#: Symbols of the last runs in a table, oldest first.
-_MARKS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "queued": "○", "scheduled": "◷"}
+if TYPE_CHECKING:
+    from jobkit.client import Kit
 
 
 @click.command()
@@ -47,7 +49,7 @@ def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: b
     jobkit schedule report day=today --cron "0 6 * * MON-FRI" --tz Europe/Berlin
     jobkit schedule tidy --every 300 --overlap skip
     """
-    kit = out.connect()
+    kit = jobkit.connect()
     values = task_info(kit, task).parse(arguments)
     made = kit.schedule(task, values, name=name, **given(options))
     if as_json:
@@ -69,14 +71,8 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
         return
     from jobkit.schedules.words import lateness
 
-    kit = out.connect()
+    kit = jobkit.connect()
     found = kit.schedules()
-    if as_json:
-        out.echo_json([_shown(each) for each in found])
-        return
-    if not found:
-        out.echo("No schedules. `jobkit schedule TASK --cron ...` creates one.", err=True)
-        return
     now, workers = out.now(), kit.workers()
     rows = []
     for each in found:
@@ -91,7 +87,9 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
         rows.append(
             (out.one_line(each.id), each.sentence, out.one_line(when), runs, out.one_line(each.task), arguments)
         )
-    out.table(("NAME", "WHEN", "NEXT", "LAST RUNS", "TASK", "ARGUMENTS"), rows)
+    head = ("NAME", "WHEN", "NEXT", "LAST RUNS", "TASK", "ARGUMENTS")
+    empty = "No schedules. `jobkit schedule TASK --cron ...` creates one."
+    out.listing(as_json, map(_shown, found), head, rows, empty=empty)
 
 
 @schedules.command()
@@ -99,7 +97,7 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
 @as_json_option
 def show(name: str, as_json: bool) -> None:
     """Show a schedule: its settings, next times and last runs."""
-    found = out.connect().get_schedule(name)
+    found = jobkit.connect().get_schedule(name)
     if as_json:
         out.echo_json({**_shown(found), "next": [at.isoformat() for at in found.next(5)] if not found.ended else []})
         return
@@ -133,22 +131,29 @@ def show(name: str, as_json: bool) -> None:
             out.echo(f"  {_mark(run)} " + "  ".join(out.one_line(cell) for cell in cells if cell))
 
 
-@schedules.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def pause(names: tuple[str, ...]) -> None:
-    """Pause schedules."""
-    kit = out.connect()
-    for name in names:
-        click.echo(kit.pause_schedule(name).id)
+def _command(name: str, act: Callable[[Kit, str], str], line: str) -> None:
+    """Add a command that acts on schedules by their names and prints those."""
+
+    @schedules.command(name=name, help=line)
+    @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+    def command(names: tuple[str, ...]) -> None:
+        kit = jobkit.connect()
+        for each in names:
+            click.echo(act(kit, each))
 
 
-@schedules.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def resume(names: tuple[str, ...]) -> None:
-    """Resume paused schedules: they fire at their next time from now."""
-    kit = out.connect()
-    for name in names:
-        click.echo(kit.resume_schedule(name).id)
+def _removed(kit: Kit, name: str) -> str:
+    kit.remove_schedule(name)
+    return out.one_line(name)
+
+
+_command("pause", lambda kit, name: kit.pause_schedule(name).id, "Pause schedules.")
+_command(
+    "resume",
+    lambda kit, name: kit.resume_schedule(name).id,
+    "Resume paused schedules: they fire at their next time from now.",
+)
+_command("rm", _removed, "Delete schedules; their jobs stay.")
 
 
 @schedules.command()
@@ -156,7 +161,7 @@ def resume(names: tuple[str, ...]) -> None:
 @click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
 def run(name: str, is_waiting: bool) -> int:
     """Run a schedule now and print the job's id. Its next times do not change."""
-    kit = out.connect()
+    kit = jobkit.connect()
     job = kit.run_schedule(name)
     click.echo(job.id)
     if not is_waiting:
@@ -164,16 +169,6 @@ def run(name: str, is_waiting: bool) -> int:
     from jobkit.cli.follow import follow
 
     return follow(kit, job.id)
-
-
-@schedules.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def rm(names: tuple[str, ...]) -> None:
-    """Delete schedules; their jobs stay."""
-    kit = out.connect()
-    for name in names:
-        kit.remove_schedule(name)
-        click.echo(out.one_line(name))
 
 
 def _shown(schedule: Any) -> dict[str, Any]:
@@ -189,4 +184,4 @@ def _times(schedule: Any, err: bool = False) -> None:
 
 
 def _mark(run: ScheduleRun) -> str:
-    return _MARKS.get(run.state, "·")
+    return out.GLYPHS.get(run.state, "·")[0]

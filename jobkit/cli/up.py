@@ -18,13 +18,12 @@ from pathlib import Path
 
 import click
 
-from jobkit.cli import out
+import jobkit
 from jobkit.cli.dashboard import DEFAULT_PORT, PROVIDER, dashboard_command, free_port, guard
 from jobkit.cli.group import BadInput
-from jobkit.cli.keeper import Keeper
 from jobkit.cli.worker import KEPT, STOPPED
 from jobkit.embedded import ensure_running, shutdown
-from jobkit.embedded.children import Child
+from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import environment
@@ -43,7 +42,7 @@ _DASHBOARD_STOP_S = 5.0
 @click.option("--show", is_flag=True, help="Open the dashboard in a browser.")
 def up(port: int | None, show: bool) -> int:
     """Run server, workers and dashboard in the foreground, restarted when they die. Ctrl-C stops all."""
-    settings = out.settings()
+    settings = Settings.load()
     if settings.scheme == "sync":
         raise BadInput(
             "`jobkit up` needs a server, and sync:// runs each job in the process that submits it; set JOBKIT_URL"
@@ -57,7 +56,7 @@ def up(port: int | None, show: bool) -> int:
 @click.option("--now", is_flag=True, help="Release running jobs to the queue at once.")
 def down(now: bool) -> None:
     """Stop the embedded server and its workers. Jobs, results and logs stay."""
-    settings = out.settings()
+    settings = Settings.load()
     if not settings.is_embedded:
         raise BadInput(
             f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}; `jobkit stop` stops its "
@@ -92,10 +91,10 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
         server = ensure_running(settings)
         child = _dashboard(port, home, replace(settings, secret=server.secret))
         with Keeper([child]) as keeper:
-            tell = _Announcement(port, settings, show=show)
+            announce = _announcing(port, settings, show=show)
 
             def tick() -> None:
-                tell()
+                announce()
                 request_workers(home, settings)  # keep the server running while no page is open
                 if not home.is_supervised() and not keeper.signals:
                     _say("the embedded server ended; restarting it")
@@ -113,8 +112,6 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
 
 def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     """Run a worker and the dashboard for a Redis that is not embedded. Returns the exit status."""
-    import jobkit
-
     jobkit.connect().close()  # report an unreachable server once, here
     home = Home.open(settings.home)
     worker = Child(
@@ -127,7 +124,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     )
     with Keeper([worker, _dashboard(port, home, settings)]) as keeper:
         _say(f"worker and dashboard for {settings.masked_url}; Ctrl-C stops both")
-        keeper.run(_Announcement(port, settings, show=show))
+        keeper.run(_announcing(port, settings, show=show))
         keeper.stop(settings.drain + 5.0)
     return worker.gave_up_with or 0
 
@@ -146,27 +143,28 @@ def _dashboard(port: int, home: Home, settings: Settings) -> Child:
     )
 
 
-class _Announcement:
-    """Prints the dashboard's address once it answers; with a token if the system does not report who connects."""
+def _announcing(port: int, settings: Settings, *, show: bool) -> Callable[[], None]:
+    """Return a function to call repeatedly: it prints the dashboard's address once that answers.
 
-    def __init__(self, port: int, settings: Settings, *, show: bool) -> None:
-        self.port = port
-        self.show = show
-        self.has_login = bool(settings.login or os.environ.get(PROVIDER))
-        self.is_said = False
+    With a token if the system does not report who connects.
+    """
+    has_login, is_said = bool(settings.login or os.environ.get(PROVIDER)), False
 
-    def __call__(self) -> None:
-        if self.is_said:
+    def announce() -> None:
+        nonlocal is_said
+        if is_said:
             return
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.settimeout(0.2)
-            if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return
-        self.is_said = True
-        address = _address(self.port)
-        click.echo(address if self.has_login else to_print(address))
-        if self.show:
-            webbrowser.open(address if self.has_login else to_open(address))
+        is_said = True
+        address = _address(port)
+        click.echo(address if has_login else to_print(address))
+        if show:
+            webbrowser.open(address if has_login else to_open(address))
+
+    return announce
 
 
 def _shut_down(settings: Settings, keeper: Keeper) -> None:

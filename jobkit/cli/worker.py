@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.cli.queues import task_modules
+from jobkit.model import JobkitError
 from jobkit.settings import Settings, checked_name
 from jobkit.tasks import limit_options
 from jobkit.tasks.options import size_bytes
+
+if TYPE_CHECKING:
+    from jobkit.embedded.children import Child, Keeper
 
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
 STOPPED = 3
@@ -74,7 +84,7 @@ def worker(
     embedded: bool,
 ) -> int:
     """Run jobs until Ctrl-C. Running jobs may finish; a second Ctrl-C releases them to the queue."""
-    settings = out.settings()
+    settings = Settings.load()
     if arq is None and settings.scheme == "sync":
         raise BadInput(
             "sync:// runs each job in the process that submits it and needs no worker; set JOBKIT_URL to a Redis"
@@ -146,7 +156,6 @@ def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
 
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
     """Return all queues that the tasks and the routing name, since an embedded server has no other workers."""
-    from jobkit.model import JobkitError
     from jobkit.tasks.registry import registry
 
     try:
@@ -162,8 +171,7 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
 
     They are restarted when they die or recycle themselves. If task modules are `watched`, also when their code changes.
     """
-    from jobkit.cli.keeper import FINISH_S, Keeper, Watch
-    from jobkit.embedded.children import Child
+    from jobkit.embedded.children import Child, Keeper
 
     def say(line: str) -> None:
         click.echo(f"jobkit: {line}", err=True)
@@ -172,22 +180,118 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
         return Child(
             name=f"worker {n + 1}",
             argv=[sys.executable, "-m", "jobkit", *sys.argv[1:]],
-            env={**os.environ, KEPT: str(os.getpid())} | ({"JOBKIT_DRAIN": str(FINISH_S)} if watched else {}),
+            env={**os.environ, KEPT: str(os.getpid())} | ({"JOBKIT_DRAIN": str(_FINISH_S)} if watched else {}),
             death_signal=signal.SIGTERM,
             give_up=frozenset({0, 2, STOPPED} if is_finite else {2, STOPPED}),
             say=say,
         )
 
-    drain_s = out.settings().drain
+    drain_s = Settings.load().drain
     with Keeper([make(n) for n in range(processes)]) as keeper:
         if watched:
-            keeper.run(Watch(keeper, make, watched, say).tick)
+            keeper.run(_Watch(keeper, make, watched, say).tick)
             keeper.stop(drain_s)
         else:
             keeper.run()
             keeper.stop(drain_s + 5.0)
     ends = {child.gave_up_with or 0 for child in keeper.children} - {STOPPED}
     return max(ends, default=0)
+
+
+# -- replacing workers when their code changes -------------------------------------------------------------------------
+# Whole processes, since reloading a module that is imported already is not reliable. If changed code does not import,
+# the old workers go on.
+
+#: Seconds between two checks of the files, and without a change before workers restart: editors write in steps.
+_LOOK_S = 0.5
+#: Seconds that a worker on old code may take to finish its jobs.
+_FINISH_S = 30 * 86_400
+
+_CHECK = "import sys\nfrom jobkit.cli.worker import check\nsys.exit(check(sys.argv[1:]))"
+
+Stamp = dict[Path, int]
+
+
+def folders_of(modules: Sequence[str]) -> list[tuple[Path, bool]]:
+    """Return the folders to watch, as `(folder, is_deep)`: packages with subfolders, folders of modules without."""
+    found: dict[Path, bool] = {}
+    if os.getcwd() not in sys.path and "" not in sys.path:  # as the registry does
+        sys.path.insert(0, os.getcwd())
+    for name in modules:
+        try:
+            spec = importlib.util.find_spec(name.partition(".")[0])
+        except (ImportError, ValueError):
+            continue
+        for folder in (spec and spec.submodule_search_locations) or ():
+            found[Path(folder).resolve()] = True
+        if spec is not None and not spec.submodule_search_locations and spec.origin and os.path.isfile(spec.origin):
+            found.setdefault(Path(spec.origin).resolve().parent, False)
+    return list(found.items())
+
+
+def stamp_of(folders: Sequence[tuple[Path, bool]]) -> Stamp:
+    """Return the time of the last change of each Python file."""
+    stamp: Stamp = {}
+    for folder, is_deep in folders:
+        for file in folder.rglob("*.py") if is_deep else folder.glob("*.py"):
+            try:
+                stamp[file] = file.stat().st_mtime_ns
+            except OSError:  # deleted just now
+                continue
+    return stamp
+
+
+def check(modules: Sequence[str]) -> int:
+    """Import task modules in this process. Returns 0, or 1 with one sentence on standard error."""
+    from jobkit.tasks.registry import registry
+
+    try:
+        registry.load(modules)
+    except JobkitError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+class _Watch:
+    """Replaces the children of a keeper when files change; pass `tick` to `Keeper.run`."""
+
+    def __init__(
+        self, keeper: Keeper, make: Callable[[int], Child], modules: Sequence[str], say: Callable[[str], None]
+    ) -> None:
+        self._keeper, self._make, self._modules, self._say = keeper, make, modules, say
+        self._folders = folders_of(modules)
+        self._known = self._seen = stamp_of(self._folders)
+        self._looked_at = time.monotonic()
+
+    def tick(self) -> None:
+        keeper = self._keeper
+        keeper.retired = [child for child in keeper.retired if child.is_running]
+        if time.monotonic() - self._looked_at < _LOOK_S:
+            return
+        stamp, before = stamp_of(self._folders), self._seen
+        self._seen, self._looked_at = stamp, time.monotonic()
+        if stamp == self._known or stamp != before:
+            return
+        changed = sorted(file.name for file in stamp.keys() | self._known if stamp.get(file) != self._known.get(file))
+        self._known = stamp
+        checked = subprocess.run(
+            [sys.executable, "-c", _CHECK, *self._modules], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if checked.returncode:
+            why = checked.stderr.strip().rpartition("\n")[2]
+            self._say(f"{', '.join(changed[:5])} changed, but the workers keep the old code: {why}")
+            return
+        self._say(
+            f"{', '.join(changed[:5])} changed; workers restart with the new code, running jobs finish on the old code"
+        )
+        old = keeper.children
+        keeper.children = [self._make(n) for n in range(len(old))]
+        for child in keeper.children:
+            child.tend()
+        for child in old:
+            child.terminate()
+        keeper.retired += old
 
 
 @click.command()
@@ -197,19 +301,15 @@ def workers(with_dead: bool, as_json: bool) -> None:
     """List workers and their load."""
     from jobkit.model.format import duration, size  # not needed to run jobs
 
-    kit = out.connect()
+    kit = jobkit.connect()
     found = [worker for worker in kit.workers() if worker.is_alive or with_dead]
-    if as_json:
-        out.echo_json([worker.to_json() for worker in found])
-        return
-    if refused := kit.refused():
+    if not as_json and (refused := kit.refused()):
         out.echo(out.one_line(refused), err=True)
-    if not found:
-        out.echo("No workers. `jobkit worker` starts one.", err=True)
-        return
-    out.table(
+    out.listing(
+        as_json,
+        (w.to_json() for w in found),
         ("WORKER", "ALIVE", "BUSY", "DONE", "CPU", "MEMORY", "QUEUES", "VERSION"),
-        [
+        (
             (
                 out.one_line(w.id),
                 ("draining" if w.is_draining else "yes") if w.is_alive else f"no, seen {duration(w.beat_age_s)} ago",
@@ -221,7 +321,8 @@ def workers(with_dead: bool, as_json: bool) -> None:
                 out.one_line(f"{w.version} / {w.python}"),
             )
             for w in found
-        ],
+        ),
+        empty="No workers. `jobkit worker` starts one.",
     )
 
 
@@ -234,18 +335,16 @@ def stop(now: bool, host: str | None, queue: str | None) -> int:
 
     A released job loses no attempt. An embedded server restarts its workers; `jobkit down` stops them.
     """
-    kit = out.connect()
+    kit = jobkit.connect()
     asked = kit.stop_workers(host=host, queue=queue, now=now)
     for worker in asked:
         click.echo(out.one_line(worker.id))
     if asked:
         out.note(kit, "stop_worker" if now else "drain_worker", "worker", [worker.id for worker in asked])
     if not asked:
-        which = " and ".join(
-            [*([f"on host {host!r}"] if host else []), *([f"for queue {queue!r}"] if queue else [])]
-        )  # fmt: skip
-        out.echo(f"No live worker{' ' + which if which else ''}.", err=True)
+        which = [f" on host {host!r}" if host else "", f" for queue {queue!r}" if queue else ""]
+        out.echo(f"No live worker{' and'.join(filter(None, which))}.", err=True)
         return FAILED
-    if out.settings().is_embedded:
+    if Settings.load().is_embedded:
         out.echo("The embedded server restarts its workers; `jobkit down` stops them.", err=True)
     return 0

@@ -1,7 +1,7 @@
 """Child processes that are restarted when they die.
 
-Used by the supervisor for workers and by `jobkit up` for the dashboard. No threads: the owner of a `Child` calls
-`tend()` at intervals.
+Used by the supervisor for workers, and by `jobkit up` and `jobkit worker -n`, which keep them in the foreground with a
+`Keeper`. No threads: the owner of a `Child` calls `tend()` at intervals.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
@@ -185,3 +186,49 @@ def stop_all(children: Sequence[Child], within_s: float, is_urgent: Callable[[],
             time.sleep(0.02)
     for child in children:
         child.kill()
+
+
+#: Seconds between two checks of a keeper's children.
+_TICK_S = 0.2
+
+
+class Keeper:
+    """Restarts children until a signal arrives or all of them have given up.
+
+    The first Ctrl-C (or SIGTERM, or SIGHUP) stops them gracefully, the second kills them. A context manager: it handles
+    the signals within its block.
+    """
+
+    def __init__(self, children: Sequence[Child]) -> None:
+        self.children = list(children)
+        self.retired: list[Child] = []
+        """Former children, which have been asked to stop and finish their jobs."""
+        self.signals = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Keeper:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # from signal.signal
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.signals += 1
+
+    def run(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Run until a signal arrives or every child has given up. Calls `tick` about five times a second."""
+        while not self.signals:
+            for child in self.children:
+                child.tend()
+            if self.children and all(child.gave_up_with is not None for child in self.children):
+                return
+            tick()
+            time.sleep(_TICK_S)
+
+    def stop(self, within_s: float) -> None:
+        """Stop all children within `within_s` seconds, or at once on another signal."""
+        asked = max(1, self.signals)
+        stop_all([*self.children, *self.retired], within_s, is_urgent=lambda: self.signals > asked)

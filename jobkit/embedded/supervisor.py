@@ -273,6 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Until this process ends. Processes that check for a supervisor hold it for a moment, too.
     if lock(home.lock, patience_s=1.0) is None:
         return 0  # another one was faster
+    home.status_file.unlink(missing_ok=True)  # that of the last supervisor
     if os.fork():  # daemonize: the started process exits, so that its starter need not reap its child
         os._exit(0)
     try:
