@@ -103,12 +103,10 @@ def worker(
     if (processes > 1 or watch) and not is_kept:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())
     from jobkit.worker.about import RecycleLimits
-    from jobkit.worker.main import run_worker
+    from jobkit.worker.main import run_arq_worker, run_worker
 
     recycle = RecycleLimits(max_jobs, max_time, memory_bytes)
     if arq is not None:
-        from jobkit.worker.from_arq.main import run_arq_worker
-
         queue = queues[0] if queues else None
         status = run_arq_worker(arq, settings, burst=burst, slots=slots, queue=queue, recycle=recycle, verbose=verbose)
     else:

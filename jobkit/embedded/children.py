@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from jobkit.embedded.home import appending
+
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
@@ -54,8 +56,7 @@ def start(
 
     Its output is appended to `log`; None inherits this process's output.
     """
-    fd = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
+    with contextlib.nullcontext() if log is None else appending(log) as fd:
         return subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
@@ -67,9 +68,6 @@ def start(
             umask=0o077 if log is not None else -1,
             preexec_fn=dies_with_parent(death_signal),
         )
-    finally:
-        if fd is not None:
-            os.close(fd)
 
 
 @dataclass(slots=True)

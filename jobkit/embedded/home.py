@@ -188,15 +188,30 @@ def say(line: str) -> None:
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
-def last_line(log: Path) -> str:
-    """Return the last line that is not empty, or ""."""
+def lines_of(log: Path, after: int = 0) -> list[str]:
+    """Return the last lines of a log that are not empty, of those after byte `after`; none if it cannot be read."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - 8192))
+            stream.seek(max(after, log.stat().st_size - 8192))
             lines = stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return []
+    return [line.strip() for line in lines if line.strip()]
+
+
+def last_line(log: Path) -> str:
+    """Return the last line that is not empty, or ""."""
+    return next(reversed(lines_of(log)), "")
+
+
+@contextmanager
+def appending(log: Path) -> Iterator[int]:
+    """Open a log to append to, for a child process; yields the descriptor. Only its owner may read it."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def rotate(log: Path, limit_bytes: int) -> None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobkit.embedded.demand import WORKER_CLIENT, open_jobs, other_clients, read_requests, request_workers, server_url
-from jobkit.embedded.home import Home, holding, last_line, own_version
+from jobkit.embedded.home import Home, appending, holding, last_line, own_version
 from jobkit.embedded.server import answers
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
@@ -209,8 +209,7 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
     command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
     if worker_command is not None:
         command += ["--worker-command", json.dumps(list(worker_command))]
-    log = os.open(home.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
+    with appending(home.supervisor_log) as log:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -221,8 +220,6 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
             start_new_session=True,
             check=False,
         )
-    finally:
-        os.close(log)
     if done.returncode:
         raise _ended(home)
 

@@ -21,7 +21,7 @@ from typing import Any
 import hiredis
 
 from jobkit.embedded import children
-from jobkit.embedded.home import Home
+from jobkit.embedded.home import Home, lines_of
 from jobkit.model import JobkitError
 from jobkit.own_machine import unix_peer_uid, write_private
 from jobkit.store.binary import ServerBinary, version_text
@@ -187,9 +187,9 @@ class Server:
             )
 
     def _why_it_ended(self, status: int, said_before: int) -> str:
-        said = _tail(self.log, said_before)
+        said = [line.split(" # ", 1)[-1].split(" * ", 1)[-1] for line in lines_of(self.log, said_before)[-3:]]
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        text = " / ".join(said[-3:]) or "it said nothing"
+        text = " / ".join(said) or "it said nothing"
         lowered = text.lower()
         if any(word in lowered for word in ("append only file", "aof", "rdb", "manifest")):
             return (
@@ -261,15 +261,3 @@ def config_text(home: Home, binary: ServerBinary) -> str:
 def _quoted(path: Path) -> str:
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
-
-
-def _tail(path: Path, offset: int) -> list[str]:
-    """Return the lines of a log after byte `offset`, without the server's prefix."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(offset)
-            text = stream.read(65_536).decode("utf-8", "replace")
-    except OSError:
-        return []
-    lines = (line.strip() for line in text.splitlines())
-    return [line.split(" # ", 1)[-1].split(" * ", 1)[-1] for line in lines if line]

@@ -31,6 +31,7 @@ from jobkit.store.binary import find_server
 BAD_TASKS = 2
 #: `JOBKIT_TASKS` of a worker without modules. Not empty, so that it overrides a pyproject.toml.
 _NO_TASKS = ","
+_WORKER_COMMAND = [sys.executable, "-P", "-m", "jobkit", "worker", "--embedded"]
 #: The supervisor gives up after so many failed starts of the server in a row.
 _SERVER_TRIES = 5
 _TICK_S, _IDLE_CHECK_S = 1.0, 5.0
@@ -257,16 +258,11 @@ def _tasks_of(worker: Child) -> tuple[str, ...]:
     return tuple(filter(None, (worker.env or {})["JOBKIT_TASKS"].split(",")))
 
 
-def worker_command(python: str) -> list[str]:
-    """Return the command of a local worker."""
-    return [python, "-P", "-m", "jobkit", "worker", "--embedded"]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Its starter waits until it holds the home's lock, and reads the rest in the status file."""
     parser = argparse.ArgumentParser(prog="jobkit.embedded.supervisor")
     parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--worker-command", type=json.loads, default=worker_command(sys.executable))
+    parser.add_argument("--worker-command", type=json.loads, default=_WORKER_COMMAND)
     options = parser.parse_args(argv)
     os.umask(0o077)
     home = Home.open(options.home)

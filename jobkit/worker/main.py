@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from redis.exceptions import RedisError
+
 from jobkit.model import JobkitError
 from jobkit.run.attempt import Runner
 from jobkit.run.inside.tracebacks import keep_locals
@@ -18,7 +20,7 @@ from jobkit.run.placement import CoroutineRunner, Environments
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.process.state import hiding
 from jobkit.run.shared import ThreadRunner
-from jobkit.settings import Settings
+from jobkit.settings import Settings, masked
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits
 from jobkit.worker.worker import JobWorker
@@ -139,6 +141,61 @@ def run_worker(
             worker.loop.run_until_complete(_serve(worker))
 
     return run_in_new_loop(make, serve, logger)
+
+
+def run_arq_worker(
+    path: str,
+    settings: Settings,
+    *,
+    burst: bool = False,
+    slots: int | None = None,
+    queue: str | None = None,
+    recycle: RecycleLimits,
+    verbose: bool = False,
+) -> int:
+    """Run the jobs of an existing arq worker until a signal, a limit or (burst) an empty queue; blocks.
+
+    Args:
+        path: of the settings class, `"module.WorkerSettings"`.
+        settings: jobkit's own. Their URL counts if the class names no Redis and it is one.
+        burst, slots, queue: before what the class says.
+        recycle: stop (after running jobs) when these limits are reached.
+
+    Returns:
+        the exit status, see `run_in_new_loop`.
+    """
+    log_to_stderr(settings.log_format, verbose=verbose, quiet=("asyncio",))
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)  # arq's lines tell of jobs
+    own = logging.getLogger("jobkit.worker.from_arq")
+    own.setLevel(logging.INFO)
+
+    def make() -> JobWorker:
+        from jobkit.worker.from_arq.worker import Worker, options_of
+
+        options = options_of(path, settings)
+        over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
+        options |= {name: value for name, value in over.items() if value is not None}
+        try:
+            worker = Worker(**options, settings=settings, owns_process=True)
+        except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
+            raise JobkitError(f"--arq {path}: {error}") from error
+        worker.recycle = recycle
+        return worker
+
+    def serve(worker: JobWorker) -> None:
+        where = masked(worker.settings.url)
+        own.info(
+            "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",
+            worker.info.id, worker.queue_name, worker.max_jobs, where,
+        )  # fmt: skip
+        try:
+            worker.run()
+        except JobkitError:
+            raise
+        except (RedisError, OSError) as error:
+            raise JobkitError(f"Redis at {where} does not answer ({error}): check redis_settings of {path}") from error
+
+    return run_in_new_loop(make, serve, own)
 
 
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:

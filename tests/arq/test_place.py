@@ -14,8 +14,7 @@ from jobkit.settings import Settings
 from jobkit.store.connect import open_blocking
 from jobkit.store.redis import RedisStore
 from jobkit.worker import Worker
-from jobkit.worker.from_arq.bridge import KeyWatch, queue_of, url_of, url_of_pool
-from jobkit.worker.from_arq.main import redis_settings
+from jobkit.worker.from_arq.bridge import KeyWatch, queue_of, redis_settings, url_of, url_of_pool
 from tests.store.server import Server
 from tests.support import ROOT, until
 

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio import Redis
+from redis.connection import parse_url
 from redis.exceptions import RedisError, ResponseError
 
 from jobkit.codec import Subject, is_reference
@@ -51,6 +52,24 @@ def url_of_pool(pool: ArqRedis) -> str:
         kinds = [client.connection_pool.connection_kwargs for client in connections.sentinel_manager.sentinels]
         return _sentinel([(kind["host"], kind["port"]) for kind in kinds], connections.service_name, options)
     return _url(options, is_tls="SSL" in connections.connection_class.__name__)
+
+
+def redis_settings(url: str) -> RedisSettings:
+    """A URL of ours as arq's settings."""
+    found: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]  # redis-py has none here
+    tls = {
+        name: found[name] for name in RedisSettings.__dataclass_fields__ if name.startswith("ssl_") and name in found
+    }
+    return RedisSettings(
+        host=found.get("host", "localhost"),
+        port=found.get("port", 6379),
+        unix_socket_path=found.get("path"),
+        database=found.get("db", 0),
+        username=found.get("username"),
+        password=found.get("password"),
+        ssl=url.startswith("rediss://"),
+        **({"ssl_check_hostname": True} | tls if url.startswith("rediss://") else {}),
+    )
 
 
 def queue_of(key: str) -> str:

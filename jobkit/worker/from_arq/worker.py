@@ -7,7 +7,9 @@ import contextlib
 import inspect
 import logging
 import math
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,16 +21,16 @@ from arq.connections import RedisSettings, create_pool, log_redis_info
 from arq.constants import health_check_key_suffix
 from arq.cron import CronJob
 from arq.jobs import serialize_job
-from arq.utils import to_unix_ms
+from arq.utils import import_string, to_unix_ms
 from redis.exceptions import RedisError
 
-from jobkit.model import StoreUnavailable
+from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.run.attempt import Outcome
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.arq import ArqQueue
 from jobkit.store.values import Ending
-from jobkit.worker.from_arq.bridge import Bridge, queue_of, url_of, url_of_pool
+from jobkit.worker.from_arq.bridge import Bridge, queue_of, redis_settings, url_of, url_of_pool
 from jobkit.worker.from_arq.runner import ArqRunner, guarded
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.worker import JobWorker
@@ -342,3 +344,22 @@ class Worker(JobWorker):
 #: For help and tools: arq's arguments, then those of ours.
 _own = [each for each in inspect.signature(Worker).parameters.values() if each.kind is each.KEYWORD_ONLY]
 Worker.__signature__ = _ARQ.replace(parameters=[*_ARQ.parameters.values(), *_own])  # type: ignore[attr-defined]
+
+
+def options_of(path: str, settings: Settings) -> dict[str, Any]:
+    """Return the arguments that arq's settings class gives to a worker.
+
+    Raises:
+        JobkitError: there is no such class, or its module cannot be imported.
+    """
+    sys.path.append(os.getcwd())  # as arq does
+    try:
+        options: dict[str, Any] = dict(arq.worker.get_kwargs(import_string(path.replace(":", "."))))
+    except Exception as error:  # the module is the user's
+        raise JobkitError(f"--arq {path}: {type(error).__name__}: {error}") from error
+    if not options.get("functions") and not options.get("cron_jobs"):
+        raise JobkitError(f"--arq {path}: it names neither functions nor cron_jobs")
+    is_ours = settings.scheme in ("redis", "rediss", "unix")
+    if is_ours and options.get("redis_settings") is None and options.get("redis_pool") is None:
+        options["redis_settings"] = redis_settings(settings.url)
+    return options
