@@ -12,7 +12,7 @@ import click
 
 import jobkit
 from jobkit.cli import out
-from jobkit.cli.group import FAILED, BadInput, as_json_option
+from jobkit.cli.group import FAILED, BadInput, as_json_option, options
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobState
 from jobkit.model.format import ago, params_brief
 
@@ -59,16 +59,13 @@ def selecting(command: Callable[..., int]) -> Callable[..., int]:
         kit = jobkit.connect()
         return command(kit, chosen(kit, which, task, everything, older, newer), **others)
 
-    decorated: Callable[..., int] = with_choice
-    for option in (
-        click.option("--newer", metavar="AGE", help="Only jobs that failed less than this ago: 30m, 2h, 1d."),
-        click.option("--older", metavar="AGE", help="Only jobs that failed more than this ago."),
-        click.option("--all", "-a", "everything", is_flag=True, help="All groups that are not muted or resolved."),
-        click.option("--task", "-t", metavar="NAME", help="The groups of this task that are not muted or resolved."),
+    return options(
         click.argument("which", nargs=-1, metavar="[GROUP_OR_ID]..."),
-    ):
-        decorated = option(decorated)
-    return decorated
+        click.option("--task", "-t", metavar="NAME", help="The groups of this task that are not muted or resolved."),
+        click.option("--all", "-a", "everything", is_flag=True, help="All groups that are not muted or resolved."),
+        click.option("--older", metavar="AGE", help="Only jobs that failed more than this ago."),
+        click.option("--newer", metavar="AGE", help="Only jobs that failed less than this ago: 30m, 2h, 1d."),
+    )(with_choice)
 
 
 def chosen(
@@ -116,15 +113,14 @@ def find_group(kit: Kit, name: str) -> FailureGroup | None:
     return found[0] if found else None
 
 
-class _Steps:
-    """Prints progress on stderr if there is more than one step."""
+def _steps(word: str, total: int) -> Callable[[int], None]:
+    """Return a function that prints progress on stderr if there is more than one step."""
 
-    def __init__(self, word: str, total: int) -> None:
-        self._word, self._total = word, total
+    def step(done: int) -> None:
+        if done < total:
+            out.echo(f"{word} {done:,} of {total:,}", err=True)
 
-    def __call__(self, done: int) -> None:
-        if done < self._total:
-            out.echo(f"{self._word} {done:,} of {self._total:,}", err=True)
+    return step
 
 
 @click.group()
@@ -242,7 +238,7 @@ def retry(kit: Kit, picked: Chosen, pairs: tuple[str, ...], dry_run: bool, as_js
     ids = list(picked.ids(kit, is_repeated=False))
     if dry_run:
         return _would(ids, f"retried with {params_brief(changes)}" if changes else "retried", as_json)
-    came = kit.retry_many(ids, changes=changes, on_step=_Steps("submitted", len(ids)))
+    came = kit.retry_many(ids, changes=changes, on_step=_steps("submitted", len(ids)))
     if ids:
         out.note(kit, "retry", "job", ids, len(came.refused))
     if as_json:
@@ -275,7 +271,7 @@ def rm(kit: Kit, picked: Chosen, dry_run: bool, as_json: bool) -> int:
     ids = list(picked.ids(kit))
     if dry_run:
         return _would(ids, "deleted", as_json)
-    gone = kit.delete_many(ids, on_step=_Steps("deleted", len(ids)))
+    gone = kit.delete_many(ids, on_step=_steps("deleted", len(ids)))
     if ids:
         out.note(kit, "delete", "job", ids, len(ids) - gone)
     if not picked.is_by_age:

@@ -107,40 +107,42 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 id_arguments = click.argument("job_ids", nargs=-1, required=True, metavar="ID...")
 
 
-def selection_options(command: C) -> C:
-    """Add the options that select jobs."""
-    for option in (
-        click.option(
-            "--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."
-        ),
-        click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue."),
-        click.option("--task", "-t", metavar="NAME", help="Only jobs of this task."),
-        click.option(
-            "--state",
-            "-s",
-            "states",
-            multiple=True,
-            type=click.Choice([str(s) for s in JobState]),
-            help="Only jobs in this state; may be repeated.",
-        ),
-    ):
-        command = option(command)
-    return command
+def options(*each: Callable[[C], C]) -> Callable[[C], C]:
+    """Return a decorator that adds all these options or arguments to a command."""
+
+    def add(command: C) -> C:
+        for one in reversed(each):
+            command = one(command)
+        return command
+
+    return add
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
+#: Options that select jobs.
+selection_options = options(
+    click.option(
+        "--state",
+        "-s",
+        "states",
+        multiple=True,
+        type=click.Choice([str(s) for s in JobState]),
+        help="Only jobs in this state; may be repeated.",
+    ),
+    click.option("--task", "-t", metavar="NAME", help="Only jobs of this task."),
+    click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue."),
+    click.option("--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."),
+)
+
+#: Options of a job that is submitted, now or by a schedule.
+job_options = options(
+    click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default."),
+    click.option("--priority", "-p", type=int, help="Priority; higher first."),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Maximum run time per attempt."),
+    click.option("--retries", type=int, metavar="N", help="Maximum number of further attempts after a failure."),
+    click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Add a tag; may be repeated."),
+)
+
+
+def given(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given on the command line."""
-    return {name: value for name, value in options.items() if value not in (None, ())}
-
-
-def job_options(command: C) -> C:
-    """Add the options of a job that is submitted, now or by a schedule."""
-    for option in (
-        click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Add a tag; may be repeated."),
-        click.option("--retries", type=int, metavar="N", help="Maximum number of further attempts after a failure."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="Maximum run time per attempt."),
-        click.option("--priority", "-p", type=int, help="Priority; higher first."),
-        click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default."),
-    ):
-        command = option(command)
-    return command
+    return {name: value for name, value in chosen.items() if value not in (None, ())}
