@@ -23,7 +23,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.store import private
 from tests.leaks import Before
 from tests.store.server import Server
-from tests.support import MARK, NIGHTLY, NO_FORMAT_PARSER, chromium, examples, living_with, wait_until
+from tests.support import FORKED, MARK, NIGHTLY, NO_FORMAT_PARSER, chromium, examples, living_with, wait_until
 
 #: The mark of this run's processes.
 RUN = secrets.token_hex(8)
@@ -69,7 +69,7 @@ def _clean_environment() -> Iterator[None]:
 class _Starts:
     """Counter of started processes: the process table is searched only after a test that started one."""
 
-    _EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
+    _EVENTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", FORKED})
 
     def __init__(self) -> None:
         self.count = 0

@@ -28,6 +28,9 @@ NIGHTLY = bool(os.environ.get("NIGHTLY"))
 #: Environment variable that marks all processes of a test run, also detached ones.
 MARK = "JOBKIT_TEST_RUN"
 
+#: Audit event of a process that was forked from a prepared one.
+FORKED = "jobkit.tests.forked"
+
 
 def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
     """Return the first true value of `predicate`; raise AssertionError with its last one after `timeout_s` seconds."""

@@ -12,6 +12,7 @@ from multiprocessing import forkserver, get_context, resource_tracker
 from pathlib import Path
 
 from jobkit.cli import COMMANDS, main
+from tests.support import FORKED
 
 _terminals: list[int] = []
 _forks = get_context("forkserver")
@@ -32,6 +33,7 @@ def run(
     out, err = scratch / "stdout", scratch / "stderr"
     process = _forks.Process(target=_main, args=(arguments, dict(env), str(cwd), str(out), str(err)))
     process.start()
+    sys.audit(FORKED)
     process.join(60)
     if process.is_alive():
         process.kill()
@@ -63,6 +65,7 @@ def running() -> Iterator[None]:
     """The process that forks: from the first terminal to the last."""
     _terminals.append(1)
     forkserver.ensure_running()
+    sys.audit(FORKED)  # multiprocessing raises no event that says so
     yield
     _terminals.pop()
     if not _terminals:
