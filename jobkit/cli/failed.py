@@ -13,7 +13,7 @@ import click
 import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option, options
-from jobkit.model import FailureGroup, GroupState, JobNotFound, JobState
+from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago, params_brief
 
 if TYPE_CHECKING:
@@ -206,14 +206,12 @@ def show(which: str, limit: int, as_json: bool) -> None:
     ]
     out.facts(facts)
     if jobs and jobs[0].error is not None:
-        out.echo("error", bold=True)
-        text = out.block(jobs[0].error.traceback or str(jobs[0].error))
-        out.echo("\n".join(f"  {line}" for line in text.splitlines()))
-    if jobs:
-        out.echo("newest", bold=True)
-        for job in jobs[:limit]:
-            brief = out.one_line(params_brief({name: job.spec.params.get(name) for name in different}))
-            out.echo(f"  {job.id}  {ago(job.finished_at, now):<12} {brief}".rstrip())
+        out.section("error", out.block(jobs[0].error.traceback or str(jobs[0].error)).splitlines())
+
+    def brief(job: JobSnapshot) -> str:
+        return out.one_line(params_brief({name: job.spec.params.get(name) for name in different}))
+
+    out.section("newest", (f"{job.id}  {ago(job.finished_at, now):<12} {brief(job)}" for job in jobs[:limit]))
 
 
 def _jobs_in_words(group: FailureGroup) -> str:

@@ -154,26 +154,17 @@ def show(job_id: str, as_json: bool) -> None:
     ]
     out.facts(facts)
     if len(attempts) > 1 or (attempts and attempts[0].reason):
-        out.echo("attempts", bold=True)
-        for a in attempts:
-            out.echo(f"  {a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {out.one_line(a.reason)}".rstrip())
-    log = kit.logs(snapshot.id, tail=10)
-    if log:
-        out.echo("log", bold=True)
-        for line in log:
-            out.echo(f"  {out.one_line(line.text)}")
+        out.section(
+            "attempts",
+            (f"{a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {out.one_line(a.reason)}" for a in attempts),
+        )
+    out.section("log", (out.one_line(line.text) for line in kit.logs(snapshot.id, tail=10)))
     if snapshot.state is JobState.SUCCEEDED:
         from jobkit.cli.follow import result_text
 
-        out.echo("result", bold=True)
-        out.echo(_indented(result_text(preview, snapshot.summary)))
+        out.section("result", result_text(preview, snapshot.summary).splitlines())
     elif snapshot.error is not None:
-        out.echo("error", bold=True)
-        out.echo(_indented(out.block(snapshot.error.traceback or str(snapshot.error))))
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+        out.section("error", out.block(snapshot.error.traceback or str(snapshot.error)).splitlines())
 
 
 def _moment(at: Any) -> str:

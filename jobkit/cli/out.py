@@ -113,6 +113,14 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
             echo(f"  {name:<11} {value}")
 
 
+def section(title: str, lines: Iterable[str]) -> None:
+    """Print indented lines below a title, if there are any. They must be safe already."""
+    for n, line in enumerate(lines):
+        if n == 0:
+            echo(title, bold=True)
+        echo(f"  {line}".rstrip())
+
+
 def count(n: int, noun: str = "job") -> str:
     """Return `1 job`, `1,200 jobs`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"

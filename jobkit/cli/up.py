@@ -14,7 +14,6 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -130,6 +129,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
 
 
 def _dashboard(port: int, home: Home, settings: Settings) -> Child:
+    log = home.logs / "dashboard.log"
     options, environ = guard(settings)
     if not settings.is_embedded and settings.secret:
         environ["JOBKIT_SECRET"] = settings.secret  # to verify tokens; that of an embedded server is in its home
@@ -137,9 +137,9 @@ def _dashboard(port: int, home: Home, settings: Settings) -> Child:
         name="dashboard",
         argv=dashboard_command(port) + options,
         env=environment() | environ,
-        log=home.logs / "dashboard.log",
+        log=log,
         death_signal=signal.SIGTERM,
-        say=_say_of(home.logs / "dashboard.log"),
+        say=lambda line: _say(f"{line}; see {log}" if " ended " in line else line),
     )
 
 
@@ -183,11 +183,6 @@ def _shut_down(settings: Settings, keeper: Keeper) -> None:
 
 def _address(port: int) -> str:
     return f"http://localhost:{port}/"
-
-
-def _say_of(log: Path) -> Callable[[str], None]:
-    """Return a function that prints news of a child, with the path of its log if it ended."""
-    return lambda line: _say(f"{line}; see {log}" if " ended " in line else line)
 
 
 def _say(line: str) -> None:

@@ -98,7 +98,12 @@ class Server:
         socket = self.home.socket
         self.home.check_socket_directory()
         self._clear_socket()
-        self._check_data()
+        flavour = data_flavour(self.home.data)
+        if flavour and flavour != self.binary.flavour:
+            raise JobkitError(
+                f"{self.home.data} was written by {flavour} and {self.binary} cannot read it: install {flavour}-server "
+                "and start jobkit once, which converts it, or use another JOBKIT_HOME"
+            )
         write_private(self.home.config, config_text(self.home, self.binary))
         rewrites = any(self.home.data.glob("appendonlydir/*.base.rdb"))
         said_before = self.log.stat().st_size if self.log.exists() else 0
@@ -177,30 +182,18 @@ class Server:
             )
         self.home.socket.unlink(missing_ok=True)
 
-    def _check_data(self) -> None:
-        """Raise JobkitError if the data is a snapshot of the other flavour, which this server cannot read."""
-        flavour = data_flavour(self.home.data)
-        if flavour and flavour != self.binary.flavour:
-            raise JobkitError(
-                f"{self.home.data} was written by {flavour} and {self.binary} cannot read it: install {flavour}-server "
-                "and start jobkit once, which converts it, or use another JOBKIT_HOME"
-            )
-
     def _why_it_ended(self, status: int, said_before: int) -> str:
         said = [line.split(" # ", 1)[-1].split(" * ", 1)[-1] for line in lines_of(self.log, said_before)[-3:]]
         how = f"signal {-status}" if status < 0 else f"status {status}"
         text = " / ".join(said) or "it said nothing"
         lowered = text.lower()
         if any(word in lowered for word in ("append only file", "aof", "rdb", "manifest")):
+            log = next(iter(self.home.data.glob("appendonlydir/*.manifest")), self.home.data / "appendonly.aof")
             return (
                 f"redis-server cannot read its data in {self.home.data} ({how}; it said: {text}); nothing was changed: "
-                f"copy that directory, then try `redis-check-aof --fix {self._aof()}`, or move it away to start empty"
+                f"copy that directory, then try `redis-check-aof --fix {log}`, or move it away to start empty"
             )
         return f"redis-server ({self.binary}) did not start ({how}; it said: {text}); see {self.log}"
-
-    def _aof(self) -> Path:
-        """Return the argument for redis-check-aof."""
-        return next(iter(self.home.data.glob("appendonlydir/*.manifest")), self.home.data / "appendonly.aof")
 
 
 def data_flavour(data: Path) -> str:

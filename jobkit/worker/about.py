@@ -33,8 +33,9 @@ def identify(
 ) -> WorkerInfo:
     """This process as a worker, under a new id. Queues with weights share its slots, others are served in order."""
     host = socket.gethostname()
+    name = "".join(c if c.isalnum() or c in "_-" else "-" for c in host)[:60]  # as it may stand in a key
     return WorkerInfo(
-        id=f"{_safe(host)}.{os.getpid()}.{secrets.token_hex(3)}",
+        id=f"{name or 'host'}.{os.getpid()}.{secrets.token_hex(3)}",
         host=host,
         pid=os.getpid(),
         queues=tuple(queues),
@@ -66,11 +67,6 @@ def facts(info: WorkerInfo, process: psutil.Process, **counted: int) -> dict[str
         **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
         **counted,
     }
-
-
-def _safe(name: str) -> str:
-    """A host name as it may stand in a key."""
-    return "".join(c if c.isalnum() or c in "_-" else "-" for c in name)[:60] or "host"
 
 
 logger = logging.getLogger("jobkit.worker")

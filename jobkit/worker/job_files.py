@@ -85,7 +85,9 @@ class JobFiles:
                 return Kept(spec.id, claimed.token, info, self._codec.seal(RAW, content, subject)), ""
             if filed is None:
                 return None, f"artifact {name!r} was not kept: there is no directory for files (JOBKIT_RESULTS)"
-            sealed = await asyncio.to_thread(filed.put, _file_name(name), RAW, body, subject, self._codec)
+            # One file for each name: what is saved again replaces what was.
+            digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+            sealed = await asyncio.to_thread(filed.put, f"artifact.{digest}", RAW, body, subject, self._codec)
             return Kept(spec.id, claimed.token, info, sealed, filed.folder), ""
         except OSError as error:
             return None, f"artifact {name!r} was not kept: {error}"
@@ -156,8 +158,3 @@ class JobFiles:
 def note(sentence: str) -> LogLine:
     """A line of the worker's own in a job's log."""
     return LogLine(sentence, int(time.time() * 1000), source="jobkit")
-
-
-def _file_name(name: str) -> str:
-    """One file for each name: what is saved again replaces what was."""
-    return f"artifact.{hashlib.sha256(name.encode('utf-8', 'backslashreplace')).hexdigest()[:32]}"

@@ -13,7 +13,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -74,8 +73,11 @@ class Spool:
         """Yield what other workers left: a name for `forget`, and endings. Remove unreadable files, with a warning."""
         with contextlib.suppress(OSError):
             for path in sorted(self._place.root.iterdir()):
-                if path.name == self._worker_id or path.name.startswith("."):
-                    self._remove_old(path)
+                if path.name.startswith("."):  # being written, or left by a writer that died
+                    if path.stat().st_mtime < time.time() - KEPT_S:
+                        path.unlink(missing_ok=True)
+                    continue
+                if path.name == self._worker_id:
                     continue
                 try:
                     _, body = self._codec.verify(path.read_bytes(), self._subject(path.name))
@@ -90,10 +92,6 @@ class Spool:
         """It is stored."""
         with contextlib.suppress(OSError):
             (self._place.root / name).unlink(missing_ok=True)
-
-    def _remove_old(self, path: Path) -> None:
-        if path.name.startswith(".") and path.stat().st_mtime < time.time() - KEPT_S:
-            path.unlink(missing_ok=True)
 
     @staticmethod
     def _subject(name: str) -> Subject:

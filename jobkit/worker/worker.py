@@ -26,6 +26,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.run.attempt import Outcome, Runner
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
+from jobkit.store.events import void
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
@@ -135,7 +136,7 @@ class JobWorker(arq.worker.Worker):
             held=self._held,
             facts=self._facts,
             on_renewal=self._renewed_elsewhere,
-            on_wiped=self._wiped_elsewhere,
+            on_wiped=lambda: void(asyncio.run_coroutine_threadsafe(self.introduce(), self.loop)),
             outages=self._outages,
         )
         try:
@@ -422,9 +423,6 @@ class JobWorker(arq.worker.Worker):
             rejected=self.running.rejected,
             draining=int(bool(self._stop)),
         )
-
-    def _wiped_elsewhere(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.introduce(), self.loop)
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""

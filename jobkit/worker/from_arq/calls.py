@@ -93,11 +93,10 @@ def read_order(payload: bytes, deserializer: Deserializer | None) -> Order:
 
 def changed(order: Order, function: Function | CronJob | None, changes: Mapping[str, Any]) -> Order:
     """The order with other arguments, by name."""
-    coroutine: Any = None if function is None else function.coroutine
-    names = () if coroutine is None else _names(coroutine)[: len(order.args)]
-    args = [changes.get(name, value) for name, value in zip(names, order.args, strict=False)]
-    others = {name: value for name, value in changes.items() if name not in names}
-    return replace(order, args=(*args, *order.args[len(args) :]), kwargs={**order.kwargs, **others})
+    positional = _positional(function, order)
+    args = tuple(changes.get(name, value) for name, value in positional)
+    others = {name: value for name, value in changes.items() if name not in dict(positional)}
+    return replace(order, args=args, kwargs={**order.kwargs, **others})
 
 
 def adoption(worker: JobWorker, queue: str, found: Found, order: Order, now_ms: int) -> Adoption:
@@ -116,7 +115,8 @@ def adoption(worker: JobWorker, queue: str, found: Found, order: Order, now_ms: 
     if function is not None:
         timeout_s = timeout_s if function.timeout_s is None else function.timeout_s
         max_tries = max_tries if function.max_tries is None else function.max_tries
-    params, abridged = shown_and_abridged(_bound(function, order))
+    named = {name or f"arg {n}": value for n, (name, value) in enumerate(_positional(function, order), 1)}
+    params, abridged = shown_and_abridged(named | order.kwargs)
     spec = JobSpec(
         id=job_id,
         task=task,
@@ -145,24 +145,21 @@ def _job_id(arq_id: str, taken_ms: int | None) -> str:
     return arq_id if taken_ms is None else f"{arq_id[:180]}.{taken_ms:x}"
 
 
-def _bound(function: Function | CronJob | None, order: Order) -> dict[str, Any]:
-    """Arguments by name; positional ones of a function that is not known here by their number."""
-    if not order.args:
-        return order.kwargs
-    coroutine: Any = None if function is None else function.coroutine
-    names = [] if coroutine is None else list(_names(coroutine))
-    names += [f"arg {n + 1}" for n in range(len(names), len(order.args))]
-    return dict(zip(names, order.args, strict=False)) | order.kwargs
-
-
 def call_text(function: Function | CronJob, order: Order) -> str:
     """The arguments for a log line: `1, b='x'`, bounded, secrets masked."""
-    coroutine: Any = function.coroutine
-    names = _names(coroutine)[: len(order.args)]
-    named = [*itertools.zip_longest(names, order.args, fillvalue=""), *order.kwargs.items()]
-    texts = [MASK if name and is_secret_name(name) else safe_repr(value, _LOGGED) for name, value in named]
-    texts[len(order.args) :] = [f"{n}={t}" for n, t in zip(order.kwargs, texts[len(order.args) :], strict=True)]
-    return truncate(", ".join(texts))
+
+    def shown(name: str, value: Any) -> str:
+        return MASK if name and is_secret_name(name) else safe_repr(value, _LOGGED)
+
+    texts = [shown(name, value) for name, value in _positional(function, order)]
+    return truncate(", ".join([*texts, *(f"{name}={shown(name, value)}" for name, value in order.kwargs.items())]))
+
+
+def _positional(function: Function | CronJob | None, order: Order) -> list[tuple[str, Any]]:
+    """Positional arguments with their names; "" if that is not known here."""
+    coroutine: Any = None if function is None else function.coroutine
+    names = () if coroutine is None else _names(coroutine)[: len(order.args)]
+    return list(itertools.zip_longest(names, order.args, fillvalue=""))
 
 
 @functools.lru_cache(maxsize=1_000)

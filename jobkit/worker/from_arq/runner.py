@@ -250,7 +250,13 @@ class ArqRunner(AsyncRunner):
                 visit.started_ms, timestamp_ms(), visit.ref, worker.queue_name, visit.entry.arq_id,
                 serializer=worker.job_serializer,
             )  # fmt: skip
-        is_slot = isinstance(function, CronJob) and _is_slot(function, visit.entry.arq_id)
+        # Its id stands for one time of the cron job.
+        is_slot = (
+            isinstance(function, CronJob)
+            and function.unique
+            and not function.job_id
+            and visit.entry.arq_id.startswith(f"{function.name}:")
+        )
         hold_ms = int(keep_cronjob_progress * 1000) if is_slot else 0
         failures = 0
         while True:
@@ -336,11 +342,6 @@ def _readable(error: BaseException, serializer: Serializer | None) -> BaseExcept
     except Exception:
         return JobExecutionFailed(f"{type(error).__name__}: {safe_str(error)}")
     return error
-
-
-def _is_slot(cron: CronJob, arq_id: str) -> bool:
-    """Return whether the id stands for one time of the cron job."""
-    return not cron.job_id and cron.unique and arq_id.startswith(f"{cron.name}:")
 
 
 def safe_str(error: BaseException) -> str:
