@@ -31,71 +31,64 @@ _BAR = 30
 _TITLE_CHARS = 32
 
 
-class Follower:
-    """Subscribes, reads the job's snapshot, then applies events."""
+def steps(kit: Kit, job_id: str) -> Iterator[tuple[JobSnapshot, list[LogLine]]]:
+    """Yield snapshot and new log lines after each change; the last ones are terminal and complete.
 
-    def __init__(self, kit: Kit, job_id: str) -> None:
-        self.kit = kit
-        self.job_id = job_id
-        self._news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()
-        self._last_line = 0
+    Subscribes, reads the job, then applies events.
 
-    def steps(self) -> Iterator[tuple[JobSnapshot, list[LogLine]]]:
-        """Yield snapshot and new log lines after each change; the last ones are terminal and complete.
+    Raises:
+        JobNotFound: the job is not kept, or no longer.
+    """
+    news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()  # None means "read the job again"
+    last_n = 0
 
-        Raises:
-            JobNotFound: the job is not kept, or no longer.
-        """
-        hub = self.kit.hub
-        stops = [
-            hub.listen(self._news.put, self.job_id),
-            hub.on_status(lambda is_live: self._news.put(None)),
-        ]
-        try:
-            background.call(hub.ready(self.job_id))
-            snapshot = self.kit.snapshot(self.job_id)
-            yield snapshot, self._missing_lines()
-            while not snapshot.is_terminal:
-                lines: list[LogLine] = []
-                for event in self._batch():
-                    snapshot = self._moved(snapshot, event, lines)
-                if snapshot.is_terminal:
-                    lines += self._missing_lines()
-                yield snapshot, lines
-        finally:
-            for stop in stops:
-                stop()
-
-    def _batch(self) -> list[JobEvent | None]:
-        """Return all events that have arrived, at least one; None means "read the job again"."""
-        try:
-            batch = [self._news.get(timeout=_SAFETY_S)]
-        except queue.Empty:
-            return [None]
-        while not self._news.empty():
-            batch.append(self._news.get())
-        return batch
-
-    def _moved(self, snapshot: JobSnapshot, event: JobEvent | None, lines: list[LogLine]) -> JobSnapshot:
-        if event is None:
-            lines += self._missing_lines()
-            return self.kit.snapshot(self.job_id)
-        if event.type is EventType.LOGGED:
-            first = int(event.data.get("first", 0))
-            wire = event.data.get("lines") or []
-            if first > self._last_line + 1:
-                lines += self._missing_lines()
-            fresh = [LogLine.from_wire(w, n=first + i) for i, w in enumerate(wire) if first + i > self._last_line]
-            if fresh:
-                self._last_line = fresh[-1].n
-                lines += fresh
-            return snapshot
-        return apply(snapshot, event) or self.kit.snapshot(self.job_id)
-
-    def _missing_lines(self) -> list[LogLine]:
-        lines = list(self.kit.logs(self.job_id, after=self._last_line))
-        self._last_line = max([self._last_line, *(line.n for line in lines)])
+    def missing_lines() -> list[LogLine]:
+        nonlocal last_n
+        lines = list(kit.logs(job_id, after=last_n))
+        last_n = max([last_n, *(line.n for line in lines)])
         return lines
+
+    stops = [kit.hub.listen(news.put, job_id), kit.hub.on_status(lambda _: news.put(None))]
+    try:
+        background.call(kit.hub.ready(job_id))
+        snapshot = kit.snapshot(job_id)
+        yield snapshot, missing_lines()
+        while not snapshot.is_terminal:
+            lines: list[LogLine] = []
+            for event in _batch(news):
+                if event is None:
+                    lines += missing_lines()
+                    snapshot = kit.snapshot(job_id)
+                elif event.type is EventType.LOGGED:
+                    told = _lines_of(event)
+                    if told and told[0].n > last_n + 1:
+                        lines += missing_lines()
+                    lines += [line for line in told if line.n > last_n]
+                    last_n = max([last_n, *(line.n for line in told)])
+                else:
+                    snapshot = apply(snapshot, event) or kit.snapshot(job_id)
+            if snapshot.is_terminal:
+                lines += missing_lines()
+            yield snapshot, lines
+    finally:
+        for stop in stops:
+            stop()
+
+
+def _batch(news: queue.SimpleQueue[JobEvent | None]) -> list[JobEvent | None]:
+    """Return all events that have arrived, at least one; None if none has come for a while."""
+    try:
+        batch = [news.get(timeout=_SAFETY_S)]
+    except queue.Empty:
+        return [None]
+    while not news.empty():
+        batch.append(news.get())
+    return batch
+
+
+def _lines_of(event: JobEvent) -> list[LogLine]:
+    first = int(event.data.get("first", 0))
+    return [LogLine.from_wire(wire, n=first + i) for i, wire in enumerate(event.data.get("lines") or [])]
 
 
 def follow(kit: Kit, job_id: str) -> int:
@@ -107,7 +100,7 @@ def follow(kit: Kit, job_id: str) -> int:
     snapshot: JobSnapshot | None = None
     try:
         with screen:
-            for snapshot, lines in Follower(kit, job_id).steps():
+            for snapshot, lines in steps(kit, job_id):
                 screen.show(snapshot, lines)
     except KeyboardInterrupt:
         state = "" if snapshot is None else f" is {snapshot.state} and"
@@ -124,9 +117,7 @@ def print_events(kit: Kit, job_id: str) -> int:
     for event in kit.job_events(job_id):
         shown = event.to_json()
         if event.type is EventType.LOGGED:
-            first = int(event.data.get("first", 0))
-            lines = [LogLine.from_wire(w, n=first + i) for i, w in enumerate(event.data.get("lines") or [])]
-            shown["data"] = {"lines": [line.to_json() for line in lines]}
+            shown["data"] = {"lines": [line.to_json() for line in _lines_of(event)]}
         click.echo(json.dumps(shown))
     return _status(kit.snapshot(job_id).state)
 

@@ -198,7 +198,7 @@ def logs(
     job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str | None, as_json: bool
 ) -> None:
     """Print what a job printed, logged and warned."""
-    from jobkit.cli.follow import Follower
+    from jobkit.cli.follow import steps
 
     def put(line: Any) -> None:
         click.echo(json.dumps(line.to_json()) if as_json else out.one_line(line.text))
@@ -226,7 +226,7 @@ def logs(
             put(line)
         return
     is_first = True
-    for _, lines in Follower(kit, job_id).steps():
+    for _, lines in steps(kit, job_id):
         for line in lines[max(0, len(lines) - tail) :] if is_first and tail is not None else lines:
             put(line)
         is_first = False

@@ -57,7 +57,6 @@ class RunningAttempt:
     _shown: tuple[float | None, float | None, str] = (None, None, "")
     _lines: list[LogLine] = field(default_factory=list)
     _dropped: int = 0
-    _artifacts: list[tuple[str, str, Body]] = field(default_factory=list)
     _keeping: asyncio.Task[None] | None = None
     _kept: list[Kept] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
@@ -89,29 +88,25 @@ class RunningAttempt:
         self.wake()
 
     def artifact(self, name: str, media: str, body: Body) -> None:
-        self._artifacts.append((name, media, body))
-        if self._keeping is None:
-            self._keeping = asyncio.get_running_loop().create_task(self._keep_all())
+        keeping = self._keep(self._keeping, name, media, body)
+        self._keeping = asyncio.get_running_loop().create_task(keeping)
 
-    async def _keep_all(self) -> None:
+    async def _keep(self, before: asyncio.Task[None] | None, name: str, media: str, body: Body) -> None:
         """One after the other, so that what is saved last under a name is what stays."""
-        try:
-            while self._artifacts:
-                name, media, body = self._artifacts.pop(0)
-                # The job has checked this itself; a job that does not tell the truth must not fill the store.
-                if len(self._names | {name}) > Bounds().count:
-                    kept, sentence = None, f"artifact {name[:200]!r} was not kept: too many of them"
-                else:
-                    kept, sentence = await self.job_files.keep(self.claimed, name, media, body, self._stored_bytes)
-                if kept is None:
-                    self.lines([note(sentence)])
-                    continue
-                self._names.add(name)
-                self._stored_bytes += 0 if kept.folder else kept.info.size_bytes
-                self._kept.append(kept)
-                self.wake()
-        finally:
-            self._keeping = None
+        if before is not None:
+            await asyncio.wait([before])
+        # The job has checked this itself; a job that does not tell the truth must not fill the store.
+        if len(self._names | {name}) > Bounds().count:
+            kept, sentence = None, f"artifact {name[:200]!r} was not kept: too many of them"
+        else:
+            kept, sentence = await self.job_files.keep(self.claimed, name, media, body, self._stored_bytes)
+        if kept is None:
+            self.lines([note(sentence)])
+            return
+        self._names.add(name)
+        self._stored_bytes += 0 if kept.folder else kept.info.size_bytes
+        self._kept.append(kept)
+        self.wake()
 
     async def settle(self) -> None:
         """Wait until what the job saved is ready for the store."""
