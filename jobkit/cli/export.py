@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -40,17 +41,14 @@ def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: 
     from jobkit.store.query import Query
 
     kit = jobkit.connect()
-    count, cursor = 0, ""
+    count = 0
+    found = out.snapshots(kit, Query(states=states, task=task, queue=queue, search=search, limit=_SLICE))
     with _target(file) as target:
-        while True:
-            page = kit.page(Query(states=states, task=task, queue=queue, search=search, limit=_SLICE, cursor=cursor))
-            for dump in kit.dump([snapshot.id for snapshot in page.jobs]):
+        while some := list(islice(found, _SLICE)):
+            for dump in kit.dump([snapshot.id for snapshot in some]):
                 if dump is not None:  # it may be deleted by now
                     target.write(dump.to_line() + b"\n")
                     count += 1
-            cursor = page.next_cursor
-            if not cursor:
-                break
     out.echo(f"{count:,} jobs exported", err=True)
 
 
@@ -85,12 +83,9 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
     """
     kit = jobkit.connect()
     with _source(file) as source:
-        ended = waited = ran = 0
-        for dump in _lines(source):
-            is_running = dump.snapshot.state is JobState.RUNNING
-            ended += dump.snapshot.is_terminal
-            ran += is_running
-            waited += not dump.snapshot.is_terminal and not is_running
+        states = [dump.snapshot.state for dump in _lines(source)]
+        ended, ran = sum(state.is_terminal for state in states), states.count(JobState.RUNNING)
+        waited = len(states) - ended - ran
         source.seek(0)
         if dry_run:
             out.echo(f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running; nothing was stored", err=True)
