@@ -13,7 +13,6 @@ import contextvars
 import logging
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import arq.worker
@@ -21,7 +20,7 @@ from arq.constants import keep_cronjob_progress
 from arq.cron import CronJob
 from arq.jobs import Serializer, serialize_result
 from arq.utils import ms_to_datetime, timestamp_ms, truncate
-from arq.worker import Function, JobExecutionFailed, RetryJob
+from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry, StoreUnavailable
@@ -34,16 +33,7 @@ from jobkit.run.watch import LoopWatch
 from jobkit.store.arq import ArqQueue
 from jobkit.tasks.call import read_call, read_head
 from jobkit.worker.about import pause_s
-from jobkit.worker.from_arq.calls import (
-    DOOR,
-    ENTRY,
-    ArqEntry,
-    Order,
-    call_text,
-    changed,
-    read_order,
-    result_ttl_ms,
-)
+from jobkit.worker.from_arq.calls import DOOR, ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
 from jobkit.worker.running import RunningAttempt
 from jobkit.worker.worker import JobWorker
 
@@ -55,37 +45,69 @@ _copying = Routing(is_copying=True)
 _DELAYED_MS = 1200
 
 
-@dataclass(slots=True)
 class Visit:
     """One attempt, from arq's side.
 
+    Args:
+        attempt: its claim, and the sink of its news. entry: what its payload has.
+
     Attributes:
-        problem: why it cannot be run at all. `value`, `error`: what the function returned or raised.
-        ref: what arq's log lines call it.
+        value, error: what the function returned or raised, or why it could not be called.
     """
 
-    entry: ArqEntry
-    order: Order
-    job_try: int
-    function: Function | CronJob | None = None
-    problem: Exception | None = None
-    ctx: dict[Any, Any] = field(default_factory=dict)
-    value: Any = None
-    error: BaseException | None = None
-    is_retried: bool = False
-    may_retry: bool = True
-    retries_errors: bool = True
-    max_tries: int = 0
-    started_ms: int = field(default_factory=timestamp_ms)
+    def __init__(self, worker: JobWorker, attempt: RunningAttempt, entry: ArqEntry) -> None:
+        claimed = attempt.claimed
+        is_expired = 0 < entry.expires_ms <= claimed.started_ms and not claimed.spec.retry_of
+        self.worker, self.attempt, self.entry = worker, attempt, entry
+        self.order = order = read_order(b"" if is_expired else entry.payload, worker.job_deserializer)
+        self.function = function = worker.functions.get(order.function)
+        self.job_try = entry.tries + claimed.retried + 1
+        self.max_tries = function.max_tries if function and function.max_tries is not None else worker.max_tries
+        self.ctx = {
+            **worker.ctx,
+            "job_id": claimed.spec.id if claimed.spec.retry_of else entry.arq_id,
+            "job_try": self.job_try,
+            "enqueue_time": ms_to_datetime(order.enqueued_ms),
+            "score": claimed.started_ms if claimed.retried else entry.score,
+        }
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.is_retried = False
+        self.started_ms = timestamp_ms()
 
     @property
     def ref(self) -> str:
+        """Name of the job in arq's log lines."""
         is_cron = isinstance(self.function, CronJob)
         return self.order.function if is_cron else f"{self.entry.arq_id}:{self.order.function}"
 
-    @property
-    def took_s(self) -> float:
-        return (timestamp_ms() - self.started_ms) / 1000
+    def problem(self, changes: Mapping[str, Any]) -> Exception | None:
+        """Return why the function cannot be called at all, and log it; None if it can, with these changed arguments."""
+        order, entry = self.order, self.entry
+        if isinstance(order.problem, JobExecutionFailed):
+            logger.warning("job %s expired", entry.arq_id)
+        elif order.problem is not None:
+            logger.error("deserializing job %s failed", entry.arq_id, exc_info=order.problem)
+        elif self.function is None:
+            logger.warning("job %s, function %r not found", entry.arq_id, order.function)
+            return JobExecutionFailed(f"function {order.function!r} not found")
+        elif self.job_try > self.max_tries:
+            self._log_exceeded()
+            return JobExecutionFailed(f"max {self.max_tries} retries exceeded")
+        elif changes:
+            self.order = changed(order, self.function, changes)
+        return order.problem
+
+    async def begin(self) -> Exception | None:
+        """Call the hook before a job; return what it raises: that fails the job, not the worker."""
+        if self.worker.on_job_start:
+            try:
+                await self.worker.on_job_start(self.ctx)
+            except Exception as error:
+                logger.exception("%s: on_job_start failed", self.ref)
+                return error
+        self.started_ms = timestamp_ms()
+        return None
 
     async def call(self) -> Any:
         """Call the function. What arq would try again becomes jobkit's `Retry`, as long as tries are left."""
@@ -99,14 +121,90 @@ class Visit:
             is_asked = task is not None and task.cancelling() > 0  # by a cancel, a timeout, the end of the worker
             if isinstance(error, asyncio.CancelledError) and is_asked:
                 raise
-            if not self.retries_errors or not isinstance(error, (arq.worker.Retry, RetryJob, asyncio.CancelledError)):
+            is_retry = isinstance(error, (arq.worker.Retry, RetryJob, asyncio.CancelledError))
+            if not self.worker.retry_jobs or not is_retry:
                 raise
             after_s = (getattr(error, "defer_score", None) or 0) / 1000
             self.is_retried = True
-            if self.may_retry:
+            claimed = self.attempt.claimed
+            if claimed.retried < claimed.spec.retries:
                 raise Retry(after_s, f"asked to be tried again{f' in {after_s:g} s' if after_s else ''}") from error
             self.error = JobExecutionFailed(f"max {self.max_tries} retries exceeded")
             raise self.error from error
+
+    def result(self, outcome: Outcome) -> tuple[bytes, int]:
+        """Return the result as arq's readers want it, and for how long (ms, below 0: for ever); empty for none."""
+        order, worker, ttl_ms = self.order, self.worker, result_ttl_ms(self.worker, self.function)
+        if not ttl_ms:
+            return b"", 0
+        is_success = outcome.outcome == "succeeded"
+        result = self.value if is_success else _readable(self._failure(outcome), worker.job_serializer)
+        body = serialize_result(
+            order.function, order.args, order.kwargs, self.job_try, order.enqueued_ms, is_success, result,
+            self.started_ms, timestamp_ms(), self.ref, worker.queue_name, self.entry.arq_id,
+            serializer=worker.job_serializer,
+        )  # fmt: skip
+        return (body, ttl_ms) if body else (b"", 0)
+
+    def _failure(self, outcome: Outcome) -> BaseException:
+        """Return the exception that arq's readers raise."""
+        if outcome.outcome == "cancelled":
+            return asyncio.CancelledError()
+        if outcome.error is not None and outcome.error.kind is ErrorKind.TIMEOUT:
+            return TimeoutError()
+        if isinstance(self.error, (Exception, asyncio.CancelledError)):
+            return self.error
+        # A SystemExit, for instance, which a reader must not raise.
+        return JobExecutionFailed(
+            outcome.error.message if outcome.error is not None else "the job did not end by itself"
+        )
+
+    # -- arq's log lines ----------------------------------------------------------------------------------------------
+
+    def log_start(self) -> None:
+        extra = f" try={self.job_try}" if self.job_try > 1 else ""
+        if (late_ms := self.started_ms - self.entry.score) > _DELAYED_MS and self.job_try == 1:
+            extra += f" delayed={late_ms / 1000:0.2f}s"
+        assert self.function is not None
+        waited_s = (self.started_ms - self.order.enqueued_ms) / 1000
+        logger.info("%6.2fs → %s(%s)%s", waited_s, self.ref, call_text(self.function, self.order), extra)
+
+    def _log_exceeded(self) -> None:
+        age_s = (timestamp_ms() - self.order.enqueued_ms) / 1000
+        logger.warning("%6.2fs ! %s max retries %d exceeded", age_s, self.ref, self.max_tries)
+
+    def log_end(self, outcome: Outcome) -> None:
+        worker, attempt, ref, error = self.worker, self.attempt, self.ref, self.error
+        took_s = (timestamp_ms() - self.started_ms) / 1000
+        if outcome.outcome == "succeeded":
+            is_told = self.value is not None and worker.log_results
+            shown = truncate(safe_repr(self.value, 200)) if is_told else ""
+            logger.info("%6.2fs ← %s ● %s", took_s, ref, shown)
+        elif self.is_retried:
+            worker.jobs_retried += 1
+            if outcome.retry is None:
+                self._log_exceeded()
+            elif isinstance(error, arq.worker.Retry):
+                logger.info("%6.2fs ↻ %s retrying job in %0.2fs", took_s, ref, outcome.retry.after or 0)
+            else:
+                logger.info("%6.2fs ↻ %s cancelled, will be run again", took_s, ref)
+        elif attempt.is_lost:
+            logger.warning("%6.2fs ! %s lost to another worker", took_s, ref)
+        elif attempt.is_released and worker.retry_jobs:
+            worker.jobs_retried += 1
+            logger.info("%6.2fs ↻ %s cancelled, will be run again", took_s, ref)
+        elif outcome.outcome == "cancelled" and not attempt.is_released:
+            logger.info("%6.2fs ⊘ %s aborted", took_s, ref)
+        else:
+            failure = self._failure(outcome)
+            extra = None
+            with contextlib.suppress(Exception):  # user code
+                extra = getattr(failure, "extra", None)
+                extra = extra() if callable(extra) else extra
+            text = "%6.2fs ! %s failed, %s: %s"
+            logger.error(
+                text, took_s, ref, type(failure).__name__, safe_str(failure), exc_info=failure, extra={"extra": extra}
+            )
 
 
 _visit: contextvars.ContextVar[Visit | None] = contextvars.ContextVar("jobkit_arq", default=None)
@@ -161,95 +259,40 @@ class ArqRunner(AsyncRunner):
         assert isinstance(sink, RunningAttempt)
         worker = self._worker
         kwargs = dict(read_call(head, inner, allow_pickle=assignment.allow_pickle).kwargs)
-        visit = self._open(ArqEntry(**kwargs.pop(ENTRY)), sink, kwargs)
-        if visit.problem is None:
-            await self._before(visit)
-        if visit.problem is not None:
-            visit.error = visit.problem
-            outcome = raised(visit.problem, allow_pickle=assignment.allow_pickle)
+        visit = Visit(worker, sink, ArqEntry(**kwargs.pop(ENTRY)))
+        problem = visit.problem(kwargs) or await visit.begin()
+        if problem is not None:
+            visit.error = problem
+            outcome = raised(problem, allow_pickle=assignment.allow_pickle)
         else:
-            self._log_start(visit)
-            task = asyncio.current_task()
+            visit.log_start()
+            arq_id, task = visit.entry.arq_id, asyncio.current_task()
             assert task is not None
-            worker.tasks[visit.entry.arq_id] = worker.job_tasks[visit.entry.arq_id] = task
+            worker.tasks[arq_id] = worker.job_tasks[arq_id] = task
             token = _visit.set(visit)
             try:
                 outcome = await super().run(assignment, sink)
             finally:
                 _visit.reset(token)
                 for tasks in (worker.tasks, worker.job_tasks):
-                    if tasks.get(visit.entry.arq_id) is task:
-                        del tasks[visit.entry.arq_id]
-            self._log_end(visit, outcome, sink)
+                    if tasks.get(arq_id) is task:
+                        del tasks[arq_id]
+            visit.log_end(outcome)
             if worker.on_job_end:
                 await guarded(worker.on_job_end, visit.ctx, "on_job_end", visit.ref)
-        await self._stage(visit, outcome, sink)
-        if visit.problem is None and worker.after_job_end and not sink.is_lost:
+        await self._stage(visit, outcome)
+        if problem is None and worker.after_job_end and not sink.is_lost:
             self.note_after(sink, visit.ctx)
         return outcome
 
-    def _open(self, entry: ArqEntry, attempt: RunningAttempt, changes: Mapping[str, Any]) -> Visit:
-        worker, claimed = self._worker, attempt.claimed
-        job_try = entry.tries + claimed.retried + 1
-        is_expired = 0 < entry.expires_ms <= claimed.started_ms and not claimed.spec.retry_of
-        order = read_order(b"" if is_expired else entry.payload, worker.job_deserializer)
-        visit = Visit(entry, order, job_try, worker.functions.get(order.function), order.problem)
-        if order.problem is not None:
-            if isinstance(order.problem, JobExecutionFailed):
-                logger.warning("job %s expired", entry.arq_id)
-            else:
-                logger.error("deserializing job %s failed", entry.arq_id, exc_info=order.problem)
-            return visit
-        if visit.function is None:
-            logger.warning("job %s, function %r not found", entry.arq_id, order.function)
-            visit.problem = JobExecutionFailed(f"function {order.function!r} not found")
-            return visit
-        if changes:
-            visit.order = changed(order, visit.function, changes)
-        visit.max_tries = worker.max_tries if visit.function.max_tries is None else visit.function.max_tries
-        visit.retries_errors = worker.retry_jobs
-        visit.may_retry = claimed.retried < claimed.spec.retries
-        if job_try > visit.max_tries:
-            self._log_exceeded(visit)
-            visit.problem = JobExecutionFailed(f"max {visit.max_tries} retries exceeded")
-            return visit
-        visit.ctx = {
-            **worker.ctx,
-            "job_id": claimed.spec.id if claimed.spec.retry_of else entry.arq_id,
-            "job_try": job_try,
-            "enqueue_time": ms_to_datetime(order.enqueued_ms),
-            "score": claimed.started_ms if claimed.retried else entry.score,
-        }
-        return visit
-
-    async def _before(self, visit: Visit) -> None:
-        """The hook before a job; one that raises fails the job, not the worker."""
-        if self._worker.on_job_start:
-            try:
-                await self._worker.on_job_start(visit.ctx)
-            except Exception as error:
-                logger.exception("%s: on_job_start failed", visit.ref)
-                visit.problem = error
-        visit.started_ms = timestamp_ms()
-
-    async def _stage(self, visit: Visit, outcome: Outcome, attempt: RunningAttempt) -> None:
+    async def _stage(self, visit: Visit, outcome: Outcome) -> None:
         """Leave the result for arq's readers; it is theirs once the job is stored as ended."""
-        worker, claimed, function = self._worker, attempt.claimed, visit.function
+        attempt, claimed, function = visit.attempt, visit.attempt.claimed, visit.function
         if outcome.retry is not None or attempt.is_lost or claimed.spec.retry_of:
             return
-        if attempt.is_released and outcome.outcome != "succeeded" and worker.retry_jobs:
+        if attempt.is_released and outcome.outcome != "succeeded" and self._worker.retry_jobs:
             return
-        is_success = outcome.outcome == "succeeded"
-        result = visit.value if is_success else _readable(_failure(visit, outcome), worker.job_serializer)
-        ttl_ms = result_ttl_ms(worker, function)
-        body: bytes | None = b""
-        if ttl_ms:
-            order = visit.order
-            body = serialize_result(
-                order.function, order.args, order.kwargs, visit.job_try, order.enqueued_ms, is_success, result,
-                visit.started_ms, timestamp_ms(), visit.ref, worker.queue_name, visit.entry.arq_id,
-                serializer=worker.job_serializer,
-            )  # fmt: skip
+        body, ttl_ms = visit.result(outcome)
         # Its id stands for one time of the cron job.
         is_slot = (
             isinstance(function, CronJob)
@@ -261,72 +304,13 @@ class ArqRunner(AsyncRunner):
         failures = 0
         while True:
             try:
-                await self.queue.stage(claimed.spec.id, claimed.token, body or b"", ttl_ms if body else 0, hold_ms)
+                await self.queue.stage(claimed.spec.id, claimed.token, body, ttl_ms, hold_ms)
                 return
             except StoreUnavailable:
                 if attempt.is_lost or attempt.is_released:
                     return
                 await asyncio.sleep(pause_s(failures))
                 failures += 1
-
-    # -- arq's log lines ----------------------------------------------------------------------------------------------
-
-    def _log_start(self, visit: Visit) -> None:
-        order, now_ms = visit.order, visit.started_ms
-        extra = f" try={visit.job_try}" if visit.job_try > 1 else ""
-        if (late_ms := now_ms - visit.entry.score) > _DELAYED_MS and visit.job_try == 1:
-            extra += f" delayed={late_ms / 1000:0.2f}s"
-        assert visit.function is not None
-        waited_s = (now_ms - order.enqueued_ms) / 1000
-        logger.info("%6.2fs → %s(%s)%s", waited_s, visit.ref, call_text(visit.function, order), extra)
-
-    def _log_exceeded(self, visit: Visit) -> None:
-        age_s = (timestamp_ms() - visit.order.enqueued_ms) / 1000
-        logger.warning("%6.2fs ! %s max retries %d exceeded", age_s, visit.ref, visit.max_tries)
-
-    def _log_end(self, visit: Visit, outcome: Outcome, attempt: RunningAttempt) -> None:
-        worker, took_s, ref, error = self._worker, visit.took_s, visit.ref, visit.error
-        if outcome.outcome == "succeeded":
-            is_told = visit.value is not None and worker.log_results
-            shown = truncate(safe_repr(visit.value, 200)) if is_told else ""
-            logger.info("%6.2fs ← %s ● %s", took_s, ref, shown)
-        elif visit.is_retried:
-            worker.jobs_retried += 1
-            if outcome.retry is None:
-                self._log_exceeded(visit)
-            elif isinstance(error, arq.worker.Retry):
-                logger.info("%6.2fs ↻ %s retrying job in %0.2fs", took_s, ref, outcome.retry.after or 0)
-            else:
-                logger.info("%6.2fs ↻ %s cancelled, will be run again", took_s, ref)
-        elif attempt.is_lost:
-            logger.warning("%6.2fs ! %s lost to another worker", took_s, ref)
-        elif attempt.is_released and worker.retry_jobs:
-            worker.jobs_retried += 1
-            logger.info("%6.2fs ↻ %s cancelled, will be run again", took_s, ref)
-        elif outcome.outcome == "cancelled" and not attempt.is_released:
-            logger.info("%6.2fs ⊘ %s aborted", took_s, ref)
-        else:
-            failure = _failure(visit, outcome)
-            extra = None
-            with contextlib.suppress(Exception):  # user code
-                extra = getattr(failure, "extra", None)
-                extra = extra() if callable(extra) else extra
-            text = "%6.2fs ! %s failed, %s: %s"
-            logger.error(
-                text, took_s, ref, type(failure).__name__, safe_str(failure), exc_info=failure, extra={"extra": extra}
-            )
-
-
-def _failure(visit: Visit, outcome: Outcome) -> BaseException:
-    """Return the exception that arq's readers raise."""
-    if outcome.outcome == "cancelled":
-        return asyncio.CancelledError()
-    if outcome.error is not None and outcome.error.kind is ErrorKind.TIMEOUT:
-        return TimeoutError()
-    if isinstance(visit.error, (Exception, asyncio.CancelledError)):
-        return visit.error
-    # A SystemExit, for instance, which a reader must not raise.
-    return JobExecutionFailed(outcome.error.message if outcome.error is not None else "the job did not end by itself")
 
 
 def _readable(error: BaseException, serializer: Serializer | None) -> BaseException:
