@@ -47,7 +47,7 @@ class WorkerRequest:
     namespace: str
     tasks: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
-    environ: Mapping[str, str] | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
     idle_stop: float = 600.0
     drain: float = 30.0
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -73,10 +73,6 @@ class WorkerRequest:
             folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
             origins={**self.origins, **other.origins},
         )
-
-    def tasks_of(self, prefix: str) -> tuple[str, ...]:
-        """Return the modules that were requested from the environment `prefix`."""
-        return tuple(name for name in self.tasks if self.origins.get(name, prefix) == prefix)
 
     @property
     def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

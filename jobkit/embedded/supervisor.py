@@ -170,8 +170,8 @@ class Supervisor:
         name = f"worker-{request.namespace}"
         folders = [folder for folder in request.folders if os.path.isdir(folder)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
-        environ |= request.environ or {}
         environ |= {
+            **request.environ,
             "JOBKIT_URL": "local://",
             "JOBKIT_HOME": str(self.home.path),
             "JOBKIT_NAMESPACE": request.namespace,
@@ -196,7 +196,7 @@ class Supervisor:
         Modules that cannot be imported must not keep all other jobs from running. `doctor` shows the reason.
         """
         request = self.served[namespace]
-        own = request.tasks_of(sys.prefix)
+        own = tuple(name for name in request.tasks if request.origins.get(name, sys.prefix) == sys.prefix)
         reason = (last_line(failed.log) if failed.log else "") or f"see {failed.log}"
         self.problems[namespace] = f"task modules {', '.join(request.tasks)} cannot be imported: {reason}"
         say(self.problems[namespace])

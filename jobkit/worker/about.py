@@ -1,10 +1,9 @@
-"""Facts about a worker: identity, record, limits, devices, and the usual duration of each task."""
+"""Facts about a worker: identity, limits, devices, and the usual duration of each task."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import secrets
@@ -15,7 +14,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import median
-from typing import Any
 
 import psutil
 
@@ -46,27 +44,6 @@ def identify(
         weights=dict(queues) if isinstance(queues, Mapping) else {},
         resources=dict(resources or {}),
     )
-
-
-def facts(info: WorkerInfo, process: psutil.Process, **counted: int) -> dict[str, Any]:
-    """Return the fields of the worker's record that each heartbeat stores."""
-    from jobkit import __version__
-
-    return {
-        "host": info.host,
-        "pid": info.pid,
-        "queues": ",".join(info.queues),
-        "slots": info.slots,
-        "started": info.started_ms,
-        "version": __version__,
-        "python": info.python,
-        "tasks": ",".join(info.tasks),
-        "cpu": process.cpu_percent(),
-        "rss": process.memory_info().rss,
-        **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
-        **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
-        **counted,
-    }
 
 
 logger = logging.getLogger("jobkit.worker")

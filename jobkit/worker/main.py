@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -21,6 +20,7 @@ from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.process.state import hiding
 from jobkit.run.shared import ThreadRunner
 from jobkit.settings import Settings, masked
+from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits
 from jobkit.worker.worker import JobWorker
@@ -130,6 +130,7 @@ def run_worker(
             burst=burst,
             recycle=recycle,
             tasks=registry.names(),
+            introduce=_introduce,
             watch=coroutines.watch,
         )
 
@@ -232,10 +233,6 @@ async def _serve(worker: JobWorker) -> None:
         if notifier is not None:
             await notifier.begin()
             telling = asyncio.ensure_future(notifier.run())
-        from jobkit.client.prepare import put_coded
-
-        worker.definitions = {task.name: task.definition() for task in registry.all()}
-        worker.also_introduce = partial(put_coded, worker.store, registry.all(), worker.settings, worker.codec)
         await worker.async_run()
     finally:
         if notifier is not None and telling is not None:
@@ -243,3 +240,11 @@ async def _serve(worker: JobWorker) -> None:
             await asyncio.wait([telling])
             await notifier.close()
         await worker.close()
+
+
+async def _introduce(worker: JobWorker) -> None:
+    from jobkit.client.prepare import put_coded
+
+    tasks, codec = registry.all(), worker.codec
+    await worker.store.publish_tasks({task.name: sealed_definition(task.definition(), codec) for task in tasks})
+    await put_coded(worker.store, tasks, worker.settings, codec)

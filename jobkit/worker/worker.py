@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import math
 import signal
@@ -30,8 +31,7 @@ from jobkit.store.events import void
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
-from jobkit.tasks.info import sealed_definition
-from jobkit.worker.about import RecycleLimits, facts, identify, pause_s
+from jobkit.worker.about import RecycleLimits, identify, pause_s
 from jobkit.worker.lease import BlockedLoop, LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -49,10 +49,6 @@ _HANDED_LIMIT_S, _KILL_LIMIT_S = 1.0, 10.0
 _AWAY_S = 0.5
 
 
-async def _nothing() -> None:
-    """Until `run_worker` says what."""
-
-
 async def _never(ctx: dict[Any, Any]) -> None:
     """arq's constructor wants a function; jobkit's tasks come from the registry."""
 
@@ -68,7 +64,7 @@ class JobWorker(arq.worker.Worker):
         resources: what it has for jobs that need such things, by name.
         burst: stop when its queues are empty.
         recycle: stop (after running jobs) when these limits are reached.
-        tasks: names to show to others.
+        tasks: names to show to others. introduce: makes them known, with the schedules in their code.
         watch: of the loop that coroutines share with the worker.
         functions, arq_options: what else `arq.worker.Worker` takes, such as `on_startup`, `ctx`, `handle_signals`.
     """
@@ -85,6 +81,7 @@ class JobWorker(arq.worker.Worker):
         burst: bool = False,
         recycle: RecycleLimits | None = None,
         tasks: Sequence[str] = (),
+        introduce: Callable[[JobWorker], Awaitable[None]] | None = None,
         functions: Sequence[Any] = (_never,),
         watch: LoopWatch | None = None,
         **arq_options: Any,
@@ -96,11 +93,7 @@ class JobWorker(arq.worker.Worker):
         self.settings, self.info, self.codec = settings, info, codec
         self.store = RedisStore(settings)
         self.running = RunningJobs(settings, info, runners, codec, self.store, count=self._count, release=self._release)
-        self.definitions: Mapping[str, Mapping[str, Any]] = {}
-        """Of the tasks that it makes known."""
-        self.also_introduce: Callable[[], Awaitable[None]] = _nothing
-        """Makes known what belongs to them: the schedules in their code."""
-        self.slots = slots
+        self._introduce = introduce
         self.recycle = recycle or RecycleLimits()
         self._outages = OutageLog()
         self._is_known = False
@@ -314,7 +307,7 @@ class JobWorker(arq.worker.Worker):
             self._kept += kept
         running = len(self.running.attempts) - len(endings)
         free = self._free(running)
-        awaited, lent = self.running.awaited(), max(0, self.slots - running + len(self.running.lenders))
+        awaited, lent = self.running.awaited(), max(0, self.info.slots - running + len(self.running.lenders))
         received = self._received
         if not takes or self._stop:
             # It has left the lines. But its jobs cannot end before those that they wait for.
@@ -345,7 +338,8 @@ class JobWorker(arq.worker.Worker):
         Lent slots count as free, but at most as many as the worker has: an attempt that has waited goes on at once, and
         until others end both run side by side.
         """
-        free = min(self.slots - running + len(self.running.lenders), 2 * self.slots - running)
+        slots = self.info.slots
+        free = min(slots - running + len(self.running.lenders), 2 * slots - running)
         return self.recycle.room(max(0, free), self._ended + running)
 
     async def _read_inbox(self) -> None:
@@ -415,21 +409,34 @@ class JobWorker(arq.worker.Worker):
         return {job_id: attempt.claimed.token for job_id, attempt in list(self.running.attempts.items())}
 
     def _facts(self) -> dict[str, Any]:
-        return facts(
-            self.info,
-            self._process,
-            running=len(self.running.attempts) - len(self.running.lenders),
-            done=self._ended,
-            rejected=self.running.rejected,
-            draining=int(bool(self._stop)),
-        )
+        """Return the fields of the worker's record that each heartbeat stores."""
+        from jobkit import __version__
+
+        info = self.info
+        return {
+            "host": info.host,
+            "pid": info.pid,
+            "queues": ",".join(info.queues),
+            "slots": info.slots,
+            "started": info.started_ms,
+            "version": __version__,
+            "python": info.python,
+            "tasks": ",".join(info.tasks),
+            "cpu": self._process.cpu_percent(),
+            "rss": self._process.memory_info().rss,
+            **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
+            **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
+            "running": len(self.running.attempts) - len(self.running.lenders),
+            "done": self._ended,
+            "rejected": self.running.rejected,
+            "draining": int(bool(self._stop)),
+        }
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
         await self.running.job_files.start()
-        sealed = {name: sealed_definition(each, self.codec) for name, each in self.definitions.items()}
-        await self.store.publish_tasks(sealed)
-        await self.also_introduce()
+        if self._introduce is not None:
+            await self._introduce(self)
 
     async def _introduce_later(self) -> None:
         """Make known, later, what a full store did not take at the start."""

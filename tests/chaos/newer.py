@@ -13,7 +13,6 @@ from typing import Any
 from jobkit.model import JobSpec
 from jobkit.model.snapshot import JobError
 from jobkit.store import values
-from jobkit.worker import about
 
 #: Field of a record's spec that every version has to keep.
 MARK = "from_a_later_version"
@@ -39,14 +38,14 @@ def _add(kind: type, name: str) -> None:
 
 
 def _add_facts() -> None:
-    from jobkit.worker import worker
+    from jobkit.worker.worker import JobWorker
 
-    before = about.facts
+    before = JobWorker._facts
 
-    def more(*args: Any, **options: Any) -> dict[str, Any]:
-        return {**before(*args, **options), MARK: "yes"}
+    def more(self: JobWorker) -> dict[str, Any]:
+        return {**before(self), MARK: "yes"}
 
-    worker.facts = more  # type: ignore[assignment]
+    JobWorker._facts = more  # type: ignore[method-assign]
 
 
 def kept(spec: bytes) -> bool:
