@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from jobkit.http.core.handling import Api
-from jobkit.http.core.messages import Request, Response, send_all
+from jobkit.http.messages import Request, Response, send_all
 from jobkit.own_machine import ClientConnection
 
 Scope = MutableMapping[str, Any]

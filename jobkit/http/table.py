@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobkit.http.api import events, jobs, openapi, overview, shapes, steering
-from jobkit.http.core.messages import EVENT_STREAM, Handler, Route
 from jobkit.http.mercure import hub, subscriptions
+from jobkit.http.messages import EVENT_STREAM, Handler, Route
 
 _NO_JOB = {404: "No such job is kept."}
 _NOT_ENDED = {**_NO_JOB, 409: "It has not ended."}

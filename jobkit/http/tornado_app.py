@@ -21,7 +21,7 @@ from tornado.ioloop import IOLoop
 
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, user_of
 from jobkit.http.core.handling import Api
-from jobkit.http.core.messages import TEXT, Problem, Request, Response, find_route, send_all
+from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
 from jobkit.own_machine import of_tornado, server_of_tornado
 from jobkit.settings import Settings
 

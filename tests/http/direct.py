@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from jobkit.client.kit import Kit
 from jobkit.http.auth.access import Tokens
 from jobkit.http.core.handling import Api
-from jobkit.http.core.messages import Request
+from jobkit.http.messages import Request
 from jobkit.http.table import ROUTES
 from jobkit.own_machine import ClientConnection
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 
+from jobkit.client import Kit
 from jobkit.http.api.jobs import find
-from jobkit.http.api.shapes import JobStreamQuery, StreamQuery
+from jobkit.http.api.shapes import StreamQuery
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import Response, to_json
-from jobkit.http.core.streams import enter, id_of, is_known, key_of, streamed
-from jobkit.http.core.tail import FramedEvent, Key, Part, Tail, frame, snapshot_frame
-from jobkit.model import EventsExpired, EventType, JobEvent, JobNotFound, JobSnapshot, JobSpec, JobState
+from jobkit.http.core.streams import enter, id_of, position_of, streamed
+from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, snapshot_frame
+from jobkit.http.messages import Response, to_json
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec, JobState
 
 #: Lines of the log at the start of a new stream.
 LOG_TAIL = 200
@@ -25,30 +26,29 @@ async def job_events(call: ApiCall) -> Response:
 
     204 if the client already knows the end of the job: an EventSource that reconnects stops there.
     """
-    asked: JobStreamQuery = call.query
     snapshot = await find(call)
     tail = await call.api.tail()
     with ExitStack() as ends:
         await enter(call, call.grant, tail, ends)
-        view = JobView(call, tail, snapshot, _cursor(call), with_logs=asked.logs)
-        if asked.logs:
+        at = await position_of(_cursor(call), call.kit, tail)
+        view = JobView(call.kit, tail, snapshot.id, at, with_logs=call.query.logs)
+        if view.with_logs:
             ends.callback(call.kit.hub.listen(view.heard, snapshot.id))
-        if await view.begin():
+        if snapshot.is_terminal and await view.is_at_end():
             return Response(204)
-        return streamed(call, call.grant, tail, view, ends)
+        return await streamed(call, call.grant, tail, view, ends)
 
 
 async def events(call: ApiCall) -> Response:
     """Follow all jobs, or some, as Server-Sent Events. `Last-Event-ID` resumes."""
-    asked: StreamQuery = call.query
-    for task in asked.task:
+    for task in call.query.task:
         call.require_task(task)
     tail = await call.api.tail()
     with ExitStack() as ends:
         await enter(call, call.grant, tail, ends)
-        view = AllView(call, tail, asked, _cursor(call))
-        await view.begin()
-        return streamed(call, call.grant, tail, view, ends)
+        cursor = _cursor(call)
+        view = AllView(call, tail, cursor, await position_of(cursor, call.kit, tail))
+        return await streamed(call, call.grant, tail, view, ends)
 
 
 def _cursor(call: ApiCall) -> str:
@@ -57,18 +57,18 @@ def _cursor(call: ApiCall) -> str:
 
 
 class JobView:
-    """One job; `with_logs` also its log lines, as `logged` events without an id."""
+    """One job; `with_logs` also its log lines, as `logged` events without an id.
 
-    def __init__(self, call: ApiCall, tail: Tail, snapshot: JobSnapshot, cursor: str, *, with_logs: bool) -> None:
-        self._call, self._tail, self._cursor, self._with_logs = call, tail, cursor, with_logs
-        self._id = snapshot.id
-        self._snapshot = snapshot
-        self._position: Key = tail.last
+    Args:
+        at: position to continue after; None to begin with a snapshot.
+    """
+
+    def __init__(self, kit: Kit, tail: Tail, job_id: str, at: Key | None, *, with_logs: bool) -> None:
+        self._kit, self._tail, self._id, self.with_logs = kit, tail, job_id, with_logs
+        self._position, self._needs_snapshot = at or tail.last, at is None
         self._seq = 0
         self._news = tail.newest_news
-        self._first: list[bytes] = []
         self._line: int | None = None
-        self._early: FramedEvent | None = None
         self.is_over = False
 
     def heard(self, event: JobEvent) -> None:
@@ -76,17 +76,10 @@ class JobView:
         if event.type is EventType.LOGGED:
             self._tail.poke()
 
-    async def begin(self) -> bool:
-        """Find the position to begin at. Returns True if there is nothing to send: the client knows the job's end."""
-        at = key_of(self._cursor)
-        if at is None or not await is_known(self._call.kit, self._tail, at):  # a new stream, or an id of another store
-            await self._restart()
-            return False
-        self._position = at
-        if not self._snapshot.is_terminal:
-            return False
+    async def is_at_end(self) -> bool:
+        """Return whether there is nothing to send about an ended job."""
         try:
-            return not any(entry.event.job_id == self._id for entry in await self._missed(at))
+            return not self._needs_snapshot and not await self._missed(self._position)
         except EventsExpired:
             return False
 
@@ -98,84 +91,65 @@ class JobView:
             at = page[-1].key
         return found
 
-    async def _restart(self) -> None:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        try:
+            while not self._needs_snapshot and (page := await self._tail.after(self._position)):
+                for entry in page:
+                    event, lines = entry.event, b""
+                    if event.job_id == self._id and event.seq > self._seq:
+                        if self._is_end(event):
+                            lines = await self._lines()
+                            self.is_over = True
+                        self._position, self._seq = entry.key, event.seq
+                        yield lines + entry.frame
+                        if self.is_over:
+                            return
+                self._position = page[-1].key
+        except EventsExpired:
+            self._needs_snapshot = True
+        if self._needs_snapshot:
+            yield await self._snapshot()
+        if not self.is_over and (rest := self._newest() + await self._lines()):
+            yield rest
+
+    @staticmethod
+    def _is_end(event: JobEvent) -> bool:
+        return event.type is EventType.DELETED or JobState(event.data.get("state", "queued")).is_terminal
+
+    async def _snapshot(self) -> bytes:
         """Begin with a snapshot, under the id of the last event in it."""
-        before = self._tail.last
-        snapshot: JobSnapshot = await self._call.kit.aio.snapshot(self._id)
-        self._snapshot, self._seq, self._position = snapshot, snapshot.seq, before
+        before = self._position = self._tail.last
+        snapshot: JobSnapshot = await self._kit.aio.snapshot(self._id)
         try:
             for entry in await self._missed(before):
                 if entry.event.seq <= snapshot.seq:
                     self._position = entry.key
         except EventsExpired:
             self._position = self._tail.last
-        self._first = [snapshot_frame(snapshot, id_of(self._position))]
-        self.is_over = snapshot.is_terminal
+        lines = await self._lines() if snapshot.is_terminal else b""
+        self._seq, self._needs_snapshot, self.is_over = snapshot.seq, False, snapshot.is_terminal
+        return lines + snapshot_frame(snapshot, id_of(self._position))
 
-    async def collect(self) -> Sequence[bytes]:
-        frames, self._first = self._first, []
-        if self.is_over:
-            if frames:
-                frames = [*await self._lines(), *frames]
-            return frames
-        part = Part(frames)
-        try:
-            while page := await self._tail.after(self._position):
-                for entry in page:
-                    if part.is_full:
-                        return part.frames
-                    self._position = entry.key
-                    event = entry.event
-                    if event.job_id != self._id or event.seq <= self._seq:
-                        continue
-                    self._seq = event.seq
-                    if self._ends(event):
-                        self.is_over = True
-                        return [*part.frames, *await self._lines(), entry.frame]
-                    part.add(entry.frame)
-        except EventsExpired:
-            try:
-                await self._restart()
-            except JobNotFound:
-                self.is_over = True
-                return part.frames
-            part.add(*self._first)
-            self._first = []
-        part.add(*self._newest())
-        part.add(*await self._lines())
-        return part.frames
+    def _newest(self) -> bytes:
+        """Return the job's newest progress if the client has its event, but not this progress."""
+        version, progress = self._tail.progress_of(self._id)
+        if progress is None or version <= self._news or progress.event.seq != self._seq:
+            return b""
+        self._news = version
+        return progress.frame
 
-    def _newest(self) -> list[bytes]:
-        """Return the job's newest progress if the client does not have it."""
-        newest, self._early = self._early, None
-        while True:
-            self._news, news = self._tail.news(self._news)
-            if not news:
-                break
-            newest = next((entry for entry in reversed(news) if entry.event.job_id == self._id), newest)
-        if newest is None or newest.event.seq < self._seq:
-            return []
-        if newest.event.seq > self._seq:  # hold it back until its event comes
-            self._early = newest
-            return []
-        return [newest.frame]
-
-    @staticmethod
-    def _ends(event: JobEvent) -> bool:
-        return event.type is EventType.DELETED or JobState(event.data.get("state", "queued")).is_terminal
-
-    async def _lines(self) -> list[bytes]:
+    async def _lines(self) -> bytes:
         """Return new lines of the log; the first time at most the last `LOG_TAIL`."""
-        if not self._with_logs:
-            return []
+        if not self.with_logs:
+            return b""
         tail = LOG_TAIL if self._line is None else LOG_PAGE
-        log = await self._call.kit.aio.log_slice(self._id, after=self._line or 0, tail=tail)
+        log = await self._kit.aio.log_slice(self._id, after=self._line or 0, tail=tail)
         self._line = max(self._line or 0, log.lines[-1].n if log.lines else 0)
         if not log.lines:
-            return []
+            return b""
         lines = [line.to_json() for line in log.lines]
         body = {"job_id": self._id, "type": "logged", "total": log.total, "lines": lines}
-        return [frame(to_json(body), event="logged")]
+        return frame(to_json(body), event="logged")
 
 
 class AllView:
@@ -183,53 +157,53 @@ class AllView:
 
     The first event of a new stream is `ready`: it has the stream's position, so that a client that is disconnected
     before the first event resumes without a gap.
+
+    Args:
+        cursor: the client's last id.
+        at: its position; None if there is none in this store.
     """
 
-    def __init__(self, call: ApiCall, tail: Tail, asked: StreamQuery, cursor: str) -> None:
-        self._kit, self._tail, self._grant = call.kit, tail, call.grant
-        self._cursor = cursor
+    is_over = False
+
+    def __init__(self, call: ApiCall, tail: Tail, cursor: str, at: Key | None) -> None:
+        asked: StreamQuery = call.query
+        self._tail, self._grant = tail, call.grant
         self._jobs, self._tasks, self._queues = frozenset(asked.job), frozenset(asked.task), frozenset(asked.queue)
         self._types = frozenset(asked.type)
         self._with_news = asked.progress
         self._needs_spec = bool(asked.task or asked.queue or not call.grant.sees_all)
-        self._position: Key = tail.last
         self._news = tail.newest_news
-        self._first: list[bytes] = []
-        self.is_over = False
-
-    async def begin(self) -> None:
-        at = key_of(self._cursor)
-        if at is not None and await is_known(self._kit, self._tail, at):
-            self._position = at
-        elif self._cursor:
-            self._first = [self._reset("the id to resume after is not of this store")]
-        else:
+        self._position: Key = tail.last if at is None else at
+        self._first = b""
+        if at is None and cursor:
+            self._first = self._reset("the id to resume after is not of this store")
+        elif at is None:
             last = id_of(self._position)
-            self._first = [frame(to_json({"id": last}), event="ready", id=last)]
+            self._first = frame(to_json({"id": last}), event="ready", id=last)
 
     def _reset(self, why: str) -> bytes:
         self._position = self._tail.last
         body = {"message": f"{why}: read the jobs again; this stream goes on from now"}
         return frame(to_json(body), event="reset", id=id_of(self._position))
 
-    async def collect(self) -> Sequence[bytes]:
-        part, self._first = Part(self._first), []
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        if first := self._first:
+            self._first = b""
+            yield first
         try:
-            while not part.is_full and (page := await self._tail.after(self._position)):
+            while page := await self._tail.after(self._position):
                 for entry in await self._wanted(page):
-                    if part.is_full:
-                        return part.frames
-                    part.add(entry.frame)
                     self._position = entry.key
+                    yield entry.frame
                 self._position = page[-1].key
         except EventsExpired:
-            return [*part.frames, self._reset("some events are no longer kept")]
-        while self._with_news and not part.is_full:
+            yield self._reset("some events are no longer kept")
+            return
+        while self._with_news:
             self._news, news = self._tail.news(self._news)
             if not news:
-                break
-            part.add(*(entry.frame for entry in await self._wanted(news)))
-        return part.frames
+                return
+            yield b"".join(entry.frame for entry in await self._wanted(news))
 
     async def _wanted(self, page: Sequence[FramedEvent]) -> Sequence[FramedEvent]:
         if self._jobs:

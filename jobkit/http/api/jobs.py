@@ -18,8 +18,8 @@ from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api.shapes import JobList, LogQuery, Submit
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import TEXT, Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import on_loop
+from jobkit.http.messages import TEXT, Problem, Response, json_response, printable, to_json
 from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
 from jobkit.settings import checked_name
 from jobkit.store.grammar import parse

@@ -12,7 +12,7 @@ import msgspec
 
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import JSON, PROBLEM, Response, Route, json_response, methods_of
+from jobkit.http.messages import JSON, PROBLEM, Response, Route, json_response, methods_of
 
 #: Refusals of every route that needs a token, and of every route.
 _GUARDED = {

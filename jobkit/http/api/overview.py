@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jobkit.http.core.handling import ApiCall, without_places
-from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
+from jobkit.http.messages import Problem, Response, json_response, printable
 from jobkit.model import StoreUnavailable
 from jobkit.store.values import WorkerInfo, event_key
 from jobkit.tasks.info import TaskInfo

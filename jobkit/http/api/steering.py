@@ -11,8 +11,8 @@ from jobkit.http.api.jobs import accepted, find, given
 from jobkit.http.api.shapes import AuditQuery, FailureQuery
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import Problem, Response, json_response, printable
 from jobkit.http.core.tail import on_loop
+from jobkit.http.messages import Problem, Response, json_response, printable
 from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role

@@ -21,7 +21,7 @@ from typing import Any
 
 import jwt
 
-from jobkit.http.core.messages import Problem, Request
+from jobkit.http.messages import Problem, Request
 from jobkit.model import InvalidParams, JobSpec
 from jobkit.model.people import Person, Role
 from jobkit.own_machine import AccessDecision

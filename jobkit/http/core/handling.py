@@ -21,7 +21,8 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.auth import access
 from jobkit.http.auth.access import NAMELESS, Grant, Rate, Tokens
-from jobkit.http.core.messages import (
+from jobkit.http.core.tail import Tail, on_loop
+from jobkit.http.messages import (
     Problem,
     Request,
     Response,
@@ -32,7 +33,6 @@ from jobkit.http.core.messages import (
     read_body,
     read_query,
 )
-from jobkit.http.core.tail import Tail, on_loop
 from jobkit.model import (
     InvalidParams,
     JobkitError,

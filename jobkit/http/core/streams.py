@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing, suppress
 from typing import Protocol
 
 from jobkit.client import Kit
 from jobkit.http.auth.access import Grant
-from jobkit.http.core.handling import Api, ApiCall, subject_of
-from jobkit.http.core.messages import EVENT_STREAM, Problem, Response
-from jobkit.http.core.tail import COMMENT, Key, Tail, on_loop
+from jobkit.http.core.handling import ApiCall, subject_of
+from jobkit.http.core.tail import Key, Tail, on_loop
+from jobkit.http.messages import EVENT_STREAM, Problem, Response
 from jobkit.model import JobkitError
 from jobkit.store.values import event_key, parse_stream_id
 
@@ -35,6 +35,13 @@ _HEADERS = {
     "Pragma": "no-cache",
 }
 
+#: A heartbeat; the first one makes `onopen` fire. No empty line follows, since some clients (httpx-sse) take that for
+#: an event without data.
+COMMENT = b":\n"
+
+#: Approximate size of one write to a client; as much is buffered for each client that does not read.
+PART_BYTES = 256_000
+
 #: Before all kept events.
 EARLIEST: Key = (0, 0)
 
@@ -44,78 +51,64 @@ class View(Protocol):
 
     is_over: bool
 
-    async def collect(self) -> Sequence[bytes]:
-        """Return the next frames, perhaps not all; empty if there is nothing new. Each frame is returned once."""
+    def frames(self) -> AsyncGenerator[bytes, None]:
+        """Yield the next frames until nothing is new, each once.
+
+        It is closed when a write is full; the next call continues. So the position has moved when a frame is yielded.
+        """
         ...
 
 
-class Stream(AsyncIterator[bytes]):
-    """Frames of a view, heartbeats while it is silent, and an end: of the view, the token or the stream's life.
+async def _next_part(view: View) -> bytes:
+    part: list[bytes] = []
+    left = PART_BYTES
+    async with aclosing(view.frames()) as frames:
+        async for one in frames:
+            part.append(one)
+            left -= len(one)
+            if left <= 0:
+                break
+    return b"".join(part)
 
-    An object and not a generator, so that it always ends: `aclose` may be called before the first frame.
 
-    Args:
-        ends: closed when the stream ends.
-        retry_ms: milliseconds after which the client reconnects; 0 to leave that to the client.
+async def _parts(
+    call: ApiCall, grant: Grant, tail: Tail, view: View, ends: ExitStack, retry_ms: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield the parts of a stream: frames, heartbeats while it is silent, and an end of view, token or stream's life.
+
+    The first part is empty: once it was yielded, `aclose` closes `ends`.
     """
+    api, checked_at = call.api, time.monotonic()
+    life = api.limits.stream_s * random.uniform(0.8, 1.0)
+    until = checked_at + min(life, grant.expires_at - time.time())
 
-    def __init__(
-        self, api: Api, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS
-    ) -> None:
-        self._api, self._grant, self._tail, self._view, self._ends = api, grant, tail, view, ends
-        now = time.time()
-        life = api.limits.stream_s * random.uniform(0.8, 1.0)
-        self._until = time.monotonic() + min(life, grant.expires_at - now)
-        self._is_begun = self._is_closed = self._has_paced = False
-        self._checked = time.monotonic()
-        # Sent before the first event and not alone: some clients take a block without data for an event.
-        self._retry = f"retry: {retry_ms}\n".encode() if retry_ms else b""
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._is_begun:
-            self._is_begun = True
-            return COMMENT
-        if self._has_paced:
-            await asyncio.sleep(PACE_S)
-        try:
-            while not self._is_closed:
-                if await self._is_ending():  # also of a stream that is never silent
-                    break
-                version = self._tail.version
-                frames = await self._view.collect()
-                self._has_paced = bool(frames)
-                if frames:
-                    retry, self._retry = self._retry, b""
-                    return b"".join([retry, *frames])
-                if self._view.is_over:
-                    break
-                left = self._until - time.monotonic()
-                is_new = await self._tail.changed(version, max(0.0, min(self._api.limits.heartbeat_s, left)))
-                if not is_new and not await self._is_ending():
-                    return COMMENT
-        except (JobkitError, Problem):
-            pass  # the store is away, or the job is deleted: the client reconnects
-        await self.aclose()
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """End it. May be called more than once."""
-        self._is_closed = True
-        self._ends.close()
-
-    async def _is_ending(self) -> bool:
+    async def is_ending() -> bool:
+        nonlocal checked_at
         now = time.monotonic()
-        if now >= self._until:
+        if now >= until:
             return True
-        if now - self._checked >= min(5.0, self._api.limits.heartbeat_s):
-            self._checked = now
-            if not await self._api.holds(self._grant):
-                self._until = now
-                return True
-        return False
+        if now - checked_at < min(5.0, api.limits.heartbeat_s):
+            return False
+        checked_at = now
+        return not await api.holds(grant)
+
+    # The store may be away, or the job deleted: the client reconnects.
+    with ends, suppress(JobkitError, Problem):
+        yield b""
+        # No block of its own: some clients take one without data for an event.
+        comment = COMMENT + (f"retry: {retry_ms}\n".encode() if retry_ms else b"")
+        while not view.is_over and not await is_ending():  # also of a stream that is never silent
+            if comment:
+                yield comment
+                comment = b""
+            version = tail.version
+            if part := await _next_part(view):
+                yield part
+                await asyncio.sleep(PACE_S)
+            else:
+                left = max(0.0, until - time.monotonic())
+                if not await tail.changed(version, min(api.limits.heartbeat_s, left)):
+                    comment = COMMENT
 
 
 async def enter(call: ApiCall, grant: Grant, tail: Tail, ends: ExitStack, topics: int = 0) -> None:
@@ -142,24 +135,26 @@ def _too_many(status: int, message: str) -> Problem:
     return Problem(status, "too_many_streams", message, headers={"Retry-After": "5"})
 
 
-def streamed(
+async def streamed(
     call: ApiCall, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS, **headers: str
 ) -> Response:
-    """Return the response that streams a view; it takes over `ends`. Header names are written with underscores."""
+    """Return the response that streams a view; it takes over `ends`. Header names are written with underscores.
+
+    `retry_ms`: milliseconds after which the client reconnects; 0 to leave that to the client.
+    """
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(
-        200,
-        headers={**_HEADERS, **named},
-        stream=Stream(call.api, grant, tail, view, ends.pop_all(), retry_ms=retry_ms),
-    )
+    parts = _parts(call, grant, tail, view, ends.pop_all(), retry_ms)
+    await anext(parts)
+    return Response(200, headers={**_HEADERS, **named}, stream=parts)
 
 
-def key_of(cursor: str) -> Key | None:
-    """Return the position of an event's id, `EARLIEST` for "earliest", or None if it is not an id."""
+async def position_of(cursor: str, kit: Kit, tail: Tail) -> Key | None:
+    """Return the position of an event's id, `EARLIEST` for "earliest", or None if it is not an id of this store."""
     if cursor == "earliest":
         return EARLIEST
     text = cursor.removeprefix("#")
-    return parse_stream_id(text if "-" in text else f"{text}-0")
+    key = parse_stream_id(text if "-" in text else f"{text}-0")
+    return key if key is not None and await is_known(kit, tail, key) else None
 
 
 async def is_known(kit: Kit, tail: Tail, at: Key) -> bool:

@@ -15,12 +15,14 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.http.core.messages import to_json
+from jobkit.http.messages import to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec
 from jobkit.model.plain import iso
 from jobkit.model.snapshot import JobError, changes, finite_or_none
@@ -40,20 +42,16 @@ JOBS = 5_000
 PAGE = 500
 
 
+@dataclass(eq=False)
 class FramedEvent:
     """An event in the ring. Its frame is made once for all streams."""
 
-    __slots__ = ("_frame", "event", "key")
+    event: JobEvent
+    key: Key
 
-    def __init__(self, event: JobEvent, key: Key) -> None:
-        self.event, self.key = event, key
-        self._frame: bytes | None = None
-
-    @property
+    @cached_property
     def frame(self) -> bytes:
-        if self._frame is None:
-            self._frame = event_frame(self.event)
-        return self._frame
+        return event_frame(self.event)
 
 
 class Tail:
@@ -151,6 +149,10 @@ class Tail:
                 found.append((number, entry))
         found = found[::-1][:most]
         return found[-1][0] if found else version, [entry for _, entry in found]
+
+    def progress_of(self, job_id: str) -> tuple[int, FramedEvent | None]:
+        """Return the newest progress of a job, with its version."""
+        return self._news.get(job_id, (0, None))
 
     @property
     def newest_news(self) -> int:
@@ -264,30 +266,7 @@ async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
 
 # -- Server-Sent Events ------------------------------------------------------------------------------------------------
 
-#: A heartbeat; the first one makes `onopen` fire. No empty line follows, since some clients (httpx-sse) take that for
-#: an event without data.
-COMMENT = b":\n"
-
-#: Approximate size of one write to a client; as much is buffered for each client that does not read.
-PART_BYTES = 256_000
-
 _LINES = re.compile(r"\r\n|\r|\n")
-
-
-class Part:
-    """Frames of one write, up to `PART_BYTES`."""
-
-    def __init__(self, frames: Iterable[bytes] = ()) -> None:
-        self.frames = list(frames)
-        self._left = PART_BYTES - sum(map(len, self.frames))
-
-    @property
-    def is_full(self) -> bool:
-        return self._left <= 0
-
-    def add(self, *frames: bytes) -> None:
-        self.frames += frames
-        self._left -= sum(map(len, frames))
 
 
 def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -> bytes:

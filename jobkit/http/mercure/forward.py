@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.http.core.messages import to_json
+from jobkit.http.messages import to_json
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.notify.notifier import DeliveryRefused, Notifier, post
 from jobkit.settings import Settings, masked

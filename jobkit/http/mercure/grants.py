@@ -23,8 +23,8 @@ from jobkit.http.auth.access import (
     is_access_token,
 )
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import Problem, printable
 from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
+from jobkit.http.messages import Problem, printable
 
 DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 from jobkit.http.auth import access
 from jobkit.http.auth.access import Grant
 from jobkit.http.core.handling import ApiCall, is_own_origin
-from jobkit.http.core.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.http.core.streams import enter, is_known, streamed
-from jobkit.http.core.tail import FramedEvent, Key, Part, Tail, frame, on_loop
+from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
 from jobkit.http.mercure.subscriptions import Subscription, match_type, presence_of
 from jobkit.http.mercure.topics import (
@@ -36,6 +35,7 @@ from jobkit.http.mercure.topics import (
     together,
 )
 from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, id_of, place_in, updates_of
+from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.model import EventsExpired, JobSpec
 
 #: Selectors of one subscription.
@@ -84,7 +84,7 @@ async def subscribe(call: ApiCall) -> Response:
         known = await view.begin(asked.cursor)
         name = "Last_Event_ID" if asked.is_old else "Mercure_Last_Event_ID"
         headers = {} if asked.cursor is None else {name: known}
-        return streamed(call, grant, tail, view, ends, retry_ms=0, **headers)
+        return await streamed(call, grant, tail, view, ends, retry_ms=0, **headers)
 
 
 def _read_query(call: ApiCall) -> Asked:
@@ -125,6 +125,8 @@ def _read_query(call: ApiCall) -> Asked:
 class HubView:
     """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
 
+    is_over = False
+
     def __init__(self, call: ApiCall, grant: Grant, tail: Tail, asked: Asked) -> None:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
@@ -132,7 +134,6 @@ class HubView:
         self._updates = updates_of(tail, call.kit)
         self._place: Place = (*tail.last, 0)
         self._news = tail.newest_news
-        self.is_over = False
 
     async def begin(self, cursor: str | None) -> str:
         """Find the position to begin at. Returns the id for the response: a known cursor, else "earliest"."""
@@ -141,54 +142,38 @@ class HubView:
             while newest := await self._updates.after(self._place, self._tail.version):
                 self._place = newest[-1].place
             return "earliest"
-        place = await self._find(cursor)
-        if place is None:
-            self._place = (0, 0, 0)
-            return "earliest"
-        self._place = place
-        return "earliest" if cursor == "earliest" else printable(cursor)
-
-    async def _find(self, cursor: str) -> Place | None:
         if cursor == "earliest":
-            return (0, 0, 0)
-        if (place := place_in(cursor)) is not None:
-            return place if await is_known(self._kit, self._tail, place[:2]) else None
-        return await self._updates.find(cursor)
+            place: Place | None = (0, 0, 0)
+        elif (place := place_in(cursor)) is None:
+            place = await self._updates.find(cursor)
+        elif not await is_known(self._kit, self._tail, place[:2]):
+            place = None
+        self._place = place or (0, 0, 0)
+        return "earliest" if place is None else printable(cursor)
 
-    async def collect(self) -> Sequence[bytes]:
-        """Return the next frames. Skips updates that do not match, so an empty result means that nothing is new."""
-        while True:
-            before = self._place, self._news
-            if (bodies := await self._page()) or (self._place, self._news) == before:
-                return bodies
-
-    async def _page(self) -> list[bytes]:
-        """Return the next frames, perhaps none of them visible, and move the position past them."""
-        version = self._tail.version
-        try:
-            entries = await self._tail.after(self._place[:2])
-        except EventsExpired:
-            self._place = (0, 0, self._place[2])
-            entries = await self._tail.after((0, 0))
-        entries = entries[:PAGE]
-        # Read after the events, so that all updates before these events are included.
-        updates = await self._updates.after(self._place, version)
-        last: Key = entries[-1].key if entries else self._tail.last
-        within = [update for update in updates if update.place[:2] <= max(last, self._place[:2])]
-        if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more updates, before later events
-            entries = [entry for entry in entries if (*entry.key, 0) < within[-1].place]
-        made = [*await self._of_jobs(entries), *((update.place, self._of_update(update)) for update in within)]
-        made.sort(key=lambda one: one[0])
-        part = Part()
-        for place, body in made:
-            if part.is_full:
-                return part.frames
-            part.add(*filter(None, [body]))
-            self._place = place
-        self._place = max([self._place, *((*entry.key, 0) for entry in entries)])
-        self._news, news = self._tail.news(self._news, PAGE)
-        part.add(*(body for _, body in await self._of_jobs(news)))
-        return part.frames
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        before = None
+        while before != (self._place, self._news):  # pages without a visible update end nothing
+            before, version = (self._place, self._news), self._tail.version
+            try:
+                entries = await self._tail.after(self._place[:2])
+            except EventsExpired:
+                self._place = (0, 0, self._place[2])
+                entries = await self._tail.after((0, 0))
+            entries = entries[:PAGE]
+            # Read after the events, so that all updates before these events are included.
+            updates = await self._updates.after(self._place, version)
+            last: Key = entries[-1].key if entries else self._tail.last
+            within = [update for update in updates if update.place[:2] <= max(last, self._place[:2])]
+            if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more updates, before later events
+                entries = [entry for entry in entries if (*entry.key, 0) < within[-1].place]
+            made = [*await self._of_jobs(entries), *((update.place, self._of_update(update)) for update in within)]
+            made.sort(key=lambda one: one[0])
+            for self._place, body in made:
+                yield body
+            self._place = max([self._place, *((*entry.key, 0) for entry in entries)])
+            self._news, news = self._tail.news(self._news, PAGE)
+            yield b"".join(body for _, body in await self._of_jobs(news))
 
     async def _of_jobs(self, entries: Sequence[FramedEvent]) -> list[tuple[Place, bytes]]:
         """Return the job's JSON as a frame for each visible event."""

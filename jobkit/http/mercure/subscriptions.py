@@ -22,11 +22,11 @@ import msgspec
 from jobkit.client import Kit
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
 from jobkit.http.mercure.topics import TEMPLATE
 from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of, updates_of
+from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
 
 #: Seconds that a subscription is kept without being renewed.

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from jobkit.client import Kit
-from jobkit.http.core.messages import to_json
 from jobkit.http.core.tail import Tail, on_loop
+from jobkit.http.messages import to_json
 from jobkit.store.values import event_key, parse_stream_id
 
 Place = tuple[int, int, int]
