@@ -11,82 +11,65 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.http.asgi import AsgiApp
     from jobkit.http.core.handling import Api, Limits
 
-__all__ = ["ROUTES", "asgi_app", "tornado_routes"]
+__all__ = ["ROUTES", "ApiOptions", "asgi_app", "tornado_routes"]
 
 
-def asgi_app(
-    kit: Kit | None = None,
-    *,
-    hosts: Collection[str] = (),
-    origins: Collection[str] | None = None,
-    public_url: str | None = None,
-    is_open_on_loopback: bool = True,
-    limits: Limits | None = None,
-) -> AsgiApp:
-    """Return the API as an ASGI app.
+class ApiOptions(TypedDict, total=False):
+    """Options of the API.
 
-    Args:
-        kit: serve the jobs of this kit; the default kit of the process if None.
+    Attributes:
         hosts: names under which the server is reached, besides localhost; "*" for any.
         origins: origins of other sites whose pages may use the API, like "https://app.example".
         public_url: URL of the API's root as seen from outside, if a proxy hides it.
-        is_open_on_loopback: the user who runs the server needs no token on this machine.
+        is_open_on_loopback: the user who runs the server needs no token on this machine; True by default.
         limits: see `jobkit.http.core.handling.Limits`.
     """
+
+    hosts: Collection[str]
+    origins: Collection[str] | None
+    public_url: str | None
+    is_open_on_loopback: bool
+    limits: Limits | None
+
+
+def asgi_app(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> AsgiApp:
+    """Return the API of this kit, or of the process's default kit, as an ASGI app."""
     from jobkit.http.asgi import AsgiApp
 
-    return AsgiApp(_api(kit, hosts, origins, public_url, is_open_on_loopback, limits))
+    return AsgiApp(_api(kit, **options))
 
 
-def tornado_routes(
-    kit: Kit | None = None,
-    *,
-    hosts: Collection[str] = (),
-    origins: Collection[str] | None = None,
-    public_url: str | None = None,
-    is_open_on_loopback: bool = True,
-    limits: Limits | None = None,
-) -> list[tuple[str, Any, dict[str, Any]]]:
+def tornado_routes(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> list[tuple[str, Any, dict[str, Any]]]:
     """Return the API as routes for `tornado.web.Application`, or for `extra_patterns` of `pn.serve`; see `asgi_app`.
 
     Under Panel, the names in its `--allow-websocket-origin` are allowed as well.
     """
     from jobkit.http.tornado_app import routes
 
-    return routes(_api(kit, hosts, origins, public_url, is_open_on_loopback, limits))
+    return routes(_api(kit, **options))
 
 
-def _api(
-    kit: Kit | None = None,
-    hosts: Collection[str] = (),
-    origins: Collection[str] | None = None,
-    public_url: str | None = None,
-    is_open_on_loopback: bool = True,
-    limits: Limits | None = None,
-) -> Api:
+def _api(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> Api:
     from jobkit.http.core.handling import Api, Limits
     from jobkit.http.mercure.forward import forward
     from jobkit.http.table import ROUTES
     from jobkit.settings import Settings
 
     settings = kit.settings if kit is not None else Settings.load()
-    return Api(
-        (lambda: kit) if kit is not None else _default_kit,
-        ROUTES,
-        forward=forward,
-        hosts=hosts,
-        origins=settings.origins if origins is None else origins,
-        public_url=settings.public_url if public_url is None else public_url,
-        is_open_on_loopback=is_open_on_loopback,
-        limits=limits or Limits(streams=settings.streams, streams_per_subject=settings.streams_per_subject),
-    )
+    configured: dict[str, Any] = {
+        "origins": settings.origins,
+        "public_url": settings.public_url,
+        "limits": Limits(streams=settings.streams, streams_per_subject=settings.streams_per_subject),
+    }
+    configured |= {name: value for name, value in options.items() if value is not None}
+    return Api((lambda: kit) if kit is not None else _default_kit, ROUTES, forward=forward, **configured)
 
 
 def _default_kit() -> Kit:

@@ -12,6 +12,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -20,6 +21,8 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from jobkit.own_machine import ClientConnection, ServerConfig
+from jobkit.people import LoginState
+from jobkit.settings import Settings
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -56,10 +59,7 @@ class Request:
         server: what the web server knows about itself.
         scheme: "http" or "https".
         prefix: the part of the URL's path before the API's root, without a slash at the end.
-        login: name of the user that the web server has logged in (the dashboard's cookie), or "".
-        login_id: id of that login, for `people.has_ended`, or "".
-        login_is_listed: users who may log in are listed by name (a login file), not so with OAuth.
-        login_claims: claims of an OAuth provider about that user.
+        login: makes the state of the web server's login (the dashboard's cookie); None if no user is logged in.
         login_is_forged: a request that changes something came with that cookie but without the XSRF token.
     """
 
@@ -74,10 +74,7 @@ class Request:
     scheme: str = "http"
     prefix: str = ""
     is_too_large: bool = False
-    login: str = ""
-    login_id: str = ""
-    login_is_listed: bool = False
-    login_claims: Mapping[str, Any] = field(default_factory=dict)
+    login: Callable[[Settings], LoginState] | None = None
     login_is_forged: bool = False
 
     @property
@@ -234,22 +231,18 @@ class Route:
         Raises:
             Problem: 400, the path is not UTF-8.
         """
-        pattern, parts = self.path.split("/"), path.split("/")
-        if len(pattern) != len(parts):
+        found = _pattern_of(self.path).fullmatch(path)
+        if found is None:
             return None
-        found: dict[str, str] = {}
-        for wanted, part in zip(pattern, parts, strict=True):
-            if not wanted.startswith("{"):
-                if wanted != part:
-                    return None
-                continue
-            try:
-                found[wanted.strip("{}")] = unquote(part, errors="strict")
-            except UnicodeDecodeError:
-                raise Problem(400, "invalid_request", "the path is not UTF-8", wanted.strip("{}")) from None
-            if not part:
-                return None
-        return found
+        try:
+            return {name: unquote(part, errors="strict") for name, part in found.groupdict().items()}
+        except UnicodeDecodeError:
+            raise Problem(400, "invalid_request", "the path is not UTF-8", "path") from None
+
+
+@cache
+def _pattern_of(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
 def find_route(routes: Sequence[Route], request: Request) -> tuple[Route, dict[str, str]]:

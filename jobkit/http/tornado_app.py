@@ -11,6 +11,8 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -23,6 +25,7 @@ from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, l
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
 from jobkit.own_machine import of_tornado, server_of_tornado
+from jobkit.people import LoginState
 from jobkit.settings import Settings
 
 #: Paths of the API.
@@ -53,8 +56,7 @@ class _RequestReader(tornado.web.RequestHandler):
             prefix = ""
         server = server_of_tornado(self.application)
         self._api.allow_hosts(server.names)
-        login, is_forged = self._login() if server.has_login else ("", False)
-        is_login_listed = bool(login) and is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
+        user = user_of(self) if server.has_login else ""
         return Request(
             method=request.method or "GET",
             path=request.path.removeprefix(prefix),
@@ -67,29 +69,28 @@ class _RequestReader(tornado.web.RequestHandler):
             server=server,
             scheme=request.protocol,
             prefix=prefix,
-            login=login,
-            login_is_listed=is_login_listed,
-            login_id=login_id_of(self) if login else "",
-            login_claims=claims_of(self) if login and not is_login_listed else {},
-            login_is_forged=is_forged,
+            login=self._login(user) if user else None,
+            login_is_forged=bool(user) and self._is_forged(),
         )
 
-    def _login(self) -> tuple[str, bool]:
-        """Return the name that is logged in, or "", and whether the request lacks the XSRF token that it needs."""
-        name = user_of(self)
-        if not name:
-            return "", False
+    def _login(self, user: str) -> Callable[[Settings], LoginState]:
+        is_by_name = is_listed(self.application.auth_provider)  # type: ignore[attr-defined]  # Bokeh's
+        claims = {} if is_by_name else claims_of(self)
+        return partial(LoginState, user, is_listed=is_by_name, claims=claims, login_id=login_id_of(self))
+
+    def _is_forged(self) -> bool:
+        """Return whether a request with a login's cookie lacks the XSRF token that it needs."""
         if self.request.method in ("GET", "HEAD", "OPTIONS"):
             _ = self.xsrf_token  # sets the cookie, for later requests
-            return name, False
+            return False
         try:
             super().check_xsrf_cookie()
         except tornado.web.HTTPError:
-            return name, True
-        return name, False
+            return True
+        return False
 
     def check_xsrf_cookie(self) -> None:
-        """Do nothing: only a login by cookie needs the check; see `_login`."""
+        """Do nothing: only a login by cookie needs the check; see `_is_forged`."""
 
 
 @tornado.web.stream_request_body

@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -175,13 +175,7 @@ def grant_of(
             raise Problem(
                 403, "xsrf", "a login by cookie needs the cookie _xsrf also as header X-XSRFToken", "x-xsrftoken"
             )
-        login = LoginState(
-            request.login,
-            settings,
-            is_listed=request.login_is_listed,
-            claims=request.login_claims,
-            login_id=request.login_id,
-        )
+        login = request.login(settings)
         return _grant_of_role(login.person, login)
     if own is not None and own.is_own:
         return Grant(scopes=frozenset(SCOPES), is_open=True)
@@ -315,30 +309,40 @@ class Tokens:
         if not self._keys:
             raise InvalidToken("this server has no JOBKIT_SECRET, so it accepts no token")
         head = header_of(text)
-        if head.get("alg") != ALGORITHM or not is_access_token(head):
+        if not is_access_token(head):
             raise InvalidToken("the token was not made by `jobkit token`")
-        key = self._keys.get(str(head.get("kid")))
-        if key is None:
-            raise InvalidToken("the token was signed with a key that this server does not have")
+        keys = [key for key_id, key in self._keys.items() if key_id == head.get("kid")]
+        required = ["exp", "iat", "aud", "iss", "sub", "jti"]
+        return _grant(verified_claims(text, keys, required, audience=AUDIENCE, issuer=ISSUER))
+
+
+def verified_claims(
+    text: str, keys: Iterable[Any], required: Sequence[str], *, audience: str | None, issuer: str | None = None
+) -> dict[str, Any]:
+    """Return the claims of a JWT that was signed with one of `keys`.
+
+    Args:
+        required: names of the claims that it must have.
+        audience, issuer: those that it must name; None for any.
+
+    Raises:
+        InvalidToken: it was made elsewhere, altered, is meant for another server, expired or not yet valid.
+    """
+    options: Any = {"require": list(required), "verify_aud": audience is not None}
+    for key in keys:
         try:
-            claims = jwt.decode(
-                text,
-                key,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                leeway=LEEWAY_S,
-                options={"require": ["exp", "iat", "aud", "iss", "sub", "jti"]},
+            return jwt.decode(
+                text, key, algorithms=[ALGORITHM], audience=audience, issuer=issuer, leeway=LEEWAY_S, options=options
             )
+        except jwt.InvalidSignatureError:
+            continue
         except jwt.ExpiredSignatureError:
             raise InvalidToken("the token has expired") from None
         except (jwt.ImmatureSignatureError, jwt.InvalidIssuedAtError):
             raise InvalidToken("the token is not yet valid") from None
         except jwt.PyJWTError:
-            raise InvalidToken(
-                "the token does not carry a valid signature of this server, or is not meant for it"
-            ) from None
-        return _grant(claims)
+            raise InvalidToken("the token is not valid for this server") from None
+    raise InvalidToken("the token does not carry a valid signature of this server")
 
 
 def header_of(text: str) -> dict[str, Any]:

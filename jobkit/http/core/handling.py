@@ -12,8 +12,8 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -153,8 +153,9 @@ class ApiCall:
     api: Api
     kit: Kit
     request: Request
-    grant: Grant
-    params: dict[str, str] = field(default_factory=dict)
+    route: Route
+    params: dict[str, str]
+    grant: Grant = Grant()
     query: Any = None
     body: Any = None
 
@@ -220,7 +221,6 @@ class Api:
         self._failures = Rate(self.limits.failures_per_s, self.limits.failures_burst)
         self._tails: dict[asyncio.AbstractEventLoop, Tail] = {}
         self._forwarding: asyncio.Task[None] | None = None
-        self.streams = 0
         self.streams_of: Counter[str] = Counter()
         self.topics_of: Counter[str] = Counter()
         self.answered: Counter[tuple[str, int]] = Counter()
@@ -246,6 +246,8 @@ class Api:
             response = Problem(500, "internal", "this is a bug of jobkit; the server's log has more").response()
         self.answered[label, response.status] += 1
         self.finish(request, response)
+        if request.is_too_large:  # whatever the answer is: the rest of the body is not read
+            response.headers["Connection"] = "close"
         if request.method == "HEAD" and response.stream is not None:
             await response.stream.aclose()
             response.stream = None
@@ -257,11 +259,10 @@ class Api:
             return self._options(request), "options"
         check_origin(request, self.origins)
         route, params = find_route(self.routes, request)
-        if request.is_too_large or len(request.body) > self.limits.body_bytes:
-            message = f"the body is larger than {self.limits.body_bytes:,} bytes"
-            raise Problem(413, "too_large", message, "body", headers={"Connection": "close"})
-        call = ApiCall(self, await self.kit(), request, Grant(), params)
-        call.grant = await self._admit(request, route, params)
+        if request.is_too_large:
+            raise Problem(413, "too_large", f"the body is larger than {self.limits.body_bytes:,} bytes", "body")
+        call = ApiCall(self, await self.kit(), request, route, params)
+        call.grant = await self._admit(call)
         call.query = read_query(request, route.query)
         call.body = read_body(request, route.body, route.body_is_optional)
         if route.scope != "operate":
@@ -269,25 +270,25 @@ class Api:
         try:
             response = await route.handler(call)
         except (Problem, JobkitError) as error:
-            self._note(call.grant, route, params, "failed", str(error))
+            self._note(call, call.grant, "failed", str(error))
             raise
-        self._note(call.grant, route, params, "done")
+        self._note(call, call.grant, "done")
         return response, route.path
 
-    def _note(self, grant: Grant, route: Route, params: Mapping[str, str], outcome: str, why: str = "") -> None:
+    def _note(self, call: ApiCall, grant: Grant, outcome: str, why: str = "") -> None:
         """Record an action in the audit trail, in the background. A submit is not recorded: its job names the owner."""
-        if self._kit is not None:
-            target = [value for name, value in params.items() if name in ("id", "name")]
-            action, role = route.handler.__name__, grant.role or "token"
-            entry = AuditEntry.of(grant.subject, role, "http", action, route.on, target, outcome, why)
-            background.spawn(_keep(self._kit, entry))
+        target = [value for name, value in call.params.items() if name in ("id", "name")]
+        action, role = call.route.handler.__name__, grant.role or "token"
+        entry = AuditEntry.of(grant.subject, role, "http", action, call.route.on, target, outcome, why)
+        background.spawn(_keep(call.kit, entry))
 
-    async def _admit(self, request: Request, route: Route, params: Mapping[str, str]) -> Grant:
+    async def _admit(self, call: ApiCall) -> Grant:
         """Return what the caller may do, if that includes this route.
 
         Raises:
             Problem: 401, 403 or 429.
         """
+        request, route = call.request, call.route
         try:
             grant = None if route.asks_itself else await self.grant(request)
         except Problem:
@@ -300,7 +301,7 @@ class Api:
             raise access.unauthorized("", self.why_refused(request))
         if not grant.may(route.scope):
             if route.scope != "view":
-                self._note(grant, route, params, "refused")
+                self._note(call, grant, "refused")
             raise access.insufficient(_not_allowed(grant, route), route.scope)
         return grant
 
@@ -378,13 +379,14 @@ class Api:
             self._tails[loop] = Tail(await self.kit())
         return self._tails[loop]
 
+    @property
+    def streams(self) -> int:
+        return self.streams_of.total()
+
     def count_streams(self, subject: str, streams: int, topics: int) -> None:
         """Add to the numbers of open streams and their topics; negative when one ends."""
-        self.streams += streams
-        for counter, change in ((self.streams_of, streams), (self.topics_of, topics)):
-            counter[subject] += change
-            if counter[subject] <= 0:
-                del counter[subject]
+        self.streams_of += Counter({subject: streams})  # keeps only what is above 0
+        self.topics_of += Counter({subject: topics})
 
     # -- every answer -----------------------------------------------------------------------------------------------
 
@@ -433,30 +435,28 @@ def _too_many(wait_s: float) -> Problem:
     return Problem(429, "too_many_requests", message, headers={"Retry-After": str(seconds)})
 
 
+#: Status, word and field of refusals by kinds of errors; the first that an error is of.
+_REFUSALS: dict[type[JobkitError], tuple[int, str, str | None]] = {
+    InvalidParams: (422, "invalid_params", None),
+    UnknownTask: (404, "unknown_task", "task"),
+    JobNotFound: (404, "job_not_found", "id"),
+    ResultExpired: (410, "expired", None),
+    ResultUnavailable: (410, "result_unavailable", None),
+    # Not the caller's fault: Redis holds something that no worker or submitter of ours wrote.
+    SignatureError: (502, "signature", None),
+    JobkitError: (409, "conflict", None),
+}
+
+
 def problem_of(error: JobkitError) -> Problem:
     """Return the refusal for an error of jobkit."""
-    text = str(error)
-    match error:
-        case InvalidParams():
-            return Problem(422, "invalid_params", text, error.field)
-        case UnknownTask():
-            return Problem(404, "unknown_task", text, "task")
-        case JobNotFound():
-            return Problem(404, "job_not_found", text, "id")
-        case ResultExpired():
-            return Problem(410, "expired", text)
-        case ResultUnavailable():
-            return Problem(410, "result_unavailable", text)
-        case SignatureError():
-            # Not the caller's fault: Redis holds something that no worker or submitter of ours wrote.
-            return Problem(502, "signature", text)
-        case StoreUnavailable():
-            # The reason names the store's address, so callers get a fixed sentence.
-            logger.warning("a request was answered with 503: %s", text)
-            what = "takes no changes just now (it is full, or cannot write)" if error.only_reads else None
-            message = f"the store {what or 'does not answer just now'}; the server's log says why"
-            return Problem(503, "unavailable", message, headers={"Retry-After": "1"})
-    return Problem(409, "conflict", text)
+    if isinstance(error, StoreUnavailable):  # the reason names the store's address, so callers get a fixed sentence
+        logger.warning("a request was answered with 503: %s", error)
+        what = "takes no changes just now (it is full, or cannot write)" if error.only_reads else None
+        message = f"the store {what or 'does not answer just now'}; the server's log says why"
+        return Problem(503, "unavailable", message, headers={"Retry-After": "1"})
+    status, word, field = next(found for kind, found in _REFUSALS.items() if isinstance(error, kind))
+    return Problem(status, word, str(error), getattr(error, "field", None) or field)
 
 
 def without_places(text: str, settings: Settings) -> str:
