@@ -261,11 +261,7 @@ def find_route(routes: Sequence[Route], request: Request) -> tuple[Route, dict[s
 
 
 def methods_of(routes: Sequence[Route], path: str) -> list[str]:
-    """Return the methods of a path, for `Allow`: those of its routes, and OPTIONS.
-
-    Raises:
-        Problem: 404.
-    """
+    """Return the methods of a path, for `Allow`: those of its routes, and OPTIONS. Raises Problem: 404."""
     found = {route.method for route in routes if route.match(path) is not None}
     if not found:
         raise Problem(404, "not_found", f"there is nothing at {printable(path)}")

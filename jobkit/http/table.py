@@ -13,10 +13,14 @@ from jobkit.http.api import events, jobs, openapi, overview, shapes, steering
 from jobkit.http.mercure import hub, subscriptions
 from jobkit.http.messages import EVENT_STREAM, Handler, Route
 
+_NO_TASK = {404: "No such task.", 422: "An argument or option is not allowed."}
 _NO_JOB = {404: "No such job is kept."}
-_NOT_ENDED = {**_NO_JOB, 409: "It has not ended."}
-_NO_VALUE = {**_NO_JOB, 409: "It has not finished, or has no value.", 410: "The value is no longer kept."}
+_ENDED = _NO_JOB | {409: "It has ended."}
+_NOT_ENDED = _NO_JOB | {409: "It has not ended."}
+_NOT_WAITING = _NO_JOB | {409: "It does not wait."}
+_NO_VALUE = _NO_JOB | {409: "It has not finished, or has no value.", 410: "The value is no longer kept."}
 _NO_FILE = {404: "No such job or artifact.", 410: "It is no longer kept."}
+_NO_SCHEDULE = {404: "No such schedule."}
 _FORGED = {502: "What is stored does not carry a valid signature."}
 _BUSY = {503: "Too many streams."}
 _GROUP = "group of failures"
@@ -26,27 +30,34 @@ _NO_RIGHT = {403: "The token does not grant this."}
 #: Media types of a result; None is any JSON.
 _RESULT = (None, "image/png", "text/plain", "text/html", jobs.PREVIEW)
 _LOG = (shapes.LogJson, "text/plain")
+_JOB_STREAM = {200: (EVENT_STREAM,), 204: None}
+
+
+def _tag(path: str) -> str:
+    return "jobs" if path.startswith("/api/jobs") else "all"
 
 
 def _see(path: str, handler: Handler, answers: Any, query: type = shapes.Nothing, **options: Any) -> Route:
     """A `GET`. `answers`: by status, or for 200 alone: a type, a media type, or several of them."""
     if not isinstance(answers, Mapping):
         answers = {200: answers if isinstance(answers, (type, tuple)) else (answers,)}
-    return Route("GET", path, handler, options.pop("scope", "view"), answers, query=query, **{"tag": "all", **options})
+    return Route(
+        "GET", path, handler, options.pop("scope", "view"), answers, query=query, **{"tag": _tag(path), **options}
+    )
 
 
 def _act(path: str, handler: Handler, answers: Mapping[int, Any], **options: Any) -> Route:
     """A `POST`. By default: without a body, on a job, group, queue or task that may not exist or be in this state."""
     refusals = {404: f"No such {options.get('on', 'job')}.", 409: "Not in this state."}
     body = options.pop("body", shapes.Nothing)
-    options = {"tag": "all", "refusals": refusals, **options}
+    options = {"tag": _tag(path), "refusals": refusals, **options}
     is_optional = body in (shapes.Nothing, shapes.Cancel)
     scope = options.pop("scope", "operate")
     return Route("POST", path, handler, scope, answers, body=body, body_is_optional=is_optional, **options)
 
 
 def _delete(path: str, handler: Handler, **options: Any) -> Route:
-    return Route("DELETE", path, handler, "operate", {204: None}, query=shapes.Nothing, **options)
+    return Route("DELETE", path, handler, "operate", {204: None}, query=shapes.Nothing, tag=_tag(path), **options)
 
 
 def _hub(method: str, path: str, handler: Handler, answer: Any, refusals: Mapping[int, str]) -> Route:
@@ -58,58 +69,22 @@ def _hub(method: str, path: str, handler: Handler, answer: Any, refusals: Mappin
 
 
 def _subscriptions(path: str, handler: Handler) -> Route:
-    refusals = {**_NO_TOKEN, **_NO_RIGHT, 404: "No such subscription."}
+    refusals = _NO_TOKEN | _NO_RIGHT | {404: "No such subscription."}
     return _hub("GET", f"/subscriptions{path}", handler, (None, subscriptions.LD_JSON), refusals)
 
 
 _JOBS = [
-    _act(
-        "/api/jobs",
-        jobs.submit,
-        {202: shapes.AcceptedJson},
-        refusals={404: "No such task.", 422: "An argument or option is not allowed."},
-        body=shapes.Submit,
-        scope="submit",
-        tag="jobs",
-    ),
-    _see("/api/jobs", jobs.list_jobs, shapes.JobPageJson, shapes.JobList, tag="jobs"),
-    _see("/api/jobs/{id}", jobs.read, shapes.JobReadJson, refusals=_NO_JOB, tag="jobs"),
+    _act("/api/jobs", jobs.submit, {202: shapes.AcceptedJson}, refusals=_NO_TASK, body=shapes.Submit, scope="submit"),
+    _see("/api/jobs", jobs.list_jobs, shapes.JobPageJson, shapes.JobList),
+    _see("/api/jobs/{id}", jobs.read, shapes.JobReadJson, refusals=_NO_JOB),
     _delete("/api/jobs/{id}", jobs.remove, refusals=_NOT_ENDED),
-    _act(
-        "/api/jobs/{id}/cancel",
-        jobs.cancel,
-        {202: shapes.JobJson},
-        refusals={**_NO_JOB, 409: "It has ended."},
-        body=shapes.Cancel,
-        tag="jobs",
-    ),
-    _act(
-        "/api/jobs/{id}/retry",
-        jobs.retry,
-        {202: shapes.AcceptedJson},
-        refusals={**_NOT_ENDED, **_FORGED},
-        tag="jobs",
-    ),
-    _see("/api/jobs/{id}/result", jobs.result, _RESULT, refusals={**_NO_VALUE, **_FORGED}, tag="jobs"),
-    _see(
-        "/api/jobs/{id}/logs", jobs.logs, (shapes.LogJson, "text/plain"), shapes.LogQuery, refusals=_NO_JOB, tag="jobs"
-    ),
-    _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson, refusals=_NO_JOB, tag="jobs"),
-    _see(
-        "/api/jobs/{id}/artifacts/{name}",
-        jobs.artifact,
-        "application/octet-stream",
-        refusals={**_NO_FILE, **_FORGED},
-        tag="jobs",
-    ),
-    _see(
-        "/api/jobs/{id}/events",
-        events.job_events,
-        {200: (EVENT_STREAM,), 204: None},
-        shapes.JobStreamQuery,
-        refusals={**_NO_JOB, **_BUSY},
-        tag="jobs",
-    ),
+    _act("/api/jobs/{id}/cancel", jobs.cancel, {202: shapes.JobJson}, refusals=_ENDED, body=shapes.Cancel),
+    _act("/api/jobs/{id}/retry", jobs.retry, {202: shapes.AcceptedJson}, refusals=_NOT_ENDED | _FORGED),
+    _see("/api/jobs/{id}/result", jobs.result, _RESULT, refusals=_NO_VALUE | _FORGED),
+    _see("/api/jobs/{id}/logs", jobs.logs, _LOG, shapes.LogQuery, refusals=_NO_JOB),
+    _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson, refusals=_NO_JOB),
+    _see("/api/jobs/{id}/artifacts/{name}", jobs.artifact, "application/octet-stream", refusals=_NO_FILE | _FORGED),
+    _see("/api/jobs/{id}/events", events.job_events, _JOB_STREAM, shapes.JobStreamQuery, refusals=_NO_JOB | _BUSY),
 ]
 
 _OVERVIEW = [
@@ -121,12 +96,10 @@ _OVERVIEW = [
     _see("/api/stats", overview.stats, shapes.StatsJson),
 ]
 
-_NO_SCHEDULE = {404: "No such schedule."}
-
 _STEERING = [
     _see("/api/schedules", steering.schedules, shapes.SchedulesJson),
     _see("/api/schedules/{name}", steering.schedule, shapes.ScheduleJson, refusals=_NO_SCHEDULE),
-    _delete("/api/schedules/{name}", steering.remove_schedule, refusals=_NO_SCHEDULE, on="schedule", tag="all"),
+    _delete("/api/schedules/{name}", steering.remove_schedule, refusals=_NO_SCHEDULE, on="schedule"),
     _act("/api/schedules/{name}/pause", steering.pause_schedule, {200: shapes.ScheduleJson}, on="schedule"),
     _act("/api/schedules/{name}/resume", steering.resume_schedule, {200: shapes.ScheduleJson}, on="schedule"),
     _act("/api/schedules/{name}/run", steering.run_schedule, {202: shapes.AcceptedJson}, on="schedule"),
@@ -139,8 +112,9 @@ _STEERING = [
         "/api/jobs/{id}/move",
         steering.move_job,
         {200: shapes.JobJson},
-        refusals={**_NO_JOB, 409: "It does not wait."},
+        refusals=_NOT_WAITING,
         body=shapes.Move,
+        tag="all",
     ),
     _see("/api/failures", steering.failures, shapes.FailuresJson, shapes.FailureQuery),
     _see("/api/failures/{id}", steering.failure, shapes.FailureJson, refusals={404: f"No such {_GROUP}."}),

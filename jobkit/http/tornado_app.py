@@ -176,11 +176,8 @@ class ApiHandler(_RequestReader):
         """Return the line for the access log, without the query, which may contain a token."""
         return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
 
-    def check_etag_header(self) -> bool:
-        return False  # the Api did
-
     def compute_etag(self) -> str | None:
-        return None
+        return None  # the Api did
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Do not log that a client has disconnected."""

@@ -14,11 +14,7 @@ _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
 class Telemetry:
-    """A sink that exports spans by OpenTelemetry.
-
-    Raises:
-        JobkitError: the OpenTelemetry packages are not installed.
-    """
+    """A sink that exports spans by OpenTelemetry. Raises JobkitError: the OpenTelemetry packages are not installed."""
 
     name = "OpenTelemetry"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobkit.http.core.handling import ApiCall, without_places
@@ -93,6 +93,8 @@ async def metrics(call: ApiCall) -> Response:
 
 Sample = tuple[Mapping[str, str], float]
 
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
 
 def exposition(
     counts: Mapping[str, int],
@@ -113,44 +115,29 @@ def exposition(
     states = ("queued", "scheduled", "running")
     waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
     requests = [({"route": route, "status": str(status)}, n) for (route, status), n in sorted(answered.items())]
+    serving = [({"queue": name}, queue["workers"]) for name, queue in queues.items()]
 
     def of_workers(name: str) -> list[Sample]:
         return [({"worker": worker.id}, getattr(worker, name)) for worker in alive]
 
-    parts = [
-        _metric("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
-        _metric("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
-        _metric(
-            "queue_workers",
-            "gauge",
-            "Live workers that serve a queue.",
-            [({"queue": name}, queue["workers"]) for name, queue in queues.items()],
-        ),
-        _metric("workers", "gauge", "Live workers.", [({}, len(alive))]),
-        _metric("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
-        _metric("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
-        _metric("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
-        _metric("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
-        _metric(
-            "last_event_timestamp_seconds",
-            "gauge",
-            "Time of the newest event.",
-            [({}, event_key(last_event)[0] / 1000)],
-        ),
-        _metric("http_streams", "gauge", "Open event streams of this process.", [({}, streams)]),
-        _metric("http_requests_total", "counter", "Requests answered by this process.", requests),
+    metrics: list[tuple[str, str, str, Sequence[Sample]]] = [
+        ("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
+        ("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
+        ("queue_workers", "gauge", "Live workers that serve a queue.", serving),
+        ("workers", "gauge", "Live workers.", [({}, len(alive))]),
+        ("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
+        ("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
+        ("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
+        ("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
+        ("last_event_timestamp_seconds", "gauge", "Time of the newest event.", [({}, event_key(last_event)[0] / 1000)]),
+        ("http_streams", "gauge", "Open event streams of this process.", [({}, streams)]),
+        ("http_requests_total", "counter", "Requests answered by this process.", requests),
     ]
-    return "".join(parts)
-
-
-def _metric(name: str, kind: str, help: str, samples: Iterable[Sample]) -> str:
-    lines = [f"# HELP jobkit_{name} {help}", f"# TYPE jobkit_{name} {kind}"]
-    for labels, value in samples:
-        written = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        number = int(value) if value == int(value) else value
-        lines.append(f"jobkit_{name}{f'{{{written}}}' if written else ''} {number}")
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    lines = []
+    for name, kind, help, samples in metrics:
+        lines += [f"# HELP jobkit_{name} {help}", f"# TYPE jobkit_{name} {kind}"]
+        for labels, value in samples:
+            written = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
+            number = int(value) if value == int(value) else value
+            lines.append(f"jobkit_{name}{f'{{{written}}}' if written else ''} {number}")
+    return "\n".join([*lines, ""])

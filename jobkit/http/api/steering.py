@@ -79,15 +79,12 @@ async def _schedule(call: ApiCall) -> ScheduleSnapshot:
 async def paused(call: ApiCall) -> Response:
     """List paused queues and tasks."""
     found: list[Pause] = await call.kit.aio.paused()
-    queues = await _queues_of_tasks(call) if call.grant.tasks else {one.name for one in found}
+    queues = {one.name for one in found}
+    if call.grant.tasks:  # those that jobs of the token's tasks go to
+        tasks = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
+        queues = {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in tasks}
     seen = [one for one in found if (one.name in queues if one.kind == "queue" else call.grant.covers(one.name))]
     return json_response({"paused": [asdict(one) | {"at": iso(one.at)} for one in seen]})
-
-
-async def _queues_of_tasks(call: ApiCall) -> set[str]:
-    """Return the queues that jobs of the token's tasks go to."""
-    found = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
-    return {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in found}
 
 
 async def pause_queue(call: ApiCall) -> Response:

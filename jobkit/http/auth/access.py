@@ -152,7 +152,7 @@ def _challenge(status: int, word: str, message: str, **details: str) -> Problem:
 
 
 def grant_of(
-    request: Request, tokens: Tokens, settings: Settings, *, own: AccessDecision | None, text: str | None = None
+    request: Request, settings: Settings, *, own: AccessDecision | None, text: str | None = None
 ) -> Grant | None:
     """Return what the caller may do, or None without a token or login. Does not check for revoked tokens.
 
@@ -167,7 +167,7 @@ def grant_of(
     text = bearer(request) or text
     if text is not None:
         try:
-            return tokens.read(text)
+            return Tokens(settings.secret, settings.namespace).read(text)
         except InvalidToken as error:
             raise unauthorized("invalid_token", str(error)) from None
     if request.login:
@@ -346,11 +346,7 @@ def verified_claims(
 
 
 def header_of(text: str) -> dict[str, Any]:
-    """Return the unverified header of a JWT.
-
-    Raises:
-        InvalidToken: it is longer than 8 kB, or not a JWT.
-    """
+    """Return the unverified header of a JWT. Raises InvalidToken: it is longer than 8 kB, or not a JWT."""
     if len(text) > _MAX_TOKEN_BYTES:
         raise InvalidToken("the token is too long")
     try:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.auth import access
-from jobkit.http.auth.access import NAMELESS, Grant, Rate, Tokens
+from jobkit.http.auth.access import NAMELESS, Grant, Rate
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.messages import (
     Problem,
@@ -215,7 +215,6 @@ class Api:
         self.is_open_on_loopback = is_open_on_loopback
         self.limits = limits or Limits()
         self._kit: Kit | None = None
-        self._tokens: Tokens | None = None
         self._opening: asyncio.Task[Kit] | None = None
         self._rate = Rate(self.limits.per_s, self.limits.burst)
         self._failures = Rate(self.limits.failures_per_s, self.limits.failures_burst)
@@ -283,11 +282,7 @@ class Api:
         background.spawn(_keep(call.kit, entry))
 
     async def _admit(self, call: ApiCall) -> Grant:
-        """Return what the caller may do, if that includes this route.
-
-        Raises:
-            Problem: 401, 403 or 429.
-        """
+        """Return what the caller may do, if that includes this route. Raises Problem: 401, 403 or 429."""
         request, route = call.request, call.route
         try:
             grant = None if route.asks_itself else await self.grant(request)
@@ -302,7 +297,11 @@ class Api:
         if not grant.may(route.scope):
             if route.scope != "view":
                 self._note(call, grant, "refused")
-            raise access.insufficient(_not_allowed(grant, route), route.scope)
+            message = f"this needs a token with scope {route.scope!r}"
+            if grant.role:
+                who = printable(grant.subject)
+                message = f"{who} may not do this: it takes {route.scope!r}, and their role is {grant.role}"
+            raise access.insufficient(message, route.scope)
         return grant
 
     def count_request(self, grant: Grant, request: Request, cost: float = 1.0) -> None:
@@ -322,8 +321,7 @@ class Api:
             Problem: the token or login is not accepted, or was revoked.
         """
         kit = await self.kit()
-        assert self._tokens is not None  # made with the kit
-        grant = access.grant_of(request, self._tokens, kit.settings, own=self._decide(request, kit.settings), text=text)
+        grant = access.grant_of(request, kit.settings, own=self._decide(request, kit.settings), text=text)
         if grant is not None and await self.is_revoked(grant):
             raise access.unauthorized("invalid_token", "the token was revoked")
         return grant
@@ -365,7 +363,6 @@ class Api:
                 if isinstance(error, JobkitError):  # of the server's own settings, not of the request
                     raise StoreUnavailable(str(error)) from error
                 raise
-            self._tokens = Tokens(kit.settings.secret, kit.settings.namespace)
             if self._kit is None and kit.settings.mercure_url and self._forward is not None:
                 self._forwarding = asyncio.get_running_loop().create_task(self._forward(kit, self.public_url))
             self._kit = kit
@@ -421,12 +418,6 @@ class Api:
 async def _keep(kit: Kit, entry: AuditEntry) -> None:
     with contextlib.suppress(JobkitError):  # it is in the log, and written later
         await kit.verbs.note(entry)
-
-
-def _not_allowed(grant: Grant, route: Route) -> str:
-    if grant.role:
-        return f"{printable(grant.subject)} may not do this: it takes {route.scope!r}, and their role is {grant.role}"
-    return f"this needs a token with scope {route.scope!r}"
 
 
 def _too_many(wait_s: float) -> Problem:

@@ -14,7 +14,7 @@ import contextlib
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -62,8 +62,7 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._users = 0
         self._starting: asyncio.Task[None] | None = None
-        self._reader: Future[None] | None = None
-        self._stop_news: Callable[[], None] | None = None
+        self._running = ExitStack()
         self._inbox: deque[JobEvent | str] = deque()
         self._is_posted = False
         self._ring: deque[FramedEvent] = deque()
@@ -94,12 +93,7 @@ class Tail:
             if self._starting is not None:
                 self._starting.cancel()
                 self._starting = None
-            if self._reader is not None:
-                self._reader.cancel()
-                self._reader = None
-            if self._stop_news is not None:
-                self._stop_news()
-                self._stop_news = None
+            self._running.close()
             self._ring.clear()
             self._inbox.clear()
             self._news.clear()
@@ -177,16 +171,14 @@ class Tail:
     async def specs(self, job_ids: Iterable[str]) -> dict[str, JobSpec]:
         """Return the specs of jobs that are or were kept, with task, queue and owner only."""
         wanted = list(dict.fromkeys(job_ids))
-        unknown = [job_id for job_id in wanted if job_id not in self._specs]
+        found = {job_id: self._specs[job_id] for job_id in wanted if job_id in self._specs}
+        unknown = [job_id for job_id in wanted if job_id not in found]
         for i in range(0, len(unknown), 200):
-            read = self._kit.verbs.store.snapshots(unknown[i : i + 200])
-            for snapshot in await on_loop(read):
+            for snapshot in await on_loop(self._kit.verbs.store.snapshots(unknown[i : i + 200])):
                 if snapshot is not None:
                     spec = snapshot.spec
-                    self._specs[snapshot.id] = JobSpec(spec.id, spec.task, queue=spec.queue, owner=spec.owner)
-        found = {job_id: self._specs[job_id] for job_id in wanted if job_id in self._specs}
-        while len(self._specs) > JOBS:
-            self._specs.popitem(last=False)
+                    found[spec.id] = JobSpec(spec.id, spec.task, queue=spec.queue, owner=spec.owner)
+                    _keep(self._specs, spec.id, found[spec.id])
         return found
 
     # -- on the server's loop ---------------------------------------------------------------------------------------
@@ -194,8 +186,8 @@ class Tail:
     async def _start(self) -> None:
         last = await on_loop(self._kit.verbs.store.last_event_id())
         self._floor = event_key(last)
-        self._stop_news = self._kit.hub.listen(self._heard, None)
-        self._reader = background.spawn(self._read(last))
+        self._running.callback(self._kit.hub.listen(self._heard, None))
+        self._running.callback(background.spawn(self._read(last)).cancel)
 
     def _take(self) -> None:
         self._is_posted = False
@@ -206,29 +198,24 @@ class Tail:
                 self._floor = event_key(item)
                 continue
             if item.type.is_news:
-                known = self._news.pop(item.job_id, None)
-                if known is not None and known[1].event.seq > item.seq:
-                    self._news[item.job_id] = known
-                    continue
-                self.version += 1
-                self._news[item.job_id] = self.version, FramedEvent(item, (0, 0))
-                if len(self._news) > JOBS:
-                    self._news.popitem(last=False)
+                _, known = self.progress_of(item.job_id)
+                if known is None or known.event.seq <= item.seq:
+                    self._tell(FramedEvent(item, (0, 0)))
                 continue
             if item.type is EventType.SUBMITTED:
                 self._specs.pop(item.job_id, None)  # its key may have belonged to another job before
             self._ring.append(FramedEvent(item, event_key(item.id)))
             if len(self._ring) > RING:
                 self._floor = self._ring.popleft().key
-            self._seqs.pop(item.job_id, None)
-            self._seqs[item.job_id] = item.seq
-            if len(self._seqs) > JOBS:
-                self._seqs.popitem(last=False)
-            news = self._news.pop(item.job_id, None)
-            if news is not None and news[1].event.seq >= item.seq:  # it came before its event, and was held back
-                self.version += 1
-                self._news[item.job_id] = self.version, news[1]
+            _keep(self._seqs, item.job_id, item.seq)
+            _, news = self._news.pop(item.job_id, (0, None))
+            if news is not None and news.event.seq >= item.seq:  # it came before its event, and was held back
+                self._tell(news)
         self._wake_all()
+
+    def _tell(self, progress: FramedEvent) -> None:
+        self.version += 1
+        _keep(self._news, progress.event.job_id, (self.version, progress))
 
     def _wake_all(self) -> None:
         self.version += 1
@@ -257,6 +244,14 @@ class Tail:
             except EventsExpired:
                 after = await self._kit.verbs.store.last_event_id()
                 self._post(after)
+
+
+def _keep(kept: OrderedDict[str, T], job_id: str, value: T) -> None:
+    """Keep a value of a job as the newest; of more than `JOBS` jobs the oldest is dropped."""
+    kept[job_id] = value
+    kept.move_to_end(job_id)
+    if len(kept) > JOBS:
+        kept.popitem(last=False)
 
 
 async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -310,15 +305,13 @@ def changed(event: JobEvent) -> dict[str, Any]:
         return {"done": done, "total": total, "message": str(event.data.get("message") or ""), "progress": progress}
     if event.type.is_news:
         return {}
-    moved = {name: _plain(value) for name, value in changes(event.data).items()}
+    moved: dict[str, Any] = {}
+    for name, value in changes(event.data).items():
+        moved[name] = iso(value) if isinstance(value, datetime) else value
+        if isinstance(value, JobError):
+            moved[name] = value.to_json()
     if event.type is EventType.STARTED:
         moved |= {"done": None, "total": None, "message": "", "progress": None}
     elif event.type is EventType.SUCCEEDED:
         moved |= {"error": None, "progress": 1.0}
     return {**moved, "seq": event.seq}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return iso(value)
-    return value.to_json() if isinstance(value, JobError) else value

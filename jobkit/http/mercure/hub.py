@@ -36,7 +36,7 @@ from jobkit.http.mercure.topics import (
 )
 from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, id_of, place_in, updates_of
 from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
-from jobkit.model import EventsExpired, JobSpec
+from jobkit.model import EventsExpired
 
 #: Selectors of one subscription.
 MAX_MATCHERS = 100
@@ -185,7 +185,10 @@ class HubView:
         made = []
         for entry in wanted:
             snapshot = found.get(entry.event.job_id)
-            if snapshot is None or not self._may_see(snapshot.spec):
+            if snapshot is None or not self._grant.sees(snapshot.spec):
+                continue
+            topics, selectors = self._topics(snapshot.id), self._grant.subscribe
+            if not self._grant.may("view") and not any(s.matches(t) for s in selectors for t in topics):
                 continue
             place = (*entry.key, 0) if entry.event.id else self._place
             made.append((place, frame(to_json(snapshot.to_json()), id=id_of(place))))
@@ -211,19 +214,14 @@ class HubView:
     def _is_asked(self, topics: Sequence[str]) -> bool:
         return any(selector.matches(topic) for selector in self._selectors for topic in topics)
 
-    def _may_see(self, spec: JobSpec) -> bool:
-        """Return whether the grant covers this job, and its scope or one of its selectors shows it."""
-        topics = self._topics(spec.id)
-        is_selected = self._grant.may("view") or any(s.matches(t) for s in self._grant.subscribe for t in topics)
-        return is_selected and self._grant.sees(spec)
-
 
 async def publish(call: ApiCall) -> Response:
     """Publish an update (a form: topic, data, private, id, type, retry). Returns its id."""
     request = call.request
     pairs = form_body(request, "an update")
     if "authorization" not in request.headers and request.headers.get("cookie"):
-        origin = request.headers.get("origin") or _origin(request.headers.get("referer", ""))
+        parts = urlsplit(request.headers.get("referer", ""))
+        origin = request.headers.get("origin") or (f"{parts.scheme}://{parts.netloc}" if parts.netloc else "")
         if not origin or not (is_own_origin(request, origin) or origin in call.api.origins):
             raise access.unauthorized("invalid_request", "a cookie needs an allowed Origin or Referer", status=400)
     grant = await identify(call, None, is_old=True)
@@ -276,8 +274,3 @@ def _read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> Update:
         raise bad("retry must be a number of milliseconds", "retry")
     data, is_private = values.get("data", ""), "private" in values
     return Update(topics, data, type=kind, id=id, retry=int(retry or 0), private=is_private)
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""

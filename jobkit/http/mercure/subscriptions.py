@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -87,11 +87,7 @@ class Presence:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def enter(self, subscriptions: Sequence[Subscription]) -> list[str]:
-        """Begin subscriptions. Returns the ids for `leave`.
-
-        Raises:
-            JobkitError: the store does not answer.
-        """
+        """Begin subscriptions. Returns the ids for `leave`. Raises JobkitError: the store does not answer."""
         records = {f"{one.subscriber} {n}": to_json(one) for n, one in enumerate(subscriptions)}
         over = await on_loop(self._store.web.attend(records, HOLD_S))
         self._here |= records
@@ -163,35 +159,22 @@ def root_of(call: ApiCall) -> str:
 
 async def subscriptions(call: ApiCall) -> Response:
     """List the active subscriptions."""
-    return await _listed(call, await _form_of(call), lambda one: True)
+    return await _selected(call)
 
 
 async def of_topic(call: ApiCall) -> Response:
     """List the subscriptions to a topic (0.x)."""
-    form, topic = await _form_of(call), call.params["topic"]
-    if form == NEW:
-        raise Problem(404, "not_found", "subscriptions are addressed by match_type and match", "match_type")
-    return await _listed(call, form, lambda one: one.match == topic)
+    return await _selected(call)
 
 
 async def of_match(call: ApiCall) -> Response:
     """List the subscriptions of a matcher (1.0), or read one of a topic (0.x)."""
-    form = await _form_of(call)
-    wanted = call.params["match_type"], call.params["match"]  # or topic and subscriber
-    if form == OLD:
-        return await _one(call, form, lambda one: (one.match, one.subscriber) == wanted)
-    _require_match_type(wanted[0])
-    return await _listed(call, form, lambda one: (one.match_type, one.match) == wanted)
+    return await _selected(call)
 
 
 async def one_of_match(call: ApiCall) -> Response:
     """Read one subscription of a matcher (1.0)."""
-    form = await _form_of(call)
-    wanted = call.params["match_type"], call.params["match"], call.params["subscriber"]
-    _require_match_type(wanted[0])
-    if form == OLD:
-        raise Problem(404, "not_found", "subscriptions are addressed by topic and subscriber", "topic")
-    return await _one(call, form, lambda one: (one.match_type, one.match, one.subscriber) == wanted)
+    return await _selected(call)
 
 
 async def metadata(call: ApiCall) -> Response:
@@ -227,44 +210,35 @@ def _path(call: ApiCall) -> str:
     return f"{urlsplit(call.base).path}{call.request.path}"
 
 
-def _require_match_type(name: str) -> None:
-    if name not in MATCH_TYPES:
-        raise bad(f"{printable(name)!r} is not a match_type; use {', '.join(MATCH_TYPES)}", "match_type")
+async def _selected(call: ApiCall) -> Response:
+    """Return the subscriptions that the path selects, or the one if it names a subscriber.
 
-
-async def _listed(call: ApiCall, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
-    found, cursor = await _present(call, is_wanted)
-    root = root_of(call)
-    shown = [one.to_json(root, form) for one in sorted(found, key=lambda one: one.path(root, form))]
-    body: dict[str, Any] = {"id": _path(call), "type": "subscriptions", "subscriptions": shown}
-    if form == OLD:
-        for one in shown:
-            del one["@context"]
-        body |= {"@context": _CONTEXT, "type": "Subscriptions", "lastEventID": cursor}
-    return _response(call, body, cursor, form)
-
-
-async def _one(call: ApiCall, form: str, is_wanted: Callable[[Subscription], bool]) -> Response:
-    found, cursor = await _present(call, is_wanted)
-    if not found:
-        raise Problem(404, "not_found", "there is no such subscription, or it has ended", "subscriber")
-    body = found[0].to_json(root_of(call), form)
-    return _response(call, body | ({"lastEventID": cursor} if form == OLD else {}), cursor, form)
-
-
-async def _present(call: ApiCall, is_wanted: Callable[[Subscription], bool]) -> tuple[list[Subscription], str]:
-    """Return active subscriptions of all servers, and the id of the newest event or update.
-
-    The id is read first: resuming there may repeat a subscription, and misses none.
+    The id of the newest event or update is read first: resuming there may repeat a subscription, and misses none.
     """
+    form, selected = await _form_of(call), list(call.params.values())
+    parts = ["match", "subscriber"] if form == OLD else ["match_type", "match", "subscriber"]
+    if len(selected) > len(parts) or (form == NEW and len(selected) == 1):
+        names = "topic and subscriber" if form == OLD else "match_type and match"
+        raise Problem(404, "not_found", f"subscriptions are addressed by {names}", names.partition(" ")[0])
+    if form == NEW and selected and selected[0] not in MATCH_TYPES:
+        raise bad(f"{printable(selected[0])!r} is not a match_type; use {', '.join(MATCH_TYPES)}", "match_type")
     cursor = id_of(await updates_of(await call.api.tail(), call.kit).newest())
-    found = _read(await on_loop(call.kit.verbs.store.web.attending()))
-    return [one for one in found if is_wanted(one)], cursor
-
-
-def _response(call: ApiCall, body: object, cursor: str, form: str) -> Response:
+    present = _read(await on_loop(call.kit.verbs.store.web.attending()))
+    found = [one for one in present if [getattr(one, part) for part in parts[: len(selected)]] == selected]
+    root = root_of(call)
+    if len(selected) == len(parts):
+        if not found:
+            raise Problem(404, "not_found", "there is no such subscription, or it has ended", "subscriber")
+        body = found[0].to_json(root, form)
+    else:
+        shown = [one.to_json(root, form) for one in sorted(found, key=lambda one: one.path(root, form))]
+        body = {"id": _path(call), "type": "subscriptions", "subscriptions": shown}
+        if form == OLD:
+            for one in shown:
+                del one["@context"]
+            body |= {"@context": _CONTEXT, "type": "Subscriptions"}
     headers = {"Cache-Control": "private, must-revalidate, max-age=0"}
     if form == OLD:
-        return Response(200, to_json(body), {**headers, "Content-Type": LD_JSON})
+        return Response(200, to_json(body | {"lastEventID": cursor}), {**headers, "Content-Type": LD_JSON})
     link = f'<{call.hub_url}>; rel="mercure"; last-event-id="{cursor}"; type="mercure"; content-type="{JSON}"'
     return Response(200, to_json(body), {**headers, "Content-Type": JSON, "Link": link})
