@@ -20,7 +20,7 @@ import tornado.web
 from tornado.httputil import parse_body_arguments
 
 from jobkit.http.auth.access import Rate
-from jobkit.http.auth.sessions import marks
+from jobkit.http.auth.sessions import marks, prefix_of
 from jobkit.model import InvalidParams
 from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings
@@ -135,7 +135,12 @@ class LoginHandler(tornado.web.RequestHandler):
             self._show("Wrong name or password.", 403)
             return
         _wrong.forgive(peer)
-        how: dict[str, Any] = {"expires_days": LOGIN_DAYS, "httponly": True, "path": _path(self), **marks(self)}
+        how: dict[str, Any] = {
+            "expires_days": LOGIN_DAYS,
+            "httponly": True,
+            "path": prefix_of(self) or "/",
+            **marks(self),
+        }
         self.set_signed_cookie("user", name, **how)
         self.set_signed_cookie("user_seal", f"{_seal(account)}.{secrets.token_hex(16)}", **how)
         self.redirect(_next(self))
@@ -164,20 +169,12 @@ class LogoutHandler(tornado.web.RequestHandler):
             except OSError as error:
                 logger.error("a login could not be ended, but its cookies are removed: %s", error)
         for name in ("user", "user_seal", "is_guest", "id_token"):
-            self.clear_cookie(name, path=_path(self))
-        self.redirect(f"{_prefix(self)}{login_url}")
-
-
-def _prefix(handler: Any) -> str:
-    return str(getattr(handler.application, "prefix", "") or "")
-
-
-def _path(handler: Any) -> str:
-    return _prefix(handler) or "/"
+            self.clear_cookie(name, path=prefix_of(self) or "/")
+        self.redirect(f"{prefix_of(self)}{login_url}")
 
 
 def _next(handler: tornado.web.RequestHandler) -> str:
     """Return the path to continue at: that of the parameter `next` if it is one of this server."""
     wanted = handler.get_argument("next", "")
     is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    return wanted if is_ours and "\\" not in wanted and login_url not in wanted else f"{_prefix(handler)}/"
+    return wanted if is_ours and "\\" not in wanted and login_url not in wanted else f"{prefix_of(handler)}/"

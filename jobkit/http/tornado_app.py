@@ -21,7 +21,7 @@ import tornado.iostream
 import tornado.web
 from tornado.ioloop import IOLoop
 
-from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, user_of
+from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
 from jobkit.own_machine import of_tornado, server_of_tornado
@@ -51,11 +51,10 @@ class _RequestReader(tornado.web.RequestHandler):
 
     def _request(self, body: bytes = b"", *, is_too_large: bool = False) -> Request:
         request = self.request
-        prefix = _prefix(self)
+        prefix = prefix_of(self)
         if not request.path.startswith(f"{prefix}/"):
             prefix = ""
         server = server_of_tornado(self.application)
-        self._api.allow_hosts(server.names)
         user = user_of(self) if server.has_login else ""
         return Request(
             method=request.method or "GET",
@@ -209,7 +208,7 @@ class WebFolder(tornado.web.StaticFileHandler, _RequestReader):
         if grant is None and request.server.has_login:
             provider: Any = self.application.auth_provider  # type: ignore[attr-defined]  # Bokeh's
             login = provider.get_login_url(self) if provider.get_login_url else provider.login_url
-            self.redirect(f"{_prefix(self)}{login}?{urlencode({'next': self.request.uri or ''})}")
+            self.redirect(f"{prefix_of(self)}{login}?{urlencode({'next': self.request.uri or ''})}")
         elif grant is None or not grant.may("view"):
             self._say(403, self._api.why_refused(request))
 
@@ -227,11 +226,6 @@ class WebFolder(tornado.web.StaticFileHandler, _RequestReader):
         if not real.is_relative_to(folder) or any(part.startswith(".") for part in asked.parts):
             raise tornado.web.HTTPError(404)
         return found
-
-
-def _prefix(handler: tornado.web.RequestHandler) -> str:
-    """Return the path under which Panel serves (`--prefix`), or ""."""
-    return str(getattr(handler.application, "prefix", "") or "")
 
 
 # -- the plugin of `panel serve` ---------------------------------------------------------------------------------------

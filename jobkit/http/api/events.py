@@ -10,7 +10,7 @@ from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import StreamQuery
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.streams import enter, id_of, position_of, streamed
-from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, snapshot_frame
+from jobkit.http.core.tail import FramedEvent, Key, Tail, frame
 from jobkit.http.messages import Response, to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec, JobState
 
@@ -128,7 +128,7 @@ class JobView:
             self._position = self._tail.last
         lines = await self._lines() if snapshot.is_terminal else b""
         self._seq, self._needs_snapshot, self.is_over = snapshot.seq, False, snapshot.is_terminal
-        return lines + snapshot_frame(snapshot, id_of(self._position))
+        return lines + frame(to_json(snapshot.to_json()), event="snapshot", id=id_of(self._position))
 
     def _newest(self) -> bytes:
         """Return the job's newest progress if the client has its event, but not this progress."""

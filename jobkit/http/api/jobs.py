@@ -20,8 +20,7 @@ from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import TEXT, Problem, Response, json_response, printable, to_json
-from jobkit.model import InvalidParams, JobNotFound, JobSnapshot, JobState
-from jobkit.settings import checked_name
+from jobkit.model import JobSnapshot, JobState
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query, narrowed
 
@@ -107,23 +106,8 @@ def _wanted(asked: JobList) -> Query:
 
 
 async def find(call: ApiCall) -> JobSnapshot:
-    """Return the snapshot of the job in the path.
-
-    Raises:
-        Problem: 404, it is not kept or not covered by the token; a caller cannot tell which.
-    """
-    try:
-        job_id = checked_name("id", call.params["id"])
-        snapshot: JobSnapshot = await call.kit.aio.snapshot(job_id)
-    except (InvalidParams, JobNotFound):
-        raise _unknown(call) from None
-    if not call.grant.sees(snapshot.spec):
-        raise _unknown(call)
-    return snapshot
-
-
-def _unknown(call: ApiCall) -> Problem:
-    return Problem(404, "job_not_found", f"no job {printable(call.params['id'])!r} is kept here", "id")
+    """Return the snapshot of the job in the path."""
+    return await call.find("id", "job", call.kit.aio.snapshot, lambda found: call.grant.sees(found.spec))
 
 
 async def read(call: ApiCall) -> Response:

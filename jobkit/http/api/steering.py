@@ -12,12 +12,11 @@ from jobkit.http.api.shapes import AuditQuery, FailureQuery
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
-from jobkit.http.messages import Problem, Response, json_response, printable
-from jobkit.model import FailureGroup, InvalidParams, ScheduleSnapshot
+from jobkit.http.messages import Problem, Response, json_response
+from jobkit.model import FailureGroup, ScheduleSnapshot
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role
 from jobkit.model.plain import iso
-from jobkit.settings import checked_name
 
 #: Jobs of a group that one request retries; the next request continues.
 AT_ONCE = 1000
@@ -63,14 +62,10 @@ async def _steered(call: ApiCall, verb: Any) -> Response:
 
 
 async def _schedule(call: ApiCall) -> ScheduleSnapshot:
-    name = call.params["name"]
-    try:
-        found = await on_loop(call.kit.verbs.store.schedules.snapshots([checked_name("name", name)]))
-    except InvalidParams:
-        found = []
-    if not found or not call.grant.sees(found[0].spec.job):
-        raise Problem(404, "schedule_not_found", f"there is no schedule {printable(name)!r}", "name")
-    return found[0]
+    async def read(name: str) -> ScheduleSnapshot | None:
+        return next(iter(await on_loop(call.kit.verbs.store.schedules.snapshots([name]))), None)
+
+    return await call.find("name", "schedule", read, lambda found: call.grant.sees(found.spec.job))
 
 
 # -- pausing and moving -------------------------------------------------------------------------------------------
@@ -182,15 +177,12 @@ async def _changed_group(call: ApiCall, verb: Any) -> Response:
 
 
 async def _group(call: ApiCall) -> FailureGroup:
+    async def read(id: str) -> FailureGroup | None:
+        return await on_loop(call.kit.verbs.store.failures.group(id))
+
     _require_all_owners(call)
-    id = call.params["id"]
-    try:
-        found = await on_loop(call.kit.verbs.store.failures.group(checked_name("id", id)))
-    except InvalidParams:
-        found = None
-    if found is None or not call.grant.covers(found.task):
-        raise Problem(404, "failure_not_found", f"there is no group of failures {printable(id)!r}", "id")
-    return found
+    noun = "group of failures"
+    return await call.find("id", "failure", read, lambda found: call.grant.covers(found.task), noun=noun)
 
 
 def _require_all_owners(call: ApiCall) -> None:

@@ -27,6 +27,11 @@ def _public_url() -> str:
     return Settings.load().public_url
 
 
+def prefix_of(handler: tornado.web.RequestHandler) -> str:
+    """Return the path under which Panel serves (`--prefix`), or ""."""
+    return str(getattr(handler.application, "prefix", "") or "")
+
+
 def fix_panels_logins() -> None:
     """Fix two faults of Panel's own logins, which have no hook for it.
 

@@ -12,9 +12,9 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from jobkit.client import Kit
@@ -52,9 +52,11 @@ from jobkit.own_machine import (
     is_host_among,
     without_default_port,
 )
-from jobkit.settings import Settings
+from jobkit.settings import Settings, checked_name
 
 logger = logging.getLogger("jobkit.http")
+
+T = TypeVar("T")
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 
@@ -171,6 +173,27 @@ class ApiCall:
     def hub_url(self) -> str:
         return f"{self.base}/.well-known/mercure"
 
+    async def find(
+        self,
+        field: str,
+        word: str,
+        read: Callable[[str], Awaitable[T | None]],
+        sees: Callable[[T], bool],
+        *,
+        noun: str = "",
+    ) -> T:
+        """Return the record that a parameter of the path names; `noun` is for people, if `word` is not.
+
+        Raises:
+            Problem: 404, there is none, or the token does not cover it; a caller cannot tell which.
+        """
+        name, found = self.params[field], None
+        with contextlib.suppress(InvalidParams, JobNotFound):
+            found = await read(checked_name(field, name))
+        if found is None or not sees(found):
+            raise Problem(404, f"{word}_not_found", f"there is no {noun or word} {printable(name)!r}", field)
+        return found
+
     def require_task(self, task: str) -> None:
         """Refuse a task that the token does not cover."""
         if not self.grant.covers(task):
@@ -208,10 +231,9 @@ class Api:
         limits: Limits | None = None,
     ) -> None:
         self._source, self.routes, self._forward = source, tuple(routes), forward
-        self.hosts: frozenset[str] = frozenset()
         self.origins = frozenset(origin.rstrip("/") for origin in origins)
         self.public_url = public_url.rstrip("/")
-        self.allow_hosts([*hosts, urlsplit(self.public_url).netloc])
+        self.hosts = frozenset(filter(None, [*hosts, urlsplit(self.public_url).netloc]))
         self.is_open_on_loopback = is_open_on_loopback
         self.limits = limits or Limits()
         self._kit: Kit | None = None
@@ -223,10 +245,6 @@ class Api:
         self.streams_of: Counter[str] = Counter()
         self.topics_of: Counter[str] = Counter()
         self.answered: Counter[tuple[str, int]] = Counter()
-
-    def allow_hosts(self, hosts: Collection[str]) -> None:
-        """Also serve under these names (or `name:port`)."""
-        self.hosts |= {host.lower() for host in hosts if host}
 
     # -- one request ------------------------------------------------------------------------------------------------
 
@@ -253,7 +271,7 @@ class Api:
         return response
 
     async def _answer(self, request: Request) -> tuple[Response, str]:
-        check_host(request, self.hosts)
+        check_host(request, self.hosts | request.server.names)
         if request.method == "OPTIONS":
             return self._options(request), "options"
         check_origin(request, self.origins)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
-from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
 from jobkit.model.plain import iso
 from jobkit.model.snapshot import JobError, changes, finite_or_none
 from jobkit.store.values import event_key
@@ -51,7 +51,9 @@ class FramedEvent:
 
     @cached_property
     def frame(self) -> bytes:
-        return event_frame(self.event)
+        """Its event for clients: named by its type, with its id if it is numbered."""
+        body = {**self.event.to_json(), "changes": changed(self.event)}
+        return frame(to_json(body), event=str(self.event.type), id=self.event.id)
 
 
 class Tail:
@@ -284,17 +286,6 @@ def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -
         lines.append(f"id: {id}")
     lines += [f"data: {line}" for line in _LINES.split(text)]
     return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
-
-
-def event_frame(event: JobEvent) -> bytes:
-    """Return the frame of a job's event: named by its type, with its id if it is numbered."""
-    body = {**event.to_json(), "changes": changed(event)}
-    return frame(to_json(body), event=str(event.type), id=event.id)
-
-
-def snapshot_frame(snapshot: JobSnapshot, id: str) -> bytes:
-    """Return the frame of a job's snapshot as of the event `id`."""
-    return frame(to_json(snapshot.to_json()), event="snapshot", id=id)
 
 
 def changed(event: JobEvent) -> dict[str, Any]:
