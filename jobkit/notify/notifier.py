@@ -66,10 +66,6 @@ class NotificationSink(Protocol):
         ...
 
 
-def sink_of(rule: NotifyRule) -> NotificationSink:
-    return Command(rule) if rule.command else Webhook(rule)
-
-
 def message_of(event: JobEvent, snapshot: JobSnapshot) -> bytes:
     """Return the JSON for receivers: the event, the job's current snapshot, and one sentence for chat programs."""
     wire = {"text": sentence(event, snapshot), "event": event.to_json(), "job": snapshot.to_json()}
@@ -180,7 +176,7 @@ class Command(_Ruled):
 
 
 class Notifier:
-    """Delivers every event of the store's namespace to `sinks`: `run` until it is cancelled, then `close`.
+    """Delivers every event of the store's namespace to `sinks`.
 
     Args:
         lock, cursor: names of the leader lock and of the mark at the last delivered event.
@@ -209,23 +205,23 @@ class Notifier:
                 await self._store.mark(self._cursor, await self._store.last_event_id())
 
     async def run(self) -> None:
-        while True:
-            try:
-                if await self._is_leader():
-                    await self._deliver_pending()
-                else:
+        """Deliver until cancelled. Then close the sinks."""
+        try:
+            while True:
+                try:
+                    if await self._is_leader():
+                        await self._deliver_pending()
+                    else:
+                        await asyncio.sleep(ASK_S)
+                except (JobkitError, OSError) as error:
+                    logger.warning("notifications wait: %s", error)
                     await asyncio.sleep(ASK_S)
-            except (JobkitError, OSError) as error:
-                logger.warning("notifications wait: %s", error)
-                await asyncio.sleep(ASK_S)
-
-    async def close(self) -> None:
-        """Release the leader lock, so that another worker need not wait until it expires; close the sinks."""
-        if self._leads_until:
-            with contextlib.suppress(JobkitError):
-                await self._store.hold(self._lock, self._owner, 0.001)
-        for sink in self._sinks:
-            await asyncio.to_thread(sink.close)
+        finally:
+            if self._leads_until:  # another worker need not wait until the leader lock expires
+                with contextlib.suppress(JobkitError):
+                    await self._store.hold(self._lock, self._owner, 0.001)
+            for sink in self._sinks:
+                await asyncio.to_thread(sink.close)
 
     async def _is_leader(self) -> bool:
         if time.monotonic() < self._leads_until:
@@ -285,7 +281,7 @@ def notifier_of(settings: Settings, store: Any) -> Notifier | None:
     Raises:
         JobkitError: OpenTelemetry is configured but not installed.
     """
-    sinks: list[NotificationSink] = [sink_of(rule) for rule in settings.notify]
+    sinks: list[NotificationSink] = [(Command if rule.command else Webhook)(rule) for rule in settings.notify]
     if settings.otel:
         from jobkit.notify.otel import Telemetry
 

@@ -235,10 +235,9 @@ async def _serve(worker: JobWorker) -> None:
             telling = asyncio.ensure_future(notifier.run())
         await worker.async_run()
     finally:
-        if notifier is not None and telling is not None:
+        if telling is not None:
             telling.cancel()
             await asyncio.wait([telling])
-            await notifier.close()
         await worker.close()
 
 

@@ -60,11 +60,4 @@ async def forward(kit: Kit, public_url: str) -> None:
         return
     sink = HubSink(kit.settings, public_url)
     notifier = Notifier(kit.verbs.store, [sink], lock="forwarder", cursor="forwarded", tries_s=repeat(AWAY_S))
-    await asyncio.wrap_future(background.spawn(_run(notifier)))
-
-
-async def _run(notifier: Notifier) -> None:
-    try:
-        await notifier.run()
-    finally:
-        await notifier.close()
+    await asyncio.wrap_future(background.spawn(notifier.run()))

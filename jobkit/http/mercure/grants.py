@@ -101,25 +101,18 @@ async def identify(call: ApiCall, in_query: str | None, *, is_old: bool) -> Gran
     try:
         grant = read(text, hub_keys(settings.secret, settings.namespace), call.hub_url)
     except InvalidToken as refused:
-        try:
-            return await _api_grant(call, text)
-        except Problem:
+        try:  # a token of `jobkit token`, whose topics are written as in 0.x
+            grant = await call.api.grant(request, text)
+            assert grant is not None  # there is a token
+            return replace(
+                grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe))
+            )
+        except (Problem, BadSelector):
             call.api.count_failure(request)
             raise access.unauthorized("invalid_token", str(refused)) from None
     if await call.api.is_revoked(grant):
         raise access.unauthorized("invalid_token", "the token was revoked")
     return grant
-
-
-async def _api_grant(call: ApiCall, text: str) -> Grant:
-    """Return the rights of a token of `jobkit token`, whose topics are written as in 0.x."""
-    headers = {**call.request.headers, "authorization": f"Bearer {text}"}
-    grant = await call.api.grant(replace(call.request, headers=headers))
-    assert grant is not None  # there is a token
-    try:
-        return replace(grant, publish=together(map(old, grant.publish)), subscribe=together(map(old, grant.subscribe)))
-    except BadSelector:
-        raise access.unauthorized("invalid_token", "the topics of the token are not understood") from None
 
 
 def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
