@@ -36,8 +36,8 @@ MAX_DEPTH = 32
 #: Other names of `last_event_id` in a query, of older clients and polyfills.
 OLD_CURSORS = ("lastEventID", "lastEventId", "Last-Event-ID")
 
-#: Answers a `core.handling.ApiCall`, which is built on this module.
-Handler = Callable[[Any], Awaitable["Response"]]
+#: Answers a `core.handling.ApiCall`, which is built on this module: with a `Response`, or a value for its JSON.
+Handler = Callable[[Any], Awaitable[Any]]
 
 #: Return compact JSON: numbers that are not finite as null, bytes as base64, unknown types as their text.
 to_json = msgspec.json.Encoder(enc_hook=str).encode
@@ -194,7 +194,7 @@ class Route:
         method, path: `"GET"`, `"/api/jobs/{id}"`.
         handler: answers the request.
         scope: scope that a token needs; "" for none.
-        answers: status to the type of its JSON, or to a media type.
+        answers: status to the type of its JSON, or to a media type; the first is that of a success.
         query, body: types that check them; None if there is none.
         refusals: status to a few words.
         body_is_optional: the body may be left out.

@@ -70,7 +70,7 @@ def _links(call: ApiCall, url: str) -> str:
     return f'<{call.hub_url}>; rel="mercure", <{url}>; rel="self"'
 
 
-async def list_jobs(call: ApiCall) -> Response:
+async def list_jobs(call: ApiCall) -> Any:
     """List jobs, newest first."""
     asked: JobList = call.query
     if call.grant.tasks and asked.task:
@@ -85,7 +85,7 @@ async def list_jobs(call: ApiCall) -> Response:
         cursor = page.next_cursor
         if not cursor or len(jobs) >= asked.limit:
             break
-    return json_response({"jobs": [snapshot.to_json() for snapshot in jobs], "next_cursor": cursor or None})
+    return {"jobs": [snapshot.to_json() for snapshot in jobs], "next_cursor": cursor or None}
 
 
 def _wanted(asked: JobList) -> Query:
@@ -119,13 +119,13 @@ async def read(call: ApiCall) -> Response:
     return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, Link=_links(call, call.job_url(snapshot.id)))
 
 
-async def cancel(call: ApiCall) -> Response:
+async def cancel(call: ApiCall) -> Any:
     """Ask a job to stop."""
     snapshot = await find(call)
     if snapshot.is_terminal or not await call.kit.aio.cancel(snapshot.id, call.body.reason):
         has = "been cancelled" if snapshot.state is JobState.CANCELLED else snapshot.state
         raise Problem(409, "ended", f"job {snapshot.id} has {has}; there is nothing to cancel", "id")
-    return json_response((await call.kit.aio.snapshot(snapshot.id)).to_json(), 202)
+    return (await call.kit.aio.snapshot(snapshot.id)).to_json()
 
 
 async def retry(call: ApiCall) -> Response:
@@ -222,7 +222,7 @@ def _text(text: str, content_type: str = TEXT) -> Response:
     return Response(200, text.encode("utf-8", "replace"), {"Content-Type": content_type})
 
 
-async def logs(call: ApiCall) -> Response:
+async def logs(call: ApiCall) -> Any:
     """Read the log, as JSON or text."""
     asked: LogQuery = call.query
     snapshot = await find(call)
@@ -230,17 +230,15 @@ async def logs(call: ApiCall) -> Response:
     if call.request.accepts("text/plain"):
         return _text("".join(f"{line.text}\n" for line in log.lines))
     numbers = {name: getattr(log, name) for name in ("total", "dropped", "matched", "cursor")}
-    return json_response({"lines": [line.to_json() for line in log.lines], **numbers})
+    return {"lines": [line.to_json() for line in log.lines], **numbers}
 
 
-async def artifacts(call: ApiCall) -> Response:
+async def artifacts(call: ApiCall) -> Any:
     """List the artifacts of a job, oldest first."""
     snapshot = await find(call)
     found: Any = await call.kit.aio.artifacts(snapshot.id)
     base = f"{call.job_url(snapshot.id)}/artifacts"
-    return json_response(
-        {"artifacts": [one.to_json() | {"url": f"{base}/{quote(one.name, safe='')}"} for one in found]}
-    )
+    return {"artifacts": [one.to_json() | {"url": f"{base}/{quote(one.name, safe='')}"} for one in found]}
 
 
 async def artifact(call: ApiCall) -> Response:

@@ -14,13 +14,13 @@ from jobkit.store.values import WorkerInfo, event_key
 from jobkit.tasks.info import TaskInfo
 
 
-async def tasks(call: ApiCall) -> Response:
+async def tasks(call: ApiCall) -> Any:
     """List tasks, with the JSON Schema of their arguments."""
     found: dict[str, TaskInfo] = await call.kit.aio.tasks()
-    return json_response({"tasks": [_task(call, info) for name, info in found.items() if call.grant.covers(name)]})
+    return {"tasks": [_task(call, info) for name, info in found.items() if call.grant.covers(name)]}
 
 
-async def task(call: ApiCall) -> Response:
+async def task(call: ApiCall) -> Any:
     """Read one task."""
     found: dict[str, TaskInfo] = await call.kit.aio.tasks()
     name = call.params["name"]
@@ -28,7 +28,7 @@ async def task(call: ApiCall) -> Response:
     if info is None or not call.grant.covers(name):
         refused = call.kit.verbs.refused_tasks.get(name) if call.grant.covers(name) else None
         raise Problem(404, "unknown_task", refused or f"there is no task {printable(name)!r}", "name")
-    return json_response(_task(call, info))
+    return _task(call, info)
 
 
 def _task(call: ApiCall, info: TaskInfo) -> dict[str, Any]:
@@ -42,23 +42,23 @@ def _task(call: ApiCall, info: TaskInfo) -> dict[str, Any]:
     }
 
 
-async def queues(call: ApiCall) -> Response:
+async def queues(call: ApiCall) -> Any:
     """List queues, with their numbers of jobs and workers."""
     call.require_all()
-    return json_response({"queues": await call.kit.aio.queues()})
+    return {"queues": await call.kit.aio.queues()}
 
 
-async def workers(call: ApiCall) -> Response:
+async def workers(call: ApiCall) -> Any:
     """List workers."""
     call.require_all()
-    return json_response({"workers": [worker.to_json() for worker in await call.kit.aio.workers()]})
+    return {"workers": [worker.to_json() for worker in await call.kit.aio.workers()]}
 
 
-async def stats(call: ApiCall) -> Response:
+async def stats(call: ApiCall) -> Any:
     """Read the totals: jobs by state, queues, workers."""
     call.require_all()
     found = await call.kit.aio.stats()
-    return json_response(found | {"refused": without_places(found["refused"], call.kit.settings)})
+    return found | {"refused": without_places(found["refused"], call.kit.settings)}
 
 
 async def health(call: ApiCall) -> Response:

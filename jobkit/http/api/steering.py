@@ -12,7 +12,7 @@ from jobkit.http.api.shapes import AuditQuery, FailureQuery
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
-from jobkit.http.messages import Problem, Response, json_response
+from jobkit.http.messages import Problem, Response
 from jobkit.model import FailureGroup, ScheduleSnapshot
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role
@@ -22,43 +22,43 @@ from jobkit.model.plain import iso
 AT_ONCE = 1000
 
 
-async def schedules(call: ApiCall) -> Response:
+async def schedules(call: ApiCall) -> Any:
     """List schedules by name, with their last runs."""
     found = await on_loop(call.kit.verbs.store.schedules.snapshots())
-    return json_response({"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]})
+    return {"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]}
 
 
-async def schedule(call: ApiCall) -> Response:
+async def schedule(call: ApiCall) -> Any:
     """Read one schedule."""
-    return json_response((await _schedule(call)).to_json())
+    return (await _schedule(call)).to_json()
 
 
-async def pause_schedule(call: ApiCall) -> Response:
+async def pause_schedule(call: ApiCall) -> Any:
     """Pause a schedule."""
     return await _steered(call, call.kit.aio.pause_schedule)
 
 
-async def resume_schedule(call: ApiCall) -> Response:
+async def resume_schedule(call: ApiCall) -> Any:
     """Resume a schedule: it fires at its next time from now."""
     return await _steered(call, call.kit.aio.resume_schedule)
 
 
-async def run_schedule(call: ApiCall) -> Response:
+async def run_schedule(call: ApiCall) -> Any:
     """Run a schedule once, now."""
     found = await _schedule(call)
     return accepted(call, (await call.kit.aio.run_schedule(found.name)).id)
 
 
-async def remove_schedule(call: ApiCall) -> Response:
+async def remove_schedule(call: ApiCall) -> Any:
     """Delete a schedule; its jobs stay."""
     found = await _schedule(call)
     await call.kit.aio.remove_schedule(found.name)
     return Response(204)
 
 
-async def _steered(call: ApiCall, verb: Any) -> Response:
+async def _steered(call: ApiCall, verb: Any) -> Any:
     await verb((await _schedule(call)).name)
-    return json_response((await _schedule(call)).to_json())
+    return await schedule(call)
 
 
 async def _schedule(call: ApiCall) -> ScheduleSnapshot:
@@ -71,7 +71,7 @@ async def _schedule(call: ApiCall) -> ScheduleSnapshot:
 # -- pausing and moving -------------------------------------------------------------------------------------------
 
 
-async def paused(call: ApiCall) -> Response:
+async def paused(call: ApiCall) -> Any:
     """List paused queues and tasks."""
     found: list[Pause] = await call.kit.aio.paused()
     queues = {one.name for one in found}
@@ -79,43 +79,39 @@ async def paused(call: ApiCall) -> Response:
         tasks = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
         queues = {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in tasks}
     seen = [one for one in found if (one.name in queues if one.kind == "queue" else call.grant.covers(one.name))]
-    return json_response({"paused": [asdict(one) | {"at": iso(one.at)} for one in seen]})
+    return {"paused": [asdict(one) | {"at": iso(one.at)} for one in seen]}
 
 
-async def pause_queue(call: ApiCall) -> Response:
+async def pause_queue(call: ApiCall) -> Any:
     """Pause a queue: no further job of it starts, running jobs go on."""
     _require_all_jobs(call)
-    return _changed(await call.kit.aio.pause(call.params["name"], by=call.grant.subject))
+    return {"changed": await call.kit.aio.pause(call.params["name"], by=call.grant.subject)}
 
 
-async def resume_queue(call: ApiCall) -> Response:
+async def resume_queue(call: ApiCall) -> Any:
     """Resume a paused queue."""
     _require_all_jobs(call)
-    return _changed(await call.kit.aio.resume(call.params["name"]))
+    return {"changed": await call.kit.aio.resume(call.params["name"])}
 
 
-async def pause_task(call: ApiCall) -> Response:
+async def pause_task(call: ApiCall) -> Any:
     """Pause a task: no further job of it starts, in any queue."""
     _require_all_jobs(call, call.params["name"])
-    return _changed(await call.kit.aio.pause_task(call.params["name"], by=call.grant.subject))
+    return {"changed": await call.kit.aio.pause_task(call.params["name"], by=call.grant.subject)}
 
 
-async def resume_task(call: ApiCall) -> Response:
+async def resume_task(call: ApiCall) -> Any:
     """Resume a paused task; its jobs keep their places in the queue."""
     _require_all_jobs(call, call.params["name"])
-    return _changed(await call.kit.aio.resume_task(call.params["name"]))
+    return {"changed": await call.kit.aio.resume_task(call.params["name"])}
 
 
-def _changed(is_changed: bool) -> Response:
-    return json_response({"changed": is_changed})
-
-
-async def move_job(call: ApiCall) -> Response:
+async def move_job(call: ApiCall) -> Any:
     """Move a waiting job to another queue or priority."""
     snapshot = await find(call)
     if refused := await call.kit.aio.move(snapshot.id, by=call.grant.subject, **given(call.body)):
         raise Problem(409, "not_waiting", refused[snapshot.id], "id")
-    return json_response((await find(call)).to_json())
+    return (await find(call)).to_json()
 
 
 def _require_all_jobs(call: ApiCall, task: str | None = None) -> None:
@@ -130,20 +126,20 @@ def _require_all_jobs(call: ApiCall, task: str | None = None) -> None:
 # -- failures -----------------------------------------------------------------------------------------------------
 
 
-async def failures(call: ApiCall) -> Response:
+async def failures(call: ApiCall) -> Any:
     """List groups of failed jobs, the newest failure first."""
     asked: FailureQuery = call.query
     _require_all_owners(call)
     found = await call.kit.aio.failures(state=asked.state or None, task=asked.task or None, limit=asked.limit)
-    return json_response({"failures": [group.to_json() for group in found if call.grant.covers(group.task)]})
+    return {"failures": [group.to_json() for group in found if call.grant.covers(group.task)]}
 
 
-async def failure(call: ApiCall) -> Response:
+async def failure(call: ApiCall) -> Any:
     """Read one group of failed jobs."""
-    return json_response((await _group(call)).to_json())
+    return (await _group(call)).to_json()
 
 
-async def retry_failures(call: ApiCall) -> Response:
+async def retry_failures(call: ApiCall) -> Any:
     """Retry the jobs of a group that have not been retried yet, at most 1000 per request."""
     group = await _group(call)
 
@@ -153,27 +149,27 @@ async def retry_failures(call: ApiCall) -> Response:
 
     made = await asyncio.to_thread(retry)
     left = max(0, group.waiting - len(made.jobs) - len(made.refused))
-    return json_response({"jobs": made.jobs, "refused": made.refused, "left": left}, 202)
+    return {"jobs": made.jobs, "refused": made.refused, "left": left}
 
 
-async def mute_failures(call: ApiCall) -> Response:
+async def mute_failures(call: ApiCall) -> Any:
     """Mute a group: it is counted, but no longer shown."""
     return await _changed_group(call, call.kit.aio.mute)
 
 
-async def resolve_failures(call: ApiCall) -> Response:
+async def resolve_failures(call: ApiCall) -> Any:
     """Resolve a group: it is shown as regressed if it fails again."""
     return await _changed_group(call, call.kit.aio.resolve)
 
 
-async def reopen_failures(call: ApiCall) -> Response:
+async def reopen_failures(call: ApiCall) -> Any:
     """Reopen a muted or resolved group."""
     return await _changed_group(call, call.kit.aio.reopen)
 
 
-async def _changed_group(call: ApiCall, verb: Any) -> Response:
+async def _changed_group(call: ApiCall, verb: Any) -> Any:
     await verb((await _group(call)).id, by=call.grant.subject)
-    return json_response((await _group(call)).to_json())
+    return await failure(call)
 
 
 async def _group(call: ApiCall) -> FailureGroup:
@@ -195,11 +191,11 @@ def _require_all_owners(call: ApiCall) -> None:
 # -- the audit trail ----------------------------------------------------------------------------------------------
 
 
-async def audit(call: ApiCall) -> Response:
+async def audit(call: ApiCall) -> Any:
     """List the audit trail, newest first; for administrators."""
     asked: AuditQuery = call.query
     if not call.grant.is_open and call.grant.role != Role.ADMIN:
         raise access.insufficient("the audit trail is for people who log in with the role admin", "admin")
     found = await call.kit.aio.audit(asked.limit, asked.before)
     entries = [entry.to_json() for entry in found]
-    return json_response({"entries": entries, "next_before": found[-1].id if found else None})
+    return {"entries": entries, "next_before": found[-1].id if found else None}

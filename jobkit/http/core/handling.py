@@ -28,6 +28,7 @@ from jobkit.http.messages import (
     Response,
     Route,
     find_route,
+    json_response,
     methods_of,
     printable,
     read_body,
@@ -282,18 +283,20 @@ class Api:
         call.grant = await self._admit(call)
         call.query = read_query(request, route.query)
         call.body = read_body(request, route.body, route.body_is_optional)
-        if route.scope != "operate":
-            return await route.handler(call), route.path
         try:
-            response = await route.handler(call)
+            answer = await route.handler(call)
         except (Problem, JobkitError) as error:
             self._note(call, call.grant, "failed", str(error))
             raise
         self._note(call, call.grant, "done")
-        return response, route.path
+        if not isinstance(answer, Response):
+            answer = json_response(answer, next(iter(route.answers)))
+        return answer, route.path
 
     def _note(self, call: ApiCall, grant: Grant, outcome: str, why: str = "") -> None:
-        """Record an action in the audit trail, in the background. A submit is not recorded: its job names the owner."""
+        """Record an action in the audit trail, in the background; not a submit, since its job names the owner."""
+        if call.route.scope != "operate" and outcome != "refused":
+            return
         target = [value for name, value in call.params.items() if name in ("id", "name")]
         action, role = call.route.handler.__name__, grant.role or "token"
         entry = AuditEntry.of(grant.subject, role, "http", action, call.route.on, target, outcome, why)

@@ -20,9 +20,10 @@ from jobkit.http.core.handling import ApiCall, is_own_origin
 from jobkit.http.core.streams import enter, is_known, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
-from jobkit.http.mercure.subscriptions import Subscription, match_type, presence_of
+from jobkit.http.mercure.subscriptions import Subscription, presence_of
 from jobkit.http.mercure.topics import (
     ALL,
+    EXACT,
     HUB,
     JOBS,
     BadSelector,
@@ -74,7 +75,8 @@ async def subscribe(call: ApiCall) -> Response:
     call.api.count_request(grant, call.request, len(asked.selectors))
     tail = await call.api.tail()
     presence, subscriber = presence_of(tail, call), uuid.uuid4().urn
-    entering = [Subscription(subscriber, match_type(one.kind), one.value, grant.payload) for one in asked.selectors]
+    kinds = [(EXACT if one.kind == ALL else one.kind, one.value) for one in asked.selectors]
+    entering = [Subscription(subscriber, kind, value, grant.payload) for kind, value in kinds]
     with ExitStack() as ends:
         await enter(call, grant, tail, ends, len(asked.selectors))
         ends.callback(call.kit.hub.listen(lambda _: tail.poke(), "updates"))

@@ -25,7 +25,7 @@ from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
-from jobkit.http.mercure.topics import TEMPLATE
+from jobkit.http.mercure.topics import EXACT, PATTERN, TEMPLATE
 from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of, updates_of
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
@@ -36,8 +36,7 @@ HOLD_S = 30.0
 #: Subscriptions of one renewal.
 PAGE = 500
 
-#: Kinds of selectors as 1.0 spells them; the last is for URI Templates of 0.x.
-MATCH_TYPES = ("exact", "urlpattern", "uritemplate")
+MATCH_TYPES = (EXACT, PATTERN, TEMPLATE)
 
 LD_JSON = "application/ld+json"
 
@@ -65,11 +64,6 @@ class Subscription(msgspec.Struct, frozen=True):
             told |= {"type": "subscription", "match_type": self.match_type, "match": self.match}
         told |= {"subscriber": self.subscriber, "active": is_active}
         return told if self.payload is None else {**told, "payload": self.payload}
-
-
-def match_type(kind: str) -> str:
-    """Return 1.0's name for the kind of a selector."""
-    return {TEMPLATE: "uritemplate", "urlpattern": "urlpattern"}.get(kind, "exact")
 
 
 class Presence:

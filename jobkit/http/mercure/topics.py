@@ -20,7 +20,8 @@ from urlpattern import URLPattern
 
 from jobkit.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loopback
 
-EXACT, TEMPLATE, PATTERN, ALL = "exact", "template", "urlpattern", "*"
+#: Kinds of selectors, as 1.0 spells them; `TEMPLATE` is of 0.x alone.
+EXACT, PATTERN, TEMPLATE, ALL = "exact", "urlpattern", "uritemplate", "*"
 
 #: Bytes of one selector or topic.
 MAX_LENGTH = 4096
@@ -51,7 +52,7 @@ class Selector:
     """A set of topics.
 
     Attributes:
-        kind: "exact", "template", "urlpattern" or "*".
+        kind: "exact", "urlpattern", "uritemplate" or "*".
         value: as it was written.
         base: URL that relative patterns and topics are relative to.
         size: cost of matching, see `_size_of`; 0 for "exact" and "*".
