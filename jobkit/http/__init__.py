@@ -22,15 +22,7 @@ __all__ = ["ROUTES", "ApiOptions", "asgi_app", "tornado_routes"]
 
 
 class ApiOptions(TypedDict, total=False):
-    """Options of the API.
-
-    Attributes:
-        hosts: names under which the server is reached, besides localhost; "*" for any.
-        origins: origins of other sites whose pages may use the API, like "https://app.example".
-        public_url: URL of the API's root as seen from outside, if a proxy hides it.
-        is_open_on_loopback: the user who runs the server needs no token on this machine; True by default.
-        limits: see `jobkit.http.core.handling.Limits`.
-    """
+    """Options of the API, see `jobkit.http.core.handling.Api`; None stands for what the settings say."""
 
     hosts: Collection[str]
     origins: Collection[str] | None

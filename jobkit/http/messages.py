@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -201,6 +201,7 @@ class Route:
         tag: heading in the document.
         asks_itself: the handler identifies the caller itself.
         on: object of the action, for the audit trail.
+        about: "all" if it concerns all jobs, "owners" if those of all owners; "" if it checks what it returns.
         choices: values that a parameter of the path may have, by its name; any if not given.
     """
 
@@ -216,6 +217,7 @@ class Route:
     tag: str = "jobs"
     asks_itself: bool = False
     on: str = "job"
+    about: Literal["", "all", "owners"] = ""
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property

@@ -24,6 +24,7 @@ _NO_SCHEDULE = {404: "No such schedule."}
 _FORGED = {502: "What is stored does not carry a valid signature."}
 _BUSY = {503: "Too many streams."}
 _GROUP = "group of failures"
+_NO_GROUP = {404: f"No such {_GROUP}."}
 _NO_TOKEN = {401: "No token, or one that is not accepted."}
 _NO_RIGHT = {403: "The token does not grant this."}
 
@@ -91,9 +92,9 @@ _OVERVIEW = [
     _see("/api/events", events.events, EVENT_STREAM, shapes.StreamQuery, refusals=_BUSY),
     _see("/api/tasks", overview.tasks, shapes.TasksJson),
     _see("/api/tasks/{name}", overview.task, shapes.TaskJson, refusals={404: "No such task."}),
-    _see("/api/queues", overview.queues, shapes.QueuesJson),
-    _see("/api/workers", overview.workers, shapes.WorkersJson),
-    _see("/api/stats", overview.stats, shapes.StatsJson),
+    _see("/api/queues", overview.queues, shapes.QueuesJson, about="all"),
+    _see("/api/workers", overview.workers, shapes.WorkersJson, about="all"),
+    _see("/api/stats", overview.stats, shapes.StatsJson, about="all"),
 ]
 
 _STEERING = [
@@ -104,10 +105,10 @@ _STEERING = [
     _act("/api/schedules/{name}/resume", steering.resume_schedule, {200: shapes.ScheduleJson}, on="schedule"),
     _act("/api/schedules/{name}/run", steering.run_schedule, {202: shapes.AcceptedJson}, on="schedule"),
     _see("/api/paused", steering.paused, shapes.PausedJson),
-    _act("/api/queues/{name}/pause", steering.pause_queue, {200: shapes.ChangedJson}, on="queue"),
-    _act("/api/queues/{name}/resume", steering.resume_queue, {200: shapes.ChangedJson}, on="queue"),
-    _act("/api/tasks/{name}/pause", steering.pause_task, {200: shapes.ChangedJson}, on="task"),
-    _act("/api/tasks/{name}/resume", steering.resume_task, {200: shapes.ChangedJson}, on="task"),
+    _act("/api/queues/{name}/pause", steering.pause_queue, {200: shapes.ChangedJson}, on="queue", about="all"),
+    _act("/api/queues/{name}/resume", steering.resume_queue, {200: shapes.ChangedJson}, on="queue", about="all"),
+    _act("/api/tasks/{name}/pause", steering.pause_task, {200: shapes.ChangedJson}, on="task", about="owners"),
+    _act("/api/tasks/{name}/resume", steering.resume_task, {200: shapes.ChangedJson}, on="task", about="owners"),
     _act(
         "/api/jobs/{id}/move",
         steering.move_job,
@@ -116,18 +117,18 @@ _STEERING = [
         body=shapes.Move,
         tag="all",
     ),
-    _see("/api/failures", steering.failures, shapes.FailuresJson, shapes.FailureQuery),
-    _see("/api/failures/{id}", steering.failure, shapes.FailureJson, refusals={404: f"No such {_GROUP}."}),
-    _act("/api/failures/{id}/retry", steering.retry_failures, {202: shapes.RepeatedJson}, on=_GROUP),
-    _act("/api/failures/{id}/mute", steering.mute_failures, {200: shapes.FailureJson}, on=_GROUP),
-    _act("/api/failures/{id}/resolve", steering.resolve_failures, {200: shapes.FailureJson}, on=_GROUP),
-    _act("/api/failures/{id}/reopen", steering.reopen_failures, {200: shapes.FailureJson}, on=_GROUP),
+    _see("/api/failures", steering.failures, shapes.FailuresJson, shapes.FailureQuery, about="owners"),
+    _see("/api/failures/{id}", steering.failure, shapes.FailureJson, refusals=_NO_GROUP, about="owners"),
+    _act("/api/failures/{id}/retry", steering.retry_failures, {202: shapes.RepeatedJson}, on=_GROUP, about="owners"),
+    _act("/api/failures/{id}/mute", steering.mute_failures, {200: shapes.FailureJson}, on=_GROUP, about="owners"),
+    _act("/api/failures/{id}/resolve", steering.resolve_failures, {200: shapes.FailureJson}, on=_GROUP, about="owners"),
+    _act("/api/failures/{id}/reopen", steering.reopen_failures, {200: shapes.FailureJson}, on=_GROUP, about="owners"),
     _see("/api/audit", steering.audit, shapes.AuditJson, shapes.AuditQuery),
 ]
 
 _SERVICE = [
     _see("/api/healthz", overview.health, shapes.HealthJson, scope="", tag="service"),
-    _see("/api/metrics", overview.metrics, "text/plain", tag="service"),
+    _see("/api/metrics", overview.metrics, "text/plain", tag="service", about="all"),
     _see("/api/openapi.json", openapi.document, None, scope="", tag="service"),
     Route("GET", "/api/docs", openapi.page, "", {200: ("text/html",)}, tag="service"),
     Route("GET", "/api/docs.js", openapi.script, "", {200: ("text/javascript",)}, tag="service"),

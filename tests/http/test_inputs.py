@@ -13,6 +13,7 @@ import pytest
 from jobkit.client.kit import Kit
 from jobkit.http.api.openapi import describe
 from jobkit.http.core.handling import Limits, without_places
+from jobkit.http.messages import Request
 from jobkit.http.table import ROUTES
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
@@ -45,6 +46,27 @@ def elsewhere(memory: Kit) -> Iterator[Direct]:
 
 def cursor(order: str, value: Any, us: Any = 5) -> str:
     return base64.urlsafe_b64encode(json.dumps([order, value, us]).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/api/jobs", {}, 413),
+        ("POST", "/api/jobs", {"authorization": "Bearer of nobody"}, 413),
+        ("POST", "/api/none", {}, 404),
+        ("PUT", "/api/jobs", {}, 405),
+        ("POST", "/api/jobs", {"host": "evil.example"}, 421),
+        ("POST", "/api/jobs", {"origin": "https://evil.example"}, 403),
+    ],
+)
+def test_a_body_that_is_too_large_is_refused_after_host_origin_and_path_and_before_the_token(
+    elsewhere: Direct, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    """Whatever the answer is, the rest of the body is not read: the connection is closed."""
+    request = Request(method, path, {"host": "localhost", **headers}, is_too_large=True)
+    answer = elsewhere.run(elsewhere.api.handle(request))
+
+    assert (answer.status, answer.headers["Connection"]) == (status, "close")
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,10 @@ def test_a_body_that_is_nested_too_deep_is_refused(http: httpx.Client, depth: in
 
 
 @pytest.mark.parametrize("is_said", [True, False])
-def test_a_body_that_is_too_large_is_refused(http: httpx.Client, is_said: bool) -> None:
+@pytest.mark.parametrize(("path", "refusal"), [("/api/jobs", (413, "too_large")), ("/api/none", (404, "not_found"))])
+def test_a_body_that_is_too_large_is_refused(
+    http: httpx.Client, is_said: bool, path: str, refusal: tuple[int, str]
+) -> None:
     body = json.dumps({"task": "double", "params": {"name": "x" * 1_100_000}}).encode()
 
     def parts() -> object:
@@ -131,11 +134,11 @@ def test_a_body_that_is_too_large_is_refused(http: httpx.Client, is_said: bool) 
 
     content = body if is_said else parts()
     try:
-        answer = http.post("/api/jobs", content=content, headers={"Content-Type": "application/json"})  # type: ignore[arg-type]
+        answer = http.post(path, content=content, headers={"Content-Type": "application/json"})  # type: ignore[arg-type]
     except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
         return  # it was cut before it had been sent
 
-    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    assert (answer.status_code, answer.json()["error"]) == refusal
 
 
 def test_pages_of_a_list_join_without_gaps(http: httpx.Client) -> None:

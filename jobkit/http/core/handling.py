@@ -201,9 +201,11 @@ class ApiCall:
             raise access.insufficient(f"this token is not for task {printable(task)!r}")
 
     def require_all(self) -> None:
-        """Refuse data about all jobs to a caller who may see only some."""
-        if not self.grant.sees_all:
-            raise access.insufficient("this is about all jobs, and you may see only some of them")
+        """Refuse what is about all jobs, or those of all owners, to a caller who may see only some of them."""
+        about = self.route.about
+        if (about == "all" and not self.grant.sees_all) or (about == "owners" and self.grant.owner is not None):
+            what = "all jobs" if about == "all" else "jobs of all owners"
+            raise access.insufficient(f"this is about {what}, and you may see only some of them", self.route.scope)
 
 
 class Api:
@@ -284,6 +286,7 @@ class Api:
         call.query = read_query(request, route.query)
         call.body = read_body(request, route.body, route.body_is_optional)
         try:
+            call.require_all()
             answer = await route.handler(call)
         except (Problem, JobkitError) as error:
             self._note(call, call.grant, "failed", str(error))
