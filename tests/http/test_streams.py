@@ -114,6 +114,18 @@ def test_a_reconnected_client_gets_missed_events_once(http: httpx.Client, stage:
     assert over.status_code == 204  # an EventSource does not reconnect
 
 
+def test_a_reconnected_client_gets_progress_before_the_next_event(http: httpx.Client, stage: Stage) -> None:
+    job_id = stage.submit()
+    stage.start(job_id)
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        (first,) = take(source, 1)
+    with events_of(http, f"/api/jobs/{job_id}/events", first.id) as source:
+        stage.progress(job_id, 3, 4)
+        (progressed,) = take(source, 1)
+
+    assert (first.json()["state"], progressed.event) == ("running", "progressed")
+
+
 @pytest.mark.parametrize("name", ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"])
 def test_a_client_without_headers_sends_its_position_in_the_query(http: httpx.Client, stage: Stage, name: str) -> None:
     job_id = stage.submit()

@@ -131,9 +131,12 @@ class JobView:
         return lines + frame(to_json(snapshot.to_json()), event="snapshot", id=id_of(self._position))
 
     def _newest(self) -> bytes:
-        """Return the job's newest progress if the client has its event, but not this progress."""
+        """Return the job's newest progress if the client has its event, but not this progress.
+
+        A client that has resumed may have no event of this connection yet.
+        """
         version, progress = self._tail.progress_of(self._id)
-        if progress is None or version <= self._news or progress.event.seq != self._seq:
+        if progress is None or version <= self._news or self._seq not in (0, progress.event.seq):
             return b""
         self._news = version
         return progress.frame

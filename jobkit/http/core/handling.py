@@ -303,7 +303,7 @@ class Api:
         target = [value for name, value in call.params.items() if name in ("id", "name")]
         action, role = call.route.handler.__name__, grant.role or "token"
         entry = AuditEntry.of(grant.subject, role, "http", action, call.route.on, target, outcome, why)
-        background.spawn(_keep(call.kit, entry))
+        background.spawn(call.kit.verbs.note(entry))  # what the store does not take is in the log, and written later
 
     async def _admit(self, call: ApiCall) -> Grant:
         """Return what the caller may do, if that includes this route. Raises Problem: 401, 403 or 429."""
@@ -377,11 +377,10 @@ class Api:
     async def kit(self) -> Kit:
         """Return the kit. Opened once, in a thread, since an embedded server may have to start first."""
         if self._kit is None:
-            opening = self._opening
-            if opening is None:
-                opening = self._opening = asyncio.get_running_loop().create_task(asyncio.to_thread(self._source))
+            if self._opening is None:
+                self._opening = asyncio.get_running_loop().create_task(asyncio.to_thread(self._source))
             try:
-                kit = await asyncio.shield(opening)
+                kit = await asyncio.shield(self._opening)
             except Exception as error:
                 self._opening = None  # the next request tries again
                 if isinstance(error, JobkitError):  # of the server's own settings, not of the request
@@ -437,11 +436,6 @@ class Api:
                 response.status, response.body = 304, b""
                 headers.pop("Content-Type", None)
         return response
-
-
-async def _keep(kit: Kit, entry: AuditEntry) -> None:
-    with contextlib.suppress(JobkitError):  # it is in the log, and written later
-        await kit.verbs.note(entry)
 
 
 def _too_many(wait_s: float) -> Problem:

@@ -141,14 +141,19 @@ class Tail:
             number, entry = self._news[job_id]
             if number <= version:
                 break
-            if entry.event.seq <= self._seqs.get(job_id, entry.event.seq):
+            if self._has_event_of(entry):
                 found.append((number, entry))
         found = found[::-1][:most]
         return found[-1][0] if found else version, [entry for _, entry in found]
 
     def progress_of(self, job_id: str) -> tuple[int, FramedEvent | None]:
-        """Return the newest progress of a job, with its version."""
-        return self._news.get(job_id, (0, None))
+        """Return the newest progress of a job and its version, unless it is held back."""
+        version, progress = self._news.get(job_id, (0, None))
+        return (version, progress) if progress is not None and self._has_event_of(progress) else (0, None)
+
+    def _has_event_of(self, progress: FramedEvent) -> bool:
+        seq = progress.event.seq
+        return seq <= self._seqs.get(progress.event.job_id, seq)
 
     @property
     def newest_news(self) -> int:
@@ -200,7 +205,7 @@ class Tail:
                 self._floor = event_key(item)
                 continue
             if item.type.is_news:
-                _, known = self.progress_of(item.job_id)
+                _, known = self._news.get(item.job_id, (0, None))
                 if known is None or known.event.seq <= item.seq:
                     self._tell(FramedEvent(item, (0, 0)))
                 continue
