@@ -4,8 +4,9 @@
     app.mount("/jobkit", jobkit.http.asgi_app())        inside a Starlette or FastAPI app
     tornado.web.Application(jobkit.http.tornado_routes(kit) + ...)
 
-`docs/http.md` shows how to use it. `core` takes a request to its response, `auth` has tokens and logins, `api` and
-`mercure` have the handlers, `table` the routes; `asgi` and `tornado_app` connect them to a web server.
+`docs/http.md` shows how to use it. Imports run down this list: `asgi` and `tornado_app` connect the API to a server,
+`table` has all routes, `api` and `mercure` their handlers, `core` takes a request to its response, `auth` has tokens
+and logins, `messages` requests and responses.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ OF_JOBS = [
 
 @pytest.mark.parametrize("topic", OF_JOBS)
 def test_no_publisher_can_publish_updates_of_a_job(hub: Direct, topic: str) -> None:
-    hub.api.allow_hosts(["jobs.example"])
+    hub.api.hosts = frozenset({"jobs.example"})
     assert publish(hub, topic) == 403
     assert publish(hub, BOOK) == 200
     form = urlencode([("topic", BOOK), ("topic", topic)])

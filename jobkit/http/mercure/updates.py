@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -80,18 +80,16 @@ class Updates:
             if self._floor is None:
                 self._floor = place
             if self._version != version:
-                last = self._ring[-1].place if self._ring else self._floor
-                while page := await self._read(last):
-                    self._keep(page)
-                    last = page[-1].place
+                async for update in self._all_after(self._ring[-1].place if self._ring else self._floor):
+                    self._keep(update)
                 self._version = version
         if place >= self._floor:
             return [update for update in self._ring if update.place > place][:UPDATES_PAGE]
         return await self._read(place)
 
-    def _keep(self, page: Sequence[Update]) -> None:
-        self._ring += page
-        self._size += sum(len(update.data) for update in page)
+    def _keep(self, update: Update) -> None:
+        self._ring.append(update)
+        self._size += len(update.data)
         while len(self._ring) > RING or self._size > RING_SIZE:
             oldest = self._ring.popleft()
             self._floor, self._size = oldest.place, self._size - len(oldest.data)
@@ -100,24 +98,27 @@ class Updates:
         """Return the place of the newest kept event or update."""
         place: Place = (*event_key(await on_loop(self._store.last_event_id())), 0)
         # An update follows an event, so only updates that follow the newest event can be newer than it.
-        while page := await self._read(place):
-            place = page[-1].place
+        async for update in self._all_after(place):
+            place = update.place
         return place
 
     async def find(self, id: str) -> Place | None:
         """Return the place of the oldest kept update with this id of its publisher, or None."""
-        place: Place = (0, 0, 0)
-        while page := await self._read(place):
-            for update in page:
-                if update.id == id:
-                    return update.place
-            place = page[-1].place
+        async for update in self._all_after((0, 0, 0)):
+            if update.id == id:
+                return update.place
         return None
 
     async def publish(self, update: Update) -> str:
         """Store an update and notify all streams. Returns the id that subscribers see."""
         id = await on_loop(self._store.web.publish(to_json(update), is_presence=bool(update.form)))
         return update.id or id_of(_place_of(id))
+
+    async def _all_after(self, place: Place) -> AsyncIterator[Update]:
+        while page := await self._read(place):
+            for update in page:
+                yield update
+            place = page[-1].place
 
     async def _read(self, place: Place) -> list[Update]:
         ms, n, k = place
