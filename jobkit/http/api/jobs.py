@@ -75,10 +75,20 @@ async def list_jobs(call: ApiCall) -> Any:
     asked: JobList = call.query
     if call.grant.tasks and asked.task:
         call.require_task(asked.task)
-    jobs: list[JobSnapshot] = []
-    cursor, wanted = asked.cursor, _wanted(asked)
+    filters = Query(
+        states=tuple(asked.state),
+        task=asked.task or None,
+        queue=asked.queue or None,
+        order=asked.order,
+        cursor=asked.cursor,
+    )
+    wanted = parse(asked.q, filters.checked())
+    if asked.search:
+        wanted = replace(wanted, search=(*wanted.texts, asked.search))
     if call.grant.owner is not None:
         wanted = narrowed(wanted, call.grant.owner)
+    jobs: list[JobSnapshot] = []
+    cursor = asked.cursor
     for _ in range(_MAX_PAGES):
         page = await call.kit.aio.page(replace(wanted, limit=asked.limit - len(jobs), cursor=cursor))
         jobs += [snapshot for snapshot in page.jobs if call.grant.sees(snapshot.spec)]
@@ -86,23 +96,6 @@ async def list_jobs(call: ApiCall) -> Any:
         if not cursor or len(jobs) >= asked.limit:
             break
     return {"jobs": [snapshot.to_json() for snapshot in jobs], "next_cursor": cursor or None}
-
-
-def _wanted(asked: JobList) -> Query:
-    """Return the query of the store for a list.
-
-    Raises:
-        InvalidParams: the search text, the order or the cursor is not valid.
-    """
-    given = Query(
-        states=tuple(asked.state),
-        task=asked.task or None,
-        queue=asked.queue or None,
-        order=asked.order,
-        cursor=asked.cursor,
-    )
-    wanted = parse(asked.q, given.checked())
-    return replace(wanted, search=(*wanted.texts, asked.search)) if asked.search else wanted
 
 
 async def find(call: ApiCall) -> JobSnapshot:
@@ -153,7 +146,13 @@ async def remove(call: ApiCall) -> Response:
 async def result(call: ApiCall) -> Response:
     """Read the value: as JSON if it is plain data, else its preview."""
     snapshot = await find(call)
-    _require_value(snapshot)
+    if not snapshot.is_terminal:
+        raise Problem(409, "not_finished", f"job {snapshot.id} is {snapshot.state}; it has no result yet", "id")
+    if snapshot.state is not JobState.SUCCEEDED:
+        why = f": {snapshot.error}" if snapshot.error else ""
+        was = "was " if snapshot.state is JobState.CANCELLED else ""
+        message = f"job {snapshot.id} has no result, since it {was}{snapshot.state}{why}"
+        raise Problem(409, str(snapshot.state), message, "id")
     preview: Mapping[str, Any] = await call.kit.aio.preview(snapshot.id) or {}
     response = await _result(call, snapshot, preview)
     if name := _header(str(preview.get("type", ""))):
@@ -185,16 +184,6 @@ async def _result(call: ApiCall, snapshot: JobSnapshot, preview: Mapping[str, An
     if preview.get("text"):
         return _part(preview, "text/plain")
     raise Problem(410, "expired", f"{unavailable}: it is no longer kept")
-
-
-def _require_value(snapshot: JobSnapshot) -> None:
-    if not snapshot.is_terminal:
-        raise Problem(409, "not_finished", f"job {snapshot.id} is {snapshot.state}; it has no result yet", "id")
-    if snapshot.state is not JobState.SUCCEEDED:
-        why = f": {snapshot.error}" if snapshot.error else ""
-        was = "was " if snapshot.state is JobState.CANCELLED else ""
-        message = f"job {snapshot.id} has no result, since it {was}{snapshot.state}{why}"
-        raise Problem(409, str(snapshot.state), message, "id")
 
 
 async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]:
