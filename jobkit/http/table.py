@@ -111,7 +111,7 @@ _STEERING = [
     _act("/api/tasks/{name}/resume", steering.resume_task, {200: shapes.ChangedJson}, on="task", about="owners"),
     _act(
         "/api/jobs/{id}/move",
-        steering.move_job,
+        jobs.move_job,
         {200: shapes.JobJson},
         refusals=_NOT_WAITING,
         body=shapes.Move,

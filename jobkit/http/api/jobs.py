@@ -1,4 +1,4 @@
-"""Handlers for jobs: submit, list, read, cancel, retry, delete; and for their results, logs and artifacts.
+"""Handlers for jobs: submit, list, read, cancel, retry, move, delete; and for their results, logs and artifacts.
 
 Values are sent as JSON or as bytes that the worker made; nothing is unpickled.
 """
@@ -129,6 +129,14 @@ async def retry(call: ApiCall) -> Response:
         raise Problem(409, "not_ended", message, "id")
     job: Any = await call.kit.aio.retry(snapshot.id, **({"owner": call.grant.subject} if call.grant.subject else {}))
     return accepted(call, job.id)
+
+
+async def move_job(call: ApiCall) -> Any:
+    """Move a waiting job to another queue or priority."""
+    snapshot = await find(call)
+    if refused := await call.kit.aio.move(snapshot.id, by=call.grant.subject, **given(call.body)):
+        raise Problem(409, "not_waiting", refused[snapshot.id], "id")
+    return (await find(call)).to_json()
 
 
 async def remove(call: ApiCall) -> Response:

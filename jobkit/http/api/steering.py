@@ -7,12 +7,12 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from jobkit.http.api.jobs import accepted, find, given
+from jobkit.http.api.jobs import accepted
 from jobkit.http.api.shapes import AuditQuery, FailureQuery
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
-from jobkit.http.messages import Problem, Response
+from jobkit.http.messages import Response
 from jobkit.model import FailureGroup, ScheduleSnapshot
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role
@@ -68,7 +68,7 @@ async def _schedule(call: ApiCall) -> ScheduleSnapshot:
     return await call.find("name", "schedule", read, lambda found: call.grant.sees(found.spec.job))
 
 
-# -- pausing and moving -------------------------------------------------------------------------------------------
+# -- pausing ------------------------------------------------------------------------------------------------------
 
 
 async def paused(call: ApiCall) -> Any:
@@ -102,14 +102,6 @@ async def resume_task(call: ApiCall) -> Any:
     """Resume a paused task; its jobs keep their places in the queue."""
     call.require_task(call.params["name"])
     return {"changed": await call.kit.aio.resume_task(call.params["name"])}
-
-
-async def move_job(call: ApiCall) -> Any:
-    """Move a waiting job to another queue or priority."""
-    snapshot = await find(call)
-    if refused := await call.kit.aio.move(snapshot.id, by=call.grant.subject, **given(call.body)):
-        raise Problem(409, "not_waiting", refused[snapshot.id], "id")
-    return (await find(call)).to_json()
 
 
 # -- failures -----------------------------------------------------------------------------------------------------

@@ -87,9 +87,7 @@ async def identify(call: ApiCall, in_query: str | None, *, is_old: bool) -> Gran
         Problem: the token is not accepted.
     """
     request = call.request
-    text = access.bearer(request)
-    if text is None and is_old:
-        text = in_query
+    text = access.bearer(request) or in_query
     if text is None:
         cookies = request.cookies()
         text = cookies.get("__Secure-mercure_access_token") or (cookies.get("mercureAuthorization") if is_old else None)
