@@ -95,7 +95,7 @@ async def _parts(
     # The store may be away, or the job deleted: the client reconnects.
     with ends, suppress(JobkitError, Problem):
         yield b""
-        # No block of its own: some clients take one without data for an event.
+        # Not a separate block: some clients take one without data for an event.
         comment = COMMENT + (f"retry: {retry_ms}\n".encode() if retry_ms else b"")
         while not view.is_over and not await is_ending():  # also of a stream that is never silent
             if comment:
