@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since the epoch, by this machine's clock."""
+    return time.time_ns() // 1_000_000
 
 
 def instant(ms: Any) -> datetime | None:

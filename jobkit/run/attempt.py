@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
@@ -149,18 +149,20 @@ class Rejected(Exception):
     """The call cannot be run here; the message is the sentence for the user."""
 
 
-def resolve(task: str, call: bytes, *, owns_process: bool, is_signed: bool) -> Resolved:
+def resolve(assignment: Assignment, *, owns_process: bool) -> Resolved:
     """`(function, args, kwargs)` of a call. Unpickles.
+
+    Anybody who can write to Redis may have written an unsigned call: it runs registered tasks with plain arguments, and
+    no directory or module that it names is used.
 
     Args:
         owns_process: whether working directory and import path may follow the submitter's.
-        is_signed: the payload carries a signature of ours. Anybody who can write to Redis may have written an unsigned
-            one: it runs registered tasks with plain arguments, and no directory or module that it names is used.
 
     Raises:
         Rejected: a module, function or Python version is missing here; says which, where and what to do.
     """
-    head, inner = read_head(call)
+    task, is_signed = assignment.task, assignment.allow_pickle
+    head, inner = read_head(assignment.call)
     if is_signed and owns_process:
         _follow(head)
     elif is_signed:
@@ -306,28 +308,6 @@ def rejected(sentence: str) -> Outcome:
 def failed(kind: ErrorKind, type_: str, sentence: str, usage: Mapping[str, Any] | None = None) -> Outcome:
     """The outcome for an attempt that was ended from outside."""
     return Outcome("failed", error=JobError(kind, type_, sentence), usage=usage or {})
-
-
-_WIRE = tuple(field.name for field in fields(Outcome) if field.name != "usage")
-
-
-def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
-    """For the frame that ends a child; without `usage`, which only the parent knows."""
-    return {name: getattr(outcome, name) for name in _WIRE} | {
-        "error": None if outcome.error is None else outcome.error.to_wire(),
-        "retry": None if outcome.retry is None else [outcome.retry.after, str(outcome.retry)],
-    }
-
-
-def outcome_from_wire(wire: Mapping[str, Any], body: bytes, usage: Mapping[str, Any]) -> Outcome:
-    """Raises LookupError, TypeError, ValueError or AttributeError for what is not an outcome."""
-    known = {name: wire[name] for name in _WIRE} | {
-        "body": body,
-        "error": None if wire["error"] is None else JobError.from_wire(wire["error"]),
-        "error_types": tuple(wire["error_types"]),
-        "retry": None if wire["retry"] is None else Retry(wire["retry"][0], wire["retry"][1]),
-    }
-    return Outcome(**known, usage=usage)
 
 
 def _follow(head: CallHead) -> None:

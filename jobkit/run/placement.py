@@ -8,10 +8,9 @@ has a zygote for each other Python of its jobs, started on demand; elsewhere a j
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Assignment, Outcome, Runner, Sink, failed
@@ -78,24 +77,6 @@ class CoroutineRunner:
         self._processes.kill(job_id)
 
 
-#: Seconds after its last job for which the zygote of another environment is kept.
-_IDLE_S = 60.0
-
-
-@dataclass(slots=True)
-class _Other:
-    """The processes of one other environment."""
-
-    runner: ProcessRunner
-    jobs: set[str] = field(default_factory=set)
-    idle: asyncio.TimerHandle | None = None
-
-    def stay(self) -> None:
-        if self.idle is not None:
-            self.idle.cancel()
-            self.idle = None
-
-
 class Environments:
     """Runs jobs of the worker's own Python by its own runners, and others in a process of their environment.
 
@@ -107,8 +88,7 @@ class Environments:
     def __init__(self, own: Mapping[str, Runner], start_method: str = "auto") -> None:
         self._own = dict(own)
         self._start_method = start_method
-        self._others: dict[str, _Other] = {}  # by `sys.prefix`
-        self._closing: set[asyncio.Task[None]] = set()
+        self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
 
     async def start(self) -> None:
         for runner in self._own.values():
@@ -135,26 +115,19 @@ class Environments:
                 f"the Python environment {prefix}, from which this job was submitted, is gone (there is no "
                 f"{executable}): create it again, then retry the job",
             )
-        other = self._others.get(prefix)
-        if other is None:
-            other = _Other(ProcessRunner(spares=0, start_method=self._start_method, executable=executable))
-            self._others[prefix] = other
-        other.stay()
-        other.jobs.add(assignment.job_id)
+        runner = self._others.get(prefix)
+        if runner is None:
+            runner = ProcessRunner(spares=0, start_method=self._start_method, executable=executable)
+            self._others[prefix] = runner
         try:
-            await other.runner.start()
-            return await other.runner.run(replace(assignment, isolation="process"), sink)
+            await runner.start()
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"{executable} could not be started for the job: {error}")
-        finally:
-            other.jobs.discard(assignment.job_id)
-            if not other.jobs:
-                other.stay()
-                other.idle = asyncio.get_running_loop().call_later(_IDLE_S, self._retire, prefix, other)
+        return await runner.run(replace(assignment, isolation="process"), sink)
 
     @property
     def _all(self) -> list[Runner]:
-        return [*self._own.values(), *(other.runner for other in self._others.values())]
+        return [*self._own.values(), *self._others.values()]
 
     def cancel(self, job_id: str) -> None:
         for runner in self._all:
@@ -166,17 +139,6 @@ class Environments:
 
     async def close(self) -> None:
         """End all of them. May be called again."""
-        for other in self._others.values():
-            other.stay()
         closing, self._others = self._all, {}
         for runner in closing:
             await runner.close()
-        if self._closing:
-            await asyncio.wait(self._closing)
-
-    def _retire(self, prefix: str, other: _Other) -> None:
-        if not other.jobs and self._others.get(prefix) is other:
-            del self._others[prefix]
-            closing = asyncio.ensure_future(other.runner.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)

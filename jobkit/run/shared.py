@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import ErrorKind, JobkitError, LogLine
-from jobkit.run.attempt import Assignment, Outcome, Resolved, Sink, failed, raised, resolve, succeeded
+from jobkit.run.attempt import Assignment, Outcome, Sink, failed, raised, resolve, succeeded
 from jobkit.run.inside import bars, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import Routing
@@ -165,10 +165,6 @@ class SharedProcess:
             del self.running[job_id]
 
 
-def resolved(assignment: Assignment) -> Resolved:
-    return resolve(assignment.task, assignment.call, owns_process=False, is_signed=assignment.allow_pickle)
-
-
 def stopped_outcome(kind: str, assignment: Assignment, note: str = "") -> Outcome:
     if kind == "timeout":
         sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s{note}"
@@ -301,7 +297,7 @@ class AsyncRunner(SharedProcess):
         token = context.enter(own)
         try:
             try:
-                function, args, kwargs = resolved(assignment)
+                function, args, kwargs = resolve(assignment, owns_process=False)
                 value = function(*args, **kwargs)
                 if inspect.iscoroutine(value):
                     value = await running.forcibly(value)
@@ -386,7 +382,7 @@ class _Thread:
         assignment = self.assignment
         token = context.enter(self.context)
         try:
-            function, args, kwargs = resolved(assignment)
+            function, args, kwargs = resolve(assignment, owns_process=False)
             value = function(*args, **kwargs)
             if inspect.iscoroutine(value):
                 value = asyncio.run(value)
@@ -451,7 +447,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()
     try:
-        function, args, kwargs = resolved(assignment)
+        function, args, kwargs = resolve(assignment, owns_process=False)
         value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
             value = _run_coroutine(value)

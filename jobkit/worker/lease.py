@@ -20,8 +20,8 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from jobkit.model import LogLine, StoreUnavailable
+from jobkit.model.plain import now_ms
 from jobkit.run.attempt import Assignment, Outcome
-from jobkit.run.process.attempt import now_ms
 from jobkit.run.process.state import whole_environ
 from jobkit.settings import Settings
 from jobkit.store import library

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobkit.run.attempt import Assignment
 from jobkit.run.process import frames
 
 
@@ -41,7 +42,7 @@ def test_a_call_of_50_mb_travels_in_parts() -> None:
     read, write = os.pipe()
 
     def send() -> None:
-        for part in frames.call_frames({"job_id": "j"}, call):
+        for part in frames.order_frames(frames.Order(Assignment("j", "task", 1, call), "/spool", True)):
             view = memoryview(part)
             while view:
                 view = view[os.write(write, view) :]
@@ -49,10 +50,8 @@ def test_a_call_of_50_mb_travels_in_parts() -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    calls = frames.Calls(read)
-    received = calls.next()
+    orders = list(frames.orders(read))
     thread.join()
 
-    assert received == ({"job_id": "j"}, call)
-    assert calls.next() is None
+    assert orders == [frames.Order(Assignment("j", "task", 1, call), "/spool", True)]
     os.close(read)

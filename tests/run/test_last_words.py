@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,7 @@ import pytest
 
 from jobkit.run.attempt import Outcome
 from jobkit.run.process import frames
-from jobkit.run.process.attempt import ProcessAttempt
-from jobkit.run.process.link import ChildProcess
+from jobkit.run.process.attempt import ChildProcess, ProcessAttempt
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.process.tree import KernelKills, counter_file
 
@@ -34,11 +34,9 @@ class Ending:
 
     def __init__(self, heard: Heard) -> None:
         self.attempt = ProcessAttempt(assign(len, "abc"), heard, "/nowhere", KernelKills(counter_file()))
-        self.reader, self.writer = os.pipe()
 
     def write(self, data: bytes) -> None:
-        os.write(self.writer, data)
-        self.attempt.read_output("stderr", self.reader)
+        self.attempt.on_output("stderr", data)
 
     def say(self) -> None:
         self.attempt.on_frame(frames.LINES, SAID)
@@ -56,10 +54,7 @@ class Ending:
 
 @pytest.fixture
 async def ending(heard: Heard) -> Any:
-    ending = Ending(heard)
-    yield ending
-    os.close(ending.reader)
-    os.close(ending.writer)
+    return Ending(heard)
 
 
 def write_and_flush(ending: Ending, at: int) -> None:
@@ -114,11 +109,17 @@ def crash() -> None:
 
 
 @pytest.fixture
-def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a busy worker: it notices the end of a process before it reads the pipes."""
-    monkeypatch.setattr(ChildProcess, "_on_output", lambda self, fd: None)
-    monkeypatch.setattr(ChildProcess, "_on_control", lambda self: None)
-    return iter([None])
+    start = ChildProcess.start
+
+    def start_unheard(child: ChildProcess) -> None:
+        start(child)
+        for pipe in (child._control, *child._outputs):
+            assert pipe is not None
+            asyncio.get_running_loop().remove_reader(pipe)
+
+    monkeypatch.setattr(ChildProcess, "start", start_unheard)
 
 
 @pytest.mark.usefixtures("only_at_the_end")

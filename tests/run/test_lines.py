@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.run.inside.lines import BURST_LINES, LINE_LIMIT, LineBuffer, Splitter, clean
-from jobkit.run.process.attempt import Pipe
+from jobkit.run.process.output import OutputPipe
 
 
 @pytest.mark.parametrize(
@@ -81,16 +80,11 @@ def test_an_endless_line_is_cut_and_takes_no_memory() -> None:
 
 
 def test_bytes_are_decoded_across_portions() -> None:
-    lines, (reader, writer) = LineBuffer(0), os.pipe()
-    pipe = Pipe("stdout", lines, lambda: None)
-    try:
-        for byte in "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82":
-            os.write(writer, bytes([byte]))
-            pipe.read(reader)
-        pipe.finish()
-    finally:
-        os.close(reader)
-        os.close(writer)
+    lines = LineBuffer(0)
+    pipe = OutputPipe("stdout", lines, lambda: None)
+    for byte in "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82":
+        pipe.add(bytes([byte]))
+    pipe.finish()
 
     assert [line[4] for line in lines.take(0)] == ["é🙂", "\\xff\\xfe", "\\xe2\\x82"]
 

@@ -34,12 +34,12 @@ async def pid_of(runner: ProcessRunner, **options: Any) -> int:
 
 
 async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runner: ProcessRunner, heard: Heard) -> None:
-    assert runner._spares == []
+    assert not runner._waiting
 
     await asyncio.gather(*(runner.run(assign(os.getpid, job_id=f"j{i}"), heard) for i in range(6)))
 
-    await until(lambda: all(place.is_ready for place in runner._spares), "the spares to be ready")
-    assert len(runner._spares) == 2
+    await until(lambda: all(place.is_ready for place in runner._waiting), "the spares to be ready")
+    assert len(runner._waiting) == 2
     zygote = psutil.Process(runner.pid)
     await until(lambda: len(zygote.children()) == 2, "the end of all but the spares")
 
@@ -52,15 +52,15 @@ async def test_spares_end_without_jobs_and_start_again_with_the_next(
     await runner.run(assign(os.getpid), heard)
 
     zygote = psutil.Process(runner.pid)
-    await until(lambda: runner._spares == [] and zygote.children() == [], "the end of the spares")
+    await until(lambda: not runner._waiting and zygote.children() == [], "the end of the spares")
     await runner.run(assign(os.getpid), heard)
-    assert len(runner._spares) == 2
+    assert len(runner._waiting) == 2
 
 
 async def test_a_job_takes_a_spare(runner: ProcessRunner, heard: Heard) -> None:
     await runner.run(assign(os.getpid), heard)
-    await until(lambda: all(place.is_ready for place in runner._spares), "the spares to be ready")
-    waiting = {place.pid for place in runner._spares}
+    await until(lambda: all(place.is_ready for place in runner._waiting), "the spares to be ready")
+    waiting = {place.pid for place in runner._waiting}
 
     outcome = await runner.run(assign(os.getpid), heard)
 
@@ -69,8 +69,8 @@ async def test_a_job_takes_a_spare(runner: ProcessRunner, heard: Heard) -> None:
 
 async def test_a_spare_that_died_fails_no_job(runner: ProcessRunner, heard: Heard) -> None:
     await runner.run(assign(os.getpid), heard)
-    await until(lambda: all(place.is_ready and place.pid for place in runner._spares), "the spares to be ready")
-    for place in runner._spares:
+    await until(lambda: all(place.is_ready and place.pid for place in runner._waiting), "the spares to be ready")
+    for place in runner._waiting:
         os.kill(place.pid, signal.SIGKILL)  # without a turn of the loop in which the worker could notice
 
     outcomes = await asyncio.gather(*(runner.run(assign(lambda: 7, job_id=f"j{i}"), heard) for i in range(3)))

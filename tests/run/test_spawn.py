@@ -47,8 +47,8 @@ async def test_a_spawned_process_imports_the_tasks_itself_and_spares_wait_from_t
     make: object, heard: Heard
 ) -> None:
     runner = await make(start_method="spawn")  # type: ignore[operator]
-    await until(lambda: len(runner._spares) == 2 and all(p.is_ready for p in runner._spares), "the spares")
-    waiting = {place.pid for place in runner._spares}
+    await until(lambda: len(runner._waiting) == 2 and all(p.is_ready for p in runner._waiting), "the spares")
+    waiting = {place.pid for place in runner._waiting}
 
     outcome = await runner.run(assign(None, ref="spawned_tasks:where"), heard)
 

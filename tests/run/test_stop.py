@@ -167,13 +167,13 @@ async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: 
         time.sleep(100)
         del kept
 
-    outcome = await runner.run(assign(hungry, memory_limit_bytes=200 * 2**20), heard)
+    outcome = await runner.run(assign(hungry, memory_limit_bytes=200_000_000), heard)
 
     error = failure(outcome)
     assert error.kind is ErrorKind.MEMORY
-    assert "its limit is 200 MiB" in error.message
+    assert "its limit is 200 MB" in error.message
     # Only "above the limit" is certain: the sample may be taken in the middle of the allocation.
-    assert outcome.usage["peak_rss_bytes"] > 200 * 2**20
+    assert outcome.usage["peak_rss_bytes"] > 200_000_000
 
 
 async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: Heard) -> None:

@@ -20,7 +20,7 @@ import jobkit
 from jobkit.attempts import preview_subject
 from jobkit.client.kit import Kit
 from jobkit.codec import MAGIC, MSGPACK, PICKLE, RAW, Codec, Subject
-from jobkit.run.attempt import Rejected, resolve
+from jobkit.run.attempt import Assignment, Rejected, resolve
 from jobkit.settings import Settings
 from jobkit.tasks.call import Call, encode_call, read_head, with_changes
 from jobkit.tasks.info import TaskInfo, sealed_definition
@@ -164,9 +164,10 @@ def test_a_call_by_name_runs_only_the_workers_own_task_of_that_name(owns_process
     """Signed calls are checked, too: older clients sign definitions without checking them."""
     for ref in ("os:system", "subprocess:call", "no.such.module:f", ""):
         with pytest.raises(Rejected, match="report"):
-            resolve("report", call(ref, "id", named=True), owns_process=owns_process, is_signed=True)
+            resolve(Assignment("j", "report", 1, call(ref, "id", named=True)), owns_process=owns_process)
 
-    function, args, _ = resolve("count_up", call("os:system", 1, named=True), owns_process=owns_process, is_signed=True)
+    signed = Assignment("j", "count_up", 1, call("os:system", 1, named=True))
+    function, args, _ = resolve(signed, owns_process=owns_process)
 
     assert function(*args) == 2
 
@@ -191,7 +192,8 @@ def test_an_unsigned_call_runs_only_a_registered_task_with_plain_arguments(
     for what, body in forged.items():
         for task in ("count_up", "report"):
             try:
-                function, *_ = resolve(task, body, owns_process=owns_process, is_signed=False)
+                unsigned = Assignment("j", task, 1, body, allow_pickle=False)
+                function, *_ = resolve(unsigned, owns_process=owns_process)
             except Rejected:
                 continue
             assert (task, what) in [("count_up", "a reference"), ("count_up", "a directory")], what

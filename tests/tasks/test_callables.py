@@ -185,10 +185,10 @@ def prepared(function: Any, args: tuple[Any, ...]) -> Submission:
 
 RUN = """
 import asyncio, inspect, pickle, sys
-from jobkit.run.attempt import resolve
+from jobkit.run.attempt import Assignment, resolve
 for label, task, call in pickle.load(open(sys.argv[1], "rb")):
     try:
-        function, args, kwargs = resolve(task, call, owns_process=False, is_signed=True)
+        function, args, kwargs = resolve(Assignment(label, task, 1, call), owns_process=False)
         value = function(*args, **kwargs)
         value = asyncio.run(value) if inspect.iscoroutine(value) else value
         print(label, repr(value.item() if hasattr(value, "item") else value), sep="\\t")

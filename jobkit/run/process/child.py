@@ -17,15 +17,16 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
 from jobkit.model import ErrorKind
-from jobkit.run.attempt import Outcome, failed, outcome_to_wire, raised, resolve, succeeded
+from jobkit.run.attempt import Assignment, Outcome, failed, raised, resolve, succeeded
 from jobkit.run.inside import bars, context
-from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import ProcessCapture
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.lines import WireLine
@@ -194,7 +195,7 @@ class _Life:
     def __init__(self, busy: memoryview) -> None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # daemons that a job leaves behind stay below it
         self._busy = busy
-        self._shell = SignalGuard()
+        self._guard = SignalGuard()
         self._recorder: Recorder | None = None
         self._ticker = Ticker(self._tick)
         self._capture = ProcessCapture()
@@ -205,13 +206,11 @@ class _Life:
 
     def serve(self) -> None:
         _send(frames.READY, None)
-        calls = frames.Calls(CONTROL_FD)
-        while (received := calls.next()) is not None:
-            meta, call = received
+        for order in frames.orders(CONTROL_FD):
             self._busy[0] = 1
-            if self._before is None and not meta["is_last"]:
+            if self._before is None and not order.is_last:
                 self._before = ProcessState()
-            is_fit = self._run(meta, call)
+            is_fit = self._run(order)
             if _is_childless():
                 self._busy[0] = 0
             if not is_fit:
@@ -221,26 +220,27 @@ class _Life:
         if self._busy[0]:
             tree.kill(tree.descendants(os.getpid()))
 
-    def _run(self, meta: dict[str, Any], call: bytes) -> bool:
+    def _run(self, order: frames.Order) -> bool:
         """Run one job and say how it ended; whether the process is fit for another one."""
-        shell = self._shell = SignalGuard()
-        outlet = _FrameOutlet(meta["spool"])
-        log = LogFile(Path(meta["log"][0]), meta["log"][1]) if meta["log"][0] else None
-        recorder = Recorder(outlet, self._ticker.arm, guard=shell, bounds=Bounds(*meta["bounds"]), log=log)
+        job, guard = order.assignment, SignalGuard()
+        self._guard = guard
+        outlet = _FrameOutlet(order.spool)
+        log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
+        recorder = Recorder(outlet, self._ticker.arm, guard=guard, bounds=job.bounds, log=log)
         self._recorder = recorder
-        shell.context = Context(meta["job_id"], meta["attempt"], meta["task"], recorder)
-        os.environ["JOBKIT_JOB_ID"] = meta["job_id"]
-        os.environ.update(meta["environ"])
-        context.own_process(shell.context)
+        guard.context = Context(job.job_id, job.attempt, job.task, recorder)
+        os.environ["JOBKIT_JOB_ID"] = job.job_id
+        os.environ.update(job.environ)
+        context.own_process(guard.context)
         self._capture.begin(recorder)
         spent_s = _spent_s()
         try:
-            signal.signal(signal.SIGTERM, shell.on_term)
+            signal.signal(signal.SIGTERM, guard.on_term)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            outcome = _attempt(meta, call, shell)
+            outcome = _attempt(job, guard)
         except Stop:
             outcome = Outcome("cancelled")
-        shell.is_over = True
+        guard.is_over = True
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             try:
                 if stream is not None:
@@ -250,29 +250,25 @@ class _Life:
         _libc.fflush(None)
         recorder.close()
         outlet.is_open = False
-        is_alone = _is_childless()
-        wire = outcome_to_wire(outcome) | {
-            "stopped": shell.is_stopped,
-            "file": "",
-            "log": log.take() if log else (b"", b""),
-            "is_alone": is_alone,
-            "is_fit": False,
-            "usage": {"cpu_s": round(_spent_s() - spent_s, 6), "peak_rss_bytes": self._peak_rss_bytes()},
-        }
+        is_spooled = False
         if len(outcome.body) > SPOOL_BYTES:
             try:
-                frames.spool(meta["spool"], outcome.body)
-                wire |= {"file": meta["spool"], "body": b""}
+                frames.spool(order.spool, outcome.body)
+                is_spooled = True
             except OSError as error:
                 reason = f"its result of {len(outcome.body):,} bytes could not be written to the worker's disk: {error}"
                 preview = dict(outcome.preview or {}, unavailable=f"the task succeeded, but {reason}")
-                wire |= {"form": b"", "body": b"", "preview": preview}
-        if not meta["is_last"] and is_alone and not shell.is_stopped and self._before is not None:
+                outcome = replace(outcome, form=b"", preview=preview)
+            outcome = replace(outcome, body=b"")
+        is_alone, is_fit = _is_childless(), False
+        if not order.is_last and is_alone and not guard.is_stopped and self._before is not None:
             # The next request to stop is for the next job: it waits until that has begun.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            wire["is_fit"] = self._before.is_clean(self._ticker.thread)
-        is_fit: bool = wire["is_fit"]
-        _send(frames.ENDED, wire)
+            is_fit = self._before.is_clean(self._ticker.thread)
+        usage = {"cpu_s": round(_spent_s() - spent_s, 6), "peak_rss_bytes": self._peak_rss_bytes()}
+        last_lines = log.take() if log is not None else (b"", b"")
+        outcome = replace(outcome, usage=usage)
+        _send(frames.ENDED, frames.Ended(outcome, guard.is_stopped, is_spooled, is_alone, is_fit, last_lines))
         return is_fit
 
     def _peak_rss_bytes(self) -> int:
@@ -286,8 +282,8 @@ class _Life:
 
     def _release(self) -> None:
         """In a process that the task forked: it is no job, and the control channel is not its own."""
-        if self._shell.context is not None:
-            self._shell.context.detach()
+        if self._guard.context is not None:
+            self._guard.context.detach()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with contextlib.suppress(OSError):
@@ -309,30 +305,29 @@ def _spent_s() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
-def _attempt(meta: dict[str, Any], call: bytes, shell: SignalGuard) -> Outcome:
-    allow_pickle = meta["allow_pickle"]
+def _attempt(job: Assignment, guard: SignalGuard) -> Outcome:
     try:
-        function, args, kwargs = resolve(meta["task"], call, owns_process=True, is_signed=allow_pickle)
+        function, args, kwargs = resolve(job, owns_process=True)
         value = function(*args, **kwargs)
         if inspect.iscoroutine(value):
-            value = _run_coroutine(value, shell)
-        shell.is_over = True
+            value = _run_coroutine(value, guard)
+        guard.is_over = True
     except Stop:
         return Outcome("cancelled")
     except asyncio.CancelledError as error:
-        if shell.is_stopped:
+        if guard.is_stopped:
             return Outcome("cancelled")
-        return raised(error, allow_pickle=allow_pickle)
+        return raised(error, allow_pickle=job.allow_pickle)
     except BaseException as error:
-        shell.is_over = True
-        return raised(error, allow_pickle=allow_pickle)
+        guard.is_over = True
+        return raised(error, allow_pickle=job.allow_pickle)
     try:
-        return succeeded(value, allow_pickle=allow_pickle)
+        return succeeded(value, allow_pickle=job.allow_pickle)
     except MemoryError:
         return failed(ErrorKind.MEMORY, "MemoryError", "the task returned, but there was no memory to keep its result")
 
 
-def _run_coroutine(coroutine: Awaitable[Any], shell: SignalGuard) -> Any:
+def _run_coroutine(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
     """`asyncio.run`, stopped by cancelling: raising from a signal handler would end whatever callback runs."""
 
     async def run() -> Any:
@@ -345,10 +340,10 @@ def _run_coroutine(coroutine: Awaitable[Any], shell: SignalGuard) -> Any:
             loop.call_soon_threadsafe(task.cancel)
             return True
 
-        shell.cancel = cancel
+        guard.cancel = cancel
         try:
             return await coroutine
         finally:
-            shell.cancel = None
+            guard.cancel = None
 
     return asyncio.run(run())

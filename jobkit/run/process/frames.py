@@ -10,16 +10,21 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from jobkit.files.log import Portion
+from jobkit.model import Retry
+from jobkit.run.attempt import Assignment, Outcome
+
 FRAME_LIMIT = 16 * 1024 * 1024
 
-#: Parent to child: a part of the call, and what runs (ends the call).
-PART, CALL = b"b", b"c"
-#: Child to parent: it is set up and waits for a call; lines, progress, an artifact, how the attempt ended.
+#: Parent to child: a part of the call, and the rest of what runs (`Order`).
+PART, ORDER = b"b", b"o"
+#: Child to parent: it is set up and waits for an order; lines, progress, an artifact, how the attempt ended (`Ended`).
 READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
 AWAITS = b"w"
@@ -30,8 +35,61 @@ ARTIFACT_SUFFIX = ".artifact"
 _READ_BYTES = 262_144
 
 _HEAD = struct.Struct(">Ic")
-_pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One job for a child.
+
+    Attributes:
+        spool: path of the file for a large result.
+        is_last: the process ends with this job.
+    """
+
+    assignment: Assignment
+    spool: str
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """End of a job, as its process tells it.
+
+    Attributes:
+        outcome: its usage has `cpu_s` and `peak_rss_bytes` alone.
+        was_stopped: a request to stop reached the job.
+        is_spooled: the value is in the spool file.
+        is_alone: no process that the job started is left.
+        is_fit: the process waits for another job.
+        log: the last lines of the whole log.
+    """
+
+    outcome: Outcome
+    was_stopped: bool
+    is_spooled: bool
+    is_alone: bool
+    is_fit: bool
+    log: Portion
+
+    @classmethod
+    def from_wire(cls, wire: Any) -> Ended:
+        """Raises ValueError for anything else."""
+        ended = msgspec.convert(wire, cls, dec_hook=lambda kind, value: kind(*value))
+        if ended.outcome.outcome not in ("succeeded", "failed", "cancelled"):
+            raise ValueError(f"an outcome of {ended.outcome.outcome!r}")
+        usage = ended.outcome.usage
+        msgspec.convert((usage.get("cpu_s"), usage.get("peak_rss_bytes")), tuple[float, int])
+        return ended
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Retry):
+        return [value.after]
+    raise TypeError(f"a {type(value).__name__} has no place in a frame")
+
+
+_pack = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 
 
 class FrameError(Exception):
@@ -50,15 +108,14 @@ def frame(kind: bytes, content: Any) -> bytes:
     return _HEAD.pack(len(body), kind) + body
 
 
-def call_frames(meta: dict[str, Any], call: bytes) -> Iterator[bytes]:
+def order_frames(order: Order) -> Iterator[bytes]:
     """The frames that tell a child what to run."""
-    step = FRAME_LIMIT // 2
-    if len(call) <= step:
-        yield frame(CALL, meta | {"call": call})
-        return
-    for start in range(0, len(call), step):
-        yield frame(PART, call[start : start + step])
-    yield frame(CALL, meta)
+    call, step = order.assignment.call, FRAME_LIMIT // 2
+    if len(call) > step:
+        for start in range(0, len(call), step):
+            yield frame(PART, call[start : start + step])
+        order = replace(order, assignment=replace(order.assignment, call=b""))
+    yield frame(ORDER, order)
 
 
 class Frames:
@@ -94,23 +151,18 @@ class Frames:
             del buffer[:start]
 
 
-class Calls:
-    """Calls for a job's process, one after the other, from a blocking descriptor."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._frames = Frames()
-
-    def next(self) -> tuple[dict[str, Any], bytes] | None:
-        """`(meta, call)`; None where the parent has no more, or is gone."""
-        parts = []
-        while data := os.read(self._fd, _READ_BYTES):
-            for kind, content in self._frames.feed(data):
-                if kind == PART:
-                    parts.append(content)
-                elif kind == CALL:  # nothing follows it: the next call comes after the end of this one
-                    return content, content.pop("call", b"") or b"".join(parts)
-        return None
+def orders(fd: int) -> Iterator[Order]:
+    """Yield the orders that arrive on a blocking descriptor, until the parent has no more or is gone."""
+    frames, parts = Frames(), bytearray()
+    while data := os.read(fd, _READ_BYTES):
+        for kind, content in frames.feed(data):
+            if kind == PART:
+                parts += content
+            elif kind == ORDER:
+                order = msgspec.convert(content, Order)
+                if parts:
+                    order, parts = replace(order, assignment=replace(order.assignment, call=bytes(parts))), bytearray()
+                yield order
 
 
 def spool(path: str, body: bytes | Path) -> None:
@@ -121,10 +173,3 @@ def spool(path: str, body: bytes | Path) -> None:
         else:
             with body.open("rb") as source:
                 shutil.copyfileobj(source, file, 1 << 20)
-
-
-def unspool(path: str) -> bytes:
-    """The body that a child wrote; the file is gone afterwards."""
-    body = Path(path).read_bytes()
-    Path(path).unlink()
-    return body

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Assignment, Outcome, Sink, failed
-from jobkit.run.process.attempt import ProcessAttempt
-from jobkit.run.process.link import ChildProcess, Died, ProcessClient, ZygoteLink
+from jobkit.run.process.attempt import ChildProcess, ProcessAttempt
+from jobkit.run.process.link import Died, ZygoteLink
 from jobkit.run.process.tree import KernelKills, counter_file
 from jobkit.tasks.call import read_head
 
@@ -27,8 +27,8 @@ logger = logging.getLogger("jobkit.worker")
 _STARTS = 3
 #: How often to look at the memory of what runs.
 _SAMPLE_S = 0.5
-#: A warm process without a job ends after this long, as do spares of a worker without one. At most so many warm ones
-#: wait; the longest waiting one goes first.
+#: A warm process without a job ends after this long, as do all that wait in a worker without one. At most so many warm
+#: ones wait; the longest waiting one goes first.
 _IDLE_S, _IDLE_MOST = 60.0, 16
 
 
@@ -42,7 +42,7 @@ class ProcessRunner:
         start_method: "fork": from a zygote that has imported the task modules. "spawn": from one that has imported
             nothing of the user's; each process imports them by itself, so that no thread, lock or device is shared, and
             the spares wait from the beginning. "auto": fork, but spawn where a task module makes that unsafe.
-        executable: the interpreter; this process's own unless given.
+        executable: the interpreter, whose zygote also ends while there are no jobs; this process's own unless given.
     """
 
     def __init__(
@@ -61,11 +61,10 @@ class ProcessRunner:
         self._zygote: ZygoteLink | None = None
         self._starting = asyncio.Lock()
         self._attempts: dict[str, ProcessAttempt] = {}
-        self._spares: list[ChildProcess] = []
-        self._warm: dict[ChildProcess, asyncio.TimerHandle] = {}  # the longest waiting first
+        self._waiting: dict[ChildProcess, float] = {}  # since when (of the loop's clock), the longest first
         self.kernel_kills = KernelKills(counter_file())
-        self._sampling: asyncio.TimerHandle | None = None
-        self._resting: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._used_at = 0.0
         self._keys = 0
         self._spool = ""
         self._is_closed = False
@@ -77,8 +76,6 @@ class ProcessRunner:
             JobkitError: one of them cannot be imported; the message has the error's text.
         """
         self._is_closed = False
-        if not self._spool:
-            self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
         await self._ready()
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
@@ -90,9 +87,9 @@ class ProcessRunner:
         spool = os.path.join(self._spool, f"{self._keys}.result")
         attempt = ProcessAttempt(assignment, sink, spool, self.kernel_kills)
         self._attempts[assignment.job_id] = attempt
-        if self._sampling is None:
-            self._sampling = asyncio.get_running_loop().call_later(_SAMPLE_S, self._sample)
-        self._stay_awake()
+        self._used_at = asyncio.get_running_loop().time()
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
         try:
             self._begin(attempt, zygote)
             return await attempt.outcome()
@@ -113,10 +110,8 @@ class ProcessRunner:
     async def close(self) -> None:
         """Kill what still runs and end the zygote."""
         self._is_closed = True
-        self._stay_awake()
-        if self._sampling is not None:
-            self._sampling.cancel()
-            self._sampling = None
+        if self._watching is not None:
+            self._watching.cancel()
         zygote, self._zygote = self._zygote, None
         if zygote is not None:
             await zygote.close()
@@ -147,6 +142,8 @@ class ProcessRunner:
     async def _launch(self) -> ZygoteLink:
         deaths = 0
         while True:
+            if not os.path.isdir(self._spool):  # a zygote takes its own along
+                self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
             how = self._preload, self._path, self._spool, self._start_method, self._executable
             try:
                 zygote = await ZygoteLink.launch(*how)
@@ -168,83 +165,66 @@ class ProcessRunner:
         """Give an attempt a process: a warm one, a spare, or a new one."""
         reuse = attempt.assignment.reuse
         kind = _kind(attempt.assignment) if reuse > 1 else None
-        child = self._take_warm(kind) or self._take_spare() or self._fork(zygote)
+        usable = [child for child in self._waiting if child.is_usable]
+        # The warm process that worked last, so that those that are not needed come to their end.
+        warm = [child for child in usable if kind is not None and child.kind == kind][-1:]
+        spares = [child for child in usable if child.kind is None]
+        child = next(iter(warm + spares), None) or self._fork(zygote)
+        self._waiting.pop(child, None)
         child.kind = kind
         attempt.begin(child, is_last=child.jobs + 1 >= reuse)
         self._fill(zygote)
 
     def _fork(self, zygote: ZygoteLink) -> ChildProcess:
         self._keys += 1
-        child = ChildProcess(self._keys, zygote.tell, self._on_vacant, self._on_gone)
+        child = ChildProcess(self._keys, zygote.tell, self._wait, self._on_gone)
         zygote.forked[child.key] = child
         child.start()
         return child
 
     def _fill(self, zygote: ZygoteLink) -> None:
-        while len(self._spares) < self._spares_wanted and zygote.is_alive:
-            self._spares.append(self._fork(zygote))
+        spares = sum(child.kind is None and child.is_usable for child in self._waiting)
+        for _ in range(self._spares_wanted - spares if zygote.is_alive else 0):
+            self._wait(self._fork(zygote))
 
-    def _take_spare(self) -> ChildProcess | None:
-        while self._spares:
-            child = self._spares.pop(0)
-            if child.is_usable:
-                return child
-        return None
-
-    def _take_warm(self, kind: object) -> ChildProcess | None:
-        """Return the warm process that worked last, so that those that are not needed come to their end."""
-        if kind is None:
-            return None
-        child = next((child for child in reversed(self._warm) if child.kind == kind and child.is_usable), None)
-        if child is not None:
-            self._warm.pop(child).cancel()
-        return child
-
-    def _on_vacant(self, child: ChildProcess) -> None:
-        self._warm[child] = asyncio.get_running_loop().call_later(_IDLE_S, self._retire, child)
-        if len(self._warm) > _IDLE_MOST:
-            self._retire(next(iter(self._warm)))
+    def _wait(self, child: ChildProcess) -> None:
+        """Keep a process for a job that will come."""
+        self._waiting[child] = asyncio.get_running_loop().time()
+        warm = [child for child in self._waiting if child.kind is not None]
+        if len(warm) > _IDLE_MOST:
+            self._retire(warm[0])
 
     def _retire(self, child: ChildProcess) -> None:
-        timer = self._warm.pop(child, None)
-        if timer is not None:
-            timer.cancel()
+        del self._waiting[child]
         child.retire()
 
-    def _on_gone(self, child: ChildProcess, unread: ProcessClient | None) -> None:
-        if child in self._spares:
-            self._spares.remove(child)
-        timer = self._warm.pop(child, None)
-        if timer is not None:
-            timer.cancel()
-        if isinstance(unread, ProcessAttempt):  # the process died while it waited: that is not this job's affair
+    def _on_gone(self, child: ChildProcess, unread: ProcessAttempt | None) -> None:
+        self._waiting.pop(child, None)
+        if unread is not None:  # the process died while it waited: that is not this job's affair
             if self._zygote is not None and self._zygote.is_alive:
                 self._begin(unread, self._zygote)
             else:
                 unread.on_orphaned("the worker closed")
 
-    def _sample(self) -> None:
-        self._sampling = None
-        self.kernel_kills.look()
-        for attempt in tuple(self._attempts.values()):
-            attempt.sample()
+    async def _watch(self) -> None:
+        """Keep the limits of what runs, and end what waits for too long, until there was no job for a while."""
         loop = asyncio.get_running_loop()
-        if self._attempts:
-            self._sampling = loop.call_later(_SAMPLE_S, self._sample)
-        elif self._start_method != "spawn":  # those are made in advance because they take long
-            self._resting = loop.call_later(_IDLE_S, self._rest)
-
-    def _rest(self) -> None:
-        """There was no job for a while: an idle worker takes little memory."""
-        self._resting = None
-        spares, self._spares = self._spares, []
-        for child in spares:
-            child.retire()
-
-    def _stay_awake(self) -> None:
-        if self._resting is not None:
-            self._resting.cancel()
-            self._resting = None
+        while True:
+            while self._attempts or loop.time() - self._used_at < _IDLE_S:
+                await asyncio.sleep(_SAMPLE_S)
+                self.kernel_kills.look()
+                for attempt in tuple(self._attempts.values()):
+                    attempt.sample()
+                for child, since in tuple(self._waiting.items()):
+                    if child.kind is not None and loop.time() - since >= _IDLE_S:
+                        self._retire(child)
+            for child in tuple(self._waiting):  # an idle worker takes little memory
+                if child.kind is not None or self._start_method != "spawn":  # which takes long to make new ones
+                    self._retire(child)
+            if self._executable and self._zygote is not None:
+                await self._zygote.close()
+            if not self._attempts:
+                return
 
 
 def _kind(assignment: Assignment) -> object:

@@ -4,7 +4,7 @@ Single-threaded, no event loop, runs no user code after its start. One message e
 socket, msgpack:
 
     worker to zygote   {"op": "fork", "key"} + three descriptors | {"op": "term" or "kill", "key"}
-    zygote to worker   {"ready": pid, "unsafe": why not to fork} or {"failed": text}, once; {"started": key, "pid"};
+    zygote to worker   {"unsafe": why not to fork, or ""} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
 
 It is the subreaper of everything below it, and when the worker's end of the socket closes it kills all of that and
@@ -90,7 +90,7 @@ def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -
     gc.collect()
     gc.freeze()
     gc.disable()
-    _send(link, {"ready": os.getpid(), "unsafe": "" if is_late else _why_unsafe()})
+    _send(link, {"unsafe": "" if is_late else _why_unsafe()})
     return zygote.serve()
 
 

@@ -1,0 +1,113 @@
+"""Output of C code and grandchildren, which comes through a job's standard output and error as bytes."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+
+from jobkit.files.log import mark_of
+from jobkit.model.plain import now_ms
+from jobkit.run.inside.lines import LineBuffer, Splitter
+from jobkit.run.inside.log_tee import LoopLog
+
+#: How `faulthandler` begins, and more bytes than it ever writes.
+_REPORT, _REPORT_BYTES = b"Fatal Python error: ", 64_000
+#: A line that is longer goes to the log in pieces.
+_PIECE_BYTES = 65_536
+
+
+class OutputPipe:
+    """A job's standard output or error.
+
+    Python's report of a crash comes this way too, in many small pieces. From its first byte on it is held back whole:
+    it goes into the error (`take_report`), and to the log only if no crash follows.
+    """
+
+    def __init__(
+        self, source: str, lines: LineBuffer, flush_soon: Callable[[], None], log: LoopLog | None = None
+    ) -> None:
+        self._source = source
+        self._lines = lines
+        self._flush_soon = flush_soon
+        self._log = log
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._splitter = Splitter()
+        self._held = b""  # a report, or the begun line that may become one
+        self._ends_line = True  # what has been passed on so far
+        self._newest = b""  # of a flood, the portion that is shown
+        self._rest = b""  # a line for the log that has no end yet
+
+    @property
+    def is_partial(self) -> bool:
+        """A line has begun that will be due even if nothing follows."""
+        return self._splitter.is_partial
+
+    def add(self, data: bytes) -> None:
+        """Take what has come."""
+        data, self._held = self._held + data, b""
+        if self._source == "stderr":
+            at = self._report_at(data)
+            data, self._held = data[:at], data[at:]
+            if len(self._held) > _REPORT_BYTES:  # a task that prints such words
+                data, self._held = data + self._held, b""
+        if data:
+            self._pass_on(data)
+        self._flush_soon()
+
+    def _report_at(self, data: bytes) -> int:
+        """Return the offset of a report, or of a last line that may become one; else the length."""
+        if self._ends_line and data.startswith(_REPORT):
+            return 0
+        if (at := data.find(b"\n" + _REPORT)) >= 0:
+            return at + 1
+        last = data.rfind(b"\n") + 1
+        return last if (last or self._ends_line) and _REPORT.startswith(data[last:]) else len(data)
+
+    def take_report(self) -> str:
+        """The report of a crash, which is left out of the log from now on; "" if there is none."""
+        if not self._held.startswith(_REPORT):
+            return ""
+        report, self._held = self._held, b""
+        return report.decode("utf-8", "backslashreplace")
+
+    def flush(self, due_ms: int) -> None:
+        """Hand on a partial line that is due."""
+        if self._newest:
+            data, self._newest = self._newest, b""
+            self._split(data)
+        self._add(self._splitter.flush(due_ms), due_ms)
+
+    def finish(self) -> None:
+        """At the end of the job: hand on whatever there is."""
+        if self._held:
+            data, self._held = self._held, b""
+            self._pass_on(data)
+        if self._log is not None and self._rest:
+            self._log.add_bytes(self._rest + b"\n", mark_of(self._source, at_ms=now_ms()))
+        self._split(self._newest, is_last=True)
+        self._newest = self._rest = b""
+        self._add(self._splitter.flush(), now_ms())
+
+    def _pass_on(self, data: bytes) -> None:
+        self._ends_line = data.endswith(b"\n")
+        if self._log is not None:
+            whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+            if len(self._rest) > _PIECE_BYTES:
+                whole, newline, self._rest = whole + newline + self._rest, b"\n", b""
+            if newline:
+                self._log.add_bytes(whole + newline, mark_of(self._source, at_ms=now_ms()))
+        if self._lines.is_flooded:
+            # Only the newest portion will be shown: counting newlines is a hundred times cheaper than splitting.
+            self._lines.skip(self._newest.count(b"\n"))
+            self._newest = data
+        else:
+            self._split(data)
+
+    def _split(self, data: bytes, *, is_last: bool = False) -> None:
+        now = now_ms()
+        for line in self._splitter.feed(self._decoder.decode(data, is_last), now):
+            self._add(line, now)
+
+    def _add(self, line: str | None, at_ms: int) -> None:
+        if line is not None:
+            self._lines.add([at_ms, self._source, "", "", line])
