@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
-from jobkit.model import ErrorKind, InvalidParams, LogLine, Retry, SignatureError, UnknownTask
+from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
-from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.artifacts import Bounds
 from jobkit.run.inside.preview import preview_of
+from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
 from jobkit.tasks.call import Call, CallHead, read_call, read_head
 from jobkit.tasks.references import put_in
@@ -63,22 +64,6 @@ class Assignment:
     log_owner: str = ""
     is_alone: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
-
-
-class Sink(Protocol):
-    """Receiver of an attempt's news. Called from the worker's loop; must not block."""
-
-    def progress(self, done: float | None, total: float | None, message: str) -> None: ...
-
-    def lines(self, lines: Sequence[LogLine]) -> None: ...
-
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
-        ...
-
-    def artifact(self, name: str, media: str, body: Body) -> None:
-        """Something to keep. A file belongs to the sink from now on, which removes it when it has its content."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

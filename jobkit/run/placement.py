@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, Runner, Sink, failed
+from jobkit.run.attempt import Assignment, Outcome, Runner, failed
+from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch

@@ -23,32 +23,30 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import ErrorKind, JobkitError, LogLine
-from jobkit.run.attempt import Assignment, Outcome, Sink, failed, raised, resolve, succeeded
+from jobkit.run.attempt import Assignment, Outcome, failed, raised, resolve, succeeded
 from jobkit.run.inside import bars, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
-from jobkit.run.inside.lines import WireLine
 from jobkit.run.inside.log_tee import LoopLog
-from jobkit.run.inside.recorder import BATCH_S, Recorder, Ticker
+from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink, Ticker
 
 
-class SinkOutlet:
-    """A recorder's batches to a sink, in the sink's own thread.
+class LoopSink:
+    """Passes a recorder's batches to a sink on a loop.
 
     Args:
-        loop: of the sink; None to call it at once, in whatever thread.
         thread: id of the loop's thread, from which the sink is called at once; 0 to go through the loop always, which
             keeps the order of batches that come from several threads.
     """
 
     __slots__ = ("_loop", "_sink", "_thread")
 
-    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop | None = None, thread: int = 0) -> None:
+    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         self._sink, self._loop, self._thread = sink, loop, thread
 
-    def lines(self, lines: list[WireLine]) -> None:
-        self._call(self._sink.lines, [LogLine.from_wire(line) for line in lines])
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        self._call(self._sink.lines, lines)
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._call(self._sink.progress, done, total, message)
@@ -61,7 +59,7 @@ class SinkOutlet:
         self._call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
-        if self._loop is None or threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread:
             function(*args)
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
@@ -74,7 +72,7 @@ class SharedContext(Context):
     Its recorder is made at the first output (most short jobs have none), and ticks by timers of the loop.
     """
 
-    __slots__ = ("_assignment", "_is_over", "_log", "_loop", "_outlet", "_worker_thread")
+    __slots__ = ("_assignment", "_is_over", "_log", "_loop", "_sink", "_worker_thread")
 
     def __init__(
         self, assignment: Assignment, sink: Sink, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
@@ -82,7 +80,7 @@ class SharedContext(Context):
         super().__init__(assignment.job_id, assignment.attempt, assignment.task)
         self._assignment, self._loop = assignment, loop
         self._worker_thread = 0 if is_threaded else threading.get_ident()
-        self._outlet = SinkOutlet(sink, loop, self._worker_thread)
+        self._sink = LoopSink(sink, loop, self._worker_thread)
         self._log: LoopLog | None = None
         self._is_over = False
 
@@ -92,7 +90,7 @@ class SharedContext(Context):
             assignment = self._assignment
             if assignment.log_path:
                 self._log = LoopLog(assignment.log_path, assignment.log_owner, self._loop)
-            self._recorder = Recorder(self._outlet, self._arm, burst=0, bounds=assignment.bounds, log=self._log)
+            self._recorder = Recorder(self._sink, self._arm, burst=0, bounds=assignment.bounds, log=self._log)
         return self._recorder
 
     def _arm(self) -> None:
@@ -442,7 +440,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     _copying.install()
     bars.install()
     ticker = Ticker(lambda: recorder.tick())
-    recorder = Recorder(SinkOutlet(sink), ticker.arm, bounds=assignment.bounds)
+    recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
     token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()

@@ -86,36 +86,36 @@ def test_bytes_are_decoded_across_portions() -> None:
         pipe.add(bytes([byte]))
     pipe.finish()
 
-    assert [line[4] for line in lines.take(0)] == ["é🙂", "\\xff\\xfe", "\\xe2\\x82"]
+    assert [line.text for line in lines.take(0)] == ["é🙂", "\\xff\\xfe", "\\xe2\\x82"]
 
 
 def test_a_burst_passes_whole_and_a_flood_keeps_head_and_tail() -> None:
     buffer = LineBuffer(0)
     for i in range(BURST_LINES):
-        buffer.add([0, "stdout", "", "", str(i)])
+        buffer.add((0, "stdout", "", "", str(i)))
     assert len(buffer.take(0)) == BURST_LINES
 
     for i in range(100_000):
-        buffer.add([0, "stdout", "", "", str(i)])
+        buffer.add((0, "stdout", "", "", str(i)))
     kept = buffer.take(50)
 
     assert len(kept) < 100
-    assert (kept[0][4], kept[-1][4]) == ("0", "99999")
-    marks = [line for line in kept if line[1] == "jobkit"]
-    assert marks[0][4].startswith(f"… {100_000 - len(kept) + 1:,} lines dropped")
+    assert (kept[0].text, kept[-1].text) == ("0", "99999")
+    marks = [line for line in kept if line.source == "jobkit"]
+    assert marks[0].text.startswith(f"… {100_000 - len(kept) + 1:,} lines dropped")
 
 
 def test_lines_that_one_buffer_dropped_are_counted_by_the_next() -> None:
     first, second = LineBuffer(0), LineBuffer(0)
     for _ in range(20):
         for i in range(10_000):
-            first.add([0, "stdout", "", "", str(i)])
+            first.add((0, "stdout", "", "", str(i)))
         for line in first.take(0):
-            second.add(line)
+            second.add((line.at_ms, line.source, line.level, line.logger, line.text))
     kept = second.take(0)
 
-    dropped = sum(int(line[4].split()[1].replace(",", "")) for line in kept if line[1] == "jobkit")
-    assert dropped + sum(line[1] != "jobkit" for line in kept) == 200_000
+    dropped = sum(int(line.text.split()[1].replace(",", "")) for line in kept if line.source == "jobkit")
+    assert dropped + sum(line.source != "jobkit" for line in kept) == 200_000
 
 
 def test_the_allowance_refills_after_a_pause() -> None:
@@ -125,7 +125,7 @@ def test_the_allowance_refills_after_a_pause() -> None:
     for _ in range(200):
         now += 50
         for _ in range(rng.randrange(0, 2_000)):
-            buffer.add([now, "stdout", "", "", "x"])
+            buffer.add((now, "stdout", "", "", "x"))
         total += len(buffer.take(now))
 
     assert total <= BURST_LINES + 10 * 2_000 + 200 * 22

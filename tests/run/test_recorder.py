@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from jobkit.model import LogLine
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import Context, current, enter, leave
-from jobkit.run.inside.lines import WireLine
 from jobkit.run.inside.recorder import Bar, Recorder
 from jobkit.run.shared import run_here
 
@@ -20,12 +20,12 @@ Shown = tuple[float | None, float | None, str]
 
 
 class Last:
-    """Outlet that keeps the last state that a card would show."""
+    """Sink that keeps the last state that a card would show."""
 
     def __init__(self) -> None:
         self.shown: Shown = (None, None, "")
 
-    def lines(self, lines: list[WireLine]) -> None: ...
+    def lines(self, lines: Sequence[LogLine]) -> None: ...
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.shown = done, total, message

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.machinery
+import io
 import operator
 import sys
 import weakref
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 from jobkit.run.inside.context import Context, active
-from jobkit.run.inside.recorder import Bar, Recorder
+from jobkit.run.inside.recorder import PROGRESS_INTERVAL_S, Bar, Recorder
 
 T = TypeVar("T")
 
@@ -196,19 +197,11 @@ class _Finder(MetaPathFinder):
 # -- tqdm --------------------------------------------------------------------------------------------------------------
 
 
-class _Nowhere:
+class _Nowhere(io.TextIOBase):
     """The file of a bar in a job: its text goes nowhere."""
-
-    encoding = "utf-8"
 
     def write(self, text: str) -> int:
         return len(text)
-
-    def flush(self) -> None:
-        pass
-
-
-_NOWHERE = _Nowhere()
 
 
 def _watch(tqdm: Any, context: Context) -> None:
@@ -222,11 +215,12 @@ def _watch(tqdm: Any, context: Context) -> None:
         # tqdm learns how many iterations it may skip before it looks at the clock. After a fast stretch that can be
         # seconds of slow ones, so let it look now.
         bar = known()
-        if bar is not None and getattr(bar, "dynamic_miniters", False):
+        if bar is not None and bar._time() - bar.last_print_t > bar.mininterval:
             bar.miniters = 0
 
     bar = Bar("", tqdm.total, poke)
     tqdm.__dict__["_jobkit"] = bar, recorder
+    tqdm.mininterval = min(tqdm.mininterval, PROGRESS_INTERVAL_S)
     _read(tqdm, bar)
     recorder.open_bar(bar)
 
@@ -237,28 +231,10 @@ def _read(tqdm: Any, bar: Bar) -> None:
     bar.message = f"{desc} {tqdm.postfix}".strip() if tqdm.postfix else desc
 
 
-def _count_tqdm(tqdm: Any, bar: Bar, recorder: Recorder) -> Iterator[Any]:
-    """The loop of a bar. As in tqdm's own, what `update` adds meanwhile counts as well."""
-    done = told = 0
-    try:
-        for item in tqdm.iterable:
-            yield item
-            done += 1
-            if bar.due:
-                bar.due = False
-                tqdm.n += done - told
-                told = done
-                _read(tqdm, bar)
-                recorder.moved()
-    finally:
-        tqdm.n += done - told
-        tqdm.close()
-
-
 def _quiet(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a bar that shall draw nothing on standard output or error, and be on unless switched off."""
     if len(args) < 5 and kwargs.get("file") in (None, sys.stdout, sys.stderr):
-        kwargs["file"] = _NOWHERE
+        kwargs["file"] = _Nowhere()
     if kwargs.get("disable", False) is None:  # "off unless on a terminal"
         kwargs["disable"] = False
     return kwargs
@@ -268,8 +244,7 @@ def _patch_std(module: ModuleType) -> None:
     cls: Any = module.tqdm
     if not _has_monitor:
         cls.monitor_interval = 0
-    init, iterate = cls.__init__, cls.__iter__
-    refresh, display, close = cls.refresh, cls.display, cls.close
+    init, refresh, display, close = cls.__init__, cls.refresh, cls.display, cls.close
 
     @functools.wraps(init)
     def patched_init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -280,11 +255,6 @@ def _patch_std(module: ModuleType) -> None:
         self.__dict__["_jobkit"] = None  # from now on nothing draws
         init(self, *args, **_quiet(args, kwargs))
         _watch(self, context)
-
-    @functools.wraps(iterate)
-    def patched_iter(self: Any) -> Iterator[Any]:
-        watched = None if self.disable else self.__dict__.get("_jobkit")
-        return iterate(self) if watched is None else _count_tqdm(self, *watched)
 
     @functools.wraps(refresh)
     def patched_refresh(self: Any, nolock: bool = False, lock_args: Any = None) -> Any:
@@ -309,37 +279,22 @@ def _patch_std(module: ModuleType) -> None:
             _read(self, bar)
             recorder.close_bar(bar)
 
-    cls.__init__, cls.__iter__ = patched_init, patched_iter
-    cls.refresh, cls.display, cls.close = patched_refresh, patched_display, patched_close
+    cls.__init__, cls.refresh, cls.display, cls.close = patched_init, patched_refresh, patched_display, patched_close
 
 
 def _patch_notebook(module: ModuleType) -> None:
-    """A notebook bar in a job has no widget: it is a plain bar with another name."""
-    cls: Any = module.tqdm_notebook
-    std = cls.__mro__[1]
-    init = cls.__init__
+    """A notebook bar in a job has no widget: it is a plain bar, of the next class in its order of resolution."""
+    notebook: Any = module.tqdm_notebook
+    new = notebook.__new__
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def patched_new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if active() is None:
-            init(self, *args, **kwargs)
-            return
+            return new(cls, *args, **kwargs)
         kwargs.pop("display", None)
-        self.disp = lambda *_, **__: None
-        std.__init__(self, *args, **kwargs)
+        plain: Any = next(base for base in cls.__mro__ if not issubclass(base, notebook))
+        return plain(*args, **kwargs)
 
-    __init__.__doc__ = init.__doc__
-    cls.__init__ = __init__
-    for name in ("display", "close", "reset", "clear"):
-        setattr(cls, name, _plain_in_a_job(getattr(cls, name), getattr(std, name)))
-
-
-def _plain_in_a_job(own: Any, plain: Any) -> Any:
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return (plain if "_jobkit" in self.__dict__ else own)(self, *args, **kwargs)
-
-    method.__doc__ = own.__doc__
-    method.__name__ = own.__name__
-    return method
+    notebook.__new__ = staticmethod(patched_new)
 
 
 # -- rich --------------------------------------------------------------------------------------------------------------
@@ -380,33 +335,24 @@ class _RichTask:
         self._progress, self._number, self._recorder = progress, number, recorder
         self._bar = Bar(poke=self.look)
         self._seen: tuple[Any, ...] = ()
-        self._read()
+        self.look()
         recorder.open_bar(self._bar)
 
     def look(self) -> None:
         """Called on each tick, from whatever thread."""
-        if not self._read():
-            return
-        self._recorder.moved()
         task = self._progress._tasks.get(self._number)
+        if task is not None:
+            now = task.completed, task.total, task.description
+            if now == self._seen:
+                return
+            self._seen = now
+            self._bar.done, self._bar.total, self._bar.message = task.completed, task.total, _plain(task.description)
+            self._recorder.moved()
         if task is None or task.finished:  # the next one is the job's progress from now on
             self.close()
 
     def close(self) -> None:
         self._recorder.close_bar(self._bar)
-
-    def _read(self) -> bool:
-        """Return whether there are new numbers."""
-        task = self._progress._tasks.get(self._number)
-        if task is None:
-            self.close()
-            return False
-        now = task.completed, task.total, task.description
-        if now == self._seen:
-            return False
-        self._seen = now
-        self._bar.done, self._bar.total, self._bar.message = task.completed, task.total, _plain(task.description)
-        return True
 
 
 def _plain(markup: str) -> str:

@@ -1,88 +1,79 @@
 """Send prints, log records and warnings of user code to its job's recorder, in the order in which they happened.
 
-`ProcessCapture` is for a forked child, where all output belongs to one job. `Routing` is for a process in which
-several jobs and the worker itself print: each write goes to the job of the current context, or to its original stream.
-What C code and grandchildren write to descriptors 1 and 2 is not seen here; the parent reads those pipes.
+Each write goes to the job of the current context, or to its original stream. In a forked child all output belongs to
+one job (`own_process`). What C code and grandchildren write to descriptors 1 and 2 is not seen here; the parent reads
+those pipes.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import operator
 import os
 import sys
 import warnings
 from typing import Any, TextIO
 
 from jobkit.run.inside.context import active
-from jobkit.run.inside.lines import clean as clean  # where other rooms look for it
-from jobkit.run.inside.recorder import Recorder
 from jobkit.run.inside.tracebacks import DYNAMIC
 
 
-class Captured(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr` of a job that has its process to itself."""
+class Routed(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` whose writes go to the job that makes them.
 
-    def __init__(self, recorder: Recorder, source: str, fd: int) -> None:
+    Args:
+        original: where writes outside a job go, and everything that is not a write.
+        is_copying: a job's output also goes to the original.
+    """
+
+    def __init__(self, original: TextIO, source: str, is_copying: bool) -> None:
+        self._original = original
         self._source = source
-        self._fd = fd
-        self.buffer = _Binary(self)
-        self.attach(recorder)
-
-    def attach(self, recorder: Recorder) -> None:
-        """From now on it is this one's."""
-        self._write = recorder.write
-
-    # The attributes of a TextIOWrapper that code asks for.
-    line_buffering = True
-    write_through = True
-
-    @property
-    def name(self) -> str:
-        return f"<{self._source}>"
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # typeshed has a plain attribute
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # likewise
-        return "backslashreplace"
+        self._is_copying = is_copying
+        self.buffer = _Binary(self, original)
 
     def write(self, text: str) -> int:
-        if type(text) is not str:
-            if not isinstance(text, str):
-                raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-            text = str.__str__(text)
-        self._write(self._source, text)
-        return len(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        context = active()
+        if context is not None and context.recorder is not None:
+            context.recorder.write(self._source, text)
+            if not self._is_copying:
+                return len(text)
+        return self._original.write(text)
 
     def writable(self) -> bool:
         return True
 
-    def fileno(self) -> int:
-        return self._fd
-
-    def isatty(self) -> bool:
-        return False
-
-    def reconfigure(self, **_: Any) -> None:
-        """Accepted and ignored: lines are UTF-8 here."""
-
     def close(self) -> None:
         """Ignored: a task that closes its output must not lose what comes after."""
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+for _name in ("encoding", "errors", "newlines", "flush", "isatty", "fileno"):  # TextIOBase has some of its own
+    setattr(Routed, _name, property(operator.attrgetter(f"_original.{_name}")))
+
 
 class _Binary(io.RawIOBase):
-    """`sys.stdout.buffer`."""
+    """The `buffer` of a stream."""
 
-    def __init__(self, text: Captured) -> None:
+    def __init__(self, text: Routed, original: TextIO) -> None:
         self._text = text
+        self._original = original
 
     def write(self, data: Any) -> int:
+        context = active()
+        if context is None or context.recorder is None:
+            return self._original.buffer.write(data)
         data = bytes(data)
         self._text.write(data.decode("utf-8", "backslashreplace"))
         return len(data)
+
+    def flush(self) -> None:
+        self._text.flush()
 
     def writable(self) -> bool:
         return True
@@ -119,49 +110,6 @@ def warning_text(message: object, category: type[Warning], filename: str, lineno
     return f"{place}: {category.__name__}: {text}"
 
 
-class ProcessCapture:
-    """Sends all that this process prints, logs and warns to the recorder of its job, until its end.
-
-    `logging` shows INFO and above if no level is set. Handlers that already write to this process's own output
-    (a `basicConfig` in a preloaded module) go, or each record would come twice.
-    """
-
-    def __init__(self) -> None:
-        self._streams: tuple[Captured, ...] = ()
-        own = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
-        root = logging.getLogger()
-        for handler in list(root.handlers):
-            if type(handler) is logging.StreamHandler and handler.stream in own:
-                root.removeHandler(handler)
-        root.addHandler(RecordHandler())
-        if root.level == logging.WARNING:
-            root.setLevel(logging.INFO)
-        logging.basicConfig = _basic_config(logging.basicConfig)
-        warnings.showwarning = self._showwarning = _showwarning(warnings.showwarning)
-        os.register_at_fork(after_in_child=_release)
-
-    def begin(self, recorder: Recorder) -> None:
-        """Send everything to this job's recorder from now on."""
-        if not self._streams:
-            self._streams = (Captured(recorder, "stdout", 1), Captured(recorder, "stderr", 2))
-        for stream in self._streams:  # the same ones for each job: user code may have kept one
-            stream.attach(recorder)
-        sys.stdout, sys.stderr = self._streams
-        warnings.showwarning = self._showwarning
-
-
-def _release() -> None:
-    """In a process that the task forked: print to the pipes, the control channel belongs to its parent alone."""
-    for name, fd in (("stdout", 1), ("stderr", 2)):
-        if isinstance(getattr(sys, name), Captured):
-            setattr(sys, name, open(fd, "w", buffering=1, errors="backslashreplace", closefd=False))  # noqa: SIM115
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        if isinstance(handler, RecordHandler):
-            root.removeHandler(handler)
-            root.addHandler(logging.StreamHandler())
-
-
 def _basic_config(original: Any) -> Any:
     """`logging.basicConfig` that is not a no-op because our handler is there, and does not show records twice."""
 
@@ -174,7 +122,7 @@ def _basic_config(original: Any) -> Any:
             original(**kwargs)
         finally:
             for handler in list(root.handlers):
-                if type(handler) is logging.StreamHandler and isinstance(handler.stream, (Captured, Routed)):
+                if type(handler) is logging.StreamHandler and isinstance(handler.stream, Routed):
                     root.removeHandler(handler)
             for handler in ours:
                 root.addHandler(handler)
@@ -200,46 +148,6 @@ def _showwarning(original: Any) -> Any:
             recorder.line("warning", warning_text(message, category, filename, lineno), "WARNING")
 
     return showwarning
-
-
-_OF_ORIGINAL = frozenset({"encoding", "errors", "newlines", "buffer", "name", "mode", "flush", "isatty", "fileno"})
-
-
-class Routed(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr` of a process that several jobs share.
-
-    Args:
-        original: where writes outside a job go, and everything that is not a write.
-        is_copying: a job's output also goes to the original.
-    """
-
-    def __init__(self, original: TextIO, source: str, is_copying: bool) -> None:
-        self._original = original
-        self._source = source
-        self._is_copying = is_copying
-
-    def write(self, text: str) -> int:
-        context = active()
-        if context is not None and context.recorder is not None:
-            context.recorder.write(self._source, text)
-            if not self._is_copying:
-                return len(text)
-        return self._original.write(text)
-
-    def writable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        pass
-
-    def __getattribute__(self, name: str) -> Any:
-        # TextIOBase has these as its own attributes, which `__getattr__` would never see.
-        if name in _OF_ORIGINAL:
-            return getattr(object.__getattribute__(self, "_original"), name)
-        return object.__getattribute__(self, name)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
 
 
 class Routing:
@@ -284,3 +192,23 @@ class Routing:
             if root.level == logging.INFO:
                 root.setLevel(self._level)
             self._handler = None
+
+
+def own_process() -> None:
+    """Send all that this process prints, logs and warns to its job, until its end.
+
+    Handlers of `logging` that already write to its own output (a `basicConfig` in a preloaded module) go, or each
+    record would come twice.
+    """
+    own = {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler and handler.stream in own:
+            root.removeHandler(handler)
+    for name, fd in (("stdout", 1), ("stderr", 2)):  # to the pipes: what processes print that the task forks
+        plain: Any = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        plain.buffer.raw.name = f"<{name}>"
+        setattr(sys, name, plain)
+    Routing().install()
+    logging.basicConfig = _basic_config(logging.basicConfig)
+    os.register_at_fork(after_in_child=lambda: root.addHandler(logging.StreamHandler()))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Any
+
+from jobkit.model import LogLine
 
 #: Longest line that is kept, in characters; the rest of it is left out.
 LINE_LIMIT = 8_000
@@ -21,8 +22,8 @@ PARTIAL_MS, REDRAWN_MS = 40, 1_000
 #: flood is thinned before it costs the worker anything.
 BURST_LINES, LINES_PER_S = 5_000, 2_000
 
-#: One line on its way: `[at_ms, source, level, logger, text]`, the wire form of `LogLine`.
-WireLine = list[Any]
+#: One line that may yet be dropped: time (ms), source, level, logger and text as in `LogLine`, the text not yet clean.
+RawLine = tuple[int, str, str, str, str]
 
 # CSI, OSC/DCS/SOS/PM/APC strings (up to BEL or ST, or the end), other escapes; then single control characters, bidi
 # overrides and isolates, zero-width and line separators that could forge a second line or reverse a name.
@@ -125,7 +126,7 @@ class Splitter:
 _DROPPED = "lines dropped here: printed too fast …"
 
 
-def _lines_in(line: WireLine) -> int:
+def _lines_in(line: RawLine) -> int:
     """1, or what the line stands for where the buffer on the other end of the pipe had dropped some already."""
     _, source, _, _, text = line
     if source == "jobkit" and text.endswith(_DROPPED):
@@ -146,8 +147,8 @@ class LineBuffer:
     def __init__(self, now_ms: int) -> None:
         self._allowance = float(BURST_LINES)
         self._filled_ms = now_ms
-        self._head: list[WireLine] = []
-        self._tail: deque[WireLine] = deque()
+        self._head: list[RawLine] = []
+        self._tail: deque[RawLine] = deque()
         self._dropped = 0
         self.size = 0  #: characters waiting
 
@@ -159,7 +160,7 @@ class LineBuffer:
         """True while lines are being dropped: readers need not split them any more, `skip` counts them."""
         return self._dropped > 0
 
-    def add(self, line: WireLine) -> None:
+    def add(self, line: RawLine) -> None:
         share = max(20.0, self._allowance) / 2
         if len(self._head) < share:
             self._head.append(line)
@@ -175,16 +176,14 @@ class LineBuffer:
         """Count lines that were dropped before they were split."""
         self._dropped += count
 
-    def take(self, now_ms: int) -> list[WireLine]:
+    def take(self, now_ms: int) -> list[LogLine]:
         """Return the lines of this interval to show, oldest first, each text cleaned, and empty the buffer."""
         lines = self._head
         if self._dropped:
-            lines.append([now_ms, "jobkit", "", "", f"… {self._dropped:,} {_DROPPED}"])
+            lines.append((now_ms, "jobkit", "", "", f"… {self._dropped:,} {_DROPPED}"))
         lines.extend(self._tail)
-        for line in lines:
-            line[4] = clean(line[4])
         refill = max(0, now_ms - self._filled_ms) * LINES_PER_S / 1000
         self._allowance = min(float(BURST_LINES), max(0.0, self._allowance - len(lines)) + refill)
         self._filled_ms = now_ms
         self._head, self._tail, self._dropped, self.size = [], deque(), 0, 0
-        return lines
+        return [LogLine(clean(text), at_ms, source, level, logger) for at_ms, source, level, logger, text in lines]

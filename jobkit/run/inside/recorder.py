@@ -1,7 +1,7 @@
 """Lines and progress of an attempt, collected and handed on in batches.
 
-The same recorder serves a forked child (whose `outlet` writes frames), jobs on the worker's loop and jobs in a thread
-(whose outlet calls the sink), and `sync://`. It never blocks on its reader's reader: a flood is thinned here.
+The same recorder serves a forked child (whose sink writes frames), jobs on the worker's loop or in a thread, and
+`sync://`. It never blocks on its reader's reader: a flood is thinned here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
+from jobkit.model import LogLine
+from jobkit.model.plain import now_ms
 from jobkit.run.inside.artifacts import Body, Bounds
-from jobkit.run.inside.lines import LineBuffer, Splitter, WireLine, clean, cut
+from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
 
 #: At most this often per second a job's progress leaves it.
 PROGRESS_INTERVAL_S = 0.1
@@ -42,16 +44,20 @@ class Keep(Enum):
 KEEP: Final = Keep.KEEP
 
 
-class Outlet(Protocol):
-    """Receiver of batches."""
-
-    def lines(self, lines: list[WireLine]) -> None: ...
+class Sink(Protocol):
+    """Receiver of an attempt's news, in batches. Must not block an event loop that it is called from."""
 
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
-    def artifact(self, name: str, media: str, body: Body) -> None: ...
+    def lines(self, lines: Sequence[LogLine]) -> None: ...
 
-    def awaits(self, job_ids: Sequence[str]) -> None: ...
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
+        ...
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        """Something to keep. A worker's sink owns a file from now on, and removes it when it has its content."""
+        ...
 
 
 class WholeLog(Protocol):
@@ -79,7 +85,7 @@ class Recorder:
     """Collects lines and progress of one attempt. Safe to use from several threads.
 
     Args:
-        outlet: where batches go.
+        sink: where batches go.
         arm: called when there is something to flush later: sees to it that `tick` is called each `BATCH_S` until it
             returns False.
         burst: how many batches may leave at once in `BATCH_S` before lines wait for each other. Lines that have left
@@ -91,7 +97,7 @@ class Recorder:
 
     def __init__(
         self,
-        outlet: Outlet,
+        sink: Sink,
         arm: Callable[[], None],
         *,
         burst: int = 50,
@@ -99,7 +105,7 @@ class Recorder:
         bounds: Bounds | None = None,
         log: WholeLog | None = None,
     ) -> None:
-        self._outlet = outlet
+        self._sink = sink
         self._bounds = bounds or Bounds()
         self._kept: dict[str, int] = {}
         self._log = log
@@ -111,19 +117,19 @@ class Recorder:
         self._lock = threading.RLock()
         self._splitters = {"stdout": Splitter(), "stderr": Splitter()}
         self._parts: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        now_ms = time.time_ns() // 1_000_000
-        self._buffer = LineBuffer(now_ms)
-        self._window = now_ms // _BATCH_MS
+        at_ms = now_ms()
+        self._buffer = LineBuffer(at_ms)
+        self._window = at_ms // _BATCH_MS
         self._bars: list[Bar] = []
         self._done: object = None
         self._total: object = None
-        self._said: object = ""  # the message of the last `report`
+        self._said = ""  # the message of the last `report`
         self._bar_text = ""  # what the open bars add to it
         self._awaited: list[Sequence[str]] = []  # the jobs of each wait, in the order in which they began
-        self._progress: tuple[float | None, float | None, str] | None = None
+        self._has_moved = False
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
-        #: Set if only the job's own thread may call the outlet (`sync://`): ticks only mark what is due.
+        #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
         self.is_passive = False
 
     def write(self, source: str, text: str) -> None:
@@ -135,21 +141,21 @@ class Recorder:
             if not self._is_armed:
                 self._arm_once()
             return
-        now_ms = time.time_ns() // 1_000_000
+        at_ms = now_ms()
         with self._guard, self._lock:
-            if self._feed(source, now_ms):
-                self._leave(now_ms)
+            if self._feed(source, at_ms):
+                self._leave(at_ms)
 
     def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
         """Whole lines that were logged or warned, kept together under one level."""
-        now_ms = time.time_ns() // 1_000_000
+        at_ms = now_ms()
         with self._guard, self._lock:
             parts = text.splitlines() or [""]
             if self._log is not None:
-                self._log.add(parts, mark_of(source, level, now_ms))
+                self._log.add(parts, mark_of(source, level, at_ms))
             for part in parts:
-                self._buffer.add([now_ms, source, level, logger, cut(part)])
-            self._leave(now_ms)
+                self._buffer.add((at_ms, source, level, logger, cut(part)))
+            self._leave(at_ms)
 
     def report(
         self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
@@ -160,17 +166,13 @@ class Recorder:
         if total is not KEEP:
             self._total = total
         if message is not KEEP:
-            self._said = message
+            self._said = _text(message)
         self._changed()
 
     def _changed(self) -> None:
-        text = _text(self._said)
-        if self._bar_text:
-            text = f"{self._bar_text} · {text}" if text else self._bar_text
-        self._progress = tamed(self._done, self._total, text)
-        now = time.monotonic()
-        if now - self._sent_at >= PROGRESS_INTERVAL_S:
-            self._send_progress(now)
+        self._has_moved = True
+        if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
+            self._send_progress()
         elif not self._is_armed:
             self._arm_once()
 
@@ -179,7 +181,7 @@ class Recorder:
         size = len(body) if isinstance(body, bytes) else body.stat().st_size
         with self._guard, self._lock:
             self._bounds.check(self._kept, name, size)
-            self._outlet.artifact(name, media, body)
+            self._sink.artifact(name, media, body)
             self._kept[name] = size
 
     @contextlib.contextmanager
@@ -197,7 +199,7 @@ class Recorder:
 
     def _tell_awaited(self) -> None:
         newest = itertools.chain.from_iterable(reversed(self._awaited))
-        self._outlet.awaits(list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST))))
+        self._sink.awaits(list(dict.fromkeys(itertools.islice(newest, AWAITED_MOST))))
 
     def open_bar(self, bar: Bar) -> None:
         """Start following a bar. The first open one is the job's progress, later ones add to its message.
@@ -239,81 +241,81 @@ class Recorder:
             self._is_armed = bool(self._bars)
             return self._is_armed
         self.moved()  # a bar may have counted since its loop last looked at `due`
-        now_ms = time.time_ns() // 1_000_000
+        at_ms = now_ms()
         with self._guard, self._lock:
-            self._flush(now_ms, now_ms)
-            now = time.monotonic()
-            if self._progress is not None and now - self._sent_at >= PROGRESS_INTERVAL_S:
-                self._send_progress(now)
+            self._flush(at_ms, at_ms)
+            if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
+                self._send_progress()
             self._is_armed = False  # first: who writes from now on arms anew, or is seen below
-            if (
+            self._is_armed = bool(
                 self._bars
                 or self._buffer
-                or self._progress is not None
+                or self._has_moved
                 or any(self._parts.values())
                 or any(splitter.is_partial for splitter in self._splitters.values())
-            ):
-                self._is_armed = True
+            )
             return self._is_armed
 
     def close(self) -> None:
         """Hand on all that is left: partial lines and the last progress."""
         with self._guard, self._lock:
-            self._flush(None, time.time_ns() // 1_000_000)
-            if self._progress is not None:
-                self._send_progress(time.monotonic())
+            self._flush(None, now_ms())
+            self._send_progress()
             self._bars.clear()
 
     def _arm_once(self) -> None:
         self._is_armed = True
         self._arm()
 
-    def _leave(self, now_ms: int) -> None:
-        window = now_ms // _BATCH_MS
+    def _leave(self, at_ms: int) -> None:
+        window = at_ms // _BATCH_MS
         if window != self._window:
             self._window, self._left = window, self._burst
         if self._left > 0 or (self._buffer.size > _BATCH_CHARS and not self._buffer.is_flooded):
             self._left -= 1
             if self._log is not None:
                 self._log.flush()
-            self._outlet.lines(self._buffer.take(now_ms))
+            self._sink.lines(self._buffer.take(at_ms))
         elif not self._is_armed:
             self._arm_once()
 
-    def _feed(self, source: str, now_ms: int) -> bool:
+    def _feed(self, source: str, at_ms: int) -> bool:
         """Split what has been written; True if that made lines."""
         parts = self._parts[source]
         count = len(parts)  # another thread may append meanwhile
         text = "".join(parts[:count])
         del parts[:count]
-        lines = self._splitters[source].feed(text, now_ms)
-        if lines and self._log is not None:
-            self._log.add(lines, mark_of(source, at_ms=now_ms))
-        for line in lines:
-            self._buffer.add([now_ms, source, "", "", line])
+        lines = self._splitters[source].feed(text, at_ms)
+        self._add(source, lines, at_ms)
         return bool(lines)
 
-    def _flush(self, due_ms: int | None, now_ms: int) -> None:
+    def _add(self, source: str, lines: Sequence[str], at_ms: int) -> None:
+        if lines and self._log is not None:
+            self._log.add(lines, mark_of(source, at_ms=at_ms))
+        for line in lines:
+            self._buffer.add((at_ms, source, "", "", line))
+
+    def _flush(self, due_ms: int | None, at_ms: int) -> None:
         for source, splitter in self._splitters.items():
             if self._parts[source]:
-                self._feed(source, now_ms)
-            line = splitter.flush(due_ms)
-            if line is not None:
-                if self._log is not None:
-                    self._log.add([line], mark_of(source, at_ms=now_ms))
-                self._buffer.add([now_ms, source, "", "", line])
+                self._feed(source, at_ms)
+            if (line := splitter.flush(due_ms)) is not None:
+                self._add(source, [line], at_ms)
         if self._log is not None:
             self._log.flush()
         if self._buffer:
-            self._outlet.lines(self._buffer.take(now_ms))
+            self._sink.lines(self._buffer.take(at_ms))
 
-    def _send_progress(self, now: float) -> None:
+    def _send_progress(self) -> None:
         with self._guard, self._lock:
-            news, self._progress = self._progress, None
-            if news is None or news == self._sent:
+            if not self._has_moved:
                 return
-            self._sent, self._sent_at = news, now
-            self._outlet.progress(*news)
+            self._has_moved = False
+            parts = self._bar_text, self._said
+            news = tamed(self._done, self._total, " · ".join(part for part in parts if part))
+            if news != self._sent:
+                self._sent, self._sent_at = news, time.monotonic()
+                self._sink.progress(*news)
 
 
 def tamed(done: object, total: object, message: object) -> tuple[float | None, float | None, str]:

@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobkit.model import ErrorKind, LogLine
+from jobkit.model import ErrorKind
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
-from jobkit.run.attempt import Assignment, Outcome, Sink, failed
+from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
-from jobkit.run.inside.recorder import tamed
+from jobkit.run.inside.recorder import Sink, tamed
 from jobkit.run.inside.tracebacks import SAID_LINES, crash_text, fault_text, last_words
 from jobkit.run.process import frames, tree
 from jobkit.run.process.output import OutputPipe
@@ -228,7 +228,7 @@ class ProcessAttempt:
         """Raises LookupError, TypeError, ValueError or OverflowError if it is none of a job's process."""
         if kind == frames.LINES:
             for at_ms, source, level, logger, text in content:
-                self._lines.add([int(at_ms), str(source), str(level), str(logger), str(text)])
+                self._lines.add((int(at_ms), str(source), str(level), str(logger), str(text)))
             self._flush_soon()
         elif kind == frames.PROGRESS:
             self._sink.progress(*tamed(*content))
@@ -266,7 +266,7 @@ class ProcessAttempt:
         for pipe in self._pipes.values():
             pipe.flush(now)
         if self._lines:
-            shown = [LogLine.from_wire(line) for line in self._lines.take(now)]
+            shown = self._lines.take(now)
             self._last.extend(line.text for line in shown[-SAID_LINES:])
             self._sink.lines(shown)
         if any(pipe.is_partial for pipe in self._pipes.values()):

@@ -23,13 +23,11 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
-from jobkit.model import ErrorKind
+from jobkit.model import ErrorKind, LogLine
 from jobkit.run.attempt import Assignment, Outcome, failed, raised, resolve, succeeded
-from jobkit.run.inside import bars, context
+from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.artifacts import Body
-from jobkit.run.inside.capture import ProcessCapture
 from jobkit.run.inside.context import Context, Stop
-from jobkit.run.inside.lines import WireLine
 from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.process import frames, tree
 from jobkit.run.process.state import HIDDEN, ProcessState
@@ -158,7 +156,7 @@ class SignalGuard:
             raise Stop("the job was asked to stop")
 
 
-class _FrameOutlet:
+class _FrameSink:
     """Frames to the parent. Blocking: where the worker is slow, the pipe holds the job back."""
 
     def __init__(self, spool: str) -> None:
@@ -170,8 +168,8 @@ class _FrameOutlet:
         if self.is_open:  # else a bar or a thread has outlived its job, and another one runs now
             _send(kind, content)
 
-    def lines(self, lines: list[WireLine]) -> None:
-        self._send(frames.LINES, lines)
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        self._send(frames.LINES, [line.to_wire() for line in lines])
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._send(frames.PROGRESS, (done, total, message))
@@ -198,9 +196,9 @@ class _Life:
         self._guard = SignalGuard()
         self._recorder: Recorder | None = None
         self._ticker = Ticker(self._tick)
-        self._capture = ProcessCapture()
         self._before: ProcessState | None = None
         self._peak = 0
+        capture.own_process()
         bars.install(has_monitor=False)
         os.register_at_fork(after_in_child=self._release)
 
@@ -224,15 +222,14 @@ class _Life:
         """Run one job and say how it ended; whether the process is fit for another one."""
         job, guard = order.assignment, SignalGuard()
         self._guard = guard
-        outlet = _FrameOutlet(order.spool)
+        sink = _FrameSink(order.spool)
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
-        recorder = Recorder(outlet, self._ticker.arm, guard=guard, bounds=job.bounds, log=log)
+        recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log)
         self._recorder = recorder
         guard.context = Context(job.job_id, job.attempt, job.task, recorder)
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
         context.own_process(guard.context)
-        self._capture.begin(recorder)
         spent_s = _spent_s()
         try:
             signal.signal(signal.SIGTERM, guard.on_term)
@@ -249,7 +246,7 @@ class _Life:
                 continue
         _libc.fflush(None)
         recorder.close()
-        outlet.is_open = False
+        sink.is_open = False
         is_spooled = False
         if len(outcome.body) > SPOOL_BYTES:
             try:

@@ -110,4 +110,4 @@ class OutputPipe:
 
     def _add(self, line: str | None, at_ms: int) -> None:
         if line is not None:
-            self._lines.add([at_ms, self._source, "", "", line])
+            self._lines.add((at_ms, self._source, "", "", line))

@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Sequence
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, Sink, failed
+from jobkit.run.attempt import Assignment, Outcome, failed
+from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.attempt import ChildProcess, ProcessAttempt
 from jobkit.run.process.link import Died, ZygoteLink
 from jobkit.run.process.tree import KernelKills, counter_file

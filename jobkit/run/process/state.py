@@ -1,7 +1,7 @@
 """State of a process that runs jobs: variables hidden from them, and what is put back between two of them (`reuse=`).
 
-Put back: environment, working directory, import path, umask, signal handlers and timers, loggers, warning filters,
-random seeds. Not put back, because that is what a warm process is for: modules and their globals, caches, open
+Put back: output, environment, working directory, import path, umask, signal handlers and timers, loggers, warning
+filters, random seeds. Not put back, because that is what a warm process is for: modules and their globals, caches, open
 connections, settings of libraries. A process in which something of a job is still alive (a thread, a process) gets no
 further job.
 """
@@ -53,6 +53,7 @@ class ProcessState:
 
     def __init__(self) -> None:
         self._environ = dict(os.environ)
+        self._output = sys.stdout, sys.stderr, warnings.showwarning
         self._cwd = _cwd()
         self._path = list(sys.path)
         self._umask = _umask()
@@ -70,6 +71,7 @@ class ProcessState:
         return not threads and _descriptors() == self._descriptors
 
     def restore(self) -> None:
+        sys.stdout, sys.stderr, warnings.showwarning = self._output
         now = dict(os.environ)
         for name in now.keys() - self._environ.keys():
             del os.environ[name]

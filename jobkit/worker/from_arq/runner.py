@@ -24,10 +24,11 @@ from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry, StoreUnavailable
-from jobkit.run.attempt import Assignment, Outcome, Rejected, Sink, raised
+from jobkit.run.attempt import Assignment, Outcome, Rejected, raised
 from jobkit.run.inside import bars
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.preview import safe_repr
+from jobkit.run.inside.recorder import Sink
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.arq import ArqQueue
