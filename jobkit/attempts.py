@@ -16,8 +16,9 @@ import msgspec
 from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
 from jobkit.files import FileStore
 from jobkit.files.file_store import LARGE_BYTES, opened
-from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
-from jobkit.run.attempt import Assignment, Outcome
+from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
+from jobkit.model.format import size
+from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
@@ -150,11 +151,6 @@ async def needed(
     return given
 
 
-def lacking(error: NeedMissing) -> Outcome:
-    """The outcome of a job whose need is not there."""
-    return Outcome("failed", error=JobError(ErrorKind.DEPENDENCY, "dependency", str(error)))
-
-
 def assignment(
     claimed: Claimed,
     codec: Codec,
@@ -198,9 +194,11 @@ def assignment(
     )
 
 
-def rejected(error: SignatureError) -> Outcome:
-    """The outcome of a job whose payload was refused."""
-    return Outcome("failed", error=JobError(ErrorKind.REJECTED, type(error).__name__, str(error)))
+def refused(error: SignatureError | NeedMissing) -> Outcome:
+    """The outcome of a job that cannot be run: its payload was refused, or a result that it needs is not there."""
+    if isinstance(error, NeedMissing):
+        return failed(ErrorKind.DEPENDENCY, "dependency", str(error))
+    return failed(ErrorKind.REJECTED, type(error).__name__, str(error))
 
 
 def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, filed: Filed | None = None) -> Ending:
@@ -226,7 +224,9 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         elif outcome.error_body:
             result = codec.seal(PICKLE, outcome.error_body, Subject("error", spec.id, spec.task))
     elif kind == "succeeded" and not result and len(outcome.body) > MAX_RESULT_BYTES:
-        preview = _too_large(preview, len(outcome.body), problem)
+        hint = problem or "set JOBKIT_RESULTS to a directory that workers and clients share, and it is a file there"
+        limit = f"more than the {size(MAX_RESULT_BYTES)} that are kept in Redis"
+        preview = {**(preview or {}), "unavailable": f"the result takes {size(len(outcome.body))}, {limit}; {hint}"}
     elif kind == "succeeded" and not result and outcome.form:
         result = codec.seal(outcome.form, outcome.body, subject)
     return Ending(
@@ -244,12 +244,3 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         max_losses=settings.max_losses,
         folder=filed.folder if filed is not None and filed.file_store.has(filed.folder) else "",
     )
-
-
-def _too_large(preview: Mapping[str, Any] | None, size: int, problem: str) -> dict[str, Any]:
-    hint = problem or "set JOBKIT_RESULTS to a directory that workers and clients share, and it is a file there"
-    return {
-        **(preview or {}),
-        "unavailable": f"the result takes {size / 1e6:.0f} MB, more than the {MAX_RESULT_BYTES / 1e6:.0f} MB that are "
-        f"kept in Redis; {hint}",
-    }

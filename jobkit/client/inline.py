@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, lacking, needed, rejected
+from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, needed, refused
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
@@ -76,10 +76,8 @@ class Inline:
             given = background.call(needed(self._store, claimed.spec, self._codec)) if needs else None
             how = assignment(claimed, self._codec, self._settings, bounds=_BOUNDS, given=given)
             outcome = run_here(how, _StoreSink(self._store, self._codec, claimed))
-        except NeedMissing as error:
-            outcome = lacking(error)
-        except SignatureError as error:
-            outcome = rejected(error)
+        except (NeedMissing, SignatureError) as error:
+            outcome = refused(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
 
     def _claim(self, job_id: str) -> Claimed | None:

@@ -109,13 +109,14 @@ class Runner(Protocol):
         attempt at once (SIGKILL for a process) and waits until nothing of it is left."""
         ...
 
-    def cancel(self, job_id: str) -> None:
-        """Ask the attempt to stop: politely first, for good after its grace. `run` then returns "cancelled", or
-        what the attempt ended as before the request reached it."""
-        ...
+    def stop(self, job_id: str, kind: str) -> None:
+        """Stop an attempt, if it runs here.
 
-    def kill(self, job_id: str) -> None:
-        """Stop the attempt at once, without grace: its lease is lost, whatever it returns will be refused."""
+        Args:
+            kind: "cancel": politely first, for good after its grace. `run` then returns "cancelled", or what the
+                attempt ended as before the request reached it. "kill": at once, without grace: its lease is lost,
+                whatever it returns will be refused.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -175,7 +176,13 @@ def resolve(assignment: Assignment, *, owns_process: bool) -> Resolved:
     args, kwargs = decoded.args, decoded.kwargs
     if head.needs:
         function, args, kwargs = _with_results(task, head, function, decoded)
-    elif decoded.function is None and kwargs and head.form == MSGPACK and not _is_checked(head, function):
+    elif (
+        decoded.function is None
+        and kwargs
+        and head.form == MSGPACK
+        and not _checks_itself(function)
+        and head.ref != ARQ_DOOR  # which leads to a function of arq
+    ):
         # The task has another name than its function, which the reference leads to: plain data still becomes its types.
         args, kwargs = _bound(task, function, args, kwargs, "the arguments do not fit")
     if head.changes:
@@ -223,12 +230,8 @@ def _with_results(task: str, head: CallHead, function: Callable[..., Any], call:
     return function, args, kwargs
 
 
-def _is_checked(head: CallHead, function: Callable[..., Any]) -> bool:
-    """Return whether arguments need no type check here: the function does that itself, or leads to one of arq's."""
-    return head.ref == ARQ_DOOR or _checks_itself(function)
-
-
 def _checks_itself(function: Callable[..., Any]) -> bool:
+    """Return whether the function checks the types of its arguments itself."""
     return isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)
 
 
@@ -257,7 +260,7 @@ def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:
 def raised(error: BaseException, *, allow_pickle: bool) -> Outcome:
     """The outcome for an exception that left the task."""
     if isinstance(error, Rejected):
-        return rejected(str(error))
+        return failed(ErrorKind.REJECTED, "rejected", str(error))
     if isinstance(error, SystemExit):
         shown = "" if error.code is None else repr(error.code)[:200]
         described = replace(describe(error, ErrorKind.CRASH), message=f"the task called sys.exit({shown})")
@@ -284,10 +287,6 @@ def _is_missing(name: str) -> bool:
         return importlib.util.find_spec(name.partition(".")[0]) is None
     except (ImportError, ValueError):
         return True
-
-
-def rejected(sentence: str) -> Outcome:
-    return Outcome("failed", error=JobError(ErrorKind.REJECTED, "rejected", sentence))
 
 
 def failed(kind: ErrorKind, type_: str, sentence: str, usage: Mapping[str, Any] | None = None) -> Outcome:

@@ -69,13 +69,9 @@ class CoroutineRunner:
         is_by_name = head.is_named or not assignment.allow_pickle  # an unsigned call runs registered tasks alone
         return is_by_name and registry.known(assignment.task) is not None
 
-    def cancel(self, job_id: str) -> None:
-        self._own.cancel(job_id)
-        self._processes.cancel(job_id)
-
-    def kill(self, job_id: str) -> None:
-        self._own.kill(job_id)
-        self._processes.kill(job_id)
+    def stop(self, job_id: str, kind: str) -> None:
+        self._own.stop(job_id, kind)
+        self._processes.stop(job_id, kind)
 
 
 class Environments:
@@ -130,13 +126,9 @@ class Environments:
     def _all(self) -> list[Runner]:
         return [*self._own.values(), *self._others.values()]
 
-    def cancel(self, job_id: str) -> None:
+    def stop(self, job_id: str, kind: str) -> None:
         for runner in self._all:
-            runner.cancel(job_id)
-
-    def kill(self, job_id: str) -> None:
-        for runner in self._all:
-            runner.kill(job_id)
+            runner.stop(job_id, kind)
 
     async def close(self) -> None:
         """End all of them. May be called again."""

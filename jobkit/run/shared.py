@@ -148,12 +148,6 @@ class SharedProcess:
             self._is_started = False
             _routing.remove()
 
-    def cancel(self, job_id: str) -> None:
-        self.stop(job_id, "cancel")
-
-    def kill(self, job_id: str) -> None:
-        self.stop(job_id, "kill")
-
     def stop(self, job_id: str, kind: str) -> None:
         if (running := self.running.get(job_id)) is not None:
             running.stop(kind)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobkit.attempts import NeedMissing, assignment, ending, is_large, lacking, needed, rejected
+from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, refused
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, JobSpec, LogLine, SignatureError, StoreUnavailable
 from jobkit.run.attempt import Outcome, Runner
@@ -248,7 +248,7 @@ class RunningJobs:
                 f"it waits for job {attempt.awaited[0]} while {most} jobs of its worker wait for others already: jobs "
                 "that wait for jobs are nested too deep; pass a job as an argument of the next one instead"
             )
-            self.runners[attempt.claimed.spec.isolation].kill(attempt.job_id)
+            self.runners[attempt.claimed.spec.isolation].stop(attempt.job_id, "kill")
             return
         self.lenders[attempt] = None
         self.wake.set()
@@ -267,7 +267,7 @@ class RunningJobs:
         attempt.is_lost = True
         runner = self.runners.get(attempt.claimed.spec.isolation)
         if runner is not None:
-            runner.kill(attempt.job_id)
+            runner.stop(attempt.job_id, "kill")
 
     def forget(self, job_id: str, token: str) -> None:
         attempt = self.attempts.get(job_id)
@@ -304,10 +304,10 @@ class RunningJobs:
                 await attempt.settle()
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
-            outcome = rejected(error)
+            outcome = refused(error)
             self.rejected += 1
         except NeedMissing as error:
-            outcome = lacking(error)
+            outcome = refused(error)
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
             logger.exception("job %s: jobkit failed to run it", spec.id)
             outcome = _refused(f"jobkit failed to run it: {type(error).__name__}: {error}")
@@ -355,7 +355,7 @@ class RunningJobs:
         for attempt in list(self.attempts.values()):
             attempt.is_released = True
             if runner := self.runners.get(attempt.claimed.spec.isolation):
-                runner.kill(attempt.job_id)
+                runner.stop(attempt.job_id, "kill")
         if self.runs:
             await asyncio.wait(self.runs, timeout=limit_s)
 
@@ -388,7 +388,7 @@ class RunningJobs:
         """Until it has ended: a runner does not know an attempt yet that it is about to start."""
         runner = self.runners.get(attempt.claimed.spec.isolation)
         if runner is not None and self.attempts.get(attempt.job_id) is attempt:
-            runner.cancel(attempt.job_id)
+            runner.stop(attempt.job_id, "cancel")
             asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
 
 

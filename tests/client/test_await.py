@@ -109,7 +109,7 @@ def test_a_job_in_a_thread_that_waits_for_a_job_can_be_cancelled(kit: Kit, way: 
             assigned = Assignment("j1", "outer", 1, call, isolation="thread", cancel_grace_s=1000.0)
             running = asyncio.ensure_future(runner.run(assigned, heard))
             await asyncio.to_thread(began.wait, PATIENCE_S)
-            runner.cancel("j1")
+            runner.stop("j1", "cancel")
             return await running
         finally:
             await runner.close()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jobkit
-from jobkit.attempts import assignment, ending, read_preview, rejected
+from jobkit.attempts import assignment, ending, read_preview, refused
 from jobkit.codec import Codec
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
@@ -118,9 +118,9 @@ async def looks_at_everything(store: RedisStore) -> None:
 def ended(claimed: Claimed, settings: Settings) -> Any:
     """End the job as a worker does: without sealed arguments it is rejected."""
     codec = Codec([b"key"])
-    with pytest.raises(SignatureError) as refused:
+    with pytest.raises(SignatureError) as caught:
         assignment(claimed, codec, settings)
-    return ending(claimed, rejected(refused.value), codec, settings)
+    return ending(claimed, refused(caught.value), codec, settings)
 
 
 @given(st.binary(max_size=300))

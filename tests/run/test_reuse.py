@@ -312,7 +312,7 @@ async def test_timeout_and_cancel_stop_only_the_running_job(runner: ProcessRunne
 
     running = asyncio.create_task(warm(runner, wait, tmp_path / "b"))
     await until((tmp_path / "b").exists, "the start")
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
     assert (await running).reason == "stopped on request; its clean-up ran"
     assert (await warm(runner, lambda: 1)).summary == "1"
 
@@ -322,7 +322,7 @@ async def test_a_cancel_at_the_end_of_a_job_never_stops_the_next(runner: Process
     for i in range(60):
         running = asyncio.create_task(warm(runner, time.sleep, 0.001, job_id=f"a{i}"))
         await asyncio.sleep(0.0005 + i * 0.00005)
-        runner.cancel(f"a{i}")
+        runner.stop(f"a{i}", "cancel")
         after = await warm(runner, time.sleep, 0.002, job_id=f"b{i}")
         assert after.outcome == "succeeded", (i, after)
         assert (await running).outcome in ("succeeded", "cancelled")

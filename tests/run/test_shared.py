@@ -102,7 +102,7 @@ async def test_cancel_of_a_coroutine_runs_its_clean_up(loop_runner: AsyncRunner,
 
     running = asyncio.create_task(loop_runner.run(assign(job, tmp_path), heard))
     await until((tmp_path / "started").exists, "the start")
-    loop_runner.cancel("j1")
+    loop_runner.stop("j1", "cancel")
     outcome = await running
 
     assert outcome.outcome == "cancelled"
@@ -115,7 +115,7 @@ async def test_a_late_cancel_changes_nothing(loop_runner: AsyncRunner, heard: He
     holder: dict[str, Any] = {"runner": loop_runner}
 
     async def job() -> int:
-        HOLDERS["late"]["runner"].cancel("j1")
+        HOLDERS["late"]["runner"].stop("j1", "cancel")
         return 5
 
     HOLDERS["late"] = holder
@@ -253,7 +253,7 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
 
     running = asyncio.create_task(threads.run(assign(job, tmp_path), heard))
     await until((tmp_path / "started").exists, "the start")
-    threads.cancel("j1")
+    threads.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
     assert (tmp_path / "cleaned").exists()
@@ -268,7 +268,7 @@ async def test_a_thread_that_cannot_be_stopped_is_reported(threads: ThreadRunner
 
     running = asyncio.create_task(threads.run(assign(job, tmp_path, cancel_grace_s=0.1), heard))
     await until((tmp_path / "started").exists, "the start")
-    threads.cancel("j1")
+    threads.stop("j1", "cancel")
     outcome = await running
 
     assert outcome.outcome == "cancelled"

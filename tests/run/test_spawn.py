@@ -101,7 +101,7 @@ async def test_a_job_can_be_cancelled_while_its_process_imports(make: object, he
     runner = await make("time.sleep(0.3)", start_method="spawn", spares=0)  # type: ignore[operator]
     running = asyncio.create_task(runner.run(assign(time.sleep, 100), heard))
     await asyncio.sleep(0.1)
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
 

@@ -30,7 +30,7 @@ async def test_cancel_runs_the_clean_up(runner: ProcessRunner, heard: Heard, tmp
 
     running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
     await until((tmp_path / "started").exists, "the start")
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
     outcome = await running
 
     assert outcome.outcome == "cancelled"
@@ -52,7 +52,7 @@ async def test_cancel_of_a_coroutine_cancels_it(runner: ProcessRunner, heard: He
 
     running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
     await until((tmp_path / "started").exists, "the start")
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
     assert (tmp_path / "cleaned").exists()
@@ -65,7 +65,7 @@ async def test_a_cancel_during_the_start_takes_effect(runner: ProcessRunner, hea
 
     running = asyncio.create_task(runner.run(assign(job), heard))
     await asyncio.sleep(0)
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
 
@@ -85,7 +85,7 @@ async def test_a_job_that_has_ended_keeps_its_outcome(runner: ProcessRunner, hea
 
     running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
     await until((tmp_path / "written").exists, "the end")
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
 
     assert (await running).outcome == "succeeded"
 
@@ -97,7 +97,7 @@ async def test_cancel_in_a_c_loop_kills_after_the_grace(runner: ProcessRunner, h
 
     running = asyncio.create_task(runner.run(assign(job, tmp_path, cancel_grace_s=0.2), heard))
     await until((tmp_path / "started").exists, "the start")
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
     outcome = await running
 
     assert outcome.outcome == "cancelled"
@@ -111,7 +111,7 @@ async def test_cancel_kills_the_whole_family_that_ignores_it(
     running = asyncio.create_task(runner.run(assign(family(), str(tmp_path), cancel_grace_s=0.2), heard))
     names = ("job", "grandchild", "setsid")
     pids = [await until(lambda name=name: pid_in(tmp_path / name), name) for name in names]
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
     for pid in pids:
@@ -132,7 +132,7 @@ async def test_children_of_a_cancelled_job_end_with_it(runner: ProcessRunner, he
 
     running = asyncio.create_task(runner.run(assign(job, tmp_path), heard))
     pid = await until(lambda: pid_in(tmp_path / "fork"), "the fork")
-    runner.cancel("j1")
+    runner.stop("j1", "cancel")
 
     assert (await running).outcome == "cancelled"
     await until(lambda: not is_alive(pid), "the end of the fork")
@@ -213,7 +213,7 @@ async def test_a_cancelled_run_kills_at_once_and_waits_until_it_is_gone(
 async def test_kill_does_not_wait_for_the_grace(runner: ProcessRunner, heard: Heard, tmp_path: Path) -> None:
     running = asyncio.create_task(runner.run(assign(family(), str(tmp_path), cancel_grace_s=600), heard))
     await until(lambda: pid_in(tmp_path / "job"), "the start")
-    runner.kill("j1")
+    runner.stop("j1", "kill")
     await running
 
 
@@ -230,7 +230,7 @@ async def test_stopping_a_job_does_not_affect_others(runner: ProcessRunner, hear
     first = asyncio.create_task(runner.run(assign(job, tmp_path / "a", job_id="a"), heard))
     second = asyncio.create_task(runner.run(assign(job, tmp_path / "b", job_id="b"), heard))
     await until(lambda: (tmp_path / "a/started").exists() and (tmp_path / "b/started").exists(), "both")
-    runner.cancel("a")
+    runner.stop("a", "cancel")
     assert (await first).outcome == "cancelled"
     (tmp_path / "b/go").touch()
 

@@ -20,7 +20,7 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -147,7 +147,9 @@ _short.maxlevel = 4
 def _plain_number(value: float) -> tuple[Preview, str]:
     kind = type(value)
     if kind is int and abs(value) >= 2**63:
-        text = _huge(int(value))
+        # Python refuses (and takes for ever) to write an integer of many thousand digits.
+        digits = int(int(value).bit_length() * 0.30103) + 1
+        text = repr(value) if digits < 1_000 else f"an integer of about {digits:,} digits"
         return {"type": "int", "text": text}, _one_line(text)
     text = repr(value)
     if kind is float and not math.isfinite(value):  # JSON has no NaN
@@ -158,68 +160,58 @@ def _plain_number(value: float) -> tuple[Preview, str]:
     return preview, f"{value:.6g}" if kind is float and len(text) > 10 else text
 
 
-def _huge(value: int) -> str:
-    """Python refuses (and takes for ever) to write an integer of many thousand digits."""
-    digits = int(value.bit_length() * 0.30103) + 1
-    return repr(value) if digits < 1_000 else f"an integer of about {digits:,} digits"
+def _put_table(
+    preview: Preview, columns: Iterable[object], rows: Iterable[Iterable[object]], shape: Iterable[int]
+) -> None:
+    preview["table"] = {
+        "columns": [_cell(column) for column in columns],
+        "rows": [[_cell(item) for item in row] for row in rows],
+        "shape": [int(n) for n in shape],
+    }
 
 
 def _frame(value: Any, preview: Preview) -> str | None:
     """DataFrames: pandas, polars, and what looks like one of them."""
     pandas, polars, arrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
+    columns: list[object]
+    rows: Iterable[Iterable[object]]
     if pandas is not None and isinstance(value, pandas.DataFrame):
         head = value.iloc[:ROWS, :COLUMNS]
-        index = [] if _is_plain_index(value.index) else [_cell(value.index.name if value.index.name else "")]
-        columns = index + [_cell(column) for column in head.columns]
-        series = [head.iloc[:, i].tolist() for i in range(head.shape[1])]
-        if index:
-            series.insert(0, head.index.tolist())
+        has_index = type(value.index).__name__ != "RangeIndex" or value.index.name is not None
+        columns = [*([value.index.name or ""] if has_index else []), *head.columns]
+        rows = head.itertuples(index=has_index, name=None)
     elif arrow is not None and isinstance(value, arrow.Table):
         head = value.slice(0, ROWS).select(value.column_names[:COLUMNS])
-        columns = [_cell(column) for column in head.column_names]
-        series = [column.to_pylist() for column in head.columns]
+        columns, rows = head.column_names, zip(*(column.to_pylist() for column in head.columns), strict=True)
     elif polars is not None and isinstance(value, polars.DataFrame):
         head = value[:ROWS, :COLUMNS]
-        columns = [_cell(column) for column in head.columns]
-        series = [head[:, i].to_list() for i in range(head.shape[1])]
+        columns, rows = head.columns, head.iter_rows()
     else:
         return None
-    rows, width = (int(n) for n in value.shape)
-    preview["table"] = {
-        "columns": columns,
-        "rows": [[_cell(item) for item in row] for row in zip(*series, strict=True)],
-        "shape": [rows, width],
-    }
+    _put_table(preview, columns, rows, value.shape)
     if arrow is not None and isinstance(value, arrow.Table):
         preview["text"] = _block(str(value.schema))
     else:
-        preview["text"] = _block(str(head if (rows, width) != tuple(head.shape) else value))
-    return f"{type(value).__name__} {rows:,} {TIMES} {width:,}"
-
-
-def _is_plain_index(index: Any) -> bool:
-    return type(index).__name__ == "RangeIndex" and index.name is None
+        preview["text"] = _block(str(value if tuple(value.shape) == tuple(head.shape) else head))
+    return f"{type(value).__name__} {value.shape[0]:,} {TIMES} {value.shape[1]:,}"
 
 
 def _series(value: Any, preview: Preview) -> str | None:
     pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
+    columns: list[object]
+    rows: Iterable[Iterable[object]]
     if polars is not None and isinstance(value, polars.Series):
-        name = _cell(value.name) or "value"
-        rows = [[_cell(item)] for item in value.head(ROWS).to_list()]
-        preview["table"] = {"columns": [name], "rows": rows, "shape": [len(value), 1]}
-        preview["text"] = _block(str(value))
-        return f"Series of {len(value):,}: {name}"
-    if pandas is None or not isinstance(value, pandas.Series):
+        name = value.name or "value"
+        columns, rows = [name], zip(value.head(ROWS).to_list(), strict=True)
+    elif pandas is not None and isinstance(value, pandas.Series):
+        name, head = "value" if value.name is None else value.name, value.iloc[:ROWS]
+        columns = [value.index.name or "", name]
+        rows = zip(head.index.tolist(), head.tolist(), strict=True)
+    else:
         return None
-    head = value.iloc[:ROWS]
-    name = _cell(value.name) if value.name is not None else "value"
-    preview["table"] = {
-        "columns": [_cell(value.index.name if value.index.name else ""), name],
-        "rows": [[_cell(key), _cell(item)] for key, item in zip(head.index.tolist(), head.tolist(), strict=True)],
-        "shape": [len(value), 1],
-    }
+    _put_table(preview, columns, rows, (len(value), 1))
     preview["text"] = _block(str(value))
-    return f"Series of {len(value):,}: {name}"
+    return f"Series of {len(value):,}: {_cell(name)}"
 
 
 def _array(value: Any, preview: Preview) -> str | None:
@@ -238,19 +230,10 @@ def _array(value: Any, preview: Preview) -> str | None:
         return None
     shape = f" {TIMES} ".join(f"{n:,}" for n in value.shape)
     preview["text"] = _block(numpy.array2string(value, threshold=1_000, edgeitems=5))
-    if value.ndim == 1 and value.size and value.dtype.kind in "biufcSU":
-        preview["table"] = {
-            "columns": ["value"],
-            "rows": [[_cell(item)] for item in value[:ROWS].tolist()],
-            "shape": [int(value.shape[0]), 1],
-        }
-    if value.ndim == 2 and value.size and value.dtype.kind in "biufcSU":
-        head = value[:ROWS, :COLUMNS]
-        preview["table"] = {
-            "columns": [str(i) for i in range(head.shape[1])],
-            "rows": [[_cell(item) for item in row] for row in head.tolist()],
-            "shape": [int(n) for n in value.shape],
-        }
+    if value.ndim in (1, 2) and value.size and value.dtype.kind in "biufcSU":
+        head = value[:ROWS, None] if value.ndim == 1 else value[:ROWS, :COLUMNS]
+        columns = ["value"] if value.ndim == 1 else range(head.shape[1])
+        _put_table(preview, columns, head.tolist(), (*value.shape, 1)[:2])
     if value.ndim == 0:
         return _one_line(preview["text"])
     return f"array {shape} of {value.dtype}"

@@ -98,15 +98,12 @@ class ProcessRunner:
             if self._attempts.get(assignment.job_id) is attempt:
                 del self._attempts[assignment.job_id]
 
-    def cancel(self, job_id: str) -> None:
-        attempt = self._attempts.get(job_id)
-        if attempt is not None:
-            attempt.stop("cancel")
-
-    def kill(self, job_id: str) -> None:
-        attempt = self._attempts.get(job_id)
-        if attempt is not None:
-            attempt.kill("kill")
+    def stop(self, job_id: str, kind: str) -> None:
+        if (attempt := self._attempts.get(job_id)) is not None:
+            if kind == "kill":
+                attempt.kill(kind)
+            else:
+                attempt.stop(kind)
 
     async def close(self) -> None:
         """Kill what still runs and end the zygote."""
