@@ -104,7 +104,7 @@ def read_log(
             if not is_full:
                 found.cursor = block.first + block.count if newest else block.first - 1
             break
-        lines = [line for line in block.lines(wanted.folded) if after < line.n <= last and wanted.takes(line)]
+        lines = [line for line in block.lines(wanted.search.lower()) if after < line.n <= last and wanted.takes(line)]
         budget -= block.size if not wanted.is_empty else 0
         found.matched += len(lines)
         room = max(0, limit - len(found.lines))

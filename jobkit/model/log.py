@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,10 +70,6 @@ class LogFilter:
 
     search: str = ""
     level: str = ""
-    folded: str = field(init=False, repr=False, compare=False, default="")
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folded", self.search.lower())
 
     @property
     def is_empty(self) -> bool:
@@ -86,4 +82,4 @@ class LogFilter:
             rank = max(_RANKS.get(line.level, 0), _SOURCE_RANKS.get(line.source, 0) if not line.level else 0)
             if rank < LOG_LEVELS[self.level]:
                 return False
-        return not self.folded or self.folded in line.text.lower()
+        return self.search.lower() in line.text.lower()

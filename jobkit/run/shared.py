@@ -169,6 +169,7 @@ class Running:
 
     Attributes:
         kind: "cancel", "timeout", "kill" or "move", the first reason for which it was asked to stop; "" before.
+        asked: such a reason that `LoopWatch` has, while the loop is blocked.
         is_over: its own code has ended.
         due_at: when its timeout is over, by `time.monotonic`.
         give_up_at: when the grace of a request to stop is over; infinite before one.
@@ -178,7 +179,7 @@ class Running:
         self.assignment = assignment
         self.task = task
         self.context = context
-        self.kind = ""
+        self.kind = self.asked = ""
         self.is_over = False
         self.due_at = math.inf if assignment.timeout_s is None else time.monotonic() + assignment.timeout_s
         self.give_up_at = math.inf
@@ -275,7 +276,7 @@ class AsyncRunner(SharedProcess):
 
     def __init__(self) -> None:
         super().__init__()
-        self.on_start: Callable[[str], None] = lambda job_id: None
+        self.on_start: Callable[[], None] = lambda: None
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -283,7 +284,7 @@ class AsyncRunner(SharedProcess):
         own = SharedContext(assignment, sink, loop, is_threaded=False)
         running = Running(assignment, task, own)
         self.running[assignment.job_id] = running
-        self.on_start(assignment.job_id)
+        self.on_start()
         if assignment.timeout_s is not None:
             running.later(assignment.timeout_s, running.stop, "timeout")
         token = context.enter(own)

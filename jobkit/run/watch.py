@@ -66,15 +66,13 @@ class LoopWatch:
 
     def __init__(self, own: AsyncRunner, block_s: float, dead_s: float, give_way_s: float = GIVE_WAY_S) -> None:
         self._own = own
-        own.on_start = self._expect
+        own.on_start = self._wake
         self._block_s, self._dead_s, self._give_way_s = block_s, dead_s, give_way_s
         self.on_block: Callable[[Assignment | None, str], None] = lambda assignment, text: None
         self.on_hopeless: Callable[[dict[str, Outcome], str], None] = lambda outcomes, reason: None
         self._busy = threading.Event()
         self._is_closing = False
-        self._asked: dict[str, str] = {}  # job to "cancel" or "kill"
         self._blocked: set[str] = set()  # jobs that have blocked the loop
-        self._nudged: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="jobkit-loop-watch", daemon=True)
         self._watched = 0
         self._previous: object = None
@@ -116,13 +114,11 @@ class LoopWatch:
 
     def ask(self, job_id: str, kind: str) -> None:
         """Stop an attempt, from any thread: in the middle of its code if it blocks the loop just then."""
-        if job_id in self._own.running:
-            self._asked[job_id] = kind
+        if (running := self._own.running.get(job_id)) is not None:
+            running.asked = kind
 
-    def _expect(self, job_id: str) -> None:
+    def _wake(self) -> None:
         """An attempt starts. It is among the running ones already, or the thread could go to sleep just now."""
-        self._asked.pop(job_id, None)
-        self._nudged.discard(job_id)
         if not self._busy.is_set():
             self._busy.set()
 
@@ -132,8 +128,6 @@ class LoopWatch:
         held_s, seen = 0.0, _NOTHING
         while not self._is_closing:
             if not self._own.running:
-                self._asked.clear()
-                self._nudged.clear()
                 self._busy.clear()
                 if not self._own.running:
                     self._end_in(0)
@@ -189,7 +183,7 @@ class LoopWatch:
                 grace_s = GIVE_WAY_S if running is None else running.assignment.cancel_grace_s
                 give_up_at = min(now + grace_s, math.inf if running is None else running.give_up_at)
             if kind and running is not None and not running.kind:
-                self._asked[running.assignment.job_id] = kind
+                running.asked = kind
                 if now >= nudge_at and self._previous is not None:
                     nudge_at = now + _NUDGE_S
                     signal.pthread_kill(self._watched, _NUDGE)
@@ -202,7 +196,7 @@ class LoopWatch:
     def _reason(self, running: Running | None, held_s: float) -> str:
         """Return why the code that blocks the loop is to stop; "" if it may go on."""
         if running is not None:
-            if kind := running.kind or self._asked.get(running.assignment.job_id):
+            if kind := running.kind or running.asked:
                 return kind
             if time.monotonic() >= running.due_at:
                 return "timeout"
@@ -247,11 +241,8 @@ class LoopWatch:
         running = None if own is None else self._own.running.get(own.job_id)
         self._owner = running
         self._is_seen.set()
-        if running is None or running.is_over or running.kind or running.assignment.job_id in self._nudged:
-            return
-        if kind := self._asked.get(running.assignment.job_id):
-            self._nudged.add(running.assignment.job_id)  # once: its clean-up is not disturbed
-            running.stop(kind)
+        if running is not None and running.asked and not running.is_over and not running.kind:
+            running.stop(running.asked)  # which sets its kind: this is done once, its clean-up is not disturbed
             raise Stop("the job was asked to stop, and blocked the loop")
 
 

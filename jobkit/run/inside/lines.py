@@ -71,11 +71,6 @@ class Splitter:
     def is_partial(self) -> bool:
         return bool(self._pending)
 
-    @property
-    def partial(self) -> str:
-        """The line that has begun, "" if none has."""
-        return self._pending
-
     def feed(self, text: str, now_ms: int) -> list[str]:
         """The lines that `text` completes, not yet cleaned, each cut to `LINE_LIMIT`."""
         if "\n" not in text:

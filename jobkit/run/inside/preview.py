@@ -20,7 +20,7 @@ import math
 import re
 import reprlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,13 +51,8 @@ def holoviews_figure(value: Any) -> Any:
 
 def is_bokeh(value: Any) -> bool:
     """Return whether the value is a figure or layout of Bokeh, which a page can show."""
-    models = sys.modules.get("bokeh.models.layouts"), sys.modules.get("bokeh.models.plots")
-    kinds = tuple(
-        kind
-        for module, name in zip(models, ("LayoutDOM", "Plot"), strict=True)
-        if (kind := getattr(module, name, None)) is not None
-    )
-    return bool(kinds) and isinstance(value, kinds)
+    kind = getattr(sys.modules.get("bokeh.models.layouts"), "LayoutDOM", None)
+    return kind is not None and isinstance(value, kind)
 
 
 def bokeh_json(value: Any) -> dict[str, Any] | None:
@@ -239,24 +234,26 @@ def _array(value: Any, preview: Preview) -> str | None:
     return f"array {shape} of {value.dtype}"
 
 
-def png_of(value: Any, dpis: Sequence[int], sides: Sequence[int] = (), limit: float = math.inf) -> bytes | None:
+def png_of(value: Any, dpis: Sequence[int], sides: Sequence[int] = (0,), limit: float = math.inf) -> bytes | None:
     """The picture of a matplotlib figure (or axes), a PIL image, or whatever draws itself for notebooks.
 
     Args:
-        dpis, sides: resolutions of figures, and sizes of images in pixels (none: as it is), tried in turn.
+        dpis, sides: resolutions of figures, and sizes of images in pixels (0: as it is), tried in turn.
         limit: of the picture's size (bytes).
     """
+    return next((png for png in _pngs(value, dpis, sides) if len(png) <= limit), None)
+
+
+def _pngs(value: Any, dpis: Sequence[int], sides: Sequence[int]) -> Iterator[bytes]:
     figures, images = sys.modules.get("matplotlib.figure"), sys.modules.get("PIL.Image")
     figure = value if figures is None or isinstance(value, figures.Figure) else getattr(value, "figure", None)
     if figures is not None and isinstance(figure, figures.Figure):
         for dpi in dpis:
             target = io.BytesIO()
             figure.savefig(target, format="png", dpi=dpi, bbox_inches="tight")
-            if target.tell() <= limit:
-                return target.getvalue()
-        return None
-    if images is not None and isinstance(value, images.Image):
-        for side in sides or (0,):
+            yield target.getvalue()
+    elif images is not None and isinstance(value, images.Image):
+        for side in sides:
             image = value
             if side:
                 image = value.copy()
@@ -265,12 +262,11 @@ def png_of(value: Any, dpis: Sequence[int], sides: Sequence[int] = (), limit: fl
                 image = image.convert("RGB")
             target = io.BytesIO()
             image.save(target, format="PNG")
-            if target.tell() <= limit:
-                return target.getvalue()
-        return None
-    draw = getattr(type(value), "_repr_png_", None)
-    png = draw(value) if callable(draw) else None
-    return bytes(png) if isinstance(png, (bytes, bytearray)) and len(png) <= limit else None
+            yield target.getvalue()
+    else:
+        draw = getattr(type(value), "_repr_png_", None)
+        if callable(draw) and isinstance(png := draw(value), (bytes, bytearray)):
+            yield bytes(png)
 
 
 def _figure(value: Any, preview: Preview) -> str | None:

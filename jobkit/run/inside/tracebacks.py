@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import reprlib
+import signal
 import sys
 import sysconfig
 import textwrap
@@ -112,12 +113,13 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
     name = type(error).__name__
     try:
         _trim(error, set())
-        deepest = _deepest(error.__traceback__)
-        where = "" if deepest is None else _place_of(deepest)
-        source = "" if deepest is None else _source_of(deepest)
-        text = _format(error)
-        if deepest is not None and keeps_locals():
-            text += f"\n\nLocal variables in {where}:\n{locals_text(deepest.tb_frame)}"
+        where, text, source = "", _format(error), ""
+        users = [at for at in traceback.walk_tb(error.__traceback__) if _is_users(_file_of(at[0]))]
+        if users:
+            frame, line = users[-1]
+            where, source = _place(frame.f_code.co_filename, line, frame.f_code.co_name), _source(frame, line)
+            if keeps_locals():
+                text += f"\n\nLocal variables in {where}:\n{locals_text(frame)}"
     except Exception:  # exceptions of the user's may raise from any attribute
         where, text, source = "", "", ""
     return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where, source=source)
@@ -182,7 +184,7 @@ def _trimmed(trace: TracebackType | None) -> TracebackType | None:
     while trace is not None:
         frames.append(trace)
         trace = trace.tb_next
-    files = [os.path.abspath(f.tb_frame.f_code.co_filename) for f in frames]
+    files = [_file_of(trace.tb_frame) for trace in frames]
     first = next((i for i, file in enumerate(files) if _is_users(file)), 0)
     result: TracebackType | None = None
     for frame, file in reversed(list(zip(frames[first:], files[first:], strict=True))):
@@ -191,24 +193,12 @@ def _trimmed(trace: TracebackType | None) -> TracebackType | None:
     return result
 
 
-def _deepest(trace: TracebackType | None) -> TracebackType | None:
-    """The deepest frame of the user's code."""
-    found = None
-    while trace is not None:
-        if _is_users(os.path.abspath(trace.tb_frame.f_code.co_filename)):
-            found = trace
-        trace = trace.tb_next
-    return found
+def _file_of(frame: FrameType) -> str:
+    return os.path.abspath(frame.f_code.co_filename)
 
 
-def _place_of(trace: TracebackType) -> str:
-    code = trace.tb_frame.f_code
-    return _place(code.co_filename, trace.tb_lineno or 0, code.co_name)
-
-
-def _source_of(trace: TracebackType) -> str:
+def _source(frame: FrameType, at: int) -> str:
     """The lines around the failing one, without the indentation that all of them have."""
-    frame, at = trace.tb_frame, trace.tb_lineno or 0
     numbers = range(max(1, at - SOURCE_AROUND), at + SOURCE_AROUND + 1)
     lines = {n: linecache.getline(frame.f_code.co_filename, n, frame.f_globals) for n in numbers}
     if not lines.get(at):
@@ -238,8 +228,6 @@ def _format(error: BaseException) -> str:
 def crash_text(code: int) -> tuple[str, str]:
     """`(type, sentence)` for a process that died by itself: `code` as of `os.waitstatus_to_exitcode`."""
     if code < 0:
-        import signal
-
         try:
             name = signal.Signals(-code).name
         except ValueError:

@@ -57,14 +57,6 @@ def identity(pid: int) -> tuple[int, int] | None:
     return None if fields[0] == b"Z" else (pid, int(fields[19]))
 
 
-def group_of(pid: int) -> int | None:
-    """Return its process group; None if it has ended."""
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None
-
-
 def rss_bytes(pids: Iterable[int]) -> int:
     """Resident memory, shared pages counted for each process."""
     total = 0
@@ -89,9 +81,11 @@ def pss_bytes(pids: Iterable[int]) -> int:
     return total
 
 
-def has_environment(pid: int, entry: bytes) -> bool:
-    """Return whether a process was started with `entry` ("NAME=value") in its environment."""
+def belongs_to(pid: int, group: int, entry: bytes) -> bool:
+    """Return whether a process is of this group, or was started with `entry` ("NAME=value") in its environment."""
     try:
+        if os.getpgid(pid) == group:
+            return True
         with open(f"/proc/{pid}/environ", "rb") as file:
             return entry in file.read().split(b"\0")
     except OSError:
@@ -99,14 +93,9 @@ def has_environment(pid: int, entry: bytes) -> bool:
 
 
 def send(pid: int, number: int) -> None:
-    """A signal to a process that may be gone."""
+    """A signal to a process (or, negative, to a group) that may be gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # the second: it became another user's
         os.kill(pid, number)
-
-
-def send_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
 
 
 def kill(roots: Iterable[int]) -> set[int]:

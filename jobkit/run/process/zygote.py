@@ -29,7 +29,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
@@ -200,12 +200,12 @@ class Zygote:
         for pid, job in self._jobs.items():
             if job.key == message["key"]:
                 if message["op"] == "kill":
-                    tree.send_group(pid, signal.SIGSTOP)
+                    tree.send(-pid, signal.SIGSTOP)
                     job.doomed |= tree.kill([pid, *self._left_behind(job, pid)])
-                    tree.send_group(pid, signal.SIGKILL)
+                    tree.send(-pid, signal.SIGKILL)
                 else:
                     job.seen.update(filter(None, map(tree.identity, tree.descendants(pid))))
-                    tree.send_group(pid, signal.SIGTERM)
+                    tree.send(-pid, signal.SIGTERM)
                 return
 
     def _reap(self) -> None:
@@ -226,7 +226,7 @@ class Zygote:
                 survivors += self._left_behind(job, pid)
                 if survivors:
                     doomed |= tree.kill(survivors)
-                tree.send_group(pid, signal.SIGKILL)
+                tree.send(-pid, signal.SIGKILL)
             message = {
                 "exited": job.key,
                 "code": os.waitstatus_to_exitcode(status),
@@ -250,27 +250,22 @@ class Zygote:
         orphans = [pid for pid in tree.children(os.getpid()) if pid not in self._jobs]
         if not orphans or all(other is job or not self._busy[other.slot] for other in self._jobs.values()):
             return orphans
-        return [pid for pid in orphans if tree.group_of(pid) == group or tree.has_environment(pid, job.tag)]
+        return [pid for pid in orphans if tree.belongs_to(pid, group, job.tag)]
 
     def _end(self) -> None:
         """Leave nothing behind: no process, and no results of a worker that was killed."""
         signal.set_wakeup_fd(-1)
-        self._kill_all()
-        shutil.rmtree(self._spool, ignore_errors=True)
-
-    def _kill_all(self) -> None:
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
-            for pid in self._jobs:
-                tree.send_group(pid, signal.SIGKILL)
-            for pid in tree.children(os.getpid()):
-                tree.kill([pid])
-            try:
+        deadline = time.monotonic() + _DYING_LIMIT_S
+        with contextlib.suppress(ChildProcessError):  # none is left
+            while time.monotonic() < deadline:
+                for pid in self._jobs:
+                    tree.send(-pid, signal.SIGKILL)
+                for pid in tree.children(os.getpid()):
+                    tree.kill([pid])
                 while os.wait4(-1, os.WNOHANG)[0]:
                     pass
-            except ChildProcessError:
-                return
-            time.sleep(0.002)
+                time.sleep(0.002)
+        shutil.rmtree(self._spool, ignore_errors=True)
 
 
 def _send(link: socket.socket, message: dict[str, Any]) -> None:
@@ -282,12 +277,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 
 
-def _script() -> NoReturn:
-    fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
+if __name__ == "__main__":
+    link_fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
-    sys.exit(main(fd, arguments["preload"], arguments["path"], arguments["spool"], arguments["start"]))
-
-
-if __name__ == "__main__":
-    _script()
+    sys.exit(main(link_fd, arguments["preload"], arguments["path"], arguments["spool"], arguments["start"]))
