@@ -46,19 +46,19 @@ class LoopSink:
         self._sink, self._loop, self._thread = sink, loop, thread
 
     def lines(self, lines: Sequence[LogLine]) -> None:
-        self._call(self._sink.lines, lines)
+        self.call(self._sink.lines, lines)
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._call(self._sink.progress, done, total, message)
+        self.call(self._sink.progress, done, total, message)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
-        self._call(self._sink.awaits, job_ids)
+        self.call(self._sink.awaits, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
-        self._call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
+        self.call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
+    def call(self, function: Callable[..., object], *args: Any) -> None:
         if threading.get_ident() == self._thread:
             function(*args)
         else:
@@ -94,11 +94,7 @@ class SharedContext(Context):
         return self._recorder
 
     def _arm(self) -> None:
-        if self._worker_thread:
-            self._loop.call_later(BATCH_S, self._tick)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._loop.call_later, BATCH_S, self._tick)
+        self._sink.call(self._loop.call_later, BATCH_S, self._tick)
 
     def _tick(self) -> None:
         if self._recorder is not None and self._recorder.tick():

@@ -98,7 +98,7 @@ class ProcessAttempt:
             if self._log is not None:
                 await self._log.close(ended.log if ended is not None else (b"", b""))
             if ended is not None and ended.is_spooled and outcome.outcome == "succeeded":
-                return await asyncio.to_thread(self._unspooled, outcome)
+                return await asyncio.to_thread(frames.unspooled, self._spool, outcome)
             return outcome
         except asyncio.CancelledError:
             self.kill("kill")
@@ -116,7 +116,7 @@ class ProcessAttempt:
             return
         self.stop_kind = kind
         if self._child is not None:
-            self._child.ask_to_stop()
+            self._child.stop("term")
         self._later(self.assignment.cancel_grace_s, self.kill, kind)
 
     def kill(self, kind: str) -> None:
@@ -126,19 +126,15 @@ class ProcessAttempt:
         self.stop_kind = self.stop_kind or kind
         self._was_killed = True
         if self._child is not None:
-            self._child.kill()
+            self._child.stop("kill")
 
     # -- how it ended ------------------------------------------------------------------------------------------------
-
-    def on_refused(self, problem: str) -> None:
-        """There was no process to be had."""
-        self._finish(failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}"))
 
     def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None:
         """The zygote has reaped its process and killed what was left of its tree."""
         how = code if code >= 0 else crash_text(code)[0]
         usage = {"cpu_s": cpu_s, "peak_rss_bytes": max(peak_rss_bytes, self._peak), "exit": how}
-        self._finish(replace(self._verdict(code), usage=usage))
+        self.finish(replace(self._verdict(code), usage=usage))
 
     def on_orphaned(self, why: str) -> None:
         """The zygote is gone, and with it the job's process; see to what came from that."""
@@ -146,7 +142,7 @@ class ProcessAttempt:
             return
         tree.kill(pid for pid in self._known if tree.identity(pid) is not None)
         lost = Outcome("lost", reason=f"the job's process was killed because {why}")
-        self._finish(self._stopped() if self.stop_kind else lost)
+        self.finish(self._stopped() if self.stop_kind else lost)
 
     def _verdict(self, code: int) -> Outcome:
         ended = self._ended
@@ -198,7 +194,7 @@ class ProcessAttempt:
             reason = "stopped on request; its process ended without a word"
         return Outcome("cancelled", reason=reason)
 
-    def _finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome) -> None:
         for timer in self._timers:
             timer.cancel()
         self._finish_output()
@@ -208,13 +204,6 @@ class ProcessAttempt:
 
     def _artifact_file(self, number: int) -> Path:
         return Path(f"{self._spool}{frames.ARTIFACT_SUFFIX}{number}")
-
-    def _unspooled(self, outcome: Outcome) -> Outcome:
-        try:
-            return replace(outcome, body=Path(self._spool).read_bytes())
-        except OSError as error:
-            sentence = f"the task succeeded, but its result could not be read from the disk: {error}"
-            return replace(outcome, form=b"", preview=dict(outcome.preview or {}, unavailable=sentence))
 
     # -- what comes from it ------------------------------------------------------------------------------------------
 
@@ -374,20 +363,18 @@ class ChildProcess:
             with contextlib.suppress(OSError):  # it has ended just now
                 self._control.shutdown(socket.SHUT_WR)
 
-    def ask_to_stop(self) -> None:
+    def stop(self, op: str) -> None:
+        """Ask the zygote for a SIGTERM to its group ("term"), or for the end of its tree ("kill")."""
         self.is_usable = False  # the signal may arrive late, and must not find another job
-        self._tell({"op": "term", "key": self.key})
-
-    def kill(self) -> None:
-        self.is_usable = False
-        self._tell({"op": "kill", "key": self.key})
+        self._tell({"op": op, "key": self.key})
 
     # -- told by the zygote ------------------------------------------------------------------------------------------
 
     def on_started(self, pid: int, problem: str) -> None:
         self.pid = pid
         if not pid:
-            self._end(lambda attempt: attempt.on_refused(problem))
+            refused = failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}")
+            self._end(lambda attempt: attempt.finish(refused))
 
     def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None:
         """The zygote has reaped it and killed what was left of its tree."""
@@ -470,7 +457,7 @@ class ChildProcess:
             self._is_damaged = True
             if self._attempt is not None:
                 self._attempt.damage = str(error) or type(error).__name__
-            self.kill()
+            self.stop("kill")
 
     def _send(self) -> None:
         if self._control is None:

@@ -173,3 +173,12 @@ def spool(path: str, body: bytes | Path) -> None:
         else:
             with body.open("rb") as source:
                 shutil.copyfileobj(source, file, 1 << 20)
+
+
+def unspooled(path: str, outcome: Outcome) -> Outcome:
+    """A success with the value that its child spooled."""
+    try:
+        return replace(outcome, body=Path(path).read_bytes())
+    except OSError as error:
+        sentence = f"the task succeeded, but its result could not be read from the disk: {error}"
+        return replace(outcome, form=b"", preview=dict(outcome.preview or {}, unavailable=sentence))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,13 @@ class ZygoteLink:
     async def launch(
         cls, preload: Sequence[str], path: Sequence[str], spool: str, start: str, executable: str = ""
     ) -> ZygoteLink:
+        arguments = msgspec.msgpack.encode(
+            {"preload": preload, "path": path, "spool": spool, "start": start, "locals": keeps_locals()}
+        )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
-            process = _spawn(theirs.fileno(), preload, path, spool, start, executable)
+            process = _spawn(theirs.fileno(), arguments, executable)
         except OSError as error:
             ours.close()
             raise JobkitError(f"Python could not be started for the jobs: {error}") from None
@@ -157,38 +160,23 @@ class ZygoteLink:
             child.on_orphaned(why)
 
 
-def _spawn(
-    fd: int, preload: Sequence[str], path: Sequence[str], spool: str, start: str, executable: str
-) -> subprocess.Popen[bytes]:
-    arguments = msgspec.msgpack.encode(
-        {"preload": preload, "path": path, "spool": spool, "start": start, "locals": keeps_locals()}
-    ).hex()
+def _spawn(fd: int, arguments: bytes, executable: str) -> subprocess.Popen[bytes]:
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
-    environ = without_hidden(os.environ)
-    if executable:
-        environ = _of_other_python(environ, executable)
-    environ["PYTHONPATH"] = os.pathsep.join(_import_path(environ))
-    # The worker's working directory belongs to the tasks of its own environment.
-    command = [executable, "-P"] if executable else [sys.executable]
+    environ, command = without_hidden(os.environ), [sys.executable]
+    if executable:  # of another environment: its programs first, nothing of ours or of the working directory to import
+        for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+            environ.pop(name, None)
+        environ["PATH"] = os.pathsep.join([os.path.dirname(executable), environ.get("PATH", os.defpath)])
+        command = [executable, "-P"]
+    home = str(Path(__file__).parents[3])  # the directory that this jobkit was imported from
+    entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if home not in entries and "site-packages" not in home:
+        entries.append(home)
     return subprocess.Popen(
-        [*command, "-m", "jobkit.run.process.zygote", str(fd), arguments],
+        [*command, "-m", "jobkit.run.process.zygote", str(fd), arguments.hex()],
         stdin=subprocess.DEVNULL,
         pass_fds=[fd],
         start_new_session=True,
-        env=environ,
+        env={**environ, "PYTHONPATH": os.pathsep.join(entries)},
     )
-
-
-def _of_other_python(environ: Mapping[str, str], executable: str) -> dict[str, str]:
-    """Return the variables for a Python of another environment: its programs first, nothing of ours to import."""
-    kept = {name: value for name, value in environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    path = os.path.dirname(executable), environ.get("PATH", os.defpath)
-    return {**kept, "PATH": os.pathsep.join(path)}
-
-
-def _import_path(environ: dict[str, str]) -> list[str]:
-    """`PYTHONPATH` for the zygote: the directory that this jobkit was imported from must be in it."""
-    home = str(Path(__file__).parents[3])
-    entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return entries if home in entries or "site-packages" in home else [*entries, home]
