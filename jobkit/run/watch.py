@@ -173,7 +173,12 @@ class LoopWatch:
         job = "an async job" if running is None else f"job {running.assignment.job_id}"
         if running is not None:
             self._blocked.add(running.assignment.job_id)
-        self.on_block(None if running is None else running.assignment, block_text(self._block_s, trace, where))
+        text = (
+            f"the event loop is blocked for more than {self._block_s:g} s{f' by {where}' if where else ''}: "
+            "coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function"
+        )
+        lines = [text, *trace.split("\n")[1:]]
+        self.on_block(None if running is None else running.assignment, "\n".join(lines))
         began = time.monotonic() - held_s
         give_up_at, nudge_at = math.inf, 0.0
         while self._is_held(step):
@@ -244,18 +249,6 @@ class LoopWatch:
         if running is not None and running.asked and not running.is_over and not running.kind:
             running.stop(running.asked)  # which sets its kind: this is done once, its clean-up is not disturbed
             raise Stop("the job was asked to stop, and blocked the loop")
-
-
-def block_text(block_s: float, trace: str, where: str) -> str:
-    """Return what the log says of a blocked loop: one sentence, then the stack, a line each."""
-    return "".join(
-        [
-            f"the event loop is blocked for more than {block_s:g} s",
-            f" by {where}" if where else "",
-            ": coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function",
-            *(f"\n{line}" for line in trace.split("\n")[1:]),
-        ]
-    )
 
 
 def _stack(thread: int) -> tuple[str, str]:

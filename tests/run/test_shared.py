@@ -48,12 +48,13 @@ async def test_output_of_concurrent_jobs_is_separated(loop_runner: AsyncRunner) 
     async def job(name: str) -> str:
         import asyncio
         import logging
+        import sys
 
         from jobkit.run.inside.bars import progress
         from jobkit.run.inside.context import current
 
         for i in progress(range(3), desc=name):
-            print(name, i)
+            sys.stdout.buffer.write(f"{name} {i}\n".encode()) if i == 1 else print(name, i)
             logging.getLogger(name).info("logged %s", name)
             await asyncio.sleep(0.001)
         return current().job_id

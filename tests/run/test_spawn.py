@@ -85,6 +85,8 @@ async def test_a_module_that_starts_a_thread_is_not_forked_from(
     ]
     assert "its own" in outcome.summary
     assert os.listdir(f"/proc/{runner.pid}/task") == [str(runner.pid)]
+    large = await runner.run(assign(bytes, 3_000_000), heard)  # its file goes to the directory of the second zygote
+    assert len(large.body) >= 3_000_000
 
 
 async def test_the_time_of_the_import_does_not_count_for_the_timeout(make: object, heard: Heard) -> None:

@@ -37,8 +37,8 @@ class Routed(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         context = active()
-        if context is not None and context.recorder is not None:
-            context.recorder.write(self._source, text)
+        if context is not None and (recorder := context.recorder) is not None:
+            recorder.write(self._source, text)
             if not self._is_copying:
                 return len(text)
         return self._original.write(text)

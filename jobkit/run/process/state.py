@@ -94,13 +94,8 @@ class ProcessState:
         warnings.filters[:] = self._filters  # type: ignore[index]  # typeshed has a Sequence, it is a list
         _filters_mutated()  # or a warning that one job has seen would not show in the next
         sys.setrecursionlimit(self._recursion)
-        reseed()
-
-
-def reseed() -> None:
-    """Seed random numbers so that those of the job before do not foretell them."""
-    random.seed()
-    reseed_numpy()
+        random.seed()  # so that those of the job before do not foretell them
+        reseed_numpy()
 
 
 def reseed_numpy() -> None:
