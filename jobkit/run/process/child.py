@@ -88,14 +88,8 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
 
 def _prefer_in_oom_kills() -> None:
     """Let the kernel take the job when memory runs out, not the worker and not Redis."""
-    try:
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-        try:
-            os.write(fd, b"800")
-        finally:
-            os.close(fd)
-    except OSError:  # not in every container
-        pass
+    with contextlib.suppress(OSError):  # not in every container
+        Path("/proc/self/oom_score_adj").write_bytes(b"800")
 
 
 def ignore(number: int, frame: FrameType | None) -> None:

@@ -23,7 +23,7 @@ from jobkit.run.attempt import Assignment, Outcome
 FRAME_LIMIT = 16 * 1024 * 1024
 
 #: Parent to child: a part of the call, and the rest of what runs (`Order`).
-PART, ORDER = b"b", b"o"
+PART, ORDER = b"b", b"c"
 #: Child to parent: it is set up and waits for an order; lines, progress, an artifact, how the attempt ended (`Ended`).
 READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.

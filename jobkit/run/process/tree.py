@@ -17,20 +17,22 @@ from pathlib import Path
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def _read(pid: int, name: str) -> bytes:
+    """Return the content of a file of `/proc/PID`, b"" if the process has ended."""
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def children(pid: int) -> list[int]:
     """Direct children of a process, of all its threads."""
-    found: list[int] = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return found
-    for thread in threads:
-        try:
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                found += map(int, file.read().split())
-        except OSError:  # ended in the meantime
-            continue
-    return found
+        return []
+    return [int(child) for thread in threads for child in _read(pid, f"task/{thread}/children").split()]
 
 
 def descendants(pid: int) -> list[int]:
@@ -49,47 +51,26 @@ def descendants(pid: int) -> list[int]:
 
 def identity(pid: int) -> tuple[int, int] | None:
     """Return `(pid, start time)`, which no later process with that pid has; None if it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == b"Z" else (pid, int(fields[19]))
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return (pid, int(fields[19])) if fields and fields[0] != b"Z" else None
 
 
 def rss_bytes(pids: Iterable[int]) -> int:
     """Resident memory, shared pages counted for each process."""
-    total = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                total += int(file.read().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            continue
-    return total
+    return _PAGE * sum(int(fields[1]) for pid in pids if (fields := _read(pid, "statm").split()))
 
 
 def pss_bytes(pids: Iterable[int]) -> int:
     """Resident memory, shared pages divided among those that share them. A millisecond per process: ask it rarely."""
-    total = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                total += next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")), 0)
-        except OSError:
-            continue
-    return total
+    lines = (line for pid in pids for line in _read(pid, "smaps_rollup").splitlines())
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))
 
 
 def belongs_to(pid: int, group: int, entry: bytes) -> bool:
     """Return whether a process is of this group, or was started with `entry` ("NAME=value") in its environment."""
-    try:
-        if os.getpgid(pid) == group:
-            return True
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return entry in file.read().split(b"\0")
-    except OSError:
-        return False
+    with contextlib.suppress(OSError):  # it has ended
+        return os.getpgid(pid) == group or entry in _read(pid, "environ").split(b"\0")
+    return False
 
 
 def send(pid: int, number: int) -> None:
