@@ -10,10 +10,11 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.artifacts import Bounds
+from jobkit.run.inside.context import Stop
 from jobkit.run.inside.preview import preview_of
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
@@ -243,6 +245,38 @@ def _bound(
         return known.signature.call_args(known.bind(args, kwargs))
     except InvalidParams as error:
         raise Rejected(f"{wrong} task {task!r}: {error}") from None
+
+
+def execute(
+    assignment: Assignment,
+    run: Callable[[Coroutine[Any, Any, Any]], Any],
+    on_end: Callable[[], None] = lambda: None,
+    *,
+    owns_process: bool = False,
+    leaves: type[BaseException] = Stop,
+) -> Outcome:
+    """Run the call of an attempt in this thread, to its outcome.
+
+    Args:
+        run: runs a coroutine to its end.
+        on_end: called at once when the code of the job has ended.
+        leaves: the exception that is not the job's own, and leaves this function.
+    """
+    try:
+        function, args, kwargs = resolve(assignment, owns_process=owns_process)
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = run(value)
+    except leaves:
+        raise
+    except BaseException as error:
+        on_end()
+        return raised(error, allow_pickle=assignment.allow_pickle)
+    on_end()
+    try:
+        return succeeded(value, allow_pickle=assignment.allow_pickle)
+    except MemoryError:
+        return failed(ErrorKind.MEMORY, "MemoryError", "the task returned, but there was no memory to keep its result")
 
 
 def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:

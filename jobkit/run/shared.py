@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobkit.model import ErrorKind, JobkitError, LogLine
-from jobkit.run.attempt import Assignment, Outcome, failed, raised, resolve, succeeded
+from jobkit.run.attempt import Assignment, Outcome, execute, failed, raised, resolve, succeeded
 from jobkit.run.inside import bars, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import Routing
@@ -368,22 +368,16 @@ class _Thread:
             self.loop.call_soon_threadsafe(self._deliver, outcome)
 
     def _attempt(self) -> Outcome:
-        assignment = self.assignment
         token = context.enter(self.context)
         try:
-            function, args, kwargs = resolve(assignment, owns_process=False)
-            value = function(*args, **kwargs)
-            if inspect.iscoroutine(value):
-                value = asyncio.run(value)
-            self.is_over = True
+            return execute(self.assignment, asyncio.run, self._end)
         except Stop:
-            return stopped_outcome(self.kind, assignment)
-        except BaseException as error:
-            self.is_over = True
-            return raised(error, allow_pickle=assignment.allow_pickle)
+            return stopped_outcome(self.kind, self.assignment)
         finally:
             context.leave(token)
-        return succeeded(value, allow_pickle=assignment.allow_pickle)
+
+    def _end(self) -> None:
+        self.is_over = True
 
     def _deliver(self, outcome: Outcome) -> None:
         if not self.done.done():
@@ -436,15 +430,9 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()
     try:
-        function, args, kwargs = resolve(assignment, owns_process=False)
-        value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value = _run_coroutine(value)
-        outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+        outcome = execute(assignment, _run_coroutine, leaves=KeyboardInterrupt)
     except KeyboardInterrupt:
         outcome = Outcome("cancelled", reason="interrupted from the keyboard")
-    except BaseException as error:
-        outcome = raised(error, allow_pickle=assignment.allow_pickle)
     finally:
         context.leave(token)
         _copying.remove()

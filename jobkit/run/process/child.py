@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import ctypes
 import gc
-import inspect
 import os
 import resource
 import signal
@@ -23,8 +22,8 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from jobkit.files.log import LogFile
-from jobkit.model import ErrorKind, LogLine
-from jobkit.run.attempt import Assignment, Outcome, failed, raised, resolve, succeeded
+from jobkit.model import LogLine
+from jobkit.run.attempt import Outcome, execute
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.context import Context, Stop
@@ -114,9 +113,9 @@ class SignalGuard:
 
     def __init__(self) -> None:
         self.context: Context | None = None
-        self.is_over = False  #: the task has ended by itself: a request to stop comes too late
         self.is_stopped = False  #: `Stop` was raised (or the main coroutine cancelled)
         self.cancel: Callable[[], bool] | None = None  #: stops a coroutine; False where raising is right
+        self._is_over = False
         self._depth = 0
         self._is_pending = False
         self._main = threading.get_ident()
@@ -134,6 +133,10 @@ class SignalGuard:
                 self._is_pending = False
                 self._stop()
 
+    def end(self) -> None:
+        """The task has ended by itself: a request to stop comes too late."""
+        self._is_over = True
+
     def on_term(self, number: int, frame: FrameType | None) -> None:
         if self.context is not None:
             self.context.is_stopping = True
@@ -143,7 +146,7 @@ class SignalGuard:
             self._stop()
 
     def _stop(self) -> None:
-        if self.is_over or self.is_stopped:  # once: a second request must not interrupt the clean-up
+        if self._is_over or self.is_stopped:  # once: a second request must not interrupt the clean-up
             return
         self.is_stopped = True
         if self.cancel is None or not self.cancel():
@@ -228,10 +231,10 @@ class _Life:
         try:
             signal.signal(signal.SIGTERM, guard.on_term)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            outcome = _attempt(job, guard)
+            outcome = execute(job, lambda coroutine: _run_coroutine(coroutine, guard), guard.end, owns_process=True)
         except Stop:
             outcome = Outcome("cancelled")
-        guard.is_over = True
+        guard.end()
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             try:
                 if stream is not None:
@@ -296,28 +299,6 @@ def _spent_s() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
-def _attempt(job: Assignment, guard: SignalGuard) -> Outcome:
-    try:
-        function, args, kwargs = resolve(job, owns_process=True)
-        value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value = _run_coroutine(value, guard)
-        guard.is_over = True
-    except Stop:
-        return Outcome("cancelled")
-    except asyncio.CancelledError as error:
-        if guard.is_stopped:
-            return Outcome("cancelled")
-        return raised(error, allow_pickle=job.allow_pickle)
-    except BaseException as error:
-        guard.is_over = True
-        return raised(error, allow_pickle=job.allow_pickle)
-    try:
-        return succeeded(value, allow_pickle=job.allow_pickle)
-    except MemoryError:
-        return failed(ErrorKind.MEMORY, "MemoryError", "the task returned, but there was no memory to keep its result")
-
-
 def _run_coroutine(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
     """`asyncio.run`, stopped by cancelling: raising from a signal handler would end whatever callback runs."""
 
@@ -334,6 +315,10 @@ def _run_coroutine(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
         guard.cancel = cancel
         try:
             return await coroutine
+        except asyncio.CancelledError:
+            if guard.is_stopped:
+                raise Stop("the job was asked to stop") from None
+            raise
         finally:
             guard.cancel = None
 
