@@ -12,6 +12,8 @@ from jobkit.run.inside.log_tee import LoopLog
 
 #: How `faulthandler` begins, and more bytes than it ever writes.
 _REPORT, _REPORT_BYTES = b"Fatal Python error: ", 64_000
+#: A line may also begin where a text bar returns to draw itself anew.
+_LINE_ENDS = b"\n", b"\r"
 #: A line that is longer goes to the log in pieces.
 _PIECE_BYTES = 65_536
 
@@ -58,9 +60,9 @@ class OutputPipe:
         """Return the offset of a report, or of a last line that may become one; else the length."""
         if self._ends_line and data.startswith(_REPORT):
             return 0
-        if (at := data.find(b"\n" + _REPORT)) >= 0:
-            return at + 1
-        last = data.rfind(b"\n") + 1
+        if found := [at for end in _LINE_ENDS if (at := data.find(end + _REPORT) + 1)]:
+            return min(found)
+        last = max(data.rfind(end) for end in _LINE_ENDS) + 1
         return last if (last or self._ends_line) and _REPORT.startswith(data[last:]) else len(data)
 
     def take_report(self) -> str:
@@ -89,7 +91,7 @@ class OutputPipe:
         self._add(self._splitter.flush(), now_ms())
 
     def _pass_on(self, data: bytes) -> None:
-        self._ends_line = data.endswith(b"\n")
+        self._ends_line = data.endswith(_LINE_ENDS)
         if self._log is not None:
             whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
             if len(self._rest) > _PIECE_BYTES:
