@@ -103,13 +103,6 @@ class RecordHandler(logging.Handler):
             self.handleError(record)
 
 
-def warning_text(message: object, category: type[Warning], filename: str, lineno: int) -> str:
-    """One line: `file.py:3: UserWarning: text`."""
-    text = " ".join(str(message).split())
-    place = f"line {lineno}" if filename == DYNAMIC else f"{os.path.basename(filename)}:{lineno}"
-    return f"{place}: {category.__name__}: {text}"
-
-
 def _basic_config(original: Any) -> Any:
     """`logging.basicConfig` that is not a no-op because our handler is there, and does not show records twice."""
 
@@ -145,7 +138,8 @@ def _showwarning(original: Any) -> Any:
         if recorder is None or file is not None:
             original(message, category, filename, lineno, file, line)
         else:
-            recorder.line("warning", warning_text(message, category, filename, lineno), "WARNING")
+            place = f"line {lineno}" if filename == DYNAMIC else f"{os.path.basename(filename)}:{lineno}"
+            recorder.line("warning", f"{place}: {category.__name__}: {' '.join(str(message).split())}", "WARNING")
 
     return showwarning
 

@@ -52,7 +52,11 @@ def keeps_locals() -> bool:
 
 def locals_text(frame: FrameType) -> str:
     """A line for each variable, in the order in which they came into being. Never raises."""
-    found = {name: value for name, value in frame.f_locals.items() if _is_telling(name, value)}
+    found = {
+        name: value
+        for name, value in frame.f_locals.items()
+        if not name.startswith(("__", ".")) and not isinstance(value, (ModuleType, FunctionType, type))
+    }
     shown_ones = list(found.items())[:_NAMES]
     lines = [f"  {name} = {MASK if is_secret_name(name) else shown(value)}" for name, value in shown_ones]
     if len(found) > _NAMES:
@@ -69,10 +73,6 @@ def shown(value: Any) -> str:
     text = " ".join(clean(text.replace("\n", " ").replace("\t", " ")).split())
     text = _URL.sub(rf"\g<name>{MASK}@", _FIELD.sub(rf"\g<name>{MASK}", text))
     return cut(text, _CHARS)
-
-
-def _is_telling(name: str, value: Any) -> bool:
-    return not name.startswith(("__", ".")) and not isinstance(value, (ModuleType, FunctionType, type))
 
 
 class _Short(reprlib.Repr):
