@@ -56,9 +56,7 @@ def is_bokeh(value: Any) -> bool:
 
 
 def bokeh_json(value: Any) -> dict[str, Any] | None:
-    """`{"version": of BokehJS, "item": what `Bokeh.embed.embed_item` takes}`, or None."""
-    if not is_bokeh(value):
-        return None
+    """`{"version": of BokehJS, "item": what `Bokeh.embed.embed_item` takes}` of a figure, None if it is too large."""
     item = importlib.import_module("bokeh.embed").json_item(value)
     text = json.dumps(item, allow_nan=False)
     if len(text) > BOKEH_LIMIT:
