@@ -66,7 +66,7 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Ctrl-C goes to the worker, which decides. A handler, not SIG_IGN: that would be inherited by programs it starts.
-    signal.signal(signal.SIGINT, ignore)
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     os.setpgid(0, 0)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != zygote:  # it died before we asked to die with it
@@ -78,21 +78,13 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=target != CONTROL_FD)
     os.closerange(CONTROL_FD + 1, _SC_OPEN_MAX)
-    _prefer_in_oom_kills()
+    with contextlib.suppress(OSError):  # not in every container
+        # Let the kernel take the job when memory runs out, not the worker and not Redis.
+        Path("/proc/self/oom_score_adj").write_bytes(b"800")
     for name in HIDDEN:
         os.environ.pop(name, None)
     _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
     gc.enable()
-
-
-def _prefer_in_oom_kills() -> None:
-    """Let the kernel take the job when memory runs out, not the worker and not Redis."""
-    with contextlib.suppress(OSError):  # not in every container
-        Path("/proc/self/oom_score_adj").write_bytes(b"800")
-
-
-def ignore(number: int, frame: FrameType | None) -> None:
-    pass
 
 
 def _send(kind: bytes, content: Any) -> None:
@@ -191,7 +183,6 @@ class _Life:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # daemons that a job leaves behind stay below it
         self._busy = busy
         self._guard = SignalGuard()
-        self._recorder: Recorder | None = None
         self._ticker = Ticker(self._tick)
         self._before: ProcessState | None = None
         self._peak = 0
@@ -222,7 +213,6 @@ class _Life:
         sink = _FrameSink(order.spool)
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
         recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log)
-        self._recorder = recorder
         guard.context = Context(job.job_id, job.attempt, job.task, recorder)
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
@@ -272,7 +262,8 @@ class _Life:
         return self._peak * 1024 if self._peak > before else tree.rss_bytes([os.getpid()])
 
     def _tick(self) -> bool:
-        return self._recorder is not None and self._recorder.tick()
+        job = self._guard.context
+        return job is not None and job.recorder is not None and job.recorder.tick()
 
     def _release(self) -> None:
         """In a process that the task forked: it is no job, and the control channel is not its own."""
