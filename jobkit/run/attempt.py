@@ -328,6 +328,11 @@ def failed(kind: ErrorKind, type_: str, sentence: str, usage: Mapping[str, Any] 
     return Outcome("failed", error=JobError(kind, type_, sentence), usage=usage or {})
 
 
+def timed_out(assignment: Assignment, note: str = "") -> Outcome:
+    """The outcome of an attempt that was ended by its timeout. `note`: what else there is to say of that."""
+    return failed(ErrorKind.TIMEOUT, "timeout", f"ran longer than its timeout of {assignment.timeout_s:g} s{note}")
+
+
 def _follow(head: CallHead) -> None:
     """Use the submitter's working directory and import path, as far as this machine has them."""
     if head.cwd and os.path.isdir(head.cwd):

@@ -22,8 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobkit.model import ErrorKind, JobkitError, LogLine
-from jobkit.run.attempt import Assignment, Outcome, execute, failed, raised, resolve, succeeded
+from jobkit.model import JobkitError, LogLine
+from jobkit.run.attempt import Assignment, Outcome, execute, raised, resolve, succeeded, timed_out
 from jobkit.run.inside import bars, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import Routing
@@ -155,8 +155,7 @@ class SharedProcess:
 
 def stopped_outcome(kind: str, assignment: Assignment, note: str = "") -> Outcome:
     if kind == "timeout":
-        sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s{note}"
-        return failed(ErrorKind.TIMEOUT, "timeout", sentence)
+        return timed_out(assignment, note)
     return Outcome("cancelled", reason=f"stopped on request{note or '; its clean-up ran'}")
 
 

@@ -23,8 +23,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from jobkit.model import ErrorKind
-from jobkit.run.attempt import Assignment, Outcome, failed
+from jobkit.run.attempt import Assignment, Outcome, timed_out
 from jobkit.run.inside import context
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.tracebacks import fault_text
@@ -228,8 +227,7 @@ class LoopWatch:
             assignment = running.assignment
             sentence = f"it held its worker's loop and did not stop within its grace of {assignment.cancel_grace_s:g} s"
             if kind == "timeout":
-                text = f"ran longer than its timeout of {assignment.timeout_s:g} s, and {sentence.removeprefix('it ')}"
-                outcomes[assignment.job_id] = failed(ErrorKind.TIMEOUT, "timeout", text)
+                outcomes[assignment.job_id] = timed_out(assignment, f", and {sentence.removeprefix('it ')}")
             elif kind == "cancel":
                 outcomes[assignment.job_id] = Outcome("cancelled", reason=f"killed: {sentence}")
             else:

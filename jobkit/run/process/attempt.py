@@ -21,7 +21,7 @@ from jobkit.model import ErrorKind
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
-from jobkit.run.attempt import Assignment, Outcome, failed
+from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
@@ -171,10 +171,8 @@ class ProcessAttempt:
         assignment, kind, ended = self.assignment, self.stop_kind, self._ended
         grace = f"its grace of {assignment.cancel_grace_s:g} s"
         if kind == "timeout":
-            sentence = f"ran longer than its timeout of {assignment.timeout_s:g} s"
-            if ended is None and self._was_killed:
-                sentence += f", did not stop within {grace} and was killed"
-            return failed(ErrorKind.TIMEOUT, "timeout", sentence)
+            is_late = ended is None and self._was_killed
+            return timed_out(assignment, f", did not stop within {grace} and was killed" if is_late else "")
         if kind == "start":
             sentence = (
                 f"the job's process was not ready within {START_LIMIT_S:g} s: it hung while it imported the tasks"
