@@ -18,7 +18,7 @@ from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
-from jobkit.run.inside.context import Context, active
+from jobkit.run.inside.context import Context, active, active_recorder
 from jobkit.run.inside.recorder import PROGRESS_INTERVAL_S, Bar, Recorder
 
 T = TypeVar("T")
@@ -78,9 +78,8 @@ class Progress(Generic[T]):
         return operator.length_hint(self._iterable)
 
     def _start(self) -> Iterator[T]:
-        context = active()
-        if context is not None and context.recorder is not None:
-            return _count(self._iterable, Bar(self._desc, _size(self._iterable, self._total)), context.recorder)
+        if (recorder := active_recorder()) is not None:
+            return _count(self._iterable, Bar(self._desc, _size(self._iterable, self._total)), recorder)
         if _is_watched():
             from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no type hints
 
@@ -97,8 +96,7 @@ class AsyncProgress(Generic[T]):
         self._total = total
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        context = active()
-        recorder = None if context is None else context.recorder
+        recorder = active_recorder()
         if recorder is None:
             async for item in self._iterable:
                 yield item
@@ -312,8 +310,7 @@ def _patch_rich(module: Any) -> None:
     @functools.wraps(add_task)
     def patched_add_task(self: Any, *args: Any, **kwargs: Any) -> Any:
         number = add_task(self, *args, **kwargs)
-        context = active()
-        recorder = None if context is None else context.recorder
+        recorder = active_recorder()
         if recorder is not None and not self.disable:
             self.__dict__.setdefault("_jobkit", {})[number] = _RichTask(self, number, recorder)
         return number

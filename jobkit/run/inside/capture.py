@@ -15,7 +15,7 @@ import sys
 import warnings
 from typing import Any, TextIO
 
-from jobkit.run.inside.context import active
+from jobkit.run.inside.context import active_recorder
 from jobkit.run.inside.tracebacks import DYNAMIC
 
 
@@ -36,8 +36,7 @@ class Routed(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        context = active()
-        if context is not None and (recorder := context.recorder) is not None:
+        if (recorder := active_recorder()) is not None:
             recorder.write(self._source, text)
             if not self._is_copying:
                 return len(text)
@@ -65,8 +64,7 @@ class _Binary(io.RawIOBase):
         self._original = original
 
     def write(self, data: Any) -> int:
-        context = active()
-        if context is None or context.recorder is None:
+        if active_recorder() is None:
             return self._original.buffer.write(data)
         data = bytes(data)
         self._text.write(data.decode("utf-8", "backslashreplace"))
@@ -89,8 +87,7 @@ class RecordHandler(logging.Handler):
     """Sends records of `logging` to the job they belong to; records without a job are left to the other handlers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        context = active()
-        recorder = None if context is None else context.recorder
+        recorder = active_recorder()
         if recorder is None:
             return
         try:
@@ -133,8 +130,7 @@ def _showwarning(original: Any) -> Any:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        context = active()
-        recorder = None if context is None else context.recorder
+        recorder = active_recorder()
         if recorder is None or file is not None:
             original(message, category, filename, lineno, file, line)
         else:

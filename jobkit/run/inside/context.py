@@ -128,6 +128,12 @@ def active() -> Context | None:
     return _current.get() or _of_process
 
 
+def active_recorder() -> Recorder | None:
+    """Receiver of the output of the job that runs here, or None."""
+    context = _current.get() or _of_process
+    return None if context is None else context.recorder
+
+
 def waiting(job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextManager[None]:
     """While entered, the job that runs here (if any) waits for other jobs and lends its slot to them."""
     context = active()
