@@ -52,7 +52,7 @@ class Routed(io.TextIOBase):
         return getattr(self._original, name)
 
 
-for _name in ("encoding", "errors", "newlines", "flush", "isatty", "fileno"):  # TextIOBase has some of its own
+for _name in ("encoding", "errors", "newlines", "flush", "isatty", "fileno"):  # TextIOBase has own ones
     setattr(Routed, _name, property(operator.attrgetter(f"_original.{_name}")))
 
 

@@ -212,7 +212,7 @@ class ProcessAttempt:
         pipe.add(data)
 
     def on_frame(self, kind: bytes, content: Any) -> None:
-        """Raises LookupError, TypeError, ValueError or OverflowError if it is none of a job's process."""
+        """Raises LookupError, TypeError, ValueError or OverflowError if a job's process sends no such frame."""
         if kind == frames.LINES:
             for at_ms, source, level, logger, text in content:
                 self._lines.add((int(at_ms), str(source), str(level), str(logger), str(text)))

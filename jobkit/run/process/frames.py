@@ -54,7 +54,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """End of a job, as its process tells it.
+    """End of a job, as its process reports it.
 
     Attributes:
         outcome: its usage has `cpu_s` and `peak_rss_bytes` alone.
