@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
-from jobkit.store.events import EventHub, void
+from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import parse_stream_id
 
@@ -34,7 +34,7 @@ async def all_events(store: RedisStore, hub: EventHub, after: str | None = None)
         raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
     wake = asyncio.Event()
     loop = asyncio.get_running_loop()
-    stop = hub.listen(lambda event: void(loop.call_soon_threadsafe(wake.set)), None)
+    stop = hub.listen(lambda _: loop.call_soon_threadsafe(wake.set), None)
     try:
         await hub.ready(None)
         last = await _patiently(store.last_event_id) if after is None else after

@@ -20,103 +20,63 @@ import msgspec
 from redis.exceptions import RedisError
 
 from jobkit.model import JobEvent
-from jobkit.store.namespace import awaited
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.hub")
 
-#: Called with each event in the hub's thread. Must not block; what it raises is logged, and the others are called.
-Listener = Callable[[JobEvent], None]
-
 _unjson = msgspec.json.decode
 
-#: The group of listeners to the process's own channel; not a possible job id.
-OWN = "own channel"
+#: Topics of listeners other than the id of a job and None for all jobs; no possible job ids.
+OWN, STATUS, HEARD = "own channel", "connection status", "confirmed subscriptions"
 
 #: Seconds between attempts to come back, growing.
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Listeners:
-    """The callbacks of a hub, by job. Thread-safe."""
+    """The callbacks of a hub, by topic. Thread-safe.
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self._of: dict[str | None, dict[int, Listener]] = {}
-        self._status: dict[int, Callable[[bool], None]] = {}
-        self._heard: dict[int, Callable[[str], None]] = {}
-        self._next = 0
+    Args:
+        changed: called with a topic that has got its first listener or lost its last one.
+    """
 
-    def add(self, listener: Listener, job_id: str | None) -> tuple[int, bool]:
-        """Return `(key, is_first)`: `is_first` if there was no other listener to this job."""
-        with self.lock:
-            self._next += 1
-            group = self._of.setdefault(job_id, {})
-            group[self._next] = listener
-            return self._next, len(group) == 1
+    def __init__(self, changed: Callable[[str | None], None]) -> None:
+        self._lock = threading.RLock()
+        self._of: dict[str | None, dict[object, Callable[[Any], object]]] = {}
+        self._changed = changed
 
-    def remove(self, key: int, job_id: str | None) -> bool:
-        """Return True if no other listener to this job is left."""
-        with self.lock:
-            group = self._of.get(job_id)
-            if group is None or group.pop(key, None) is None or group:
-                return False
-            del self._of[job_id]
-            return True
-
-    def wants(self, job_id: str | None) -> bool:
-        return job_id in self._of
-
-    def job_ids(self) -> list[str | None]:
-        with self.lock:
-            return list(self._of)
-
-    def add_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
-        return self._added(self._status, callback)
-
-    def add_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        return self._added(self._heard, callback)
-
-    def _added(self, callbacks: dict[int, Any], callback: Callable[[Any], None]) -> Callable[[], None]:
-        with self.lock:
-            self._next += 1
-            key = self._next
-            callbacks[key] = callback
+    def add(self, topic: str | None, callback: Callable[[Any], object]) -> Callable[[], None]:
+        """Return a function that removes the callback."""
+        key = object()
+        with self._lock:
+            group = self._of.setdefault(topic, {})
+            group[key] = callback
+            is_first = len(group) == 1
 
         def stop() -> None:
-            with self.lock:
-                callbacks.pop(key, None)
+            with self._lock:
+                if group.pop(key, None) is None or group:
+                    return
+                del self._of[topic]
+            self._changed(topic)
 
+        if is_first:
+            self._changed(topic)
         return stop
 
-    def tell(self, event: JobEvent, job_id: str | None) -> None:
-        with self.lock:
-            group = list(self._of.get(job_id, {}).values())
-        for listener in group:
-            _guarded(listener, event)
+    def topics(self) -> list[str | None]:
+        with self._lock:
+            return list(self._of)
 
-    def tell_status(self, is_live: bool) -> None:
-        with self.lock:
-            callbacks = list(self._status.values())
-        for callback in callbacks:
-            _guarded(callback, is_live)
-
-    def tell_heard(self, job_id: str) -> None:
-        with self.lock:
-            callbacks = list(self._heard.values())
-        for callback in callbacks:
-            _guarded(callback, job_id)
-
-
-def void(_: object) -> None:
-    """Discard a value."""
-
-
-def _guarded(callback: Callable[[Any], None], value: Any) -> None:
-    try:
-        callback(value)
-    except Exception:
-        logger.exception("a listener of job events raised; the others go on")
+    def tell(self, topic: str | None, value: Any) -> None:
+        """Call the callbacks of a topic. They must not block; what one raises is logged, and the others are called."""
+        with self._lock:
+            group = list(self._of.get(topic, {}).values())
+        for callback in group:
+            try:
+                callback(value)
+            except Exception:
+                logger.exception("a listener of job events raised; the others go on")
 
 
 class EventHub:
@@ -126,7 +86,7 @@ class EventHub:
         self.client_id = secrets.token_hex(8)
         self._store = store
         self._pubsub = store.redis.pubsub()
-        self._listeners = Listeners()
+        self._listeners = Listeners(self._wanted)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reader: asyncio.Task[None] | None = None
         self._is_live = False
@@ -153,40 +113,31 @@ class EventHub:
         self._reader = self._loop.create_task(self._read(), name="jobkit-hub")
         await self._confirmed(self._own)
 
-    def listen(self, listener: Listener, job_id: str | None = None) -> Callable[[], None]:
+    def listen(self, listener: Callable[[JobEvent], object], job_id: str | None = None) -> Callable[[], None]:
         """Call `listener` with each event from now on: of one job with its log lines, or (None) of all jobs without.
 
         Returns a function that ends it.
         """
-        key, is_first = self._listeners.add(listener, job_id)
-        if is_first:
-            self._later(self._sync, job_id)
+        return self._listeners.add(job_id, listener)
 
-        def stop() -> None:
-            if self._listeners.remove(key, job_id):
-                self._later(self._sync, job_id)
-
-        return stop
-
-    def listen_own(self, listener: Listener) -> Callable[[], None]:
+    def listen_own(self, listener: Callable[[JobEvent], object]) -> Callable[[], None]:
         """Call `listener` with the events of each job that was submitted under `client_id`, without their log lines."""
-        key, _ = self._listeners.add(listener, OWN)
-        return lambda: void(self._listeners.remove(key, OWN))
+        return self._listeners.add(OWN, listener)
 
-    def on_status(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+    def on_status(self, callback: Callable[[bool], object]) -> Callable[[], None]:
         """Call `callback(is_live)` when the connection is cut or back; returns a function that ends it."""
-        return self._listeners.add_status(callback)
+        return self._listeners.add(STATUS, callback)
 
-    def on_heard(self, callback: Callable[[str], None]) -> Callable[[], None]:
+    def on_heard(self, callback: Callable[[str], object]) -> Callable[[], None]:
         """Call `callback(job_id)` when it is confirmed that we listen to a job: what was told before is in its record.
 
         Returns a function that ends it.
         """
-        return self._listeners.add_heard(callback)
+        return self._listeners.add(HEARD, callback)
 
     async def ready(self, job_id: str | None = None) -> None:
         """Returns when the server has confirmed the subscription for a listener of `job_id` (None: all jobs)."""
-        await self._confirmed(self._all if job_id is None else self._job_prefix + job_id)
+        await self._confirmed(self._channel(job_id))
 
     async def flush(self) -> None:
         """Return once listeners were called with the events published so far; at once if the connection is cut."""
@@ -196,7 +147,7 @@ class EventHub:
         mark, delivered = b"!%d" % self._flushes, self._loop.create_future()
         self._flushing[mark] = delivered
         try:
-            await awaited(self._store.redis.publish(self._own, mark))
+            await self._store.redis.publish(self._own, mark)
             await delivered
         except (RedisError, OSError):
             pass
@@ -216,19 +167,19 @@ class EventHub:
 
     # -- on the loop ------------------------------------------------------------------------------------------------
 
-    def _later(self, function: Callable[[str | None], Any], job_id: str | None) -> None:
+    def _channel(self, topic: str | None) -> str:
+        return self._all if topic is None else self._own if topic == OWN else self._job_prefix + topic
+
+    def _wanted(self, topic: str | None) -> None:
+        """Subscribe or unsubscribe the channel of a topic, as it is wanted by then; the own one stays subscribed."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: loop.create_task(function(job_id)))
+        if topic not in (OWN, STATUS, HEARD) and loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: loop.create_task(self._sync(topic)))
 
-    def _channel(self, job_id: str | None) -> str:
-        return self._all if job_id is None else self._job_prefix + job_id
-
-    async def _sync(self, job_id: str | None) -> None:
-        """Subscribe or unsubscribe one channel, as it is wanted now."""
-        channel = self._channel(job_id)
+    async def _sync(self, topic: str | None) -> None:
+        channel = self._channel(topic)
         with contextlib.suppress(RedisError, OSError):  # the reader notices, and subscribes to all again
-            if self._listeners.wants(job_id):
+            if topic in self._listeners.topics():
                 await self._pubsub.subscribe(channel)
             elif channel in self._acknowledged:
                 await self._pubsub.unsubscribe(channel)
@@ -242,7 +193,8 @@ class EventHub:
         failures = 0
         while True:
             try:
-                wanted = [self._own, *(self._channel(job_id) for job_id in self._listeners.job_ids() if job_id != OWN)]
+                topics = {OWN, *self._listeners.topics()} - {STATUS, HEARD}
+                wanted = [self._channel(topic) for topic in topics]
                 await self._pubsub.subscribe(*wanted)
                 async for message in self._pubsub.listen():
                     await self._take(message, len(wanted))
@@ -267,7 +219,7 @@ class EventHub:
         self._end_flushes()
         if self._is_live:
             self._is_live = False
-            self._listeners.tell_status(False)
+            self._listeners.tell(STATUS, False)
 
     async def _take(self, message: dict[str, Any], wanted: int) -> None:
         kind = message["type"]
@@ -283,9 +235,9 @@ class EventHub:
             self._news.notify_all()
         if not self._is_live and len(self._acknowledged) >= wanted:
             self._is_live = True
-            self._listeners.tell_status(True)
+            self._listeners.tell(STATUS, True)
         if kind == "subscribe" and channel.startswith(self._job_prefix):
-            self._listeners.tell_heard(channel.removeprefix(self._job_prefix))
+            self._listeners.tell(HEARD, channel.removeprefix(self._job_prefix))
 
     def _deliver(self, channel: str, data: bytes) -> None:
         if (delivered := self._flushing.get(data)) is not None:
@@ -298,9 +250,5 @@ class EventHub:
         except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError):  # whatever JSON it may be
             logger.warning("a message on %s is not an event of jobkit; left out", channel)
             return
-        if channel == self._all:
-            self._listeners.tell(event, None)
-        elif channel == self._own:
-            self._listeners.tell(event, OWN)
-        else:
-            self._listeners.tell(event, event.job_id)
+        topics = {self._all: None, self._own: OWN}
+        self._listeners.tell(topics.get(channel, channel.removeprefix(self._job_prefix)), event)

@@ -63,7 +63,7 @@ class LeaseKeeper:
         held: Callable[[], Mapping[str, str]],
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
-        on_wiped: Callable[[], None] = lambda: None,
+        on_wiped: Callable[[], object] = lambda: None,
         outages: OutageLog | None = None,
     ) -> None:
         self._settings = settings

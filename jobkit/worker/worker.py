@@ -27,7 +27,6 @@ from jobkit.model import StoreUnavailable
 from jobkit.run.attempt import Outcome, Runner
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
-from jobkit.store.events import void
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
@@ -129,7 +128,7 @@ class JobWorker(arq.worker.Worker):
             held=self._held,
             facts=self._facts,
             on_renewal=self._renewed_elsewhere,
-            on_wiped=lambda: void(asyncio.run_coroutine_threadsafe(self.introduce(), self.loop)),
+            on_wiped=lambda: asyncio.run_coroutine_threadsafe(self.introduce(), self.loop),
             outages=self._outages,
         )
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.store.events import STATUS
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import Choice, ParamSpec
 from tests.support import wait_until
@@ -372,12 +373,12 @@ def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, u
     page.wait_for_selector(".status:has-text('live')")
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
 
-    stage.kit.hub._listeners.tell_status(False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
+    stage.kit.hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
 
     page.wait_for_selector(".jk-table .notice:has-text('Redis does not answer')")
     page.wait_for_selector(".status:has-text('reconnecting')")
     page.wait_for_selector(".jk-card .notice:has-text('Connection lost')")
-    stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+    stage.kit.hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
     page.locator(".jk-table .notice").wait_for(state="hidden")
     page.locator(".jk-card .notice").wait_for(state="hidden")
     page.wait_for_selector(".status:has-text('live')")
@@ -398,7 +399,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
     }"""
     assert page.evaluate(paleness, ".jk-workers") == 1
 
-    stage.kit.hub._listeners.tell_status(False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
+    stage.kit.hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
 
     wait_until(lambda: page.evaluate(paleness, ".jk-workers") == 0.65, what="the page to be pale")
     page.click(".tab:has-text('Submit')")
@@ -410,7 +411,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
     page.click(".tab:has-text('Timeline')")
     page.wait_for_selector(".jk-timeline")
     assert page.evaluate(paleness, ".jk-timeline") == 0.65
-    stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+    stage.kit.hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
     wait_until(lambda: page.evaluate(paleness, ".jk-timeline") == 1, what="the page to be as it was")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import StoreUnavailable
+from jobkit.store.events import STATUS
 from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import CardSubscriber, JobFeed
 from jobkit.ui.jobs.board_feed import watch_board
@@ -155,7 +156,7 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
     async def cut_meanwhile(*args: Any, **options: Any) -> Any:
         monkeypatch.setattr(stage.store, "logs", reads)
         monkeypatch.setattr(type(hub), "is_live", False)
-        hub._listeners.tell_status(False)  # type: ignore[attr-defined]
+        hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]
         return await reads(*args, **options)
 
     monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
@@ -163,7 +164,7 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
     wait_until(lambda: told.get("connection") == "reconnecting", what="the card to say so")
 
     monkeypatch.setattr(type(hub), "is_live", True)
-    hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+    hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
 
     wait_until(lambda: told.get("connection") == "live", what="the card to be live")
     following.stop()
@@ -179,11 +180,11 @@ def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_
     async def cut_meanwhile(*args: Any, **options: Any) -> Any:
         """Cut, changed and back, between the read of the snapshot and the end of the reads."""
         monkeypatch.setattr(stage.store, "logs", reads)
-        hub._listeners.tell_status(False)  # type: ignore[attr-defined]
+        hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]
         with monkeypatch.context() as deaf:
-            deaf.setattr(hub._listeners, "tell", lambda event, *_: None)  # type: ignore[attr-defined]
+            deaf.setattr(hub._listeners, "tell", lambda topic, event: None)  # type: ignore[attr-defined]
             await stage.store.cancel([job_id])
-        hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+        hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
         return await reads(*args, **options)
 
     monkeypatch.setattr(stage.store, "logs", cut_meanwhile)
@@ -196,9 +197,9 @@ def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_
 def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again(stage: Stage, screen: Screen) -> None:
     hub = stage.kit.hub
 
-    hub._listeners.tell_status(False)  # type: ignore[attr-defined]
+    hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]
     wait_until(lambda: screen.is_away, what="the page to say so")
-    hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+    hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
 
     wait_until(lambda: not screen.is_away, what="the page to be live")
 
@@ -228,7 +229,7 @@ def test_a_timeline_reads_once_more_where_the_connection_is_back_while_it_reads(
         calls, under_way = calls + 1, under_way + 1
         most = max(most, under_way)
         if calls == 1:
-            stage.kit.hub._listeners.tell_status(True)  # type: ignore[attr-defined]
+            stage.kit.hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
         await asyncio.sleep(0.01)
         under_way -= 1
         return await reads(*args, **options)
