@@ -9,17 +9,16 @@ import sys
 from types import ModuleType
 from typing import Any
 
-
-class _LaterModule(ModuleType):
-    """Stand-in for a module that is imported when something of it is used for the first time."""
-
-    def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-# redis imports PyJWT for a login that we do not offer, and that imports cryptography: 10 MB and 0.1 s in each process.
+# redis imports PyJWT for a login that we do not offer, and that imports most of cryptography: 10 MB and 0.1 s in each
+# process. So a stand-in loads PyJWT when something of it is used for the first time. `importlib.util.LazyLoader` does
+# not help: the import statement itself reads `__spec__`, and its modules load at any access.
 if "jwt" not in sys.modules and (_spec := importlib.util.find_spec("jwt")) is not None:
-    sys.modules["jwt"] = _LaterModule("jwt")
-    sys.modules["jwt"].__spec__ = _spec
+    _stand_in = ModuleType("jwt")
+
+    def _load(name: str) -> Any:
+        if sys.modules.get("jwt") is _stand_in:
+            del sys.modules["jwt"]
+        return getattr(importlib.import_module("jwt"), name)
+
+    vars(_stand_in).update(__spec__=_spec, __getattr__=_load)
+    sys.modules["jwt"] = _stand_in
