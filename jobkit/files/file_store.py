@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import msgspec
 from jobkit.codec import FILE, Codec, Subject
 from jobkit.files.places import Part, Place, place_of
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
+from jobkit.model.format import size
 from jobkit.settings import Settings
 
 #: Sealed results above this size in bytes go to a file.
@@ -88,9 +90,9 @@ class FileStore:
         """
         within = Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
         head = codec.head(form, _parts(body), within)
-        self.place.write(path, _chain(head, _parts(body)))
-        size = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
-        return codec.seal(FILE, msgspec.msgpack.encode([path, size, self.place.shown]), subject)
+        self.place.write(path, itertools.chain([head], _parts(body)))
+        written = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
+        return codec.seal(FILE, msgspec.msgpack.encode([path, written, self.place.shown]), subject)
 
     def log_path(self, folder: str) -> Path | None:
         """Return the path of the job's log file, or None if the storage is not on this machine."""
@@ -129,11 +131,11 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     form, body = codec.verify(sealed, subject)
     if form != FILE:
         return form, body
-    path, size, shown = _reference(body, subject)
+    path, count, shown = _reference(body, subject)
     what = f"the {subject.kind.partition(chr(0))[0]} of job {subject.job_id}"
     if file_store is None:
         raise ResultUnavailable(
-            f"{what} ({size / 1e6:.1f} MB) is a file in {shown}, and no directory for results is set here: set "
+            f"{what} ({size(count)}) is a file in {shown}, and no directory for results is set here: set "
             "JOBKIT_RESULTS to the directory of the workers"
         )
     try:
@@ -141,7 +143,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     except OSError as error:
         there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
         raise ResultExpired(
-            f"{what} ({size / 1e6:.1f} MB) is a file that cannot be read from {file_store.place.shown} on this machine "
+            f"{what} ({size(count)}) is a file that cannot be read from {file_store.place.shown} on this machine "
             f"({error.strerror or error}){there}: it has expired, or the directory is not shared with the workers"
         ) from None
     return codec.verify(envelope, Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task))
@@ -150,14 +152,14 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
 def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
     """Return path, size and location; only follows paths made by this module, since a reference may be forged."""
     try:
-        path, size, shown = msgspec.msgpack.decode(body, type=tuple[str, int, str])
+        path, count, shown = msgspec.msgpack.decode(body, type=tuple[str, int, str])
     except msgspec.DecodeError:
-        path, size, shown = "", 0, ""
+        path, count, shown = "", 0, ""
     if not _PATH.fullmatch(path):
         raise SignatureError(
             f"the reference to the {subject.kind} of job {subject.job_id} is not one that jobkit wrote"
         )
-    return path, size, shown
+    return path, count, shown
 
 
 def owner_text(job_id: str, us: int) -> str:
@@ -172,8 +174,3 @@ def _parts(body: bytes | Path) -> Iterator[Part]:
                 yield part
     else:
         yield memoryview(body)
-
-
-def _chain(head: bytes, parts: Iterable[Part]) -> Iterator[Part]:
-    yield head
-    yield from parts

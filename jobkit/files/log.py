@@ -19,6 +19,7 @@ from pathlib import Path
 
 from jobkit.files.file_store import OWNER
 from jobkit.files.places import make_folders
+from jobkit.model.format import size
 
 #: Below both limits the store has the whole log: it keeps the first 100 kB and every line of a small burst.
 SPILL_BYTES, SPILL_LINES = 16_000, 500
@@ -50,7 +51,7 @@ def mark_of(source: str = "", level: str = "", at_ms: int = 0) -> bytes:
     return MARK.pack(max(0, at_ms) << 8 & 0xFFFFFFFFFFFFFFFF | place)
 
 
-_CUT_NOTE = f"… the beginning of this log was left out: only its last {2 * PIECE_BYTES / 1e6:.0f} MB are kept …\n"
+_CUT_NOTE = f"… the beginning of this log was left out: only its last {size(2 * PIECE_BYTES)} are kept …\n"
 
 
 class LogFile:
@@ -64,10 +65,7 @@ class LogFile:
     def __init__(self, path: Path, owner: str) -> None:
         self.path = path
         self._owner = owner
-        self._parts: list[bytes] = []
-        self._marks: list[bytes] = []
-        self._size = 0
-        self._lines = 0
+        self._data, self._marks = bytearray(), bytearray()
         self.is_file = False  #: True after the first write
         self._is_broken = False
 
@@ -83,34 +81,32 @@ class LogFile:
     def add_portion(self, portion: Portion) -> None:
         """Buffer the result of another log file's `take`."""
         data, marks = portion
-        self._parts.append(data)
-        self._marks.append(marks)
-        self._size += len(data)
-        self._lines += len(marks) // MARK.size
+        self._data += data
+        self._marks += marks
 
     @property
     def is_empty(self) -> bool:
-        return not self._size
+        return not self._data
 
     @property
     def is_large(self) -> bool:
         """True if the buffer is large enough to start a file."""
-        return self._size > SPILL_BYTES or self._lines > SPILL_LINES
+        return len(self._data) > SPILL_BYTES or len(self._marks) > SPILL_LINES * MARK.size
 
     @property
     def is_due(self) -> bool:
         """True if the buffer should be written now instead of at the next flush."""
-        return self._size > _PORTION
+        return len(self._data) > _PORTION
 
     def take(self) -> Portion:
         """Return the buffered lines and clear the buffer."""
-        data, marks = b"".join(self._parts), b"".join(self._marks)
-        self._parts, self._marks, self._size, self._lines = [], [], 0, 0
-        return data, marks
+        portion = bytes(self._data), bytes(self._marks)
+        self._data, self._marks = bytearray(), bytearray()
+        return portion
 
     def flush(self) -> None:
         """Write the buffer if the file exists or the buffer is large enough to start one."""
-        if self._size and (self.is_file or self.is_large):
+        if self._data and (self.is_file or self.is_large):
             self.write(self.take())
 
     def write(self, portion: Portion) -> None:

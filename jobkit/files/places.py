@@ -9,50 +9,28 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from jobkit.model import InvalidParams
 
 Part = bytes | memoryview
 
 
-class Place(Protocol):
-    """Files by relative path. Every method may block, and raises `OSError` if the storage is not reachable."""
-
-    shown: str
-    """Name for messages."""
-
-    def check(self) -> None:
-        """Raise InvalidParams if the storage is certainly not writable."""
-        ...
-
-    def write(self, path: str, parts: Iterable[Part]) -> None:
-        """Write a file atomically: readers see all of it or no file."""
-        ...
-
-    def read(self, path: str) -> bytes: ...
-
-    def local(self, path: str) -> Path | None:
-        """Return the path on this machine, or None for remote storage."""
-        ...
-
-    def remove(self, folder: str) -> None:
-        """Delete a folder with its contents; no error if it does not exist."""
-        ...
-
-    def folders(self, base: str, min_age_s: float) -> Iterator[str]:
-        """Yield folders `base/xx/name` at least `min_age_s` old; all if the storage does not list their age."""
-        ...
-
-
 class Directory:
-    """A directory of this machine or a network mount. Files are readable by their owner only."""
+    """A directory of this machine or a network mount. Files are readable by their owner only.
+
+    Every method may block, and raises `OSError` if the storage is not reachable. Files have relative paths.
+
+    Attributes:
+        shown: name for messages.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         self.shown = str(self.root)
 
     def check(self) -> None:
+        """Raise InvalidParams if the storage is certainly not writable."""
         try:
             make_folders(self.root)
             problem = "" if os.access(self.root, os.W_OK | os.X_OK) else "it is not writable"
@@ -65,6 +43,7 @@ class Directory:
             )
 
     def write(self, path: str, parts: Iterable[Part]) -> None:
+        """Write a file atomically: readers see all of it or no file."""
         target = self.root / path
         make_folders(target.parent)
         aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
@@ -83,13 +62,16 @@ class Directory:
         return (self.root / path).read_bytes()
 
     def local(self, path: str) -> Path | None:
+        """Return the path on this machine, or None for remote storage."""
         return self.root / path
 
     def remove(self, folder: str) -> None:
+        """Delete a folder with its contents; no error if it does not exist."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.root / folder)
 
     def folders(self, base: str, min_age_s: float) -> Iterator[str]:
+        """Yield folders `base/xx/name` at least `min_age_s` old; all if the storage does not list their age."""
         before = time.time() - min_age_s
         for group in _entries(self.root / base):
             for folder in _entries(group):
@@ -99,7 +81,7 @@ class Directory:
 
 
 class Remote:
-    """Storage that fsspec supports: `s3://bucket/jobs`, `sftp://...`, `file://...`.
+    """Storage that fsspec supports, with the methods of `Directory`: `s3://bucket/jobs`, `sftp://...`, `file://...`.
 
     A file is written under its final name, which is used only once. Object stores show it complete or not at all.
     Elsewhere no reader knows the name before the file is complete, because the reference is stored afterwards.
@@ -169,6 +151,9 @@ class Remote:
             raise
         except Exception as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+Place = Directory | Remote
 
 
 def place_of(results: str) -> Place:
