@@ -22,6 +22,9 @@ FEW = 20_000
 #: Maximum number of values of a filter that are walked one by one, each ordered by age.
 _WALKS = 8
 
+#: Jobs that the text search finds.
+_GRAMS = "grams CROSS JOIN jobs ON jobs.n = grams.rowid"
+
 Counts = Mapping[str, Counter[Any]]
 
 #: Number of rows that match a condition in `source`; `FEW + 1` for more than `FEW`.
@@ -62,11 +65,14 @@ class Condition:
 class _SortOrder:
     """Sort order and start position.
 
-    `behind`: conditions of consecutive parts; with `has_rest`, the last part has the rows without a value.
+    Attributes:
+        after: `(value, us)` of the last row of the page before, or None.
+        behind: conditions of consecutive parts; with `has_rest`, the last part has the rows without a value.
     """
 
     column: str
     is_down: bool
+    after: tuple[Any, int] | None
     behind: tuple[Condition, ...]
     has_rest: bool = False
 
@@ -89,10 +95,12 @@ def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Prob
         return Plan()
     order = _order_of(query)
     rarest = min((each for each in conditions if each.column), key=lambda each: each.rows, default=None)
+    others = [each for each in conditions if each is not rarest]
+    matched = [Condition("grams MATCH ?", (match,))]
     if match:
         found = probe("grams", "grams MATCH ?", (match,))
         if found <= FEW and (rarest is None or found <= 4 * rarest.rows):
-            return Plan(_by_text(query, match, conditions, order, limit))
+            return Plan(_sorted(_GRAMS, matched, conditions, order, limit))
     share = 1.0
     for each in conditions:
         share *= min(1.0, each.rows / total)
@@ -100,14 +108,15 @@ def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Prob
     by_age = order.column == "us"
     is_walked = by_age and not match and 0 < len(rarest.values if rarest else ()) <= _WALKS
     if rarest is not None and is_walked and rarest.column == "tag" and rarest.rows > FEW:
-        return Plan(_along_tags(query, conditions, rarest, order, limit))
+        tags = [Condition("tags.tag = ?", (value,)) for value in rarest.values]
+        return Plan(_along_n("tags CROSS JOIN jobs ON jobs.n = tags.n", "tags.n", tags, [rarest], others, order, limit))
     if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or is_walked):
-        return Plan(_by_condition(query, conditions, rarest, order, limit))
+        return Plan(_sorted(*_parts(rarest), others, order, limit))
     if match and by_age:
-        return Plan(_along_text(query, match, conditions, order, limit))
+        return Plan(_along_n(_GRAMS, "grams.rowid", matched, [], conditions, order, limit))
     if order.column in COUNTED:
-        return Plan(_along_values(query, conditions, order, counts[order.column], limit), True)
-    return Plan(_along_order(query, conditions, order, limit))
+        return Plan(_along_values(conditions, order, counts[order.column], limit), True)
+    return Plan(_along_order(conditions, order, limit))
 
 
 def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
@@ -115,20 +124,14 @@ def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: s
     conditions = conditions_of(query, counts, now_ms, probe)
     if any(not each.rows for each in conditions):
         return "SELECT 0", ()
-    if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag" and not query.texts:
+    if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag":
         return "SELECT ?", (conditions[0].rows,)
-    source = "jobs"
-    if match:
-        source = "grams CROSS JOIN jobs ON jobs.n = grams.rowid"
-        conditions = [Condition("grams MATCH ?", (match,)), *conditions]
-    conditions += _texts(query)
-    arguments = tuple(argument for each in conditions for argument in each.arguments)
-    where = f" WHERE {' AND '.join(each.sql for each in conditions)}" if conditions else ""
-    return f"SELECT count(*) FROM {source}{where}", arguments
+    matched = [Condition("grams MATCH ?", (match,))] if match else []
+    return _statement("count(*)", _GRAMS if match else "jobs", [*matched, *conditions, Condition("TRUE")])
 
 
 def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> list[Condition]:
-    """Return a query's filters, without its texts."""
+    """Return a query's filters, the texts last: they are the slowest to test."""
     found: list[Condition] = []
     if query.states:
         states = tuple(STATES.index(state) for state in dict.fromkeys(query.states) if state in STATES)
@@ -151,7 +154,8 @@ def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> li
     least = None if query.took_min_s is None else query.took_min_s * 1000
     most = None if query.took_max_s is None else query.took_max_s * 1000
     found += _between("took", least, most, probe)
-    return found
+    has_text = "instr((SELECT text FROM texts WHERE texts.n = jobs.n), ?) > 0"
+    return [*found, *(Condition(has_text, (text,)) for text in query.texts)]
 
 
 def _between(column: str, least: float | None, most: float | None, probe: Probe) -> list[Condition]:
@@ -190,10 +194,6 @@ def match_of(query: Query, usual: Mapping[str, int]) -> str:
     return " AND ".join('"{}"'.format(piece.replace('"', '""')) for piece in dict.fromkeys(chosen))
 
 
-def _texts(query: Query) -> list[Condition]:
-    return [Condition("instr((SELECT text FROM texts WHERE texts.n = jobs.n), ?) > 0", (text,)) for text in query.texts]
-
-
 def _order_of(query: Query) -> _SortOrder:
     order = query.order or "-submitted"
     name, is_down = order.removeprefix("-"), order.startswith("-")
@@ -201,129 +201,114 @@ def _order_of(query: Query) -> _SortOrder:
     after = read_cursor(query)
     if column == "us":
         behind = Condition("TRUE") if after is None else Condition(f"jobs.us {'<' if is_down else '>'} ?", after[1:])
-        return _SortOrder(column, is_down, (behind,))
+        return _SortOrder(column, is_down, after, (behind,))
     if column == "state":
         present, absent = "TRUE", "FALSE"
     elif column in COUNTED:
         present, absent = f"jobs.{column} > ''", f"jobs.{column} = ''"
     else:
         present, absent = f"jobs.{column} IS NOT NULL", f"jobs.{column} IS NULL"
-    rest = Condition(absent)
+    parts: tuple[Condition, ...]
     if after is None:
-        return _SortOrder(column, is_down, (Condition(present), rest), True)
-    value, us = after
-    if value is None:
-        return _SortOrder(column, is_down, (Condition(f"{absent} AND jobs.us < ?", (us,)),), True)
-    equal = Condition(f"jobs.{column} = ? AND jobs.us < ?", (value, us))
-    beyond = Condition(f"{present} AND jobs.{column} {'<' if is_down else '>'} ?", (value,))
-    return _SortOrder(column, is_down, (equal, beyond, rest), True)
+        parts = Condition(present), Condition(absent)
+    elif after[0] is None:
+        parts = (Condition(f"{absent} AND jobs.us < ?", after[1:]),)
+    else:
+        equal = Condition(f"jobs.{column} = ? AND jobs.us < ?", after)
+        beyond = Condition(f"{present} AND jobs.{column} {'<' if is_down else '>'} ?", after[:1])
+        parts = equal, beyond, Condition(absent)
+    return _SortOrder(column, is_down, after, parts, True)
 
 
-def _along_order(query: Query, conditions: Sequence[Condition], order: _SortOrder, limit: int) -> Iterator[Statement]:
+def _along_order(conditions: Sequence[Condition], order: _SortOrder, limit: int) -> Iterator[Statement]:
     """Walk the index of the order column; jobs without a value come last, newest first."""
     for behind in order.behind:
-        wanted = [behind, *conditions, *_texts(query)]
         if order.is_rest(behind):
-            yield _select("jobs", order.column, wanted, "ORDER BY jobs.us DESC", limit)
+            yield _select("jobs", order, [behind, *conditions], limit, "ORDER BY jobs.us DESC")
         else:
             index = order.column + ("_up" if order.column in REPEATED and not order.is_down else "")
-            yield _select(f"jobs INDEXED BY jobs_{index}", order.column, wanted, order.sql, limit)
+            yield _select(f"jobs INDEXED BY jobs_{index}", order, [behind, *conditions], limit)
 
 
 def _along_values(
-    query: Query, conditions: Sequence[Condition], order: _SortOrder, values: Counter[Any], limit: int
+    conditions: Sequence[Condition], order: _SortOrder, values: Counter[Any], limit: int
 ) -> Iterator[Statement]:
     """Walk a column of few different values, value by value; rows without a value come last."""
-    rest = [*conditions, *_texts(query)]
-    after = read_cursor(query)
     absent = None if order.column == "state" else ""
     ordered = sorted((value for value in values if values[value] and value != absent), reverse=order.is_down)
     if absent is not None:
         ordered.append(absent)
-    if after is not None:
-        last = absent if after[0] is None else after[0]
+    last = None
+    if order.after is not None:
+        last = absent if order.after[0] is None else order.after[0]
         if last in ordered:
             ordered = ordered[ordered.index(last) :]
         else:  # the last row with this value has been deleted since the count
             ordered = [each for each in ordered if each == absent or (each < last if order.is_down else each > last)]
     for value in ordered:
-        wanted = [Condition(f"jobs.{order.column} = ?", (value,)), *rest]
-        if after is not None and value == (absent if after[0] is None else after[0]):
-            wanted.append(Condition("jobs.us < ?", after[1:]))
-        source = f"jobs INDEXED BY jobs_{order.column}"
-        yield _select(source, order.column, wanted, "ORDER BY jobs.us DESC", limit)
+        wanted = [Condition(f"jobs.{order.column} = ?", (value,)), *conditions]
+        if order.after is not None and value == last:
+            wanted.append(Condition("jobs.us < ?", order.after[1:]))
+        yield _select(f"jobs INDEXED BY jobs_{order.column}", order, wanted, limit, "ORDER BY jobs.us DESC")
 
 
-def _along_tags(
-    query: Query, conditions: Sequence[Condition], tag: Condition, order: _SortOrder, limit: int
+def _along_n(
+    source: str,
+    column: str,
+    parts: Sequence[Condition],
+    strays: Sequence[Condition],
+    conditions: Sequence[Condition],
+    order: _SortOrder,
+    limit: int,
 ) -> Iterator[Statement]:
-    """Walk the rows of a frequent tag, which are in the order of `n`; stray rows are merged in."""
-    rest = [*order.behind, *(each for each in conditions if each is not tag), *_texts(query)]
-    along = f"ORDER BY tags.n {'ASC' if order.is_down else 'DESC'}"
-    source = "tags CROSS JOIN jobs ON jobs.n = tags.n"
-    for value in tag.values:
-        wanted = [Condition("tags.tag = ?", (value,)), *_from_n("tags.n", query, order), Condition("NOT is_stray")]
-        yield _select(source, order.column, [*wanted, *rest], along, limit)
-    yield _select("jobs INDEXED BY jobs_stray", order.column, [Condition("is_stray"), tag, *rest], order.sql, limit)
+    """Walk rows in the order of age, which is that of `n` (in `column`) except for stray rows; those are merged in.
+
+    `parts` select rows of the source one after the other, `strays` the same rows among the stray ones.
+    """
+    rest = [*order.behind, *conditions]
+    start: list[Condition] = []
+    if order.after is not None:  # `n` counts from the newest job
+        compared, first = ("<", "DESC") if order.is_down else (">", "ASC")
+        nearest = f"SELECT n FROM jobs WHERE us {compared} ? AND NOT is_stray ORDER BY us {first} LIMIT 1"
+        start = [Condition(f"{column} {'>=' if order.is_down else '<='} ({nearest})", order.after[1:])]
+    along = f"ORDER BY {column} {'ASC' if order.is_down else 'DESC'}"
+    for part in parts:
+        yield _select(source, order, [part, *start, Condition("NOT jobs.is_stray"), *rest], limit, along)
+    yield _select("jobs INDEXED BY jobs_stray", order, [Condition("jobs.is_stray"), *strays, *rest], limit)
 
 
-def _from_n(column: str, query: Query, order: _SortOrder) -> list[Condition]:
-    """Return where a walk in the order of `n` starts for a page with a cursor."""
-    after = read_cursor(query)
-    if after is None:
-        return []
-    compared, first = ("<", "DESC") if order.is_down else (">", "ASC")
-    nearest = f"SELECT n FROM jobs WHERE us {compared} ? AND NOT is_stray ORDER BY us {first} LIMIT 1"
-    return [Condition(f"{column} {'>=' if order.is_down else '<='} ({nearest})", (after[1],))]
+def _parts(filter: Condition) -> tuple[str, list[Condition]]:
+    """Return the source and conditions that find the rows of a filter by its index.
+
+    Few values are found value by value, since rows of one value are ordered by age.
+    """
+    source = f"jobs INDEXED BY jobs_{filter.column}"
+    if filter.column == "tag":
+        sql = f"jobs.n IN (SELECT n FROM tags WHERE tag IN ({_marks(filter.values)}))"
+        return "jobs", [Condition(sql, filter.values)]
+    if 0 < len(filter.values) <= _WALKS:
+        return source, [Condition(f"jobs.{filter.column} = ?", (value,)) for value in filter.values]
+    return source, [filter]
 
 
-def _by_condition(
-    query: Query, conditions: Sequence[Condition], rarest: Condition, order: _SortOrder, limit: int
+def _sorted(
+    source: str, parts: Sequence[Condition], conditions: Sequence[Condition], order: _SortOrder, limit: int
 ) -> Iterator[Statement]:
-    """Walk the index of one filter; for few values, value by value, since rows of one value are ordered by age."""
-    rest = [*(each for each in conditions if each is not rarest), *_texts(query)]
-    parts = [rarest]
-    source = f"jobs INDEXED BY jobs_{rarest.column}"
-    if rarest.column == "tag":
-        source = "jobs"
-        parts = [Condition(f"jobs.n IN (SELECT n FROM tags WHERE tag IN ({_marks(rarest.values)}))", rarest.values)]
-    elif 0 < len(rarest.values) <= _WALKS:
-        parts = [Condition(f"jobs.{rarest.column} = ?", (value,)) for value in rarest.values]
+    """Find the rows of each part, and sort them."""
     for part in parts:
         for behind in order.behind:
-            yield _select(source, order.column, [part, behind, *rest], order.sql, limit)
+            yield _select(source, order, [part, behind, *conditions], limit)
 
 
-def _by_text(
-    query: Query, match: str, conditions: Sequence[Condition], order: _SortOrder, limit: int
-) -> Iterator[Statement]:
-    """Sort all hits of the text search."""
-    for behind in order.behind:
-        wanted = [Condition("grams MATCH ?", (match,)), behind, *conditions, *_texts(query)]
-        yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, order.sql, limit)
+def _select(source: str, order: _SortOrder, conditions: Sequence[Condition], limit: int, along: str = "") -> Statement:
+    sql, arguments = _statement(f"jobs.{order.column}, jobs.us, jobs.id", source, conditions)
+    return f"{sql} {along or order.sql} LIMIT ?", (*arguments, limit)
 
 
-def _along_text(
-    query: Query, match: str, conditions: Sequence[Condition], order: _SortOrder, limit: int
-) -> Iterator[Statement]:
-    """Walk the hits of the text search in the order of age, which is that of `n` except for stray rows."""
-    rest = [*order.behind, *conditions, *_texts(query)]
-    wanted = [
-        Condition("grams MATCH ?", (match,)),
-        *_from_n("grams.rowid", query, order),
-        Condition("NOT jobs.is_stray"),
-        *rest,
-    ]
-    along = f"ORDER BY grams.rowid {'ASC' if order.is_down else 'DESC'}"  # `n` counts from the newest job
-    yield _select("grams CROSS JOIN jobs ON jobs.n = grams.rowid", order.column, wanted, along, limit)
-    strays = [Condition("jobs.is_stray"), *rest]
-    yield _select("jobs INDEXED BY jobs_stray", order.column, strays, order.sql, limit)
-
-
-def _select(source: str, column: str, conditions: Sequence[Condition], order: str, limit: int) -> Statement:
+def _statement(columns: str, source: str, conditions: Sequence[Condition]) -> Statement:
     where = " AND ".join(each.sql for each in conditions)
     arguments = tuple(argument for each in conditions for argument in each.arguments)
-    return f"SELECT jobs.{column}, jobs.us, jobs.id FROM {source} WHERE {where} {order} LIMIT ?", (*arguments, limit)
+    return f"SELECT {columns} FROM {source} WHERE {where}", arguments
 
 
 def _marks(values: Sequence[Any]) -> str:
