@@ -23,18 +23,18 @@ from jobkit.index.schema import (
     INDEXED,
     SAMPLE_EVERY,
     SAMPLED,
-    error_of,
     open_index,
     pieces,
     row_of,
 )
-from jobkit.store.query import NEWEST, STATES, Brief, Query
+from jobkit.store.query import NEWEST, Brief, Query, text_of
 
 T = TypeVar("T")
 
 #: Priorities: queries before writes, writes before counts.
 ASK, WRITE, COUNT = 0, 1, 2
 
+_COUNTED = ", ".join(COUNTED)
 _INSERT = f"INSERT INTO jobs({', '.join(COLUMNS)}) VALUES({', '.join('?' * len(COLUMNS))})"
 _UPDATE = f"UPDATE jobs SET seq=?, {', '.join(f'{column}=?' for column in INDEXED)} WHERE n=?"
 
@@ -96,60 +96,56 @@ class IndexDatabase:
 
     def append(self, briefs: Sequence[Brief]) -> None:
         """Add jobs that are older than all jobs in the index, newest first."""
-        rows, texts, tags = [], [], []
-        for brief in briefs:
-            self._last += 1
-            rows.append((self._last, *row_of(brief), 0))
-            texts.append((self._last, brief.text))
-            tags += [(tag, self._last) for tag in dict.fromkeys(brief.tags)]
-            self._count(brief, 1)
-            self._newest_us = max(self._newest_us, brief.us)
         self._db.execute("BEGIN")
+        self._insert([(self._last + 1 + i, brief, False) for i, brief in enumerate(briefs)])
+        self._last += len(briefs)
+        self._db.execute("COMMIT")
+
+    def _insert(self, jobs: Sequence[tuple[int, Brief, bool]]) -> None:
+        """Insert rows with `n` and `is_stray`."""
+        rows, texts, tags = [], [], []
+        for n, brief, is_stray in jobs:
+            row = row_of(brief)
+            rows.append((n, *row, is_stray))
+            texts.append((n, text_of(brief)))
+            tags += [(tag, n) for tag in dict.fromkeys(brief.spec.tags)]
+            self._count(row[3:])
+            self._newest_us = max(self._newest_us, brief.us)
+        self.counts["tag"].update(tag for tag, _ in tags)
+        self.size += len(rows)
         self._db.executemany(_INSERT, rows)
         self._write_texts(texts)
         self._db.executemany("INSERT INTO tags VALUES(?, ?)", tags)
-        self._db.execute("COMMIT")
 
     def put(self, briefs: Iterable[Brief], gone: Iterable[str] = ()) -> None:
         """Insert or update jobs in any order, and delete those in `gone`."""
         self._db.execute("BEGIN")
         for brief in sorted(briefs, key=lambda each: each.us):
-            known = self._db.execute("SELECT n FROM jobs WHERE id = ? AND us = ?", (brief.id, brief.us)).fetchone()
+            known = self._db.execute("SELECT n FROM jobs WHERE id = ? AND us = ?", (brief.spec.id, brief.us)).fetchone()
             if known is None:
-                self._remove(brief.id)  # an earlier job with the same id
-                self._add(brief)
+                self._remove(brief.spec.id)  # an earlier job with the same id
+                self._first -= 1
+                self._insert([(self._first, brief, brief.us <= self._newest_us)])
             else:
                 self._change(known[0], brief)
         for job_id in gone:
             self._remove(job_id)
         self._db.execute("COMMIT")
 
-    def _add(self, brief: Brief) -> None:
-        self._first -= 1
-        is_stray = brief.us <= self._newest_us
-        self._newest_us = max(self._newest_us, brief.us)
-        self._db.execute(_INSERT, (self._first, *row_of(brief), int(is_stray)))
-        self._write_texts([(self._first, brief.text)])
-        self._db.executemany("INSERT INTO tags VALUES(?, ?)", [(tag, self._first) for tag in dict.fromkeys(brief.tags)])
-        self._count(brief, 1)
-
     def _change(self, n: int, brief: Brief) -> None:
-        columns = ", ".join(COUNTED)
-        old = self._db.execute(f"SELECT {columns} FROM jobs WHERE n = ?", (n,)).fetchone()
+        old = self._db.execute(f"SELECT {_COUNTED} FROM jobs WHERE n = ?", (n,)).fetchone()
         for column, value in zip(COUNTED, old, strict=True):
             self._less(column, value)
         _, _, seq, *values = row_of(brief)
         self._db.execute(_UPDATE, (seq, *values, n))
-        for column, value in zip(COUNTED, values, strict=False):
-            self.counts[column][value] += 1
+        self._count(values)
         (text,) = self._db.execute("SELECT text FROM texts WHERE n = ?", (n,)).fetchone()
-        if text != brief.text:
+        if text != (new := text_of(brief)):
             self._drop_text(n, text)
-            self._write_texts([(n, brief.text)])
+            self._write_texts([(n, new)])
 
     def _remove(self, job_id: str) -> None:
-        columns = ", ".join(COUNTED)
-        found = self._db.execute(f"SELECT n, {columns} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        found = self._db.execute(f"SELECT n, {_COUNTED} FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if found is None:
             return
         n, *values = found
@@ -177,17 +173,9 @@ class IndexDatabase:
             self._db.execute("INSERT INTO grams(grams, rowid, text) VALUES('delete', ?, ?)", (n, text))
         self._db.execute("DELETE FROM texts WHERE n = ?", (n,))
 
-    def _count(self, brief: Brief, by: int) -> None:
-        self.size += by
-        counts = self.counts
-        counts["state"][STATES.index(brief.state)] += by
-        counts["task"][brief.task] += by
-        counts["queue"][brief.queue] += by
-        counts["owner"][brief.owner] += by
-        counts["worker"][brief.worker] += by
-        counts["error"][error_of(brief)] += by
-        for tag in dict.fromkeys(brief.tags):
-            counts["tag"][tag] += by
+    def _count(self, values: Sequence[Any]) -> None:
+        for column, value in zip(COUNTED, values, strict=False):
+            self.counts[column][value] += 1
 
     def _less(self, column: str, value: Any) -> None:
         counter = self.counts[column]

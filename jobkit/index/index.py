@@ -19,7 +19,7 @@ from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.events import EventHub
-from jobkit.store.query import Brief, Query, QueryPage, matches, write_cursor
+from jobkit.store.query import Query, QueryPage, matches, write_cursor
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.index")
@@ -108,7 +108,7 @@ class Index:
                 if len(found) == query.limit:
                     return QueryPage(tuple(found), asked.cursor, searched)
                 asked = replace(asked, cursor=write_cursor(query, hit.value, hit.us))
-                if snapshot is not None and matches(Brief.of(snapshot, hit.us), query, now_ms):
+                if snapshot is not None and matches(snapshot, query, now_ms):
                     found.append(snapshot)
             if len(hits) < wanted:
                 return QueryPage(tuple(found), "", searched)
@@ -309,7 +309,7 @@ class Index:
                     raise
                 briefs = [brief for brief in read if brief is not None]
                 if not self.is_whole:  # the fill may be about to write a record that it read before these events
-                    self._early |= dict.fromkeys(brief.id for brief in briefs if brief.us < self._floor)
+                    self._early |= dict.fromkeys(brief.spec.id for brief in briefs if brief.us < self._floor)
                     briefs = [brief for brief in briefs if brief.us >= self._floor]
                 gone = [job_id for job_id, brief in zip(some, read, strict=True) if brief is None]
                 if db is not None:

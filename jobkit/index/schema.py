@@ -17,7 +17,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from jobkit.store.query import STATES, Brief
+from jobkit.store.query import STATES, Brief, sort_value
 
 #: Columns to filter or order by; each has an index that ends with `us`.
 INDEXED = ("state", "task", "queue", "owner", "worker", "error", "started", "finished", "took", "progress", "attempt")
@@ -76,26 +76,19 @@ def open_index() -> tuple[sqlite3.Connection, bool]:
 
 def row_of(brief: Brief) -> tuple[Any, ...]:
     """Return the values of a job's row from `id` to `attempt`."""
+    spec, error = brief.spec, brief.error
     return (
-        brief.id,
+        spec.id,
         brief.us,
         brief.seq,
         STATES.index(brief.state),
-        brief.task,
-        brief.queue,
-        brief.owner,
+        spec.task,
+        spec.queue,
+        spec.owner,
         brief.worker,
-        error_of(brief),
-        brief.started_ms or None,
-        brief.finished_ms or None,
-        brief.took_ms,
-        brief.progress,
-        brief.attempt or None,
+        f"{error.type}\t{error.kind}" if error else "",
+        *(sort_value(brief, column) for column in INDEXED[len(COUNTED) :]),
     )
-
-
-def error_of(brief: Brief) -> str:
-    return f"{brief.error_type}\t{brief.error_kind}" if brief.error_kind else ""
 
 
 def pieces(text: str) -> list[str]:

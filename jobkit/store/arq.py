@@ -6,13 +6,12 @@ changes, for arq's readers and workers. Payloads and results of arq are opaque b
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from jobkit.model import JobSpec, StoreUnavailable
+from jobkit.model import JobSpec
 from jobkit.store.redis import RedisStore
 
 _json = msgspec.json.encode
@@ -88,9 +87,6 @@ class ArqQueue:
 
     def __init__(self, store: RedisStore, key: str, name: str) -> None:
         self.store, self.key, self.name = store, key, name
-        self._flushes: set[asyncio.Task[None]] = set()
-        self._staging: list[tuple[tuple[str | int | bytes, ...], asyncio.Future[bool]]] = []
-        self._ttl_ms = max(1, int(store.settings.result_ttl * 1000))
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -105,7 +101,7 @@ class ArqQueue:
             "limit": max(1, limit),
             "window": WINDOW,
             "obeys_aborts": obeys_aborts,
-            "ttl_ms": self._ttl_ms,
+            "ttl_ms": self.store.ttl_ms,
         }
         now_ms, members, ended, new = await self.store.run("arq_scan", [_json(options)])
         return Scan(
@@ -127,42 +123,6 @@ class ArqQueue:
         for one in adoptions:
             args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
         return [answer == 1 for answer in await self.store.run("arq_adopt", args)]
-
-    async def stage(self, job_id: str, token: str, result: bytes, ttl_ms: int, hold_ms: int) -> bool:
-        """Stage a result until the attempt is stored as ended; False if the token is not valid.
-
-        Args:
-            ttl_ms: time to live for arq's readers: 0 for none, negative for no limit.
-            hold_ms: how long the id stays in progress afterwards.
-        """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bool] = loop.create_future()
-        if not self._staging:  # jobs that end together share a round trip
-            loop.call_soon(self._flush)
-        self._staging.append(((job_id, token, ttl_ms, hold_ms, result), answer))
-        return await answer
-
-    def _flush(self) -> None:
-        batch, self._staging = self._staging, []
-        flush = asyncio.get_running_loop().create_task(self._stage_all(batch))
-        self._flushes.add(flush)
-        flush.add_done_callback(self._flushes.discard)
-
-    async def _stage_all(self, batch: Sequence[tuple[tuple[str | int | bytes, ...], asyncio.Future[bool]]]) -> None:
-        args = [part for one, _ in batch for part in one]
-        try:
-            answers = await self.store.run("arq_stage", args)
-        except BaseException as error:
-            failure = error if isinstance(error, StoreUnavailable) else StoreUnavailable(f"not stored: {error!r}")
-            for _, waiting in batch:
-                if not waiting.done():
-                    waiting.set_exception(failure)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for (_, waiting), holds in zip(batch, answers, strict=True):
-                if not waiting.done():
-                    waiting.set_result(holds == 1)
 
     async def settle(self, results: Sequence[tuple[bytes, bytes, int]]) -> None:
         """Store `(arq_id, result, ttl_ms)` of jobs that ended without a worker."""

@@ -92,16 +92,19 @@ class Dump:
 
 async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[Dump | None]:
     """Return all data of each job; None if it does not exist or its record cannot be read."""
-    with namespace.reaching():
-        pipe = namespace.redis.pipeline(transaction=False)
-        for job_id in job_ids:
-            pipe.hgetall(f"{namespace.prefix}job:{job_id}")
-            for name in ("args", "result", "preview"):
-                pipe.get(f"{namespace.prefix}{name}:{job_id}")
-            pipe.xrange(f"{namespace.prefix}log:{job_id}")
-            pipe.hgetall(f"{namespace.prefix}artifacts:{job_id}")
-            pipe.hgetall(f"{namespace.prefix}bodies:{job_id}")
-        found = await pipe.execute()
+    found = await namespace.many(
+        [
+            command
+            for job_id in job_ids
+            for command in (
+                ("HGETALL", f"job:{job_id}"),
+                *(("GET", f"{name}:{job_id}") for name in ("args", "result", "preview")),
+                ("XRANGE", f"log:{job_id}", "-", "+"),
+                ("HGETALL", f"artifacts:{job_id}"),
+                ("HGETALL", f"bodies:{job_id}"),
+            )
+        ]
+    )
     return [_dump(job_id, found[7 * i : 7 * i + 7]) for i, job_id in enumerate(job_ids)]
 
 

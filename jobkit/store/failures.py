@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from jobkit.model import FailureGroup
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace, awaited, to_ms
+from jobkit.store.namespace import RedisNamespace
 
 #: Number of groups that are read at a time.
 _CHUNK = 200
@@ -27,15 +26,13 @@ class FailureStore:
         found: list[FailureGroup] = []
         start = 0
         while len(found) < limit:
-            with self._ns.reaching():
-                ids = await self._ns.redis.zrevrange(f"{self._ns.prefix}groups", start, start + _CHUNK - 1)
+            ids = await self._ns.ask("ZREVRANGE", "groups", start, start + _CHUNK - 1)
             if not ids:
                 break
             groups = await self._groups([id.decode() for id in ids])
             gone = [id for id, group in zip(ids, groups, strict=True) if group is None]
             if gone:  # expired, or damaged
-                with self._ns.reaching():
-                    await self._ns.redis.zrem(f"{self._ns.prefix}groups", *gone)
+                await self._ns.ask("ZREM", "groups", *gone)
             found += [
                 group
                 for group in groups
@@ -48,21 +45,23 @@ class FailureStore:
         return (await self._groups([group]))[0]
 
     async def _groups(self, ids: Sequence[str]) -> list[FailureGroup | None]:
-        with self._ns.reaching():
-            pipe = self._ns.redis.pipeline(transaction=False)
-            for id in ids:
-                pipe.hgetall(f"{self._ns.prefix}group:{id}")
-                pipe.zcard(f"{self._ns.prefix}failed:{id}")
-                pipe.scard(f"{self._ns.prefix}again:{id}")
-            pipe.time()
-            *replies, time = await pipe.execute()
+        replies = await self._ns.many(
+            [
+                command
+                for id in ids
+                for command in (("HGETALL", f"group:{id}"), ("ZCARD", f"failed:{id}"), ("SCARD", f"again:{id}"))
+            ]
+        )
+        decode = partial(FailureGroup.from_wire, now_ms=await self._ns.now_ms())
         return [
             wire.readable(
                 f"the record of group {id}",
-                partial(wire.failure, id, jobs=replies[3 * i + 1], repeated=replies[3 * i + 2], now_ms=to_ms(time)),
-                replies[3 * i],
+                lambda raw, id=id, jobs=jobs, repeated=repeated: decode(
+                    id, wire.texts(raw), jobs=jobs, repeated=repeated
+                ),
+                record,
             )
-            for i, id in enumerate(ids)
+            for id, record, jobs, repeated in zip(ids, *(replies[part::3] for part in range(3)), strict=True)
         ]
 
     async def jobs(
@@ -81,26 +80,19 @@ class FailureStore:
             is_repeated: only jobs that were retried, or only those that were not.
             until: with `oldest_first`, only jobs that failed up to this time (us).
         """
-        key, again = f"{self._ns.prefix}failed:{group}", f"{self._ns.prefix}again:{group}"
         found: list[str] = []
         cursor = before
+        command, end = (
+            ("ZRANGEBYSCORE", "+inf" if until is None else until) if oldest_first else ("ZREVRANGEBYSCORE", "-inf")
+        )
         while len(found) < limit:
             bound = f"({cursor}" if cursor else ("-inf" if oldest_first else "+inf")
-            with self._ns.reaching():
-                page: list[tuple[bytes, float]]
-                if oldest_first:
-                    page = await self._ns.redis.zrangebyscore(
-                        key, bound, "+inf" if until is None else until, 0, limit, withscores=True
-                    )
-                else:
-                    page = await self._ns.redis.zrevrangebyscore(key, bound, "-inf", 0, limit, withscores=True)
-                if not page:
-                    return found, ""
-                marks: Any = [0] * len(page)
-                if is_repeated is not None:
-                    marks = await awaited(self._ns.redis.smismember(again, [id for id, _ in page]))
-            for (id, us), mark in zip(page, marks, strict=True):
-                cursor = f"{us:.0f}"
+            page = await self._ns.ask(command, f"failed:{group}", bound, end, "WITHSCORES", "LIMIT", 0, limit)
+            if not page:
+                return found, ""
+            marks = await self._ns.ask("SMISMEMBER", f"again:{group}", *page[::2])
+            for id, us, mark in zip(page[::2], page[1::2], marks, strict=True):
+                cursor = f"{float(us):.0f}"
                 if is_repeated is None or bool(mark) == is_repeated:
                     found.append(id.decode("utf-8", "replace"))
                     if len(found) == limit:
@@ -117,8 +109,5 @@ class FailureStore:
 
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         """Return the group of each job, or ""."""
-        if not job_ids:
-            return []
-        with self._ns.reaching():
-            found = await awaited(self._ns.redis.hmget(f"{self._ns.prefix}failed", list(job_ids)))
+        found = await self._ns.ask("HMGET", "failed", *job_ids) if job_ids else []
         return [group.decode() if group else "" for group in found]

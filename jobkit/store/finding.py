@@ -1,37 +1,17 @@
-"""Pages of jobs: by age from the sorted sets, any other filter or order by reading records."""
+"""Pages of jobs: by age from the sorted sets, any other filter or order by reading and comparing records."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
-
-import msgspec
 
 from jobkit.model import StoreUnavailable
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
-from jobkit.store.query import (
-    Brief,
-    Names,
-    Query,
-    in_order,
-    is_pattern,
-    names,
-    read_cursor,
-    sort_value,
-    write_cursor,
-)
+from jobkit.store.query import Brief, Query, in_order, matches, read_cursor, sort_value, write_cursor
 
-_json = msgspec.json.encode
-
-#: Maximum number of records that one call of `list` reads, and maximum number of calls for a page.
-_LIST_BUDGET, _LIST_CALLS = 5_000, 200
-
-#: Number of records that are read at once if all must be compared.
+#: Number of records that are read at once.
 _SLICE = 500
 
 
@@ -46,151 +26,74 @@ class JobFinder:
         query.checked()
         if query.limit < 1:
             return [], ""
-        bounds = await self._bounds(query)
-        if not query.is_by_age:
-            return await self._compared(query, bounds)
-        found, floor = await self._by_age(query, bounds, query.limit)
-        if floor is None:
-            return [job_id for job_id, _ in found], ""
-        return [job_id for job_id, _ in found], str(found[-1][1] if len(found) == query.limit else floor)
+        now_ms = 0 if query.newer_s is None and query.older_s is None else await self._ns.now_ms()
+        low, high = _bounds(query, now_ms)
+        size = query.limit + 1 if query.is_plain else _SLICE
+        best: list[Brief] = []
+        is_end = False
+        while not is_end and not (query.is_by_age and len(best) > query.limit):
+            ids = await self._by_age(query, low, high, size)
+            is_end = len(ids) < size
+            found = await self.briefs([job_id for job_id, _ in ids])
+            best += [brief for brief in found if brief is not None and matches(brief, query, now_ms)]
+            best = in_order(best, query)[: query.limit + 1]
+            if ids and query.order == "submitted":
+                low = f"({ids[-1][1]}"
+            elif ids:
+                high = f"({ids[-1][1]}"
+        page = best[: query.limit]
+        cursor = ""
+        if len(best) > len(page):
+            cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
+        return [brief.spec.id for brief in page], cursor
 
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
         """Return `(id, us, seq)` of jobs, newest first, from a time of submit (us) down; "" for the newest.
 
         Also returns the us to continue from, "" at the end. Reads up to `limit` entries and leaves out expired ones.
         """
-        last, *found = await self._ns.run("versions", [f"({below}" if below else "+inf", limit])
-        rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-        return [(job_id.decode("utf-8", "replace"), int(us), int(seq)) for job_id, us, seq in rows], last.decode()
+        ids = await self._by_age(Query(), "-inf", f"({below}" if below else "+inf", limit)
+        found = await self._ns.fields(("seq",), [job_id for job_id, _ in ids])
+        rows = [(job_id, us, int(raw[0])) for (job_id, us), raw in zip(ids, found, strict=True) if raw]
+        return rows, str(ids[-1][1]) if ids else ""
 
     async def briefs(self, job_ids: Sequence[str]) -> list[Brief | None]:
         """Return the fields by which jobs are found and ordered; None for unknown jobs."""
-        if not job_ids:
-            return []
+        found = await self._ns.fields(wire.BRIEF, job_ids)
+        gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if not raw]
+        if gone:  # expired, and not pruned yet
+            with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
+                await self._ns.run("forget", gone)
         return [
-            wire.readable(f"the record of job {job_id}", partial(wire.brief, job_id), record)
-            for job_id, record in zip(job_ids, await self._ns.run("briefs", job_ids), strict=True)
+            wire.readable(f"the record of job {job_id}", wire.brief, raw)
+            for job_id, raw in zip(job_ids, found, strict=True)
         ]
 
-    async def _compared(self, query: Query, bounds: tuple[str, str]) -> tuple[list[str], str]:
-        """Return a page in an order without an index: reads and compares all matches."""
-        best: list[Brief] = []
-        by_age = replace(query, order="", cursor="", limit=_SLICE)
-        while True:
-            found, floor = await self._by_age(by_age, bounds, _SLICE)
-            ids = [job_id for job_id, _ in found]
-            briefs = [brief for brief in await self.briefs(ids) if brief is not None]
-            best = in_order([*best, *briefs], query)[: query.limit + 1]
-            if floor is None:
-                break
-            bounds = bounds[0], f"({floor}"
-        page = best[: query.limit]
-        cursor = ""
-        if len(best) > len(page):
-            cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
-        return [brief.id for brief in page], cursor
-
-    async def _by_age(
-        self, query: Query, bounds: tuple[str, str], limit: int
-    ) -> tuple[list[tuple[str, int]], int | None]:
-        """Return matching `(id, us)` in order, and the us to continue from; None at the end."""
+    async def _by_age(self, query: Query, low: str, high: str, count: int) -> list[tuple[str, int]]:
+        """Return the first `(id, us)` between two times of submit, of the states of a query and in its order of age."""
+        is_oldest_first = query.order == "submitted"
+        command, first, last = ("ZRANGEBYSCORE", low, high) if is_oldest_first else ("ZREVRANGEBYSCORE", high, low)
         indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
         found: dict[str, int] = {}  # a job that changes its state meanwhile may be in two indexes
-        floors: list[int] = []  # the index has not been read beyond it
-        for index in indexes:
-            ids, cursor = await self._list_index(index, query, bounds, limit)
-            found |= ids
-            if cursor:
-                floors.append(int(cursor))
-        newest = query.is_newest_first
-        floor = (max(floors) if newest else min(floors)) if floors else None
-        ordered = sorted(found.items(), key=lambda pair: (pair[1], pair[0]), reverse=newest)
-        if floor is not None:
-            ordered = [pair for pair in ordered if (pair[1] >= floor if newest else pair[1] <= floor)]
-        if len(ordered) > limit:
-            floor = ordered[limit - 1][1]
-            ordered = ordered[:limit]
-        return ordered, floor
-
-    async def _list_index(
-        self, index: str, query: Query, bounds: tuple[str, str], limit: int
-    ) -> tuple[dict[str, int], str]:
-        """Return matching `id: us` of one index, and the last us read ("" at its end)."""
-        found: dict[str, int] = {}
-        wanted = filter_of(query)
-        low, high = bounds
-        cursor = ""
-        for _ in range(_LIST_CALLS):
-            options = {
-                "index": index,
-                "newest": query.is_newest_first,
-                "low": low,
-                "high": high,
-                "limit": limit - len(found),
-                "budget": _LIST_BUDGET,
-                "filter": wanted,
-            }
-            reply, gone = await self._ns.run("list", [_json(options)])
-            if gone:
-                with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
-                    await self._ns.run("forget", gone)
-            cursor = reply[0].decode()
+        for part in await self._ns.many(
+            [(command, index, first, last, "WITHSCORES", "LIMIT", 0, count) for index in indexes]
+        ):
+            ids: list[Any] = part
             found |= {
-                job_id.decode("utf-8", "replace"): int(us) for job_id, us in zip(reply[1::2], reply[2::2], strict=True)
+                job_id.decode("utf-8", "replace"): int(float(us))
+                for job_id, us in zip(ids[::2], ids[1::2], strict=True)
             }
-            if not cursor or len(found) >= limit:
-                break
-            low, high = (low, f"({cursor}") if query.is_newest_first else (f"({cursor}", high)
-        return found, cursor
-
-    async def _bounds(self, query: Query) -> tuple[str, str]:
-        """Return the lowest and highest time of submit as arguments for Redis."""
-        low, high = "-inf", "+inf"
-        if query.newer_s is not None or query.older_s is not None:
-            now_ms = await self._ns.now_ms()
-            if query.newer_s is not None:
-                low = str(int(now_ms - query.newer_s * 1000) * 1000)
-            if query.older_s is not None:
-                high = str(int(now_ms - query.older_s * 1000) * 1000 + 999)
-        after = read_cursor(query) if query.is_by_age else None
-        if after is not None and query.is_newest_first:
-            high = f"({after[1]}" if high == "+inf" or after[1] <= int(high) else high
-        elif after is not None:
-            low = f"({after[1]}" if low == "-inf" or after[1] >= int(low) else low
-        return low, high
+        ordered = sorted(found.items(), key=lambda pair: (pair[1], pair[0]), reverse=not is_oldest_first)
+        return ordered[:count]
 
 
-def filter_of(query: Query) -> dict[str, Any]:
-    """Return the filters for the verb `list`; unused filters are left out."""
-    wanted: dict[str, Any] = {}
-    for name in ("task", "queue", "owner", "tag", "error"):
-        if asked := getattr(query, name):
-            wanted[name] = [_name(one) for one in names(asked)]
-    if query.worker:
-        wanted["worker"] = [_name(one) for name in names(query.worker) for one in (name, f"{name}.*")]
-    if query.took_min_s is not None or query.took_max_s is not None:
-        most = () if query.took_max_s is None else (query.took_max_s * 1000,)
-        wanted["took"] = [(query.took_min_s or 0) * 1000, *most]
-    if (hint := _hint(query.task) or _hint(query.owner) or _hint(query.tag)) is not None:
-        wanted["hint"] = hint
-    if query.texts:
-        wanted["texts"] = [
-            {"text": text, "parts": [_json(part)[1:-1].decode() for part in text.split("=") if part]}
-            for text in query.texts
-        ]
-    return wanted
-
-
-def _hint(asked: Names) -> str | None:
-    """Return a text that the spec's JSON contains if the name matches, to avoid decoding other records."""
-    found = names(asked)
-    if len(found) != 1 or is_pattern(found[0]):
-        return None
-    return _json(found[0])[1:-1].decode()
-
-
-def _name(name: str) -> dict[str, str]:
-    if not is_pattern(name):
-        return {"exact": name}
-    parts = [re.sub(r"([^\w\s])", r"%\1", part, flags=re.ASCII) for part in name.split("*")]
-    return {"pattern": "^" + ".*".join(parts) + "$"}
+def _bounds(query: Query, now_ms: int) -> tuple[str, str]:
+    """Return the lowest and highest time of submit as arguments for Redis."""
+    low = 0 if query.newer_s is None else int(now_ms - query.newer_s * 1000) * 1000
+    high = 2**63 if query.older_s is None else int(now_ms - query.older_s * 1000) * 1000 + 999
+    after = read_cursor(query) if query.is_by_age else None
+    if after is not None and query.order == "submitted":
+        low = max(low, after[1] + 1)
+    elif after is not None:
+        high = min(high, after[1] - 1)
+    return str(low), str(high)

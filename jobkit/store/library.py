@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -31,37 +30,28 @@ _USED = "jk:libraries"
 _UNUSED_S = 86_400
 
 
-@dataclass(frozen=True)
 class Library:
     """One version of the library.
 
-    Attributes:
+    Args:
         sources: the texts of the files in `lua/`, by path without suffix ("lib/queue", "verbs/claim"). Each is a block
             with local names; `lib/call` comes first, and its locals are known to all.
-        name: of the library.
-        text: what FUNCTION LOAD takes.
+
+    Attributes:
+        name: of the library. text: what FUNCTION LOAD takes.
         functions: name of the function by name of the verb.
     """
 
-    sources: Mapping[str, str]
-    name: str = field(init=False)
-    text: str = field(init=False)
-    functions: Mapping[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        blocks = [f"do -- {path}\n{text}end\n" for path, text in sorted(self.sources.items()) if path != "lib/call"]
-        modules = [
-            path[4:].capitalize() for path in sorted(self.sources) if path.startswith("lib/") and path != "lib/call"
-        ]
-        body = (
-            f"local {', '.join(modules)} = {', '.join('{}' for _ in modules)}\n"
-            f"{self.sources['lib/call']}{''.join(blocks)}"
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self.sources = sources
+        blocks = {path: text for path, text in sorted(sources.items()) if path != "lib/call"}
+        modules = [path[4:].capitalize() for path in blocks if path.startswith("lib/")]
+        body = f"local {', '.join(modules)} = {', '.join('{}' for _ in modules)}\n{sources['lib/call']}" + "".join(
+            f"do -- {path}\n{text}end\n" for path, text in blocks.items()
         )
-        name = _PREFIX + hashlib.sha256(body.encode()).hexdigest()[:12]
-        verbs = [path.removeprefix("verbs/") for path in self.sources if path.startswith("verbs/")]
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "text", f"#!lua name={name}\nlocal LIBRARY = '{name}'\n{body}")
-        object.__setattr__(self, "functions", {verb: f"{name}_{verb}" for verb in verbs})
+        self.name = _PREFIX + hashlib.sha256(body.encode()).hexdigest()[:12]
+        self.text = f"#!lua name={self.name}\nlocal LIBRARY = '{self.name}'\n{body}"
+        self.functions = {path[6:]: f"{self.name}_{path[6:]}" for path in blocks if path.startswith("verbs/")}
 
     @classmethod
     def read(cls) -> Library:

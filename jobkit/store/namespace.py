@@ -1,20 +1,19 @@
-"""One namespace on one Redis server: its client, the prefix of its keys, and calls of the verbs in it."""
+"""One namespace on one Redis server: its client, the prefix of its keys, and calls of commands and verbs in it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
+import msgspec
 from redis.asyncio import Redis
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import open_redis, reaching
 from jobkit.store.library import Functions
-
-T = TypeVar("T")
 
 
 class RedisNamespace:
@@ -48,11 +47,27 @@ class RedisNamespace:
         with self.reaching():
             return await self.functions.run(verb, args)
 
-    async def get(self, key: str) -> bytes | None:
-        """Return the value of a string key, without the prefix."""
+    async def ask(self, command: str, key: str, *args: Any) -> Any:
+        """Return the reply of a command for a key, which is given without the prefix."""
         with self.reaching():
-            value: bytes | None = await self.redis.get(self.prefix + key)
-            return value
+            return await self.redis.execute_command(command, self.prefix + key, *args)
+
+    async def many(self, commands: Iterable[tuple[Any, ...]], *, raises: bool = True, is_atomic: bool = False) -> Any:
+        """Return the replies of commands as for `ask` that are sent together.
+
+        Args:
+            raises: False returns an error of the server in its position.
+            is_atomic: no other client's command comes between them.
+        """
+        with self.reaching():
+            pipe = self.redis.pipeline(transaction=is_atomic)
+            for command, key, *args in commands:
+                pipe.execute_command(command, self.prefix + key, *args)
+            return await pipe.execute(raise_on_error=raises)
+
+    async def fields(self, names: Sequence[str], job_ids: Sequence[str]) -> list[list[Any] | None]:
+        """Return fields of the records of jobs; None for a job without the first of them."""
+        return await self.run("fields", [msgspec.json.encode(names), *job_ids]) if job_ids else []
 
     async def now_ms(self) -> int:
         """Return the server's clock in milliseconds since the epoch."""
@@ -61,8 +76,7 @@ class RedisNamespace:
 
     async def ping(self) -> None:
         """Return when the server answers. Not by PING, which a server with a full disk rejects like a write."""
-        with self.reaching():
-            await self.redis.exists(f"{self.prefix}place")
+        await self.ask("EXISTS", "place")
 
     def open(self) -> None:
         """Allow requests again after `close`; a new namespace is open."""
@@ -80,8 +94,3 @@ class RedisNamespace:
 def to_ms(time: Sequence[int]) -> int:
     """Convert a reply of TIME, seconds and microseconds, to milliseconds."""
     return int(time[0]) * 1000 + int(time[1]) // 1000
-
-
-async def awaited(value: Awaitable[T] | T) -> T:
-    """redis-py types its asyncio commands as "awaitable or value"."""
-    return await value  # type: ignore[misc,no-any-return]

@@ -1,7 +1,7 @@
 """`Query`: filter, order and page of a job list, and its meaning for every store.
 
 `Brief` has the fields of a job that are needed to find and to order it. `matches` and `sort_value` define the meaning
-of a query. `lua/verbs/list.lua` and `jobkit.index` implement the same faster; one test suite covers all of them.
+of a query. `jobkit.index` implements the same faster; one test suite covers both.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from jobkit.model import InvalidParams, JobSnapshot
+import msgspec
+
+from jobkit.model import InvalidParams, JobError, JobSnapshot, JobState
 
 #: A name, or alternatives; `*` stands for any text.
 Names = str | tuple[str, ...] | None
@@ -129,78 +131,41 @@ class QueryPage:
     searched: int | None = None
 
 
-@dataclass(slots=True)
-class Brief:
-    """The fields of a job that are needed to find and to order it. Times in milliseconds, 0 for "not yet".
-
-    Attributes:
-        us: time of submit in microseconds, the default order; 0 if unknown.
-    """
+class BriefSpec(msgspec.Struct):
+    """The fields of a `JobSpec` by which jobs are found."""
 
     id: str
-    us: int = 0
-    seq: int = 0
-    state: str = "queued"
-    task: str = ""
+    task: str
     title: str = ""
     queue: str = "default"
     owner: str = ""
     tags: tuple[str, ...] = ()
     key: str = ""
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = {}
+
+
+@dataclass(slots=True)
+class Brief:
+    """The fields of a `JobSnapshot` by which jobs are found and ordered: faster to read, without history.
+
+    Attributes:
+        us: time of submit in microseconds, the default order.
+    """
+
+    spec: BriefSpec
+    us: int
+    seq: int
+    state: JobState
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
     worker: str = ""
     attempt: int = 0
-    submitted_ms: int = 0
-    started_ms: int = 0
-    finished_ms: int = 0
+    done: float | None = None
+    total: float | None = None
     message: str = ""
-    progress: float | None = None
     summary: str = ""
-    error_kind: str = ""
-    error_type: str = ""
-    error_message: str = ""
-
-    @classmethod
-    def of(cls, job: JobSnapshot, us: int = 0) -> Brief:
-        spec, error = job.spec, job.error
-        return cls(
-            id=spec.id,
-            us=us,
-            seq=job.seq,
-            state=str(job.state),
-            task=spec.task,
-            title=spec.title,
-            queue=spec.queue,
-            owner=spec.owner,
-            tags=spec.tags,
-            key=spec.key,
-            params=spec.params,
-            worker=job.worker,
-            attempt=job.attempt,
-            submitted_ms=_ms(job.submitted_at),
-            started_ms=_ms(job.started_at),
-            finished_ms=_ms(job.finished_at),
-            message=job.message,
-            progress=None if job.done is None or not job.total else min(1.0, job.done / job.total),
-            summary=job.summary,
-            error_kind=str(error.kind) if error else "",
-            error_type=error.type if error else "",
-            error_message=error.message if error else "",
-        )
-
-    @property
-    def took_ms(self) -> int | None:
-        """Duration of the last attempt in milliseconds; None if the job has not ended."""
-        if not self.started_ms or not self.finished_ms:
-            return None
-        return max(0, self.finished_ms - self.started_ms)
-
-    @property
-    def text(self) -> str:
-        """The searched text: one line for each value, with A to Z in lower case."""
-        parts = (self.id, self.task, self.title, self.params, self.tags, self.owner, self.key)
-        rest = (self.message, self.summary, self.worker, self.error_type, self.error_message)
-        return lower("\n".join(_lines((*parts, *rest))))[:TEXT_CHARS]
+    error: JobError | None = None
 
 
 def narrowed(query: Query, only: str) -> Query:
@@ -210,31 +175,50 @@ def narrowed(query: Query, only: str) -> Query:
     return replace(query, owner=only)
 
 
-def matches(job: Brief, query: Query, now_ms: int) -> bool:
+def matches(job: Brief | JobSnapshot, query: Query, now_ms: int) -> bool:
     """Return True if `job` passes every filter of `query` at that time."""
+    spec, error = job.spec, job.error
     if query.states and job.state not in query.states:
         return False
-    if not (_is_one(job.task, query.task) and _is_one(job.queue, query.queue) and _is_one(job.owner, query.owner)):
-        return False
-    if query.tag and not any(_is_one(tag, query.tag) for tag in job.tags):
-        return False
+    named: tuple[tuple[Names, Iterable[str]], ...] = (
+        (query.task, (spec.task,)),
+        (query.queue, (spec.queue,)),
+        (query.owner, (spec.owner,)),
+        (query.tag, spec.tags),
+        (query.error, (error.type, error.kind) if error else ()),
+    )
+    for asked, values in named:
+        if asked and not any(_fits(value, name) for value in values for name in names(asked)):
+            return False
     if not is_worker(job.worker, query.worker):
         return False
-    if query.error and not (_is_one(job.error_type, query.error) or _is_one(job.error_kind, query.error)):
+    submitted_ms = _ms(job.submitted_at)
+    if query.newer_s is not None and submitted_ms < now_ms - query.newer_s * 1000:
         return False
-    if query.newer_s is not None and job.submitted_ms < now_ms - query.newer_s * 1000:
-        return False
-    if query.older_s is not None and job.submitted_ms > now_ms - query.older_s * 1000:
+    if query.older_s is not None and submitted_ms > now_ms - query.older_s * 1000:
         return False
     if query.took_min_s is not None or query.took_max_s is not None:
-        took = job.took_ms
-        if took is None or not (query.took_min_s or 0) * 1000 <= took <= _ms_or_inf(query.took_max_s):
+        took, most_s = took_ms(job), float("inf") if query.took_max_s is None else query.took_max_s
+        if took is None or not (query.took_min_s or 0) * 1000 <= took <= most_s * 1000:
             return False
     texts = query.texts
-    if not texts:
-        return True
-    text = job.text
+    text = text_of(job) if texts else ""
     return all(one in text for one in texts)
+
+
+def text_of(job: Brief | JobSnapshot) -> str:
+    """Return the searched text of a job: one line for each value, with A to Z in lower case."""
+    spec, error = job.spec, job.error
+    parts = (spec.id, spec.task, spec.title, spec.params, spec.tags, spec.owner, spec.key)
+    rest = (job.message, job.summary, job.worker, *((error.type, error.message) if error else ()))
+    return lower("\n".join(_lines((*parts, *rest))))[:TEXT_CHARS]
+
+
+def took_ms(job: Brief | JobSnapshot) -> int | None:
+    """Return the duration of the last attempt in milliseconds; None if the job has not ended."""
+    if job.started_at is None or job.finished_at is None:
+        return None
+    return max(0, _ms(job.finished_at) - _ms(job.started_at))
 
 
 def sort_value(job: Brief, order: str) -> Any:
@@ -243,19 +227,21 @@ def sort_value(job: Brief, order: str) -> Any:
         case "submitted":
             return job.us
         case "started":
-            return job.started_ms or None
+            return _ms(job.started_at) or None
         case "finished":
-            return job.finished_ms or None
+            return _ms(job.finished_at) or None
         case "took":
-            return job.took_ms
+            return took_ms(job)
         case "state":
             return STATES.index(job.state)
         case "progress":
-            return job.progress
+            return None if job.done is None or not job.total else min(1.0, job.done / job.total)
         case "attempt":
             return job.attempt or None
+        case "worker":
+            return job.worker or None
         case name:
-            return getattr(job, name) or None
+            return getattr(job.spec, name) or None
 
 
 def read_cursor(query: Query) -> tuple[Any, int] | None:
@@ -340,18 +326,10 @@ def _ms(at: datetime | None) -> int:
     return 0 if at is None else round(at.timestamp() * 1000)
 
 
-def _is_one(value: str, asked: Names) -> bool:
-    return not asked or any(_fits(value, name) for name in names(asked))
-
-
 def _fits(value: str, name: str) -> bool:
     if not is_pattern(name):
         return value == name
     return fnmatchcase(value, name.replace("[", "[[]").replace("?", "[?]"))
-
-
-def _ms_or_inf(seconds: float | None) -> float:
-    return float("inf") if seconds is None else seconds * 1000
 
 
 def _lines(value: Any, name: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from jobkit.store import wire
 from jobkit.store.connect import explain
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
-from jobkit.store.namespace import RedisNamespace, awaited, to_ms
+from jobkit.store.namespace import RedisNamespace
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
@@ -123,8 +124,7 @@ class RedisStore(RedisNamespace):
 
     async def followers(self, job_id: str) -> list[str]:
         """Return the ids of the jobs that wait for the result of this one, in the order of their submits."""
-        with self.reaching():
-            return [id.decode() for id in await awaited(self.redis.zrange(f"{self.prefix}after:{job_id}", 0, -1))]
+        return [id.decode() for id in await self.ask("ZRANGE", f"after:{job_id}", 0, -1)]
 
     async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
         """Store and publish news; False if the token is no longer valid."""
@@ -236,13 +236,7 @@ class RedisStore(RedisNamespace):
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
         """Return the snapshot of each job; None if it is unknown or its record cannot be read."""
-        if not job_ids:
-            return []
-        with self.reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.hgetall(f"{self.prefix}job:{job_id}")
-            found = await pipe.execute(raise_on_error=False)
+        found = await self.many([("HGETALL", f"job:{job_id}") for job_id in job_ids], raises=False)
         snapshots = []
         for job_id, record in zip(job_ids, found, strict=True):
             if isinstance(record, Exception) and not wire.is_wrong_type(record):
@@ -260,32 +254,24 @@ class RedisStore(RedisNamespace):
 
     async def _result_part(self, part: str, job_id: str) -> bytes | None:
         """Return a part of the result: the job's own, or that of the job whose cached result it has."""
-        found = await self.get(f"{part}:{job_id}")
-        if found is None:
-            with self.reaching():
-                source: Any = await awaited(self.redis.hget(f"{self.prefix}job:{job_id}", "cached"))
-            if source:
-                found = await self.get(f"{part}:{source.decode()}")
+        found: bytes | None = await self.ask("GET", f"{part}:{job_id}")
+        if found is None and (source := await self.ask("HGET", f"job:{job_id}", "cached")):
+            found = await self.ask("GET", f"{part}:{source.decode()}")
         return found
 
     async def payload(self, job_id: str) -> bytes | None:
         """Return the sealed arguments, which are kept as long as the job."""
-        return await self.get(f"args:{job_id}")
+        (found,) = await self.payloads([job_id])
+        return found
 
     async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
-        if not job_ids:
-            return []
-        with self.reaching():
-            found: list[bytes | None] = await self.redis.mget([f"{self.prefix}args:{job_id}" for job_id in job_ids])
-        return found
+        return list(await self.many([("GET", f"args:{job_id}") for job_id in job_ids]))
 
     async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
         """Return lines numbered above `after`; with `tail`, only the last so many."""
-        with self.reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            pipe.hmget(f"{self.prefix}job:{job_id}", ["logn", "logdropped"])
-            pipe.xrange(f"{self.prefix}log:{job_id}")
-            (total, dropped), entries = await pipe.execute()
+        (total, dropped), entries = await self.many(
+            [("HMGET", f"job:{job_id}", "logn", "logdropped"), ("XRANGE", f"log:{job_id}", "-", "+")]
+        )
         lines: list[LogLine] = []
         for _, entry in entries:
             lines += wire.readable(f"log lines of job {job_id}", partial(wire.lines, after), entry) or ()
@@ -301,11 +287,8 @@ class RedisStore(RedisNamespace):
 
     async def counts(self) -> dict[str, int]:
         """Return the number of jobs by state, for every state."""
-        with self.reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            for state in JobState:
-                pipe.zcard(f"{self.prefix}state:{state}")
-            return dict(zip(map(str, JobState), await pipe.execute(), strict=True))
+        found = await self.many([("ZCARD", f"state:{state}") for state in JobState])
+        return dict(zip(map(str, JobState), found, strict=True))
 
     async def events(self, after: str = "", limit: int = 1000) -> list[JobEvent]:
         """Return numbered events of all jobs after an event id, oldest first; "" or "0-0" for the oldest stored ones.
@@ -314,29 +297,23 @@ class RedisStore(RedisNamespace):
             EventsExpired: some after that id are no longer stored.
         """
         start = f"({after}" if after else "-"
-        key = f"{self.prefix}events"
-        with self.reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            pipe.xrange(key, start, "+", count=limit)
-            pipe.xrange(key, count=1)
-            entries, oldest = await pipe.execute()
-            if oldest and is_before(after, oldest[0][0].decode()):
-                facts: Any = await self.redis.xinfo_stream(key)
-                if facts["entries-added"] != facts["length"]:  # it has lost an entry
-                    raise expired(after, oldest[0][0].decode())
+        entries, oldest = await self.many(
+            [("XRANGE", "events", start, "+", "COUNT", limit), ("XRANGE", "events", "-", "+", "COUNT", 1)]
+        )
+        if oldest and is_before(after, oldest[0][0].decode()):
+            facts = await self.ask("XINFO STREAM", "events")
+            if facts["entries-added"] != facts["length"]:  # it has lost an entry
+                raise expired(after, oldest[0][0].decode())
         read = [wire.readable(f"event {id.decode()}", partial(wire.event, id.decode()), entry) for id, entry in entries]
         return [event for event in read if event is not None]
 
     async def last_event_id(self) -> str:
         """Return the id of the newest event of the namespace, or "0-0"."""
-        with self.reaching():
-            entries = await self.redis.xrevrange(f"{self.prefix}events", count=1)
+        entries = await self.ask("XREVRANGE", "events", "+", "-", "COUNT", 1)
         return entries[0][0].decode() if entries else "0-0"
 
     async def news(self, after: str, wait_s: float) -> None:
-        """Return when there is an event after this event id, at the latest after `wait_s`; uses a separate
-        connection.
-        """
+        """Return when there is an event after this id, at the latest after `wait_s`; uses a separate connection."""
         with self.reaching():
             await self.redis.xread({f"{self.prefix}events": after}, count=1, block=max(1, int(wait_s * 1000)))
 
@@ -344,91 +321,65 @@ class RedisStore(RedisNamespace):
 
     async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
         """Return a job's artifacts, oldest first."""
-        with self.reaching():
-            found = await awaited(self.redis.hgetall(f"{self.prefix}artifacts:{job_id}"))
+        found = await self.ask("HGETALL", f"artifacts:{job_id}")
         infos = [ArtifactInfo(name.decode(), **_unjson(meta)) for name, meta in found.items()]
         return sorted(infos, key=lambda info: (info.at_ms, info.name))
 
     async def artifact(self, job_id: str, name: str) -> bytes | None:
         """Return the sealed artifact (or sealed reference to its file), or None."""
-        with self.reaching():
-            value: bytes | None = await awaited(self.redis.hget(f"{self.prefix}bodies:{job_id}", name))  # type: ignore[arg-type]  # typed as text
-            return value
+        found: bytes | None = await self.ask("HGET", f"bodies:{job_id}", name)
+        return found
 
     async def folder(self, job_id: str) -> str:
         """Return the folder of a job's files, "" if it has none."""
-        with self.reaching():
-            value: Any = await awaited(self.redis.hget(f"{self.prefix}filed", job_id))
-        return value.decode() if value else ""
+        return (await self.ask("HGET", "filed", job_id) or b"").decode()
 
     async def place(self) -> str:
         """Return the namespace's random mark (16 hex digits); a different one means that the store was wiped.
 
         It is also the namespace's folder in a directory that several servers use.
         """
-        value = await self.get("place")  # first: a full server accepts no new mark, but has one
+        value = await self.ask("GET", "place")  # first: a full server accepts no new mark, but has one
         if value is None:
-            with self.reaching():
-                await self.redis.set(f"{self.prefix}place", secrets.token_hex(8), nx=True)
-            value = await self.get("place")
+            await self.ask("SET", "place", secrets.token_hex(8), "NX")
+            value = await self.ask("GET", "place")
         return (value or b"").decode()
 
     async def orphaned(self, limit: int = 100) -> list[str]:
         """Return some folders whose jobs are deleted; a process that can reach them removes them."""
-        with self.reaching():
-            found: Any = await awaited(self.redis.srandmember(f"{self.prefix}litter", limit))
-        return sorted(folder.decode() for folder in found or ())
+        return sorted(folder.decode() for folder in await self.ask("SRANDMEMBER", "litter", limit))
 
     async def cleaned_up(self, folders: Sequence[str]) -> None:
         """Remove deleted folders from the clean-up list."""
         if folders:
-            with self.reaching():
-                await awaited(self.redis.srem(f"{self.prefix}litter", *folders))
+            await self.ask("SREM", "litter", *folders)
 
     async def owned(self, submissions: Sequence[tuple[str, int]]) -> list[bool]:
         """Return True for each job id and time of submit (microseconds) if that very job is stored."""
-        if not submissions:
-            return []
-        with self.reaching():
-            pipe = self.redis.pipeline(transaction=False)
-            for job_id, _ in submissions:
-                pipe.hget(f"{self.prefix}job:{job_id}", "us")
-            found = await pipe.execute()
-        return [raw is not None and int(float(raw)) == us for raw, (_, us) in zip(found, submissions, strict=True)]
+        found = await self.fields(("us",), [job_id for job_id, _ in submissions])
+        return [raw is not None and int(float(raw[0])) == us for raw, (_, us) in zip(found, submissions, strict=True)]
 
     # -- queues, workers, tasks ---------------------------------------------------------------------------------------
 
     async def rules(self) -> list[Rule]:
         """Return the rules that were set for tasks and queues, by the gate's name."""
-        with self.reaching():
-            found = await awaited(self.redis.hgetall(f"{self.prefix}rules"))
-            gates = sorted(gate.decode() for gate in found)
-            pipe = self.redis.pipeline(transaction=False)
-            for gate in gates:
-                pipe.zcard(f"{self.prefix}holders:{gate}")
-            held = await pipe.execute()
+        found = await self.ask("HGETALL", "rules")
+        gates = sorted(gate.decode() for gate in found)
+        held = await self.many([("ZCARD", f"holders:{gate}") for gate in gates])
         return [Rule.from_wire(gate, _unjson(found[gate.encode()]), n) for gate, n in zip(gates, held, strict=True)]
 
     async def queues(self) -> dict[str, dict[str, int]]:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
         workers = await self.workers()
-        with self.reaching():
-            members = await awaited(self.redis.smembers(f"{self.prefix}queues"))
-            names = sorted(
-                {name.decode("utf-8", "replace") for name in members}
-                | {q for w in workers if w.is_alive for q in w.queues}
-            )
-            pipe = self.redis.pipeline(transaction=False)
-            for name in names:
-                pipe.zcard(f"{self.prefix}ready:{name}")
-                pipe.zcard(f"{self.prefix}due:{name}")
-                pipe.zcard(f"{self.prefix}held:{name}")
-            pipe.hvals(f"{self.prefix}armed")  # gates in the same sorted sets that wait for a time
-            *sizes, gates = await pipe.execute()
-            armed = Counter(gates)
-            for job_id in await self.redis.zrange(f"{self.prefix}state:running", 0, -1):
-                pipe.hget(f"{self.prefix}job:{job_id.decode('utf-8', 'replace')}", "queue")
-            running = Counter(await pipe.execute())
+        members, started = await self.many([("SMEMBERS", "queues"), ("ZRANGE", "state:running", 0, -1)])
+        names = sorted(
+            {name.decode("utf-8", "replace") for name in members} | {q for w in workers if w.is_alive for q in w.queues}
+        )
+        lines = [("ZCARD", f"{kind}:{name}") for name in names for kind in ("ready", "due", "held")]
+        *sizes, gates = await self.many([*lines, ("HVALS", "armed")])  # gates in `due` that wait for a time
+        armed = Counter(gates)
+        jobs = await self.fields(("queue",), started)
+        running = Counter(raw[0] for raw in jobs if raw)
         return {
             name: {
                 "queued": sizes[3 * i] + sizes[3 * i + 2],
@@ -440,66 +391,54 @@ class RedisStore(RedisNamespace):
         }
 
     async def workers(self) -> list[WorkerInfo]:
-        with self.reaching():
-            ids = [raw.decode("utf-8", "replace") for raw in await self.redis.zrevrange(f"{self.prefix}workers", 0, -1)]
-            pipe = self.redis.pipeline(transaction=False)
-            for worker_id in ids:
-                pipe.hgetall(f"{self.prefix}worker:{worker_id}")
-            pipe.time()
-            *found, time = await pipe.execute()
+        ids = [raw.decode("utf-8", "replace") for raw in await self.ask("ZREVRANGE", "workers", 0, -1)]
+        found = await self.many([("HGETALL", f"worker:{worker_id}") for worker_id in ids])
+        decode = partial(wire.worker, now_ms=await self.now_ms())
         read = [
-            wire.readable(f"the record of worker {id}", partial(wire.worker, id, to_ms(time)), record)
+            wire.readable(f"the record of worker {id}", partial(decode, id), record)
             for id, record in zip(ids, found, strict=True)
         ]
         return [worker for worker in read if worker is not None]
 
     async def handed(self, worker_id: str) -> int:
         """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
-        with self.reaching():
-            return int(await awaited(self.redis.hget(f"{self.prefix}worker:{worker_id}", "handed")) or 0)
+        return int(await self.ask("HGET", f"worker:{worker_id}", "handed") or 0)
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
         """Store sealed task definitions for processes that do not import them."""
         if tasks:
-            with self.reaching():
-                await awaited(self.redis.hset(f"{self.prefix}tasks", mapping=dict(tasks)))
+            await self.ask("HSET", "tasks", *chain.from_iterable(tasks.items()))
 
     async def tasks(self) -> dict[str, bytes]:
-        with self.reaching():
-            found = await awaited(self.redis.hgetall(f"{self.prefix}tasks"))
+        found = await self.ask("HGETALL", "tasks")
         return {name.decode("utf-8", "replace"): sealed for name, sealed in sorted(found.items())}
 
     async def publish_took(self, seconds: Mapping[str, float]) -> None:
         """Store the usual run time of each task in seconds."""
-        with self.reaching():
-            await awaited(self.redis.hset(f"{self.prefix}took", mapping={t: str(s) for t, s in seconds.items()}))
+        await self.ask("HSET", "took", *chain.from_iterable(seconds.items()))
 
     async def took(self) -> dict[str, float]:
-        with self.reaching():
-            found = await awaited(self.redis.hgetall(f"{self.prefix}took"))
-        return {task.decode(): float(value) for task, value in found.items()}
+        return {task.decode(): float(value) for task, value in (await self.ask("HGETALL", "took")).items()}
 
     # -- leader locks -------------------------------------------------------------------------------------------------
 
     async def hold(self, name: str, owner: str, for_s: float) -> bool:
         """Acquire or renew the leader lock `name` for `for_s` seconds; return True if `owner` has it."""
-        key, for_ms = f"{self.prefix}{name}", int(for_s * 1000)
-        with self.reaching():
-            if await self.redis.set(key, owner, nx=True, px=for_ms):
-                return True
-            if await self.redis.get(key) != owner.encode():
-                return False
-            await self.redis.pexpire(key, for_ms)
+        for_ms = int(for_s * 1000)
+        if await self.ask("SET", name, owner, "NX", "PX", for_ms):
             return True
+        if await self.ask("GET", name) != owner.encode():
+            return False
+        await self.ask("PEXPIRE", name, for_ms)
+        return True
 
     async def marked(self, name: str) -> str:
         """Return the cursor of a leader, or ""."""
-        return (await self.get(name) or b"").decode()
+        return (await self.ask("GET", name) or b"").decode()
 
     async def mark(self, name: str, value: str) -> None:
         """Store the cursor of a leader: how far it has come."""
-        with self.reaching():
-            await self.redis.set(f"{self.prefix}{name}", value)
+        await self.ask("SET", name, value)
 
     async def refused(self) -> StoreUnavailable | None:
         """Return why the server refuses changes although it can be read (full, disk error), or None."""

@@ -49,36 +49,31 @@ class ScheduleStore:
 
     async def snapshots(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
         """Return all schedules, or those with these names, sorted by name."""
-        redis, prefix = self._ns.redis, self._ns.prefix
+        if names is None:
+            names = [raw.decode() for raw in await self._ns.ask("ZRANGE", "schedules", 0, -1)]
+        found = await self._ns.many(
+            [
+                command
+                for name in names
+                for command in (("HGETALL", f"schedule:{name}"), ("LRANGE", f"schedule-runs:{name}", 0, -1))
+            ]
+        )
         now_ms = await self._ns.now_ms()
-        with self._ns.reaching():
-            if names is None:
-                names = [raw.decode() for raw in await redis.zrange(f"{prefix}schedules", 0, -1)]
-            pipe = redis.pipeline(transaction=False)
-            for name in names:
-                pipe.hgetall(f"{prefix}schedule:{name}")
-                pipe.lrange(f"{prefix}schedule-runs:{name}", 0, -1)
-            found = await pipe.execute()
-            kept: list[ScheduleSnapshot] = []
-            for name, record, raw_runs in zip(names, found[::2], found[1::2], strict=True):
-                read = [wire.readable(f"a run of schedule {name}", _run, raw) for raw in raw_runs]
-                runs = [run for run in read if run is not None]
-                decode = partial(_snapshot, runs=runs, now_ms=now_ms)
-                if (snapshot := wire.readable(f"schedule {name}", decode, record)) is not None:
-                    kept.append(snapshot)
-            live = [run.job_id for snapshot in kept for run in snapshot.runs if run.job_id and not run.finished_ms]
-            states: dict[str, tuple[str, int]] = {}
-            if live:
-                pipe = redis.pipeline(transaction=False)
-                for job_id in live:
-                    pipe.hmget(f"{prefix}job:{job_id}", ["state", "started"])
-                for job_id, (state, started) in zip(live, await pipe.execute(), strict=True):
-                    states[job_id] = (state or b"").decode(), int(started or 0)
+        kept: list[ScheduleSnapshot] = []
+        for name, record, raw_runs in zip(names, found[::2], found[1::2], strict=True):
+            read = [wire.readable(f"a run of schedule {name}", _run, raw) for raw in raw_runs]
+            runs = [run for run in read if run is not None]
+            decode = partial(_snapshot, runs=runs, now_ms=now_ms)
+            if (snapshot := wire.readable(f"schedule {name}", decode, record)) is not None:
+                kept.append(snapshot)
+        live = [run.job_id for snapshot in kept for run in snapshot.runs if run.job_id and not run.finished_ms]
+        states = dict(zip(live, await self._ns.fields(("state", "started"), live), strict=True))
         return sorted((_with_states(snapshot, states) for snapshot in kept), key=lambda snapshot: snapshot.name)
 
     async def payload(self, name: str) -> bytes | None:
         """Return the sealed arguments."""
-        return await self._ns.get(f"schedule-args:{name}")
+        found: bytes | None = await self._ns.ask("GET", f"schedule-args:{name}")
+        return found
 
     async def due(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
         """Return due schedules, and the seconds until the next one is due (infinity: none known)."""
@@ -155,13 +150,15 @@ def _snapshot(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_ms
     )
 
 
-def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, tuple[str, int]]) -> ScheduleSnapshot:
-    """Return the snapshot with `(state, started_ms)` of the runs whose jobs have not ended."""
-    runs = tuple(
-        replace(run, state=states[run.job_id][0], started_ms=states[run.job_id][1]) if run.job_id in states else run
-        for run in snapshot.runs
-    )
-    return replace(snapshot, runs=runs)
+def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, Sequence[bytes | None] | None]) -> ScheduleSnapshot:
+    """Return the snapshot with state and start of the jobs of runs that have not ended."""
+    runs = []
+    for run in snapshot.runs:
+        if run.job_id in states:
+            state, started = states[run.job_id] or (b"", b"")
+            run = replace(run, state=(state or b"").decode(), started_ms=int(started or 0))
+        runs.append(run)
+    return replace(snapshot, runs=tuple(runs))
 
 
 def _due(row: Sequence[Any], now_ms: int) -> DueSchedule:

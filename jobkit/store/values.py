@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jobkit.model import EventsExpired, InvalidParams, JobEvent, JobSpec, LogLine, ScheduleRun, ScheduleSpec
+from jobkit.model import EventsExpired, InvalidParams, JobSpec, LogLine, ScheduleRun, ScheduleSpec
 from jobkit.model.snapshot import JobError
-
-#: Called with each event, in the store's own thread; must not block and must not raise.
-Listener = Callable[[JobEvent], None]
 
 #: Subscription key (in place of a job's id) for changes that do not belong to a job: failure groups, pauses. Job ids
 #: have no spaces.
@@ -160,6 +157,20 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class ArqResult:
+    """Result for arq's readers of a job that arq's client enqueued.
+
+    Attributes:
+        body: arq's bytes. ttl_ms: its time to live: 0 for none, negative for no limit.
+        hold_ms: how long arq's id stays in progress afterwards: workers whose clocks differ run a cron job once.
+    """
+
+    body: bytes
+    ttl_ms: int
+    hold_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """Outcome of an attempt.
 
@@ -171,6 +182,7 @@ class Ending:
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
         ttl_ms: how long the ended job is kept.
         folder: folder of the job's files (see `jobkit.files`), if it has any.
+        for_arq: None unless it is a job of arq's client.
     """
 
     job_id: str
@@ -186,6 +198,7 @@ class Ending:
     ttl_ms: int = 604_800_000
     folder: str = ""
     max_losses: int = 0
+    for_arq: ArqResult | None = None
 
     def data(self) -> dict[str, Any]:
         """Return the data of the event that ends the attempt, in wire form; for a lost attempt also `max_losses`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -26,16 +25,12 @@ class WebStore:
 
     async def revoke(self, token_id: str, until_s: float) -> None:
         """Revoke an API token; stored until it would have expired (seconds since the epoch)."""
-        with self._ns.reaching():
-            pipe = self._ns.redis.pipeline(transaction=False)
-            pipe.zremrangebyscore(f"{self._ns.prefix}revoked", 0, time.time() - 3600)
-            pipe.zadd(f"{self._ns.prefix}revoked", {token_id: until_s})
-            await pipe.execute()
+        await self._ns.many(
+            [("ZREMRANGEBYSCORE", "revoked", 0, time.time() - 3600), ("ZADD", "revoked", until_s, token_id)]
+        )
 
     async def is_revoked(self, token_id: str) -> bool:
-        with self._ns.reaching():
-            score: Any = await self._ns.redis.zscore(f"{self._ns.prefix}revoked", token_id)
-        return score is not None
+        return await self._ns.ask("ZSCORE", "revoked", token_id) is not None
 
     async def publish(self, update: bytes, *, is_presence: bool = False) -> str:
         """Store an update (JSON) for HTTP's subscribers, and notify subscribers of "updates". Return its id.
@@ -52,11 +47,9 @@ class WebStore:
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
         """Return updates of both kinds after an update's id, oldest first."""
         start = f"({after}" if after else "-"
-        with self._ns.reaching():
-            pipe = self._ns.redis.pipeline()
-            for stream in _KEPT:
-                pipe.xrange(f"{self._ns.prefix}{stream}", start, "+", count=limit)
-            pages = await pipe.execute()
+        pages = await self._ns.many(
+            [("XRANGE", stream, start, "+", "COUNT", limit) for stream in _KEPT], is_atomic=True
+        )
         found = [(id.decode(), entry[b"u"]) for page in pages for id, entry in page]
         return sorted(found, key=lambda pair: event_key(pair[0]))[:limit]
 
@@ -76,13 +69,10 @@ class WebStore:
         """Remove subscribers; False for unknown ones."""
         if not ids:
             return []
-        with self._ns.reaching():
-            pipe = self._ns.redis.pipeline()
-            for id in ids:
-                pipe.zrem(f"{self._ns.prefix}subs:ends", id)
-            pipe.hdel(f"{self._ns.prefix}subs", *ids)
-            replies: list[int] = await pipe.execute()
-        return [bool(reply) for reply in replies[:-1]]
+        *removed, _ = await self._ns.many(
+            [*(("ZREM", "subs:ends", id) for id in ids), ("HDEL", "subs", *ids)], is_atomic=True
+        )
+        return [bool(reply) for reply in removed]
 
 
 class AuditLog:
@@ -116,10 +106,7 @@ class AuditLog:
         """
         if before and checked_stream_id("before", before) == (0, 0):
             return []  # Redis rejects a range before the first possible id
-        with self._ns.reaching():
-            found = await self._ns.redis.xrevrange(
-                f"{self._ns.prefix}audit", f"({before}" if before else "+", "-", count=max(1, limit)
-            )
+        found = await self._ns.ask("XREVRANGE", "audit", f"({before}" if before else "+", "-", "COUNT", max(1, limit))
         read = [
             wire.readable(f"entry {id.decode()} of the audit trail", partial(wire.audit_entry, id.decode()), raw)
             for id, raw in found

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import EventType, FailureGroup, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model import EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.people import AuditEntry
+from jobkit.model.plain import instant
 from jobkit.model.snapshot import WIRE, changes, finite_or_none
-from jobkit.store.query import Brief
+from jobkit.store.query import Brief, BriefSpec
 from jobkit.store.values import (
     INLINE_RESULT_BYTES,
     AttemptNews,
@@ -117,7 +118,11 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             options["delay_ms"] = ending.delay_ms
         if ending.folder:
             options["folder"] = ending.folder
-        args += [ending.job_id, ending.token, ending.outcome, _json(options), ending.result, ending.preview]
+        arq_body = b""
+        if arq := ending.for_arq:
+            options |= {"arq_ttl_ms": arq.ttl_ms, "arq_hold_ms": arq.hold_ms}
+            arq_body = arq.body
+        args += [ending.job_id, ending.token, ending.outcome, _json(options), ending.result, ending.preview, arq_body]
     return args
 
 
@@ -272,50 +277,33 @@ def history(job_id: str, seq: int, fields: Mapping[str, Any], stored: Iterable[J
     return tuple(events[n] for n in sorted(events))
 
 
-class _Spec(msgspec.Struct):
-    """The fields of a spec that searches need."""
+#: The fields of a record that `brief` decodes.
+BRIEF = (
+    "spec", "us", "seq", "state", "submitted", "started", "finished", "worker", "attempt", "p", "summary", "error",
+)  # fmt: skip
 
-    task: str
-    title: str = ""
-    owner: str = ""
-    tags: tuple[str, ...] = ()
-    key: str = ""
-    params: dict[str, Any] = {}
+_brief_spec = msgspec.json.Decoder(BriefSpec).decode
 
 
-_read_spec = msgspec.json.Decoder(_Spec).decode
-
-
-def brief(id: str, fields: list[bytes | None]) -> Brief:
-    """Decode the reply of `briefs` for one job."""
-    raw, us, seq, state, queue, worker, attempt, submitted, started, finished, numbers, error, summary = fields
-    spec = _read_spec(raw or b"")
+def brief(fields: Sequence[bytes | None]) -> Brief:
+    """Decode the fields `BRIEF` of a record."""
+    spec, us, seq, state, submitted, started, finished, worker, attempt, numbers, summary, error = fields
     now = _unjson(b"{" + numbers + b"}") if numbers else {}
-    done, total = finite_or_none(now.get("done")), finite_or_none(now.get("total"))
-    err = _unjson(error) if error else {}
     return Brief(
-        id=id,
+        spec=_brief_spec(spec or b""),
         us=int(us or 0),
         seq=int(seq or 0),
-        state=JobState((state or b"").decode()).value,
-        task=spec.task,
-        title=spec.title,
-        queue=(queue or b"").decode(),
-        owner=spec.owner,
-        tags=spec.tags,
-        key=spec.key,
-        params=spec.params,
+        state=JobState((state or b"").decode()),
+        submitted_at=instant(submitted),
+        started_at=instant(started),
+        finished_at=instant(finished),
         worker=(worker or b"").decode(),
         attempt=int(attempt or 0),
-        submitted_ms=int(submitted or 0),
-        started_ms=int(started or 0),
-        finished_ms=int(finished or 0),
+        done=finite_or_none(now.get("done")),
+        total=finite_or_none(now.get("total")),
         message=str(now.get("message") or ""),
-        progress=None if done is None or not total else min(1.0, done / total),
         summary=(summary or b"").decode(),
-        error_kind=err.get("kind", ""),
-        error_type=err.get("type", ""),
-        error_message=err.get("message", ""),
+        error=JobError.from_wire(_unjson(error)) if error else None,
     )
 
 
@@ -342,38 +330,26 @@ def is_wrong_type(error: Exception) -> bool:
     return str(error).startswith("WRONGTYPE")
 
 
-def worker(id: str, now_ms: int, record: Mapping[bytes, bytes]) -> WorkerInfo:
+def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
     """Decode a worker's hash; it is alive until its lease expires."""
-    fields = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
+    fields = texts(record)
     age_s = max(0.0, (now_ms - int(fields.get("beat", 0))) / 1000)
-    return WorkerInfo(
-        id=id,
-        host=fields.get("host", ""),
-        pid=int(fields.get("pid", 0)),
-        queues=tuple(fields.get("queues", "").split(",")),
-        slots=int(fields.get("slots", 1)),
-        running=int(fields.get("running", 0)),
-        started_ms=int(fields.get("started", 0)),
-        version=fields.get("version", ""),
-        python=fields.get("python", ""),
-        cpu_percent=float(fields.get("cpu", 0)),
-        rss_bytes=int(fields.get("rss", 0)),
-        done=int(fields.get("done", 0)),
-        rejected=int(fields.get("rejected", 0)),
-        tasks=tuple(filter(None, fields.get("tasks", "").split(","))),
-        beat_age_s=age_s,
-        is_alive=age_s * 1000 < int(fields.get("lease", 15_000)),
-        is_draining=fields.get("draining") == "1",
-        weights=_amounts(fields.get("weights")),
-        resources=_amounts(fields.get("has")),
-    )
+    decoded = {
+        "id": id,
+        "queues": fields.get("queues", "").split(","),
+        "tasks": list(filter(None, fields.get("tasks", "").split(","))),
+        "started_ms": fields.get("started", 0),
+        "cpu_percent": fields.get("cpu", 0),
+        "rss_bytes": fields.get("rss", 0),
+        "beat_age_s": age_s,
+        "is_alive": age_s * 1000 < int(fields.get("lease", 15_000)),
+        "is_draining": fields.get("draining") == "1",
+        "weights": _unjson(fields.get("weights") or "{}"),
+        "resources": _unjson(fields.get("has") or "{}"),
+    }
+    return msgspec.convert({**fields, **decoded}, WorkerInfo, strict=False)
 
 
-def failure(id: str, record: Mapping[bytes, bytes], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
-    """Decode a group of failed jobs."""
-    wire = {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
-    return FailureGroup.from_wire(id, wire, jobs=jobs, repeated=repeated, now_ms=now_ms)
-
-
-def _amounts(raw: str | None) -> dict[str, float]:
-    return {str(name): float(amount) for name, amount in _unjson(raw).items()} if raw else {}
+def texts(record: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Decode a hash of texts."""
+    return {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}

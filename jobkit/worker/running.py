@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, refused
@@ -21,7 +21,7 @@ from jobkit.run.attempt import Outcome, Runner
 from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import AWAITED_MOST, AttemptNews, Claimed, Ending, Kept, WorkerInfo
+from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.worker.about import DeviceAllocator, Durations
 from jobkit.worker.job_files import JobFiles, note
 
@@ -53,6 +53,8 @@ class RunningAttempt:
     """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
     refusal: str = ""
     """Why its worker has ended it."""
+    for_arq: ArqResult | None = None
+    """Its result for arq's readers."""
     _numbers: tuple[float | None, float | None, str] | None = None
     _shown: tuple[float | None, float | None, str] = (None, None, "")
     _lines: list[LogLine] = field(default_factory=list)
@@ -324,6 +326,8 @@ class RunningJobs:
         else:
             is_slow = filed and is_large(outcome)
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
+        if attempt.for_arq is not None:
+            ended = replace(ended, for_arq=attempt.for_arq)
         # At a thousand jobs a second the line of each would cost more than the job; what went well is on record anyway.
         level = logging.DEBUG if ended.outcome == "succeeded" else logging.INFO
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind, InvalidParams
+from jobkit.model.plain import instant
 from jobkit.model.snapshot import JobError
-from jobkit.store.query import ORDERS, Brief, Query, in_order, matches, sort_value
+from jobkit.store.query import ORDERS, Query, in_order, matches, sort_value, text_of, took_ms
 from jobkit.store.redis import RedisStore
 
 from .support import claim, ending, numbers, submit, worker
@@ -81,7 +82,7 @@ async def test_every_filter_finds_matching_jobs(team: RedisStore, query: dict[st
     briefs = await team.finder.briefs(["old", "bad", "gpu", "new"])
     now = await team.now_ms()
     plain = [brief for brief in briefs if brief and matches(brief, Query(**query), now)]
-    assert [brief.id for brief in in_order(plain, Query())] == found
+    assert [brief.spec.id for brief in in_order(plain, Query())] == found
 
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
@@ -90,8 +91,8 @@ async def test_pages_of_every_order_join_without_doubles_and_holes(team: RedisSt
 
     whole = await ids(team, order=order)
 
-    assert whole == [brief.id for brief in in_order(briefs, Query(order=order))]
-    values = [sort_value(brief, order) for id in whole for brief in briefs if brief.id == id]
+    assert whole == [brief.spec.id for brief in in_order(briefs, Query(order=order))]
+    values = [sort_value(brief, order) for id in whole for brief in briefs if brief.spec.id == id]
     known = [value for value in values if value is not None]
     assert known == sorted(known, reverse=order.startswith("-"))
     assert values[: len(known)] == known  # jobs without a value come last
@@ -124,8 +125,10 @@ async def test_a_brief_equals_the_snapshot(team: RedisStore) -> None:
     for brief, snapshot in zip(briefs, await team.snapshots(names), strict=False):
         assert brief is not None
         assert snapshot is not None
-        assert brief == Brief.of(snapshot, brief.us)
-        assert brief.us // 1000 == brief.submitted_ms
+        for name in ("state", "seq", "submitted_at", "started_at", "finished_at", "worker", "attempt", "done", "error"):
+            assert getattr(brief, name) == getattr(snapshot, name), name
+        assert (text_of(brief), took_ms(brief)) == (text_of(snapshot), took_ms(snapshot))
+        assert brief.submitted_at == instant(brief.us // 1000)
 
 
 async def test_versions_walk_all_jobs_newest_first(team: RedisStore) -> None:

@@ -146,12 +146,9 @@ async def test_pages_of_several_states_have_no_duplicates_and_no_gaps(store: Red
         assert flat(found) == [f"j{7 - n}" for n in range(8)]
 
 
-async def test_pages_of_a_search_continue_where_a_script_stopped_reading(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A script looks at so many records and no more; a page that found too little by then used to be the last."""
-    monkeypatch.setattr("jobkit.store.finding._LIST_BUDGET", 3)
-    monkeypatch.setattr("jobkit.store.finding._LIST_CALLS", 2)
+async def test_a_search_reads_on_until_its_page_is_full(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that found too little among the first records used to be the last."""
+    monkeypatch.setattr("jobkit.store.finding._SLICE", 3)
     await store.submit([job(f"j{n:02}", title="x" if n in (2, 15, 16) else "", delay_ms=n % 2) for n in range(20)])
 
     assert flat(await pages(store, search="x", limit=2)) == ["j16", "j15", "j02"]

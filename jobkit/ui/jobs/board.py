@@ -14,7 +14,7 @@ from typing import Any
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso
-from jobkit.store.query import Brief, Query, QueryPage, matches
+from jobkit.store.query import Query, QueryPage, matches
 from jobkit.tasks.info import Defaults
 
 #: Unknown jobs whose snapshots are read at once; the others follow.
@@ -243,7 +243,7 @@ class Board:
     def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
         if self.only not in (None, snapshot.spec.owner):
             return False
-        return self._has_all or matches(Brief.of(snapshot), self.query, round(now.timestamp() * 1000))
+        return self._has_all or matches(snapshot, self.query, round(now.timestamp() * 1000))
 
     def _is_older(self, snapshot: JobSnapshot) -> bool:
         """Return whether the page is full and the job belongs below it."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import params_brief
 from jobkit.model.snapshot import attempts_of
-from jobkit.store.query import Brief, Query, matches
+from jobkit.store.query import Query, matches
 from jobkit.tasks.info import Defaults
 
 #: Attempts that are kept.
@@ -293,13 +293,13 @@ class TimelineModel:
         return not self.query.states or state is None or state in self.query.states
 
     def _put_or_leave(self, snapshot: JobSnapshot) -> None:
-        brief = Brief.of(snapshot)
-        if self.only in (None, brief.owner) and matches(brief, self.query, self._at_ms):
+        is_own = self.only in (None, snapshot.spec.owner)
+        if is_own and matches(snapshot, self.query, self._at_ms):
             self._put(snapshot)
         elif snapshot.id in self.jobs:
             self._note_all(self.jobs[snapshot.id], -1)
             self._drop(snapshot.id)
-        elif self.only not in (None, brief.owner) or not matches(brief, self._lasting, self._at_ms):
+        elif not is_own or not matches(snapshot, self._lasting, self._at_ms):
             self._foreign[snapshot.id] = None
 
     def _put(self, snapshot: JobSnapshot) -> None:

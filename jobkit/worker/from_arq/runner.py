@@ -23,7 +23,7 @@ from arq.utils import ms_to_datetime, timestamp_ms, truncate
 from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
-from jobkit.model import ErrorKind, Retry, StoreUnavailable
+from jobkit.model import ErrorKind, Retry
 from jobkit.run.attempt import Assignment, Outcome, Rejected, raised
 from jobkit.run.inside import bars
 from jobkit.run.inside.capture import Routing
@@ -31,9 +31,8 @@ from jobkit.run.inside.preview import safe_repr
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
-from jobkit.store.arq import ArqQueue
+from jobkit.store.values import ArqResult
 from jobkit.tasks.call import read_call, read_head
-from jobkit.worker.about import pause_s
 from jobkit.worker.from_arq.calls import DOOR, ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
 from jobkit.worker.running import RunningAttempt
 from jobkit.worker.worker import JobWorker
@@ -225,10 +224,9 @@ class ArqRunner(AsyncRunner):
     """Runs arq's functions; other coroutines of jobkit as any worker does.
 
     Attributes:
-        queue, note_after: set by the worker before its start: arq's queue, and what notes that `after_job_end` is due.
+        note_after: set by the worker before its start: what notes that `after_job_end` is due.
     """
 
-    queue: ArqQueue
     note_after: Callable[[RunningAttempt, dict[Any, Any]], None]
 
     def __init__(self, worker: JobWorker) -> None:
@@ -281,13 +279,13 @@ class ArqRunner(AsyncRunner):
             visit.log_end(outcome)
             if worker.on_job_end:
                 await guarded(worker.on_job_end, visit.ctx, "on_job_end", visit.ref)
-        await self._stage(visit, outcome)
+        self._add_result(visit, outcome)
         if problem is None and worker.after_job_end and not sink.is_lost:
             self.note_after(sink, visit.ctx)
         return outcome
 
-    async def _stage(self, visit: Visit, outcome: Outcome) -> None:
-        """Leave the result for arq's readers; it is theirs once the job is stored as ended."""
+    def _add_result(self, visit: Visit, outcome: Outcome) -> None:
+        """Add the result for arq's readers to the attempt; it is stored with its end."""
         attempt, claimed, function = visit.attempt, visit.attempt.claimed, visit.function
         if outcome.retry is not None or attempt.is_lost or claimed.spec.retry_of:
             return
@@ -302,16 +300,7 @@ class ArqRunner(AsyncRunner):
             and visit.entry.arq_id.startswith(f"{function.name}:")
         )
         hold_ms = int(keep_cronjob_progress * 1000) if is_slot else 0
-        failures = 0
-        while True:
-            try:
-                await self.queue.stage(claimed.spec.id, claimed.token, body, ttl_ms, hold_ms)
-                return
-            except StoreUnavailable:
-                if attempt.is_lost or attempt.is_released:
-                    return
-                await asyncio.sleep(pause_s(failures))
-                failures += 1
+        attempt.for_arq = ArqResult(body, ttl_ms, hold_ms)
 
 
 def _readable(error: BaseException, serializer: Serializer | None) -> BaseException:

@@ -156,7 +156,7 @@ class Worker(JobWorker):
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = replace(self.info, tasks=tuple(self.functions))
         self._bridge = Bridge(self, self.queue, self.run_cron)
-        runner.queue, runner.note_after = self.queue, self.note_after
+        runner.note_after = self.note_after
         self._after: dict[tuple[str, str], dict[Any, Any]] = {}
         self._hooks: set[asyncio.Task[None]] = set()
         self._drain_s = own.drain

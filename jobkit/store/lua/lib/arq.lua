@@ -20,7 +20,6 @@ end
 function Arq.give_back(rec, due)
   local held = 'arq:in-progress:' .. rec.arq
   if call('GET', held) == rec.token then call('DEL', held) end
-  call('DEL', P .. 'arq-result:' .. rec.id)
   if due then call('ZADD', call('HGET', P .. 'job:' .. rec.id, 'arqq'), 'XX', due, rec.arq) end
 end
 
@@ -58,17 +57,12 @@ function Arq.leave(queue, arq)
   call('PEXPIRE', 'arq:job:' .. arq, ARQ_JOB_MS)
 end
 
--- The job ends. Its worker has left the result for arq's readers; if no worker was asked (a job that waited was
+-- The job ends. Its worker gives the result for arq's readers (`for_arq`); if no worker was asked (a job that waited was
 -- cancelled, the last of its workers died), one that can write such a result is told to.
 function Arq.finish(rec, state, data)
   local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
-  local staged = rec.state == 'running' and call('GET', P .. 'arq-result:' .. rec.id)
-  if staged then
-    call('DEL', P .. 'arq-result:' .. rec.id)
-    local _, last, ttl_ms, hold_ms = string.find(staged, '^(%-?%d+) (%d+)\n')
-    Arq.clear(queue, rec.arq, string.sub(staged, last + 1), tonumber(ttl_ms), tonumber(hold_ms))
-    return
-  end
+  local given = rec.for_arq
+  if given then return Arq.clear(queue, rec.arq, given.body, given.ttl_ms, given.hold_ms) end
   Arq.give_back(rec)
   if call('ZSCORE', queue, rec.arq) then
     local why = data.error and data.error.message or data.reason or ''

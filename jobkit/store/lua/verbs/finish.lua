@@ -1,10 +1,11 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
--- delay_ms, folder, data {error, reason, summary, usage, and for a lost attempt max_losses}}, result, preview.
+-- delay_ms, folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage, and for a lost attempt
+-- max_losses}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
 -- changed).
 verb('finish', ALSO_WHEN_FULL, function(args)
   local answers = {}
-  for i = 1, #args, 6 do
+  for i = 1, #args, 7 do
     local id, token, outcome, options = args[i], args[i + 1], args[i + 2], cjson.decode(args[i + 3])
     local result, preview = args[i + 4], args[i + 5]
     local data, ttl_ms, delay_ms = options.data, options.ttl_ms, options.delay_ms or 0
@@ -15,6 +16,9 @@ verb('finish', ALSO_WHEN_FULL, function(args)
       answer = 2
     elseif rec and rec.state == 'running' and rec.token == token then
       answer = 1
+      if options.arq_ttl_ms then
+        rec.for_arq = {body = args[i + 6], ttl_ms = options.arq_ttl_ms, hold_ms = options.arq_hold_ms}
+      end
       if options.folder then call('HSET', P .. 'filed', id, options.folder) end
       local set = {}
       if data.usage then set[#set + 1] = 'usage'; set[#set + 1] = cjson.encode(data.usage) end
