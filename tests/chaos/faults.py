@@ -105,12 +105,12 @@ FAULTS: dict[str, Fault] = {
     "no fence at renewal": Fault(
         (
             ("verbs/renew", "rec[1] == args[i + 1] and rec[2] == 'running'", "rec[2] == 'running'"),
-            ("verbs/finish", "rec.token == token then", "true then"),
+            ("verbs/finish", "rec.token == token) then", "true) then"),
         ),
         machine="lives",
     ),
     # The job of a dead worker is lost.
-    "no recovery": Fault((("*", "    Queue.ready(rec, rec.us)", ""),), machine="lives"),
+    "no recovery": Fault((("*", "    Queue.ready(rec, since_us)\n", ""),), machine="lives"),
     # A transition without an event.
     "silent start": Fault(
         (

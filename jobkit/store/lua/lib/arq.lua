@@ -78,5 +78,5 @@ function Arq.disown(rec)
   local why = call('ZSCORE', queue, rec.arq) and "a worker of arq's own runs it" or "it was taken out of arq's queue"
   Arq.leave(queue, rec.arq)
   rec.arq = nil
-  Lifecycle.conclude(rec, 'cancelled', 'cancelled', {reason = why}, {}, Records.kept_ms(rec, 3600000))
+  Lifecycle.conclude(rec, 'cancelled', {reason = why}, {}, Records.kept_ms(rec, 3600000))
 end

@@ -61,3 +61,18 @@ local function number(text)
   local value = tonumber(text or 0) or 0
   return value > -2^53 and value < 2^53 and value or 0
 end
+
+local IS_OVER = {succeeded = true, failed = true, cancelled = true} -- states that a job never leaves
+
+-- Appends a pair to a flat list of field, value.
+local function put(set, name, value)
+  local n = #set
+  set[n + 1], set[n + 2] = name, value
+end
+
+-- What `answer` returns for each group of `step` arguments from `first` on; it is called with the position of the group.
+local function each(args, first, step, answer)
+  local answers = {}
+  for i = first, #args, step do answers[#answers + 1] = answer(i) end
+  return answers
+end

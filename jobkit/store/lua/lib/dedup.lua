@@ -11,9 +11,8 @@ local function standing_for(once)
   local rec = Records.read(id)
   if not rec then return nil end
   local waits = rec.state == 'scheduled' or rec.state == 'queued'
-  local is_over = rec.state == 'succeeded' or rec.state == 'failed' or rec.state == 'cancelled'
   if once.scope == 'queued' then return waits and rec or nil end
-  if once.scope == 'active' then return not is_over and rec or nil end
+  if once.scope == 'active' then return not IS_OVER[rec.state] and rec or nil end
   if once.scope == 'debounce' then return rec.state == 'scheduled' and not rec.waits and rec.attempt == 0 and rec or nil end
   return rec
 end
@@ -58,7 +57,7 @@ function Dedup.end_as(rec, source)
   local left_ms = call('PTTL', P .. 'job:' .. source.id)
   local ttl_ms = math.min(Records.kept_ms(rec, 604800000), left_ms > 0 and left_ms or 604800000)
   local summary = more[1] or ''
-  Lifecycle.conclude(rec, 'succeeded', 'succeeded', {cached = source.id, summary = summary},
+  Lifecycle.conclude(rec, 'succeeded', {cached = source.id, summary = summary},
     {'cached', source.id, 'summary', summary}, ttl_ms)
 end
 

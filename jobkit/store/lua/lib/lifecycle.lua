@@ -11,7 +11,7 @@ local function is_implied(rec, state, data)
 end
 
 -- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
-function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
+function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if rec.arq then Arq.finish(rec, state, data) end
   if rec.state == 'running' then -- a live job is in exactly one of the three, unless it waits for others
     call('ZREM', P .. 'leases', rec.id)
@@ -27,9 +27,9 @@ function Lifecycle.conclude(rec, state, kind, data, set, ttl_ms, rider)
   if rec.terms then Limits.leave_places(rec) end
   Records.move(rec, state)
   data.state, data.finished = state, NOW
-  local n = #set
-  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'state', state, 'finished', NOW
-  Records.emit(rec, kind, data, set, rider, is_implied(rec, state, data))
+  put(set, 'state', state)
+  put(set, 'finished', NOW)
+  Records.emit(rec, state, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
   call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
@@ -58,8 +58,7 @@ local function free_to_run(rec)
     Queue.wake(rec.queue) -- it must learn of the earlier time
     return
   end
-  Records.move(rec, 'queued')
-  Records.emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+  Queue.enter(rec)
   Queue.ready(rec, NOW_US + freed) -- those that one job frees keep their order
   freed = freed + 1
 end
@@ -69,7 +68,7 @@ local function fail_for(rec, need, task, why, ttl_ms)
   local name = 'job ' .. need .. (task and ' (' .. task .. ')' or '')
   local err = {kind = 'dependency', type = 'dependency', traceback = '', where = '',
     message = name .. ', whose result it needs, ' .. why}
-  Lifecycle.conclude(rec, 'failed', 'failed', {error = err}, {'error', cjson.encode(err)}, Records.kept_ms(rec, ttl_ms))
+  Lifecycle.conclude(rec, 'failed', {error = err}, {'error', cjson.encode(err)}, Records.kept_ms(rec, ttl_ms))
 end
 
 -- Why a job that has ended gives no result, or nil if it gives one.
@@ -116,7 +115,7 @@ end
 -- A waiting job is cancelled here and now; the worker of a running one is told.
 function Lifecycle.cancel(rec, reason, ttl_ms)
   if rec.state == 'queued' or rec.state == 'scheduled' then
-    Lifecycle.conclude(rec, 'cancelled', 'cancelled', {reason = reason}, {}, Records.kept_ms(rec, ttl_ms))
+    Lifecycle.conclude(rec, 'cancelled', {reason = reason}, {}, Records.kept_ms(rec, ttl_ms))
   elseif rec.state == 'running' then
     if not rec.cancel then Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW}) end
     call('PUBLISH', P .. 'inbox:' .. rec.worker, 'C' .. rec.id)
@@ -135,30 +134,44 @@ local function deaths(rec, last)
   return table.concat(found, '\n')
 end
 
+-- An attempt is over and the job is not: back to its line, at the place of a job that has waited since then, or to wait for
+-- `delay_ms`. `data` and `set` say what else the event carries and what else changes.
+function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
+  local due = delay_ms > 0 and NOW + delay_ms or nil
+  data.state, data.due = due and 'scheduled' or 'queued', due
+  put(set, 'state', data.state)
+  put(set, 'token', '')
+  if due then put(set, 'due', due) end
+  call('ZREM', P .. 'leases', rec.id)
+  if rec.arq then Arq.give_back(rec, due) end
+  if rec.terms then Limits.leave_places(rec) end
+  Records.move(rec, data.state)
+  Records.emit(rec, kind, data, set)
+  if due then
+    call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
+  else
+    Queue.ready(rec, since_us)
+  end
+  if rec.terms then Limits.pump() end
+end
+
 -- A lease ran out: the worker died, or was away for too long. Or the worker says so itself (`where`): what it ran the
 -- attempt in died under it. The job goes back to its old place in the line, or ends here.
 function Lifecycle.lose(rec, max_losses, ttl_ms, where, usage)
-  call('ZREM', P .. 'leases', rec.id)
-  if rec.arq then Arq.give_back(rec) end
-  if rec.terms then Limits.leave_places(rec) end
   rec.losses = rec.losses + 1
   ttl_ms = Records.kept_ms(rec, ttl_ms)
   where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
   if rec.cancel then
-    Lifecycle.conclude(rec, 'cancelled', 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
+    Lifecycle.conclude(rec, 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
       {'losses', rec.losses, 'token', ''}, ttl_ms)
   elseif rec.losses >= max_losses or Records.wish(rec, 'on_lost') == 'fail' then
     local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
       message = rec.losses >= max_losses and 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where
         or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
-    Lifecycle.conclude(rec, 'failed', 'failed', {losses = rec.losses, error = err, usage = usage},
+    Lifecycle.conclude(rec, 'failed', {losses = rec.losses, error = err, usage = usage},
       {'losses', rec.losses, 'token', '', 'error', cjson.encode(err)}, ttl_ms)
   else
-    Records.move(rec, 'queued')
-    Records.emit(rec, 'lost', {state = 'queued', losses = rec.losses, reason = where, usage = usage},
-      {'state', 'queued', 'losses', rec.losses, 'token', ''})
-    Queue.ready(rec, rec.us)
-    if rec.terms then Limits.pump() end
+    Lifecycle.go_back(rec, 'lost', {losses = rec.losses, reason = where, usage = usage}, {'losses', rec.losses}, rec.us, 0)
   end
 end
 
@@ -223,8 +236,7 @@ local function await_needs(rec, needs)
   local open, broken = {}, nil
   for _, need in ipairs(needs) do
     local found = call('HMGET', P .. 'job:' .. need, 'state', 'spec', 'error')
-    local has_ended = not found[1] or found[1] == 'succeeded' or found[1] == 'failed' or found[1] == 'cancelled'
-    if not has_ended then
+    if found[1] and not IS_OVER[found[1]] then
       open[#open + 1] = need
     elseif found[1] ~= 'succeeded' and not broken then
       broken = {need, found[2] and cjson.decode(found[2]).task or nil,
@@ -244,66 +256,77 @@ local function has_record(id)
   return call('EXISTS', P .. 'job:' .. id) == 1
 end
 
+-- Stores a new job with its first event; returns its record. `is_new`: its id is not in `jobs` yet. `set`: fields beside those
+-- of every job.
+function Lifecycle.create(rec, payload, due, is_new, set)
+  if not is_new then
+    -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or its
+    -- entry in `expiry` would take the new job with it.
+    Records.forget(rec.id)
+    call('ZADD', P .. 'jobs', rec.us, rec.id)
+  end
+  rec.seq, rec.attempt, rec.retried, rec.losses, rec.releases, rec.worker = 0, 0, 0, 0, 0, ''
+  local n = #set
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4], set[n + 5], set[n + 6] = 'state', rec.state, 'spec', rec.spec, 'queue', rec.queue
+  set[n + 7], set[n + 8], set[n + 9], set[n + 10] = 'us', rec.us, 'submitted', NOW
+  local data = '{"state":"' .. rec.state .. '","submitted":' .. NOW
+  if due > NOW then
+    put(set, 'due', due)
+    data = data .. ',"due":' .. due
+  end
+  call('SET', P .. 'args:' .. rec.id, payload)
+  call('ZADD', P .. 'state:' .. rec.state, rec.us, rec.id)
+  Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
+  return rec
+end
+
 -- Stores jobs once each. `client` is the channel of their submitter. From args[first] on, for each job: id, spec, payload,
 -- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once),
 -- terms (JSON text of what Limits and Dedup look at)}.
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
 -- perhaps what Dedup.find returns.
 function Lifecycle.submit(client, args, first)
-  local replies = {}
-  local first_us, last_queue = NOW_US, nil
-  for i = first, #args, 5 do
+  local n, last_queue = -1, nil
+  return each(args, first, 5, function(i)
     local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
     local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
     local terms, priority, needs = options.terms, options.priority or 0, options.needs
-    local us = first_us + #replies -- jobs of one call keep their order
+    n = n + 1
+    local us = NOW_US + n -- jobs of one call keep their order
     local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
     local known, other
     if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
-    local is_new = not known and call('ZADD', P .. 'jobs', 'NX', us, id) == 1
     if known then
       if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
-      replies[#replies + 1] = known
-    elseif not is_new and has_record(id) then
-      replies[#replies + 1] = 0
-    else
-      if other then due, needs = NOW, nil end
-      local state = (due > NOW or needs) and 'scheduled' or 'queued'
-      local rec = {id = id, state = state, seq = 0, queue = queue, attempt = 0, us = us, retried = 0, losses = 0,
-        releases = 0, priority = priority, spec = spec, worker = '', terms = terms or false}
-      local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW}
-      local data = '{"state":"' .. state .. '","submitted":' .. NOW
-      if client ~= '' then set[#set + 1] = 'client'; set[#set + 1] = client end
-      if priority ~= 0 then set[#set + 1] = 'priority'; set[#set + 1] = priority end
-      if terms then set[#set + 1] = 'terms'; set[#set + 1] = terms end
-      if due > NOW then set[#set + 1] = 'due'; set[#set + 1] = due; data = data .. ',"due":' .. due end
-      if not is_new then
-        -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or
-        -- its entry in `expiry` would take the new job with it.
-        Records.forget(id)
-        call('ZADD', P .. 'jobs', us, id)
-      end
-      call('SET', P .. 'args:' .. id, payload)
-      call('ZADD', P .. 'state:' .. state, us, id)
-      if queue ~= last_queue then call('SADD', P .. 'queues', queue) end
-      last_queue = queue
-      if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
-      Records.emit(rec, 'submitted', data .. '}', set, nil, state == 'queued')
-      rec.client = client -- not before: the reply tells the submitter as much as the first event
-      if terms then Dedup.submitted(rec) end
-      if other then
-        Dedup.end_as(rec, other)
-      elseif needs then
-        await_needs(rec, needs)
-      elseif state == 'scheduled' then
-        -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-        call('ZADD', P .. 'due:' .. queue, due + math.min(#replies, 2000) / 2048, id)
-        Queue.wake(queue) -- it must learn of the earlier time
-      else
-        Queue.ready(rec, us, true)
-      end
-      replies[#replies + 1] = other and {'is', id} or NOW
+      return known
     end
-  end
-  return replies
+    local is_new = call('ZADD', P .. 'jobs', 'NX', us, id) == 1
+    if not is_new and has_record(id) then return 0 end
+    if other then due, needs = NOW, nil end
+    local set = {}
+    if client ~= '' then put(set, 'client', client) end
+    if priority ~= 0 then put(set, 'priority', priority) end
+    if terms then put(set, 'terms', terms) end
+    if queue ~= last_queue then call('SADD', P .. 'queues', queue) end
+    last_queue = queue
+    if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
+    local state = (due > NOW or needs) and 'scheduled' or 'queued'
+    local rec = Lifecycle.create({id = id, spec = spec, state = state, us = us, queue = queue, priority = priority,
+      terms = terms or false}, payload, due, is_new, set)
+    rec.client = client -- not before: the reply tells the submitter as much as the first event
+    if terms then Dedup.submitted(rec) end
+    if other then
+      Dedup.end_as(rec, other)
+      return {'is', id}
+    elseif needs then
+      await_needs(rec, needs)
+    elseif state == 'scheduled' then
+      -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
+      call('ZADD', P .. 'due:' .. queue, due + math.min(n, 2000) / 2048, id)
+      Queue.wake(queue) -- it must learn of the earlier time
+    else
+      Queue.ready(rec, us, true)
+    end
+    return NOW
+  end)
 end

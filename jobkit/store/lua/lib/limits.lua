@@ -123,11 +123,7 @@ local function say(rec, message)
   local numbers = '"done":null,"total":null,"message":' .. cjson.encode(message)
   local rev = call('HINCRBY', key, 'rev', 1)
   call('HSET', key, 'p', numbers, 'held', message)
-  local event = '{"id":"' .. rec.id .. '","seq":' .. rec.seq .. ',"at":' .. NOW .. ',"type":"progressed","data":{"rev":' .. rev
-    .. ',' .. numbers .. '}}'
-  call('PUBLISH', P .. 'all', event)
-  call('PUBLISH', P .. 'ch:' .. rec.id, event)
-  if rec.client and rec.client ~= '' then call('PUBLISH', P .. 'client:' .. rec.client, event) end
+  Records.publish(rec, Records.event(rec.id, rec.seq, 'progressed', '{"rev":' .. rev .. ',' .. numbers .. '}'))
 end
 
 -- A queued job waits at a gate; `score` is its place in the line.
@@ -172,22 +168,16 @@ local function left_of(worker, has)
   return left
 end
 
-local function fits(left, use)
+local function is_left(left, use)
   for name, amount in pairs(use) do
     if (left[name] or 0) < amount - 1e-9 then return false end
   end
   return true
 end
 
--- An idle worker of the queue that has what the job needs; see `idlest`.
-function Limits.fitting(queue, rec)
-  for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 31)) do
-    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
-    local free = tonumber(w[1] or 0)
-    if free > 0 and w[2] and w[5] and fits(left_of(id, w[5]), rec.resources.use) then
-      return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
-    end
-  end
+-- True if a worker that has these resources (JSON) has as much left as a job uses.
+function Limits.fits(worker, has, use)
+  return is_left(left_of(worker, has), use)
 end
 
 -- True if a queued job may start; nil if it is parked now; false if its whole queue has to wait. `worker` is the worker that
@@ -208,7 +198,7 @@ function Limits.admit(rec, score, worker)
       return Limits.park(rec, gate.name, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id), gate)
     end
   end
-  if worker and resources and not (worker.has and fits(left_of(worker.id, worker.has), resources.use)) then
+  if worker and resources and not (worker.has and Limits.fits(worker.id, worker.has, resources.use)) then
     return Limits.park(rec, resources.gate, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id))
   end
   rec.gates, rec.resources = gates, resources
@@ -356,7 +346,7 @@ function Limits.bring(queue, worker, free)
     for _, id in ipairs(call('ZRANGE', P .. 'parked:' .. name, 0, free - 1)) do
       local rec = Records.read(id)
       local _, resources = rec and Limits.gates_of(rec)
-      if resources and not fits(left, resources.use) then break end
+      if resources and not is_left(left, resources.use) then break end
       if rec and rec.state == 'queued' then
         call('ZADD', P .. 'ready:' .. queue, unpark(rec, name), id)
       else

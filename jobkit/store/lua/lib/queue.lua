@@ -63,24 +63,31 @@ function Queue.start(rec, worker, lease_ms)
     .. (call('GET', P .. 'args:' .. rec.id) or '')
 end
 
+-- A waiting job becomes queued; its caller makes it ready.
+function Queue.enter(rec)
+  Records.move(rec, 'queued')
+  Records.emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+end
+
 -- A worker is gone or full: no queue offers it any more.
 function Queue.unregister(worker, queues)
   for queue in string.gmatch(queues or '', '[^,]+') do call('ZREM', P .. 'idle:' .. queue, worker) end
   if queues then call('HSET', P .. 'worker:' .. worker, 'free', 0) end
 end
 
--- The idle worker of a queue with most free slots, as {id, free, lease_ms, queues, ruled}, or nil. `ruled` says that the
--- namespace has rules (limits of tasks and queues, see Limits), so that a job that meets no rule does not read them.
-function Queue.idlest(queue)
-  for _ = 1, 16 do
-    local id = call('ZREVRANGE', P .. 'idle:' .. queue, 0, 0)[1]
-    if not id then return nil end
-    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled')
+-- The idle worker of a queue with most free slots, and with the resources that a job needs if there is one, as {id, free,
+-- lease_ms, queues, ruled}, or nil. `ruled` says that the namespace has rules (limits of tasks and queues, see Limits), so
+-- that a job that meets no rule does not read them.
+function Queue.idlest(queue, rec)
+  local use = rec and rec.resources and rec.resources.use
+  for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, use and 31 or 15)) do
+    local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
     local free = tonumber(w[1] or 0)
-    if free > 0 and w[2] then
+    if free <= 0 or not w[2] then
+      call('ZREM', P .. 'idle:' .. queue, id)
+    elseif not use or (w[5] and Limits.fits(id, w[5], use)) then
       return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
     end
-    call('ZREM', P .. 'idle:' .. queue, id)
   end
 end
 
@@ -110,7 +117,7 @@ end
 -- Hands a job over as a message on the worker's own channel. A channel without subscriber shows that the worker is dead;
 -- then the next one is tried. Returns true if the job was handed over, parked or ended; else it stays in its line: no idle
 -- worker is left (nil), or the gate of its queue is shut (false).
-local function hand_over(rec, worker, find, score)
+local function hand_over(rec, worker, score)
   local queue = rec.queue
   while worker do
     if worker.ruled and not rec.gates then
@@ -132,7 +139,7 @@ local function hand_over(rec, worker, find, score)
       return true
     end
     Queue.unregister(worker.id, worker.queues)
-    worker = find(queue, rec)
+    worker = Queue.idlest(queue, rec)
   end
 end
 
@@ -147,10 +154,9 @@ function Queue.ready(rec, since_us, is_new)
     if is_open == nil then return end
   end
   local is_suspect = Queue.is_suspect(rec)
-  local find = rec.resources and Limits.fitting or Queue.idlest
-  local worker = is_open and not is_suspect and find(queue, rec)
+  local worker = is_open and not is_suspect and Queue.idlest(queue, rec)
   if worker and (rec.resources or call('EXISTS', P .. 'ready:' .. queue) == 0) then
-    if hand_over(rec, worker, find, score) then return end
+    if hand_over(rec, worker, score) then return end
     worker = nil
   end
   if rec.resources then return Limits.park(rec, rec.resources.gate, score) end
@@ -178,8 +184,7 @@ function Queue.promote(queue, limit)
       call('HDEL', P .. 'armed', gate)
       Limits.pump(gate)
     elseif rec and rec.state == 'scheduled' then
-      Records.move(rec, 'queued')
-      Records.emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+      Queue.enter(rec)
       Queue.ready(rec, tonumber(found[i + 1]) * 1000)
     end
   end

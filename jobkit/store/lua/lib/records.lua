@@ -19,6 +19,20 @@ function Records.read(id)
   return rec
 end
 
+-- The JSON text of an event; `data` is JSON text, too.
+function Records.event(id, seq, kind, data)
+  return '{"id":"' .. id .. '","seq":' .. seq .. ',"type":"' .. kind .. '","at":' .. NOW .. ',"data":' .. data .. '}'
+end
+
+-- Publishes an event of a job; the submitter's own channel first: of two copies, the one with the result is to be applied.
+function Records.publish(rec, event, rider)
+  if rec.client and rec.client ~= '' then
+    call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
+  end
+  call('PUBLISH', P .. 'ch:' .. rec.id, event)
+  call('PUBLISH', P .. 'all', event)
+end
+
 -- Writes the next numbered event and the fields that change with it, then publishes the event.
 -- `set` is a flat list of field, value; `data` is what the event carries, or the JSON text of it; `rider` are bytes for the
 -- submitter alone. An event that `is_implied` by the record's other fields is not stored with it: `history` in wire.py
@@ -26,27 +40,21 @@ end
 function Records.emit(rec, kind, data, set, rider, is_implied)
   local key, seq = P .. 'job:' .. rec.id, rec.seq + 1
   rec.seq = seq
-  local head = '{"id":"' .. rec.id .. '","seq":' .. seq .. ',"type":"' .. kind .. '","at":' .. NOW .. ',"data":'
   local err = type(data) == 'table' and data.error
-  local event = head .. (type(data) == 'table' and cjson.encode(data) or data) .. '}'
+  local event = Records.event(rec.id, seq, kind, type(data) == 'table' and cjson.encode(data) or data)
   local kept = event
   if err and err.traceback ~= '' then -- the record's own field has it once
     local traceback, source = err.traceback, err.source
     err.traceback, err.source = '', nil
-    kept = head .. cjson.encode(data) .. '}'
+    kept = Records.event(rec.id, seq, kind, cjson.encode(data))
     err.traceback, err.source = traceback, source
   end
-  local n = #set
-  set[n + 1], set[n + 2] = 'seq', seq
-  if not is_implied then set[n + 3], set[n + 4] = 'e' .. seq, kept end
+  put(set, 'seq', seq)
+  if not is_implied then put(set, 'e' .. seq, kept) end
   call('HSET', key, unpack(set))
   if seq > HISTORY_HEAD + HISTORY_TAIL then call('HDEL', key, 'e' .. (seq - HISTORY_TAIL)) end
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)
-  if rec.client and rec.client ~= '' then -- first, so that of two copies the one with the result is applied
-    call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
-  end
-  call('PUBLISH', P .. 'ch:' .. rec.id, event)
-  call('PUBLISH', P .. 'all', event)
+  Records.publish(rec, event, rider)
 end
 
 -- Something changed that is no job's: groups of failures, what is paused. Subscribers that show such things read them
@@ -54,7 +62,7 @@ end
 function Records.tell_control()
   if is_control_told then return end
   is_control_told = true
-  call('PUBLISH', P .. 'ch:control news', '{"id":"control news","seq":1,"type":"logged","at":' .. NOW .. ',"data":{}}')
+  call('PUBLISH', P .. 'ch:control news', Records.event('control news', 1, 'logged', '{}'))
 end
 
 -- The indexes that pages are read from: one sorted set for each state, by the time of submit.
@@ -79,7 +87,7 @@ end
 -- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
 function Records.forget(id)
   local last = call('HMGET', P .. 'job:' .. id, 'after', 'state', 'spec')
-  if last[1] and last[2] ~= 'succeeded' and last[2] ~= 'failed' and last[2] ~= 'cancelled' then
+  if last[1] and not IS_OVER[last[2]] then
     Lifecycle.settle({id = id, spec = last[3]}, 'removed', {}, 604800000)
   end
   call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,

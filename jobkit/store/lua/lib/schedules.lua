@@ -11,8 +11,13 @@ function Schedules.wake_workers()
 end
 
 function Schedules.changed(name)
-  call('PUBLISH', P .. 'ch:schedules', '{"id":"schedules","seq":0,"type":"logged","at":' .. NOW .. ',"data":'
-    .. cjson.encode({name = name}) .. '}')
+  call('PUBLISH', P .. 'ch:schedules', Records.event('schedules', 0, 'logged', cjson.encode({name = name})))
+end
+
+-- True if a job has not ended.
+function Schedules.is_running(id)
+  local state = call('HGET', P .. 'job:' .. id, 'state')
+  return state and not IS_OVER[state]
 end
 
 -- No slot is left: kept for a while, so that its last runs can be seen.

@@ -11,8 +11,7 @@ verb('claim_one', ALSO_WHEN_FULL, function(args)
   end
   if rec.state == 'scheduled' then
     call('ZREM', P .. 'due:' .. rec.queue, id)
-    Records.move(rec, 'queued')
-    Records.emit(rec, 'queued', {state = 'queued'}, {'state', 'queued'})
+    Queue.enter(rec)
   else
     call('ZREM', P .. 'ready:' .. rec.queue, id)
     if rec.terms then Limits.leave_line(rec) end

@@ -7,8 +7,7 @@ verb('prune', ALSO_WHEN_FULL, function(args)
   local excess = keep and call('ZCARD', P .. 'expiry') - keep or 0
   if excess > #ids and #ids < limit then ids = call('ZRANGE', P .. 'expiry', 0, math.min(excess, limit) - 1) end
   for _, id in ipairs(ids) do
-    call('PUBLISH', P .. 'all',
-      cjson.encode({id = id, seq = 0, type = 'deleted', at = NOW, data = {reason = 'expired'}}))
+    call('PUBLISH', P .. 'all', Records.event(id, 0, 'deleted', '{"reason":"expired"}'))
     Records.forget(id)
   end
   return #ids

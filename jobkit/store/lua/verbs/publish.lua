@@ -30,6 +30,6 @@ verb('publish', UNLESS_FULL, function(args)
     call('XDEL', stream, oldest[1])
     oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   end
-  call('PUBLISH', P .. 'ch:updates', '{"id":"updates","seq":0,"type":"logged","at":' .. NOW .. ',"data":{}}')
+  call('PUBLISH', P .. 'ch:updates', Records.event('updates', 0, 'logged', '{}'))
   return id
 end)

@@ -13,10 +13,8 @@ verb('schedule_due', UNLESS_FULL, function(args)
     elseif not s[3] or s[8] then -- it has ended, or is paused
       call('ZADD', P .. 'schedules', s[8] and '+inf' or NOW + 60000, name)
     else
-      local state = s[7] and call('HGET', P .. 'job:' .. s[7], 'state')
-      local is_running = state == 'queued' or state == 'scheduled' or state == 'running'
       call('ZADD', P .. 'schedules', NOW + lease_ms, name)
-      reply[#reply + 1] = {s[1], s[2], s[3], s[4], s[5], s[6], s[7], is_running and 1 or 0,
+      reply[#reply + 1] = {s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[7] and Schedules.is_running(s[7]) and 1 or 0,
         call('GET', P .. 'schedule-args:' .. name)}
     end
   end

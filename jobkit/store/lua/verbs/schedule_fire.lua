@@ -9,11 +9,9 @@ verb('schedule_fire', ALSO_WHEN_FULL, function(args)
   if not s[1] or (slot > 0 and (s[1] ~= options.rev or tonumber(s[2] or 0) ~= slot or s[3])) then return {-1} end
   local key, holds_for = P .. 'schedule:' .. name, options.holds_for
   if holds_for then
-    local state = call('HGET', P .. 'job:' .. holds_for, 'state')
-    local is_running = state == 'queued' or state == 'scheduled' or state == 'running'
     local was_held = call('HGET', key, 'holds') == holds_for
     call('HSET', key, 'holds', holds_for)
-    call('ZADD', P .. 'schedules', is_running and options.look or NOW, name)
+    call('ZADD', P .. 'schedules', Schedules.is_running(holds_for) and options.look or NOW, name)
     if not was_held then Schedules.changed(name) end
     return {}
   end

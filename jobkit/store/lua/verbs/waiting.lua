@@ -2,13 +2,12 @@
 -- front of it), and n, held, count, period_ms, open (ms until it opens), paused, use, as far as there are such; for one
 -- whose queue's gate is shut the same.
 verb('waiting', READS_ONLY, function(args)
-  local answers = {}
-  for _, id in ipairs(args) do
-    local rec, answer = Records.read(id), ''
+  return each(args, 1, 1, function(i)
+    local id = args[i]
+    local rec, found = Records.read(id), nil
     if rec and rec.state == 'queued' then
       local name = rec.terms and call('HGET', P .. 'job:' .. id, 'parked')
       local before = name and call('ZRANK', P .. 'parked:' .. name, id)
-      local found
       local gates, resources = Limits.gates_of(rec)
       for _, gate in ipairs(gates) do
         local is_queue = gate.name == 'queue:' .. rec.queue
@@ -23,9 +22,7 @@ verb('waiting', READS_ONLY, function(args)
         end
       end
       if resources and resources.gate == name then found = {gate = name, before = before, use = resources.use} end
-      if found then answer = cjson.encode(found) end
     end
-    answers[#answers + 1] = answer
-  end
-  return answers
+    return found and cjson.encode(found) or ''
+  end)
 end)
