@@ -5,6 +5,7 @@ One connection on one thread: SQLite needs no locks, and a query waits for at mo
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import queue
 import sqlite3
@@ -13,8 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 from jobkit.index.plan import FEW, match_of, plan_count, plan_page
 from jobkit.index.schema import (
@@ -27,8 +28,9 @@ from jobkit.index.schema import (
     pieces,
     row_of,
 )
-from jobkit.store.query import NEWEST, Brief, Query, text_of
+from jobkit.store.query import NEWEST, Brief, Query, ordered, text_of
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Priorities: queries before writes, writes before counts.
@@ -52,7 +54,7 @@ class Hit:
 
 
 class IndexDatabase:
-    """Database of the index; see the module's docstring. All methods except `do` and `close` run on its thread."""
+    """Database of the index; see the module's docstring. Methods other than `do`, `call`, `close` run on its thread."""
 
     def __init__(self) -> None:
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None] | None]] = queue.PriorityQueue()
@@ -68,7 +70,7 @@ class IndexDatabase:
         self._db, self.has_grams = self.do(WRITE, open_index).result()
         self._db.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS)
 
-    def do(self, urgency: int, function: Callable[[], T]) -> Future[T]:
+    def do(self, urgency: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call `function` on the database's thread; may be called from any thread."""
         future: Future[T] = Future()
 
@@ -76,12 +78,16 @@ class IndexDatabase:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(function())
+                future.set_result(function(*args, **kwargs))
             except BaseException as error:
                 future.set_exception(error)
 
         self._calls.put((urgency, next(self._order), call))
         return future
+
+    async def call(self, urgency: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the same from an event loop, and return the result."""
+        return await asyncio.wrap_future(self.do(urgency, function, *args, **kwargs))
 
     def close(self) -> None:
         """Close the database when the current call is done."""
@@ -190,19 +196,11 @@ class IndexDatabase:
         hits: dict[str, Hit] = {}
         plan = plan_page(query, self.counts, now_ms, limit, self._probe, self._match(query))
         for sql, arguments in plan.statements:
-            hits |= {row[2]: Hit(*row) for row in self._db.execute(sql, arguments)}
+            for value, us, job_id in self._db.execute(sql, arguments):
+                hits[job_id] = Hit(None if value == "" else value, us, job_id)
             if plan.is_in_order and len(hits) >= limit:
                 break
-        found = list(hits.values())
-        order = query.order or NEWEST
-        is_text = order.removeprefix("-") in ("task", "queue", "owner", "worker")
-        found.sort(key=lambda hit: hit.us, reverse=order != "submitted")
-        if query.is_by_age:
-            return found[:limit]
-        some = [hit for hit in found if hit.value is not None and not (is_text and not hit.value)]
-        some.sort(key=lambda hit: hit.value, reverse=order.startswith("-"))
-        rest = [replace(hit, value=None) for hit in found if hit.value is None or (is_text and not hit.value)]
-        return [*some, *rest][:limit]
+        return ordered(hits.values(), query.order or NEWEST, lambda hit: (hit.value, hit.us))[:limit]
 
     def count(self, query: Query, now_ms: int, for_s: float) -> int | None:
         """Return the number of jobs that match, or None if counting takes longer than `for_s` seconds."""

@@ -13,7 +13,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
@@ -103,7 +102,7 @@ class Index:
         asked = query
         for _ in range(_ROUNDS):
             wanted = max(10, query.limit - len(found)) + 1
-            hits = await self._do(db, ASK, lambda asked=asked, wanted=wanted: db.page(asked, now_ms, wanted))  # type: ignore[misc]
+            hits = await db.call(ASK, db.page, asked, now_ms, wanted)
             for hit, snapshot in zip(hits[: wanted - 1], await self._read(hits[: wanted - 1]), strict=True):
                 if len(found) == query.limit:
                     return QueryPage(tuple(found), asked.cursor, searched)
@@ -125,8 +124,7 @@ class Index:
         if not self.is_whole:
             return None
         now_ms = await self._store.now_ms()
-        found: int | None = await self._do(db, COUNT, lambda: db.count(query, now_ms, for_s))
-        return found
+        return await db.call(COUNT, db.count, query, now_ms, for_s)
 
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
         """Return the current snapshots; deleted jobs are removed from the index."""
@@ -152,25 +150,17 @@ class Index:
         assert self._database is not None
         return self._database
 
-    @staticmethod
-    async def _do(db: IndexDatabase, urgency: int, function: Callable[[], Any]) -> Any:
-        return await asyncio.wrap_future(db.do(urgency, function))
-
     # -- filling and following ----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._database = IndexDatabase()
         self._floor = float("inf")
         self._filled.clear()
-        loop = asyncio.get_running_loop()
-
-        def heard(event: JobEvent) -> None:  # in memory, from any thread
-            loop.call_soon_threadsafe(self._heard, event)
-
-        def told(is_live: bool) -> None:
-            loop.call_soon_threadsafe(self._told, is_live)
-
-        self._stops = [self._hub.listen(heard, None), self._hub.on_status(told)]
+        on_loop = asyncio.get_running_loop().call_soon_threadsafe
+        self._stops = [
+            self._hub.listen(lambda event: on_loop(self._heard, event)),
+            self._hub.on_status(lambda is_live: on_loop(self._told, is_live)),
+        ]
         self._runners.run(self._keep())
 
     async def close(self) -> None:
@@ -232,20 +222,18 @@ class Index:
         while True:
             found, last = await self._store.finder.versions(below, _VERSIONS)
             low = int(last) if last else -1
-            known = {}
-            if not is_first:
-                known = await self._do(db, WRITE, lambda low=low, high=high: db.versions(low, high))  # type: ignore[misc]
+            known = {} if is_first else await db.call(WRITE, db.versions, low, high)
             gone = known.keys() - {job_id for job_id, _, _ in found}
             differ = [job_id for job_id, us, seq in found if known.get(job_id) != (us, seq)]
             for start in range(0, len(differ), _SLICE):
                 briefs = [brief for brief in await self._store.finder.briefs(differ[start : start + _SLICE]) if brief]
                 if is_first:
                     briefs.sort(key=lambda brief: brief.us, reverse=True)
-                    await self._do(db, WRITE, lambda briefs=briefs: db.append(briefs))  # type: ignore[misc]
+                    await db.call(WRITE, db.append, briefs)
                     if briefs:
                         self._floor = briefs[-1].us
                 else:
-                    await self._do(db, WRITE, lambda briefs=briefs: db.put(briefs))  # type: ignore[misc]
+                    await db.call(WRITE, db.put, briefs)
             if gone:
                 self._dirty |= dict.fromkeys(gone)
                 self._gather()
@@ -313,4 +301,4 @@ class Index:
                     briefs = [brief for brief in briefs if brief.us >= self._floor]
                 gone = [job_id for job_id, brief in zip(some, read, strict=True) if brief is None]
                 if db is not None:
-                    await self._do(db, WRITE, lambda briefs=briefs, gone=gone: db.put(briefs, gone))  # type: ignore[misc]
+                    await db.call(WRITE, db.put, briefs, gone)

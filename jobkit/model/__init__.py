@@ -17,7 +17,7 @@ from jobkit.model.errors import (
     StoreUnavailable,
     UnknownTask,
 )
-from jobkit.model.events import ALLOWED, TERMINAL, ErrorKind, EventType, JobEvent, JobState
+from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.limits import Gate, Pause, Rule, Waiting
 from jobkit.model.log import LOG_LEVELS, LogFilter, LogLine
@@ -26,7 +26,6 @@ from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempt
 from jobkit.model.spec import Backoff, JobSpec, Once, Retry
 
 __all__ = [
-    "ALLOWED",
     "TERMINAL",
     "Attempt",
     "Backoff",

@@ -39,16 +39,6 @@ class JobState(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
-#: All transitions that the store may make; any other is a bug in the store.
-ALLOWED: Mapping[JobState, frozenset[JobState]] = {
-    JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
-    # Succeeds at once with a cached result.
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED, JobState.SUCCEEDED}),
-    # Queued again if lost or released, scheduled if retried after a backoff.
-    JobState.RUNNING: TERMINAL | {JobState.QUEUED, JobState.SCHEDULED},
-    **dict.fromkeys(TERMINAL, frozenset()),
-}
-
 
 class ErrorKind(StrEnum):
     """Why a job failed. Data, not a state."""

@@ -5,20 +5,16 @@ Pure. The store counts (`lua/lib/failures.lua`); everything else about groups is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from jobkit.model.events import ErrorKind
 from jobkit.model.plain import instant, to_json
-from jobkit.model.snapshot import JobError
-
-#: How long a muted or resolved group is kept after its last failure (milliseconds), even if all its jobs are deleted.
-#: Without it the next failure would be reported as new.
-REMEMBERED_MS = 30 * 24 * 3_600_000
 
 HOURS = 24
 
@@ -95,39 +91,18 @@ class FailureGroup:
     @classmethod
     def from_wire(cls, id: str, wire: Mapping[str, str], *, jobs: int, repeated: int, now_ms: int) -> FailureGroup:
         """Return the group in a record of the store."""
-        names = ("task", "type", "where", "message", "sample")
-        return cls(
-            id=id,
-            **{name: wire[name] for name in names},
-            kind=ErrorKind(wire["kind"]),
-            state=GroupState(wire["state"]),
-            count=int(wire["count"]),
-            jobs=jobs,
-            repeated=repeated,
-            healed=int(wire.get("healed", 0)),
-            first_seen=datetime.fromtimestamp(int(wire["first"]) / 1000, UTC),
-            last_seen=datetime.fromtimestamp(int(wire["last"]) / 1000, UTC),
-            hours=_hours(wire, now_ms),
-            changed_by=wire.get("by", ""),
-            changed_at=instant(wire.get("changed")),
-        )
-
-
-def group_id(task: str, error: Mapping[str, Any]) -> str:
-    """Return the group id of a failure (`error` in wire form). Must match `lua/lib/failures.lua`."""
-    parts = (task, str(error.get("kind") or ErrorKind.EXCEPTION), str(error.get("type", "")), place_of(error))
-    return hashlib.sha1("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:12]
-
-
-def place_of(error: Mapping[str, Any]) -> str:
-    """Return the place of the error, or "" for kinds without one: a timeout interrupts a job at a random line."""
-    has_place = (error.get("kind") or ErrorKind.EXCEPTION) in (ErrorKind.EXCEPTION, ErrorKind.CRASH)
-    return str(error.get("where", "")) if has_place else ""
-
-
-def group_of(task: str, error: JobError | None) -> str:
-    """Return the id of the group of a failed job, or "" if it has no error."""
-    return group_id(task, error.to_wire()) if error is not None else ""
+        times = {"first_seen": wire["first"], "last_seen": wire["last"], "changed_at": wire.get("changed")}
+        fields = {
+            **wire,
+            **{name: instant(ms) for name, ms in times.items()},
+            "id": id,
+            "jobs": jobs,
+            "repeated": repeated,
+            "healed": wire.get("healed", 0),
+            "hours": _hours(wire, now_ms),
+            "changed_by": wire.get("by", ""),
+        }
+        return msgspec.convert(fields, cls, strict=False)
 
 
 def shared(arguments: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:

@@ -63,7 +63,9 @@ class Rule:
         paused = wire.get("paused")
         if not isinstance(paused, Mapping):
             paused = {"by": ""} if paused else {}
-        return cls(gate, **_numbers(wire, "n", "count", "period_ms"), paused=paused, held=held)
+        return cls(
+            gate, **{name: int(wire.get(name) or 0) for name in ("n", "count", "period_ms")}, paused=paused, held=held
+        )
 
     @property
     def rate(self) -> str:
@@ -103,7 +105,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Record):
     """Why a queued job cannot start yet.
 
     Attributes:
@@ -125,19 +127,6 @@ class Waiting:
     use: Mapping[str, float] = field(default_factory=dict)
     paused_by: str = ""
     paused_ms: int = 0
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> Waiting:
-        paused = wire.get("paused")
-        return cls(
-            str(wire["gate"]),
-            **_numbers(wire, "before", "held", "n", "count", "period_ms"),
-            open_ms=wire.get("open"),
-            is_paused=bool(paused),
-            use=dict(wire.get("use") or {}),
-            paused_by=str(paused.get("by", "")) if isinstance(paused, Mapping) else "",
-            paused_ms=int(wire.get("since") or 0),
-        )
 
     def sentence(self, has: Mapping[str, float] | None = None) -> str:
         """Return text for users: "waits for 1 of 2 places of train ada; 3 before it".
@@ -165,10 +154,6 @@ class Waiting:
             return f"waits for {places} of {whose}{before}"
         after = "" if self.open_ms is None else f", next in {duration(self.open_ms / 1000)}"
         return f"waits for its rate: {rate_text(self.count, self.period_ms)} of {whose}{after}{before}"
-
-
-def _numbers(wire: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: int(wire.get(name) or 0) for name in names}
 
 
 def gate_text(name: str) -> str:

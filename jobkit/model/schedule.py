@@ -5,7 +5,6 @@ Pure data. `jobkit.schedules` computes the slots; it knows cron lines and time z
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,26 +14,11 @@ import msgspec
 from jobkit.model.plain import Record, instant, iso
 from jobkit.model.spec import JobSpec
 
-#: Number of runs that are kept per schedule.
-RUNS_KEPT = 14
-
 MISSED = ("once", "skip", "all")
 OVERLAP = ("allow", "skip", "wait")
 
 #: Fields of `ScheduleSpec` that define the timing. Changing one of them restarts the slots.
 _TIMING = ("cron", "every_ms", "at_ms", "tz", "until_ms", "count")
-
-#: Names of the fields of a `ScheduleRun` in the store.
-_RUN = {
-    "slot": "slot_ms",
-    "at": "at_ms",
-    "job": "job_id",
-    "state": "state",
-    "started": "started_ms",
-    "finished": "finished_ms",
-    "why": "why",
-    "n": "count",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +58,13 @@ class ScheduleSpec(Record):
         return {name: value for name in _TIMING if (value := getattr(self, name))}
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleRun:
+#: Names of fields of a `ScheduleRun` in the store, if other than here.
+_RUN = {
+    "slot_ms": "slot", "at_ms": "at", "job_id": "job", "started_ms": "started", "finished_ms": "finished", "count": "n",
+}  # fmt: skip
+
+
+class ScheduleRun(msgspec.Struct, frozen=True, omit_defaults=True, rename=_RUN):
     """Outcome of a slot.
 
     Attributes:
@@ -124,14 +113,6 @@ class ScheduleRun:
         """Seconds that the job ran, or None if it has not started or not ended."""
         return (self.finished_ms - self.started_ms) / 1000 if self.started_ms and self.finished_ms else None
 
-    def to_wire(self) -> dict[str, Any]:
-        wire = {short: getattr(self, name) for short, name in _RUN.items()}
-        return {short: value for short, value in wire.items() if value or short == "slot"}
-
-    @classmethod
-    def from_wire(cls, wire: Mapping[str, Any]) -> ScheduleRun:
-        return msgspec.convert({name: wire[short] for short, name in _RUN.items() if short in wire}, cls)
-
     def to_json(self) -> dict[str, Any]:
         """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601 UTC."""
         return {
@@ -159,7 +140,7 @@ class ScheduleSnapshot:
         paused_ms: when it was paused. `ended_ms`: when it ran out of slots.
         holds_for: id of the job that must end before the next slot (`overlap="wait"`), or "".
         fired: slots since the last change of the timing that became jobs. `left_out`: slots that did not.
-        runs: recent runs, newest first, at most `RUNS_KEPT`.
+        runs: recent runs, newest first, at most 14.
         now_ms: when this was read.
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
-from jobkit.model.plain import Record, instant, iso, to_json
+from jobkit.model.plain import Record, instant, to_json
 from jobkit.model.spec import JobSpec
 
 
@@ -196,38 +196,21 @@ class JobSnapshot(msgspec.Struct, frozen=True):
             "id": spec.id,
             "task": spec.task,
             "title": spec.title or spec.task,
-            "queue": spec.queue,
-            "state": str(self.state),
-            "params": dict(spec.params),
-            "progress": self.progress,
-            "done": self.done,
-            "total": self.total,
-            "message": self.message,
-            "awaits": self.awaits,
-            "attempt": self.attempt,
-            "worker": self.worker,
-            "owner": spec.owner,
-            "tags": list(spec.tags),
-            "priority": spec.priority,
-            "key": spec.key,
-            "retry_of": spec.retry_of,
-            "needs": list(spec.needs),
-            "resources": dict(spec.resources),
-            "cached_from": self.cached_from,
-            "submitted_at": iso(self.submitted_at),
-            "due_at": iso(self.due_at),
-            "started_at": iso(self.started_at),
-            "finished_at": iso(self.finished_at),
-            "cancel_requested_at": iso(self.cancel_requested_at),
+            **{name: to_json(getattr(spec, name)) for name in _SPEC_JSON},
+            **{name: to_json(getattr(self, name)) for name in _JOB_JSON},
             "error": self.error.to_json() if self.error else None,
-            "retries": spec.retries,
-            "retried": self.retried,
-            "losses": self.losses,
-            "releases": self.releases,
-            "summary": self.summary,
-            "usage": dict(self.usage),
-            "seq": self.seq,
         }
+
+
+#: Fields of a spec and of a snapshot in `JobSnapshot.to_json`.
+_SPEC_JSON = (
+    "queue", "params", "owner", "tags", "priority", "key", "retry_of", "needs", "resources", "retries",
+)  # fmt: skip
+_JOB_JSON = (
+    "state", "progress", "done", "total", "message", "awaits", "attempt", "worker", "cached_from", "submitted_at",
+    "due_at", "started_at", "finished_at", "cancel_requested_at", "retried", "losses", "releases", "summary", "usage",
+    "seq",
+)  # fmt: skip
 
 
 def _error(wire: Any) -> JobError | None:

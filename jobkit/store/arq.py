@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from jobkit.model import JobSpec
+from jobkit.store import wire
 from jobkit.store.redis import RedisStore
 
 _json = msgspec.json.encode
@@ -95,15 +96,15 @@ class ArqQueue:
 
     async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
         """Process aborts, jobs that were removed from the queue, and up to `limit` new ones."""
-        options = {
-            "key": self.key,
-            "queue": self.name,
-            "limit": max(1, limit),
-            "window": WINDOW,
-            "obeys_aborts": obeys_aborts,
-            "ttl_ms": self.store.ttl_ms,
-        }
-        now_ms, members, ended, new = await self.store.run("arq_scan", [_json(options)])
+        options = wire.options(
+            key=self.key,
+            queue=self.name,
+            limit=max(1, limit),
+            window=WINDOW,
+            obeys_aborts=obeys_aborts,
+            ttl_ms=self.store.ttl_ms,
+        )
+        now_ms, members, ended, new = await self.store.run("arq_scan", [options])
         return Scan(
             now_ms,
             members,
@@ -137,8 +138,8 @@ class ArqQueue:
         Args:
             is_slot: the id is unique for this slot: it is enqueued once, even if it has already run.
         """
-        options = {"queue": self.key, "id": arq_id, "is_slot": is_slot, "score": score, "ttl_ms": max(1, ttl_ms)}
-        return bool(await self.store.run("arq_enqueue", [_json(options), payload]))
+        options = wire.options(queue=self.key, id=arq_id, is_slot=is_slot, score=score, ttl_ms=max(1, ttl_ms))
+        return bool(await self.store.run("arq_enqueue", [options, payload]))
 
     async def quarantine(self, arq_id: bytes) -> None:
         """Remove a member that is not a valid arq id from the queue, and keep it for a week in a separate set."""

@@ -7,9 +7,7 @@ Files of large results are not exported; the line has the reference.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,34 +24,28 @@ VERSION = 2
 _LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
 
 
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """One exported job. `snapshot` is that of its record."""
+class _Head(msgspec.Struct, frozen=True):
+    jobkit: int
 
-    snapshot: JobSnapshot
-    us: int
-    record: Mapping[str, str]
+
+class Dump(_Head, frozen=True):
+    """One exported job; the names are those of a line, which has bytes as base64. `jobkit` is `VERSION`."""
+
+    id: str
+    record: dict[str, str]
     args: bytes
     result: bytes
     preview: bytes
-    log: Sequence[Sequence[str]]
-    artifacts: Mapping[str, str]
-    bodies: Mapping[str, bytes]
+    log: list[tuple[str, str, str, str]]
+    artifacts: dict[str, str]
+    bodies: dict[str, bytes]
+
+    @property
+    def snapshot(self) -> JobSnapshot:
+        return wire.snapshot({name.encode(): value.encode() for name, value in self.record.items()})
 
     def to_line(self) -> bytes:
-        return msgspec.json.encode(
-            {
-                "jobkit": VERSION,
-                "id": self.snapshot.id,
-                "record": dict(self.record),
-                "args": _b64(self.args),
-                "result": _b64(self.result),
-                "preview": _b64(self.preview),
-                "log": [list(chunk) for chunk in self.log],
-                "artifacts": dict(self.artifacts),
-                "bodies": {name: _b64(body) for name, body in self.bodies.items()},
-            }
-        )
+        return msgspec.json.encode(self)
 
     @classmethod
     def from_line(cls, line: bytes) -> Dump:
@@ -63,31 +55,20 @@ class Dump:
             InvalidParams: not a line of an export, or of a newer jobkit.
         """
         try:
-            fields = msgspec.json.decode(line)
-            version = fields["jobkit"]
-        except (msgspec.MsgspecError, TypeError, KeyError):
+            version = msgspec.json.decode(line, type=_Head).jobkit
+        except msgspec.MsgspecError:
             raise InvalidParams("it is not a line of `jobkit export`") from None
-        if not isinstance(version, int) or version > VERSION:
-            raise InvalidParams(f"it was written by a newer jobkit (version {version!r}, here {VERSION})")
+        if version > VERSION:
+            raise InvalidParams(f"it was written by a newer jobkit (version {version}, here {VERSION})")
         try:
-            record = {str(name): str(value) for name, value in fields["record"].items()}
-            snapshot = wire.snapshot({name.encode(): value.encode() for name, value in record.items()})
-            checked_name("id", snapshot.id)
-            checked_name("queue", snapshot.spec.queue)
-            checked_name("queue", record["queue"])
-            return cls(
-                snapshot,
-                int(record["us"]),
-                record,
-                base64.b64decode(fields["args"], validate=True),
-                base64.b64decode(fields["result"], validate=True),
-                base64.b64decode(fields["preview"], validate=True) if version > 1 else b"",  # was not sealed
-                [[str(part) for part in chunk] for chunk in fields["log"] if len(chunk) == 4],
-                {str(name): str(meta) for name, meta in fields["artifacts"].items()},
-                {str(name): base64.b64decode(body, validate=True) for name, body in fields["bodies"].items()},
-            )
+            dump = msgspec.json.decode(line, type=cls)
+            int(dump.record["us"])
+            checked_name("id", dump.snapshot.id)
+            checked_name("queue", dump.snapshot.spec.queue)
+            checked_name("queue", dump.record["queue"])
         except wire.UNREADABLE as error:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
+        return dump if version > 1 else msgspec.structs.replace(dump, preview=b"")  # it was not sealed
 
 
 async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[Dump | None]:
@@ -116,20 +97,21 @@ async def restore(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[bool
     """
     args: list[Any] = []
     for dump in dumps:
-        if not dump.snapshot.is_terminal:
-            raise ValueError(f"job {dump.snapshot.id} has not ended")
-        own_s = dump.snapshot.spec.result_ttl_s
-        options = {
-            "us": dump.us,
-            "state": dump.snapshot.state.value,
-            "ttl_ms": max(1, int((namespace.settings.result_ttl if own_s is None else own_s) * 1000)),
-            "record": dump.record,
-            "log": dump.log,
-            "artifacts": dump.artifacts,
-        }
+        snapshot = dump.snapshot
+        if not snapshot.is_terminal:
+            raise ValueError(f"job {snapshot.id} has not ended")
+        own_s = snapshot.spec.result_ttl_s
+        options = wire.options(
+            us=int(dump.record["us"]),
+            state=snapshot.state.value,
+            ttl_ms=namespace.ttl_ms if own_s is None else max(1, int(own_s * 1000)),
+            record=dump.record,
+            log=dump.log,
+            artifacts=dump.artifacts,
+        )
         args += [
-            dump.snapshot.id,
-            msgspec.json.encode(options),
+            snapshot.id,
+            options,
             dump.args,
             dump.result,
             dump.preview,
@@ -145,19 +127,14 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
     snapshot = wire.readable(f"the record of job {job_id}", wire.snapshot, record)
     if snapshot is None:
         return None
-    fields = {name.decode(): value.decode("utf-8", "replace") for name, value in record.items()}
     return Dump(
-        snapshot,
-        int(fields["us"]),
-        {name: value for name, value in fields.items() if name not in _LEFT_OUT},
+        VERSION,
+        snapshot.id,
+        {name: value for name, value in wire.texts(record).items() if name not in _LEFT_OUT},
         args or b"",
         result or b"",
         preview or b"",
-        [[entry[part].decode("utf-8", "replace") for part in (b"f", b"c", b"b", b"l")] for _, entry in log],
-        {name.decode(): meta.decode() for name, meta in artifacts.items()},
+        [tuple(entry[part].decode("utf-8", "replace") for part in (b"f", b"c", b"b", b"l")) for _, entry in log],
+        wire.texts(artifacts),
         {name.decode(): body for name, body in bodies.items()},
     )
-
-
-def _b64(value: bytes) -> str:
-    return base64.b64encode(value).decode()

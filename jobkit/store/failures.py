@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import msgspec
-
 from jobkit.model import FailureGroup
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
@@ -52,14 +50,12 @@ class FailureStore:
                 for command in (("HGETALL", f"group:{id}"), ("ZCARD", f"failed:{id}"), ("SCARD", f"again:{id}"))
             ]
         )
-        decode = partial(FailureGroup.from_wire, now_ms=await self._ns.now_ms())
+        now_ms = await self._ns.now_ms()
         return [
             wire.readable(
                 f"the record of group {id}",
-                lambda raw, id=id, jobs=jobs, repeated=repeated: decode(
-                    id, wire.texts(raw), jobs=jobs, repeated=repeated
-                ),
-                record,
+                partial(FailureGroup.from_wire, id, jobs=jobs, repeated=repeated, now_ms=now_ms),
+                wire.texts(record),
             )
             for id, record, jobs, repeated in zip(ids, *(replies[part::3] for part in range(3)), strict=True)
         ]
@@ -90,9 +86,9 @@ class FailureStore:
             page = await self._ns.ask(command, f"failed:{group}", bound, end, "WITHSCORES", "LIMIT", 0, limit)
             if not page:
                 return found, ""
-            marks = await self._ns.ask("SMISMEMBER", f"again:{group}", *page[::2])
-            for id, us, mark in zip(page[::2], page[1::2], marks, strict=True):
-                cursor = f"{float(us):.0f}"
+            marks = await self._ns.ask("SMISMEMBER", f"again:{group}", *(id for id, _ in page))
+            for (id, us), mark in zip(page, marks, strict=True):
+                cursor = f"{us:.0f}"
                 if is_repeated is None or bool(mark) == is_repeated:
                     found.append(id.decode("utf-8", "replace"))
                     if len(found) == limit:
@@ -104,8 +100,7 @@ class FailureStore:
 
         True for known groups. `by` is the user.
         """
-        options = msgspec.json.encode({"state": state, "by": by})
-        return [known == 1 for known in await self._ns.run("judge", [options, *groups])]
+        return [known == 1 for known in await self._ns.run("judge", [wire.options(state=state, by=by), *groups])]
 
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         """Return the group of each job, or ""."""

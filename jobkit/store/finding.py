@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 from jobkit.model import StoreUnavailable
 from jobkit.store import wire
@@ -78,11 +77,7 @@ class JobFinder:
         for part in await self._ns.many(
             [(command, index, first, last, "WITHSCORES", "LIMIT", 0, count) for index in indexes]
         ):
-            ids: list[Any] = part
-            found |= {
-                job_id.decode("utf-8", "replace"): int(float(us))
-                for job_id, us in zip(ids[::2], ids[1::2], strict=True)
-            }
+            found |= {job_id.decode("utf-8", "replace"): int(us) for job_id, us in part}
         ordered = sorted(found.items(), key=lambda pair: (pair[1], pair[0]), reverse=not is_oldest_first)
         return ordered[:count]
 

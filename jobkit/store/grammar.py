@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jobkit.model import InvalidParams
@@ -40,7 +41,7 @@ HELP: tuple[tuple[str, str], ...] = (
 MAX_CHARS = 500
 
 _UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_LENGTH = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)", re.ASCII)
 _WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 _NAMED = ("task", "queue", "owner", "tag", "worker", "error")
 
@@ -98,43 +99,25 @@ def _named(name: str, value: str) -> dict[str, Any]:
     return {name: tuple(_split(value))}
 
 
-def _age(name: str, value: str) -> dict[str, Any]:
-    least, most = _span(name, value, "<")
-    return _given(older_s=least, newer_s=most)
+def _length(name: str, value: str) -> dict[str, Any]:
+    return {f"{name}_s": _seconds(name, value)}
 
 
-def _older(name: str, value: str) -> dict[str, Any]:
-    return {"older_s": _seconds(name, value)}
-
-
-def _newer(name: str, value: str) -> dict[str, Any]:
-    return {"newer_s": _seconds(name, value)}
-
-
-def _took(name: str, value: str) -> dict[str, Any]:
-    least, most = _span(name, value, ">")
-    return _given(took_min_s=least, took_max_s=most)
-
-
-def _given(**values: float | None) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _span(name: str, value: str, usual: str) -> tuple[float | None, float | None]:
-    """Return `(least, most)` of `<1h`, `>1h`, `1h..2h`; a plain duration has the sign `usual`."""
-    least, dots, most = value.partition("..")
-    if dots:
-        both = _seconds(name, least) if least else None, _seconds(name, most) if most else None
-        if None not in both and both[0] > both[1]:  # type: ignore[operator]  # neither is None
-            raise InvalidParams(f"{name} must name the smaller length first, not {value!r}", name)
-        return both
-    sign = value[0] if value[0] in "<>" else usual
-    length = _seconds(name, value.lstrip("<>=") if value[0] in "<>" else value)
-    return (None, length) if sign == "<" else (length, None)
+def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str, Any]:
+    """Return the bounds `least` and `most` of `<1h`, `>1h`, `1h..2h`; a plain duration has the sign `usual`."""
+    first, dots, last = value.partition("..")
+    if not dots:
+        sign = value[0] if value[0] in "<>" else usual
+        length = _seconds(name, value.lstrip("<>=") if value[0] in "<>" else value)
+        return {most if sign == "<" else least: length}
+    found = {key: _seconds(name, part) for key, part in ((least, first), (most, last)) if part}
+    if len(found) == 2 and found[least] > found[most]:
+        raise InvalidParams(f"{name} must name the smaller length first, not {value!r}", name)
+    return found
 
 
 def _seconds(name: str, text: str) -> float:
-    match = _LENGTH.fullmatch(text.strip().lower())
+    match = _DURATION.fullmatch(text.strip().lower())
     unit = (match[2] or "s") if match else ""
     if match is None or unit not in _UNITS:
         raise InvalidParams(f"{name} must be a length of time like 90s, 10m, 1h, 2d, 1w, not {text!r}", name)
@@ -151,8 +134,7 @@ def _split(value: str) -> Iterator[str]:
 _FIELDS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "state": _states,
     **dict.fromkeys(_NAMED, _named),
-    "age": _age,
-    "older": _older,
-    "newer": _newer,
-    "took": _took,
+    **dict.fromkeys(("older", "newer"), _length),
+    "age": partial(_span, "older_s", "newer_s", "<"),
+    "took": partial(_span, "took_min_s", "took_max_s", ">"),
 }

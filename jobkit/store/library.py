@@ -217,11 +217,6 @@ class Functions:
         self._connection = RedisConnection(redis)
         self._prefix, self._library = prefix, library
 
-    async def run(self, verb: str, args: Sequence[Any]) -> Any:
-        """The reply of a verb."""
-        (reply,) = await self.run_many([(verb, args)])
-        return reply
-
     async def run_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """Replies of several verbs, sent together: one round trip. Each is atomic, the group is not."""
         replies = await self._connection.call([call(self._prefix, verb, args, self._library) for verb, args in calls])

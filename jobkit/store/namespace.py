@@ -45,14 +45,17 @@ class RedisNamespace:
     async def run(self, verb: str, args: Sequence[Any] = ()) -> Any:
         """Return the reply of a verb."""
         with self.reaching():
-            return await self.functions.run(verb, args)
+            (reply,) = await self.functions.run_many([(verb, args)])
+            return reply
 
     async def ask(self, command: str, key: str, *args: Any) -> Any:
         """Return the reply of a command for a key, which is given without the prefix."""
-        with self.reaching():
-            return await self.redis.execute_command(command, self.prefix + key, *args)
+        (reply,) = await self.many([(command, key, *args)])
+        return reply
 
-    async def many(self, commands: Iterable[tuple[Any, ...]], *, raises: bool = True, is_atomic: bool = False) -> Any:
+    async def many(
+        self, commands: Iterable[tuple[Any, ...]], *, raises: bool = True, is_atomic: bool = False
+    ) -> list[Any]:
         """Return the replies of commands as for `ask` that are sent together.
 
         Args:
@@ -62,8 +65,13 @@ class RedisNamespace:
         with self.reaching():
             pipe = self.redis.pipeline(transaction=is_atomic)
             for command, key, *args in commands:
-                pipe.execute_command(command, self.prefix + key, *args)
-            return await pipe.execute(raise_on_error=raises)
+                scored = {"withscores": True} if "WITHSCORES" in args else {}  # the reply becomes pairs
+                pipe.execute_command(command, self.prefix + key, *args, **scored)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            for reply in replies:
+                if raises and isinstance(reply, Exception):
+                    raise reply
+            return replies
 
     async def fields(self, names: Sequence[str], job_ids: Sequence[str]) -> list[list[Any] | None]:
         """Return fields of the records of jobs; None for a job without the first of them."""

@@ -10,39 +10,31 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from jobkit.model import InvalidParams, JobError, JobSnapshot, JobState
+
+T = TypeVar("T")
 
 #: A name, or alternatives; `*` stands for any text.
 Names = str | tuple[str, ...] | None
 
 #: Sort keys. Ascending (or alphabetical); with "-" in front descending.
 ORDERS = (
-    "submitted",
-    "started",
-    "finished",
-    "took",
-    "state",
-    "task",
-    "queue",
-    "owner",
-    "worker",
-    "progress",
-    "attempt",
-)
+    "submitted", "started", "finished", "took", "state", "task", "queue", "owner", "worker", "progress", "attempt",
+)  # fmt: skip
 
 #: Sort keys that compare text.
 _TEXT_ORDERS = frozenset({"task", "queue", "owner", "worker"})
 
 #: States in the order of a job's life, used by `order="state"`.
-STATES = ("scheduled", "queued", "running", "succeeded", "failed", "cancelled")
+STATES = tuple(str(state) for state in JobState)
 
 NEWEST = "-submitted"
 
@@ -282,15 +274,19 @@ def write_cursor(query: Query, value: Any, us: int) -> str:
     return base64.urlsafe_b64encode(json.dumps([query.order, value, us]).encode()).decode()
 
 
+def ordered(items: Iterable[T], order: str, key: Callable[[T], tuple[Any, int]]) -> list[T]:
+    """Return items in an order: those without a value last, equal ones newest first. `key` returns `(value, us)`."""
+    newest = sorted(items, key=lambda item: key(item)[1], reverse=True)
+    some = [item for item in newest if key(item)[0] is not None]
+    some.sort(key=lambda item: key(item)[0], reverse=order.startswith("-"))  # stable: equal items stay newest first
+    return some + [item for item in newest if key(item)[0] is None]
+
+
 def in_order(jobs: Iterable[Brief], query: Query) -> list[Brief]:
     """Return the jobs after the cursor, in the query's order."""
-    order = query.order or NEWEST
-    keyed = sorted(((sort_value(job, order), job) for job in jobs), key=lambda pair: pair[1].us, reverse=True)
-    some = [pair for pair in keyed if pair[0] is not None]
-    some.sort(key=lambda pair: pair[0], reverse=order.startswith("-"))  # stable: equal jobs stay newest first
-    ordered = some + [pair for pair in keyed if pair[0] is None]
-    after = read_cursor(query)
-    return [job for value, job in ordered if after is None or is_after(value, job.us, after, order)]
+    order, after = query.order or NEWEST, read_cursor(query)
+    found = ordered(jobs, order, lambda job: (sort_value(job, order), job.us))
+    return [job for job in found if after is None or is_after(sort_value(job, order), job.us, after, order)]
 
 
 def is_after(value: Any, us: int, after: tuple[Any, int], order: str) -> bool:

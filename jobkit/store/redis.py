@@ -98,20 +98,18 @@ class RedisStore(RedisNamespace):
     def claim_args(
         self, worker: WorkerInfo, free: int, received: int, awaited: Sequence[str] = (), lent: int = 0
     ) -> list[Any]:
-        options: dict[str, Any] = {
-            "queues": worker.queues,
-            "lease_ms": self._lease_ms,
-            "max_losses": self.settings.max_losses,
-            "ttl_ms": self.ttl_ms,
-            "limit": 100,  # of the due jobs and expired leases that one call handles
-        }
-        if worker.weights:
-            options["weights"] = dict(worker.weights)
-        if worker.resources:
-            options["has"] = dict(worker.resources)
-        if awaited:
-            options |= {"awaited": awaited, "lent": lent}
-        return [worker.id, free, received, _json(options)]
+        options = wire.options(
+            queues=worker.queues,
+            lease_ms=self._lease_ms,
+            max_losses=self.settings.max_losses,
+            ttl_ms=self.ttl_ms,
+            limit=100,  # of the due jobs and expired leases that one call handles
+            weights=dict(worker.weights) or None,
+            has=dict(worker.resources) or None,
+            awaited=awaited or None,
+            lent=lent if awaited else None,
+        )
+        return [worker.id, free, received, options]
 
     async def claim_one(self, worker: WorkerInfo, job_id: str) -> tuple[Claimed | None, bool]:
         """Claim one waiting job, ignoring its position in the queue, due time and limits, with a lease without end.
@@ -171,7 +169,7 @@ class RedisStore(RedisNamespace):
         A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a terminal
         one keeps its state.
         """
-        states = await self.run("cancel", [_json({"reason": reason, "ttl_ms": self.ttl_ms}), *job_ids])
+        states = await self.run("cancel", [wire.options(reason=reason, ttl_ms=self.ttl_ms), *job_ids])
         return [state.decode("utf-8", "replace") for state in states]
 
     async def move(
@@ -181,12 +179,8 @@ class RedisStore(RedisNamespace):
 
         Return for each "" if it is moved, else why not: "unknown", "arq" (its queue is arq's own), or its state.
         """
-        options: dict[str, Any] = {"reason": reason}
-        if queue:
-            options["queue"] = queue
-        if priority is not None:
-            options["priority"] = priority
-        return [answer.decode() for answer in await self.run("move", [_json(options), *job_ids])]
+        options = wire.options(reason=reason, queue=queue or None, priority=priority)
+        return [answer.decode() for answer in await self.run("move", [options, *job_ids])]
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         """Delete terminal jobs with everything they own; False for a job that is unknown or not terminal."""
@@ -197,7 +191,7 @@ class RedisStore(RedisNamespace):
 
         If there are too many, those that would expire first go first.
         """
-        pruned: int = await self.run("prune", wire.prune_args(limit, keep))
+        pruned: int = await self.run("prune", [wire.options(limit=limit, keep=keep)])
         return pruned
 
     async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
@@ -239,7 +233,7 @@ class RedisStore(RedisNamespace):
         found = await self.many([("HGETALL", f"job:{job_id}") for job_id in job_ids], raises=False)
         snapshots = []
         for job_id, record in zip(job_ids, found, strict=True):
-            if isinstance(record, Exception) and not wire.is_wrong_type(record):
+            if isinstance(record, Exception) and not str(record).startswith("WRONGTYPE"):
                 raise explain(record, self.settings)
             snapshots.append(wire.readable(f"the record of job {job_id}", wire.snapshot, record))
         return snapshots

@@ -37,15 +37,15 @@ class ScheduleStore:
         Returns:
             False if it is defined in code (`spec.module`) and was changed at run time, which takes precedence.
         """
-        options = {
-            "name": spec.name,
-            "spec": _json(spec.to_wire()).decode(),
-            "timing": _json(spec.timing()).decode(),  # the same text means the same slots
-            "next": next_ms,
-            "anchor": next_ms - spec.every_ms if spec.every_ms else 0,
-            "is_code": bool(spec.module),
-        }
-        return bool(await self._ns.run("schedule_put", [_json(options), payload]) == 1)
+        options = wire.options(
+            name=spec.name,
+            spec=_json(spec.to_wire()).decode(),
+            timing=_json(spec.timing()).decode(),  # the same text means the same slots
+            next=next_ms,
+            anchor=next_ms - spec.every_ms if spec.every_ms else 0,
+            is_code=bool(spec.module),
+        )
+        return bool(await self._ns.run("schedule_put", [options, payload]) == 1)
 
     async def snapshots(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
         """Return all schedules, or those with these names, sorted by name."""
@@ -88,20 +88,19 @@ class ScheduleStore:
             The replies to the submits of its jobs; None if the slot is no longer the next one, or the schedule is
             paused, was changed or removed.
         """
-        options = {
-            "name": firing.name,
-            "rev": firing.rev,
-            "slot": firing.slot_ms,
-            "next": firing.next_ms,
-            "look": firing.look_ms,
-            "left_out": firing.left_out,
-            "ttl_ms": self._ns.ttl_ms,
-            "runs": [_json(run.to_wire()).decode() for run in firing.runs],
-            "jobs": len(firing.jobs),
-        }
-        if firing.holds_for:
-            options["holds_for"] = firing.holds_for
-        reply = await self._ns.run("schedule_fire", [_json(options), *wire.submit_args(firing.jobs)])
+        options = wire.options(
+            name=firing.name,
+            rev=firing.rev,
+            slot=firing.slot_ms,
+            next=firing.next_ms,
+            look=firing.look_ms,
+            holds_for=firing.holds_for or None,
+            left_out=firing.left_out,
+            ttl_ms=self._ns.ttl_ms,
+            runs=[_json(run).decode() for run in firing.runs],
+            jobs=len(firing.jobs),
+        )
+        reply = await self._ns.run("schedule_fire", [options, *wire.submit_args(firing.jobs)])
         return None if reply == [-1] else wire.answers(firing.jobs, reply)
 
     async def pause(self, name: str) -> bool:
@@ -117,11 +116,10 @@ class ScheduleStore:
         return await self._change(what="remove", name=name)
 
     async def _change(self, **options: Any) -> bool:
-        return bool(await self._ns.run("schedule_change", [_json(options)]) == 1)
+        return bool(await self._ns.run("schedule_change", [wire.options(**options)]) == 1)
 
 
-def _run(raw: bytes) -> ScheduleRun:
-    return ScheduleRun.from_wire(wire.mapping(raw))
+_run = msgspec.json.Decoder(ScheduleRun).decode
 
 
 def _snapshot(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_ms: int) -> ScheduleSnapshot:
@@ -156,7 +154,7 @@ def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, Sequence[bytes
     for run in snapshot.runs:
         if run.job_id in states:
             state, started = states[run.job_id] or (b"", b"")
-            run = replace(run, state=(state or b"").decode(), started_ms=int(started or 0))
+            run = msgspec.structs.replace(run, state=(state or b"").decode(), started_ms=int(started or 0))
         runs.append(run)
     return replace(snapshot, runs=tuple(runs))
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from jobkit.model import EventsExpired, InvalidParams, JobSpec, LogLine, ScheduleRun, ScheduleSpec
+from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
 
 #: Subscription key (in place of a job's id) for changes that do not belong to a job: failure groups, pauses. Job ids
@@ -93,8 +96,7 @@ class Firing:
     left_out: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, rename={"started_ms": "started"}):
     """The lease on one attempt.
 
     Attributes:
@@ -106,7 +108,7 @@ class Claimed:
     spec: JobSpec
     token: str
     attempt: int
-    payload: bytes
+    payload: bytes = b""
     retried: int = 0
     losses: int = 0
     started_ms: int = 0
@@ -269,11 +271,8 @@ class WorkerInfo:
         return self.is_alive and not self.is_draining
 
     def to_json(self) -> dict[str, Any]:
-        return {name: _plain(getattr(self, name)) for name in self.__slots__}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else value
+        json: dict[str, Any] = to_json(self)
+        return json
 
 
 @dataclass(frozen=True, slots=True)

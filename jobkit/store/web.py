@@ -40,8 +40,8 @@ class WebStore:
         """
         stream = "presence" if is_presence else "updates"
         kept, kept_bytes = _KEPT[stream]
-        options = {"stream": stream, "kept": kept, "kept_bytes": kept_bytes}
-        id: bytes = await self._ns.run("publish", [update, msgspec.json.encode(options)])
+        options = wire.options(stream=stream, kept=kept, kept_bytes=kept_bytes)
+        id: bytes = await self._ns.run("publish", [update, options])
         return id.decode()
 
     async def updates(self, after: str = "", limit: int = 1000) -> list[tuple[str, bytes]]:
@@ -87,16 +87,16 @@ class AuditLog:
     async def note(self, entry: AuditEntry) -> None:
         """Add an entry, within the bounds."""
         bounds = self.bounds
-        options = {
-            "person": entry.person,
-            "kind": entry.kind,
-            "alone": bounds.alone(entry),
-            "fold_ms": max(1, int(bounds.fold_s * 1000)),
-            "per_person": bounds.per_person,
-            "kept": bounds.kept,
-            "named": NAMED,
-        }
-        await self._ns.run("note", [msgspec.json.encode(entry.to_wire()), msgspec.json.encode(options)])
+        options = wire.options(
+            person=entry.person,
+            kind=entry.kind,
+            alone=bounds.alone(entry),
+            fold_ms=max(1, int(bounds.fold_s * 1000)),
+            per_person=bounds.per_person,
+            kept=bounds.kept,
+            named=NAMED,
+        )
+        await self._ns.run("note", [msgspec.json.encode(entry.to_wire()), options])
 
     async def entries(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
         """Return up to `limit` entries, newest first; with `before`, an entry's id, older ones.
@@ -108,10 +108,14 @@ class AuditLog:
             return []  # Redis rejects a range before the first possible id
         found = await self._ns.ask("XREVRANGE", "audit", f"({before}" if before else "+", "-", "COUNT", max(1, limit))
         read = [
-            wire.readable(f"entry {id.decode()} of the audit trail", partial(wire.audit_entry, id.decode()), raw)
+            wire.readable(f"entry {id.decode()} of the audit trail", partial(_entry, id.decode()), raw)
             for id, raw in found
         ]
         return [entry for entry in read if entry is not None]
+
+
+def _entry(id: str, raw: Mapping[bytes, bytes]) -> AuditEntry:
+    return AuditEntry.read(id, wire.mapping(raw[b"a"]))
 
 
 def _pairs(reply: list[bytes]) -> dict[str, bytes]:

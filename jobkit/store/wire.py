@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobkit.model import EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
-from jobkit.model.people import AuditEntry
 from jobkit.model.plain import instant
 from jobkit.model.snapshot import WIRE, changes, finite_or_none
 from jobkit.store.query import Brief, BriefSpec
@@ -73,23 +72,24 @@ def mapping(raw: bytes) -> dict[str, Any]:
 _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
 
 
+def options(**values: Any) -> bytes:
+    """Return the options of a verb as JSON. Those that are None are left out, for Lua takes null for true."""
+    return _json({name: value for name, value in values.items() if value is not None})
+
+
 def submit_args(jobs: Sequence[Submission]) -> list[Any]:
     """Arguments of `Lifecycle.submit`, in `lua/lib/lifecycle.lua`."""
     args: list[Any] = []
     for job in jobs:
         spec = job.spec
-        options: dict[str, Any] = {}
-        if spec.priority:
-            options["priority"] = spec.priority
-        if spec.delay_ms:
-            options["delay_ms"] = spec.delay_ms
-        if spec.at_ms:
-            options["at_ms"] = spec.at_ms
-        if spec.needs:
-            options["needs"] = spec.needs
-        if constraints := spec.constraints():
-            options["terms"] = _json(constraints).decode()
-        args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, _json(options) if options else b""]
+        given = options(
+            priority=spec.priority or None,
+            delay_ms=spec.delay_ms or None,
+            at_ms=spec.at_ms or None,
+            needs=spec.needs or None,
+            terms=_json(constraints).decode() if (constraints := spec.constraints()) else None,
+        )
+        args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
 
 
@@ -109,20 +109,18 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
     """Arguments of `finish`."""
     args: list[Any] = []
     for ending in endings:
-        options: dict[str, Any] = {
-            "data": ending.data(),
-            "ttl_ms": max(1, ending.ttl_ms),
-            "inline_bytes": INLINE_RESULT_BYTES,
-        }
-        if ending.delay_ms:
-            options["delay_ms"] = ending.delay_ms
-        if ending.folder:
-            options["folder"] = ending.folder
-        arq_body = b""
-        if arq := ending.for_arq:
-            options |= {"arq_ttl_ms": arq.ttl_ms, "arq_hold_ms": arq.hold_ms}
-            arq_body = arq.body
-        args += [ending.job_id, ending.token, ending.outcome, _json(options), ending.result, ending.preview, arq_body]
+        arq = ending.for_arq
+        given = options(
+            data=ending.data(),
+            ttl_ms=max(1, ending.ttl_ms),
+            inline_bytes=INLINE_RESULT_BYTES,
+            delay_ms=ending.delay_ms or None,
+            folder=ending.folder or None,
+            arq_ttl_ms=arq.ttl_ms if arq else None,
+            arq_hold_ms=arq.hold_ms if arq else None,
+        )
+        args += [ending.job_id, ending.token, ending.outcome, given, ending.result, ending.preview]
+        args.append(arq.body if arq else b"")
     return args
 
 
@@ -153,36 +151,25 @@ def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
     return args
 
 
+_claimed = msgspec.json.Decoder(Claimed).decode
+
+
 def read_claimed(message: bytes) -> Claimed:
     """Read the message of a claim or a hand-over: a JSON head, a newline, the payload.
 
     Raises:
         ValueError: it is nothing that a store would send.
     """
+    head, _, payload = message.partition(b"\n")
     try:
-        return _read_claimed(message)
+        return msgspec.structs.replace(_claimed(head), payload=payload)
     except UNREADABLE as error:
         found = _CLAIM.match(message)
         if found is None:
             raise ValueError(f"not a claim: {message[:100]!r}") from None
         token, job_id = found[1].decode(), found[2].decode()
         problem = f"the record of job {job_id} cannot be read: {type(error).__name__}: {error}"[:500]
-        return Claimed(JobSpec(job_id, ""), token, int(found[3]), b"", problem=problem)
-
-
-def _read_claimed(message: bytes) -> Claimed:
-    head, _, payload = message.partition(b"\n")
-    wire = _unjson(head)
-    return Claimed(
-        spec=JobSpec.from_wire(wire["spec"]),
-        token=wire["token"],
-        attempt=wire["attempt"],
-        payload=payload,
-        retried=wire["retried"],
-        losses=wire["losses"],
-        started_ms=wire["started"],
-        us=wire["us"],
-    )
+        return Claimed(JobSpec(job_id, ""), token, int(found[3]), problem=problem)
 
 
 def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
@@ -191,22 +178,17 @@ def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
     return [read_claimed(message) for message in reply[1:]], float("inf") if wait_ms < 0 else wait_ms / 1000
 
 
-def prune_args(limit: int, keep: int | None) -> list[Any]:
-    """Arguments of `prune`."""
-    return [_json({"limit": limit} if keep is None else {"limit": limit, "keep": keep})]
-
-
 def renew_args(
     worker: str, facts: Mapping[str, Any], held: Mapping[str, str], lease_ms: int, max_losses: int, ttl_ms: int
 ) -> list[Any]:
     """Arguments of `renew`, a worker's heartbeat. `held` is job id to token."""
-    options = {
-        "lease_ms": lease_ms,
-        "max_losses": max_losses,
-        "ttl_ms": ttl_ms,
-        "facts": {name: str(value) for name, value in facts.items()},
-    }
-    args: list[Any] = [worker, _json(options)]
+    given = options(
+        lease_ms=lease_ms,
+        max_losses=max_losses,
+        ttl_ms=ttl_ms,
+        facts={name: str(value) for name, value in facts.items()},
+    )
+    args: list[Any] = [worker, given]
     for pair in held.items():
         args += pair
     return args
@@ -312,22 +294,12 @@ def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:
     return JobEvent.from_wire(_unjson(entry[b"e"]), id)
 
 
-def audit_entry(id: str, entry: Mapping[bytes, bytes]) -> AuditEntry:
-    """Decode an entry of the audit log."""
-    return AuditEntry.read(id, mapping(entry[b"a"]))
-
-
 def lines(after: int, entry: Mapping[bytes, bytes]) -> list[LogLine]:
     """Return the lines of a log chunk with numbers above `after`."""
     first, count = int(entry[b"f"]), int(entry[b"c"])
     if first + count - 1 <= after:
         return []
     return [LogLine.from_wire(w, n=first + i) for i, w in enumerate(_unjson(entry[b"l"])) if first + i > after]
-
-
-def is_wrong_type(error: Exception) -> bool:
-    """Return True if a key has another Redis type than jobkit's."""
-    return str(error).startswith("WRONGTYPE")
 
 
 def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
@@ -352,4 +324,4 @@ def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
 
 def texts(record: Mapping[bytes, bytes]) -> dict[str, str]:
     """Decode a hash of texts."""
-    return {key.decode(): value.decode("utf-8", "replace") for key, value in record.items()}
+    return {name.decode("utf-8", "replace"): text.decode("utf-8", "replace") for name, text in record.items()}

@@ -27,7 +27,7 @@ from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
 from jobkit.store.values import AttemptNews, Ending, Renewal
-from jobkit.store.wire import finish_args, progress_args, prune_args, read_renewal, renew_args
+from jobkit.store.wire import finish_args, options, progress_args, read_renewal, renew_args
 from jobkit.worker.running import RunningAttempt
 
 logger = logging.getLogger("jobkit.worker")
@@ -95,7 +95,7 @@ class LeaseKeeper:
         )
         try:
             renewal = read_renewal(self._run("renew", args))
-            self._run("prune", prune_args(200, settings.keep or None))
+            self._run("prune", [options(limit=200, keep=settings.keep or None)])
             refused = self._refused()
             is_wiped = refused is None and self._is_wiped()  # one that is full takes no mark either
         except (RedisError, OSError) as error:

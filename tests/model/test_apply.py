@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply, attempts_of
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply, attempts_of
+from tests.store.support import ALLOWED
 
 SPEC = JobSpec(id="a", task="simulate")
 T0 = 1_700_000_000_000

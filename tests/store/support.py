@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from jobkit.model import ALLOWED, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
-from jobkit.model.failure import group_of
+from jobkit.model import TERMINAL, ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 
 _ids = itertools.count(1)
+
+#: All transitions that the store may make; any other is a bug in the store.
+ALLOWED: Mapping[JobState, frozenset[JobState]] = {
+    JobState.SCHEDULED: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.FAILED}),
+    # Succeeds at once with a cached result.
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED, JobState.FAILED, JobState.SUCCEEDED}),
+    # Queued again if lost or released, scheduled if retried after a backoff.
+    JobState.RUNNING: TERMINAL | {JobState.QUEUED, JobState.SCHEDULED},
+    **dict.fromkeys(TERMINAL, frozenset()),
+}
 
 #: For tests that wait until a lease expires by itself.
 short_lease = pytest.mark.parametrize("lease_s", [0.4], ids=["short lease"])
@@ -217,19 +227,21 @@ async def check_keys(store: RedisStore) -> None:
 
 
 async def check_groups(store: RedisStore) -> None:
-    """Check that groups contain exactly the failed jobs with their error."""
+    """Check that groups contain exactly the failed jobs with their task and error."""
     where = await structure(store)
-    inside: dict[str, str] = {}
+    inside: dict[str, tuple[str, ...]] = {}
     for group in await store.failures.groups(limit=10_000):
         ids, cursor = await store.failures.jobs(group.id, limit=10_000)
         assert not cursor
         assert len(ids) == group.jobs
-        inside |= dict.fromkeys(ids, group.id)
+        inside |= dict.fromkeys(ids, (group.task, group.kind, group.type, group.where))
     assert set(inside) == where.states[JobState.FAILED]
     for id in inside:
         [found] = await store.snapshots([id])
         if found is not None and found.error is not None:
-            assert inside[id] == group_of(found.spec.task, found.error), id
+            error = found.error
+            place = error.where if error.kind in (ErrorKind.EXCEPTION, ErrorKind.CRASH) else ""
+            assert inside[id] == (found.spec.task, error.kind, error.type, place), id
 
 
 async def keys(store: RedisStore) -> list[str]:

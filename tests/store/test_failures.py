@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import ErrorKind, EventType, FailureGroup, GroupState, JobEvent
-from jobkit.model.failure import group_of, shared
+from jobkit.model.failure import shared
 from jobkit.model.snapshot import JobError
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
@@ -51,7 +51,6 @@ async def test_the_same_error_at_the_same_place_is_one_group(store: RedisStore) 
     assert sum(group.hours) == 2
     assert await ids_of(store, group.id) == ["b", "a"]
     assert await store.failures.groups_of(["a", "b", "no"]) == [group.id, group.id, ""]
-    assert group.id == group_of("simulate", error())
 
 
 @pytest.mark.parametrize(

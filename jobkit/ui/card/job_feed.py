@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
-from jobkit.model.failure import group_id
 from jobkit.model.plain import iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
@@ -351,10 +350,12 @@ class CardControl:
         snapshot = self.model.snapshot if self.model is not None else None
         if self._on_group is None or not self._access.person.sees_all:
             return
-        if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
+        if snapshot is None or snapshot.state is not JobState.FAILED:
             return
         try:
-            group = await self._kit.verbs.store.failures.group(group_id(snapshot.spec.task, snapshot.error.to_wire()))
+            failures = self._kit.verbs.store.failures
+            (group_id,) = await failures.groups_of([snapshot.id])
+            group = await failures.group(group_id)
         except JobkitError as error:
             logger.debug("what failed like job %s could not be read: %s", snapshot.id, error)
             return

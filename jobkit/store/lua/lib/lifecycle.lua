@@ -256,28 +256,68 @@ local function has_record(id)
   return call('EXISTS', P .. 'job:' .. id) == 1
 end
 
--- Stores a new job with its first event; returns its record. `is_new`: its id is not in `jobs` yet. `set`: fields beside those
--- of every job.
-function Lifecycle.create(rec, payload, due, is_new, set)
+-- Stores a new job with its first event; returns its record. `is_new`: its id is not in `jobs` yet. `more`: fields beside
+-- those of every job.
+function Lifecycle.create(id, spec, state, us, queue, priority, payload, due, is_new, more, terms, arq)
   if not is_new then
     -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or its
     -- entry in `expiry` would take the new job with it.
-    Records.forget(rec.id)
-    call('ZADD', P .. 'jobs', rec.us, rec.id)
+    Records.forget(id)
+    call('ZADD', P .. 'jobs', us, id)
   end
-  rec.seq, rec.attempt, rec.retried, rec.losses, rec.releases, rec.worker = 0, 0, 0, 0, 0, ''
-  local n = #set
-  set[n + 1], set[n + 2], set[n + 3], set[n + 4], set[n + 5], set[n + 6] = 'state', rec.state, 'spec', rec.spec, 'queue', rec.queue
-  set[n + 7], set[n + 8], set[n + 9], set[n + 10] = 'us', rec.us, 'submitted', NOW
-  local data = '{"state":"' .. rec.state .. '","submitted":' .. NOW
+  local rec = {id = id, spec = spec, state = state, us = us, queue = queue, priority = priority, terms = terms, arq = arq,
+    seq = 0, attempt = 0, retried = 0, losses = 0, releases = 0, worker = ''}
+  local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW, unpack(more)}
+  local data = '{"state":"' .. state .. '","submitted":' .. NOW
   if due > NOW then
     put(set, 'due', due)
     data = data .. ',"due":' .. due
   end
-  call('SET', P .. 'args:' .. rec.id, payload)
-  call('ZADD', P .. 'state:' .. rec.state, rec.us, rec.id)
-  Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
+  call('SET', P .. 'args:' .. id, payload)
+  call('ZADD', P .. 'state:' .. state, us, id)
+  Records.emit(rec, 'submitted', data .. '}', set, nil, state == 'queued')
   return rec
+end
+
+-- Stores the job from args[i] on, the `n`th of a call: see `submit`.
+local function submit_one(client, args, i, n)
+  local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
+  local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
+  local terms, priority, needs = options.terms, options.priority or 0, options.needs
+  local us = NOW_US + n -- jobs of one call keep their order
+  local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
+  local known, other
+  if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
+  if known then
+    if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
+    return known
+  end
+  local is_new = call('ZADD', P .. 'jobs', 'NX', us, id) == 1
+  if not is_new and has_record(id) then return 0 end
+  if other then due, needs = NOW, nil end
+  local more = {}
+  if client ~= '' then put(more, 'client', client) end
+  if priority ~= 0 then put(more, 'priority', priority) end
+  if terms then put(more, 'terms', terms) end
+  if n == 0 or queue ~= args[i - 2] then call('SADD', P .. 'queues', queue) end
+  if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
+  local state = (due > NOW or needs) and 'scheduled' or 'queued'
+  local rec = Lifecycle.create(id, spec, state, us, queue, priority, payload, due, is_new, more, terms)
+  rec.client = client -- not before: the reply tells the submitter as much as the first event
+  if terms then Dedup.submitted(rec) end
+  if other then
+    Dedup.end_as(rec, other)
+    return {'is', id}
+  elseif needs then
+    await_needs(rec, needs)
+  elseif state == 'scheduled' then
+    -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
+    call('ZADD', P .. 'due:' .. queue, due + math.min(n, 2000) / 2048, id)
+    Queue.wake(queue) -- it must learn of the earlier time
+  else
+    Queue.ready(rec, us, true)
+  end
+  return NOW
 end
 
 -- Stores jobs once each. `client` is the channel of their submitter. From args[first] on, for each job: id, spec, payload,
@@ -286,47 +326,7 @@ end
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
 -- perhaps what Dedup.find returns.
 function Lifecycle.submit(client, args, first)
-  local n, last_queue = -1, nil
-  return each(args, first, 5, function(i)
-    local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
-    local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
-    local terms, priority, needs = options.terms, options.priority or 0, options.needs
-    n = n + 1
-    local us = NOW_US + n -- jobs of one call keep their order
-    local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
-    local known, other
-    if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
-    if known then
-      if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
-      return known
-    end
-    local is_new = call('ZADD', P .. 'jobs', 'NX', us, id) == 1
-    if not is_new and has_record(id) then return 0 end
-    if other then due, needs = NOW, nil end
-    local set = {}
-    if client ~= '' then put(set, 'client', client) end
-    if priority ~= 0 then put(set, 'priority', priority) end
-    if terms then put(set, 'terms', terms) end
-    if queue ~= last_queue then call('SADD', P .. 'queues', queue) end
-    last_queue = queue
-    if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
-    local state = (due > NOW or needs) and 'scheduled' or 'queued'
-    local rec = Lifecycle.create({id = id, spec = spec, state = state, us = us, queue = queue, priority = priority,
-      terms = terms or false}, payload, due, is_new, set)
-    rec.client = client -- not before: the reply tells the submitter as much as the first event
-    if terms then Dedup.submitted(rec) end
-    if other then
-      Dedup.end_as(rec, other)
-      return {'is', id}
-    elseif needs then
-      await_needs(rec, needs)
-    elseif state == 'scheduled' then
-      -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-      call('ZADD', P .. 'due:' .. queue, due + math.min(n, 2000) / 2048, id)
-      Queue.wake(queue) -- it must learn of the earlier time
-    else
-      Queue.ready(rec, us, true)
-    end
-    return NOW
-  end)
+  local replies = {}
+  for i = first, #args, 5 do replies[#replies + 1] = submit_one(client, args, i, #replies) end
+  return replies
 end

@@ -17,8 +17,8 @@ verb('arq_adopt', UNLESS_FULL, function(args)
     local state, us = score > NOW and 'scheduled' or 'queued', NOW_US + n
     call('HSET', tracked, arq, id)
     call('PERSIST', 'arq:job:' .. arq) -- its readers want it until the job ends; when it expires, the call says
-    local rec = Lifecycle.create({id = id, spec = args[i + 2], state = state, us = us, queue = queue, priority = 0, arq = arq},
-      args[i + 3], score, call('ZADD', P .. 'jobs', 'NX', us, id) == 1, {'arq', arq, 'arqq', arq_queue, 'arqt', args[i + 4]})
+    local rec = Lifecycle.create(id, args[i + 2], state, us, queue, 0, args[i + 3], score,
+      call('ZADD', P .. 'jobs', 'NX', us, id) == 1, {'arq', arq, 'arqq', arq_queue, 'arqt', args[i + 4]}, nil, arq)
     if state == 'scheduled' then
       call('ZADD', P .. 'due:' .. queue, score, id)
       Queue.wake(queue)

@@ -1,6 +1,5 @@
--- Says what queued jobs wait for. args: id... Returns for each JSON or "": for one that is parked gate, before (so many are in
--- front of it), and n, held, count, period_ms, open (ms until it opens), paused, use, as far as there are such; for one
--- whose queue's gate is shut the same.
+-- Says what queued jobs wait for. args: id... Returns for each the JSON of a `Waiting` (model/limits.py) if it is parked, or if
+-- the gate of its queue is shut; else "".
 verb('waiting', READS_ONLY, function(args)
   return each(args, 1, 1, function(i)
     local id = args[i]
@@ -14,10 +13,12 @@ verb('waiting', READS_ONLY, function(args)
         if gate.name == name or (not name and is_queue) then
           local shut, open_us = Limits.is_shut(gate, 0, true)
           if name or shut then
-            found = {gate = gate.name, before = before or call('ZRANK', P .. 'ready:' .. rec.queue, id), n = gate.n,
+            local paused = type(gate.paused) == 'table' and gate.paused or {}
+            found = {gate = gate.name, before = before or call('ZRANK', P .. 'ready:' .. rec.queue, id) or nil, n = gate.n,
               held = call('ZCARD', P .. 'holders:' .. gate.name), count = gate.count, period_ms = gate.period_ms,
-              paused = gate.paused or nil,
-              since = gate.paused and NOW - number(type(gate.paused) == 'table' and gate.paused.at or NOW) or nil, open = open_us and math.max(0, math.ceil(open_us / 1000) - NOW) or nil}
+              is_paused = gate.paused and true or nil, paused_by = paused.by,
+              paused_ms = paused.at and NOW - number(paused.at) or nil,
+              open_ms = open_us and math.max(0, math.ceil(open_us / 1000) - NOW) or nil}
           end
         end
       end
