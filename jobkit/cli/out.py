@@ -17,7 +17,7 @@ from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.run.inside.lines import clean
 from jobkit.settings import user_name
-from jobkit.tasks.limit_options import seconds_in
+from jobkit.tasks.option_values import seconds_in
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -21,8 +21,7 @@ from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.cli.queues import task_modules
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, checked_name
-from jobkit.tasks import limit_options
-from jobkit.tasks.options import size_bytes
+from jobkit.tasks import option_values
 
 if TYPE_CHECKING:
     from jobkit.embedded.children import Child, Keeper
@@ -91,8 +90,8 @@ def worker(
         )
     settings = replace(settings, locals=settings.locals or keeps_locals)
     served = queues_of(queues)
-    has = None if resources is None else limit_options.resources("--resources", resources)
-    memory_bytes = None if max_memory is None else size_bytes("--max-memory", max_memory)
+    has = None if resources is None else option_values.resources("--resources", resources)
+    memory_bytes = None if max_memory is None else option_values.size_bytes("--max-memory", max_memory)
     if arq is not None and (modules or len(queues) > 1 or has or isinstance(served, dict)):
         raise BadInput(
             "--arq takes its functions from the settings class and serves one queue; it cannot be used with -t, "

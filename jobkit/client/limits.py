@@ -9,7 +9,6 @@ from jobkit.client.connection import Connection, OnLoop
 from jobkit.model import InvalidParams, Pause, Rule
 from jobkit.model.limits import parse_rate
 from jobkit.settings import checked_name
-from jobkit.tasks import limit_options
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.task import checked_task_name
 
@@ -55,11 +54,9 @@ class LimitVerbs:
         gate = gate_of(queue, task)
         if concurrency is None and rate is None:
             raise InvalidParams("give concurrency or rate (or both); kit.unlimit(...) ends a limit", "concurrency")
-        change: dict[str, int | None] = {"n": None, "count": None, "period_ms": None}
-        if concurrency is not None:
-            change["n"] = limit_options.places("concurrency", concurrency)
-        if rate is not None:
-            change["count"], change["period_ms"] = parse_rate(limit_options.rate("rate", rate)) or (None, None)
+        checked = check_submit_options({"concurrency": concurrency, "rate": rate})
+        count, period_ms = (checked.rate and parse_rate(checked.rate)) or (None, None)
+        change = {"n": checked.concurrency, "count": count, "period_ms": period_ms}
         return await self._connection.store.set_rule(gate, change)
 
     async def unlimit(self, *, queue: str | None = None, task: str | None = None) -> None:

@@ -28,7 +28,7 @@ from jobkit.store.values import Submission
 from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.info import TaskInfo, plain_arguments
-from jobkit.tasks.options import SubmitOptions
+from jobkit.tasks.options import JobOptions
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths
 from jobkit.tasks.work import Work, work_of
@@ -53,7 +53,7 @@ def prepare(
     task: TaskDef[..., Any],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    over: SubmitOptions,
+    over: JobOptions,
     *,
     settings: Settings,
     codec: Codec,
@@ -78,6 +78,7 @@ def prepare(
             "task",
         )
     bound = task.bind(args, kwargs)
+    over = task.chosen.merged(over)
     options = task.effective(over)
     work = work_of(task.name, options, bound, {}, codec, lambda: task.code_version)
     ref = task.ref
@@ -106,7 +107,7 @@ def prepare(
 def prepare_info(
     info: TaskInfo,
     params: Mapping[str, Any],
-    over: SubmitOptions,
+    over: JobOptions,
     *,
     settings: Settings,
     codec: Codec,
@@ -135,8 +136,8 @@ def _submission(
     title: str,
     bound: Mapping[str, Any],
     encoded: bytes,
-    options: SubmitOptions,
-    over: SubmitOptions,
+    options: JobOptions,
+    over: JobOptions,
     *,
     settings: Settings,
     codec: Codec,
@@ -287,6 +288,6 @@ def of_task(task: TaskDef[..., Any], settings: Settings, codec: Codec) -> tuple[
     """
     given = task.effective().schedule
     made = timing(**{name: given.get(name) for name in ("cron", "every", "tz")}, now_ms=0)
-    prepared = prepare(task, (), {}, SubmitOptions(), settings=settings, codec=codec, owner="")
+    prepared = prepare(task, (), {}, JobOptions(), settings=settings, codec=codec, owner="")
     rules = {name: given[name] for name in ("missed", "missed_limit", "overlap") if name in given}
     return scheduled(prepared, task.name, made, codec, module=task.ref.partition(":")[0], **rules)

@@ -22,10 +22,10 @@ from jobkit.model import (
 )
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import SubmitOptions, check_submit_options
+from jobkit.tasks.options import JobOptions, check_submit_options
 from jobkit.tasks.references import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.registry import registry
-from jobkit.tasks.task import BoundTask, TaskDef
+from jobkit.tasks.task import TaskDef
 
 
 class Submitter:
@@ -37,7 +37,7 @@ class Submitter:
     """
 
     def __init__(
-        self, kit: Any, connection: Connection, before_submit: list[Callable[[], None]], over: SubmitOptions
+        self, kit: Any, connection: Connection, before_submit: list[Callable[[], None]], over: JobOptions
     ) -> None:
         self._kit, self._connection, self._before_submit, self.over = kit, connection, before_submit, over
 
@@ -125,13 +125,14 @@ class Submitter:
         sweep: Sweep | None = None,
         owner: str = "",
     ) -> Batch:
-        if self.over.key:
+        definition = await self._definition(task)
+        over = self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
+        if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
-        if self.over.debounce_s is not None:
+        if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
         rule = None if stop_when is None else rule_of(stop_when)
         most = MAX_JOBS if sweep is None else MAX_LIMIT
-        definition = await self._definition(task)
         prepared = [self._prepared(definition, *arguments(item), owner) for item in listed(items, most)]
         with self._connection.live.expecting(*(each.spec.id for each in prepared)):
             replies = await OnLoop(self._connection.verbs.sender.submit_many, prepared)
@@ -188,10 +189,8 @@ class Submitter:
         assert snapshot is not None  # seq 1 follows seq 0
         return live.adopt_own(snapshot)
 
-    async def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | BoundTask[..., Any] | TaskInfo:
+    async def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | TaskInfo:
         """Return the definition of a task; that of a worker if only its name is known here."""
-        if isinstance(task, BoundTask):
-            return task
         if not isinstance(task, str):
             return registry.task_of(task)
         if task in registry.names():
@@ -204,7 +203,7 @@ class Submitter:
 
     def _prepared(
         self,
-        task: TaskDef[..., Any] | BoundTask[..., Any] | TaskInfo,
+        task: TaskDef[..., Any] | TaskInfo,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         owner: str = "",
@@ -225,8 +224,6 @@ class Submitter:
                 raise InvalidParams(f"task {task.name!r} is known by name only here: give its arguments by name")
             made = prepare_info(task, kwargs, over, **common)
         else:
-            if isinstance(task, BoundTask):
-                over, task = task.parsed.merged(over), registry.task_of(task)
             made = prepare(task, args, kwargs, over, **common)
         if self._before_submit:
             self._before_submit[0]()

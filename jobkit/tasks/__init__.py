@@ -6,24 +6,22 @@ Knows neither Redis nor a worker nor a page. What others use is named here.
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.decorator import task
 from jobkit.tasks.info import TaskInfo, plain_arguments
-from jobkit.tasks.options import SubmitOptions, TaskOptions, check_options, check_submit_options
+from jobkit.tasks.options import JobOptions, check_options, check_submit_options
 from jobkit.tasks.params import check, describe, parse_text
 from jobkit.tasks.registry import Registry, registry, unknown_task
 from jobkit.tasks.signature import Signature, signature_of
 from jobkit.tasks.specs import Choice, ParamSpec, Range, json_schema, plain
-from jobkit.tasks.task import BoundTask, TaskDef, hooks, load_ref, source_dir, target_of
+from jobkit.tasks.task import TaskDef, hooks, load_ref, source_dir, target_of
 
 __all__ = [
-    "BoundTask",
     "Choice",
     "ParamSpec",
     "Range",
     "Registry",
     "Signature",
-    "SubmitOptions",
     "TaskDef",
     "TaskInfo",
-    "TaskOptions",
+    "JobOptions",
     "check",
     "check_options",
     "check_submit_options",

@@ -13,11 +13,13 @@ from types import FunctionType, ModuleType
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from jobkit.tasks import structs
 from jobkit.tasks.hints import is_secret_name
 from jobkit.tasks.specs import plain, short_repr
 
-#: Maximum size of the JSON that `shown` returns, in bytes.
+#: Maximum size of the JSON that `shown` returns, in bytes without spaces.
 MAX_BYTES = 2048
 MASK = "***"
 
@@ -64,12 +66,12 @@ def shown_and_abridged(
             continue
         cut: list[str] = []
         out[short] = _value(value, 0, cut)
-        if cut:
-            abridged.append(short)
-    if _is_small(out):
-        return out, tuple(abridged)
-    short_of = _shortened(out)
-    return short_of, tuple(dict.fromkeys([*abridged, *(name for name in out if short_of.get(name) != out[name])]))
+        abridged += [short] if cut else []
+    if _size(out) > MAX_BYTES:
+        whole = dict(out)
+        _shorten(out)
+        abridged += [name for name in whole if out.get(name) != whole[name]]
+    return out, tuple(dict.fromkeys(abridged))
 
 
 def short_name(name: object) -> str:
@@ -151,37 +153,18 @@ def _int_text(number: int) -> str:
     return str(number)
 
 
-def _is_small(out: dict[str, Any]) -> bool:
-    """Return True if it is within the limit; estimates an upper bound for scalars, since encoding JSON is slow."""
-    most = 2
-    for name, value in out.items():
-        kind = type(value)
-        if kind is str:
-            most += 6 * len(value)  # a control character takes six bytes, a letter of any script at most four
-        elif not (value is None or kind is bool or kind is int or kind is float):
-            return _size(out) <= MAX_BYTES
-        most += 6 * len(name) + 32
-    return most <= MAX_BYTES or _size(out) <= MAX_BYTES
+def _size(value: Any) -> int:
+    return len(msgspec.json.encode(value))
 
 
-def _size(out: dict[str, Any]) -> int:
-    return len(json.dumps(out, ensure_ascii=False).encode())
-
-
-def _shortened(out: dict[str, Any]) -> dict[str, Any]:
-    """Shorten the largest values first, then drop the last names."""
-    sizes = {name: len(json.dumps(value, ensure_ascii=False).encode()) for name, value in out.items()}
-    total = _size(out)
-    for name in sorted(out, key=lambda name: -sizes[name]):
-        if total <= MAX_BYTES:
+def _shorten(out: dict[str, Any]) -> None:
+    """Shorten the largest values first, then drop the last names, until it is within the limit."""
+    for name in sorted(out, key=lambda name: -_size(out[name])):
+        if _size(out) <= MAX_BYTES:
             break
         text = json.dumps(out[name], ensure_ascii=False)
-        brief = text[:24] + "…" if len(text) > 25 else out[name]
-        total -= sizes[name]
-        out[name] = brief
-        total += len(json.dumps(brief, ensure_ascii=False).encode())
+        out[name] = text[:24] + "…" if len(text) > 25 else out[name]
     names = list(out)
     while names and _size(out) > MAX_BYTES - 20:
         del out[names.pop()]
         out["…"] = "more"
-    return out

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,8 +21,7 @@ from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.references import Need, Reference, put_in, taken_out
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(msgspec.Struct, frozen=True, array_like=True):
     """The Python of a process: `sys.prefix`, its interpreter and its full version ("3.11.7")."""
 
     prefix: str
@@ -36,8 +35,13 @@ def own_environment() -> Environment:
     return Environment(sys.prefix, sys.executable or "", platform.python_version())
 
 
-@dataclass(frozen=True, slots=True)
-class CallHead:
+class CallHead(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename={"environment": "env", "is_named": "named", "cache_key": "cache"},
+):
     """The outer layer of a payload: everything that is needed before unpickling.
 
     Attributes:
@@ -46,7 +50,7 @@ class CallHead:
         cwd: the submitter's working directory, likewise.
         python: the submitter's Python version, `"3.11"`: pickled functions are not portable between versions.
         environment: environment in which a worker on the submitter's machine runs it, None for the worker's own.
-        form: format of the inner layer.
+        form, body: the inner layer.
         needs: positions of results of other jobs, see `jobkit.tasks.references`.
         given: these results by job id, as `(format, body)`; set by a worker.
         changes: arguments by name, plain values, that replace those in the call; later ones win.
@@ -59,12 +63,16 @@ class CallHead:
     cwd: str = ""
     python: str = ""
     environment: Environment | None = None
-    form: bytes = MSGPACK
+    form: bytes
+    body: bytes
     needs: tuple[Need, ...] = ()
-    given: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    given: dict[str, tuple[bytes, bytes]] = {}
+    changes: dict[str, Any] = {}
     is_named: bool = False
     cache_key: str = ""
+
+
+_read = msgspec.msgpack.Decoder(CallHead).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +117,20 @@ def encode_call(
         form, body = codec.encode(inner)
     except InvalidParams as error:
         raise _which(codec, args, kwargs, call.function, error) from None
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    outer: dict[str, Any] = {"ref": ref, "path": list(path), "cwd": cwd, "python": python, "form": form, "body": body}
     environment = environment or own_environment()
-    if environment.executable:
-        outer["env"] = [environment.prefix, environment.executable, environment.version]
-    if needs:
-        outer["needs"] = needs
-    if is_named:
-        outer["named"] = True
-    if cache_key:
-        outer["cache"] = cache_key
-    return msgspec.msgpack.encode(outer)
+    head = CallHead(
+        ref=ref,
+        path=tuple(path),
+        cwd=cwd,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        environment=environment if environment.executable else None,
+        form=form,
+        body=body,
+        needs=tuple(needs),
+        is_named=is_named,
+        cache_key=cache_key,
+    )
+    return msgspec.msgpack.encode(head)
 
 
 def _which(
@@ -170,23 +180,8 @@ def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
 
 def read_head(body: bytes) -> tuple[CallHead, bytes]:
     """Return the head and the encoded inner layer. Runs no code."""
-    outer = msgspec.msgpack.decode(body)
-    return (
-        CallHead(
-            ref=outer.get("ref", ""),
-            path=tuple(outer.get("path", ())),
-            cwd=outer.get("cwd", ""),
-            python=outer.get("python", ""),
-            environment=Environment(*outer["env"]) if "env" in outer else None,
-            form=outer["form"],
-            needs=tuple((steps, ids, is_many) for steps, ids, is_many in outer.get("needs", ())),
-            given={job_id: (form, result) for job_id, (form, result) in outer.get("given", {}).items()},
-            changes=outer.get("changes", {}),
-            is_named=bool(outer.get("named", False)),
-            cache_key=str(outer.get("cache", "")),
-        ),
-        outer["body"],
-    )
+    head = _read(body)
+    return head, head.body
 
 
 def read_call(head: CallHead, inner: bytes, *, allow_pickle: bool) -> Call:

@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
-import collections.abc
 import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections import abc
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from pathlib import Path, PurePath
+from itertools import zip_longest
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
-from uuid import UUID
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
+from jobkit.tasks.kinds import KINDS
 from jobkit.tasks.specs import Choice, ParamSpec, Range, documented, plain, short_repr
 
 _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
 
-#: Scalars. Order matters: a bool is an int, and a datetime is a date.
-_SCALARS: tuple[tuple[type, str], ...] = (
-    (bool, "bool"),
-    (int, "int"),
-    (float, "float"),
-    (str, "str"),
-    (datetime, "datetime"),
-    (date, "date"),
-    (time, "time"),
-    (timedelta, "duration"),
-    (UUID, "uuid"),
-    (Decimal, "decimal"),
-    (bytes, "bytes"),
-)
+_KIND_OF = {kind.type: name for name, kind in KINDS.items() if kind.type is not None} | {PurePath: "path"}
 
 #: Maximum depth of described structures; deeper ones are a plain "dict".
 _MAX_DEPTH = 6
 
-_LISTS: tuple[Any, ...] = (
-    list,
-    tuple,
-    set,
-    frozenset,
-    collections.abc.Sequence,
-    collections.abc.Iterable,
-    collections.abc.Collection,
-    collections.abc.MutableSequence,
-)
-_DICTS: tuple[Any, ...] = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_LISTS = (list, tuple, set, frozenset, abc.Sequence, abc.Iterable, abc.Collection, abc.MutableSequence)
+_DICTS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 @lru_cache(maxsize=4096)
@@ -67,10 +44,8 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     A hint that cannot be evaluated (a name under TYPE_CHECKING, a class of another module) stays a string and does not
     affect the others.
     """
-    try:
+    with suppress(Exception):  # evaluating hints runs user code, which may raise anything
         return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # evaluating hints runs user code, which may raise anything
-        pass
     raw = getattr(function, "__annotations__", None)
     if not isinstance(raw, dict):
         return {}
@@ -103,16 +78,23 @@ def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
     return replace(spec, required=False, has_default=True, default=value, default_text=text, nullable=nullable)
 
 
-def choices_of(values: list[Any], labels: list[str] | None = None) -> tuple[Choice, ...]:
-    """Return choices for these values; a value that JSON cannot represent is identified by its label."""
-    labels = labels or [value.name if isinstance(value, Enum) else str(value) for value in values]
-    choices = []
-    for label, value in zip(labels, values, strict=True):
+def choice_of(name: str, values: Collection[Any], labels: Iterable[str] = ()) -> ParamSpec:
+    """Return a "choice" of these values; None makes it nullable.
+
+    A value that JSON cannot represent is identified by its label.
+    """
+    choices, objects = [], []
+    for value, given in zip_longest(values, labels):
+        if value is None:
+            continue
+        label = given if given is not None else value.name if isinstance(value, Enum) else str(value)
         try:
             choices.append(Choice(label, plain(value.value if isinstance(value, Enum) else value)))
         except ValueError:
             choices.append(Choice(label, label))
-    return tuple(choices)
+        objects.append(value)
+    nullable = len(objects) < len(values)
+    return ParamSpec(name=name, kind="choice", nullable=nullable, choices=tuple(choices), objects=tuple(objects))
 
 
 def _default_json(spec: ParamSpec, default: Any) -> tuple[Any, str]:
@@ -137,10 +119,9 @@ def _without_secrets(value: Any) -> Any:
 
 def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
     """Return the spec of a hint. `inside`: the enclosing structures, outermost first."""
-    any_value = ParamSpec(name=name)
     if isinstance(hint, str):  # could not be evaluated: use the last name only
         is_table = hint.replace('"', "").rpartition(".")[2].strip() == "DataFrame"
-        return replace(any_value, kind="table") if is_table else any_value
+        return ParamSpec(name=name, kind="table" if is_table else "any")
     origin = get_origin(hint)
     if origin is Annotated:
         inner, *extras = get_args(hint)
@@ -148,7 +129,7 @@ def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
     if origin in (Union, types.UnionType):
         return _union(name, get_args(hint), inside)
     if origin is Literal:
-        return _literal(name, get_args(hint))
+        return choice_of(name, get_args(hint))
     if origin in (typing.Required, typing.NotRequired, typing.Final):
         return _spec(name, get_args(hint)[0], inside)
     base = origin or hint
@@ -160,21 +141,13 @@ def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
         return _list(name, base, get_args(hint), inside)
     if base in _DICTS:
         return _dict(name, hint, get_args(hint), inside)
-    if not isinstance(base, type):
-        return any_value
-    if issubclass(base, Enum):
-        members = list(base)
-        return replace(any_value, kind="choice", choices=choices_of(members), objects=tuple(members))
-    if base in (Path, PurePath):
-        return replace(any_value, kind="path")
-    for scalar, kind in _SCALARS:
-        if base is scalar:
-            return replace(any_value, kind=kind)
+    if isinstance(base, type) and issubclass(base, Enum):
+        return choice_of(name, list(base))
     if structs.is_struct(base):
         return _struct(name, base, inside)
-    if base.__name__ == "DataFrame":
-        return replace(any_value, kind="table")
-    return any_value
+    if not isinstance(base, type):
+        return ParamSpec(name=name)
+    return ParamSpec(name=name, kind="table" if base.__name__ == "DataFrame" else _KIND_OF.get(base, "any"))
 
 
 def _struct(name: str, cls: Any, inside: tuple[type, ...]) -> ParamSpec:
@@ -185,39 +158,33 @@ def _struct(name: str, cls: Any, inside: tuple[type, ...]) -> ParamSpec:
     parts = []
     for field in structs.fields_of(cls):
         part = replace(_spec(field.name, field.hint, (*inside, cls)), name=field.name)
-        part = _annotated(replace(part, help=field.help or part.help), list(field.extras))
+        part = _annotated(replace(part, help=field.help or part.help), field.extras)
         part = replace(part, is_secret=is_secret_name(field.name), required=field.is_required)
         parts.append(part if field.default is structs.MISSING else with_default(part, field.default))
     return replace(spec, parts=documented(parts, inspect.cleandoc(cls.__doc__ or "")))
 
 
-def _annotated(spec: ParamSpec, extras: list[Any]) -> ParamSpec:
+def _annotated(spec: ParamSpec, extras: Iterable[Any]) -> ParamSpec:
+    """Return `spec` with the help and bounds of `Annotated` extras.
+
+    Bounds are a `Range`, or by attribute names those of `msgspec.Meta`, pydantic's `Field` and `annotated_types`.
+    """
+    kind = KINDS[spec.kind]
     for extra in extras:
-        if isinstance(extra, Range):
-            if spec.kind not in ("int", "float", "str", "list"):
-                raise InvalidParams(
-                    f"{spec.name}: a Range bounds numbers, texts and lists, not a parameter of kind {spec.kind!r}",
-                    spec.name,
-                )
-            spec = replace(spec, min=extra.min, max=extra.max)
-        elif isinstance(extra, str) and not spec.help:
-            spec = replace(spec, help=extra)
-        else:
-            spec = _constrained(spec, extra)
+        if isinstance(extra, Range) and not kind.bounds:
+            raise InvalidParams(
+                f"{spec.name}: a Range bounds numbers, texts and lists, not a parameter of kind {spec.kind!r}",
+                spec.name,
+            )
+        names = ("min_length", "max_length") if kind.unit else ("ge", "le")
+        for ours, theirs in zip(("min", "max"), ("min", "max") if isinstance(extra, Range) else names, strict=True):
+            bound = getattr(extra, theirs, None)
+            if kind.bounds and isinstance(bound, (int, float)):
+                spec = replace(spec, **{ours: bound})  # type: ignore[arg-type]  # names of the bounds
+        text = extra if isinstance(extra, str) else getattr(extra, "description", None)
+        if isinstance(text, str) and text and not spec.help:
+            spec = replace(spec, help=text)
     return spec
-
-
-def _constrained(spec: ParamSpec, extra: Any) -> ParamSpec:
-    """Return `spec` with the bounds of `msgspec.Meta`, pydantic's `Field` or `annotated_types`, by attribute names."""
-    low, high = ("min_length", "max_length") if spec.kind in ("str", "list") else ("ge", "le")
-    if spec.kind in ("int", "float", "str", "list"):
-        least, most = getattr(extra, low, None), getattr(extra, high, None)
-        if isinstance(least, (int, float)):
-            spec = replace(spec, min=least)
-        if isinstance(most, (int, float)):
-            spec = replace(spec, max=most)
-    text = getattr(extra, "description", None)
-    return replace(spec, help=text) if isinstance(text, str) and text and not spec.help else spec
 
 
 def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
@@ -227,31 +194,16 @@ def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> Par
     kinds = {spec.kind for spec in specs}
     if len(specs) == 1:
         spec = specs[0]
-    elif kinds == {"int", "float"}:
-        spec = ParamSpec(name=name, kind="float")
-    elif kinds == {"path", "str"}:
-        spec = ParamSpec(name=name, kind="path")
     elif kinds == {"choice"}:
-        choices = tuple(choice for spec in specs for choice in spec.choices)
-        spec = ParamSpec(name=name, kind="choice", choices=choices, objects=tuple(o for s in specs for o in s.objects))
+        spec = choice_of(name, [value for each in specs for value in each.objects])
+    elif kinds == {"int", "float"} or kinds == {"path", "str"}:
+        spec = ParamSpec(name=name, kind="float" if "float" in kinds else "path")
     elif len(kinds) == 1 and kinds <= {"int", "float", "str", "bool", "table", "date", "datetime"}:
         spec = ParamSpec(name=name, kind=kinds.pop())
-    elif "any" in kinds:
-        spec = ParamSpec(name=name)
     else:
-        spec = ParamSpec(name=name, kind="union", parts=tuple(specs))
+        is_any = "any" in kinds
+        spec = ParamSpec(name=name) if is_any else ParamSpec(name=name, kind="union", parts=tuple(specs))
     return replace(spec, nullable=nullable or spec.nullable)
-
-
-def _literal(name: str, values: tuple[Any, ...]) -> ParamSpec:
-    picked = [value for value in values if value is not None]
-    return ParamSpec(
-        name=name,
-        kind="choice",
-        nullable=len(picked) < len(values),
-        choices=choices_of(picked),
-        objects=tuple(picked),
-    )
 
 
 def _list(name: str, base: Any, arguments: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:

@@ -15,7 +15,7 @@ import msgspec
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.arguments import shown
-from jobkit.tasks.options import SubmitOptions, TaskOptions, effective_options, read_options, write_options
+from jobkit.tasks.options import JobOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature, part_of
 from jobkit.tasks.specs import ParamSpec, json_schema, plain, with_part
@@ -41,7 +41,7 @@ class TaskInfo:
     params: tuple[ParamSpec, ...] = ()
     takes_extra: bool = False
     isolation: str = "process"
-    options: TaskOptions = field(default_factory=TaskOptions)
+    options: JobOptions = field(default_factory=JobOptions)
     ref: str = ""
     source_dir: str = ""
 
@@ -110,7 +110,7 @@ class TaskInfo:
             values[name] = parse_text(spec or ParamSpec(name=name), text)
         return values
 
-    def effective(self, over: SubmitOptions | None = None) -> SubmitOptions:
+    def effective(self, over: JobOptions | None = None) -> JobOptions:
         """Return the options of a submission; see `TaskDef.effective`."""
         return effective_options(self.name, self.options, over, self.isolation, is_async=self.isolation == "async")
 

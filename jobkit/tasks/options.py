@@ -1,39 +1,61 @@
-"""Options of `@task`, `task.options(...)` and `kit.options(...)`, and their validation."""
+"""Options of `@task`, `task.options(...)` and `kit.options(...)`: one table, the fields of `JobOptions`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any, Self
 
 from jobkit.model import Backoff, InvalidParams
-from jobkit.schedules.timing import checked_rules, timing
+from jobkit.model.limits import MAX_PLACES
 from jobkit.settings import checked_name
-from jobkit.tasks import limit_options
-from jobkit.tasks.limit_options import Key, Unique, positive_seconds, seconds
+from jobkit.tasks import option_values
+from jobkit.tasks.option_values import Key, Unique, positive_seconds, seconds
+from jobkit.tasks.params import check
 from jobkit.tasks.signature import close_names
-
-ISOLATIONS = ("process", "thread", "async")
+from jobkit.tasks.specs import Choice, ParamSpec
 
 #: Priorities range from -1000 to 1000.
 MAX_PRIORITY = 1000
 MAX_RETRIES = 10_000
-MAX_TAGS = 32
 MAX_REUSE = 100_000
-_DAY = timedelta(days=1)
-_LEAST_MEMORY_BYTES = 16 * 1024**2
 
-_SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
-_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+def _option(read: Callable[[str, Any], Any], default: Any = None, *, is_nullable: bool = True, of: str = "") -> Any:
+    """Return a field for the option of its name, without the unit.
+
+    Args:
+        read: validates the value under the option's name.
+        default: the default, or a class that makes it.
+        is_nullable: None means the default.
+        of: "task" or "submission" if only one of them has this option.
+    """
+    about = {"read": read, "is_nullable": is_nullable, "of": of}
+    return (
+        field(default_factory=default, metadata=about) if callable(default) else field(default=default, metadata=about)
+    )
+
+
+def _int(least: int, most: int) -> Callable[[str, Any], Any]:
+    return lambda name, value: check(ParamSpec(name=name, kind="int", min=least, max=most), value)
+
+
+def _one_of(*allowed: str) -> Callable[[str, Any], Any]:
+    choices = tuple(Choice(each, each) for each in allowed)
+    return lambda name, value: check(ParamSpec(name=name, kind="choice", choices=choices), value)
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidParams(f"{name} must be True or False, not {value!r}", name)
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOptions:
-    """Options of a task. Times are in seconds.
+class JobOptions:
+    """Options of a task's jobs, or of one submission. Times are in seconds.
 
     Attributes:
         queue: name of the queue, or None for the queue by routing.
@@ -59,34 +81,41 @@ class TaskOptions:
         on_lost: if its worker dies: "retry" runs it again (at least once), "fail" fails it (at most once).
         tags: free labels.
         title: display name instead of the task's own title, or "".
+        delay_s: delay of a submission; 0 for none. at: its earliest start (aware), or None.
+        key: idempotency key of a submission, or "".
+        fresh: run even if there is a cached result.
         given: names of the fields that were set explicitly; `merged` lets them win.
     """
 
-    queue: str | None = None
-    timeout_s: float | None = None
-    retries: int = 0
-    backoff: Backoff = field(default_factory=Backoff)
-    retry_on: tuple[str, ...] = ()
-    isolation: str | None = None
-    reuse: int = 1
-    memory_limit_bytes: int | None = None
-    result_ttl_s: float | None = None
-    concurrency: int | None = None
-    rate: str | None = None
-    limit_key: Key | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
-    unique: Unique | None = None
-    unique_key: Key | None = None
-    debounce_s: float | None = None
-    cache_s: float | None = None
-    cache_ignore: tuple[str, ...] = ()
-    version: str = ""
-    priority: int = 0
-    schedule: Mapping[str, Any] = field(default_factory=dict)
-    cancel_grace_s: float | None = None
-    on_lost: str = "retry"
-    tags: tuple[str, ...] = ()
-    title: str = ""
+    queue: str | None = _option(checked_name)
+    timeout_s: float | None = _option(positive_seconds)
+    retries: int = _option(_int(0, MAX_RETRIES), 0, is_nullable=False)
+    backoff: Backoff = _option(option_values.backoff, Backoff)
+    retry_on: tuple[str, ...] = _option(option_values.retry_on, ())
+    isolation: str | None = _option(_one_of("process", "thread", "async"))
+    reuse: int = _option(_int(1, MAX_REUSE), 1)
+    memory_limit_bytes: int | None = _option(option_values.size_bytes)
+    result_ttl_s: float | None = _option(positive_seconds)
+    concurrency: int | None = _option(_int(1, MAX_PLACES))
+    rate: str | None = _option(option_values.rate)
+    limit_key: Key | None = _option(option_values.key)
+    resources: Mapping[str, float] = _option(option_values.resources, dict)
+    unique: Unique | None = _option(option_values.unique)
+    unique_key: Key | None = _option(option_values.key)
+    debounce_s: float | None = _option(positive_seconds)
+    cache_s: float | None = _option(positive_seconds)
+    cache_ignore: tuple[str, ...] = _option(option_values.names, ())
+    version: str = _option(option_values.version, "")
+    priority: int = _option(_int(-MAX_PRIORITY, MAX_PRIORITY), 0, is_nullable=False)
+    schedule: Mapping[str, Any] = _option(option_values.schedule, dict, of="task")
+    cancel_grace_s: float | None = _option(seconds)
+    on_lost: str = _option(_one_of("retry", "fail"), "retry", is_nullable=False)
+    tags: tuple[str, ...] = _option(option_values.tags, ())
+    title: str = _option(option_values.title, "")
+    delay_s: float = _option(seconds, 0.0, of="submission")
+    at: datetime | None = _option(option_values.at, of="submission")
+    key: str = _option(checked_name, "", of="submission")
+    fresh: bool = _option(_bool, False, is_nullable=False, of="submission")
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     @property
@@ -100,11 +129,11 @@ class TaskOptions:
             and self.cache_s is None
         )
 
-    def merged(self, over: TaskOptions) -> Self:
+    def merged(self, over: JobOptions) -> Self:
         """Return these options, overridden by those that were set in `over`; tags are added."""
         if not over.given:
             return self
-        changes: dict[str, Any] = {name: getattr(over, name) for name in over.given if hasattr(self, name)}
+        changes: dict[str, Any] = {name: getattr(over, name) for name in over.given}
         if "tags" in changes:
             changes["tags"] = tuple(dict.fromkeys((*self.tags, *over.tags)))
         return replace(self, **changes, given=self.given | over.given)
@@ -115,51 +144,62 @@ class TaskOptions:
         return replace(self, **{name: getattr(defaults, name) for name in names}, given=self.given - set(names))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitOptions(TaskOptions):
-    """Options of one submission: those of the task, and when and under which key.
-
-    Attributes:
-        delay_s: delay in seconds; 0 for none.
-        at: earliest start (aware), or None.
-        key: idempotency key, or "".
-        fresh: run even if there is a cached result.
-    """
-
-    delay_s: float = 0.0
-    at: datetime | None = None
-    key: str = ""
-    fresh: bool = False
+#: Options of a task and of a submission: field by public name.
+_OPTIONS = {
+    of: {
+        each.name.removesuffix("_s").removesuffix("_bytes"): each
+        for each in fields(JobOptions)
+        if each.metadata and each.metadata["of"] in ("", of)
+    }
+    for of in ("task", "submission")
+}
 
 
-def check_options(given: Mapping[str, Any]) -> TaskOptions:
-    """Return validated task options from user input (`timeout=60`, `memory_limit="2GB"`).
+def check_options(given: Mapping[str, Any]) -> JobOptions:
+    """Return validated options of a task from user input (`timeout=60`, `memory_limit="2GB"`).
 
     Raises:
         InvalidParams: an unknown option (the message suggests similar ones) or an invalid value.
     """
-    return TaskOptions(**_checked(given, _TASK), given=_fields_of(given))
+    return _checked(given, "task")
 
 
-def check_submit_options(given: Mapping[str, Any]) -> SubmitOptions:
+def check_submit_options(given: Mapping[str, Any]) -> JobOptions:
     """Return validated options of a submission from user input; see `check_options`."""
-    values = _checked(given, _SUBMIT)
-    if values.get("delay_s") and values.get("at"):
+    checked = _checked(given, "submission")
+    if checked.delay_s and checked.at:
         raise InvalidParams("delay and at exclude each other: give the seconds or the moment, not both", "at")
-    return SubmitOptions(**values, given=_fields_of(given))
+    return checked
+
+
+def _checked(given: Mapping[str, Any], of: str) -> JobOptions:
+    table, values = _OPTIONS[of], {}
+    for name, value in given.items():
+        option = table.get(name)
+        if option is None and name in _OPTIONS["submission"]:
+            raise InvalidParams(
+                f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
+            )
+        if option is None:
+            raise InvalidParams(
+                f"unknown option {name!r}{close_names(name, tuple(table))}; the options are: {', '.join(table)}", name
+            )
+        if value is None and option.metadata["is_nullable"]:
+            values[option.name] = option.default if option.default_factory is MISSING else option.default_factory()
+        else:
+            values[option.name] = option.metadata["read"](name, value)
+    return JobOptions(**values, given=frozenset(values))
 
 
 def effective_options(
-    task: str, options: TaskOptions, over: SubmitOptions | None, isolation: str, *, is_async: bool
-) -> SubmitOptions:
+    task: str, options: JobOptions, over: JobOptions | None, isolation: str, *, is_async: bool
+) -> JobOptions:
     """Return the options of a submission: the task's, overridden by `over`, with the isolation decided.
 
     Raises:
         InvalidParams: options that contradict each other.
     """
-    merged = options if isinstance(options, SubmitOptions) else SubmitOptions().merged(options)
-    if over is not None:
-        merged = merged.merged(over)
+    merged = options if over is None else options.merged(over)
     runs_as = merged.isolation or isolation
     if merged.reuse > 1 and runs_as != "process":
         raise InvalidParams(
@@ -184,229 +224,44 @@ def effective_options(
     return merged
 
 
-def _check_together(options: SubmitOptions) -> None:
-    if options.limit_key is not None and options.concurrency is None and options.rate is None:
-        raise InvalidParams("limit_key needs concurrency= or rate=", "limit_key")
-    if options.unique is not None and options.debounce_s is not None:
-        raise InvalidParams("unique and debounce exclude each other: give one of them", "debounce")
-    if options.unique is not None and options.unique.key is not None and options.unique_key is not None:
-        raise InvalidParams("unique and unique_key both give a key: give it once", "unique_key")
-    if options.unique_key is not None and options.unique is None and options.debounce_s is None:
-        raise InvalidParams("unique_key needs unique= or debounce=", "unique_key")
-    if options.debounce_s is not None and options.key:
-        raise InvalidParams("key and debounce exclude each other: give one of them", "key")
-    if options.debounce_s is not None and options.at is not None:
-        raise InvalidParams("at and debounce exclude each other: give one of them", "at")
-    if options.cache_ignore and options.cache_s is None:
-        raise InvalidParams("cache_ignore needs cache=", "cache_ignore")
+def _check_together(options: JobOptions) -> None:
+    has_limit = options.concurrency is not None or options.rate is not None
+    has_unique, has_debounce = options.unique is not None, options.debounce_s is not None
+    has_unique_key = options.unique_key is not None
+    for is_wrong, sentence, name in (
+        (options.limit_key is not None and not has_limit, "limit_key needs concurrency= or rate=", "limit_key"),
+        (has_unique and has_debounce, "unique and debounce exclude each other: give one of them", "debounce"),
+        (
+            options.unique is not None and options.unique.key is not None and has_unique_key,
+            "unique and unique_key both give a key: give it once",
+            "unique_key",
+        ),
+        (has_unique_key and not (has_unique or has_debounce), "unique_key needs unique= or debounce=", "unique_key"),
+        (has_debounce and options.key, "key and debounce exclude each other: give one of them", "key"),
+        (has_debounce and options.at is not None, "at and debounce exclude each other: give one of them", "at"),
+        (options.cache_ignore and options.cache_s is None, "cache_ignore needs cache=", "cache_ignore"),
+    ):
+        if is_wrong:
+            raise InvalidParams(sentence, name)
 
 
-def write_options(options: TaskOptions) -> dict[str, Any]:
+def write_options(options: JobOptions) -> dict[str, Any]:
     """Return the options that were given, as JSON, by their public names."""
     out: dict[str, Any] = {}
-    for name, (target, _) in _TASK.items():
-        if target in options.given:
-            value = getattr(options, target)
+    for name, option in _OPTIONS["task"].items():
+        if option.name in options.given:
+            value = getattr(options, option.name)
             if isinstance(value, (Backoff, Key, Unique)):
                 value = value.to_wire()
             out[name] = list(value) if isinstance(value, tuple) else value
     return out
 
 
-def read_options(data: Mapping[str, Any]) -> TaskOptions:
+def read_options(data: Mapping[str, Any]) -> JobOptions:
     """Return the options that `write_options` wrote; invalid or unknown ones are ignored."""
     known: dict[str, Any] = {}
-    for name in _TASK:
-        if name in data and name not in ("title", "isolation"):  # a definition has these separately
-            try:
-                check_options({name: data[name]})
-            except InvalidParams:
-                continue
+    for name in _OPTIONS["task"].keys() & data.keys() - {"title", "isolation"}:  # a definition has these separately
+        with suppress(InvalidParams):
+            check_options({name: data[name]})
             known[name] = data[name]
     return check_options(known)
-
-
-def size_bytes(name: str, value: Any) -> int:
-    """Return a size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
-
-    Raises:
-        InvalidParams: another type, or less than 16 MiB, too little to start Python.
-    """
-    number: float = -1
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        amount, unit, binary = match.groups()
-        number = float(amount) * (1024 if binary else 1000) ** _POWER[unit.lower()]
-    if not _LEAST_MEMORY_BYTES <= number < 2**60:
-        raise InvalidParams(
-            f'{name} must be a size of at least 16 MiB, like "512MB", "2GB" or a number of bytes, not {value!r}', name
-        )
-    return int(number)
-
-
-def _checked(given: Mapping[str, Any], table: Mapping[str, tuple[str, Callable[[str, Any], Any]]]) -> dict[str, Any]:
-    values = {}
-    for name, value in given.items():
-        if name not in table:
-            if name in _SUBMIT:
-                raise InvalidParams(
-                    f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
-                )
-            raise InvalidParams(
-                f"unknown option {name!r}{close_names(name, tuple(table))}; the options are: {', '.join(table)}", name
-            )
-        target, parse = table[name]
-        values[target] = parse(name, value)
-    return values
-
-
-def _fields_of(given: Iterable[str]) -> frozenset[str]:
-    return frozenset((_SUBMIT.get(name) or _TASK[name])[0] for name in given)
-
-
-def _optional(parse: Callable[[str, Any], Any], empty: Any = None) -> Callable[[str, Any], Any]:
-    return lambda name, value: empty if value is None else parse(name, value)
-
-
-def _int(least: int, most: int) -> Callable[[str, Any], Any]:
-    def parse(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InvalidParams(f"{name} must be a whole number from {least} to {most}, not {value!r}", name)
-        return value
-
-    return parse
-
-
-def _bool(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidParams(f"{name} must be True or False, not {value!r}", name)
-    return value
-
-
-def _one_of(*allowed: str) -> Callable[[str, Any], str]:
-    def parse(name: str, value: Any) -> str:
-        if value not in allowed:
-            raise InvalidParams(f"{name} must be one of {', '.join(allowed)}, not {value!r}", name)
-        return str(value)
-
-    return parse
-
-
-def _backoff(name: str, value: Any) -> Backoff:
-    if isinstance(value, Backoff):
-        return value
-    try:
-        return Backoff.from_wire(value) if isinstance(value, Mapping) else Backoff(base=seconds(name, value))
-    except (InvalidParams, TypeError, ValueError):
-        raise InvalidParams(
-            f"{name} must be jobkit.Backoff(base, factor, max) or the seconds before the first retry, not {value!r}",
-            name,
-        ) from None
-
-
-def _retry_on(name: str, value: Any) -> tuple[str, ...]:
-    several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    names = []
-    for each in several:
-        if isinstance(each, type) and issubclass(each, BaseException):
-            names.append(
-                each.__qualname__ if each.__module__ == "builtins" else f"{each.__module__}.{each.__qualname__}"
-            )
-        elif isinstance(each, str) and each.replace(".", "").isidentifier():
-            names.append(each)
-        else:
-            raise InvalidParams(f"{name} must be exception types or their names, not {each!r}", name)
-    return tuple(dict.fromkeys(names))
-
-
-def _tags(name: str, value: Any) -> tuple[str, ...]:
-    several = (value,) if isinstance(value, str) else value
-    if not isinstance(several, (tuple, list, set, frozenset)) or len(several) > MAX_TAGS:
-        raise InvalidParams(f"{name} must be a list of at most {MAX_TAGS} texts, not {value!r}", name)
-    for tag in several:
-        if not isinstance(tag, str) or not tag.strip() or len(tag) > 100 or not tag.isprintable():
-            raise InvalidParams(f"each of the {name} must be 1 to 100 printable characters, not {tag!r}", name)
-    return tuple(dict.fromkeys(sorted(several) if isinstance(several, (set, frozenset)) else several))
-
-
-def _title(name: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-        raise InvalidParams(f"{name} must be text of at most 200 printable characters, not {value!r}", name)
-    return value
-
-
-def _schedule(name: str, value: Any) -> Mapping[str, Any]:
-    """Validate the arguments of `kit.schedule`; a cron line is short for `cron=`, a number for `every=`."""
-    given = value
-    if isinstance(value, str):
-        given = {"cron": value}
-    elif not isinstance(value, Mapping):
-        given = {"every": value}
-    if unknown := given.keys() - set(_SCHEDULE):
-        raise InvalidParams(
-            f"{name} takes {', '.join(_SCHEDULE)}, not {min(map(str, unknown))!r}; schedules with an end or arguments "
-            "are made with kit.schedule",
-            name,
-        )
-    try:
-        made = timing(**{each: given.get(each) for each in ("cron", "every", "tz")}, now_ms=0)
-        rules = checked_rules(given.get("missed"), given.get("missed_limit"), given.get("overlap"))
-    except InvalidParams as error:
-        raise InvalidParams(f"{name}: {error}", name) from None
-    when = {"every": made.every_ms / 1000} if made.every_ms else {"cron": made.cron}
-    return {**when, **({"tz": made.tz} if made.tz != "UTC" else {}), **rules}
-
-
-def _at(name: str, value: Any) -> datetime:
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime):
-        raise InvalidParams(f"{name} must be a datetime or ISO 8601 text like 2026-11-24T16:30, not {value!r}", name)
-    try:
-        aware = moment if moment.tzinfo else moment.astimezone()  # without a zone: local time
-        _ = aware + _DAY  # rounding or another time zone must not leave the calendar
-    except (ValueError, OverflowError, OSError):
-        raise InvalidParams(f"{name} must not be at an end of the calendar, like {value!r}", name) from None
-    return aware
-
-
-_TASK: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
-    "queue": ("queue", _optional(checked_name)),
-    "timeout": ("timeout_s", _optional(positive_seconds)),
-    "retries": ("retries", _int(0, MAX_RETRIES)),
-    "backoff": ("backoff", _optional(_backoff, Backoff())),
-    "retry_on": ("retry_on", _optional(_retry_on, ())),
-    "isolation": ("isolation", _optional(_one_of(*ISOLATIONS))),
-    "reuse": ("reuse", _optional(_int(1, MAX_REUSE), 1)),
-    "memory_limit": ("memory_limit_bytes", _optional(size_bytes)),
-    "result_ttl": ("result_ttl_s", _optional(positive_seconds)),
-    "concurrency": ("concurrency", _optional(limit_options.places)),
-    "rate": ("rate", _optional(limit_options.rate)),
-    "limit_key": ("limit_key", _optional(limit_options.key)),
-    "resources": ("resources", _optional(limit_options.resources, {})),
-    "unique": ("unique", limit_options.unique),
-    "unique_key": ("unique_key", _optional(limit_options.key)),
-    "debounce": ("debounce_s", _optional(positive_seconds)),
-    "cache": ("cache_s", _optional(positive_seconds)),
-    "cache_ignore": ("cache_ignore", _optional(limit_options.names, ())),
-    "version": ("version", _optional(limit_options.version, "")),
-    "priority": ("priority", _int(-MAX_PRIORITY, MAX_PRIORITY)),
-    "schedule": ("schedule", _optional(_schedule, {})),
-    "cancel_grace": ("cancel_grace_s", _optional(seconds)),
-    "on_lost": ("on_lost", _one_of("retry", "fail")),
-    "tags": ("tags", _optional(_tags, ())),
-    "title": ("title", _optional(_title, "")),
-}
-
-_SUBMIT: Mapping[str, tuple[str, Callable[[str, Any], Any]]] = {
-    **{name: entry for name, entry in _TASK.items() if name != "schedule"},
-    "delay": ("delay_s", _optional(seconds, 0.0)),
-    "at": ("at", _optional(_at)),
-    "key": ("key", _optional(checked_name, "")),
-    "fresh": ("fresh", _bool),
-}

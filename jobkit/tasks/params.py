@@ -7,21 +7,16 @@ because it also serves HTTP; `parse_text` opens tables, because it acts for the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from numbers import Integral, Real
 from pathlib import Path, PurePath
-from typing import Any, NoReturn
-from uuid import UUID
+from typing import IO, Any, NoReturn
 
 import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
-from jobkit.tasks.limit_options import seconds_in
+from jobkit.tasks.kinds import KINDS, number
 from jobkit.tasks.references import ids_of
 from jobkit.tasks.specs import ParamSpec, short_repr
 
@@ -46,7 +41,7 @@ def check(spec: ParamSpec, value: Any) -> Any:
         if spec.nullable or spec.kind == "any":
             return None
         _refuse(spec, value)
-    return _CHECKS[spec.kind](spec, value)
+    return _CHECKS.get(spec.kind, _check_scalar)(spec, value)
 
 
 def describe(spec: ParamSpec) -> str:
@@ -67,35 +62,31 @@ def parse_text(spec: ParamSpec, text: str) -> Any:
     """
     if spec.nullable and (text == "null" or (spec.kind != "str" and text.lower() in ("none", ""))):
         return None
+    value: Any = text
+    is_json = text.lstrip().startswith("[") or any(part and part.kind in _NESTED for part in (spec.item, *spec.parts))
     match spec.kind:
         case "int" | "float":
-            return check(spec, _number(text))
+            value = number(text)
         case "bool":
             word = text.strip().lower()
-            if word not in _TRUE + _FALSE:
-                _refuse(spec, text)
-            return word in _TRUE
-        case "list":
-            items = [spec.item, *spec.parts]
-            if text.lstrip().startswith("[") or any(item and item.kind in _NESTED for item in items):
-                return check(spec, _json(spec, text))
+            value = word in _TRUE if word in _TRUE + _FALSE else text
+        case "list" if not is_json:
             parts = [part.strip() for part in text.split(",")] if text.strip() else []
-            return check(spec, [parse_text(_item(spec, n), part) for n, part in enumerate(parts)])
-        case "dict" | "struct":
-            return check(spec, _json(spec, text))
-        case "union":
+            value = [parse_text(_item(spec, n), part) for n, part in enumerate(parts)]
+        case "list" | "dict" | "struct":
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                _refuse(spec, text, f", which is not JSON: {error}")
+        case "union" | "any":
             try:
                 return check(spec, json.loads(text))
             except (ValueError, RecursionError):  # not JSON, or rejected (InvalidParams is a ValueError, too)
-                return check(spec, text)
+                pass
         case "table":
-            return check(spec, _read_table(spec, Path(text).expanduser()))
-        case "any":
-            try:
-                return json.loads(text)
-            except (ValueError, RecursionError):
-                return text
-    return check(spec, text)
+            path = Path(text).expanduser()
+            value = read_table(spec, str(path), path)
+    return check(spec, value)
 
 
 def _refuse(spec: ParamSpec, value: Any, why: str = "") -> NoReturn:
@@ -103,16 +94,16 @@ def _refuse(spec: ParamSpec, value: Any, why: str = "") -> NoReturn:
     raise InvalidParams(f"{spec.name} must be {describe(spec)}, not {shown}{why}", spec.name)
 
 
-def _wrong(spec: ParamSpec, value: Any, again: Callable[[ParamSpec, Any], Any] | None = None) -> Any:
+def _wrong(spec: ParamSpec, value: Any) -> Any:
     """Handle the rare cases of a check: accept references, retry a NumPy scalar as a Python one, else raise."""
     if getattr(type(value), "__jobkit_reference__", False):
         return value  # a job whose result will be the value; checked when it is known
-    if again is not None and type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         if type(value).__name__ == "datetime64":
             value = value.astype("datetime64[us]")  # item() of nanoseconds would be an int
         item = value.item()
         if type(item).__module__ != "numpy" and item is not None:
-            return again(spec, item)
+            return check(spec, item)
     _refuse(spec, value)
 
 
@@ -122,64 +113,37 @@ def _within(spec: ParamSpec, number: float, value: Any) -> None:
         _refuse(spec, value)
 
 
-def _check_int(spec: ParamSpec, value: Any) -> Any:
-    if type(value) is not int:
-        if isinstance(value, bool):
-            _refuse(spec, value)
-        if (isinstance(value, float) and value.is_integer()) or isinstance(value, Integral):
-            number = int(value)
-        else:
-            return _wrong(spec, value, _check_int)
-        _within(spec, number, value)
-        return number
-    _within(spec, value, value)
-    return value
-
-
-def _check_float(spec: ParamSpec, value: Any) -> Any:
-    if type(value) is not float:
-        if isinstance(value, bool):
-            _refuse(spec, value)
-        if not isinstance(value, Real):
-            return _wrong(spec, value, _check_float)
+def _check_scalar(spec: ParamSpec, value: Any) -> Any:
+    """Check a kind whose values have one type."""
+    kind, checked = KINDS[spec.kind], value
+    if type(value) is not kind.type and (kind.is_exact or not isinstance(value, kind.type)):
+        if not isinstance(value, kind.takes) or isinstance(value, bool):
+            return _wrong(spec, value)
         try:
-            number = float(value)
-        except (OverflowError, ValueError):
+            checked = kind.read(value)
+        except OverflowError:
             _refuse(spec, value, ", which is too large")
-        _within(spec, number, value)
-        return number
-    _within(spec, value, value)
-    return value
-
-
-def _check_bool(spec: ParamSpec, value: Any) -> Any:
-    return value if type(value) is bool else _wrong(spec, value, _check_bool)
-
-
-def _check_str(spec: ParamSpec, value: Any) -> Any:
-    if not isinstance(value, str):
-        return _wrong(spec, value)
-    _within(spec, len(value), value)
-    return value
+        except (ValueError, ArithmeticError):  # msgspec's ValidationError is a ValueError, Decimal's an ArithmeticError
+            _refuse(spec, value)
+    if kind.bounds:
+        _within(spec, len(checked) if kind.unit else checked, value)
+    return checked
 
 
 def _check_choice(spec: ParamSpec, value: Any) -> Any:
     kind = type(value)
-    for index, choice in enumerate(spec.choices):
-        picked = spec.objects[index] if spec.objects else choice.value
+    objects = spec.objects or [choice.value for choice in spec.choices]
+    for picked in objects:
         # Compare exact types, since True == 1 == 1.0; `is` first, since `==` of arrays and tables is not a bool.
         if picked is value or (type(picked) is kind and _same(picked, value)):
             return picked
-    if isinstance(value, str):
-        for attribute in ("label", "value"):
-            for index, choice in enumerate(spec.choices):
-                if getattr(choice, attribute) == value:
-                    return spec.objects[index] if spec.objects else choice.value
-    elif kind in (int, float, bool):  # the value of an enum member
-        for index, choice in enumerate(spec.choices):
-            if type(choice.value) is kind and choice.value == value:
-                return spec.objects[index] if spec.objects else choice.value
-    return _wrong(spec, value, _check_choice)
+    # JSON has labels, and the values of enum members.
+    for attribute in ("label", "value") if isinstance(value, str) else ("value",) if kind in (int, float, bool) else ():
+        for choice, picked in zip(spec.choices, objects, strict=True):
+            found = getattr(choice, attribute)
+            if found == value and (kind is type(found) or isinstance(value, str)):
+                return picked
+    return _wrong(spec, value)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -189,67 +153,25 @@ def _same(one: Any, other: Any) -> bool:
         return False
 
 
-def _check_path(spec: ParamSpec, value: Any) -> Any:
-    if isinstance(value, Path):
-        return value
-    if isinstance(value, (str, os.PathLike)):
-        text = os.fspath(value)
-        if isinstance(text, str) and text and "\0" not in text:
-            return Path(text)
-    return _wrong(spec, value)
-
-
-def _check_date(spec: ParamSpec, value: Any) -> Any:
-    if isinstance(value, datetime):
-        if value.time() == time():
-            return value.date()
-    elif isinstance(value, date):
-        return value
-    elif isinstance(value, str):
-        try:
-            return date.fromisoformat(value.strip())
-        except ValueError:
-            _refuse(spec, value)
-    return _wrong(spec, value, _check_date)
-
-
-def _check_datetime(spec: ParamSpec, value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime.combine(value, time())
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value.strip())
-        except ValueError:
-            _refuse(spec, value)
-    return _wrong(spec, value, _check_datetime)
-
-
 def _check_list(spec: ParamSpec, value: Any) -> Any:
+    given = value
+    if isinstance(value, (set, frozenset, range)):
+        value = list(value)
+    elif type(value).__module__.partition(".")[0] in ("numpy", "pandas") and getattr(value, "ndim", 0) >= 1:
+        value = value.tolist() if hasattr(value, "tolist") else value  # a DataFrame is not a list
     if not isinstance(value, (list, tuple)):
-        if isinstance(value, (set, frozenset, range)):
-            value = list(value)
-        elif type(value).__module__.partition(".")[0] in ("numpy", "pandas") and getattr(value, "ndim", 0) >= 1:
-            if not hasattr(value, "tolist"):  # a DataFrame is not a list
-                _refuse(spec, value)
-            value = value.tolist()
-        else:
-            return _wrong(spec, value)
-    _within(spec, len(value), value)
-    item = spec.item
-    if spec.parts:
-        checked = [check(_item(spec, n), part) for n, part in enumerate(value)]
-    elif item is None or item.kind == "any":
-        checked = list(value)
-    else:
-        checked = []
-        for n, part in enumerate(value):
+        return _wrong(spec, value)
+    _within(spec, len(value), given)
+    checked = []
+    for n, part in enumerate(value):
+        item = spec.parts[n] if n < len(spec.parts) else spec.item
+        if item is not None and item.kind != "any":
             try:
-                checked.append(check(item, part))
+                part = check(item, part)
             except InvalidParams:
                 check(_item(spec, n), part)  # raises again, with the name of the item
                 raise
+        checked.append(part)
     if spec.container is None:
         return checked
     try:
@@ -345,33 +267,7 @@ def _check_union(spec: ParamSpec, value: Any) -> Any:
         if checked is value and not isinstance(value, (str, dict, list)):
             return checked
         found.append(checked)
-    return found[0] if found else _wrong(spec, value, _check_union)
-
-
-def _duration(value: Any) -> timedelta:
-    """Convert seconds, "90", "1h" or ISO text. Raises ValueError or OverflowError."""
-    if isinstance(value, str):
-        seconds = seconds_in(value)
-        value = _number(value.strip()) if seconds is None else seconds
-    return msgspec.convert(value, timedelta) if isinstance(value, str) else timedelta(seconds=value)
-
-
-def _check_text(
-    kind: type, read: Callable[[Any], Any], takes: type | tuple[type, ...] = str
-) -> Callable[[ParamSpec, Any], Any]:
-    """Return a check for a type that JSON represents as text (or as another of the types in `takes`)."""
-
-    def check_text(spec: ParamSpec, value: Any) -> Any:
-        if isinstance(value, kind):
-            return value
-        if not isinstance(value, takes) or isinstance(value, bool):
-            return _wrong(spec, value, check_text)
-        try:
-            return read(value.strip() if isinstance(value, str) else value)
-        except (ValueError, ArithmeticError):  # msgspec's ValidationError is a ValueError, Decimal's an ArithmeticError
-            _refuse(spec, value)
-
-    return check_text
+    return found[0] if found else _wrong(spec, value)
 
 
 def _check_table(spec: ParamSpec, value: Any) -> Any:
@@ -389,128 +285,73 @@ def _check_table(spec: ParamSpec, value: Any) -> Any:
     return _wrong(spec, value)
 
 
-def _check_any(spec: ParamSpec, value: Any) -> Any:
-    return value
-
-
 _CHECKS: Mapping[str, Callable[[ParamSpec, Any], Any]] = {
-    "int": _check_int,
-    "float": _check_float,
-    "bool": _check_bool,
-    "str": _check_str,
     "choice": _check_choice,
-    "path": _check_path,
-    "date": _check_date,
-    "datetime": _check_datetime,
     "list": _check_list,
-    "time": _check_text(time, time.fromisoformat),
-    "duration": _check_text(timedelta, _duration, (str, int, float)),
-    "uuid": _check_text(UUID, UUID),
-    "decimal": _check_text(Decimal, lambda value: Decimal(str(value)), (str, int, float)),
-    "bytes": _check_text(bytes, lambda text: msgspec.convert(text, bytes)),
     "dict": _check_dict,
     "struct": _check_struct,
     "union": _check_union,
     "table": _check_table,
-    "any": _check_any,
-}
-
-_NOUNS: Mapping[str, tuple[str, str]] = {  # singular and plural
-    "int": ("a whole number", "whole numbers"),
-    "float": ("a number", "numbers"),
-    "bool": ("true or false", "true or false"),
-    "str": ("text", "texts"),
-    "path": ("a path", "paths"),
-    "date": ("a date like 2026-11-24", "dates like 2026-11-24"),
-    "datetime": ("a date and time like 2026-11-24T16:30", "dates and times like 2026-11-24T16:30"),
-    "time": ("a time like 16:30", "times like 16:30"),
-    "duration": ("a duration like 90, 1h or PT1H30M", "durations like 90, 1h or PT1H30M"),
-    "uuid": ("a UUID", "UUIDs"),
-    "decimal": ("a decimal number", "decimal numbers"),
-    "bytes": ("bytes as base64", "bytes as base64"),
-    "list": ("a list", "lists"),
-    "dict": ("a dictionary", "dictionaries"),
-    "table": ("a table (a DataFrame)", "tables (DataFrames)"),
-    "any": ("any value", "values"),
+    "any": lambda spec, value: value,
 }
 
 
 def _describe(spec: ParamSpec, *, many: bool = False) -> str:
-    if spec.kind == "choice":
-        labels = [choice.label for choice in spec.choices]
-        more = f", ... ({len(labels)} in all)" if len(labels) > _MAX_LISTED else ""
-        return f"one of {', '.join(labels[:_MAX_LISTED])}{more}" if labels else "a choice (there are none)"
-    if spec.kind == "union":
-        return " or ".join(_describe(part, many=many) for part in spec.parts)
-    if spec.kind == "struct":
-        noun = f"{spec.type_name} objects" if many else f"{_article(spec.type_name)} {spec.type_name}"
-        return noun if many else f"{noun} with {', '.join(part.name for part in spec.parts) or 'no fields'}"
-    noun = _NOUNS[spec.kind][many]
-    if spec.kind == "dict" and spec.item is not None:
-        return f"{noun} of {_describe(spec.item, many=True)}"
-    if spec.kind == "list" and spec.parts:
-        return f"{noun} of {', '.join(_describe(part) for part in spec.parts)}"
-    if spec.kind == "list" and spec.item is not None and spec.item.kind != "any":
-        noun = f"{noun} of {_describe(spec.item, many=True)}"
-    low, high = spec.min, spec.max
-    if low is None and high is None:
+    kind = KINDS[spec.kind]
+    noun = kind.nouns if many else kind.noun
+    match spec.kind:
+        case "choice" if spec.choices:
+            labels = [choice.label for choice in spec.choices]
+            more = f", ... ({len(labels)} in all)" if len(labels) > _MAX_LISTED else ""
+            return f"one of {', '.join(labels[:_MAX_LISTED])}{more}"
+        case "union":
+            return " or ".join(_describe(part, many=many) for part in spec.parts)
+        case "struct":
+            if many:
+                return f"{spec.type_name} objects"
+            article = "an" if spec.type_name[:1].upper() in tuple("AEIOU") else "a"
+            return f"{article} {spec.type_name} with {', '.join(part.name for part in spec.parts) or 'no fields'}"
+        case "list" if spec.parts:
+            return f"{noun} of {', '.join(map(_describe, spec.parts))}"
+        case "list" | "dict" if spec.item is not None and spec.item.kind != "any":
+            noun = f"{noun} of {_describe(spec.item, many=True)}"
+    low, high = (bound if bound is None else _shown(bound) for bound in (spec.min, spec.max))
+    if not kind.bounds or (low is None and high is None):
         return noun
-    unit = {"str": " characters", "list": " items"}.get(spec.kind, "")
-    if unit:
-        if low == high:
-            return f"{noun} of {_shown(low)}{unit}" if spec.kind == "str" else f"{noun} with {_shown(low)}{unit}"
-        noun = f"{noun} with"
+    if not kind.unit:
         if low is None:
-            return f"{noun} at most {_shown(high)}{unit}"
-        return (
-            f"{noun} {_shown(low)}{unit} or more" if high is None else f"{noun} {_shown(low)} to {_shown(high)}{unit}"
-        )
+            return f"{noun}, at most {high}"
+        return f"{noun}, {low} or more" if high is None else f"{noun} from {low} to {high}"
+    if low == high:
+        return f"{noun} {'of' if spec.kind == 'str' else 'with'} {low}{kind.unit}"
     if low is None:
-        return f"{noun}, at most {_shown(high)}"
-    return f"{noun}, {_shown(low)} or more" if high is None else f"{noun} from {_shown(low)} to {_shown(high)}"
+        return f"{noun} with at most {high}{kind.unit}"
+    return f"{noun} with {low}{kind.unit} or more" if high is None else f"{noun} with {low} to {high}{kind.unit}"
 
 
-def _article(word: str) -> str:
-    return "an" if word[:1].upper() in tuple("AEIOU") else "a"
-
-
-def _shown(number: float | None) -> str:
+def _shown(number: float) -> str:
     """Return a bound as users write it: 10 instead of 10.0."""
     return str(int(number)) if isinstance(number, float) and number.is_integer() and abs(number) < 1e15 else str(number)
 
 
-def _number(text: str) -> Any:
-    """Return the number in a text, or the text itself, which `check` then rejects with its name."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def read_table(spec: ParamSpec, name: str, source: Path | IO[str]) -> Any:
+    """Return the DataFrame in a file; the suffix of `name` says its format.
 
-
-def _json(spec: ParamSpec, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        _refuse(spec, text, f", which is not JSON: {error}")
-
-
-def _read_table(spec: ParamSpec, path: Path) -> Any:
+    Raises:
+        InvalidParams: another format, or it cannot be read.
+    """
     import pandas as pd
 
-    readers: dict[str, Callable[[Path], Any]] = {
+    readers: dict[str, Callable[[Any], Any]] = {
         ".csv": pd.read_csv,
         ".tsv": lambda file: pd.read_csv(file, sep="\t"),
         ".parquet": pd.read_parquet,
         ".json": pd.read_json,
     }
-    reader = readers.get(path.suffix.lower())
+    reader = readers.get(PurePath(name).suffix.lower())
     if reader is None:
-        raise InvalidParams(
-            f"{spec.name} must be the path of a table ({', '.join(readers)}), not {str(path)!r}", spec.name
-        )
+        raise InvalidParams(f"{spec.name} must be the path of a table ({', '.join(readers)}), not {name!r}", spec.name)
     try:
-        return reader(path)
-    except (OSError, ValueError, ImportError) as error:
-        raise InvalidParams(f"{spec.name}: {path} could not be read as a table: {error}", spec.name) from None
+        return reader(source)
+    except (OSError, ValueError, ImportError) as error:  # pandas's ParserError is a ValueError
+        raise InvalidParams(f"{spec.name}: {name} could not be read as a table: {error}", spec.name) from None

@@ -39,41 +39,31 @@ def replaced(value: Any, reference_of: Callable[[Any], Reference | None]) -> Any
 
     Searches lists, tuples and dicts (of exactly these types).
     """
-    return _Replacing(reference_of).of(value, 0)
+    left = MAX_ITEMS
 
-
-class _Replacing:
-    def __init__(self, reference_of: Callable[[Any], Reference | None]) -> None:
-        self._reference_of = reference_of
-        self._left = MAX_ITEMS
-
-    def of(self, value: Any, depth: int) -> Any:
+    def of(value: Any, depth: int) -> Any:
+        nonlocal left
         kind = type(value)
         if kind in PLAIN:
             return value
-        if kind is list or kind is tuple:
-            items = self._items(value, depth)
-            return value if items is None else kind(items)
-        if kind is dict:
-            items = self._items(list(value.values()), depth)
-            return value if items is None else dict(zip(value, items, strict=True))
-        found = self._reference_of(value)
-        return value if found is None else found
+        if kind not in (list, tuple, dict):
+            found = reference_of(value)
+            return value if found is None else found
+        values = list(value.values()) if kind is dict else value
+        left -= len(values)
+        if depth >= MAX_DEPTH or left < 0:
+            return value
+        changed = [of(item, depth + 1) for item in values]
+        if all(a is b for a, b in zip(changed, values, strict=True)):
+            return value
+        return dict(zip(value, changed, strict=True)) if kind is dict else kind(changed)
 
-    def _items(self, values: Sequence[Any], depth: int) -> list[Any] | None:
-        self._left -= len(values)
-        if depth >= MAX_DEPTH or self._left < 0:
-            return None
-        changed = [self.of(item, depth + 1) for item in values]
-        return changed if any(a is not b for a, b in zip(changed, values, strict=True)) else None
+    return of(value, 0)
 
 
 def ids_of(value: Any) -> tuple[str, ...]:
     """Return the ids of all references in a value, without duplicates, in order."""
-    found: dict[str, None] = {}
-    for reference, _ in _found(value, []):
-        found.update(dict.fromkeys(reference.ids))
-    return tuple(found)
+    return tuple(dict.fromkeys(job_id for reference, _ in _found(value, []) for job_id in reference.ids))
 
 
 def taken_out(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], list[Need]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
 from jobkit.tasks.signature import close_names
-from jobkit.tasks.task import BoundTask, TaskDef, name_of, reference
+from jobkit.tasks.task import TaskDef, name_of, reference
 
 
 class Registry:
@@ -104,8 +104,6 @@ class Registry:
         """
         if isinstance(function, TaskDef):
             return function
-        if isinstance(function, BoundTask):
-            return function.task
         if (own := getattr(function, "__dict__", {}).get("__jobkit_task__")) is not None:
             return own  # type: ignore[no-any-return]  # a Task class keeps its TaskDef there
         if not callable(function):

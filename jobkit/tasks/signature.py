@@ -14,15 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.hints import choices_of, hints_of, is_secret_name, spec_of, with_default
+from jobkit.tasks.hints import choice_of, hints_of, is_secret_name, spec_of, with_default
 from jobkit.tasks.params import check
 from jobkit.tasks.specs import ParamSpec, plain, with_part
 from jobkit.tasks.structs import is_struct
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ class Signature:
     var_keyword: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     omits_defaults: bool = False
-    _names: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return all arguments of the call by name, checked and converted, with defaults.
@@ -135,8 +133,9 @@ class Signature:
                 self._refuse_name(name)
         return out
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_names", frozenset(spec.name for spec in self.params))
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(spec.name for spec in self.params)
 
     def _refuse_name(self, name: str) -> None:
         if name in self._names:
@@ -165,32 +164,27 @@ def signature_of(function: Callable[..., Any]) -> Signature:
     hints = hints_of(_hinted(function))
     params: list[ParamSpec] = []
     defaults: dict[str, Any] = {}
-    positional: list[str] = []
-    positional_only, var_positional, var_keyword = 0, "", ""
+    names: dict[Any, list[str]] = {}
     for parameter in parameters:
         name = parameter.name
-        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            var_positional = name
+        names.setdefault(parameter.kind, []).append(name)
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            var_keyword = name
-            continue
-        if parameter.kind in _POSITIONAL:
-            positional.append(name)
-            positional_only += parameter.kind is inspect.Parameter.POSITIONAL_ONLY
-        default = parameter.default
-        spec = spec_of(name, hints[name]) if name in hints else spec_of(name, Any)
-        if default is not inspect.Parameter.empty:
-            spec = with_default(spec, default)
-            defaults[name] = default
+        spec = spec_of(name, hints.get(name, Any))
+        if parameter.default is not parameter.empty:
+            spec = with_default(spec, parameter.default)
+            defaults[name] = parameter.default
         params.append(spec)
+    of = inspect.Parameter
+    only, more, keyword = (names.get(kind, []) for kind in (of.POSITIONAL_ONLY, of.VAR_POSITIONAL, of.VAR_KEYWORD))
+    positional = (*only, *names.get(of.POSITIONAL_OR_KEYWORD, ()))
+    positional_only = len(only)
     if inspect.isfunction(function) and hasattr(function, "__wrapped__"):
         kinds = {each.kind for each in inspect.signature(function, follow_wrapped=False).parameters.values()}
-        if inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.VAR_KEYWORD not in kinds:
+        if of.VAR_POSITIONAL in kinds and of.VAR_KEYWORD not in kinds:
             positional_only = len(positional)  # a decorator's `def inner(*args)`
-    return Signature(
-        tuple(params), tuple(positional), positional_only, var_positional, var_keyword, defaults, _is_native(function)
-    )
+    stars = "".join(more), "".join(keyword)
+    return Signature(tuple(params), positional, positional_only, *stars, defaults, _is_native(function))
 
 
 def _is_native(function: Any) -> bool:
@@ -211,21 +205,24 @@ def _hinted(function: Any) -> Any:
 
 # -- Task classes ----------------------------------------------------------------------------------------------------
 
-#: Name of a class of param (or of a base) to kind; the first match in the MRO wins.
-_KINDS = {
-    "Integer": "int",
-    "Number": "float",
-    "Boolean": "bool",
-    "ListSelector": "list",
-    "Selector": "choice",
-    "Path": "path",
-    "CalendarDate": "date",
-    "Date": "datetime",
-    "String": "str",
-    "DataFrame": "table",
-    "Dict": "dict",
-    "Tuple": "list",
-    "List": "list",
+#: Name of a class of param (or of a base) to its hint; the first match in the MRO wins.
+_HINTS: Mapping[str, Any] = {
+    "Integer": int,
+    "Number": float,
+    "Boolean": bool,
+    "ListSelector": list,
+    "Selector": Literal,
+    "Path": Path,
+    "CalendarDate": date,
+    "Date": datetime,
+    "String": str,
+    "DataFrame": "DataFrame",
+    "Dict": dict,
+    "CalendarDateRange": date,
+    "DateRange": datetime,
+    "NumericTuple": float,
+    "Tuple": Any,
+    "List": list,
 }
 
 
@@ -260,34 +257,31 @@ def _signature_of_class(cls: Any) -> Signature:
 
 
 def _spec_of_parameter(name: str, parameter: Any) -> ParamSpec:
-    kind = next((_KINDS[base.__name__] for base in type(parameter).__mro__ if base.__name__ in _KINDS), "any")
-    spec = ParamSpec(
-        name=name,
-        kind=kind,
-        nullable=bool(parameter.allow_None),
-        label=parameter.label if getattr(parameter, "_label", None) else "",
-        help=" ".join((parameter.doc or "").split()),
-        is_secret=is_secret_name(name),
-    )
-    if kind in ("int", "float"):
-        low, high = _bounds(parameter, kind)
-        spec = replace(spec, min=low, max=high)
-    elif kind == "list":
-        spec = _list_of_parameter(spec, parameter)
-    elif is_struct(struct := getattr(parameter, "class_", None)) and getattr(parameter, "is_instance", True):
-        of_class = spec_of(name, struct)
-        spec = replace(of_class, nullable=spec.nullable, label=spec.label, help=spec.help, is_secret=spec.is_secret)
-    elif kind == "choice":
+    hint = next((_HINTS[base.__name__] for base in type(parameter).__mro__ if base.__name__ in _HINTS), Any)
+    low, high = getattr(parameter, "bounds", None) or (None, None)
+    if hasattr(parameter, "length"):  # a Tuple: the hint is of its items
+        spec = replace(spec_of(name, tuple[(hint,) * parameter.length]), min=parameter.length, max=parameter.length)
+    elif hint is Literal:
         names = getattr(parameter, "names", None) or {}
-        objects = list(names.values()) if names else list(parameter.objects)
-        if parameter.check_on_set is False:
-            spec = replace(spec, kind="any")
-        else:
-            picked = [value for value in objects if value is not None]
-            labels = [label for label, value in names.items() if value is not None] or None
-            is_nullable = spec.nullable or len(picked) < len(objects)
-            spec = replace(spec, nullable=is_nullable, choices=choices_of(picked, labels), objects=tuple(picked))
-    return with_default(spec, parameter.default)
+        is_open = parameter.check_on_set is False
+        spec = spec_of(name, Any) if is_open else choice_of(name, list(names.values() or parameter.objects), names)
+    elif hint is list:
+        objects, item = getattr(parameter, "objects", None), getattr(parameter, "item_type", None)
+        spec = replace(spec_of(name, list[item] if isinstance(item, type) else list), min=low or None, max=high)
+        spec = replace(spec, item=choice_of("item", list(objects))) if objects else spec
+    elif is_struct(of := getattr(parameter, "class_", None)) and getattr(parameter, "is_instance", True):
+        spec = spec_of(name, of)
+    else:
+        spec = spec_of(name, hint)
+        if hint in (int, float):
+            low, high = _bounds(parameter, spec.kind)
+            spec = replace(spec, min=low, max=high)
+    label = parameter.label if getattr(parameter, "_label", None) else ""
+    help_text = " ".join((parameter.doc or "").split())
+    nullable = spec.nullable or bool(parameter.allow_None)
+    return with_default(
+        replace(spec, nullable=nullable, label=label, help=help_text, is_secret=is_secret_name(name)), parameter.default
+    )
 
 
 def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
@@ -299,24 +293,6 @@ def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
     if high is not None and not high_in:
         high = math.ceil(high) - 1 if kind == "int" else math.nextafter(high, -math.inf)
     return low, high
-
-
-def _list_of_parameter(spec: ParamSpec, parameter: Any) -> ParamSpec:
-    if hasattr(parameter, "length"):  # a Tuple
-        item = (
-            ParamSpec(name="item", kind="float")
-            if any(base.__name__.startswith("Numeric") for base in type(parameter).__mro__)
-            else None
-        )
-        return replace(spec, min=parameter.length, max=parameter.length, item=item, container=tuple)
-    objects = getattr(parameter, "objects", None)
-    if objects:
-        objects = list(objects)
-        item = ParamSpec(name="item", kind="choice", choices=choices_of(objects), objects=tuple(objects))
-        return replace(spec, item=item)
-    low, high = getattr(parameter, "bounds", None) or (None, None)
-    kind = {int: "int", float: "float", str: "str", bool: "bool"}.get(getattr(parameter, "item_type", None) or object)
-    return replace(spec, min=low or None, max=high, item=ParamSpec(name="item", kind=kind) if kind else None)
 
 
 # -- names ----------------------------------------------------------------------------------------------------

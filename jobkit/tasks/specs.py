@@ -22,29 +22,7 @@ import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
-
-#: Every `ParamSpec.kind`, and the type that JSON Schema calls it.
-KINDS: Mapping[str, Mapping[str, Any]] = {
-    "int": {"type": "integer"},
-    "float": {"type": "number"},
-    "bool": {"type": "boolean"},
-    "str": {"type": "string"},
-    "choice": {},
-    "path": {"type": "string", "format": "path"},
-    "date": {"type": "string", "format": "date"},
-    "datetime": {"type": "string", "format": "date-time"},
-    "list": {"type": "array"},
-    "time": {"type": "string", "format": "time"},
-    "duration": {"type": ["string", "number"], "format": "duration"},
-    "uuid": {"type": "string", "format": "uuid"},
-    "decimal": {"type": ["string", "number"]},
-    "bytes": {"type": "string", "contentEncoding": "base64"},
-    "dict": {"type": "object"},
-    "struct": {"type": "object"},
-    "union": {},
-    "table": {"type": "array", "items": {"type": "object"}},
-    "any": {},
-}
+from jobkit.tasks.kinds import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +165,11 @@ def _object(specs: Sequence[ParamSpec], allow_extra: bool) -> dict[str, Any]:
 
 
 def _property(spec: ParamSpec) -> dict[str, Any]:
-    schema: dict[str, Any] = dict(KINDS[spec.kind])
+    kind = KINDS[spec.kind]
+    schema: dict[str, Any] = dict(kind.schema)
     if spec.kind == "choice":
         schema["enum"] = [choice.value for choice in spec.choices]
-    low, high = {"str": ("minLength", "maxLength"), "list": ("minItems", "maxItems")}.get(
-        spec.kind, ("minimum", "maximum")
-    )
-    if spec.min is not None:
-        schema[low] = spec.min
-    if spec.max is not None:
-        schema[high] = spec.max
+    schema |= {name: bound for name, bound in zip(kind.bounds, (spec.min, spec.max), strict=False) if bound is not None}
     if spec.kind == "struct" and spec.parts:
         schema |= _object(spec.parts, False)
     elif spec.kind == "union":

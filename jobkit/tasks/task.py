@@ -16,13 +16,13 @@ import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import (
-    SubmitOptions,
-    TaskOptions,
+    JobOptions,
     check_options,
     check_submit_options,
     effective_options,
@@ -70,13 +70,16 @@ class TaskDef(Generic[P, R]):
     Attributes:
         name: unique within a process; workers look the task up by it.
         function: the undecorated function, or the `Task` class.
-        options: see `TaskOptions`; None values are decided at submit.
+        options: see `JobOptions`; None values are decided at submit.
+        given: options of its next submissions, from `options()`.
     """
 
-    def __init__(self, function: Callable[P, R], *, name: str = "", options: TaskOptions | None = None) -> None:
+    given: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, function: Callable[P, R], *, name: str = "", options: JobOptions | None = None) -> None:
         self.function = function
         self.name = checked_task_name(name or name_of(function))
-        self.options_set = options or TaskOptions()
+        self.options_set = options or JobOptions()
         self._dress()
         self.effective()  # raises if the isolation is not possible
 
@@ -111,7 +114,7 @@ class TaskDef(Generic[P, R]):
         """
         return hooks.kit().submit(self, *args, **kwargs)
 
-    def options(self, **options: Any) -> BoundTask[P, R]:
+    def options(self, **options: Any) -> TaskDef[P, R]:
         """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
 
         Args:
@@ -123,7 +126,11 @@ class TaskDef(Generic[P, R]):
         Raises:
             InvalidParams: an unknown option or an invalid value.
         """
-        return BoundTask(self, options)
+        made = _empty(type(self))
+        made.__dict__.update(self.__dict__, given={**self.given, **options})
+        made.__dict__["chosen"] = check_submit_options(made.given)
+        self.effective(made.chosen)  # raises if they contradict the task's
+        return made
 
     def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
         """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
@@ -139,7 +146,12 @@ class TaskDef(Generic[P, R]):
             raise InvalidParams("forms need panel: write import jobkit, and install panel if it is missing")
         return hooks.form(self)
 
-    # -- what it takes and if it is -----------------------------------------------------------------------------
+    @functools.cached_property
+    def chosen(self) -> JobOptions:
+        """The validated options of its next submissions."""
+        return check_submit_options(self.given)
+
+    # -- its definition --------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def signature(self) -> Signature:
@@ -225,7 +237,7 @@ class TaskDef(Generic[P, R]):
         except (TypeError, OSError):
             return str(getattr(self.function, "__module__", "")) or "unknown place"
 
-    def effective(self, over: SubmitOptions | None = None) -> SubmitOptions:
+    def effective(self, over: JobOptions | None = None) -> JobOptions:
         """Return the options of a submission: this task's, overridden by `over`, with the isolation decided.
 
         Raises:
@@ -237,7 +249,7 @@ class TaskDef(Generic[P, R]):
         return effective_options(self.name, own, over, self.isolation, is_async=self.is_async)
 
     @functools.cached_property
-    def _effective(self) -> SubmitOptions:
+    def _effective(self) -> JobOptions:
         return effective_options(self.name, self.options_set, None, self.isolation, is_async=self.is_async)
 
     def info(self) -> TaskInfo:
@@ -254,7 +266,7 @@ class TaskDef(Generic[P, R]):
             source_dir=self.source_dir,
         )
 
-    def _published(self) -> TaskOptions:
+    def _published(self) -> JobOptions:
         """Return the options for the definition: without those decided here, with the code version."""
         options = self.options_set.without("title", "isolation")
         if options.cache_s is None or options.version:
@@ -276,10 +288,16 @@ class TaskDef(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         ref = self.ref
-        if ref and isinstance(found := _lookup(ref), TaskDef) and found.name == self.name:
+        found = _lookup(ref) if ref else None
+        if isinstance(found, TaskDef) and (found.name, found.given) == (self.name, self.given):
             return load_ref, (ref,)
         # An empty one first, so that a function that refers to its own task gets the same object after unpickling.
-        state = {"function": self.function, "name": self.name, "options_set": self.options_set}
+        state = {
+            "function": self.function,
+            "name": self.name,
+            "options_set": self.options_set,
+            "given": dict(self.given),
+        }
         return _empty, (type(self),), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -291,46 +309,14 @@ class TaskDef(Generic[P, R]):
         return self if instance is None else functools.partial(self.function, instance)  # type: ignore[arg-type]  # the descriptor protocol tells nothing of P
 
     def __repr__(self) -> str:
-        return f"<task {self.name}({', '.join(spec.name for spec in self.signature.params)})>"
+        given = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
+        shown = f"<task {self.name}({', '.join(spec.name for spec in self.signature.params)})>"
+        return f"{shown}.options({given})" if given else shown
 
     def _ipython_display_(self) -> None:
         """Show its form in a notebook."""
         if hooks.show is None or not hooks.show(self):
             raise NotImplementedError  # IPython tries the next representation
-
-
-class BoundTask(Generic[P, R]):
-    """A task with options for its next submissions; see `TaskDef.options`."""
-
-    def __init__(self, task: TaskDef[P, R], options: Mapping[str, Any]) -> None:
-        self.task = task
-        self.given = dict(options)
-        self.parsed = check_submit_options(options)
-        task.effective(self.parsed)
-
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Submit the task with these options; see `TaskDef.submit`."""
-        return hooks.kit().options(**self.given).submit(self.task, *args, **kwargs)
-
-    def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
-        """Submit the task once for each mapping of arguments; returns a `Batch`."""
-        return hooks.kit().options(**self.given).map(self.task, items, stop_when=stop_when)
-
-    def sweep(self, **axes: Any) -> Any:
-        """Submit the task once for each combination; returns a `Batch`."""
-        return hooks.kit().options(**self.given).sweep(self.task, **axes)
-
-    def options(self, **options: Any) -> BoundTask[P, R]:
-        """Return the task with these options, overridden by `options`."""
-        return BoundTask(self.task, {**self.given, **options})
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function in this process; the options are ignored."""
-        return self.task(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
-        return f"{self.task!r}.options({given})"
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -407,8 +393,6 @@ def target_of(found: Any) -> Callable[..., Any]:
     `run`; any other callable is returned unchanged. The check is needed for submits by name: forms and the command line
     send dates, paths and enum members as text. Arguments that were checked at submit do not change.
     """
-    if isinstance(found, BoundTask):
-        found = found.task
     if isinstance(found, TaskDef):
         return found.run_checked
     return functools.partial(run_class, found) if is_task_class(found) else found

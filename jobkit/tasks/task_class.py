@@ -10,7 +10,7 @@ from param.parameterized import ParameterizedMetaclass
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.registry import registry
-from jobkit.tasks.task import BoundTask, TaskDef, new_task
+from jobkit.tasks.task import TaskDef, new_task
 
 #: Methods of a task class that a parameter must not override.
 _RESERVED = ("submit", "options", "map", "sweep", "form", "run", "task_def")
@@ -87,7 +87,7 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
         return cls.task_def().submit(**parameters)
 
     @classmethod
-    def options(cls, **options: Any) -> BoundTask[..., Any]:
+    def options(cls, **options: Any) -> TaskDef[..., Any]:
         """Return the task with other options for its next submissions; see `TaskDef.options`."""
         return cls.task_def().options(**options)
 

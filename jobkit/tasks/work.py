@@ -15,8 +15,8 @@ import msgspec
 from jobkit.codec import Codec
 from jobkit.model import Gate, InvalidParams, Once
 from jobkit.model.limits import parse_rate
-from jobkit.tasks.limit_options import Key
-from jobkit.tasks.options import SubmitOptions
+from jobkit.tasks.option_values import Key
+from jobkit.tasks.options import JobOptions
 from jobkit.tasks.specs import plain
 
 
@@ -32,7 +32,7 @@ class Work:
 
 def work_of(
     task: str,
-    options: SubmitOptions,
+    options: JobOptions,
     bound: Mapping[str, Any],
     defaults: Mapping[str, Any],
     codec: Codec,
@@ -75,7 +75,7 @@ def work_of(
     return Work(_gates(task, options, values), once, cache_key, cache_ms)
 
 
-def _gates(task: str, options: SubmitOptions, values: Mapping[str, Any]) -> tuple[Gate, ...]:
+def _gates(task: str, options: JobOptions, values: Mapping[str, Any]) -> tuple[Gate, ...]:
     if options.concurrency is None and options.rate is None:
         return ()
     name = f"task:{task}"

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.tasks import shown
-from jobkit.tasks.arguments import MAX_BYTES
+from jobkit.tasks.arguments import MAX_BYTES, shown_and_abridged
 
 
 class Colour(Enum):
@@ -82,8 +83,17 @@ def test_a_reference_to_a_result_names_its_job() -> None:
 def test_many_long_arguments_stay_within_two_kilobytes() -> None:
     out = shown({f"argument_{n}": "é" * 500 for n in range(500)})
 
-    assert len(json.dumps(out, ensure_ascii=False).encode()) <= MAX_BYTES
+    assert len(msgspec.json.encode(out)) <= MAX_BYTES
     assert "…" in out
+
+
+def test_arguments_that_are_shortened_together_are_abridged() -> None:
+    bound = {f"text_{n}": "x" * 99 for n in range(30)} | {"n": 1}
+
+    out, abridged = shown_and_abridged(bound)
+
+    assert set(abridged) == {name for name in bound if out.get(name) != bound[name]}
+    assert "n" not in abridged
 
 
 values = st.recursive(
@@ -97,4 +107,5 @@ values = st.recursive(
 def test_anything_becomes_small_json(bound: dict[str, Any]) -> None:
     out = shown(bound)
 
-    assert len(json.dumps(out, ensure_ascii=False, allow_nan=False).encode()) <= MAX_BYTES
+    json.dumps(out, allow_nan=False)
+    assert len(msgspec.json.encode(out)) <= MAX_BYTES

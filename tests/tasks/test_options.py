@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import Backoff, InvalidParams
-from jobkit.tasks import SubmitOptions, TaskDef, check_options, check_submit_options
+from jobkit.tasks import JobOptions, TaskDef, check_options, check_submit_options
 from jobkit.tasks.options import read_options, write_options
 
 
@@ -156,7 +156,7 @@ def test_options_of_the_submission_win_and_tags_add_up() -> None:
 
     over = task.effective(check_submit_options({"timeout": None, "retries": 0, "tags": ["b"], "delay": 5}))
 
-    assert isinstance(over, SubmitOptions)
+    assert isinstance(over, JobOptions)
     assert (over.queue, over.timeout_s, over.retries, over.tags) == ("gpu", None, 0, ("a", "b"))
     assert (over.delay_s, over.isolation) == (5.0, "process")
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from jobkit.model import InvalidParams
 from jobkit.tasks import Choice, ParamSpec, check, describe, json_schema, parse_text, plain
 from jobkit.tasks.hints import spec_of, with_default
-from jobkit.tasks.specs import KINDS, short_repr
+from jobkit.tasks.kinds import KINDS
+from jobkit.tasks.specs import short_repr
 
 
 class Colour(Enum):

@@ -152,7 +152,7 @@ def test_task_of_a_task_is_itself() -> None:
             return 1
 
     assert registry.task_of(made) is made
-    assert registry.task_of(made.options(queue="x")) is made
+    assert registry.task_of(made.options(queue="x")).function is one
     assert registry.task_of(Work) is Work.task_def()
 
 

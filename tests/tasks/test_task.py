@@ -17,7 +17,7 @@ import cloudpickle
 import pytest
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
-from jobkit.tasks import BoundTask, TaskDef, hooks, load_ref, registry, source_dir, target_of, task
+from jobkit.tasks import TaskDef, hooks, load_ref, registry, source_dir, target_of, task
 
 
 @task
@@ -77,6 +77,7 @@ def test_function_of_a_module_travels_by_reference() -> None:
     for dumps in (pickle.dumps, cloudpickle.dumps):
         assert pickle.loads(dumps(twice_as_much)) is twice_as_much
         assert len(dumps(twice_as_much)) < 200
+    assert pickle.loads(pickle.dumps(twice_as_much.options(queue="x"))).chosen.queue == "x"
 
 
 @pytest.mark.parametrize("make", [lambda: lambda x: x, lambda: functools.partial(plain_function, 1), lambda: [].append])
@@ -194,16 +195,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
-        self.given: dict[str, Any] = {}
 
     def submit(self, task: Any, *args: Any, **kwargs: Any) -> str:
-        self.calls.append((task, args, kwargs, self.given))
+        self.calls.append((task, args, kwargs))
         return "job"
-
-    def options(self, **options: Any) -> Recorder:
-        other = Recorder()
-        other.calls, other.given = self.calls, options
-        return other
 
 
 @pytest.fixture
@@ -218,8 +213,10 @@ def test_submit_and_options_go_to_the_default_kit(kit: Recorder) -> None:
     bound = twice_as_much.options(queue="gpu").options(delay=5)
     assert bound.submit(n=4) == "job"
 
-    assert kit.calls == [(twice_as_much, (3,), {}, {}), (twice_as_much, (), {"n": 4}, {"queue": "gpu", "delay": 5})]
-    assert isinstance(bound, BoundTask)
+    assert kit.calls == [(twice_as_much, (3,), {}), (bound, (), {"n": 4})]
+    assert (bound.chosen.queue, bound.chosen.delay_s, bound.name) == ("gpu", 5.0, "twice_as_much")
+    assert not twice_as_much.given
+    assert repr(bound) == "<task twice_as_much(n)>.options(queue='gpu', delay=5)"
     assert bound(5) == 10
 
 

@@ -12,6 +12,7 @@ import pytest
 from jobkit.client.loop import background
 from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.people import Person, Role
+from jobkit.schedules.timing import MOST_RUNS
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import new_task
 from jobkit.ui.access.actions import Actions
@@ -86,7 +87,7 @@ def test_typed_text_becomes_arguments_or_an_error_beside_its_field() -> None:
     assert given["tz"] == "Europe/Berlin"
     assert given["cron"] is None
     assert errors == {
-        "count": "count must be a whole number, not 'x'",
+        "count": f"count must be a whole number from 1 to {MOST_RUNS}, not 'x'",
         "missed_limit": "missed_limit must be a whole number from 1 to 500, not 0",
     }
 

@@ -138,49 +138,52 @@ class FormModel:
         rest = [spec for spec in info.params if spec.name not in axes and spec.name not in errors]
         values, wrong = await asyncio.to_thread(read_form, rest, fields)
         chosen, wrong_options = read_options(options)
-        errors |= wrong | wrong_options
         tag = f"sweep-{secrets.token_hex(3)}"
         chosen["tags"] = [*chosen.get("tags", ()), tag]
-        if not errors:
-            try:
-                access = await asyncio.to_thread(self._access)
-            except JobkitError as error:
-                self._answer(info, {"": str(error)})
-                return
-            answer = await access.act("sweep", [info.name], axes=axes, params=values, options=chosen)
-            if answer.problem:
-                errors[(answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""] = answer.problem
-        self._answer(info, errors)
-        if not errors and self._on_sweep is not None:
+        done = await self._act(info, errors | wrong | wrong_options, "sweep", info.name, values, chosen, axes=axes)
+        if done is not None and self._on_sweep is not None:
             self._on_sweep(tag)
 
     async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any], again: str) -> None:
         """`again`: id of the job that the form was filled from; its arguments that are kept are not known here."""
         values, errors = await asyncio.to_thread(read_form, info.params, fields)
         chosen, wrong = read_options(options)
-        errors |= wrong
+        action, target = "submit", info.name
+        if again and (kept := kept_in(fields)):
+            action, target = "change", again
+            # Those that were not typed have the task's default, which the old job's value must not replace.
+            usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
+            values = {name: value for name, value in (usual | values).items() if name not in kept}
+        done = await self._act(info, errors | wrong, action, target, values, chosen)
+        if done is not None and self._on_submit is not None:
+            for job_id in done.made:
+                self._on_submit(job_id)
+
+    async def _act(
+        self,
+        info: TaskInfo,
+        errors: dict[str, str],
+        action: str,
+        target: str,
+        values: Mapping[str, Any],
+        chosen: Mapping[str, Any],
+        **details: Any,
+    ) -> Any:
+        """Do an action unless a field is wrong, and show the errors. Return its reply, None if it was not done."""
+        answer = None
         if not errors:
             try:
                 access = await asyncio.to_thread(self._access)
+                answer = await access.act(action, [target], params=values, options=chosen, **details)
             except JobkitError as error:
-                self._answer(info, {"": str(error)})
-                return
-            if again and (kept := kept_in(fields)):
-                # Those that were not typed have the task's default, which the old job's value must not replace.
-                usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
-                changes = {name: value for name, value in (usual | values).items() if name not in kept}
-                answer = await access.act("change", [again], params=changes, options=chosen)
+                errors = {"": str(error)}
             else:
-                answer = await access.act("submit", [info.name], params=values, options=chosen)
-            if answer.problem:
-                name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
-                errors[f"option:{name}" if name in chosen and name not in values else name] = answer.problem
-        else:
-            answer = None
+                if answer.problem:
+                    name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
+                    is_option = name in chosen and name not in values
+                    errors = {f"option:{name}" if is_option else name: answer.problem}
         self._answer(info, errors)
-        if answer is not None and self._on_submit is not None:
-            for job_id in answer.made:
-                self._on_submit(job_id)
+        return None if errors else answer
 
 
 def _spec_of(info: TaskInfo, name: str) -> ParamSpec | None:

@@ -12,11 +12,12 @@ import io
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.params import check, describe, parse_text
+from jobkit.tasks.kinds import number
+from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.params import check, describe, parse_text, read_table
 from jobkit.tasks.specs import ParamSpec
 
 #: Jobs of one sweep from a page.
@@ -42,7 +43,8 @@ def read_form(
     for spec in specs:
         field = fields.get(spec.name)
         name = spec.name.rpartition(".")[2]
-        if field is None and spec.kind == "struct" and (spec.required or _has_parts(spec, fields)):
+        has_parts = any(each.startswith(f"{spec.name}.") for each in fields)
+        if field is None and spec.kind == "struct" and (spec.required or has_parts):
             parts = [replace(part, name=f"{spec.name}.{part.name}") for part in spec.parts]
             inner, wrong = read_form(parts, fields)
             errors |= wrong
@@ -59,10 +61,6 @@ def read_form(
 def kept_in(fields: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     """Names of the arguments that are to stay as they are in the job that the form was filled from."""
     return frozenset(name for name, field in fields.items() if field.get("kept"))
-
-
-def _has_parts(spec: ParamSpec, fields: Mapping[str, Any]) -> bool:
-    return any(name.startswith(f"{spec.name}.") for name in fields)
 
 
 def _read(spec: ParamSpec, field: Mapping[str, Any], name: str, values: dict[str, Any], errors: dict[str, str]) -> None:
@@ -123,34 +121,21 @@ def read_axes(
 
 
 def read_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Queue, delay, time, tags and priority as they were typed; empty ones are left out."""
+    """Return `(options, errors)`: queue, delay, time, tags and priority as they were typed; empty ones are left out."""
     out: dict[str, Any] = {}
     errors: dict[str, str] = {}
-    if queue := str(options.get("queue") or "").strip():
-        out["queue"] = queue
-    if tags := [tag.strip() for tag in str(options.get("tags") or "").split(",") if tag.strip()]:
-        out["tags"] = tags
-    if at := str(options.get("at") or "").strip():
-        try:
-            out["at"] = datetime.fromisoformat(at)
-            if out["at"].tzinfo is None:
-                raise ValueError
-        except ValueError:
-            errors[""] = f"the time must be a date and time with its zone, not {at[:40]!r}"
-            out.pop("at", None)
-        if str(options.get("delay") or "").strip():
-            errors["option:delay"] = "a job has a delay or a time, not both"
-    for name, kind, what in (("delay", float, "a number of seconds, 0 or more"), ("priority", int, "a whole number")):
+    for name in ("queue", "tags", "at", "delay", "priority"):
         text = str(options.get(name) or "").strip()
-        if not text:
-            continue
-        try:
-            out[name] = kind(text)
-            if name == "delay" and not 0 <= out[name] < 10**9:
-                raise ValueError
-        except ValueError:
-            out.pop(name, None)
-            errors[f"option:{name}"] = f"{name} must be {what}, not {text[:40]!r}"
+        value: Any = number(text) if name in ("delay", "priority") else text
+        if name == "tags":
+            value = [tag.strip() for tag in text.split(",") if tag.strip()]
+        if text and value:
+            out[name] = value
+            try:
+                check_submit_options(out)
+            except InvalidParams as error:
+                del out[name]
+                errors["" if name == "at" else f"option:{name}"] = str(error)
     return out, errors
 
 
@@ -168,11 +153,4 @@ def _table(spec: ParamSpec, file: Any) -> Any:
         raise InvalidParams(f"{spec.name} must be a .csv, .tsv or .json file, not {name[-60:]!r}", spec.name)
     if len(text) > TABLE_CHARS:
         raise InvalidParams(f"{spec.name} has more than {TABLE_CHARS:,} characters; pass it from Python", spec.name)
-    import pandas as pd
-
-    try:
-        if suffix == "json":
-            return pd.read_json(io.StringIO(text))
-        return pd.read_csv(io.StringIO(text), sep="\t" if suffix == "tsv" else ",")
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InvalidParams(f"{spec.name}: {name[-60:]} could not be read as a table: {error}", spec.name) from None
+    return read_table(spec, name[-60:], io.StringIO(text))

@@ -14,7 +14,8 @@ from jobkit.schedules.timing import checked_count, checked_rules, timing
 from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.limit_options import seconds
+from jobkit.tasks.kinds import number
+from jobkit.tasks.option_values import seconds
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_values import read_form
 
@@ -114,29 +115,19 @@ def next_times(schedule: ScheduleSnapshot, now: datetime) -> list[dict[str, Any]
 
 def read_given(typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """`(arguments of kit.schedule, errors)` from what stands in the fields: texts, empty where nothing was typed."""
-    text = {key: str(typed.get(key) or "").strip() for key in (*_TEXTS, "every", "count", "missed_limit")}
+    text = {key: str(typed.get(key) or "").strip() or None for key in (*_TEXTS, *_NUMBERS)}
+    given: dict[str, Any] = text | {key: number(value) for key in _NUMBERS if (value := text[key])}
     errors: dict[str, str] = {}
-    given: dict[str, Any] = {key: text[key] or None for key in _TEXTS}
-    for key, kind, what in (
-        ("every", float, "a number of seconds"),
-        ("count", int, "a whole number"),
-        ("missed_limit", int, "a whole number"),
-    ):
-        given[key] = None
-        if text[key]:
-            try:
-                given[key] = kind(text[key])
-            except ValueError:
-                errors[key] = f"{key} must be {what}, not {text[key][:40]!r}"
     if given["every"] is not None:
         _try("every", lambda: seconds("every", given["every"]), errors)
     _try("count", lambda: checked_count(given["count"]), errors)
     for key in ("missed", "missed_limit", "overlap"):
         _try(key, lambda key=key: checked_rules(**{key: given[key]}), errors)  # type: ignore[misc]  # of this turn
-    return given, errors
+    return given | dict.fromkeys(errors), errors
 
 
 _TEXTS = ("cron", "at", "tz", "until", "missed", "overlap")
+_NUMBERS = ("every", "count", "missed_limit")
 
 
 def _try(field: str, check: Callable[[], object], errors: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
-"""Validation of the options for limits, resources, deduplication and caching.
+"""Validation of the values of options: each function returns one, or raises `InvalidParams` with the option's name.
 
-`options.py` has the table of options; `work.py` applies them to a submission.
+`options.py` has the table of options; `work.py` applies those for limits, deduplication and caching to a submission.
 """
 
 from __future__ import annotations
@@ -9,23 +9,31 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from string import Formatter
 from typing import Any
 
-from jobkit.model import InvalidParams
-from jobkit.model.limits import MAX_PLACES, MAX_STARTS, parse_rate
+from jobkit.model import Backoff, InvalidParams
+from jobkit.model.limits import MAX_STARTS, parse_rate
+from jobkit.schedules.timing import checked_rules, timing
 
+MAX_TAGS = 32
 _LONGEST_S = 10 * 365 * 86_400.0
+_DAY = timedelta(days=1)
+_LEAST_MEMORY_BYTES = 16 * 1024**2
 _MAX_AMOUNT = 1e9
 _MAX_RESOURCES = 16
 
 #: Until the first job starts, or until it ends.
 SCOPES = ("queued", "active")
 
+_SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w|)\s*", re.IGNORECASE)
 _UNIT_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,23 @@ def seconds_in(text: str) -> float | None:
     return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
-def places(name: str, value: Any) -> int:
-    """Validate a maximum number of running attempts."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PLACES:
-        raise InvalidParams(f"{name} must be a whole number from 1 to {MAX_PLACES}, not {value!r}", name)
-    return value
+def size_bytes(name: str, value: Any) -> int:
+    """Return a size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
+
+    Raises:
+        InvalidParams: another type, or less than 16 MiB, too little to start Python.
+    """
+    number: float = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        amount, unit, binary = match.groups()
+        number = float(amount) * (1024 if binary else 1000) ** _POWER[unit.lower()]
+    if not _LEAST_MEMORY_BYTES <= number < 2**60:
+        raise InvalidParams(
+            f'{name} must be a size of at least 16 MiB, like "512MB", "2GB" or a number of bytes, not {value!r}', name
+        )
+    return int(number)
 
 
 def rate(name: str, value: Any) -> str:
@@ -162,24 +182,20 @@ def resources(name: str, value: Any) -> Mapping[str, float]:
             found = {left.strip(): float(right) if equals else 1.0 for left, equals, right in pairs}
         except ValueError:
             found = None
-    is_good = isinstance(found, Mapping) and 1 <= len(found) <= _MAX_RESOURCES
-    for each, amount in found.items() if isinstance(found, Mapping) else ():
-        is_number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-        is_good = (
-            is_good
-            and isinstance(each, str)
-            and bool(_NAME.fullmatch(each))
-            and is_number
-            and 0 < amount <= _MAX_AMOUNT
-        )
-        if is_good and each == "gpu" and amount != int(amount):
-            raise InvalidParams(f"{name}: gpu is counted in whole devices, not {amount!r}", name)
-    if not is_good:
+    is_few = isinstance(found, Mapping) and 1 <= len(found) <= _MAX_RESOURCES
+    if not is_few or not all(map(_is_amount, found, found.values())):
         raise InvalidParams(
             f'{name} must be amounts above 0 by name, like {{"gpu": 1, "mem": 16}} or "gpu=1,mem=16", not {value!r}',
             name,
         )
+    if (amount := found.get("gpu", 1)) != int(amount):
+        raise InvalidParams(f"{name}: gpu is counted in whole devices, not {amount!r}", name)
     return {each: float(found[each]) for each in sorted(found)}
+
+
+def _is_amount(name: object, amount: object) -> bool:
+    is_number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and is_number and 0 < amount <= _MAX_AMOUNT  # type: ignore[operator]  # a number
 
 
 def unique(name: str, value: Any) -> Unique | None:
@@ -220,3 +236,85 @@ def version(name: str, value: Any) -> str:
     if not isinstance(text, str) or not 1 <= len(text) <= 100 or not text.isprintable():
         raise InvalidParams(f"{name} must be text of 1 to 100 printable characters, not {value!r}", name)
     return text
+
+
+def backoff(name: str, value: Any) -> Backoff:
+    if isinstance(value, Backoff):
+        return value
+    try:
+        return Backoff.from_wire(value) if isinstance(value, Mapping) else Backoff(base=seconds(name, value))
+    except (InvalidParams, TypeError, ValueError):
+        raise InvalidParams(
+            f"{name} must be jobkit.Backoff(base, factor, max) or the seconds before the first retry, not {value!r}",
+            name,
+        ) from None
+
+
+def retry_on(name: str, value: Any) -> tuple[str, ...]:
+    several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    names = []
+    for each in several:
+        if isinstance(each, type) and issubclass(each, BaseException):
+            names.append(
+                each.__qualname__ if each.__module__ == "builtins" else f"{each.__module__}.{each.__qualname__}"
+            )
+        elif isinstance(each, str) and each.replace(".", "").isidentifier():
+            names.append(each)
+        else:
+            raise InvalidParams(f"{name} must be exception types or their names, not {each!r}", name)
+    return tuple(dict.fromkeys(names))
+
+
+def tags(name: str, value: Any) -> tuple[str, ...]:
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, (tuple, list, set, frozenset)) or len(several) > MAX_TAGS:
+        raise InvalidParams(f"{name} must be a list of at most {MAX_TAGS} texts, not {value!r}", name)
+    for tag in several:
+        if not isinstance(tag, str) or not tag.strip() or len(tag) > 100 or not tag.isprintable():
+            raise InvalidParams(f"each of the {name} must be 1 to 100 printable characters, not {tag!r}", name)
+    return tuple(dict.fromkeys(sorted(several) if isinstance(several, (set, frozenset)) else several))
+
+
+def title(name: str, value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+        raise InvalidParams(f"{name} must be text of at most 200 printable characters, not {value!r}", name)
+    return value
+
+
+def schedule(name: str, value: Any) -> Mapping[str, Any]:
+    """Validate the arguments of `kit.schedule`; a cron line is short for `cron=`, a number for `every=`."""
+    given = value
+    if isinstance(value, str):
+        given = {"cron": value}
+    elif not isinstance(value, Mapping):
+        given = {"every": value}
+    if unknown := given.keys() - set(_SCHEDULE):
+        raise InvalidParams(
+            f"{name} takes {', '.join(_SCHEDULE)}, not {min(map(str, unknown))!r}; schedules with an end or arguments "
+            "are made with kit.schedule",
+            name,
+        )
+    try:
+        made = timing(**{each: given.get(each) for each in ("cron", "every", "tz")}, now_ms=0)
+        rules = checked_rules(given.get("missed"), given.get("missed_limit"), given.get("overlap"))
+    except InvalidParams as error:
+        raise InvalidParams(f"{name}: {error}", name) from None
+    when = {"every": made.every_ms / 1000} if made.every_ms else {"cron": made.cron}
+    return {**when, **({"tz": made.tz} if made.tz != "UTC" else {}), **rules}
+
+
+def at(name: str, value: Any) -> datetime:
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime):
+        raise InvalidParams(f"{name} must be a datetime or ISO 8601 text like 2026-11-24T16:30, not {value!r}", name)
+    try:
+        aware = moment if moment.tzinfo else moment.astimezone()  # without a zone: local time
+        _ = aware + _DAY  # rounding or another time zone must not leave the calendar
+    except (ValueError, OverflowError, OSError):
+        raise InvalidParams(f"{name} must not be at an end of the calendar, like {value!r}", name) from None
+    return aware
