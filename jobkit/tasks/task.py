@@ -289,8 +289,8 @@ class TaskDef(Generic[P, R]):
     def __reduce__(self) -> tuple[Any, ...]:
         ref = self.ref
         found = _lookup(ref) if ref else None
-        if isinstance(found, TaskDef) and (found.name, found.given) == (self.name, self.given):
-            return load_ref, (ref,)
+        if isinstance(found, TaskDef) and found.name == self.name:
+            return (load_ref, (ref,)) if found.given == self.given else (_with_options, (ref, dict(self.given)))
         # An empty one first, so that a function that refers to its own task gets the same object after unpickling.
         state = {
             "function": self.function,
@@ -445,6 +445,10 @@ def _lookup(ref: str) -> Any:
         if isinstance(found, (staticmethod, classmethod)):
             found = found.__func__
     return found
+
+
+def _with_options(ref: str, options: Mapping[str, Any]) -> TaskDef[..., Any]:
+    return load_ref(ref).options(**options)  # type: ignore[no-any-return]  # a TaskDef when it was pickled
 
 
 def _empty(kind: type[TaskDef[..., Any]]) -> TaskDef[..., Any]:
