@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from string import Formatter
-from typing import Any
+from typing import Any, TypeVar
 
 from jobkit.model import Backoff, InvalidParams
 from jobkit.model.limits import MAX_STARTS, parse_rate
 from jobkit.schedules.timing import checked_rules, timing
+
+V = TypeVar("V")
 
 MAX_TAGS = 32
 _LONGEST_S = 10 * 365 * 86_400.0
@@ -76,29 +80,45 @@ class Unique:
         return {"scope": self.scope, "seconds": self.seconds, "key": self.key and self.key.to_wire()}
 
 
-def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
-    """Return a duration in seconds from a number, a `timedelta` or a text like "90s", "12h", "7d".
+def must_be(what: str) -> Callable[[Callable[[str, Any], V]], Callable[[str, Any], V]]:
+    """Decorate a function of an option's name and value: a ValueError of it means that the value must be `what`."""
 
-    Raises:
-        InvalidParams: another type, or not between `least` and ten years.
-    """
+    def decorate(read: Callable[[str, Any], V]) -> Callable[[str, Any], V]:
+        @functools.wraps(read)
+        def reader(name: str, value: Any) -> V:
+            try:
+                return read(name, value)
+            except InvalidParams:
+                raise
+            except ValueError:
+                raise InvalidParams(f"{name} must be {what}, not {value!r}", name) from None
+
+        return reader
+
+    return decorate
+
+
+_OR_TEXT = 'a timedelta or a text like "90s", "12h", "7d"'
+
+
+@must_be(f"a number of seconds (0 or more), {_OR_TEXT}")
+def seconds(name: str, value: Any) -> float:
+    """Return a duration of at most ten years in seconds."""
     number: Any = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(value, str):
         number = seconds_in(value)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not least <= number <= _LONGEST_S:
-        what = "more than 0" if least else "0 or more"
-        raise InvalidParams(
-            f'{name} must be a number of seconds ({what}), a timedelta or a text like "90s", "12h", "7d", '
-            f"not {value!r}",
-            name,
-        )
+    if not _is_number(number) or not 0 <= number <= _LONGEST_S:
+        raise ValueError
     return float(number)
 
 
+@must_be(f"a number of seconds (more than 0), {_OR_TEXT}")
 def positive_seconds(name: str, value: Any) -> float:
-    """Return a duration of at least a millisecond; see `seconds`."""
-    return seconds(name, value, least=1e-3)
+    """Return a duration of at least a millisecond, as `seconds` does."""
+    with suppress(InvalidParams):
+        if (found := seconds(name, value)) >= 1e-3:
+            return found
+    raise ValueError
 
 
 def seconds_in(text: str) -> float | None:
@@ -107,38 +127,48 @@ def seconds_in(text: str) -> float | None:
     return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_text(value: object, most: int, least: int = 1) -> bool:
+    """Return True for a printable text of `least` to `most` characters."""
+    return isinstance(value, str) and least <= len(value) <= most and value.isprintable()
+
+
+def _several(value: Any) -> Any:
+    """Return the values of an option that takes one text or several."""
+    several = (value,) if isinstance(value, (str, type)) else value
+    if not isinstance(several, (tuple, list, set, frozenset)):
+        raise ValueError
+    return several
+
+
+@must_be('a size of at least 16 MiB, like "512MB", "2GB" or a number of bytes')
 def size_bytes(name: str, value: Any) -> int:
     """Return a size in bytes from an int or a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
 
-    Raises:
-        InvalidParams: another type, or less than 16 MiB, too little to start Python.
+    Less than 16 MiB is too little to start Python.
     """
-    number: float = -1
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+    number: Any = value if isinstance(value, int) and _is_number(value) else -1
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         amount, unit, binary = match.groups()
         number = float(amount) * (1024 if binary else 1000) ** _POWER[unit.lower()]
     if not _LEAST_MEMORY_BYTES <= number < 2**60:
-        raise InvalidParams(
-            f'{name} must be a size of at least 16 MiB, like "512MB", "2GB" or a number of bytes, not {value!r}', name
-        )
+        raise ValueError
     return int(number)
 
 
+@must_be(f'a number of starts in a time, like "10/m", "5/10s" or "1000/h" (1 to {MAX_STARTS} in at most 31 days)')
 def rate(name: str, value: Any) -> str:
-    """Validate a rate such as "10/m"; returns it unchanged."""
     if parse_rate(value) is None:
-        raise InvalidParams(
-            f'{name} must be a number of starts in a time, like "10/m", "5/10s" or "1000/h" (1 to {MAX_STARTS} in at '
-            f"most 31 days), not {value!r}",
-            name,
-        )
+        raise ValueError
     return str(value).strip()
 
 
+@must_be('a function of the task\'s arguments or a text with them, like "{user}"')
 def key(name: str, value: Any) -> Key:
-    """Validate a function of some of the task's arguments, or a template with them."""
+    """Return the key of a function of some of the task's arguments, or of a template with them."""
     if callable(value):
         try:
             kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
@@ -151,16 +181,9 @@ def key(name: str, value: Any) -> Key:
         return Key(argument=value["argument"])
     if isinstance(value, Mapping) and value.get("function"):
         return Key()
-    if isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable():
-        try:
-            made = Key(value)
-            if all(found.isidentifier() for found in made.names):
-                return made
-        except ValueError:  # a single brace
-            pass
-    raise InvalidParams(
-        f'{name} must be a function of the task\'s arguments or a text with them, like "{{user}}", not {value!r}', name
-    )
+    if not _is_text(value, 200) or not all(found.isidentifier() for found in Key(value).names):
+        raise ValueError  # as `names` does for a single brace
+    return Key(value)
 
 
 _SAME = (lambda same: same).__code__
@@ -173,37 +196,28 @@ def _given_back(function: Callable[..., Any]) -> str:
     return str(code.co_varnames[0]) if code is not None and is_same else ""
 
 
+@must_be('amounts above 0 by name, like {"gpu": 1, "mem": 16} or "gpu=1,mem=16"')
 def resources(name: str, value: Any) -> Mapping[str, float]:
-    """Validate amounts by name, from a mapping or a text like "gpu=1,mem=16"."""
-    found: Any = value
+    """Return amounts by name, from a mapping or a text like "gpu=1,mem=16"."""
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",")]
-        try:
-            found = {left.strip(): float(right) if equals else 1.0 for left, equals, right in pairs}
-        except ValueError:
-            found = None
-    is_few = isinstance(found, Mapping) and 1 <= len(found) <= _MAX_RESOURCES
-    if not is_few or not all(map(_is_amount, found, found.values())):
-        raise InvalidParams(
-            f'{name} must be amounts above 0 by name, like {{"gpu": 1, "mem": 16}} or "gpu=1,mem=16", not {value!r}',
-            name,
-        )
-    if (amount := found.get("gpu", 1)) != int(amount):
-        raise InvalidParams(f"{name}: gpu is counted in whole devices, not {amount!r}", name)
-    return {each: float(found[each]) for each in sorted(found)}
+        value = {left.strip(): float(right) if equals else 1.0 for left, equals, right in pairs}
+    if not isinstance(value, Mapping) or not 1 <= len(value) <= _MAX_RESOURCES:
+        raise ValueError
+    for each, amount in value.items():
+        is_named = isinstance(each, str) and _NAME.fullmatch(each)
+        if not is_named or not _is_number(amount) or not 0 < amount <= _MAX_AMOUNT:
+            raise ValueError
+        if each == "gpu" and amount != int(amount):
+            raise InvalidParams(f"{name}: gpu is counted in whole devices, not {amount!r}", name)
+    return {each: float(value[each]) for each in sorted(value)}
 
 
-def _is_amount(name: object, amount: object) -> bool:
-    is_number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and is_number and 0 < amount <= _MAX_AMOUNT  # type: ignore[operator]  # a number
-
-
+@must_be('True, "queued", "active", seconds, or a function or text that gives the key, like "{user}"')
 def unique(name: str, value: Any) -> Unique | None:
-    """Validate `unique=`: True, a scope, seconds from the submit, or a key."""
-    if value is False or value is None:
-        return None
-    if value is True:
-        return Unique("active")
+    """Return what `unique=` means: True, a scope, seconds from the submit, or a key."""
+    if value is False or value is True:
+        return Unique("active") if value else None
     if isinstance(value, Mapping) and "scope" in value:
         inner = value.get("key")
         return Unique(str(value["scope"]), float(value.get("seconds") or 0), key(name, inner) if inner else None)
@@ -213,47 +227,47 @@ def unique(name: str, value: Any) -> Unique | None:
         return Unique("time", positive_seconds(name, value))
     if callable(value) or (isinstance(value, str) and "{" in value):
         return Unique("active", key=key(name, value))
-    raise InvalidParams(
-        f'{name} must be True, "queued", "active", seconds, or a function or text that gives the key, like "{{user}}", '
-        f"not {value!r}",
-        name,
-    )
+    raise ValueError
 
 
+@must_be("names of the task's arguments")
 def names(name: str, value: Any) -> tuple[str, ...]:
-    """Validate names of arguments."""
-    several = (value,) if isinstance(value, str) else value
-    if not isinstance(several, (tuple, list, set, frozenset)) or not all(
-        isinstance(each, str) and each.isidentifier() for each in several
-    ):
-        raise InvalidParams(f"{name} must be names of the task's arguments, not {value!r}", name)
+    """Return names of arguments, sorted."""
+    several = _several(value)
+    if not all(isinstance(each, str) and each.isidentifier() for each in several):
+        raise ValueError
     return tuple(sorted(set(several)))
 
 
+@must_be("text of 1 to 100 printable characters")
 def version(name: str, value: Any) -> str:
-    """Validate the version of a task's code, given by its author."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not 1 <= len(text) <= 100 or not text.isprintable():
-        raise InvalidParams(f"{name} must be text of 1 to 100 printable characters, not {value!r}", name)
-    return text
+    text = str(value) if isinstance(value, int) and _is_number(value) else value
+    if not _is_text(text, 100):
+        raise ValueError
+    return str(text)
 
 
+@must_be("text of at most 200 printable characters")
+def title(name: str, value: Any) -> str:
+    if not _is_text(value, 200, least=0):
+        raise ValueError
+    return str(value)
+
+
+@must_be("jobkit.Backoff(base, factor, max) or the seconds before the first retry")
 def backoff(name: str, value: Any) -> Backoff:
     if isinstance(value, Backoff):
         return value
     try:
         return Backoff.from_wire(value) if isinstance(value, Mapping) else Backoff(base=seconds(name, value))
-    except (InvalidParams, TypeError, ValueError):
-        raise InvalidParams(
-            f"{name} must be jobkit.Backoff(base, factor, max) or the seconds before the first retry, not {value!r}",
-            name,
-        ) from None
+    except (InvalidParams, TypeError):
+        raise ValueError from None
 
 
+@must_be("exception types or their names")
 def retry_on(name: str, value: Any) -> tuple[str, ...]:
-    several = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
     names = []
-    for each in several:
+    for each in _several(value):
         if isinstance(each, type) and issubclass(each, BaseException):
             names.append(
                 each.__qualname__ if each.__module__ == "builtins" else f"{each.__module__}.{each.__qualname__}"
@@ -265,20 +279,15 @@ def retry_on(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+@must_be(f"a list of at most {MAX_TAGS} texts")
 def tags(name: str, value: Any) -> tuple[str, ...]:
-    several = (value,) if isinstance(value, str) else value
-    if not isinstance(several, (tuple, list, set, frozenset)) or len(several) > MAX_TAGS:
-        raise InvalidParams(f"{name} must be a list of at most {MAX_TAGS} texts, not {value!r}", name)
+    several = _several(value)
+    if len(several) > MAX_TAGS:
+        raise ValueError
     for tag in several:
-        if not isinstance(tag, str) or not tag.strip() or len(tag) > 100 or not tag.isprintable():
+        if not _is_text(tag, 100) or not tag.strip():
             raise InvalidParams(f"each of the {name} must be 1 to 100 printable characters, not {tag!r}", name)
     return tuple(dict.fromkeys(sorted(several) if isinstance(several, (set, frozenset)) else several))
-
-
-def title(name: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-        raise InvalidParams(f"{name} must be text of at most 200 printable characters, not {value!r}", name)
-    return value
 
 
 def schedule(name: str, value: Any) -> Mapping[str, Any]:
@@ -303,17 +312,14 @@ def schedule(name: str, value: Any) -> Mapping[str, Any]:
     return {**when, **({"tz": made.tz} if made.tz != "UTC" else {}), **rules}
 
 
+@must_be("a datetime or ISO 8601 text like 2026-11-24T16:30")
 def at(name: str, value: Any) -> datetime:
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
+    """Return an aware moment; one without a zone is in local time."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
-        raise InvalidParams(f"{name} must be a datetime or ISO 8601 text like 2026-11-24T16:30, not {value!r}", name)
+        raise ValueError
     try:
-        aware = moment if moment.tzinfo else moment.astimezone()  # without a zone: local time
+        aware = moment if moment.tzinfo else moment.astimezone()
         _ = aware + _DAY  # rounding or another time zone must not leave the calendar
     except (ValueError, OverflowError, OSError):
         raise InvalidParams(f"{name} must not be at an end of the calendar, like {value!r}", name) from None

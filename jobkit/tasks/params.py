@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, is_typeddict
 
 import msgspec
 
@@ -245,7 +245,7 @@ def _check_struct(spec: ParamSpec, value: Any) -> Any:
         elif part.required:
             raise InvalidParams(f"{spec.name}.{name} is missing: it must be {describe(part)}", f"{spec.name}.{name}")
     # with results of other jobs, the instance is created later
-    if cls is None or structs.is_mapping(cls) or ids_of(checked):
+    if cls is None or is_typeddict(cls) or ids_of(checked):
         return checked
     try:
         return structs.make(cls, checked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from threading import Lock
@@ -108,10 +109,14 @@ class Registry:
             return own  # type: ignore[no-any-return]  # a Task class keeps its TaskDef there
         if not callable(function):
             raise InvalidParams(f"only a task or another callable can be submitted, not {function!r}", "task")
-        kept = self._plain.get(function) if _is_hashable(function) else None
+        try:
+            kept = self._plain.get(function)
+        except Exception:  # it has no hash; user code may raise anything
+            kept = None
         if kept is not None and kept.function is function:
             return kept
-        task: TaskDef[..., Any] = TaskDef(function, name=_clean(name_of(function)))
+        name = re.sub(r"[^\w.:-]", "_", name_of(function))[:200]
+        task: TaskDef[..., Any] = TaskDef(function, name=name or "call")
         if not isinstance(function, functools.partial) and reference(function):
             # Functions of modules are never freed; other callables (a closure over a large table) must not be kept.
             self._plain[function] = task
@@ -139,27 +144,9 @@ def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
         return False
     if getattr(a, "__module__", a) == getattr(b, "__module__", b):
         return True
-    files = [_file_of(each) for each in (a, b)]
-    return files[0] == files[1] != ""
-
-
-def _file_of(function: Any) -> str:
-    module = sys.modules.get(getattr(function, "__module__", None) or "")
-    file = getattr(module, "__file__", None)
-    return os.path.realpath(file) if file else ""
-
-
-def _is_hashable(function: Any) -> bool:
-    try:
-        hash(function)
-    except Exception:  # user code may raise anything
-        return False
-    return True
-
-
-def _clean(name: str) -> str:
-    """Return a task name from any `__name__`; characters that are not allowed become "_"."""
-    return "".join(c if c.isalnum() or c in "_.:-" else "_" for c in name)[:200] or "call"
+    modules = (sys.modules.get(getattr(each, "__module__", None) or "") for each in (a, b))
+    first, second = (os.path.realpath(file) if (file := getattr(m, "__file__", None)) else "" for m in modules)
+    return first == second != ""
 
 
 #: The registry of this process.

@@ -161,7 +161,8 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
         return OPEN
-    hints = hints_of(_hinted(function))
+    inner = called(function)
+    hints = hints_of(inspect.getattr_static(inner, "__init__") if isinstance(inner, type) else inner)
     params: list[ParamSpec] = []
     defaults: dict[str, Any] = {}
     names: dict[Any, list[str]] = {}
@@ -194,13 +195,15 @@ def _is_native(function: Any) -> bool:
     return not inspect.isfunction(inspect.getattr_static(type(function), "__call__", None))
 
 
-def _hinted(function: Any) -> Any:
-    """Return the function that has the hints of a callable: of a partial, a class or an instance."""
-    if isinstance(function, functools.partial):
-        return _hinted(function.func)
-    if isinstance(function, type):
-        return inspect.getattr_static(function, "__init__")
-    return function if inspect.isroutine(function) else getattr(type(function), "__call__", function)  # noqa: B004  # to look at, not to ask
+def called(function: Any) -> Any:
+    """Return what a call runs: the function of a partial, `run` of a `Task` class, `__call__` of an instance."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if is_task_class(function):
+        return function.run
+    if inspect.isroutine(function) or isinstance(function, type):
+        return function
+    return getattr(type(function), "__call__", function)  # noqa: B004  # to look at, not to ask
 
 
 # -- Task classes ----------------------------------------------------------------------------------------------------

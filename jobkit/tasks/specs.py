@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -262,30 +263,21 @@ def short_repr(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def documented(params: Sequence[ParamSpec], doc: str, labels: Mapping[str, str] | None = None) -> tuple[ParamSpec, ...]:
+def documented(params: Sequence[ParamSpec], doc: str) -> tuple[ParamSpec, ...]:
     """Return the parameters with labels, and with help from a docstring (Google, NumPy, reST or Epydoc style)."""
     helps: dict[str, str] = {}
     if doc:
         import docstring_parser
 
-        try:
-            parsed = docstring_parser.parse(doc)
-        except docstring_parser.ParseError:
-            parsed = docstring_parser.Docstring()
-        for entry in parsed.params:
-            for name in entry.arg_name.split(","):
-                helps[name.strip().lstrip("*")] = " ".join((entry.description or "").split())
-    labels = labels or {}
+        with suppress(docstring_parser.ParseError):
+            for entry in docstring_parser.parse(doc).params:
+                for name in entry.arg_name.split(","):
+                    helps[name.strip().lstrip("*")] = " ".join((entry.description or "").split())
     return tuple(
         replace(
             spec,
             help=spec.help or helps.get(spec.name, ""),
-            label=spec.label or labels.get(spec.name, "") or label_of(spec.name),
+            label=spec.label or spec.name.strip("_").replace("_", " ") or spec.name,
         )
         for spec in params
     )
-
-
-def label_of(name: str) -> str:
-    """Return a parameter's label in a form: `n_steps` becomes "n steps"."""
-    return name.strip("_").replace("_", " ") or name

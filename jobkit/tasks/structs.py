@@ -54,21 +54,15 @@ def is_struct(cls: Any) -> bool:
     return _reader(cls) is not None
 
 
-def is_mapping(cls: Any) -> bool:
-    """Return True if instances of a structured type are plain dicts (`TypedDict`)."""
-    return typing.is_typeddict(cls)
-
-
 def fields_of(cls: type) -> list[Field]:
-    """Return the fields that the constructor of a structured type takes, in order.
-
-    Raises:
-        TypeError: `cls` is not a structured type.
-    """
+    """Return the fields that the constructor of a structured type takes, in order."""
     reader = _reader(cls)
-    if reader is None:
-        raise TypeError(f"{cls!r} is not a structured type")
-    return reader(cls, _hints(cls))
+    assert reader is not None  # see `is_struct`
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except Exception:  # evaluating hints runs user code; unevaluated ones accept any value
+        hints = dict(getattr(cls, "__annotations__", {}))
+    return reader(cls, hints)
 
 
 def make(cls: type, values: Mapping[str, Any]) -> Any:
@@ -110,14 +104,6 @@ def _reader(cls: Any) -> Callable[[Any, Mapping[str, Any]], list[Field]] | None:
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return _named_tuple
     return None
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    """Return the hints of a class; unevaluated ones, which accept any value, if one of them cannot be evaluated."""
-    try:
-        return typing.get_type_hints(cls, include_extras=True)
-    except Exception:  # evaluating hints runs user code
-        return dict(getattr(cls, "__annotations__", {}))
 
 
 def _made(factory: Any) -> Any:
@@ -192,10 +178,9 @@ def _named_tuple(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
 
 
 def _typed_dict(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
-    required = []
-    for name, hint in hints.items():
-        # `__required_keys__` is wrong if the module postpones the evaluation of hints.
-        marker = typing.get_origin(hint)
-        is_marked = marker in (typing.Required, typing.NotRequired)
-        required.append(marker is typing.Required if is_marked else name in cls.__required_keys__)
-    return [Field(name, hint, is_required=is_) for (name, hint), is_ in zip(hints.items(), required, strict=True)]
+    # `__required_keys__` is wrong if the module postpones the evaluation of hints.
+    marked = {typing.Required: True, typing.NotRequired: False}
+    return [
+        Field(name, hint, is_required=marked.get(typing.get_origin(hint), name in cls.__required_keys__))
+        for name, hint in hints.items()
+    ]

@@ -27,7 +27,7 @@ from jobkit.tasks.options import (
     check_submit_options,
     effective_options,
 )
-from jobkit.tasks.signature import Signature, is_task_class, run_class, signature_of
+from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
 
@@ -190,23 +190,13 @@ class TaskDef(Generic[P, R]):
     @functools.cached_property
     def is_async(self) -> bool:
         """True if calling it returns a coroutine."""
-        return any(map(inspect.iscoroutinefunction, self._called()))
+        return inspect.iscoroutinefunction(called(self.function))
 
     @functools.cached_property
     def is_generator(self) -> bool:
         """True if calling it returns a generator, so that nothing of it runs."""
-        return any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in self._called())
-
-    def _called(self) -> tuple[Any, ...]:
-        """Return what is called: a function, the `run` of a class, the inner one of a partial, or a `__call__`."""
-        function: Any = self.function
-        if is_task_class(function):
-            function = function.run
-        while isinstance(function, functools.partial):
-            function = function.func
-        if inspect.isroutine(function) or isinstance(function, type):
-            return (function,)
-        return function, inspect.getattr_static(type(function), "__call__", None)
+        function = called(self.function)
+        return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
     @property
     def isolation(self) -> str:

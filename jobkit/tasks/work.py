@@ -17,6 +17,7 @@ from jobkit.model import Gate, InvalidParams, Once
 from jobkit.model.limits import parse_rate
 from jobkit.tasks.option_values import Key
 from jobkit.tasks.options import JobOptions
+from jobkit.tasks.signature import called
 from jobkit.tasks.specs import plain
 
 
@@ -158,12 +159,8 @@ def code_version(function: Any) -> str:
 def _functions(function: Any) -> list[types.FunctionType]:
     if isinstance(function, type):
         return [member for _, member in sorted(vars(function).items()) if isinstance(member, types.FunctionType)]
-    while hasattr(function, "func"):  # a partial
-        function = function.func
-    found = inspect.unwrap(function)
+    found = inspect.unwrap(called(inspect.unwrap(function)))
     found = getattr(found, "__func__", found)
-    if not isinstance(found, types.FunctionType):
-        found = vars(type(found)).get("__call__")
     return [found] if isinstance(found, types.FunctionType) else []
 
 

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
-from jobkit.model import FailureGroup
+from jobkit.model import (
+    FailureGroup,
+    JobSnapshot,
+    JobSpec,
+    JobState,
+    LogLine,
+    ScheduleRun,
+    ScheduleSnapshot,
+    ScheduleSpec,
+)
 from jobkit.model.limits import Pause
 from jobkit.model.people import AuditEntry
 from jobkit.model.snapshot import JobError
@@ -123,6 +132,24 @@ class StreamQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     last_event_id: LastEventId = ""
 
 
+def _answer(name: str, text: str = "", /, *, bases: tuple[type[Struct], ...] = (), **fields: Any) -> type[Struct]:
+    return defstruct(name, list(fields.items()), bases=bases or None, namespace={"__doc__": text})
+
+
+def _json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> type[Struct]:
+    """Return the type of what `sample.to_json()` returns.
+
+    Args:
+        parts: types of the values in it whose fields and properties are in the JSON under the same names.
+        others: types of the other fields.
+    """
+    hints: dict[str, Any] = {}
+    for each in (*parts, type(sample)):
+        properties = {name: found.fget for name, found in vars(each).items() if isinstance(found, property)}
+        hints |= {name: get_type_hints(get)["return"] for name, get in properties.items()} | get_type_hints(each)
+    return _answer(name, text, **{field: (hints | others)[field] for field in sample.to_json()})
+
+
 class AcceptedJson(Struct):
     """URLs of a submitted job."""
 
@@ -132,81 +159,39 @@ class AcceptedJson(Struct):
     events: str
 
 
-class JobJson(Struct):
-    """Everything about a job. Times in UTC."""
-
-    id: str
-    task: str
-    title: str
-    queue: str
-    state: State
-    params: dict[str, Any]
-    progress: float | None
-    done: float | None
-    total: float | None
-    message: str
-    awaits: str
-    attempt: int
-    worker: str
-    owner: str
-    tags: list[str]
-    priority: int
-    key: str
-    retry_of: str
-    needs: list[str]
-    submitted_at: datetime | None
-    due_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    cancel_requested_at: datetime | None
-    error: JobError | None
-    retries: int
-    retried: int
-    losses: int
-    releases: int
-    summary: str
-    usage: dict[str, Any]
-    resources: dict[str, Any]
-    cached_from: str
-    seq: int
-
-
-class JobReadJson(JobJson):
-    """One job. `waits_for`: why it cannot start yet while it is queued; "" if it only waits for a free slot."""
-
-    waits_for: str
-
-
-class JobPageJson(Struct):
-    """Jobs, newest first; `next_cursor` is null on the last page."""
-
-    jobs: list[JobJson]
-    next_cursor: str | None
-
-
-class LineJson(Struct):
-    """A line of a job's log."""
-
-    n: int
-    at: datetime
-    source: str
-    level: str
-    logger: str
-    text: str
-
-
-class LogJson(Struct):
+JobJson = _json_of(
+    "JobJson",
+    "Everything about a job. Times in UTC.",
+    JobSnapshot(JobSpec("", ""), 0, JobState.QUEUED),
+    JobSpec,
+    state=State,
+)
+JobReadJson = _answer(
+    "JobReadJson",
+    'One job. `waits_for`: why it cannot start yet while it is queued; "" if it only waits for a free slot.',
+    bases=(JobJson,),
+    waits_for=str,
+)
+JobPageJson = _answer(
+    "JobPageJson",
+    "Jobs, newest first; `next_cursor` is null on the last page.",
+    jobs=list[JobJson],  # type: ignore[valid-type]  # made at run time
+    next_cursor=str | None,
+)
+LineJson = _json_of("LineJson", "A line of a job's log.", LogLine(""))
+LogJson = _answer(
+    "LogJson",
     """Lines of a log; `total` were written, `dropped` of them are no longer kept.
 
     Of a search: `matched` is the number of matching lines in the searched part; `cursor` is the line to continue at (as
     `after`, or backwards as `before`) if the search stopped early, else 0.
-    """
-
-    lines: list[LineJson]
-    total: int
-    dropped: int
-    matched: int
-    cursor: int
+    """,
+    lines=list[LineJson],  # type: ignore[valid-type]  # made at run time
+    total=int,
+    dropped=int,
+    matched=int,
+    cursor=int,
+)
 
 
 class ArtifactJson(Struct):
@@ -289,49 +274,20 @@ class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = ""
 
 
-class ScheduleRunJson(Struct):
-    """One run of a schedule: its job, or `why` there is none."""
-
-    slot_at: datetime | None
-    at: datetime | None
-    job_id: str
-    state: str
-    started_at: datetime | None
-    finished_at: datetime | None
-    late_s: float | None
-    why: str
-    count: int
-
-
-class ScheduleJson(Struct):
-    """A schedule, with its last runs."""
-
-    id: str
-    name: str
-    task: str
-    title: str
-    params: dict[str, Any]
-    queue: str
-    owner: str
-    tags: list[str]
-    cron: str
-    every: float | None
-    at: datetime | None
-    tz: str
-    until: datetime | None
-    count: int | None
-    missed: str
-    missed_limit: int
-    overlap: str
-    from_code: str
-    next_at: datetime | None
-    paused: bool
-    ended_at: datetime | None
-    holds_for: str
-    overdue_s: float
-    fired: int
-    left_out: int
-    runs: list[ScheduleRunJson]
+ScheduleRunJson = _json_of("ScheduleRunJson", "One run of a schedule: its job, or `why` there is none.", ScheduleRun(0))
+ScheduleJson = _json_of(
+    "ScheduleJson",
+    "A schedule, with its last runs.",
+    ScheduleSnapshot(ScheduleSpec("", JobSpec("", ""))),
+    JobSpec,
+    ScheduleSpec,
+    **dict.fromkeys(("at", "until", "next_at", "ended_at"), datetime | None),
+    every=float | None,
+    count=int | None,
+    from_code=str,
+    paused=bool,
+    runs=list[ScheduleRunJson],  # type: ignore[valid-type]  # made at run time
+)
 
 
 @dataclass(frozen=True)
@@ -344,10 +300,6 @@ class FailureJson(FailureGroup):
 #: Types of the model that answers contain. Their JSON has all fields but those of `NOT_ALWAYS`.
 MODELS = (AuditEntry, FailureJson, JobError, Pause, WorkerInfo)
 NOT_ALWAYS = {"source"}
-
-
-def _answer(name: str, text: str = "", **fields: Any) -> type[Struct]:
-    return defstruct(name, list(fields.items()), namespace={"__doc__": text})
 
 
 ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
