@@ -91,13 +91,7 @@ def _value(value: Any, depth: int, cut: list[str]) -> Any:
         return value
     if kind is str:
         return _text(value, cut)
-    if isinstance(value, Enum):
-        return _text(value.name, cut)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, PurePath):
-        return _text(str(value), cut)
-    if isinstance(value, (time, timedelta, Decimal, UUID)):
+    if isinstance(value, (Enum, date, time, timedelta, Decimal, UUID, PurePath)):
         return _text(plain(value), cut)
     is_struct = structs.is_struct(kind)
     if is_struct:
@@ -109,8 +103,9 @@ def _value(value: Any, depth: int, cut: list[str]) -> Any:
     if kind is dict and depth < _MAX_DEPTH and (is_struct or len(value) <= _MAX_ITEMS):
         return {short_name(key): _member(key, item, depth + 1, cut) for key, item in value.items()}
     cut.append("")
-    if kind is int:
-        return _int_text(value)
+    if kind is int:  # Python refuses to print very long ones
+        bits = value.bit_length()
+        return str(value) if bits <= 256 else f"a whole number of {bits} bits"
     if kind is float:
         return str(value)
     return f"{len(value)} bytes" if kind is bytes else _opaque(value)
@@ -145,12 +140,6 @@ def _text(text: str, cut: list[str]) -> str:
         cut.append("")
     text = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _int_text(number: int) -> str:
-    if number.bit_length() > 256:  # Python refuses to print very long integers
-        return f"a whole number of {number.bit_length()} bits"
-    return str(number)
 
 
 def _size(value: Any) -> int:

@@ -17,7 +17,7 @@ from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.arguments import shown
 from jobkit.tasks.options import JobOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
-from jobkit.tasks.signature import Signature, part_of
+from jobkit.tasks.signature import Signature
 from jobkit.tasks.specs import ParamSpec, json_schema, plain, with_part
 
 
@@ -93,7 +93,6 @@ class TaskInfo:
 
     def _read(self, pairs: Iterable[str]) -> dict[str, Any]:
         """Return the values in `["n=5", "model.lr=0.1"]`, by name."""
-        specs = {spec.name: spec for spec in self.params}
         values: dict[str, Any] = {}
         for pair in pairs:
             name, equals, text = pair.partition("=")
@@ -101,13 +100,7 @@ class TaskInfo:
                 raise InvalidParams(f"arguments are written name=value, not {pair!r}")
             if name in values:
                 raise InvalidParams(f"argument {name!r} is given twice", name)
-            spec = specs.get(name)
-            first, dot, rest = name.partition(".")
-            if spec is None and dot and first in specs:
-                spec = part_of(specs[first], rest)
-            if spec is None and not self.takes_extra:
-                self.signature.changed({}, {name: text})  # raises, with similar names
-            values[name] = parse_text(spec or ParamSpec(name=name), text)
+            values[name] = parse_text(self.signature.spec_for(name) or ParamSpec(name=name), text)
         return values
 
     def effective(self, over: JobOptions | None = None) -> JobOptions:
@@ -163,7 +156,7 @@ class TaskInfo:
 
     @classmethod
     def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
-        """Return the task that `TaskDef.definition()` describes; unknown fields (of a newer version) are ignored."""
+        """Return the task that `to_json` describes; unknown fields (of a newer version) are ignored."""
         return cls(
             name=data["name"],
             title=data.get("title") or data["name"],

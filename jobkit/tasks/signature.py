@@ -10,7 +10,7 @@ import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import Enum
@@ -64,7 +64,7 @@ class Signature:
                 if not (self.var_keyword and name in self.positional[: self.positional_only]):
                     raise InvalidParams(f"argument {name!r} is given twice, by position and by name", name)
                 extra[name] = value
-            elif name in self._names and name not in self.positional[: self.positional_only]:
+            elif name in self._specs and name not in self.positional[: self.positional_only]:
                 given[name] = value
             elif self.var_keyword:
                 extra[name] = value
@@ -115,33 +115,48 @@ class Signature:
         Raises:
             InvalidParams: a change is rejected, or its name is unknown.
         """
-        specs = {spec.name: spec for spec in self.params}
         out = dict(bound)
         for name, value in changes.items():
-            first, dot, rest = name.partition(".")
-            if name in specs:
-                out[name] = check(specs[name], value)
-            elif dot and first in specs:
-                changed = check(part_of(specs[first], rest), value)
-                if first in out:
-                    out[first] = check(specs[first], with_part(plain(out[first]), rest, plain(changed)))
-                else:
-                    out[name] = changed
-            elif self.var_keyword:
+            spec, (first, dot, rest) = self.spec_for(name), name.partition(".")
+            if spec is None:
                 out[self.var_keyword] = {**out.get(self.var_keyword, {}), name: value}
+            elif dot and first in out:
+                part = plain(check(spec, value))
+                out[first] = check(self._specs[first], with_part(plain(out[first]), rest, part))
             else:
-                self._refuse_name(name)
+                out[name] = check(spec, value)
         return out
 
+    def spec_for(self, name: str) -> ParamSpec | None:
+        """Return the spec of a parameter, or ("model.lr") of a field of a structure; None for one of `**kwargs`.
+
+        Raises:
+            InvalidParams: there is no such parameter or field.
+        """
+        first, *path = name.split(".")
+        spec = self._specs.get(name) or self._specs.get(first)
+        if spec is None and not self.var_keyword:
+            self._refuse_name(name)
+        if spec is None or spec.name == name:
+            return spec
+        for step in path:
+            parts = spec.parts if spec.kind == "struct" else ()
+            part = next((part for part in parts if part.name == step), None)
+            if part is None:
+                fields = ", ".join(part.name for part in parts) or "none"
+                message = f"{spec.name} has no field {step!r}; its fields are: {fields}"
+                raise InvalidParams(message, f"{spec.name}.{step}")
+            spec = replace(part, name=f"{spec.name}.{step}", is_secret=part.is_secret or spec.is_secret)
+        return spec
+
     @functools.cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset(spec.name for spec in self.params)
+    def _specs(self) -> dict[str, ParamSpec]:
+        return {spec.name: spec for spec in self.params}
 
     def _refuse_name(self, name: str) -> None:
-        if name in self._names:
+        if name in self._specs:
             raise InvalidParams(f"argument {name!r} can only be given by position", name)
-        close = close_names(name, self._names)
-        names = ", ".join(spec.name for spec in self.params) or "none"
+        close, names = close_names(name, self._specs), ", ".join(self._specs) or "none"
         raise InvalidParams(f"unexpected argument {name!r}{close}; the parameters are: {names}", name)
 
 
@@ -301,24 +316,7 @@ def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
 # -- names ----------------------------------------------------------------------------------------------------
 
 
-def part_of(spec: ParamSpec, path: str) -> ParamSpec:
-    """Return the spec of a field of a structure: `"optimizer.lr"` of `model`, under its full name.
-
-    Raises:
-        InvalidParams: there is no such field.
-    """
-    for name in path.split("."):
-        part = next((part for part in spec.parts if part.name == name), None) if spec.kind == "struct" else None
-        if part is None:
-            fields = ", ".join(part.name for part in spec.parts) if spec.kind == "struct" else ""
-            raise InvalidParams(
-                f"{spec.name} has no field {name!r}; its fields are: {fields or 'none'}", f"{spec.name}.{name}"
-            )
-        spec = replace(part, name=f"{spec.name}.{name}", is_secret=part.is_secret or spec.is_secret)
-    return spec
-
-
-def close_names(name: str, known: Sequence[str] | frozenset[str]) -> str:
+def close_names(name: str, known: Collection[str]) -> str:
     """Return "", or " (did you mean 'a' or 'b'?)" with similar known names."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.65)
     if not close:

@@ -30,6 +30,7 @@ from jobkit.tasks.options import (
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
+from jobkit.tasks.work import code_version
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -244,6 +245,9 @@ class TaskDef(Generic[P, R]):
 
     def info(self) -> TaskInfo:
         """Return the definition that other processes need to show a form and to submit it by name."""
+        options = self.options_set.without("title", "isolation")  # which it has separately
+        if options.cache_s is not None and not options.version:
+            options = replace(options, version=self.code_version, given=options.given | {"version"})
         return TaskInfo(
             name=self.name,
             title=self.title,
@@ -251,28 +255,15 @@ class TaskDef(Generic[P, R]):
             params=self.params,
             takes_extra=bool(self.signature.var_keyword),
             isolation=self.isolation,
-            options=self._published(),
+            options=options,
             ref=self.ref,
             source_dir=self.source_dir,
         )
 
-    def _published(self) -> JobOptions:
-        """Return the options for the definition: without those decided here, with the code version."""
-        options = self.options_set.without("title", "isolation")
-        if options.cache_s is None or options.version:
-            return options
-        return replace(options, version=self.code_version, given=options.given | {"version"})
-
     @functools.cached_property
     def code_version(self) -> str:
         """Version of the function's own code, see `work.code_version`."""
-        from jobkit.tasks.work import code_version
-
         return code_version(self.function)
-
-    def definition(self) -> dict[str, Any]:
-        """Return `info()` as JSON, for the store."""
-        return self.info().to_json()
 
     # -- how it travels and shows itself ---------------------------------------------------------------------------
 

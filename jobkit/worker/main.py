@@ -245,5 +245,5 @@ async def _introduce(worker: JobWorker) -> None:
     from jobkit.client.prepare import put_coded
 
     tasks, codec = registry.all(), worker.codec
-    await worker.store.publish_tasks({task.name: sealed_definition(task.definition(), codec) for task in tasks})
+    await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
     await put_coded(worker.store, tasks, worker.settings, codec)

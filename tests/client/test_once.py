@@ -187,7 +187,7 @@ def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Ki
     from jobkit.tasks.options import check_submit_options
 
     def info(**options: Any) -> TaskInfo:
-        return TaskInfo.from_definition(task(draw, **options).definition())
+        return TaskInfo.from_definition(task(draw, **options).info().to_json())
 
     def limits(known: TaskInfo) -> Any:
         options = {"settings": kit.settings, "codec": kit.codec, "owner": "me"}

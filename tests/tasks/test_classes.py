@@ -63,7 +63,7 @@ def test_parameters_become_specs_in_their_order() -> None:
     assert [choice.label for choice in spec("model").choices] == ["small", "large"]
     assert spec("table").nullable
     assert spec("api_key").is_secret
-    assert "hunter2" not in str(Simulate.task_def().definition())
+    assert "hunter2" not in str(Simulate.task_def().info().to_json())
 
 
 def test_running_makes_an_instance_and_calls_run() -> None:

@@ -15,7 +15,7 @@ TASKS = [demo.estimate_pi, demo.bootstrap_regression, demo.cross_validate, demo.
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_demo_can_be_submitted_from_a_form_as_it_opens(task: Any) -> None:
-    info = TaskInfo.from_definition(task.definition())
+    info = TaskInfo.from_definition(task.info().to_json())
 
     opened = {spec.name: spec.default for spec in info.params}
 

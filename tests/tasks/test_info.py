@@ -35,7 +35,7 @@ TASK = TaskDef(simulate, options=check_options({"queue": "gpu", "timeout": 60, "
 
 @pytest.fixture
 def info() -> TaskInfo:
-    return TaskInfo.from_definition(json.loads(json.dumps(TASK.definition())))
+    return TaskInfo.from_definition(json.loads(json.dumps(TASK.info().to_json())))
 
 
 def test_definition_survives_json(info: TaskInfo) -> None:
@@ -44,8 +44,8 @@ def test_definition_survives_json(info: TaskInfo) -> None:
     assert info.params[0].help == "number of steps."
     assert info.options.backoff == Backoff(base=2)
     assert (info.effective().queue, info.effective().isolation) == ("gpu", "process")
-    assert TASK.definition()["queue"] == "gpu"
-    assert TASK.definition()["timeout"] == 60.0
+    assert TASK.info().to_json()["queue"] == "gpu"
+    assert TASK.info().to_json()["timeout"] == 60.0
 
 
 def test_definition_of_a_newer_version_is_understood() -> None:
@@ -92,7 +92,7 @@ def test_command_line_that_does_not_fit_is_refused(info: TaskInfo, pairs: list[s
 def test_extra_arguments_pass_if_the_task_takes_them() -> None:
     def f(n: int, **more: Any) -> None: ...
 
-    info = TaskInfo.from_definition(TaskDef(f).definition())
+    info = TaskInfo.from_definition(TaskDef(f).info().to_json())
 
     assert info.parse(["n=1", "x=[2]"]) == {"n": 1, "x": [2]}
     assert info.json_schema()["additionalProperties"] is True

@@ -176,7 +176,7 @@ def task_of(hint: Any, default: Any = dataclasses.MISSING) -> TaskDef[..., Any]:
 
 def published(task: TaskDef[..., Any]) -> TaskInfo:
     """Return the task as a dashboard knows it without importing its code."""
-    return TaskInfo.from_definition(json.loads(json.dumps(task.definition())))
+    return TaskInfo.from_definition(json.loads(json.dumps(task.info().to_json())))
 
 
 def fields_of(name: str, sent: Any) -> dict[str, Any]:
@@ -347,6 +347,6 @@ def test_a_task_class_takes_a_structure() -> None:
 
 
 def test_secrets_in_a_default_are_not_published() -> None:
-    definition = json.dumps(task_of(Frozen, Frozen(Path("a"), token="hunter2")).definition())
+    definition = json.dumps(task_of(Frozen, Frozen(Path("a"), token="hunter2")).info().to_json())
 
     assert "hunter2" not in definition

@@ -18,8 +18,6 @@ from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import value_brief
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.signature import part_of
-from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_values import kept_in, read_axes, read_field, read_form, read_options
 
@@ -101,13 +99,14 @@ class FormModel:
         if info is None:
             return
         if action == "check":
-            spec = _spec_of(info, str(asked.get("name")))
-            if spec is not None:
-                try:
-                    read_field(spec, asked.get("field") or {})
-                    self._answer(info, {}, checked=spec.name)
-                except InvalidParams as error:
-                    self._answer(info, {spec.name: str(error)}, checked=spec.name)
+            name = str(asked.get("name"))
+            try:
+                if (spec := info.signature.spec_for(name)) is None:
+                    return
+                read_field(spec, asked.get("field") or {})
+                self._answer(info, {}, checked=name)
+            except InvalidParams as error:
+                self._answer(info, {name: str(error)}, checked=name)
         elif action in ("sweep", "submit"):
             # Reading a table takes its time, and the store may be away: not in the session's thread.
             fields, options = asked.get("fields") or {}, asked.get("options") or {}
@@ -184,18 +183,6 @@ class FormModel:
                     errors = {f"option:{name}" if is_option else name: answer.problem}
         self._answer(info, errors)
         return None if errors else answer
-
-
-def _spec_of(info: TaskInfo, name: str) -> ParamSpec | None:
-    """Return the spec of a parameter, or ("model.lr") of a field of a structure; None if there is none."""
-    first, _, rest = name.partition(".")
-    spec = next((spec for spec in info.params if spec.name == first), None)
-    if spec is None or not rest:
-        return spec
-    try:
-        return part_of(spec, rest)
-    except InvalidParams:
-        return None
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:
