@@ -207,22 +207,14 @@ def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> Par
 
 
 def _list(name: str, base: Any, arguments: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:
-    container = base if base in (tuple, set, frozenset) else None
-    spec = ParamSpec(name=name, kind="list", container=container)
-    if base is tuple:
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            arguments = arguments[:1]
-        elif arguments:
-            fixed = len(arguments)
-            items = tuple(_spec(f"item {n}", argument, inside) for n, argument in enumerate(arguments, 1))
-            if all(argument == arguments[0] for argument in arguments):
-                item = None if items[0].kind == "any" else replace(items[0], name="item")
-                return replace(spec, min=fixed, max=fixed, item=item)
-            return replace(spec, min=fixed, max=fixed, parts=items)
-    if arguments and not isinstance(arguments[0], typing.TypeVar):
-        item = _spec("item", arguments[0], inside)
-        return spec if item.kind == "any" else replace(spec, item=item)
-    return spec
+    spec = ParamSpec(name=name, kind="list", container=base if base in (tuple, set, frozenset) else None)
+    if base is tuple and arguments and arguments[-1] is not Ellipsis:
+        spec = replace(spec, min=len(arguments), max=len(arguments))
+        if any(argument != arguments[0] for argument in arguments):
+            items = enumerate(arguments, 1)
+            return replace(spec, parts=tuple(_spec(f"item {n}", argument, inside) for n, argument in items))
+    item = _spec("item", arguments[0] if arguments else Any, inside)
+    return spec if item.kind == "any" else replace(spec, item=item)
 
 
 def _dict(name: str, hint: Any, arguments: tuple[Any, ...], inside: tuple[type, ...]) -> ParamSpec:

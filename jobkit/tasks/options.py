@@ -145,7 +145,7 @@ class JobOptions:
 
 
 #: Options of a task and of a submission: field by public name.
-_OPTIONS = {
+OPTIONS = {
     of: {
         each.name.removesuffix("_s").removesuffix("_bytes"): each
         for each in fields(JobOptions)
@@ -173,10 +173,10 @@ def check_submit_options(given: Mapping[str, Any]) -> JobOptions:
 
 
 def _checked(given: Mapping[str, Any], of: str) -> JobOptions:
-    table, values = _OPTIONS[of], {}
+    table, values = OPTIONS[of], {}
     for name, value in given.items():
         option = table.get(name)
-        if option is None and name in _OPTIONS["submission"]:
+        if option is None and name in OPTIONS["submission"]:
             raise InvalidParams(
                 f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
             )
@@ -248,7 +248,7 @@ def _check_together(options: JobOptions) -> None:
 def write_options(options: JobOptions) -> dict[str, Any]:
     """Return the options that were given, as JSON, by their public names."""
     out: dict[str, Any] = {}
-    for name, option in _OPTIONS["task"].items():
+    for name, option in OPTIONS["task"].items():
         if option.name in options.given:
             value = getattr(options, option.name)
             if isinstance(value, (Backoff, Key, Unique)):
@@ -260,7 +260,7 @@ def write_options(options: JobOptions) -> dict[str, Any]:
 def read_options(data: Mapping[str, Any]) -> JobOptions:
     """Return the options that `write_options` wrote; invalid or unknown ones are ignored."""
     known: dict[str, Any] = {}
-    for name in _OPTIONS["task"].keys() & data.keys() - {"title", "isolation"}:  # a definition has these separately
+    for name in OPTIONS["task"].keys() & data.keys() - {"title", "isolation"}:  # a definition has these separately
         with suppress(InvalidParams):
             check_options({name: data[name]})
             known[name] = data[name]

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
@@ -112,9 +112,7 @@ class ParamSpec:
     def to_json(self) -> dict[str, Any]:
         """Return JSON of everything except Python objects; fields with their default value are left out."""
         out: dict[str, Any] = {"name": self.name, "kind": self.kind}
-        for name in _PLAIN:
-            if (value := getattr(self, name)) != _DEFAULTS[name]:
-                out[name] = value
+        out |= {name: value for name in _PLAIN if (value := getattr(self, name)) != _DEFAULTS[name]}
         if self.has_default:
             out["default"] = self.default
         if self.choices:
@@ -209,29 +207,25 @@ def plain(value: Any, *, typed: bool = True) -> Any:
         return value.name
     if value is None or isinstance(value, (bool, str)):
         return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("JSON has no infinite numbers")
-        return float(value)
-    if isinstance(value, (date, datetime)):
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("JSON has no infinite numbers")
+    if isinstance(value, (int, float)):  # not one of a subclass
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, PurePath):
         return str(value)
     if typed and structs.is_struct(type(value)):
-        return {name: plain(each) for name, each in structs.values_of(value).items()}
+        value = structs.values_of(value)
     if isinstance(value, (list, tuple)):
         return [plain(item, typed=typed) for item in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: plain(item, typed=typed) for key, item in value.items()}
-    if typed:
-        if isinstance(value, Mapping):
-            return {str(plain(key)): plain(item) for key, item in value.items()}
-        if isinstance(value, (set, frozenset)):
-            return sorted((plain(item) for item in value), key=repr)
-        if isinstance(value, (time, timedelta, UUID, Decimal, bytes)):
-            return msgspec.to_builtins(value)
+    if isinstance(value, Mapping) and (typed or all(isinstance(key, str) for key in value)):
+        items = value.items()
+        return {key if isinstance(key, str) else str(plain(key)): plain(item, typed=typed) for key, item in items}
+    if typed and isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=repr)
+    if typed and isinstance(value, (time, timedelta, UUID, Decimal, bytes)):
+        return msgspec.to_builtins(value)
     raise ValueError(f"JSON has no form for a value of type {type(value).__name__}")
 
 

@@ -120,7 +120,7 @@ class TaskDef(Generic[P, R]):
 
         Args:
             options: queue, delay, at, key, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
-                reuse, memory_limit, result_ttl, cancel_grace, concurrency, rate, limit_key, resources, unique,
+                reuse, memory_limit, result_ttl, cancel_grace, on_lost, concurrency, rate, limit_key, resources, unique,
                 unique_key, debounce, cache, cache_ignore, version, fresh. Durations are seconds, `timedelta` or text
                 like "12h".
 

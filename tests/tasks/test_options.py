@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from jobkit.cli.jobs import submit
+from jobkit.http.api.shapes import Submit
 from jobkit.model import Backoff, InvalidParams
-from jobkit.tasks import JobOptions, TaskDef, check_options, check_submit_options
-from jobkit.tasks.options import read_options, write_options
+from jobkit.tasks import TaskDef, check_options, check_submit_options
+from jobkit.tasks.decorator import task
+from jobkit.tasks.options import OPTIONS, read_options, write_options
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,14 @@ def test_submission_that_is_not_allowed_is_refused(given: dict[str, Any], senten
     assert sentence in str(caught.value)
 
 
+def test_every_list_of_options_is_of_the_table() -> None:
+    for function, of in ((task, "task"), (TaskDef.options, "submission")):
+        [listed] = re.findall(r" options: (queue.*?)\. Durations", " ".join((function.__doc__ or "").split()))
+        assert set(re.split("[,;] ", listed)) == set(OPTIONS[of])
+    assert {each.name for each in msgspec.structs.fields(Submit)} - {"task", "params"} <= set(OPTIONS["submission"])
+    assert {each.name for each in submit.params} - {"task", "arguments", "is_waiting"} <= set(OPTIONS["submission"])
+
+
 def test_options_of_the_submission_win_and_tags_add_up() -> None:
     def work() -> None: ...
 
@@ -156,7 +169,6 @@ def test_options_of_the_submission_win_and_tags_add_up() -> None:
 
     over = task.effective(check_submit_options({"timeout": None, "retries": 0, "tags": ["b"], "delay": 5}))
 
-    assert isinstance(over, JobOptions)
     assert (over.queue, over.timeout_s, over.retries, over.tags) == ("gpu", None, 0, ("a", "b"))
     assert (over.delay_s, over.isolation) == (5.0, "process")
 
