@@ -118,17 +118,6 @@ class JobOptions:
     fresh: bool = _option(_bool, False, is_nullable=False, of="submission")
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
-    @property
-    def is_plain(self) -> bool:
-        """True if nothing about the job depends on its arguments' values."""
-        return (
-            self.concurrency is None
-            and self.rate is None
-            and self.unique is None
-            and self.debounce_s is None
-            and self.cache_s is None
-        )
-
     def merged(self, over: JobOptions) -> Self:
         """Return these options, overridden by those that were set in `over`; tags are added."""
         if not over.given:
@@ -137,11 +126,6 @@ class JobOptions:
         if "tags" in changes:
             changes["tags"] = tuple(dict.fromkeys((*self.tags, *over.tags)))
         return replace(self, **changes, given=self.given | over.given)
-
-    def without(self, *names: str) -> Self:
-        """Return these options with some fields reset to their defaults, as if not given."""
-        defaults = type(self)()
-        return replace(self, **{name: getattr(defaults, name) for name in names}, given=self.given - set(names))
 
 
 #: Options of a task and of a submission: field by public name.

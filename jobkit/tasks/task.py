@@ -245,7 +245,7 @@ class TaskDef(Generic[P, R]):
 
     def info(self) -> TaskInfo:
         """Return the definition that other processes need to show a form and to submit it by name."""
-        options = self.options_set.without("title", "isolation")  # which it has separately
+        options = self.options_set
         if options.cache_s is not None and not options.version:
             options = replace(options, version=self.code_version, given=options.given | {"version"})
         return TaskInfo(

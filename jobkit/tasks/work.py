@@ -48,8 +48,6 @@ def work_of(
     Raises:
         InvalidParams: a key cannot be computed from these arguments.
     """
-    if options.is_plain:
-        return Work()
     values = {**defaults, **bound}
     once = None
     if options.unique is not None:
