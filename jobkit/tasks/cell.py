@@ -133,7 +133,7 @@ def _read_statement(statement: ast.stmt, names: _Names) -> None:
         for name, line, is_load in _accesses(inner):
             if is_load and name not in own:
                 names.later.setdefault(name, line)
-            elif not is_load and not _is_class(inner):
+            elif not is_load and inner.co_flags & inspect.CO_OPTIMIZED:  # not the body of a class
                 names.stored.add(name)  # by a `global` statement
     names.stored |= stored
     if is_sure or isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -154,7 +154,3 @@ def _inner(code: CodeType) -> Iterator[CodeType]:
         if isinstance(constant, CodeType):
             yield constant
             yield from _inner(constant)
-
-
-def _is_class(code: CodeType) -> bool:
-    return not code.co_flags & inspect.CO_OPTIMIZED

@@ -71,10 +71,9 @@ def spec_of(name: str, hint: Any) -> ParamSpec:
 
 def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
     """Return `spec` with a default, which makes it optional (and nullable if the default is None)."""
+    is_shown = default is None or not spec.is_secret
+    value, text = _default_json(spec, default) if is_shown else (None, "***")
     nullable = spec.nullable or default is None
-    if spec.is_secret and default is not None:
-        return replace(spec, required=False, has_default=True, default=None, default_text="***", nullable=nullable)
-    value, text = _default_json(spec, default)
     return replace(spec, required=False, has_default=True, default=value, default_text=text, nullable=nullable)
 
 

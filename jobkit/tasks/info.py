@@ -115,15 +115,10 @@ class TaskInfo:
     def to_json(self) -> dict[str, Any]:
         """Return the definition as it is stored and served."""
         return {
-            "name": self.name,
-            "title": self.title,
-            "doc": self.doc,
+            **{name: getattr(self, name) for name in _PLAIN},
             "params": [spec.to_json() for spec in self.params],
-            "takes_extra": self.takes_extra,
             **write_options(self.options),
             "isolation": self.isolation,
-            "ref": self.ref,
-            "source_dir": self.source_dir,
         }
 
     @classmethod
@@ -157,17 +152,14 @@ class TaskInfo:
     @classmethod
     def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
         """Return the task that `to_json` describes; unknown fields (of a newer version) are ignored."""
-        return cls(
-            name=data["name"],
-            title=data.get("title") or data["name"],
-            doc=data.get("doc", ""),
-            params=tuple(ParamSpec.from_json(each) for each in data.get("params", ())),
-            takes_extra=data.get("takes_extra", False),
-            isolation=data.get("isolation", "process"),
-            options=read_options(data),
-            ref=data.get("ref", ""),
-            source_dir=data.get("source_dir", ""),
-        )
+        plain = {name: data[name] for name in (*_PLAIN, "isolation") if name in data}
+        params = tuple(ParamSpec.from_json(each) for each in data.get("params", ()))
+        title = data.get("title") or data["name"]
+        return cls(**{**plain, "title": title}, params=params, options=read_options(data))
+
+
+#: Fields that are the same in JSON.
+_PLAIN = ("name", "title", "doc", "takes_extra", "ref", "source_dir")
 
 
 def sealed_definition(definition: Mapping[str, Any], codec: Codec) -> bytes:

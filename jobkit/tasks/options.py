@@ -185,17 +185,16 @@ def effective_options(
     """
     merged = options if over is None else options.merged(over)
     runs_as = merged.isolation or isolation
-    if merged.reuse > 1 and runs_as != "process":
-        raise InvalidParams(
-            f"reuse={merged.reuse} needs isolation='process', and {task} runs as {runs_as!r}; leave out one of them",
-            "reuse",
-        )
-    for name, value in (("memory_limit", merged.memory_limit_bytes), ("resources", merged.resources)):
-        if value and runs_as != "process":
+    shared = ", where many jobs share one process"
+    for option, is_set, why in (
+        (f"reuse={merged.reuse}", merged.reuse > 1, ""),
+        ("memory_limit", merged.memory_limit_bytes, shared),
+        ("resources", merged.resources, shared),
+    ):
+        if is_set and runs_as != "process":
             raise InvalidParams(
-                f"{name} needs isolation='process', and {task} runs as {runs_as!r}, where many jobs share one process; "
-                "leave out one of them",
-                name,
+                f"{option} needs isolation='process', and {task} runs as {runs_as!r}{why}; leave out one of them",
+                option.partition("=")[0],
             )
     _check_together(merged)
     if merged.isolation is None:
