@@ -9,6 +9,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.tasks import registry
 from tests.support import wait_until
 
 
@@ -106,6 +107,7 @@ def test_a_batch_is_refused_whole_before_anything_is_stored(kit: Kit) -> None:
             "argument 1 cannot be sent: a value of type lock cannot be pickled",
         ),
         (lambda: kit.options(key="k").map(half, [1]), "a key names one job"),
+        (lambda: kit.map(registry.task_of(half).options(key="k"), [1]), "a key names one job"),
     ):
         with pytest.raises(jobkit.InvalidParams, match=message):
             make()

@@ -102,6 +102,25 @@ def test_parameter_that_is_not_allowed_is_refused(args: Any, kwargs: Any, senten
     assert sentence in str(caught.value)
 
 
+def test_items_of_ranges_and_lists_have_their_types() -> None:
+    class Report(Task):
+        period = param.CalendarDateRange((date(2026, 1, 2), date(2026, 1, 3)))
+        days = param.List([], item_type=date)
+        methods = param.ListSelector(["a"], objects=["a", "b"])
+        either = param.Selector(default="a", objects=["a", None])
+
+        def run(self) -> Any:
+            return self.period, self.days
+
+    bound = Report.task_def().bind((), {"period": ["2026-02-01", "2026-02-03"], "days": ["2026-02-02"], "either": None})
+
+    assert bound["period"] == (date(2026, 2, 1), date(2026, 2, 3))
+    assert bound["days"] == [date(2026, 2, 2)]
+    assert bound["either"] is None
+    with pytest.raises(InvalidParams, match=r"methods\[0\] must be one of a, b, not 'c'"):
+        Report.task_def().bind((), {"methods": ["c"]})
+
+
 def test_table_parameter_takes_a_table() -> None:
     table = pd.DataFrame({"a": [1]})
 
