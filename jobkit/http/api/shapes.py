@@ -319,6 +319,6 @@ RepeatedJson = _answer(
     refused=dict[str, str],
     left=int,
 )
-SchedulesJson = _answer("SchedulesJson", schedules=list[ScheduleJson])
+SchedulesJson = _answer("SchedulesJson", schedules=list[ScheduleJson])  # type: ignore[valid-type]  # made at run time
 TasksJson = _answer("TasksJson", tasks=list[TaskJson])
 WorkersJson = _answer("WorkersJson", workers=list[WorkerInfo])
