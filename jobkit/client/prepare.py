@@ -78,7 +78,7 @@ def prepare(
             "task",
         )
     bound = task.bind(args, kwargs)
-    over = task.chosen.merged(over)
+    over = task.chosen.merged(over) if task.given else over
     options = task.effective(over)
     work = work_of(task.name, options, bound, {}, codec, lambda: task.code_version)
     ref = task.ref

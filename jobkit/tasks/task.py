@@ -191,7 +191,7 @@ class TaskDef(Generic[P, R]):
     @functools.cached_property
     def is_async(self) -> bool:
         """True if calling it returns a coroutine."""
-        return inspect.iscoroutinefunction(called(self.function))
+        return any(map(inspect.iscoroutinefunction, (self.function, called(self.function))))
 
     @functools.cached_property
     def is_generator(self) -> bool:
