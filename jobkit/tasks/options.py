@@ -157,7 +157,8 @@ def check_submit_options(given: Mapping[str, Any]) -> JobOptions:
 
 
 def _checked(given: Mapping[str, Any], of: str) -> JobOptions:
-    table, values = OPTIONS[of], {}
+    table = OPTIONS[of]
+    values: dict[str, Any] = {}
     for name, value in given.items():
         option = table.get(name)
         if option is None and name in OPTIONS["submission"]:

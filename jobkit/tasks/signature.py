@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal
 
 from jobkit.model import InvalidParams
@@ -278,14 +279,18 @@ def _spec_of_parameter(name: str, parameter: Any) -> ParamSpec:
     hint = next((_HINTS[base.__name__] for base in type(parameter).__mro__ if base.__name__ in _HINTS), Any)
     low, high = getattr(parameter, "bounds", None) or (None, None)
     if hasattr(parameter, "length"):  # a Tuple: the hint is of its items
-        spec = replace(spec_of(name, tuple[(hint,) * parameter.length]), min=parameter.length, max=parameter.length)
+        spec = replace(
+            spec_of(name, GenericAlias(tuple, (hint,) * parameter.length)), min=parameter.length, max=parameter.length
+        )
     elif hint is Literal:
         names = getattr(parameter, "names", None) or {}
         is_open = parameter.check_on_set is False
         spec = spec_of(name, Any) if is_open else choice_of(name, list(names.values() or parameter.objects), names)
     elif hint is list:
         objects, item = getattr(parameter, "objects", None), getattr(parameter, "item_type", None)
-        spec = replace(spec_of(name, list[item] if isinstance(item, type) else list), min=low or None, max=high)
+        spec = replace(
+            spec_of(name, GenericAlias(list, (item,)) if isinstance(item, type) else list), min=low or None, max=high
+        )
         spec = replace(spec, item=choice_of("item", list(objects))) if objects else spec
     elif is_struct(of := getattr(parameter, "class_", None)) and getattr(parameter, "is_instance", True):
         spec = spec_of(name, of)
