@@ -127,7 +127,7 @@ class TaskDef(Generic[P, R]):
         Raises:
             InvalidParams: an unknown option or an invalid value.
         """
-        made: TaskDef[P, R] = _empty(type(self))
+        made = object.__new__(type(self))
         made.__dict__.update(self.__dict__, given={**self.given, **options})
         made.__dict__["chosen"] = check_submit_options(made.given)
         self.effective(made.chosen)  # raises if they contradict the task's
