@@ -1,7 +1,7 @@
 """The kinds of parameters: one table of their annotations, values, descriptions and JSON Schema.
 
-`hints` finds the kind of an annotation, `params` checks values by it. Both have separate functions for the kinds without
-a `type`.
+`hints` finds the kind of an annotation, `params` checks values by it. Both have separate functions for kinds without a
+`type`.
 """
 
 from __future__ import annotations
