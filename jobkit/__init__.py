@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from jobkit.client.batch import Batch, as_completed, wait
     from jobkit.client.job import Job
     from jobkit.client.kit import Kit
-    from jobkit.client.schedule import Schedule
+    from jobkit.client.schedules import Schedule
     from jobkit.connecting import connect
     from jobkit.tasks.task_class import Task
 
@@ -99,7 +99,7 @@ _LAZY = {
     "Batch": "jobkit.client.batch",
     "Job": "jobkit.client.job",
     "Kit": "jobkit.client.kit",
-    "Schedule": "jobkit.client.schedule",
+    "Schedule": "jobkit.client.schedules",
     "Task": "jobkit.tasks.task_class",
     "as_completed": "jobkit.client.batch",
     "connect": "jobkit.connecting",

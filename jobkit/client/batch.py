@@ -10,14 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import param
-
 from jobkit.client import checks
-from jobkit.client.handle import Guarded, settle, slices, ui
+from jobkit.client.handle import FromSnapshot, Handle, settle, slices, ui
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
@@ -35,7 +34,15 @@ logger = logging.getLogger("jobkit.client")
 Rule = Callable[["Job"], object]
 
 
-class Batch(param.Parameterized):
+@dataclass(frozen=True, slots=True)
+class BatchSnapshot:
+    """The values of a batch's parameters."""
+
+    progress: float = 1.0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Batch(Handle[BatchSnapshot]):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
 
     Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
@@ -47,13 +54,11 @@ class Batch(param.Parameterized):
         stopped_by: the job for which the `stop_when` rule held, or None.
     """
 
-    progress = param.Number(0.0, doc="0..1: the mean of the jobs' progress; an ended job counts as 1.")
-    counts = param.Dict({}, doc="Number of jobs by state; states without a job are left out.")
-
-    param = Guarded()  # behind them: from here on the name is not the module's
+    progress = FromSnapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
+    counts = FromSnapshot("counts", "Number of jobs by state; states without a job are left out.")
 
     def __init__(self, kit: Any, jobs: Sequence[Job], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # param has no types here
+        super().__init__(BatchSnapshot())
         self._kit = kit
         self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
         self.jobs = list(jobs)
@@ -62,16 +67,13 @@ class Batch(param.Parameterized):
         self.stopped_by: Job | None = None
         self._rule: Rule | None = None
         self._to_judge: deque[Job] = deque()
-        self._lock = threading.Lock()
-        self._publishing = threading.RLock()
         self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
         self._sum = 0.0
-        self._is_due = False
         self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
         for i, job in enumerate(self.jobs):
             self._follow(i, job)
-        self._publish()
+        self._recount()
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
@@ -138,8 +140,8 @@ class Batch(param.Parameterized):
                     self._count(self.jobs[i].snapshot, -1)
                     self.jobs[i] = job
                 self._follow(i, job)
-                self._tell(i, job.snapshot)
-            self._publish()
+                self._notify(i, job.snapshot)
+            self._recount()
         return Batch(self._kit, again, axes=self.axes)
 
     def stop_when(self, rule: Callable[[Job], object] | str) -> Batch:
@@ -194,17 +196,15 @@ class Batch(param.Parameterized):
         with self._lock:
             self._count(before, -1)
             self._count(after, 1)
-            was_due, self._is_due = self._is_due, True
+            self._recount()
             is_end = after.is_terminal and self._rule is not None
             if is_end:
                 self._to_judge.append(self.jobs[i])
-        self._tell(i, after)
-        if not was_due:
-            background.watchers_do(self._publish)
+        self._notify(i, after)
         if is_end and not self._is_inline:
             background.watchers_do(self.judge)
 
-    def _tell(self, i: int, snapshot: JobSnapshot) -> None:
+    def _notify(self, i: int, snapshot: JobSnapshot) -> None:
         for listener in self._listeners:
             listener(i, snapshot)
 
@@ -231,16 +231,11 @@ class Batch(param.Parameterized):
                 except JobkitError as error:
                     logger.warning("the rest of a batch could not be cancelled: %s", error)
 
-    def _publish(self) -> None:
-        with self._publishing:
-            with self._lock:
-                self._is_due = False
-                counts = {state: n for state in map(str, JobState) if (n := self._states.get(state, 0))}
-                progress = min(1.0, max(0.0, self._sum / len(self.jobs))) if self.jobs else 1.0
-            try:
-                self.param.update(progress=progress, counts=counts)
-            except Exception:
-                logger.exception("a watcher of a batch raised; the batch is not affected")
+    def _recount(self) -> None:
+        with self._lock:
+            counts = {state: n for state in map(str, JobState) if (n := self._states.get(state, 0))}
+            progress = min(1.0, max(0.0, self._sum / len(self.jobs))) if self.jobs else 1.0
+            self._advance(BatchSnapshot(progress, counts))
 
     # -- as a sequence ------------------------------------------------------------------------------------------------
 
@@ -261,8 +256,6 @@ class Batch(param.Parameterized):
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self.jobs)} jobs, {self.progress:.0%}: {told(self.counts)}>"
-
-    __str__ = __repr__
 
     def _ipython_display_(self) -> None:
         ui().display_batch(self)

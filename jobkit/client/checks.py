@@ -72,10 +72,17 @@ def reason(value: object) -> None:
         raise InvalidParams(f"reason must have at most {MAX_REASON:,} characters, not {len(value):,}", "reason")
 
 
-def whole(name: str, value: object) -> None:
-    """Raise `InvalidParams` if it is neither None nor a whole number."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise InvalidParams(f"{name} must be a whole number, not {short_repr(value, 60)}", name)
+def whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """A whole number within bounds.
+
+    Raises:
+        InvalidParams: it is not.
+    """
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and (least is None or value >= least) and (most is None or value <= most):
+        return value
+    bounds = "" if least is None else f" from {least}" + ("" if most is None else f" to {most}")
+    raise InvalidParams(f"{name} must be a whole number{bounds}, not {short_repr(value, 60)}", name)
 
 
 def log_filter(search: object, level: object) -> LogFilter:

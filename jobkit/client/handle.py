@@ -1,4 +1,4 @@
-"""Common parts of the live handles: parameters for `param`, waiting in slices, views for notebooks and pages."""
+"""`Handle`, the base of the live handles: parameters for `param`; also waiting in slices, and views for notebooks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 import param
-from param.parameterized import Parameterized, Parameters
+from param.parameterized import Parameterized, Parameters, discard_events
 
+from jobkit.client.loop import background
 from jobkit.run.inside import context
 
+S = TypeVar("S")
 H = TypeVar("H", bound=Parameterized)
 
 logger = logging.getLogger("jobkit.client")
@@ -42,8 +47,7 @@ class GuardedParameters(Parameters):
             reported: set[int] = owner.__dict__.setdefault("_reported_watchers", set())
             if id(watcher.fn) not in reported:
                 reported.add(id(watcher.fn))
-                whose = f"job {owner.id}" if hasattr(owner, "id") else repr(owner)
-                logger.exception("a watcher of %s raised; this is not reported again, and harms nothing else", whose)
+                logger.exception("a watcher of %r raised; this is not reported again, and harms nothing else", owner)
 
 
 class Guarded:
@@ -64,14 +68,94 @@ class Guarded:
 
 
 class FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for type checkers only
-    """A parameter whose value a handle reads from its snapshot, by `_parameter(name)`.
+    """A parameter whose value a handle reads from its snapshot.
 
-    So an event of a handle without watchers sets no parameters. If there are some, the handle sets what has changed in
-    param's own books, which calls them.
+    Args:
+        read: name of the snapshot's attribute ("spec.id"), or a function of the snapshot.
     """
 
+    __slots__ = ["read"]
+
+    def __init__(self, read: str | Callable[[Any], Any], doc: str) -> None:
+        super().__init__(doc=doc)
+        self.read = attrgetter(read) if isinstance(read, str) else read
+
     def __get__(self, obj: Any, objtype: Any = None) -> Any:
-        return super().__get__(obj, objtype) if obj is None else obj._parameter(str(self.name))
+        return super().__get__(obj, objtype) if obj is None else self.read(obj._shown)
+
+
+@cache
+def _readers(kind: type[Handle[Any]]) -> Mapping[str, Callable[[Any], Any]]:
+    return {name: each.read for name, each in kind.param.objects().items() if isinstance(each, FromSnapshot)}
+
+
+class Handle(Parameterized, Generic[S]):
+    """A live object whose parameters are read from a snapshot that moves.
+
+    A change of an object without watchers sets no parameters. If there are some, their thread sets what has changed in
+    param's own books, which calls them. By default a snapshot that waits for that is replaced by a newer one.
+    """
+
+    param = Guarded()
+
+    def __init__(self, snapshot: S) -> None:
+        self._snapshot = self._published = snapshot
+        self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
+        self._lock = threading.RLock()  # guards the snapshot and what waits to be published
+        self._publishing = threading.RLock()  # param must not be written from two threads at once
+        self._waiting: deque[S] = deque()
+
+    @property
+    def _shown(self) -> S:
+        """The snapshot that the parameters are read from."""
+        return self._snapshot
+
+    def _replaces(self, newer: S, older: S) -> bool:
+        """Return True if watchers need not hear of an unpublished snapshot once there is a newer one."""
+        return True
+
+    def _advance(self, snapshot: S) -> None:
+        """Take a newer snapshot."""
+        with self._lock:
+            self._snapshot = snapshot
+            is_scheduled = bool(self._waiting)
+            if is_scheduled and self._replaces(snapshot, self._waiting[-1]):
+                self._waiting[-1] = snapshot
+            elif is_scheduled or self._has_watchers:
+                self._waiting.append(snapshot)
+            else:
+                self._published = snapshot
+            is_due = bool(self._waiting) and not is_scheduled
+        if is_due:
+            background.watchers_do(self._publish)
+
+    @property
+    def _has_watchers(self) -> bool:
+        private = self.__dict__.get("_param__private")
+        return private is not None and bool(private.watchers)
+
+    def _publish(self) -> None:
+        """Move the parameters through every snapshot that waits."""
+        with self._publishing:
+            while True:
+                with self._lock:
+                    if not self._waiting:
+                        return
+                    snapshot = self._waiting.popleft()
+                    old, self._published = self._published, snapshot
+                if not self._told:
+                    with discard_events(self):
+                        self._tell(old)
+                self._tell(snapshot)
+
+    def _tell(self, snapshot: S) -> None:
+        now = {name: read(snapshot) for name, read in _readers(type(self)).items()}
+        changed = {name: value for name, value in now.items() if name not in self._told or value != self._told[name]}
+        self._told |= changed
+        self.param.update(**changed)
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 class _Name(param.String):  # type: ignore[type-arg]  # generic for type checkers only
@@ -85,12 +169,6 @@ def named_by_id(kind: type[H]) -> type[H]:
     """Give the handles of a class their id as `name`. param takes no subclass of String for it in a class's body."""
     kind.param.add_parameter("name", _Name(None, constant=True, doc="The same as its id."))
     return kind
-
-
-def has_watchers(obj: Any) -> bool:
-    """Return True if anything watches a parameter of an object with `Guarded` parameters."""
-    private = obj.__dict__.get("_param__private")
-    return private is not None and bool(private.watchers)
 
 
 def ui() -> Any:

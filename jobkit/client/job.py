@@ -7,73 +7,45 @@ it with no adapter. Every change of state reaches watchers, in order; progress m
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-import param
-
 from jobkit.client import checks
-from jobkit.client.handle import FromSnapshot, Guarded, has_watchers, named_by_id, settle, slices, ui
-from jobkit.client.loop import background
+from jobkit.client.handle import FromSnapshot, Handle, named_by_id, settle, slices, ui
 from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
 from jobkit.run.inside import context
 
-logger = logging.getLogger("jobkit.client")
-
-
-#: Parameters from the spec, which do not change; and the others.
-_ASKED = frozenset({"id", "task", "queue", "owner", "tags"})
-_MOVING = (
-    "state", "progress", "done", "total", "message", "attempt", "worker", "submitted_at", "started_at", "finished_at",
-    "error", "seq",
-)  # fmt: skip
-
-
-def _value(snapshot: JobSnapshot, name: str) -> Any:
-    if name in _ASKED:
-        found = getattr(snapshot.spec, name)
-        return list(found) if name == "tags" else found
-    return getattr(snapshot, name)
-
 
 @named_by_id
-class Job(param.Parameterized):
+class Job(Handle[JobSnapshot]):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`."""
 
-    param = Guarded()
-
-    id = FromSnapshot(doc="Id, 1 to 200 characters.")
-    task = FromSnapshot(doc="Name of the task.")
-    queue = FromSnapshot(doc="Name of the queue.")
-    state = FromSnapshot(doc="A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
-    progress = FromSnapshot(doc="0..1, or None while nothing is known.")
-    done = FromSnapshot(doc="Progress in the job's own unit, or None.")
-    total = FromSnapshot(doc="What `done` will reach, or None.")
-    message = FromSnapshot(doc="What the job last said about its progress.")
-    attempt = FromSnapshot(doc="Number of the current or last attempt, from 1; 0 before the first.")
-    worker = FromSnapshot(doc="Id of the worker that has or had it.")
-    owner = FromSnapshot(doc="Who submitted it.")
-    tags = FromSnapshot(doc="Free labels.")
-    submitted_at = FromSnapshot(doc="When it was accepted (aware, UTC).")
-    started_at = FromSnapshot(doc="When the current or last attempt began, or None.")
-    finished_at = FromSnapshot(doc="When it ended, or None.")
-    error = FromSnapshot(doc="JobError (kind, type, message, traceback) of the last failed attempt, or None.")
-    seq = FromSnapshot(doc="Number of its last change of state.")
+    id = FromSnapshot("spec.id", "Id, 1 to 200 characters.")
+    task = FromSnapshot("spec.task", "Name of the task.")
+    queue = FromSnapshot("spec.queue", "Name of the queue.")
+    state = FromSnapshot("state", "A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
+    progress = FromSnapshot("progress", "0..1, or None while nothing is known.")
+    done = FromSnapshot("done", "Progress in the job's own unit, or None.")
+    total = FromSnapshot("total", "What `done` will reach, or None.")
+    message = FromSnapshot("message", "What the job last said about its progress.")
+    attempt = FromSnapshot("attempt", "Number of the current or last attempt, from 1; 0 before the first.")
+    worker = FromSnapshot("worker", "Id of the worker that has or had it.")
+    owner = FromSnapshot("spec.owner", "Who submitted it.")
+    tags = FromSnapshot(lambda snapshot: list(snapshot.spec.tags), "Free labels.")
+    submitted_at = FromSnapshot("submitted_at", "When it was accepted (aware, UTC).")
+    started_at = FromSnapshot("started_at", "When the current or last attempt began, or None.")
+    finished_at = FromSnapshot("finished_at", "When it ended, or None.")
+    error = FromSnapshot("error", "JobError (kind, type, message, traceback) of the last failed attempt, or None.")
+    seq = FromSnapshot("seq", "Number of its last change of state.")
 
     def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
+        super().__init__(snapshot)
         self._kit = kit
-        self._snapshot = self._published = snapshot
-        self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
-        self._lock = threading.Lock()  # guards the snapshot and what waits to be published
-        self._publishing = threading.RLock()  # param must not be written from two threads at once
-        self._waiting: deque[JobSnapshot] = deque()
         self._result = b""
         self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
         self._observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
@@ -81,8 +53,13 @@ class Job(param.Parameterized):
         if snapshot.is_terminal:
             self._ended.set_result(snapshot)
 
-    def _parameter(self, name: str) -> Any:
-        return _value(self._published, name)
+    @property
+    def _shown(self) -> JobSnapshot:
+        """The published snapshot: a watcher of a state does not see the next one yet."""
+        return self._published
+
+    def _replaces(self, newer: JobSnapshot, older: JobSnapshot) -> bool:
+        return newer.seq == older.seq  # newer progress of the same state
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
@@ -245,22 +222,13 @@ class Job(param.Parameterized):
     # -- moved by LiveJobs --------------------------------------------------------------------------------------------
 
     def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
-        """Take a newer snapshot. Watchers hear of it on their own thread, in order."""
+        """Take a newer snapshot. Watchers hear of it on their own thread, every state in order."""
         with self._lock:
-            is_scheduled = bool(self._waiting)
-            before, self._snapshot = self._snapshot, snapshot
+            before, observers = self._snapshot, self._observers
             if snapshot.is_terminal:
                 self._result = result
-            if not is_scheduled and not has_watchers(self):
-                self._published = snapshot
-            elif is_scheduled and self._waiting[-1].seq == snapshot.seq:
-                self._waiting[-1] = snapshot  # newer progress of the same state
-            else:
-                self._waiting.append(snapshot)
-            is_due = bool(self._waiting) and not is_scheduled
-        if is_due:
-            background.watchers_do(self._publish)
-        for observer in self._observers:
+            super()._advance(snapshot)
+        for observer in observers:
             observer(before, snapshot)
         if snapshot.is_terminal and not self._ended.done():
             self._ended.set_result(snapshot)
@@ -275,31 +243,6 @@ class Job(param.Parameterized):
     def _vanish(self, why: str) -> None:
         if not self._ended.done():
             self._ended.set_exception(JobNotFound(f"job {self.id} is no longer known: {why}"))
-
-    def _publish(self) -> None:
-        """Move the parameters through every snapshot that waits."""
-        with self._publishing:
-            while True:
-                with self._lock:
-                    if not self._waiting:
-                        return
-                    snapshot = self._waiting.popleft()
-                    old, self._published = self._published, snapshot
-                if not self._told:
-                    self._told = dict.fromkeys(_MOVING)
-                    self._tell(old, quietly=True)
-                try:
-                    self._tell(snapshot)
-                except Exception:
-                    logger.exception("a watcher of job %s raised; the job is not affected", self.id)
-
-    def _tell(self, snapshot: JobSnapshot, quietly: bool = False) -> None:
-        """Set what has changed in param's own books, which calls the watchers (unless `quietly`)."""
-        now = {name: _value(snapshot, name) for name in _MOVING}
-        changed = {name: value for name, value in now.items() if value is not self._told[name]}
-        self._told.update(changed)
-        with param.parameterized.discard_events(self) if quietly else contextlib.nullcontext():
-            self.param.update(**changed)
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""
@@ -320,8 +263,6 @@ class Job(param.Parameterized):
         if len(arguments) > 60:
             arguments = arguments[:59] + "…"
         return f"<Job {self.id} {self.task}({arguments}) {snapshot.state}{progress}>"
-
-    __str__ = __repr__
 
     def _ipython_display_(self) -> None:
         ui().display_job(self)

@@ -128,7 +128,7 @@ class Kit:
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
-        self._schedules = ScheduleVerbs(self, connection, self._submitter, self._reader)
+        self._schedules = ScheduleVerbs(connection, self._submitter, self._reader)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -229,7 +229,6 @@ class Kit:
     change_schedule = stepwise("_schedules", ScheduleVerbs.change_schedule)
     schedules = on_loop("_schedules", ScheduleVerbs.schedules)
     get_schedule = on_loop("_schedules", ScheduleVerbs.get_schedule)
-    jobs_of = on_loop("_schedules", ScheduleVerbs.jobs_of)
     pause_schedule = on_loop("_schedules", ScheduleVerbs.pause_schedule)
     resume_schedule = on_loop("_schedules", ScheduleVerbs.resume_schedule)
     remove_schedule = on_loop("_schedules", ScheduleVerbs.remove_schedule)

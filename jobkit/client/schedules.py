@@ -1,50 +1,174 @@
-"""`ScheduleVerbs`: the verbs of a kit about schedules, and the live handles."""
+"""`Schedule`: a live handle to one schedule, as a param object; `ScheduleVerbs`: the verbs of a kit about schedules."""
 
 from __future__ import annotations
 
+import html
 import secrets
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from jobkit.client import checks
 from jobkit.client.connection import Connection, OnLoop
+from jobkit.client.handle import FromSnapshot, Handle, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.prepare import put_coded, scheduled
 from jobkit.client.reader import JobReader
-from jobkit.client.schedule import Schedule
 from jobkit.client.submit import Submitter
-from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot
+from jobkit.model import InvalidParams, JobkitError, JobSpec, JobState, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.model.format import ago, duration
 from jobkit.schedules.firing import decide, firing, job_of
 from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
-from jobkit.schedules.words import utc
+from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
 
-_WHEN = ("cron", "every", "at", "tz", "until")
+_KINDS = ("cron", "every", "at")
+_WHEN = (*_KINDS, "tz", "until")
 _RULES = ("missed", "missed_limit", "overlap")
 
 #: What other arguments change of a job.
 _OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
+
+_GLYPHS = {
+    JobState.SUCCEEDED: "✓",
+    JobState.FAILED: "✗",
+    JobState.CANCELLED: "■",
+    JobState.RUNNING: "▶",
+    JobState.QUEUED: "○",
+    JobState.SCHEDULED: "◷",
+}
+
+
+@named_by_id
+class Schedule(Handle[ScheduleSnapshot]):
+    """A task that runs again and again, or later once. Get one from `kit.schedule(...)` or `kit.schedules()`.
+
+    Its parameters move by themselves when it fires, is paused or is changed, also by other processes.
+    """
+
+    id = FromSnapshot("name", "The same as its name.")
+    task = FromSnapshot("spec.job.task", "Name of the task.")
+    params = FromSnapshot(lambda s: dict(s.spec.job.params), "The arguments as they can be shown.")
+    cron = FromSnapshot(lambda s: s.spec.cron or None, "The cron line, or None.")
+    every = FromSnapshot(lambda s: _every_s(s.spec), "Seconds from one run to the next, or None.")
+    at = FromSnapshot(lambda s: _in_zone(s, s.spec.at_ms), "The one moment, or None.")
+    tz = FromSnapshot("spec.tz", "Name of the time zone that the cron line is meant in.")
+    until = FromSnapshot(lambda s: _in_zone(s, s.spec.until_ms), "No run after this moment, or None.")
+    count = FromSnapshot(lambda s: s.spec.count or None, "So many runs in all, or None.")
+    missed = FromSnapshot("spec.missed", "How to handle slots that were not fired in time: once, skip or all.")
+    missed_limit = FromSnapshot("spec.missed_limit", "With missed='all', at most so many are run after all.")
+    overlap = FromSnapshot("spec.overlap", "While the run before has not ended: allow, skip or wait.")
+    next_at = FromSnapshot(
+        lambda s: _in_zone(s, s.next_ms),
+        "The next run (aware, in `tz`); None if there is no further one, or while it is paused.",
+    )
+    paused = FromSnapshot("is_paused", "True while it is paused.")
+    ended = FromSnapshot(lambda s: s.ended_ms > 0, "True when no run is left.")
+    fired = FromSnapshot("fired", "How many runs there were since its times were set.")
+    left_out = FromSnapshot("left_out", "How many slots there were without a run.")
+    runs = FromSnapshot(lambda s: list(s.runs), "The last runs, newest first, at most 14.")
+
+    def __init__(self, verbs: ScheduleVerbs, connection: Connection, snapshot: ScheduleSnapshot) -> None:
+        super().__init__(snapshot)
+        self._verbs, self._connection = verbs, connection
+
+    @property
+    def snapshot(self) -> ScheduleSnapshot:
+        """All that is known now, as one frozen value."""
+        return self._snapshot
+
+    @property
+    def sentence(self) -> str:
+        """When, in words: "Every day at 03:00 UTC"."""
+        return sentence(Timing.of(self._snapshot.spec))
+
+    def next(self, n: int = 5) -> list[datetime]:
+        """The next `n` runs in its own time zone (aware); fewer if it ends before. Also while it is paused."""
+        return moments(self._snapshot, checks.whole("n", n, 1, 1000))
+
+    def jobs(self) -> list[Job]:
+        """The jobs of its last runs that are still kept, newest first."""
+        return self._connection.call(partial(self._verbs.jobs_of, self._snapshot))
+
+    # -- acting on it -------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Fire nothing until it is resumed. What runs goes on."""
+        self._connection.call(partial(self._verbs.pause_schedule, self.id))
+
+    def resume(self) -> None:
+        """Go on with the next time from now; those that passed meanwhile are left out."""
+        self._connection.call(partial(self._verbs.resume_schedule, self.id))
+
+    def remove(self) -> None:
+        """Forget it. Its jobs stay. One from `@task(schedule=...)` comes back when a worker starts: pause that."""
+        self._connection.call(partial(self._verbs.remove_schedule, self.id))
+
+    def run_now(self) -> Job:
+        """Run it once now, paused or not; its next times stay as they are."""
+        return self._connection.run(partial(self._verbs.run_schedule, self.id))
+
+    def change(self, params: Mapping[str, Any] | None = None, **changes: Any) -> Schedule:
+        """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `Kit.change_schedule`."""
+        return self._connection.run(partial(self._verbs.change_schedule, self.id, params, **changes))
+
+    def _advance(self, snapshot: ScheduleSnapshot) -> None:
+        if snapshot.now_ms >= self._snapshot.now_ms:  # two reads may arrive in the wrong order
+            super()._advance(snapshot)
+
+    # -- how it shows itself ------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<Schedule {self.name} {self.task}: {self.sentence}; {self._state(datetime.now(UTC))}>"
+
+    def _state(self, now: datetime) -> str:
+        """`next in 4 min (Tue 24 Nov 23:05)`, `paused`, `ended`."""
+        snapshot = self._snapshot
+        if snapshot.is_paused:
+            return "paused"
+        if snapshot.ended_ms or not snapshot.next_ms:
+            return "ended"
+        at = self.next_at
+        late_s = (now - at).total_seconds()
+        when = f"{duration(late_s)} late" if late_s > LATE_S else f"next {ago(at, now)}"
+        return f"{when} ({moment_text(at, now)})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the sentence, the next five times and the last runs. All of it is text."""
+        now = datetime.now(UTC)
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.params.items())
+        times = "".join(f"<li>{html.escape(moment_text(at, now))}</li>" for at in self.next(5))
+        runs = "".join(_bar(run) for run in reversed(self._snapshot.runs))
+        rule = "font: 12px ui-monospace, monospace; opacity: .75"
+        when = html.escape(self.cron or "")
+        return (
+            '<div style="font: 14px/20px system-ui, sans-serif">'
+            f"<b>{html.escape(self._snapshot.name)}</b> "
+            f'<span style="{rule}">{html.escape(self.task)}({html.escape(arguments[:200])})</span><br>'
+            f'{html.escape(self.sentence)} <span style="{rule}">{when}</span> · {html.escape(self._state(now))}'
+            + (f'<ol style="margin: 4px 0 4px 20px; padding: 0">{times}</ol>' if times else "")
+            + (f'<div aria-label="last runs" style="letter-spacing: 2px">{runs}</div>' if runs else "")
+            + "</div>"
+        )
 
 
 class ScheduleVerbs:
     """Verbs about schedules. Every one may raise `StoreUnavailable`.
 
     Those that prepare or run jobs run step by step, the others on the background loop.
-
-    Args:
-        kit: of the handles.
     """
 
-    def __init__(self, kit: Any, connection: Connection, submitter: Submitter, reader: JobReader) -> None:
-        self._kit, self._connection = kit, connection
-        self._submitter, self._reader = submitter, reader
+    def __init__(self, connection: Connection, submitter: Submitter, reader: JobReader) -> None:
+        self._connection, self._submitter, self._reader = connection, submitter, reader
         self._handles: weakref.WeakValueDictionary[str, Schedule] = weakref.WeakValueDictionary()
         self._hub: EventHub | None = None
         self._lock = threading.Lock()
@@ -91,43 +215,33 @@ class ScheduleVerbs:
             InvalidParams: an argument or option is refused, or the schedule would never fire; nothing was stored then.
             UnknownTask: no task of that name.
         """
-        given = {"cron": cron, "every": every, "at": at, "tz": tz, "until": until}
-        rules = {"count": checked_count(count), **checked_rules(missed, missed_limit, overlap)}
-        return await self._put_schedule(task, params, given, rules, name, options)
+        given = {
+            "cron": cron, "every": every, "at": at, "tz": tz, "until": until, "count": count, "name": name,
+            "missed": missed, "missed_limit": missed_limit, "overlap": overlap,
+        }  # fmt: skip
+        return await self.schedule_info(task, params, given | options)
 
     async def schedule_info(
-        self, task: str, params: Mapping[str, Any], given: Mapping[str, Any], *, owner: str = ""
-    ) -> Schedule:
-        """Schedule a task by name, as pages do.
-
-        Args:
-            given: further arguments of `schedule`. owner: whose; the person at this process unless given.
-        """
-        when = {key: given.get(key) for key in _WHEN}
-        rules = {"count": checked_count(given.get("count")), **checked_rules(**{k: given.get(k) for k in _RULES})}
-        options = {k: v for k, v in given.items() if k not in (*_WHEN, *_RULES, "count", "name")}
-        return await self._put_schedule(task, params, when, rules, given.get("name"), options, owner)
-
-    async def _put_schedule(
         self,
         task: Callable[..., Any] | str,
-        params: Any,
+        params: Mapping[str, Any] | Sequence[Any] | None,
         given: Mapping[str, Any],
-        rules: Mapping[str, Any],
-        name: str | None,
-        options: Mapping[str, Any],
+        *,
         owner: str = "",
     ) -> Schedule:
+        """`schedule`, as pages use it.
+
+        Args:
+            given: the further arguments of `schedule`. owner: whose; the person at this process unless given.
+        """
+        name = given.get("name")
+        times, rules, options = _sorted({key: value for key, value in given.items() if key != "name"})
         now_ms = await OnLoop(self._connection.store.now_ms)
-        when = timing(**given, now_ms=now_ms)
+        when = timing(**times, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
-        submitter = self._submitter.with_options(_options(options))
-        prepared = await submitter.prepared(task, *_arguments(params), owner)
+        prepared = await self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
-        next_ms = when.after(now_ms, now_ms)
-        assert next_ms is not None  # `timing` has seen to it
-        await OnLoop(self._connection.store.schedules.put, spec, payload, next_ms)
-        return await OnLoop(self.get_schedule, spec.name)
+        return await self._put(spec, payload, now_ms)
 
     async def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
         """Change some of a schedule; what is not named stays.
@@ -141,39 +255,33 @@ class ScheduleVerbs:
             InvalidParams: there is none of that name, or something is refused; nothing was changed then.
         """
         kept = await OnLoop(self._kept_schedule, name)
-        options = {key: value for key, value in changes.items() if key not in (*_WHEN, *_RULES, "count")}
+        spec, when, now_ms = kept.spec, Timing.of(kept.spec), kept.now_ms
+        times, rules, options = _sorted(changes)
         if options and params is None:
             raise InvalidParams(
                 f"{min(options)} belongs to the jobs of a schedule: give it together with params", min(options)
             )
-        spec, payload = kept.spec, b""
-        when = Timing.of(spec)
-        if set(changes) & set(_WHEN):
-            now_ms = await OnLoop(self._connection.store.now_ms)
-            given = _given(when) | {key: changes[key] for key in _WHEN if key in changes}
-            for key in ("cron", "every", "at"):
-                if changes.get(key) is not None:
-                    given |= {other: None for other in ("cron", "every", "at") if other not in changes}
-            when = timing(**given, now_ms=now_ms)
-        rules = {key: getattr(spec, key) for key in _RULES} | checked_rules(**{k: changes.get(k) for k in _RULES})
-        count = checked_count(changes["count"]) if "count" in changes else spec.count
-        if params is not None:
-            submitter = self._submitter.with_options(_options(options))
-            prepared = await submitter.prepared(spec.job.task, (), dict(params))
+        if times:
+            stays = _given(spec)
+            if any(times.get(kind) is not None for kind in _KINDS):
+                stays |= dict.fromkeys(_KINDS)
+            when = timing(**stays | times, now_ms=now_ms)
+        if params is None:
+            job, payload = spec.job, await self._payload(name)
+        else:
+            prepared = await self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             kept_options = {} if options else _like(spec.job)
             prepared = replace(prepared, spec=replace(prepared.spec, **kept_options))
-            spec, payload = scheduled(prepared, name, when, self._connection.codec, count=count, **rules)
-        else:
-            payload = await self._payload(name)
-            spec = replace(
-                spec, cron=when.cron, every_ms=when.every_ms, at_ms=when.at_ms, tz=when.tz, until_ms=when.until_ms,
-                count=count, module="", **rules,
-            )  # fmt: skip
-        next_ms = when.after(kept.now_ms, kept.now_ms)
+            made, payload = scheduled(prepared, name, when, self._connection.codec)
+            job = made.job
+        return await self._put(replace(spec, job=job, module="", **asdict(when), **rules), payload, now_ms)
+
+    async def _put(self, spec: ScheduleSpec, payload: bytes, now_ms: int) -> Schedule:
+        next_ms = Timing.of(spec).after(now_ms, now_ms)
         if next_ms is None:
-            raise InvalidParams(f"schedule {name!r} has no further time: change at, or until", "at")
+            raise InvalidParams(f"schedule {spec.name!r} has no further time: change at, or until", "at")
         await OnLoop(self._connection.store.schedules.put, spec, payload, next_ms)
-        return await OnLoop(self.get_schedule, name)
+        return await OnLoop(self.get_schedule, spec.name)
 
     async def _payload(self, name: str) -> bytes:
         found: bytes | None = await OnLoop(self._connection.store.schedules.payload, name)
@@ -211,7 +319,7 @@ class ScheduleVerbs:
             self._listen()
             handle = self._handles.get(snapshot.name)
             if handle is None:
-                handle = self._handles[snapshot.name] = Schedule(self._kit, snapshot)
+                handle = self._handles[snapshot.name] = Schedule(self, self._connection, snapshot)
         handle._advance(snapshot)
         return handle
 
@@ -309,26 +417,50 @@ def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     )
 
 
-def _options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _sorted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return what is given of the times, of the rules (checked, as fields of `ScheduleSpec`) and of the jobs' options.
+
+    Raises:
+        InvalidParams: a rule is not allowed, or an option is for one job only.
+    """
+    times = {key: given[key] for key in _WHEN if key in given}
+    rules = checked_rules(**{key: given.get(key) for key in _RULES})
+    if "count" in given:
+        rules["count"] = checked_count(given["count"])
+    options = {key: value for key, value in given.items() if key not in (*_WHEN, *_RULES, "count")}
     for name in ("delay", "key"):
         if name in options:
             raise InvalidParams(
                 f"{name} is for one job; a schedule says when with cron, every or at, and has a name", name
             )
-    return options
+    return times, rules, options
 
 
-def _given(when: Timing) -> dict[str, Any]:
-    """Return a timing in the form of the arguments of `Kit.schedule`."""
+def _given(spec: ScheduleSpec) -> dict[str, Any]:
+    """Return the times of a schedule in the form of the arguments of `Kit.schedule`."""
     return {
-        "cron": when.cron or None,
-        "every": when.every_ms / 1000 if when.every_ms else None,
-        "at": utc(when.at_ms) if when.at_ms else None,
-        "tz": when.tz,
-        "until": utc(when.until_ms) if when.until_ms else None,
+        "cron": spec.cron or None,
+        "every": _every_s(spec),
+        "at": utc(spec.at_ms) if spec.at_ms else None,
+        "tz": spec.tz,
+        "until": utc(spec.until_ms) if spec.until_ms else None,
     }
+
+
+def _every_s(spec: ScheduleSpec) -> float | None:
+    return spec.every_ms / 1000 if spec.every_ms else None
+
+
+def _in_zone(snapshot: ScheduleSnapshot, ms: int) -> datetime | None:
+    return utc(ms).astimezone(Timing.of(snapshot.spec).shown_zone) if ms else None
 
 
 def _like(old: JobSpec) -> dict[str, Any]:
     """The options of the jobs so far, for those with other arguments."""
     return {f.name: getattr(old, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
+
+
+def _bar(run: ScheduleRun) -> str:
+    glyph = _GLYPHS.get(JobState(run.state), "·") if run.state in JobState._value2member_map_ else "·"
+    what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
+    return f'<span title="{html.escape(f"{utc(run.at_ms):%d %b %H:%M:%S} UTC: {what}", quote=True)}">{glyph}</span>'

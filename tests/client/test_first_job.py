@@ -157,7 +157,7 @@ def test_a_raising_watcher_harms_neither_the_job_nor_other_watchers_of_other_job
     assert job.result(60) == "abc"
     assert other.result(60) == "abc"
     assert seen[-1] == "succeeded"
-    assert "watcher of job" in caplog.text
+    assert "watcher of <Job" in caplog.text
 
 
 async def test_everything_works_inside_a_running_loop(kit: Kit) -> None:

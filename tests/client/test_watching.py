@@ -36,7 +36,7 @@ def test_a_watcher_that_raises_does_not_affect_others_and_is_reported_once(
     assert job.result(60) == 3
     wait_until(lambda: seen[-2:] in (["succeeded", "kwargs"], ["kwargs", "succeeded"]), what="the other watchers")
     assert len(calls) == 3
-    assert caplog.text.count("a watcher of job") == 1
+    assert caplog.text.count("a watcher of <Job") == 1
 
 
 def test_coroutines_and_methods_that_depend_on_a_job_are_called(kit: Kit) -> None:
