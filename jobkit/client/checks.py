@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 
-from jobkit.model import LOG_LEVELS, InvalidParams, LogFilter
+from jobkit.model import LOG_LEVELS, InvalidParams, JobNotFound, LogFilter
 from jobkit.tasks.specs import short_repr
 
 #: What is longer waits for ever: 31 years. Threads could not count so far.
@@ -25,6 +25,11 @@ def job_id(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidParams(f"job_id must be the id of a job, a text, not {short_repr(value, 60)}", "job_id")
     return value
+
+
+def unknown_job(job_id: str) -> JobNotFound:
+    """The error for the id of a job that the store does not have."""
+    return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
 
 
 def job_ids(values: object) -> Sequence[str]:

@@ -166,7 +166,7 @@ def gate_of(queue: str | None, task: str | None) -> str:
 
 def _why_not(job_id: str, answer: str) -> str:
     if answer == "unknown":
-        return f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired"
+        return str(checks.unknown_job(job_id))
     if answer == "arq":
         return f"job {job_id} came by arq's client and waits in arq's own queue; only its priority can be changed"
     if answer == "running":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jobkit.client import checks
 from jobkit.client.connection import Connection, OnLoop
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
@@ -74,25 +75,23 @@ class Repeater:
         Raises:
             JobkitError: it has not ended, or a job that it needs is no longer kept.
         """
-        return await self._retry(job_id, {}, owner)
+        return await self._retry(job_id, owner, {})
 
-    async def _retry(self, job_id: str, again: dict[str, Job], owner: str = "") -> Job:
+    async def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
+        """`retry` of each of these jobs; a job that several of them need runs again once."""
+        again: dict[str, Job] = {}
+        return [await self._retry(job_id, "", again) for job_id in job_ids]
+
+    async def _retry(self, job_id: str, owner: str, again: dict[str, Job]) -> Job:
         """`retry`. `again` holds the jobs that run again, by the id of the old one: each of them once."""
-        if job_id in again:
-            return again[job_id]
-        snapshot = await self._ended(job_id)
-        spec = snapshot.spec
-        form, body = await OnLoop(self._connection.verbs.call_of, spec)
-        params = dict(spec.params)
-        if spec.needs and snapshot.error is not None and snapshot.error.kind is ErrorKind.DEPENDENCY:
+        if job_id not in again:
+            old = await self._snapshot(job_id)
             renamed: dict[str, str] = {}
-            for need in spec.needs:
+            for need in old.spec.needs if _lacked_a_need(old) else ():
                 if (await self._snapshot(need)).state in (JobState.FAILED, JobState.CANCELLED):
-                    renamed[need] = (await self._retry(need, again, owner)).id
-            body = with_needs(body, renamed)
-            spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
-            params = {name: _renamed(value, renamed) for name, value in params.items()}
-        again[job_id] = await self._again(replace(spec, id=job_id), form, body, params, owner)
+                    renamed[need] = (await self._retry(need, owner, again)).id
+            payload = await OnLoop(self._connection.store.payload, job_id)
+            again[job_id] = await self._submitter.send(self._repetition(old, payload, owner, renamed=renamed))
         return again[job_id]
 
     async def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
@@ -101,46 +100,119 @@ class Repeater:
         Raises:
             InvalidParams: a changed argument is refused.
         """
-        spec = (await self._snapshot(job_id)).spec
-        form, body = await OnLoop(self._connection.verbs.call_of, spec)
+        spec, codec = (await self._snapshot(job_id)).spec, self._connection.codec
+        form, body = self._call_of(spec, await OnLoop(self._connection.store.payload, job_id))
         head, inner = read_head(body)
-        call = read_call(head, inner, allow_pickle=self._connection.codec.allow_pickle)
-        task = _task_of(spec, head.ref, call, may_import=self._connection.codec.allow_pickle)
+        call = read_call(head, inner, allow_pickle=codec.allow_pickle)
+        task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
         changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
         if task is not None:
             bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
             args, kwargs = task.signature.call_args(bound)
         else:
+            bound = {**spec.params, **changes}
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
         # Other arguments are other work; whose place it takes is asked anew, where that can be.
         spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0)
         if task is not None and spec.limits:
-            spec = replace(spec, limits=limits_of(task, bound, spec.limits, self._connection.codec))
+            spec = replace(spec, limits=limits_of(task, bound, spec.limits, codec))
         body = encode_call(
-            self._connection.codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
+            codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
             has_references=bool(spec.needs), is_named=head.is_named,
         )  # fmt: skip
-        return await self._again(spec, form, body, bound if task is not None else {**spec.params, **changes})
+        return await self._submitter.send(self._sealed(spec, "", bound, form, body))
 
-    async def _again(self, old: Any, form: bytes, body: bytes, params: Mapping[str, Any], owner: str = "") -> Job:
-        spec = repeating(old, owner or self._connection.owner, params)
-        prepared = Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
-        return await self._submitter.send(prepared)
+    async def rerun_with(
+        self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
+    ) -> Job:
+        """Submit an ended job once more with other values for some arguments; the others keep theirs, unread.
 
-    async def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
-        """`retry` of each of these jobs; a job that several of them need runs again once."""
-        again: dict[str, Job] = {}
-        return [await self._retry(job_id, again) for job_id in job_ids]
+        Args:
+            changes: values as of JSON, by name; checked by the task's definition.
+            options: queue, delay, at, tags and priority of the new job.
+            owner: who submits; the person at this process unless given.
+
+        Raises:
+            InvalidParams: a change or option is refused. UnknownTask: the task's definition is not known here.
+        """
+        over = check_submit_options(options or {})
+        old = await self._snapshot(job_id)
+        payload = await OnLoop(self._connection.store.payload, job_id)
+        plain = await self.checked_changes(old.spec.task, changes) if changes else {}
+        made = self._repetition(old, payload, owner, plain)
+        chosen: dict[str, Any] = {
+            name: getattr(over, name) for name in ("queue", "tags", "priority") if name in over.given
+        }
+        chosen |= {"delay_ms": round(over.delay_s * 1000), "at_ms": int(over.at.timestamp() * 1000) if over.at else 0}
+        return await self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
 
     async def _snapshot(self, job_id: str) -> JobSnapshot:
         return await OnLoop(self._connection.verbs.snapshot, job_id)
 
-    async def _ended(self, job_id: str) -> JobSnapshot:
-        snapshot = await self._snapshot(job_id)
-        if not snapshot.is_terminal:
-            raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be retried, so cancel it first")
-        return snapshot
+    def _call_of(self, spec: JobSpec, payload: bytes | None) -> tuple[bytes, bytes]:
+        """Return `(format, body)` of a job's verified call; not unpickled.
+
+        Raises:
+            JobNotFound: the arguments are no longer kept. SignatureError: they were not sealed for this job.
+        """
+        if payload is None:
+            raise JobNotFound(f"the arguments of job {spec.id!r} are no longer kept")
+        return self._connection.codec.verify(payload, Subject("args", spec.id, spec.task))
+
+    def _repetition(
+        self,
+        old: JobSnapshot,
+        payload: bytes | None,
+        owner: str,
+        changes: Mapping[str, Any] | None = None,
+        renamed: Mapping[str, str] | None = None,
+    ) -> Submission:
+        """Return the submission that repeats an ended job.
+
+        Args:
+            changes: checked values of some arguments. renamed: new ids of jobs that it needs, by their old ids.
+
+        Raises:
+            JobkitError: it has not ended, or cannot be repeated.
+        """
+        spec = old.spec
+        if not old.is_terminal:
+            raise JobkitError(f"job {spec.id} is {old.state}; only an ended job can be run again, so cancel it first")
+        form, body = self._call_of(spec, payload)
+        params = dict(spec.params)
+        if changes:
+            if form != MSGPACK or read_head(body)[0].ref.startswith("jobkit.worker."):
+                raise JobkitError(f"job {spec.id} came by arq's client; its arguments cannot be changed here")
+            body = with_changes(body, changes)
+            for name, value in changes.items():
+                first, dot, rest = name.partition(".")
+                params[first] = with_part(params.get(first), rest, value) if dot and first in params else value
+            spec = replace(spec, once=None, cache_key="", cache_ms=0)  # other arguments are other work
+        if renamed:
+            body = with_needs(body, renamed)
+            spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
+            params = {name: _renamed(value, renamed) for name, value in params.items()}
+        return self._sealed(spec, owner, params, form, body)
+
+    def _sealed(self, old: JobSpec, owner: str, params: Mapping[str, Any], form: bytes, body: bytes) -> Submission:
+        """Return the submission of a job like `old`, at once: it neither reuses a kept result nor replaces a job."""
+        params, abridged = shown_and_abridged(params)
+        kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
+        spec = replace(
+            old,
+            id=new_id(),
+            key="",
+            retry_of=old.id,
+            owner=owner or self._connection.owner,
+            params=params,
+            abridged=tuple(dict.fromkeys([*kept, *abridged])),
+            delay_ms=0,
+            at_ms=0,
+            once=None if old.once is not None and old.once.scope == "debounce" else old.once,
+            is_fresh=bool(old.cache_key),
+        )
+        return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
 
     # -- many at once -------------------------------------------------------------------------------------------------
 
@@ -200,11 +272,10 @@ class Repeater:
         return infos[task].changes(changes)
 
     async def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
-        tasks: dict[str, None] = {}
+        tasks: set[str] = set()
         for start in range(0, len(ids), 500):
-            for found in await OnLoop(self._connection.store.snapshots, ids[start : start + 500]):
-                if found is not None:
-                    tasks[found.spec.task] = None
+            found = await OnLoop(self._connection.store.snapshots, ids[start : start + 500])
+            tasks |= {snapshot.spec.task for snapshot in found if snapshot is not None}
         if len(tasks) > 1:
             raise InvalidParams(f"arguments can be changed for jobs of one task, not of {', '.join(sorted(tasks))}")
         return await self.checked_changes(next(iter(tasks)), changes) if tasks else {}
@@ -216,12 +287,14 @@ class Repeater:
         snapshots = await OnLoop(self._connection.store.snapshots, ids)
         payloads = await OnLoop(self._connection.store.payloads, ids)
         made: dict[str, Submission] = {}
-        for job_id, snapshot, payload in zip(ids, snapshots, payloads, strict=True):
+        for job_id, old, payload in zip(ids, snapshots, payloads, strict=True):
             try:
-                if _failed_with_a_need(snapshot) and not changes:
-                    out.jobs[job_id] = (await self._retry(job_id, again, owner)).id
+                if old is None:
+                    raise checks.unknown_job(job_id)
+                if _lacked_a_need(old) and not changes:
+                    out.jobs[job_id] = (await self._retry(job_id, owner, again)).id
                 else:
-                    made[job_id] = self._again_as(job_id, snapshot, payload, changes, owner)
+                    made[job_id] = self._repetition(old, payload, owner, changes)
             except JobkitError as error:
                 if isinstance(error, ConnectionError):
                     raise
@@ -231,58 +304,6 @@ class Repeater:
             out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
             if reply.created_ms:
                 await self._connection.run_here([reply.job_id])
-
-    async def rerun_with(
-        self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
-    ) -> Job:
-        """Submit an ended job once more with other values for some arguments; the others keep theirs, unread.
-
-        Args:
-            changes: values as of JSON, by name; checked by the task's definition.
-            options: queue, delay, at, tags and priority of the new job.
-            owner: who submits; the person at this process unless given.
-
-        Raises:
-            InvalidParams: a change or option is refused. UnknownTask: the task's definition is not known here.
-        """
-        over = check_submit_options(options or {})
-        [snapshot] = await OnLoop(self._connection.store.snapshots, [job_id])
-        [payload] = await OnLoop(self._connection.store.payloads, [job_id])
-        plain = await self.checked_changes(snapshot.spec.task, changes) if changes and snapshot else {}
-        made = self._again_as(job_id, snapshot, payload, plain, owner)
-        chosen: dict[str, Any] = {
-            name: getattr(over, name) for name in ("queue", "tags", "priority") if name in over.given
-        }
-        chosen["delay_ms"] = round(over.delay_s * 1000)
-        chosen["at_ms"] = int(over.at.timestamp() * 1000) if over.at else 0
-        return await self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
-
-    def _again_as(
-        self,
-        job_id: str,
-        snapshot: JobSnapshot | None,
-        payload: bytes | None,
-        changes: Mapping[str, Any],
-        owner: str,
-    ) -> Submission:
-        """Return the submission that repeats a job. Raises `JobkitError` if it cannot be repeated."""
-        if snapshot is None or payload is None:
-            raise JobNotFound(f"no job {job_id!r} is kept here: it was removed, or has expired")
-        if not snapshot.is_terminal:
-            raise JobkitError(f"job {job_id} is {snapshot.state}; only an ended job can be run again")
-        old = snapshot.spec
-        form, body = self._connection.codec.verify(payload, Subject("args", old.id, old.task))
-        params = dict(old.params)
-        if changes:
-            if form != MSGPACK or read_head(body)[0].ref.startswith("jobkit.worker."):
-                raise JobkitError(f"job {job_id} came by arq's client; its arguments cannot be changed here")
-            body = with_changes(body, changes)
-            for name, value in changes.items():
-                first, dot, rest = name.partition(".")
-                params[first] = with_part(params.get(first), rest, value) if dot and first in params else value
-            old = replace(old, once=None, cache_key="", cache_ms=0)  # other arguments are other work
-        spec = repeating(old, owner or self._connection.owner, params)
-        return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
 
     async def delete_many(self, job_ids: Iterable[str], *, on_step: Progress | None = None) -> int:
         """Delete ended jobs with all they own, in steps; return how many are gone. Others stay."""
@@ -300,30 +321,9 @@ class Repeater:
         return gone
 
 
-def repeating(old: JobSpec, owner: str, params: Mapping[str, Any]) -> JobSpec:
-    """The spec of a new job that repeats one, at once: it neither reuses a kept result nor replaces another job."""
-    params, abridged = shown_and_abridged(params)
-    kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
-    return replace(
-        old,
-        id=new_id(),
-        key="",
-        retry_of=old.id,
-        owner=owner,
-        params=params,
-        abridged=tuple(dict.fromkeys([*kept, *abridged])),
-        delay_ms=0,
-        at_ms=0,
-        once=None if old.once is not None and old.once.scope == "debounce" else old.once,
-        is_fresh=bool(old.cache_key),
-    )
-
-
-def _failed_with_a_need(snapshot: JobSnapshot | None) -> bool:
-    """Return True if a job that it needs failed too, and has to run again before it."""
-    if snapshot is None or snapshot.state is not JobState.FAILED or snapshot.error is None:
-        return False
-    return snapshot.error.kind is ErrorKind.DEPENDENCY and bool(snapshot.spec.needs)
+def _lacked_a_need(snapshot: JobSnapshot) -> bool:
+    """Return True if a job that it needs gave no result, and has to run again before it."""
+    return snapshot.error is not None and snapshot.error.kind is ErrorKind.DEPENDENCY
 
 
 def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDef[..., Any] | None:

@@ -20,14 +20,13 @@ from jobkit.attempts import check_reuse, read_preview
 from jobkit.client import checks
 from jobkit.client.events import all_events, job_events
 from jobkit.client.sending import Sender
-from jobkit.codec import Codec, Subject
+from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import aside_of, lost_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
     InvalidParams,
     JobEvent,
-    JobNotFound,
     JobSnapshot,
     JobSpec,
     JobState,
@@ -83,7 +82,7 @@ class Verbs:
         """
         (found,) = await self.store.snapshots([checks.job_id(job_id)])
         if found is None:
-            raise JobNotFound(f"no job {job_id!r} is kept here: it was never submitted, was removed, or has expired")
+            raise checks.unknown_job(job_id)
         return found
 
     def use_index(self) -> None:
@@ -290,18 +289,6 @@ class Verbs:
     def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
         """One job's events with a `seq` above `after`, to its end."""
         return job_events(self.hub, job_id, after, partial(self.snapshot, job_id))
-
-    async def call_of(self, spec: JobSpec) -> tuple[bytes, bytes]:
-        """`(format, body)` of a job's verified payload; not unpickled.
-
-        Raises:
-            JobNotFound: the arguments are no longer kept.
-            SignatureError: they were not sealed for this job.
-        """
-        payload = await self.store.payload(spec.id)
-        if payload is None:
-            raise JobNotFound(f"the arguments of job {spec.id!r} are no longer kept")
-        return self.codec.verify(payload, Subject("args", spec.id, spec.task))
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
