@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from jobkit.model import InvalidParams, JobEvent, JobSnapshot, JobState, StoreUnavailable
-from jobkit.store.events import EventHub
-from jobkit.store.redis import RedisStore
+from jobkit.client.verbs import Verbs
+from jobkit.model import InvalidParams, JobEvent, JobState, StoreUnavailable
 from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")
@@ -18,11 +17,8 @@ T = TypeVar("T")
 _AWAY_S = 0.5
 
 
-async def all_events(store: RedisStore, hub: EventHub, after: str | None = None) -> AsyncIterator[JobEvent]:
-    """Numbered events of all jobs, from now on or after an event id; each with its `id`, none left out.
-
-    Pub/sub only says that there is something new; what it is comes from the kept stream. While the server is away
-    this waits.
+async def all_events(verbs: Verbs, after: str | None = None) -> AsyncIterator[JobEvent]:
+    """All jobs' numbered events from now on, or after an event `id`; waits for those to come and for the server.
 
     Raises:
         InvalidParams: `after` is not an event id.
@@ -32,7 +28,8 @@ async def all_events(store: RedisStore, hub: EventHub, after: str | None = None)
         after = f"{after}-0"
     if after is not None and not (isinstance(after, str) and parse_stream_id(after)):
         raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
-    wake = asyncio.Event()
+    store, hub = verbs.store, verbs.hub
+    wake = asyncio.Event()  # pub/sub only says that there is something new; what it is comes from the kept stream
     loop = asyncio.get_running_loop()
     stop = hub.listen(lambda _: loop.call_soon_threadsafe(wake.set), None)
     try:
@@ -54,14 +51,8 @@ async def all_events(store: RedisStore, hub: EventHub, after: str | None = None)
         stop()
 
 
-async def job_events(
-    hub: EventHub, job_id: str, after: int, read: Callable[[], Awaitable[JobSnapshot]]
-) -> AsyncIterator[JobEvent]:
-    """One job's events with a `seq` above `after`, to its end: numbered ones without a gap, news as they come.
-
-    Args:
-        read: reads the job's snapshot.
-    """
+async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+    """One job's events with a `seq` above `after`, to its end: numbered ones without a gap, news as they come."""
     news: asyncio.Queue[JobEvent | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -69,15 +60,15 @@ async def job_events(
         loop.call_soon_threadsafe(news.put_nowait, event)
 
     stops = [
-        hub.listen(put, job_id),
-        hub.on_status(lambda is_live: put(None) if is_live else None),
+        verbs.hub.listen(put, job_id),
+        verbs.hub.on_status(lambda is_live: put(None) if is_live else None),
     ]
     try:
-        await hub.ready(job_id)
+        await verbs.hub.ready(job_id)
         last, is_stale = after, True
         while True:
             if is_stale:
-                snapshot = await _patiently(read)
+                snapshot = await _patiently(partial(verbs.snapshot, job_id))
                 for event in snapshot.history:
                     if event.seq > last:
                         last = event.seq

@@ -74,10 +74,6 @@ class FailureVerbs:
         found = await self._connection.store.snapshots(ids)
         return [snapshot for snapshot in found if snapshot is not None]
 
-    async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
-        """Id of the group that each job is in, "" for those that are in none."""
-        return await self._connection.store.failures.groups_of(job_ids)
-
     async def mute(self, group: str, *, by: str = "") -> None:
         """Hide a known group; it goes on counting."""
         await self._judge(group, GroupState.MUTED, by)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from jobkit.client.connection import Connection
+from jobkit.client.events import all_events
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.reader import JobReader
@@ -76,7 +77,7 @@ class Hook:
         position: str | None = after
         while not self._is_over:
             try:
-                async for event in self._connection.verbs.events(position):
+                async for event in all_events(self._connection.verbs, position):
                     if event.type in self._kinds:
                         self._put(event.job_id, event.type in _ENDS)
                     position = event.id

@@ -13,10 +13,12 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial, wraps
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from jobkit.client.connection import Connection
+from jobkit.client.events import all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.hooks import Hook
 from jobkit.client.job import Job
@@ -24,13 +26,17 @@ from jobkit.client.limits import LimitVerbs
 from jobkit.client.reader import JobReader
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
+from jobkit.client.sending import Sender
 from jobkit.client.submit import Submitter
 from jobkit.client.verbs import Verbs
 from jobkit.model import UnknownTask
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
+from jobkit.store import export
 from jobkit.store.events import EventHub
+from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
+from jobkit.store.web import AuditLog
 from jobkit.tasks.options import check_submit_options
 
 S = TypeVar("S")
@@ -49,12 +55,12 @@ def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
 
     @wraps(verb)
     def blocking(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return getattr(kit._connection, how)(partial(verb, getattr(kit, service), *args, **kwargs))
+        return getattr(kit._connection, how)(partial(verb, attrgetter(service)(kit), *args, **kwargs))
 
     def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
         if how == "run":  # it may take long: many submits to prepare, a job of `sync://`
             return asyncio.to_thread(blocking, kit, *args, **kwargs)
-        return getattr(kit._connection, f"{how}_async")(partial(verb, getattr(kit, service), *args, **kwargs))
+        return getattr(kit._connection, f"{how}_async")(partial(verb, attrgetter(service)(kit), *args, **kwargs))
 
     blocking.coroutine = coroutine  # type: ignore[attr-defined]
     return blocking
@@ -63,7 +69,7 @@ def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
 def stepwise(
     service: str, verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 ) -> Callable[Concatenate[Any, P], T]:
-    """Make a verb that runs step by step blocking; `service` is the attribute of the kit that has it."""
+    """Make a verb that runs step by step blocking; `service` is the path from the kit to what has it."""
     return _form("run", service, verb)  # type: ignore[no-any-return]
 
 
@@ -141,7 +147,7 @@ class Kit:
     sweep = stepwise("_submitter", Submitter.sweep)
     submit_info = stepwise("_submitter", Submitter.submit_info)
     map_info = stepwise("_submitter", Submitter.map_info)
-    submit_sealed = on_loop("verbs", Verbs.submit_sealed)
+    submit_sealed = on_loop("verbs.sender", Sender.submit_many)
 
     def options(self, **options: Any) -> BoundKit:
         """This kit with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`."""
@@ -157,14 +163,14 @@ class Kit:
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
     stats = on_loop("verbs", Verbs.stats)
-    queues = on_loop("verbs", Verbs.queues)
-    workers = on_loop("verbs", Verbs.workers)
+    queues = on_loop("verbs.store", RedisStore.queues)
+    workers = on_loop("verbs.store", RedisStore.workers)
     refused = on_loop("verbs", Verbs.refused)
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
-    audit = on_loop("verbs", Verbs.audit)
-    events = stream("verbs", Verbs.events)
-    job_events = stream("verbs", Verbs.job_events)
+    audit = on_loop("verbs.store.audit_log", AuditLog.entries)
+    events = stream("verbs", all_events)
+    job_events = stream("verbs", events_of_job)
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 
@@ -184,8 +190,8 @@ class Kit:
     delete_many = stepwise("_repeater", Repeater.delete_many)
     prune = on_loop("verbs", Verbs.prune)
     stop_workers = on_loop("verbs", Verbs.stop_workers)
-    dump = on_loop("verbs", Verbs.dump)
-    restore = on_loop("verbs", Verbs.restore)
+    dump = on_loop("verbs.store", export.read_dumps)
+    restore = on_loop("verbs.store", export.restore)
 
     # -- running again ------------------------------------------------------------------------------------------------
 
@@ -203,7 +209,7 @@ class Kit:
     failure = on_loop("_failures", FailureVerbs.failure)
     failed_jobs = stream("_failures", FailureVerbs.failed_jobs)
     failed_snapshots = on_loop("_failures", FailureVerbs.failed_snapshots)
-    groups_of = on_loop("_failures", FailureVerbs.groups_of)
+    groups_of = on_loop("verbs.store.failures", FailureStore.groups_of)
     mute = on_loop("_failures", FailureVerbs.mute)
     resolve = on_loop("_failures", FailureVerbs.resolve)
     reopen = on_loop("_failures", FailureVerbs.reopen)

@@ -103,7 +103,7 @@ class JobReader:
         if sealed and not is_reference(sealed) and not snapshot.cached_from:
             return outcome(sealed, None)  # it came with the last event, so it is small
         if not sealed:
-            kept: bytes | None = await OnLoop(verbs.sealed_result, job.id)
+            kept: bytes | None = await OnLoop(verbs.store.result, job.id)
             sealed = kept or b""
         preview = None
         if not sealed and snapshot.state is JobState.SUCCEEDED:

@@ -299,7 +299,7 @@ class Repeater:
                 if isinstance(error, ConnectionError):
                     raise
                 out.refused[job_id] = str(error)
-        replies = await OnLoop(self._connection.verbs.submit_sealed, list(made.values()))
+        replies = await OnLoop(self._connection.verbs.sender.submit_many, list(made.values()))
         for job_id, reply in zip(made, replies, strict=True):
             out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
             if reply.created_ms:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobkit.attempts import check_reuse, read_preview
 from jobkit.client import checks
-from jobkit.client.events import all_events, job_events
 from jobkit.client.sending import Sender
 from jobkit.codec import Codec
 from jobkit.files import FileStore
@@ -26,7 +25,6 @@ from jobkit.files.log import aside_of, lost_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
     InvalidParams,
-    JobEvent,
     JobSnapshot,
     JobSpec,
     JobState,
@@ -39,12 +37,10 @@ from jobkit.model import (
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import iso
 from jobkit.settings import Settings
-from jobkit.store import export
 from jobkit.store.events import EventHub
-from jobkit.store.export import Dump
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArtifactInfo, LogSlice, Submission, SubmitReply, WorkerInfo
+from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import unknown_task
 
@@ -132,18 +128,10 @@ class Verbs:
         )
         return {str(state): len(page.jobs) for state, page in zip(JobState, pages, strict=True)}
 
-    async def queues(self) -> dict[str, dict[str, int]]:
-        """Per queue: how many jobs are `queued` and `scheduled`, and how many `workers` serve it."""
-        return await self.store.queues()
-
-    async def workers(self) -> list[WorkerInfo]:
-        """Workers, those with the newest heartbeat first; `is_alive` tells."""
-        return await self.store.workers()
-
     async def stats(self) -> dict[str, Any]:
         """Jobs by state, queues, how many workers take jobs, with how many slots; why the store takes no changes."""
         counts, queues, workers, refused = await asyncio.gather(
-            self.counts(), self.queues(), self.workers(), self.refused()
+            self.counts(), self.store.queues(), self.store.workers(), self.refused()
         )
         alive = [worker for worker in workers if worker.takes_jobs]
         return {
@@ -274,22 +262,6 @@ class Verbs:
         snapshot = await self.snapshot(job_id)
         return snapshot.spec, await self.store.artifacts(job_id)
 
-    async def sealed_result(self, job_id: str) -> bytes | None:
-        return await self.store.result(job_id)
-
-    def events(self, after: str | None = None) -> AsyncIterator[JobEvent]:
-        """All jobs' numbered events from now on, or after an event `id`; waits for those to come.
-
-        Raises:
-            InvalidParams: `after` is not an event id.
-            EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
-        """
-        return all_events(self.store, self.hub, after)
-
-    def job_events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
-        """One job's events with a `seq` above `after`, to its end."""
-        return job_events(self.hub, job_id, after, partial(self.snapshot, job_id))
-
     # -- acting -------------------------------------------------------------------------------------------------------
 
     async def cancel(self, job_id: str, reason: str = "") -> bool:
@@ -349,29 +321,6 @@ class Verbs:
     async def note(self, entry: AuditEntry) -> None:
         """Write an act into the audit trail; see `Trail`."""
         await self._trail.note(entry)
-
-    async def audit(self, limit: int = 100, before: str = "") -> list[AuditEntry]:
-        """Return entries of the audit trail (pages, HTTP, command line), newest first.
-
-        Args:
-            limit: at most so many.
-            before: id of an entry; only older ones.
-        """
-        return list(await self.store.audit_log.entries(limit, before))
-
-    # -- keeping elsewhere --------------------------------------------------------------------------------------------
-
-    async def dump(self, job_ids: Sequence[str]) -> list[Dump | None]:
-        """Jobs with all that is kept of them, as `jobkit export` writes them; None for those that are not kept."""
-        return await export.read_dumps(self.store, job_ids)
-
-    async def restore(self, dumps: Sequence[Dump]) -> list[bool]:
-        """Put ended jobs back, as `jobkit import` does; False for those whose id is known here."""
-        return await export.restore(self.store, dumps)
-
-    async def submit_sealed(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
-        """Submit jobs that were prepared elsewhere; see `RedisStore.submit`."""
-        return await self.sender.submit_many(submissions)
 
 
 class Trail:

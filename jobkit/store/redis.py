@@ -385,6 +385,7 @@ class RedisStore(RedisNamespace):
         }
 
     async def workers(self) -> list[WorkerInfo]:
+        """Return the workers, those with the newest heartbeat first; `is_alive` tells."""
         ids = [raw.decode("utf-8", "replace") for raw in await self.ask("ZREVRANGE", "workers", 0, -1)]
         found = await self.many([("HGETALL", f"worker:{worker_id}") for worker_id in ids])
         decode = partial(wire.worker, now_ms=await self.now_ms())

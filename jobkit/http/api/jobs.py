@@ -200,7 +200,7 @@ async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]
     Raises:
         SignatureError: the stored value was not sealed as the result of this job.
     """
-    sealed = await on_loop(call.kit.verbs.sealed_result(snapshot.id))
+    sealed = await on_loop(call.kit.verbs.store.result(snapshot.id))
     if not sealed or is_reference(sealed):  # a large result: the preview is enough
         return False, None
     await on_loop(call.kit.verbs.check_reuse(snapshot))

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from jobkit.client import Kit
+from jobkit.client.events import all_events
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
@@ -245,7 +246,7 @@ class Tail:
     async def _read(self, after: str) -> None:
         while True:
             try:
-                async for event in self._kit.verbs.events(after):
+                async for event in all_events(self._kit.verbs, after):
                     self._post(event)
                     after = event.id
             except EventsExpired:

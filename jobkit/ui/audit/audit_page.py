@@ -38,7 +38,7 @@ class AuditFeed(TextFeed[Subscriber]):
         self._before = before
 
     async def data(self) -> dict[str, Any]:
-        entries = list(await self.kit.verbs.audit(_LIMIT, self._before))
+        entries = await self.kit.verbs.store.audit_log.entries(_LIMIT, self._before)
         more = entries[-1].id if len(entries) >= _LIMIT else ""
         return {"rows": [entry.to_json() for entry in entries], "more": more, "first": not self._before}
 

@@ -174,7 +174,7 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
 
     async def count(self) -> None:
         await self._look_at_queues()
-        workers = () if self.model.is_narrow else await self.kit.verbs.workers()
+        workers = () if self.model.is_narrow else await self.kit.verbs.store.workers()
         slots = sum(worker.slots for worker in workers if worker.takes_jobs)
         now_ms = self._now_ms()
         self._counted = {}

@@ -93,8 +93,8 @@ class WorkersFeed(TextFeed[Subscriber]):
     async def data(self) -> dict[str, Any]:
         verbs = self.kit.verbs
         workers, queues, page, rules, infos = await asyncio.gather(
-            verbs.workers(),
-            verbs.queues(),
+            verbs.store.workers(),
+            verbs.store.queues(),
             verbs.page(Query(states=("running",), limit=_RUNNING)),
             verbs.store.rules(),
             verbs.tasks(),
