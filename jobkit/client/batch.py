@@ -84,8 +84,7 @@ class Batch(Handle[BatchSnapshot]):
 
     def wait(self, timeout: float | timedelta | None = None) -> bool:
         """Wait until every job has ended; True if all have, False when `timeout` seconds were over first."""
-        for _ in as_completed(self.jobs, timeout, raises=False):
-            pass
+        wait(self.jobs, timeout)
         self._publish()
         settle(self._cards)
         return self.is_terminal
@@ -183,9 +182,8 @@ class Batch(Handle[BatchSnapshot]):
         return stop
 
     def _follow(self, i: int, job: Job) -> None:
-        snapshot = job.observe(partial(self._moved, i))
         with self._lock:
-            self._count(snapshot, 1)
+            self._count(job.observe(partial(self._moved, i)), 1)
 
     def _count(self, snapshot: JobSnapshot, step: int) -> None:
         state = str(snapshot.state)
@@ -283,13 +281,11 @@ def told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {state}" for state, n in counts.items()) or "no jobs"
 
 
-def as_completed(
-    jobs: Iterable[Job], timeout: float | timedelta | None = None, *, raises: bool = True
-) -> Iterator[Job]:
+def as_completed(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> Iterator[Job]:
     """The jobs in the order in which they end, each as soon as it has.
 
     Raises:
-        TimeoutError: not all have ended within `timeout` seconds (with `raises=False` it just ends).
+        TimeoutError: not all have ended within `timeout` seconds.
     """
     seconds, waiting = checks.timeout_s(timeout), _handles(jobs)
     ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -301,9 +297,7 @@ def as_completed(
         try:
             job = _next(ended, unended, None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            if raises:
-                raise TimeoutError(f"{left} of {len(waiting)} jobs have not ended after {timeout} s") from None
-            return
+            raise TimeoutError(f"{left} of {len(waiting)} jobs have not ended after {timeout} s") from None
         job.wait(0)
         yield job
 
@@ -326,8 +320,8 @@ def _next(ended: queue.SimpleQueue[Job], jobs: deque[Job], timeout_s: float | No
 def wait(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> tuple[list[Job], list[Job]]:
     """Wait until all have ended or `timeout` seconds are over; `(ended, not ended)`, each in the order given."""
     waiting = _handles(jobs)
-    for _ in as_completed(waiting, timeout, raises=False):
-        pass
+    with contextlib.suppress(TimeoutError):
+        deque(as_completed(waiting, timeout), maxlen=0)
     return [job for job in waiting if job.is_terminal], [job for job in waiting if not job.is_terminal]
 
 

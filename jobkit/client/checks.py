@@ -83,11 +83,16 @@ def whole(name: str, value: object, least: int | None = None, most: int | None =
     Raises:
         InvalidParams: it is not.
     """
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if is_whole and (least is None or value >= least) and (most is None or value <= most):
-        return value
-    bounds = "" if least is None else f" from {least}" + ("" if most is None else f" to {most}")
-    raise InvalidParams(f"{name} must be a whole number{bounds}, not {short_repr(value, 60)}", name)
+    bounds = "" if least is None else f" from {least:,}" + ("" if most is None else f" to {most:,}")
+    is_within = isinstance(value, int) and (least is None or value >= least) and (most is None or value <= most)
+    if not isinstance(value, int) or isinstance(value, bool) or not is_within:
+        raise InvalidParams(f"{name} must be a whole number{bounds}, not {short_repr(value, 60)}", name)
+    return value
+
+
+def whole_or_none(name: str, value: object, least: int | None = None, most: int | None = None) -> int | None:
+    """`whole`, or None."""
+    return None if value is None else whole(name, value, least, most)
 
 
 def log_filter(search: object, level: object) -> LogFilter:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from jobkit.client import checks
 from jobkit.client.connection import Connection
-from jobkit.model import FailureGroup, GroupState, InvalidParams, JobNotFound, JobSnapshot
+from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot
 
 
 class FailureVerbs:
@@ -27,9 +27,8 @@ class FailureVerbs:
             limit: at most so many, from 1 to 10000.
         """
         names = checks.states(state, GroupState)
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 10_000:
-            raise InvalidParams(f"limit must be a whole number from 1 to 10000, not {limit!r}", "limit")
-        return await self._connection.store.failures.groups(names, task or "", limit)
+        most = checks.whole("limit", limit, 1, 10_000)
+        return await self._connection.store.failures.groups(names, task or "", most)
 
     async def failure(self, group: str) -> FailureGroup:
         """One group by its id.

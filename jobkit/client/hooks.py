@@ -7,9 +7,10 @@ separate thread: one that raises, hangs or is slow harms neither a job nor anoth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
@@ -49,8 +50,7 @@ class Hook:
         self._connection, self._reader = connection, reader
         self._call, self._kinds, self._task = call, kinds, task
         self._name = getattr(call, "__qualname__", None) or repr(call)
-        self._line: deque[tuple[str, bool]] = deque()
-        self._has_news = threading.Condition()
+        self._waiting: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self._is_over = False
         self.calls = self.errors = self.left_out = 0
         threading.Thread(target=self._run, name=f"jobkit-hook-{self._name}"[:60], daemon=True).start()
@@ -65,9 +65,8 @@ class Hook:
 
     def stop(self) -> None:
         """End the hook. A call that runs may finish; this does not wait for it."""
-        with self._has_news:
-            self._is_over = True
-            self._has_news.notify()
+        self._is_over = True
+        self._waiting.put(("", False))  # wakes its thread
         self._reading.cancel()
 
     # -- on the background loop -------------------------------------------------------------------------------------
@@ -91,25 +90,21 @@ class Hook:
                 await asyncio.sleep(1.0)
 
     def _put(self, job_id: str, is_end: bool) -> None:
-        with self._has_news:
-            self._line.append((job_id, is_end))
-            if len(self._line) > MOST_WAITING:
-                self._line.popleft()
+        if self._waiting.qsize() >= MOST_WAITING:
+            with contextlib.suppress(queue.Empty):  # its thread was faster
+                self._waiting.get_nowait()
                 self.left_out += 1
                 if self.left_out % 1000 == 1:
                     logger.warning("hook %s is too slow: %d jobs were left out so far", self._name, self.left_out)
-            self._has_news.notify()
+        self._waiting.put((job_id, is_end))
 
     # -- in its own thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
-            with self._has_news:
-                while not self._line and not self._is_over:
-                    self._has_news.wait()
-                if self._is_over:
-                    return
-                job_id, is_end = self._line.popleft()
+            job_id, is_end = self._waiting.get()
+            if self._is_over:
+                return
             try:
                 job = self._connection.run(partial(self._reader.get, job_id))
                 if is_end:

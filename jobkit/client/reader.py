@@ -77,8 +77,7 @@ class JobReader:
         """
         for name, value in {"task": task, "queue": queue, "search": search, "where": where, "order": order}.items():
             checks.text(name, value)
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 100_000:
-            raise InvalidParams(f"limit must be a whole number from 1 to 100000, not {limit!r}", "limit")
+        checks.whole("limit", limit, 1, 100_000)
         states = checks.states(state, JobState)
         base = Query(states=states, task=task, queue=queue, limit=limit, order=order).checked()
         wanted = parse(where, base)

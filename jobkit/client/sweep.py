@@ -10,10 +10,12 @@ import itertools
 import math
 import random
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from jobkit.client import checks
 from jobkit.model import InvalidParams
 from jobkit.tasks.specs import Range
 
@@ -65,7 +67,7 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
         raise InvalidParams(f"how must be one of {', '.join(WAYS)}, not {how!r}", "how")
     if not axes:
         raise InvalidParams("a sweep needs at least one axis: sweep(n=[1, 2, 3])")
-    limit = _whole("limit", words.get("limit"), 1, MAX_LIMIT)
+    limit = checks.whole_or_none("limit", words.get("limit"), 1, MAX_LIMIT)
     for name in ("samples", "seed"):
         if words.get(name) is not None and how != "random":
             raise InvalidParams(f"{name} is for how='random'; a {how} sweep has no use for it", name)
@@ -73,66 +75,61 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
         points, seed = _random(axes, words, limit)
         return Sweep(points, tuple(axes), seed, words.get("stop_when"))
     values = {name: _values(name, axis, how, limit) for name, axis in axes.items()}
-    count, found = _zip(values) if how == "zip" else _grid(values)
+    lengths = {name: len(axis) for name, axis in values.items()}
+    combined: Iterable[tuple[Any, ...]]
+    if how == "zip":
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} has {_told(n)}" for name, n in lengths.items())
+            raise InvalidParams(f"how='zip' needs axes of one length, but {told} values", next(iter(lengths)))
+        count, combined = min(lengths.values()), zip(*values.values(), strict=True)
+    else:
+        count, combined = math.prod(lengths.values()), itertools.product(*values.values())
     if limit is None and count > MAX_JOBS:
         raise InvalidParams(
             f"this sweep has {_told(count)} points, more than {MAX_JOBS:,} jobs in one call: pass limit=1000 to submit "
             "only the first 1,000, or how='random', samples=1000",
             "limit",
         )
-    return Sweep(list(itertools.islice(found, limit)), tuple(axes), None, words.get("stop_when"))
-
-
-def _grid(values: Mapping[str, list[Any]]) -> tuple[int, Iterator[dict[str, Any]]]:
-    count = math.prod(len(axis) for axis in values.values())
-    return count, (dict(zip(values, point, strict=True)) for point in itertools.product(*values.values()))
-
-
-def _zip(values: Mapping[str, list[Any]]) -> tuple[int, Iterator[dict[str, Any]]]:
-    lengths = {name: len(axis) for name, axis in values.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} has {_told(n)}" for name, n in lengths.items())
-        raise InvalidParams(f"how='zip' needs axes of one length, but {told} values", next(iter(lengths)))
-    count = next(iter(lengths.values()))
-    return count, (dict(zip(values, point, strict=True)) for point in zip(*values.values(), strict=True))
+    points = [dict(zip(values, point, strict=True)) for point in itertools.islice(combined, limit)]
+    return Sweep(points, tuple(axes), None, words.get("stop_when"))
 
 
 def _random(axes: Mapping[str, Any], words: Mapping[str, Any], limit: int | None) -> tuple[list[dict[str, Any]], int]:
     """Points drawn from lists and ranges; from lists alone, all of them different."""
-    samples = _whole("samples", words.get("samples"), 1, MAX_LIMIT)
-    if samples is None and limit is None:
+    wanted = checks.whole_or_none("samples", words.get("samples"), 1, MAX_LIMIT)
+    if wanted is None and limit is None:
         raise InvalidParams("how='random' needs samples=, the number of points to draw", "samples")
-    wanted, samples = samples, min(samples or MAX_LIMIT, limit or MAX_LIMIT)
+    samples = min(wanted or MAX_LIMIT, limit or MAX_LIMIT)
     if samples > MAX_JOBS and limit is None:
         raise InvalidParams(f"samples={samples:,} is more than {MAX_JOBS:,} jobs in one call; pass limit= too", "limit")
-    seed = _whole("seed", words.get("seed"), 0, 2**63)
+    seed = checks.whole_or_none("seed", words.get("seed"), 0, 2**63)
     seed = secrets.randbelow(2**31) if seed is None else seed
     draw = random.Random(seed)
-    ranges = {name: _bounds(name, axis) for name, axis in axes.items() if isinstance(axis, Range)}
-    lists = {name: _values(name, axis, "random", None) for name, axis in axes.items() if name not in ranges}
-    if not ranges:
-        count = math.prod(len(axis) for axis in lists.values())
-        if wanted is None:  # limit alone: at most so many
-            samples = min(samples, count)
-        if samples > count:
-            raise InvalidParams(
-                f"these axes have {count:,} combinations, fewer than samples={samples:,}: ask for at most {count:,}, "
-                "or leave how= out to run all of them",
-                "samples",
-            )
-        return [_nth(lists, n) for n in draw.sample(range(count), samples)], seed
-    points = []
-    for _ in range(samples):
-        point = {}
-        for name in axes:
-            if name in lists:
-                point[name] = draw.choice(lists[name])
-            else:
-                low, high = ranges[name]
-                whole = isinstance(low, int) and isinstance(high, int)
-                point[name] = draw.randint(int(low), int(high)) if whole else draw.uniform(low, high)
-        points.append(point)
-    return points, seed
+    pick = {name: _picker(name, axis, draw) for name, axis in axes.items() if isinstance(axis, Range)}
+    lists = {name: _values(name, axis, "random", None) for name, axis in axes.items() if name not in pick}
+    if pick:
+        pick |= {name: partial(draw.choice, values) for name, values in lists.items()}
+        return [{name: pick[name]() for name in axes} for _ in range(samples)], seed
+    count = math.prod(len(values) for values in lists.values())
+    if wanted is None:  # limit alone: at most so many
+        samples = min(samples, count)
+    if samples > count:
+        raise InvalidParams(
+            f"these axes have {count:,} combinations, fewer than samples={samples:,}: ask for at most {count:,}, "
+            "or leave how= out to run all of them",
+            "samples",
+        )
+    return [_nth(lists, n) for n in draw.sample(range(count), samples)], seed
+
+
+def _picker(name: str, axis: Range, draw: random.Random) -> Callable[[], float]:
+    """Return a function that draws a value of a range, whole if both of its ends are."""
+    low, high = axis.min, axis.max
+    if low is None or high is None:
+        raise InvalidParams(f"axis {name}: a Range to draw from needs both ends, like Range(0.0, 1.0)", name)
+    if isinstance(low, int) and isinstance(high, int):
+        return partial(draw.randint, low, high)
+    return partial(draw.uniform, low, high)
 
 
 def _nth(values: Mapping[str, list[Any]], n: int) -> dict[str, Any]:
@@ -168,19 +165,5 @@ def _values(name: str, axis: Any, how: str, limit: int | None) -> list[Any]:
     return values
 
 
-def _bounds(name: str, axis: Range) -> tuple[float, float]:
-    if axis.min is None or axis.max is None:
-        raise InvalidParams(f"axis {name}: a Range to draw from needs both ends, like Range(0.0, 1.0)", name)
-    return axis.min, axis.max
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidParams(f"{name} must be a whole number from {least} to {most:,}, not {value!r}", name)
-    return value
-
-
 def _told(count: int) -> str:
-    return f"more than {MAX_LIMIT:,}" if count > MAX_LIMIT and count == MAX_LIMIT + 1 else f"{count:,}"
+    return f"more than {MAX_LIMIT:,}" if count == MAX_LIMIT + 1 else f"{count:,}"  # of an endless axis

@@ -24,7 +24,6 @@ from jobkit.files import FileStore
 from jobkit.files.log import aside_of, lost_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
-    InvalidParams,
     JobSnapshot,
     JobSpec,
     JobState,
@@ -212,11 +211,10 @@ class Verbs:
             InvalidParams: a value is not allowed.
         """
         job_id = checks.job_id(job_id)
-        for name, value in (("after", after), ("before", before), ("tail", tail), ("limit", limit)):
-            checks.whole(name, value)
+        for name, value in (("after", after), ("before", before), ("tail", tail)):
+            checks.whole_or_none(name, value)
+        checks.whole_or_none("limit", limit, 1, 5000)
         wanted = checks.log_filter(search, level)
-        if limit is not None and not 1 <= limit <= 5000:
-            raise InvalidParams(f"limit must be a whole number from 1 to 5000, not {limit}", "limit")
         if wanted.is_empty and before is None and limit is None:
             return await self.store.logs(job_id, after=after, tail=tail)
         newest = before is not None or tail is not None
@@ -311,8 +309,7 @@ class Verbs:
         Args:
             keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
         """
-        if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 0):
-            raise InvalidParams(f"keep must be a whole number from 0, not {keep!r}", "keep")
+        checks.whole_or_none("keep", keep, 0)
         total = 0
         while pruned := await self.store.prune(keep=keep):
             total += pruned
