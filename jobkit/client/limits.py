@@ -78,22 +78,22 @@ class LimitVerbs:
         Args:
             by: the acting person; the one at this process unless given.
         """
-        return await self._pause(f"queue:{checked_name('queue', queue)}", by)
+        return await self._pause(gate_of(queue=queue), by)
 
     async def resume(self, queue: str) -> bool:
         """Resume a paused queue; False if it was not paused."""
-        return await self._resume(f"queue:{checked_name('queue', queue)}")
+        return await self._resume(gate_of(queue=queue))
 
     async def pause_task(self, task: str, *, by: str = "") -> bool:
         """Pause a task in all queues until `resume_task`. Other jobs pass its jobs.
 
         False if it was paused already.
         """
-        return await self._pause(f"task:{checked_task_name(task)}", by)
+        return await self._pause(gate_of(task=task), by)
 
     async def resume_task(self, task: str) -> bool:
         """Resume a paused task: its jobs go on from their old places in the line. False if it was not paused."""
-        return await self._resume(f"task:{checked_task_name(task)}")
+        return await self._resume(gate_of(task=task))
 
     async def paused(self) -> list[Pause]:
         """Return the paused queues and tasks, by name."""
@@ -153,7 +153,7 @@ class LimitVerbs:
         return refused
 
 
-def gate_of(queue: str | None, task: str | None) -> str:
+def gate_of(queue: str | None = None, task: str | None = None) -> str:
     """The gate of a queue or a task.
 
     Raises:

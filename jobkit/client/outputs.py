@@ -23,6 +23,7 @@ from jobkit.model import (
     ResultUnavailable,
     SignatureError,
 )
+from jobkit.model.plain import iso
 
 
 class LogText(str):
@@ -109,7 +110,7 @@ class Artifact:
             "name": self.name,
             "media_type": self.media_type,
             "size_bytes": self.size_bytes,
-            "created_at": self.created_at.isoformat().replace("+00:00", "Z"),
+            "created_at": iso(self.created_at),
         }
 
 
@@ -138,7 +139,11 @@ def outcome_of(
         raise JobCancelled(f"job {spec.id} ({spec.task}) was cancelled" + (f": {reason}" if reason else ""))
     if snapshot.state is JobState.FAILED:
         original, problem = _original(snapshot, sealed, codec)
-        raise _failure(snapshot, problem) from original
+        note = f"\n\n(its exception was not rebuilt: {problem})" if problem else ""
+        error = snapshot.error
+        said = "" if error is None else f": {error}"
+        trace = f"\n\n{error.traceback.rstrip()}" if error is not None and error.traceback else ""
+        raise JobFailed(f"job {spec.id} ({spec.task}) failed{said}{trace}{note}", error) from original
     if not sealed:
         what = f"the result of job {spec.id} ({spec.task}) is not available"
         if why := (preview or {}).get("unavailable"):
@@ -153,15 +158,6 @@ def outcome_of(
         raise ResultUnavailable(
             f"the result of job {spec.id} ({spec.task}) cannot be rebuilt here: {type(error).__name__}: {error}"
         ) from error
-
-
-def _failure(snapshot: JobSnapshot, problem: str = "") -> JobFailed:
-    error, spec = snapshot.error, snapshot.spec
-    note = f"\n\n(its exception was not rebuilt: {problem})" if problem else ""
-    if error is None:
-        return JobFailed(f"job {spec.id} ({spec.task}) failed{note}")
-    trace = f"\n\n{error.traceback.rstrip()}" if error.traceback else ""
-    return JobFailed(f"job {spec.id} ({spec.task}) failed: {error}{trace}{note}", error)
 
 
 def _original(snapshot: JobSnapshot, sealed: bytes, codec: Codec) -> tuple[BaseException | None, str]:

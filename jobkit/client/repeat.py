@@ -246,7 +246,27 @@ class Repeater:
         plain = await self._checked_changes(ids, changes) if changes else {}
         out, again = Repeated(), dict[str, Job]()
         for start in range(0, len(ids), SLICE):
-            await self._repeat(ids[start : start + SLICE], plain, owner, out, again)
+            part = ids[start : start + SLICE]
+            snapshots = await OnLoop(self._connection.store.snapshots, part)
+            payloads = await OnLoop(self._connection.store.payloads, part)
+            made: dict[str, Submission] = {}
+            for job_id, old, payload in zip(part, snapshots, payloads, strict=True):
+                try:
+                    if old is None:
+                        raise checks.unknown_job(job_id)
+                    if _lacked_a_need(old) and not plain:
+                        out.jobs[job_id] = (await self._retry(job_id, owner, again)).id
+                    else:
+                        made[job_id] = self._repetition(old, payload, owner, plain)
+                except JobkitError as error:
+                    if isinstance(error, ConnectionError):
+                        raise
+                    out.refused[job_id] = str(error)
+            replies = await OnLoop(self._connection.verbs.sender.submit_many, list(made.values()))
+            for job_id, reply in zip(made, replies, strict=True):
+                out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
+                if reply.created_ms:
+                    await self._connection.run_here([reply.job_id])
             if on_step is not None:
                 on_step(min(start + SLICE, len(ids)))
         return out
@@ -279,31 +299,6 @@ class Repeater:
         if len(tasks) > 1:
             raise InvalidParams(f"arguments can be changed for jobs of one task, not of {', '.join(sorted(tasks))}")
         return await self.checked_changes(next(iter(tasks)), changes) if tasks else {}
-
-    async def _repeat(
-        self, ids: Sequence[str], changes: Mapping[str, Any], owner: str, out: Repeated, again: dict[str, Job]
-    ) -> None:
-        """One step of `retry_many`."""
-        snapshots = await OnLoop(self._connection.store.snapshots, ids)
-        payloads = await OnLoop(self._connection.store.payloads, ids)
-        made: dict[str, Submission] = {}
-        for job_id, old, payload in zip(ids, snapshots, payloads, strict=True):
-            try:
-                if old is None:
-                    raise checks.unknown_job(job_id)
-                if _lacked_a_need(old) and not changes:
-                    out.jobs[job_id] = (await self._retry(job_id, owner, again)).id
-                else:
-                    made[job_id] = self._repetition(old, payload, owner, changes)
-            except JobkitError as error:
-                if isinstance(error, ConnectionError):
-                    raise
-                out.refused[job_id] = str(error)
-        replies = await OnLoop(self._connection.verbs.sender.submit_many, list(made.values()))
-        for job_id, reply in zip(made, replies, strict=True):
-            out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
-            if reply.created_ms:
-                await self._connection.run_here([reply.job_id])
 
     async def delete_many(self, job_ids: Iterable[str], *, on_step: Progress | None = None) -> int:
         """Delete ended jobs with all they own, in steps; return how many are gone. Others stay."""
