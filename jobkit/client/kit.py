@@ -88,7 +88,7 @@ def stream(
 
 
 class BoundKit:
-    """A kit with options for its next submissions; see `Kit.options`."""
+    """What submits: a kit, or one with options for its next submissions; see `options`."""
 
     def __init__(self, connection: Connection, submitter: Submitter) -> None:
         self._connection, self._submitter = connection, submitter
@@ -98,11 +98,14 @@ class BoundKit:
     sweep = stepwise("_submitter", Submitter.sweep)
 
     def options(self, **options: Any) -> BoundKit:
-        """Return a copy with further options; they replace those of the same name."""
+        """Return this with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`.
+
+        They replace those of the same name.
+        """
         return BoundKit(self._connection, self._submitter.with_options(options))
 
 
-class Kit:
+class Kit(BoundKit):
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
@@ -124,12 +127,12 @@ class Kit:
         open_store: Callable[[Settings], RedisStore] = RedisStore,
         has_own_space: bool = False,
     ) -> None:
-        self._connection = connection = Connection(
+        connection = Connection(
             settings, partial(Job, self), revive=revive, open_store=open_store, has_own_space=has_own_space
         )
         self.settings, self.codec = settings, connection.codec
         first = [] if before_submit is None else [before_submit]
-        self._submitter = Submitter(self, connection, first, check_submit_options({}))
+        super().__init__(connection, Submitter(self, connection, first, check_submit_options({})))
         self._reader = JobReader(self, connection)
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
@@ -142,16 +145,9 @@ class Kit:
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    submit = stepwise("_submitter", Submitter.submit)
-    map = stepwise("_submitter", Submitter.map)
-    sweep = stepwise("_submitter", Submitter.sweep)
     submit_info = stepwise("_submitter", Submitter.submit_info)
     map_info = stepwise("_submitter", Submitter.map_info)
     submit_sealed = on_loop("verbs.sender", Sender.submit_many)
-
-    def options(self, **options: Any) -> BoundKit:
-        """This kit with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`."""
-        return BoundKit(self._connection, self._submitter.with_options(options))
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------
 
