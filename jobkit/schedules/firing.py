@@ -19,7 +19,7 @@ HOLD_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class SlotDecision:
-    """SlotDecision about the due slots of a schedule.
+    """What to do about the due slots of a schedule.
 
     Attributes:
         slots: each becomes a job, oldest first.
@@ -73,14 +73,10 @@ def firing(due: DueSchedule, decision: SlotDecision, codec: Codec) -> Firing:
     Raises:
         SignatureError: the arguments were not sealed for this schedule with one of our keys.
     """
-    runs: list[ScheduleRun] = []
-    jobs: list[Submission] = []
+    jobs = [job_of(due.spec, slot_ms, due.payload, codec) for slot_ms in decision.slots]
+    runs = [ScheduleRun(job.spec.slot_ms, due.now_ms, job.spec.id) for job in jobs]
     if decision.left_out:
-        runs.append(ScheduleRun(decision.first_ms, due.now_ms, why=decision.why, count=decision.left_out))
-    for slot_ms in decision.slots:
-        job = job_of(due.spec, slot_ms, due.payload, codec)
-        jobs.append(job)
-        runs.append(ScheduleRun(slot_ms, due.now_ms, job.spec.id))
+        runs.insert(0, ScheduleRun(decision.first_ms, due.now_ms, why=decision.why, count=decision.left_out))
     return Firing(
         due.spec.name,
         due.rev,
@@ -94,13 +90,10 @@ def firing(due: DueSchedule, decision: SlotDecision, codec: Codec) -> Firing:
     )
 
 
-def without_jobs(due: DueSchedule, decision: SlotDecision, why: str) -> Firing:
-    """Return the decision as skipped slots if no job can be created; `why` is the message for users."""
-    count = decision.left_out + len(decision.slots)
-    runs = (ScheduleRun(due.slot_ms, due.now_ms, why=why[:500], count=max(1, count)),)
-    return Firing(
-        due.spec.name, due.rev, due.slot_ms, (), runs, decision.next_ms or 0, decision.look_ms, "", max(1, count)
-    )
+def without_jobs(due: DueSchedule, decision: SlotDecision, why: str) -> SlotDecision:
+    """Return the decision with all slots skipped, if no job can be created; `why` is the message for users."""
+    left_out = max(1, decision.left_out + len(decision.slots))
+    return replace(decision, slots=(), left_out=left_out, first_ms=due.slot_ms, why=why[:500])
 
 
 def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:

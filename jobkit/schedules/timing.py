@@ -7,7 +7,6 @@ continues at its pace. Pure: the current time is an argument.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -258,7 +257,6 @@ def _whole(name: str, value: Any, most: int) -> int:
     return value
 
 
-@functools.lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)
 
