@@ -10,6 +10,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.testing import MemoryKit
 from tests.support import wait_until
 
 
@@ -80,3 +81,13 @@ def test_watchers_of_a_batch_are_guarded_too(kit: Kit, caplog: pytest.LogCapture
     assert batch.wait(60)
     wait_until(lambda: seen and seen[-1] == {"succeeded": 2}, what="the other watcher")
     assert caplog.text.count("a watcher of <Batch") == 1
+
+
+def test_watchers_of_the_queue_are_called_when_a_job_is_moved() -> None:
+    with MemoryKit(at_once=False) as kit:
+        job, seen = kit.submit(len, "abc"), []
+        job.param.watch(lambda event: seen.append(event.new), "queue")
+
+        assert kit.move(job.id, queue="gpu") == {}
+
+        wait_until(lambda: seen == ["gpu"], what="the watcher")
