@@ -47,7 +47,7 @@ def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0
     outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"
     entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")
     try:
-        background.call(kit.verbs.note(entry))
+        background.call(kit.verbs.trail.note(entry))
     except JobkitError as error:
         echo(f"jobkit: done, but not recorded in the audit trail: {one_line(str(error))}", err=True)
 

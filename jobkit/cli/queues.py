@@ -78,7 +78,7 @@ def task_info(kit: Kit, name: str) -> TaskInfo:
     if name not in found:
         found = known_tasks(kit)
     if name not in found:
-        raise kit.unknown_task(name, found)
+        raise kit.verbs.unknown_task(name, found)
     return found[name]
 
 

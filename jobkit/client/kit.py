@@ -29,7 +29,6 @@ from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.sending import Sender
 from jobkit.client.submit import Submitter
 from jobkit.client.verbs import Verbs
-from jobkit.model import UnknownTask
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
 from jobkit.store import export
@@ -285,10 +284,6 @@ class Kit(BoundKit):
     def is_closed(self) -> bool:
         """True after `close`."""
         return self._connection.is_closed
-
-    def unknown_task(self, name: str, known: Any) -> UnknownTask:
-        """The error for a task that `tasks` does not have, perhaps because its definition is not signed."""
-        return self.verbs.unknown_task(name, known)
 
     def handle(self, snapshot: Any) -> Job:
         """Return the live handle of the job of a snapshot."""

@@ -58,13 +58,17 @@ _OWN_MOST = 1_000
 
 
 class Verbs:
-    """See the module's docstring. Every method may raise `StoreUnavailable`."""
+    """See the module's docstring. Every method may raise `StoreUnavailable`.
+
+    Attributes:
+        sender: submits jobs that were prepared elsewhere. trail: writes acts into the audit trail.
+    """
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
         self.settings, self.store, self.hub, self.codec = settings, store, hub, codec
         self.sender = Sender(store, hub.client_id)
         self._index: Index | None = None
-        self._trail = Trail(store)
+        self.trail = Trail(store)
         self.refused_tasks: dict[str, str] = {}
 
     # -- looking ------------------------------------------------------------------------------------------------------
@@ -92,7 +96,7 @@ class Verbs:
 
     async def close(self) -> None:
         """Forget the index, and entries of the audit trail that could not be written."""
-        self._trail.close()
+        self.trail.close()
         if self._index is not None:
             await self._index.close()
             self._index = None
@@ -314,10 +318,6 @@ class Verbs:
         while pruned := await self.store.prune(keep=keep):
             total += pruned
         return total
-
-    async def note(self, entry: AuditEntry) -> None:
-        """Write an act into the audit trail; see `Trail`."""
-        await self._trail.note(entry)
 
 
 class Trail:

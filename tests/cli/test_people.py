@@ -120,7 +120,7 @@ def test_the_audit_trail_is_filtered_and_listed_newest_first(kit: jobkit.Kit) ->
     assert told() == []
     job = kit.submit(len, "abc").id
     for who, action, note in (("ada", "cancel", "done"), ("bob", "cancel", "\x1b[2Jno"), ("bob", "retry", "done")):
-        background.call(kit.verbs.note(AuditEntry.of(who, "own", "page", action, "job", [job], "done", note)))
+        background.call(kit.verbs.trail.note(AuditEntry.of(who, "own", "page", action, "job", [job], "done", note)))
     assert cli("cancel", job).exit_code == 0
 
     assert [(each["action"], each["via"]) for each in told()] == [
@@ -138,7 +138,7 @@ def test_the_audit_trail_is_filtered_and_listed_newest_first(kit: jobkit.Kit) ->
 def test_repeated_failures_are_one_line_with_a_count(kit: jobkit.Kit) -> None:
     for n in range(1200):
         background.call(
-            kit.verbs.note(AuditEntry.of("eve", "own", "http", "cancel", "job", [f"job{n}"], "failed", "no"))
+            kit.verbs.trail.note(AuditEntry.of("eve", "own", "http", "cancel", "job", [f"job{n}"], "failed", "no"))
         )
 
     (entry,) = told()

@@ -303,7 +303,7 @@ class Api:
         target = [value for name, value in call.params.items() if name in ("id", "name")]
         action, role = call.route.handler.__name__, grant.role or "token"
         entry = AuditEntry.of(grant.subject, role, "http", action, call.route.on, target, outcome, why)
-        background.spawn(call.kit.verbs.note(entry))  # what the store does not take is in the log, and written later
+        background.spawn(call.kit.verbs.trail.note(entry))  # if the store refuses it: logged, and written later
 
     async def _admit(self, call: ApiCall) -> Grant:
         """Return what the caller may do, if that includes this route. Raises Problem: 401, 403 or 429."""

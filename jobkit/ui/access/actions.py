@@ -269,7 +269,7 @@ class Actions:
         )
         logger.info("%s: %s %s: %s", entry.who or "anonymous", entry.action, ", ".join(entry.targets), entry.outcome)
         try:
-            await on_loop(self.kit.verbs.note(entry))
+            await on_loop(self.kit.verbs.trail.note(entry))
         except JobkitError:  # the log has more
             sentence = f"{answer.sentence}; this is not in the audit trail yet, which cannot be written just now"
             return replace(answer, sentence=sentence, is_noted=False)
