@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import logging
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobkit.client import checks
-from jobkit.client.handle import FromSnapshot, Handle, settle, slices, ui
+from jobkit.client.handle import FromSnapshot, Handle, slices, ui
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
@@ -70,7 +69,6 @@ class Batch(Handle[BatchSnapshot]):
         self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
         self._sum = 0.0
-        self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
         for i, job in enumerate(self.jobs):
             self._follow(i, job)
         self._recount()
@@ -85,8 +83,7 @@ class Batch(Handle[BatchSnapshot]):
     def wait(self, timeout: float | timedelta | None = None) -> bool:
         """Wait until every job has ended; True if all have, False when `timeout` seconds were over first."""
         wait(self.jobs, timeout)
-        self._publish()
-        settle(self._cards)
+        self._settle()
         return self.is_terminal
 
     def as_completed(self, timeout: float | timedelta | None = None) -> Iterator[Job]:

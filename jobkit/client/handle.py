@@ -104,6 +104,7 @@ class Handle(Parameterized, Generic[S]):
         self._lock = threading.RLock()  # guards the snapshot and what waits to be published
         self._publishing = threading.RLock()  # param must not be written from two threads at once
         self._waiting: deque[S] = deque()
+        self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
 
     @property
     def _shown(self) -> S:
@@ -154,6 +155,13 @@ class Handle(Parameterized, Generic[S]):
         self._told |= changed
         self.param.update(**changed)
 
+    def _settle(self) -> None:
+        """Let the parameters and the cards that a notebook shows take their last form while the cell that waits still
+        runs: programs that run notebooks drop what arrives between two cells."""
+        self._publish()
+        for card in self._cards:
+            card.wait(_CARD_WAIT_S)
+
     def __str__(self) -> str:
         return repr(self)
 
@@ -189,10 +197,3 @@ def slices(seconds: float | None) -> Iterator[float | None]:
         yield _SLICE_S
     while (left := deadline - time.monotonic()) > 0:
         yield min(left, _SLICE_S)
-
-
-def settle(cards: Iterable[threading.Event]) -> None:
-    """Let the cards that a notebook shows take their last form while the cell that waits still runs: programs that run
-    notebooks drop what arrives between two cells."""
-    for card in cards:
-        card.wait(_CARD_WAIT_S)

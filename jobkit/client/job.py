@@ -7,7 +7,6 @@ it with no adapter. Every change of state reaches watchers, in order; progress m
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jobkit.client import checks
-from jobkit.client.handle import FromSnapshot, Handle, named_by_id, settle, slices, ui
+from jobkit.client.handle import FromSnapshot, Handle, named_by_id, slices, ui
 from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
 from jobkit.run.inside import context
@@ -47,7 +46,6 @@ class Job(Handle[JobSnapshot]):
         super().__init__(snapshot)
         self._kit = kit
         self._result = b""
-        self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
         self._observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
         self._ended: Future[JobSnapshot] = Future()
         if snapshot.is_terminal:
@@ -143,8 +141,7 @@ class Job(Handle[JobSnapshot]):
         if not self._ended.done():
             return False
         self._ended.result()
-        self._publish()  # what is read from the parameters after this is the end
-        settle(self._cards)
+        self._settle()
         return True
 
     def __await__(self) -> Generator[Any, None, Any]:
