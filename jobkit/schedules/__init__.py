@@ -2,8 +2,3 @@
 
 Decides, but does not act: the store keeps schedules, workers fire them.
 """
-
-from jobkit.schedules.timing import Timing, checked_cron, checked_zone, timing
-from jobkit.schedules.words import lateness, moments, sentence
-
-__all__ = ["Timing", "checked_cron", "checked_zone", "lateness", "moments", "sentence", "timing"]
