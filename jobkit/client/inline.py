@@ -57,7 +57,12 @@ class Inline:
         waiting = deque([job_id])
         while waiting:
             job_id = waiting.popleft()
-            while (claimed := self._claim(job_id)) is not None:
+            while True:
+                claimed, is_paused = background.call(self._store.claim_one(this_process(), job_id))
+                if is_paused:
+                    self._paused[job_id] = None
+                if claimed is None:
+                    break
                 waiting += self.attempt(claimed)
         background.call(self._hub.flush())
 
@@ -79,12 +84,6 @@ class Inline:
         except (NeedMissing, SignatureError) as error:
             outcome = refused(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
-
-    def _claim(self, job_id: str) -> Claimed | None:
-        claimed, is_paused = background.call(self._store.claim_one(this_process(), job_id))
-        if is_paused:
-            self._paused[job_id] = None
-        return claimed
 
     async def _finish(self, ending: Ending) -> list[str]:
         followers = await self._store.followers(ending.job_id)

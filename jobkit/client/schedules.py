@@ -270,8 +270,9 @@ class ScheduleVerbs:
             job, payload = spec.job, await self._payload(name)
         else:
             prepared = await self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
-            kept_options = {} if options else _like(spec.job)
-            prepared = replace(prepared, spec=replace(prepared.spec, **kept_options))
+            if not options:  # those of the jobs so far
+                same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
+                prepared = replace(prepared, spec=replace(prepared.spec, **same))
             made, payload = scheduled(prepared, name, when, self._connection.codec)
             job = made.job
         return await self._put(replace(spec, job=job, module="", **asdict(when), **rules), payload, now_ms)
@@ -453,11 +454,6 @@ def _every_s(spec: ScheduleSpec) -> float | None:
 
 def _in_zone(snapshot: ScheduleSnapshot, ms: int) -> datetime | None:
     return utc(ms).astimezone(Timing.of(snapshot.spec).shown_zone) if ms else None
-
-
-def _like(old: JobSpec) -> dict[str, Any]:
-    """The options of the jobs so far, for those with other arguments."""
-    return {f.name: getattr(old, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
 
 
 def _bar(run: ScheduleRun) -> str:

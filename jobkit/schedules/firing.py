@@ -103,7 +103,8 @@ def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_i
         SignatureError: the arguments were not sealed for this schedule with one of our keys.
     """
     form, body = codec.verify(payload, subject_of(spec))
-    job_id = job_id or id_of_slot(spec.name, slot_ms)
+    # The prefix "s" tells the store to report the job's end to the schedule.
+    job_id = job_id or "s" + hashlib.sha256(f"{spec.name}\x00{slot_ms}".encode()).hexdigest()[:15]
     # Overlapping runs are controlled by `overlap`, not by `unique` or `debounce`.
     job: JobSpec = replace(spec.job, id=job_id, schedule=spec.name, slot_ms=slot_ms, once=None)
     return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)))
@@ -112,8 +113,3 @@ def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_i
 def subject_of(spec: ScheduleSpec) -> Subject:
     """Return the subject of a schedule's sealed arguments, which makes them invalid for other schedules."""
     return Subject("schedule", spec.name, spec.job.task)
-
-
-def id_of_slot(name: str, slot_ms: int) -> str:
-    """Return the id of a slot's job. The prefix "s" tells the store to report its end to the schedule."""
-    return "s" + hashlib.sha256(f"{name}\x00{slot_ms}".encode()).hexdigest()[:15]
