@@ -47,10 +47,7 @@ from jobkit.tasks.specs import Range
 from jobkit.tasks.task import hooks as _hooks
 
 if TYPE_CHECKING:
-    from jobkit.client.batch import Batch, as_completed, wait
-    from jobkit.client.job import Job
-    from jobkit.client.kit import Kit
-    from jobkit.client.schedules import Schedule
+    from jobkit.client import Batch, Job, Kit, Schedule, as_completed, wait
     from jobkit.connecting import connect
     from jobkit.tasks.task_class import Task
 
@@ -96,14 +93,9 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Batch": "jobkit.client.batch",
-    "Job": "jobkit.client.job",
-    "Kit": "jobkit.client.kit",
-    "Schedule": "jobkit.client.schedules",
     "Task": "jobkit.tasks.task_class",
-    "as_completed": "jobkit.client.batch",
     "connect": "jobkit.connecting",
-    "wait": "jobkit.client.batch",
+    **dict.fromkeys(("Batch", "Job", "Kit", "Schedule", "as_completed", "wait"), "jobkit.client"),
 }
 
 

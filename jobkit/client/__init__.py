@@ -1,6 +1,8 @@
-"""The client: `Kit` submits and finds jobs, `Job` is a live handle to one."""
+"""The client: `Kit` submits and finds jobs; `Job`, `Batch` and `Schedule` are live handles."""
 
+from jobkit.client.batch import Batch, as_completed, wait
 from jobkit.client.job import Job
 from jobkit.client.kit import AioKit, BoundKit, Kit
+from jobkit.client.schedules import Schedule
 
-__all__ = ["AioKit", "BoundKit", "Job", "Kit"]
+__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Schedule", "as_completed", "wait"]
