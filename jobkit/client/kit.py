@@ -87,7 +87,7 @@ def stream(
 
 
 class BoundKit:
-    """What submits: a kit, or one with options for its next submissions; see `options`."""
+    """A kit as far as it submits: with options for its next submissions; see `options`."""
 
     def __init__(self, connection: Connection, submitter: Submitter) -> None:
         self._connection, self._submitter = connection, submitter

@@ -19,7 +19,7 @@ HOLD_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class SlotDecision:
-    """What to do about the due slots of a schedule.
+    """Decision about the due slots of a schedule.
 
     Attributes:
         slots: each becomes a job, oldest first.
