@@ -7,7 +7,6 @@ The adapters in `tornado_app` and `asgi` turn their server's requests into a `Re
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -163,14 +162,12 @@ async def send_all(stream: Any, send: Callable[[bytes], Awaitable[Any]], gone: A
     Returns False if the client went (`gone` ended) or took nothing for `slow_s` seconds; it is then to be disconnected.
     """
     leaving = asyncio.ensure_future(gone)
+    part: asyncio.Future[bytes | None] | None = None
     try:
         while True:
             part = asyncio.ensure_future(anext(stream, None))
             await asyncio.wait({part, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not part.done():
-                part.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await part
                 return False
             if (data := part.result()) is None:
                 return True
@@ -180,6 +177,9 @@ async def send_all(stream: Any, send: Callable[[bytes], Awaitable[Any]], gone: A
         return False
     finally:
         leaving.cancel()
+        if part is not None:  # a stream cannot be closed while it makes a part
+            part.cancel()
+            await asyncio.wait({part})
         await stream.aclose()
 
 

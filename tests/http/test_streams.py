@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import random
@@ -9,7 +10,7 @@ import re
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.http.core.handling import Limits
 from jobkit.http.core.tail import frame
+from jobkit.http.messages import send_all
 from jobkit.model import EventType, JobEvent, JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site
@@ -239,6 +241,31 @@ def test_progress_waits_for_the_event_that_it_belongs_to(http: httpx.Client, sit
         after = take(source, 2)
 
     assert names([*before, *after]) == ["submitted", "started", "progressed"]
+
+
+def test_a_stream_whose_sending_is_cancelled_is_closed() -> None:
+    closed: list[bool] = []
+    sent: list[bytes] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            yield b"a"
+            await asyncio.sleep(60)
+        finally:
+            closed.append(True)
+
+    async def send(data: bytes) -> None:
+        sent.append(data)
+
+    async def run() -> bool:
+        sending = asyncio.create_task(send_all(parts(), send, asyncio.Event().wait(), 1.0))
+        await asyncio.sleep(0.1)
+        sending.cancel()
+        await asyncio.wait({sending})
+        return sending.cancelled()
+
+    assert asyncio.run(run())
+    assert (sent, closed) == ([b"a"], [True])
 
 
 def test_data_cannot_add_fields_to_an_event() -> None:
