@@ -17,6 +17,9 @@ from jobkit.ui.batch.batch_plot import COLOURS
 from jobkit.ui.card.card_html import GLYPHS, chip, saved_card
 from jobkit.ui.words import assets
 
+#: Colours of the bar's parts; "fill" for the others.
+_BARS = {"succeeded": "good", "failed": "failed", "cancelled": "line-strong"}
+
 #: Rows that a saved card keeps.
 ROWS = 200
 
@@ -25,18 +28,6 @@ _WIDE = 720
 
 #: Height of its plot (px).
 _TALL = 280
-
-_CSS = (
-    ".jks .g{display:flex}.jks .g i{height:8px}.jks .w{max-height:360px;padding:0}.jks table{width:100%}"
-    ".jks th,.jks td{padding:4px 16px;max-width:320px;overflow:hidden;text-overflow:ellipsis}"
-    ".jks th{position:sticky;top:0;background:var(--b);cursor:default}.jks td code{color:var(--m)}"
-    ".jks svg{max-width:100%;height:auto;display:block}.jks text{font:11px system-ui,sans-serif;fill:var(--m)}"
-    ".jks .r{stroke:var(--l)}.jks circle{stroke:var(--b)}.jks polyline{fill:none;stroke-width:1.6}"
-    ".jks .k{display:inline-block;width:10px;height:10px;border-radius:5px;margin:0 5px 0 12px}"
-    ".jks input,.jks button{font:12px system-ui,sans-serif;padding:3px 8px;border:1px solid var(--l);"
-    "border-radius:6px;background:var(--b);color:inherit}.jks input{width:140px}"
-    ".jks button{margin-left:8px;cursor:pointer}"
-)
 
 
 def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live: bool = False) -> str:
@@ -51,7 +42,7 @@ def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live:
     name = f"jkb-{secrets.token_hex(4)}"
     source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
     parts = [_head(model, now, is_saved_live), _plot(model), _table(model, name), f"<script>{source}</script>"]
-    return saved_card("jkb", model.whole(), parts, _CSS)
+    return saved_card("jkb", model.whole(), parts, "batch_static.css")
 
 
 def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
@@ -60,8 +51,9 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
     took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
     fixed = f"<code>{escape(model.fixed)}</code> " if model.fixed else ""
     elapsed = f'<span class="x">{took}</span>' if took else ""
+    colours, _ = assets.tokens()
     bar = "".join(
-        f'<i style="width:{100 * n / head["size"]:.2f}%;background:{_bar(name)}"></i>'
+        f'<i style="width:{100 * n / head["size"]:.2f}%;background:{colours[_BARS.get(name, "fill")]}"></i>'
         for name, _, n in head["counts"]
         if name not in ("queued", "scheduled")
     )
@@ -83,10 +75,6 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
         f'<div><p class="t">{chip(model.whole())}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
         f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
     )
-
-
-def _bar(name: str) -> str:
-    return {"succeeded": "#22915a", "failed": "#b91c1c", "cancelled": "#94a3b8"}.get(name, "#2563eb")
 
 
 def _plot(model: BatchModel) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
 from jobkit.model.format import FACES, duration, number, params_brief, percent, progress_line, size
+from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a saved card keeps.
@@ -41,48 +42,6 @@ GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
     "succeeded": "✓", "failed": "✗", "cancelled": "⊘",
 }  # fmt: skip
-
-#: Light and dark: text and tint of each face, as in tokens.css.
-COLOURS = {
-    "queued": ("#475569", "#e2e8f0", "#cbd5e1", "#1e293b"),
-    "scheduled": ("#6d28d9", "#ede9fe", "#c4b5fd", "#2e1065"),
-    "running": ("#1d4ed8", "#dbeafe", "#93c5fd", "#172554"),
-    "retrying": ("#92400e", "#fef3c7", "#fcd34d", "#451a03"),
-    "succeeded": ("#166534", "#dcfce7", "#86efac", "#052e16"),
-    "failed": ("#b91c1c", "#fee2e2", "#fca5a5", "#450a0a"),
-    "cancelled": ("#57534e", "#f5f5f4", "#d6d3d1", "#292524"),
-}
-
-_CSS = (
-    ".jks{--t:#0f172a;--m:#586780;--l:#e2e8f0;--b:#fff;--c:%s;--k:%s;font:14px/20px system-ui,sans-serif;"
-    "color:var(--t);background:var(--b);border:1px solid var(--l);border-radius:8px;"
-    "max-width:960px;overflow:hidden;text-align:left;font-variant-numeric:tabular-nums}"
-    # JupyterLab keeps 20 px at the right of HTML; a live card has none.
-    ".jp-RenderedHTMLCommon .jks{margin-right:-20px}"
-    ".jks>*{padding:8px 16px;margin:0;border-top:1px solid var(--l)}"
-    ".jks>:first-child{border:0;padding-top:12px}.jks p{margin:0}.jks .t{display:flex;gap:8px;align-items:center;"
-    "flex-wrap:wrap}.jks .x{margin-left:auto;font-weight:500}.jks .i{color:var(--c);background:var(--k);"
-    "border-radius:12px;padding:4px 10px;font:500 12px/16px system-ui,sans-serif}.jks .m,.jks summary{color:var(--m);"
-    "font-size:13px}.jks code,.jks pre{font:12px/18px ui-monospace,monospace;background:none!important;color:inherit;"
-    "padding:0!important;border:0}.jks .t code,.jks .m code{color:var(--m)}"
-    ".jks .g{height:8px;border-radius:4px;background:var(--l);margin:10px 0 6px;overflow:hidden}"
-    ".jks .w{overflow:auto}.jks table{border-collapse:collapse;margin:0;font-size:13px;color:inherit}"
-    ".jks th,.jks td{padding:3px 16px 3px 0;text-align:left;border:0;border-bottom:1px solid var(--l);"
-    "white-space:nowrap;background:none;color:inherit}.jks th{color:var(--m);font-weight:600;font-size:12px}"
-    ".jks tr{background:none!important}.jks .n{text-align:right}"
-)
-
-#: Only for the card of one job.
-_JOB_CSS = (
-    ".jks .m{margin-top:4px}.jks pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}"
-    ".jks .e{border-left:3px solid var(--c);padding-left:13px}.jks .e b code{color:var(--c);font-size:14px;"
-    "font-weight:600}.jks .s,.jks .s~*{margin-top:6px}.jks .s b{color:var(--c);font-weight:500}"
-    ".jks .g i{display:block;height:8px;background:var(--c)}.jks summary{cursor:pointer}"
-    ".jks details pre,.jks details div{margin-top:6px}.jks img{max-width:100%;background:#fff}"
-    ".jks tr:last-child>*{border:0}"
-)
-
-_DARK = "--t:#e6eaf0;--m:#94a3b8;--l:#262e38;--b:#0f1216;--c:%s;--k:%s"
 
 
 def card_html(
@@ -113,20 +72,20 @@ def card_html(
         *_log(log, total_lines),
         *_attempts(snapshot),
     ]
-    return saved_card("jks", snapshot.face, parts, _JOB_CSS)
+    return saved_card("jks", snapshot.face, parts, "card_static.css")
 
 
-def saved_card(kind: str, face: str, parts: Sequence[str], css: str) -> str:
-    """Return the parts of a card with the styles of all saved cards and those of its kind, in the colours of `face`."""
-    light, light_tint, dark, dark_tint = COLOURS[face]
-    rule = _DARK % (dark, dark_tint)
+def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
+    """Return the parts of a card with the styles of all saved cards and its own `sheet`, in the colours of `face`."""
+    names = {"t": "text", "m": "muted", "l": "line", "b": "bg", "c": face, "k": f"{face}-bg"}
+    light, dark = (";".join(f"--{short}:{values[name]}" for short, name in names.items()) for values in assets.tokens())
     themes = (
-        f"@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{rule}}}}}"
-        f"body[data-jp-theme-light=false] .jks{{{rule}}}"
+        f".jks{{{light}}}@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{dark}}}}}"
+        f"body[data-jp-theme-light=false] .jks{{{dark}}}"
     )
     # A page may hold many cards, and each brings its own colours. Twice: stronger than the page's rules.
     own = f"{kind}-{face}"
-    style = (_CSS % (light, light_tint) + themes + css).replace(".jks", f".{own}.{own}")
+    style = (assets.packed("static.css") + themes + assets.packed(sheet)).replace(".jks", f".{own}.{own}")
     return f'<div class="{own}">{"".join(parts)}<style>{style}</style></div>'
 
 

@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.ui")
 
-#: The card fills the page.
-_PAGE = """
-.jk-batch { max-width: none; border: 0; border-radius: 0; }
-.jk-batch .grid { max-height: max(336px, calc(100vh - 620px)); }
-"""
-
 #: Jobs of a search that are compared at most.
 MOST = 1000
 
@@ -97,7 +91,7 @@ class ComparePage(pn.Column):
             access=self._session.access,
             on_open=self._session.open,
             max_width=1600,
-            stylesheets=[assets.css("batch"), _PAGE],
+            stylesheets=[assets.css("batch"), assets.source("compare.css")],
         )
         self[:] = [self._card]
 

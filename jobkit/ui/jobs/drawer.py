@@ -18,26 +18,6 @@ from jobkit.ui.words import assets
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
-_SHEET = """
-:host { flex: 0 0 clamp(480px, 40vw, 640px) !important; width: clamp(480px, 40vw, 640px); max-width: 100vw;
-  height: 100%; overflow-y: auto; overflow-x: hidden; scrollbar-width: thin; border-left: 1px solid #8884; }
-@media (max-width: 1024px) {
-  /* Bokeh's own align-self and max-height would shift a fixed box up, under the header. */
-  :host { position: fixed !important; align-self: stretch !important; max-height: none !important;
-    z-index: 1000; inset: 49px 0 0 auto !important; height: auto !important;
-    background: var(--mui-palette-background-default, Canvas); box-shadow: 0 0 24px rgb(15 23 42 / 16%); }
-}
-@media (max-width: 620px) { :host { inset: 49px 0 0 0 !important; width: 100% !important; border: 0; } }
-"""
-
-#: The card fills the drawer, and its head stays while the rest scrolls.
-_CARD = """
-.jk-card { border: 0; border-radius: 0; max-width: none; overflow: visible; }
-.jk-card .head { position: sticky; top: 0; z-index: 2; background: var(--jk-bg); }
-.jk-card .title { font-size: 20px; line-height: 28px; }
-.jk-card .rows { max-height: 332px; }
-"""
-
 
 class DrawerHead(Component, JSComponent):
     """The drawer's own line: Close and Copy link."""
@@ -82,9 +62,9 @@ class Drawer(pn.Column):
             keyboard=True,
             sizing_mode="stretch_width",
             margin=0,
-            stylesheets=[assets.css("card"), _CARD],
+            stylesheets=[assets.css("card"), assets.source("drawer_card.css")],
         )
-        super().__init__(head, card, visible=False, margin=0, stylesheets=[_SHEET])
+        super().__init__(head, card, visible=False, margin=0, stylesheets=[assets.source("drawer_frame.css")])
         self._card_of_job = card
 
     def open(self, job_id: str) -> None:

@@ -41,9 +41,17 @@ def css(name: str) -> str:
 
 
 @cache
-def token_names() -> frozenset[str]:
-    """Return the tokens that a theme may change."""
-    return frozenset(name for name, _ in _TOKEN.findall(source("tokens.css").partition("}")[0]))
+def tokens() -> tuple[dict[str, str], dict[str, str]]:
+    """Return all tokens by name as they are in the light theme, and those that the dark theme changes."""
+    light, dark = source("tokens.css").split("}")[:2]
+    return dict(_TOKEN.findall(light)), dict(_TOKEN.findall(dark))
+
+
+@cache
+def packed(name: str) -> str:
+    """Return a style sheet without comments and most spaces, for HTML that is kept in notebooks."""
+    text = re.sub(r"/\*.*?\*/", "", source(name), flags=re.DOTALL)
+    return re.sub(r";?\s*([{}\n;])\s*|(?<=:) ", r"\1", text)
 
 
 @cache

@@ -98,7 +98,7 @@ def header_look(theme: Theme) -> dict[str, Any]:
 
 
 def _checked(values: Mapping[str, Any], name: str) -> dict[str, str]:
-    known = assets.token_names()
+    known, _ = assets.tokens()
     kept: dict[str, str] = {}
     for token, value in values.items():
         if token not in known:
