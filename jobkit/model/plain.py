@@ -74,6 +74,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def dumps(value: Any) -> str:
+    """Return compact JSON that any parser takes: what is not finite becomes null, what is not JSON its text."""
+    return _encode(value).decode()
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
 def instant(ms: Any) -> datetime | None:
     """Return milliseconds since the epoch (a number or its text) as an aware datetime; None for 0, None and ""."""
     return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None

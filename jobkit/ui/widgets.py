@@ -13,11 +13,12 @@ import anywidget
 import traitlets
 
 from jobkit.client.loop import background
+from jobkit.model.plain import dumps
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.batch.batch_feed import BatchControl
 from jobkit.ui.batch.batch_model import BatchModel
-from jobkit.ui.card.card_model import CardModel, dumps
+from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.job_feed import EMPTY, CardControl
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.browser_requests import Requests

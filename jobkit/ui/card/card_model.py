@@ -6,7 +6,6 @@ Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connect
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
-from jobkit.model.plain import iso
+from jobkit.model.plain import dumps, iso
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
@@ -331,19 +330,3 @@ def lines_of(event: JobEvent) -> list[LogLine]:
 def _last_start(snapshot: JobSnapshot) -> int:
     history = snapshot.history
     return next((i for i in range(len(history) - 1, -1, -1) if history[i].type is EventType.STARTED), 0)
-
-
-def dumps(value: Any) -> str:
-    """Return compact JSON that a browser can parse: what is not finite becomes null, what is not JSON its text."""
-    try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
-    except ValueError:
-        return json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobkitError
 from jobkit.model.format import size
+from jobkit.model.plain import dumps
 from jobkit.run.inside.preview import COLUMNS, ROWS, preview_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
         told["problem"] = str(error)
     except OSError as error:
         told["problem"] = f"it could not be read: {error.strerror or error}"
-    return json.dumps(told)
+    return dumps(told)
 
 
 def _saved(artifact: Artifact, job_id: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Pure: a page of snapshots and events in, rows and deltas as JSON out; `board_fee
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,7 +12,7 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
-from jobkit.model.plain import iso
+from jobkit.model.plain import dumps, iso
 from jobkit.store.query import Query, QueryPage, matches
 from jobkit.tasks.info import Defaults
 
@@ -183,7 +182,7 @@ class Board:
         """
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
         numbers = {"counts": self.counts, "total": self.total, "searched": self.searched, "away": self.is_away}
-        return _dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
+        return dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
 
     def delta_json(self, now: datetime) -> str:
         """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
@@ -216,7 +215,7 @@ class Board:
         if not delta:
             return ""
         self.n += 1
-        return _dumps({**delta, "now": iso(now), "n": self.n})
+        return dumps({**delta, "now": iso(now), "n": self.n})
 
     @property
     def _has_all(self) -> bool:
@@ -251,7 +250,3 @@ class Board:
             return False
         oldest = next(reversed(self.jobs.values())).submitted_at
         return oldest is not None and snapshot.submitted_at < oldest
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

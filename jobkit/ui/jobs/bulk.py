@@ -8,7 +8,6 @@ checks each slice and writes it into the audit log.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
+from jobkit.model.plain import dumps
 from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import Actions
 
@@ -169,7 +169,7 @@ class Bulk:
             query = replace(query, cursor=page.next_cursor)
 
     def _tell(self, state: str = "", action: str = "", **facts: Any) -> None:
-        self.shown = json.dumps({"state": state, "action": action, **facts}) if state else ""
+        self.shown = dumps({"state": state, "action": action, **facts}) if state else ""
         self._show(self.shown)
 
 
