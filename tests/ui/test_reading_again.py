@@ -12,11 +12,11 @@ import pytest
 from jobkit.model import StoreUnavailable
 from jobkit.store.events import STATUS
 from jobkit.store.query import Query
-from jobkit.ui.card.job_feed import CardSubscriber, JobFeed
-from jobkit.ui.jobs.board_feed import watch_board
+from jobkit.ui.card.job_feed import JobFeed
+from jobkit.ui.jobs.board_feed import BoardFeed
 from jobkit.ui.live import shared_feed
-from jobkit.ui.live.shared_feed import FeedSubscription
-from jobkit.ui.timeline.timeline_feed import watch_timeline
+from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
+from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -54,7 +54,7 @@ class Screen:
         self.rows: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         self.is_loaded = self.is_away = False
-        self._watching = watch_board(stage.kit, query, self._take)
+        self._watching = FeedSubscription(stage.kit, BoardFeed, Subscriber(self._take), query, None).start()
 
     def _take(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         told = json.loads(whole.get("page") or parts["delta"])
@@ -123,7 +123,7 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     stage.start(job_id)
     shown: dict[str, str] = {}
     ended: list[bool] = []
-    card = CardSubscriber(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
+    card = Subscriber(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
     following = FeedSubscription(stage.kit, JobFeed, card, job_id)
     following.start()
     wait_until(lambda: "snapshot" in shown, what="the card")
@@ -137,9 +137,9 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     following.stop()
 
 
-def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> FeedSubscription[JobFeed, CardSubscriber]:
+def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> FeedSubscription[JobFeed, Subscriber]:
     """A card of the job, of whose face `told` is kept the newest."""
-    card = CardSubscriber(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
+    card = Subscriber(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
     following = FeedSubscription(stage.kit, JobFeed, card, job_id)
     following.start()
     return following
@@ -204,13 +204,19 @@ def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again
     wait_until(lambda: not screen.is_away, what="the page to be live")
 
 
+def timeline(stage: Stage, pages: list[str]) -> FeedSubscription[TimelineFeed, TimelineSubscriber]:
+    """A timeline, of which `pages` gets the whole texts."""
+    subscriber = TimelineSubscriber(lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+    return FeedSubscription(stage.kit, TimelineFeed, subscriber, Query(), None).start()
+
+
 def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut) -> None:
     job_id = stage.submit()
     stage.start(job_id)
     pages: list[str] = []
     cut.left = {"list": 2, "counts": 1}
 
-    looking = watch_timeline(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+    looking = timeline(stage, pages)
 
     wait_until(lambda: any(job_id in page for page in pages), what="the attempt")
     assert "list" in cut.failed
@@ -235,7 +241,7 @@ def test_a_timeline_reads_once_more_where_the_connection_is_back_while_it_reads(
         return await reads(*args, **options)
 
     monkeypatch.setattr(stage.store, "list", slow)
-    looking = watch_timeline(stage.kit, "fit", lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
+    looking = timeline(stage, pages)
 
     wait_until(lambda: pages, what="the page")
     assert (calls, most) == (8, 1)  # four for each of two reads

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobSnapshot, JobState
+from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
 from jobkit.ui.batch.batch_model import BatchModel
-from jobkit.ui.card.card_model import dumps
 from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered, on_loop
 
 if TYPE_CHECKING:
@@ -32,13 +32,11 @@ class BatchSubscriber(Subscriber):
     """One card of a batch. `deliver` gets any of `head`, `table` and `plot`, and parts of `delta`; see `BatchModel`.
 
     Attributes:
-        on_end: called once on the background loop with the model when every job has ended, after the last delivery.
         chosen: what its user plots. plot: what it has been given.
         refused: why its last request failed.
         wants_table: it has not been given the table yet, or missed a delta.
     """
 
-    on_end: Callable[[BatchModel], None] | None = None
     chosen: dict[str, str] = field(default_factory=dict)
     plot: str = ""
     refused: str = ""
@@ -63,7 +61,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         self._is_list = is_list
         self._changed: dict[int, JobSnapshot] = {}
         self._previews: dict[tuple[int, str], Mapping[str, Any] | None] = {}
-        self._is_poked = self._is_busy = self._is_late = self._is_fetching = False
+        self._is_poked = self._is_fetching = False
         self._plotted_at = 0.0
         self._stop_listening = batch.listen(self._heard)
 
@@ -119,12 +117,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 model.alert = {"level": "warning", "text": text}
         self.poke()
 
-    def flush(self) -> None:
-        if self._is_busy:
-            self._is_late = True
-        elif self.model is not None:
-            self._is_busy = True
-            self.runners.run(self._send(self.model))
+    def flush(self) -> Coroutine[Any, Any, None] | None:
+        return None if self.model is None else self._send(self.model)
 
     async def _send(self, model: BatchModel) -> None:
         subscribers = list(self.subscribers)
@@ -136,33 +130,25 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         choices = [each.chosen if is_plot_due or not each.plot else None for each in subscribers]
         for subscriber in subscribers:
             subscriber.wants_table = False
-        try:
-            head, rows, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, choices)
-            # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
-            self.pacer.window_s = max(self.WINDOW_S, 6 * spent_s)
-            for subscriber, plot in zip(subscribers, plots, strict=True):
-                alert = {"level": "error", "text": subscriber.refused} if subscriber.refused else head["alert"]
-                whole, parts = {"head": dumps(head | {"alert": alert})}, {}
-                if rows is not None and rows[0] == "table":
-                    whole["table"] = rows[1]
-                elif rows is not None:
-                    parts["delta"] = rows[1]
-                if plot is not None and plot != subscriber.plot:
-                    subscriber.plot = whole["plot"] = plot
-                subscriber.deliver(whole, parts)
-            if wanted:
-                self._is_fetching = True
-                self.runners.run(self._fetch(model, wanted))
-            elif model.is_terminal and not self._is_fetching and not self._changed:
-                for subscriber in subscribers:
-                    on_end, subscriber.on_end = subscriber.on_end, None
-                    if on_end is not None:
-                        on_end(model)
-        finally:
-            self._is_busy = False
-            if self._is_late:
-                self._is_late = False
-                self.poke()
+        head, rows, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, choices)
+        # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
+        self.pacer.window_s = max(self.WINDOW_S, 6 * spent_s)
+        for subscriber, plot in zip(subscribers, plots, strict=True):
+            alert = {"level": "error", "text": subscriber.refused} if subscriber.refused else head["alert"]
+            whole, parts = {"head": dumps(head | {"alert": alert})}, {}
+            if rows is not None and rows[0] == "table":
+                whole["table"] = rows[1]
+            elif rows is not None:
+                parts["delta"] = rows[1]
+            if plot is not None and plot != subscriber.plot:
+                subscriber.plot = whole["plot"] = plot
+            subscriber.deliver(whole, parts)
+        if wanted:
+            self._is_fetching = True
+            self.runners.run(self._fetch(model, wanted))
+        elif model.is_terminal and not self._is_fetching and not self._changed:
+            for subscriber in subscribers:
+                subscriber.end(model)
 
     def _make(
         self, model: BatchModel, now: datetime, is_whole: bool, choices: Sequence[Mapping[str, str] | None]
@@ -226,7 +212,7 @@ class BatchControl:
         self._put = put
         self._batch = batch
         self._on_open = on_open
-        subscriber = BatchSubscriber(self._deliver, on_end)
+        subscriber = BatchSubscriber(self._deliver, on_end=on_end)
         self._following = FeedSubscription(access.kit, BatchFeed, subscriber, batch, is_list)
         self._following.start()
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
-from jobkit.model.plain import iso
+from jobkit.model.plain import dumps, iso
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions, not_found
-from jobkit.ui.card.card_model import LOG_LINES, CardModel, dumps
+from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import Downloads
 from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered
 
@@ -43,24 +41,10 @@ _LOOK_S = 3.0
 _AFTER_NEWS_S = 0.1
 
 
-@dataclass(eq=False, slots=True)
-class CardSubscriber(Subscriber):
-    """One card of a job. `deliver` gets any of `snapshot`, `log`, `preview` and `artifacts`, and parts of `log_append`.
-
-    Attributes:
-        on_end: called once on the background loop after the last delivery: with the model of the ended job, or None if
-            the job is not kept.
-    """
-
-    on_end: Callable[[CardModel | None], None] | None = None
-
-    def end(self, view: CardModel | None) -> None:
-        if self.on_end is not None:
-            self.on_end(view)
-
-
-class JobFeed(SharedFeed[CardSubscriber]):
+class JobFeed(SharedFeed[Subscriber]):
     """Follows one job for all cards of it that are open in this process, until it has ended or the last card is closed.
+
+    Delivers `snapshot`, `log`, `preview` and `artifacts` as whole texts and `log_append` as a part.
 
     Args:
         kit: where the job is.
@@ -83,18 +67,18 @@ class JobFeed(SharedFeed[CardSubscriber]):
         """The job's model; None until it has been read. Changes on the background loop."""
         return self._view
 
-    def add(self, subscriber: CardSubscriber) -> None:
+    def add(self, subscriber: Subscriber) -> None:
         super().add(subscriber)
         if self._has_ended:
             subscriber.end(self._view)
 
-    def tell(self, subscriber: CardSubscriber, version: Any = None) -> None:
+    def tell(self, subscriber: Subscriber, version: Any = None) -> None:
         if self._missing:
             subscriber.deliver({"snapshot": self._missing}, {})
         elif self._view is not None and version != self._view.version:
             subscriber.deliver(self._view.everything(_now()), {})
 
-    def say(self, subscriber: CardSubscriber, sentence: str) -> None:
+    def say(self, subscriber: Subscriber, sentence: str) -> None:
         """Show one card a sentence: its request failed."""
         if self._view is not None:
             subscriber.deliver({"snapshot": self._view.with_alert(sentence, _now())}, {})
@@ -245,7 +229,7 @@ class CardControl:
             `("rerun", id of the job)`.
         on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
             many more have failed like this one.
-        on_end: see `CardSubscriber`.
+        on_end: see `Subscriber`.
         window_s: seconds (> 0) between two deliveries, at least.
     """
 
@@ -269,7 +253,7 @@ class CardControl:
         self._on_end = on_end
         self._window_s = window_s
         self._downloads = Downloads()
-        self._following: FeedSubscription[JobFeed, CardSubscriber] | None = None
+        self._following: FeedSubscription[JobFeed, Subscriber] | None = None
         self.job_id = ""
 
     @property
@@ -294,7 +278,7 @@ class CardControl:
                 self._put({"snapshot": missing_card(job_id, not_found(job_id))}, {})
 
         self.job_id = job_id
-        subscriber = CardSubscriber(deliver, self._on_end)
+        subscriber = Subscriber(deliver, on_end=self._on_end)
         self._following = following = FeedSubscription(self._kit, JobFeed, subscriber, job_id, self._window_s)
         following.start()
 
@@ -360,7 +344,7 @@ class CardControl:
             logger.debug("what failed like job %s could not be read: %s", snapshot.id, error)
             return
         if group is not None:
-            self._put({"alike": json.dumps({"job": snapshot.id, "group": group.id, "more": group.jobs - 1})}, {})
+            self._put({"alike": dumps({"job": snapshot.id, "group": group.id, "more": group.jobs - 1})}, {})
 
 
 def missing_card(job_id: str, error: JobNotFound) -> str:

@@ -11,7 +11,7 @@ from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.jobs.board import Board
-from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, QueryFeed, Subscriber, answered
+from jobkit.ui.live.shared_feed import QueryFeed, Subscriber, answered
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -127,13 +127,6 @@ class BoardFeed(QueryFeed[Subscriber]):
             self._total_at = now
         self.board.count(counts, total)
         self.poke()
-
-
-def watch_board(
-    kit: Kit, query: Query, deliver: Deliver, *, only: str | None = None
-) -> FeedSubscription[BoardFeed, Subscriber]:
-    """Subscribe to a page of jobs; see `BoardFeed`."""
-    return FeedSubscription(kit, BoardFeed, Subscriber(deliver), query, only).start()
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from panel.custom import JSComponent
 
 from jobkit.store.grammar import HELP, read_search
 from jobkit.ui.access.actions import ActionReply, Actions
-from jobkit.ui.jobs.board_feed import BoardFeed, watch_board
+from jobkit.ui.jobs.board_feed import BoardFeed
 from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.browser_requests import on_request
@@ -106,7 +106,8 @@ class JobTable(Component, JSComponent):
             page = {name: f'{text[:-1]},"depth":{depth}}}' for name, text in whole.items()}
             self._bridge.put(self, page, parts)
 
-        self._watching = watch_board(self._kit, query, deliver, only=self._access.person.only_owner)
+        only = self._access.person.only_owner
+        self._watching = FeedSubscription(self._kit, BoardFeed, Subscriber(deliver), query, only).start()
 
     def _leave(self) -> None:
         if self._watching is not None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from jobkit.client.loop import background
@@ -36,9 +36,20 @@ component's property. Called on the background loop; must not block."""
 
 @dataclass(eq=False, slots=True)
 class Subscriber:
-    """One session, or one component of it, that shows a feed's texts."""
+    """One session, or one component of it, that shows a feed's texts.
+
+    Attributes:
+        on_end: called once on the background loop after the last delivery, with the model of jobs that have ended, or
+            None if they are not kept.
+    """
 
     deliver: Deliver
+    on_end: Callable[[Any], None] | None = field(default=None, kw_only=True)
+
+    def end(self, model: Any) -> None:
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end(model)
 
 
 S = TypeVar("S", bound=Subscriber)
@@ -65,11 +76,11 @@ class SharedFeed(Generic[S]):
         self.kit = kit
         self.subscribers: list[S] = []
         self.runners = Runners(self.failed)
-        self.pacer = Pacer(self.WINDOW_S, self.flush)
+        self.pacer = Pacer(self.WINDOW_S, self.flush, self.runners)
+        self._reader = Pacer(0.0, self._reload, self.runners)
         self._early: list[JobEvent] | None = []
         self._stops: list[Callable[[], None]] = []
         self.has_read = False
-        self._is_reading = self._is_stale = False
 
     # -- a subclass says what it reads and delivers --------------------------------------------------------------------
 
@@ -86,8 +97,9 @@ class SharedFeed(Generic[S]):
     def take(self, event: JobEvent) -> None:
         """Apply one event."""
 
-    def flush(self) -> None:
-        """Deliver changes. Called soon after `poke`."""
+    def flush(self) -> Coroutine[Any, Any, None] | None:
+        """Deliver changes. Called soon after `poke`; may return a coroutine, see `Pacer`."""
+        return None
 
     def tell(self, subscriber: S, version: Any = None) -> None:
         """Deliver everything to one subscriber, unless it has `version` and that is the newest."""
@@ -136,6 +148,7 @@ class SharedFeed(Generic[S]):
         self.subscribers.remove(subscriber)
         if not self.subscribers:
             self.pacer.stop()
+            self._reader.stop()
             for stop in self._stops:
                 stop()
             self.runners.cancel()
@@ -165,27 +178,21 @@ class SharedFeed(Generic[S]):
 
     def reload(self) -> None:
         """Read again. During a read, read once more after it: what is under way may be older than the reason to ask."""
-        self._is_stale = True
         if self._early is None:
             self._early = []
-        if not self._is_reading:
-            self._is_reading = True
-            self.runners.run(self._reload())
+        self._reader.poke()
 
     async def _reload(self) -> None:
         is_read = False
         try:
-            while self._is_stale:
-                self._is_stale = False
-                for channel in self.CHANNELS:
-                    await self.kit.hub.ready(channel)
-                self._early = []
-                await answered(self.read)
+            for channel in self.CHANNELS:
+                await self.kit.hub.ready(channel)
+            self._early = []
+            await answered(self.read)
             self.has_read = is_read = True
         finally:
-            self._is_reading = False
-            if self.has_read and self.subscribers:  # after an error, they change what was read before it
-                early, self._early = self._early, None
+            if self.has_read and self.subscribers and not self._reader.is_due:
+                early, self._early = self._early, None  # after an error, they change what was read before it
                 for event in early or ():
                     self.take(event)
                 if is_read:
@@ -218,9 +225,9 @@ class QueryFeed(SharedFeed[S]):
         super().__init__(kit)
         self.query = query if only is None else narrowed(query, only)
         self.only = only
-        self._counter = Pacer(count_s, self._start_count)
+        self._counter = Pacer(count_s, self._count, self.runners)
+        self._learner = Pacer(0.0, self._learn, self.runners)
         self._timer: asyncio.TimerHandle | None = None
-        self._is_learning = self._is_counting = False
 
     def to_read(self) -> list[str]:
         """Return the ids of jobs to read now; [] for none."""
@@ -254,33 +261,23 @@ class QueryFeed(SharedFeed[S]):
 
     def close(self) -> None:
         self._counter.stop()
+        self._learner.stop()
         if self._timer is not None:
             self._timer.cancel()
 
     def flush(self) -> None:
-        if not self._is_learning and (ids := self.to_read()):
-            self._is_learning = True
-            self.runners.run(self._learn(ids))
+        self._learner.poke()
 
-    async def _learn(self, ids: list[str]) -> None:
-        try:
-            self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
-        finally:
-            self._is_learning = False
+    def _learn(self) -> Coroutine[Any, Any, None] | None:
+        ids = self.to_read()
+        return self._read_and_learn(ids) if ids else None
+
+    async def _read_and_learn(self, ids: list[str]) -> None:
+        self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
         self.poke()
 
-    def _start_count(self) -> None:
-        if self._is_counting:
-            self.recount()  # the count under way may be older than the reason for this one
-        elif not self.is_loading:
-            self._is_counting = True
-            self.runners.run(self._count())
-
-    async def _count(self) -> None:
-        try:
-            await answered(self.count)
-        finally:
-            self._is_counting = False
+    def _count(self) -> Coroutine[Any, Any, None] | None:
+        return None if self.is_loading else answered(self.count)
 
     def _time_has_come(self) -> None:
         self._timer = None
@@ -369,27 +366,49 @@ class FeedSubscription(Generic[F, S]):
 
 
 class Pacer:
-    """Calls `flush` soon and then at most once per `window_s`, which may be changed; for one event loop's thread."""
+    """Calls `work` soon and then at most once per `window_s`, which may be changed; for one event loop's thread.
 
-    def __init__(self, window_s: float, flush: Callable[[], None]) -> None:
+    If `work` returns a coroutine, one runs at a time; a request during it follows it.
+
+    Attributes:
+        is_due: such a request waits.
+    """
+
+    def __init__(self, window_s: float, work: Callable[[], Coroutine[Any, Any, None] | None], runners: Runners) -> None:
         self.window_s = window_s
-        self._flush = flush
+        self.is_due = False
+        self._work = work
+        self._runners = runners
         self._last = 0.0
         self._handle: asyncio.TimerHandle | None = None
+        self._is_busy = self._is_stopped = False
 
     def poke(self) -> None:
-        if self._handle is None:
+        if self._is_busy:
+            self.is_due = True
+        elif self._handle is None and not self._is_stopped:
             self._handle = asyncio.get_running_loop().call_at(self._last + self.window_s, self._run)
 
     def stop(self) -> None:
+        self._is_stopped = True
         if self._handle is not None:
             self._handle.cancel()
-            self._handle = None
 
     def _run(self) -> None:
         self._handle = None
         self._last = asyncio.get_running_loop().time()
-        self._flush()
+        if (work := self._work()) is not None:
+            self._is_busy = True
+            self._runners.run(self._finish(work))
+
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        finally:
+            self._is_busy = False
+            if self.is_due:
+                self.is_due = False
+                self.poke()
 
 
 async def answered(read: Callable[[], Awaitable[T]]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import panel as pn
@@ -18,7 +19,7 @@ from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import FeedSubscription
-from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber, watch_timeline
+from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
 from jobkit.ui.timeline.timeline_model import RANGES_MS
 from jobkit.ui.timeline.timeline_plot import figures
 from jobkit.ui.words import assets
@@ -149,12 +150,11 @@ class Timeline(pn.Column):
         if self._looking is not None or not self._bridge.is_open:
             return
 
-        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            self._bridge.put(self._head, whole, parts)
-
         query, self._head.problem = read_search(self.search)
         query = Query(states=("none",)) if self._head.problem else query
-        self._looking = watch_timeline(self._kit, self.range, deliver, query=query, only=self._access.person.only_owner)
+        subscriber = TimelineSubscriber(partial(self._bridge.put, self._head), self.range)
+        only = self._access.person.only_owner
+        self._looking = FeedSubscription(self._kit, TimelineFeed, subscriber, query, only).start()
 
     # -- requests of the browser, in the session --------------------------------------------------------------------
 

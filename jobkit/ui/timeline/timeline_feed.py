@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobEvent, JobSnapshot
+from jobkit.model.plain import dumps
 from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
-from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, QueryFeed, Subscriber
+from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
             self.recount()
 
     def _whole(self) -> str:
-        return _dumps({**self.model.whole(self._now_ms()), "searched": self._searched, "n": self._n})
+        return dumps({**self.model.whole(self._now_ms()), "searched": self._searched, "n": self._n})
 
     def flush(self) -> None:
         if len(self.model.unknown) > _OUTSTANDING:
@@ -168,7 +168,7 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
         delta = self.model.delta(self._now_ms())
         if delta is not None:
             self._n += 1
-            text = _dumps({**delta, "n": self._n})
+            text = dumps({**delta, "n": self._n})
             self.publish({}, {"delta": text})
         super().flush()
 
@@ -188,23 +188,12 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
             start_ms = now_ms - RANGES_MS[name]
         else:
             start_ms, now_ms = fit(self.model.all_bars(), now_ms, self.model.since_ms)
-        return _dumps({"range": name, "slots": slots, "now": now_ms, **series(self.model, start_ms, now_ms)})
+        return dumps({"range": name, "slots": slots, "now": now_ms, **series(self.model, start_ms, now_ms)})
 
     def _now_ms(self) -> int:
         """Return the time of this machine's clock, but never before an event that has been received."""
         return time.time_ns() // 1_000_000 + self._skew_ms
 
 
-def watch_timeline(
-    kit: Kit, range: str, deliver: Deliver, *, query: Query = _ALL, only: str | None = None
-) -> FeedSubscription[TimelineFeed, TimelineSubscriber]:
-    """Subscribe to a timeline; see `TimelineFeed`."""
-    return FeedSubscription(kit, TimelineFeed, TimelineSubscriber(deliver, range), query, only).start()
-
-
 def _submitted_ms(snapshot: JobSnapshot) -> int:
     return round((snapshot.submitted_at or _EPOCH).timestamp() * 1000)
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
