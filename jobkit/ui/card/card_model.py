@@ -7,7 +7,8 @@ Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connect
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
@@ -15,14 +16,11 @@ from typing import Any
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
-from jobkit.model.plain import dumps, iso
+from jobkit.model.plain import dumps, iso, to_json
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
 LOG_LINES = 500
-
-#: A queued job says that no worker serves its queue only after this, since embedded workers need a moment to start.
-GRACE_S = 3.0
 
 #: The card's texts that replace what it has.
 _WHOLE = ("snapshot", "log", "preview", "artifacts")
@@ -41,7 +39,6 @@ class CardModel:
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         is_live: whether events arrive at all.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
-        has_looked: the jobs that it waits for have been read.
     """
 
     snapshot: JobSnapshot
@@ -59,7 +56,6 @@ class CardModel:
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
     _queue_workers: int | None = None
-    has_looked: bool = False
     _needed: tuple[JobSnapshot, ...] = ()
     _held: str = ""
     _beat_age_s: float | None = None
@@ -87,7 +83,7 @@ class CardModel:
             return False
         if event.type is EventType.STARTED:
             self._eta = Eta()
-            self._queue_workers = None
+            self._queue_workers, self._held = None, ""
         self.snapshot = moved
         self._count(event.at)
         self._dirty.add("snapshot")
@@ -147,22 +143,23 @@ class CardModel:
 
     def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime) -> None:
         """Set the number of live workers of its queue, and the seconds since its worker's last heartbeat."""
-        before = self.alert(now)
-        self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
-        if self.alert(now) != before:
-            self._dirty.add("snapshot")
+        with self._alerting(now):
+            self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
 
     def held(self, sentence: str, now: datetime) -> None:
         """Set the reason (pause, limit, resource) why it cannot start; "" if nothing blocks it."""
-        before = self.alert(now)
-        self._held = sentence
-        if self.alert(now) != before:
-            self._dirty.add("snapshot")
+        with self._alerting(now):
+            self._held = sentence
 
     def needed(self, found: Sequence[JobSnapshot | None], now: datetime) -> None:
         """Set (some of) the jobs that it waits for."""
+        with self._alerting(now):
+            self._needed = tuple(snapshot for snapshot in found if snapshot is not None and not snapshot.is_terminal)
+
+    @contextmanager
+    def _alerting(self, now: datetime) -> Iterator[None]:
         before = self.alert(now)
-        self._needed = tuple(snapshot for snapshot in found if snapshot is not None and not snapshot.is_terminal)
+        yield
         if self.alert(now) != before:
             self._dirty.add("snapshot")
 
@@ -198,16 +195,13 @@ class CardModel:
         return dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
 
     def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
-        out: dict[str, str] = {}
-        if "snapshot" in names:
-            out["snapshot"] = dumps(self.card(now))
-        if "log" in names:
-            out["log"] = self.log_json()
-        if "preview" in names:
-            out["preview"] = dumps(self.preview) if self.preview else ""
-        if "artifacts" in names:
-            out["artifacts"] = dumps(self.artifacts) if self.artifacts else ""
-        return out
+        make: dict[str, Callable[[], str]] = {
+            "snapshot": lambda: dumps(self.card(now)),
+            "log": self.log_json,
+            "preview": lambda: dumps(self.preview) if self.preview else "",
+            "artifacts": lambda: dumps(self.artifacts) if self.artifacts else "",
+        }
+        return {name: made() for name, made in make.items() if name in names}
 
     def log_json(self) -> str:
         """Return the kept lines: `{"lines": [...], "total", "dropped"}`."""
@@ -233,25 +227,8 @@ class CardModel:
             "typical_s": snapshot.typical_s,
             "waited_s": waited,
             "queued_at": iso(queued_at),
-            "attempts": [
-                {
-                    "number": a.number,
-                    "worker": a.worker,
-                    "started_at": iso(a.started_at),
-                    "ended_at": iso(a.ended_at),
-                    "duration_s": a.duration_s,
-                    "outcome": a.outcome,
-                    "reason": a.reason,
-                }
-                for a in attempts_of(snapshot.history)
-            ],
-            "chain": [
-                {
-                    "headline": raised.headline,
-                    "frames": [frame.to_json() for frame in raised.frames],
-                }
-                for raised in (chain_of(error.traceback) if error else ())
-            ],
+            "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts_of(snapshot.history)],
+            "chain": [raised.to_json() for raised in chain_of(error.traceback)] if error else [],
             "now": iso(now),
             "v": self.version,
             "alert": self.alert(now),

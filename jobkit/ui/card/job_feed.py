@@ -6,7 +6,6 @@ by one thread.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
-from jobkit.model.plain import dumps, iso
+from jobkit.model.plain import dumps
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions, not_found
@@ -34,10 +33,7 @@ ACTIONS = ("cancel", "retry", "move", "rerun")
 #: Texts of a card that shows no job.
 EMPTY = {"snapshot": "", "log": "", "preview": "", "artifacts": "", "file": ""}
 
-#: Seconds between looks at a waiting job's queue, or at the worker of a job that has gone silent.
-_LOOK_S = 3.0
-
-#: Seconds from news of a pause to the look: a storm of such news costs no more than some looks.
+#: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
 
 
@@ -52,36 +48,35 @@ class JobFeed(SharedFeed[Subscriber]):
         window_s: seconds (> 0) between two deliveries, at least.
     """
 
+    LOOK_S = 3.0
+
     def __init__(self, kit: Kit, job_id: str, window_s: float = 0.05) -> None:
         super().__init__(kit)
         self.CHANNELS = (job_id, CONTROL)  # type: ignore[misc]  # of this feed
         self.pacer.window_s = window_s
         self.job_id = job_id
-        self._view: CardModel | None = None
+        self.model: CardModel | None = None
+        """None until the job has been read. Changes on the background loop."""
         self._missing = ""
-        self._news = asyncio.Event()  # limits or pauses have changed
-        self._is_watched = self._is_ending = self._has_ended = False
-
-    @property
-    def view(self) -> CardModel | None:
-        """The job's model; None until it has been read. Changes on the background loop."""
-        return self._view
+        self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
+        self._health = self.paced(0.0, self._look_at_health)
+        self._is_ending = False
 
     def add(self, subscriber: Subscriber) -> None:
         super().add(subscriber)
-        if self._has_ended:
-            subscriber.end(self._view)
+        if self.is_over:
+            subscriber.end(self.model)
 
     def tell(self, subscriber: Subscriber, version: Any = None) -> None:
         if self._missing:
             subscriber.deliver({"snapshot": self._missing}, {})
-        elif self._view is not None and version != self._view.version:
-            subscriber.deliver(self._view.everything(_now()), {})
+        elif self.model is not None and version != self.model.version:
+            subscriber.deliver(self.model.everything(_now()), {})
 
     def say(self, subscriber: Subscriber, sentence: str) -> None:
         """Show one card a sentence: its request failed."""
-        if self._view is not None:
-            subscriber.deliver({"snapshot": self._view.with_alert(sentence, _now())}, {})
+        if self.model is not None:
+            subscriber.deliver({"snapshot": self.model.with_alert(sentence, _now())}, {})
 
     # -- what is read --------------------------------------------------------------------------------------------------
 
@@ -95,7 +90,7 @@ class JobFeed(SharedFeed[Subscriber]):
 
     async def read(self) -> None:
         snapshot = await self.kit.aio.snapshot(self.job_id)
-        view, is_new = self._view, self._view is None
+        view, is_new = self.model, self.model is None
         if view is None:
             view = CardModel(
                 snapshot,
@@ -106,41 +101,28 @@ class JobFeed(SharedFeed[Subscriber]):
         await self._read_log(view)
         if is_new:
             await self._read_artifacts(view)
-        self._view = view
+        self.model = view
 
     def loaded(self) -> None:
-        view = self._view
+        view = self.model
         assert view is not None  # `read` made it
-        is_first, self._is_watched = not self._is_watched, True
         view.connection(self.kit.hub.is_live)
         self.poke()
         if view.snapshot.is_terminal:
             self.runners.run(self._end(view))
-        elif is_first:
-            self.runners.run(self._watch(view))
+        self._gates.poke()
 
     async def _read_log(self, view: CardModel) -> None:
         log = await answered(lambda: self.kit.aio.log_slice(self.job_id, tail=LOG_LINES))
         view.load_log(log.lines, log.total, log.dropped)
 
     async def _read_artifacts(self, view: CardModel) -> None:
-        _, infos = await answered(lambda: self.kit.verbs.artifacts(self.job_id))
-        view.keep(
-            [
-                {
-                    "name": info.name,
-                    "media_type": info.media_type,
-                    "size_bytes": info.size_bytes,
-                    "created_at": iso(datetime.fromtimestamp(info.at_ms / 1000, UTC)),
-                }
-                for info in infos
-            ]
-        )
+        view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
 
     def take(self, event: JobEvent) -> None:
-        view = self._view
+        view = self.model
         if event.job_id == CONTROL:
-            self._news.set()
+            self._gates.poke()
         elif view is not None:
             if view.take(event):
                 self.poke()
@@ -150,8 +132,8 @@ class JobFeed(SharedFeed[Subscriber]):
                 self.runners.run(self._end(view))
 
     def status(self, is_live: bool) -> None:
-        if self._view is not None:
-            self._view.connection(is_live)
+        if self.model is not None:
+            self.model.connection(is_live)
             self.poke()
         super().status(is_live)
 
@@ -168,54 +150,50 @@ class JobFeed(SharedFeed[Subscriber]):
         self._ended()
 
     def _ended(self) -> None:
-        self._has_ended = True
+        self.is_over = True
         for subscriber in list(self.subscribers):
-            subscriber.end(self._view)
+            subscriber.end(self.model)
 
-    async def _watch(self, view: CardModel) -> None:
-        """Poll what no event reports: workers of its queue, its worker's heartbeat, and its artifacts."""
-        while not view.snapshot.is_terminal:
-            needs = view.snapshot.spec.needs if view.snapshot.state is JobState.SCHEDULED else ()
-            await self._look_at_gates(view)
-            if not needs or view.has_looked:
-                self._news.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_S):
-                        await self._news.wait()
-                        await asyncio.sleep(_AFTER_NEWS_S)
-            workers = beat_age_s = None
-            try:
-                if needs:
-                    view.needed(await self.kit.verbs.store.snapshots(needs[:100]), _now())
-                    view.has_looked = True
-                elif view.snapshot.state is JobState.QUEUED:
-                    queues = await self.kit.aio.queues()
-                    workers = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
-                elif view.snapshot.state is JobState.RUNNING:
-                    alive = {info.id: info.beat_age_s for info in await self.kit.aio.workers()}
-                    beat_age_s = alive.get(view.snapshot.worker)
-                    await self._read_artifacts(view)
-            except JobkitError:
-                continue
-            view.health(workers, beat_age_s, _now())
-            if view.is_dirty:
-                self.poke()
+    # -- what no event reports -----------------------------------------------------------------------------------------
 
-    async def _look_at_gates(self, view: CardModel) -> None:
-        """Read why a queued job cannot start: pauses, limits, resources."""
+    def look(self) -> None:
+        self._gates.poke()
+        self._health.poke()
+
+    async def _look_at_gates(self) -> None:
+        """Read why a job cannot start: pauses, limits, resources, or the jobs whose results it needs."""
+        view = self.model
+        if view is None or view.snapshot.state not in (JobState.QUEUED, JobState.SCHEDULED):
+            return
         sentence = ""
-        if view.snapshot.state is JobState.QUEUED:
-            try:
+        with contextlib.suppress(JobkitError):
+            if view.snapshot.state is JobState.QUEUED:
                 (sentence,) = await self.kit.verbs.waits_for_many([self.job_id])
-            except JobkitError:
-                return
-        view.held(sentence, _now())
-        if view.is_dirty:
-            self.poke()
+            elif needs := view.snapshot.spec.needs:
+                view.needed(await self.kit.verbs.store.snapshots(needs[:100]), _now())
+            view.held(sentence, _now())
+        self.poke()
+
+    async def _look_at_health(self) -> None:
+        """Read how many workers serve its queue, its worker's heartbeat, and its artifacts."""
+        view = self.model
+        if view is None or view.snapshot.is_terminal:
+            return
+        workers = beat_age_s = None
+        with contextlib.suppress(JobkitError):
+            if view.snapshot.state is JobState.QUEUED:
+                queues = await self.kit.aio.queues()
+                workers = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
+            elif view.snapshot.state is JobState.RUNNING:
+                alive = {info.id: info.beat_age_s for info in await self.kit.aio.workers()}
+                beat_age_s = alive.get(view.snapshot.worker)
+                await self._read_artifacts(view)
+            view.health(workers, beat_age_s, _now())
+        self.poke()
 
     def flush(self) -> None:
-        if self._view is not None and self._view.is_dirty:
-            self.publish(*self._view.updates(_now()))
+        if self.model is not None and self.model.is_dirty:
+            self.publish(*self.model.updates(_now()))
 
 
 class CardControl:
@@ -260,7 +238,7 @@ class CardControl:
     def model(self) -> CardModel | None:
         """The job's model; None until it has been read."""
         feed = self._following.feed if self._following is not None else None
-        return feed.view if feed is not None else None
+        return feed.model if feed is not None else None
 
     def follow(self, job_id: str) -> None:
         """Show another job, or none for ""; from any thread."""

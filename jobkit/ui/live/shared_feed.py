@@ -28,6 +28,9 @@ _AGAIN_S = 0.5
 
 T = TypeVar("T")
 
+#: What a `Pacer` calls; a coroutine that it returns is awaited.
+Work = Callable[[], Coroutine[Any, Any, None] | None]
+
 
 Deliver = Callable[[Mapping[str, str], Mapping[str, str]], None]
 """Sends `(whole, parts)` to one browser: texts that replace what it has, and texts that continue it, by the name of the
@@ -66,6 +69,7 @@ class SharedFeed(Generic[S]):
         LOOK_S: seconds between two calls of `look`; None for none.
         subscribers: in the order in which they came.
         has_read: whether `read` has succeeded once.
+        is_over: nothing will change any more: `look` is not called.
     """
 
     CHANNELS: ClassVar[tuple[str | None, ...]] = (None,)
@@ -76,11 +80,12 @@ class SharedFeed(Generic[S]):
         self.kit = kit
         self.subscribers: list[S] = []
         self.runners = Runners(self.failed)
-        self.pacer = Pacer(self.WINDOW_S, self.flush, self.runners)
-        self._reader = Pacer(0.0, self._reload, self.runners)
+        self._pacers: list[Pacer] = []
+        self.pacer = self.paced(self.WINDOW_S, self.flush)
+        self._reader = self.paced(0.0, self._reload)
         self._early: list[JobEvent] | None = []
         self._stops: list[Callable[[], None]] = []
-        self.has_read = False
+        self.has_read = self.is_over = False
 
     # -- a subclass says what it reads and delivers --------------------------------------------------------------------
 
@@ -147,8 +152,8 @@ class SharedFeed(Generic[S]):
             return
         self.subscribers.remove(subscriber)
         if not self.subscribers:
-            self.pacer.stop()
-            self._reader.stop()
+            for pacer in self._pacers:
+                pacer.stop()
             for stop in self._stops:
                 stop()
             self.runners.cancel()
@@ -171,6 +176,11 @@ class SharedFeed(Generic[S]):
     def is_loading(self) -> bool:
         """True while events are kept for after a read."""
         return self._early is not None
+
+    def paced(self, window_s: float, work: Work) -> Pacer:
+        """Return a pacer that stops with the feed."""
+        self._pacers.append(Pacer(window_s, work, self.runners))
+        return self._pacers[-1]
 
     def poke(self) -> None:
         """Flush soon, never before the caller returns."""
@@ -205,7 +215,7 @@ class SharedFeed(Generic[S]):
             self.take(event)
 
     async def _look_again(self, seconds: float) -> None:
-        while True:
+        while not self.is_over:
             await asyncio.sleep(seconds)
             self.look()
 
@@ -225,8 +235,8 @@ class QueryFeed(SharedFeed[S]):
         super().__init__(kit)
         self.query = query if only is None else narrowed(query, only)
         self.only = only
-        self._counter = Pacer(count_s, self._count, self.runners)
-        self._learner = Pacer(0.0, self._learn, self.runners)
+        self._counter = self.paced(count_s, self._count)
+        self._learner = self.paced(0.0, self._learn)
         self._timer: asyncio.TimerHandle | None = None
 
     def to_read(self) -> list[str]:
@@ -260,8 +270,6 @@ class QueryFeed(SharedFeed[S]):
         self._counter.poke()
 
     def close(self) -> None:
-        self._counter.stop()
-        self._learner.stop()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -374,7 +382,7 @@ class Pacer:
         is_due: such a request waits.
     """
 
-    def __init__(self, window_s: float, work: Callable[[], Coroutine[Any, Any, None] | None], runners: Runners) -> None:
+    def __init__(self, window_s: float, work: Work, runners: Runners) -> None:
         self.window_s = window_s
         self.is_due = False
         self._work = work

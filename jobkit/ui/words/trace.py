@@ -54,6 +54,9 @@ class Raised:
     headline: str
     frames: tuple[Frame, ...] = field(default=())
 
+    def to_json(self) -> dict[str, object]:
+        return {"headline": self.headline, "frames": [frame.to_json() for frame in self.frames]}
+
 
 def chain_of(text: str, limit: int = 60) -> list[Raised]:
     """Return the exceptions in a traceback's text, root cause first, each with its last `limit` frames."""
