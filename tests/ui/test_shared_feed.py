@@ -99,15 +99,16 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 async def test_events_during_a_read_are_applied_after_it(kit: Kit, hub: Hub) -> None:
-    go, (shown, subscriber) = asyncio.Event(), screen()
+    is_reading, go, (shown, subscriber) = asyncio.Event(), asyncio.Event(), screen()
 
     async def source() -> str:
+        is_reading.set()
         await go.wait()
         return "read:"
 
     feed = Letters(kit, source)
     feed.add(subscriber)
-    await asyncio.sleep(0)
+    await is_reading.wait()
     hub.say("a")
     hub.say("b")
     assert not shown

@@ -17,6 +17,7 @@ from jobkit.model import JobSnapshot, JobState
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
 from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.card_model import no_worker
 from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered, on_loop
 
 if TYPE_CHECKING:
@@ -111,10 +112,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         if waiting and not any(s.state is JobState.RUNNING for s in model.snapshots):
             queues = await self.kit.aio.queues()
             idle = sorted(name for name in waiting if not queues.get(name, {}).get("workers", 0))
-            if idle:
-                command = "jobkit worker" if idle == ["default"] else f"jobkit worker -q {' -q '.join(idle)}"
-                text = f"Queued; no worker serves queue {', '.join(idle)}: run `{command}`"
-                model.alert = {"level": "warning", "text": text}
+            model.alert = no_worker(idle) if idle else None
         self.poke()
 
     def flush(self) -> Coroutine[Any, Any, None] | None:

@@ -6,7 +6,7 @@ Pure. `batch.js` and the static card draw the same layout, each at its own size,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def layout(
     places = {_key(value): i for i, value in enumerate(distinct[x])} if is_category else {}
     xs = [float(places[_key(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
     ys = [p.numbers[y] for p in found]
-    across = _Category(distinct[x]) if is_category else _scale(xs)
+    across = _categories(distinct[x]) if is_category else _scale(xs)
     up = _scale(ys)
     series = [value_brief(value, 24) for value in distinct[by]] if by else []
     order = {_key(value): i for i, value in enumerate(distinct[by])} if by else {}
@@ -111,54 +111,46 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class _Category:
-    def __init__(self, values: Sequence[Any]) -> None:
-        self._names = [value_brief(value, 16) for value in values]
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis: its ends, marks as `(value, text)`, and what is linear on it."""
+
+    low: float
+    high: float
+    marks: Sequence[tuple[float, str]]
+    of: Callable[[float], float] = float
 
     def at(self, value: float) -> float:
-        return (value + 0.5) / len(self._names)
+        """Return the position, 0..1."""
+        return (self.of(value) - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[list[Any]]:
-        step = math.ceil(len(self._names) / 12)
-        return [[round(self.at(i), 4), name] for i, name in enumerate(self._names) if i % step == 0]
+        return [[round(self.at(value), 4), text] for value, text in self.marks]
 
 
-class _Linear:
-    def __init__(self, low: float, high: float) -> None:
-        if low == high:
-            low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
-        margin = (high - low) * 0.04
-        self._low, self._high = low - margin, high + margin
-
-    def at(self, value: float) -> float:
-        return (value - self._low) / (self._high - self._low)
-
-    def ticks(self) -> list[list[Any]]:
-        rough = (self._high - self._low) / 5
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
-        first = math.ceil(self._low / step)
-        values = [k * step for k in range(first, math.floor(self._high / step) + 1)]
-        return [[round(self.at(value), 4), _told(value, step)] for value in values]
+def _categories(values: Sequence[Any]) -> _Axis:
+    step = math.ceil(len(values) / 12)
+    marks = [(float(i), value_brief(value, 16)) for i, value in enumerate(values) if i % step == 0]
+    return _Axis(-0.5, len(values) - 0.5, marks)
 
 
-class _LogScale:
-    def __init__(self, low: float, high: float) -> None:
-        margin = (math.log10(high) - math.log10(low)) * 0.04
-        self._low, self._high = math.log10(low) - margin, math.log10(high) + margin
-
-    def at(self, value: float) -> float:
-        return (math.log10(value) - self._low) / (self._high - self._low)
-
-    def ticks(self) -> list[list[Any]]:
-        powers = range(math.ceil(self._low), math.floor(self._high) + 1)
-        step = max(1, math.ceil(len(powers) / 7))
-        return [[round(self.at(10.0**power), 4), _told(10.0**power, 0)] for power in powers if power % step == 0]
-
-
-def _scale(values: Sequence[float]) -> _Linear | _LogScale:
+def _scale(values: Sequence[float]) -> _Axis:
+    """Return an axis of numbers, logarithmic over two decades or more."""
     low, high = min(values), max(values)
-    return _LogScale(low, high) if low > 0 and high / low >= 100 else _Linear(low, high)
+    if low > 0 and high / low >= 100:
+        low, high = math.log10(low), math.log10(high)
+        low, high = low - (high - low) * 0.04, high + (high - low) * 0.04
+        powers = range(math.ceil(low), math.floor(high) + 1)
+        every = math.ceil(len(powers) / 7)
+        return _Axis(low, high, [(10.0**k, _told(10.0**k, 0)) for k in powers if k % every == 0], math.log10)
+    if low == high:
+        low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
+    low, high = low - (high - low) * 0.04, high + (high - low) * 0.04
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
+    places = range(math.ceil(low / step), math.floor(high / step) + 1)
+    return _Axis(low, high, [(k * step, _told(k * step, step)) for k in places])
 
 
 def _told(value: float, step: float) -> str:

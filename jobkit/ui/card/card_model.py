@@ -256,9 +256,7 @@ class CardModel:
             )  # no worker has what it needs
             return {"level": level, "text": f"{self._held[0].upper()}{self._held[1:]}"}
         if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
-            queue = snapshot.spec.queue
-            command = "jobkit worker" if queue == "default" else f"jobkit worker -q {queue}"
-            return {"level": "warning", "text": f"Queued; no worker serves queue {queue}: run `{command}`"}
+            return no_worker([snapshot.spec.queue])
         if snapshot.state is JobState.RUNNING and self._beat_age_s is not None and self._beat_seen_at is not None:
             silent = self._beat_age_s + (now - self._beat_seen_at).total_seconds()
             if self._beat_age_s > self.lease_s / 2:
@@ -296,6 +294,12 @@ class CardModel:
                 "v": self.version,
             }
         )
+
+
+def no_worker(queues: Sequence[str]) -> dict[str, str]:
+    """Return the alert of jobs in queues without a worker."""
+    command = "jobkit worker" if list(queues) == ["default"] else f"jobkit worker -q {' -q '.join(queues)}"
+    return {"level": "warning", "text": f"Queued; no worker serves queue {', '.join(queues)}: run `{command}`"}
 
 
 def lines_of(event: JobEvent) -> list[LogLine]:
