@@ -106,14 +106,14 @@ def test_a_hidden_tab_gets_no_updates_until_it_is_visible(stage: Stage) -> None:
     wait_until(lambda: '"rows":[]' in table.page, what="the first page")
     ask("hidden")
     wait_until(lambda: feeds() == 0, what="the feed to end")
-    table.resume()  # its page is turned to, in a tab that is still hidden
+    table.is_open = True  # its page is turned to, in a tab that is still hidden
     table.search = "state:queued"
     assert feeds() == 0
     job = stage.submit()
     ask("visible")
 
     wait_until(lambda: job in table.page, what="the page as it is now")
-    table.pause()
+    table.is_open = False
     wait_until(lambda: feeds() == 0, what="the feed to end")
 
 

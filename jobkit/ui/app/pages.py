@@ -16,7 +16,7 @@ from jobkit.ui.failures.failures_page import STATES, FailuresPage
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.jobs.compare import ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
-from jobkit.ui.live.feed_page import FeedPage
+from jobkit.ui.live.feed_page import LivePage
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
 from jobkit.ui.timeline import timeline
@@ -43,28 +43,23 @@ def jobs(session: PageSession) -> JobTable:
     def compare(ids: list[str]) -> None:
         session.go("compare", **({"ids": ",".join(ids)} if ids else {"q": table.search or "state:ended"}))
 
-    table = JobTable(
-        session.kit,
+    table: JobTable = fed(
+        JobTable,
+        session,
         search=session.query.get("q", ""),
         order=session.query.get("sort", ""),
         cursor=session.query.get("at", ""),
         selected=session.job,
-        access=session.access,
-        on_open=session.open,
         on_look=look,
         on_compare=compare if session.has("compare") else None,
-        bridge=session.bridge,
-        **_FULL,
     )
     table.param.watch(asked, "request")
-    session.on_shown(table.resume)
-    session.on_hidden(table.pause)
     session.on_query(take)
     session.on_job(lambda job_id: table.param.update(selected=job_id))
     return table
 
 
-def fed(kind: type[FeedPage], session: PageSession, **options: Any) -> Any:
+def fed(kind: type[LivePage], session: PageSession, **options: Any) -> Any:
     """Return a page that reads while it is shown."""
     page = kind(
         session.kit,

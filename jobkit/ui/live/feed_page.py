@@ -77,27 +77,22 @@ class TextFeed(SharedFeed[S]):
             subscriber.deliver({self.NAME: self._text}, {})
 
 
-class FeedPage(Component, JSComponent):
-    """A page that is fed while it is shown.
+class LivePage(Component, JSComponent):
+    """A component that is fed while its page is shown.
 
     Args:
-        kit: whose.
+        kit: whose data.
         on_open: called in the session with the id of the job that was clicked.
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        FEED: what it shows. ACTIONS: what the browser may ask for, each with the `id` of its target.
-        picture: what the browser shows. notice: outcome of the last action, JSON.
-        actions: those of `ACTIONS` that the person may do.
+        FEED: its feed.
         is_open: whether the page is shown; only then is anything read.
+        request: the browser's newest request.
     """
 
-    FEED: ClassVar[type[SharedFeed[Any]]] = TextFeed
-    ACTIONS: ClassVar[tuple[str, ...]] = ()
+    FEED: ClassVar[type[SharedFeed[Any]]] = SharedFeed
 
-    picture = param.String(default="")
-    notice = param.String(default="")
-    actions = param.List(default=[], item_type=str)
     is_open = param.Boolean(default=True)
     request = param.String(default="")
 
@@ -112,12 +107,12 @@ class FeedPage(Component, JSComponent):
         access: Actions | None = None,
         **params: Any,
     ) -> None:
-        self._access = access or Actions(kit)
-        super().__init__(actions=list(self._access.offered(self.ACTIONS)), **params)
+        super().__init__(**params)
         self._kit = kit
+        self._access = access or Actions(kit)
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
-        self._notices = 0
+        self._is_hidden = False  # its tab of the browser
         self._subscriptions: list[FeedSubscription[Any, Any]] = []
         self._bridge.on_close(self._follow)
         on_request(self, self._bridge, self._do)
@@ -128,36 +123,68 @@ class FeedPage(Component, JSComponent):
         """Return the feeds that the page shows: the class and the key of each."""
         return [(self.FEED,)]
 
+    def _subscriber(self) -> Subscriber:
+        return Subscriber(self._deliver)
+
     def _follow(self) -> None:
         """Subscribe to `_feeds` while the page is shown, else to none."""
         old = self._subscriptions
-        wanted = self._feeds() if self.is_open and self._bridge.is_open else []
+        wanted = self._feeds() if self.is_open and not self._is_hidden and self._bridge.is_open else []
         self._subscriptions = [
-            FeedSubscription(self._kit, kind, Subscriber(self._deliver), *key).start() for kind, *key in wanted
+            FeedSubscription(self._kit, kind, self._subscriber(), *key).start() for kind, *key in wanted
         ]
         for subscription in old:  # after the new ones have begun, so that a feed of both goes on
             subscription.stop()
 
-    def _deliver(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
-        self._bridge.put(self, whole)
-
-    # -- requests of the browser, in the session -----------------------------------------------------------------------
+    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        self._bridge.put(self, whole, parts)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
-        id = str(asked.get("id", ""))[:200]
+        """Handle a request of the browser, in the session."""
         if action == "hello":
             for subscription in self._subscriptions:
-                subscription.resend()
+                subscription.resend(asked.get("at"))
         elif action == "open" and self._on_open is not None:
-            self._on_open(id)
-        elif action in self.ACTIONS:
-            details = self._details(action, asked)
-            self._access.begin(action, [id], partial(self._acted, action, id), **details)
+            self._on_open(str(asked.get("id", ""))[:200])
+        elif action in ("hidden", "visible"):
+            self._is_hidden = action == "hidden"
+            self._follow()
         else:
             self._act(action, asked)
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         """Handle a request that only this page knows."""
+
+
+class FeedPage(LivePage):
+    """A page that shows what a `TextFeed` reads, with actions.
+
+    Attributes:
+        ACTIONS: what the browser may ask for, each with the `id` of its target.
+        picture: what the browser shows. notice: outcome of the last action, JSON.
+        actions: those of `ACTIONS` that the person may do.
+    """
+
+    FEED = TextFeed
+    ACTIONS: ClassVar[tuple[str, ...]] = ()
+
+    picture = param.String(default="")
+    notice = param.String(default="")
+    actions = param.List(default=[], item_type=str)
+
+    def __init__(self, kit: Kit, *, access: Actions | None = None, **params: Any) -> None:
+        access = access or Actions(kit)
+        self._notices = 0
+        super().__init__(kit, access=access, actions=list(access.offered(self.ACTIONS)), **params)
+
+    # -- requests of the browser, in the session -----------------------------------------------------------------------
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action in self.ACTIONS:
+            id = str(asked.get("id", ""))[:200]
+            self._access.begin(action, [id], partial(self._acted, action, id), **self._details(action, asked))
+        else:
+            super()._do(action, asked)
 
     def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the other arguments of an action."""

@@ -74,11 +74,6 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
             subscriber.deliver({"page": self._whole(), **({"series": counted} if counted else {})}, {})
         self.recount()
 
-    def turn(self, subscriber: TimelineSubscriber, range: str) -> None:
-        """Deliver the series of another range."""
-        subscriber.range = range
-        self.recount()
-
     # -- what is read --------------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
