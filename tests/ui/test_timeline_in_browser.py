@@ -100,14 +100,14 @@ def test_waits_failures_and_due_jobs_are_marked(stage: Stage, url: str, window: 
 @pytest.mark.nightly
 def test_the_range_stands_in_the_url(stage: Stage, url: str, window: Window) -> None:
     page = window.open(f"{url}?page=timeline&range=6h")
-    page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
+    page.wait_for_selector(".ranges [data-value='6h'][aria-checked=true]")
 
-    page.click(".ranges [data-range='1h']")
+    page.click(".ranges [data-value='1h']")
 
-    page.wait_for_selector(".ranges [data-range='1h'][aria-checked=true]")
+    page.wait_for_selector(".ranges [data-value='1h'][aria-checked=true]")
     wait_until(lambda: page.evaluate("location.search") == "?page=timeline&range=1h", what="the URL")
     page.go_back()
-    page.wait_for_selector(".ranges [data-range='6h'][aria-checked=true]")
+    page.wait_for_selector(".ranges [data-value='6h'][aria-checked=true]")
 
 
 @pytest.mark.nightly

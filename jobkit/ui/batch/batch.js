@@ -2,36 +2,25 @@
 // (anywidget) and Panel (AnyWidgetComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
 // batch_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
 
-const ROW = 30, NS = "http://www.w3.org/2000/svg";
+const ROW = 30;
 
-/** The rows of a model, kept up to date while no view of it exists. */
-const books = new WeakMap();
-
-function bookOf(model) {
-  let book = books.get(model);
-  if (book) return book;
-  book = {rows: [], args: [], values: [], n: 0, views: new Set()};
-  const load = () => {
+/** The rows of a model. */
+const bookOf = (model) => keptOf(model, {rows: [], args: [], values: [], n: 0}, (book) => ({
+  table() {
     const data = parse(model.get("table"), null);
     if (!data) return;
     Object.assign(book, {rows: data.rows, args: data.args, values: data.values, isList: data.is_list, n: data.n});
     book.views.forEach((view) => view.columns());
-  };
-  const change = () => {
+  },
+  delta() {
     const parts = [parse(model.get("delta"), [])].flat().filter((part) => part.n > book.n);
     if (!parts.length || !book.rows.length) return;
     if (parts[0].n > book.n + 1) ask(model, "table");  // some were missed
     book.n = parts.at(-1).n;
     for (const row of parts.flatMap((part) => part.rows)) book.rows[row[0]] = row;
     book.views.forEach((view) => view.sorted());
-  };
-  model.on("change:table", load);
-  model.on("change:delta", change);
-  load();
-  change();
-  books.set(model, book);
-  return book;
-}
+  },
+}));
 
 class BatchCard extends LiveCard {
   constructor(model, el) {
@@ -59,8 +48,7 @@ class BatchCard extends LiveCard {
       return h("label", {class: "muted"}, word, " ", n[key]);
     };
     n.note = h("span", {class: "muted"});
-    n.picture = document.createElementNS(NS, "svg");
-    n.picture.setAttribute("role", "img");
+    n.picture = svg("svg", {role: "img"});
     n.legend = h("div", {class: "legend"});
     n.plot = h("section", {class: "plot", "aria-label": "Plot", hidden: true},
       h("header", {class: "strip"}, pick("y", "Plot"), pick("x", "over"), (n.byBox = pick("by", "by")), h("span", {class: "spring"}), n.note),
@@ -93,9 +81,7 @@ class BatchCard extends LiveCard {
     n.bar.replaceChildren(...job.counts.filter(([face]) => !["queued", "scheduled"].includes(face)).map(([face, word, k]) => h("i", {"data-face": face, title: `${number(k)} ${word}`, style: `width:${(100 * k) / job.size}%`})));
     put(n.count, job.is_list && !job.open ? "" : `${number(job.ended)} / ${number(job.size)}`);
     put(n.message, job.rate);
-    const key = JSON.stringify([job.counts, this.state]);
-    if (n.states.dataset.key !== key) {
-      n.states.dataset.key = key;
+    if (isNew(n.states, [job.counts, this.state])) {
       if (this.state && !job.counts.some(([face]) => face === this.state)) this.state = "";
       n.states.replaceChildren(...job.counts.map(([face, word, k]) => h("button", {class: "state", "data-face": face, "aria-pressed": String(this.state === face), title: `Show only these`,
         onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
@@ -106,9 +92,8 @@ class BatchCard extends LiveCard {
   }
 
   showActions() {
-    const job = this.job, n = this.n, key = JSON.stringify([job.open, job.ended > 0, job.failed, this.asked]);
-    if (n.actions.dataset.key === key) return;
-    n.actions.dataset.key = key;
+    const {job, n} = this;
+    if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked])) return;
     const {button} = this, out = [];
     if (job.failed && !job.is_list) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
     if (job.open && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(`Cancel ${number(job.open)} job${job.open > 1 ? "s" : ""}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
@@ -214,9 +199,8 @@ class BatchCard extends LiveCard {
     n.plot.hidden = !plot;
     if (!plot) return;
     for (const key of ["x", "y", "by"]) {
-      const options = key === "by" ? ["", ...plot.choices.by] : plot.choices[key], wanted = JSON.stringify([options, plot[key]]);
-      if (n[key].dataset.key === wanted || n[key].getRootNode().activeElement === n[key] && n[key].value === plot[key]) continue;
-      n[key].dataset.key = wanted;
+      const options = key === "by" ? ["", ...plot.choices.by] : plot.choices[key];
+      if (n[key].getRootNode().activeElement === n[key] && n[key].value === plot[key] || !isNew(n[key], [options, plot[key]])) continue;
       n[key].replaceChildren(...options.map((name) => h("option", {value: name, text: name || "nothing"})));
       n[key].value = plot[key];
     }
@@ -224,14 +208,9 @@ class BatchCard extends LiveCard {
     put(n.note, plot.note);
     const wide = Math.max(280, (n.plot.clientWidth || 720) - 32), tall = Math.max(200, Math.min(280, wide * 0.42));
     n.picture.replaceChildren(...shapesOf(plot, wide, tall).map(([tag, attributes, text]) => {
-      const shape = document.createElementNS(NS, tag);
-      for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, value);
-      if (tag === "circle") {
-        const row = this.book.rows[attributes["data-row"]], title = document.createElementNS(NS, "title");
-        if (row) title.textContent = [...this.book.args.map((name, c) => `${name} = ${row[2][c]}`), ...this.book.values.map((name, c) => `${name}: ${row[3][c] ?? ""}`)].join("\n");
-        shape.append(title);
-      } else if (text != null) shape.textContent = text;
-      return shape;
+      if (tag !== "circle") return svg(tag, attributes, text ?? "");
+      const row = this.book.rows[attributes["data-row"]];
+      return svg(tag, attributes, svg("title", {}, row ? [...this.book.args.map((name, c) => `${name} = ${row[2][c]}`), ...this.book.values.map((name, c) => `${name}: ${row[3][c] ?? ""}`)].join("\n") : ""));
     }));
     n.picture.setAttribute("width", wide);
     n.picture.setAttribute("height", tall);

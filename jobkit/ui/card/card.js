@@ -6,11 +6,7 @@ class Card extends LiveCard {
   constructor(model, el) {
     super(model, el, (self) => ({snapshot: () => self.show(), preview: () => self.showPreview(), actions: () => self.showActions(),
       artifacts: () => self.showArtifacts(), alike: () => self.showAlike(), file: () => self.takeFile()}));
-    if (model.get("keyboard")) {
-      const keys = (event) => this.key(event);
-      document.addEventListener("keydown", keys);
-      this.stops.push(() => document.removeEventListener("keydown", keys));
-    }
+    if (model.get("keyboard")) this.listen(document, "keydown", (event) => this.key(event));
     this.show();
     this.showPreview();
     this.pane.show(true);
@@ -32,10 +28,9 @@ class Card extends LiveCard {
   build() {
     const {n} = this;
     this.pane = new LogPane(this);
-    this.stops.push(() => this.pane.close());
     n.bar.append((n.fill = h("i")));
-    n.meta = h("div", {class: "meta muted"});
     n.copy = h("button", {class: "id mono", title: "Copy the job's id", onclick: () => copyText(this.job.id, n.copy)});
+    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy);
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
@@ -107,10 +102,10 @@ class Card extends LiveCard {
   tick() {
     const job = this.job, n = this.n;
     if (!job || !job.id) return;
-    const since = (iso) => this.since(iso), running = job.state === "running";
+    const running = job.state === "running";
     this.showElapsed(running || job.finished_at ? job : {});
     n.elapsed.title = job.started_at ? `started ${exact(job.started_at)}${job.finished_at ? `\nended ${exact(job.finished_at)}` : ""}` : "";
-    if (n.bar.classList.contains("usual")) n.fill.style.width = usualWidth(since(job.started_at) || 0, job.typical_s);
+    if (n.bar.classList.contains("usual")) n.fill.style.width = usualWidth(this.since(job.started_at) || 0, job.typical_s);
     put(n.left, running && !job.cancel_requested_at ? this.timeLeft(job.eta_s) : "");
     n.below.hidden = job.state === "succeeded" || !n.count.textContent && !n.message.textContent && !n.left.textContent;
     const parts = [];
@@ -119,36 +114,26 @@ class Card extends LiveCard {
       if (job.waited_s >= 1) parts.push(`waited ${duration(job.waited_s)}`);
       if (job.worker) parts.push(`worker ${job.worker}`);
     } else if (job.finished_at) {
-      parts.push(`ended ${ago(since(job.finished_at))}`);
+      parts.push(`ended ${ago(this.since(job.finished_at))}`);
       if (job.worker) parts.push(`worker ${job.worker}`);
     } else if (job.state === "queued") {
-      parts.push(`queued ${ago(since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
+      parts.push(`queued ${ago(this.since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
     } else {
-      const due = since(job.due_at);
+      const due = this.since(job.due_at);
       parts.push(due == null ? (job.needs && job.needs.length ? "waits for results" : "scheduled") : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
     }
     if (job.attempt > 1 || (job.retries && job.attempt)) {
       parts.push(`attempt ${job.attempt}${job.retries ? ` of ${job.retries + 1 + job.losses + job.releases}` : ""}`);
     }
-    const line = parts.join(" · ") + " · ";
-    if (n.meta.dataset.line !== line || !n.meta.contains(n.copy)) {
-      n.meta.dataset.line = line;
-      if (!n.metaText) n.meta.append((n.metaText = h("span")), n.copy);
-      put(n.metaText, line);
-    }
-    if (n.copy.dataset.id !== job.id) {
-      n.copy.dataset.id = job.id;
-      n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
-    }
+    put(n.metaText, parts.join(" · ") + " · ");
+    if (isNew(n.copy, job.id)) n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
   }
 
   showError() {
     const {error, chain = []} = this.job, box = this.n.error;
     const shown = Boolean(error) && this.job.state !== "succeeded" && this.job.state !== "running";
     box.hidden = !shown;
-    const key = shown ? JSON.stringify([error, this.job.face]) : "";
-    if (box.dataset.key === key) return;
-    box.dataset.key = key;
+    if (!isNew(box, shown && [error, this.job.face])) return;
     if (!shown) return box.replaceChildren();
     box.replaceChildren(...errorParts(error, chain));
     box.firstChild.lastChild.before(this.n.alike);
@@ -202,9 +187,7 @@ class Card extends LiveCard {
     add("CPU time", usage.cpu_s != null && duration(usage.cpu_s));
     add("Peak memory", usage.peak_rss_bytes && bytes(usage.peak_rss_bytes));
     add("Exit", usage.exit != null && String(usage.exit));
-    const key = JSON.stringify(facts);
-    if (this.n.factList.dataset.key === key) return;
-    this.n.factList.dataset.key = key;
+    if (!isNew(this.n.factList, facts)) return;
     const params = new Set(Object.keys(job.params || {}));
     this.n.factList.replaceChildren(...facts.flatMap(([name, value]) => [
       h("dt", {class: params.has(name) ? "mono muted" : "muted", text: name}),
@@ -216,10 +199,8 @@ class Card extends LiveCard {
     if (!job || !job.id) return;
     const allowed = new Set(job.deleted ? [] : parse(this.model.get("actions"), []));
     const waiting = ["queued", "scheduled"].includes(job.state), running = job.state === "running";
-    const key = JSON.stringify([[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted]);
-    if (n.actions.dataset.key === key) return;
+    if (!isNew(n.actions, [[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted])) return;
     const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
-    n.actions.dataset.key = key;
     const {button} = this, out = [];
     if (this.pending) out.push(button(this.pending, "", null, {disabled: true}));
     else if (allowed.has("cancel") && (running || waiting) && !job.cancel_requested_at) {

@@ -1,11 +1,27 @@
 // The cards of one job and of a batch have this in common: the head, the clock, the notice, and buttons that ask before they
 // act. assets.py puts it in front of card.js and batch.js.
 
-class LiveCard {
+/** State of a model that is kept up to date while no view of it exists: a notebook may detach an output and show it later.
+ *  `readers(state)` gives what reads each of the model's texts. */
+function keptOf(model, state, readers) {
+  let kept = states.get(model);
+  if (kept) return kept;
+  states.set(model, (kept = {...state, views: new Set()}));
+  for (const [name, read] of Object.entries(readers(kept))) {
+    model.on(`change:${name}`, read);
+    read();
+  }
+  return kept;
+}
+
+const states = new WeakMap();
+
+class LiveCard extends View {
   /** `listeners`: what to call when a text of the model has changed. */
   constructor(model, el, listeners) {
-    Object.assign(this, {model, skew: 0, asked: "", stops: []});
-    const n = (this.n = {});
+    super(model);
+    this.asked = "";
+    const {n} = this;
     n.chip = h("span", {class: "chip"});
     n.title = h("h3", {class: "title"});
     n.args = h("span", {class: "args mono"});
@@ -21,20 +37,9 @@ class LiveCard {
     n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.build();
-    el.append(this.root);
-    this.stops.push(followTheme(this.root, () => this.themed?.()), everySecond(() => this.tick(), this.root));
-    for (const [name, fn] of Object.entries(listeners(this))) {
-      model.on(`change:${name}`, fn);
-      this.stops.push(() => model.off(`change:${name}`, fn));
-    }
+    this.appear(el);
+    for (const [name, fn] of Object.entries(listeners(this))) this.on(name, fn);
   }
-
-  close() { this.stops.forEach((stop) => stop()); }
-
-  now() { return Date.now() + this.skew; }
-
-  /** Seconds since a moment, by the server's clock; null for none. */
-  since(iso) { return iso ? (this.now() - Date.parse(iso)) / 1000 : null; }
 
   /** The head of a new text. Returns the face that was shown before. */
   showHead(job, face, word) {
@@ -42,10 +47,7 @@ class LiveCard {
     this.receivedAt = this.now();
     const before = this.root.dataset.face, {chip} = this.n;
     this.root.dataset.face = face;
-    if (chip.dataset.word !== word) {
-      chip.dataset.word = word;
-      chip.replaceChildren(icon(face), word);
-    }
+    if (isNew(chip, word)) chip.replaceChildren(icon(face), word);
     const alert = job.connection && job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
     this.showAlert(alert);
     return before;
@@ -57,9 +59,7 @@ class LiveCard {
     if (!alert) return;
     if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));
     n.alert.dataset.level = alert.level;
-    if (n.alertText.dataset.text === alert.text) return;
-    n.alertText.dataset.text = alert.text;
-    n.alertText.replaceChildren(...ticked(alert.text));
+    if (isNew(n.alertText, alert.text)) n.alertText.replaceChildren(...ticked(alert.text));
   }
 
   showElapsed({started_at: started, finished_at: ended}) {

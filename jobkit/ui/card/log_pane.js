@@ -6,19 +6,14 @@ const PAGE_ROWS = 500;
 const LEAST = ["", "info", "warning", "error"];
 const LEVELS = {DEBUG: "DEBG", INFO: "INFO", WARNING: "WARN", ERROR: "ERRO", CRITICAL: "CRIT"};
 
-const logs = new WeakMap();
-
-/** The log of a model, kept up to date while no view of it exists (a notebook may detach an output and show it again). */
-function logOf(model) {
-  let log = logs.get(model);
-  if (log) return log;
-  log = {lines: [], total: 0, dropped: 0, views: new Set()};
-  const load = () => {
+/** The log of a model. */
+const logOf = (model) => keptOf(model, {lines: [], total: 0, dropped: 0}, (log) => ({
+  log() {
     const data = parse(model.get("log"), {});
     Object.assign(log, {lines: data.lines || [], total: data.total || 0, dropped: data.dropped || 0});
     log.views.forEach((view) => view.show(true));
-  };
-  const append = () => {
+  },
+  log_append() {
     const parts = [parse(model.get("log_append"), [])].flat(), data = parts[parts.length - 1] || {};
     const last = log.lines.length ? log.lines[log.lines.length - 1].n : 0;
     const fresh = parts.flatMap((part) => part.lines || []).filter((line) => line.n > last);
@@ -28,14 +23,8 @@ function logOf(model) {
     if (log.lines.length > LOG_ROWS) log.lines.splice(0, log.lines.length - LOG_ROWS);
     Object.assign(log, {total: data.total || log.total, dropped: data.dropped || 0});
     log.views.forEach((view) => view.show(false));
-  };
-  model.on("change:log", load);
-  model.on("change:log_append", append);
-  load();
-  append();
-  logs.set(model, log);
-  return log;
-}
+  },
+}));
 
 class LogPane {
   /** `card` has the model and the job; `el` is to be put on the page. */
@@ -63,17 +52,8 @@ class LogPane {
       h("div", {class: "pane"}, n.older, n.rows, n.newer, n.pill));
     this.log = logOf(this.model);
     this.log.views.add(this);
-    this.stops = [() => this.log.views.delete(this)];
-    if (this.model.get("keyboard")) {
-      const turned = () => { this.jumped = ""; this.jump(); };
-      addEventListener("hashchange", turned);
-      this.stops.push(() => removeEventListener("hashchange", turned));
-    }
-  }
-
-  close() {
-    clearTimeout(this.soon);
-    this.stops.forEach((stop) => stop());
+    card.stops.push(() => this.log.views.delete(this), () => clearTimeout(this.soon));
+    if (this.model.get("keyboard")) card.listen(globalThis, "hashchange", () => { this.jumped = ""; this.jump(); });
   }
 
   get job() { return this.card.job; }
@@ -142,19 +122,21 @@ class LogPane {
     this.follow = false;
     this.unseen = 0;
     n.pill.hidden = true;
-    let last = 0;
-    n.rows.replaceChildren(...lines.flatMap((line) => {
-      const gap = !this.isNarrowed && last && line.n > last + 1 ? [this.gap(line.n - last - 1)] : [];
-      last = line.n;
-      return [...gap, this.line(line)];
-    }));
+    n.rows.replaceChildren(...(this.isNarrowed ? lines.map((line) => this.line(line)) : this.linesAfter(0, lines)));
     n.level.hidden = false;
     n.rows.scrollTop = before ? n.rows.scrollHeight : 0;
     this.showHead();
     this.jump();
   }
 
-  gap(count) { return h("div", {class: "gap muted", text: `… ${number(count)} lines not shown …`}); }
+  /** Nodes of lines that follow line `last`, and of gaps between them; before the first line if `isFromStart`. */
+  linesAfter(last, lines, isFromStart = false) {
+    return lines.flatMap((line) => {
+      const missing = last || isFromStart ? line.n - last - 1 : 0;
+      last = line.n;
+      return [...(missing > 0 ? [h("div", {class: "gap muted", text: `… ${number(missing)} lines not shown …`})] : []), this.line(line)];
+    });
+  }
 
   showHead() {
     const n = this.n, log = this.log, live = this.job && this.job.state === "running";
@@ -185,16 +167,9 @@ class LogPane {
       this.shownTo = 0;
     }
     const fresh = lines.filter((line) => line.n > this.shownTo);
-    const fragment = document.createDocumentFragment();
-    let last = this.shownTo;
-    for (const line of fresh) {
-      if (line.n > last + 1 && (last || this.log.dropped)) fragment.append(this.gap(line.n - last - 1));
-      fragment.append(this.line(line));
-      last = line.n;
-    }
-    n.rows.append(fragment);
+    n.rows.append(...this.linesAfter(this.shownTo, fresh, Boolean(this.log.dropped)));
     while (n.rows.childElementCount > LOG_ROWS) n.rows.firstElementChild.remove();
-    this.shownTo = last;
+    this.shownTo = fresh.at(-1)?.n ?? this.shownTo;
     this.showHead();
     if (n.level.hidden) n.level.value = "0";
     if (this.isNarrowed) this.filter();

@@ -30,7 +30,7 @@ class Strip {
     this.all.hidden = !/(^|\s)(age|older|newer):/.test(table.model.get("search") || "");
     this.el.hidden = jobs.length < STRIP_LEAST && this.all.hidden;
     if (this.el.hidden || this.from != null) return;
-    const took = ({started_at: from, finished_at: to}) => (from ? Math.max(0, (to ? Date.parse(to) : this.now()) - Date.parse(from)) / 1000 : 0);
+    const took = ({started_at: from, finished_at: to}) => (from ? Math.max(0, (to ? Date.parse(to) : this.table.now()) - Date.parse(from)) / 1000 : 0);
     const scale = Math.log10(1 + Math.max(1, ...jobs.map(took)));
     while (bars.childElementCount > jobs.length) bars.lastChild.remove();
     while (bars.childElementCount < jobs.length) bars.append(h("i"));
@@ -46,11 +46,9 @@ class Strip {
   }
 
   edges(from, to) {
-    put(this.since, from ? ago((this.now() - from) / 1000) : "");
-    put(this.until, to ? ago((this.now() - to) / 1000) : "");
+    put(this.since, from ? ago((this.table.now() - from) / 1000) : "");
+    put(this.until, to ? ago((this.table.now() - to) / 1000) : "");
   }
-
-  now() { return Date.now() + this.table.skew; }
 
   // -- dragging ------------------------------------------------------------------------------------------------------
 
@@ -97,7 +95,7 @@ class Strip {
 
   /** `age:602s..847s`: from half way to the bar before to half way to the one behind, since jobs grow older while one looks. */
   age(low, high) {
-    const at = [...this.bars.children].map((bar) => (this.now() - bar.at) / 1000), [most, least] = [at[low], at[high]], span = most - least;
+    const at = [...this.bars.children].map((bar) => (this.table.now() - bar.at) / 1000), [most, least] = [at[low], at[high]], span = most - least;
     const oldest = low ? (most + at[low - 1]) / 2 : most + Math.max(2, span / 10), newest = high + 1 < at.length ? (least + at[high + 1]) / 2 : least;
     const [unit, name] = span < 7200 ? [1, "s"] : span < 432000 ? [60, "m"] : [3600, "h"];
     return `age:${Math.max(0, Math.floor(newest / unit))}${name}..${Math.ceil(oldest / unit)}${name}`;

@@ -19,47 +19,36 @@ const COUNTERS = [
 /** Milliseconds that a tab is hidden before it counts as left. */
 const HIDDEN_MS = 15000;
 
-class Table {
+class Table extends View {
   constructor(model, el) {
-    this.model = model;
+    super(model);
     this.rows = new Map();  // id -> {data, el, ...nodes}
     this.waiting = [];
     this.bulk = new Bulk(this);
     this.box = new SearchBox(model, "jobs", () => this.bulk.clear());
     this.strip = new Strip(this);
     this.fresh = 0;
-    this.skew = 0;
     this.more = "";
     this.depth = 0;
     this.number = 0;  // of the last page or delta
     this.away = false;
     this.build();
-    el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root)];
-    const on = (name, fn) => model.on(`change:${name}`, fn);
-    on("page", () => this.load());
-    on("delta", () => this.change());
-    on("selected", () => this.mark());
-    on("search", () => this.showCounter());
-    on("order", () => this.showOrder());
-    on("work", () => this.bulk.told());
-    on("notice", () => this.showNotice());
-    const seen = () => this.seen();
-    document.addEventListener("visibilitychange", seen);
-    this.stops.push(() => { clearTimeout(this.hiddenTimer); document.removeEventListener("visibilitychange", seen); });
-    const keys = (event) => this.key(event);
-    document.addEventListener("keydown", keys);
-    this.stops.push(() => document.removeEventListener("keydown", keys));
+    this.appear(el);
+    this.on("page", () => this.load());
+    this.on("delta", () => this.change());
+    this.on("selected", () => this.mark());
+    this.on("search", () => this.showCounter());
+    this.on("order", () => this.showOrder());
+    this.on("work", () => this.bulk.told());
+    this.on("notice", () => this.showNotice());
+    this.listen(document, "visibilitychange", () => this.seen());
+    this.listen(document, "keydown", (event) => this.key(event));
+    this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.close());
     this.showCounter();
     this.showOrder();
     this.bulk.told();
     this.load();
     ask(model, "hello", {at: this.number});
-  }
-
-  close() {
-    this.stops.forEach((stop) => stop());
-    this.box.close();
   }
 
   /** A tab that was hidden for a while gets no updates; when shown, it gets the page as it is then. */
@@ -74,7 +63,7 @@ class Table {
   }
 
   build() {
-    const n = (this.n = {});
+    const {n} = this;
     n.counters = h("div", {class: "counters", role: "group", "aria-label": "Filter by state"}, COUNTERS.map(([name, word, face]) => {
       const count = h("b", {text: "–"});
       const button = h("button", {class: "counter", "data-face": face || "all", "data-name": name, "aria-pressed": "false",
@@ -282,22 +271,21 @@ class Table {
 
   /** Update the texts that change with the time alone. */
   time(row) {
-    const {n, data} = row, now = Date.now() + this.skew;
-    const since = (iso) => (iso ? (now - Date.parse(iso)) / 1000 : null);
+    const {n, data} = row;
     const running = data.face === "running", ended = Boolean(data.finished_at);
-    const due = since(data.due_at);
+    const due = this.since(data.due_at);
     const at = data.due_at && due < 0 ? data.due_at : ended ? data.finished_at : running ? data.started_at : data.submitted_at;
-    put(n.when, ago(since(at)));
+    put(n.when, ago(this.since(at)));
     const times = [["submitted", data.submitted_at], ["due", data.due_at], ["started", data.started_at], ["ended", data.finished_at]].filter(([, iso]) => iso);
     n.when.title = times.map(([word, iso]) => `${word} ${exact(iso)}`).join("\n");
-    put(n.time, running ? ticking(since(data.started_at) || 0) : ended && data.started_at ? duration((Date.parse(data.finished_at) - Date.parse(data.started_at)) / 1000) : "");
+    put(n.time, running ? ticking(this.since(data.started_at) || 0) : ended && data.started_at ? duration((Date.parse(data.finished_at) - Date.parse(data.started_at)) / 1000) : "");
     let note = data.note || "";
     if (running) {
       note = data.cancelling ? "cancelling" : data.progress != null ? `${Math.floor(data.progress * 100 + 1e-9)} %` : "";
       const left = data.cancelling || data.eta_s == null ? "" : timeLeft(data.eta_s).replace(/^about /, "").replace("a few seconds left", "a few s left");
       if (left) note += ` · ${left}`;
       if (!note && data.typical_s) {
-        n.fill.style.width = usualWidth(since(data.started_at) || 0, data.typical_s);
+        n.fill.style.width = usualWidth(this.since(data.started_at) || 0, data.typical_s);
         note = `usually ${duration(data.typical_s)}`;
       }
       if (data.message && !data.cancelling) note = [note, data.message].filter(Boolean).join(" · ");

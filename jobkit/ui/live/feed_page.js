@@ -1,29 +1,26 @@
 // What the pages of workers, schedules, failures and the audit log share (feed_page.py): the picture, a notice, an empty
 // state and tables. Rows are made once and changed in place, so that focus and an open question stay.
 
-class FeedPage {
+class FeedPage extends View {
   /** A subclass has `build()`, which returns the page's parts, and `show(data)`; it may have `tick()` and `key(event)`. */
   constructor(model, el, name) {
-    Object.assign(this, {model, rows: new Map(), skew: 0, n: {}});
-    const n = this.n;
+    super(model);
+    this.rows = new Map();
+    const {n} = this;
     n.said = h("span", {class: "spring"});
     n.undo = h("button", {class: "btn small", text: "Undo", onclick: () => this.act("reopen_group", this.told.undo)});
     n.notice = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.said, n.undo,
       h("button", {class: "btn quiet small", "aria-label": "Close", onclick: () => { n.notice.hidden = true; }}, icon("close")));
     n.empty = h("div", {class: "nothing", hidden: true});
     this.root = h("section", {class: `jk jk-feed jk-${name.toLowerCase()}`, "aria-label": name, onkeydown: (event) => this.key(event)}, n.notice, this.build(), n.empty);
-    el.append(this.root);
-    this.stops = [followTheme(this.root), everySecond(() => this.tick(), this.root), () => clearTimeout(this.fading)];
+    this.appear(el);
+    this.stops.push(() => clearTimeout(this.fading));
     this.on("picture", () => this.load());
     this.on("actions", () => this.load());
     this.on("notice", () => this.showNotice());
     this.load();
     ask(model, "hello");
   }
-
-  close() { this.stops.forEach((stop) => stop()); }
-
-  on(name, fn) { this.model.on(`change:${name}`, fn); }
 
   key() {}
 
@@ -40,11 +37,6 @@ class FeedPage {
     this.show(this.data);
     this.tick();
   }
-
-  now() { return Date.now() + this.skew; }
-
-  /** Seconds since a moment. */
-  since(at) { return (this.now() - Date.parse(at)) / 1000; }
 
   may(action) { return this.model.get("actions").includes(action); }
 

@@ -7,13 +7,13 @@ const SPANS = {"15m": 900e3, "1h": 3600e3, "6h": 21600e3, "24h": 86400e3};
 const RANGE_WORDS = {fit: "All", "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"};
 const [LANE, CHROME, JOINS] = [24, 34, 40];
 
-class TimelineHead {
+class TimelineHead extends View {
   constructor(model, el, view) {
-    this.model = model;
+    super(model);
     this.document = view.model.document;
     this.jobs = new Map();  // id -> its attempts, oldest first
     this.due = [];
-    this.number = this.skew = 0;
+    this.number = 0;
     this.shift = -new Date().getTimezoneOffset() * 60e3;  // Bokeh's axes show UTC: what they are given is local time
     this.hues = new Map();  // task -> number of its colour
     this.follows = true;
@@ -21,36 +21,28 @@ class TimelineHead {
     this.pointer = new Pointer(this);
     this.box = new SearchBox(model, "attempts");
     this.build();
-    el.append(this.root);
-    this.stops = [followTheme(this.root, () => this.paint()), everySecond(() => this.tick(), this.root)];
-    for (const [name, fn] of [["page", () => this.load()], ["delta", () => this.change()], ["series", () => showCharts(this)], ["selected", () => this.draw()], ["range", () => this.turn()], ["search", () => this.soon()], ["problem", () => this.soon()]]) model.on(`change:${name}`, fn);
-    for (const [target, name, fn] of [[document, "keydown", (event) => this.key(event)], [document, "pointermove", (event) => this.pointer.moved(event)]]) {
-      target.addEventListener(name, fn);
-      this.stops.push(() => target.removeEventListener(name, fn));
-    }
-    this.showRange();
+    this.appear(el);
+    for (const [name, fn] of [["page", () => this.load()], ["delta", () => this.change()], ["series", () => showCharts(this)], ["selected", () => this.draw()], ["range", () => this.turn()], ["search", () => this.soon()], ["problem", () => this.soon()]]) this.on(name, fn);
+    this.listen(document, "keydown", (event) => this.key(event));
+    this.listen(document, "pointermove", (event) => this.pointer.moved(event));
+    this.stops.push(() => this.box.close(), () => clearTimeout(this.later), () => cancelAnimationFrame(this.frame));
+    this.ranges.mark(this.model.get("range"));
     this.attach(200);
   }
 
-  close() {
-    this.stops.forEach((stop) => stop());
-    this.box.close();
-    clearTimeout(this.later);
-    cancelAnimationFrame(this.frame);
-  }
+  themed() { this.paint(); }
 
   build() {
-    const n = (this.n = {});
+    const {n} = this;
     n.sum = h("p", {class: "sum", role: "status", text: "Reading…"});
-    n.ranges = h("div", {class: "ranges", role: "radiogroup", "aria-label": "Range", onkeydown: (event) => this.walk(event)},
-      Object.entries(RANGE_WORDS).map(([name, word]) => h("button", {role: "radio", "data-range": name, text: word, onclick: () => this.choose(name)})));
+    this.ranges = radios(Object.entries(RANGE_WORDS), (name) => this.choose(name), {class: "ranges", "aria-label": "Range"});
     n.now = h("button", {class: "btn small", text: "Back to now", hidden: true, onclick: () => { this.follows = true; this.turn(); }});
     n.zoom = h("div", {class: "zoom"}, [["−", "Zoom out", 2], ["+", "Zoom in", 0.5]].map(([text, title, by]) => h("button", {class: "btn small", text, title, "aria-label": title, onclick: () => this.zoom(by)})));
     n.legend = h("ul", {class: "legend", "aria-label": "Colours"});
     n.note = h("p", {class: "note", hidden: true});
     n.tip = h("div", {class: "tip", hidden: true, role: "status"});
     n.empty = h("div", {class: "nothing", hidden: true});
-    this.root = h("section", {class: "jk jk-timeline", "aria-label": "Timeline"}, h("div", {class: "line"}, n.sum, h("span", {class: "spring"}), this.box.el, h("div", {class: "view"}, n.now, n.zoom, n.ranges)), this.box.problem, n.legend, n.note, n.empty, n.tip);
+    this.root = h("section", {class: "jk jk-timeline", "aria-label": "Timeline"}, h("div", {class: "line"}, n.sum, h("span", {class: "spring"}), this.box.el, h("div", {class: "view"}, n.now, n.zoom, this.ranges.el)), this.box.problem, n.legend, n.note, n.empty, n.tip);
   }
 
   // -- the figures ---------------------------------------------------------------------------------------------------
@@ -157,8 +149,6 @@ class TimelineHead {
 
   // -- what is looked at -----------------------------------------------------------------------------------------------
 
-  now() { return Date.now() + this.skew; }
-
   every() { return [...this.jobs.values()].flat(); }
 
   choose(name) {
@@ -167,24 +157,8 @@ class TimelineHead {
     if (name === this.model.get("range")) this.turn();
   }
 
-  walk(event) {
-    const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key], names = Object.keys(RANGE_WORDS);
-    if (!step) return;
-    const name = names[(names.indexOf(this.model.get("range")) + step + names.length) % names.length];
-    this.choose(name);
-    this.n.ranges.querySelector(`[data-range="${name}"]`).focus();
-  }
-
-  showRange() {
-    for (const button of this.n.ranges.children) {
-      const is = button.dataset.range === this.model.get("range");
-      button.setAttribute("aria-checked", String(is));
-      button.tabIndex = is ? 0 : -1;
-    }
-  }
-
   turn() {
-    this.showRange();
+    this.ranges.mark(this.model.get("range"));
     this.draw();
   }
 

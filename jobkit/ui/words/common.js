@@ -443,6 +443,37 @@ function modelOf({model, view}) {
   };
 }
 
+/** Base of the components that show live data: what they listen to until they close, and the server's clock. */
+class View {
+  constructor(model) { Object.assign(this, {model, n: {}, stops: [], skew: 0}); }
+
+  /** Call `fn` when a text of the model has changed. */
+  on(name, fn) {
+    this.model.on(`change:${name}`, fn);
+    this.stops.push(() => this.model.off(`change:${name}`, fn));
+  }
+
+  /** Call `fn` for events of a node. */
+  listen(node, name, fn) {
+    node.addEventListener(name, fn);
+    this.stops.push(() => node.removeEventListener(name, fn));
+  }
+
+  /** Put the root into the page: it follows the theme around it, and `tick` is called each second. */
+  appear(el) {
+    el.append(this.root);
+    this.stops.push(followTheme(this.root, () => this.themed?.()), everySecond(() => this.tick(), this.root));
+  }
+
+  close() { this.stops.forEach((stop) => stop()); }
+
+  /** Return the time by the server's clock (ms). */
+  now() { return Date.now() + this.skew; }
+
+  /** Return the seconds since a moment, by the server's clock; null for none. */
+  since(at) { return at ? (this.now() - Date.parse(at)) / 1000 : null; }
+}
+
 /** Mounts a component: `make(model, el)` returns an object with `close`. For anywidget, returns how to end it. */
 function mount(props, make) {
   const model = modelOf(props), el = props.el || props.view.container;
