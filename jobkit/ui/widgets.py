@@ -22,6 +22,7 @@ from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.job_feed import EMPTY, CardControl
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.live.shared_feed import Deliver
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ class LiveWidget(TextWidget):
     """The live card of a job or a batch.
 
     Args:
+        texts: see `TextWidget`.
+        control: makes the card's control, from the function that shows texts and the one to call at the end.
         on_end: called once on jobkit's background loop with the model when it changes no more.
         on_change: called there with the model after each delivery.
     """
@@ -117,14 +120,21 @@ class LiveWidget(TextWidget):
     def __init__(
         self,
         texts: Mapping[str, str],
-        on_end: Callable[[Any], None] | None,
-        on_change: Callable[[Any], None] | None,
+        control: Callable[[Deliver, Callable[[Any], None]], CardControl | BatchControl],
+        on_end: Callable[[Any], None] | None = None,
+        on_change: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(texts)
         self._on_end = on_end
         self._on_change = on_change
-        self.on_request(lambda action, asked: self._control.do(action, asked))
         self.start_beating()
+        self._control = control(self._deliver, self._ended)
+        self.on_request(self._control.do)
+
+    @property
+    def shown(self) -> Any:
+        """The model of the jobs; None until it has been read."""
+        return self._control.model if self._control is not None else None
 
     def close(self) -> None:
         self._control.stop()
@@ -133,8 +143,7 @@ class LiveWidget(TextWidget):
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         self.put(whole, parts)
-        model = self._control.model if self._control is not None else None
-        if model is not None and self._on_change is not None:
+        if (model := self.shown) is not None and self._on_change is not None:
             self._on_change(model)
 
     def _ended(self, model: Any) -> None:
@@ -144,28 +153,22 @@ class LiveWidget(TextWidget):
 
 
 class JobWidget(LiveWidget):
-    """The live card of one job; see `LiveWidget`. Its texts are those of `CardModel`."""
+    """The live card of one job, with the texts of `CardModel`; `hooks` as of `LiveWidget`."""
 
     _esm = assets.esm("card")
     _css = assets.css("card")
 
-    def __init__(
-        self,
-        kit: Kit,
-        job_id: str,
-        *,
-        on_end: Callable[[CardModel], None] | None = None,
-        on_change: Callable[[CardModel], None] | None = None,
-    ) -> None:
-        super().__init__({**EMPTY, "log_append": "", "actions": '["cancel"]'}, on_end, on_change)
-        self._control = CardControl(
-            Actions(kit), self._deliver, actions=("cancel",), on_end=self._ended, window_s=_WINDOW_S
+    def __init__(self, kit: Kit, job_id: str, **hooks: Callable[[CardModel], None] | None) -> None:
+        actions = ("cancel",)
+        super().__init__(
+            {**EMPTY, "log_append": "", "actions": dumps(actions)},
+            lambda put, end: CardControl(Actions(kit), put, actions=actions, on_end=end, window_s=_WINDOW_S),
+            **hooks,
         )
         self._control.follow(job_id)
 
     def current(self) -> Mapping[str, str]:
-        model = self._control.model if self._control is not None else None
-        return {"log": model.log_json()} if model is not None else {}
+        return {"log": self.shown.log_json()} if self.shown is not None else {}
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         super()._deliver(whole, parts)
@@ -174,29 +177,20 @@ class JobWidget(LiveWidget):
 
 
 class BatchWidget(LiveWidget):
-    """The live card of a batch; see `LiveWidget`. Its texts are those of `BatchModel`.
-
-    Args:
-        batch: the jobs. is_list: see `BatchModel`.
-    """
+    """The live card of a batch, with the texts of `BatchModel`; `hooks` as of `LiveWidget`."""
 
     _esm = assets.esm("batch")
     _css = assets.css("batch")
 
-    def __init__(
-        self,
-        batch: Batch,
-        *,
-        is_list: bool = False,
-        on_end: Callable[[BatchModel], None] | None = None,
-        on_change: Callable[[BatchModel], None] | None = None,
-    ) -> None:
-        super().__init__(dict.fromkeys(("head", "table", "delta", "plot"), ""), on_end, on_change)
-        self._control = BatchControl(Actions(batch._kit), self._deliver, batch, is_list=is_list, on_end=self._ended)
+    def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
+        super().__init__(
+            dict.fromkeys(("head", "table", "delta", "plot"), ""),
+            lambda put, end: BatchControl(Actions(batch._kit), put, batch, is_list=is_list, on_end=end),
+            **hooks,
+        )
 
     def current(self) -> Mapping[str, str]:
-        model = self._control.model if self._control is not None else None
-        return {"table": dumps(model.rows())} if model is not None else {}
+        return {"table": dumps(self.shown.rows())} if self.shown is not None else {}
 
 
 class FormWidget(TextWidget):

@@ -126,49 +126,46 @@ def _picture(plot: dict[str, Any]) -> str:
 def _table(model: BatchModel, name: str) -> str:
     size = len(model.snapshots)
     rows = [model.row(i) for i in range(min(size, ROWS))]
-    columns = [*model.args, "state", *model.values, "duration"]
     has_notes = not model.is_list and any(row[5] and row[1] in ("failed", "retrying") for row in rows)
-    if has_notes:
-        columns.append("note")
-    columns.append("id")
-    numeric = [
-        all(isinstance(value, (int, float)) or value is None for value in column)
-        for column in zip(*(_values(row, has_notes) for row in rows), strict=True)
-    ] or [False] * len(columns)
-    head = "".join(f"<th{_n(is_n)}>{escape(str(c))}</th>" for c, is_n in zip(columns, numeric, strict=True))
-    body = []
-    for row in rows:
-        cells = []
-        for c, (value, is_n) in enumerate(zip(_values(row, has_notes), numeric, strict=True)):
-            raw = ""
-            if c == len(model.args):
-                text = f"{GLYPHS[value]} {FACES[value]}"
-            elif columns[c] == "duration" and c == len(model.args) + 1 + len(model.values):
-                text, raw = duration(value), _raw(value)
-            elif isinstance(value, (int, float)) and not isinstance(value, bool):
-                text, raw = number(value), _raw(value)
-            elif c == len(columns) - 1:
-                text = f"<code>{escape(str(value)[:8])}</code>"
-                raw = f' data-v="{escape(str(value))}"'
-            else:
-                text = "" if value is None else escape(str(value)[:160])
-            cells.append(f"<td{_n(is_n)}{raw}>{text}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
+    names = [*model.args, "state", *model.values, "duration", *(["note"] if has_notes else []), "id"]
+    cells = [_cells(row, has_notes) for row in rows]
+    classes = [' class="n"' if all(row[c][1] for row in cells) else "" for c in range(len(names))]
+    head = "".join(f"<th{css}>{escape(name)}</th>" for name, css in zip(names, classes, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{css}{raw}>{text}</td>" for (text, _, raw), css in zip(row, classes, strict=True))
+        + "</tr>"
+        for row in cells
+    )
     more = (
         f'<p class="m">{number(ROWS)} of {number(size)} rows; <code>batch.results()</code> has all</p>'
         if size > ROWS
         else ""
     )
-    table = f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    table = f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="w">{table}</div>{more}'
 
 
-def _values(row: list[Any], has_notes: bool) -> list[Any]:
-    return [*row[2], row[1], *row[3], row[4], *([row[5] if row[1] != "succeeded" else ""] if has_notes else []), row[7]]
+#: Text of a cell as HTML, whether it may stand in a column of numbers, and its value for the script.
+_Cell = tuple[str, bool, str]
 
 
-def _n(is_numeric: bool) -> str:
-    return ' class="n"' if is_numeric else ""
+def _cells(row: list[Any], has_notes: bool) -> list[_Cell]:
+    _, face, args, values, took, note, _, job_id, _ = row
+    return [
+        *map(_plain, args),
+        (f"{GLYPHS[face]} {FACES[face]}", False, ""),
+        *map(_plain, values),
+        (duration(took), True, _raw(took)),
+        *([_plain(note if face != "succeeded" else "")] if has_notes else []),
+        (f"<code>{escape(job_id[:8])}</code>", False, f' data-v="{escape(job_id)}"'),
+    ]
+
+
+def _plain(value: Any) -> _Cell:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return number(value), True, _raw(value)
+    return "" if value is None else escape(str(value)[:160]), value is None or isinstance(value, bool), ""
 
 
 def _raw(value: Any) -> str:
