@@ -64,6 +64,7 @@ class Attempt:
         reason: one sentence if it did not succeed, else "".
         usage: resources used, if known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal); for local workers also
             `python` (version and prefix).
+        ready_at: since when the job could have run; None if unknown.
     """
 
     number: int
@@ -73,6 +74,7 @@ class Attempt:
     outcome: str = "running"
     reason: str = ""
     usage: Mapping[str, Any] = field(default_factory=dict)
+    ready_at: datetime | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -311,15 +313,25 @@ _ENDS = frozenset(
 )
 
 
+#: Events after which a job can run, unless its state is scheduled.
+_TO_QUEUE = frozenset({EventType.SUBMITTED, EventType.RETRIED, EventType.QUEUED, EventType.LOST, EventType.RELEASED})
+
+
 def attempts_of(history: Iterable[JobEvent]) -> list[Attempt]:
     """Return the attempts of a job, computed from its events, oldest first."""
     attempts: list[Attempt] = []
+    ready_at: datetime | None = None
     for event in history:
         if event.type is EventType.STARTED:
-            attempts.append(
-                Attempt(int(event.data.get("attempt", len(attempts) + 1)), event.data.get("worker", ""), event.at)
-            )
-        elif event.type in _ENDS and attempts and attempts[-1].ended_at is None:
+            number = int(event.data.get("attempt", len(attempts) + 1))
+            since = None if ready_at is None else min(ready_at, event.at)
+            attempts.append(Attempt(number, event.data.get("worker", ""), event.at, ready_at=since))
+            ready_at = None
+        elif event.type in (EventType.SUBMITTED, EventType.RETRIED) and event.data.get("state") == "scheduled":
+            ready_at = instant(event.data.get("due"))  # None: it waits for another job's result
+        elif event.type in _TO_QUEUE:
+            ready_at = event.at
+        if event.type in _ENDS and attempts and attempts[-1].ended_at is None:
             error = _error(event.data.get("error"))
             attempts[-1] = replace(
                 attempts[-1],

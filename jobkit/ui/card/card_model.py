@@ -211,10 +211,9 @@ class CardModel:
         """Return the job for the card: `JobSnapshot.to_json()` and what only a card needs."""
         snapshot = self.snapshot
         queued_at = next((e.at for e in reversed(snapshot.history) if e.type in _TO_QUEUE), snapshot.submitted_at)
-        started_from = next(
-            (e.at for e in reversed(snapshot.history[: _last_start(snapshot)]) if e.type in _TO_QUEUE), None
-        )
-        waited = (snapshot.started_at - started_from).total_seconds() if snapshot.started_at and started_from else None
+        attempts = attempts_of(snapshot.history)
+        last = attempts[-1] if attempts else None
+        waited = (last.started_at - last.ready_at).total_seconds() if last and last.ready_at else None
         error = snapshot.error
         return snapshot.to_json() | {
             "lent": snapshot.lent_text,
@@ -227,7 +226,7 @@ class CardModel:
             "typical_s": snapshot.typical_s,
             "waited_s": waited,
             "queued_at": iso(queued_at),
-            "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts_of(snapshot.history)],
+            "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
             "chain": [raised.to_json() for raised in chain_of(error.traceback)] if error else [],
             "now": iso(now),
             "v": self.version,
@@ -306,8 +305,3 @@ def lines_of(event: JobEvent) -> list[LogLine]:
     """Return the lines that a `logged` event carries, numbered."""
     first = int(event.data.get("first", 1))
     return [LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ())]
-
-
-def _last_start(snapshot: JobSnapshot) -> int:
-    history = snapshot.history
-    return next((i for i in range(len(history) - 1, -1, -1) if history[i].type is EventType.STARTED), 0)

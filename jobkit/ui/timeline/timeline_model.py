@@ -75,10 +75,8 @@ def bars_of(
 ) -> list[AttemptBar]:
     """Return the attempts of a job, oldest first; `lanes` by `AttemptBar.key` (default: 0), `defaults` by task."""
     spec = snapshot.spec
-    ready = _ready(snapshot.history)
     bars = []
     for attempt in attempts_of(snapshot.history):
-        started = _ms(attempt.started_at)
         key = f"{snapshot.id}/{attempt.number}"
         bars.append(
             AttemptBar(
@@ -89,33 +87,14 @@ def bars_of(
                 params_brief(spec.params, (defaults or {}).get(spec.task), limit=60),
                 attempt.worker,
                 (lanes or {}).get(key, 0),
-                ready.get(started),
-                started,
+                None if attempt.ready_at is None else _ms(attempt.ready_at),
+                _ms(attempt.started_at),
                 None if attempt.ended_at is None else _ms(attempt.ended_at),
                 attempt.outcome,
                 attempt.reason[:200],
             )
         )
     return bars
-
-
-def _ready(history: Iterable[JobEvent]) -> dict[int, int]:
-    """Start of an attempt to the moment from which the job waited for it."""
-    found: dict[int, int] = {}
-    since: int | None = None
-    for event in history:
-        if event.type is EventType.STARTED:
-            if since is not None:
-                found[event.at_ms] = min(since, event.at_ms)
-            since = None
-        elif event.type in (EventType.QUEUED, EventType.LOST, EventType.RELEASED):
-            since = event.at_ms
-        elif event.type in (EventType.SUBMITTED, EventType.RETRIED):
-            due = int(event.data.get("due") or 0)
-            since = due if event.data.get("state") == "scheduled" and due else event.at_ms
-            if event.data.get("state") == "scheduled" and not due:
-                since = None  # it waits for another job's result
-    return found
 
 
 class TimelineModel:
