@@ -24,6 +24,7 @@ class Table extends View {
     super(model);
     this.rows = new Map();  // id -> {data, el, ...nodes}
     this.waiting = [];
+    this.arrived = [];  // deltas that are not shown yet
     this.bulk = new Bulk(this);
     this.box = new SearchBox(model, "jobs", () => this.bulk.clear());
     this.strip = new Strip(this);
@@ -35,7 +36,7 @@ class Table extends View {
     this.build();
     this.appear(el);
     this.on("page", () => this.load());
-    this.on("delta", () => this.change());
+    this.on("delta", () => this.receive());
     this.on("selected", () => this.mark());
     this.on("search", () => this.showCounter());
     this.on("order", () => this.showOrder());
@@ -43,7 +44,7 @@ class Table extends View {
     this.on("notice", () => this.showNotice());
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
-    this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.close());
+    this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.close(), () => cancelAnimationFrame(this.frame));
     this.showCounter();
     this.showOrder();
     this.bulk.told();
@@ -131,8 +132,16 @@ class Table extends View {
     this.finish();
   }
 
+  /** Show what arrives once per frame: a browser that falls behind shows many messages as one, instead of each in turn. */
+  receive() {
+    this.arrived.push(...parse(this.model.get("delta"), []));
+    if (document.visibilityState === "hidden") this.change();
+    else this.frame ??= requestAnimationFrame(() => this.change());
+  }
+
   change() {
-    for (const delta of parse(this.model.get("delta"), [])) {
+    this.frame = null;
+    for (const delta of this.arrived.splice(0)) {
       if (delta.n <= this.number) continue;
       if (delta.n > this.number + 1) return ask(this.model, "hello", {at: this.number});  // some are missing
       this.number = delta.n;
@@ -185,7 +194,7 @@ class Table extends View {
 
   flushNew() {
     if (this.fresh) { this.fresh = 0; this.turn("refresh"); return; }
-    const fresh = this.waiting.splice(0).reverse();
+    const fresh = this.waiting.splice(0).slice(0, 100).reverse();
     for (const data of fresh) {
       if (this.rows.has(data.id)) continue;
       const row = this.add(data);
