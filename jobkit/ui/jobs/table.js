@@ -234,7 +234,7 @@ class Table extends View {
     n.worker = h("span", {class: "worker muted", role: "cell"});
     n.word = h("span", {class: "sr"});
     n.act = h("button", {class: "btn small", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.actOn(data.id, isLive(row.data) ? "c" : "r"); }});  // the keys do the same
-    const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event)},
+    const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event), onanimationend: (event) => event.currentTarget.classList.remove("flash")},
       h("span", {class: "bare", role: "cell"}, n.pick), h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker, h("span", {class: "acts", role: "cell"}, n.act));
     const row = {el, n, data: {}};
     this.rows.set(data.id, row);
@@ -251,11 +251,7 @@ class Table extends View {
       n.icon.replaceChildren(icon(data.face));
       n.icon.title = data.cancelling ? "Cancelling" : WORDS[data.face] || data.face;
       put(n.word, n.icon.title);
-      if (flash) {
-        el.classList.remove("flash");
-        void el.offsetWidth;  // restarts the animation
-        el.classList.add("flash");
-      }
+      if (flash) el.classList.add("flash");  // to its end, see `add`; a restart would lay out the whole table for each row
     }
     put(n.title, data.name);
     put(n.args, data.args || "");
