@@ -299,7 +299,7 @@ local function submit_one(client, args, i, n)
   if client ~= '' then put(more, 'client', client) end
   if priority ~= 0 then put(more, 'priority', priority) end
   if terms then put(more, 'terms', terms) end
-  if n == 0 or queue ~= args[i - 2] then call('SADD', P .. 'queues', queue) end
+  call('SADD', P .. 'queues', queue)
   if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
   local state = (due > NOW or needs) and 'scheduled' or 'queued'
   local rec = Lifecycle.create(id, spec, state, us, queue, priority, payload, due, is_new, more, terms)
