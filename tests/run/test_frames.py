@@ -42,7 +42,7 @@ def test_a_call_of_50_mb_travels_in_parts() -> None:
     read, write = os.pipe()
 
     def send() -> None:
-        for part in frames.order_frames(frames.Order(Assignment("j", "task", 1, call), "/spool", True)):
+        for part in frames.order_frames(frames.JobOrder(Assignment("j", "task", 1, call), "/spool", True)):
             view = memoryview(part)
             while view:
                 view = view[os.write(write, view) :]
@@ -53,5 +53,5 @@ def test_a_call_of_50_mb_travels_in_parts() -> None:
     orders = list(frames.orders(read))
     thread.join()
 
-    assert orders == [frames.Order(Assignment("j", "task", 1, call), "/spool", True)]
+    assert orders == [frames.JobOrder(Assignment("j", "task", 1, call), "/spool", True)]
     os.close(read)

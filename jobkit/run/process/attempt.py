@@ -58,7 +58,7 @@ class ProcessAttempt:
         self._known: list[int] = []
         self.stop_kind = ""  #: "cancel", "timeout", "memory", "start" or "kill", the first that was asked for
         self._was_killed = False
-        self._ended: frames.Ended | None = None
+        self._ended: frames.EndReport | None = None
         self.damage = ""  #: of the control channel, in a few words
         self._rss = self._peak = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -74,7 +74,7 @@ class ProcessAttempt:
     def begin(self, child: ChildProcess, *, is_last: bool) -> None:
         """Send the call to a process. `is_last`: it ends with this job."""
         self._child = child
-        child.begin(self, frames.order_frames(frames.Order(self.assignment, self._spool, is_last)))
+        child.begin(self, frames.order_frames(frames.JobOrder(self.assignment, self._spool, is_last)))
         if child.is_ready:
             self.on_ready()
         else:
@@ -227,7 +227,7 @@ class ProcessAttempt:
             self._artifacts = max(self._artifacts, number)
             self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
         elif kind == frames.ENDED:
-            self._ended = ended = frames.Ended.from_wire(content)
+            self._ended = ended = frames.EndReport.from_wire(content)
             if self._child is None:
                 return
             if ended.is_alone and not self.stop_kind:
@@ -235,7 +235,7 @@ class ProcessAttempt:
             else:  # a warm one would wait for its next call
                 self._child.retire()
 
-    def _end_early(self, child: ChildProcess, ended: frames.Ended) -> None:
+    def _end_early(self, child: ChildProcess, ended: frames.EndReport) -> None:
         """Nothing is left of it but its process, which waits for another job or is about to exit."""
         child.drain_output()
         usage = ended.outcome.usage

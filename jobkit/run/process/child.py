@@ -206,7 +206,7 @@ class _Life:
         if self._busy[0]:
             tree.kill(tree.descendants(os.getpid()))
 
-    def _run(self, order: frames.Order) -> bool:
+    def _run(self, order: frames.JobOrder) -> bool:
         """Run one job and say how it ended; whether the process is fit for another one."""
         job, guard = order.assignment, SignalGuard()
         self._guard = guard
@@ -252,7 +252,7 @@ class _Life:
         usage = {"cpu_s": round(_spent_s() - spent_s, 6), "peak_rss_bytes": self._peak_rss_bytes()}
         last_lines = log.take() if log is not None else (b"", b"")
         outcome = replace(outcome, usage=usage)
-        _send(frames.ENDED, frames.Ended(outcome, guard.is_stopped, is_spooled, is_alone, is_fit, last_lines))
+        _send(frames.ENDED, frames.EndReport(outcome, guard.is_stopped, is_spooled, is_alone, is_fit, last_lines))
         return is_fit
 
     def _peak_rss_bytes(self) -> int:

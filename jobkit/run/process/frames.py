@@ -22,9 +22,9 @@ from jobkit.run.attempt import Assignment, Outcome
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
-#: Parent to child: a part of the call, and the rest of what runs (`Order`).
+#: Parent to child: a part of the call, and the rest of what runs (`JobOrder`).
 PART, ORDER = b"b", b"c"
-#: Child to parent: it is set up and waits for an order; lines, progress, an artifact, how the attempt ended (`Ended`).
+#: Child to parent: it is set up and waits for an order; lines, progress, an artifact, the end (`EndReport`).
 READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
 AWAITS = b"w"
@@ -39,7 +39,7 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobOrder:
     """One job for a child.
 
     Attributes:
@@ -53,7 +53,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndReport:
     """End of a job, as its process reports it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Ended:
     log: Portion
 
     @classmethod
-    def from_wire(cls, wire: Any) -> Ended:
+    def from_wire(cls, wire: Any) -> EndReport:
         """Raises ValueError for anything else."""
         ended = msgspec.convert(wire, cls, dec_hook=lambda kind, value: kind(*value))
         if ended.outcome.outcome not in ("succeeded", "failed", "cancelled"):
@@ -108,7 +108,7 @@ def frame(kind: bytes, content: Any) -> bytes:
     return _HEAD.pack(len(body), kind) + body
 
 
-def order_frames(order: Order) -> Iterator[bytes]:
+def order_frames(order: JobOrder) -> Iterator[bytes]:
     """The frames that tell a child what to run."""
     call, step = order.assignment.call, FRAME_LIMIT // 2
     if len(call) > step:
@@ -151,7 +151,7 @@ class Frames:
             del buffer[:start]
 
 
-def orders(fd: int) -> Iterator[Order]:
+def orders(fd: int) -> Iterator[JobOrder]:
     """Yield the orders that arrive on a blocking descriptor, until the parent has no more or is gone."""
     frames, parts = Frames(), bytearray()
     while data := os.read(fd, _READ_BYTES):
@@ -159,7 +159,7 @@ def orders(fd: int) -> Iterator[Order]:
             if kind == PART:
                 parts += content
             elif kind == ORDER:
-                order = msgspec.convert(content, Order)
+                order = msgspec.convert(content, JobOrder)
                 if parts:
                     order, parts = replace(order, assignment=replace(order.assignment, call=bytes(parts))), bytearray()
                 yield order
