@@ -200,8 +200,10 @@ def limit(
         if concurrency is not None or rate is not None:
             raise BadInput("--off cannot be used with --concurrency or --rate")
         kit.unlimit(**whose)
+        out.note(kit, f"unlimit_{kind}", kind, [name])
         return
     rule = kit.limit(**whose, concurrency=concurrency, rate=rate)
+    out.note(kit, f"limit_{kind}", kind, [name])
     if as_json:
         out.echo_json(rule.to_json())
     elif rule.n and rule.held > rule.n:

@@ -52,6 +52,7 @@ def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: b
     kit = jobkit.connect()
     values = task_info(kit, task).parse(arguments)
     made = kit.schedule(task, values, name=name, **given(options))
+    out.note(kit, "add_schedule", "task", [task])
     if as_json:
         out.echo_json(_shown(made))
         return
@@ -131,8 +132,8 @@ def show(name: str, as_json: bool) -> None:
             out.echo(f"  {_mark(run)} " + "  ".join(out.one_line(cell) for cell in cells if cell))
 
 
-def _command(name: str, act: Callable[[Kit, str], str], line: str) -> None:
-    """Add a command that acts on schedules by their names and prints those."""
+def _command(name: str, action: str, act: Callable[[Kit, str], str], line: str) -> None:
+    """Add a command that acts on schedules by their names and prints those; `action` is its name in the audit trail."""
 
     @schedules.command(name=name, help=line)
     @click.argument("names", nargs=-1, required=True, metavar="NAME...")
@@ -140,6 +141,7 @@ def _command(name: str, act: Callable[[Kit, str], str], line: str) -> None:
         kit = jobkit.connect()
         for each in names:
             click.echo(act(kit, each))
+            out.note(kit, action, "schedule", [each])
 
 
 def _removed(kit: Kit, name: str) -> str:
@@ -147,13 +149,14 @@ def _removed(kit: Kit, name: str) -> str:
     return out.one_line(name)
 
 
-_command("pause", lambda kit, name: kit.pause_schedule(name).id, "Pause schedules.")
+_command("pause", "pause_schedule", lambda kit, name: kit.pause_schedule(name).id, "Pause schedules.")
 _command(
     "resume",
+    "resume_schedule",
     lambda kit, name: kit.resume_schedule(name).id,
     "Resume paused schedules: they fire at their next time from now.",
 )
-_command("rm", _removed, "Delete schedules; their jobs stay.")
+_command("rm", "remove_schedule", _removed, "Delete schedules; their jobs stay.")
 
 
 @schedules.command()
@@ -163,6 +166,7 @@ def run(name: str, is_waiting: bool) -> int:
     """Run a schedule now and print the job's id. Its next times do not change."""
     kit = jobkit.connect()
     job = kit.run_schedule(name)
+    out.note(kit, "run_schedule", "schedule", [name])
     click.echo(job.id)
     if not is_waiting:
         return 0

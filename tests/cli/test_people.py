@@ -114,6 +114,24 @@ def told(*options: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_changes_of_schedules_and_limits_are_in_the_audit_trail(kit: jobkit.Kit) -> None:
+    assert cli("schedule", "count_words", "--every", "3600", "--name", "hourly").exit_code == 0
+    for command in ("pause", "resume", "run", "rm"):
+        assert cli("schedules", command, "hourly").exit_code == 0
+    for options in (["--concurrency", "2"], ["--off"]):
+        assert cli("limit", "queue", "gpu", *options).exit_code == 0
+
+    assert [(entry["action"], entry["targets"]) for entry in reversed(told())] == [
+        ("add_schedule", ["count_words"]),
+        ("pause_schedule", ["hourly"]),
+        ("resume_schedule", ["hourly"]),
+        ("run_schedule", ["hourly"]),
+        ("remove_schedule", ["hourly"]),
+        ("limit_queue", ["gpu"]),
+        ("unlimit_queue", ["gpu"]),
+    ]
+
+
 def test_the_audit_trail_is_filtered_and_listed_newest_first(kit: jobkit.Kit) -> None:
     empty = cli("audit")
     assert (empty.exit_code, empty.stdout, empty.stderr.strip()) == (0, "", "No actions yet.")
