@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -32,8 +31,7 @@ MAX_RESULT_BYTES = 50_000_000
 _FINAL = (ErrorKind.REJECTED, ErrorKind.DEPENDENCY)
 
 
-@dataclass(frozen=True, slots=True)
-class Filed:
+class Filed(msgspec.Struct, frozen=True):
     """Place for the files of one job. `owner` is what its folder records about the owner."""
 
     file_store: FileStore

@@ -6,12 +6,12 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState

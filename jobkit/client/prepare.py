@@ -13,10 +13,10 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import Gate, InvalidParams, JobSpec, ScheduleSpec

@@ -7,10 +7,11 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+
+from msgspec.structs import asdict, fields, replace
 
 from jobkit.client import checks
 from jobkit.client.connection import Connection, OnLoop

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 #: Longest text of one argument in `params_brief`.
 _VALUE_CHARS = 32
@@ -167,8 +168,7 @@ def _half_up(value: float) -> int:
     return math.floor(value + 0.5)
 
 
-@dataclass(slots=True)
-class Eta:
+class Eta(msgspec.Struct):
     """Time left, from the recent rate, smoothed so that one update moves it by a fifth at most.
 
     Nothing is said before the third update or the fifth second: an early guess is worse than none.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from jobkit.model.format import duration
 from jobkit.model.plain import Record, instant, to_json
@@ -25,8 +26,7 @@ _RATE = re.compile(
 _UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-@dataclass(frozen=True, slots=True)
-class Gate(Record):
+class Gate(Record, frozen=True):
     """A limit on running attempts, on starts in a period, or on both.
 
     Attributes:
@@ -41,8 +41,7 @@ class Gate(Record):
     period_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """A limit or pause of a task or queue that was set at run time. It overrides the limit in the code.
 
     Attributes:
@@ -55,7 +54,7 @@ class Rule:
     n: int = 0
     count: int = 0
     period_ms: int = 0
-    paused: Mapping[str, Any] = field(default_factory=dict)
+    paused: Mapping[str, Any] = {}
     held: int = 0
 
     @classmethod
@@ -76,8 +75,7 @@ class Rule:
         return {kind: name, "concurrency": self.n or None, "rate": self.rate or None, "running": self.held}
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """A paused queue or task: none of its jobs starts until it is resumed.
 
     Attributes:
@@ -104,8 +102,7 @@ class Pause:
         return {self.kind: self.name, "by": self.by, "at": to_json(self.at)}
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting(Record):
+class Waiting(Record, frozen=True):
     """Why a queued job cannot start yet.
 
     Attributes:
@@ -124,7 +121,7 @@ class Waiting(Record):
     period_ms: int = 0
     open_ms: int | None = None
     is_paused: bool = False
-    use: Mapping[str, float] = field(default_factory=dict)
+    use: Mapping[str, float] = {}
     paused_by: str = ""
     paused_ms: int = 0
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from jobkit.model.plain import Record, instant, to_json
 
 
@@ -33,8 +35,7 @@ class Role(StrEnum):
 _LADDER = (Role.NONE, Role.VIEW, Role.OPERATE, Role.ADMIN)
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(msgspec.Struct, frozen=True):
     """A user of a page or of the API.
 
     Attributes:
@@ -114,8 +115,7 @@ class AuditBounds:
         return self.alone_done if entry.outcome in ("done", "partly") else self.alone_failed
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry(Record):
+class AuditEntry(Record, frozen=True):
     """One audited action.
 
     Attributes:

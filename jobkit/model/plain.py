@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -14,14 +14,12 @@ from typing import Any, Self
 import msgspec
 
 
-class Record:
-    """Base of the dataclasses that the store keeps as JSON."""
-
-    __slots__ = ()
+class Record(msgspec.Struct, frozen=True):
+    """Base of the values that the store keeps as JSON."""
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON for the store; fields with their default value are left out to keep records small."""
-        names, defaults, values = _wire_fields(type(self))  # type: ignore[arg-type]  # a class is hashable, whatever its instances
+        names, defaults, values = _wire_fields(type(self))
         # `!=`, not truth: a grace or a time to live of 0 seconds is not the same as the default None. `is not` first,
         # because it is faster and settles most.
         return {
@@ -41,11 +39,11 @@ class Record:
 
 
 @cache
-def _wire_fields(cls: Any) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Return the names of all fields (two or more), their defaults (`MISSING` if required) and what reads them."""
-    names = tuple(f.name for f in fields(cls))
-    defaults = tuple(f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls))
-    return names, defaults, attrgetter(*names)
+def _wire_fields(cls: type[Record]) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of all fields (two or more), their defaults (`NODEFAULT` if required) and what reads them."""
+    fields = msgspec.structs.fields(cls)
+    defaults = tuple(f.default if f.default_factory is msgspec.NODEFAULT else f.default_factory() for f in fields)
+    return cls.__struct_fields__, defaults, attrgetter(*cls.__struct_fields__)
 
 
 def _stored(value: Any) -> Any:
@@ -57,7 +55,9 @@ def _stored(value: Any) -> Any:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value as JSON for users: all fields of a dataclass, times as ISO 8601 UTC, enum members as text."""
+    """Return a value as JSON for users: all fields of a record, times as ISO 8601 UTC, enum members as text."""
+    if isinstance(value, msgspec.Struct):
+        return {name: to_json(getattr(value, name)) for name in value.__struct_fields__}
     if is_dataclass(value):
         return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, datetime):

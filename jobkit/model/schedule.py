@@ -5,7 +5,6 @@ Pure data. `jobkit.schedules` computes the slots; it knows cron lines and time z
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,8 +20,7 @@ OVERLAP = ("allow", "skip", "wait")
 _TIMING = ("cron", "every_ms", "at_ms", "tz", "until_ms", "count")
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleSpec(Record):
+class ScheduleSpec(Record, frozen=True):
     """Definition of a schedule. Exactly one of `cron`, `every_ms` and `at_ms` is set.
 
     Attributes:
@@ -128,8 +126,7 @@ class ScheduleRun(msgspec.Struct, frozen=True, omit_defaults=True, rename=_RUN):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleSnapshot:
+class ScheduleSnapshot(msgspec.Struct, frozen=True):
     """State of a schedule. Times are in milliseconds by the store's clock; 0 for none.
 
     Attributes:
@@ -153,7 +150,7 @@ class ScheduleSnapshot:
     holds_for: str = ""
     fired: int = 0
     left_out: int = 0
-    runs: tuple[ScheduleRun, ...] = field(default=(), repr=False)
+    runs: tuple[ScheduleRun, ...] = ()
     now_ms: int = 0
 
     @property

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.plain import Record, instant, to_json
 from jobkit.model.spec import JobSpec
 
 
-@dataclass(frozen=True, slots=True)
-class JobError(Record):
+class JobError(Record, frozen=True):
     """Why an attempt failed, as plain text; nothing here has to be unpickled.
 
     Attributes:
@@ -52,8 +51,7 @@ class JobError(Record):
         return f"{self.type}: {self.message}" if self.kind is ErrorKind.EXCEPTION else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One execution of a job, computed from its events.
 
     Attributes:
@@ -73,7 +71,7 @@ class Attempt:
     ended_at: datetime | None = None
     outcome: str = "running"
     reason: str = ""
-    usage: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] = {}
     ready_at: datetime | None = None
 
     @property
@@ -267,7 +265,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
             return None
         if event.seq < snapshot.seq or rev <= snapshot.rev:
             return snapshot
-        return msgspec.structs.replace(
+        return replace(
             snapshot,
             rev=rev,
             done=finite_or_none(event.data.get("done")),
@@ -289,7 +287,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         moved["error"] = None
     elif event.type is EventType.MOVED:
         moved["spec"] = moved_spec(snapshot.spec, event.data)
-    return msgspec.structs.replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
+    return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
 
 
 def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:

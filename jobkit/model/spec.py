@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from jobkit.model.limits import Gate, resources_text
@@ -22,8 +21,7 @@ class Retry(Exception):
         self.after = after
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff(Record):
+class Backoff(Record, frozen=True):
     """Seconds between attempts: `base * factor ** (retry - 1)`, at most `max`.
 
     With `jitter` each wait is spread evenly over its upper half ("equal jitter"), so that jobs that failed together do
@@ -52,8 +50,7 @@ class Backoff(Record):
         return full / 2 + full / 2 * random if self.jitter else full
 
 
-@dataclass(frozen=True, slots=True)
-class Once(Record):
+class Once(Record, frozen=True):
     """Deduplication of submits: how to find a job that already does the same work.
 
     Attributes:
@@ -68,8 +65,7 @@ class Once(Record):
     ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec(Record):
+class JobSpec(Record, frozen=True):
     """One submission without the values of its arguments, which are in the signed payload.
 
     Attributes:
@@ -107,7 +103,7 @@ class JobSpec(Record):
     task: str
     title: str = ""
     queue: str = "default"
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = {}
     owner: str = ""
     tags: tuple[str, ...] = ()
     priority: int = 0
@@ -129,7 +125,7 @@ class JobSpec(Record):
     schedule: str = ""
     slot_ms: int = 0
     limits: tuple[Gate, ...] = ()
-    resources: Mapping[str, float] = field(default_factory=dict)
+    resources: Mapping[str, float] = {}
     once: Once | None = None
     cache_key: str = ""
     cache_ms: int = 0

@@ -15,8 +15,10 @@ import os
 import platform
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
@@ -33,8 +35,7 @@ from jobkit.tasks.signature import run_class
 from jobkit.tasks.task import TaskDef, load_ref, target_of
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """One attempt to execute. The payload's signature has been verified; nothing of it has been unpickled.
 
     Attributes:
@@ -65,11 +66,10 @@ class Assignment:
     log_path: str = ""
     log_owner: str = ""
     is_alone: bool = False
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """End of an attempt, as its runner saw it.
 
     Attributes:
@@ -98,7 +98,7 @@ class Outcome:
     error_body: bytes = b""
     retry: Retry | None = None
     reason: str = ""
-    usage: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] = {}
 
 
 class Runner(Protocol):

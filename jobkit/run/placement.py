@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Assignment, Outcome, Runner, failed

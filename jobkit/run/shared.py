@@ -18,9 +18,10 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobkit.model import JobkitError, LogLine
 from jobkit.run.attempt import Assignment, Outcome, execute, raised, resolve, succeeded, timed_out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import Codec, Subject
 from jobkit.model import JobSpec, ScheduleRun, ScheduleSpec
@@ -17,8 +19,7 @@ MISSED_AFTER_MS = 60_000
 HOLD_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class SlotDecision:
+class SlotDecision(msgspec.Struct, frozen=True):
     """Decision about the due slots of a schedule.
 
     Attributes:

@@ -8,11 +8,11 @@ continues at its pace. Pure: the current time is an argument.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+import msgspec
 from cronsim import CronSim, CronSimError
 
 from jobkit.model import InvalidParams, ScheduleSpec
@@ -49,8 +49,7 @@ MOST_RUNS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """Slots of a schedule. Exactly one of `cron`, `every_ms` and `at_ms` is set; see `ScheduleSpec`."""
 
     cron: str = ""

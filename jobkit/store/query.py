@@ -11,12 +11,12 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model import InvalidParams, JobError, JobSnapshot, JobState
 
@@ -42,8 +42,7 @@ NEWEST = "-submitted"
 TEXT_CHARS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """Filters and page of a job list.
 
     Attributes:
@@ -110,8 +109,7 @@ class Query:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class QueryPage:
+class QueryPage(msgspec.Struct, frozen=True):
     """A page of jobs. `next_cursor` is "" on the last one.
 
     `searched`: number of the newest jobs that were searched, if the index does not have all jobs yet; None for all
@@ -136,8 +134,7 @@ class BriefSpec(msgspec.Struct):
     params: dict[str, Any] = {}
 
 
-@dataclass(slots=True)
-class Brief:
+class Brief(msgspec.Struct):
     """The fields of a `JobSnapshot` by which jobs are found and ordered: faster to read, without history.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import wire
@@ -154,7 +154,7 @@ def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, Sequence[bytes
     for run in snapshot.runs:
         if run.job_id in states:
             state, started = states[run.job_id] or (b"", b"")
-            run = msgspec.structs.replace(run, state=(state or b"").decode(), started_ms=int(started or 0))
+            run = replace(run, state=(state or b"").decode(), started_ms=int(started or 0))
         runs.append(run)
     return replace(snapshot, runs=tuple(runs))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,8 +23,7 @@ SCHEDULES_CHANGED = "schedules"
 INLINE_RESULT_BYTES = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """A job to store: its spec and its sealed arguments."""
 
     spec: JobSpec
@@ -49,8 +47,7 @@ class SubmitReply(NamedTuple):
     reseal_for: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DueSchedule:
+class DueSchedule(msgspec.Struct, frozen=True):
     """A schedule with a due slot. Only the first worker to ask gets it; others get it again after half a second.
 
     Attributes:
@@ -72,8 +69,7 @@ class DueSchedule:
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
+class Firing(msgspec.Struct, frozen=True):
     """Outcome of a slot, if it is still the next one.
 
     Attributes:
@@ -118,8 +114,7 @@ class Claimed(msgspec.Struct, frozen=True, rename={"started_ms": "started"}):
     """Reason why its record cannot be read, in which case it can only be ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptNews:
+class AttemptNews(msgspec.Struct, frozen=True):
     """News of a running attempt: progress, new log lines, or both.
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
@@ -137,8 +132,7 @@ class AttemptNews:
     awaits: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactInfo:
+class ArtifactInfo(msgspec.Struct, frozen=True):
     """Metadata of an artifact. `at_ms` is by the worker's clock."""
 
     name: str
@@ -147,8 +141,7 @@ class ArtifactInfo:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """An artifact of a running attempt. `body` is sealed: the content, or a reference to its file in `folder`."""
 
     job_id: str
@@ -158,8 +151,7 @@ class Kept:
     folder: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ArqResult:
+class ArqResult(msgspec.Struct, frozen=True):
     """Result for arq's readers of a job that arq's client enqueued.
 
     Attributes:
@@ -172,8 +164,7 @@ class ArqResult:
     hold_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """Outcome of an attempt.
 
     Attributes:
@@ -195,7 +186,7 @@ class Ending:
     result: bytes = b""
     preview: bytes = b""
     summary: str = ""
-    usage: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] = {}
     delay_ms: int = 0
     ttl_ms: int = 604_800_000
     folder: str = ""
@@ -225,8 +216,7 @@ AWAITED_MOST = 200
 FINISHED, ALREADY, FENCED = 1, 2, 0
 
 
-@dataclass(frozen=True, slots=True)
-class Renewal:
+class Renewal(msgspec.Struct, frozen=True):
     """Reply to a heartbeat: job ids whose lease this worker has lost, and ids of jobs to stop."""
 
     lost: tuple[str, ...] = ()
@@ -235,8 +225,7 @@ class Renewal:
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
+class WorkerInfo(msgspec.Struct, frozen=True):
     """State of one worker.
 
     `beat_age_s` is the time since its last heartbeat, by the store's clock; `is_draining`: it finishes its jobs and
@@ -261,9 +250,9 @@ class WorkerInfo:
     beat_age_s: float = 0.0
     is_alive: bool = True
     is_draining: bool = False
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = {}
     """Weights of its queues; {} if they are served in order."""
-    resources: Mapping[str, float] = field(default_factory=dict)
+    resources: Mapping[str, float] = {}
     """Amounts of resources that it has for jobs, by name."""
 
     @property
@@ -275,8 +264,7 @@ class WorkerInfo:
         return json
 
 
-@dataclass(frozen=True, slots=True)
-class LogSlice:
+class LogSlice(msgspec.Struct, frozen=True):
     """Lines of a job's log, oldest first, each with its number `n`.
 
     Attributes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -75,8 +74,7 @@ class CallHead(
 _read = msgspec.msgpack.Decoder(CallHead).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function (None if `head.ref` names it) and its arguments."""
 
     function: Callable[..., Any] | None

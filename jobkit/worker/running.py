@@ -11,8 +11,10 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, refused
 from jobkit.codec import Codec

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 
 import psutil
 import pytest
 import redis
+from msgspec.structs import replace
 
 import jobkit
 from jobkit.client.kit import Kit

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from jobkit.model import TERMINAL, ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
@@ -164,7 +165,7 @@ async def check_events(store: RedisStore, ids: set[str]) -> None:
         [found] = await store.snapshots([id])
         if found is None:
             continue
-        told = [replace(event, id="") for event in stream[id]]
+        told = [dataclasses.replace(event, id="") for event in stream[id]]
         assert [event.seq for event in told] == list(range(1, found.seq + 1)), id
         assert told[:20] == list(found.history[:20])
         assert told[-180:] == list(found.history[-180:])
@@ -183,7 +184,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
     error = expected.error and replace(expected.error, traceback="", source="")
     news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}
-    assert structs.replace(now, **news, history=()) == structs.replace(expected, error=error, history=())
+    assert replace(now, **news, history=()) == replace(expected, error=error, history=())
 
 
 #: Keys that belong to the namespace, not to a job or a worker.

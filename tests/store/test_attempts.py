@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobState, attempts_of
 from jobkit.model.snapshot import JobError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
 from jobkit.ui.batch.batch_html import ROWS, batch_html
@@ -141,7 +141,7 @@ def test_every_colour_of_a_plot_can_be_seen_on_both_grounds(ground: str) -> None
 def test_a_saved_batch_holds_bar_plot_and_rows_and_no_markup_of_a_user() -> None:
     error = JobError(ErrorKind.EXCEPTION, "ValueError", f"bad {CANARY}")
     model = BatchModel(
-        [job(1, "succeeded", "0.5"), job(2, "succeeded", "0.25"), structs.replace(job(3, "failed"), error=error),
+        [job(1, "succeeded", "0.5"), job(2, "succeeded", "0.25"), replace(job(3, "failed"), error=error),
          job(4, "cancelled", params={"n": 4, "method": CANARY})]
     )  # fmt: skip
     model.stopped_by = "00000002"

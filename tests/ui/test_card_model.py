@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.format import Eta
@@ -112,10 +111,10 @@ def test_a_missed_event_asks_for_the_snapshot_and_an_older_one_is_ignored() -> N
     view.take(event(4, EventType.SUCCEEDED, 9, state="succeeded"))
 
     assert view.needs_snapshot
-    fresh = structs.replace(view.snapshot, seq=4, state=JobState.SUCCEEDED)
+    fresh = replace(view.snapshot, seq=4, state=JobState.SUCCEEDED)
     view.reset(fresh, at(9))
     assert (view.needs_snapshot, view.snapshot.state) == (False, JobState.SUCCEEDED)
-    view.reset(structs.replace(fresh, seq=2, state=JobState.RUNNING), at(9))
+    view.reset(replace(fresh, seq=2, state=JobState.RUNNING), at(9))
     assert view.snapshot.state is JobState.SUCCEEDED
 
 
@@ -233,7 +232,7 @@ def test_a_lost_connection_is_shown_and_the_snapshot_is_read_again_when_it_is_ba
 
 def test_numbers_that_json_cannot_hold_do_not_reach_the_browser() -> None:
     view = queued()
-    view.snapshot = structs.replace(
+    view.snapshot = replace(
         view.snapshot, spec=replace(view.snapshot.spec, params={"x": float("nan"), "y": [float("inf")]})
     )
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
@@ -223,7 +222,7 @@ def test_the_first_range_fits_the_data() -> None:
 
 def test_the_timeline_of_own_jobs_never_has_others() -> None:
     def of(owner: str, snapshot: JobSnapshot) -> JobSnapshot:
-        return structs.replace(snapshot, spec=replace(snapshot.spec, owner=owner))
+        return replace(snapshot, spec=replace(snapshot.spec, owner=owner))
 
     made = TimelineModel(only="ada")
     made.load([of("ada", ran("mine", 1, 2)), of("bob", ran("theirs", 1, 2))], None)
@@ -279,7 +278,7 @@ def test_a_bar_names_the_arguments_that_are_not_the_tasks_defaults() -> None:
     given = job("a", *begun)
     timeline = TimelineModel()
     timeline.defaults = {"train": {"n": 1, "lr": 0.1}}
-    timeline.load([structs.replace(given, spec=replace(given.spec, params={"n": 1, "lr": 0.5}))], None)
+    timeline.load([replace(given, spec=replace(given.spec, params={"n": 1, "lr": 0.5}))], None)
 
     assert [bar.args for bar in timeline.all_bars()] == ["lr=0.5"]
 

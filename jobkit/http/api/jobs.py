@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api.shapes import JobList, LogQuery, Submit

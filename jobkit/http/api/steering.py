@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
+
+from msgspec.structs import asdict
 
 from jobkit.http.api.jobs import accepted
 from jobkit.http.api.shapes import AuditQuery, FailureQuery

@@ -13,9 +13,10 @@ import json
 import mimetypes
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.run.inside.preview import bokeh_html, holoviews_figure, png_of
@@ -32,8 +33,7 @@ _ALLOWED = (
 Body = bytes | Path
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """Limits of one attempt's artifacts. The defaults are for a store without a directory for files."""
 
     count: int = 100

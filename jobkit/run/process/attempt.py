@@ -13,9 +13,10 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobkit.model import ErrorKind
 from jobkit.model.format import size

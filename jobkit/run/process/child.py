@@ -16,10 +16,11 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
+
+from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine

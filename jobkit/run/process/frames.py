@@ -10,11 +10,11 @@ import os
 import shutil
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.files.log import Portion
 from jobkit.model import Retry
@@ -38,8 +38,7 @@ _HEAD = struct.Struct(">Ic")
 _unpack = msgspec.msgpack.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class JobOrder:
+class JobOrder(msgspec.Struct, frozen=True):
     """One job for a child.
 
     Attributes:
@@ -52,8 +51,7 @@ class JobOrder:
     is_last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EndReport:
+class EndReport(msgspec.Struct, frozen=True):
     """End of a job, as its process reports it.
 
     Attributes:

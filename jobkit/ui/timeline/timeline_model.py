@@ -7,9 +7,10 @@ milliseconds since the epoch, by the store's clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import params_brief

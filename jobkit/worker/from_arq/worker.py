@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import arq.worker
+import msgspec
 from arq.connections import RedisSettings, create_pool, log_redis_info
 from arq.constants import health_check_key_suffix
 from arq.cron import CronJob
@@ -154,7 +155,7 @@ class Worker(JobWorker):
         self.running.admit = self._gate.start
         self.queue_name = queue_name
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
-        self.info = replace(self.info, tasks=tuple(self.functions))
+        self.info = msgspec.structs.replace(self.info, tasks=tuple(self.functions))
         self._bridge = Bridge(self, self.queue, self.run_cron)
         runner.note_after = self.note_after
         self._after: dict[tuple[str, str], dict[Any, Any]] = {}
