@@ -53,6 +53,14 @@ async def test_an_unknown_id_has_no_data(store: RedisStore) -> None:
     assert (await store.logs("no")).lines == ()
 
 
+async def test_a_new_job_after_a_known_one_of_the_same_call_has_its_queue(store: RedisStore) -> None:
+    await submit(store, "a", queue="one")
+
+    await store.submit([job("a", queue="two"), job("b", queue="two")])
+
+    assert set(await store.queues()) == {"one", "two"}
+
+
 async def test_a_known_id_is_stored_once_and_nothing_of_it_changes(store: RedisStore) -> None:
     first, second = await store.submit([job("a", params={"n": 1}), job("a", params={"n": 2})])
     again = await store.submit([replace(job("a", task="other"), payload=b"else")])
