@@ -229,9 +229,9 @@ def test_no_search_and_no_timeline_shows_another_users_jobs(stage: Stage, role: 
     ]
 
     wait_until(lambda: all(table.page for table in tables), what="the tables")
-    wait_until(lambda: all(each._head.page and each._head.series for each in timelines), what="the timelines")
+    wait_until(lambda: all(each.head.page and each.head.series for each in timelines), what="the timelines")
 
-    texts = [*(table.page for table in tables), *(each._head.page + each._head.series for each in timelines)]
+    texts = [*(table.page for table in tables), *(each.head.page + each.head.series for each in timelines)]
     assert [SECRET in text for text in texts] == [role == "view"] * 8
     assert ["mine" in texts[0], "mine" in texts[4]] == [role != "none"] * 2
     for component in (*tables, *timelines):
