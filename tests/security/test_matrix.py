@@ -234,5 +234,5 @@ def test_no_search_and_no_timeline_shows_another_users_jobs(stage: Stage, role: 
     texts = [*(table.page for table in tables), *(each.head.page + each.head.series for each in timelines)]
     assert [SECRET in text for text in texts] == [role == "view"] * 8
     assert ["mine" in texts[0], "mine" in texts[4]] == [role != "none"] * 2
-    for component in (*tables, *timelines):
+    for component in (*tables, *(each.head for each in timelines)):
         component._bridge.close()
