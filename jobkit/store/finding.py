@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jobkit.model import StoreUnavailable
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
-from jobkit.store.query import Brief, Query, in_order, matches, read_cursor, sort_value, write_cursor
+from jobkit.store.query import Brief, Query, in_order, matches, read_cursor, sort_value, spec_parts, write_cursor
 
 #: Number of records that are read at once.
 _SLICE = 500
@@ -33,7 +33,7 @@ class JobFinder:
         while not is_end and not (query.is_by_age and len(best) > query.limit):
             ids = await self._by_age(query, low, high, size)
             is_end = len(ids) < size
-            found = await self.briefs([job_id for job_id, _ in ids])
+            found = await self.briefs([job_id for job_id, _ in ids], spec_parts(query))
             best += [brief for brief in found if brief is not None and matches(brief, query, now_ms)]
             best = in_order(best, query)[: query.limit + 1]
             if ids and query.order == "submitted":
@@ -56,15 +56,19 @@ class JobFinder:
         rows = [(job_id, us, int(raw[0])) for (job_id, us), raw in zip(ids, found, strict=True) if raw]
         return rows, str(ids[-1][1]) if ids else ""
 
-    async def briefs(self, job_ids: Sequence[str]) -> list[Brief | None]:
-        """Return the fields by which jobs are found and ordered; None for unknown jobs."""
+    async def briefs(self, job_ids: Sequence[str], parts: Sequence[bytes] = ()) -> list[Brief | None]:
+        """Return the fields by which jobs are found and ordered; None for unknown jobs.
+
+        Args:
+            parts: texts that the stored spec must contain; jobs without them are also None, and not decoded.
+        """
         found = await self._ns.fields(wire.BRIEF, job_ids)
         gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if not raw]
         if gone:  # expired, and not pruned yet
             with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
                 await self._ns.run("forget", gone)
         return [
-            wire.readable(f"the record of job {job_id}", wire.brief, raw)
+            wire.readable(f"the record of job {job_id}", wire.brief, raw if _has_all(raw, parts) else None)
             for job_id, raw in zip(job_ids, found, strict=True)
         ]
 
@@ -80,6 +84,10 @@ class JobFinder:
             found |= {job_id.decode("utf-8", "replace"): int(us) for job_id, us in part}
         ordered = sorted(found.items(), key=lambda pair: (pair[1], pair[0]), reverse=not is_oldest_first)
         return ordered[:count]
+
+
+def _has_all(raw: Sequence[bytes | None] | None, parts: Sequence[bytes]) -> bool:
+    return not parts or (raw is not None and all(part in (raw[0] or b"") for part in parts))
 
 
 def _bounds(query: Query, now_ms: int) -> tuple[str, str]:

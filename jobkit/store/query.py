@@ -195,6 +195,12 @@ def matches(job: Brief | JobSnapshot, query: Query, now_ms: int) -> bool:
     return all(one in text for one in texts)
 
 
+def spec_parts(query: Query) -> list[bytes]:
+    """Return texts that the stored spec of each matching job contains: a quick test that finds most others."""
+    plain = [name for name in (query.task, query.owner, query.tag) if isinstance(name, str) and name.isascii()]
+    return [name.encode() for name in plain if re.fullmatch(r"[\w.:-]+", name)]
+
+
 def text_of(job: Brief | JobSnapshot) -> str:
     """Return the searched text of a job: one line for each value, with A to Z in lower case."""
     spec, error = job.spec, job.error

@@ -242,8 +242,8 @@ async def test_changes_during_the_filling_are_not_lost(
     read = JobFinder.briefs
     changed = asyncio.Event()
 
-    async def briefs(self: JobFinder, job_ids: Any) -> Any:
-        found = await read(self, job_ids)
+    async def briefs(self: JobFinder, job_ids: Any, parts: Any = ()) -> Any:
+        found = await read(self, job_ids, parts)
         if not changed.is_set() and queued[-1] in job_ids:
             changed.set()
             await store.cancel([queued[-1]])
