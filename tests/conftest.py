@@ -94,26 +94,35 @@ _starts = _Starts()
 @pytest.fixture(autouse=True)
 def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a process behind; those of fixtures with a wider scope may stay."""
-    before, count = _starts.alive(), _starts.count
+    before, count, began = _starts.alive(), _starts.count, time.time()
     yield
     if _starts.count != count and not {"terminal", "place", "served"} & set(request.fixturenames):
         try:
-            wait_until(lambda: not _new(before))
+            wait_until(lambda: not _new(before, began))
         except AssertionError:
-            left = [each.as_dict(["pid", "ppid", "status", "cmdline"]) for each in _new(before)]
+            left = [each.as_dict(["pid", "ppid", "status", "cmdline"]) for each in _new(before, began)]
             raise AssertionError(f"{request.node.name} left these processes behind: {left}") from None
 
 
-def _new(before: set[int]) -> list[psutil.Process]:
-    """Return new processes, except children of earlier ones: a worker of several tests starts warm processes."""
-    found = []
+#: Times at which processes were created are at most so many seconds wrong: the system rounds that of its own start.
+_ROUNDED_S = 1.5
+
+
+def _new(before: set[int], began: float) -> list[psutil.Process]:
+    """Return new processes, except children of earlier ones: a worker of several tests starts warm processes.
+
+    A search misses a process that has only just been started, so the age of what it did not find counts too.
+    """
+    found, earlier = [], set(before)
     for process in living_with(MARK, RUN):
         try:
-            if process.pid not in before and before.isdisjoint(each.pid for each in process.parents()):
-                found.append(process)
+            if process.pid not in before and process.create_time() < began - _ROUNDED_S:
+                earlier.add(process.pid)
+            elif process.pid not in before:
+                found.append((process, {each.pid for each in process.parents()}))
         except psutil.NoSuchProcess:
             continue
-    return found
+    return [process for process, parents in found if earlier.isdisjoint(parents)]
 
 
 @pytest.fixture(autouse=True)
