@@ -49,20 +49,22 @@ class Sender:
         return replies
 
     async def _send(self) -> None:
-        while self._queue:
-            count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
-            batch, self._queue = self._queue[:count], self._queue[count:]
-            try:
-                answers = await self._twice([submission for submission, _ in batch])
-            except Exception as error:
-                for _, answer in batch:
+        try:
+            while self._queue:
+                count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
+                batch, self._queue = self._queue[:count], self._queue[count:]
+                try:
+                    answers = await self._twice([submission for submission, _ in batch])
+                except Exception as error:
+                    for _, answer in batch:
+                        if not answer.done():
+                            answer.set_exception(error)
+                    continue
+                for (_, answer), value in zip(batch, answers, strict=True):
                     if not answer.done():
-                        answer.set_exception(error)
-                continue
-            for (_, answer), value in zip(batch, answers, strict=True):
-                if not answer.done():
-                    answer.set_result(value)
-        self._is_busy = False
+                        answer.set_result(value)
+        finally:
+            self._is_busy = False
 
     async def _twice(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
