@@ -12,6 +12,7 @@ import importlib.machinery
 import io
 import operator
 import sys
+import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -332,21 +333,23 @@ class _RichTask:
         self._progress, self._number, self._recorder = progress, number, recorder
         self._bar = Bar(poke=self.look)
         self._seen: tuple[Any, ...] = ()
+        self._lock = threading.Lock()
         self.look()
         recorder.open_bar(self._bar)
 
     def look(self) -> None:
-        """Called on each tick, from whatever thread."""
-        task = self._progress._tasks.get(self._number)
-        if task is not None:
-            now = task.completed, task.total, task.description
-            if now == self._seen:
-                return
-            self._seen = now
-            self._bar.done, self._bar.total, self._bar.message = task.completed, task.total, _plain(task.description)
-            self._recorder.moved()
-        if task is None or task.finished:  # the next one is the job's progress from now on
-            self.close()
+        """Called on each tick, from whatever thread, while the task may move on in another one."""
+        with self._lock:
+            task = self._progress._tasks.get(self._number)
+            is_over = task is None or task.finished  # first: the numbers below are the last ones then
+            if task is not None:
+                now = task.completed, task.total, task.description
+                if now != self._seen:
+                    self._seen = now
+                    self._bar.done, self._bar.total, self._bar.message = *now[:2], _plain(now[2])
+                    self._recorder.moved()
+            if is_over:  # the next one is the job's progress from now on
+                self.close()
 
     def close(self) -> None:
         self._recorder.close_bar(self._bar)

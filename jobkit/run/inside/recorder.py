@@ -215,20 +215,20 @@ class Recorder:
 
     def moved(self) -> None:
         """A bar has new numbers."""
-        bars = self._bars
-        if not bars:
-            return
-        outer = bars[0]
-        self._done, self._total = outer.done, outer.total
-        parts = [_text(outer.message), *(_inner(bar) for bar in bars[1:3])]
-        self._bar_text = " · ".join(part for part in parts if part)
-        self._changed()
+        with self._guard, self._lock:
+            if not self._bars:
+                return
+            outer, *inner = self._bars
+            self._done, self._total = outer.done, outer.total
+            parts = [_text(outer.message), *map(_inner, inner[:2])]
+            self._bar_text = " · ".join(part for part in parts if part)
+            self._changed()
 
     def close_bar(self, bar: Bar) -> None:
-        if bar in self._bars:
-            self.moved()
-            self._bars.remove(bar)
-            if self._bars:
+        with self._guard, self._lock:
+            if bar in self._bars:
+                self.moved()
+                self._bars.remove(bar)
                 self.moved()
 
     def tick(self) -> bool:
