@@ -202,7 +202,8 @@ def data_flavour(data: Path) -> str:
     Snapshots of Redis >= 7.4 (format 12) and of Valkey >= 9 (magic `VALKEY`) are not readable by the other.
     """
     for path in data.glob("appendonlydir/*.base.rdb"):
-        with path.open("rb") as stream:
+        head = b""
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:  # a server has just replaced it
             head = stream.read(9)
         if head.startswith(b"VALKEY"):
             return "valkey"
