@@ -110,6 +110,7 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
             IOLoop.current().run_sync(lambda: _end_sessions(server))
             server.stop()
             IOLoop.current().run_sync(_end_rest)
+            IOLoop.current().run_sync(lambda: _end_sessions(server))  # begun since then, by a page that connected again
             IOLoop.current().close(all_fds=True)
 
         thread = threading.Thread(target=run, name="page server")
