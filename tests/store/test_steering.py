@@ -168,6 +168,14 @@ async def test_a_pause_is_sent_to_listeners(store: RedisStore, hub: EventHub, he
 # -- moving -----------------------------------------------------------------------------------------------------------
 
 
+async def test_a_job_can_be_moved_to_a_queue_of_any_name(store: RedisStore) -> None:
+    await submit(store, "a")
+    for queue in ('"', "a\\b", "},", "gpu"):
+        assert await store.move(["a"], queue=queue) == [""]
+
+        assert (await snapshot(store, "a")).spec.queue == queue
+
+
 async def test_a_moved_job_keeps_its_time_of_submit(store: RedisStore) -> None:
     await submit(store, "a")
     await submit(store, "b", queue="gpu")

@@ -25,7 +25,8 @@ verb('move', ALSO_WHEN_FULL, function(args)
     end
     rec.queue, rec.priority = queue, priority
     local spec = string.gsub(rec.spec, ',"moved":true,"queue":"[%w_.:-]+","priority":%-?%d+}$', '}')
-    rec.spec = string.sub(spec, 1, -2) .. string.format(',"moved":true,"queue":"%s","priority":%d}', queue, priority)
+    rec.spec = string.sub(spec, 1, -2)
+      .. string.format(',"moved":true,"queue":%s,"priority":%d}', cjson.encode(queue), priority)
     call('SADD', P .. 'queues', queue)
     Records.emit(rec, 'moved', {queue = queue, priority = priority, reason = options.reason},
       {'queue', queue, 'priority', priority, 'spec', rec.spec})
