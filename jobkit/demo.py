@@ -115,7 +115,7 @@ def bootstrap_regression(
     if not predictors and not intercept:
         raise ValueError("the model has nothing to fit: choose a predictor or an intercept")
     files = sorted(_library().glob("*.py"))
-    table = pd.DataFrame([_measured(file) for file in jobkit.progress(files, desc="modules")]).dropna()
+    table = pd.DataFrame([_measured(file) for file in jobkit.progress(files, desc="modules")])
     print(f"measured {len(table)} modules of the library of Python {platform.python_version()}:")
     print(table.describe().loc[["mean", "50%", "max"]].round(1).to_string())
 
@@ -144,20 +144,18 @@ def cross_validate(
     neighbours: list[Annotated[int, jobkit.Range(1, 99)]] = [1, 3, 5, 9, 15, 25, 45],  # noqa: B006  # as above
     folds: Annotated[int, jobkit.Range(2, 50)] = 10,
     repeats: Annotated[int, jobkit.Range(1, 1000)] = 60,
-    distance: Literal["cosine", "euclidean"] = "cosine",
     seed: Annotated[int, jobkit.Range(0, 2**32 - 1)] = 1,
 ) -> pd.DataFrame:
     """Cross-validate a classifier
 
     Which package is a function from? Takes the functions of some packages of Python's standard library, counts the
-    letter triples in their source, and guesses the package of each function by its nearest neighbours.
+    pairs of letters in their source, and guesses the package of each function by its nearest neighbours.
 
     Args:
         packages: the classes to tell apart, at least two.
         neighbours: numbers of neighbours to compare.
         folds: parts of the data; each is guessed once from all the others.
         repeats: how often the data are shuffled and split anew.
-        distance: how likeness is measured: "cosine" compares the mix of triples, "euclidean" also how many there are.
         seed: start of the random numbers.
 
     Returns:
@@ -173,7 +171,9 @@ def cross_validate(
     labels = np.array([n for _, n in sources])
     counts = Counter(packages[n] for n in labels)
     print(f"{len(labels)} functions:", ", ".join(f"{name} {count}" for name, count in counts.most_common()))
-    likeness = _likeness(np.stack([_triples(text) for text, _ in sources]), distance)
+    features = np.stack([_pairs(text) for text, _ in sources])
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    likeness = features @ features.T
 
     rng = np.random.default_rng(seed)
     most = max(neighbours)
@@ -187,12 +187,8 @@ def cross_validate(
                 votes = np.stack([(labels[nearest[:, :k]] == n).sum(axis=1) for n in range(len(counts))])
                 hits[split, column] += (votes.argmax(axis=0) == labels[part]).sum()
         best = hits[split].argmax()
-        log.info(
-            "split %d: best with %d neighbours, %.1f %%",
-            split + 1,
-            neighbours[best],
-            100 * hits[split, best] / len(labels),
-        )
+        share = 100 * hits[split, best] / len(labels)
+        log.info("split %d: best with %d neighbours, %.1f %%", split + 1, neighbours[best], share)
     accuracy = hits / len(labels)
     error = accuracy.std(axis=0, ddof=1) / math.sqrt(repeats) if repeats > 1 else np.full(len(neighbours), np.nan)
     return pd.DataFrame(
@@ -231,7 +227,6 @@ def mandelbrot(
         The picture.
     """
     import numpy as np
-    from PIL import Image
 
     height = width * 2 // 3
     span = 3 / magnification
@@ -244,7 +239,7 @@ def mandelbrot(
         escape[row] = _escape_times(point, iterations)
         if row % max(1, height // 10) == 0:
             print(f"row {row} of {height}: {np.median(escape[row]):.0f} steps in the middle")
-    return Image.fromarray(_coloured(escape, colours))
+    return _coloured(escape, colours)
 
 
 @jobkit.task
@@ -312,12 +307,9 @@ def _modules(package: str) -> list[Path]:
 
 
 def _measured(file: Path) -> dict[str, float]:
-    """Return the counts of one module; NaN if it cannot be parsed."""
+    """Return the counts of one module."""
     text = file.read_text("utf-8", "replace")
-    try:
-        nodes = Counter(type(node).__name__ for node in ast.walk(ast.parse(text)))
-    except SyntaxError:
-        return {"lines": math.nan}
+    nodes = Counter(type(node).__name__ for node in ast.walk(ast.parse(text)))
     return {
         "lines": text.count("\n"),
         "kilobytes": len(text) / 1000,
@@ -334,33 +326,18 @@ def _functions(package: str) -> Iterator[str]:
         text = file.read_text("utf-8", "replace")
         lines = text.splitlines()
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 body = lines[node.lineno : node.end_lineno]
                 if len(body) >= 8:
                     yield "\n".join(line.strip() for line in body)
 
 
-def _triples(text: str) -> np.ndarray[Any, Any]:
-    """Return the logarithm of the frequency of each of 4096 buckets of letter triples."""
+def _pairs(text: str) -> np.ndarray[Any, Any]:
+    """Return the logarithm of the frequency of each pair of letters; there are 64 letters."""
     import numpy as np
 
-    codes = np.frombuffer(text.lower().encode("latin-1", "replace"), np.uint8).astype(np.uint32)
-    if len(codes) < 3:
-        return np.zeros(4096)
-    mixed = (codes[:-2] * 961 + codes[1:-1] * 31 + codes[2:]) * np.uint32(2654435761)
-    return np.log1p(np.bincount(mixed >> 20, minlength=4096))
-
-
-def _likeness(features: np.ndarray[Any, Any], distance: str) -> np.ndarray[Any, Any]:
-    """Return the likeness of all pairs, larger is more alike; shape (n, n)."""
-    import numpy as np
-
-    if distance == "cosine":
-        features = features / np.linalg.norm(features, axis=1, keepdims=True)
-    products = features @ features.T
-    squares = np.diag(products)
-    likeness: np.ndarray[Any, Any] = 2 * products - squares[:, None] - squares[None, :]
-    return likeness
+    codes = np.frombuffer(text.lower().encode("ascii", "replace"), np.uint8).astype(int) % 64
+    return np.log1p(np.bincount(64 * codes[:-1] + codes[1:], minlength=64 * 64))
 
 
 def _escape_times(point: np.ndarray[Any, Any], iterations: int) -> np.ndarray[Any, Any]:
@@ -377,25 +354,20 @@ def _escape_times(point: np.ndarray[Any, Any], iterations: int) -> np.ndarray[An
         gone = size > 256
         if gone.any():
             times[alive[gone]] = step + 1 - np.log2(0.5 * np.log2(size[gone]))
-            stays = ~gone
-            alive, z, c = alive[stays], z[stays], c[stays]
+            alive, z, c = (each[~gone] for each in (alive, z, c))
             if not len(alive):
                 break
     return times
 
 
-def _coloured(escape: np.ndarray[Any, Any], colours: str) -> np.ndarray[Any, Any]:
-    """Return escape times as red, green and blue, shape (height, width, 3); points that do not escape are black."""
+def _coloured(escape: np.ndarray[Any, Any], colours: str) -> Image:
+    """Return escape times as a picture; points that do not escape are black."""
     import numpy as np
+    from PIL import Image, ImageOps
 
     outside = escape > 0
-    shade = np.zeros_like(escape)
-    if outside.any():  # by rank, so that each shade covers the same area
-        shade[outside] = np.argsort(np.argsort(escape[outside])) / max(1, outside.sum() - 1)
-    ramps = {
-        "fire": (shade**0.4, shade**1.3, shade**4),
-        "ocean": (shade**3, shade**1.2, 0.25 + 0.75 * shade**0.6),
-        "grey": (shade, shade, shade),
-    }
-    picture = np.stack(ramps[colours], axis=-1) * outside[..., None]
-    return (255 * picture).astype(np.uint8)
+    shade = np.zeros(escape.shape, np.uint8)
+    rank = escape[outside].argsort().argsort()  # by rank, so that each shade covers the same area
+    shade[outside] = 255 * rank // max(1, len(rank))
+    middle = {"fire": "orangered", "ocean": "steelblue", "grey": "grey"}[colours]
+    return ImageOps.colorize(Image.fromarray(shade), "black", "white", mid=middle)
