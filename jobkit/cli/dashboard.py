@@ -19,6 +19,7 @@ import click
 
 import jobkit
 import jobkit.http
+from jobkit.cli import out
 from jobkit.cli.group import BadInput
 from jobkit.people import ANONYMOUS, read_login
 from jobkit.settings import Settings
@@ -77,10 +78,9 @@ def dashboard(
     with jobkit.connect() as kit:  # report a wrong URL here and not on a page
         guarded, environ = guard(kit.settings, login, oauth)
     if kit.settings.public_url and not (login or oauth or ANONYMOUS in kit.settings.roles):
-        click.echo(
-            "jobkit: JOBKIT_PUBLIC_URL is set without a login, so remote users see no jobs; give --login FILE or "
-            "--oauth PROVIDER, or give them a role: JOBKIT_ROLES=anonymous=view",
-            err=True,
+        out.say(
+            "JOBKIT_PUBLIC_URL is set without a login, so remote users see no jobs; give --login FILE or "
+            "--oauth PROVIDER, or give them a role: JOBKIT_ROLES=anonymous=view"
         )
     name = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host
     if login or oauth or system_tells():  # else the server prints its address itself, with a token

@@ -128,18 +128,15 @@ def _status(state: JobState) -> int:
 
 def ending(kit: Kit, snapshot: JobSnapshot) -> int:
     """Print the outcome of a job: its result on stdout, all else on stderr. Returns the exit status."""
-    took = duration(snapshot.elapsed_s(out.now()))
-    word = f"{out.state_text(snapshot.state)}{f' after {took}' if took else ''}"
+    took, error = duration(snapshot.elapsed_s(out.now())), snapshot.error
+    click.echo(f"{out.state_text(snapshot.state)}{f' after {took}' if took else ''}", err=True)
     if snapshot.state is JobState.SUCCEEDED:
-        click.echo(word, err=True)
         click.echo(result_text(kit.preview(snapshot.id), snapshot.summary))
-        return _status(snapshot.state)
-    click.echo(word, err=True)
-    if snapshot.state is JobState.FAILED and snapshot.error is not None:
-        if snapshot.error.traceback:
-            click.echo(out.block(snapshot.error.traceback), err=True)
-        if str(snapshot.error) not in snapshot.error.traceback:
-            click.echo(out.one_line(str(snapshot.error)), err=True)
+    elif snapshot.state is JobState.FAILED and error is not None:
+        if error.traceback:
+            click.echo(out.block(error.traceback), err=True)
+        if str(error) not in error.traceback:
+            out.echo(str(error), err=True)
     return _status(snapshot.state)
 
 
@@ -184,7 +181,7 @@ class _Screen:
                 self._live.console.print(Text(out.one_line(line.text)), soft_wrap=True)
         else:
             for line in lines:
-                click.echo(out.one_line(line.text))
+                out.echo(line.text)
 
     def _bar(self) -> Text:
         from rich.text import Text
@@ -201,7 +198,6 @@ class _Screen:
         if snapshot.state is not JobState.RUNNING:
             text.append(f"  {snapshot.state}  {out.one_line(params_brief(snapshot.spec.params))}", style="dim")
             return text
-        word = "cancelling" if snapshot.is_cancelling else ""
         fraction = snapshot.progress
         full = int((fraction if fraction is not None else 0) * _BAR)
         if fraction is None:  # progress unknown: a moving block
@@ -217,7 +213,7 @@ class _Screen:
             progress_line(snapshot.done, snapshot.total),
             out.one_line(snapshot.shown_message),
             duration(elapsed),
-            word or time_left(eta),
+            "cancelling" if snapshot.is_cancelling else time_left(eta),
         )
         text.append("  " + " · ".join(fact for fact in facts if fact))
         return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option, given, id_arguments, job_options, selection_options
 from jobkit.cli.queues import task_info
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
-from jobkit.model.format import ago, duration, params_brief, percent, progress_line, size
+from jobkit.model.format import duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.plain import iso
 
@@ -76,25 +76,26 @@ def jobs(
     if search:
         wanted = replace(wanted, search=(*wanted.texts, search))
 
-    found = list(islice(out.snapshots(jobkit.connect(), replace(wanted, limit=limit)), limit))
-    head = ("ID", "STATE", "TASK", "PROGRESS", "QUEUE", "SUBMITTED", "TOOK", "ARGUMENTS")
-    empty = "No jobs. `jobkit tasks` lists the tasks to submit."
-    out.listing(as_json, (each.to_json() for each in found), head, map(_row, found), empty=empty)
+    found = islice(out.snapshots(jobkit.connect(), replace(wanted, limit=limit)), limit)
+    out.listing(as_json, found, COLUMNS, empty="No jobs. `jobkit tasks` lists the tasks to submit.")
 
 
-def _row(snapshot: JobSnapshot) -> tuple[str, ...]:
-    now = out.now()
-    done = snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None
-    return (
-        snapshot.id[: out.SHOWN_ID],
-        out.state_text(snapshot.state, "cancelling" if snapshot.is_cancelling else None),
-        out.one_line(snapshot.spec.task),
-        percent(done) or progress_line(snapshot.done, snapshot.total) if snapshot.state is JobState.RUNNING else "",
-        snapshot.spec.queue,
-        ago(snapshot.submitted_at, now),
-        duration(snapshot.elapsed_s(now)),
-        out.one_line(params_brief(snapshot.spec.params)),
-    )
+def _progress(job: JobSnapshot) -> str:
+    if job.state is not JobState.RUNNING:
+        return ""
+    return percent(job.progress) or progress_line(job.done, job.total)
+
+
+COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
+    "ID": lambda job: job.id[: out.SHOWN_ID],
+    "STATE": lambda job: out.state_text(job.state, "cancelling" if job.is_cancelling else None),
+    "TASK": lambda job: job.spec.task,
+    "PROGRESS": _progress,
+    "QUEUE": lambda job: job.spec.queue,
+    "SUBMITTED": lambda job: out.ago(job.submitted_at),
+    "TOOK": lambda job: duration(job.elapsed_s(out.now())),
+    "ARGUMENTS": lambda job: params_brief(job.spec.params),
+}
 
 
 @click.command()
@@ -111,65 +112,56 @@ def show(job_id: str, as_json: bool) -> None:
     waits_for = kit.waits_for(snapshot.id) if snapshot.state is JobState.QUEUED else ""
     if as_json:
         shown = [
-            {
-                "attempt": a.number,
-                "worker": a.worker,
-                "started_at": iso(a.started_at),
-                "finished_at": iso(a.ended_at),
-                "outcome": a.outcome,
-                "reason": a.reason,
-                "usage": dict(a.usage),
-            }
+            {"attempt": a.number, "worker": a.worker, "started_at": iso(a.started_at), "finished_at": iso(a.ended_at)}
+            | {"outcome": a.outcome, "reason": a.reason, "usage": dict(a.usage)}
             for a in attempts
         ]
         out.echo_json({**snapshot.to_json(), "waits_for": waits_for, "attempts": shown, "preview": preview})
         return
-    now = out.now()
     spec = snapshot.spec
-    out.echo(f"{out.state_text(snapshot.state)}  {out.one_line(spec.title or spec.task)}", bold=True)
-    facts = [
-        ("id", spec.id),
-        ("task", out.one_line(spec.task)),
-        ("arguments", out.one_line(params_brief(spec.params, limit=2000))),
-        ("queue", spec.queue),
-        ("owner", out.one_line(spec.owner)),
-        ("tags", out.one_line(", ".join(spec.tags))),
-        ("submitted", _moment(snapshot.submitted_at)),
-        ("needs", ", ".join(snapshot.spec.needs)),
-        ("due", _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else ""),
-        ("started", _moment(snapshot.started_at)),
-        ("finished", _moment(snapshot.finished_at)),
-        ("took", duration(snapshot.elapsed_s(now))),
-        ("progress", f"{percent(snapshot.progress)} {progress_line(snapshot.done, snapshot.total)}".strip()),
-        ("message", out.one_line(snapshot.message)),
-        ("now", snapshot.lent_text),
-        ("worker", out.one_line(snapshot.worker)),
-        ("schedule", spec.schedule),
-        ("retry of", spec.retry_of),
-        ("cached from", snapshot.cached_from),
-        ("resources", resources_text(spec.resources)),
-        ("waits for", out.one_line(waits_for.removeprefix("waits for "))),
-        ("python", out.one_line(str(snapshot.usage.get("python", "")))),
-        ("memory", size(snapshot.usage.get("peak_rss_bytes"))),
-    ]
+    title = click.style(out.one_line(spec.title or spec.task), bold=True)
+    click.echo(f"{out.state_text(snapshot.state)}  {title}")
+    facts = {
+        "id": spec.id,
+        "task": spec.task,
+        "arguments": params_brief(spec.params, limit=2000),
+        "queue": spec.queue,
+        "owner": spec.owner,
+        "tags": ", ".join(spec.tags),
+        "submitted": _moment(snapshot.submitted_at),
+        "needs": ", ".join(spec.needs),
+        "due": _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else "",
+        "started": _moment(snapshot.started_at),
+        "finished": _moment(snapshot.finished_at),
+        "took": duration(snapshot.elapsed_s(out.now())),
+        "progress": f"{percent(snapshot.progress)} {progress_line(snapshot.done, snapshot.total)}".strip(),
+        "message": snapshot.message,
+        "now": snapshot.lent_text,
+        "worker": snapshot.worker,
+        "schedule": spec.schedule,
+        "retry of": spec.retry_of,
+        "cached from": snapshot.cached_from,
+        "resources": resources_text(spec.resources),
+        "waits for": waits_for.removeprefix("waits for "),
+        "python": str(snapshot.usage.get("python", "")),
+        "memory": size(snapshot.usage.get("peak_rss_bytes")),
+    }
     out.facts(facts)
     if len(attempts) > 1 or (attempts and attempts[0].reason):
-        out.section(
-            "attempts",
-            (f"{a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {out.one_line(a.reason)}" for a in attempts),
-        )
-    out.section("log", (out.one_line(line.text) for line in kit.logs(snapshot.id, tail=10)))
+        lines = (f"{a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {a.reason}" for a in attempts)
+        out.section("attempts", lines)
+    out.section("log", (line.text for line in kit.logs(snapshot.id, tail=10)))
     if snapshot.state is JobState.SUCCEEDED:
         from jobkit.cli.follow import result_text
 
         out.section("result", result_text(preview, snapshot.summary).splitlines())
     elif snapshot.error is not None:
-        out.section("error", out.block(snapshot.error.traceback or str(snapshot.error)).splitlines())
+        out.section("error", (snapshot.error.traceback or str(snapshot.error)).splitlines())
 
 
 def _moment(at: Any) -> str:
     """Return `2026-11-24 15:00:07 (3 min ago)` in local time."""
-    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({ago(at, out.now())})"
+    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({out.ago(at)})"
 
 
 @click.command()
@@ -201,7 +193,7 @@ def logs(
     from jobkit.cli.follow import steps
 
     def put(line: Any) -> None:
-        click.echo(json.dumps(line.to_json()) if as_json else out.one_line(line.text))
+        out.echo(json.dumps(line.to_json()) if as_json else line.text)
 
     kit = jobkit.connect()
     job_id = out.find(kit, job_id)
@@ -217,7 +209,7 @@ def logs(
         if (path := kit.log_file(job_id)) is not None:
             with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 for text in file:
-                    click.echo(out.one_line(text.rstrip("\n")))
+                    out.echo(text)
             return
         if any(line.source == "jobkit" for line in kit.logs(job_id)):
             out.echo("The whole log is kept only with local:// or JOBKIT_RESULTS; some lines are missing", err=True)
@@ -344,6 +336,6 @@ def move(job_ids: tuple[str, ...], queue: str | None, priority: int | None) -> i
         if job_id not in refused:
             click.echo(job_id)
     for sentence in refused.values():
-        out.echo(out.one_line(sentence), err=True)
+        out.echo(sentence, err=True)
     out.note(kit, "move", "job", ids, len(refused))
     return FAILED if refused else 0

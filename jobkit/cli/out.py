@@ -1,20 +1,22 @@
-"""Output of commands: text that is safe for a terminal, tables, JSON; and finding a job by a prefix of its id."""
+"""Output of commands, all of it safe for a terminal: lines, tables, JSON; and finding a job by a prefix of its id."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from msgspec.structs import replace
 
 from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model.format import ago as ago_at
 from jobkit.run.inside.lines import clean
 from jobkit.settings import user_name
 from jobkit.tasks.option_values import seconds_in
@@ -22,6 +24,8 @@ from jobkit.tasks.option_values import seconds_in
 if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.store.query import Query
+
+T = TypeVar("T")
 
 #: Characters of an id in tables.
 SHOWN_ID = 8
@@ -49,7 +53,11 @@ def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0
     try:
         background.call(kit.verbs.trail.note(entry))
     except JobkitError as error:
-        echo(f"jobkit: done, but not recorded in the audit trail: {one_line(str(error))}", err=True)
+        say(f"done, but not recorded in the audit trail: {error}")
+
+
+class Styled(str):
+    """Text that is safe and has styles; it is printed as it is."""
 
 
 def block(text: str) -> str:
@@ -59,12 +67,18 @@ def block(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return text on one line, safe for a terminal."""
-    return " ".join(clean(line) for line in text.splitlines())
+    return text if isinstance(text, Styled) else " ".join(clean(line) for line in text.splitlines())
 
 
-def echo(text: str = "", *, err: bool = False, **style: Any) -> None:
-    """Print text that is safe already. Styles are left out unless a terminal reads."""
-    click.secho(text, err=err, **style)
+def echo(text: str, *, err: bool = False, **style: Any) -> None:
+    """Print one line. Styles are left out unless a terminal reads."""
+    text = one_line(text)
+    click.echo(click.style(text, **style) if style else text, err=err)
+
+
+def say(line: str) -> None:
+    """Print what a long-running command does, on stderr."""
+    echo(f"jobkit: {line}", err=True)
 
 
 def echo_json(value: Any) -> None:
@@ -72,15 +86,15 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def state_text(state: JobState, word: str | None = None) -> str:
+def state_text(state: JobState, word: str | None = None) -> Styled:
     """Return `✓ succeeded`, coloured if a terminal reads."""
     glyph, colour = GLYPHS[state]
-    return click.style(f"{glyph} {word or state}", fg=colour)
+    return Styled(click.style(f"{glyph} {word or state}", fg=colour))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns; on a terminal the last one is cut at the edge. Cells must be safe already."""
-    lines = [list(head), *map(list, rows)]
+def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print aligned columns; on a terminal the last one is cut at the edge."""
+    lines = [list(head), *(list(map(one_line, row)) for row in rows)]
     widths = [max(len(click.unstyle(line[i])) for line in lines) for i in range(len(head))]
     edge = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
     for n, line in enumerate(lines):
@@ -94,27 +108,37 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def listing(
-    as_json: bool, items: Iterable[Any], head: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = ""
+    as_json: bool,
+    items: Iterable[T],
+    columns: Mapping[str, Callable[[T], str]],
+    *,
+    empty: str = "",
+    to_json: Callable[[T], Any] = methodcaller("to_json"),
 ) -> None:
-    """Print a list as JSON or as a table; an empty one as the sentence `empty`, if given, on stderr."""
+    """Print a list as JSON or as a table; an empty one as the sentence `empty`, if given, on stderr.
+
+    Args:
+        columns: title of each column, and what gives the cell of an item.
+        to_json: gives an item as plain data.
+    """
+    found = list(items)
     if as_json:
-        return echo_json(list(items))
-    found = list(rows)
-    if found or not empty:
-        table(head, found)
+        echo_json(list(map(to_json, found)))
+    elif found or not empty:
+        table(list(columns), ([cell(each) for cell in columns.values()] for each in found))
     else:
         echo(empty, err=True)
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print names and values below each other, without empty values. Values must be safe already."""
-    for name, value in pairs:
+def facts(pairs: Mapping[str, str]) -> None:
+    """Print names and values below each other, without empty values."""
+    for name, value in pairs.items():
         if value:
             echo(f"  {name:<11} {value}")
 
 
 def section(title: str, lines: Iterable[str]) -> None:
-    """Print indented lines below a title, if there are any. They must be safe already."""
+    """Print indented lines below a title, if there are any."""
     for n, line in enumerate(lines):
         if n == 0:
             echo(title, bold=True)
@@ -126,15 +150,15 @@ def count(n: int, noun: str = "job") -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def seconds_of(text: str, option: str) -> float:
-    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`.
+def age(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`: a callback of options.
 
     Raises:
         BadInput: it is not such a time.
     """
-    found = seconds_in(text)
-    if found is None or found >= 1e12:
-        raise BadInput(f"{option} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
+    found = None if text is None else seconds_in(text)
+    if text is not None and (found is None or found >= 1e12):
+        raise BadInput(f"{option.opts[0]} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
     return found
 
 
@@ -152,6 +176,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def ago(at: datetime | None) -> str:
+    """Return `12 s ago`; "" for None."""
+    return ago_at(at, now())
+
+
 def find(kit: Kit, prefix: str) -> str:
     """Return the id of the job whose id is, or begins with, `prefix`.
 
@@ -166,12 +195,12 @@ def find(kit: Kit, prefix: str) -> str:
     except JobNotFound:
         if len(prefix) < LEAST_ID:
             raise BadInput(
-                f"{one_line(prefix)!r} is not the id of a job; a prefix of an id needs at least {LEAST_ID} characters"
+                f"{prefix!r} is not the id of a job; a prefix of an id needs at least {LEAST_ID} characters"
             ) from None
     matching = (s.id for s in snapshots(kit, Query(search=prefix, limit=200)) if s.id.startswith(prefix))
     found = list(islice(matching, 5))
     if not found:
-        raise JobNotFound(f"no job {one_line(prefix)!r} is kept here; `jobkit jobs` lists the kept jobs")
+        raise JobNotFound(f"no job {prefix!r} is kept here; `jobkit jobs` lists the kept jobs")
     if len(found) > 1:
-        raise BadInput(f"several ids begin with {one_line(prefix)!r}: {', '.join(found)}; give a longer prefix")
+        raise BadInput(f"several ids begin with {prefix!r}: {', '.join(found)}; give a longer prefix")
     return found[0]

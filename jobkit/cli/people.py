@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, as_json_option
-from jobkit.model.people import Role
+from jobkit.model.people import AuditEntry, Role
 
 if TYPE_CHECKING:
     from jobkit.people import Account
@@ -39,19 +40,18 @@ def people(file: str, name: str | None, role: str | None, remove: bool, as_json:
     if name is None:
         if remove or role:
             raise BadInput("give a name: jobkit people FILE NAME")
-        _list(accounts, as_json)
-        return
+        return _list(accounts, as_json)
     if remove:
         if accounts.pop(name, None) is None:
-            raise BadInput(f"{out.one_line(name)!r} is not in {file}")
+            raise BadInput(f"{name!r} is not in {file}")
         if not accounts:
-            raise BadInput(f"{out.one_line(name)!r} is the only user in {file}; delete the file instead")
+            raise BadInput(f"{name!r} is the only user in {file}; delete the file instead")
     else:
         if not name or len(name) > 200 or not name.isprintable():
-            raise BadInput(f"a name must have 1 to 200 printable characters, not {out.one_line(name)!r}")
+            raise BadInput(f"a name must have 1 to 200 printable characters, not {name!r}")
         known = accounts.get(name)
         password = _ask(is_optional=known is not None)
-        kept = known.role if known is not None and role is None else Role(role) if role else None
+        kept = Role(role) if role else known.role if known else None
         if not password and known is not None:
             accounts[name] = Account(known.password if known.is_hashed else hashed(known.password), kept)
         else:
@@ -77,16 +77,16 @@ def _ask(*, is_optional: bool) -> str:
 
 
 def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
-    found = sorted(accounts.items())
-    out.listing(
-        as_json,
-        ({"name": name, "role": each.role and str(each.role), "is_hashed": each.is_hashed} for name, each in found),
-        ("NAME", "ROLE", "PASSWORD"),
-        (
-            (out.one_line(name), str(each.role or "by JOBKIT_ROLES"), "hashed" if each.is_hashed else "plain")
-            for name, each in found
-        ),
-    )
+    found = [
+        {"name": name, "role": each.role and str(each.role), "is_hashed": each.is_hashed}
+        for name, each in sorted(accounts.items())
+    ]
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "NAME": itemgetter("name"),
+        "ROLE": lambda each: each["role"] or "by JOBKIT_ROLES",
+        "PASSWORD": lambda each: "hashed" if each["is_hashed"] else "plain",
+    }
+    out.listing(as_json, found, columns, to_json=dict)
 
 
 @click.command()
@@ -98,46 +98,37 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
 @as_json_option
 def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
     """List the actions of users on pages, over HTTP and in the command line, newest first."""
-    from jobkit.model.format import ago
-
     entries = [
         entry
         for entry in jobkit.connect().audit(limit if who is None and action is None else 20_000)
         if who in (None, entry.who) and action in (None, entry.action)
     ][:limit]
-    now = out.now()
-    out.listing(
-        as_json,
-        (entry.to_json() for entry in entries),
-        ("WHEN", "WHO", "BY", "ACTION", "ON", "OUTCOME", "NOTE"),
-        (
-            (
-                ago(entry.at, now),
-                out.one_line(entry.who or "unknown"),
-                entry.via,
-                out.one_line(entry.action),
-                out.one_line(target_words(entry.on, entry.targets, entry.count)),
-                entry.outcome if entry.times == 1 else f"{entry.outcome} {entry.times:,} times",
-                out.one_line(entry.note),
-            )
-            for entry in entries
-        ),
-        empty="No actions yet.",
-    )
+    columns: dict[str, Callable[[AuditEntry], str]] = {
+        "WHEN": lambda entry: out.ago(entry.at),
+        "WHO": lambda entry: entry.who or "unknown",
+        "BY": lambda entry: entry.via,
+        "ACTION": lambda entry: entry.action,
+        "ON": _targets,
+        "OUTCOME": lambda entry: entry.outcome if entry.times == 1 else f"{entry.outcome} {entry.times:,} times",
+        "NOTE": lambda entry: entry.note,
+    }
+    out.listing(as_json, entries, columns, empty="No actions yet.")
 
 
-def target_words(on: str, targets: tuple[str, ...], count: int) -> str:
+def _targets(entry: AuditEntry) -> str:
     """Return `job 5f0c1234`, or `12 jobs` for several."""
-    if count != 1 or not targets:
-        return out.count(count, on)
-    only = targets[0]
-    return f"{on} {only[: out.SHOWN_ID] if on == 'job' else only}"
+    if entry.count != 1 or not entry.targets:
+        return out.count(entry.count, entry.on)
+    only = entry.targets[0]
+    return f"{entry.on} {only[: out.SHOWN_ID] if entry.on == 'job' else only}"
 
 
 @click.command()
 @click.option("--scope", default="", metavar="SCOPES", help="Scopes: view, submit, operate; comma-separated. [view]")
 @click.option("--tasks", default="", metavar="PATTERNS", help="Only these tasks: 'train_*,report'. [all]")
-@click.option("--expires", default="30d", show_default=True, metavar="TIME", help="Lifetime: 90, 15m, 12h, 30d, 4w.")
+@click.option(
+    "--expires", default="30d", show_default=True, metavar="TIME", callback=out.age, help="Lifetime: 90, 15m, 12h, 30d, 4w."
+)
 @click.option("--name", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
 @click.option("--own", "only_own", is_flag=True, help="Only jobs that --name owns.")
 @click.option(
@@ -152,7 +143,7 @@ def target_words(on: str, targets: tuple[str, ...], count: int) -> str:
 def token(
     scope: str,
     tasks: str,
-    expires: str,
+    expires: float,
     name: str,
     only_own: bool,
     subscribe: tuple[str, ...],
@@ -172,20 +163,18 @@ def token(
 
         if not tokens.has_key:
             raise BadInput("JOBKIT_SECRET is not set; set it here and for the server, since the key is derived from it")
-        out.echo(hub_keys(kit.settings.secret, kit.settings.namespace)[0])
-        return
+        return out.echo(hub_keys(kit.settings.secret, kit.settings.namespace)[0])
     if revoke is not None:
         try:
             grant = tokens.read(revoke.strip())
         except InvalidToken as error:
             raise BadInput(f"{error}; it is not valid here") from None
         background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
-        out.echo(f"revoked {grant.token_id}", err=True)
-        return
+        return out.echo(f"revoked {grant.token_id}", err=True)
     scopes = _parts(scope) or ([] if subscribe or publish else ["view"])
     made, grant = tokens.make(
         scopes,
-        lifetime_s=out.seconds_of(expires, "--expires"),
+        lifetime_s=expires,
         tasks=_parts(tasks),
         subject=name,
         subscribe=subscribe,

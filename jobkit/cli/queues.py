@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,15 +15,17 @@ import click
 import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
-from jobkit.model import EventType, JobEvent, JobState
-from jobkit.model.format import ago, value_brief
+from jobkit.model import EventType, JobEvent
+from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from jobkit.client import Kit
+    from jobkit.model.limits import Rule
     from jobkit.tasks.info import TaskInfo
+    from jobkit.tasks.specs import ParamSpec
 
 #: Shortest time between two updates, in seconds.
 _SOON_S = 0.25
@@ -46,26 +48,27 @@ def tasks(name: str | None, as_json: bool) -> None:
 
     kit = jobkit.connect()
     if name is None:
-        found = known_tasks(kit).values()
-        return out.listing(
-            as_json,
-            ({**info.to_json(), "schema": info.json_schema()} for info in found),
-            ("TASK", "ARGUMENTS", "TITLE"),
-            ((out.one_line(i.name), " ".join(map(_usage, i.params)), out.one_line(i.title)) for i in found),
-        )
+        columns: dict[str, Callable[[TaskInfo], str]] = {
+            "TASK": lambda info: info.name,
+            "ARGUMENTS": lambda info: " ".join(map(_usage, info.params)),
+            "TITLE": lambda info: info.title,
+        }
+        return out.listing(as_json, known_tasks(kit).values(), columns, to_json=_with_schema)
     info = task_info(kit, name)
     if as_json:
-        out.echo_json({**info.to_json(), "schema": info.json_schema()})
-        return
-    out.echo(f"{out.one_line(info.name)}  {out.one_line(info.title)}", bold=True)
+        return out.echo_json(_with_schema(info))
+    out.echo(f"{info.name}  {info.title}", bold=True)
     for spec in info.params:
-        help_text = f"  {out.one_line(spec.help)}" if spec.help else ""
-        out.echo(f"  {out.one_line(_usage(spec)):<28} {out.one_line(describe(spec))}{help_text}")
+        out.echo(f"  {_usage(spec):<28} {describe(spec)}  {spec.help}".rstrip())
 
 
-def _usage(spec: Any) -> str:
+def _usage(spec: ParamSpec) -> str:
     """Return `n=1000`, or `n=` if it is required."""
-    return out.one_line(f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}")
+    return f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}"
+
+
+def _with_schema(info: TaskInfo) -> dict[str, Any]:
+    return {**info.to_json(), "schema": info.json_schema()}
 
 
 def task_info(kit: Kit, name: str) -> TaskInfo:
@@ -100,23 +103,22 @@ def task_modules(configured: tuple[str, ...]) -> tuple[str, ...]:
 def queues(as_json: bool) -> None:
     """List queues, with their numbers of jobs and workers."""
     kit = jobkit.connect()
-    paused = {pause.name: pause for pause in kit.paused() if pause.kind == "queue"}
-    found: dict[str, dict[str, int]] = {name: {} for name in paused} | kit.queues()
+    paused = kit.paused()
+    pauses = {pause.name: {"by": pause.by, "at": to_json(pause.at)} for pause in paused if pause.kind == "queue"}
+    found: dict[str, dict[str, int]] = {name: {} for name in pauses} | kit.queues()
     if as_json:
-        pauses = {name: {"by": pause.by, "at": to_json(pause.at)} for name, pause in paused.items()}
-        out.echo_json([{"queue": name, **numbers, "paused": pauses.get(name)} for name, numbers in found.items()])
-        return
+        return out.echo_json(
+            [{"queue": name, **numbers, "paused": pauses.get(name)} for name, numbers in found.items()]
+        )
     columns = list(dict.fromkeys(name for numbers in found.values() for name in numbers))
     out.table(
         ("QUEUE", *(column.upper() for column in columns)),
-        [(name, *(str(numbers.get(column, 0)) for column in columns)) for name, numbers in found.items()],
+        ((name, *(str(numbers.get(column, 0)) for column in columns)) for name, numbers in found.items()),
     )
-    for pause in kit.paused():
-        by = f" by {out.one_line(pause.by)}" if pause.by else ""
-        option = "--task " if pause.kind == "task" else ""
-        name = out.one_line(pause.name)
-        when = ago(pause.at, out.now())
-        out.echo(f"{pause.kind} {name} was paused{by} {when}: `jobkit resume {option}{name}`", err=True)
+    for pause in paused:
+        by, option = f" by {pause.by}" if pause.by else "", "--task " if pause.kind == "task" else ""
+        said = f"{pause.kind} {pause.name} was paused{by} {out.ago(pause.at)}"
+        out.echo(f"{said}: `jobkit resume {option}{pause.name}`", err=True)
     for name, numbers in found.items():
         if numbers.get("queued") and not numbers.get("workers"):
             out.echo(f"No worker serves {name}: run `jobkit worker -q {name}`", err=True)
@@ -137,7 +139,7 @@ def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
             is_new = verb(name)
             _report(kit, "pause", on, name, "paused" if is_new else "was paused already", is_new)
             if name not in known:
-                out.echo(unused.format(out.one_line(name)), err=True)
+                out.echo(unused.format(name), err=True)
 
 
 @click.command()
@@ -162,7 +164,7 @@ def _given(queues: tuple[str, ...], tasks: tuple[str, ...]) -> Kit:
 
 
 def _report(kit: Kit, action: str, on: str, name: str, what: str, is_new: bool) -> None:
-    click.echo(f"{on} {out.one_line(name)} {what}")
+    out.echo(f"{on} {name} {what}")
     if is_new:
         out.note(kit, f"{action}_{on}", on, [name])
 
@@ -188,21 +190,22 @@ def limit(
     if kind is None:
         if concurrency is not None or rate is not None or off:
             raise BadInput("give a queue or task: jobkit limit queue NAME, or jobkit limit task NAME")
-        found = kit.limits()
-        rows = [(rule.gate.replace(":", " ", 1), str(rule.n or ""), rule.rate, str(rule.held)) for rule in found]
+        columns: dict[str, Callable[[Rule], str]] = {
+            "LIMIT OF": lambda rule: rule.gate.replace(":", " ", 1),
+            "CONCURRENCY": lambda rule: str(rule.n or ""),
+            "RATE": lambda rule: rule.rate,
+            "RUNNING": lambda rule: str(rule.held),
+        }
         empty = "No limits. `jobkit limit queue NAME --concurrency 2` adds one."
-        head = ("LIMIT OF", "CONCURRENCY", "RATE", "RUNNING")
-        return out.listing(as_json, (rule.to_json() for rule in found), head, rows, empty=empty)
+        return out.listing(as_json, kit.limits(), columns, empty=empty)
     if name is None:
         raise BadInput(f"give the name of the {kind}: jobkit limit {kind} NAME")
-    whose = {kind: name}
     if off:
         if concurrency is not None or rate is not None:
             raise BadInput("--off cannot be used with --concurrency or --rate")
-        kit.unlimit(**whose)
-        out.note(kit, f"unlimit_{kind}", kind, [name])
-        return
-    rule = kit.limit(**whose, concurrency=concurrency, rate=rate)
+        kit.unlimit(**{kind: name})
+        return out.note(kit, f"unlimit_{kind}", kind, [name])
+    rule = kit.limit(**{kind: name}, concurrency=concurrency, rate=rate)
     out.note(kit, f"limit_{kind}", kind, [name])
     if as_json:
         out.echo_json(rule.to_json())
@@ -217,14 +220,11 @@ def stats(is_watching: bool, as_json: bool) -> None:
     """Show jobs by state, queues and workers."""
     kit = jobkit.connect()
     if not is_watching:
-        found = kit.stats()
         if as_json:
-            out.echo_json(found)
-            return
+            return out.echo_json(kit.stats())
         from rich.console import Console
 
-        Console(highlight=False).print(shown(found, None))
-        return
+        return Console(highlight=False).print(shown(kit.stats(), None))
     try:
         if as_json or not sys.stdout.isatty():
             for found, rate in _updates(kit):
@@ -271,30 +271,21 @@ def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
 
     states = Text("  ").join(
         Text(f"{glyph} {found['jobs'].get(state, 0):,} {state}", style=colour)
-        for state, (glyph, colour) in ((state, out.GLYPHS[state]) for state in JobState)
+        for state, (glyph, colour) in out.GLYPHS.items()
     )
     busy = f"{found['running']:,} of {found['slots']:,} slots busy" if found["slots"] else "no worker takes jobs"
-    count = found["workers"]
-    work = f"{out.count(count, 'worker')}, {busy}" + (
-        "" if rate is None else f", {rate:,} jobs ended in the last minute"
-    )
-    rejected = found.get("rejected", 0)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = list(dict.fromkeys(name for numbers in found["queues"].values() for name in numbers))
-    table.add_column("QUEUE")
-    for name in names:
-        table.add_column(name.upper(), justify="right")
-    for name, numbers in found["queues"].items():
-        table.add_row(Text(name), *(_cell(numbers.get(column, 0)) for column in names))
-    parts: list[RenderableType] = [states, Text(work)]
-    if found.get("refused"):
+    ended = "" if rate is None else f", {rate:,} jobs ended in the last minute"
+    parts: list[RenderableType] = [states, Text(f"{out.count(found['workers'], 'worker')}, {busy}{ended}")]
+    if found["refused"]:
         parts.append(Text(out.one_line(found["refused"]), style="red"))
-    if rejected:
-        parts.append(Text(f"{rejected:,} payloads were rejected; see the logs of the workers", style="red"))
+    if found["rejected"]:
+        parts.append(Text(f"{found['rejected']:,} payloads were rejected; see the logs of the workers", style="red"))
     if found["queues"]:
+        names = list(dict.fromkeys(name for numbers in found["queues"].values() for name in numbers))
+        table = Table("QUEUE", box=None, pad_edge=False, header_style="bold")
+        for name in names:
+            table.add_column(name.upper(), justify="right")
+        for name, numbers in found["queues"].items():
+            table.add_row(Text(name), *(f"{numbers.get(column, 0):,}" for column in names))
         parts += [Text(), table]
     return Group(*parts)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else out.one_line(str(value))

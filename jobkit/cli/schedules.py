@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,12 +11,10 @@ import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, as_json_option, given, job_options
 from jobkit.cli.queues import task_info
+from jobkit.client import Kit, Schedule
 from jobkit.model import ScheduleRun
-from jobkit.model.format import ago, duration, params_brief
+from jobkit.model.format import duration, params_brief
 from jobkit.model.schedule import MISSED, OVERLAP
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 
 @click.command()
@@ -54,8 +52,7 @@ def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: b
     made = kit.schedule(task, values, name=name, **given(options))
     out.note(kit, "add_schedule", "task", [task])
     if as_json:
-        out.echo_json(_shown(made))
-        return
+        return out.echo_json(_shown(made))
     click.echo(made.id)
     out.echo(f"{made.sentence}; next:", err=True)
     _times(made, err=True)
@@ -73,24 +70,26 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
     from jobkit.schedules.words import lateness
 
     kit = jobkit.connect()
-    found = kit.schedules()
-    now, workers = out.now(), kit.workers()
-    rows = []
-    for each in found:
-        late_s, why = lateness(each.snapshot, workers)
-        when = "paused" if each.paused else "ended" if each.next_at is None else ago(each.next_at, now)
+    found, workers = kit.schedules(), kit.workers()
+
+    def coming(each: Schedule) -> str:
         if each.snapshot.holds_for:
-            when = "after the previous run"
-        elif late_s:
-            when = ", ".join(filter(None, (f"{duration(late_s)} late", why)))
-        runs = "".join(_mark(run) for run in reversed(each.runs))
-        arguments = out.one_line(params_brief(each.params))
-        rows.append(
-            (out.one_line(each.id), each.sentence, out.one_line(when), runs, out.one_line(each.task), arguments)
-        )
-    head = ("NAME", "WHEN", "NEXT", "LAST RUNS", "TASK", "ARGUMENTS")
+            return "after the previous run"
+        late_s, why = lateness(each.snapshot, workers)
+        if late_s:
+            return ", ".join(filter(None, (f"{duration(late_s)} late", why)))
+        return "paused" if each.paused else out.ago(each.next_at) or "ended"
+
+    columns: dict[str, Callable[[Schedule], str]] = {
+        "NAME": lambda each: each.id,
+        "WHEN": lambda each: each.sentence,
+        "NEXT": coming,
+        "LAST RUNS": lambda each: "".join(map(_mark, reversed(each.runs))),
+        "TASK": lambda each: each.task,
+        "ARGUMENTS": lambda each: params_brief(each.params),
+    }
     empty = "No schedules. `jobkit schedule TASK --cron ...` creates one."
-    out.listing(as_json, map(_shown, found), head, rows, empty=empty)
+    out.listing(as_json, found, columns, empty=empty, to_json=_shown)
 
 
 @schedules.command()
@@ -100,22 +99,22 @@ def show(name: str, as_json: bool) -> None:
     """Show a schedule: its settings, next times and last runs."""
     found = jobkit.connect().get_schedule(name)
     if as_json:
-        out.echo_json({**_shown(found), "next": [at.isoformat() for at in found.next(5)] if not found.ended else []})
-        return
-    state = "paused" if found.paused else "ended" if found.ended else ""
-    out.echo(f"{out.one_line(found.id)}  {found.sentence}{'  ' + state if state else ''}", bold=True)
+        nexts = [] if found.ended else [at.isoformat() for at in found.next(5)]
+        return out.echo_json({**_shown(found), "next": nexts})
+    state = "  paused" if found.paused else "  ended" if found.ended else ""
+    out.echo(f"{found.id}  {found.sentence}{state}", bold=True)
     spec = found.snapshot.spec
-    facts = (
-        ("task", out.one_line(found.task)),
-        ("arguments", out.one_line(params_brief(found.params, limit=2000))),
-        ("cron", spec.cron),
-        ("queue", spec.job.queue),
-        ("missed", f"{found.missed}, at most {found.missed_limit}" if found.missed == "all" else found.missed),
-        ("overlap", found.overlap),
-        ("fired", str(found.fired)),
-        ("left out", str(found.left_out or "")),
-        ("from code", out.one_line(spec.module)),
-    )
+    facts = {
+        "task": found.task,
+        "arguments": params_brief(found.params, limit=2000),
+        "cron": spec.cron,
+        "queue": spec.job.queue,
+        "missed": f"{found.missed}, at most {found.missed_limit}" if found.missed == "all" else found.missed,
+        "overlap": found.overlap,
+        "fired": str(found.fired),
+        "left out": str(found.left_out or ""),
+        "from code": spec.module,
+    }
     out.facts(facts)
     if not found.ended:
         out.echo("next", bold=True)
@@ -124,15 +123,14 @@ def show(name: str, as_json: bool) -> None:
         out.echo("last runs", bold=True)
         from jobkit.schedules.words import utc
 
-        now = out.now()
         for run in found.runs:
             what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
             late = f"{duration(run.late_s)} late" if run.late_s > 1 else ""
-            cells = (ago(utc(run.at_ms), now), what, duration(run.duration_s), run.job_id[: out.SHOWN_ID], late)
-            out.echo(f"  {_mark(run)} " + "  ".join(out.one_line(cell) for cell in cells if cell))
+            cells = (out.ago(utc(run.at_ms)), what, duration(run.duration_s), run.job_id[: out.SHOWN_ID], late)
+            out.echo(f"  {_mark(run)} " + "  ".join(filter(None, cells)))
 
 
-def _command(name: str, action: str, act: Callable[[Kit, str], str], line: str) -> None:
+def _command(name: str, action: str, verb: Callable[[Kit, str], object], line: str) -> None:
     """Add a command that acts on schedules by their names and prints those; `action` is its name in the audit trail."""
 
     @schedules.command(name=name, help=line)
@@ -140,23 +138,14 @@ def _command(name: str, action: str, act: Callable[[Kit, str], str], line: str) 
     def command(names: tuple[str, ...]) -> None:
         kit = jobkit.connect()
         for each in names:
-            click.echo(act(kit, each))
+            verb(kit, each)
+            out.echo(each)
             out.note(kit, action, "schedule", [each])
 
 
-def _removed(kit: Kit, name: str) -> str:
-    kit.remove_schedule(name)
-    return out.one_line(name)
-
-
-_command("pause", "pause_schedule", lambda kit, name: kit.pause_schedule(name).id, "Pause schedules.")
-_command(
-    "resume",
-    "resume_schedule",
-    lambda kit, name: kit.resume_schedule(name).id,
-    "Resume paused schedules: they fire at their next time from now.",
-)
-_command("rm", "remove_schedule", _removed, "Delete schedules; their jobs stay.")
+_command("pause", "pause_schedule", Kit.pause_schedule, "Pause schedules.")
+_command("resume", "resume_schedule", Kit.resume_schedule, "Resume paused schedules: they fire at their next time from now.")
+_command("rm", "remove_schedule", Kit.remove_schedule, "Delete schedules; their jobs stay.")
 
 
 @schedules.command()
@@ -175,16 +164,15 @@ def run(name: str, is_waiting: bool) -> int:
     return follow(kit, job.id)
 
 
-def _shown(schedule: Any) -> dict[str, Any]:
+def _shown(schedule: Schedule) -> dict[str, Any]:
     return {**schedule.snapshot.to_json(), "sentence": schedule.sentence}
 
 
-def _times(schedule: Any, err: bool = False) -> None:
+def _times(schedule: Schedule, err: bool = False) -> None:
     from jobkit.schedules.words import moment_text
 
-    now = out.now()
     for at in schedule.next(5):
-        out.echo(f"  {moment_text(at, now)} {schedule.tz}  ({ago(at, now)})", err=err)
+        out.echo(f"  {moment_text(at, out.now())} {schedule.tz}  ({out.ago(at)})", err=err)
 
 
 def _mark(run: ScheduleRun) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,9 +17,10 @@ from dataclasses import replace
 import click
 
 import jobkit
+from jobkit.cli import out
 from jobkit.cli.dashboard import DEFAULT_PORT, PROVIDER, dashboard_command, free_port, guard
 from jobkit.cli.group import BadInput
-from jobkit.cli.worker import KEPT, STOPPED
+from jobkit.cli.worker import kept_worker
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
@@ -62,9 +62,7 @@ def down(now: bool) -> None:
             "workers"
         )
     was_running = shutdown(
-        settings,
-        now=now,
-        on_wait=lambda: click.echo("jobkit: running jobs may finish; --now releases them to the queue", err=True),
+        settings, now=now, on_wait=lambda: out.say("running jobs may finish; --now releases them to the queue")
     )
     click.echo("stopped" if was_running else f"nothing is running in {settings.home}")
 
@@ -96,15 +94,16 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
                 announce()
                 request_workers(home, settings)  # keep the server running while no page is open
                 if not home.is_supervised() and not keeper.signals:
-                    _say("the embedded server ended; restarting it")
+                    out.say("the embedded server ended; restarting it")
                     with suppress(JobkitError):  # the next tick retries; the reason is in the supervisor's log
                         ensure_running(settings)
 
-            _say(f"server and workers run in {home.path}; Ctrl-C stops all")
+            out.say(f"server and workers run in {home.path}; Ctrl-C stops all")
             keeper.run(tick)
-            _say("stopping; running jobs may finish, Ctrl-C again stops at once")
+            out.say("stopping; running jobs may finish, Ctrl-C again stops at once")
             keeper.stop(_DASHBOARD_STOP_S)
-            _shut_down(settings, keeper)
+            shutdown(settings, is_urgent=lambda: keeper.signals > 1)
+            out.say("stopped")
         home.up_lock.write_text("", "utf-8")
     return child.gave_up_with or 0
 
@@ -113,16 +112,9 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     """Run a worker and the dashboard for a Redis that is not embedded. Returns the exit status."""
     jobkit.connect().close()  # report an unreachable server once, here
     home = Home.open(settings.home)
-    worker = Child(
-        name="worker",
-        argv=[sys.executable, "-m", "jobkit", "worker"],
-        env={**os.environ, KEPT: str(os.getpid())},
-        death_signal=signal.SIGTERM,
-        give_up=frozenset({2, STOPPED}),
-        say=_say,
-    )
+    worker = kept_worker("worker", ["worker"])
     with Keeper([worker, _dashboard(port, home, settings)]) as keeper:
-        _say(f"worker and dashboard for {settings.masked_url}; Ctrl-C stops both")
+        out.say(f"worker and dashboard for {settings.masked_url}; Ctrl-C stops both")
         keeper.run(_announcing(port, settings, show=show))
         keeper.stop(settings.drain + 5.0)
     return worker.gave_up_with or 0
@@ -139,7 +131,7 @@ def _dashboard(port: int, home: Home, settings: Settings) -> Child:
         env=environment() | environ,
         log=log,
         death_signal=signal.SIGTERM,
-        say=lambda line: _say(f"{line}; see {log}" if " ended " in line else line),
+        say=lambda line: out.say(f"{line}; see {log}" if " ended " in line else line),
     )
 
 
@@ -167,23 +159,5 @@ def _announcing(port: int, settings: Settings, *, show: bool) -> Callable[[], No
     return announce
 
 
-def _shut_down(settings: Settings, keeper: Keeper) -> None:
-    """Stop server and workers; another signal kills running jobs."""
-    before: Callable[..., object] | int | None = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        shutdown(settings, now=keeper.signals > 1)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        shutdown(settings, now=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    _say("stopped")
-
-
 def _address(port: int) -> str:
     return f"http://localhost:{port}/"
-
-
-def _say(line: str) -> None:
-    click.echo(f"jobkit: {line}", err=True)

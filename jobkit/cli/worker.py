@@ -20,17 +20,19 @@ from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.cli.queues import task_modules
 from jobkit.model import JobkitError
+from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
 from jobkit.tasks import option_values
 
 if TYPE_CHECKING:
     from jobkit.embedded.children import Child, Keeper
+    from jobkit.store.values import WorkerInfo
 
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
 STOPPED = 3
 
 #: Process id of the keeper, for workers that it restarts. Each is one process, whatever `--processes` says.
-KEPT = "_JOBKIT_KEPT"
+_KEPT = "_JOBKIT_KEPT"
 
 
 @click.command()
@@ -98,7 +100,7 @@ def worker(
             "several -q, weights or --resources"
         )
     tasks = task_modules(modules or settings.tasks) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
-    is_kept = os.environ.get(KEPT) == str(os.getppid())
+    is_kept = os.environ.get(_KEPT) == str(os.getppid())
     if (processes > 1 or watch) and not is_kept:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())
     from jobkit.worker.about import RecycleLimits
@@ -163,35 +165,35 @@ def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
     return ("default", *sorted(filter(None, others)))
 
 
+def kept_worker(name: str, arguments: Sequence[str], give_up: Sequence[int] = (), **environ: str) -> Child:
+    """Return a worker for a keeper, which restarts it unless it ends with such a status or was stopped."""
+    from jobkit.embedded.children import Child
+
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", "jobkit", *arguments],
+        env={**os.environ, _KEPT: str(os.getpid()), **environ},
+        death_signal=signal.SIGTERM,
+        give_up=frozenset({2, STOPPED, *give_up}),
+        say=out.say,
+    )
+
+
 def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) -> int:
     """Run this command line in several processes; returns the exit status.
 
     They are restarted when they die or recycle themselves. If task modules are `watched`, also when their code changes.
     """
-    from jobkit.embedded.children import Child, Keeper
-
-    def say(line: str) -> None:
-        click.echo(f"jobkit: {line}", err=True)
+    from jobkit.embedded.children import Keeper
 
     def make(n: int) -> Child:
-        return Child(
-            name=f"worker {n + 1}",
-            argv=[sys.executable, "-m", "jobkit", *sys.argv[1:]],
-            env={**os.environ, KEPT: str(os.getpid())} | ({"JOBKIT_DRAIN": str(_FINISH_S)} if watched else {}),
-            death_signal=signal.SIGTERM,
-            give_up=frozenset({0, 2, STOPPED} if is_finite else {2, STOPPED}),
-            say=say,
-        )
+        environ = {"JOBKIT_DRAIN": str(_FINISH_S)} if watched else {}
+        return kept_worker(f"worker {n + 1}", sys.argv[1:], (0,) if is_finite else (), **environ)
 
-    drain_s = Settings.load().drain
     with Keeper([make(n) for n in range(processes)]) as keeper:
-        if watched:
-            keeper.run(_Watch(keeper, make, watched, say).tick)
-            keeper.stop(drain_s)
-        else:
-            keeper.run()
-            keeper.stop(drain_s + 5.0)
-    ends = {child.gave_up_with or 0 for child in keeper.children} - {STOPPED}
+        keeper.run(_Watch(keeper, make, watched).tick if watched else lambda: None)
+        keeper.stop(Settings.load().drain + (0.0 if watched else 5.0))
+    ends = {child.gave_up_with or 0 for child in keeper.children.values()} - {STOPPED}
     return max(ends, default=0)
 
 
@@ -253,17 +255,13 @@ def check(modules: Sequence[str]) -> int:
 class _Watch:
     """Replaces the children of a keeper when files change; pass `tick` to `Keeper.run`."""
 
-    def __init__(
-        self, keeper: Keeper, make: Callable[[int], Child], modules: Sequence[str], say: Callable[[str], None]
-    ) -> None:
-        self._keeper, self._make, self._modules, self._say = keeper, make, modules, say
+    def __init__(self, keeper: Keeper, make: Callable[[int], Child], modules: Sequence[str]) -> None:
+        self._keeper, self._make, self._modules = keeper, make, modules
         self._folders = folders_of(modules)
         self._known = self._seen = stamp_of(self._folders)
         self._looked_at = time.monotonic()
 
     def tick(self) -> None:
-        keeper = self._keeper
-        keeper.retired = [child for child in keeper.retired if child.is_running]
         if time.monotonic() - self._looked_at < _LOOK_S:
             return
         stamp, before = stamp_of(self._folders), self._seen
@@ -277,18 +275,13 @@ class _Watch:
         )
         if checked.returncode:
             why = checked.stderr.strip().rpartition("\n")[2]
-            self._say(f"{', '.join(changed[:5])} changed, but the workers keep the old code: {why}")
+            out.say(f"{', '.join(changed[:5])} changed, but the workers keep the old code: {why}")
             return
-        self._say(
+        out.say(
             f"{', '.join(changed[:5])} changed; workers restart with the new code, running jobs finish on the old code"
         )
-        old = keeper.children
-        keeper.children = [self._make(n) for n in range(len(old))]
-        for child in keeper.children:
-            child.tend()
-        for child in old:
-            child.terminate()
-        keeper.retired += old
+        for n in range(len(self._keeper.children)):
+            self._keeper.replace(self._make(n), lambda old: old.terminate())
 
 
 @click.command()
@@ -296,31 +289,29 @@ class _Watch:
 @as_json_option
 def workers(with_dead: bool, as_json: bool) -> None:
     """List workers and their load."""
-    from jobkit.model.format import duration, size  # not needed to run jobs
-
     kit = jobkit.connect()
     found = [worker for worker in kit.workers() if worker.is_alive or with_dead]
     if not as_json and (refused := kit.refused()):
-        out.echo(out.one_line(refused), err=True)
-    out.listing(
-        as_json,
-        (w.to_json() for w in found),
-        ("WORKER", "ALIVE", "BUSY", "DONE", "CPU", "MEMORY", "QUEUES", "VERSION"),
-        (
-            (
-                out.one_line(w.id),
-                ("draining" if w.is_draining else "yes") if w.is_alive else f"no, seen {duration(w.beat_age_s)} ago",
-                f"{w.running}/{w.slots}",
-                str(w.done),
-                f"{w.cpu_percent:.0f} %",
-                size(w.rss_bytes),
-                ", ".join(w.queues),
-                out.one_line(f"{w.version} / {w.python}"),
-            )
-            for w in found
-        ),
-        empty="No workers. `jobkit worker` starts one.",
-    )
+        out.echo(refused, err=True)
+    out.listing(as_json, found, COLUMNS, empty="No workers. `jobkit worker` starts one.")
+
+
+def _alive(worker: WorkerInfo) -> str:
+    if not worker.is_alive:
+        return f"no, seen {duration(worker.beat_age_s)} ago"
+    return "draining" if worker.is_draining else "yes"
+
+
+COLUMNS: dict[str, Callable[[WorkerInfo], str]] = {
+    "WORKER": lambda worker: worker.id,
+    "ALIVE": _alive,
+    "BUSY": lambda worker: f"{worker.running}/{worker.slots}",
+    "DONE": lambda worker: str(worker.done),
+    "CPU": lambda worker: f"{worker.cpu_percent:.0f} %",
+    "MEMORY": lambda worker: size(worker.rss_bytes),
+    "QUEUES": lambda worker: ", ".join(worker.queues),
+    "VERSION": lambda worker: f"{worker.version} / {worker.python}",
+}
 
 
 @click.command()
@@ -334,14 +325,13 @@ def stop(now: bool, host: str | None, queue: str | None) -> int:
     """
     kit = jobkit.connect()
     asked = kit.stop_workers(host=host, queue=queue, now=now)
-    for worker in asked:
-        click.echo(out.one_line(worker.id))
-    if asked:
-        out.note(kit, "stop_worker" if now else "drain_worker", "worker", [worker.id for worker in asked])
     if not asked:
         which = [f" on host {host!r}" if host else "", f" for queue {queue!r}" if queue else ""]
         out.echo(f"No live worker{' and'.join(filter(None, which))}.", err=True)
         return FAILED
+    for worker in asked:
+        out.echo(worker.id)
+    out.note(kit, "stop_worker" if now else "drain_worker", "worker", [worker.id for worker in asked])
     if Settings.load().is_embedded:
         out.echo("The embedded server restarts its workers; `jobkit down` stops them.", err=True)
     return 0

@@ -1,7 +1,7 @@
 """Child processes that are restarted when they die.
 
-Used by the supervisor for workers, and by `jobkit up` and `jobkit worker -n`, which keep them in the foreground with a
-`Keeper`. No threads: the owner of a `Child` calls `tend()` at intervals.
+A `Keeper` of the supervisor keeps workers in the background, those of `jobkit up` and `jobkit worker -n` in the
+foreground. No threads: the owner of a `Child` calls `tend()` at intervals.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from jobkit.embedded.home import appending
+from jobkit.embedded.home import append_private
 
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
@@ -56,13 +59,13 @@ def start(
 
     Its output is appended to `log`; None inherits this process's output.
     """
-    with contextlib.nullcontext() if log is None else appending(log) as fd:
+    with contextlib.nullcontext() if log is None else append_private(log) as output:
         return subprocess.Popen(
-            list(argv),
+            argv,
             stdin=subprocess.DEVNULL,
-            stdout=fd,
-            stderr=fd,
-            env=dict(os.environ if env is None else env),
+            stdout=output,
+            stderr=output,
+            env=env,
             cwd=cwd,
             start_new_session=True,
             umask=0o077 if log is not None else -1,
@@ -143,13 +146,13 @@ class Child:
 
     def retire(self) -> None:
         """Ask a worker to take no new jobs and to exit when its running jobs have ended, however long they take."""
-        if self.is_running and self.process is not None:
+        if self.process is not None:
             self.process.send_signal(signal.SIGHUP)
 
     def terminate(self) -> None:
         """Send SIGTERM; do not call `tend` afterwards."""
         self.is_asked = True
-        if self.is_running and self.process is not None:
+        if self.process is not None:
             self.process.terminate()
 
     def kill(self) -> None:
@@ -164,69 +167,93 @@ class Child:
 #: Seconds that a child may take to give its jobs back after the second request.
 _AT_ONCE_S = 5.0
 
-
-def stop_all(children: Sequence[Child], within_s: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
-    """Stop all children: SIGTERM, then SIGTERM again after `within_s` seconds or when `is_urgent`, then SIGKILL.
-
-    After the second SIGTERM a worker gives its jobs back at once; with SIGKILL it would lose them. Those that were
-    asked earlier have had the first one.
-    """
-    for is_first, patience_s, may_skip in ((True, within_s, is_urgent), (False, _AT_ONCE_S, lambda: False)):
-        for child in children:
-            if not (is_first and child.is_asked):
-                child.terminate()
-        begin = time.monotonic()
-        while any(child.is_running for child in children):
-            waited = time.monotonic() - begin
-            # Two signals in quick succession may be merged into one.
-            if waited > patience_s or (waited > 0.1 and may_skip()):
-                break
-            time.sleep(0.02)
-    for child in children:
-        child.kill()
-
-
-#: Seconds between two checks of a keeper's children.
+#: Longest time between two checks of a keeper's children, in seconds.
 _TICK_S = 0.2
 
 
 class Keeper:
     """Restarts children until a signal arrives or all of them have given up.
 
-    The first Ctrl-C (or SIGTERM, or SIGHUP) stops them gracefully, the second kills them. A context manager: it handles
-    the signals within its block.
+    The first Ctrl-C (or another signal of `stop_signals`) stops them gracefully, the second kills them. A context
+    manager: it handles the signals within its block.
     """
 
-    def __init__(self, children: Sequence[Child]) -> None:
-        self.children = list(children)
+    def __init__(
+        self,
+        children: Iterable[Child] = (),
+        stop_signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+    ) -> None:
+        self.children = {child.name: child for child in children}
         self.retired: list[Child] = []
         """Former children, which have been asked to stop and finish their jobs."""
         self.signals = 0
-        self._before: dict[int, object] = {}
+        """Number of signals that asked it to stop."""
+        self._stop_signals = stop_signals
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Keeper:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        self._wakeup, self._wake_end = socket.socketpair()
+        for end in (self._wakeup, self._wake_end):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake_end.fileno(), warn_on_full_buffer=False)
+        for number in {signal.SIGCHLD, signal.SIGHUP, *self._stop_signals}:
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # from signal.signal
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+        self._wakeup.close()
+        self._wake_end.close()
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.signals += 1
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.signals += number in self._stop_signals
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or when a signal arrives: the end of a child is one."""
+        select.select([self._wakeup], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            self._wakeup.recv(4096)
+
+    def tend(self) -> float:
+        """Start children that should run and do not; return the seconds until the next call is due."""
+        self.retired = [child for child in self.retired if child.is_running]
+        return min((child.tend() for child in self.children.values()), default=LONGEST_PAUSE_S)
+
+    def replace(self, child: Child, ask: Callable[[Child], None]) -> None:
+        """Add a child. Another one of its name is asked to finish its jobs and end."""
+        if (old := self.children.get(child.name)) is not None:
+            ask(old)
+            self.retired.append(old)
+        self.children[child.name] = child
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run until a signal arrives or every child has given up. Calls `tick` about five times a second."""
         while not self.signals:
-            for child in self.children:
-                child.tend()
-            if self.children and all(child.gave_up_with is not None for child in self.children):
-                return
             tick()
-            time.sleep(_TICK_S)
+            pause_s = self.tend()
+            if self.children and all(child.gave_up_with is not None for child in self.children.values()):
+                return
+            self.wait(min(pause_s, _TICK_S))
 
     def stop(self, within_s: float) -> None:
-        """Stop all children within `within_s` seconds, or at once on another signal."""
-        asked = max(1, self.signals)
-        stop_all([*self.children, *self.retired], within_s, is_urgent=lambda: self.signals > asked)
+        """Stop all children: SIGTERM, then SIGTERM again after `within_s` seconds or another signal, then SIGKILL.
+
+        After the second SIGTERM a worker gives its jobs back at once; with SIGKILL it would lose them. Those that were
+        asked earlier have had the first one.
+        """
+        children = [*self.children.values(), *self.retired]
+        for is_first, patience_s in ((True, within_s), (False, _AT_ONCE_S)):
+            for child in children:
+                if not (is_first and child.is_asked):
+                    child.terminate()
+            begin = time.monotonic()
+            while any(child.is_running for child in children):
+                waited = time.monotonic() - begin
+                # Two signals in quick succession may be merged into one.
+                if waited > patience_s or (is_first and self.signals > 1 and waited > 0.1):
+                    break
+                time.sleep(0.02)
+        for child in children:
+            child.kill()

@@ -11,14 +11,16 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
@@ -100,10 +102,9 @@ class Home:
     def status(self) -> dict[str, Any]:
         """Return the supervisor's last status; {} if there is none."""
         try:
-            status = json.loads(self.status_file.read_text("utf-8"))
-        except (OSError, ValueError):
+            return dict(json.loads(self.status_file.read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
             return {}
-        return status if isinstance(status, dict) else {}
 
     def write_status(self, status: dict[str, Any]) -> None:
         write_private(self.status_file, json.dumps(status, indent=1))
@@ -119,30 +120,24 @@ def own_version() -> str:
     return str(getattr(sys.modules.get("jobkit"), "__version__", "0"))
 
 
-def lock(path: Path, *, shared: bool = False, patience_s: float = 0.0) -> int | None:
-    """Lock the file at `path` while the returned descriptor is open; None if it is not free within `patience_s`."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            return fd
-        except OSError:
-            if time.monotonic() >= deadline:
-                os.close(fd)
-                return None
-            time.sleep(0.005)
-
-
 @contextmanager
-def holding(path: Path, *, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock file at `path` for the block if it is free; yields True if it was acquired."""
-    fd = lock(path, shared=shared)
+def holding(path: Path, *, shared: bool = False, patience_s: float = 0.0) -> Iterator[bool]:
+    """Hold the lock file at `path` for the block; yields False if it is not free within `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    with append_private(path) as file:
+        while not (is_mine := _locked(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.005)
+        yield is_mine
+
+
+def _locked(file: BinaryIO, mode: int) -> bool:
     try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            os.close(fd)
+        fcntl.flock(file, mode | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
@@ -152,15 +147,10 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
         JobkitError: see `Home.open`; `what` is the directory's name in the message.
     """
     try:
-        missing = [path]
-        while not missing[-1].parent.exists():
-            missing.append(missing[-1].parent)
-        for folder in reversed(missing):
-            try:
-                os.mkdir(folder, 0o700)
-                os.chmod(folder, 0o700)  # the umask may have removed bits
-            except FileExistsError:
-                pass
+        for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+            with suppress(FileExistsError):
+                folder.mkdir(0o700)
+                folder.chmod(0o700)  # the umask may have removed bits
         found = path.stat() if may_be_link else path.lstat()
     except OSError as error:
         raise JobkitError(
@@ -199,19 +189,9 @@ def lines_of(log: Path, after: int = 0) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def last_line(log: Path) -> str:
-    """Return the last line that is not empty, or ""."""
-    return next(reversed(lines_of(log)), "")
-
-
-@contextmanager
-def appending(log: Path) -> Iterator[int]:
-    """Open a log to append to, for a child process; yields the descriptor. Only its owner may read it."""
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def append_private(path: Path) -> BinaryIO:
+    """Open a file to append to, a new one of mode 0600."""
+    return open(path, "a+b", opener=partial(os.open, mode=0o600))
 
 
 def rotate(log: Path, limit_bytes: int) -> None:
@@ -220,11 +200,8 @@ def rotate(log: Path, limit_bytes: int) -> None:
     The writers are other processes that keep their descriptors open. Lines written during the copy are lost.
     """
     try:
-        if log.stat().st_size <= limit_bytes:
-            return
-        fd = os.open(f"{log}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as copy, log.open("r+b") as stream:
-            copy.write(stream.read())
-            stream.truncate(0)
+        if log.stat().st_size > limit_bytes:
+            shutil.copy(log, f"{log}.1")  # with its mode
+            os.truncate(log, 0)
     except OSError as error:
         say(f"{log} could not be rotated ({error})")

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobkit.embedded.demand import WORKER_CLIENT, open_jobs, other_clients, read_requests, request_workers, server_url
-from jobkit.embedded.home import Home, appending, holding, last_line, own_version
+from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
 from jobkit.embedded.server import answers
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
@@ -105,11 +105,17 @@ def _served(settings: Settings, home: Home, client_name: str = "") -> Settings:
     return replace(settings, url=server_url(home, client_name), secret=home.secret(), results=results, home=home.path)
 
 
-def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], None] = lambda: None) -> bool:
+def shutdown(
+    settings: Settings,
+    *,
+    now: bool = False,
+    is_urgent: Callable[[], bool] = lambda: False,
+    on_wait: Callable[[], None] = lambda: None,
+) -> bool:
     """Stop the server and the workers of `settings.home`; the data stays. Return True if it was running.
 
-    Running jobs get their drain time and are then given back to the queue; with `now` they are given back at once.
-    `on_wait` is called once if it takes longer than a second.
+    Running jobs get their drain time and are then given back to the queue; with `now`, or when it `is_urgent`, they are
+    given back at once. `on_wait` is called once if it takes longer than a second.
 
     Raises:
         JobkitError: it does not end.
@@ -123,13 +129,14 @@ def shutdown(settings: Settings, *, now: bool = False, on_wait: Callable[[], Non
     drain_s = max((request.drain for request in read_requests(home).values()), default=settings.drain)
     begin = time.monotonic()
     deadline = begin + drain_s + _STOP_MARGIN_S
-    ask_again_at = begin
+    asked_at = float("-inf")
     is_told = False
     while home.is_supervised():
         status = home.status()
+        waits = asked_at > 0 and not (now or is_urgent()) or time.monotonic() < asked_at + 0.2
         # Until the supervisor has written its own pid, the status may be its predecessor's.
-        if time.monotonic() >= ask_again_at and status.get("state") != "stopped" and _signal(status, signal.SIGTERM):
-            ask_again_at = time.monotonic() + 0.2 if now else float("inf")
+        if not waits and status.get("state") != "stopped" and _signal(status, signal.SIGTERM):
+            asked_at = time.monotonic()
         if not is_told and time.monotonic() - begin > 1.0:
             is_told = True
             on_wait()
@@ -209,7 +216,7 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
     command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
     if worker_command is not None:
         command += ["--worker-command", json.dumps(list(worker_command))]
-    with appending(home.supervisor_log) as log:
+    with append_private(home.supervisor_log) as log:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -226,8 +233,9 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
 
 def _ended(home: Home) -> JobkitError:
     """Return the error for a supervisor that has ended at its start."""
-    said = f"the supervisor of {home.path} ended at its start: {last_line(home.supervisor_log)}"
-    return JobkitError(home.status().get("error") or f"{said}; see {home.supervisor_log}")
+    said = "".join(lines_of(home.supervisor_log)[-1:])
+    why = f"the supervisor of {home.path} ended at its start: {said}; see {home.supervisor_log}"
+    return JobkitError(home.status().get("error") or why)
 
 
 def environment() -> dict[str, str]:

@@ -213,43 +213,30 @@ def data_flavour(data: Path) -> str:
 
 
 def config_text(home: Home, binary: ServerBinary) -> str:
-    """Return the text of the configuration file."""
+    """Return the text of the configuration file: what differs from the server's defaults, and why."""
     lines = [
         "# Written by jobkit at every start; changes here are lost.",
         "port 0",
         f"unixsocket {_quoted(home.socket)}",
         "unixsocketperm 700",
-        "daemonize no",
         f"dir {_quoted(home.data)}",
         f"logfile {_quoted(home.logs / 'redis.log')}",
-        "loglevel notice",
-        "always-show-logo no",
         # The append-only file has everything; snapshots are not needed.
         'save ""',
         "appendonly yes",
         "appendfsync everysec",
         # Commands instead of a snapshot: Redis and Valkey read each other's, so a home survives a change of the server.
         "aof-use-rdb-preamble no",
-        "aof-load-truncated yes",
-        "auto-aof-rewrite-percentage 100",
         "auto-aof-rewrite-min-size 32mb",
-        "stop-writes-on-bgsave-error yes",
         # A queue that evicts keys loses jobs.
-        "maxmemory 0",
         "maxmemory-policy noeviction",
         # Records with values up to this size (bytes) are stored packed, in half the memory.
         "hash-max-listpack-value 1024",
         # Tolerate a client that reads slowly for a moment; disconnect one that never reads.
         "client-output-buffer-limit pubsub 64mb 32mb 60",
-        "timeout 0",
-        "enable-debug-command no",
-        "enable-module-command no",
-        "enable-protected-configs no",
-        "shutdown-timeout 10",
         f"# {binary.flavour} {version_text(binary.version)}",
-        "",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _quoted(path: Path) -> str:

@@ -8,10 +8,8 @@ client starts a new one from the append-only file. One thread, no event loop.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import sys
@@ -20,9 +18,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobkit.embedded.children import Child, stop_all
+from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import WorkerRequest, last_used_s, open_jobs, other_clients, read_requests
-from jobkit.embedded.home import Home, last_line, lock, own_version, rotate, say
+from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
@@ -56,11 +54,9 @@ class Supervisor:
     def __init__(self, home: Home, worker_command: Sequence[str]) -> None:
         self.home = home
         self.worker_command = worker_command
-        self.workers: dict[str, Child] = {}
-        self.retiring: list[Child] = []
+        self.workers = Keeper(stop_signals=(signal.SIGTERM, signal.SIGINT))
         self.served: dict[str, WorkerRequest] = {}
         self.problems: dict[str, str] = {}
-        self.stops = 0
         self._server_failures = 0
         self._server_again_at = 0.0
         self._last_used = time.monotonic()
@@ -80,44 +76,32 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until a stop is requested or the server is no longer needed; return the exit status."""
-        wakeup, wake_end = socket.socketpair()
-        for end in (wakeup, wake_end):
-            end.setblocking(False)
-        signal.set_wakeup_fd(wake_end.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
-        for number in (signal.SIGCHLD, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)  # only to wake the loop
-        try:
-            self._start_server()
-            self._set_state("ready")
-            while not self.stops:
-                pause_s = self._tend()
-                if self._is_unneeded():
-                    say("the server is idle; stopping it")
-                    break
-                select.select([wakeup], [], [], min(pause_s, _TICK_S))
-                with contextlib.suppress(BlockingIOError):
-                    wakeup.recv(4096)
-        except _StopRequested:
-            pass
-        finally:
-            self._end()
+        with self.workers:
+            try:
+                self._start_server()
+                while not self.workers.signals:
+                    pause_s = self._tend()
+                    if self._is_unneeded():
+                        say("the server is idle; stopping it")
+                        break
+                    self.workers.wait(min(pause_s, _TICK_S))
+            except _StopRequested:
+                pass
+            finally:
+                self._end()
         return 0
-
-    def _on_stop(self, *_: object) -> None:
-        self.stops += 1
 
     # -- the server ---------------------------------------------------------------------------------------------
 
     def _start_server(self) -> None:
         def check_stop() -> None:
-            if self.stops:
+            if self.workers.signals:
                 raise _StopRequested
 
         self._set_state("loading")
         self.server.start(on_loading=check_stop)
         say(f"{self.server.binary} serves at {self.home.socket}")
+        self._set_state("ready")
 
     def _tend_server(self) -> None:
         if self.server.is_running or time.monotonic() < self._server_again_at:
@@ -133,7 +117,6 @@ class Supervisor:
             self._server_again_at = time.monotonic() + 0.5 * 2**self._server_failures
         else:
             self._server_failures = 0
-            self._set_state("ready")
 
     # -- the workers --------------------------------------------------------------------------------------------
 
@@ -145,29 +128,24 @@ class Supervisor:
             if old is None or old.workers_need != request.workers_need:
                 self._replace_worker(namespace, request)
             self.served[namespace] = request
-        pause_s = _TICK_S
-        for namespace, child in self.workers.items():
-            pause_s = min(pause_s, child.tend())
+        pause_s = self.workers.tend()
+        for namespace in self.served:
+            child = self.workers.children[_name_of_worker(namespace)]
             if child.gave_up_with == BAD_TASKS and _tasks_of(child):
                 self._go_without_tasks(namespace, child)
                 pause_s = 0.0
-        self.retiring = [child for child in self.retiring if child.is_running]
         for log in self.home.logs.glob("*.log"):
             rotate(log, _LOG_BYTES)
         return pause_s
 
     def _replace_worker(self, namespace: str, request: WorkerRequest) -> None:
         """Start a worker for `request` beside the one with other modules, which exits when its jobs have ended."""
-        old = self.workers.get(namespace)
-        if old is not None:
-            old.retire()
-            self.retiring.append(old)
         self.problems.pop(namespace, None)
-        self._set_state(None)
-        self.workers[namespace] = self._worker(request, request.tasks)
+        self._put_worker(request, request.tasks)
 
-    def _worker(self, request: WorkerRequest, tasks: Sequence[str]) -> Child:
-        name = f"worker-{request.namespace}"
+    def _put_worker(self, request: WorkerRequest, tasks: Sequence[str]) -> None:
+        self._set_state(None)
+        name = _name_of_worker(request.namespace)
         folders = [folder for folder in request.folders if os.path.isdir(folder)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
         environ |= {
@@ -180,7 +158,7 @@ class Supervisor:
         }
         if folders:
             environ["PYTHONPATH"] = os.pathsep.join([*filter(None, [environ.get("PYTHONPATH")]), *folders])
-        return Child(
+        worker = Child(
             name=name,
             argv=self.worker_command,
             log=self.home.logs / f"{name}.log",
@@ -189,6 +167,7 @@ class Supervisor:
             give_up=frozenset({BAD_TASKS}),
             say=say,
         )
+        self.workers.replace(worker, Child.retire)
 
     def _go_without_tasks(self, namespace: str, failed: Child) -> None:
         """Start a worker without the modules of other environments, then without any modules.
@@ -197,13 +176,10 @@ class Supervisor:
         """
         request = self.served[namespace]
         own = tuple(name for name in request.tasks if request.origins.get(name, sys.prefix) == sys.prefix)
-        reason = (last_line(failed.log) if failed.log else "") or f"see {failed.log}"
-        self.problems[namespace] = f"task modules {', '.join(request.tasks)} cannot be imported: {reason}"
+        reason = (lines_of(failed.log) if failed.log else []) or [f"see {failed.log}"]
+        self.problems[namespace] = f"task modules {', '.join(request.tasks)} cannot be imported: {reason[-1]}"
         say(self.problems[namespace])
-        self._set_state(None)
-        self.workers[namespace] = self._worker(
-            request, own if own != request.tasks and _tasks_of(failed) != own else ()
-        )
+        self._put_worker(request, own if own != request.tasks and _tasks_of(failed) != own else ())
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -242,8 +218,7 @@ class Supervisor:
     def _end(self) -> None:
         self._set_state("stopping")
         drain_s = max((request.drain for request in self.served.values()), default=30.0)
-        everyone = [*self.workers.values(), *self.retiring]
-        stop_all(everyone, drain_s + 5.0, is_urgent=lambda: self.stops > 1)
+        self.workers.stop(drain_s + 5.0)
         self.server.stop()
         self._set_state("stopped")
         say("stopped")
@@ -252,6 +227,10 @@ class Supervisor:
         """Write the status file; None keeps the state."""
         self._status |= {"problems": dict(self.problems)} | ({"state": state} if state else {})
         self.home.write_status(self._status)
+
+
+def _name_of_worker(namespace: str) -> str:
+    return f"worker-{namespace}"
 
 
 def _tasks_of(worker: Child) -> tuple[str, ...]:
@@ -266,18 +245,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     os.umask(0o077)
     home = Home.open(options.home)
-    # Until this process ends. Processes that check for a supervisor hold it for a moment, too.
-    if lock(home.lock, patience_s=1.0) is None:
-        return 0  # another one was faster
-    home.status_file.unlink(missing_ok=True)  # that of the last supervisor
-    if os.fork():  # daemonize: the started process exits, so that its starter need not reap its child
-        os._exit(0)
-    try:
-        return Supervisor(home, options.worker_command).run()
-    except JobkitError as error:
-        say(f"error: {error}")
-        home.write_status(home.status() | {"state": "failed", "error": str(error)})
-        return 1
+    # Processes that check for a supervisor hold it for a moment, too.
+    with holding(home.lock, patience_s=1.0) as is_mine:
+        if not is_mine:
+            return 0  # another one was faster
+        home.status_file.unlink(missing_ok=True)  # that of the last supervisor
+        if os.fork():  # daemonize: the started process exits, so that its starter need not reap its child
+            os._exit(0)
+        try:
+            return Supervisor(home, options.worker_command).run()
+        except JobkitError as error:
+            say(f"error: {error}")
+            home.write_status(home.status() | {"state": "failed", "error": str(error)})
+            return 1
 
 
 if __name__ == "__main__":
