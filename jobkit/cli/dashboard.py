@@ -12,6 +12,7 @@ import secrets
 import socket
 import ssl
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -111,33 +112,18 @@ def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
 
 
 def free_port(wanted: int | None, host: str = "127.0.0.1") -> int:
-    """Return `wanted` if it is free, or the first free port from `DEFAULT_PORT` if it is None.
-
-    Raises:
-        BadInput: it is in use.
-    """
+    """Return `wanted`, or the first free port from `DEFAULT_PORT` if it is None; raise BadInput if it is in use."""
     candidates = [wanted] if wanted is not None else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
     for port in candidates:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
+        with suppress(OSError), socket.create_server((host, port)):
             return port
     raise BadInput(f"port {candidates[0]} is in use; give another with --port")
 
 
 def check_host(host: str | None, has_login: bool) -> str:
-    """Return the address to listen on.
-
-    Raises:
-        BadInput: it is not an address, or other machines could reach it without a login.
-    """
-    if host is None:
-        return "127.0.0.1"
+    """Return the address to listen on; raise BadInput if other machines could reach it without a login."""
     try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        address = ipaddress.ip_address("127.0.0.1" if host in (None, "localhost") else host)
     except ValueError:
         raise BadInput(f"--host must be an address of this machine, like 0.0.0.0 or 192.0.2.7, not {host!r}") from None
     if not address.is_loopback and not has_login:
@@ -157,11 +143,7 @@ def names_of(host: str) -> list[str]:
 
 
 def tls(cert: str | None, key: str | None) -> list[str]:
-    """Return Panel's options for TLS.
-
-    Raises:
-        BadInput: certificate or key cannot be read, or do not match.
-    """
+    """Return Panel's options for TLS; raise BadInput if certificate or key cannot be read, or do not match."""
     if cert is None:
         if key is not None:
             raise BadInput("--key needs --cert FILE")
@@ -212,11 +194,7 @@ def _key(secret: bytes, use: str, settings: Settings) -> bytes:
 
 
 def check_provider(provider: str, settings: Settings, *, has_file: bool) -> None:
-    """Check that a login at an OAuth provider can work, and gives at least one user a role.
-
-    Raises:
-        BadInput: a setting is missing; the message names it.
-    """
+    """Raise BadInput if a login at an OAuth provider cannot work, or gives no user a role; it names the setting."""
     if provider not in _NEEDED:
         raise BadInput(f"{PROVIDER} must be one of {', '.join(PROVIDERS)}, not {provider!r}")
     needed = _KEYS if "PANEL_OAUTH_EXTRA_PARAMS" in os.environ else _NEEDED[provider]
@@ -225,9 +203,7 @@ def check_provider(provider: str, settings: Settings, *, has_file: bool) -> None
     if importlib.util.find_spec("cryptography") is None:
         raise BadInput("OAuth needs the package that encrypts its cookies: pip install cryptography")
     if provider == "auth_code" and not (settings.public_url or os.environ.get("PANEL_OAUTH_REDIRECT_URI")):
-        raise BadInput(
-            "a login by auth_code needs the address to return to, like JOBKIT_PUBLIC_URL=https://jobs.example"
-        )
+        raise BadInput("a login by auth_code needs the address to return to: JOBKIT_PUBLIC_URL=https://jobs.example")
     if not settings.roles and not has_file:
         raise BadInput(
             f"a login at {provider} gives no role by itself; give roles to users, like "

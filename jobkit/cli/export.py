@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -32,7 +32,7 @@ _SLICE_BYTES = 8_000_000
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @selection_options
-def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: str | None, search: str | None) -> None:
+def export(file: Path | None, **wanted: Any) -> None:
     """Export jobs, newest first, one JSON object per line, to FILE or standard output.
 
     With arguments, results, logs and small artifacts, sealed as they are. Files of large results stay in place
@@ -42,7 +42,7 @@ def export(file: Path | None, states: tuple[str, ...], task: str | None, queue: 
 
     kit = jobkit.connect()
     count = 0
-    found = out.snapshots(kit, Query(states=states, task=task, queue=queue, search=search, limit=_SLICE))
+    found = out.snapshots(kit, Query(**wanted, limit=_SLICE))
     with _target(file) as target:
         while some := list(islice(found, _SLICE)):
             for dump in kit.dump([snapshot.id for snapshot in some]):
@@ -82,27 +82,27 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
     time of the export, are skipped. Running them or reading their results needs the same JOBKIT_SECRET.
     """
     kit = jobkit.connect()
-    with _source(file) as source:
+    with _opened(file) as source:
         states = [dump.snapshot.state for dump in _lines(source)]
         ended, ran = sum(state.is_terminal for state in states), states.count(JobState.RUNNING)
         waited = len(states) - ended - ran
         source.seek(0)
         if dry_run:
-            out.echo(f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running; nothing was stored", err=True)
-            return
+            said = f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running; nothing was stored"
+            return out.echo(said, err=True)
         stored = submitted = 0
         for dumps in _slices(_lines(source)):
             stored += sum(kit.restore([dump for dump in dumps if dump.snapshot.is_terminal]))
             if waiting:
                 submitted += _submit(kit, dumps)
     known = ended - stored + (waited - submitted if waiting else 0)
-    left_out = [
+    said = [
+        f"{stored:,} jobs imported" + (f", {submitted:,} submitted" if waiting else ""),
         f"{known:,} were known already" if known else "",
         f"{waited:,} that waited were left out (--waiting submits them)" if waited and not waiting else "",
         f"{ran:,} that ran were left out" if ran else "",
     ]
-    more = f", {submitted:,} submitted" if waiting else ""
-    out.echo("; ".join([f"{stored:,} jobs imported{more}", *filter(None, left_out)]), err=True)
+    out.echo("; ".join(filter(None, said)), err=True)
 
 
 def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
@@ -117,21 +117,17 @@ def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
     return sum(reply.created_ms > 0 for reply in kit.submit_sealed(waiting)) if waiting else 0
 
 
-@contextmanager
-def _source(file: Path | None) -> Iterator[IO[bytes]]:
-    """Yield the input, which is read twice: that of a pipe is copied to a temporary file first."""
+def _opened(file: Path | None) -> IO[bytes]:
+    """Open the input, which is read twice: that of a pipe is copied to a temporary file first."""
     if file is not None:
         try:
-            source = file.open("rb")
+            return file.open("rb")
         except OSError as error:
             raise BadInput(f"{file} cannot be read: {error.strerror or error}") from None
-        with source:
-            yield source
-        return
-    with tempfile.TemporaryFile() as aside:
-        shutil.copyfileobj(sys.stdin.buffer, aside)
-        aside.seek(0)
-        yield aside
+    aside = tempfile.TemporaryFile()
+    shutil.copyfileobj(sys.stdin.buffer, aside)
+    aside.seek(0)
+    return aside
 
 
 def _lines(source: IO[bytes]) -> Iterator[Dump]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from keyword import iskeyword
 from typing import Any, NoReturn, TypeVar
@@ -80,12 +81,9 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("JOBKIT_DEBUG"):
                 raise
-            place = error.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
-            where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place is not None else ""
+            place = traceback.extract_tb(error.__traceback__)[-1]
             click.echo(
-                f"jobkit: this is a bug in jobkit: {type(error).__name__}: {error}{where}; "
+                f"jobkit: this is a bug in jobkit: {type(error).__name__}: {error} at {place.filename}:{place.lineno}; "
                 "JOBKIT_DEBUG=1 shows the traceback",
                 err=True,
             )

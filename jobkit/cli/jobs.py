@@ -54,16 +54,7 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: A
     "--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of jobs."
 )
 @as_json_option
-def jobs(
-    words: tuple[str, ...],
-    states: tuple[str, ...],
-    task: str | None,
-    queue: str | None,
-    search: str | None,
-    order: str,
-    limit: int,
-    as_json: bool,
-) -> None:
+def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, **wanted: Any) -> None:
     """List jobs, newest first.
 
     SEARCH is as in the dashboard: jobkit jobs state:failed "age:<1h" lr=0.003
@@ -71,12 +62,10 @@ def jobs(
     from jobkit.store.grammar import parse, quoted
     from jobkit.store.query import Query
 
-    base = Query(states=states, task=task, queue=queue, order=order).checked()
-    wanted = parse(" ".join(map(quoted, words)), base)
+    query = replace(parse(" ".join(map(quoted, words)), Query(**wanted).checked()), limit=limit)
     if search:
-        wanted = replace(wanted, search=(*wanted.texts, search))
-
-    found = islice(out.snapshots(jobkit.connect(), replace(wanted, limit=limit)), limit)
+        query = replace(query, search=(*query.texts, search))
+    found = islice(out.snapshots(jobkit.connect(), query), limit)
     out.listing(as_json, found, COLUMNS, empty="No jobs. `jobkit tasks` lists the tasks to submit.")
 
 

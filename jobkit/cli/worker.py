@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,26 +133,20 @@ def worker(
 
 
 def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
-    """Return the names in order, or their weights if any has one (`fast:3`); the others have weight 1.
-
-    Raises:
-        BadInput: a weight is not a number above 0, or a queue is named twice.
-    """
-    weights: dict[str, float] = {}
-    has_weights = False
+    """Return the names in order, or their weights if any has one (`fast:3`); the others have weight 1."""
+    weights: dict[str, float | None] = {}
     for text in given:
-        name, colon, weight = text.rpartition(":")
-        if not colon or not weight.replace(".", "", 1).lstrip("-").isdigit():
-            name, weight = text, "1"
-        else:
-            has_weights = True
+        match = re.fullmatch(r"(.*):(-?\d*\.?\d+)", text)
+        name, weight = (match[1], float(match[2])) if match else (text, None)
         checked_name("queue", name)
-        if not 0 < float(weight) <= 1_000_000:
-            raise BadInput(f"the weight of queue {name} must be above 0, not {weight}: -q {name}:3")
+        if weight is not None and not 0 < weight <= 1_000_000:
+            raise BadInput(f"the weight of queue {name} must be above 0, not {weight:g}: -q {name}:3")
         if name in weights:
             raise BadInput(f"queue {name} is given twice")
-        weights[name] = float(weight)
-    return weights if has_weights else tuple(weights)
+        weights[name] = weight
+    if not any(weights.values()):
+        return tuple(weights)
+    return {name: weight or 1.0 for name, weight in weights.items()}
 
 
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
@@ -233,10 +229,8 @@ def stamp_of(folders: Sequence[tuple[Path, bool]]) -> Stamp:
     stamp: Stamp = {}
     for folder, is_deep in folders:
         for file in folder.rglob("*.py") if is_deep else folder.glob("*.py"):
-            try:
+            with suppress(OSError):  # deleted just now
                 stamp[file] = file.stat().st_mtime_ns
-            except OSError:  # deleted just now
-                continue
     return stamp
 
 

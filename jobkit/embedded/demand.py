@@ -105,9 +105,15 @@ def read_requests(home: Home) -> dict[str, WorkerRequest]:
 
 
 def last_used_s(home: Home) -> float:
-    """Return the seconds since a client last connected; infinity if none ever did."""
+    """Return the seconds since the server was last used; infinity if it never was."""
     newest = max((path.stat().st_mtime for path in home.namespaces.glob("*.json")), default=float("-inf"))
     return max(0.0, time.time() - newest)
+
+
+def mark_used(home: Home) -> None:
+    """Let `last_used_s` count from now on."""
+    for path in home.namespaces.glob("*.json"):
+        os.utime(path)
 
 
 def _read(path: Path) -> WorkerRequest | None:

@@ -156,18 +156,15 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
         raise JobkitError(
             f"{what} {path} cannot be used ({error.strerror}): set JOBKIT_HOME to a directory of yours"
         ) from None
-    mode = stat.S_IMODE(found.st_mode)
-    if not stat.S_ISDIR(found.st_mode):
-        raise JobkitError(f"{what} {path} is not a directory: set JOBKIT_HOME to a directory of yours")
-    if found.st_uid != os.geteuid():
-        raise JobkitError(
-            f"{what} {path} belongs to another user (uid {found.st_uid}, you are {os.geteuid()}): "
-            "set JOBKIT_HOME to a directory of yours"
-        )
-    if mode & 0o022:
-        raise JobkitError(f"{what} {path} can be written to by others (mode {mode:04o}): run `chmod 700 {path}`")
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise JobkitError(f"{what} {path} is not writable: set JOBKIT_HOME to a directory that is")
+    mode, me, other = stat.S_IMODE(found.st_mode), os.geteuid(), "set JOBKIT_HOME to a directory of yours"
+    for is_wrong, why in (
+        (not stat.S_ISDIR(found.st_mode), f"is not a directory: {other}"),
+        (found.st_uid != me, f"belongs to another user (uid {found.st_uid}, you are {me}): {other}"),
+        (mode & 0o022, f"can be written to by others (mode {mode:04o}): run `chmod 700 {path}`"),
+        (not os.access(path, os.R_OK | os.W_OK | os.X_OK), "is not writable: set JOBKIT_HOME to a directory that is"),
+    ):
+        if is_wrong:
+            raise JobkitError(f"{what} {path} {why}")
 
 
 # -- log files ---------------------------------------------------------------------------------------------------------

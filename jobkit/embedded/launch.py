@@ -133,7 +133,7 @@ def shutdown(
     is_told = False
     while home.is_supervised():
         status = home.status()
-        waits = asked_at > 0 and not (now or is_urgent()) or time.monotonic() < asked_at + 0.2
+        waits = (asked_at > 0 and not (now or is_urgent())) or time.monotonic() < asked_at + 0.2
         # Until the supervisor has written its own pid, the status may be its predecessor's.
         if not waits and status.get("state") != "stopped" and _signal(status, signal.SIGTERM):
             asked_at = time.monotonic()

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobkit.embedded.children import Child, Keeper
-from jobkit.embedded.demand import WorkerRequest, last_used_s, open_jobs, other_clients, read_requests
+from jobkit.embedded.demand import WorkerRequest, last_used_s, mark_used, open_jobs, other_clients, read_requests
 from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
@@ -59,7 +59,6 @@ class Supervisor:
         self.problems: dict[str, str] = {}
         self._server_failures = 0
         self._server_again_at = 0.0
-        self._last_used = time.monotonic()
         self._idle_checked = 0.0
         self._had_jobs = False
         self._status: dict[str, object] = {
@@ -184,36 +183,33 @@ class Supervisor:
     # -- the end ------------------------------------------------------------------------------------------------
 
     def _is_unneeded(self) -> bool:
-        """True if no client has connected for `idle_stop` seconds and no job waits or runs."""
+        """True if no client was connected for `idle_stop` seconds and no job waits or runs."""
         now = time.monotonic()
         idle_stop = max((request.idle_stop for request in self.served.values()), default=600.0)
         if now - self._idle_checked < min(_IDLE_CHECK_S, idle_stop / 4):
             return False
         self._idle_checked = now
-        if last_used_s(self.home) < idle_stop or not self._seems_idle(idle_stop):
+        if not self._seems_idle(idle_stop):
             return False
         # Clients that connect from now on see "stopping" and wait for the next supervisor; earlier ones are counted
         # here.
         self._set_state("stopping")
-        if last_used_s(self.home) >= idle_stop and self._seems_idle(idle_stop):
+        if self._seems_idle(idle_stop):
             return True
         self._set_state("ready")
         return False
 
     def _seems_idle(self, idle_stop: float) -> bool:
-        now = time.monotonic()
         try:
-            if other_clients(self.home):
-                self._last_used = now
-                self._had_jobs = False
+            is_used = other_clients(self.home) > 0
             # Count jobs only if it matters, because that loads the store into this small process.
-            elif self._had_jobs or now - self._last_used >= idle_stop:
-                self._had_jobs = any(open_jobs(self.home, self.served))
-                if self._had_jobs:
-                    self._last_used = now
+            counts_jobs = not is_used and (self._had_jobs or last_used_s(self.home) >= idle_stop)
+            self._had_jobs = counts_jobs and any(open_jobs(self.home, self.served))
         except (OSError, JobkitError):
-            self._last_used = now
-        return now - self._last_used >= idle_stop
+            is_used = True
+        if is_used or self._had_jobs:
+            mark_used(self.home)
+        return last_used_s(self.home) >= idle_stop
 
     def _end(self) -> None:
         self._set_state("stopping")
