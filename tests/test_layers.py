@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
@@ -49,7 +50,8 @@ class Import:
     names: tuple[str, ...] = ()
 
 
-def imports(path: Path) -> Iterator[Import]:
+@functools.cache
+def imports(path: Path) -> tuple[Import, ...]:
     def visit(node: ast.AST, is_later: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
@@ -62,7 +64,7 @@ def imports(path: Path) -> Iterator[Import]:
             is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             yield from visit(child, is_later or is_function)
 
-    yield from visit(ast.parse(path.read_text("utf-8")), False)
+    return tuple(visit(ast.parse(path.read_text("utf-8")), False))
 
 
 def room_of(path: Path) -> str:
@@ -185,11 +187,17 @@ def test_files_have_no_circular_imports() -> None:
     list(TopologicalSorter(by_folder).static_order())
 
 
+@functools.cache
+def _files() -> tuple[str, ...]:
+    """Return the files and folders of the project, except hidden ones: an environment has many thousands."""
+    own = [path for path in ROOT.iterdir() if not path.name.startswith(".")]
+    return tuple(path.relative_to(ROOT).as_posix() for top in own for path in (top, *top.rglob("*")))
+
+
 def _missing_files(page: str) -> Iterator[str]:
     """Yield the files and folders that a page names in backticks and that do not exist in the project."""
-    known = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*") if "/." not in path.as_posix()]
     for name in re.findall(r"`([\w./-]+(?:/|\.(?:py|lua|js|css|md)))`", (ROOT / page).read_text("utf-8")):
-        if not any(f"/{path}".endswith(f"/{name.rstrip('/')}") for path in known):
+        if not any(f"/{path}".endswith(f"/{name.rstrip('/')}") for path in _files()):
             yield f"{page} names {name}"
 
 

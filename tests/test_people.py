@@ -28,6 +28,12 @@ def settings(**values: object) -> Settings:
     return Settings(url="sync://", **values)  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make hashes cost little, for tests of which the cost is no part."""
+    monkeypatch.setattr("jobkit.people._N", 16)
+
+
 def test_a_password_matches_its_hash_and_itself() -> None:
     kept = hashed("a long password")
 
@@ -38,17 +44,17 @@ def test_a_password_matches_its_hash_and_itself() -> None:
 
 
 @pytest.mark.parametrize("given", ["", "A long password", "a long password ", "x" * 2000, "\ud800"])
-def test_another_password_does_not_match(given: str) -> None:
+def test_another_password_does_not_match(cheap: None, given: str) -> None:
     for account in (Account(hashed("a long password")), Account("a long password"), None):
         assert not is_password(given, account)
 
 
-def test_the_empty_password_never_matches() -> None:
+def test_the_empty_password_never_matches(cheap: None) -> None:
     assert not is_password("", None)
     assert not is_password("", Account(""))
 
 
-def test_a_login_file_is_read_back_as_it_was_written(file: Path) -> None:
+def test_a_login_file_is_read_back_as_it_was_written(cheap: None, file: Path) -> None:
     people = {"ada": Account(hashed("a long password"), Role.OPERATE), "eve": Account("plain word")}
 
     write_login(file, people)

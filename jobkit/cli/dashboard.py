@@ -22,6 +22,7 @@ import jobkit
 import jobkit.http
 from jobkit.cli import out
 from jobkit.cli.group import BadInput
+from jobkit.own_machine import system_tells
 from jobkit.people import ANONYMOUS, read_login
 from jobkit.settings import Settings
 
@@ -67,7 +68,6 @@ def dashboard(
 ) -> None:
     """Serve the dashboard and the HTTP API, without workers. Listens on 127.0.0.1 unless --host is given."""
     from jobkit.http.tornado_app import WEB_VARIABLE
-    from jobkit.own_machine import system_tells
 
     login, oauth = login or Settings.load().login or None, oauth or os.environ.get(PROVIDER)
     secured = tls(cert, key)

@@ -15,8 +15,14 @@ import click
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, as_json_option
 from jobkit.cli.queues import task_modules
+from jobkit.embedded import attach
+from jobkit.embedded.home import Home
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
+from jobkit.store.binary import MINIMUM, find_server, weakness
+from jobkit.store.connect import explain
+from jobkit.store.redis import RedisStore
+from jobkit.tasks.registry import registry
 
 #: Seconds that clocks may differ.
 _SKEW_S = 2.0
@@ -89,8 +95,6 @@ def examine() -> Iterator[Finding]:
 
 def _program() -> Finding:
     """Return the finding about the server program that jobkit would start."""
-    from jobkit.store.binary import find_server, weakness
-
     try:
         binary = find_server()
     except JobkitError as error:
@@ -102,9 +106,6 @@ def _program() -> Finding:
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
     """Yield findings about home and supervisor, and about its server if it runs."""
-    from jobkit.embedded import attach
-    from jobkit.embedded.home import Home
-
     if not settings.home.exists():
         yield ok("home", f"{settings.home} does not exist yet; the first job creates it")
         return
@@ -135,9 +136,6 @@ def _server(settings: Settings, fix_workers: str) -> Iterator[Finding]:
 
 
 async def _ask(settings: Settings, fix_workers: str) -> list[Finding]:
-    from jobkit.store.connect import explain
-    from jobkit.store.redis import RedisStore
-
     store = RedisStore(settings)
     try:
         await store.ping()
@@ -161,8 +159,6 @@ async def _ask(settings: Settings, fix_workers: str) -> list[Finding]:
 def _redis(
     info: Mapping[str, Any], refused: str, skew_s: float, round_trip_s: float, *, is_exposed: bool
 ) -> Iterator[Finding]:
-    from jobkit.store.binary import MINIMUM, weakness
-
     flavour = "valkey" if info.get("valkey_version") or info.get("server_name") == "valkey" else "redis"
     text = str(info.get("valkey_version") or info.get("redis_version") or "")
     major, minor, patch, *_ = [*map(int, re.findall(r"\d+", text)), 0, 0, 0]
@@ -216,8 +212,6 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
 
 
 def _tasks(settings: Settings) -> Iterator[Finding]:
-    from jobkit.tasks.registry import registry
-
     modules = task_modules(settings.tasks)
     try:
         found = registry.load(modules)

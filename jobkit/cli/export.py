@@ -9,18 +9,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 
 import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, selection_options
+from jobkit.client import Kit
 from jobkit.model import InvalidParams, JobState
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.store.export import Dump
+from jobkit.store.export import Dump
+from jobkit.store.query import Query
+from jobkit.store.values import Submission
 
 #: Jobs that are read or stored together.
 _SLICE = 100
@@ -38,8 +38,6 @@ def export(file: Path | None, **wanted: Any) -> None:
     With arguments, results, logs and small artifacts, sealed as they are. Files of large results stay in place
     (JOBKIT_RESULTS); a line has the reference.
     """
-    from jobkit.store.query import Query
-
     kit = jobkit.connect()
     count = 0
     found = out.snapshots(kit, Query(**wanted, limit=_SLICE))
@@ -107,8 +105,6 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
 
 def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
     """Submit the jobs that were waiting. Returns how many are new."""
-    from jobkit.store.values import Submission
-
     waiting = [
         Submission(dump.snapshot.spec, dump.args)
         for dump in dumps
@@ -131,8 +127,6 @@ def _opened(file: Path | None) -> IO[bytes]:
 
 
 def _lines(source: IO[bytes]) -> Iterator[Dump]:
-    from jobkit.store.export import Dump
-
     for n, line in enumerate(source, 1):
         if line.strip():
             try:

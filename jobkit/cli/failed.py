@@ -11,7 +11,9 @@ import click
 import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import FAILED, BadInput, as_json_option, options
+from jobkit.cli.queues import task_info
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
+from jobkit.model.failure import shared
 from jobkit.model.format import params_brief
 
 if TYPE_CHECKING:
@@ -138,8 +140,6 @@ def list_groups(states: tuple[str, ...], task: str | None, everything: bool, as_
 @as_json_option
 def show(which: str, limit: int, as_json: bool) -> None:
     """Show a group: its error, its newest jobs, and the arguments that they share."""
-    from jobkit.model.failure import shared
-
     kit = jobkit.connect()
     group = find_group(kit, which)
     if group is None:
@@ -207,8 +207,6 @@ def retry(pairs: tuple[str, ...], dry_run: bool, as_json: bool, **choice: Any) -
 
 def _changes(kit: Kit, ids: Sequence[str], groups: Sequence[FailureGroup], pairs: Sequence[str]) -> dict[str, Any]:
     """Return the changed arguments, checked."""
-    from jobkit.cli.queues import task_info
-
     tasks = {group.task for group in groups} or {kit.snapshot(job_id).spec.task for job_id in ids}
     if len(tasks) > 1:
         raise BadInput(f"--set needs jobs of one task; these are of {', '.join(sorted(tasks))}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from jobkit.client import Kit
+    from jobkit.client import Job, Kit
 
 #: Seconds without an event after which the job is read again, in case a connection lost some.
 _SAFETY_S = 5.0
@@ -89,6 +89,12 @@ def _batch(news: queue.SimpleQueue[JobEvent | None]) -> list[JobEvent | None]:
 def _lines_of(event: JobEvent) -> list[LogLine]:
     first = int(event.data.get("first", 0))
     return [LogLine.from_wire(wire, n=first + i) for i, wire in enumerate(event.data.get("lines") or [])]
+
+
+def submitted(kit: Kit, job: Job, is_waiting: bool) -> int:
+    """Print the id of a submitted job, and follow it if asked to. Returns the exit status."""
+    click.echo(job.id)
+    return follow(kit, job.id) if is_waiting else 0
 
 
 def follow(kit: Kit, job_id: str) -> int:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from msgspec.structs import replace
 
 import jobkit
 from jobkit.cli import out
+from jobkit.cli.follow import follow, print_events, result_text, steps, submitted
 from jobkit.cli.group import FAILED, BadInput, as_json_option, given, id_arguments, job_options, selection_options
 from jobkit.cli.queues import task_info
-from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.client import Kit
+from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, attempts_of
 from jobkit.model.format import duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.plain import iso
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
+from jobkit.store.grammar import parse, quoted
+from jobkit.store.query import Query
 
 
 @click.command()
@@ -37,13 +38,7 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: A
     """
     kit = jobkit.connect()
     values = task_info(kit, task).parse(arguments)
-    job = kit.submit_info(task, values, given(options))
-    click.echo(job.id)
-    if not is_waiting:
-        return 0
-    from jobkit.cli.follow import follow
-
-    return follow(kit, job.id)
+    return submitted(kit, kit.submit_info(task, values, given(options)), is_waiting)
 
 
 @click.command()
@@ -59,9 +54,6 @@ def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, 
 
     SEARCH is as in the dashboard: jobkit jobs state:failed "age:<1h" lr=0.003
     """
-    from jobkit.store.grammar import parse, quoted
-    from jobkit.store.query import Query
-
     query = replace(parse(" ".join(map(quoted, words)), Query(**wanted).checked()), limit=limit)
     if search:
         query = replace(query, search=(*query.texts, search))
@@ -92,8 +84,6 @@ COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
 @as_json_option
 def show(job_id: str, as_json: bool) -> None:
     """Show a job: arguments, times, attempts, the end of its log, its result or error."""
-    from jobkit.model import attempts_of
-
     kit = jobkit.connect()
     snapshot = kit.snapshot(out.find(kit, job_id))
     attempts = attempts_of(snapshot.history)
@@ -141,8 +131,6 @@ def show(job_id: str, as_json: bool) -> None:
         out.section("attempts", lines)
     out.section("log", (line.text for line in kit.logs(snapshot.id, tail=10)))
     if snapshot.state is JobState.SUCCEEDED:
-        from jobkit.cli.follow import result_text
-
         out.section("result", result_text(preview, snapshot.summary).splitlines())
     elif snapshot.error is not None:
         out.section("error", (snapshot.error.traceback or str(snapshot.error)).splitlines())
@@ -158,8 +146,6 @@ def _moment(at: Any) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print one event per line, as JSON.")
 def watch(job_id: str, as_json: bool) -> int:
     """Follow a job to its end: log, progress, result. Exit status as of `submit --wait`."""
-    from jobkit.cli.follow import follow, print_events
-
     kit = jobkit.connect()
     job_id = out.find(kit, job_id)
     return print_events(kit, job_id) if as_json else follow(kit, job_id)
@@ -179,9 +165,8 @@ def logs(
     job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str | None, as_json: bool
 ) -> None:
     """Print what a job printed, logged and warned."""
-    from jobkit.cli.follow import steps
 
-    def put(line: Any) -> None:
+    def put(line: LogLine) -> None:
         out.echo(json.dumps(line.to_json()) if as_json else line.text)
 
     kit = jobkit.connect()
@@ -213,7 +198,7 @@ def logs(
         is_first = False
 
 
-def _found(kit: Any, job_id: str, search: str, level: str, tail: int | None) -> Iterator[Any]:
+def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> Iterator[LogLine]:
     """Yield the matching lines, read in slices."""
     if tail is not None:
         yield from kit.logs(job_id, search=search, level=level, tail=tail)
@@ -266,8 +251,6 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
 
 def _failed(kit: Kit, task: str | None) -> list[str]:
     """Return the ids of failed jobs that no other job retries, oldest first."""
-    from jobkit.store.query import Query
-
     failed = [snapshot.id for snapshot in out.snapshots(kit, Query(states=("failed",), task=task, limit=500))]
     repeated = {snapshot.spec.retry_of for snapshot in out.snapshots(kit, Query(task=task, limit=500))}
     return [job_id for job_id in reversed(failed) if job_id not in repeated]

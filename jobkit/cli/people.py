@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,9 +15,7 @@ import jobkit
 from jobkit.cli import out
 from jobkit.cli.group import BadInput, as_json_option
 from jobkit.model.people import AuditEntry, Role
-
-if TYPE_CHECKING:
-    from jobkit.people import Account
+from jobkit.people import Account, hashed, read_login, write_login
 
 _ROLES = [str(role) for role in Role if role is not Role.NONE]
 
@@ -34,8 +32,6 @@ def people(file: str, name: str | None, role: str | None, remove: bool, as_json:
     Asks for the password, twice on a terminal, and stores only its hash. An existing user keeps the password if none is
     given.
     """
-    from jobkit.people import Account, hashed, read_login, write_login
-
     accounts = dict(read_login(file)) if Path(file).exists() else {}
     if name is None:
         if remove or role:

@@ -18,6 +18,8 @@ from jobkit.cli.group import FAILED, BadInput, as_json_option
 from jobkit.model import EventType, JobEvent
 from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
+from jobkit.tasks.params import describe
+from jobkit.tasks.registry import registry
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,8 +46,6 @@ _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 @as_json_option
 def tasks(name: str | None, as_json: bool) -> None:
     """List the tasks that can be submitted, or show one with its parameters."""
-    from jobkit.tasks.params import describe
-
     kit = jobkit.connect()
     if name is None:
         columns: dict[str, Callable[[TaskInfo], str]] = {
@@ -87,8 +87,6 @@ def task_info(kit: Kit, name: str) -> TaskInfo:
 
 def known_tasks(kit: Kit) -> dict[str, TaskInfo]:
     """Return all tasks: published by workers, and of the modules configured here."""
-    from jobkit.tasks.registry import registry
-
     registry.load(task_modules(kit.settings.tasks))
     return kit.tasks()
 

@@ -9,12 +9,14 @@ import click
 
 import jobkit
 from jobkit.cli import out
+from jobkit.cli.follow import submitted
 from jobkit.cli.group import BadInput, as_json_option, given, job_options
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit, Schedule
 from jobkit.model import ScheduleRun
 from jobkit.model.format import duration, params_brief
 from jobkit.model.schedule import MISSED, OVERLAP
+from jobkit.schedules.words import lateness, moment_text, utc
 
 
 @click.command()
@@ -67,8 +69,6 @@ def schedules(ctx: click.Context, as_json: bool) -> None:
         if as_json:
             raise BadInput(f"give --json after the subcommand: jobkit schedules {ctx.invoked_subcommand} --json")
         return
-    from jobkit.schedules.words import lateness
-
     kit = jobkit.connect()
     found, workers = kit.schedules(), kit.workers()
 
@@ -121,8 +121,6 @@ def show(name: str, as_json: bool) -> None:
         _times(found)
     if found.runs:
         out.echo("last runs", bold=True)
-        from jobkit.schedules.words import utc
-
         for run in found.runs:
             what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
             late = f"{duration(run.late_s)} late" if run.late_s > 1 else ""
@@ -156,12 +154,7 @@ def run(name: str, is_waiting: bool) -> int:
     kit = jobkit.connect()
     job = kit.run_schedule(name)
     out.note(kit, "run_schedule", "schedule", [name])
-    click.echo(job.id)
-    if not is_waiting:
-        return 0
-    from jobkit.cli.follow import follow
-
-    return follow(kit, job.id)
+    return submitted(kit, job, is_waiting)
 
 
 def _shown(schedule: Schedule) -> dict[str, Any]:
@@ -169,8 +162,6 @@ def _shown(schedule: Schedule) -> dict[str, Any]:
 
 
 def _times(schedule: Schedule, err: bool = False) -> None:
-    from jobkit.schedules.words import moment_text
-
     for at in schedule.next(5):
         out.echo(f"  {moment_text(at, out.now())} {schedule.tz}  ({out.ago(at)})", err=err)
 

@@ -25,6 +25,7 @@ from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
 from jobkit.tasks import option_values
+from jobkit.tasks.registry import registry
 
 if TYPE_CHECKING:
     from jobkit.embedded.children import Child, Keeper
@@ -151,8 +152,6 @@ def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:
 
 def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
     """Return all queues that the tasks and the routing name, since an embedded server has no other workers."""
-    from jobkit.tasks.registry import registry
-
     try:
         known = {task.effective().queue for task in registry.load(tasks)}
     except JobkitError:  # run_worker reports it
@@ -236,8 +235,6 @@ def stamp_of(folders: Sequence[tuple[Path, bool]]) -> Stamp:
 
 def check(modules: Sequence[str]) -> int:
     """Import task modules in this process. Returns 0, or 1 with one sentence on standard error."""
-    from jobkit.tasks.registry import registry
-
     try:
         registry.load(modules)
     except JobkitError as error:

