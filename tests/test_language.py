@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
 import sys
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +59,8 @@ FIRST = {
     ),
 }
 _ANYWHERE = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), instead) for pattern, instead in ANYWHERE.items()]
+#: All of them at once, which is much faster.
+_ANY = re.compile(rf"\b(?:{'|'.join(ANYWHERE)})", re.IGNORECASE)
 _FIRST = [(re.compile(pattern), instead) for pattern, instead in FIRST.items()]
 _COMMENTS = {
     ".lua": re.compile(r"--\[\[.*?\]\]|--[^\n]*", re.DOTALL),
@@ -101,18 +101,17 @@ def _python(source: str) -> Iterator[tuple[int, str, bool]]:
                 yield node.lineno, node.value, is_docstring
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield node.lineno, node.name[5:].replace("_", " "), False
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string, False
+    for n, line in enumerate(source.splitlines(), 1):
+        yield n, line.partition("#")[2], False  # also the rest of a text with a "#", which is checked anyway
 
 
 def findings(path: Path) -> Iterator[str]:
     """Yield one line for each finding: place, the words, and what to write instead."""
     for line, text, is_docstring in texts(path):
-        for pattern, instead in _ANYWHERE:
-            for match in pattern.finditer(text):
-                at = line + text.count("\n", 0, match.start())
-                yield f"{path.relative_to(ROOT)}:{at}: {match[0]!r}; write {instead}"
+        for match in _ANY.finditer(text):
+            instead = next(instead for pattern, instead in _ANYWHERE if pattern.match(text, match.start()))
+            at = line + text.count("\n", 0, match.start())
+            yield f"{path.relative_to(ROOT)}:{at}: {match[0]!r}; write {instead}"
         if is_docstring:
             for pattern, instead in _FIRST:
                 if match := pattern.match(text):
