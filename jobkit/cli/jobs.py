@@ -242,18 +242,13 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
     if bool(job_ids) == all_failed:
         raise BadInput("give ids of jobs, or --failed for all failed jobs")
     kit = jobkit.connect()
-    ids = [out.find(kit, prefix) for prefix in job_ids] if job_ids else _failed(kit, task)
+    ids = [out.find(kit, prefix) for prefix in job_ids]
+    for group in kit.failures(task=task, limit=10_000) if all_failed else ():
+        ids += kit.failed_jobs(group.id, is_repeated=False)
     for job_id in ids:
         click.echo(kit.retry(job_id).id)
     if ids:
         out.note(kit, "retry", "job", ids)
-
-
-def _failed(kit: Kit, task: str | None) -> list[str]:
-    """Return the ids of failed jobs that no other job retries, oldest first."""
-    failed = [snapshot.id for snapshot in out.snapshots(kit, Query(states=("failed",), task=task, limit=500))]
-    repeated = {snapshot.spec.retry_of for snapshot in out.snapshots(kit, Query(task=task, limit=500))}
-    return [job_id for job_id in reversed(failed) if job_id not in repeated]
 
 
 @click.command()
