@@ -5,6 +5,7 @@ Status: 0 success (or the job succeeded), 1 failure, 2 bad input, 3 the job was 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -36,23 +37,14 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._modules)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name not in self._modules:
-            return None
+            close = difflib.get_close_matches(cmd_name, self._modules, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; commands are {', '.join(self._modules)}"
+            raise BadInput(f"there is no command {cmd_name!r}{hint}")
         module = importlib.import_module(self._modules[cmd_name][0])
         command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self._modules and not args[0].startswith("-"):
-            import difflib
-
-            close = difflib.get_close_matches(args[0], self._modules, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; commands are {', '.join(self._modules)}"
-            raise BadInput(f"there is no command {args[0]!r}{hint}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
