@@ -207,14 +207,13 @@ def test_down_does_not_create_a_missing_home(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_another_namespace_gets_its_own_worker(settings: Settings) -> None:
-    started(settings)
-    wait_until(lambda: len(workers_of(settings)) == 1)
+def test_another_namespace_gets_its_own_worker(served: Settings) -> None:
+    wait_until(lambda: len(workers_of(served)) == 1)
 
-    started(replace(settings, namespace="team"))
+    started(replace(served, namespace="team"))
 
-    wait_until(lambda: len(workers_of(settings)) == 2, what="a second worker")
-    names = {p.environ().get("JOBKIT_NAMESPACE") for p in processes_of(settings.home) if p.cmdline() == IDLE_WORKER}
+    wait_until(lambda: len(workers_of(served)) == 2, what="a second worker")
+    names = {p.environ().get("JOBKIT_NAMESPACE") for p in processes_of(served.home) if p.cmdline() == IDLE_WORKER}
     assert names == {"default", "team"}
 
 
