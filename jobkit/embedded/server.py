@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +216,14 @@ def data_flavour(data: Path) -> str:
 
 def config_text(home: Home, binary: ServerBinary) -> str:
     """Return the text of the configuration file: what differs from the server's defaults, and why."""
+    quoted = partial(json.dumps, ensure_ascii=False)
     lines = [
         "# Written by jobkit at every start; changes here are lost.",
         "port 0",
-        f"unixsocket {_quoted(home.socket)}",
+        f"unixsocket {quoted(str(home.socket))}",
         "unixsocketperm 700",
-        f"dir {_quoted(home.data)}",
-        f"logfile {_quoted(home.logs / 'redis.log')}",
+        f"dir {quoted(str(home.data))}",
+        f"logfile {quoted(str(home.logs / 'redis.log'))}",
         # The append-only file has everything; snapshots are not needed.
         'save ""',
         "appendonly yes",
@@ -237,8 +240,3 @@ def config_text(home: Home, binary: ServerBinary) -> str:
         f"# {binary.flavour} {version_text(binary.version)}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(path: Path) -> str:
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
