@@ -24,6 +24,8 @@ from jobkit.store.connect import explain
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.registry import registry
 
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
 #: Seconds that clocks may differ.
 _SKEW_S = 2.0
 
@@ -53,7 +55,7 @@ def doctor(as_json: bool) -> int:
         findings.append(finding)
         if not as_json:
             fix = f" → {finding.fix}" if finding.fix else ""
-            level = click.style(f"{finding.level:<4}", fg={"ok": "green", "warn": "yellow", "fail": "red"}[finding.level])
+            level = click.style(f"{finding.level:<4}", fg=_COLOURS[finding.level])
             click.echo(f"{level}  {finding.check:<12} {out.one_line(finding.text + fix)}")
     if as_json:
         out.echo_json([asdict(finding) for finding in findings])

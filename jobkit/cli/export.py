@@ -86,8 +86,8 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
         waited = len(states) - ended - ran
         source.seek(0)
         if dry_run:
-            said = f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running; nothing was stored"
-            return out.echo(said, err=True)
+            numbers = f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running"
+            return out.echo(f"{numbers}; nothing was stored", err=True)
         stored = submitted = 0
         for dumps in _slices(_lines(source)):
             stored += sum(kit.restore([dump for dump in dumps if dump.snapshot.is_terminal]))
@@ -120,7 +120,7 @@ def _opened(file: Path | None) -> IO[bytes]:
             return file.open("rb")
         except OSError as error:
             raise BadInput(f"{file} cannot be read: {error.strerror or error}") from None
-    aside = tempfile.TemporaryFile()
+    aside = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     shutil.copyfileobj(sys.stdin.buffer, aside)
     aside.seek(0)
     return aside

@@ -142,7 +142,7 @@ def _command(name: str, action: str, verb: Callable[[Kit, str], object], line: s
 
 
 _command("pause", "pause_schedule", Kit.pause_schedule, "Pause schedules.")
-_command("resume", "resume_schedule", Kit.resume_schedule, "Resume paused schedules: they fire at their next time from now.")
+_command("resume", "resume_schedule", Kit.resume_schedule, "Resume paused schedules, from their next time on.")
 _command("rm", "remove_schedule", Kit.remove_schedule, "Delete schedules; their jobs stay.")
 
 
