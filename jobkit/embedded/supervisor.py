@@ -73,8 +73,8 @@ class Supervisor:
         self.server = Server(home, find_server(data_flavour(home.data)))
         self._status["server"] = str(self.server.binary)
 
-    def run(self) -> int:
-        """Run until a stop is requested or the server is no longer needed; return the exit status."""
+    def run(self) -> None:
+        """Run until a stop is requested or the server is no longer needed."""
         with self.workers:
             try:
                 self._start_server()
@@ -88,7 +88,6 @@ class Supervisor:
                 pass
             finally:
                 self._end()
-        return 0
 
     # -- the server ---------------------------------------------------------------------------------------------
 
@@ -248,12 +247,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         home.status_file.unlink(missing_ok=True)  # that of the last supervisor
         if os.fork():  # daemonize: the started process exits, so that its starter need not reap its child
             os._exit(0)
+        status = 0
         try:
-            return Supervisor(home, options.worker_command).run()
+            Supervisor(home, options.worker_command).run()
         except JobkitError as error:
             say(f"error: {error}")
             home.write_status(home.status() | {"state": "failed", "error": str(error)})
-            return 1
+            status = 1
+        os._exit(status)  # with the lock: once it is free, no process of the home lives
 
 
 if __name__ == "__main__":
