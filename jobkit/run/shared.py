@@ -124,26 +124,31 @@ class SharedContext(Context):
             await self._log.close()
 
 
-_routing = Routing()
+_routing, _copying = Routing(), Routing(is_copying=True)
 
 
 class SharedProcess:
-    """A runner in a process that is not its own: output is told apart while it is started."""
+    """A runner in a process that is not its own: output is told apart while it is started.
 
-    def __init__(self) -> None:
+    Args:
+        is_copying: what jobs print also shows where it would without jobkit.
+    """
+
+    def __init__(self, *, is_copying: bool = False) -> None:
         self.running: dict[str, Any] = {}  # by job id
+        self._routing = _copying if is_copying else _routing
         self._is_started = False
 
     async def start(self) -> None:
         if not self._is_started:
             self._is_started = True
-            _routing.install()
+            self._routing.install()
             bars.install()
 
     async def close(self) -> None:
         if self._is_started:
             self._is_started = False
-            _routing.remove()
+            self._routing.remove()
 
     def stop(self, job_id: str, kind: str) -> None:
         if (running := self.running.get(job_id)) is not None:
@@ -270,8 +275,8 @@ class AsyncRunner(SharedProcess):
 
     running: dict[str, Running]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, is_copying: bool = False) -> None:
+        super().__init__(is_copying=is_copying)
         self.on_start: Callable[[], None] = lambda: None
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
@@ -324,9 +329,6 @@ class AsyncRunner(SharedProcess):
             own.finish()
         await own.end()
         return outcome
-
-
-_copying = Routing(is_copying=True)
 
 
 class _Thread:

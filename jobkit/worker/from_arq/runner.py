@@ -25,8 +25,6 @@ from arq.worker import JobExecutionFailed, RetryJob
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry
 from jobkit.run.attempt import Assignment, Outcome, Rejected, raised
-from jobkit.run.inside import bars
-from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.preview import safe_repr
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.shared import AsyncRunner
@@ -38,8 +36,6 @@ from jobkit.worker.running import RunningAttempt
 from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")
-
-_copying = Routing(is_copying=True)
 
 #: arq's line says "delayed" above this.
 _DELAYED_MS = 1200
@@ -230,26 +226,19 @@ class ArqRunner(AsyncRunner):
     note_after: Callable[[RunningAttempt, dict[Any, Any]], None]
 
     def __init__(self, worker: JobWorker) -> None:
-        super().__init__()
+        super().__init__(is_copying=True)
         self._worker = worker
         self.watch: LoopWatch | None = None
-        self._is_open = False
 
     async def start(self) -> None:
-        """Copy output to the jobs' logs; it still shows, as with arq."""
-        if not self._is_open:
-            self._is_open = True
-            _copying.install()
-            bars.install()
-            if self.watch is not None:
-                self.watch.start()
+        await super().start()
+        if self.watch is not None:
+            self.watch.start()
 
     async def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            _copying.remove()
-            if self.watch is not None:
-                self.watch.close()
+        if self.watch is not None:
+            self.watch.close()
+        await super().close()
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         head, inner = read_head(assignment.call)
