@@ -362,29 +362,20 @@ class _Thread:
 
     def _main(self) -> None:
         try:
-            outcome = self._attempt()
-        except BaseException:  # a Stop that came while the outcome was being written
+            context.enter(self.context)
+            outcome = execute(self.assignment, asyncio.run, self._end)
+        except BaseException:  # `Stop`, which may come as late as while the outcome is being written
             outcome = stopped_outcome(self.kind or "cancel", self.assignment)
         self.is_over = True
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._deliver, outcome)
-
-    def _attempt(self) -> Outcome:
-        token = context.enter(self.context)
-        try:
-            return execute(self.assignment, asyncio.run, self._end)
-        except Stop:
-            return stopped_outcome(self.kind, self.assignment)
-        finally:
-            context.leave(token)
 
     def _end(self) -> None:
         self.is_over = True
 
     def _deliver(self, outcome: Outcome) -> None:
         if not self.done.done():
-            if self.kind and outcome.outcome == "succeeded" and self.context.is_stopping:
-                # It looked at should_stop and returned.
+            if self.kind and outcome.outcome == "succeeded":  # it looked at should_stop and returned
                 outcome = stopped_outcome(self.kind, self.assignment)
             self.done.set_result(outcome)
 
