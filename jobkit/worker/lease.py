@@ -1,6 +1,6 @@
-"""A worker's threads beside its loop: the heartbeat, and its reaction to a coroutine that blocks the loop.
+"""A worker's heartbeat, a thread beside its loop.
 
-The heartbeat renews the leases of running jobs over a separate connection. A thread, since a job that blocks the loop
+It renews the leases of running jobs over a separate connection. A thread, since a job that blocks the loop
 must not cost the worker its leases. Each beat is one call for all jobs that the worker holds; the answer names those it
 has lost and those that a user asked to stop.
 """
@@ -8,27 +8,21 @@ has lost and those that a user asked to stop.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from jobkit.model import LogLine, StoreUnavailable
-from jobkit.model.plain import now_ms
-from jobkit.run.attempt import Assignment, Outcome
-from jobkit.run.process.state import whole_environ
+from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.connect import REPLY_TIMEOUT_S, explain, open_blocking
-from jobkit.store.values import AttemptNews, Ending, Renewal
-from jobkit.store.wire import finish_args, options, progress_args, read_renewal, renew_args
-from jobkit.worker.running import RunningAttempt
+from jobkit.store.values import Renewal
+from jobkit.store.wire import options, read_renewal, renew_args
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -94,8 +88,8 @@ class LeaseKeeper:
             max(1, int(settings.result_ttl * 1000)),
         )
         try:
-            renewal = read_renewal(self._run("renew", args))
-            self._run("prune", [options(limit=200, keep=settings.keep or None)])
+            renewal = read_renewal(self.run("renew", args))
+            self.run("prune", [options(limit=200, keep=settings.keep or None)])
             refused = self._refused()
             is_wiped = refused is None and self._is_wiped()  # one that is full takes no mark either
         except (RedisError, OSError) as error:
@@ -115,13 +109,18 @@ class LeaseKeeper:
         else:
             self._outages.is_over()
 
-    def _run(self, verb: str, args: Sequence[Any]) -> Any:
+    def run(self, verb: str, args: Sequence[Any]) -> Any:
+        """Call a function of the library, from any thread.
+
+        Raises:
+            RedisError, OSError: the server refuses it, or does not answer.
+        """
         return library.run_blocking(self._redis.execute_command, self._prefix, verb, args)
 
     def _refused(self) -> StoreUnavailable | None:
         """Why the server takes no submit just now, although it takes heartbeats: it is full."""
         try:
-            self._run("refused", [])
+            self.run("refused", [])
         except ResponseError as error:
             refused = explain(error, self._settings)
             if not refused.only_reads:
@@ -183,57 +182,3 @@ class OutageLog:
             kind, self._kind = self._kind, ""
         if kind:
             logger.info("Redis %s again; leases renewed", "answers" if kind == "away" else "takes changes")
-
-
-logger = logging.getLogger("jobkit.worker")
-
-
-class BlockedLoop:
-    """The hooks of `LoopWatch`, called in the watching thread.
-
-    The heartbeat goes on by itself, so no lease is lost. Until the loop runs again no job may be handed to this worker,
-    the job's log says what blocks, and as a last resort, when a request to stop does not help, the worker gives its
-    other jobs back and starts over as a new process.
-
-    Args:
-        attempts: what the worker runs, by id of the job.
-        claim_args: of a claim for no slot at all, which takes the worker out of the lines of idle ones.
-        end: makes what is stored of an attempt that ended so.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        attempts: Mapping[str, RunningAttempt],
-        claim_args: Callable[[], Sequence[Any]],
-        end: Callable[[RunningAttempt, Outcome], Ending],
-    ) -> None:
-        self._settings, self._attempts, self._claim_args, self._end = settings, attempts, claim_args, end
-
-    def on_block(self, assignment: Assignment | None, text: str) -> None:
-        logger.warning("%s: %s", "async jobs" if assignment is None else assignment.task, text)
-        calls = [("claim", self._claim_args())]
-        if assignment is not None and (attempt := self._attempts.get(assignment.job_id)) is not None:
-            lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
-            news = AttemptNews(attempt.job_id, attempt.claimed.token, False, None, None, "", lines)
-            calls.append(("progress", progress_args([news])))
-        self._run(calls)
-
-    def on_hopeless(self, outcomes: Mapping[str, Outcome], name: str) -> None:
-        logger.error("%s holds the worker's loop and does not stop: the worker starts over", name)
-        released = Outcome("released", reason=f"its worker was shared with {name}, which did not stop")
-        attempts = list(self._attempts.items())
-        endings = [self._end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
-        self._run([("finish", finish_args(endings))])
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole_environ())
-
-    def _run(self, calls: Iterable[tuple[str, Sequence[Any]]]) -> None:
-        try:
-            client = open_blocking(self._settings)
-            try:
-                for name, args in calls:
-                    library.run_blocking(client.execute_command, f"jk:{self._settings.namespace}:", name, args)
-            finally:
-                client.close()
-        except (RedisError, OSError) as error:
-            logger.warning("the store could not record a blocked loop: %s", error)

@@ -13,7 +13,9 @@ import contextlib
 import json
 import logging
 import math
+import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -23,15 +25,17 @@ import psutil
 from redis.exceptions import RedisError
 
 from jobkit.codec import Codec
-from jobkit.model import StoreUnavailable
-from jobkit.run.attempt import Outcome, Runner
+from jobkit.model import LogLine, StoreUnavailable
+from jobkit.model.plain import now_ms
+from jobkit.run.attempt import Assignment, Outcome, Runner
+from jobkit.run.process.state import whole_environ
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
-from jobkit.store.wire import read_claimed
+from jobkit.store.wire import finish_args, progress_args, read_claimed
 from jobkit.worker.about import RecycleLimits, identify, pause_s
-from jobkit.worker.lease import BlockedLoop, LeaseKeeper, OutageLog
+from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
@@ -107,13 +111,7 @@ class JobWorker(arq.worker.Worker):
         """By `jobkit stop`: who keeps this process shall not start it again."""
         self._watch = watch
         if watch is not None:
-            blocked = BlockedLoop(
-                settings,
-                self.running.attempts,
-                lambda: self.store.claim_args(self.info, 0, self._received),
-                self.running.end,
-            )
-            watch.on_block, watch.on_hopeless = blocked.on_block, blocked.on_hopeless
+            watch.on_block, watch.on_hopeless = self._on_block, self._on_hopeless
         self._scheduler = Scheduler(self.store, self.codec)
         self._is_listening = False
         """Jobs may be handed over: the subscription to its channel is confirmed."""
@@ -122,7 +120,7 @@ class JobWorker(arq.worker.Worker):
 
     async def main(self) -> None:
         """Serve until asked to stop. Replaces arq's loop."""
-        keeper = LeaseKeeper(
+        keeper = self._keeper = LeaseKeeper(
             self.settings,
             self.info.id,
             held=self._held,
@@ -469,3 +467,31 @@ class JobWorker(arq.worker.Worker):
         self.was_asked_to_stop = True
         if how != self._stop and self._stop != "now":
             self._ask_to_stop(how, "asked to stop")
+
+    # -- the thread of the watch: a coroutine blocks the loop ----------------------------------------------------------
+    # The heartbeat goes on by itself, so no lease is lost.
+
+    def _on_block(self, assignment: Assignment | None, text: str) -> None:
+        """Say in the job's log what blocks, and let no job be handed to this worker until the loop runs again."""
+        logger.warning("%s: %s", "async jobs" if assignment is None else assignment.task, text)
+        calls = [("claim", self.store.claim_args(self.info, 0, self._received))]
+        if assignment is not None and (attempt := self.running.attempts.get(assignment.job_id)) is not None:
+            lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
+            calls.append(("progress", progress_args([AttemptNews(attempt.job_id, attempt.claimed.token, lines=lines)])))
+        self._call_apart(calls)
+
+    def _on_hopeless(self, outcomes: Mapping[str, Outcome], name: str) -> None:
+        """Requests to stop did not help: give the other jobs back and start over as a new process."""
+        logger.error("%s holds the worker's loop and does not stop: the worker starts over", name)
+        released = Outcome("released", reason=f"its worker was shared with {name}, which did not stop")
+        attempts = list(self.running.attempts.items())
+        endings = [self.running.end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
+        self._call_apart([("finish", finish_args(endings))])
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole_environ())
+
+    def _call_apart(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        try:
+            for verb, args in calls:
+                self._keeper.run(verb, args)
+        except (RedisError, OSError) as error:
+            logger.warning("the store could not record a blocked loop: %s", error)
