@@ -90,7 +90,7 @@ class SharedContext(Context):
         if self._recorder is None and not self._is_over:
             assignment = self._assignment
             if assignment.log_path:
-                self._log = LoopLog(assignment.log_path, assignment.log_owner, self._loop)
+                self._log = LoopLog(assignment.log_path, assignment.log_owner)
             self._recorder = Recorder(self._sink, self._arm, burst=0, bounds=assignment.bounds, log=self._log)
         return self._recorder
 

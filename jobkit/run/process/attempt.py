@@ -67,7 +67,7 @@ class ProcessAttempt:
         self._lines = LineBuffer(now_ms())
         self._log: LoopLog | None = None
         if assignment.log_path:
-            self._log = LoopLog(assignment.log_path, assignment.log_owner, self._loop)
+            self._log = LoopLog(assignment.log_path, assignment.log_owner)
         self._pipes: dict[str, OutputPipe] = {}  # by source, once something came that way
         self._artifacts = 0
         self._has_limit = False
