@@ -85,10 +85,6 @@ class LogFile:
         self._marks += marks
 
     @property
-    def is_empty(self) -> bool:
-        return not self._data
-
-    @property
     def is_large(self) -> bool:
         """True if the buffer is large enough to start a file."""
         return len(self._data) > SPILL_BYTES or len(self._marks) > SPILL_LINES * MARK.size

@@ -30,10 +30,10 @@ T = TypeVar("T")
 @overload
 def progress(iterable: Iterable[T], desc: str = "", total: float | None = None) -> Progress[T]: ...
 @overload
-def progress(iterable: AsyncIterable[T], desc: str = "", total: float | None = None) -> AsyncProgress[T]: ...
+def progress(iterable: AsyncIterable[T], desc: str = "", total: float | None = None) -> AsyncIterator[T]: ...
 def progress(
     iterable: Iterable[T] | AsyncIterable[T], desc: str = "", total: float | None = None
-) -> Progress[T] | AsyncProgress[T]:
+) -> Progress[T] | AsyncIterator[T]:
     """Iterate and show how far it is.
 
     Args:
@@ -49,7 +49,7 @@ def progress(
         TypeError: `iterable` cannot be looped over.
     """
     if isinstance(iterable, AsyncIterable):
-        return AsyncProgress(iterable, desc, total)
+        return _count_async(iterable, Bar(desc, total))
     if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
         raise TypeError(f"progress() needs something to loop over, not {type(iterable).__name__}")
     return Progress(iterable, desc, total)
@@ -88,33 +88,6 @@ class Progress(Generic[T]):
         return iter(self._iterable)
 
 
-class AsyncProgress(Generic[T]):
-    """Result of `progress` for an asynchronous iterable."""
-
-    def __init__(self, iterable: AsyncIterable[T], desc: str = "", total: float | None = None) -> None:
-        self._iterable = iterable
-        self._desc = desc
-        self._total = total
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        recorder = active_recorder()
-        if recorder is None:
-            async for item in self._iterable:
-                yield item
-            return
-        bar = Bar(self._desc, self._total)
-        recorder.open_bar(bar)
-        try:
-            async for item in self._iterable:
-                yield item
-                bar.done += 1
-                if bar.due:
-                    bar.due = False
-                    recorder.moved()
-        finally:
-            recorder.close_bar(bar)
-
-
 def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
     done = 0
     recorder.open_bar(bar)
@@ -127,6 +100,22 @@ def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
                 recorder.moved()
     finally:
         recorder.close_bar(bar)
+
+
+async def _count_async(iterable: AsyncIterable[T], bar: Bar) -> AsyncIterator[T]:
+    recorder = active_recorder()
+    if recorder is not None:
+        recorder.open_bar(bar)
+    try:
+        async for item in iterable:
+            yield item
+            bar.done += 1
+            if bar.due and recorder is not None:
+                bar.due = False
+                recorder.moved()
+    finally:
+        if recorder is not None:
+            recorder.close_bar(bar)
 
 
 def _size(iterable: object, total: float | None) -> float | None:
