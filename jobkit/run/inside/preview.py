@@ -104,7 +104,7 @@ def preview_of(value: Any) -> tuple[Preview, str]:
         return _plain_number(value)
     name = kind.__name__
     preview: Preview = {"type": name, "text": ""}
-    for part in (_frame, _series, _array, _figure, _picture, _markup, _plain):
+    for part in (_frame, _array, _figure, _picture, _markup, _plain):
         try:
             summary = part(value, preview)
         except Exception:  # a value of the user's may raise from anything; the next way may do
@@ -164,47 +164,36 @@ def _put_table(
 
 
 def _frame(value: Any, preview: Preview) -> str | None:
-    """DataFrames: pandas, polars, and what looks like one of them."""
+    """Tables of pandas, polars and Arrow, and series of the first two, which become tables of one column."""
     pandas, polars, arrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
+    table, is_series = value, any(module and isinstance(value, module.Series) for module in (pandas, polars))
+    if is_series:
+        table = value.head(ROWS).to_frame("value" if value.name in (None, "") else value.name)
     columns: list[object]
     rows: Iterable[Iterable[object]]
-    if pandas is not None and isinstance(value, pandas.DataFrame):
-        head = value.iloc[:ROWS, :COLUMNS]
-        has_index = type(value.index).__name__ != "RangeIndex" or value.index.name is not None
-        columns = [*([value.index.name or ""] if has_index else []), *head.columns]
+    if pandas is not None and isinstance(table, pandas.DataFrame):
+        head = table.iloc[:ROWS, :COLUMNS]
+        has_index = is_series or type(head.index).__name__ != "RangeIndex" or head.index.name is not None
+        columns = [*([head.index.name or ""] if has_index else []), *head.columns]
         rows = head.itertuples(index=has_index, name=None)
-    elif arrow is not None and isinstance(value, arrow.Table):
-        head = value.slice(0, ROWS).select(value.column_names[:COLUMNS])
+    elif arrow is not None and isinstance(table, arrow.Table):
+        head = table.slice(0, ROWS).select(table.column_names[:COLUMNS])
         columns, rows = head.column_names, zip(*(column.to_pylist() for column in head.columns), strict=True)
-    elif polars is not None and isinstance(value, polars.DataFrame):
-        head = value[:ROWS, :COLUMNS]
+    elif polars is not None and isinstance(table, polars.DataFrame):
+        head = table[:ROWS, :COLUMNS]
         columns, rows = head.columns, head.iter_rows()
     else:
         return None
+    if is_series:
+        _put_table(preview, columns, rows, (len(value), 1))
+        preview["text"] = _block(str(value))
+        return f"Series of {len(value):,}: {_cell(columns[-1])}"
     _put_table(preview, columns, rows, value.shape)
     if arrow is not None and isinstance(value, arrow.Table):
         preview["text"] = _block(str(value.schema))
     else:
         preview["text"] = _block(str(value if tuple(value.shape) == tuple(head.shape) else head))
     return f"{type(value).__name__} {value.shape[0]:,} {TIMES} {value.shape[1]:,}"
-
-
-def _series(value: Any, preview: Preview) -> str | None:
-    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
-    columns: list[object]
-    rows: Iterable[Iterable[object]]
-    if polars is not None and isinstance(value, polars.Series):
-        name = value.name or "value"
-        columns, rows = [name], zip(value.head(ROWS).to_list(), strict=True)
-    elif pandas is not None and isinstance(value, pandas.Series):
-        name, head = "value" if value.name is None else value.name, value.iloc[:ROWS]
-        columns = [value.index.name or "", name]
-        rows = zip(head.index.tolist(), head.tolist(), strict=True)
-    else:
-        return None
-    _put_table(preview, columns, rows, (len(value), 1))
-    preview["text"] = _block(str(value))
-    return f"Series of {len(value):,}: {_cell(name)}"
 
 
 def _array(value: Any, preview: Preview) -> str | None:
