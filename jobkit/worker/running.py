@@ -252,7 +252,7 @@ class RunningJobs:
                 f"it waits for job {attempt.awaited[0]} while {most} jobs of its worker wait for others already: jobs "
                 "that wait for jobs are nested too deep; pass a job as an argument of the next one instead"
             )
-            self.runners[attempt.claimed.spec.isolation].stop(attempt.job_id, "kill")
+            self._stop(attempt, "kill")
             return
         self.lenders[attempt] = None
         self.wake.set()
@@ -269,9 +269,7 @@ class RunningJobs:
 
     def abandon(self, attempt: RunningAttempt) -> None:
         attempt.is_lost = True
-        runner = self.runners.get(attempt.claimed.spec.isolation)
-        if runner is not None:
-            runner.stop(attempt.job_id, "kill")
+        self._stop(attempt, "kill")
 
     def forget(self, job_id: str, token: str) -> None:
         attempt = self.attempts.get(job_id)
@@ -360,8 +358,7 @@ class RunningJobs:
         """Stop all attempts, which are given back; returns when they have ended, at the latest after `limit_s`."""
         for attempt in list(self.attempts.values()):
             attempt.is_released = True
-            if runner := self.runners.get(attempt.claimed.spec.isolation):
-                runner.stop(attempt.job_id, "kill")
+            self._stop(attempt, "kill")
         if self.runs:
             await asyncio.wait(self.runs, timeout=limit_s)
 
@@ -392,10 +389,13 @@ class RunningJobs:
 
     def _ask_to_cancel(self, attempt: RunningAttempt) -> None:
         """Until it has ended: a runner does not know an attempt yet that it is about to start."""
-        runner = self.runners.get(attempt.claimed.spec.isolation)
-        if runner is not None and self.attempts.get(attempt.job_id) is attempt:
-            runner.stop(attempt.job_id, "cancel")
+        if self.attempts.get(attempt.job_id) is attempt:
+            self._stop(attempt, "cancel")
             asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
+
+    def _stop(self, attempt: RunningAttempt, kind: str) -> None:
+        if (runner := self.runners.get(attempt.claimed.spec.isolation)) is not None:
+            runner.stop(attempt.job_id, kind)
 
 
 def _refused(sentence: str) -> Outcome:
