@@ -37,12 +37,12 @@ def test_a_frame_above_the_limit_is_refused_on_both_sides() -> None:
         list(frames.Frames().feed(b"\xff\xff\xff\xffl"))
 
 
-def test_a_call_of_50_mb_travels_in_parts() -> None:
+def test_an_order_has_a_call_of_50_mb() -> None:
     call = os.urandom(1_000) * 50_000
     read, write = os.pipe()
 
     def send() -> None:
-        for part in frames.order_frames(frames.JobOrder(Assignment("j", "task", 1, call), "/spool", True)):
+        for part in frames.written(frames.JobOrder(Assignment("j", "task", 1, call), "/spool", True)):
             view = memoryview(part)
             while view:
                 view = view[os.write(write, view) :]

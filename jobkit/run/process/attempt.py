@@ -75,7 +75,7 @@ class ProcessAttempt:
     def begin(self, child: ChildProcess, *, is_last: bool) -> None:
         """Send the call to a process. `is_last`: it ends with this job."""
         self._child = child
-        child.begin(self, frames.order_frames(frames.JobOrder(self.assignment, self._spool, is_last)))
+        child.begin(self, frames.written(frames.JobOrder(self.assignment, self._spool, is_last)))
         if child.is_ready:
             self.on_ready()
         else:

@@ -1,7 +1,9 @@
-"""Messages between child and parent: `length (4, big endian) · type (1) · msgpack`.
+"""Messages between child and parent.
 
-The length counts the msgpack part. A frame is at most `FRAME_LIMIT` bytes: a larger call is sent in parts, a larger
-result goes through a file in the runner's spool directory.
+To the parent: frames, `length (4, big endian) · type (1) · msgpack`. The length counts the msgpack part. A frame is at
+most `FRAME_LIMIT` bytes: a larger result goes through a file in the runner's spool directory.
+
+To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,6 @@ from jobkit.run.attempt import Assignment, Outcome
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
-#: Parent to child: a part of the call, and the rest of what runs (`JobOrder`).
-PART, ORDER = b"b", b"c"
 #: Child to parent: it is set up and waits for an order; lines, progress, an artifact, the end (`EndReport`).
 READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
@@ -32,9 +32,7 @@ AWAITS = b"w"
 #: Added to the spool's path, with a number: large artifacts on their way to the parent.
 ARTIFACT_SUFFIX = ".artifact"
 
-_READ_BYTES = 262_144
-
-_HEAD = struct.Struct(">Ic")
+_HEAD, _ORDER_HEAD = struct.Struct(">Ic"), struct.Struct(">IQ")
 _unpack = msgspec.msgpack.Decoder().decode
 
 
@@ -81,6 +79,9 @@ class EndReport(msgspec.Struct, frozen=True):
         return ended
 
 
+_read_order = msgspec.msgpack.Decoder(JobOrder).decode
+
+
 def _plain(value: object) -> Any:
     if isinstance(value, Retry):
         return [value.after]
@@ -106,14 +107,12 @@ def frame(kind: bytes, content: Any) -> bytes:
     return _HEAD.pack(len(body), kind) + body
 
 
-def order_frames(order: JobOrder) -> Iterator[bytes]:
-    """The frames that tell a child what to run."""
-    call, step = order.assignment.call, FRAME_LIMIT // 2
-    if len(call) > step:
-        for start in range(0, len(call), step):
-            yield frame(PART, call[start : start + step])
-        order = replace(order, assignment=replace(order.assignment, call=b""))
-    yield frame(ORDER, order)
+def written(order: JobOrder) -> Iterator[bytes]:
+    """Yield what tells a child to run this; see `orders`."""
+    call = order.assignment.call
+    body = _pack(replace(order, assignment=replace(order.assignment, call=b"")))
+    yield _ORDER_HEAD.pack(len(body), len(call)) + body
+    yield call
 
 
 class Frames:
@@ -151,16 +150,11 @@ class Frames:
 
 def orders(fd: int) -> Iterator[JobOrder]:
     """Yield the orders that arrive on a blocking descriptor, until the parent has no more or is gone."""
-    frames, parts = Frames(), bytearray()
-    while data := os.read(fd, _READ_BYTES):
-        for kind, content in frames.feed(data):
-            if kind == PART:
-                parts += content
-            elif kind == ORDER:
-                order = msgspec.convert(content, JobOrder)
-                if parts:
-                    order, parts = replace(order, assignment=replace(order.assignment, call=bytes(parts))), bytearray()
-                yield order
+    with open(fd, "rb", closefd=False) as stream:
+        while head := stream.read(_ORDER_HEAD.size):
+            length, call_length = _ORDER_HEAD.unpack(head)
+            order = _read_order(stream.read(length))
+            yield replace(order, assignment=replace(order.assignment, call=stream.read(call_length)))
 
 
 def spool(path: str, body: bytes | Path) -> None:
