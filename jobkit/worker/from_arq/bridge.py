@@ -29,6 +29,8 @@ from jobkit.worker.worker import JobWorker
 
 #: What a URL's query may say of TLS: name in `RedisSettings` and in redis-py alike.
 _TLS = ("ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_data", "ssl_check_hostname")
+#: Other names that the two differ in.
+_ARQ_NAMES = {"path": "unix_socket_path", "db": "database"}
 
 
 def url_of(settings: RedisSettings) -> str:
@@ -57,19 +59,10 @@ def url_of_pool(pool: ArqRedis) -> str:
 def redis_settings(url: str) -> RedisSettings:
     """A URL of ours as arq's settings."""
     found: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]  # redis-py has none here
-    tls = {
-        name: found[name] for name in RedisSettings.__dataclass_fields__ if name.startswith("ssl_") and name in found
-    }
-    return RedisSettings(
-        host=found.get("host", "localhost"),
-        port=found.get("port", 6379),
-        unix_socket_path=found.get("path"),
-        database=found.get("db", 0),
-        username=found.get("username"),
-        password=found.get("password"),
-        ssl=url.startswith("rediss://"),
-        **({"ssl_check_hostname": True} | tls if url.startswith("rediss://") else {}),
-    )
+    known = {_ARQ_NAMES.get(name, name): value for name, value in found.items()}
+    known = {name: value for name, value in known.items() if name in RedisSettings.__dataclass_fields__}
+    tls = {"ssl": True, "ssl_check_hostname": True} if url.startswith("rediss://") else {}
+    return RedisSettings(**(tls | known))
 
 
 def queue_of(key: str) -> str:
