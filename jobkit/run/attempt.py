@@ -175,61 +175,43 @@ def resolve(assignment: Assignment, *, owns_process: bool) -> Resolved:
         function = _by_name(task, head.ref, is_signed=is_signed)
     else:
         function = _by_reference(task, head.ref)
-    args, kwargs = decoded.args, decoded.kwargs
+    args, kwargs, wrong = decoded.args, decoded.kwargs, ""
     if head.needs:
-        function, args, kwargs = _with_results(task, head, function, decoded)
-    elif (
-        decoded.function is None
-        and kwargs
-        and head.form == MSGPACK
-        and not _checks_itself(function)
-        and head.ref != ARQ_DOOR  # which leads to a function of arq
-    ):
+        args, kwargs = _with_results(task, head, decoded)
+        wrong = f"the result of another job does not fit task {task!r}"
+    elif decoded.function is None and kwargs and head.form == MSGPACK and head.ref != ARQ_DOOR:
         # The task has another name than its function, which the reference leads to: plain data still becomes its types.
-        args, kwargs = _bound(task, function, args, kwargs, "the arguments do not fit")
-    if head.changes:
-        args, kwargs = _changed(task, function, args, kwargs, head.changes)
+        wrong = f"the arguments do not fit task {task!r}"
+    try:
+        if wrong and not _checks_itself(function):
+            args, kwargs = _bound(task, function, args, kwargs, {})
+        if head.changes:  # by who ran the job again, without unpickling the others
+            wrong = f"the changed arguments do not fit task {task!r} as it is here"
+            args, kwargs = _bound(task, function, args, kwargs, head.changes)
+    except InvalidParams as error:
+        raise Rejected(f"{wrong}: {error}") from None
     return function, args, kwargs
 
 
-def _changed(
-    task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], changes: Mapping[str, Any]
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments with some changed by who ran the job again, who did not unpickle them."""
-    known = getattr(function, "__self__", None)
-    if not isinstance(known, TaskDef):
-        is_class = isinstance(function, functools.partial) and function.func is run_class
-        known = TaskDef(function.args[0] if is_class else function, name=task)  # type: ignore[attr-defined]  # a partial
-    try:
-        return known.signature.call_args(known.signature.changed(known.bind(args, kwargs), changes))
-    except InvalidParams as error:
-        raise Rejected(f"the changed arguments do not fit task {task!r} as it is here: {error}") from None
+def _with_results(task: str, head: CallHead, call: Call) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments with the results of other jobs in their places."""
 
-
-def _with_results(task: str, head: CallHead, function: Callable[..., Any], call: Call) -> Resolved:
-    """The call with the results of other jobs in their places, and checked as arguments are at a submit."""
-    values: dict[str, Any] = {}
-
+    @functools.cache
     def result_of(job_id: str) -> Any:
-        if job_id not in values:
-            try:
-                values[job_id] = decode(*head.given[job_id])
-            except KeyError:
-                raise Rejected(f"the result of job {job_id}, which task {task!r} needs, was not sent along") from None
-            except Exception as error:  # unpickling runs code of the value's own classes
-                raise Rejected(
-                    f"the result of job {job_id}, which task {task!r} needs, cannot be rebuilt on {platform.node()}: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-        return values[job_id]
+        try:
+            return decode(*head.given[job_id])
+        except KeyError:
+            raise Rejected(f"the result of job {job_id}, which task {task!r} needs, was not sent along") from None
+        except Exception as error:  # unpickling runs code of the value's own classes
+            raise Rejected(
+                f"the result of job {job_id}, which task {task!r} needs, cannot be rebuilt on {platform.node()}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def value_of(ids: Sequence[str], is_many: bool) -> Any:
         return [result_of(job_id) for job_id in ids] if is_many else result_of(ids[0])
 
-    args, kwargs = put_in(call.args, call.kwargs, head.needs, value_of)
-    if not _checks_itself(function):
-        return function, *_bound(task, function, args, kwargs, "the result of another job does not fit")
-    return function, args, kwargs
+    return put_in(call.args, call.kwargs, head.needs, value_of)
 
 
 def _checks_itself(function: Callable[..., Any]) -> bool:
@@ -238,13 +220,18 @@ def _checks_itself(function: Callable[..., Any]) -> bool:
 
 
 def _bound(
-    task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], wrong: str
+    task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    try:
-        known = TaskDef(function, name=task)
-        return known.signature.call_args(known.bind(args, kwargs))
-    except InvalidParams as error:
-        raise Rejected(f"{wrong} task {task!r}: {error}") from None
+    """Return the arguments checked and converted as at a submit, some of them changed.
+
+    Raises:
+        InvalidParams: they do not fit.
+    """
+    known = getattr(function, "__self__", None)
+    if not isinstance(known, TaskDef):
+        is_class = isinstance(function, functools.partial) and function.func is run_class
+        known = TaskDef(function.args[0] if is_class else function, name=task)  # type: ignore[attr-defined]  # a partial
+    return known.signature.call_args(known.signature.changed(known.bind(args, kwargs), changes))
 
 
 def execute(
