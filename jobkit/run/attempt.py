@@ -310,9 +310,9 @@ def _is_missing(name: str) -> bool:
         return True
 
 
-def failed(kind: ErrorKind, type_: str, sentence: str, usage: Mapping[str, Any] | None = None) -> Outcome:
+def failed(kind: ErrorKind, type_: str, sentence: str) -> Outcome:
     """The outcome for an attempt that was ended from outside."""
-    return Outcome("failed", error=JobError(kind, type_, sentence), usage=usage or {})
+    return Outcome("failed", error=JobError(kind, type_, sentence))
 
 
 def timed_out(assignment: Assignment, note: str = "") -> Outcome:

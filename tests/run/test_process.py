@@ -180,9 +180,12 @@ async def test_a_result_that_is_nested_too_deep_is_a_success_with_the_reason(
     assert "recursion" in outcome.preview["unavailable"]
 
 
-async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(heard: Heard, tmp_path: Path) -> None:
+async def test_without_a_key_a_result_that_needs_a_pickle_is_shown_but_not_kept(
+    heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "set_tasks.py").write_text("import jobkit\n\n@jobkit.task\ndef a_set() -> set:\n    return {1, 2}\n")
-    runner = ProcessRunner(preload=["set_tasks"], path=[str(tmp_path)])
+    runner = ProcessRunner(preload=["set_tasks"])
     await runner.start()
     try:
         outcome = await runner.run(assign(None, task="a_set", ref="set_tasks:a_set", allow_pickle=False), heard)
@@ -334,9 +337,12 @@ async def test_two_jobs_do_not_draw_the_same_random_numbers(heard: Heard) -> Non
         assert a != b
 
 
-async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(tmp_path: Path) -> None:
+async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_tasks.py").write_text("import no_such_thing\n")
-    runner = ProcessRunner(preload=["broken_tasks"], path=[str(tmp_path)])
+    runner = ProcessRunner(preload=["broken_tasks"])
 
     with pytest.raises(JobkitError, match=r"broken_tasks.*No module named 'no_such_thing'"):
         await runner.start()
@@ -345,8 +351,9 @@ async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(t
 
 @pytest.mark.parametrize(("deaths", "outcome"), [(2, "succeeded"), (3, "failed")])
 async def test_a_zygote_that_is_killed_during_its_imports_is_restarted_twice(
-    deaths: int, outcome: str, heard: Heard, tmp_path: Path
+    deaths: int, outcome: str, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "deadly_tasks.py").write_text(
         "import os, pathlib, signal\n"
         "died = pathlib.Path(__file__).with_suffix('.died')\n"
@@ -355,7 +362,7 @@ async def test_a_zygote_that_is_killed_during_its_imports_is_restarted_twice(
         "    died.write_text('x' * (before + 1))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    runner = ProcessRunner(preload=["deadly_tasks"], path=[str(tmp_path)])
+    runner = ProcessRunner(preload=["deadly_tasks"])
     try:
         await runner.start()
         (tmp_path / "deadly_tasks.died").write_text("x")

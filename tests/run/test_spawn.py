@@ -28,12 +28,13 @@ def alive(): return [thread.name for thread in threading.enumerate()]
 
 
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[object]:
+async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[object]:
+    monkeypatch.chdir(tmp_path)
     runners = []
 
     async def make(more: str = "", **options: object) -> ProcessRunner:
         (tmp_path / "spawned_tasks.py").write_text(TASKS.format(more=more))
-        runner = ProcessRunner(["spawned_tasks"], [str(tmp_path)], **options)  # type: ignore[arg-type]
+        runner = ProcessRunner(["spawned_tasks"], **options)  # type: ignore[arg-type]
         runners.append(runner)
         await runner.start()
         return runner

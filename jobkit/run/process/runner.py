@@ -49,7 +49,6 @@ class ProcessRunner:
 
     Args:
         preload: modules to import in the zygote, once; their tasks start at once in every child.
-        path: directories that are put in front of `sys.path` for that.
         spares: so many processes wait for jobs, once there has been one. Each takes a few MB.
         start_method: "fork": from a zygote that has imported the task modules. "spawn": from one that has imported
             nothing of the user's; each process imports them by itself, so that no thread, lock or device is shared, and
@@ -60,7 +59,6 @@ class ProcessRunner:
     def __init__(
         self,
         preload: Sequence[str] = (),
-        path: Sequence[str] = (),
         spares: int = 2,
         start_method: str = "auto",
         executable: str = "",
@@ -68,7 +66,6 @@ class ProcessRunner:
         self._executable = executable
         self._start_method = start_method
         self._preload = tuple(preload)
-        self._path = tuple(path)
         self._spares_wanted = spares
         self._zygote: ZygoteLink | None = None
         self._starting = asyncio.Lock()
@@ -153,7 +150,7 @@ class ProcessRunner:
         while True:
             if not os.path.isdir(self._spool):  # a zygote takes its own along
                 self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
-            how = self._preload, self._path, self._spool, self._start_method, self._executable
+            how = self._preload, self._spool, self._start_method, self._executable
             try:
                 zygote = await ZygoteLink.launch(*how)
             except Died as error:  # of memory that had run out, for instance: no reason to fail the job that waits
@@ -269,11 +266,9 @@ class ZygoteLink:
         return self._process.pid
 
     @classmethod
-    async def launch(
-        cls, preload: Sequence[str], path: Sequence[str], spool: str, start: str, executable: str = ""
-    ) -> ZygoteLink:
+    async def launch(cls, preload: Sequence[str], spool: str, start: str, executable: str) -> ZygoteLink:
         arguments = msgspec.msgpack.encode(
-            {"preload": preload, "path": path, "spool": spool, "start": start, "locals": keeps_locals()}
+            {"preload": preload, "spool": spool, "start": start, "locals": keeps_locals()}
         )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)

@@ -66,7 +66,7 @@ class _Forked:
         return f"{_MARK}={self.key}".encode()
 
 
-def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -> int:
+def main(fd: int, preload: list[str], spool: str, start: str) -> int:
     """Serve until the worker's end closes; the exit status.
 
     Args:
@@ -82,11 +82,11 @@ def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
     is_late = start == "spawn"
-    problem = "" if is_late else _preload(preload, path)
+    problem = "" if is_late else _preload(preload)
     if problem:
         _send(link, {"failed": problem})
         return 2
-    zygote = Zygote(link, spool, (lambda: _preload(preload, path)) if is_late else None)
+    zygote = Zygote(link, spool, (lambda: _preload(preload)) if is_late else None)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -94,9 +94,8 @@ def main(fd: int, preload: list[str], path: list[str], spool: str, start: str) -
     return zygote.serve()
 
 
-def _preload(modules: list[str], path: list[str]) -> str:
+def _preload(modules: list[str]) -> str:
     """Import the task modules; what is wrong with the first that fails, or ""."""
-    sys.path[:0] = [entry for entry in path if entry not in sys.path]
     try:
         registry.load(modules)
     except JobkitError as error:
@@ -281,4 +280,4 @@ if __name__ == "__main__":
     link_fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
-    sys.exit(main(link_fd, arguments["preload"], arguments["path"], arguments["spool"], arguments["start"]))
+    sys.exit(main(link_fd, arguments["preload"], arguments["spool"], arguments["start"]))
