@@ -80,7 +80,6 @@ class JobWorker(arq.worker.Worker):
         queues: Sequence[str] | Mapping[str, float] = ("default",),
         slots: int = 10,
         resources: Mapping[str, float] | None = None,
-        codec: Codec | None = None,
         burst: bool = False,
         recycle: RecycleLimits | None = None,
         tasks: Sequence[str] = (),
@@ -89,7 +88,7 @@ class JobWorker(arq.worker.Worker):
         watch: LoopWatch | None = None,
         **arq_options: Any,
     ) -> None:
-        codec = codec or Codec.from_secret(settings.secret)
+        codec = Codec.from_secret(settings.secret)
         info = identify(queues, slots, tasks, resources)
         arq_options |= {"queue_name": info.queues[0], "burst": burst, "max_jobs": slots}
         super().__init__(functions, **arq_options)
