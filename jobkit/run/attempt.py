@@ -126,18 +126,18 @@ class Runner(Protocol):
 
 _CODECS = {allow: Codec(allow_pickle=allow) for allow in (False, True)}
 
-#: What a job of arq's client calls to find its own function (`jobkit.worker.from_arq`). It is not a task, and raises in
-#: workers that were not started for arq's functions.
+#: What a job of arq's client calls instead of a function: a worker for arq's functions (`jobkit.worker.from_arq`) finds
+#: the function itself, no other one can.
 ARQ_DOOR = "jobkit.worker.from_arq.runner:door"
-
-Resolved = tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]
 
 
 class Rejected(Exception):
     """The call cannot be run here; the message is the sentence for the user."""
 
 
-def resolve(assignment: Assignment, *, owns_process: bool) -> Resolved:
+def resolve(
+    assignment: Assignment, *, owns_process: bool, door: Callable[..., Any] | None = None
+) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
     """`(function, args, kwargs)` of a call. Unpickles.
 
     Anybody who can write to Redis may have written an unsigned call: it runs registered tasks with plain arguments, and
@@ -145,6 +145,7 @@ def resolve(assignment: Assignment, *, owns_process: bool) -> Resolved:
 
     Args:
         owns_process: whether working directory and import path may follow the submitter's.
+        door: what `ARQ_DOOR` stands for here.
 
     Raises:
         Rejected: a module, function or Python version is missing here; says which, where and what to do.
@@ -169,7 +170,11 @@ def resolve(assignment: Assignment, *, owns_process: bool) -> Resolved:
         raise Rejected(_missing(task, error)) from error
     except Exception as error:
         raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
-    if decoded.function is not None:
+    if head.ref == ARQ_DOOR:
+        if door is None:
+            raise Rejected("this job came by arq's client, and only `jobkit worker --arq` can run it")
+        function = door
+    elif decoded.function is not None:
         function = target_of(decoded.function)
     elif head.is_named or not is_signed:
         function = _by_name(task, head.ref, is_signed=is_signed)
@@ -315,6 +320,11 @@ def failed(kind: ErrorKind, type_: str, sentence: str) -> Outcome:
     return Outcome("failed", error=JobError(kind, type_, sentence))
 
 
+def not_kept(outcome: Outcome, sentence: str) -> Outcome:
+    """The outcome of a success without its value; the sentence says why."""
+    return replace(outcome, form=b"", body=b"", preview={**(outcome.preview or {}), "unavailable": sentence})
+
+
 def timed_out(assignment: Assignment, note: str = "") -> Outcome:
     """The outcome of an attempt that was ended by its timeout. `note`: what else there is to say of that."""
     return failed(ErrorKind.TIMEOUT, "timeout", f"ran longer than its timeout of {assignment.timeout_s:g} s{note}")
@@ -347,8 +357,6 @@ def _by_name(task: str, ref: str, *, is_signed: bool) -> Callable[..., Any]:
         _by_reference(task, ref)
         found = registry.known(task)
         known = found if found is not None and found.ref == ref else None
-    if known is None and not is_signed and ref == ARQ_DOOR:
-        return target_of(load_ref(ref))
     if known is None:
         why = "" if is_signed else "; without JOBKIT_SECRET a worker runs tasks of its own modules only"
         raise Rejected(

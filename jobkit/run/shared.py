@@ -279,7 +279,8 @@ class AsyncRunner(SharedProcess):
         super().__init__(is_copying=is_copying)
         self.on_start: Callable[[], None] = lambda: None
 
-    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+    async def run(self, assignment: Assignment, sink: Sink, door: Callable[..., Any] | None = None) -> Outcome:
+        """Execute one attempt; see `jobkit.run.attempt.Runner` and, for `door`, `resolve`."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         own = SharedContext(assignment, sink, loop, is_threaded=False)
@@ -291,7 +292,7 @@ class AsyncRunner(SharedProcess):
         token = context.enter(own)
         try:
             try:
-                function, args, kwargs = resolve(assignment, owns_process=False)
+                function, args, kwargs = resolve(assignment, owns_process=False, door=door)
                 value = function(*args, **kwargs)
                 if inspect.iscoroutine(value):
                     value = await running.forcibly(value)

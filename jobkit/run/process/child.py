@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
-from jobkit.run.attempt import Outcome, execute
+from jobkit.run.attempt import Outcome, execute, not_kept
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.context import Context, Stop
@@ -239,12 +239,10 @@ class _Life:
         if len(outcome.body) > SPOOL_BYTES:
             try:
                 frames.spool(order.spool, outcome.body)
-                is_spooled = True
+                outcome, is_spooled = replace(outcome, body=b""), True
             except OSError as error:
                 reason = f"its result of {len(outcome.body):,} bytes could not be written to the worker's disk: {error}"
-                preview = dict(outcome.preview or {}, unavailable=f"the task succeeded, but {reason}")
-                outcome = replace(outcome, form=b"", preview=preview)
-            outcome = replace(outcome, body=b"")
+                outcome = not_kept(outcome, f"the task succeeded, but {reason}")
         is_alone, is_fit = _is_childless(), False
         if not order.is_last and is_alone and not guard.is_stopped and self._before is not None:
             # The next request to stop is for the next job: it waits until that has begun.

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import Portion
 from jobkit.model import Retry
-from jobkit.run.attempt import Assignment, Outcome
+from jobkit.run.attempt import Assignment, Outcome, not_kept
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
@@ -173,4 +173,4 @@ def unspooled(path: str, outcome: Outcome) -> Outcome:
         return replace(outcome, body=Path(path).read_bytes())
     except OSError as error:
         sentence = f"the task succeeded, but its result could not be read from the disk: {error}"
-        return replace(outcome, form=b"", preview=dict(outcome.preview or {}, unavailable=sentence))
+        return not_kept(outcome, sentence)

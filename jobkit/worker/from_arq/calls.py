@@ -31,9 +31,7 @@ from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")
 
-#: What the payload of such a job calls; see `runner`.
-DOOR = ARQ_DOOR
-#: Its one argument. Others are those of the function that `job.rerun` changes.
+#: The one argument of `ARQ_DOOR`. Others are those of the function that `job.rerun` changes.
 ENTRY = "__arq__"
 
 #: Ended jobs are shown at least so long, also where arq keeps no result.
@@ -59,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ArqEntry:
-    """The argument of the door.
+    """The argument of `ARQ_DOOR`.
 
     Attributes:
         arq_id: as text. `payload`: arq's bytes, or empty if they had expired.
@@ -133,7 +131,7 @@ def adoption(worker: JobWorker, queue: str, found: Found, order: Order, now_ms: 
     )
     expires_ms = 0 if found.ttl_ms is None else now_ms + found.ttl_ms
     entry = {"arq_id": arq_id, "payload": found.payload, "score": found.score, "tries": tries, "expires_ms": expires_ms}
-    call = encode_call(worker.codec, Call(None, (), {ENTRY: entry}), ref=DOOR)
+    call = encode_call(worker.codec, Call(None, (), {ENTRY: entry}), ref=ARQ_DOOR)
     return Adoption(found.arq_id, spec, worker.codec.seal(MSGPACK, call, Subject("args", job_id, task)), tries)
 
 

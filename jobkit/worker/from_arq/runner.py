@@ -1,7 +1,7 @@
 """One attempt of a plain arq function: on the worker's own loop, with arq's `ctx`, hooks, retries and log lines.
 
-The payload of such a job calls `door`, which finds the attempt that is opened for it in its context. Everything else
-(timeout, cancel, output, progress, the preview of the result) is that of any coroutine; at the end the result is also
+The payload of such a job names `ARQ_DOOR`, for which `Visit.call` stands here. Everything else (timeout, cancel,
+output, progress, the preview of the result) is that of any coroutine; at the end the result is also
 written as arq's readers want it, to be stored in the same moment as the end of the job.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import pickle
 from collections.abc import Callable, Mapping
@@ -24,14 +23,14 @@ from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry
-from jobkit.run.attempt import Assignment, Outcome, Rejected, raised
+from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, raised
 from jobkit.run.inside.preview import safe_repr
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.values import ArqResult
 from jobkit.tasks.call import read_call, read_head
-from jobkit.worker.from_arq.calls import DOOR, ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
+from jobkit.worker.from_arq.calls import ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
 from jobkit.worker.running import RunningAttempt
 from jobkit.worker.worker import JobWorker
 
@@ -105,9 +104,15 @@ class Visit:
         self.started_ms = timestamp_ms()
         return None
 
-    async def call(self) -> Any:
-        """Call the function. What arq would try again becomes jobkit's `Retry`, as long as tries are left."""
+    async def call(self, **given: Any) -> Any:
+        """Call the function. What arq would try again becomes jobkit's `Retry`, as long as tries are left.
+
+        Args:
+            given: the entry, and the arguments that a rerun has changed.
+        """
         assert self.function is not None
+        if len(given) > 1:  # once more: here a job among them has been replaced by its result
+            self.order = changed(self.order, self.function, {n: v for n, v in given.items() if n != ENTRY})
         try:
             self.value = await self.function.coroutine(self.ctx, *self.order.args, **self.order.kwargs)
             return self.value
@@ -203,19 +208,6 @@ class Visit:
             )
 
 
-_visit: contextvars.ContextVar[Visit | None] = contextvars.ContextVar("jobkit_arq", default=None)
-
-
-async def door(**given: Any) -> Any:
-    """Target of the payloads of arq's jobs; `given` are its entry and the arguments that a rerun has changed."""
-    visit = _visit.get()
-    if visit is None:
-        raise Rejected("this job came by arq's client, and only `jobkit worker --arq` can run it")
-    if len(given) > 1:  # once more: here a job among them has been replaced by its result
-        visit.order = changed(visit.order, visit.function, {n: v for n, v in given.items() if n != ENTRY})
-    return await visit.call()
-
-
 class ArqRunner(AsyncRunner):
     """Runs arq's functions; other coroutines of jobkit as any worker does.
 
@@ -240,9 +232,9 @@ class ArqRunner(AsyncRunner):
             self.watch.close()
         await super().close()
 
-    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+    async def run(self, assignment: Assignment, sink: Sink, door: Callable[..., Any] | None = None) -> Outcome:
         head, inner = read_head(assignment.call)
-        if head.ref != DOOR or head.form != MSGPACK:
+        if head.ref != ARQ_DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)
         assert isinstance(sink, RunningAttempt)
         worker = self._worker
@@ -257,11 +249,9 @@ class ArqRunner(AsyncRunner):
             arq_id, task = visit.entry.arq_id, asyncio.current_task()
             assert task is not None
             worker.tasks[arq_id] = worker.job_tasks[arq_id] = task
-            token = _visit.set(visit)
             try:
-                outcome = await super().run(assignment, sink)
+                outcome = await super().run(assignment, sink, visit.call)
             finally:
-                _visit.reset(token)
                 for tasks in (worker.tasks, worker.job_tasks):
                     if tasks.get(arq_id) is task:
                         del tasks[arq_id]
