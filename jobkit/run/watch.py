@@ -65,11 +65,11 @@ class LoopWatch:
 
     def __init__(self, own: AsyncRunner, block_s: float, dead_s: float, give_way_s: float = GIVE_WAY_S) -> None:
         self._own = own
-        own.on_start = self._wake
         self._block_s, self._dead_s, self._give_way_s = block_s, dead_s, give_way_s
         self.on_block: Callable[[Assignment | None, str], None] = lambda assignment, text: None
         self.on_hopeless: Callable[[dict[str, Outcome], str], None] = lambda outcomes, reason: None
         self._busy = threading.Event()
+        own.on_start = self._busy.set  # the attempt is among the running ones already, or the thread could go to sleep
         self._is_closing = False
         self._blocked: set[str] = set()  # jobs that have blocked the loop
         self._thread = threading.Thread(target=self._run, name="jobkit-loop-watch", daemon=True)
@@ -115,11 +115,6 @@ class LoopWatch:
         """Stop an attempt, from any thread: in the middle of its code if it blocks the loop just then."""
         if (running := self._own.running.get(job_id)) is not None:
             running.asked = kind
-
-    def _wake(self) -> None:
-        """An attempt starts. It is among the running ones already, or the thread could go to sleep just now."""
-        if not self._busy.is_set():
-            self._busy.set()
 
     # -- the watching thread ------------------------------------------------------------------------------------------
 
@@ -169,7 +164,6 @@ class LoopWatch:
         trace, where = _stack(self._watched)
         if not self._is_held(step):
             return
-        job = "an async job" if running is None else f"job {running.assignment.job_id}"
         if running is not None:
             self._blocked.add(running.assignment.job_id)
         text = (
@@ -195,7 +189,7 @@ class LoopWatch:
                 self._give_up(running, kind)
             self._end_in(self._dead_s)
             time.sleep(_NEXT_S)
-        logger.info("%s: the loop runs again, after %.1f s", job, time.monotonic() - began)
+        logger.info("%s: the loop runs again, after %.1f s", _name(running), time.monotonic() - began)
 
     def _reason(self, running: Running | None, held_s: float) -> str:
         """Return why the code that blocks the loop is to stop; "" if it may go on."""
@@ -233,8 +227,7 @@ class LoopWatch:
             else:
                 outcomes[assignment.job_id] = Outcome("lost", reason=sentence)
         self._end_in(0)  # the timer would outlive an exec
-        name = "an async job" if blocking is None else f"job {blocking.assignment.job_id}"
-        self.on_hopeless(outcomes, name)
+        self.on_hopeless(outcomes, _name(blocking))
 
     # -- the main thread ----------------------------------------------------------------------------------------------
 
@@ -247,6 +240,10 @@ class LoopWatch:
         if running is not None and running.asked and not running.is_over and not running.kind:
             running.stop(running.asked)  # which sets its kind: this is done once, its clean-up is not disturbed
             raise Stop("the job was asked to stop, and blocked the loop")
+
+
+def _name(running: Running | None) -> str:
+    return "an async job" if running is None else f"job {running.assignment.job_id}"
 
 
 def _stack(thread: int) -> tuple[str, str]:

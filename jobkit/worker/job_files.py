@@ -20,6 +20,7 @@ from jobkit.files import FileStore, LogFile
 from jobkit.files.file_store import owner_text
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
+from jobkit.model.plain import now_ms
 from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
@@ -79,7 +80,7 @@ class JobFiles:
         filed = self.filed(claimed)
         try:
             size = len(body) if isinstance(body, bytes) else body.stat().st_size
-            info = ArtifactInfo(name, media, size, int(time.time() * 1000))
+            info = ArtifactInfo(name, media, size, now_ms())
             if size <= _STORED_BYTES and stored + size <= _STORED_TOTAL:
                 content = body if isinstance(body, bytes) else await asyncio.to_thread(body.read_bytes)
                 return Kept(spec.id, claimed.token, info, self._codec.seal(RAW, content, subject)), ""
@@ -157,4 +158,4 @@ class JobFiles:
 
 def note(sentence: str) -> LogLine:
     """A line of the worker's own in a job's log."""
-    return LogLine(sentence, int(time.time() * 1000), source="jobkit")
+    return LogLine(sentence, now_ms(), source="jobkit")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from redis.exceptions import RedisError
 
 from jobkit.model import JobkitError
+from jobkit.model.plain import iso
 from jobkit.run.attempt import Runner
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import CoroutineRunner, Environments
@@ -51,9 +52,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
+            "time": iso(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
