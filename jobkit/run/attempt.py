@@ -102,7 +102,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Runner(Protocol):
-    """Executes attempts of one isolation. One runner serves many attempts at once, on the worker's loop."""
+    """Executes attempts, many at once, on the worker's loop."""
 
     async def start(self) -> None: ...
 
@@ -318,6 +318,11 @@ def _is_missing(name: str) -> bool:
 def failed(kind: ErrorKind, type_: str, sentence: str) -> Outcome:
     """The outcome for an attempt that was ended from outside."""
     return Outcome("failed", error=JobError(kind, type_, sentence))
+
+
+def not_here(assignment: Assignment) -> Outcome:
+    sentence = f"no worker here runs isolation {assignment.isolation!r}"
+    return failed(ErrorKind.REJECTED, "Rejected", sentence)
 
 
 def not_kept(outcome: Outcome, sentence: str) -> Outcome:

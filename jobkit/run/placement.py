@@ -1,7 +1,7 @@
-"""Choice of where an attempt runs: on the worker's own loop, in a child, or in another Python environment.
+"""Choice of where an attempt runs: on the worker's own loop, in a thread, in a child, in another Python environment.
 
-The loop is for code that the worker was started with: its author knows that coroutines share it. Code that came with a
-job (typed in a notebook, or a module that this worker has not imported) runs in a child, like plain functions. So do
+The loop is for coroutines that the worker was started with: their author knows that they share it. Code that came with
+a job (typed in a notebook, or a module that this worker has not imported) runs in a child, like plain functions. So do
 jobs that must be alone (see `Assignment.is_alone`) and functions that have blocked the loop before. A local worker also
 has a zygote for each other Python of its jobs, started on demand; elsewhere a job runs in its worker's environment.
 """
@@ -9,59 +9,97 @@ has a zygote for each other Python of its jobs, started on demand; elsewhere a j
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, Runner, failed
+from jobkit.run.attempt import Assignment, Outcome, Runner, failed, not_here
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.runner import ProcessRunner
-from jobkit.run.shared import AsyncRunner
+from jobkit.run.shared import AsyncRunner, ThreadRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.tasks.call import CallHead, Environment, own_environment, read_head
 from jobkit.tasks.registry import registry
 
 
-class CoroutineRunner:
-    """Runs attempts of isolation "async".
+class Placement:
+    """Runs attempts of every isolation; see `jobkit.run.attempt.Runner`.
 
     Args:
-        processes: runs those that do not share the worker's loop.
-        modules: names of the modules whose functions may share it.
+        preload, spares, start_method: see `ProcessRunner`.
+        modules: names of the modules whose functions may share the worker's loop.
         block_s: seconds after which a loop that does not turn counts as blocked.
         dead_s: seconds after which a process none of whose threads runs ends; its leases are over then.
+        is_local: jobs run in the Python environment that they were submitted from.
     """
 
     def __init__(
-        self, processes: ProcessRunner, modules: Collection[str] = (), block_s: float = 1.0, dead_s: float = 15.0
+        self,
+        preload: Sequence[str],
+        *,
+        spares: int,
+        start_method: str,
+        modules: Collection[str],
+        block_s: float,
+        dead_s: float,
+        is_local: bool,
     ) -> None:
-        self._processes = processes
+        self._processes = ProcessRunner(preload, spares, start_method)
+        self._threads, self._loop = ThreadRunner(), AsyncRunner()
+        self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
+        self.watch = LoopWatch(self._loop, block_s, dead_s)
         self._modules = frozenset(modules) - {"__main__"}
-        self._own = AsyncRunner()
-        self.watch = LoopWatch(self._own, block_s, dead_s)
         self._barred: set[str] = set()
+        self._start_method, self._is_local = start_method, is_local
+
+    @property
+    def _all(self) -> list[Runner]:
+        return [self._processes, self._threads, self._loop, *self._others.values()]
 
     async def start(self) -> None:
-        await self._processes.start()
-        await self._own.start()
+        for runner in self._all:
+            await runner.start()
         self.watch.start()
 
     async def close(self) -> None:
+        """End all of them. May be called again."""
         self.watch.close()
-        await self._own.close()
+        closing, self._others = self._all, {}
+        for runner in closing:
+            await runner.close()
+
+    def stop(self, job_id: str, kind: str) -> None:
+        for runner in self._all:
+            runner.stop(job_id, kind)
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
-        """Execute one attempt; see `jobkit.run.attempt.Runner`."""
-        head, _ = read_head(assignment.call)
-        function = head.ref or assignment.task
-        if assignment.is_alone or function in self._barred or not self._is_known(assignment, head):
-            return await self._processes.run(assignment, sink)
-        try:
-            return await self._own.run(assignment, sink)
-        finally:
-            if self.watch.take_blocked(assignment.job_id):
-                self._barred.add(function)
+        if not self._is_local:
+            return await self._run_here(assignment, sink)
+        mine = own_environment()
+        # An unsigned call does not choose a program to start.
+        asked = read_head(assignment.call)[0].environment if assignment.allow_pickle else None
+        if asked is None or asked.prefix == mine.prefix:
+            ran_in, outcome = mine, await self._run_here(assignment, sink)
+        else:
+            ran_in, outcome = asked, await self._run_elsewhere(asked, assignment, sink)
+        return replace(outcome, usage={**outcome.usage, "python": f"{ran_in.version} ({ran_in.prefix})"})
+
+    async def _run_here(self, assignment: Assignment, sink: Sink) -> Outcome:
+        if assignment.isolation == "thread":
+            return await self._threads.run(assignment, sink)
+        if assignment.isolation == "async":
+            head, _ = read_head(assignment.call)
+            function = head.ref or assignment.task
+            if not assignment.is_alone and function not in self._barred and self._is_known(assignment, head):
+                try:
+                    return await self._loop.run(assignment, sink)
+                finally:
+                    if self.watch.take_blocked(assignment.job_id):
+                        self._barred.add(function)
+        elif assignment.isolation != "process":
+            return not_here(assignment)
+        return await self._processes.run(assignment, sink)
 
     def _is_known(self, assignment: Assignment, head: CallHead) -> bool:
         """Return whether the call names code that the worker was started with."""
@@ -69,39 +107,6 @@ class CoroutineRunner:
             return head.ref.partition(":")[0] in self._modules
         is_by_name = head.is_named or not assignment.allow_pickle  # an unsigned call runs registered tasks alone
         return is_by_name and registry.known(assignment.task) is not None
-
-    def stop(self, job_id: str, kind: str) -> None:
-        self._own.stop(job_id, kind)
-        self._processes.stop(job_id, kind)
-
-
-class Environments:
-    """Runs jobs of the worker's own Python by its own runners, and others in a process of their environment.
-
-    Args:
-        own: the worker's runners, by isolation.
-        start_method: see `ProcessRunner`.
-    """
-
-    def __init__(self, own: Mapping[str, Runner], start_method: str = "auto") -> None:
-        self._own = dict(own)
-        self._start_method = start_method
-        self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
-
-    async def start(self) -> None:
-        for runner in self._own.values():
-            await runner.start()
-
-    async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
-        """Execute one attempt; see `jobkit.run.attempt.Runner`."""
-        mine = own_environment()
-        # An unsigned call does not choose a program to start.
-        asked = read_head(assignment.call)[0].environment if assignment.allow_pickle else None
-        if asked is None or asked.prefix == mine.prefix:
-            ran_in, outcome = mine, await self._own[assignment.isolation].run(assignment, sink)
-        else:
-            ran_in, outcome = asked, await self._run_elsewhere(asked, assignment, sink)
-        return replace(outcome, usage={**outcome.usage, "python": f"{ran_in.version} ({ran_in.prefix})"})
 
     async def _run_elsewhere(self, environment: Environment, assignment: Assignment, sink: Sink) -> Outcome:
         """Run an attempt in a process of `environment`, whatever its isolation: no other one of it is here."""
@@ -122,17 +127,3 @@ class Environments:
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"{executable} could not be started for the job: {error}")
         return await runner.run(replace(assignment, isolation="process"), sink)
-
-    @property
-    def _all(self) -> list[Runner]:
-        return [*self._own.values(), *self._others.values()]
-
-    def stop(self, job_id: str, kind: str) -> None:
-        for runner in self._all:
-            runner.stop(job_id, kind)
-
-    async def close(self) -> None:
-        """End all of them. May be called again."""
-        closing, self._others = self._all, {}
-        for runner in closing:
-            await runner.close()

@@ -14,12 +14,9 @@ from redis.exceptions import RedisError
 
 from jobkit.model import JobkitError
 from jobkit.model.plain import iso
-from jobkit.run.attempt import Runner
 from jobkit.run.inside.tracebacks import keep_locals
-from jobkit.run.placement import CoroutineRunner, Environments
-from jobkit.run.process.runner import ProcessRunner
+from jobkit.run.placement import Placement
 from jobkit.run.process.state import hiding
-from jobkit.run.shared import ThreadRunner
 from jobkit.settings import Settings, masked
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
@@ -109,20 +106,18 @@ def run_worker(
     def make() -> JobWorker:
         registry.load(tasks)
         keep_locals(settings.locals)
-        processes = ProcessRunner(preload=tasks, spares=min(2, slots), start_method=settings.start_method)
-        coroutines = CoroutineRunner(
-            processes, modules=sys.modules, block_s=min(1.0, 2 * settings.heartbeat), dead_s=settings.lease
+        runner = Placement(
+            tasks,
+            spares=min(2, slots),
+            start_method=settings.start_method,
+            modules=sys.modules,
+            block_s=min(1.0, 2 * settings.heartbeat),
+            dead_s=settings.lease,
+            is_local=is_local,
         )
-        runners: dict[str, Runner] = {
-            "process": processes,
-            "thread": ThreadRunner(),
-            "async": coroutines,
-        }
-        if is_local:
-            runners = dict.fromkeys(runners, Environments(runners, settings.start_method))
         return JobWorker(
             settings,
-            runners,
+            runner,
             queues=queues,
             slots=slots,
             resources=resources,
@@ -130,7 +125,7 @@ def run_worker(
             recycle=recycle,
             tasks=registry.names(),
             introduce=_introduce,
-            watch=coroutines.watch,
+            watch=runner.watch,
         )
 
     def serve(worker: JobWorker) -> None:

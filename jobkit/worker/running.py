@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,7 +176,7 @@ class RunningJobs:
     Args:
         settings: URL, namespace and times.
         info: the worker.
-        runners: isolation to runner; a job with another isolation is rejected.
+        runner: executes them.
         codec: verifies payloads, seals results.
         count: called with each attempt that ended here, lost ones aside.
         release: the ending of an attempt that the worker gives back.
@@ -193,7 +193,7 @@ class RunningJobs:
         self,
         settings: Settings,
         info: WorkerInfo,
-        runners: Mapping[str, Runner],
+        runner: Runner,
         codec: Codec,
         store: RedisStore,
         *,
@@ -204,7 +204,7 @@ class RunningJobs:
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
         self.durations = Durations(store)
-        self.runners = dict(runners)
+        self.runner = runner
         self._devices = DeviceAllocator(info.resources)
         self.attempts: dict[str, RunningAttempt] = {}
         self.lenders: dict[RunningAttempt, None] = {}
@@ -252,7 +252,7 @@ class RunningJobs:
                 f"it waits for job {attempt.awaited[0]} while {most} jobs of its worker wait for others already: jobs "
                 "that wait for jobs are nested too deep; pass a job as an argument of the next one instead"
             )
-            self._stop(attempt, "kill")
+            self.runner.stop(attempt.job_id, "kill")
             return
         self.lenders[attempt] = None
         self.wake.set()
@@ -269,7 +269,7 @@ class RunningJobs:
 
     def abandon(self, attempt: RunningAttempt) -> None:
         attempt.is_lost = True
-        self._stop(attempt, "kill")
+        self.runner.stop(attempt.job_id, "kill")
 
     def forget(self, job_id: str, token: str) -> None:
         attempt = self.attempts.get(job_id)
@@ -285,25 +285,21 @@ class RunningJobs:
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
         try:
-            runner = self.runners.get(spec.isolation)
-            if runner is None:
-                outcome = _refused(f"no worker here runs isolation {spec.isolation!r}")
-            else:
-                if claimed.attempt > 1:
-                    await self.job_files.continue_log(claimed)
-                given = await self._needed(spec) if spec.needs else None
-                if spec.resources:
-                    await self._devices.available(spec.resources)
-                typical_s = self.durations.typical_s(spec.task)
-                if typical_s is not None:
-                    attempt.expect(typical_s)
-                with self._devices.taken(spec.resources) as environ:
-                    assigned = assignment(claimed, self._codec, self._settings, filed, given=given, environ=environ)
-                    began = time.monotonic()
-                    outcome = await runner.run(assigned, attempt)
-                if outcome.outcome == "succeeded":
-                    self.durations.add(spec.task, time.monotonic() - began)
-                await attempt.settle()
+            if claimed.attempt > 1:
+                await self.job_files.continue_log(claimed)
+            given = await self._needed(spec) if spec.needs else None
+            if spec.resources:
+                await self._devices.available(spec.resources)
+            typical_s = self.durations.typical_s(spec.task)
+            if typical_s is not None:
+                attempt.expect(typical_s)
+            with self._devices.taken(spec.resources) as environ:
+                assigned = assignment(claimed, self._codec, self._settings, filed, given=given, environ=environ)
+                began = time.monotonic()
+                outcome = await self.runner.run(assigned, attempt)
+            if outcome.outcome == "succeeded":
+                self.durations.add(spec.task, time.monotonic() - began)
+            await attempt.settle()
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = refused(error)
@@ -358,7 +354,7 @@ class RunningJobs:
         """Stop all attempts, which are given back; returns when they have ended, at the latest after `limit_s`."""
         for attempt in list(self.attempts.values()):
             attempt.is_released = True
-            self._stop(attempt, "kill")
+            self.runner.stop(attempt.job_id, "kill")
         if self.runs:
             await asyncio.wait(self.runs, timeout=limit_s)
 
@@ -390,12 +386,8 @@ class RunningJobs:
     def _ask_to_cancel(self, attempt: RunningAttempt) -> None:
         """Until it has ended: a runner does not know an attempt yet that it is about to start."""
         if self.attempts.get(attempt.job_id) is attempt:
-            self._stop(attempt, "cancel")
+            self.runner.stop(attempt.job_id, "cancel")
             asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
-
-    def _stop(self, attempt: RunningAttempt, kind: str) -> None:
-        if (runner := self.runners.get(attempt.claimed.spec.isolation)) is not None:
-            runner.stop(attempt.job_id, kind)
 
 
 def _refused(sentence: str) -> Outcome:

@@ -61,7 +61,7 @@ class JobWorker(arq.worker.Worker):
 
     Args:
         settings: URL, namespace and times.
-        runners: isolation to runner; a job with another isolation is rejected.
+        runner: executes the attempts.
         queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots.
         slots: attempts at once.
         resources: what it has for jobs that need such things, by name.
@@ -75,7 +75,7 @@ class JobWorker(arq.worker.Worker):
     def __init__(
         self,
         settings: Settings,
-        runners: Mapping[str, Runner],
+        runner: Runner,
         *,
         queues: Sequence[str] | Mapping[str, float] = ("default",),
         slots: int = 10,
@@ -94,7 +94,7 @@ class JobWorker(arq.worker.Worker):
         super().__init__(functions, **arq_options)
         self.settings, self.info, self.codec = settings, info, codec
         self.store = RedisStore(settings)
-        self.running = RunningJobs(settings, info, runners, codec, self.store, count=self._count, release=self._release)
+        self.running = RunningJobs(settings, info, runner, codec, self.store, count=self._count, release=self._release)
         self._introduce = introduce
         self.recycle = recycle or RecycleLimits()
         self._outages = OutageLog()
@@ -131,8 +131,7 @@ class JobWorker(arq.worker.Worker):
         try:
             await self._begin(keeper)
             keeper.start()
-            for runner in set(self.running.runners.values()):
-                await runner.start()
+            await self.running.runner.start()
             if self.on_startup:
                 await self.on_startup(self.ctx)
             if self.burst:  # which is over when nothing waits: first what is due, then the look at the queues
@@ -154,8 +153,7 @@ class JobWorker(arq.worker.Worker):
                     with contextlib.suppress(asyncio.CancelledError):
                         await helper
         finally:
-            for runner in set(self.running.runners.values()):
-                await runner.close()
+            await self.running.runner.close()
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
                 await self.running.durations.store()

@@ -28,7 +28,7 @@ def serve(fault: str, queue: str) -> None:
     faults.arm(fault)
 
     async def run() -> None:
-        worker = JobWorker(Settings.load(), {"thread": ThreadRunner()}, queues=[queue], slots=2)
+        worker = JobWorker(Settings.load(), ThreadRunner(), queues=[queue], slots=2)
         try:
             await worker.async_run()
         finally:

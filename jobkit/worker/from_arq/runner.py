@@ -23,7 +23,7 @@ from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry
-from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, raised
+from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, not_here, raised
 from jobkit.run.inside.preview import safe_repr
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.shared import AsyncRunner
@@ -233,6 +233,8 @@ class ArqRunner(AsyncRunner):
         await super().close()
 
     async def run(self, assignment: Assignment, sink: Sink, door: Callable[..., Any] | None = None) -> Outcome:
+        if assignment.isolation != "async":
+            return not_here(assignment)
         head, inner = read_head(assignment.call)
         if head.ref != ARQ_DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)

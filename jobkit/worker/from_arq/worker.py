@@ -143,7 +143,7 @@ class Worker(JobWorker):
             runner.watch = LoopWatch(runner, min(1.0, 2 * own.heartbeat), math.inf, math.inf)
         super().__init__(
             replace(own, url=url, drain=float(options["job_completion_wait"])),
-            {"async": runner},
+            runner,
             watch=runner.watch,
             queues=(queue_of(queue_name),),
             slots=options.pop("max_jobs"),
