@@ -84,7 +84,7 @@ def test_bytes_are_decoded_across_portions() -> None:
     pipe = OutputPipe("stdout", lines, lambda: None)
     for byte in "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82":
         pipe.add(bytes([byte]))
-    pipe.finish()
+    pipe.flush(is_last=True)
 
     assert [line.text for line in lines.take(0)] == ["é🙂", "\\xff\\xfe", "\\xe2\\x82"]
 

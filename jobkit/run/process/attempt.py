@@ -164,7 +164,7 @@ class ProcessAttempt:
             else:
                 sentence += f", likely out of memory{last}"
         trace, where = fault_text(self._pipes["stderr"].take_report() if "stderr" in self._pipes else "")
-        self._finish_output()
+        self._flush(is_last=True)
         text = "\n\n".join(filter(None, (trace, last_words(self._last))))
         return Outcome("failed", error=JobError(kind, type_, sentence, text, where))
 
@@ -196,7 +196,7 @@ class ProcessAttempt:
     def finish(self, outcome: Outcome) -> None:
         for timer in self._timers:
             timer.cancel()
-        self._finish_output()
+        self._flush(is_last=True)
         self._child = None
         if not self._outcome.done():
             self._outcome.set_result(outcome)
@@ -248,22 +248,16 @@ class ProcessAttempt:
         if self._flush_timer is None:
             self._flush_timer = self._loop.call_later(_FLUSH_S, self._flush)
 
-    def _flush(self) -> None:
+    def _flush(self, *, is_last: bool = False) -> None:
         self._flush_timer = None
-        now = now_ms()
         for pipe in self._pipes.values():
-            pipe.flush(now)
+            pipe.flush(is_last=is_last)
         if self._lines:
-            shown = self._lines.take(now)
+            shown = self._lines.take(now_ms())
             self._last.extend(line.text for line in shown[-SAID_LINES:])
             self._sink.lines(shown)
         if any(pipe.is_partial for pipe in self._pipes.values()):
             self._flush_soon()
-
-    def _finish_output(self) -> None:
-        for pipe in self._pipes.values():
-            pipe.finish()
-        self._flush()
 
     # -- its limits --------------------------------------------------------------------------------------------------
 

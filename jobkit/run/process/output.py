@@ -72,23 +72,18 @@ class OutputPipe:
         report, self._held = self._held, b""
         return report.decode("utf-8", "backslashreplace")
 
-    def flush(self, due_ms: int) -> None:
-        """Hand on a partial line that is due."""
-        if self._newest:
-            data, self._newest = self._newest, b""
-            self._split(data)
-        self._add(self._splitter.flush(due_ms), due_ms)
-
-    def finish(self) -> None:
-        """At the end of the job: hand on whatever there is."""
-        if self._held:
+    def flush(self, *, is_last: bool = False) -> None:
+        """Hand on a partial line that is due; at the end of the job, whatever there is."""
+        if is_last and self._held:
             data, self._held = self._held, b""
             self._pass_on(data)
-        if self._log is not None and self._rest:
+        if is_last and self._log is not None and self._rest:
             self._log.add_bytes(self._rest + b"\n", mark_of(self._source, at_ms=now_ms()))
-        self._split(self._newest, is_last=True)
-        self._newest = self._rest = b""
-        self._add(self._splitter.flush(), now_ms())
+            self._rest = b""
+        data, self._newest = self._newest, b""
+        self._split(data, is_last=is_last)
+        now = now_ms()
+        self._add(self._splitter.flush(None if is_last else now), now)
 
     def _pass_on(self, data: bytes) -> None:
         self._ends_line = data.endswith(_LINE_ENDS)
