@@ -80,11 +80,6 @@ class RunningAttempt:
         self.progress(done, total, message)
         self.lend(self)
 
-    def expect(self, typical_s: float) -> None:
-        """Tell how long it will probably take."""
-        self.typical_s = typical_s
-        self.progress(None, None, "")
-
     def lines(self, lines: Sequence[LogLine]) -> None:
         room = _MAX_WAITING_LINES - len(self._lines)
         self._lines += lines[:room] if room > 0 else ()
@@ -290,9 +285,9 @@ class RunningJobs:
             given = await self._needed(spec) if spec.needs else None
             if spec.resources:
                 await self._devices.available(spec.resources)
-            typical_s = self.durations.typical_s(spec.task)
-            if typical_s is not None:
-                attempt.expect(typical_s)
+            attempt.typical_s = self.durations.typical_s(spec.task)
+            if attempt.typical_s is not None:  # tell how long it will probably take
+                attempt.progress(None, None, "")
             with self._devices.taken(spec.resources) as environ:
                 assigned = assignment(claimed, self._codec, self._settings, filed, given=given, environ=environ)
                 began = time.monotonic()

@@ -17,7 +17,6 @@ import sys
 import sysconfig
 import textwrap
 import traceback
-from collections.abc import Iterable
 from types import FrameType, FunctionType, ModuleType, TracebackType
 from typing import Any
 
@@ -252,16 +251,6 @@ def fault_text(text: str) -> tuple[str, str]:
     head = text.split("\n", 1)[0]
     lines = [head, *(clean(f[0]) for f in frames[-TRACEBACK_LINES:])]
     return "\n".join(lines), _place(deepest["file"], int(deepest["line"]), deepest["name"])
-
-
-#: Of its log, a crashed job's error has so many lines.
-SAID_LINES = 10
-
-
-def last_words(lines: Iterable[str]) -> str:
-    """The end of a dead process's log, as part of its error."""
-    said = [f"  {line}" for line in lines]
-    return "\n".join(["The last lines of its log:", *said]) if said else ""
 
 
 def python_version() -> str:

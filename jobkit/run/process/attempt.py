@@ -26,7 +26,7 @@ from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
-from jobkit.run.inside.tracebacks import SAID_LINES, crash_text, fault_text, last_words
+from jobkit.run.inside.tracebacks import crash_text, fault_text
 from jobkit.run.process import frames, tree
 from jobkit.run.process.output import OutputPipe
 from jobkit.run.process.tree import KernelKills
@@ -37,6 +37,8 @@ _READ_BYTES = 65_536
 #: Of a dead process's output at most this much is still read: a process that it has left behind may write without end.
 _LAST_BYTES = 4 << 20
 _FLUSH_S = 0.03
+#: Of its log, a crashed job's error has so many lines.
+_SAID_LINES = 10
 
 
 class ProcessAttempt:
@@ -52,7 +54,7 @@ class ProcessAttempt:
         self._sink = sink
         self._spool = spool
         self._kernel_kills = kernel_kills
-        self._last: deque[str] = deque(maxlen=SAID_LINES)
+        self._last: deque[str] = deque(maxlen=_SAID_LINES)
         self._loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._child: ChildProcess | None = None
@@ -165,7 +167,8 @@ class ProcessAttempt:
                 sentence += f", likely out of memory{last}"
         trace, where = fault_text(self._pipes["stderr"].take_report() if "stderr" in self._pipes else "")
         self._flush(is_last=True)
-        text = "\n\n".join(filter(None, (trace, last_words(self._last))))
+        said = "\n  ".join(["The last lines of its log:", *self._last]) if self._last else ""
+        text = "\n\n".join(filter(None, (trace, said)))
         return Outcome("failed", error=JobError(kind, type_, sentence, text, where))
 
     def _stopped(self) -> Outcome:
@@ -254,7 +257,7 @@ class ProcessAttempt:
             pipe.flush(is_last=is_last)
         if self._lines:
             shown = self._lines.take(now_ms())
-            self._last.extend(line.text for line in shown[-SAID_LINES:])
+            self._last.extend(line.text for line in shown[-_SAID_LINES:])
             self._sink.lines(shown)
         if any(pipe.is_partial for pipe in self._pipes.values()):
             self._flush_soon()

@@ -207,20 +207,15 @@ class Worker(JobWorker):
             await asyncio.wait([self._serving])
         await asyncio.gather(*self.running.runs, *self._hooks, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable, RedisError, OSError):
-            if not await self._has_company():
-                await self.pool.delete(self.health_check_key)
+            every = await self.store.workers()
+            if not any(w.is_alive and self.queue.name in w.queues and w.id != self.info.id for w in every):
+                await self.pool.delete(self.health_check_key)  # else it is that of others, too
         if self.on_shutdown:
             await self.on_shutdown(self.ctx)
         await self.pool.aclose(close_connection_pool=True)
         self._pool = None
         await self.store.close()
         self._stop, self.allow_pick_jobs = "", True
-
-    async def _has_company(self) -> bool:
-        """Return whether other workers serve the queue: then the health key is theirs, too."""
-        return any(
-            w.is_alive and self.queue.name in w.queues and w.id != self.info.id for w in await self.store.workers()
-        )
 
     def handle_sig(self, signum: signal.Signals) -> None:
         """Give running jobs back at once, and end."""
