@@ -11,8 +11,8 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from statistics import median
 
 import psutil
@@ -111,19 +111,16 @@ class DeviceAllocator:
         self._count = count
         self._given_back = asyncio.Event()
 
-    async def available(self, use: Mapping[str, float]) -> None:
-        """Returns when there are as many devices as a job needs: one that lost its lease may still have them."""
-        while len(self._free) < min(self._count, int(use.get("gpu", 0))):
-            self._given_back.clear()
-            await self._given_back.wait()
-
-    @contextmanager
-    def taken(self, use: Mapping[str, float]) -> Iterator[dict[str, str]]:
-        """The environment of a job that uses so much, from right after `available` until it has ended."""
+    @asynccontextmanager
+    async def taken(self, use: Mapping[str, float]) -> AsyncIterator[dict[str, str]]:
+        """The environment of a job that uses so much, until it has ended."""
         if not use:
             yield {}
             return
         count = int(use.get("gpu", 0))
+        while len(self._free) < min(self._count, count):  # a job that lost its lease may still have them
+            self._given_back.clear()
+            await self._given_back.wait()
         devices, self._free = self._free[:count], self._free[count:]
         environ = {"JOBKIT_RESOURCES": resources_text(use)}
         if count:

@@ -283,12 +283,10 @@ class RunningJobs:
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
             given = await self._needed(spec) if spec.needs else None
-            if spec.resources:
-                await self._devices.available(spec.resources)
             attempt.typical_s = self.durations.typical_s(spec.task)
             if attempt.typical_s is not None:  # tell how long it will probably take
                 attempt.progress(None, None, "")
-            with self._devices.taken(spec.resources) as environ:
+            async with self._devices.taken(spec.resources) as environ:
                 assigned = assignment(claimed, self._codec, self._settings, filed, given=given, environ=environ)
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
