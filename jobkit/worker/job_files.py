@@ -101,7 +101,7 @@ class JobFiles:
         """Before a further attempt: write the lines of earlier ones first, if they were too few for a file."""
         filed = self.filed(claimed)
         path = filed.file_store.log_path(filed.folder) if filed is not None else None
-        if filed is None or path is None or claimed.attempt == 1:
+        if filed is None or path is None:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
             if not await asyncio.to_thread(path.exists):
