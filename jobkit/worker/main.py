@@ -217,16 +217,14 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
 
 
 async def _serve(worker: JobWorker) -> None:
-    notifier = None
-    if worker.settings.notify or worker.settings.otel:
-        from jobkit.notify import notifier_of  # its HTTP client takes 2 MB and 30 ms
-
-        notifier = notifier_of(worker.settings, worker.store)
     telling = None
     try:
-        if notifier is not None:
-            await notifier.begin()
-            telling = asyncio.ensure_future(notifier.run())
+        if worker.settings.notify or worker.settings.otel:
+            from jobkit.notify import notifier_of  # its HTTP client takes 2 MB and 30 ms
+
+            if notifier := notifier_of(worker.settings, worker.store):
+                await notifier.begin()
+                telling = asyncio.ensure_future(notifier.run())
         await worker.async_run()
     finally:
         if telling is not None:

@@ -261,20 +261,18 @@ def _figure(value: Any, preview: Preview) -> str | None:
     drawn = holoviews_figure(value)
     if drawn is None and not is_bokeh(value):
         return None
-    figure = value if drawn is None else drawn
-    preview["text"] = _block(safe_repr(value) if drawn is not None else bokeh_summary(value))
-    if is_bokeh(figure):
-        try:
-            bokeh = bokeh_json(figure)
-        except Exception:  # it stands in a document already; then only its name can be shown
-            return str(preview["text"])
+    figure, summary = (value, bokeh_summary(value)) if drawn is None else (drawn, safe_repr(value))
+    preview["text"] = _block(summary)
+    if not is_bokeh(figure):
+        _picture(figure, preview)
+        return summary
+    with contextlib.suppress(Exception):  # it stands in a document already; then only its name can be shown
+        bokeh = bokeh_json(figure)
         if bokeh is not None:
             preview["bokeh"] = bokeh
         else:
             preview["text"] += "\n(too large to be shown here; save it with jobkit.current().save)"
-        return preview["text"] if drawn is not None else bokeh_summary(value)
-    _picture(figure, preview)
-    return str(preview["text"])
+    return summary
 
 
 def _picture(value: Any, preview: Preview) -> str | None:
