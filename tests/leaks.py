@@ -7,11 +7,12 @@ import os
 import socket
 import threading
 
-#: Prefixes of threads that live as long as the process: the background loop, the caller of watchers, executors,
-#: pytest, tqdm, playwright, IPython.
+#: Prefixes of threads that live as long as the process: the background loop, the caller of watchers, the writer of
+#: logs, executors, pytest, tqdm, playwright, IPython.
 _STAY = (
     "jobkit-loop",
     "jobkit-watchers",
+    "jobkit-log",
     "asyncio_",
     "ThreadPoolExecutor",
     "pytest",

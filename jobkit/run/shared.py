@@ -131,7 +131,7 @@ class SharedProcess:
     """A runner in a process that is not its own: output is told apart while it is started.
 
     Args:
-        is_copying: what jobs print also shows where it would without jobkit.
+        is_copying: the output of jobs also goes to the original streams.
     """
 
     def __init__(self, *, is_copying: bool = False) -> None:

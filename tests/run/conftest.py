@@ -74,7 +74,8 @@ def _nothing_left() -> Iterator[None]:
     yield
     assert not [p for p in psutil.Process().children(recursive=True) if p not in before]
     # A thread reports its outcome shortly before it ends.
-    wait_until(lambda: not [t for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio_")])
+    stay = "asyncio_", "jobkit-log"
+    wait_until(lambda: not [t for t in set(threading.enumerate()) - threads if not t.name.startswith(stay)])
     assert len(os.listdir("/proc/self/fd")) <= len(fds) + 3  # pytest-asyncio's loop
 
 

@@ -19,7 +19,7 @@ _writer = ThreadPoolExecutor(1, "jobkit-log")
 
 
 class LoopLog:
-    """Adds from any thread, writes in a thread of its own, in order.
+    """Adds from any thread, writes in one separate thread, in order.
 
     Used for what C code and grandchildren print (the child writes its own lines itself), and for jobs that share the
     worker's process.
