@@ -193,32 +193,30 @@ class Route:
     Attributes:
         method, path: `"GET"`, `"/api/jobs/{id}"`.
         handler: answers the request.
+        answers: types of the JSON of a success, or its media types; None for any JSON.
+        status: of a success.
         scope: scope that a token needs; "" for none.
-        answers: status to the type of its JSON, or to a media type; the first is that of a success.
         query, body: types that check them; None if there is none.
-        refusals: status to a few words.
         body_is_optional: the body may be left out.
-        tag: heading in the document.
+        others: further statuses of its responses, if they do not follow from the other attributes.
         asks_itself: the handler identifies the caller itself.
         on: object of the action, for the audit trail.
         about: "all" if it concerns all jobs, "owners" if those of all owners; "" if it checks what it returns.
-        choices: values that a parameter of the path may have, by its name; any if not given.
     """
 
     method: str
     path: str
     handler: Handler
-    scope: str
-    answers: Mapping[int, Any]
+    answers: tuple[type | str | None, ...]
+    status: int = 200
+    scope: str = ""
     query: type | None = None
     body: type | None = None
-    refusals: Mapping[int, str] = field(default_factory=dict)
     body_is_optional: bool = False
-    tag: str = "jobs"
+    others: tuple[int, ...] = ()
     asks_itself: bool = False
     on: str = "job"
     about: Literal["", "all", "owners"] = ""
-    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

@@ -12,21 +12,38 @@ import msgspec
 
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
+from jobkit.http.mercure.topics import MATCH_TYPES
 from jobkit.http.messages import JSON, PROBLEM, Response, Route, json_response, methods_of
 
-#: Refusals of every route that needs a token, and of every route.
-_GUARDED = {
+#: What each status means.
+_WORDS = {
+    200: "Success.",
+    202: "Accepted.",
+    204: "No content.",
+    400: "The request is not understood.",
     401: "No token, or one that is not accepted.",
     403: "The token does not grant this.",
-    429: "Too many requests.",
-}
-_ALWAYS = {
-    400: "The request is not understood.",
+    404: "It does not exist, or the token does not cover it.",
+    409: "Its state does not allow this.",
+    410: "It is no longer kept.",
+    413: "The body is too large.",
+    415: "The body is of another media type.",
     421: "The Host header is not a name of this server.",
-    503: "The store does not answer.",
+    422: "A value is not allowed.",
+    429: "Too many requests or streams.",
+    502: "What is stored does not carry a valid signature.",
+    503: "The store does not answer, or too many streams are open.",
 }
 
-_WORDS = {200: "Success.", 202: "Accepted.", 204: "No content."}
+#: Headings by the beginning of a path; "all" for other paths.
+_TAGS = {
+    "/api/jobs": "jobs",
+    "/api/healthz": "service",
+    "/api/metrics": "service",
+    "/api/openapi": "service",
+    "/api/docs": "service",
+    "/.well-known": "mercure",
+}
 
 
 async def document(call: ApiCall) -> Response:
@@ -58,7 +75,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     """Return the document without `servers`."""
     from jobkit import __version__
 
-    types = {shape for route in routes for shape in _types(route)}
+    types = {one for route in routes for one in (route.body, *route.answers) if isinstance(one, type)}
     ordered = [*sorted(types, key=lambda shape: shape.__name__), shapes.RefusalJson]
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in ordered:
@@ -70,7 +87,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
         schema["description"] = schema["description"].partition("\n")[0]
         for each in schema["properties"].values():
             each.pop("default", None)
-    components = msgspec.json.decode(msgspec.json.encode(components).replace(b'Json"', b'"'))  # see `_name`
+    components = msgspec.json.decode(msgspec.json.encode(components).replace(b'Json"', b'"'))  # see `_reference`
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         allowed = ", ".join(methods_of(routes, route.path))
@@ -96,31 +113,19 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     }
 
 
-def _name(shape: type) -> str:
-    """Return the name of a type in the document: `Job` of `JobJson`."""
-    return shape.__name__.removesuffix("Json")
-
-
-def _types(route: Route) -> list[type]:
-    found = [route.body] if route.body else []
-    for answer in route.answers.values():
-        parts = answer if isinstance(answer, tuple) else (answer,)
-        found += [one for one in parts if isinstance(one, type)]
-    return found
-
-
 def _reference(shape: type) -> dict[str, Any]:
-    return {"schema": {"$ref": f"#/components/schemas/{_name(shape)}"}}
+    """Return a reference to a type by its name in the document: `Job` of `JobJson`."""
+    return {"schema": {"$ref": f"#/components/schemas/{shape.__name__.removesuffix('Json')}"}}
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    name = route.handler.__name__
-    if route.tag == "jobs":
-        name = f"{name}_job".replace("_jobs_job", "_jobs")
+    name, tag = route.handler.__name__, _tag(route)
+    if tag == "jobs" and "_job" not in name:
+        name = f"{name}_job"
     made: dict[str, Any] = {
         "operationId": f"query_{name}" if route.method == "QUERY" else name,
         "summary": route.summary,
-        "tags": [route.tag],
+        "tags": [tag],
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
@@ -130,6 +135,10 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body is not None:
         made["requestBody"] = {"required": not route.body_is_optional, "content": {JSON: _reference(route.body)}}
     return made
+
+
+def _tag(route: Route) -> str:
+    return next((tag for start, tag in _TAGS.items() if route.path.startswith(start)), "all")
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -151,29 +160,26 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _schema_of_name(route: Route, name: str) -> dict[str, Any]:
     """Return the schema of a path's parameter."""
-    if name in route.choices:
-        return {"type": "string", "enum": list(route.choices[name])}
-    is_free = route.tag == "mercure" or (name == "name" and "/artifacts/" in route.path)
+    if name == "match_type" and "{subscriber}" in route.path:  # without it, it may be a topic
+        return {"type": "string", "enum": list(MATCH_TYPES)}
+    is_free = _tag(route) == "mercure" or (name == "name" and "/artifacts/" in route.path)
     return {"type": "string", "minLength": 1, **({} if is_free else {"pattern": shapes.ID})}
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for status, answer in route.answers.items():
-        content: dict[str, Any] = {}
-        for one in answer if isinstance(answer, tuple) else (answer,):
-            if isinstance(one, type):
-                content[JSON] = _reference(one)
-            elif one is not None or isinstance(answer, tuple):
-                content |= {one: {}} if one is not None else {JSON: {"schema": {}}}
-        made[str(status)] = {"description": _WORDS[status], **({"content": content} if content else {})}
-    refusals = dict(_ALWAYS)
-    if route.scope:
-        refusals |= _GUARDED
-    if route.query is not None:
-        refusals[422] = "A value of the query is not allowed."
-    if route.body is not None:
-        refusals |= {413: "The body is too large.", 415: "The body is not JSON.", 422: "A field is not allowed."}
-    for status, words in sorted({**refusals, **route.refusals}.items()):
-        made[str(status)] = {"description": words, "content": {PROBLEM: _reference(shapes.RefusalJson)}}
-    return made
+    content: dict[str, Any] = {}
+    for one in route.answers:
+        if isinstance(one, str):
+            content[one] = {}
+        else:
+            content[JSON] = {"schema": {}} if one is None else _reference(one)
+    statuses = {400, 421, 503, *route.others}
+    statuses |= {404} if "{" in route.path else set()
+    statuses |= {401, 403, 429} if route.scope else set()
+    statuses |= {422} if route.query is not None else set()
+    statuses |= {413, 415, 422} if route.body is not None else set()
+    refusal = {"content": {PROBLEM: _reference(shapes.RefusalJson)}}
+    return {
+        str(route.status): {"description": _WORDS[route.status], **({"content": content} if content else {})},
+        **{str(each): {"description": _WORDS[each], **(refusal if each >= 400 else {})} for each in sorted(statuses)},
+    }

@@ -293,7 +293,7 @@ class Api:
             raise
         self._note(call, call.grant, "done")
         if not isinstance(answer, Response):
-            answer = json_response(answer, next(iter(route.answers)))
+            answer = json_response(answer, route.status)
         return answer, route.path
 
     def _note(self, call: ApiCall, grant: Grant, outcome: str, why: str = "") -> None:

@@ -24,7 +24,7 @@ from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
-from jobkit.http.mercure.topics import EXACT, PATTERN, TEMPLATE
+from jobkit.http.mercure.topics import MATCH_TYPES
 from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of, updates_of
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
@@ -34,8 +34,6 @@ HOLD_S = 30.0
 
 #: Subscriptions of one renewal.
 PAGE = 500
-
-MATCH_TYPES = (EXACT, PATTERN, TEMPLATE)
 
 LD_JSON = "application/ld+json"
 

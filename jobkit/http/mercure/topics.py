@@ -22,6 +22,7 @@ from jobkit.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loop
 
 #: Kinds of selectors, as 1.0 spells them; `TEMPLATE` is of 0.x alone.
 EXACT, PATTERN, TEMPLATE, ALL = "exact", "urlpattern", "uritemplate", "*"
+MATCH_TYPES = (EXACT, PATTERN, TEMPLATE)
 
 #: Bytes of one selector or topic.
 MAX_LENGTH = 4096
