@@ -22,13 +22,14 @@ from jobkit.client import checks
 from jobkit.client.sending import Sender
 from jobkit.codec import Codec
 from jobkit.files import FileStore
-from jobkit.files.log import aside_of, lost_of
+from jobkit.files.log import aside_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
     JobSnapshot,
     JobSpec,
     JobState,
     LogLine,
+    LogSlice,
     SignatureError,
     StoreUnavailable,
     UnknownTask,
@@ -40,7 +41,7 @@ from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArtifactInfo, LogSlice, WorkerInfo
+from jobkit.store.values import ArtifactInfo, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.registry import unknown_task
 
@@ -229,10 +230,7 @@ class Verbs:
         if path is not None:
             with contextlib.suppress(OSError):  # it went with its job, or cannot be read by this user
                 read = partial(read_log, path, wanted, after=after, before=before, limit=most, newest=newest)
-                found = await asyncio.to_thread(read)
-                return LogSlice(
-                    tuple(found.lines), found.total, lost_of(path), found.matched, found.is_all, found.cursor
-                )
+                return await asyncio.to_thread(read)
         kept = await self.store.logs(job_id, after=after)
         lines = [line for line in kept.lines if (before is None or line.n < before) and wanted.takes(line)]
         page = lines[max(0, len(lines) - most) :] if newest else lines[:most]

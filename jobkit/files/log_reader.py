@@ -7,11 +7,11 @@ the text, at most `SEARCH_BYTES` a call, and returns a cursor to continue.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobkit.files.log import LEVELS, MARK, SOURCES, aside_of, lost_of, marks_of
-from jobkit.model import LogFilter, LogLine
+from jobkit.model import LogFilter, LogLine, LogSlice
 
 #: Maximum number of bytes that one call searches.
 SEARCH_BYTES = 24_000_000
@@ -60,27 +60,9 @@ class _Block:
             )
 
 
-@dataclass(slots=True)
-class LogPage:
-    """Lines of a log file, oldest first.
-
-    Attributes:
-        lines: at most `limit`.
-        total: number of the last line of the log.
-        matched: number of matching lines in the searched part. is_all: the whole log was searched.
-        cursor: where to continue a search that stopped early: `after` or `before` this line; 0 if it is complete.
-    """
-
-    total: int
-    lines: list[LogLine] = field(default_factory=list)
-    matched: int = 0
-    is_all: bool = True
-    cursor: int = 0
-
-
 def read_log(
     path: Path, wanted: LogFilter, *, after: int = 0, before: int | None = None, limit: int = 500, newest: bool = False
-) -> LogPage:
+) -> LogSlice:
     """Return lines between `after` and `before` (both excluded) that match `wanted`.
 
     Args:
@@ -89,29 +71,29 @@ def read_log(
     Raises:
         OSError: the file cannot be read.
     """
-    blocks = _blocks(path)
-    total = blocks[-1].first + blocks[-1].count - 1 if blocks else lost_of(path)
-    found = LogPage(total)
+    dropped, blocks = lost_of(path), _blocks(path)
+    total = blocks[-1].first + blocks[-1].count - 1 if blocks else dropped
     last = total if before is None else before - 1
-    budget = SEARCH_BYTES
+    found: list[LogLine] = []
+    matched, is_all, cursor, budget = 0, True, 0, SEARCH_BYTES
     in_range = [block for block in blocks if block.first <= last and block.first + block.count - 1 > after]
     for block in reversed(in_range) if newest else in_range:
-        is_full = len(found.lines) >= limit
+        is_full = len(found) >= limit
         if is_full and wanted.is_empty:
             break
         if budget <= 0:
-            found.is_all = False
+            is_all = False
             if not is_full:
-                found.cursor = block.first + block.count if newest else block.first - 1
+                cursor = block.first + block.count if newest else block.first - 1
             break
         lines = [line for line in block.lines(wanted.search.lower()) if after < line.n <= last and wanted.takes(line)]
         budget -= block.size if not wanted.is_empty else 0
-        found.matched += len(lines)
-        room = max(0, limit - len(found.lines))
-        found.lines = lines[max(0, len(lines) - room) :] + found.lines if newest else found.lines + lines[:room]
+        matched += len(lines)
+        room = max(0, limit - len(found))
+        found = lines[max(0, len(lines) - room) :] + found if newest else found + lines[:room]
     if wanted.is_empty:
-        found.matched = max(0, last - after)
-    return found
+        matched = max(0, last - after)
+    return LogSlice(tuple(found), total, dropped, matched, is_all, cursor)
 
 
 def _blocks(path: Path) -> list[_Block]:

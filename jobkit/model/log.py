@@ -1,4 +1,4 @@
-"""Captured lines of output, and the filter of a log view."""
+"""Captured lines of output, some of them as a reader asked for, and the filter of a log view."""
 
 from __future__ import annotations
 
@@ -50,6 +50,27 @@ class LogLine(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.text
+
+
+class LogSlice(msgspec.Struct, frozen=True):
+    """Lines of a job's log, oldest first, each with its number `n`.
+
+    Attributes:
+        total: number of lines ever written. `dropped`: number of lines that are not kept: in the middle for the store,
+            at the beginning for a file.
+        matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
+        cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
+    """
+
+    lines: tuple[LogLine, ...]
+    total: int = 0
+    dropped: int = 0
+    matched: int = 0
+    is_all: bool = True
+    cursor: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**msgspec.structs.asdict(self), "lines": [line.to_json() for line in self.lines]}
 
 
 #: Allowed values of `LogFilter.level`, with their rank in ascending severity.

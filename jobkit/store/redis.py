@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, Rule, StoreUnavailable, Waiting
+from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, LogSlice, Rule, StoreUnavailable, Waiting
 from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.connect import explain
@@ -32,7 +32,6 @@ from jobkit.store.values import (
     Claimed,
     Ending,
     Kept,
-    LogSlice,
     Renewal,
     Submission,
     SubmitReply,

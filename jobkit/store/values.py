@@ -1,4 +1,4 @@
-"""Arguments and return values of the store: submissions, claims, endings, workers, log slices."""
+"""Arguments and return values of the store: submissions, claims, endings, workers."""
 
 from __future__ import annotations
 
@@ -262,24 +262,6 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     def to_json(self) -> dict[str, Any]:
         json: dict[str, Any] = to_json(self)
         return json
-
-
-class LogSlice(msgspec.Struct, frozen=True):
-    """Lines of a job's log, oldest first, each with its number `n`.
-
-    Attributes:
-        total: number of lines ever written. `dropped`: number of lines that are not kept: in the middle for the store,
-            at the beginning for a file.
-        matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
-        cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
-    """
-
-    lines: tuple[LogLine, ...]
-    total: int = 0
-    dropped: int = 0
-    matched: int = 0
-    is_all: bool = True
-    cursor: int = 0
 
 
 def event_key(id: str) -> tuple[int, int]:

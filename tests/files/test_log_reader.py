@@ -11,7 +11,7 @@ from jobkit.files import FileStore, log_reader
 from jobkit.files import log as log_module
 from jobkit.files.log import LogFile, join, mark_of
 from jobkit.files.log_reader import read_log
-from jobkit.model import InvalidParams, LogFilter
+from jobkit.model import InvalidParams, LogFilter, LogSlice
 from jobkit.settings import Settings
 from tests.ui.stage import Stage
 
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def numbers(found: log_reader.LogPage) -> list[int]:
+def numbers(found: LogSlice) -> list[int]:
     return [line.n for line in found.lines]
 
 

@@ -226,8 +226,7 @@ async def logs(call: ApiCall) -> Any:
     log = await call.kit.aio.log_slice(snapshot.id, **msgspec.structs.asdict(asked))
     if call.request.accepts("text/plain"):
         return _text("".join(f"{line.text}\n" for line in log.lines))
-    numbers = {name: getattr(log, name) for name in ("total", "dropped", "matched", "cursor")}
-    return {"lines": [line.to_json() for line in log.lines], **numbers}
+    return log.to_json()
 
 
 async def artifacts(call: ApiCall) -> Any:

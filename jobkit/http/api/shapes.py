@@ -17,6 +17,7 @@ from jobkit.model import (
     JobSpec,
     JobState,
     LogLine,
+    LogSlice,
     ScheduleRun,
     ScheduleSnapshot,
     ScheduleSpec,
@@ -179,18 +180,16 @@ JobPageJson = _answer(
     next_cursor=str | None,
 )
 LineJson = _json_of("LineJson", "A line of a job's log.", LogLine(""))
-LogJson = _answer(
+LogJson = _json_of(
     "LogJson",
     """Lines of a log; `total` were written, `dropped` of them are no longer kept.
 
-    Of a search: `matched` is the number of matching lines in the searched part; `cursor` is the line to continue at (as
-    `after`, or backwards as `before`) if the search stopped early, else 0.
+    Of a search: `matched` is the number of matching lines in the searched part, and `is_all` says whether that is the
+    whole log; `cursor` is the line to continue at (as `after`, or backwards as `before`) if the search stopped early,
+    else 0.
     """,
+    LogSlice(()),
     lines=list[LineJson],  # type: ignore[valid-type]  # made at run time
-    total=int,
-    dropped=int,
-    matched=int,
-    cursor=int,
 )
 
 

@@ -152,8 +152,7 @@ def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]
         level=asked.get("level", ""),
         limit=PAGE_LINES,
     )
-    numbers = {name: getattr(found, name) for name in ("total", "dropped", "matched", "is_all", "cursor")}
-    return {"lines": [line.to_json() for line in found.lines], **numbers}
+    return found.to_json()
 
 
 class Downloads:
