@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from jobkit.client.verbs import Verbs
-from jobkit.model import InvalidParams, JobEvent, JobState, StoreUnavailable
+from jobkit.model import EventType, InvalidParams, JobEvent, JobState, StoreUnavailable
 from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")
@@ -28,25 +29,45 @@ async def all_events(verbs: Verbs, after: str | None = None) -> AsyncIterator[Jo
         after = f"{after}-0"
     if after is not None and not (isinstance(after, str) and parse_stream_id(after)):
         raise InvalidParams(f"after must be the id of an event, like '1764000000000-0', not {after!r}", "after")
-    store, hub = verbs.store, verbs.hub
+    async for page in event_pages(verbs, after):
+        for event in page:
+            if not event.type.is_news:
+                yield event
+
+
+async def event_pages(verbs: Verbs, after: str | None) -> AsyncIterator[Sequence[JobEvent]]:
+    """Yield pages of all jobs' numbered events, as `all_events`, and pages of their newest progress.
+
+    Progress of a job comes after the event that it belongs to, although it arrives by another channel.
+    """
+    store, hub, loop = verbs.store, verbs.hub, asyncio.get_running_loop()
     wake = asyncio.Event()  # pub/sub only says that there is something new; what it is comes from the kept stream
-    loop = asyncio.get_running_loop()
-    stop = hub.listen(lambda _: loop.call_soon_threadsafe(wake.set), None)
+    heard: dict[str, JobEvent] = {}
+    progress: dict[str, JobEvent] = {}  # heard before the last read, which had all events that were stored before
+
+    def hear(event: JobEvent) -> None:
+        if event.type is EventType.PROGRESSED:
+            heard[event.job_id] = event
+        wake.set()
+
+    stop = hub.listen(lambda event: loop.call_soon_threadsafe(hear, event), None)
     try:
         await hub.ready(None)
         last = await _patiently(store.last_event_id) if after is None else after
         while True:
             wake.clear()
-            found = await _patiently(partial(store.events, last))
-            for event in found:
-                yield event
-                last = event.id
-            if not found:
-                try:
-                    async with asyncio.timeout(10):
-                        await wake.wait()
-                except TimeoutError:
-                    pass  # poll, in case the connection for news was cut
+            progress |= heard
+            heard.clear()
+            if found := await _patiently(partial(store.events, last)):
+                yield found
+                last = found[-1].id
+                continue
+            if progress:
+                yield [*progress.values()]
+                progress.clear()
+            with contextlib.suppress(TimeoutError):  # poll, in case the connection for news was cut
+                async with asyncio.timeout(10):
+                    await wake.wait()
     finally:
         stop()
 

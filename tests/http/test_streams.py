@@ -10,6 +10,7 @@ import re
 import selectors
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from jobkit.client.loop import background
 from jobkit.http.core.handling import Limits
 from jobkit.http.core.tail import frame
 from jobkit.http.messages import send_all
-from jobkit.model import EventType, JobEvent, JobSpec
+from jobkit.model import JobEvent, JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site
 from tests.support import wait_until
@@ -228,19 +229,51 @@ def test_an_id_that_is_no_longer_kept_is_reported(http: httpx.Client, kit: Kit, 
     assert submitted.json()["job_id"] == after
 
 
-def test_progress_waits_for_the_event_that_it_belongs_to(http: httpx.Client, site: Site, stage: Stage) -> None:
+@pytest.fixture
+def is_held(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is set, the store keeps readers of events waiting; pub/sub goes on."""
+    store, made = kit.verbs.store, threading.Event()
+    read = store.events
+
+    async def held(after: str = "", limit: int = 1000) -> list[JobEvent]:
+        while made.is_set():
+            await asyncio.sleep(0.01)
+        return await read(after, limit)
+
+    monkeypatch.setattr(store, "events", held)
+    return made
+
+
+def test_progress_waits_for_the_event_that_it_belongs_to(
+    http: httpx.Client, stage: Stage, is_held: threading.Event
+) -> None:
     """They arrive by different channels, and a client takes a job with progress for running."""
     with events_of(http, "/api/events") as source:
         job_id = stage.submit()
         assert names(take(source, 2)) == ["ready", "submitted"]
-        tail = next(iter(site.api._tails.values()))
-        tail._heard(JobEvent(job_id, 2, EventType.PROGRESSED, 1, {"rev": 1, "done": 1}))
-        stage.submit()
-        before = take(source, 1)
+        is_held.set()
         stage.start(job_id)
-        after = take(source, 2)
+        stage.progress(job_id, 1, 4)
+        time.sleep(0.3)
+        is_held.clear()
+        assert names(take(source, 2)) == ["started", "progressed"]
 
-    assert names([*before, *after]) == ["submitted", "started", "progressed"]
+
+def test_progress_that_is_older_than_the_newest_event_is_left_out(
+    http: httpx.Client, stage: Stage, is_held: threading.Event
+) -> None:
+    """A client that applies it to an ended job would show a job at three of four."""
+    with events_of(http, "/api/events") as source:
+        job_id = stage.submit()
+        stage.start(job_id)
+        assert names(take(source, 3)) == ["ready", "submitted", "started"]
+        is_held.set()
+        stage.progress(job_id, 3, 4)
+        stage.succeed(job_id)
+        time.sleep(0.3)
+        is_held.clear()
+        stage.submit()
+        assert names(take(source, 2)) == ["succeeded", "submitted"]
 
 
 def test_a_stream_whose_sending_is_cancelled_is_closed() -> None:

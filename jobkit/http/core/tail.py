@@ -14,14 +14,15 @@ import contextlib
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from jobkit.client import Kit
-from jobkit.client.events import all_events
+from jobkit.client.events import event_pages
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
@@ -65,9 +66,7 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._users = 0
         self._starting: asyncio.Task[None] | None = None
-        self._running = ExitStack()
-        self._inbox: deque[JobEvent | str] = deque()
-        self._is_posted = False
+        self._reading: Future[None] | None = None
         self._ring: deque[FramedEvent] = deque()
         self._floor: Key = (0, 0)
         self._wake = asyncio.Event()
@@ -93,12 +92,11 @@ class Tail:
         """Stop reading if this was the last user."""
         self._users -= 1
         if self._users == 0:
-            if self._starting is not None:
-                self._starting.cancel()
-                self._starting = None
-            self._running.close()
+            for work in (self._starting, self._reading):
+                if work is not None:
+                    work.cancel()
+            self._starting = self._reading = None
             self._ring.clear()
-            self._inbox.clear()
             self._news.clear()
             self._seqs.clear()
             self._wake_all()
@@ -135,26 +133,15 @@ class Tail:
     def news(self, version: int, most: int = PAGE) -> tuple[int, list[FramedEvent]]:
         """Return the version to continue from, and the newest progress of jobs that have some after `version`.
 
-        Oldest first, at most `most`. Progress is held back until the event that it belongs to has arrived.
+        Oldest first, at most `most`.
         """
-        found: list[tuple[int, FramedEvent]] = []
-        for job_id in reversed(self._news):
-            number, entry = self._news[job_id]
-            if number <= version:
-                break
-            if self._has_event_of(entry):
-                found.append((number, entry))
-        found = found[::-1][:most]
+        newer = takewhile(lambda one: one[0] > version, reversed(self._news.values()))
+        found = [*newer][::-1][:most]
         return found[-1][0] if found else version, [entry for _, entry in found]
 
     def progress_of(self, job_id: str) -> tuple[int, FramedEvent | None]:
-        """Return the newest progress of a job and its version, unless it is held back."""
-        version, progress = self._news.get(job_id, (0, None))
-        return (version, progress) if progress is not None and self._has_event_of(progress) else (0, None)
-
-    def _has_event_of(self, progress: FramedEvent) -> bool:
-        seq = progress.event.seq
-        return seq <= self._seqs.get(progress.event.job_id, seq)
+        """Return the newest progress of a job and its version."""
+        return self._news.get(job_id, (0, None))
 
     @property
     def newest_news(self) -> int:
@@ -173,8 +160,7 @@ class Tail:
 
     def poke(self) -> None:
         """Wake the streams after a change that is not an event. From any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            self._loop.call_soon_threadsafe(self._wake_all)
+        self._post(self._wake_all)
 
     async def specs(self, job_ids: Iterable[str]) -> dict[str, JobSpec]:
         """Return the specs of jobs that are or were kept, with task, queue and owner only."""
@@ -193,37 +179,29 @@ class Tail:
 
     async def _start(self) -> None:
         last = await on_loop(self._kit.verbs.store.last_event_id())
-        self._floor = event_key(last)
-        self._running.callback(self._kit.hub.listen(self._heard, None))
-        self._running.callback(background.spawn(self._read(last)).cancel)
+        self._begin_at(last)
+        self._reading = background.spawn(self._read(last))
 
-    def _take(self) -> None:
-        self._is_posted = False
-        while self._inbox:
-            item = self._inbox.popleft()
-            if isinstance(item, str):  # the store dropped events before they were read here: continue at this id
-                self._ring.clear()
-                self._floor = event_key(item)
-                continue
-            if item.type.is_news:
-                _, known = self._news.get(item.job_id, (0, None))
-                if known is None or known.event.seq <= item.seq:
-                    self._tell(FramedEvent(item, (0, 0)))
-                continue
-            if item.type is EventType.SUBMITTED:
-                self._specs.pop(item.job_id, None)  # its key may have belonged to another job before
-            self._ring.append(FramedEvent(item, event_key(item.id)))
-            if len(self._ring) > RING:
-                self._floor = self._ring.popleft().key
-            _keep(self._seqs, item.job_id, item.seq)
-            _, news = self._news.pop(item.job_id, (0, None))
-            if news is not None and news.event.seq >= item.seq:  # it came before its event, and was held back
-                self._tell(news)
+    def _begin_at(self, id: str) -> None:
+        self._ring.clear()
+        self._floor = event_key(id)
         self._wake_all()
 
-    def _tell(self, progress: FramedEvent) -> None:
-        self.version += 1
-        _keep(self._news, progress.event.job_id, (self.version, progress))
+    def _take(self, page: Sequence[JobEvent]) -> None:
+        for event in page:
+            if event.type.is_news:
+                if event.seq >= self._seqs.get(event.job_id, 0):
+                    self.version += 1
+                    _keep(self._news, event.job_id, (self.version, FramedEvent(event, (0, 0))))
+                continue
+            if event.type is EventType.SUBMITTED:
+                self._specs.pop(event.job_id, None)  # its key may have belonged to another job before
+            self._ring.append(FramedEvent(event, event_key(event.id)))
+            if len(self._ring) > RING:
+                self._floor = self._ring.popleft().key
+            _keep(self._seqs, event.job_id, event.seq)
+            self._news.pop(event.job_id, None)
+        self._wake_all()
 
     def _wake_all(self) -> None:
         self.version += 1
@@ -232,26 +210,19 @@ class Tail:
 
     # -- on jobkit's loop -------------------------------------------------------------------------------------------
 
-    def _heard(self, event: JobEvent) -> None:
-        if event.type is EventType.PROGRESSED:
-            self._post(event)
-
-    def _post(self, item: JobEvent | str) -> None:
-        self._inbox.append(item)
-        if not self._is_posted:
-            self._is_posted = True
-            with contextlib.suppress(RuntimeError):  # the server's loop has been closed
-                self._loop.call_soon_threadsafe(self._take)
-
     async def _read(self, after: str) -> None:
         while True:
             try:
-                async for event in all_events(self._kit.verbs, after):
-                    self._post(event)
-                    after = event.id
-            except EventsExpired:
+                async for page in event_pages(self._kit.verbs, after):
+                    self._post(self._take, page)
+                    after = page[-1].id or after
+            except EventsExpired:  # the store dropped events before they were read here: continue at its newest
                 after = await self._kit.verbs.store.last_event_id()
-                self._post(after)
+                self._post(self._begin_at, after)
+
+    def _post(self, function: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the server's loop has been closed
+            self._loop.call_soon_threadsafe(function, *args)
 
 
 def _keep(kept: OrderedDict[str, T], job_id: str, value: T) -> None:
