@@ -16,6 +16,7 @@ import shutil
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from jobkit.files.file_store import OWNER
 from jobkit.files.places import make_folders
@@ -116,57 +117,39 @@ class LogFile:
             self._is_broken = True
 
     def _append(self, data: bytes, marks: bytes) -> None:
-        fd = self._locked()
-        try:
-            _write(fd, data)
-            beside = os.open(marks_of(self.path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                _write(beside, marks)
-            finally:
-                os.close(beside)
-            if os.fstat(fd).st_size > PIECE_BYTES:
+        with self._locked() as file:
+            file.write(data)
+            file.flush()  # a crash must not leave more marks than lines
+            with _private(marks_of(self.path), "ab") as beside:
+                beside.write(marks)
+            if os.fstat(file.fileno()).st_size > PIECE_BYTES:
                 aside = aside_of(self.path)
                 if aside.exists():
                     _count_lost(self.path, marks_of(aside).stat().st_size // MARK.size)
                 os.replace(self.path, aside)
                 os.replace(marks_of(self.path), marks_of(aside))
-        finally:
-            os.close(fd)
 
-    def _locked(self) -> int:
+    def _locked(self) -> IO[bytes]:
         """Return the open and locked file. The lock keeps other writers from rotating it during a write."""
         while True:
             try:
-                fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                file = _private(self.path, "ab")
             except FileNotFoundError:
-                self._make_folder()
+                make_folders(self.path.parent)
+                with _private(self.path.parent / OWNER, "wb") as owner:
+                    owner.write(self._owner.encode())
                 continue
-            try:
-                with contextlib.suppress(OSError):  # without locks in the file system: usually there is only one writer
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.path.samestat(os.fstat(fd), os.stat(self.path)):
-                    return fd
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
-
-    def _make_folder(self) -> None:
-        folder = self.path.parent
-        make_folders(folder)
-        fd = os.open(folder / OWNER, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, self._owner.encode())
-        finally:
-            os.close(fd)
+            with contextlib.suppress(OSError):  # without locks in the file system: usually there is only one writer
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    return file
+            file.close()
 
 
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _private(path: Path, mode: str) -> IO[bytes]:
+    """Open a file that only its owner can read."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def aside_of(path: Path) -> Path:
@@ -189,10 +172,8 @@ def lost_of(path: Path) -> int:
 
 def _count_lost(path: Path, count: int) -> None:
     total = lost_of(path) + count
-    cut = path.with_name(path.name + _CUT)
-    fd = os.open(cut, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(str(total))
+    with _private(path.with_name(path.name + _CUT), "wb") as file:
+        file.write(b"%d" % total)
 
 
 def join(path: Path) -> None:
@@ -203,8 +184,7 @@ def join(path: Path) -> None:
     is_cut = path.with_name(path.name + _CUT).exists()
     for piece_of, note in ((Path, _CUT_NOTE.encode()), (marks_of, NO_MARK)):
         whole = path.with_name(f".{piece_of(path).name}.part")
-        fd = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as target:
+        with _private(whole, "wb") as target:
             if is_cut:
                 target.write(note)
             for piece in (piece_of(aside), piece_of(path)):
