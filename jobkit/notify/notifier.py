@@ -55,7 +55,8 @@ class NotificationSink(Protocol):
 
     name: str
 
-    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool: ...
+    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
+        return True
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         """Deliver the event. Raises `DeliveryRefused`."""
@@ -63,7 +64,7 @@ class NotificationSink(Protocol):
 
     def close(self) -> None:
         """Release resources after the last delivery. May block for some seconds."""
-        ...
+        return  # there are none, unless a subclass has some
 
 
 def message_of(event: JobEvent, snapshot: JobSnapshot) -> bytes:
@@ -86,7 +87,7 @@ def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
     return f"{text} (job {spec.id[:8]})"
 
 
-class _Ruled:
+class _Ruled(NotificationSink):
     def __init__(self, rule: NotifyRule) -> None:
         self.rule = rule
         self.name = rule.name
@@ -94,9 +95,6 @@ class _Ruled:
     def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
         spec = snapshot.spec
         return event.type in self.rule.on and self.rule.wants(spec.task, spec.queue, spec.owner)
-
-    def close(self) -> None:
-        """Do nothing: there are no open resources."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -281,7 +279,7 @@ def notifier_of(settings: Settings, store: Any) -> Notifier | None:
     Raises:
         JobkitError: OpenTelemetry is configured but not installed.
     """
-    sinks: list[NotificationSink] = [(Command if rule.command else Webhook)(rule) for rule in settings.notify]
+    sinks: list[NotificationSink] = [Command(rule) if rule.command else Webhook(rule) for rule in settings.notify]
     if settings.otel:
         from jobkit.notify.otel import Telemetry
 

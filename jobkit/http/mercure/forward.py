@@ -15,7 +15,7 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
 from jobkit.model import JobEvent, JobSnapshot
-from jobkit.notify.notifier import DeliveryRefused, Notifier, post
+from jobkit.notify.notifier import DeliveryRefused, NotificationSink, Notifier, post
 from jobkit.settings import Settings, masked
 
 logger = logging.getLogger("jobkit.http")
@@ -24,15 +24,12 @@ logger = logging.getLogger("jobkit.http")
 AWAY_S = 2.0
 
 
-class HubSink:
+class HubSink(NotificationSink):
     """An external hub. It gets the job's current JSON for each of its events."""
 
     def __init__(self, settings: Settings, public_url: str) -> None:
         self._url, self._token, self._base = settings.mercure_url, settings.mercure_jwt, public_url
         self.name = masked(self._url)
-
-    def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
-        return True
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         fields = {
@@ -48,9 +45,6 @@ class HubSink:
             if refused.may_retry:
                 logger.warning("updates of jobs wait for %s: %s", self.name, refused)
             raise
-
-    def close(self) -> None:
-        """Do nothing: there are no open resources."""
 
 
 async def forward(kit: Kit, public_url: str) -> None:
