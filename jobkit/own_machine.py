@@ -17,8 +17,8 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -202,13 +202,6 @@ def _as_in_table(address: _IP, port: int) -> list[str]:
     return [f"{''.join(f'{word:08X}' for word in each)}:{port:04X}" for each in words]
 
 
-@contextmanager
-def _loopback_connection() -> Iterator[tuple[Address, Address]]:
-    """Open a TCP connection of this process to itself; yields both ends, the client's first."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        yield client.getsockname(), client.getpeername()
-
-
 def _sees_all_users() -> bool:
     """Return whether this process is in the initial user namespace, in which 65534 is a normal user."""
     try:
@@ -220,8 +213,8 @@ def _sees_all_users() -> bool:
 def system_tells() -> bool:
     """Return whether this system reports the owner of a TCP connection; tries it with a loopback connection."""
     try:
-        with _loopback_connection() as ends:
-            return tcp_peer_uid(*ends) == os.geteuid()
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            return tcp_peer_uid(client.getsockname(), client.getpeername()) == os.geteuid()
     except (OSError, AttributeError):  # no loopback, or no uids
         return False
 

@@ -416,10 +416,9 @@ def test_labels_of_metrics_are_escaped() -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     from jobkit.http.api.overview import exposition
-    from jobkit.store.values import WorkerInfo
 
     odd = 'w"\n\\1'
-    text = exposition({}, {}, [WorkerInfo(odd, running=1)], {}, 0, "0-0")
+    text = exposition([("worker_running", "gauge", "Running jobs of a worker.", [({"worker": odd}, 1)])])
 
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert [sample.labels for sample in families["jobkit_worker_running"].samples] == [{"worker": odd}]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import Problem, Response, json_response, printable
 from jobkit.model import StoreUnavailable
-from jobkit.store.values import WorkerInfo, event_key
+from jobkit.store.values import event_key
 from jobkit.tasks.info import TaskInfo
 
 
@@ -80,55 +80,43 @@ async def metrics(call: ApiCall) -> Response:
         call.kit.aio.workers(),
         on_loop(call.kit.verbs.store.last_event_id()),
     )
-    text = exposition(counts, queues, workers, call.api.answered, call.api.streams, position)
+    alive = [worker for worker in workers if worker.is_alive]
+    states = ("queued", "scheduled", "running")
+    waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
+    newest_s = event_key(position)[0] / 1000
+    answered = sorted(call.api.answered.items())
+    requests = [({"route": route, "status": str(status)}, n) for (route, status), n in answered]
+    serving = [({"queue": name}, queue["workers"]) for name, queue in queues.items()]
+
+    def of_workers(name: str) -> list[Sample]:
+        return [({"worker": worker.id}, getattr(worker, name)) for worker in alive]
+
+    text = exposition(
+        [
+            ("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
+            ("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
+            ("queue_workers", "gauge", "Live workers that serve a queue.", serving),
+            ("workers", "gauge", "Live workers.", [({}, len(alive))]),
+            ("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
+            ("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
+            ("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
+            ("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
+            ("last_event_timestamp_seconds", "gauge", "Time of the newest event.", [({}, newest_s)]),
+            ("http_streams", "gauge", "Open event streams of this process.", [({}, call.api.streams)]),
+            ("http_requests_total", "counter", "Requests answered by this process.", requests),
+        ]
+    )
     headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store"}
     return Response(200, text.encode(), headers)
 
-
-# -- Prometheus's text format (0.0.4) ----------------------------------------------------------------------------------
 
 Sample = tuple[Mapping[str, str], float]
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
 
-def exposition(
-    counts: Mapping[str, int],
-    queues: Mapping[str, Mapping[str, int]],
-    workers: Sequence[WorkerInfo],
-    answered: Mapping[tuple[str, int], int],
-    streams: int,
-    last_event: str,
-) -> str:
-    """Return all metrics as text.
-
-    Args:
-        counts: jobs by state. queues: see `Kit.queues`. workers: see `Kit.workers`.
-        answered: requests by route and status. streams: open ones.
-        last_event: id of the newest event.
-    """
-    alive = [worker for worker in workers if worker.is_alive]
-    states = ("queued", "scheduled", "running")
-    waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
-    requests = [({"route": route, "status": str(status)}, n) for (route, status), n in sorted(answered.items())]
-    serving = [({"queue": name}, queue["workers"]) for name, queue in queues.items()]
-
-    def of_workers(name: str) -> list[Sample]:
-        return [({"worker": worker.id}, getattr(worker, name)) for worker in alive]
-
-    metrics: list[tuple[str, str, str, Sequence[Sample]]] = [
-        ("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
-        ("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
-        ("queue_workers", "gauge", "Live workers that serve a queue.", serving),
-        ("workers", "gauge", "Live workers.", [({}, len(alive))]),
-        ("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
-        ("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
-        ("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
-        ("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
-        ("last_event_timestamp_seconds", "gauge", "Time of the newest event.", [({}, event_key(last_event)[0] / 1000)]),
-        ("http_streams", "gauge", "Open event streams of this process.", [({}, streams)]),
-        ("http_requests_total", "counter", "Requests answered by this process.", requests),
-    ]
+def exposition(metrics: Iterable[tuple[str, str, str, Iterable[Sample]]]) -> str:
+    """Return metrics in Prometheus's text format (0.0.4). Each has a name, kind, help text and samples."""
     lines = []
     for name, kind, help, samples in metrics:
         lines += [f"# HELP jobkit_{name} {help}", f"# TYPE jobkit_{name} {kind}"]

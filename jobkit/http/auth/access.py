@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -46,6 +46,8 @@ _MAX_TOKEN_BYTES = 8192
 
 _LONGEST_S = 10 * 365 * 86_400
 
+#: Callers that a rate limit counts.
+_MOST_CALLERS = 10_000
 
 #: The scopes of each role. `Person.only_owner` limits them to some jobs.
 SCOPES_OF = {
@@ -190,26 +192,20 @@ def _grant_of_role(person: Person, login: LoginState | None = None) -> Grant:
 
 
 class Rate:
-    """Rate limit per caller: `burst` requests at once, `per_s` in the long run.
+    """Rate limit per caller: `burst` requests at once, `per_s` in the long run."""
 
-    Args:
-        most: number of callers that are counted; the least recent are dropped.
-    """
-
-    def __init__(
-        self, per_s: float, burst: float, *, most: int = 10_000, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._per_s, self._burst, self._most, self._clock = per_s, burst, most, clock
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s, self._burst = per_s, burst
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, caller: str, cost: float = 1.0) -> float:
         """Return 0 and count the request if it is allowed, else the seconds until it is."""
-        now = self._clock()
+        now = time.monotonic()
         left, at = self._left.pop(caller, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._per_s)
         wait = 0.0 if left >= cost else (cost - left) / self._per_s
         self._left[caller] = (left if wait else left - cost, now)
-        if len(self._left) > self._most:
+        if len(self._left) > _MOST_CALLERS:  # drops the least recent one
             self._left.popitem(last=False)
         return wait
 
