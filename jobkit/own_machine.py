@@ -398,11 +398,7 @@ def cookie_name(connection: ClientConnection) -> str:
 
 
 def access_cookie() -> str:
-    """Return the value of the cookie that a browser gets for the token. It does not reveal the token.
-
-    Raises:
-        JobkitError: see `access_token`.
-    """
+    """Return the value of the cookie that a browser gets for `access_token`, which it does not reveal."""
     return hmac.new(access_token().encode(), b"jobkit-access-cookie", hashlib.sha256).hexdigest()
 
 
@@ -414,11 +410,7 @@ def _is_same(text: str, wanted: Callable[[], str]) -> bool:
 
 
 def to_print(url: str) -> str:
-    """Return the URL to print for a server without a login: with the token if `system_tells` is False.
-
-    Raises:
-        JobkitError: see `access_token`.
-    """
+    """Return the URL to print for a server without a login: with `access_token` if `system_tells` is False."""
     return url if system_tells() else f"{url}{'&' if '?' in url else '?'}{TOKEN_FIELD}={access_token()}"
 
 
@@ -426,9 +418,7 @@ def to_open(url: str) -> str:
     """Return the URL to open in a browser: `url`, or a file of mode 0600 that redirects to it with its token.
 
     Other users can read a process's command line, so it must not contain the token.
-
-    Raises:
-        JobkitError: see `access_token`.
+    Raises JobkitError if the file cannot be written; see also `access_token`.
     """
     target = to_print(url)
     if target == url:

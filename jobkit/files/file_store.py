@@ -57,11 +57,7 @@ class FileStore:
 
     @classmethod
     def of(cls, settings: Settings, base: str = "") -> FileStore | None:
-        """Return the file store of the setting `results`, or None if it is not set.
-
-        Raises:
-            InvalidParams: `settings.results` cannot be used.
-        """
+        """Return the file store of the setting `results`; None if it is not set. Raises InvalidParams: unusable."""
         return cls(place_of(settings.results), base) if settings.results else None
 
     def folder(self, job_id: str, us: int) -> str:
@@ -81,11 +77,7 @@ class FileStore:
         return path.is_dir() if path is not None else folder in self._claimed
 
     def put(self, path: str, form: bytes, body: bytes | Path, subject: Subject, codec: Codec) -> bytes:
-        """Seal a body into a file and return the sealed reference to it, for the store.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Seal a body into a file, and return the sealed reference to it, for the store. Raises OSError."""
         within = Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
         head = codec.head(form, _parts(body), within)
         self.place.write(path, itertools.chain([head], _parts(body)))

@@ -157,11 +157,7 @@ Place = Directory | Remote
 
 
 def place_of(results: str) -> Place:
-    """Return the storage for a `results` setting.
-
-    Raises:
-        InvalidParams: the URL is not supported.
-    """
+    """Return the storage for a `results` setting. Raises InvalidParams: the URL is not supported."""
     return Remote(results) if "://" in results else Directory(Path(results))
 
 

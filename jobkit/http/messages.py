@@ -224,12 +224,9 @@ class Route:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the parameters of a path, or None if it is not of this route.
+        """Return the parameters of a path, or None if it is not of this route. Raises Problem: 400, it is not UTF-8.
 
         The path is split before it is decoded: `%2F` stays inside its part, and dots have no meaning.
-
-        Raises:
-            Problem: 400, the path is not UTF-8.
         """
         found = _pattern_of(self.path).fullmatch(path)
         if found is None:
@@ -246,11 +243,7 @@ def _pattern_of(path: str) -> re.Pattern[str]:
 
 
 def find_route(routes: Sequence[Route], request: Request) -> tuple[Route, dict[str, str]]:
-    """Return the route of a request, and the path's parameters.
-
-    Raises:
-        Problem: 404, 405, or 400 if the path is not UTF-8.
-    """
+    """Return a request's route and the parameters of its path. Raises Problem: 404, 405, or 400 (not UTF-8)."""
     wanted = "GET" if request.method == "HEAD" else request.method
     for route in routes:
         if route.method == wanted and (found := route.match(request.path)) is not None:
@@ -272,11 +265,7 @@ def methods_of(routes: Sequence[Route], path: str) -> list[str]:
 
 
 def form(raw: bytes) -> list[tuple[str, str]]:
-    """Return names and values of a query or an `application/x-www-form-urlencoded` body, in order.
-
-    Raises:
-        Problem: it is not UTF-8, or has more than 1000 fields.
-    """
+    """Return names and values of a query or a form, in order. Raises Problem: not UTF-8, or more than 1000 fields."""
     try:
         text = raw.decode("ascii") if raw.isascii() else raw.decode("utf-8")
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
@@ -287,22 +276,14 @@ def form(raw: bytes) -> list[tuple[str, str]]:
 
 
 def form_body(request: Request, what: str) -> list[tuple[str, str]]:
-    """Return names and values of a body that must be a form; `what` begins the message, like "an update".
-
-    Raises:
-        Problem: 415 another media type; see also `form`.
-    """
+    """Return `form` of a body. Raises Problem (415) if it has another media type: `what` is sent as a form."""
     if request.media_type != FORM:
         raise Problem(415, "unsupported_media_type", f"{what} is sent as Content-Type: {FORM}", "body")
     return form(request.body)
 
 
 def read_query(request: Request, kind: type | None) -> Any:
-    """Return the query as `kind`.
-
-    Raises:
-        Problem: 400 a name is given twice, 422 a value is not allowed or a name unknown.
-    """
+    """Return the query as `kind`. Raises Problem: 400 a name twice, 422 an unknown name or a value not allowed."""
     pairs = request.arguments()
     if kind is None:
         return None
@@ -326,11 +307,7 @@ def read_query(request: Request, kind: type | None) -> Any:
 
 
 def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
-    """Return the body as `kind`.
-
-    Raises:
-        Problem: 400 not JSON, 415 another media type, 422 a field is missing, unknown or not allowed.
-    """
+    """Return the body as `kind`. Raises Problem: 400 not JSON, 415 another media type, 422 a field is not right."""
     if kind is None:
         return None
     if is_optional and not request.body and request.media_type in ("", JSON):

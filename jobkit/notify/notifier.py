@@ -274,11 +274,7 @@ class Notifier:
 
 
 def notifier_of(settings: Settings, store: Any) -> Notifier | None:
-    """Return the notifier that these settings configure, or None.
-
-    Raises:
-        JobkitError: OpenTelemetry is configured but not installed.
-    """
+    """Return the notifier of these settings, or None. Raises JobkitError: OpenTelemetry is needed but not installed."""
     sinks: list[NotificationSink] = [Command(rule) if rule.command else Webhook(rule) for rule in settings.notify]
     if settings.otel:
         from jobkit.notify.otel import Telemetry

@@ -122,11 +122,7 @@ class Grant:
 
 
 def bearer(request: Request) -> str | None:
-    """Return the token in the Authorization header, or None if there is no such header.
-
-    Raises:
-        Problem: 400, the header has no token.
-    """
+    """Return the token in the Authorization header; None without the header. Raises Problem (400): no token in it."""
     given = request.headers.get("authorization")
     if given is None:
         return None
@@ -297,11 +293,7 @@ class Tokens:
         return text, _grant(claims)
 
     def read(self, text: str) -> Grant:
-        """Return what a token grants. Does not check whether it was revoked.
-
-        Raises:
-            InvalidToken: it was made elsewhere, altered, is of another namespace, expired or not yet valid.
-        """
+        """Return what a token grants, whether it was revoked or not. Raises InvalidToken: see `verified_claims`."""
         if not self._keys:
             raise InvalidToken("this server has no JOBKIT_SECRET, so it accepts no token")
         head = header_of(text)

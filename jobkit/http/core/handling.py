@@ -77,12 +77,9 @@ _HEADERS = {
 
 
 def check_host(request: Request, hosts: Collection[str]) -> None:
-    """Refuse a Host header that is not a name of this server: a loopback name, or one of `hosts`.
+    """Refuse (421) a Host header that is not a name of this server: a loopback name, or one of `hosts`.
 
     Links are made from it, and another site's page could reach this server under a name of its site, by DNS.
-
-    Raises:
-        Problem: 421.
     """
     if not is_host_among(request.host, [*LOOPBACK_NAMES, *hosts]):
         raise Problem(
@@ -100,11 +97,7 @@ def is_own_origin(request: Request, origin: str) -> bool:
 
 
 def check_origin(request: Request, origins: Collection[str]) -> None:
-    """Refuse a request that changes something and that a page of another site made a browser send.
-
-    Raises:
-        Problem: 403, its origin is not allowed.
-    """
+    """Refuse (403) a request that changes something and that a page of another site made a browser send."""
     if request.method in _READS:
         return
     origin = request.headers.get("origin")
@@ -185,8 +178,7 @@ class ApiCall:
     ) -> T:
         """Return the record that a parameter of the path names; `noun` is for people, if `word` is not.
 
-        Raises:
-            Problem: 404, there is none, or the token does not cover it; a caller cannot tell which.
+        Raises Problem (404) if there is none, or if the token does not cover it: a caller cannot tell which.
         """
         name, found = self.params[field], None
         with contextlib.suppress(InvalidParams, JobNotFound):
@@ -339,11 +331,7 @@ class Api:
             raise _too_many(wait) from None
 
     async def grant(self, request: Request, text: str | None = None) -> Grant | None:
-        """Return what the caller may do, or None without a token or login; see `access.grant_of`.
-
-        Raises:
-            Problem: the token or login is not accepted, or was revoked.
-        """
+        """Return what the caller may do; see `access.grant_of`. Raises Problem, also if the token was revoked."""
         kit = await self.kit()
         grant = access.grant_of(request, kit.settings, own=self._decide(request, kit.settings), text=text)
         if grant is not None and await self.is_revoked(grant):

@@ -114,9 +114,7 @@ async def _parts(
 async def enter(call: ApiCall, grant: Grant, tail: Tail, ends: ExitStack, topics: int = 0) -> None:
     """Count one more stream of a caller, with this number of hub topics, until `ends` is closed.
 
-    Raises:
-        Problem: 429 too many for this subject (person, token or address), 503 too many in total. The limits per subject
-            do not hold for the machine of an open server.
+    Refuses too many for one person, token or address (429), except the machine of an open server, and in total (503).
     """
     api, subject, limits = call.api, subject_of(grant, call.request), call.api.limits
     if api.streams >= limits.streams:

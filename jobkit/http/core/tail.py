@@ -114,11 +114,7 @@ class Tail:
         return self._ring[-1].key if self._ring else self._floor
 
     async def after(self, position: Key) -> Sequence[FramedEvent]:
-        """Return the next events after a position, oldest first, at most `PAGE`.
-
-        Raises:
-            EventsExpired: some of them are no longer kept.
-        """
+        """Return the next events after a position, at most `PAGE`. Raises EventsExpired: some are no longer kept."""
         if position >= self._floor:
             found: list[FramedEvent] = []
             for entry in reversed(self._ring):
@@ -131,10 +127,7 @@ class Tail:
         return [FramedEvent(event, event_key(event.id)) for event in events]
 
     def news(self, version: int, most: int = PAGE) -> tuple[int, list[FramedEvent]]:
-        """Return the version to continue from, and the newest progress of jobs that have some after `version`.
-
-        Oldest first, at most `most`.
-        """
+        """Return the version to continue from, and the oldest of jobs' newest progress after `version`, at most `most`."""
         newer = takewhile(lambda one: one[0] > version, reversed(self._news.values()))
         found = [*newer][::-1][:most]
         return found[-1][0] if found else version, [entry for _, entry in found]
@@ -244,12 +237,9 @@ _LINES = re.compile(r"\r\n|\r|\n")
 
 
 def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -> bytes:
-    """Return one event of a stream.
+    """Return one event of a stream. Raises ValueError: a line break in `event` or `id`.
 
-    Data is split into lines, and other fields must not have line breaks, so that a publisher cannot inject fields.
-
-    Raises:
-        ValueError: a line break in `event` or `id`.
+    Data is split into lines, so that a publisher cannot inject fields.
     """
     text = data.decode() if isinstance(data, bytes) else data
     if any(c in event + id for c in "\r\n\0"):

@@ -26,11 +26,7 @@ def hub_keys(secret: str, namespace: str) -> list[str]:
 
 
 def read(text: str, keys: list[str], hub: str) -> Grant:
-    """Return what a token grants at the hub with this URL.
-
-    Raises:
-        InvalidToken: it is not signed with one of the keys, has expired, or is not understood.
-    """
+    """Return what a token grants at the hub with this URL. Raises InvalidToken: forged, expired or not understood."""
     if not is_access_token(header_of(text)):
         return _old_grant(access.verified_claims(text, keys, [], audience=None))
     return _new_grant(access.verified_claims(text, keys, ["exp", "iss", "aud"], audience=hub), hub)
@@ -79,12 +75,9 @@ def _grant(
 
 
 async def identify(call: ApiCall, in_query: str | None, *, is_old: bool) -> Grant | None:
-    """Return the rights of the caller: by the header, the query (0.x only), the cookie, or the open server.
+    """Return the rights of the caller: by the header, the query (0.x only), the cookie, or the open server; else None.
 
-    Returns None without any of them.
-
-    Raises:
-        Problem: the token is not accepted.
+    Raises Problem if the token is not accepted.
     """
     request = call.request
     text = access.bearer(request) or in_query

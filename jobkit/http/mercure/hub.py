@@ -90,11 +90,7 @@ async def subscribe(call: ApiCall) -> Response:
 
 
 def _read_query(call: ApiCall) -> Asked:
-    """Return the query of a subscription.
-
-    Raises:
-        Problem: there is no topic, there are too many, or one is not understood.
-    """
+    """Return the query of a subscription. Raises Problem: no topic, too many, or one that is not understood."""
     pairs = call.request.arguments()
     if call.request.method == "QUERY":
         pairs += form_body(call.request, "a QUERY")
@@ -242,11 +238,7 @@ async def publish(call: ApiCall) -> Response:
 
 
 def _read_update(call: ApiCall, pairs: Sequence[tuple[str, str]]) -> Update:
-    """Return the update in a form.
-
-    Raises:
-        Problem: one of them is not allowed; see "publish checks" of the specification.
-    """
+    """Return the update in a form. Raises Problem: see "publish checks" of the specification."""
     values = dict(reversed(pairs))  # the first of several with one name
     topics = [value for name, value in pairs if name == "topic"]
     if not topics:

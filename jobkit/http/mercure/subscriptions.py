@@ -182,11 +182,7 @@ async def metadata(call: ApiCall) -> Response:
 
 
 async def _form_of(call: ApiCall) -> str:
-    """Return the protocol of the response.
-
-    Raises:
-        Problem: 401, or 403 if the token does not grant subscribing to this address.
-    """
+    """Return the protocol of the response. Raises Problem: 401, or 403 if the token does not cover this address."""
     grant = await identify(call, None, is_old=True)
     if grant is None:
         raise access.unauthorized("", "this hub asks for a token")

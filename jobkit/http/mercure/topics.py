@@ -76,11 +76,7 @@ class Selector:
 
 
 def old(value: Any) -> Selector:
-    """A selector of protocol 0.x: "*", a URI Template, or an exact text.
-
-    Raises:
-        BadSelector: it is not understood, or too large.
-    """
+    """Make a selector of protocol 0.x: "*", a URI Template, or an exact text. Raises BadSelector."""
     text = checked(value)
     if text == "*":
         return Selector(ALL, text)
@@ -91,11 +87,7 @@ def old(value: Any) -> Selector:
 
 
 def new(kind: str, value: Any, base: str) -> Selector:
-    """A matcher of protocol 1.0: `kind` is "exact" or "urlpattern".
-
-    Raises:
-        BadSelector: it is not understood, or too large.
-    """
+    """Make a matcher of protocol 1.0: `kind` is "exact" or "urlpattern". Raises BadSelector."""
     text = checked(value)
     if kind not in (EXACT, PATTERN):
         raise BadSelector("the kind of a matcher is exact or urlpattern")
@@ -107,11 +99,7 @@ def new(kind: str, value: Any, base: str) -> Selector:
 
 
 def together(selectors: Iterable[Selector]) -> tuple[Selector, ...]:
-    """The selectors of one subscription or token, made one after the other.
-
-    Raises:
-        BadSelector: one of them is refused, or their sizes add up to more than `MAX_TOTAL_SIZE`.
-    """
+    """Make the selectors of one subscription or token. Raises BadSelector: one is refused, or all are too large."""
     made: list[Selector] = []
     size = 0
     for selector in selectors:
