@@ -27,9 +27,8 @@ async def job_events(call: ApiCall) -> Response:
     204 if the client already knows the end of the job: an EventSource that reconnects stops there.
     """
     snapshot = await find(call)
-    tail = await call.api.tail()
     with ExitStack() as ends:
-        await enter(call, call.grant, tail, ends)
+        tail = await enter(call, call.grant, ends)
         at = await position_of(_cursor(call), call.kit, tail)
         view = JobView(call.kit, tail, snapshot.id, at, with_logs=call.query.logs)
         if view.with_logs:
@@ -43,9 +42,8 @@ async def events(call: ApiCall) -> Response:
     """Follow all jobs, or some, as Server-Sent Events. `Last-Event-ID` resumes."""
     for task in call.query.task:
         call.require_task(task)
-    tail = await call.api.tail()
     with ExitStack() as ends:
-        await enter(call, call.grant, tail, ends)
+        tail = await enter(call, call.grant, ends)
         cursor = _cursor(call)
         view = AllView(call, tail, cursor, await position_of(cursor, call.kit, tail))
         return await streamed(call, call.grant, tail, view, ends)

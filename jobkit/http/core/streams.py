@@ -111,8 +111,8 @@ async def _parts(
                     comment = COMMENT
 
 
-async def enter(call: ApiCall, grant: Grant, tail: Tail, ends: ExitStack, topics: int = 0) -> None:
-    """Count one more stream of a caller, with this number of hub topics, until `ends` is closed.
+async def enter(call: ApiCall, grant: Grant, ends: ExitStack, topics: int = 0) -> Tail:
+    """Count one more stream of a caller, with this number of hub topics, until `ends` is closed. Return its tail.
 
     Refuses too many for one person, token or address (429), except the machine of an open server, and in total (503).
     """
@@ -125,8 +125,10 @@ async def enter(call: ApiCall, grant: Grant, tail: Tail, ends: ExitStack, topics
         raise _too_many(429, f"your streams ask for more than {limits.topics_per_subject:,} topics together; close one")
     api.count_streams(subject, 1, topics)
     ends.callback(api.count_streams, subject, -1, -topics)
+    tail = await api.tail()
     await tail.enter()
     ends.callback(tail.leave)
+    return tail
 
 
 def _too_many(status: int, message: str) -> Problem:

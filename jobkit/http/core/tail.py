@@ -75,7 +75,7 @@ class Tail:
         self._specs: OrderedDict[str, JobSpec] = OrderedDict()
         self.version = 0
         """Grows with each change."""
-        self._shared: dict[type, Any] = {}
+        self._shared: dict[Any, Any] = {}
 
     async def enter(self) -> None:
         """Start reading unless it runs already. Returns when all events after `last` will come."""
@@ -101,10 +101,10 @@ class Tail:
             self._seqs.clear()
             self._wake_all()
 
-    def shared(self, kind: type[T], make: Callable[[], T]) -> T:
-        """Return the object of this type that all streams of the tail share; `make` is called once."""
+    def shared(self, kind: Callable[..., T], *args: Any) -> T:
+        """Return the object that all streams of the tail share, made once as `kind(kit, *args)`."""
         if kind not in self._shared:
-            self._shared[kind] = make()
+            self._shared[kind] = kind(self._kit, *args)
         found: T = self._shared[kind]
         return found
 
@@ -127,7 +127,7 @@ class Tail:
         return [FramedEvent(event, event_key(event.id)) for event in events]
 
     def news(self, version: int, most: int = PAGE) -> tuple[int, list[FramedEvent]]:
-        """Return the version to continue from, and the oldest of jobs' newest progress after `version`, at most `most`."""
+        """Return the version to continue from, and jobs' newest progress after `version`, at most `most`: the oldest."""
         newer = takewhile(lambda one: one[0] > version, reversed(self._news.values()))
         found = [*newer][::-1][:most]
         return found[-1][0] if found else version, [entry for _, entry in found]

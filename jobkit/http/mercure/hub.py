@@ -20,7 +20,7 @@ from jobkit.http.core.handling import ApiCall, is_own_origin
 from jobkit.http.core.streams import enter, is_known, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
-from jobkit.http.mercure.subscriptions import Subscription, presence_of
+from jobkit.http.mercure.subscriptions import Presence, Subscription, root_of
 from jobkit.http.mercure.topics import (
     ALL,
     EXACT,
@@ -35,7 +35,7 @@ from jobkit.http.mercure.topics import (
     reserved_for,
     together,
 )
-from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, id_of, place_in, updates_of
+from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, Updates, id_of, place_in
 from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.model import EventsExpired
 
@@ -73,12 +73,12 @@ async def subscribe(call: ApiCall) -> Response:
     if grant is None:
         raise access.unauthorized("", "this hub asks subscribers for a token")
     call.api.count_request(grant, call.request, len(asked.selectors))
-    tail = await call.api.tail()
-    presence, subscriber = presence_of(tail, call), uuid.uuid4().urn
+    subscriber = uuid.uuid4().urn
     kinds = [(EXACT if one.kind == ALL else one.kind, one.value) for one in asked.selectors]
     entering = [Subscription(subscriber, kind, value, grant.payload) for kind, value in kinds]
     with ExitStack() as ends:
-        await enter(call, grant, tail, ends, len(asked.selectors))
+        tail = await enter(call, grant, ends, len(asked.selectors))
+        presence = tail.shared(Presence, tail.shared(Updates), root_of(call))
         ends.callback(call.kit.hub.listen(lambda _: tail.poke(), "updates"))
         # Before the stream has its position: no subscriber is notified of itself.
         ends.callback(presence.leave, await presence.enter(entering))
@@ -129,7 +129,7 @@ class HubView:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW
-        self._updates = updates_of(tail, call.kit)
+        self._updates = tail.shared(Updates)
         self._place: Place = (*tail.last, 0)
         self._news = tail.newest_news
 
@@ -233,7 +233,7 @@ async def publish(call: ApiCall) -> Response:
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
         if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")
-    id = await updates_of(await call.api.tail(), call.kit).publish(update)
+    id = await (await call.api.tail()).shared(Updates).publish(update)
     return Response(200, id.encode(), {"Content-Type": TEXT, "Cache-Control": "no-store"})
 
 

@@ -22,10 +22,10 @@ import msgspec
 from jobkit.client import Kit
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.tail import Tail, on_loop
+from jobkit.http.core.tail import on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
 from jobkit.http.mercure.topics import MATCH_TYPES
-from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of, updates_of
+from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
 
@@ -64,7 +64,7 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Presence:
-    """The subscriptions of one server; for one event loop.
+    """The subscriptions of one server; for one event loop, see `Tail.shared`.
 
     Args:
         updates: publishes their begin and end.
@@ -132,11 +132,6 @@ def _read(records: Mapping[str, bytes]) -> list[Subscription]:
         with contextlib.suppress(msgspec.DecodeError):
             found.append(msgspec.json.decode(raw, type=Subscription))
     return found
-
-
-def presence_of(tail: Tail, call: ApiCall) -> Presence:
-    """Return the subscriptions of this server, for all streams of a tail."""
-    return tail.shared(Presence, lambda: Presence(call.kit, updates_of(tail, call.kit), root_of(call)))
 
 
 def root_of(call: ApiCall) -> str:
@@ -208,7 +203,7 @@ async def _selected(call: ApiCall) -> Response:
         raise Problem(404, "not_found", f"subscriptions are addressed by {names}", names.partition(" ")[0])
     if form == NEW and selected and selected[0] not in MATCH_TYPES:
         raise bad(f"{printable(selected[0])!r} is not a match_type; use {', '.join(MATCH_TYPES)}", "match_type")
-    cursor = id_of(await updates_of(await call.api.tail(), call.kit).newest())
+    cursor = id_of(await (await call.api.tail()).shared(Updates).newest())
     present = _read(await on_loop(call.kit.verbs.store.web.attending()))
     found = [one for one in present if [getattr(one, part) for part in parts[: len(selected)]] == selected]
     root = root_of(call)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from jobkit.client import Kit
-from jobkit.http.core.tail import Tail, on_loop
+from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import to_json
 from jobkit.store.values import event_key, parse_stream_id
 
@@ -64,7 +64,7 @@ _decode = msgspec.json.Decoder(Update).decode
 
 
 class Updates:
-    """See the module's docstring; for one event loop."""
+    """See the module's docstring; for one event loop, see `Tail.shared`."""
 
     def __init__(self, kit: Kit) -> None:
         self._store: Any = kit.verbs.store
@@ -149,8 +149,3 @@ def place_in(cursor: str) -> Place | None:
     if key is None or key[1] >= _MOST_EVENTS or not re.fullmatch(r"\d{0,6}", k, re.ASCII):
         return None
     return (*key, int(k or 0))
-
-
-def updates_of(tail: Tail, kit: Kit) -> Updates:
-    """Return the updates that all streams of a tail share."""
-    return tail.shared(Updates, lambda: Updates(kit))
