@@ -151,15 +151,7 @@ def _json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> 
     return _answer(name, text, **{field: (hints | others)[field] for field in sample.to_json()})
 
 
-class AcceptedJson(Struct):
-    """URLs of a submitted job."""
-
-    id: str
-    topic: str
-    url: str
-    events: str
-
-
+AcceptedJson = _answer("AcceptedJson", "URLs of a submitted job.", id=str, topic=str, url=str, events=str)
 JobJson = _json_of(
     "JobJson",
     "Everything about a job. Times in UTC.",
@@ -225,24 +217,16 @@ class StatsJson(Struct):
     refused: str
 
 
-class HealthJson(Struct):
-    """`status` is "ok", or "unavailable" with a 503."""
-
-    status: str
-    live: bool
-    version: str
-
-
-class RefusalJson(Struct):
-    """Problem details (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    error: str
-    field: str | None
-    message: str
+HealthJson = _answer(
+    "HealthJson", '`status` is "ok", or "unavailable" with a 503.', status=str, live=bool, version=str
+)
+RefusalJson = _answer(
+    "RefusalJson",
+    "Problem details (RFC 9457).",
+    **dict.fromkeys(("type", "title", "detail", "error", "message"), str),
+    status=int,
+    field=str | None,
+)
 
 
 class Move(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -127,7 +127,7 @@ class Tail:
         return [FramedEvent(event, event_key(event.id)) for event in events]
 
     def news(self, version: int, most: int = PAGE) -> tuple[int, list[FramedEvent]]:
-        """Return the version to continue from, and jobs' newest progress after `version`, at most `most`: the oldest."""
+        """Return where to continue, and jobs' newest progress after `version`: the oldest of it, at most `most`."""
         newer = takewhile(lambda one: one[0] > version, reversed(self._news.values()))
         found = [*newer][::-1][:most]
         return found[-1][0] if found else version, [entry for _, entry in found]
