@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 
 from jobkit.client import Kit
 from jobkit.http.api.jobs import find
 from jobkit.http.api.shapes import StreamQuery
 from jobkit.http.core.handling import ApiCall
-from jobkit.http.core.streams import enter, id_of, position_of, streamed
+from jobkit.http.core.streams import Frames, enter, id_of, position_of, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame
 from jobkit.http.messages import Response, to_json
-from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobState
 
 #: Lines of the log at the start of a new stream.
 LOG_TAIL = 200
@@ -29,13 +29,20 @@ async def job_events(call: ApiCall) -> Response:
     snapshot = await find(call)
     with ExitStack() as ends:
         tail = await enter(call, call.grant, ends)
-        at = await position_of(_cursor(call), call.kit, tail)
-        view = JobView(call.kit, tail, snapshot.id, at, with_logs=call.query.logs)
-        if view.with_logs:
-            ends.callback(call.kit.hub.listen(view.heard, snapshot.id))
-        if snapshot.is_terminal and await view.is_at_end():
-            return Response(204)
-        return await streamed(call, call.grant, tail, view, ends)
+
+        def heard(event: JobEvent) -> None:
+            if event.type is EventType.LOGGED:
+                tail.poke()
+
+        if call.query.logs:
+            ends.callback(call.kit.hub.listen(heard, snapshot.id))
+        at, news = await position_of(_cursor(call), call.kit, tail), tail.newest_news
+        if snapshot.is_terminal and at is not None:
+            with suppress(EventsExpired):
+                if not await _missed(tail, snapshot.id, at):
+                    return Response(204)
+        frames = _frames_of_job(call.kit, tail, snapshot.id, at, news, with_logs=call.query.logs)
+        return await streamed(call, call.grant, tail, frames, ends)
 
 
 async def events(call: ApiCall) -> Response:
@@ -45,8 +52,13 @@ async def events(call: ApiCall) -> Response:
     with ExitStack() as ends:
         tail = await enter(call, call.grant, ends)
         cursor = _cursor(call)
-        view = AllView(call, tail, cursor, await position_of(cursor, call.kit, tail))
-        return await streamed(call, call.grant, tail, view, ends)
+        at, news, first = await position_of(cursor, call.kit, tail), tail.newest_news, b""
+        if at is None:  # a client that is disconnected before the first event resumes here without a gap
+            at, id = tail.last, id_of(tail.last)
+            first = frame(to_json({"id": id}), event="ready", id=id)
+            if cursor:
+                first = _reset("the id to resume after is not of this store", id)
+        return await streamed(call, call.grant, tail, _frames_of_all(call, tail, first, at, news), ends)
 
 
 def _cursor(call: ApiCall) -> str:
@@ -54,172 +66,129 @@ def _cursor(call: ApiCall) -> str:
     return call.request.headers.get("last-event-id") or str(call.query.last_event_id)
 
 
-class JobView:
-    """One job; `with_logs` also its log lines, as `logged` events without an id.
+# -- one job -----------------------------------------------------------------------------------------------------------
 
-    Args:
-        at: position to continue after; None to begin with a snapshot.
+
+async def _frames_of_job(kit: Kit, tail: Tail, job_id: str, at: Key | None, news: int, *, with_logs: bool) -> Frames:
+    """Yield one job's events, after a snapshot if `at` is None, and its progress after version `news`, to its end.
+
+    With its log lines, as `logged` events without an id.
     """
+    position, seq, needs_snapshot = at or tail.last, 0, at is None
+    line: int | None = None
 
-    def __init__(self, kit: Kit, tail: Tail, job_id: str, at: Key | None, *, with_logs: bool) -> None:
-        self._kit, self._tail, self._id, self.with_logs = kit, tail, job_id, with_logs
-        self._position, self._needs_snapshot = at or tail.last, at is None
-        self._seq = 0
-        self._news = tail.newest_news
-        self._line: int | None = None
-        self.is_over = False
-
-    def heard(self, event: JobEvent) -> None:
-        """Handle an event on the job's own channel, in the hub's thread."""
-        if event.type is EventType.LOGGED:
-            self._tail.poke()
-
-    async def is_at_end(self) -> bool:
-        """Return whether there is nothing to send about an ended job."""
-        try:
-            return not self._needs_snapshot and not await self._missed(self._position)
-        except EventsExpired:
-            return False
-
-    async def _missed(self, at: Key) -> list[FramedEvent]:
-        """Return the job's events after a position, up to now."""
-        found: list[FramedEvent] = []
-        while page := await self._tail.after(at):
-            found += [entry for entry in page if entry.event.job_id == self._id]
-            at = page[-1].key
-        return found
-
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        try:
-            while not self._needs_snapshot and (page := await self._tail.after(self._position)):
-                for entry in page:
-                    event, lines = entry.event, b""
-                    if event.job_id == self._id and event.seq > self._seq:
-                        if self._is_end(event):
-                            lines = await self._lines()
-                            self.is_over = True
-                        self._position, self._seq = entry.key, event.seq
-                        yield lines + entry.frame
-                        if self.is_over:
-                            return
-                self._position = page[-1].key
-        except EventsExpired:
-            self._needs_snapshot = True
-        if self._needs_snapshot:
-            yield await self._snapshot()
-        if not self.is_over and (rest := self._newest() + await self._lines()):
-            yield rest
-
-    @staticmethod
-    def _is_end(event: JobEvent) -> bool:
-        return event.type is EventType.DELETED or JobState(event.data.get("state", "queued")).is_terminal
-
-    async def _snapshot(self) -> bytes:
-        """Begin with a snapshot, under the id of the last event in it."""
-        before = self._position = self._tail.last
-        snapshot: JobSnapshot = await self._kit.aio.snapshot(self._id)
-        try:
-            for entry in await self._missed(before):
-                if entry.event.seq <= snapshot.seq:
-                    self._position = entry.key
-        except EventsExpired:
-            self._position = self._tail.last
-        lines = await self._lines() if snapshot.is_terminal else b""
-        self._seq, self._needs_snapshot, self.is_over = snapshot.seq, False, snapshot.is_terminal
-        return lines + frame(to_json(snapshot.to_json()), event="snapshot", id=id_of(self._position))
-
-    def _newest(self) -> bytes:
-        """Return the job's newest progress if the client has its event, but not this progress.
-
-        A client that has resumed may have no event of this connection yet.
-        """
-        version, progress = self._tail.progress_of(self._id)
-        if progress is None or version <= self._news or self._seq not in (0, progress.event.seq):
-            return b""
-        self._news = version
-        return progress.frame
-
-    async def _lines(self) -> bytes:
+    async def logged() -> bytes:
         """Return new lines of the log; the first time at most the last `LOG_TAIL`."""
-        if not self.with_logs:
+        nonlocal line
+        if not with_logs:
             return b""
-        tail = LOG_TAIL if self._line is None else LOG_PAGE
-        log = await self._kit.aio.log_slice(self._id, after=self._line or 0, tail=tail)
-        self._line = max(self._line or 0, log.lines[-1].n if log.lines else 0)
-        if not log.lines:
-            return b""
-        lines = [line.to_json() for line in log.lines]
-        body = {"job_id": self._id, "type": "logged", "total": log.total, "lines": lines}
-        return frame(to_json(body), event="logged")
+        log = await kit.aio.log_slice(job_id, after=line or 0, tail=LOG_TAIL if line is None else LOG_PAGE)
+        line = max(line or 0, log.lines[-1].n if log.lines else 0)
+        lines = [each.to_json() for each in log.lines]
+        body = {"job_id": job_id, "type": "logged", "total": log.total, "lines": lines}
+        return frame(to_json(body), event="logged") if lines else b""
 
-
-class AllView:
-    """All jobs that the query and the token cover.
-
-    The first event of a new stream is `ready`: it has the stream's position, so that a client that is disconnected
-    before the first event resumes without a gap.
-
-    Args:
-        cursor: the client's last id.
-        at: its position; None if there is none in this store.
-    """
-
-    is_over = False
-
-    def __init__(self, call: ApiCall, tail: Tail, cursor: str, at: Key | None) -> None:
-        asked: StreamQuery = call.query
-        self._tail, self._grant = tail, call.grant
-        self._jobs, self._tasks, self._queues = frozenset(asked.job), frozenset(asked.task), frozenset(asked.queue)
-        self._types = frozenset(asked.type)
-        self._with_news = asked.progress
-        self._needs_spec = bool(asked.task or asked.queue or not call.grant.sees_all)
-        self._news = tail.newest_news
-        self._position: Key = tail.last if at is None else at
-        self._first = b""
-        if at is None and cursor:
-            self._first = self._reset("the id to resume after is not of this store")
-        elif at is None:
-            last = id_of(self._position)
-            self._first = frame(to_json({"id": last}), event="ready", id=last)
-
-    def _reset(self, why: str) -> bytes:
-        self._position = self._tail.last
-        body = {"message": f"{why}: read the jobs again; this stream goes on from now"}
-        return frame(to_json(body), event="reset", id=id_of(self._position))
-
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        if first := self._first:
-            self._first = b""
-            yield first
+    while True:
         try:
-            while page := await self._tail.after(self._position):
-                for entry in await self._wanted(page):
-                    self._position = entry.key
-                    yield entry.frame
-                self._position = page[-1].key
+            while not needs_snapshot and (page := await tail.after(position)):
+                for entry in page:
+                    if entry.event.job_id == job_id and entry.event.seq > seq:
+                        seq = entry.event.seq
+                        if _is_end(entry.event):
+                            yield await logged() + entry.frame
+                            return
+                        yield entry.frame
+                position = page[-1].key
         except EventsExpired:
-            yield self._reset("some events are no longer kept")
-            return
-        while self._with_news:
-            self._news, news = self._tail.news(self._news)
-            if not news:
+            needs_snapshot = True
+        if needs_snapshot:
+            snapshot, position = await _snapshot(kit, tail, job_id)
+            seq, needs_snapshot = snapshot.seq, False
+            lines = await logged() if snapshot.is_terminal else b""
+            yield lines + frame(to_json(snapshot.to_json()), event="snapshot", id=id_of(position))
+            if snapshot.is_terminal:
                 return
-            yield b"".join(entry.frame for entry in await self._wanted(news))
+        version, progress = tail.progress_of(job_id)
+        # A client that has resumed may have no event of this connection yet.
+        if progress is not None and version > news and seq in (0, progress.event.seq):
+            news = version
+            yield progress.frame
+        if lines := await logged():
+            yield lines
+        yield b""
 
-    async def _wanted(self, page: Sequence[FramedEvent]) -> Sequence[FramedEvent]:
-        if self._jobs:
-            page = [entry for entry in page if entry.event.job_id in self._jobs]
-        if self._types:
-            page = [entry for entry in page if str(entry.event.type) in self._types]
-        if not self._needs_spec or not page:
-            return page
-        specs = await self._tail.specs(entry.event.job_id for entry in page)
-        return [entry for entry in page if self._is_of(specs.get(entry.event.job_id))]
 
-    def _is_of(self, spec: JobSpec | None) -> bool:
-        return (
-            spec is not None
-            and self._grant.sees(spec)
-            and (not self._tasks or spec.task in self._tasks)
-            and (not self._queues or spec.queue in self._queues)
-        )
+def _is_end(event: JobEvent) -> bool:
+    return event.type is EventType.DELETED or JobState(event.data.get("state", "queued")).is_terminal
+
+
+async def _snapshot(kit: Kit, tail: Tail, job_id: str) -> tuple[JobSnapshot, Key]:
+    """Return a job's snapshot, and the position of the last event in it."""
+    position = tail.last
+    snapshot: JobSnapshot = await kit.aio.snapshot(job_id)
+    try:
+        for entry in await _missed(tail, job_id, position):
+            if entry.event.seq <= snapshot.seq:
+                position = entry.key
+    except EventsExpired:
+        position = tail.last
+    return snapshot, position
+
+
+async def _missed(tail: Tail, job_id: str, at: Key) -> list[FramedEvent]:
+    """Return a job's events after a position, up to now."""
+    found: list[FramedEvent] = []
+    while page := await tail.after(at):
+        found += [entry for entry in page if entry.event.job_id == job_id]
+        at = page[-1].key
+    return found
+
+
+# -- all jobs ----------------------------------------------------------------------------------------------------------
+
+
+async def _frames_of_all(call: ApiCall, tail: Tail, first: bytes, position: Key, news: int) -> Frames:
+    """Yield a first frame, then events of all jobs that query and token cover, and progress after version `news`."""
+    if first:
+        yield first
+    while True:
+        try:
+            while page := await tail.after(position):
+                for entry in await _wanted(call, tail, page):
+                    yield entry.frame
+                position = page[-1].key
+        except EventsExpired:
+            position = tail.last
+            yield _reset("some events are no longer kept", id_of(position))
+        while call.query.progress:
+            news, page = tail.news(news)
+            if not page:
+                break
+            for entry in await _wanted(call, tail, page):
+                yield entry.frame
+        yield b""
+
+
+def _reset(why: str, id: str) -> bytes:
+    body = {"message": f"{why}: read the jobs again; this stream goes on from now"}
+    return frame(to_json(body), event="reset", id=id)
+
+
+async def _wanted(call: ApiCall, tail: Tail, page: Sequence[FramedEvent]) -> Sequence[FramedEvent]:
+    asked: StreamQuery = call.query
+    if asked.job:
+        ids = frozenset(asked.job)
+        page = [entry for entry in page if entry.event.job_id in ids]
+    if asked.type:
+        page = [entry for entry in page if str(entry.event.type) in asked.type]
+    if not page or not (asked.task or asked.queue or not call.grant.sees_all):
+        return page
+    specs = await tail.specs(entry.event.job_id for entry in page)
+    seen = {
+        id
+        for id, spec in specs.items()
+        if call.grant.sees(spec)
+        and (not asked.task or spec.task in asked.task)
+        and (not asked.queue or spec.queue in asked.queue)
+    }
+    return [entry for entry in page if entry.event.job_id in seen]

@@ -1,7 +1,7 @@
-"""Event streams: how a view of events becomes a response that lasts.
+"""Event streams: how the frames of one client become a response that lasts.
 
-A stream stores only its position. When its client has taken the last write, the view reads what comes next from the
-tail, so nothing piles up. The adapters cut a client that takes nothing for `Limits.slow_s`.
+A stream stores only its position and the page that it has read. When its client has taken the last write, the next
+frames are read from the tail, so nothing piles up. The adapters cut a client that takes nothing for `Limits.slow_s`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing, suppress
-from typing import Protocol
 
 from jobkit.client import Kit
 from jobkit.http.auth.access import Grant
@@ -45,36 +44,14 @@ PART_BYTES = 256_000
 #: Before all kept events.
 EARLIEST: Key = (0, 0)
 
-
-class View(Protocol):
-    """The events that one client sees. `is_over`: nothing more will come."""
-
-    is_over: bool
-
-    def frames(self) -> AsyncGenerator[bytes, None]:
-        """Yield the next frames until nothing is new, each once.
-
-        It is closed when a write is full; the next call continues. So the position has moved when a frame is yielded.
-        """
-        ...
-
-
-async def _next_part(view: View) -> bytes:
-    part: list[bytes] = []
-    left = PART_BYTES
-    async with aclosing(view.frames()) as frames:
-        async for one in frames:
-            part.append(one)
-            left -= len(one)
-            if left <= 0:
-                break
-    return b"".join(part)
+#: The frames that one client sees. After all that is new comes b"": the generator is resumed when there may be more.
+Frames = AsyncGenerator[bytes, None]
 
 
 async def _parts(
-    call: ApiCall, grant: Grant, tail: Tail, view: View, ends: ExitStack, retry_ms: int
+    call: ApiCall, grant: Grant, tail: Tail, frames: Frames, ends: ExitStack, retry_ms: int
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the parts of a stream: frames, heartbeats while it is silent, and an end of view, token or stream's life.
+    """Yield the parts of a stream: frames, heartbeats while it is silent, and an end of frames, token or stream's life.
 
     The first part is empty: once it was yielded, `aclose` closes `ends`.
     """
@@ -97,18 +74,27 @@ async def _parts(
         yield b""
         # Not a separate block: some clients take one without data for an event.
         comment = COMMENT + (f"retry: {retry_ms}\n".encode() if retry_ms else b"")
-        while not view.is_over and not await is_ending():  # also of a stream that is never silent
-            if comment:
-                yield comment
-                comment = b""
-            version = tail.version
-            if part := await _next_part(view):
-                yield part
-                await asyncio.sleep(PACE_S)
-            else:
-                left = max(0.0, until - time.monotonic())
-                if not await tail.changed(version, min(api.limits.heartbeat_s, left)):
-                    comment = COMMENT
+        is_over, is_idle = False, True
+        async with aclosing(frames):
+            while not is_over and not await is_ending():  # also of a stream that is never silent
+                if comment:
+                    yield comment
+                    comment = b""
+                version, part, was_idle = tail.version, bytearray(), is_idle
+                is_over, is_idle = True, False
+                async for one in frames:
+                    part += one
+                    if not one or len(part) >= PART_BYTES:
+                        is_over, is_idle = False, not one
+                        break
+                if data := bytes(part):
+                    del part  # a slow client has it only once
+                    yield data
+                    await asyncio.sleep(PACE_S)
+                elif was_idle and not is_over:
+                    left = max(0.0, until - time.monotonic())
+                    if not await tail.changed(version, min(api.limits.heartbeat_s, left)):
+                        comment = COMMENT
 
 
 async def enter(call: ApiCall, grant: Grant, ends: ExitStack, topics: int = 0) -> Tail:
@@ -136,14 +122,21 @@ def _too_many(status: int, message: str) -> Problem:
 
 
 async def streamed(
-    call: ApiCall, grant: Grant, tail: Tail, view: View, ends: ExitStack, *, retry_ms: int = RETRY_MS, **headers: str
+    call: ApiCall,
+    grant: Grant,
+    tail: Tail,
+    frames: Frames,
+    ends: ExitStack,
+    *,
+    retry_ms: int = RETRY_MS,
+    **headers: str,
 ) -> Response:
-    """Return the response that streams a view; it takes over `ends`. Header names are written with underscores.
+    """Return the response that streams frames; it takes over `ends`. Header names are written with underscores.
 
     `retry_ms`: milliseconds after which the client reconnects; 0 to leave that to the client.
     """
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    parts = _parts(call, grant, tail, view, ends.pop_all(), retry_ms)
+    parts = _parts(call, grant, tail, frames, ends.pop_all(), retry_ms)
     await anext(parts)
     return Response(200, headers={**_HEADERS, **named}, stream=parts)
 

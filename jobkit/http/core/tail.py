@@ -40,8 +40,8 @@ RING = 5_000
 #: Jobs whose newest progress, event number and spec are kept.
 JOBS = 5_000
 
-#: Events of one read.
-PAGE = 500
+#: Events of one read. Each slow client may hold one such page.
+PAGE = 200
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from jobkit.http.auth import access
 from jobkit.http.auth.access import Grant
 from jobkit.http.core.handling import ApiCall, is_own_origin
-from jobkit.http.core.streams import enter, is_known, streamed
+from jobkit.http.core.streams import Frames, enter, is_known, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
 from jobkit.http.mercure.subscriptions import Presence, Subscription, root_of
@@ -82,11 +82,12 @@ async def subscribe(call: ApiCall) -> Response:
         ends.callback(call.kit.hub.listen(lambda _: tail.poke(), "updates"))
         # Before the stream has its position: no subscriber is notified of itself.
         ends.callback(presence.leave, await presence.enter(entering))
-        view = HubView(call, grant, tail, asked)
-        known = await view.begin(asked.cursor)
+        news = tail.newest_news
+        place, known = await _begin(call, tail, asked.cursor)
+        frames = HubView(call, grant, tail, asked).frames(place, news)
         name = "Last_Event_ID" if asked.is_old else "Mercure_Last_Event_ID"
         headers = {} if asked.cursor is None else {name: known}
-        return await streamed(call, grant, tail, view, ends, retry_ms=0, **headers)
+        return await streamed(call, grant, tail, frames, ends, retry_ms=0, **headers)
 
 
 def _read_query(call: ApiCall) -> Asked:
@@ -120,61 +121,61 @@ def _read_query(call: ApiCall) -> Asked:
     return Asked(selectors, bool(topics), tokens[0] if topics and tokens else None, cursor)
 
 
+async def _begin(call: ApiCall, tail: Tail, cursor: str | None) -> tuple[Place, str]:
+    """Return the position to begin at, and the id for the response: a known cursor, else "earliest"."""
+    updates = tail.shared(Updates)
+    if not cursor:  # after everything that was published before this subscription
+        place: Place | None = (*tail.last, 0)
+        while newest := await updates.after(place, tail.version):
+            place = newest[-1].place
+        return place, "earliest"
+    if cursor == "earliest":
+        return (0, 0, 0), cursor
+    if (place := place_in(cursor)) is None:
+        place = await updates.find(cursor)
+    elif not await is_known(call.kit, tail, place[:2]):
+        place = None
+    return ((0, 0, 0), "earliest") if place is None else (place, printable(cursor))
+
+
 class HubView:
     """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
-
-    is_over = False
 
     def __init__(self, call: ApiCall, grant: Grant, tail: Tail, asked: Asked) -> None:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW
-        self._updates = tail.shared(Updates)
-        self._place: Place = (*tail.last, 0)
-        self._news = tail.newest_news
 
-    async def begin(self, cursor: str | None) -> str:
-        """Find the position to begin at. Returns the id for the response: a known cursor, else "earliest"."""
-        if cursor is None or cursor == "":
-            # After everything that was published before this subscription.
-            while newest := await self._updates.after(self._place, self._tail.version):
-                self._place = newest[-1].place
-            return "earliest"
-        if cursor == "earliest":
-            place: Place | None = (0, 0, 0)
-        elif (place := place_in(cursor)) is None:
-            place = await self._updates.find(cursor)
-        elif not await is_known(self._kit, self._tail, place[:2]):
-            place = None
-        self._place = place or (0, 0, 0)
-        return "earliest" if place is None else printable(cursor)
-
-    async def frames(self) -> AsyncGenerator[bytes, None]:
-        before = None
-        while before != (self._place, self._news):  # pages without a visible update end nothing
-            before, version = (self._place, self._news), self._tail.version
+    async def frames(self, place: Place, news: int) -> Frames:
+        """Yield the updates after a place, and those of progress after version `news`."""
+        tail, updates_of = self._tail, self._tail.shared(Updates)
+        while True:
+            before, version = (place, news), tail.version
             try:
-                entries = await self._tail.after(self._place[:2])
+                entries = await tail.after(place[:2])
             except EventsExpired:
-                self._place = (0, 0, self._place[2])
-                entries = await self._tail.after((0, 0))
+                place = (0, 0, place[2])
+                entries = await tail.after((0, 0))
             entries = entries[:PAGE]
             # Read after the events, so that all updates before these events are included.
-            updates = await self._updates.after(self._place, version)
-            last: Key = entries[-1].key if entries else self._tail.last
-            within = [update for update in updates if update.place[:2] <= max(last, self._place[:2])]
+            updates = await updates_of.after(place, version)
+            last: Key = entries[-1].key if entries else tail.last
+            within = [update for update in updates if update.place[:2] <= max(last, place[:2])]
             if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more updates, before later events
                 entries = [entry for entry in entries if (*entry.key, 0) < within[-1].place]
-            made = [*await self._of_jobs(entries), *((update.place, self._of_update(update)) for update in within)]
-            made.sort(key=lambda one: one[0])
-            for self._place, body in made:
-                yield body
-            self._place = max([self._place, *((*entry.key, 0) for entry in entries)])
-            self._news, news = self._tail.news(self._news, PAGE)
-            yield b"".join(body for _, body in await self._of_jobs(news))
+            made = [*await self._of_jobs(entries, place), *((one.place, self._of_update(one)) for one in within)]
+            place = max([place, *((*entry.key, 0) for entry in entries), *(one.place for one in within)])
+            news, entries = tail.news(news, PAGE)
+            made = [*sorted(made, key=lambda one: one[0]), *await self._of_jobs(entries, place)]
+            made.reverse()
+            while made:  # what is sent is not held longer
+                if body := made.pop()[1]:
+                    yield body
+            if before == (place, news):  # pages without a visible update end nothing
+                yield b""
 
-    async def _of_jobs(self, entries: Sequence[FramedEvent]) -> list[tuple[Place, bytes]]:
-        """Return the job's JSON as a frame for each visible event."""
+    async def _of_jobs(self, entries: Sequence[FramedEvent], place: Place) -> list[tuple[Place, bytes]]:
+        """Return the job's JSON as a frame for each visible event, with its place: `place` if it is progress."""
         wanted = [entry for entry in entries if self._is_asked(self._topics(entry.event.job_id))]
         if not wanted:
             return []
@@ -188,8 +189,8 @@ class HubView:
             topics, selectors = self._topics(snapshot.id), self._grant.subscribe
             if not self._grant.may("view") and not any(s.matches(t) for s in selectors for t in topics):
                 continue
-            place = (*entry.key, 0) if entry.event.id else self._place
-            made.append((place, frame(to_json(snapshot.to_json()), id=id_of(place))))
+            at = (*entry.key, 0) if entry.event.id else place
+            made.append((at, frame(to_json(snapshot.to_json()), id=id_of(at))))
         return made
 
     def _of_update(self, update: Update) -> bytes:
