@@ -111,17 +111,11 @@ def _parsed(address: str) -> _IP | None:
 
 @dataclass(eq=False)
 class ClientConnection:
-    """Both ends of one connection, as reported by the system. Lives as long as the connection: `uid` is looked up once.
+    """Both ends of one connection, as the system reports them. Lives as long as that: `uid` is looked up once."""
 
-    Attributes:
-        peer, local: address and port of the client, and of this end; None if unknown or a unix socket.
-        unix_uid: uid of the client of a unix socket.
-        is_unix: True for a unix socket.
-    """
-
-    peer: Address | None = None
-    local: Address | None = None
-    unix_uid: int | None = None
+    peer: Address | None = None  #: address and port of the client; None if unknown or a unix socket
+    local: Address | None = None  #: the same of this end
+    unix_uid: int | None = None  #: uid of the client of a unix socket
     is_unix: bool = False
 
     @classmethod
@@ -224,16 +218,11 @@ def system_tells() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Configuration of the server that a request came to.
+    """Configuration of the server that a request came to."""
 
-    Attributes:
-        names: allowed host names besides loopback names, with or without port.
-        address: address that it listens on; "" if not configured.
-    """
-
-    names: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()  #: allowed host names besides loopback names, with or without port
     public_url: str = ""
-    address: str = ""
+    address: str = ""  #: that it listens on; "" if not configured
     has_login: bool = False
 
     def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> ServerConfig:
@@ -243,11 +232,11 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """Result of `decide`: if not, `why` in one sentence. `needs_token`: the token of the printed URL grants access."""
+    """Result of `decide`."""
 
     is_own: bool
-    why: str = ""
-    needs_token: bool = False
+    why: str = ""  #: one sentence, if it is not
+    needs_token: bool = False  #: the token of the printed URL grants access
 
 
 OWN = AccessDecision(True)
@@ -255,17 +244,12 @@ OWN = AccessDecision(True)
 
 @dataclass(frozen=True, slots=True)
 class RequestSender:
-    """Facts about the sender of a request, without a login.
-
-    Attributes:
-        host: the Host header.
-        headers: names of all headers, in any case.
-    """
+    """Facts about the sender of a request, without a login."""
 
     connection: ClientConnection
     server: ServerConfig
-    host: str
-    headers: Collection[str]
+    host: str  #: the Host header
+    headers: Collection[str]  #: names of all headers, in any case
     cookies: Mapping[str, str]
 
 

@@ -44,37 +44,22 @@ to_json = msgspec.json.Encoder(enc_hook=str).encode
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request.
+    """One request."""
 
-    Attributes:
-        method: upper case.
-        path: as it came, still percent-encoded, from the API's root on: "/api/jobs".
-        headers: by lower-case name; of several with one name, their values joined by ", ".
-        query: the raw query string, without "?".
-        body: all of it.
-        is_too_large: the body is larger than the limit, so it was not read.
-        peer: the other end's address, or "".
-        connection: its two ends, as the system reports them.
-        server: what the web server knows about itself.
-        scheme: "http" or "https".
-        prefix: the part of the URL's path before the API's root, without a slash at the end.
-        login: makes the state of the web server's login (the dashboard's cookie); None if no user is logged in.
-        login_is_forged: a request that changes something came with that cookie but without the XSRF token.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    query: str = ""
-    body: bytes = b""
-    peer: str = ""
-    connection: ClientConnection = field(default_factory=ClientConnection)
-    server: ServerConfig = field(default_factory=ServerConfig)
+    method: str  #: upper case
+    path: str  #: as it came, still percent-encoded, from the API's root on: "/api/jobs"
+    headers: Mapping[str, str] = field(default_factory=dict)  #: by lower-case name; equal ones are joined by ", "
+    query: str = ""  #: as it came, without "?"
+    body: bytes = b""  #: all of it
+    peer: str = ""  #: the other end's address, or ""
+    connection: ClientConnection = field(default_factory=ClientConnection)  #: its ends, as the system reports them
+    server: ServerConfig = field(default_factory=ServerConfig)  #: what the web server knows about itself
     scheme: str = "http"
-    prefix: str = ""
-    is_too_large: bool = False
+    prefix: str = ""  #: part of the URL's path before the API's root, without a slash at the end
+    is_too_large: bool = False  #: the body is larger than the limit, so it was not read
+    #: Makes the state of the web server's login (the dashboard's cookie); None if no user is logged in.
     login: Callable[[Settings], LoginState] | None = None
-    login_is_forged: bool = False
+    login_is_forged: bool = False  #: it changes something, with that cookie but without the XSRF token
 
     @property
     def host(self) -> str:
@@ -188,35 +173,21 @@ async def send_all(stream: Any, send: Callable[[bytes], Awaitable[Any]], gone: A
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One entry of the API.
-
-    Attributes:
-        method, path: `"GET"`, `"/api/jobs/{id}"`.
-        handler: answers the request.
-        answers: types of the JSON of a success, or its media types; None for any JSON.
-        status: of a success.
-        scope: scope that a token needs; "" for none.
-        query, body: types that check them; None if there is none.
-        body_is_optional: the body may be left out.
-        others: further statuses of its responses, if they do not follow from the other attributes.
-        asks_itself: the handler identifies the caller itself.
-        on: object of the action, for the audit trail.
-        about: "all" if it concerns all jobs, "owners" if those of all owners; "" if it checks what it returns.
-    """
+    """One entry of the API: `GET` of `/api/jobs/{id}`, for instance."""
 
     method: str
     path: str
     handler: Handler
-    answers: tuple[type | str | None, ...]
-    status: int = 200
-    scope: str = ""
-    query: type | None = None
+    answers: tuple[type | str | None, ...]  #: types of the JSON of a success, or its media types; None for any JSON
+    status: int = 200  #: of a success
+    scope: str = ""  #: that a token needs; "" for none
+    query: type | None = None  #: type that checks it; None if there is none
     body: type | None = None
     body_is_optional: bool = False
-    others: tuple[int, ...] = ()
-    asks_itself: bool = False
-    on: str = "job"
-    about: Literal["", "all", "owners"] = ""
+    others: tuple[int, ...] = ()  #: statuses of its other responses, if they do not follow from what else is here
+    asks_itself: bool = False  #: the handler identifies the caller itself
+    on: str = "job"  #: object of the action, for the audit trail
+    about: Literal["", "all", "owners"] = ""  #: jobs that it concerns; "" if it checks what it returns
 
     @property
     def summary(self) -> str:

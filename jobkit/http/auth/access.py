@@ -65,36 +65,21 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Rights of a caller.
+    """Rights of a caller."""
 
-    Attributes:
-        subject: name of the caller, for the owner of jobs and the log.
-        scopes: some of `SCOPES`.
-        tasks: patterns of task names (`"train_*"`) that it covers; empty for all.
-        token_id: id of the token, "" without a token.
-        expires_at: seconds since the epoch, or infinity.
-        publish, subscribe: Mercure's topic selectors, see `jobkit.http.mercure.topics`.
-        payload: of a Mercure token, for the list of subscriptions.
-        is_open: granted without authentication: the server is open on this machine.
-        is_old: granted by a token of Mercure's protocol 0.x.
-        owner: the only owner whose jobs it covers; None for all.
-        role: role of a login, for the audit trail.
-        login: to check whether it still holds.
-    """
-
-    subject: str = ""
-    scopes: frozenset[str] = frozenset()
-    tasks: tuple[str, ...] = ()
-    token_id: str = ""
-    expires_at: float = math.inf
-    publish: tuple[Any, ...] = ()
+    subject: str = ""  #: name of the caller, for the owner of jobs and the log
+    scopes: frozenset[str] = frozenset()  #: some of `SCOPES`
+    tasks: tuple[str, ...] = ()  #: patterns of task names (`"train_*"`) that it covers; empty for all
+    token_id: str = ""  #: "" without a token
+    expires_at: float = math.inf  #: seconds since the epoch
+    publish: tuple[Any, ...] = ()  #: Mercure's topic selectors, see `jobkit.http.mercure.topics`
     subscribe: tuple[Any, ...] = ()
-    payload: Any = None
-    is_open: bool = False
-    is_old: bool = False
-    owner: str | None = None
-    role: str = ""
-    login: LoginState | None = field(default=None, repr=False, compare=False)
+    payload: Any = None  #: of a Mercure token, for the list of subscriptions
+    is_open: bool = False  #: granted without authentication: the server is open on this machine
+    is_old: bool = False  #: granted by a token of Mercure's protocol 0.x
+    owner: str | None = None  #: the only owner whose jobs it covers; None for all
+    role: str = ""  #: of a login, for the audit trail
+    login: LoginState | None = field(default=None, repr=False, compare=False)  #: to check whether it still holds
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes

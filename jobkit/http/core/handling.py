@@ -115,31 +115,19 @@ def check_origin(request: Request, origins: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of a server, and of one caller.
+    """Limits of a server, and of one caller: a person, token or anonymous address."""
 
-    Attributes:
-        body_bytes: size of a request's body.
-        per_s, burst: requests per second in the long run, and at once; per person, token or address.
-        failures_per_s, failures_burst: the same of rejected tokens, per address.
-        streams: open streams of the server.
-        streams_per_subject: open streams of one person, token or anonymous address.
-        topics_per_subject: topics of all open hub streams of one subject.
-        heartbeat_s: seconds of silence after which a stream sends a comment.
-        slow_s: seconds after which a client that takes nothing is disconnected.
-        stream_s: seconds that a stream lasts at most; clients then reconnect by themselves.
-    """
-
-    body_bytes: int = 1 << 20
-    per_s: float = 200.0
-    burst: float = 2000.0
-    failures_per_s: float = 1.0
-    failures_burst: float = 20.0
-    streams: int = 1000
-    streams_per_subject: int = 100
-    topics_per_subject: int = 1000
-    heartbeat_s: float = 15.0
-    slow_s: float = 10.0
-    stream_s: float = 3600.0
+    body_bytes: int = 1 << 20  #: of a request's body
+    per_s: float = 200.0  #: requests of one caller per second, in the long run
+    burst: float = 2000.0  #: and at once
+    failures_per_s: float = 1.0  #: rejected tokens of one address per second, in the long run
+    failures_burst: float = 20.0  #: and at once
+    streams: int = 1000  #: open streams of the server
+    streams_per_subject: int = 100  #: open streams of one caller
+    topics_per_subject: int = 1000  #: topics of all open hub streams of one caller
+    heartbeat_s: float = 15.0  #: seconds of silence after which a stream sends a comment
+    slow_s: float = 10.0  #: seconds after which a client that takes nothing is disconnected
+    stream_s: float = 3600.0  #: seconds that a stream lasts at most; clients then reconnect by themselves
 
 
 @dataclass(slots=True)

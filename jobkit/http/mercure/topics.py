@@ -50,19 +50,12 @@ class BadSelector(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A set of topics.
+    """A set of topics."""
 
-    Attributes:
-        kind: "exact", "urlpattern", "uritemplate" or "*".
-        value: as it was written.
-        base: URL that relative patterns and topics are relative to.
-        size: cost of matching, see `_size_of`; 0 for "exact" and "*".
-    """
-
-    kind: str
-    value: str
-    base: str = ""
-    size: int = 0
+    kind: str  #: "exact", "urlpattern", "uritemplate" or "*"
+    value: str  #: as it was written
+    base: str = ""  #: URL that relative patterns and topics are relative to
+    size: int = 0  #: cost of matching, see `_size_of`; 0 for "exact" and "*"
     form: Template | URLPattern | None = field(default=None, compare=False, repr=False)
 
     def matches(self, topic: str) -> bool:

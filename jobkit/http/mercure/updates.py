@@ -41,23 +41,16 @@ UPDATES_PAGE = 200
 
 
 class Update(msgspec.Struct, omit_defaults=True):
-    """An update, as the store keeps it.
-
-    Attributes:
-        id: of its publisher; if there is none, subscribers see `id_of(place)`.
-        retry: milliseconds after which subscribers reconnect; 0 for their default.
-        form: `OLD` or `NEW` if it is about a subscription, and only one protocol gets it.
-        place: its place in the order; not stored.
-    """
+    """An update, as the store keeps it."""
 
     topics: list[str]
     data: str
     type: str = ""
-    id: str = ""
-    retry: int = 0
+    id: str = ""  #: of its publisher; if there is none, subscribers see `id_of(place)`
+    retry: int = 0  #: milliseconds after which subscribers reconnect; 0 for their default
     private: bool = False
-    form: str = ""
-    place: Place = (0, 0, 0)
+    form: str = ""  #: `OLD` or `NEW` if it is about a subscription, and only one protocol gets it
+    place: Place = (0, 0, 0)  #: its place in the order; not stored
 
 
 _decode = msgspec.json.Decoder(Update).decode
