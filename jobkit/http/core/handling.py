@@ -12,8 +12,8 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -188,37 +188,25 @@ class ApiCall:
             raise access.insufficient(f"this is about {what}, and you may see only some of them", self.route.scope)
 
 
+@dataclass(eq=False)
 class Api:
-    """See the module's docstring.
+    """See the module's docstring."""
 
-    Args:
-        source: returns the kit, blocking; called in a thread, at the first request.
-        routes: see `jobkit.http.table`.
-        forward: publishes to an external hub until cancelled; started with the kit if `MERCURE_URL` is set.
-        hosts: names (or `name:port`) under which the server is reached, besides the loopback names; "*" for any.
-        origins: origins of other sites whose pages may use the API ("https://app.example"), with credentials.
-        public_url: URL of the API's root as seen from outside, if a proxy hides it.
-        is_open_on_loopback: the user who runs the server needs no token on this machine.
-    """
+    source: Callable[[], Kit]  #: returns the kit; called in a thread, at the first request, since it may block
+    routes: tuple[Route, ...]  #: see `jobkit.http.table`
+    _: KW_ONLY
+    #: Publishes to an external hub until cancelled; started with the kit if `MERCURE_URL` is set.
+    forward: Callable[[Kit, str], Coroutine[Any, Any, None]] | None = None
+    hosts: Collection[str] = ()  #: names (or `name:port`) of the server, besides the loopback names; "*" for any
+    origins: Collection[str] = ()  #: of other sites whose pages may use the API with credentials: "https://app.example"
+    public_url: str = ""  #: URL of the API's root as seen from outside, if a proxy hides it
+    is_open_on_loopback: bool = True  #: the user who runs the server needs no token on this machine
+    limits: Limits = Limits()
 
-    def __init__(
-        self,
-        source: Callable[[], Kit],
-        routes: Sequence[Route],
-        *,
-        forward: Callable[[Kit, str], Coroutine[Any, Any, None]] | None = None,
-        hosts: Collection[str] = (),
-        origins: Collection[str] = (),
-        public_url: str = "",
-        is_open_on_loopback: bool = True,
-        limits: Limits | None = None,
-    ) -> None:
-        self._source, self.routes, self._forward = source, tuple(routes), forward
-        self.origins = frozenset(origin.rstrip("/") for origin in origins)
-        self.public_url = public_url.rstrip("/")
-        self.hosts = frozenset(filter(None, [*hosts, urlsplit(self.public_url).netloc]))
-        self.is_open_on_loopback = is_open_on_loopback
-        self.limits = limits or Limits()
+    def __post_init__(self) -> None:
+        self.origins = frozenset(origin.rstrip("/") for origin in self.origins)
+        self.public_url = self.public_url.rstrip("/")
+        self.hosts = frozenset(filter(None, [*self.hosts, urlsplit(self.public_url).netloc]))
         self._kit: Kit | None = None
         self._opening: asyncio.Task[Kit] | None = None
         self._rate = Rate(self.limits.per_s, self.limits.burst)
@@ -254,7 +242,7 @@ class Api:
         return response
 
     async def _answer(self, request: Request) -> tuple[Response, str]:
-        check_host(request, self.hosts | request.server.names)
+        check_host(request, [*self.hosts, *request.server.names])
         if request.method == "OPTIONS":
             return self._options(request), "options"
         check_origin(request, self.origins)
@@ -354,7 +342,7 @@ class Api:
         """Return the kit. Opened once, in a thread, since an embedded server may have to start first."""
         if self._kit is None:
             if self._opening is None:
-                self._opening = asyncio.get_running_loop().create_task(asyncio.to_thread(self._source))
+                self._opening = asyncio.get_running_loop().create_task(asyncio.to_thread(self.source))
             try:
                 kit = await asyncio.shield(self._opening)
             except Exception as error:
@@ -362,8 +350,8 @@ class Api:
                 if isinstance(error, JobkitError):  # of the server's own settings, not of the request
                     raise StoreUnavailable(str(error)) from error
                 raise
-            if self._kit is None and kit.settings.mercure_url and self._forward is not None:
-                self._forwarding = asyncio.get_running_loop().create_task(self._forward(kit, self.public_url))
+            if self._kit is None and kit.settings.mercure_url and self.forward is not None:
+                self._forwarding = asyncio.get_running_loop().create_task(self.forward(kit, self.public_url))
             self._kit = kit
         return self._kit
 
