@@ -35,7 +35,7 @@ from jobkit.http.mercure.topics import (
     reserved_for,
     together,
 )
-from jobkit.http.mercure.updates import NEW, OLD, UPDATES_PAGE, Place, Update, Updates, id_of, place_in
+from jobkit.http.mercure.updates import NEW, OLD, Place, Update, Updates, id_of, place_in
 from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.model import EventsExpired
 
@@ -161,7 +161,7 @@ class HubView:
             updates = await updates_of.after(place, version)
             last: Key = entries[-1].key if entries else tail.last
             within = [update for update in updates if update.place[:2] <= max(last, place[:2])]
-            if len(within) == len(updates) >= UPDATES_PAGE:  # there may be more updates, before later events
+            if within and len(within) == len(updates):  # there may be more updates, before later events
                 entries = [entry for entry in entries if (*entry.key, 0) < within[-1].place]
             made = [*await self._of_jobs(entries, place), *((one.place, self._of_update(one)) for one in within)]
             place = max([place, *((*entry.key, 0) for entry in entries), *(one.place for one in within)])

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -36,8 +37,8 @@ RING = 2_000
 #: Characters of all updates in the ring.
 RING_SIZE = 16_000_000
 
-#: Updates of one read.
-UPDATES_PAGE = 200
+#: Updates of one read, and characters of their data.
+UPDATES_PAGE, PAGE_SIZE = 200, 256_000
 
 
 class Update(msgspec.Struct, omit_defaults=True):
@@ -68,7 +69,10 @@ class Updates:
         self._reading = asyncio.Lock()
 
     async def after(self, place: Place, version: int) -> Sequence[Update]:
-        """Return the next updates after a place, in order, at most `UPDATES_PAGE`, up to the tail's `version`."""
+        """Return the next updates after a place, in order, up to the tail's `version`.
+
+        At most `UPDATES_PAGE`, and no more after `PAGE_SIZE` characters, since each slow client may hold one such page.
+        """
         async with self._reading:
             if self._floor is None:
                 self._floor = place
@@ -76,9 +80,11 @@ class Updates:
                 async for update in self._all_after(self._ring[-1].place if self._ring else self._floor):
                     self._keep(update)
                 self._version = version
-        if place >= self._floor:
-            return [update for update in self._ring if update.place > place][:UPDATES_PAGE]
-        return await self._read(place)
+        is_here = place >= self._floor
+        found = [update for update in self._ring if update.place > place] if is_here else await self._read(place)
+        sizes = accumulate(len(update.data) for update in found)
+        room = next((n for n, size in enumerate(sizes, 1) if size >= PAGE_SIZE), UPDATES_PAGE)
+        return found[: min(room, UPDATES_PAGE)]
 
     def _keep(self, update: Update) -> None:
         self._ring.append(update)
