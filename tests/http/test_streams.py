@@ -230,48 +230,48 @@ def test_an_id_that_is_no_longer_kept_is_reported(http: httpx.Client, kit: Kit, 
 
 
 @pytest.fixture
-def is_held(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """While it is set, the store keeps readers of events waiting; pub/sub goes on."""
+def is_open(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is not set, the store keeps readers of events waiting; pub/sub goes on."""
     store, made = kit.verbs.store, threading.Event()
     read = store.events
 
     async def held(after: str = "", limit: int = 1000) -> list[JobEvent]:
-        while made.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(made.wait)
         return await read(after, limit)
 
+    made.set()
     monkeypatch.setattr(store, "events", held)
     return made
 
 
 def test_progress_waits_for_the_event_that_it_belongs_to(
-    http: httpx.Client, stage: Stage, is_held: threading.Event
+    http: httpx.Client, stage: Stage, is_open: threading.Event
 ) -> None:
     """They arrive by different channels, and a client takes a job with progress for running."""
     with events_of(http, "/api/events") as source:
         job_id = stage.submit()
         assert names(take(source, 2)) == ["ready", "submitted"]
-        is_held.set()
+        is_open.clear()
         stage.start(job_id)
         stage.progress(job_id, 1, 4)
         time.sleep(0.3)
-        is_held.clear()
+        is_open.set()
         assert names(take(source, 2)) == ["started", "progressed"]
 
 
 def test_progress_that_is_older_than_the_newest_event_is_left_out(
-    http: httpx.Client, stage: Stage, is_held: threading.Event
+    http: httpx.Client, stage: Stage, is_open: threading.Event
 ) -> None:
     """A client that applies it to an ended job would show a job at three of four."""
     with events_of(http, "/api/events") as source:
         job_id = stage.submit()
         stage.start(job_id)
         assert names(take(source, 3)) == ["ready", "submitted", "started"]
-        is_held.set()
+        is_open.clear()
         stage.progress(job_id, 3, 4)
         stage.succeed(job_id)
         time.sleep(0.3)
-        is_held.clear()
+        is_open.set()
         stage.submit()
         assert names(take(source, 2)) == ["succeeded", "submitted"]
 

@@ -217,15 +217,17 @@ class StatsJson(Struct):
     refused: str
 
 
-HealthJson = _answer(
-    "HealthJson", '`status` is "ok", or "unavailable" with a 503.', status=str, live=bool, version=str
-)
+HealthJson = _answer("HealthJson", '`status` is "ok", or "unavailable" with a 503.', status=str, live=bool, version=str)
 RefusalJson = _answer(
     "RefusalJson",
     "Problem details (RFC 9457).",
-    **dict.fromkeys(("type", "title", "detail", "error", "message"), str),
+    type=str,
+    title=str,
     status=int,
+    detail=str,
+    error=str,
     field=str | None,
+    message=str,
 )
 
 

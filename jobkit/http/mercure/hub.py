@@ -125,10 +125,10 @@ async def _begin(call: ApiCall, tail: Tail, cursor: str | None) -> tuple[Place, 
     """Return the position to begin at, and the id for the response: a known cursor, else "earliest"."""
     updates = tail.shared(Updates)
     if not cursor:  # after everything that was published before this subscription
-        place: Place | None = (*tail.last, 0)
-        while newest := await updates.after(place, tail.version):
-            place = newest[-1].place
-        return place, "earliest"
+        newest: Place = (*tail.last, 0)
+        while found := await updates.after(newest, tail.version):
+            newest = found[-1].place
+        return newest, "earliest"
     if cursor == "earliest":
         return (0, 0, 0), cursor
     if (place := place_in(cursor)) is None:
