@@ -41,10 +41,18 @@ def display_job(job: Job) -> None:
     """Show the card of `job` in the current cell; outside a notebook, print its one line."""
     if not _is_notebook():
         print(repr(job))
-    elif job.snapshot.is_terminal:
-        _display(_bundle(job, ended_html(job.kit, job)))
-    else:
+    elif not job.snapshot.is_terminal:
         live_card(job)
+    else:
+        model = CardModel(job.snapshot)
+        try:
+            log = job.kit.log_slice(job.id, tail=_TAIL)
+            model.load_log(log.lines, log.total, log.dropped)
+            model.keep([artifact.to_json() for artifact in job.kit.artifacts(job.id)])
+            model.show(job.kit.preview(job.id))
+        except JobkitError:
+            logger.debug("log and result of a job could not be read for its card", exc_info=True)
+        _display(_saved_job(job, model))
 
 
 def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: Filled | None = None) -> bool:
@@ -69,7 +77,7 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
 
     text = ", ".join(f"form of task {name}" for name in infos)
     saved = {"text/plain": text, "text/html": form_html(list(infos.values()))}
-    _Output().show(FormWidget(kit, infos, on_submit=submitted, filled=filled), saved)
+    _Output(lambda _: saved).show(FormWidget(kit, infos, on_submit=submitted, filled=filled), None)
     below = [_display({"text/plain": ""}) for _ in range(2)]
     return True
 
@@ -83,17 +91,14 @@ def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
     """
     from jobkit.ui.widgets import JobWidget
 
-    def static(view: CardModel) -> dict[str, Any]:
-        lines = list(view.lines)
-        html = card_html(view.snapshot, lines, view.preview, total_lines=view.total, artifacts=view.artifacts)
-        return _bundle(job, html)
-
-    output = _Output(static)
+    output = _Output(lambda model: _saved_job(job, model))
     job._cards.append(output.is_static)
-    widget = JobWidget(
-        job.kit, job.id, on_end=output.end, on_change=lambda view: output.keep(view, str(view.snapshot.state))
-    )
-    output.show(widget, _bundle(job, card_html(job.snapshot)), handles)
+    widget = JobWidget(job.kit, job.id, on_end=output.end, on_change=output.keep)
+    output.show(widget, CardModel(job.snapshot), handles)
+
+
+def _saved_job(job: Job, model: CardModel) -> dict[str, Any]:
+    return {"text/plain": repr(job), "text/html": card_html(model)}
 
 
 def display_batch(batch: Batch, *, is_list: bool = False) -> None:
@@ -111,52 +116,43 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
     from jobkit.ui.batch.batch_model import BatchModel
     from jobkit.ui.widgets import BatchWidget
 
-    def static(model: BatchModel) -> dict[str, Any]:
-        return {"text/plain": text, "text/html": batch_html(model, is_saved_live=not model.is_terminal)}
-
-    is_over = batch.is_terminal
-    first = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
-    if is_over:
-        first.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
-        try:
-            while wanting := first.wanting():
-                for i in wanting:
-                    first.show(i, batch[i].preview())
-        except JobkitError:
-            logger.debug("results of a batch could not be read for its card", exc_info=True)
-        _display(static(first))
+    output = _Output(lambda model: {"text/plain": text, "text/html": batch_html(model)})
+    model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
+    if not batch.is_terminal:
+        batch._cards.append(output.is_static)
+        output.show(BatchWidget(batch, is_list=is_list, on_end=output.end, on_change=output.keep), model)
         return
-    output = _Output(static)
-    batch._cards.append(output.is_static)
-    widget = BatchWidget(
-        batch, is_list=is_list, on_end=output.end, on_change=lambda model: output.keep(model, model.whole())
-    )
-    output.show(widget, static(first))
+    model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
+    try:
+        while wanting := model.wanting():
+            for i in wanting:
+                model.show(i, batch[i].preview())
+    except JobkitError:
+        logger.debug("results of a batch could not be read for its card", exc_info=True)
+    _display(output.static(model))
 
 
 class _Output:
     """A live output that becomes static once, however early that comes.
 
     Args:
-        static: makes what a saved notebook shows, by MIME type; called again and again, and once at the end.
+        static: makes of a model what a saved notebook shows, by MIME type; called again and again, and once at the end.
     """
 
-    def __init__(self, static: Callable[[Any], dict[str, Any]] | None = None) -> None:
+    def __init__(self, static: Callable[[Any], dict[str, Any]]) -> None:
         self.is_static = threading.Event()
-        self._static = static
+        self.static = static
         self._ends: deque[Any] = deque()
         self._handles: Sequence[Any] = ()
         self._id = f"jk-{secrets.token_hex(6)}"
         self._kept: tuple[float, str] = (0.0, "")
 
-    def show(self, widget: Any, saved: Mapping[str, Any], handles: Sequence[Any] = ()) -> None:
+    def show(self, widget: Any, model: Any, handles: Sequence[Any] = ()) -> None:
         """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
         widget.saved = self._id
         live = widget._repr_mimebundle_()
-        bundles = (
-            self._behind(saved),
-            {**((live[0] if isinstance(live, tuple) else live) or {}), "text/plain": ""},
-        )
+        shown = {**((live[0] if isinstance(live, tuple) else live) or {}), "text/plain": ""}
+        bundles = (self._behind(self.static(model)), shown)
         self._kept = (time.monotonic(), "")
         if handles:
             for handle, bundle in zip(handles, bundles, strict=True):
@@ -166,23 +162,23 @@ class _Output:
         self._handles = handles
         self._turn()
 
-    def keep(self, what: Any, state: str) -> None:
-        """Renew what a saved notebook shows, if its `state` has changed or it is older than `_KEEP_S`."""
+    def keep(self, model: Any) -> None:
+        """Renew what a saved notebook shows, if its face has changed or it is older than `_KEEP_S`."""
         at, before = self._kept
-        is_due = state != before or time.monotonic() - at >= _KEEP_S
-        if self._handles and self._static is not None and is_due and not self.is_static.is_set() and not self._ends:
-            self._kept = (time.monotonic(), state)
-            self._update([self._behind(self._static(what))])
+        is_due = model.face != before or time.monotonic() - at >= _KEEP_S
+        if self._handles and is_due and not self.is_static.is_set() and not self._ends:
+            self._kept = (time.monotonic(), model.face)
+            self._update([self._behind(self.static(model))])
 
-    def end(self, what: Any) -> None:
+    def end(self, model: Any) -> None:
         """Make the output static, now or when it is shown; in any thread."""
-        self._ends.append(what)
+        self._ends.append(model)
         self._turn()
 
     def _turn(self) -> None:
-        while self._handles and self._static is not None:
+        while self._handles:
             try:
-                bundles = [self._static(self._ends.popleft()), {"text/plain": ""}]
+                bundles = [self.static(self._ends.popleft()), {"text/plain": ""}]
             except IndexError:
                 return
             # Programs that run notebooks drop what arrives between two cells: say it once more in the next one. This
@@ -218,20 +214,6 @@ def _in_next_cell(action: Callable[[], None]) -> None:
         action()
 
     events.register("pre_run_cell", fire)
-
-
-def ended_html(kit: Kit, job: Job) -> str:
-    """Return the static card of an ended job, with its last lines and preview if the store answers."""
-    try:
-        log = kit.log_slice(job.id, tail=_TAIL)
-        saved = [artifact.to_json() for artifact in kit.artifacts(job.id)]
-        return card_html(job.snapshot, log.lines, kit.preview(job.id), total_lines=log.total, artifacts=saved)
-    except JobkitError:
-        return card_html(job.snapshot)
-
-
-def _bundle(job: Job, html: str) -> dict[str, Any]:
-    return {"text/plain": repr(job), "text/html": html}
 
 
 def _display(bundle: Mapping[str, Any]) -> Any:

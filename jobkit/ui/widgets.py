@@ -22,6 +22,7 @@ from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.job_feed import EMPTY, CardControl
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver
 from jobkit.ui.words import assets
 
@@ -120,7 +121,7 @@ class LiveWidget(TextWidget):
     def __init__(
         self,
         texts: Mapping[str, str],
-        control: Callable[[Deliver, Callable[[Any], None]], CardControl | BatchControl],
+        control: Callable[[Deliver, Callable[[Any], None]], Control],
         on_end: Callable[[Any], None] | None = None,
         on_change: Callable[[Any], None] | None = None,
     ) -> None:
@@ -184,7 +185,7 @@ class BatchWidget(LiveWidget):
 
     def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
         super().__init__(
-            dict.fromkeys(("head", "table", "delta", "plot"), ""),
+            dict.fromkeys(("head", "table", "delta", "plot", "refused"), ""),
             lambda put, end: BatchControl(Actions(batch._kit), put, batch, is_list=is_list, on_end=end),
             **hooks,
         )

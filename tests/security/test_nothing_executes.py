@@ -27,6 +27,7 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.batch.batch_html import batch_html
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.card.card_html import card_html
+from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.form.form_model import form_html
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, _own_registry, browser, serve, stage
@@ -214,17 +215,19 @@ def test_saved_notebook_output_runs_nothing_either(stage: Stage, jobs: list[str]
     at = datetime(2026, 11, 24, tzinfo=UTC)
     line = LogLine(EVIL, 1, "stdout", "ERROR", EVIL)
     snapshots = [stage.kit.snapshot(job) for job in jobs]
-    parts = [
-        card_html(each, [line], {"type": EVIL, "text": EVIL}, now=at, artifacts=[{"name": EVIL, "size_bytes": 1}])
-        for each in snapshots
-    ]
+
+    def saved(snapshot: JobSnapshot, preview: dict[str, Any]) -> str:
+        model = CardModel(snapshot, preview=preview, artifacts=[{"name": EVIL, "size_bytes": 1}])
+        model.load_log([line], 1, 0)
+        return card_html(model, at)
+
     table = {"columns": [EVIL], "rows": [[EVIL]], "shape": [1, 1]}
-    parts += [card_html(snapshots[3], [], preview, now=at) for preview in ({"table": table}, {"json": {EVIL: EVIL}})]
-    parts.append(card_html(snapshots[3], [], {"page": EVIL, "text": EVIL}, now=at))
+    parts = [saved(each, {"type": EVIL, "text": EVIL}) for each in snapshots]
+    parts += [saved(snapshots[3], each) for each in ({"table": table}, {"json": {EVIL: EVIL}}, {"page": EVIL, "text": EVIL})]
     spec = JobSpec("a" * 8, EVIL, params={EVIL: EVIL, "n": 1}, title=EVIL)
     error = JobError(ErrorKind.EXCEPTION, EVIL, EVIL, EVIL, EVIL)
     pair = [JobSnapshot(spec, 3, JobState.FAILED, error=error, summary=EVIL), snapshots[3]]
-    parts += [batch_html(BatchModel(pair), now=at), form_html(list(stage.kit.tasks().values()))]
+    parts += [batch_html(BatchModel(pair), at), form_html(list(stage.kit.tasks().values()))]
     trap.page.goto("data:text/html,<!doctype html><body>")
 
     for part in parts:

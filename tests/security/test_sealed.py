@@ -27,6 +27,7 @@ from jobkit.tasks.info import TaskInfo, sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.card.card_html import card_html
+from jobkit.ui.card.card_model import CardModel
 from tests.http.site import Site
 from tests.store.server import Server
 from tests.support import environment
@@ -350,7 +351,7 @@ def test_a_preview_that_no_worker_sealed_for_the_job_is_shown_nowhere(
         for accept in ("image/png", "text/plain", "application/vnd.jobkit.preview+json"):
             answer = http.get(f"/api/jobs/{job_id}/result", headers={"Accept": accept})
             assert "666" not in answer.text
-        assert shown["unavailable"].split(";")[0] in card_html(kit.snapshot(job_id), [], shown)
+        assert shown["unavailable"].split(";")[0] in card_html(CardModel(kit.snapshot(job_id), preview=shown))
 
     stranger.delete(key(kit, f"result:{job_id}"))
     answer = http.get(f"/api/jobs/{job_id}/result")

@@ -52,6 +52,10 @@ def test_arguments_that_differ_are_columns_and_the_others_are_said_once() -> Non
     assert model.fixed == "method=rk4"
 
 
+def cell(model: BatchModel, i: int, name: str) -> Any:
+    return model.row(i)[2][[each for each, _ in model.columns()].index(name)]
+
+
 def test_a_result_with_a_new_number_sends_the_whole_table_and_other_changes_only_their_rows() -> None:
     model = BatchModel([job(1), job(2)])
     assert model.changes() is not None  # the first time: all
@@ -63,7 +67,8 @@ def test_a_result_with_a_new_number_sends_the_whole_table_and_other_changes_only
 
     model.take(0, job(1, "succeeded", "7"))
     kind, data = model.changes() or ("", {})
-    assert (kind, data["values"], data["rows"][0][3]) == ("table", ["value"], [7])
+    assert (kind, cell(model, 0, "value"), data["rows"][0]) == ("table", 7, model.row(0))
+    assert [name for name, _ in data["columns"]] == ["n", "state", "value", "duration", "note", "id"]
 
 
 def test_previews_are_asked_for_once_and_become_columns() -> None:
@@ -75,7 +80,7 @@ def test_previews_are_asked_for_once_and_become_columns() -> None:
     model.show(1, None)
 
     assert model.values == ["a", "b", "value"]
-    assert model.row(0)[3] == [1, 2.5, None]
+    assert [cell(model, 0, name) for name in model.values] == [1, 2.5, None]
 
 
 def test_the_head_counts_and_tells_rate_and_time_left() -> None:
@@ -92,6 +97,12 @@ def test_the_head_counts_and_tells_rate_and_time_left() -> None:
     assert head["counts"] == [["succeeded", "Done", 5], ["queued", "Queued", 5]]
 
 
+def words(plot: dict[str, Any], **where: Any) -> list[tuple[str, str]]:
+    """Place and text of the words in a plot."""
+    found = [(attributes, *rest) for tag, attributes, *rest in plot["shapes"] if tag == "text"]
+    return [(at["x"], text) for at, text in found if where.items() <= at.items()]
+
+
 def points(rows: list[tuple[dict[str, Any], float]]) -> list[Point]:
     return [Point(i, args, {"y": y}) for i, (args, y) in enumerate(rows)]
 
@@ -101,19 +112,19 @@ def test_a_plot_puts_the_longest_numeric_axis_below_and_the_other_into_colours()
 
     assert plot is not None
     assert (plot["x"], plot["y"], plot["by"], plot["series"]) == ("n", "y", "m", ["a", "b"])
-    assert [len(line) for _, line in plot["lines"]] == [3, 3]
+    assert [len(line["points"].split()) for _, line in plot["shapes"][-1][2:]] == [3, 3]
     assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y, *_ in plot["dots"])
 
 
 def test_a_plot_goes_logarithmic_over_two_decades_and_takes_words_as_categories() -> None:
     wide = layout(points([({"n": 10**k}, 10.0**-k) for k in range(5)]), ["n"], ["y"])
-    words = layout(points([({"m": "a"}, 1.0), ({"m": "b"}, 2.0)]), ["m"], ["y"])
+    named = layout(points([({"m": "a"}, 1.0), ({"m": "b"}, 2.0)]), ["m"], ["y"])
 
     assert wide is not None
-    assert words is not None
-    assert [text for _, text in wide["xticks"]] == ["1", "10", "100", "1,000", "10,000"]
-    assert words["xticks"] == [[0.25, "a"], [0.75, "b"]]
-    assert words["lines"] == []
+    assert named is not None
+    assert [text for _, text in words(wide, dy=18)] == ["1", "10", "100", "1,000", "10,000"]
+    assert words(named, dy=18) == [("25.00%", "a"), ("75.00%", "b")]
+    assert named["shapes"][-1][2:] == []
 
 
 def test_a_plot_without_numbers_is_none_and_a_large_one_is_thinned() -> None:
@@ -169,6 +180,6 @@ def test_a_saved_batch_keeps_so_many_rows_and_says_where_the_rest_is() -> None:
 
 
 def test_a_batch_that_is_saved_while_it_runs_says_of_when_it_is() -> None:
-    html = batch_html(BatchModel([job(1, "running"), job(2)]), now=AT, is_saved_live=True)
+    html = batch_html(BatchModel([job(1, "running"), job(2)]), AT)
 
     assert "as of 2026-11-24 12:00:00 UTC" in html

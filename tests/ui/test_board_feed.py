@@ -18,7 +18,7 @@ from jobkit.ui.jobs import bulk as bulk_module
 from jobkit.ui.jobs.board_feed import BoardFeed
 from jobkit.ui.jobs.bulk import Bulk, BulkCall
 from jobkit.ui.jobs.job_table import JobTable
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, open_feeds
+from jobkit.ui.live.shared_feed import Subscriber, open_feeds
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -42,7 +42,7 @@ def look(stage: Stage) -> Iterator[Look]:
                 screen["left"] += told.get("left", [])
                 screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
 
-        watched.append(FeedSubscription(stage.kit, BoardFeed, Subscriber(deliver), query, own).start())
+        watched.append(Subscriber(deliver).start(stage.kit, BoardFeed, query, own))
         wait_until(lambda: "n" in screen, what="the page")
         return screen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -11,14 +12,15 @@ import pytest
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.snapshot import JobError
-from jobkit.ui.card.card_html import card_html
+from jobkit.ui.card import card_html as card
+from jobkit.ui.card.card_model import CardModel
 
 NOW = datetime(2026, 11, 24, 15, 4, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)
 CANARY = "</pre></style><script>boom()</script><img src=x onerror=boom()>\"'"
 
 ALLOWED = {
-    "div", "p", "span", "b", "i", "code", "pre", "details", "summary", "table", "tr", "td", "th", "style", "img",
+    "div", "p", "span", "b", "i", "code", "pre", "details", "summary", "table", "thead", "tbody", "tr", "td", "th", "style", "img",
 }  # fmt: skip
 
 
@@ -54,8 +56,21 @@ def job(state: str = "succeeded", **fields: Any) -> JobSnapshot:
     return JobSnapshot(**base | {"submitted_at": NOW, "attempt": 1, "worker": "gpu-1"} | fields)
 
 
+def card_html(
+    snapshot: JobSnapshot,
+    lines: Sequence[LogLine] = (),
+    preview: dict[str, Any] | None = None,
+    artifacts: Sequence[dict[str, Any]] = (),
+) -> str:
+    model = CardModel(snapshot)
+    model.load_log(lines, len(lines), 0)
+    model.show(preview)
+    model.keep([*artifacts])
+    return card.card_html(model, NOW)
+
+
 def test_an_ended_job_reads_well_without_any_style() -> None:
-    html = card_html(job(summary="x"), [LogLine("fold 1", MS, n=1)], {"type": "int", "text": "42"}, now=NOW)
+    html = card_html(job(summary="x"), [LogLine("fold 1", MS, n=1)], {"type": "int", "text": "42"})
 
     text = " ".join(re.sub(r"<style>.*</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
     assert text == (
@@ -64,7 +79,7 @@ def test_an_ended_job_reads_well_without_any_style() -> None:
 
 
 def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live() -> None:
-    html = card_html(job("running", done=3, total=10, message="fold 3"), now=NOW)
+    html = card_html(job("running", done=3, total=10, message="fold 3"))
 
     assert "running at 15:04:00 UTC, when this was saved" in html
     assert "kit.get(&#x27;8f2c1a9bd0&#x27;)" in html
@@ -97,7 +112,7 @@ def test_nothing_that_a_job_says_becomes_markup(state: str) -> None:
     ]
 
     for preview in previews:
-        elements = Elements(card_html(snapshot, [LogLine(CANARY, MS, n=1)], preview, now=NOW))
+        elements = Elements(card_html(snapshot, [LogLine(CANARY, MS, n=1)], preview))
 
         assert {tag for tag, _ in elements.found} <= ALLOWED
         assert not elements.open
@@ -109,7 +124,7 @@ def test_a_typical_card_stays_small_and_asks_nothing_of_the_network() -> None:
     table = {"columns": list("abcd"), "rows": [["1.5", "x", "2", "y"]] * 50, "shape": [1000, 4]}
     lines = [LogLine(f"epoch {n}: loss 0.123", MS, n=n) for n in range(1, 400)]
 
-    html = card_html(job(), lines, {"type": "DataFrame", "text": "", "table": table}, now=NOW)
+    html = card_html(job(), lines, {"type": "DataFrame", "text": "", "table": table})
 
     assert len(html.encode()) < 9_000
     assert "10 of 1,000 rows" in html
@@ -118,8 +133,8 @@ def test_a_typical_card_stays_small_and_asks_nothing_of_the_network() -> None:
 
 
 def test_a_large_figure_is_left_out_with_a_word() -> None:
-    assert "too large to keep here" in card_html(job(), (), {"png": "A" * 400_000}, now=NOW)
-    assert '<img alt="figure" src="data:image/png;base64,iVBORw0=' in card_html(job(), (), {"png": "iVBORw0="}, now=NOW)
+    assert "too large to keep here" in card_html(job(), (), {"png": "A" * 400_000})
+    assert '<img alt="figure" src="data:image/png;base64,iVBORw0=' in card_html(job(), (), {"png": "iVBORw0="})
 
 
 def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
@@ -130,7 +145,7 @@ def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
     )
     error = JobError(ErrorKind.EXCEPTION, "ValueError", "no score", text, "b.py:2 in h")
 
-    html = card_html(job("failed", error=error, done=148, total=400), now=NOW)
+    html = card_html(job("failed", error=error, done=148, total=400))
 
     assert html.index("ValueError") < html.index("KeyError") < html.index("<summary>Traceback")
     assert "37 % · 148 / 400" in html
@@ -139,7 +154,7 @@ def test_a_failed_job_shows_error_root_cause_and_folded_traceback() -> None:
 def test_the_lines_around_the_failing_one_are_shown_and_it_is_marked_without_style() -> None:
     error = JobError(ErrorKind.EXCEPTION, "E", "m", "", "b.py:10 in h", "9\tif <b>:\n10\t    raise E\n11\t")
 
-    html = card_html(job("failed", error=error), now=NOW)
+    html = card_html(job("failed", error=error))
 
     assert "   9  if &lt;b&gt;:\n<b>&gt; 10      raise E</b>\n  11  </pre>" in html
 

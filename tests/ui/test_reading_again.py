@@ -15,7 +15,7 @@ from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.jobs.board_feed import BoardFeed
 from jobkit.ui.live import shared_feed
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber
+from jobkit.ui.live.shared_feed import Subscriber
 from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -54,7 +54,7 @@ class Screen:
         self.rows: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         self.is_loaded = self.is_away = False
-        self._watching = FeedSubscription(stage.kit, BoardFeed, Subscriber(self._take), query, None).start()
+        self._watching = Subscriber(self._take).start(stage.kit, BoardFeed, query, None)
 
     def _take(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         told = json.loads(whole.get("page") or parts["delta"])
@@ -124,8 +124,7 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     shown: dict[str, str] = {}
     ended: list[bool] = []
     card = Subscriber(lambda whole, _: shown.update(whole), on_end=lambda _: ended.append(True))
-    following = FeedSubscription(stage.kit, JobFeed, card, job_id)
-    following.start()
+    card.start(stage.kit, JobFeed, job_id)
     wait_until(lambda: "snapshot" in shown, what="the card")
 
     cut.left = {"logs": 2, "preview": 2}
@@ -134,15 +133,13 @@ def test_a_card_whose_last_reads_fail_shows_the_end_of_the_job_all_the_same(stag
     wait_until(lambda: ended, what="the card to end")
     assert "4711" in shown["preview"]
     assert set(cut.failed) == {"logs", "preview"}
-    following.stop()
+    card.stop()
 
 
-def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> FeedSubscription[JobFeed, Subscriber]:
+def followed(stage: Stage, job_id: str, told: dict[str, Any]) -> Subscriber:
     """A card of the job, of whose face `told` is kept the newest."""
     card = Subscriber(lambda whole, _: told.update(json.loads(whole.get("snapshot", "{}"))))
-    following = FeedSubscription(stage.kit, JobFeed, card, job_id)
-    following.start()
-    return following
+    return card.start(stage.kit, JobFeed, job_id)
 
 
 def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catches_up(
@@ -204,10 +201,10 @@ def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again
     wait_until(lambda: not screen.is_away, what="the page to be live")
 
 
-def timeline(stage: Stage, pages: list[str]) -> FeedSubscription[TimelineFeed, TimelineSubscriber]:
+def timeline(stage: Stage, pages: list[str]) -> Subscriber:
     """A timeline, of which `pages` gets the whole texts."""
     subscriber = TimelineSubscriber(lambda whole, parts: pages.extend(filter(None, [whole.get("page")])))
-    return FeedSubscription(stage.kit, TimelineFeed, subscriber, Query(), None).start()
+    return subscriber.start(stage.kit, TimelineFeed, Query(), None)
 
 
 def test_a_timeline_whose_reads_fail_is_there_when_the_store_answers(stage: Stage, cut: Cut) -> None:

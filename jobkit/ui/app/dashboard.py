@@ -32,7 +32,7 @@ from jobkit.ui.jobs.drawer import Drawer
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.live.page import Page, PageSession
-from jobkit.ui.live.shared_feed import FeedSubscription, Subscriber, poke_feeds
+from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
 from jobkit.ui.words.theme import Theme, header_look, palette
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class Dashboard(Viewer):
             on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
             bridge=self._bridge,
         )
-        notified = BellSubscriber(self._notify, person.name or user_name())
-        self._bell = FeedSubscription(kit, BellFeed, notified)
+        self._bell = BellSubscriber(self._notify, person.name or user_name())
         self._bridge.on_close(self._bell.stop)
         self._nav = Nav(
             bridge=self._bridge,
@@ -139,7 +138,7 @@ class Dashboard(Viewer):
         )
         self._banner = Notice(is_banner=True)
         if person.role is not Role.NONE:
-            banner = FeedSubscription(kit, StoreBannerFeed, Subscriber(self._stands)).start()
+            banner = Subscriber(self._stands).start(kit, StoreBannerFeed)
             self._bridge.on_close(banner.stop)
         self._hidden = {slug for slug, page in self._pages.items() if page.is_shown is not None}
         self._name_pages()
@@ -260,7 +259,7 @@ class Dashboard(Viewer):
 
     def _ring(self, is_on: bool) -> None:
         if is_on and self._nav.bell:
-            self._bell.start()
+            self._bell.start(self._kit, BellFeed)
         else:
             self._bell.stop()
 

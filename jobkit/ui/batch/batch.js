@@ -2,14 +2,14 @@
 // (anywidget) and Panel (AnyWidgetComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
 // batch_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
 
-const ROW = 30;
+const ROW = 30, WIDTHS = {state: "116px", id: "72px", note: "minmax(80px, 3fr)"};
 
 /** The rows of a model. */
-const bookOf = (model) => keptOf(model, {rows: [], args: [], values: [], n: 0}, (book) => ({
+const bookOf = (model) => keptOf(model, {rows: [], columns: [], n: 0}, (book) => ({
   table() {
     const data = parse(model.get("table"), null);
     if (!data) return;
-    Object.assign(book, {rows: data.rows, args: data.args, values: data.values, isList: data.is_list, n: data.n});
+    Object.assign(book, {rows: data.rows, columns: data.columns, isList: data.is_list, n: data.n});
     book.views.forEach((view) => view.columns());
   },
   delta() {
@@ -26,7 +26,7 @@ class BatchCard extends LiveCard {
   constructor(model, el) {
     super(model, el, (self) => ({head: () => self.show(), plot: () => self.draw()}));
     Object.assign(this, {sort: null, state: "", book: bookOf(model)});
-    const resize = new ResizeObserver(() => { this.draw(); this.paint(); });
+    const resize = new ResizeObserver(() => this.paint());
     resize.observe(this.root);
     this.book.views.add(this);
     this.stops.push(() => resize.disconnect(), () => this.book.views.delete(this));
@@ -112,45 +112,27 @@ class BatchCard extends LiveCard {
   // -- table -------------------------------------------------------------------------------------------------------
 
   columns() {
-    const book = this.book, n = this.n;
-    const names = [...book.args, "state", ...book.values, "duration", ...(book.isList ? [] : ["note"]), "id"];
-    this.names = names;
-    const at = (this.at = {state: book.args.length, duration: book.args.length + 1 + book.values.length, id: names.length - 1});
-    at.note = book.isList ? -1 : at.duration + 1;
-    this.numeric = names.map((_, c) => book.rows.some((row) => typeof this.cell(row, c) === "number"));
-    const widths = names.map((name, c) => {
-      if (c === at.state) return "116px";
-      if (c === at.id) return "72px";
-      if (c === at.note) return "minmax(80px, 3fr)";
-      if (book.isList && c < 2) return c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)";
-      return this.numeric[c] ? "minmax(84px, 1fr)" : "minmax(96px, 2fr)";
-    });
+    const {columns, rows, isList} = this.book, n = this.n;
+    this.numeric = columns.map((_, c) => rows.some((row) => typeof row[2][c] === "number"));
+    const widths = columns.map(([, kind], c) => WIDTHS[kind] || (isList && kind === "arg" ? (c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)")
+      : this.numeric[c] ? "minmax(84px, 1fr)" : "minmax(96px, 2fr)"));
     n.grid.style.setProperty("--columns", widths.join(" "));
-    n.grid.style.setProperty("--least", `${names.length * 96}px`);
-    n.head.replaceChildren(...names.map((name, c) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
-      onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: book.args.includes(name) || book.values.includes(name) ? name : c === at.note ? "" : name[0].toUpperCase() + name.slice(1)}), h("i"))));
+    n.grid.style.setProperty("--least", `${columns.length * 96}px`);
+    n.head.replaceChildren(...columns.map(([name, kind], c) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
+      onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: ["arg", "value"].includes(kind) ? name : kind === "note" ? "" : name[0].toUpperCase() + name.slice(1)}), h("i"))));
     this.sorted();
-  }
-
-  /** The value of a row in a column: text or number. */
-  cell(row, c) {
-    const at = this.at;
-    if (c < at.state) return row[2][c];
-    if (c === at.state) return row[1];
-    if (c < at.duration) return row[3][c - at.state - 1];
-    return c === at.duration ? row[4] : c === at.id ? row[7] : row[5];
   }
 
   sorted() {
     const n = this.n, wanted = n.find.value.trim().toLowerCase();
     let rows = this.book.rows;
     if (this.state) rows = rows.filter((row) => row[1] === this.state);
-    if (wanted) rows = rows.filter((row) => [...row[2], row[1], WORDS[row[1]], ...row[3], row[5], row[7]].join(" ").toLowerCase().includes(wanted));
+    if (wanted) rows = rows.filter((row) => [WORDS[row[1]], ...row[2].filter((_, c) => this.book.columns[c][1] !== "duration")].join(" ").toLowerCase().includes(wanted));
     if (this.sort) {
       const [c, way] = this.sort;
       const rank = (value) => (value == null || value === "" ? 2 : typeof value === "number" ? 0 : 1);
       rows = [...rows].sort((a, b) => {
-        const x = this.cell(a, c), y = this.cell(b, c), r = rank(x) - rank(y);
+        const x = a[2][c], y = b[2][c], r = rank(x) - rank(y);
         return r || (rank(x) === 2 ? 0 : way * (typeof x === "number" ? x - y : String(x).localeCompare(String(y)))) || a[0] - b[0];
       });
     }
@@ -174,21 +156,20 @@ class BatchCard extends LiveCard {
     n.rows.replaceChildren(n.space, ...made);
   }
 
-  row(row, i) {
-    const at = this.at;
-    return h("div", {class: "row", role: "row", style: `top:${i * ROW}px`, "data-face": row[1]}, this.names.map((name, c) => {
-      const value = this.cell(row, c);
-      if (c === at.state) return h("span", {role: "cell", class: "st"}, icon(row[1]), row[6] == null ? WORDS[row[1]] || row[1] : `${Math.floor(row[6] * 100)} %`);
-      if (c === at.id) return h("button", {role: "cell", class: "id mono muted", title: `${this.model.get("opens") ? "Open" : "Copy"} ${value}`, onclick: (event) => (this.model.get("opens") ? ask(this.model, "open", {id: value}) : copyText(value, event.currentTarget)), text: String(value).slice(0, 8)});
-      if (c === at.duration) return h("span", {role: "cell", class: "num", text: value == null ? "" : duration(value), title: row[8] ? `started ${exact(row[8])}` : false});
+  row([, face, cells, progress, started], i) {
+    return h("div", {class: "row", role: "row", style: `top:${i * ROW}px`, "data-face": face}, this.book.columns.map(([, kind], c) => {
+      const value = cells[c];
+      if (kind === "state") return h("span", {role: "cell", class: "st"}, icon(face), progress == null ? WORDS[face] || face : `${Math.floor(progress * 100)} %`);
+      if (kind === "id") return h("button", {role: "cell", class: "id mono muted", title: `${this.model.get("opens") ? "Open" : "Copy"} ${value}`, onclick: (event) => (this.model.get("opens") ? ask(this.model, "open", {id: value}) : copyText(value, event.currentTarget)), text: String(value).slice(0, 8)});
+      if (kind === "duration") return h("span", {role: "cell", class: "num", text: value == null ? "" : duration(value), title: started ? `started ${exact(started)}` : false});
       const text = value == null ? "" : typeof value === "number" ? number(value) : value === true ? "True" : value === false ? "False" : String(value);
-      return h("span", {role: "cell", class: this.numeric[c] ? "num" : c === at.note ? "muted" : c < at.state ? "mono" : "", text, title: typeof value === "number" ? value : text});
+      return h("span", {role: "cell", class: this.numeric[c] ? "num" : kind === "note" ? "muted" : kind === "arg" ? "mono" : "", text, title: typeof value === "number" ? value : text});
     }));
   }
 
   save() {
-    const names = this.names.map((name, c) => (c === this.at.duration ? "duration_s" : name));
-    const text = [names, ...this.rows.map((row) => this.names.map((_, c) => this.cell(row, c)))].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
+    const names = this.book.columns.map(([name, kind]) => (kind === "duration" ? "duration_s" : name));
+    const text = [names, ...this.rows.map((row) => row[2])].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
     saveBlob(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, new Blob([text], {type: "text/csv"}));
   }
 
@@ -206,36 +187,16 @@ class BatchCard extends LiveCard {
     }
     n.byBox.hidden = !plot.choices.by.length;
     put(n.note, plot.note);
-    const wide = Math.max(280, (n.plot.clientWidth || 720) - 32), tall = Math.max(200, Math.min(280, wide * 0.42));
-    n.picture.replaceChildren(...shapesOf(plot, wide, tall).map(([tag, attributes, text]) => {
-      if (tag !== "circle") return svg(tag, attributes, text ?? "");
-      const row = this.book.rows[attributes["data-row"]];
-      return svg(tag, attributes, svg("title", {}, row ? [...this.book.args.map((name, c) => `${name} = ${row[2][c]}`), ...this.book.values.map((name, c) => `${name}: ${row[3][c] ?? ""}`)].join("\n") : ""));
-    }));
-    n.picture.setAttribute("width", wide);
-    n.picture.setAttribute("height", tall);
+    const {columns, rows} = this.book, element = ([tag, attributes, ...children]) => svg(tag, attributes, ...children.map((child) => (typeof child === "string" ? child : element(child))));
+    const tip = ([, , cells]) => columns.flatMap(([name, kind], c) => (kind === "arg" ? [`${name} = ${cells[c]}`] : kind === "value" ? [`${name}: ${cells[c] ?? ""}`] : [])).join("\n");
+    n.picture.replaceChildren(...plot.shapes.map(element), ...plot.dots.map(([x, y, series, row]) => svg("circle",
+      {cx: `${100 * x}%`, cy: `${100 - 100 * y}%`, r: plot.radius, fill: plot.colours[series]}, svg("title", {}, rows[row] ? tip(rows[row]) : ""))));
+    n.picture.style.marginLeft = `${plot.left + 16}px`;
+    n.picture.style.width = `calc(100% - ${plot.left + 48}px)`;
     n.picture.setAttribute("aria-label", `${plot.y} over ${plot.x}, ${plot.dots.length} points`);
     n.legend.hidden = !plot.series.length;
-    n.legend.replaceChildren(h("span", {class: "muted", text: plot.by}), ...plot.series.map((text, i) => h("span", null, h("i", {class: `s${i}`}), text)));
+    n.legend.replaceChildren(h("span", {class: "muted", text: plot.by}), ...plot.series.map((text, i) => h("span", null, h("i", {style: `background:${plot.colours[i]}`}), text)));
   }
-}
-
-/** A layout of batch_plot.py at a size; the twin of `_picture` in batch_html.py. */
-function shapesOf(plot, wide, tall) {
-  const longest = Math.max(1, ...plot.yticks.map(([, text]) => text.length));
-  const left = 12 + longest * 7, right = 16, top = 10, bottom = 40;
-  const x = (v) => (left + v * (wide - left - right)).toFixed(1), y = (v) => (top + (1 - v) * (tall - top - bottom)).toFixed(1);
-  const out = [];
-  for (const [v, text] of plot.yticks) {
-    out.push(["line", {x1: left, x2: wide - right, y1: y(v), y2: y(v), class: "rule"}]);
-    out.push(["text", {x: left - 8, y: y(v), dy: "0.32em", "text-anchor": "end"}, text]);
-  }
-  for (const [v, text] of plot.xticks) out.push(["text", {x: x(v), y: tall - bottom + 18, "text-anchor": "middle"}, text]);
-  out.push(["text", {x: x(0.5), y: tall - 6, "text-anchor": "middle", class: "name"}, plot.x]);
-  for (const [series, points] of plot.lines) out.push(["polyline", {points: points.map(([px, py]) => `${x(px)},${y(py)}`).join(" "), class: `s${series}`}]);
-  const radius = plot.dots.length > 400 ? 2.2 : plot.dots.length > 100 ? 3 : 4;
-  for (const [px, py, series, row] of plot.dots) out.push(["circle", {cx: x(px), cy: y(py), r: radius, class: `s${series}`, "data-row": row}]);
-  return out;
 }
 
 export default {

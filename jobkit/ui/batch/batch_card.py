@@ -31,6 +31,7 @@ class BatchCard(Component, AnyWidgetComponent):
 
     Attributes:
         head, table, delta, plot: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
+        refused: why the last request failed.
         request: the browser's newest request.
     """
 
@@ -38,6 +39,7 @@ class BatchCard(Component, AnyWidgetComponent):
     table = param.String(default="")
     delta = param.String(default="")
     plot = param.String(default="")
+    refused = param.String(default="")
     opens = param.Boolean(default=False)
     request = param.String(default="")
 

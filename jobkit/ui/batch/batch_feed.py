@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.plain import dumps
-from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
+from jobkit.ui.access.actions import ActionCall, Actions, action, each
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
-from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered, on_loop
+from jobkit.ui.live.control import Control
+from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, on_loop
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -30,17 +31,15 @@ _PLOT_S = 0.8
 
 @dataclass(eq=False, slots=True)
 class BatchSubscriber(Subscriber):
-    """One card of a batch. `deliver` gets any of `head`, `table` and `plot`, and parts of `delta`; see `BatchModel`.
+    """One card of a batch. `put` gets any of `head`, `table` and `plot`, and parts of `delta`; see `BatchModel`.
 
     Attributes:
         chosen: what its user plots. plot: what it has been given.
-        refused: why its last request failed.
         wants_table: it has not been given the table yet, or missed a delta.
     """
 
     chosen: dict[str, str] = field(default_factory=dict)
     plot: str = ""
-    refused: str = ""
     wants_table: bool = True
 
 
@@ -62,7 +61,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         self._is_list = is_list
         self._changed: dict[int, JobSnapshot] = {}
         self._previews: dict[tuple[int, str], Mapping[str, Any] | None] = {}
-        self._is_poked = self._is_fetching = False
+        self._is_fetching = False
         self._plotted_at = 0.0
         self._stop_listening = batch.listen(self._heard)
 
@@ -72,13 +71,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
     def _heard(self, i: int, snapshot: JobSnapshot) -> None:
         """In any thread."""
         self._changed[i] = snapshot
-        if not self._is_poked:
-            self._is_poked = True
-            on_loop(self._poke, None)
-
-    def _poke(self, _: None) -> None:
-        self._is_poked = False
-        self.poke()
+        if len(self._changed) == 1:  # the others come with it
+            on_loop(lambda _: self.poke(), None)
 
     # -- see `SharedFeed` ----------------------------------------------------------------------------------------------
 
@@ -99,6 +93,11 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         """`version`: number of the table and length of the plot that the browser has."""
         if self.model is None or version != (self.model.replies, len(subscriber.plot)):
             subscriber.wants_table, subscriber.plot = True, ""
+        self.poke()
+
+    def choose(self, subscriber: BatchSubscriber, chosen: dict[str, str]) -> None:
+        """Plot for one card what its user has chosen."""
+        subscriber.chosen, subscriber.plot = chosen, ""
         self.poke()
 
     def look(self) -> None:
@@ -132,8 +131,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
         self.pacer.window_s = max(self.WINDOW_S, 6 * spent_s)
         for subscriber, plot in zip(subscribers, plots, strict=True):
-            alert = {"level": "error", "text": subscriber.refused} if subscriber.refused else head["alert"]
-            whole, parts = {"head": dumps(head | {"alert": alert})}, {}
+            whole, parts = {"head": dumps(head)}, {}
             if rows is not None and rows[0] == "table":
                 whole["table"] = rows[1]
             elif rows is not None:
@@ -185,15 +183,13 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         return found
 
 
-class BatchControl:
-    """One card of a batch in one browser: gives it the feed's texts, and does what the browser requests.
+class BatchControl(Control):
+    """The control of a batch's card.
 
     Args:
-        access: of the session.
-        put: shows whole texts and parts in the browser; called on the background loop.
+        access, put, on_end: as of `Control`.
         batch: the jobs. is_list: see `BatchModel`.
         on_open: called in the session with the id of the job that was clicked.
-        on_end: see `BatchSubscriber`.
     """
 
     def __init__(
@@ -206,56 +202,27 @@ class BatchControl:
         on_open: Callable[[str], object] | None = None,
         on_end: Callable[[BatchModel], None] | None = None,
     ) -> None:
-        self._access = access
-        self._put = put
+        super().__init__(access, put, on_end)
         self._batch = batch
         self._on_open = on_open
-        subscriber = BatchSubscriber(self._deliver, on_end=on_end)
-        self._following = FeedSubscription(access.kit, BatchFeed, subscriber, batch, is_list)
-        self._following.start()
-
-    @property
-    def model(self) -> BatchModel | None:
-        """The model of the batch; None until it has been made, and after `stop`."""
-        feed = self._following.feed
-        return feed.model if feed is not None else None
-
-    def stop(self) -> None:
-        """Deliver nothing more; any number of times."""
-        self._following.stop()
-
-    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        model = self.model
-        if self._access.person.sees_all or (model is not None and all(map(self._access.sees, model.snapshots))):
-            self._put(whole, parts)
+        self._subscriber = BatchSubscriber(self._deliver, on_end=on_end)
+        self._subscriber.start(self._kit, BatchFeed, batch, is_list)
 
     def do(self, action: str, asked: Mapping[str, Any]) -> None:
-        """Handle a request of the browser; ignore others."""
+        subscriber = self._subscriber
+        if subscriber is None:
+            return
         if action == "hello":
-            self._following.resend((asked.get("n"), asked.get("plot")))
+            subscriber.resend((asked.get("n"), asked.get("plot")))
         elif action == "table":
-            self._following.resend()
+            subscriber.resend()
         elif action == "plot":
-            self._set(chosen={name: str(asked[name]) for name in ("x", "y", "by") if name in asked}, plot="")
+            chosen = {name: str(asked[name]) for name in ("x", "y", "by") if name in asked}
+            subscriber.ask(lambda feed: feed.choose(subscriber, chosen))
         elif action == "open" and self._on_open is not None:
             self._on_open(str(asked.get("id", ""))[:200])
         elif action in ("cancel", "retry"):
-            self._set(refused="")
-            targets = [f"of {len(self._batch)} jobs"]
-            self._access.begin(f"{action}_batch", targets, self._acted, batch=self._batch)
-
-    def _acted(self, answer: ActionReply) -> None:
-        self._set(refused=answer.problem)
-
-    def _set(self, **values: Any) -> None:
-        """Change the subscriber and deliver soon."""
-
-        def change(feed: BatchFeed) -> None:
-            for name, value in values.items():
-                setattr(self._following.subscriber, name, value)
-            feed.poke()
-
-        self._following.ask(change)
+            self._act(f"{action}_batch", [f"of {len(self._batch)} jobs"], batch=self._batch)
 
 
 async def _cancel(call: ActionCall, _: str) -> None:

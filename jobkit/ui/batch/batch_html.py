@@ -7,14 +7,15 @@ ran yourself, and so does an export) its table sorts, filters and saves itself a
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
 from jobkit.model.format import FACES, duration, number
 from jobkit.ui.batch.batch_model import BatchModel
-from jobkit.ui.batch.batch_plot import COLOURS
-from jobkit.ui.card.card_html import GLYPHS, chip, saved_card
+from jobkit.ui.batch.batch_plot import COLOURS, is_number
+from jobkit.ui.card.card_html import GLYPHS, chip, saved_card, table
 from jobkit.ui.words import assets
 
 #: Colours of the bar's parts; "fill" for the others.
@@ -23,29 +24,25 @@ _BARS = {"succeeded": "good", "failed": "failed", "cancelled": "line-strong"}
 #: Rows that a saved card keeps.
 ROWS = 200
 
-#: Width of its plot (px).
-_WIDE = 720
-
-#: Height of its plot (px).
-_TALL = 280
+#: Width of its plot without the margin at the right (px).
+_WIDE = 704
 
 
-def batch_html(model: BatchModel, *, now: datetime | None = None, is_saved_live: bool = False) -> str:
+def batch_html(model: BatchModel, now: datetime | None = None) -> str:
     """Return the batch as a self-contained piece of HTML.
 
     Args:
         model: its jobs.
         now: the moment that it speaks of; the present unless given.
-        is_saved_live: the batch goes on, and what is made here is what a page without widgets will show of it.
     """
     now = now or datetime.now(UTC)
     name = f"jkb-{secrets.token_hex(4)}"
     source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
-    parts = [_head(model, now, is_saved_live), _plot(model), _table(model, name), f"<script>{source}</script>"]
-    return saved_card("jkb", model.whole(), parts, "batch_static.css")
+    parts = [_head(model, now), _plot(model), _table(model, name), f"<script>{source}</script>"]
+    return saved_card("jkb", model.face, parts, "batch_static.css")
 
 
-def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
+def _head(model: BatchModel, now: datetime) -> str:
     head = model.head(now)
     started, finished = model.span()
     took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
@@ -65,14 +62,14 @@ def _head(model: BatchModel, now: datetime, is_saved_live: bool) -> str:
         notes.append(f"ended {finished:%Y-%m-%d %H:%M} UTC")
     if head["failed"] and not model.is_list:
         notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
-    if is_saved_live:
+    if not model.is_terminal:
         again = "run this cell again" if model.is_list else "<code>batch</code> in a cell, while this kernel lives,"
         notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
     note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
     if model.is_list:
         return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
     return (
-        f'<div><p class="t">{chip(model.whole())}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
+        f'<div><p class="t">{chip(model.face)}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
         f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
     )
 
@@ -81,92 +78,52 @@ def _plot(model: BatchModel) -> str:
     plot = model.plot()
     if plot is None:
         return ""
-    legend = ""
-    if plot["series"]:
-        keys = "".join(
-            f'<span class="k" style="background:{COLOURS[i]}"></span>{escape(text)}'
-            for i, text in enumerate(plot["series"])
-        )
-        legend = f'<p class="m">{escape(plot["by"])}{keys}</p>'
-    note = f" ({plot['note']})" if plot["note"] else ""
-    title = f'<p class="m">{escape(plot["y"])} over {escape(plot["x"])}{note}</p>'
-    return f"<div>{title}{_picture(plot)}{legend}</div>"
-
-
-def _picture(plot: dict[str, Any]) -> str:
-    """Return a layout of `batch_plot` as SVG; the twin of `shapesOf` in batch.js."""
-    longest = max([len(text) for _, text in plot["yticks"]] or [1])
-    left, right, top, bottom = 12 + longest * 7, 16, 10, 40
-
-    def x(v: float) -> str:
-        return f"{left + v * (_WIDE - left - right):.1f}"
-
-    def y(v: float) -> str:
-        return f"{top + (1 - v) * (_TALL - top - bottom):.1f}"
-
-    out = []
-    for v, text in plot["yticks"]:
-        out.append(f'<line class="r" x1="{left}" x2="{_WIDE - right}" y1="{y(v)}" y2="{y(v)}"/>')
-        out.append(f'<text x="{left - 8}" y="{y(v)}" dy=".32em" text-anchor="end">{escape(text)}</text>')
-    for v, text in plot["xticks"]:
-        out.append(f'<text x="{x(v)}" y="{_TALL - bottom + 18}" text-anchor="middle">{escape(text)}</text>')
-    out.append(f'<text x="{x(0.5)}" y="{_TALL - 6}" text-anchor="middle">{escape(plot["x"])}</text>')
-    for series, points in plot["lines"]:
-        path = " ".join(f"{x(px)},{y(py)}" for px, py in points)
-        out.append(f'<polyline stroke="{COLOURS[series]}" points="{path}"/>')
-    radius = 2.2 if len(plot["dots"]) > 400 else 3 if len(plot["dots"]) > 100 else 4
-    for px, py, series, _ in plot["dots"][:500]:
-        out.append(f'<circle cx="{x(px)}" cy="{y(py)}" r="{radius}" fill="{COLOURS[series]}"/>')
-    label = escape(f"{plot['y']} over {plot['x']}")
-    return f'<svg width="{_WIDE}" height="{_TALL}" viewBox="0 0 {_WIDE} {_TALL}" role="img" aria-label="{label}">' + (
-        "".join(out) + "</svg>"
+    keys = "".join(
+        f'<span class="k" style="background:{colour}"></span>{escape(text)}'
+        for text, colour in zip(plot["series"], COLOURS, strict=False)
     )
+    legend = f'<p class="m">{escape(plot["by"])}{keys}</p>' if keys else ""
+    note = f" ({plot['note']})" if plot["note"] else ""
+    label = f"{plot['y']} over {plot['x']}"
+    left, dots = plot["left"], [
+        ["circle", {"cx": f"{100 * x:.2f}%", "cy": f"{100 - 100 * y:.2f}%", "r": plot["radius"], "fill": COLOURS[series]}]
+        for x, y, series, _ in plot["dots"][:500]
+    ]
+    style = f"margin-left:{left}px;width:min(100% - {left + 16}px,{_WIDE - left}px)"
+    picture = _element("svg", {"class": "p", "style": style, "role": "img", "aria-label": label}, *plot["shapes"], *dots)
+    return f'<div><p class="m">{escape(label)}{note}</p>{picture}{legend}</div>'
+
+
+def _element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
+    inner = "".join(escape(child) if isinstance(child, str) else _element(*child) for child in children)
+    return f"<{tag}{''.join(f' {name}="{escape(str(value))}"' for name, value in attributes.items())}>{inner}</{tag}>"
 
 
 def _table(model: BatchModel, name: str) -> str:
     size = len(model.snapshots)
     rows = [model.row(i) for i in range(min(size, ROWS))]
-    has_notes = not model.is_list and any(row[5] and row[1] in ("failed", "retrying") for row in rows)
-    names = [*model.args, "state", *model.values, "duration", *(["note"] if has_notes else []), "id"]
-    cells = [_cells(row, has_notes) for row in rows]
-    classes = [' class="n"' if all(row[c][1] for row in cells) else "" for c in range(len(names))]
-    head = "".join(f"<th{css}>{escape(name)}</th>" for name, css in zip(names, classes, strict=True))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{css}{raw}>{text}</td>" for (text, _, raw), css in zip(row, classes, strict=True))
-        + "</tr>"
-        for row in cells
-    )
-    more = (
-        f'<p class="m">{number(ROWS)} of {number(size)} rows; <code>batch.results()</code> has all</p>'
-        if size > ROWS
-        else ""
-    )
-    table = f'<table id="{name}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="w">{table}</div>{more}'
-
-
-#: Text of a cell as HTML, whether it may stand in a column of numbers, and its value for the script.
-_Cell = tuple[str, bool, str]
-
-
-def _cells(row: list[Any], has_notes: bool) -> list[_Cell]:
-    _, face, args, values, took, note, _, job_id, _ = row
-    return [
-        *map(_plain, args),
-        (f"{GLYPHS[face]} {FACES[face]}", False, ""),
-        *map(_plain, values),
-        (duration(took), True, _raw(took)),
-        *([_plain(note if face != "succeeded" else "")] if has_notes else []),
-        (f"<code>{escape(job_id[:8])}</code>", False, f' data-v="{escape(job_id)}"'),
+    has_notes = any(face in ("failed", "retrying") for _, face, *_ in rows)
+    columns = [(c, name, kind) for c, (name, kind) in enumerate(model.columns()) if kind != "note" or has_notes]
+    numeric = [
+        i
+        for i, (c, _, kind) in enumerate(columns)
+        if kind == "duration" or all(cells[c] is None or is_number(cells[c]) for _, _, cells, *_ in rows)
     ]
+    cells = [[_cell(kind, face, cells[c]) for c, _, kind in columns] for _, face, cells, *_ in rows]
+    kept = f"{number(ROWS)} of {number(size)} rows; <code>batch.results()</code> has all"
+    return table(cells, [escape(name) for _, name, _ in columns], numeric, id=name) + (
+        f'<p class="m">{kept}</p>' if size > ROWS else ""
+    )
 
 
-def _plain(value: Any) -> _Cell:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return number(value), True, _raw(value)
-    return "" if value is None else escape(str(value)[:160]), value is None or isinstance(value, bool), ""
-
-
-def _raw(value: Any) -> str:
-    return "" if value is None else f' data-v="{value!r}"'
+def _cell(kind: str, face: str, value: Any) -> str:
+    """Return a cell as HTML; <data> has the value for the script, if its text is another."""
+    if kind == "state":
+        return f"{GLYPHS[face]} {FACES[face]}"
+    if value is None or (kind == "note" and face == "succeeded"):
+        return ""
+    if kind == "id":
+        return f'<data value="{escape(value)}"><code>{escape(value[:8])}</code></data>'
+    if is_number(value):
+        return f'<data value="{value!r}">{duration(value) if kind == "duration" else number(value)}</data>'
+    return escape(str(value)[:160])

@@ -16,7 +16,7 @@ from typing import Any
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.plain import iso
-from jobkit.ui.batch.batch_plot import Point, layout
+from jobkit.ui.batch.batch_plot import Point, is_number, layout
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12
@@ -140,8 +140,9 @@ class BatchModel:
         ends = [s.finished_at for s in self.snapshots if s.finished_at]
         return min(starts, default=None), max(ends, default=None) if self.is_terminal else None
 
-    def whole(self) -> str:
-        """Return the state of the batch as a face: running while anything moves, then its worst."""
+    @property
+    def face(self) -> str:
+        """The state of the batch as a face: running while anything moves, then its worst."""
         counts = self.counts()
         for name in ("running", "retrying", "queued", "scheduled", "failed", "cancelled"):
             if counts.get(name):
@@ -161,7 +162,7 @@ class BatchModel:
             "title": self.title,
             "fixed": self.fixed,
             "is_list": self.is_list,
-            "face": self.whole(),
+            "face": self.face,
             "size": size,
             "counts": [[name, FACES[name], n] for name, n in counts.items()],
             "ended": ended,
@@ -201,8 +202,7 @@ class BatchModel:
     def rows(self) -> dict[str, Any]:
         """Return every row as it is now, with the names of the columns and the number of the last text."""
         return {
-            "args": self.args,
-            "values": self.values,
+            "columns": self.columns(),
             "is_list": self.is_list,
             "n": self.replies,
             "rows": [self.row(i) for i in range(len(self.snapshots))],
@@ -219,8 +219,14 @@ class BatchModel:
         self.replies += 1
         return "delta", {"n": self.replies, "rows": rows}
 
+    def columns(self) -> list[tuple[str, str]]:
+        """Return name and kind of each column: "arg", "state", "value", "duration" (s), "note" or "id"."""
+        args, values = [(name, "arg") for name in self.args], [(name, "value") for name in self.values]
+        note = [] if self.is_list else [("note", "note")]
+        return [*args, ("state", "state"), *values, ("duration", "duration"), *note, ("id", "id")]
+
     def row(self, i: int) -> list[Any]:
-        """`[place, face, arguments, values, duration in s, note, progress, id, started]`."""
+        """`[place, face, cells, progress, started]`, with a cell for each of `columns`."""
         snapshot = self.snapshots[i]
         shown = self._shown.get(i, {})
         spec = snapshot.spec
@@ -232,38 +238,32 @@ class BatchModel:
         note = snapshot.shown_message
         if snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None:
             note = str(snapshot.error)
-        return [
-            i,
+        cells = [
+            *args,
             snapshot.face,
-            args,
-            [_cell(shown.get(name)) for name in self.values],
+            *(_cell(shown.get(name)) for name in self.values),
             (finished - started).total_seconds() if started and finished else None,
-            note if len(note) <= 160 else note[:159] + "…",
-            snapshot.progress if snapshot.state is JobState.RUNNING else None,
+            *([] if self.is_list else [note if len(note) <= 160 else note[:159] + "…"]),
             snapshot.id,
-            iso(started),
         ]
+        progress = snapshot.progress if snapshot.state is JobState.RUNNING else None
+        return [i, snapshot.face, cells, progress, iso(started)]
 
     def plot(self, chosen: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """See `batch_plot.layout`; None if there is nothing to plot."""
         if self.is_list:
             return None
-        points, known = [], dict.fromkeys(self.values, 0)
+        points, known = [], dict.fromkeys(self.values, False)
         for i, values in self._shown.items():
             snapshot = self.snapshots[i]
-            numbers = {
-                name: float(value)
-                for name, value in values.items()
-                if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            }
+            numbers = {name: float(value) for name, value in values.items() if is_number(value)}
             if not numbers:
                 continue
-            for name in numbers:
-                known[name] = known.get(name, 0) + 1
+            known |= dict.fromkeys(numbers, True)
             if snapshot.started_at and snapshot.finished_at:
                 numbers.setdefault("duration (s)", (snapshot.finished_at - snapshot.started_at).total_seconds())
             points.append(Point(i, snapshot.spec.params, numbers))
-        names = [name for name, n in known.items() if n]
+        names = [name for name, has_numbers in known.items() if has_numbers]
         return layout(points, self.args, [*names, "duration (s)"] if names else [], chosen)
 
 

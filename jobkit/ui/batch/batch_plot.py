@@ -1,6 +1,6 @@
 """The plot of a batch: a numeric result over a swept argument, as positions between 0 and 1 and words for the axes.
 
-Pure. `batch.js` and the static card draw the same layout, each at its own size, so that both show the same picture.
+Pure. `batch.js` and the static card make the same elements of it, so that both show the same picture at any size.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def layout(
         chosen: the user's choices of "x", "y" and "by" ("" for no `by`); the rest is decided here.
 
     Returns:
-        `x`, `y`, `by` (names), `choices` of each, `xticks` and `yticks` (`[position, text]`), `lines`
-        (`[series, [[x, y], ...]]`), `dots` (`[x, y, series, row]`), `series` (texts), `note`. Positions are 0..1 from
-        the lower left corner.
+        `x`, `y`, `by` (names), `choices` of each, `note`; `series` (texts) and `colours`; `dots`
+        (`[x, y, series, row]`, positions 0..1 from the lower left corner) and their `radius` (px); `shapes`, all else
+        in the SVG, as elements `[tag, attributes, *children]`; `left`, the margin (px) that its texts need.
     """
     chosen = chosen or {}
     if not points or not args or not numbers:
@@ -52,11 +52,11 @@ def layout(
     y = chosen["y"] if chosen.get("y") in numbers else numbers[0]
     found = [point for point in points if y in point.numbers]
     distinct = {name: _distinct(found, name) for name in args}
-    numeric = [name for name in args if all(_is_number(value) for value in distinct[name])]
+    numeric = [name for name in args if all(is_number(value) for value in distinct[name])]
     ranked = sorted(numeric or list(args), key=lambda name: -len(distinct[name]))
     x = chosen["x"] if chosen.get("x") in args else ranked[0]
     able = [name for name in args if name != x and 2 <= len(distinct[name]) <= MAX_SERIES]
-    by = chosen["by"] if chosen.get("by", None) in (*able, "") and "by" in chosen else (able[0] if able else "")
+    by = chosen["by"] if chosen.get("by") in (*able, "") else (able[0] if able else "")
     if not found:
         return None
     note = ""
@@ -64,50 +64,70 @@ def layout(
         note = f"{MAX_POINTS:,} of {len(found):,} points shown"
         found = [found[i * len(found) // MAX_POINTS] for i in range(MAX_POINTS)]
     is_category = x not in numeric
-    places = {_key(value): i for i, value in enumerate(distinct[x])} if is_category else {}
-    xs = [float(places[_key(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
+    places = {repr(value): i for i, value in enumerate(distinct[x])} if is_category else {}
+    xs = [float(places[repr(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
     ys = [p.numbers[y] for p in found]
     across = _categories(distinct[x]) if is_category else _scale(xs)
     up = _scale(ys)
     series = [value_brief(value, 24) for value in distinct[by]] if by else []
-    order = {_key(value): i for i, value in enumerate(distinct[by])} if by else {}
+    order = {repr(value): i for i, value in enumerate(distinct[by])} if by else {}
     groups: dict[int, list[tuple[float, float]]] = {}
     dots = []
     for point, px, py in zip(found, map(across.at, xs), map(up.at, ys), strict=True):
-        group = order[_key(point.args.get(by))] if by else 0
+        group = order[repr(point.args.get(by))] if by else 0
         groups.setdefault(group, []).append((px, py))
         dots.append([round(px, 4), round(py, 4), group, point.row])
-    lines = []
-    for group, members in sorted(groups.items()):
-        # A line joins neighbours of a sweep; with several values at one x it would only scribble.
-        if not is_category and len({px for px, _ in members}) == len(members) > 1 and len(members) <= 400:
-            lines.append([group, [[round(px, 4), round(py, 4)] for px, py in sorted(members)]])
+    # A line joins neighbours of a sweep; with several values at one x it would only scribble.
+    lines = [
+        (COLOURS[group], sorted(members))
+        for group, members in sorted(groups.items())
+        if not is_category and len({px for px, _ in members}) == len(members) > 1 and len(members) <= 400
+    ]
     return {
         "x": x,
         "y": y,
         "by": by,
         "choices": {"x": list(args), "y": list(numbers), "by": able},
-        "xticks": across.ticks(),
-        "yticks": up.ticks(),
-        "lines": lines,
-        "dots": dots,
-        "series": series,
         "note": note,
+        "series": series,
+        "colours": COLOURS,
+        "dots": dots,
+        "radius": 2.2 if len(dots) > 400 else 3 if len(dots) > 100 else 4,
+        "shapes": _shapes(x, across, up, lines),
+        "left": 12 + 7 * max((len(text) for _, text in up.marks), default=1),
     }
+
+
+def _shapes(
+    name: str, across: _Axis, up: _Axis, lines: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+) -> list[Any]:
+    """Return rules, words and lines, in percent of the plot's area; the words stand around it."""
+    out: list[Any] = []
+    for value, text in up.marks:
+        y = f"{100 - 100 * up.at(value):.2f}%"
+        out.append(["line", {"x1": 0, "x2": "100%", "y1": y, "y2": y, "class": "rule"}])
+        out.append(["text", {"x": -8, "y": y, "dy": "0.32em", "text-anchor": "end"}, text])
+    below = {"y": "100%", "text-anchor": "middle"}
+    out += [["text", {"x": f"{100 * across.at(value):.2f}%", "dy": 18, **below}, text] for value, text in across.marks]
+    out.append(["text", {"x": "50%", "dy": 34, **below, "class": "name"}, name])
+    paths = [
+        ["polyline", {"stroke": colour, "vector-effect": "non-scaling-stroke",
+                      "points": " ".join(f"{100 * x:.2f},{100 - 100 * y:.2f}" for x, y in members)}]
+        for colour, members in lines
+    ]  # fmt: skip
+    area = {"width": "100%", "height": "100%", "viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
+    return [*out, ["svg", area, *paths]]
 
 
 def _distinct(points: Sequence[Point], name: str) -> list[Any]:
     """Return its values: numbers by size, others in the order in which they came."""
-    found = {_key(point.args.get(name)): point.args.get(name) for point in points}
+    found = {repr(point.args.get(name)): point.args.get(name) for point in points}
     values = list(found.values())
-    return sorted(values) if all(map(_is_number, values)) else values
+    return sorted(values) if all(map(is_number, values)) else values
 
 
-def _key(value: Any) -> str:
-    return repr(value)
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -123,9 +143,6 @@ class _Axis:
     def at(self, value: float) -> float:
         """Return the position, 0..1."""
         return (self.of(value) - self.low) / (self.high - self.low)
-
-    def ticks(self) -> list[list[Any]]:
-        return [[round(self.at(value), 4), text] for value, text in self.marks]
 
 
 def _categories(values: Sequence[Any]) -> _Axis:

@@ -4,7 +4,7 @@
   const table = document.getElementById("NAME");
   if (!table || !table.tHead) return;
   const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
-  const value = (row, i) => row.cells[i].dataset.v ?? row.cells[i].textContent;
+  const value = (row, i) => row.cells[i].querySelector("data")?.value ?? row.cells[i].textContent;
   const bar = document.createElement("p"), find = document.createElement("input"), save = document.createElement("button");
   bar.className = "m";
   find.placeholder = "Filter";

@@ -56,7 +56,7 @@ class Card extends LiveCard {
       this.jobId = "";
     }
     if (!job.id) return;
-    if (this.jobId !== job.id || this.seq !== job.seq || job.alert) this.pending = null;
+    if (this.jobId !== job.id || this.seq !== job.seq) this.pending = null;
     if (this.jobId !== job.id) {
       this.jobId = job.id;
       this.pane.begin();

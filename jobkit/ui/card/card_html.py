@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
 from jobkit.model.format import FACES, duration, number, params_brief, percent, progress_line, size
+from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
 
@@ -44,32 +45,18 @@ GLYPHS = {
 }  # fmt: skip
 
 
-def card_html(
-    snapshot: JobSnapshot,
-    log: Sequence[LogLine] = (),
-    preview: Mapping[str, Any] | None = None,
-    *,
-    now: datetime | None = None,
-    total_lines: int | None = None,
-    artifacts: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """Return the job as a self-contained piece of HTML.
+def card_html(model: CardModel, now: datetime | None = None) -> str:
+    """Return a job, the end of its log, the preview of its result and its artifacts as a self-contained piece of HTML.
 
-    Args:
-        snapshot: the job.
-        log: its last lines; at most 12 are kept.
-        preview: of its result, see `jobkit.run.inside.preview`.
-        now: the moment that a running job's times refer to; the present unless given.
-        total_lines: lines that its log has in all, where `log` is only the end of it.
-        artifacts: what it saved: `name` and `size_bytes` of each.
+    `now` is the moment that a running job's times refer to; the present unless given.
     """
-    now = now or datetime.now(UTC)
+    snapshot, preview = model.snapshot, model.preview
     parts = [
-        _head(snapshot, now),
+        _head(snapshot, now or datetime.now(UTC)),
         *_error(snapshot),
-        *_result(preview),
-        *_saved(artifacts),
-        *_log(log, total_lines),
+        *(_result(preview) if preview else ()),
+        *_saved(model.artifacts),
+        *_log(list(model.lines)[-_LINES:], model.total),
         *_attempts(snapshot),
     ]
     return saved_card("jks", snapshot.face, parts, "card_static.css")
@@ -92,6 +79,30 @@ def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
 def chip(face: str, word: str = "") -> str:
     """Return the state as glyph and word."""
     return f'<span class="i">{GLYPHS[face]} {word or FACES[face]}</span> '
+
+
+def folded(summary: str, body: str) -> str:
+    """Return HTML that a click on its summary shows."""
+    return f"<details><summary>{summary}</summary>{body}</details>"
+
+
+def table(
+    rows: Sequence[Sequence[object]],
+    heads: Sequence[str] = (),
+    numeric: Collection[int] = (),
+    names: Sequence[str] = (),
+    id: str = "",
+) -> str:
+    """Return a table of cells that are HTML: `heads` of the columns, those that have numbers, and `names` of the rows."""
+
+    def line(tag: str, cells: Sequence[object], name: str = "") -> str:
+        css = (' class="n"' if i in numeric else "" for i in range(len(cells)))
+        return f"<tr>{name}{''.join(f'<{tag}{c}>{cell}</{tag}>' for c, cell in zip(css, cells, strict=True))}</tr>"
+
+    body = "".join(line("td", row, f"<th>{names[i]}</th>" if names else "") for i, row in enumerate(rows))
+    head = f"<thead>{line('th', heads)}</thead>" if heads else ""
+    mark = f' id="{id}"' if id else ""
+    return f'<div class="w"><table{mark}>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _head(snapshot: JobSnapshot, now: datetime) -> str:
@@ -137,17 +148,13 @@ def _error(snapshot: JobSnapshot) -> list[str]:
     if error is None or snapshot.state == "succeeded" or not snapshot.is_terminal:
         return []
     chain = chain_of(error.traceback)
-    cause = f'<p class="m">Root cause <code>{escape(_cut(chain[0].headline, 300))}</code></p>' if len(chain) > 1 else ""
+    cause = f'<p class="m">Root cause <code>{_brief(chain[0].headline, 300)}</code></p>' if len(chain) > 1 else ""
     where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
     at = _NUMBER.search(error.where)
     source = f'<pre class="s">{_source(error.source, at[0] if at else "")}</pre>' if error.source else ""
-    trace = (
-        f"<details><summary>Traceback</summary><pre>{escape(_cut_front(error.traceback, _CHARS))}</pre></details>"
-        if error.traceback
-        else ""
-    )
+    trace = folded("Traceback", f"<pre>{escape(_cut_front(error.traceback))}</pre>") if error.traceback else ""
     return [
-        f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {escape(_cut(error.message, 600))}</p>'
+        f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>'
         f"{where}{source}{cause}{trace}</div>"
     ]
 
@@ -165,92 +172,61 @@ def _saved(artifacts: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     total = size(sum(int(each["size_bytes"]) for each in artifacts))
     word = "1 artifact" if len(artifacts) == 1 else f"{len(artifacts)} artifacts"
-    rows = "".join(
-        f"<tr><td><code>{escape(_cut(str(each['name']), 80))}</code></td>"
-        f'<td class="n">{size(each["size_bytes"])}</td></tr>'
-        for each in artifacts[:_ROWS]
-    )
+    rows = [[f"<code>{_brief(each['name'], 80)}</code>", size(each["size_bytes"])] for each in artifacts[:_ROWS]]
     more = " and more" if len(artifacts) > _ROWS else ""
-    return [
-        f'<details><summary>{word}, {total}</summary><div class="w"><table>{rows}</table></div>'
-        f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p></details>'
-    ]
+    note = f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p>'
+    return [folded(f"{word}, {total}", table(rows, numeric=(1,)) + note)]
 
 
-def _log(log: Sequence[LogLine], total: int | None) -> list[str]:
-    if not log:
+def _log(last: Sequence[LogLine], total: int) -> list[str]:
+    if not last:
         return []
-    last = log[-_LINES:]
-    total = max(total or 0, len(log))
-    text = "\n".join(_cut(line.text, 240) for line in last)
-    some = (
-        f"last {len(last)} of {number(total)} lines"
-        if total > len(last)
-        else "1 line"
-        if total == 1
-        else f"{total} lines"
-    )
-    return [f"<details><summary>Log, {some}</summary><pre>{escape(text)}</pre></details>"]
+    lines = "1 line" if total == 1 else f"{total} lines"
+    word = f"last {len(last)} of {number(total)} lines" if total > len(last) else lines
+    return [folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")]
 
 
 def _attempts(snapshot: JobSnapshot) -> list[str]:
     attempts = attempts_of(snapshot.history)
     if len(attempts) < 2:
         return []
-    rows = "".join(
-        f"<tr><td>{a.number}</td><td>{escape(a.outcome)}</td><td>{a.started_at:%H:%M:%S}</td>"
-        f"<td>{duration(a.duration_s)}</td><td>{escape(a.worker)}</td><td>{escape(_cut(a.reason, 120))}</td></tr>"
+    rows = [
+        [a.number, escape(a.outcome), f"{a.started_at:%H:%M:%S}", duration(a.duration_s), escape(a.worker), _brief(a.reason, 120)]
         for a in attempts[-8:]
-    )
-    return [f'<details><summary>{len(attempts)} attempts</summary><div class="w"><table>{rows}</table></div></details>']
+    ]
+    return [folded(f"{len(attempts)} attempts", table(rows))]
 
 
-def _result(preview: Mapping[str, Any] | None) -> list[str]:
-    if not preview:
-        return []
+def _result(preview: Mapping[str, Any]) -> list[str]:
     note = f'<p class="m">{escape(str(preview["unavailable"]))}</p>' if preview.get("unavailable") else ""
-    table, text = preview.get("table"), str(preview.get("text") or "")
-    if isinstance(table, Mapping):
-        body = _table(table)
+    rich, plain, text = preview.get("table"), preview.get("json"), str(preview.get("text") or "")
+    if isinstance(rich, Mapping):
+        body = _data(rich)
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
+    elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not any(isinstance(v, (dict, list)) for v in plain.values()):
+        body = table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
     else:
-        plain = preview.get("json")
-        if (
-            isinstance(plain, dict)
-            and 0 < len(plain) <= _ROWS
-            and not any(isinstance(v, (dict, list)) for v in plain.values())
-        ):
-            rows = "".join(
-                f"<tr><th>{escape(_cut(str(k), 60))}</th><td>{escape(_cut(str(v), 200))}</td></tr>"
-                for k, v in plain.items()
-            )
-            return [f'<div><div class="w"><table>{rows}</table></div>{note}</div>']
         if isinstance(plain, (dict, list)):
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
-        body = f"<pre>{escape(_cut(text, _CHARS))}</pre>" if text else ""
+        body = f"<pre>{_brief(text, _CHARS)}</pre>" if text else ""
         if preview.get("bokeh"):
             body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
     return [f"<div>{body}{note}</div>"] if body or note else []
 
 
-def _table(table: Mapping[str, Any]) -> str:
-    columns = [str(name) for name in table.get("columns") or ()][:_COLUMNS]
-    all_rows = list(table.get("rows") or ())
+def _data(data: Mapping[str, Any]) -> str:
+    columns = [str(name) for name in data.get("columns") or ()][:_COLUMNS]
+    all_rows = list(data.get("rows") or ())
     rows = [list(row)[: len(columns)] for row in all_rows[:_ROWS]]
-    tall, _ = table.get("shape") or (len(all_rows), len(columns))
-    css = [
-        ' class="n"' if rows and all(_NUMERIC.fullmatch(str(row[i])) for row in rows if i < len(row)) else ""
-        for i in range(len(columns))
+    tall, _ = data.get("shape") or (len(all_rows), len(columns))
+    numeric = [
+        i for i in range(len(columns)) if rows and all(_NUMERIC.fullmatch(str(r[i])) for r in rows if i < len(r))
     ]
-    head = "".join(f"<th{c}>{escape(_cut(name, 40))}</th>" for name, c in zip(columns, css, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{c}>{escape(_cut(str(v), 80))}</td>" for v, c in zip(row, css, strict=False)) + "</tr>"
-        for row in rows
-    )
+    cells = [[_brief(value, 80) for value in row] for row in rows]
     more = f'<p class="m">{number(len(rows))} of {number(tall)} rows</p>' if tall > len(rows) else ""
-    return f'<div class="w"><table><tr>{head}</tr>{body}</table></div>{more}'
+    return table(cells, [_brief(name, 40) for name in columns], numeric) + more
 
 
 def _figure(png: str) -> str:
@@ -262,10 +238,14 @@ def _figure(png: str) -> str:
     return f'<img alt="figure" src="data:image/png;base64,{data}">'
 
 
+def _brief(value: object, limit: int) -> str:
+    return escape(_cut(str(value), limit))
+
+
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _cut_front(text: str, limit: int) -> str:
+def _cut_front(text: str) -> str:
     """Return the end of a text: a traceback's last lines say what happened."""
-    return text if len(text) <= limit else "…\n" + text[-limit:].split("\n", 1)[-1]
+    return text if len(text) <= _CHARS else "…\n" + text[-_CHARS:].split("\n", 1)[-1]

@@ -63,6 +63,14 @@ class CardModel:
     _fresh: list[LogLine] = field(default_factory=list)
     _dirty: set[str] = field(default_factory=lambda: set(_WHOLE))
 
+    @property
+    def snapshots(self) -> tuple[JobSnapshot]:
+        return (self.snapshot,)
+
+    @property
+    def face(self) -> str:
+        return self.snapshot.face
+
     # -- in ---------------------------------------------------------------------------------------------------------
 
     def take(self, event: JobEvent) -> bool:
@@ -189,10 +197,6 @@ class CardModel:
     def version(self) -> str:
         """Part of each text, changed by each of `updates`: a browser that has the newest has missed nothing."""
         return f"{self._origin}-{self._updates}"
-
-    def with_alert(self, sentence: str, now: datetime) -> str:
-        """Return the snapshot's text with a sentence about what was refused."""
-        return dumps(self.card(now) | {"alert": {"level": "error", "text": sentence}})
 
     def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
         make: dict[str, Callable[[], str]] = {

@@ -42,6 +42,7 @@ class JobCard(Component, AnyWidgetComponent):
             Later ones bypass them, see `PatchSender`.
         alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or a log, see `downloads`.
+        refused: why the last request failed.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
         request: the browser's newest request.
     """
@@ -53,6 +54,7 @@ class JobCard(Component, AnyWidgetComponent):
     artifacts = param.String(default="")
     alike = param.String(default="")
     file = param.String(default="")
+    refused = param.String(default="")
     actions = param.String(default="[]")
     keyboard = param.Boolean(default=False)
     request = param.String(default="")

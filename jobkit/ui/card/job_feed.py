@@ -20,7 +20,8 @@ from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions, not_found
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import Downloads
-from jobkit.ui.live.shared_feed import Deliver, FeedSubscription, SharedFeed, Subscriber, answered
+from jobkit.ui.live.control import Control
+from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -31,7 +32,7 @@ logger = logging.getLogger("jobkit.ui")
 ACTIONS = ("cancel", "retry", "move", "rerun")
 
 #: Texts of a card that shows no job.
-EMPTY = {"snapshot": "", "log": "", "preview": "", "artifacts": "", "file": ""}
+EMPTY = dict.fromkeys(("snapshot", "log", "preview", "artifacts", "file", "refused"), "")
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
@@ -72,11 +73,6 @@ class JobFeed(SharedFeed[Subscriber]):
             subscriber.deliver({"snapshot": self._missing}, {})
         elif self.model is not None and version != self.model.version:
             subscriber.deliver(self.model.everything(_now()), {})
-
-    def say(self, subscriber: Subscriber, sentence: str) -> None:
-        """Show one card a sentence: its request failed."""
-        if self.model is not None:
-            subscriber.deliver({"snapshot": self.model.with_alert(sentence, _now())}, {})
 
     # -- what is read --------------------------------------------------------------------------------------------------
 
@@ -196,18 +192,16 @@ class JobFeed(SharedFeed[Subscriber]):
             self.publish(*self.model.updates(_now()))
 
 
-class CardControl:
-    """One card in one browser: gives it the texts of its job's feed, and does what the browser requests.
+class CardControl(Control):
+    """The control of one job's card.
 
     Args:
-        access: of the session.
-        put: shows whole texts and parts in the browser; called in any thread.
+        access, put, on_end: as of `Control`.
         actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
         on_action: called on the background loop or in the session with `("retry", id of the new job)` or
             `("rerun", id of the job)`.
         on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
             many more have failed like this one.
-        on_end: see `Subscriber`.
         window_s: seconds (> 0) between two deliveries, at least.
     """
 
@@ -222,63 +216,40 @@ class CardControl:
         on_end: Callable[[CardModel | None], None] | None = None,
         window_s: float = 0.05,
     ) -> None:
-        self._access = access
-        self._kit = access.kit
-        self._put = put
+        super().__init__(access, put, on_end)
         self._actions = frozenset(actions)
         self._on_action = on_action
         self._on_group = on_group
-        self._on_end = on_end
         self._window_s = window_s
         self._downloads = Downloads()
-        self._following: FeedSubscription[JobFeed, Subscriber] | None = None
         self.job_id = ""
-
-    @property
-    def model(self) -> CardModel | None:
-        """The job's model; None until it has been read."""
-        feed = self._following.feed if self._following is not None else None
-        return feed.model if feed is not None else None
 
     def follow(self, job_id: str) -> None:
         """Show another job, or none for ""; from any thread."""
         self.stop()
         self._put(EMPTY, {})
-        if not job_id:
-            return
-
-        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-            if following is not self._following:  # the card shows another job by now
-                return
-            if self._sees():
-                self._put(whole, parts)
-            else:
-                self._put({"snapshot": missing_card(job_id, not_found(job_id))}, {})
-
         self.job_id = job_id
-        subscriber = Subscriber(deliver, on_end=self._on_end)
-        self._following = following = FeedSubscription(self._kit, JobFeed, subscriber, job_id, self._window_s)
-        following.start()
+        if job_id:
+            self._subscriber = Subscriber(self._deliver, on_end=self._on_end)
+            self._subscriber.start(self._kit, JobFeed, job_id, self._window_s)
 
     def stop(self) -> None:
-        """Follow no job; any number of times."""
-        if self._following is not None:
-            self._following.stop()
-        self._following, self.job_id = None, ""
+        super().stop()
+        self.job_id = ""
 
-    def _sees(self) -> bool:
-        """Return whether the person of this session may see the job."""
-        view = self.model
-        return self._access.person.sees_all or (view is not None and self._access.sees(view.snapshot))
+    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        if self._sees():
+            self._put(whole, parts)
+        else:
+            self._put({"snapshot": missing_card(self.job_id, not_found(self.job_id))}, {})
 
     def do(self, action: str, asked: Mapping[str, Any]) -> None:
-        """Handle a request of the browser; ignore others."""
-        following, job_id = self._following, self.job_id
-        if following is None:
+        job_id = self.job_id
+        if self._subscriber is None:
             if action == "hello" and asked.get("v"):
                 self._put(EMPTY, {})
         elif action in ("hello", "log"):
-            following.resend(str(asked.get("v", "")) if action == "hello" else None)
+            self._subscriber.resend(str(asked.get("v", "")) if action == "hello" else None)
         elif not self._sees():
             return
         elif action in ("show", "save", "whole-log", "log-page"):
@@ -291,16 +262,14 @@ class CardControl:
             self._on_action("rerun", job_id)
         elif action in self._actions:
             details = {name: asked.get(name) for name in ("queue", "priority")} if action == "move" else {}
-            self._access.begin(action, [job_id], lambda answer: self._acted(job_id, answer), **details)
+            self._act(action, [job_id], **details)
 
     # -- on the background loop, for this browser alone ----------------------------------------------------------------
 
-    def _acted(self, job_id: str, answer: ActionReply) -> None:
-        for new in answer.made:
+    def _acted(self, reply: ActionReply) -> None:
+        super()._acted(reply)
+        for new in reply.made:
             self._on_action("retry", new)
-        following = self._following
-        if answer.problem and following is not None and job_id == self.job_id:
-            following.ask(lambda feed: feed.say(following.subscriber, answer.problem))
 
     async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
         text = await self._downloads.answer(self._kit, job_id, asked)

@@ -39,6 +39,7 @@ class LiveCard extends View {
     this.build();
     this.appear(el);
     for (const [name, fn] of Object.entries(listeners(this))) this.on(name, fn);
+    this.on("refused", () => this.showRefused());
   }
 
   /** The head of a new text. Returns the face that was shown before. */
@@ -48,13 +49,21 @@ class LiveCard extends View {
     const before = this.root.dataset.face, {chip} = this.n;
     this.root.dataset.face = face;
     if (isNew(chip, word)) chip.replaceChildren(icon(face), word);
-    const alert = job.connection && job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"} : job.alert;
-    this.showAlert(alert);
+    this.showAlert();
     return before;
   }
 
-  showAlert(alert) {
-    const n = this.n;
+  showRefused() {
+    if (!this.job) return;
+    if (this.model.get("refused")) this.pending = null;
+    this.showActions();
+    this.showAlert();
+  }
+
+  showAlert() {
+    const {job, n} = this, refused = this.model.get("refused");
+    const alert = job.connection && job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"}
+      : refused ? {level: "error", text: refused} : job.alert;
     n.alert.hidden = !alert;
     if (!alert) return;
     if (n.alert.dataset.level !== alert.level) n.alert.firstChild.replaceWith(icon(alert.level === "info" ? "info" : "warn"));

@@ -111,8 +111,8 @@ class JobTable(LivePage):
         elif action == "first":
             self._turn([])
         elif action == "refresh":
-            for subscription in self._subscriptions:
-                subscription.ask(lambda feed: feed.reload())
+            for subscriber in self._subscribers:
+                subscriber.ask(lambda feed: feed.reload())
         elif action == "compare" and self._on_compare is not None:
             ids = asked.get("ids")
             self._on_compare([str(job_id)[:100] for job_id in ids[:MOST]] if isinstance(ids, list) else [])

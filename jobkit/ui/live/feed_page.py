@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -13,12 +12,12 @@ import param
 from panel.custom import JSComponent
 
 from jobkit.model import JobEvent, JobkitError
-from jobkit.model.plain import iso
+from jobkit.model.plain import dumps, iso
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
-from jobkit.ui.live.shared_feed import FeedSubscription, S, SharedFeed, Subscriber
+from jobkit.ui.live.shared_feed import S, SharedFeed, Subscriber
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -113,7 +112,7 @@ class LivePage(Component, JSComponent):
         self._on_open = on_open
         self._bridge = bridge or SessionBridge()
         self._is_hidden = False  # its tab of the browser
-        self._subscriptions: list[FeedSubscription[Any, Any]] = []
+        self._subscribers: list[Subscriber] = []
         self._bridge.on_close(self._follow)
         on_request(self, self._bridge, self._do)
         self.param.watch(lambda _: self._follow(), "is_open")
@@ -128,13 +127,11 @@ class LivePage(Component, JSComponent):
 
     def _follow(self) -> None:
         """Subscribe to `_feeds` while the page is shown, else to none."""
-        old = self._subscriptions
+        old = self._subscribers
         wanted = self._feeds() if self.is_open and not self._is_hidden and self._bridge.is_open else []
-        self._subscriptions = [
-            FeedSubscription(self._kit, kind, self._subscriber(), *key).start() for kind, *key in wanted
-        ]
-        for subscription in old:  # after the new ones have begun, so that a feed of both goes on
-            subscription.stop()
+        self._subscribers = [self._subscriber().start(self._kit, kind, *key) for kind, *key in wanted]
+        for subscriber in old:  # after the new ones have begun, so that a feed of both goes on
+            subscriber.stop()
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         self._bridge.put(self, whole, parts)
@@ -142,8 +139,8 @@ class LivePage(Component, JSComponent):
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         """Handle a request of the browser, in the session."""
         if action == "hello":
-            for subscription in self._subscriptions:
-                subscription.resend(asked.get("at"))
+            for subscriber in self._subscribers:
+                subscriber.resend(asked.get("at"))
         elif action == "open" and self._on_open is not None:
             self._on_open(str(asked.get("id", ""))[:200])
         elif action in ("hidden", "visible"):
@@ -197,9 +194,5 @@ class FeedPage(LivePage):
     def _say(self, **notice: str) -> None:
         """Show a notice: `text` ("" for none), `level` ("info", "error") and `undo`; from any thread."""
         self._notices += 1
-        text = json.dumps({**notice, "n": self._notices})  # the same sentence twice is told twice
+        text = dumps({**notice, "n": self._notices})  # the same sentence twice is told twice
         self._bridge.push(lambda: self.param.update(notice=text))
-
-
-def dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str)

@@ -1,4 +1,4 @@
-"""`SharedFeed`: live data of a page or a job, read once for all its sessions; `FeedSubscription`: the hold of one.
+"""`SharedFeed`: live data of a page or a job, read once for all its sessions; `Subscriber`: one of these sessions.
 
 A feed listens to the hub first and reads the store second, so that no event falls between the two; events that arrive
 during a read are applied after it. When the connection comes back, and when a subclass sees a gap, it reads again.
@@ -11,7 +11,7 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
@@ -37,22 +37,64 @@ Deliver = Callable[[Mapping[str, str], Mapping[str, str]], None]
 component's property. Called on the background loop; must not block."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Subscriber:
-    """One session, or one component of it, that shows a feed's texts.
+    """One session, or one component of it, that shows a feed's texts; `start` and all below it from any thread.
 
     Attributes:
+        put: gets the texts, from `start` to `stop` and none after it.
         on_end: called once on the background loop after the last delivery, with the model of jobs that have ended, or
             None if they are not kept.
+        feed: the shared feed; None before it has begun and after the end. Changes on the background loop.
+        is_active: False from `stop` on.
     """
 
-    deliver: Deliver
+    put: Deliver
     on_end: Callable[[Any], None] | None = field(default=None, kw_only=True)
+    feed: Any = field(default=None, init=False)
+    is_active: bool = field(default=True, init=False)
+
+    def deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        if self.is_active:
+            self.put(whole, parts)
 
     def end(self, model: Any) -> None:
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             on_end(model)
+
+    def start(self, kit: Kit, kind: type[SharedFeed[Any]], *key: Any) -> Self:
+        """Subscribe, unless that is done, to the feed `kind(kit, *key)` that all subscribers with this key share."""
+        self.is_active = True
+        self._on_loop(lambda: self._begin(kit, kind, key))
+        return self
+
+    def stop(self) -> None:
+        """Unsubscribe; any number of times."""
+        self.is_active = False
+        self._on_loop(self._end)
+
+    def resend(self, version: Any = None) -> None:
+        """Deliver everything again, unless `version` is the newest: a browser was opened, or has missed something."""
+        self.ask(lambda feed: feed.tell(self, version))
+
+    def ask(self, do: Callable[[Any], object]) -> None:
+        """Call `do(feed)` on the background loop; no-op when not subscribed."""
+        self._on_loop(lambda: do(self.feed) if self.feed is not None and self.is_active else None)
+
+    def _on_loop(self, do: Callable[[], object]) -> None:
+        background.start().call_soon_threadsafe(do)
+
+    def _begin(self, kit: Kit, kind: type[SharedFeed[Any]], key: tuple[Any, ...]) -> None:
+        if self.is_active and self.feed is None:
+            feeds = _feeds.setdefault(kit, {})
+            self.feed = feeds.get((kind, *key)) or feeds.setdefault((kind, *key), kind(kit, *key))
+            self.feed.add(self)
+
+    def _end(self) -> None:
+        if self.feed is not None:
+            self.feed.remove(self)
+            self.feed = None
 
 
 S = TypeVar("S", bound=Subscriber)
@@ -305,69 +347,6 @@ def open_feeds(kit: Kit, kind: type[F]) -> list[F]:
 def poke_feeds(kit: Kit, kind: type[F]) -> None:
     """Have all feeds of a kind flush soon; from any thread."""
     background.start().call_soon_threadsafe(lambda: [feed.poke() for feed in open_feeds(kit, kind)])
-
-
-class FeedSubscription(Generic[F, S]):
-    """One subscriber's hold on the feed that it shares with others; from any thread.
-
-    Args:
-        kit: the kit whose data it is.
-        kind: class of the feed, made as `kind(kit, *key)` for the first of its subscribers.
-        subscriber: gets the texts, from `start` to `stop` and none after it.
-        key: what distinguishes this feed from others of its kind (a query, a job's id).
-
-    Attributes:
-        feed: the feed; None before it has begun and after the end. Changes on the background loop.
-        is_active: True from `start` to `stop`.
-    """
-
-    def __init__(self, kit: Kit, kind: type[F], subscriber: S, *key: Any) -> None:
-        self.subscriber = subscriber
-        self._kit, self._kind, self._key = kit, kind, key
-        self.is_active = False
-        self.feed: F | None = None
-        self._deliver, subscriber.deliver = subscriber.deliver, self._deliver_if_active
-
-    def start(self) -> FeedSubscription[F, S]:
-        """Subscribe, unless that is done."""
-        self.is_active = True
-        background.start().call_soon_threadsafe(self._begin)
-        return self
-
-    def stop(self) -> None:
-        """Unsubscribe; any number of times."""
-        self.is_active = False
-        background.start().call_soon_threadsafe(self._end)
-
-    def resend(self, version: Any = None) -> None:
-        """Deliver everything again, unless `version` is the newest: a browser was opened, or has missed something."""
-        self.ask(lambda feed: feed.tell(self.subscriber, version))
-
-    def ask(self, do: Callable[[F], object]) -> None:
-        """Call `do(feed)` on the background loop; no-op when not subscribed."""
-
-        def run() -> None:
-            if self.feed is not None and self.is_active:
-                do(self.feed)
-
-        background.start().call_soon_threadsafe(run)
-
-    def _deliver_if_active(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        if self.is_active:
-            self._deliver(whole, parts)
-
-    def _begin(self) -> None:
-        if self.is_active and self.feed is None:
-            feeds = _feeds.setdefault(self._kit, {})
-            key = (self._kind, *self._key)
-            feed: Any = feeds.get(key) or feeds.setdefault(key, self._kind(self._kit, *self._key))
-            self.feed = feed
-            feed.add(self.subscriber)
-
-    def _end(self) -> None:
-        if self.feed is not None:
-            self.feed.remove(self.subscriber)
-            self.feed = None
 
 
 # -- pacing, retries and threads --------------------------------------------------------------------------------------
