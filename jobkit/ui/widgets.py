@@ -169,7 +169,7 @@ class JobWidget(LiveWidget):
         self._control.follow(job_id)
 
     def current(self) -> Mapping[str, str]:
-        return {"log": self.shown.log_json()} if self.shown is not None else {}
+        return {"log": self.shown.log_json(self.shown.lines)} if self.shown is not None else {}
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         super()._deliver(whole, parts)

@@ -186,12 +186,12 @@ def test_a_queued_job_says_that_no_worker_serves_its_queue() -> None:
     view = queued(queue="gpu")
     assert view.alert(at(5)) is None
 
-    view.health(0, None, at(5))
+    view.learn(at(5), queue_workers=0)
 
     alert = view.alert(at(5))
     assert alert is not None
     assert alert["text"] == "Queued; no worker serves queue gpu: run `jobkit worker -q gpu`"
-    view.health(2, None, at(8))
+    view.learn(at(8), queue_workers=2)
     assert view.alert(at(8)) is None
 
 
@@ -199,9 +199,9 @@ def test_a_silent_worker_is_told_with_the_time_until_the_job_is_taken_away() -> 
     view = queued()
     view.take(STARTED)
 
-    view.health(None, 2.0, at(30))
+    view.learn(at(30), beat=(2.0, at(30)))
     assert view.alert(at(30)) is None
-    view.health(None, 12.0, at(40))
+    view.learn(at(40), beat=(12.0, at(40)))
 
     alert = view.alert(at(41))
     assert alert is not None
@@ -214,7 +214,7 @@ def test_a_job_that_waits_for_others_says_for_which_and_how_far_they_are() -> No
     assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs"
 
     running = JobSnapshot(JobSpec("aaaaaaaaaaaa", "load", title="Load"), 2, JobState.RUNNING, done=2, total=5)
-    view.needed([running, None], T0)
+    view.learn(T0, needed=[running, None])
 
     assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs: Load aaaaaaaa is running (40 %)"
 

@@ -7,8 +7,7 @@ Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connect
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_hex
@@ -39,6 +38,10 @@ class CardModel:
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         is_live: whether events arrive at all.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
+        held: why it cannot start (pause, limit, resource), "" if nothing blocks it.
+        needed: (some of) the jobs that it waits for.
+        queue_workers: number of live workers of its queue.
+        beat: seconds since its worker's last heartbeat, and when that was read.
     """
 
     snapshot: JobSnapshot
@@ -52,14 +55,13 @@ class CardModel:
     preview: Mapping[str, Any] | None = None
     is_deleted: bool = False
     artifacts: list[dict[str, Any]] = field(default_factory=list)
+    held: str = ""
+    needed: Sequence[JobSnapshot | None] = ()
+    queue_workers: int | None = None
+    beat: tuple[float, datetime] | None = None
     _eta: Eta = field(default_factory=Eta)
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
-    _queue_workers: int | None = None
-    _needed: tuple[JobSnapshot, ...] = ()
-    _held: str = ""
-    _beat_age_s: float | None = None
-    _beat_seen_at: datetime | None = None
     _fresh: list[LogLine] = field(default_factory=list)
     _dirty: set[str] = field(default_factory=lambda: set(_WHOLE))
 
@@ -78,7 +80,8 @@ class CardModel:
         if event.job_id != self.snapshot.id:
             return False
         if event.type is EventType.LOGGED:
-            return self.log(lines_of(event))
+            first = int(event.data.get("first", 1))
+            return self.log(LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ()))
         if event.type is EventType.DELETED:
             self.is_deleted = True
             self._dirty.add("snapshot")
@@ -91,10 +94,8 @@ class CardModel:
             return False
         if event.type is EventType.STARTED:
             self._eta = Eta()
-            self._queue_workers, self._held = None, ""
-        self.snapshot = moved
-        self._count(event.at)
-        self._dirty.add("snapshot")
+            self.queue_workers, self.held = None, ""
+        self._move(moved, event.at)
         return True
 
     def reset(self, snapshot: JobSnapshot, now: datetime) -> None:
@@ -104,8 +105,12 @@ class CardModel:
             return
         if snapshot.attempt != self.snapshot.attempt:
             self._eta = Eta()
+        self._move(snapshot, now)
+
+    def _move(self, snapshot: JobSnapshot, at: datetime) -> None:
         self.snapshot = snapshot
-        self._count(now)
+        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
+            self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
         self._dirty.add("snapshot")
 
     def load_log(self, lines: Sequence[LogLine], total: int, dropped: int) -> None:
@@ -149,25 +154,11 @@ class CardModel:
             self.needs_snapshot = self.needs_snapshot or is_live
             self._dirty.add("snapshot")
 
-    def health(self, queue_workers: int | None, beat_age_s: float | None, now: datetime) -> None:
-        """Set the number of live workers of its queue, and the seconds since its worker's last heartbeat."""
-        with self._alerting(now):
-            self._queue_workers, self._beat_age_s, self._beat_seen_at = queue_workers, beat_age_s, now
-
-    def held(self, sentence: str, now: datetime) -> None:
-        """Set the reason (pause, limit, resource) why it cannot start; "" if nothing blocks it."""
-        with self._alerting(now):
-            self._held = sentence
-
-    def needed(self, found: Sequence[JobSnapshot | None], now: datetime) -> None:
-        """Set (some of) the jobs that it waits for."""
-        with self._alerting(now):
-            self._needed = tuple(snapshot for snapshot in found if snapshot is not None and not snapshot.is_terminal)
-
-    @contextmanager
-    def _alerting(self, now: datetime) -> Iterator[None]:
+    def learn(self, now: datetime, **facts: Any) -> None:
+        """Set what no event reports: `held`, `needed`, `queue_workers`, `beat`."""
         before = self.alert(now)
-        yield
+        for name, value in facts.items():
+            setattr(self, name, value)
         if self.alert(now) != before:
             self._dirty.add("snapshot")
 
@@ -183,33 +174,33 @@ class CardModel:
         """
         dirty, self._dirty = self._dirty, set()
         self._updates += 1
-        whole, parts = self._texts(dirty, now), {}
+        whole, parts = {name: self._text(name, now) for name in _WHOLE if name in dirty}, {}
         if "log_append" in dirty and "log" not in dirty:
-            parts["log_append"] = self._log(self._fresh[-LOG_LINES:])
+            parts["log_append"] = self.log_json(self._fresh[-LOG_LINES:])
         self._fresh.clear()
         return whole, parts
 
     def everything(self, now: datetime) -> dict[str, str]:
         """Return all texts of a card that opens now."""
-        return self._texts(set(_WHOLE), now)
+        return {name: self._text(name, now) for name in _WHOLE}
 
     @property
     def version(self) -> str:
         """Part of each text, changed by each of `updates`: a browser that has the newest has missed nothing."""
         return f"{self._origin}-{self._updates}"
 
-    def _texts(self, names: set[str], now: datetime) -> dict[str, str]:
-        make: dict[str, Callable[[], str]] = {
-            "snapshot": lambda: dumps(self.card(now)),
-            "log": self.log_json,
-            "preview": lambda: dumps(self.preview) if self.preview else "",
-            "artifacts": lambda: dumps(self.artifacts) if self.artifacts else "",
-        }
-        return {name: made() for name, made in make.items() if name in names}
+    def _text(self, name: str, now: datetime) -> str:
+        if name == "snapshot":
+            return dumps(self.card(now))
+        if name == "log":
+            return self.log_json(self.lines)
+        value = self.preview if name == "preview" else self.artifacts
+        return dumps(value) if value else ""
 
-    def log_json(self) -> str:
-        """Return the kept lines: `{"lines": [...], "total", "dropped"}`."""
-        return self._log(list(self.lines))
+    def log_json(self, lines: Iterable[LogLine]) -> str:
+        """Return lines, and what is known of the log: `{"lines": [...], "total", "dropped", "v"}`."""
+        told = [line.to_json() for line in lines]
+        return dumps({"lines": told, "total": self.total, "dropped": self.dropped, "v": self.version})
 
     def card(self, now: datetime) -> dict[str, Any]:
         """Return the job for the card: `JobSnapshot.to_json()` and what only a card needs."""
@@ -253,19 +244,17 @@ class CardModel:
         snapshot = self.snapshot
         if self.is_deleted:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
-        if snapshot.state is JobState.QUEUED and self._held:
-            level = (
-                "warning" if self._held.startswith("waits for a worker with") else "info"
-            )  # no worker has what it needs
-            return {"level": level, "text": f"{self._held[0].upper()}{self._held[1:]}"}
-        if snapshot.state is JobState.QUEUED and self._queue_workers == 0:
+        if snapshot.state is JobState.QUEUED and self.held:
+            has_no_worker = self.held.startswith("waits for a worker with")  # none has what it needs
+            return {"level": "warning" if has_no_worker else "info", "text": f"{self.held[0].upper()}{self.held[1:]}"}
+        if snapshot.state is JobState.QUEUED and self.queue_workers == 0:
             return no_worker([snapshot.spec.queue])
-        if snapshot.state is JobState.RUNNING and self._beat_age_s is not None and self._beat_seen_at is not None:
-            silent = self._beat_age_s + (now - self._beat_seen_at).total_seconds()
-            if self._beat_age_s > self.lease_s / 2:
-                left = self.lease_s - silent
-                when = f"will be restarted in {left:.0f} s" if left >= 1 else "is about to be restarted"
-                return {"level": "warning", "text": f"Stalled: worker last seen {silent:.0f} s ago; the job {when}"}
+        if snapshot.state is JobState.RUNNING and self.beat is not None and self.beat[0] > self.lease_s / 2:
+            age_s, seen_at = self.beat
+            silent = age_s + (now - seen_at).total_seconds()
+            left = self.lease_s - silent
+            when = f"will be restarted in {left:.0f} s" if left >= 1 else "is about to be restarted"
+            return {"level": "warning", "text": f"Stalled: worker last seen {silent:.0f} s ago; the job {when}"}
         if snapshot.state is JobState.SCHEDULED and snapshot.due_at is None and snapshot.spec.needs:
             return {"level": "info", "text": self._waiting()}
         return None
@@ -274,38 +263,18 @@ class CardModel:
         """Return what it waits for, as far as that has been read."""
         needs = self.snapshot.spec.needs
         count = f"the result of job {needs[0][:8]}" if len(needs) == 1 else f"the results of {len(needs)} jobs"
+        open_ = [one for one in self.needed if one is not None and not one.is_terminal]
         told = [
             f"{one.spec.title or one.spec.task} {one.id[:8]} is {FACES[one.face].lower()}"
             + (f" ({percent(one.progress)})" if one.progress is not None and one.state is JobState.RUNNING else "")
-            for one in self._needed[:3]
+            for one in open_[:3]
         ]
-        if len(self._needed) > 3:
-            told.append(f"{len(self._needed) - 3} more")
+        if len(open_) > 3:
+            told.append(f"{len(open_) - 3} more")
         return f"Waits for {count}" + (f": {', '.join(told)}" if told else "")
-
-    def _count(self, at: datetime) -> None:
-        snapshot = self.snapshot
-        if snapshot.state is JobState.RUNNING and snapshot.done is not None:
-            self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
-
-    def _log(self, lines: Sequence[LogLine]) -> str:
-        return dumps(
-            {
-                "lines": [line.to_json() for line in lines],
-                "total": self.total,
-                "dropped": self.dropped,
-                "v": self.version,
-            }
-        )
 
 
 def no_worker(queues: Sequence[str]) -> dict[str, str]:
     """Return the alert of jobs in queues without a worker."""
     command = "jobkit worker" if list(queues) == ["default"] else f"jobkit worker -q {' -q '.join(queues)}"
     return {"level": "warning", "text": f"Queued; no worker serves queue {', '.join(queues)}: run `{command}`"}
-
-
-def lines_of(event: JobEvent) -> list[LogLine]:
-    """Return the lines that a `logged` event carries, numbered."""
-    first = int(event.data.get("first", 1))
-    return [LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ())]

@@ -161,13 +161,13 @@ class JobFeed(SharedFeed[Subscriber]):
         view = self.model
         if view is None or view.snapshot.state not in (JobState.QUEUED, JobState.SCHEDULED):
             return
-        sentence = ""
+        facts: dict[str, Any] = {"held": ""}
         with contextlib.suppress(JobkitError):
             if view.snapshot.state is JobState.QUEUED:
-                (sentence,) = await self.kit.verbs.waits_for_many([self.job_id])
+                (facts["held"],) = await self.kit.verbs.waits_for_many([self.job_id])
             elif needs := view.snapshot.spec.needs:
-                view.needed(await self.kit.verbs.store.snapshots(needs[:100]), _now())
-            view.held(sentence, _now())
+                facts["needed"] = await self.kit.verbs.store.snapshots(needs[:100])
+            view.learn(_now(), **facts)
         self.poke()
 
     async def _look_at_health(self) -> None:
@@ -175,16 +175,17 @@ class JobFeed(SharedFeed[Subscriber]):
         view = self.model
         if view is None or view.snapshot.is_terminal:
             return
-        workers = beat_age_s = None
+        facts: dict[str, Any] = {"queue_workers": None, "beat": None}
         with contextlib.suppress(JobkitError):
             if view.snapshot.state is JobState.QUEUED:
                 queues = await self.kit.aio.queues()
-                workers = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
+                facts["queue_workers"] = queues.get(view.snapshot.spec.queue, {}).get("workers", 0)
             elif view.snapshot.state is JobState.RUNNING:
                 alive = {info.id: info.beat_age_s for info in await self.kit.aio.workers()}
-                beat_age_s = alive.get(view.snapshot.worker)
+                age_s = alive.get(view.snapshot.worker)
+                facts["beat"] = None if age_s is None else (age_s, _now())
                 await self._read_artifacts(view)
-            view.health(workers, beat_age_s, _now())
+            view.learn(_now(), **facts)
         self.poke()
 
     def flush(self) -> None:
