@@ -96,7 +96,8 @@ def _plot(model: BatchModel) -> str:
 
 def _element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
     inner = "".join(escape(child) if isinstance(child, str) else _element(*child) for child in children)
-    return f"<{tag}{''.join(f' {name}="{escape(str(value))}"' for name, value in attributes.items())}>{inner}</{tag}>"
+    named = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items())
+    return f"<{tag}{named}>{inner}</{tag}>"
 
 
 def _table(model: BatchModel, name: str) -> str:

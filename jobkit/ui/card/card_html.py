@@ -152,7 +152,10 @@ def _error(snapshot: JobSnapshot) -> list[str]:
     where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
     at = _NUMBER.search(error.where)
     source = f'<pre class="s">{_source(error.source, at[0] if at else "")}</pre>' if error.source else ""
-    trace = folded("Traceback", f"<pre>{escape(_cut_front(error.traceback))}</pre>") if error.traceback else ""
+    text = error.traceback
+    if len(text) > _CHARS:  # its last lines say what happened
+        text = "…\n" + text[-_CHARS:].split("\n", 1)[-1]
+    trace = folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
     return [
         f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>'
         f"{where}{source}{cause}{trace}</div>"
@@ -244,8 +247,3 @@ def _brief(value: object, limit: int) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _cut_front(text: str) -> str:
-    """Return the end of a text: a traceback's last lines say what happened."""
-    return text if len(text) <= _CHARS else "…\n" + text[-_CHARS:].split("\n", 1)[-1]

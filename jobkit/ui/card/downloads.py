@@ -15,7 +15,6 @@ import importlib.util
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobkitError
@@ -100,13 +99,17 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
         if kind == "text/html":
             return {"page": content.decode("utf-8", "replace")}
         if kind == "text/csv":
-            return {"table": _csv(content.decode("utf-8", "replace"))}
+            head, *body = [*csv.reader(io.StringIO(content.decode("utf-8", "replace")))] or [[]]
+            rows = [row[:COLUMNS] for row in body[:ROWS]]
+            return {"table": {"columns": head[:COLUMNS], "rows": rows, "shape": [len(body), len(head)]}}
         if kind == "application/json":
             return {"json": json.loads(content)}
         if "parquet" in kind and importlib.util.find_spec("pyarrow") is not None:
             return preview_of(importlib.import_module("pyarrow.parquet").read_table(io.BytesIO(content)))[0]
         if kind.startswith("text/"):
-            return {"text": _cut(content.decode("utf-8", "replace"))}
+            text = content.decode("utf-8", "replace")
+            more = f"\n… {len(text) - _TEXT_CHARS:,} more characters" if len(text) > _TEXT_CHARS else ""
+            return {"text": text[:_TEXT_CHARS] + more}
         if content[:6] == b"\x93NUMPY":
             return preview_of(importlib.import_module("numpy").load(io.BytesIO(content), allow_pickle=False))[0]
     except Exception:  # not what its media type says: it can still be saved
@@ -114,22 +117,14 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
     return None
 
 
-def _csv(text: str) -> dict[str, Any]:
-    rows = list(csv.reader(io.StringIO(text)))
-    head, body = (rows[0], rows[1:]) if rows else ([], [])
-    return {
-        "columns": head[:COLUMNS],
-        "rows": [row[:COLUMNS] for row in body[:ROWS]],
-        "shape": [len(body), len(head)],
-    }
-
-
 def _log(kit: Kit, job_id: str) -> dict[str, Any]:
     """Return the file if it is on this machine, else the bytes that the server keeps."""
     kit.snapshot(job_id)  # says so where the job is gone
     path = kit.log_file(job_id)
     if path is not None:
-        content = _end_of(path)
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, io.SEEK_END) - LOG_BYTES))
+            content = file.read()
     else:
         found = kit.log_slice(job_id)
         content = "".join(f"{line.text}\n" for line in found.lines).encode()
@@ -171,17 +166,6 @@ class Downloads:
         async with self._lock:
             text = await asyncio.to_thread(answer, kit, job_id, asked) if asked is self._newest else ""
         return text if asked is self._newest else ""
-
-
-def _end_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        length = file.seek(0, io.SEEK_END)
-        file.seek(max(0, length - LOG_BYTES))
-        return file.read()
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_CHARS else text[:_TEXT_CHARS] + f"\n… {len(text) - _TEXT_CHARS:,} more characters"
 
 
 def _base64(content: bytes) -> str:

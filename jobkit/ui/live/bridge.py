@@ -41,15 +41,15 @@ _hearers: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKey
 
 def send_beats(document: Any, component: Any) -> None:
     """Send beats to `component`, which a browser shows; no-op without a Tornado server. From any thread."""
+
+    def begin() -> None:
+        is_first = document not in _hearers
+        _hearers.setdefault(document, weakref.WeakSet()).add(component)
+        if is_first:
+            _beat(document, 1, None)
+
     if (loop := loop_of(document)) is not None and not loop.is_closed():
-        loop.call_soon_threadsafe(_add_hearer, document, component)
-
-
-def _add_hearer(document: Any, component: Any) -> None:
-    is_first = document not in _hearers
-    _hearers.setdefault(document, weakref.WeakSet()).add(component)
-    if is_first:
-        _beat(document, 1, None)
+        loop.call_soon_threadsafe(begin)
 
 
 def _beat(document: Any, n: int, before: asyncio.Future[None] | None) -> None:
@@ -115,13 +115,8 @@ class SessionBridge:
         if self._document is None:
             with self._lock:
                 self._guarded(function)
-        elif (loop := loop_of(self._document)) is None:  # the session is being made, or no Tornado server
+        elif not self._hand_over(self._add, function):
             self._add(function)
-        else:
-            try:
-                loop.call_soon_threadsafe(self._add, function)
-            except RuntimeError:  # the server has ended
-                self.close()
 
     def put(self, component: Any, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
         """Send new texts to the component in the browser, from any thread.
@@ -142,15 +137,8 @@ class SessionBridge:
                 self._guarded(self._put_all)
                 return
             is_first, self._is_due = not self._is_due, True
-        if not is_first:
-            return
-        if (loop := loop_of(self._document)) is None:
+        if is_first and not self._hand_over(self._start_sending):
             self.push(self._put_all)
-        else:
-            try:
-                loop.call_soon_threadsafe(self._start_sending)
-            except RuntimeError:  # the server has ended
-                self.close()
 
     def greeted(self, component: Any) -> None:
         """A browser shows the component: from now on, its texts go there directly."""
@@ -176,6 +164,16 @@ class SessionBridge:
                 ending()
             except Exception:
                 logger.exception("the end of a session was not clean")
+
+    def _hand_over(self, do: Callable[..., object], *values: Any) -> bool:
+        """Do it on the server's loop. Return False if there is none yet (the session is being made) or it is not Tornado's."""
+        if (loop := loop_of(self._document)) is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(do, *values)
+        except RuntimeError:  # the server has ended
+            self.close()
+        return True
 
     # -- functions, in the session -------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bokeh.colors import RGB
+
 from jobkit.ui.words import assets
 
 #: A colour as CSS writes it, and a list of fonts; nothing that could end the declaration.
@@ -19,8 +21,11 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}|[a-zA-Z]{3,30}|(rgb|rgba|hsl|hsla|oklch
 _FONTS = re.compile(r"[\w\-., \"']{2,300}")
 _IS_FONT = ("sans", "mono")
 
-_GROUNDS = {"light": "#ffffff", "dark": "#0f1216"}
-_ACCENTS = {"light": "#1d4ed8", "dark": "#93c5fd"}
+#: Values around jobkit's components, unless a theme changes them.
+_OWN = {
+    "light": {"bg": "#ffffff", "accent": "#1d4ed8", "muted": "#475569", "line": "#e2e8f0"},
+    "dark": {"bg": "#0f1216", "accent": "#93c5fd", "muted": "#cbd5e1", "line": "#262e38"},
+}
 
 _BAR = {"minHeight": "48px !important", "height": "48px", "paddingLeft": "16px", "paddingRight": "8px", "margin": 0}
 
@@ -63,38 +68,30 @@ def palette(theme: Theme) -> dict[str, Any]:
     """Return the Material theme around jobkit's components: the same accent, the same ground."""
     made = {}
     for name, values in (("light", theme.light), ("dark", theme.dark)):
-        ground = values.get("bg", _GROUNDS[name])
-        made[name] = {
-            "palette": {
-                "primary": {"main": values.get("accent", _ACCENTS[name])},
-                "background": {"default": ground, "paper": ground},
-            }
-        }
+        ground = values.get("bg", _OWN[name]["bg"])
+        accent = {"main": values.get("accent", _OWN[name]["accent"])}
+        made[name] = {"palette": {"primary": accent, "background": {"default": ground, "paper": ground}}}
     return made
 
 
 def header_look(theme: Theme) -> dict[str, Any]:
     """Return a quiet header, and the theme's own values for everything below."""
-    light, dark = theme.light, theme.dark
-    return {
+    look: dict[str, Any] = {
         "& .MuiAppBar-root": {"boxShadow": "none", "backgroundImage": "none", "borderBottom": "1px solid"},
-        "&.mui-light": theme.variables("light"),
-        "&.mui-dark": theme.variables("dark"),
-        "&.mui-light .MuiAppBar-root": {
-            "backgroundColor": light.get("bg", _GROUNDS["light"]),
-            "color": light.get("muted", "#475569"),
-            "borderColor": light.get("line", "#e2e8f0"),
-        },
-        "&.mui-dark .MuiAppBar-root": {
-            "backgroundColor": dark.get("bg", _GROUNDS["dark"]),
-            "color": dark.get("muted", "#cbd5e1"),
-            "borderColor": dark.get("line", "#262e38"),
-        },
         "& .MuiToolbar-root": _BAR,
         "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
         "& .MuiAppBar-root .MuiSvgIcon-root": {"fontSize": "20px"},
         "& .main-content": {"paddingTop": "1px"},
     }
+    for name, values in (("light", theme.light), ("dark", theme.dark)):
+        own = {**_OWN[name], **values}
+        look[f"&.mui-{name}"] = theme.variables(name)
+        look[f"&.mui-{name} .MuiAppBar-root"] = {
+            "backgroundColor": own["bg"],
+            "color": own["muted"],
+            "borderColor": own["line"],
+        }
+    return look
 
 
 def _checked(values: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -114,10 +111,5 @@ def _checked(values: Mapping[str, Any], name: str) -> dict[str, str]:
 
 def _is_bright(colour: str, otherwise: bool) -> bool:
     """Return whether black reads better on it than white; `otherwise` if it is not written as `#rrggbb`."""
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        return otherwise
-    r, g, b = (
-        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    )
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179
+    is_known = re.fullmatch(r"#[0-9a-fA-F]{6}", colour)
+    return RGB.from_hex_string(colour).luminance > 0.179 if is_known else otherwise
