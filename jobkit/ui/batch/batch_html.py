@@ -15,7 +15,7 @@ from typing import Any
 from jobkit.model.format import FACES, duration, number
 from jobkit.ui.batch.batch_model import BatchModel
 from jobkit.ui.batch.batch_plot import COLOURS, is_number
-from jobkit.ui.card.card_html import GLYPHS, chip, saved_card, table
+from jobkit.ui.card.card_html import GLYPHS, headline, saved_card, table
 from jobkit.ui.words import assets
 
 #: Colours of the bar's parts; "fill" for the others.
@@ -46,8 +46,6 @@ def _head(model: BatchModel, now: datetime) -> str:
     head = model.head(now)
     started, finished = model.span()
     took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
-    fixed = f"<code>{escape(model.fixed)}</code> " if model.fixed else ""
-    elapsed = f'<span class="x">{took}</span>' if took else ""
     colours, _ = assets.tokens()
     bar = "".join(
         f'<i style="width:{100 * n / head["size"]:.2f}%;background:{colours[_BARS.get(name, "fill")]}"></i>'
@@ -69,7 +67,7 @@ def _head(model: BatchModel, now: datetime) -> str:
     if model.is_list:
         return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
     return (
-        f'<div><p class="t">{chip(model.face)}<b>{escape(model.title)}</b> {fixed}{elapsed}</p>'
+        f"<div>{headline(model.face, model.title, model.fixed, took)}"
         f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
     )
 

@@ -76,9 +76,12 @@ def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     return f'<div class="{own}">{"".join(parts)}<style>{style}</style></div>'
 
 
-def chip(face: str, word: str = "") -> str:
-    """Return the state as glyph and word."""
-    return f'<span class="i">{GLYPHS[face]} {word or FACES[face]}</span> '
+def headline(face: str, title: str, brief: str, elapsed: str, word: str = "") -> str:
+    """Return the first line of a card: the state as glyph and word, title, arguments in brief and elapsed time."""
+    args = f"<code>{escape(brief)}</code> " if brief else ""
+    time = f'<span class="x">{elapsed}</span>' if elapsed else ""
+    state = f'<span class="i">{GLYPHS[face]} {word or FACES[face]}</span>'
+    return f'<p class="t">{state} <b>{escape(title)}</b> {args}{time}</p>'
 
 
 def folded(summary: str, body: str) -> str:
@@ -106,15 +109,9 @@ def table(
 
 
 def _head(snapshot: JobSnapshot, now: datetime) -> str:
-    title = snapshot.spec.title or snapshot.spec.task
-    brief = params_brief(snapshot.spec.params)
+    spec, word = snapshot.spec, "Cancelling" if snapshot.is_cancelling else ""
     elapsed = duration(snapshot.elapsed_s(now))
-    line = (
-        f"{chip(snapshot.face, 'Cancelling' if snapshot.is_cancelling else '')}<b>{escape(title)}</b> "
-        + (f"<code>{escape(brief)}</code> " if brief else "")
-        + (f'<span class="x">{elapsed}</span>' if elapsed else "")
-    )
-    parts = [f'<p class="t">{line}</p>']
+    parts = [headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
     fraction = snapshot.progress
     if fraction is not None and snapshot.state != "succeeded":
         count = progress_line(snapshot.done, snapshot.total)
@@ -131,13 +128,12 @@ def _head(snapshot: JobSnapshot, now: datetime) -> str:
     facts_text = escape(" · ".join(facts)) + (" · " if facts else "")
     parts.append(f'<p class="m">{facts_text}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
     if not snapshot.is_terminal:
-        verb = {"running": "running", "queued": "queued", "scheduled": "scheduled"}[str(snapshot.state)]
-        if snapshot.spec.needs and snapshot.state == "scheduled":
-            shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in snapshot.spec.needs[:6])
-            more = f" and {len(snapshot.spec.needs) - 6} more" if len(snapshot.spec.needs) > 6 else ""
+        if spec.needs and snapshot.state == "scheduled":
+            shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in spec.needs[:6])
+            more = f" and {len(spec.needs) - 6} more" if len(spec.needs) > 6 else ""
             parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
         parts.append(
-            f'<p class="m">{verb} at {now:%H:%M:%S} UTC, when this was saved; '
+            f'<p class="m">{snapshot.state} at {now:%H:%M:%S} UTC, when this was saved; '
             f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
         )
     return f"<div>{''.join(parts)}</div>"

@@ -62,7 +62,8 @@ class CardModel:
     _eta: Eta = field(default_factory=Eta)
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
-    _fresh: list[LogLine] = field(default_factory=list)
+    _sent: int = 0
+    """Number of the last line that was sent."""
     _dirty: set[str] = field(default_factory=lambda: set(_WHOLE))
 
     @property
@@ -121,7 +122,6 @@ class CardModel:
         self.lines.extend((*lines, *newer))
         self.total = max(total, newer[-1].n if newer else 0)
         self.dropped = dropped
-        self._fresh.clear()
         self._dirty.add("log")
 
     def log(self, lines: Iterable[LogLine]) -> bool:
@@ -132,7 +132,6 @@ class CardModel:
             return False
         self.lines.extend(fresh)
         self.total = max(self.total, fresh[-1].n)
-        self._fresh.extend(fresh)
         self._dirty.add("log_append")
         return True
 
@@ -176,8 +175,8 @@ class CardModel:
         self._updates += 1
         whole, parts = {name: self._text(name, now) for name in _WHOLE if name in dirty}, {}
         if "log_append" in dirty and "log" not in dirty:
-            parts["log_append"] = self.log_json(self._fresh[-LOG_LINES:])
-        self._fresh.clear()
+            parts["log_append"] = self.log_json(line for line in self.lines if line.n > self._sent)
+        self._sent = self.lines[-1].n if self.lines else 0
         return whole, parts
 
     def everything(self, now: datetime) -> dict[str, str]:
@@ -222,7 +221,7 @@ class CardModel:
             "waited_s": waited,
             "queued_at": iso(queued_at),
             "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
-            "chain": [raised.to_json() for raised in chain_of(error.traceback)] if error else [],
+            "chain": chain_of(error.traceback) if error else [],
             "now": iso(now),
             "v": self.version,
             "alert": self.alert(now),

@@ -11,13 +11,13 @@ function errorParts(error, chain) {
     let folded = [];
     const flush = () => {
       if (!folded.length) return;
-      const count = folded.reduce((sum, frame) => sum + (frame.count || 1), 0);
+      const count = folded.reduce((sum, frame) => sum + (frame.count), 0);
       frames.append(h("details", null, h("summary", {class: "muted", text: `${number(count)} library frame${count > 1 ? "s" : ""}`}), folded.map((f) => errorFrame(f))));
       folded = [];
     };
-    const own = raised.frames.filter((f) => !f.library);
+    const own = raised.frames.filter((f) => !f.is_library);
     for (const frame of raised.frames) {
-      if (frame.library) folded.push(frame);
+      if (frame.is_library) folded.push(frame);
       else {
         flush();
         const isFailing = frame === own[own.length - 1];

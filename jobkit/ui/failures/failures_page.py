@@ -75,7 +75,7 @@ def detail(
         "message": group.message,
         "error": error.to_json() if error else None,
         "error_of": newest.id if newest else "",
-        "chain": [raised.to_json() for raised in chain_of(error.traceback)] if error else [],
+        "chain": chain_of(error.traceback) if error else [],
         "shared": [[name, value_brief(value, 120)] for name, value in same.items()] if len(jobs) > 1 else [],
         "different": different,
         "compared": min(len(jobs), _COMPARED),

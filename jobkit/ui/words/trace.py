@@ -7,7 +7,7 @@ understand simply yields no frames, and the pages then show the text itself.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 _FRAME = re.compile(r'^\s*File "(?P<file>.+?)", line (?P<line>\d+)(?:, in (?P<name>.+))?$')
 _CHAIN = re.compile(
@@ -23,28 +23,17 @@ class Frame:
     """One frame, or several equal ones in a row.
 
     Attributes:
+        place: `train.py:28 in evaluate`.
         code: its source line, where the traceback had it.
         is_library: not the user's own code.
         count: how many there are of it.
     """
 
     file: str
-    line: int
-    name: str
+    place: str
     code: str = ""
     is_library: bool = False
     count: int = 1
-
-    def to_json(self) -> dict[str, object]:
-        """Return the frame as JSON for pages."""
-        shown = {"place": self.place, "file": self.file, "code": self.code, "library": self.is_library}
-        return shown if self.count == 1 else {**shown, "count": self.count}
-
-    @property
-    def place(self) -> str:
-        """`train.py:28 in evaluate`."""
-        base = self.file.replace("\\", "/").rpartition("/")[2]
-        return f"{base}:{self.line} in {self.name}" if self.name else f"{base}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +41,7 @@ class Raised:
     """One exception of a chain: `headline` is its last line (`KeyError: 'f1'`), frames outermost first."""
 
     headline: str
-    frames: tuple[Frame, ...] = field(default=())
-
-    def to_json(self) -> dict[str, object]:
-        return {"headline": self.headline, "frames": [frame.to_json() for frame in self.frames]}
+    frames: tuple[Frame, ...] = ()
 
 
 def chain_of(text: str, limit: int = 60) -> list[Raised]:
@@ -67,9 +53,11 @@ def chain_of(text: str, limit: int = 60) -> list[Raised]:
     for line in text.splitlines():
         match = _FRAME.match(line)
         if match:
-            file = match["file"]
+            file, name = match["file"], match["name"]
+            base = file.replace("\\", "/").rpartition("/")[2]
+            place = f"{base}:{match['line']}" + (f" in {name}" if name else "")
             _fold(frames)
-            frames.append(Frame(file, int(match["line"]), match["name"] or "", "", bool(_LIBRARY.search(file))))
+            frames.append(Frame(file, place, is_library=bool(_LIBRARY.search(file))))
             in_frame = True
         elif repeated := _REPEATED.match(line):
             _fold(frames)
