@@ -311,10 +311,6 @@ class QueryFeed(SharedFeed[S]):
         """Count soon."""
         self._counter.poke()
 
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
     def flush(self) -> None:
         self._learner.poke()
 
