@@ -223,7 +223,9 @@ def test_saved_notebook_output_runs_nothing_either(stage: Stage, jobs: list[str]
 
     table = {"columns": [EVIL], "rows": [[EVIL]], "shape": [1, 1]}
     parts = [saved(each, {"type": EVIL, "text": EVIL}) for each in snapshots]
-    parts += [saved(snapshots[3], each) for each in ({"table": table}, {"json": {EVIL: EVIL}}, {"page": EVIL, "text": EVIL})]
+    parts += [
+        saved(snapshots[3], each) for each in ({"table": table}, {"json": {EVIL: EVIL}}, {"page": EVIL, "text": EVIL})
+    ]
     spec = JobSpec("a" * 8, EVIL, params={EVIL: EVIL, "n": 1}, title=EVIL)
     error = JobError(ErrorKind.EXCEPTION, EVIL, EVIL, EVIL, EVIL)
     pair = [JobSnapshot(spec, 3, JobState.FAILED, error=error, summary=EVIL), snapshots[3]]

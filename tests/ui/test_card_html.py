@@ -20,7 +20,8 @@ MS = int(NOW.timestamp() * 1000)
 CANARY = "</pre></style><script>boom()</script><img src=x onerror=boom()>\"'"
 
 ALLOWED = {
-    "div", "p", "span", "b", "i", "code", "pre", "details", "summary", "table", "thead", "tbody", "tr", "td", "th", "style", "img",
+    "div", "p", "span", "b", "i", "code", "pre", "details", "summary", "table", "thead", "tbody", "tr", "td", "th",
+    "style", "img",
 }  # fmt: skip
 
 

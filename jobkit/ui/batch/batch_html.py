@@ -83,12 +83,14 @@ def _plot(model: BatchModel) -> str:
     legend = f'<p class="m">{escape(plot["by"])}{keys}</p>' if keys else ""
     note = f" ({plot['note']})" if plot["note"] else ""
     label = f"{plot['y']} over {plot['x']}"
-    left, dots = plot["left"], [
-        ["circle", {"cx": f"{100 * x:.2f}%", "cy": f"{100 - 100 * y:.2f}%", "r": plot["radius"], "fill": COLOURS[series]}]
-        for x, y, series, _ in plot["dots"][:500]
-    ]
+    dots = []
+    for x, y, series, _ in plot["dots"][:500]:
+        place = {"cx": f"{100 * x:.2f}%", "cy": f"{100 - 100 * y:.2f}%"}
+        dots.append(["circle", {**place, "r": plot["radius"], "fill": COLOURS[series]}])
+    left = plot["left"]
     style = f"margin-left:{left}px;width:min(100% - {left + 16}px,{_WIDE - left}px)"
-    picture = _element("svg", {"class": "p", "style": style, "role": "img", "aria-label": label}, *plot["shapes"], *dots)
+    named = {"class": "p", "style": style, "role": "img", "aria-label": label}
+    picture = _element("svg", named, *plot["shapes"], *dots)
     return f'<div><p class="m">{escape(label)}{note}</p>{picture}{legend}</div>'
 
 

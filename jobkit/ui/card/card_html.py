@@ -96,7 +96,7 @@ def table(
     names: Sequence[str] = (),
     id: str = "",
 ) -> str:
-    """Return a table of cells that are HTML: `heads` of the columns, those that have numbers, and `names` of the rows."""
+    """Return a table of cells that are HTML: `heads` of columns, which have numbers (`numeric`), `names` of rows."""
 
     def line(tag: str, cells: Sequence[object], name: str = "") -> str:
         css = (' class="n"' if i in numeric else "" for i in range(len(cells)))
@@ -189,10 +189,10 @@ def _attempts(snapshot: JobSnapshot) -> list[str]:
     attempts = attempts_of(snapshot.history)
     if len(attempts) < 2:
         return []
-    rows = [
-        [a.number, escape(a.outcome), f"{a.started_at:%H:%M:%S}", duration(a.duration_s), escape(a.worker), _brief(a.reason, 120)]
-        for a in attempts[-8:]
-    ]
+    rows = []
+    for a in attempts[-8:]:
+        times = (f"{a.started_at:%H:%M:%S}", duration(a.duration_s))
+        rows.append([a.number, escape(a.outcome), *times, escape(a.worker), _brief(a.reason, 120)])
     return [folded(f"{len(attempts)} attempts", table(rows))]
 
 
@@ -203,7 +203,7 @@ def _result(preview: Mapping[str, Any]) -> list[str]:
         body = _data(rich)
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
-    elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not any(isinstance(v, (dict, list)) for v in plain.values()):
+    elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not _is_nested(plain):
         body = table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
     else:
         if isinstance(plain, (dict, list)):
@@ -213,6 +213,10 @@ def _result(preview: Mapping[str, Any]) -> list[str]:
         if preview.get("bokeh"):
             body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
     return [f"<div>{body}{note}</div>"] if body or note else []
+
+
+def _is_nested(plain: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, (dict, list)) for value in plain.values())
 
 
 def _data(data: Mapping[str, Any]) -> str:

@@ -136,22 +136,15 @@ class Artifacts {
     const files = parse(text, []);
     this.root.hidden = !files.length;
     put(this.count, files.length > 1 ? `${files.length}, ${bytes(files.reduce((sum, file) => sum + file.size_bytes, 0))}` : "");
-    const keys = new Set(files.map((file) => `${file.name}\n${file.created_at}`));
-    for (const [id, line] of this.lines) if (!keys.has(id)) { line.el.remove(); this.lines.delete(id); }
-    for (const file of files) {
-      const id = `${file.name}\n${file.created_at}`;
-      if (this.lines.has(id)) continue;
-      const line = this.line(file);
-      this.lines.set(id, line);
-      this.list.append(line.el);
-    }
+    const items = files.map((file) => ({...file, id: `${file.name}\n${file.created_at}`}));
+    const lines = keyed(this.lines, this.list, items, "id", (file) => this.line(file));
     if (!isEnded) return;
-    [...this.lines.values()].filter((line) => /^image\//.test(line.file.media_type) && line.file.size_bytes <= SMALL)
+    lines.filter(({item}) => /^image\//.test(item.media_type) && item.size_bytes <= SMALL)
       .slice(0, SHOWN_AT_ONCE).forEach((line) => { if (!line.asked) this.look(line, true); });
   }
 
   line(file) {
-    const line = {file, asked: ""};
+    const line = {asked: ""};
     line.name = h("button", {class: "name mono", text: file.name, title: `${file.name}\n${file.media_type}\nsaved ${exact(file.created_at)}`, "aria-expanded": "false", onclick: () => this.look(line, line.shown.hidden)});
     line.save = h("button", {class: "btn quiet small", title: `Save ${file.name}`, "aria-label": `Save ${file.name}`, onclick: () => this.ask(line, "save")}, icon("download"));
     line.note = h("p", {class: "hint", role: "status", hidden: true});
@@ -170,13 +163,13 @@ class Artifacts {
     if (action === "show") line.asked = "show";
     line.note.hidden = false;
     put(line.note, "Fetching…");
-    ask(this.model, action, {name: line.file.name});
+    ask(this.model, action, {name: line.item.name});
   }
 
   /** The answer to one of the requests. */
   take(told) {
     for (const line of this.lines.values()) {
-      if (line.file.name !== told.name) continue;
+      if (line.item.name !== told.name) continue;
       line.note.hidden = !told.problem;
       put(line.note, told.problem || "");
       if (told.action === "show" && told.preview) line.shown.replaceChildren(...previewBlocks(told.preview, hostTheme(this.root) === "dark"));

@@ -166,7 +166,7 @@ class SessionBridge:
                 logger.exception("the end of a session was not clean")
 
     def _hand_over(self, do: Callable[..., object], *values: Any) -> bool:
-        """Do it on the server's loop. Return False if there is none yet (the session is being made) or it is not Tornado's."""
+        """Do it on the server's loop. Return False while the session is being made, and without a Tornado server."""
         if (loop := loop_of(self._document)) is None:
             return False
         try:

@@ -45,9 +45,7 @@ class Control:
     def _sees(self) -> bool:
         """Return whether the person of this session may see all of the jobs."""
         model = self.model
-        return self._access.person.sees_all or (
-            model is not None and all(map(self._access.sees, model.snapshots))
-        )
+        return self._access.person.sees_all or (model is not None and all(map(self._access.sees, model.snapshots)))
 
     def _act(self, action: str, targets: Sequence[str], **details: Any) -> None:
         self._put({"refused": ""}, {})

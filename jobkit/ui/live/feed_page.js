@@ -59,18 +59,8 @@ class FeedPage extends View {
     this.n.empty.replaceChildren(h("p", {class: "big", text: big}), h("p", {class: "muted", text: small}), ...more.map((code) => codeBlock(code)));
   }
 
-  /** Show a row for each of `items` in a list, in their order, and return the rows: `{el, item, ...}` as `make(item)` gave
-   *  them. The order stays as it is if `isFixed` and no row has come or gone. */
-  keyed(list, items, key, make, isFixed = false) {
-    const keep = new Set(items.map((item) => item[key])), isSame = keep.size === this.rows.size && [...keep].every((id) => this.rows.has(id));
-    for (const [id, row] of this.rows) if (!keep.has(id)) { row.el.remove(); this.rows.delete(id); }
-    return items.map((item, i) => {
-      const row = this.rows.get(item[key]) || make(item);
-      this.rows.set(item[key], Object.assign(row, {item}));
-      if (!(isFixed && isSame) && list.children[i] !== row.el) list.insertBefore(row.el, list.children[i] || null);
-      return row;
-    });
-  }
+  /** See `keyed` in common.js. */
+  keyed(...list) { return keyed(this.rows, ...list); }
 
   /** A button with a question behind it: `text` opens it, `yes` does it. `redraw` shows the row again. */
   question(row, text, title, yes, does, redraw) {

@@ -160,6 +160,19 @@ function isNew(el, values) {
   return true;
 }
 
+/** Show a row for each of `items` in a list, in their order, and return the rows: `{el, item, ...}` as `make(item)` gave them.
+ *  `rows` keeps them by `item[key]`. The order stays as it is if `isFixed` and no row has come or gone. */
+function keyed(rows, list, items, key, make, isFixed = false) {
+  const keep = new Set(items.map((item) => item[key])), isSame = keep.size === rows.size && [...keep].every((id) => rows.has(id));
+  for (const [id, row] of rows) if (!keep.has(id)) { row.el.remove(); rows.delete(id); }
+  return items.map((item, i) => {
+    const row = rows.get(item[key]) || make(item);
+    rows.set(item[key], Object.assign(row, {item}));
+    if (!(isFixed && isSame) && list.children[i] !== row.el) list.insertBefore(row.el, list.children[i] || null);
+    return row;
+  });
+}
+
 /** Code with a button to copy it. */
 function codeBlock(code) {
   const copy = h("button", {class: "btn small", onclick: () => copyText(code, copy)}, icon("copy"), "Copy");
