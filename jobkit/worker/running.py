@@ -57,6 +57,8 @@ class RunningAttempt:
     """Why its worker has ended it."""
     for_arq: ArqResult | None = None
     """Its result for arq's readers."""
+    on_stored: Callable[[], None] | None = None
+    """Called when the store knows its end."""
     _numbers: tuple[float | None, float | None, str] | None = None
     _shown: tuple[float | None, float | None, str] = (None, None, "")
     _lines: list[LogLine] = field(default_factory=list)
@@ -266,11 +268,14 @@ class RunningJobs:
         attempt.is_lost = True
         self.runner.stop(attempt.job_id, "kill")
 
-    def forget(self, job_id: str, token: str) -> None:
+    def forget(self, job_id: str, token: str) -> RunningAttempt | None:
+        """Return the attempt, if it was held."""
         attempt = self.attempts.get(job_id)
-        if attempt is not None and attempt.claimed.token == token:
-            del self.attempts[job_id]
-            self.lenders.pop(attempt, None)
+        if attempt is None or attempt.claimed.token != token:
+            return None
+        del self.attempts[job_id]
+        self.lenders.pop(attempt, None)
+        return attempt
 
     async def run(self, attempt: RunningAttempt) -> None:
         claimed = attempt.claimed

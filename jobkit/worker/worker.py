@@ -321,7 +321,9 @@ class JobWorker(arq.worker.Worker):
         if self._spool.is_filled:
             await self._spool_endings()
         for ended, answer in zip(endings, answers, strict=True):
-            self.running.forget(ended.job_id, ended.token)
+            attempt = self.running.forget(ended.job_id, ended.token)
+            if attempt is not None and attempt.on_stored is not None:
+                attempt.on_stored()
             if answer == FENCED:
                 logger.warning("job %s: another attempt holds it now; this outcome was not stored", ended.job_id)
         self.running.launch_all(claimed)

@@ -212,14 +212,13 @@ class ArqRunner(AsyncRunner):
     """Runs arq's functions; other coroutines of jobkit as any worker does.
 
     Attributes:
-        note_after: set by the worker before its start: what notes that `after_job_end` is due.
+        hooks: calls of `after_job_end` that run now.
     """
-
-    note_after: Callable[[RunningAttempt, dict[Any, Any]], None]
 
     def __init__(self, worker: JobWorker) -> None:
         super().__init__(is_copying=True)
         self._worker = worker
+        self.hooks: set[asyncio.Task[None]] = set()
         self.watch: LoopWatch | None = None
 
     async def start(self) -> None:
@@ -262,8 +261,14 @@ class ArqRunner(AsyncRunner):
                 await guarded(worker.on_job_end, visit.ctx, "on_job_end", visit.ref)
         self._add_result(visit, outcome)
         if problem is None and worker.after_job_end and not sink.is_lost:
-            self.note_after(sink, visit.ctx)
+            sink.on_stored = lambda: self._call_after(visit)
         return outcome
+
+    def _call_after(self, visit: Visit) -> None:
+        after = guarded(self._worker.after_job_end, visit.ctx, "after_job_end", str(visit.ctx["job_id"]))
+        hook = self._worker.loop.create_task(after)
+        self.hooks.add(hook)
+        hook.add_done_callback(self.hooks.discard)
 
     def _add_result(self, visit: Visit, outcome: Outcome) -> None:
         """Add the result for arq's readers to the attempt; it is stored with its end."""

@@ -32,7 +32,7 @@ from jobkit.settings import Settings
 from jobkit.store.arq import ArqQueue
 from jobkit.store.values import Ending
 from jobkit.worker.from_arq.bridge import Bridge, queue_of, redis_settings, url_of, url_of_pool
-from jobkit.worker.from_arq.runner import ArqRunner, guarded
+from jobkit.worker.from_arq.runner import ArqRunner
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.worker import JobWorker
 
@@ -90,9 +90,11 @@ class SuspectGate:
         while others := self._others(attempt):
             await asyncio.wait([other.run for other in others if other.run is not None])
             if attempt.is_lost:
-                return running.forget(attempt.job_id, attempt.claimed.token)
+                running.forget(attempt.job_id, attempt.claimed.token)
+                return
             if attempt.is_released:
-                return running.endings.append(running.release(attempt))
+                running.endings.append(running.release(attempt))
+                return
         await running.run(attempt)
 
 
@@ -157,9 +159,7 @@ class Worker(JobWorker):
         self.queue = ArqQueue(self.store, queue_name, queue_of(queue_name))
         self.info = msgspec.structs.replace(self.info, tasks=tuple(self.functions))
         self._bridge = Bridge(self, self.queue, self.run_cron)
-        runner.note_after = self.note_after
-        self._after: dict[tuple[str, str], dict[Any, Any]] = {}
-        self._hooks: set[asyncio.Task[None]] = set()
+        self._hooks = runner.hooks
         self._drain_s = own.drain
         self._serving: asyncio.Task[Any] | None = None
 
@@ -305,21 +305,7 @@ class Worker(JobWorker):
             free = min(free, max(0, self.max_burst_jobs - done - running))
         return free
 
-    # -- hooks and counters -------------------------------------------------------------------------------------------
-
-    def note_after(self, attempt: RunningAttempt, ctx: dict[Any, Any]) -> None:
-        """`after_job_end` is due when the end of this attempt is stored."""
-        self._after[attempt.job_id, attempt.claimed.token] = ctx
-
-    async def _exchange(self, takes: bool = True, lends: bool = True) -> None:
-        endings = list(self.running.endings)
-        await super()._exchange(takes, lends)
-        for ended in endings:
-            ctx = self._after.pop((ended.job_id, ended.token), None)
-            if ctx is not None and self.after_job_end:
-                hook = self.loop.create_task(guarded(self.after_job_end, ctx, "after_job_end", str(ctx["job_id"])))
-                self._hooks.add(hook)
-                hook.add_done_callback(self._hooks.discard)
+    # -- counters -----------------------------------------------------------------------------------------------------
 
     def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         """Count endings; retries are counted when they are logged."""
