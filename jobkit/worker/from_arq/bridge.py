@@ -39,7 +39,7 @@ def url_of(settings: RedisSettings) -> str:
     if settings.sentinel:
         if isinstance(settings.host, str):
             raise InvalidParams("redis_settings: sentinel=True needs a list of (host, port) as host", "redis_settings")
-        return _sentinel(settings.host, settings.sentinel_master, {**known, "db": settings.database})
+        return _url({**known, "db": settings.database}, hosts=settings.host, master=settings.sentinel_master)
     if not isinstance(settings.host, str):
         raise InvalidParams("redis_settings: a list of hosts needs sentinel=True", "redis_settings")
     place = {"host": settings.host, "port": settings.port, "path": settings.unix_socket_path, "db": settings.database}
@@ -52,7 +52,8 @@ def url_of_pool(pool: ArqRedis) -> str:
     options = connections.connection_kwargs
     if hasattr(connections, "sentinel_manager"):
         kinds = [client.connection_pool.connection_kwargs for client in connections.sentinel_manager.sentinels]
-        return _sentinel([(kind["host"], kind["port"]) for kind in kinds], connections.service_name, options)
+        hosts = [(kind["host"], kind["port"]) for kind in kinds]
+        return _url(options, hosts=hosts, master=connections.service_name)
     return _url(options, is_tls="SSL" in connections.connection_class.__name__)
 
 
@@ -72,28 +73,21 @@ def queue_of(key: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.:-]', '-', key)[:100]}-{zlib.crc32(key.encode()):08x}"
 
 
-def _url(options: Mapping[str, Any], *, is_tls: bool) -> str:
-    login = _login(options)
+def _url(options: Mapping[str, Any], *, is_tls: bool = False, hosts: Any = (), master: str = "") -> str:
+    """The URL of these options of redis-py; with `hosts`, of sentinels that know the master."""
+    user, password = options.get("username") or "", options.get("password") or ""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
     database = options.get("db") or 0
+    if hosts:
+        places = ",".join(f"{host}:{port}" for host, port in hosts)
+        return f"redis+sentinel://{login}{places}/{quote(master)}/{database}"
     if path := options.get("path"):
         return f"unix://{login}{quote(str(path))}?db={database}"
     host = str(options.get("host") or "localhost")
     host = f"[{host}]" if ":" in host else host
     url = f"redis{'s' if is_tls else ''}://{login}{host}:{options.get('port') or 6379}/{database}"
-    if not is_tls:
-        return url
-    tls = {name: options[name] for name in _TLS if options.get(name) is not None}
+    tls = {name: options[name] for name in _TLS if is_tls and options.get(name) is not None}
     return f"{url}?{urlencode(tls)}" if tls else url
-
-
-def _sentinel(hosts: Any, master: str, options: Mapping[str, Any]) -> str:
-    places = ",".join(f"{host}:{port}" for host, port in hosts)
-    return f"redis+sentinel://{_login(options)}{places}/{quote(master)}/{options.get('db') or 0}"
-
-
-def _login(options: Mapping[str, Any]) -> str:
-    user, password = options.get("username") or "", options.get("password") or ""
-    return f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
 
 
 logger = logging.getLogger("jobkit.worker")
@@ -165,8 +159,6 @@ class KeyWatch:
         await connection.disconnect(nowait=True)
         await self._pool.release(connection)
 
-
-logger = logging.getLogger("jobkit.worker")
 
 #: Seconds between two looks, at least, even if arq's `poll_delay` is shorter: changes wake it anyway.
 _LEAST_TICK_S = 0.05
