@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from types import FrameType
 
@@ -248,9 +249,6 @@ def _name(running: Running | None) -> str:
 
 def _stack(thread: int) -> tuple[str, str]:
     """Return a thread's stack now, as `fault_text` gives it."""
-    frame: FrameType | None = sys._current_frames().get(thread)
-    lines = ["Stack of the event loop:"]
-    while frame is not None:
-        lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}')
-        frame = frame.f_back
-    return fault_text("\n".join(lines))
+    steps = traceback.walk_stack(sys._current_frames()[thread])
+    frames = [f'  File "{at.f_code.co_filename}", line {line} in {at.f_code.co_name}' for at, line in steps]
+    return fault_text("\n".join(["Stack of the event loop:", *frames]))
