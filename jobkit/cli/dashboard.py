@@ -49,9 +49,7 @@ PROVIDERS = tuple(_NEEDED)
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Port. [{DEFAULT_PORT}, or the next free port]")
 @click.option("--show", is_flag=True, help="Open the dashboard in a browser.")
 @click.option("--web", metavar="DIR", help="Also serve the web page in this folder, at /DIR/.")
-@click.option(
-    "--host", metavar="ADDRESS", help="Listen on this address; needs a login if other machines reach it. [127.0.0.1]"
-)
+@click.option("--host", metavar="ADDRESS", help="Address to listen on; needs a login unless loopback. [127.0.0.1]")
 @click.option("--login", metavar="FILE", help='Require a login; FILE is JSON: {"name": "password"}.')
 @click.option("--oauth", metavar="PROVIDER", help="Require a login at github, google, azurev2, generic, ...")
 @click.option("--cert", metavar="FILE", help="Serve over TLS with this certificate (PEM).")

@@ -31,9 +31,7 @@ selecting = options(
     click.option("--task", "-t", metavar="NAME", help="The groups of this task that are not muted or resolved."),
     click.option("--all", "-a", "everything", is_flag=True, help="All groups that are not muted or resolved."),
     click.option("--older", metavar="AGE", callback=out.age, help="Only jobs that failed more than this ago."),
-    click.option(
-        "--newer", metavar="AGE", callback=out.age, help="Only jobs that failed less than this ago: 30m, 2h, 1d."
-    ),
+    click.option("--newer", metavar="AGE", callback=out.age, help="Only jobs that failed less than this ago: 30m, 1d."),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -157,26 +157,16 @@ def watch(job_id: str, as_json: bool) -> int:
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Print only the last N lines.")
 @click.option("--all", "-a", "is_whole", is_flag=True, help="Print the whole log, also the middle of a long one.")
 @click.option("--grep", "search", default="", metavar="TEXT", help="Print only lines with TEXT; case is ignored.")
-@click.option(
-    "--level", type=click.Choice(["info", "warning", "error"]), help="Print only lines of this level or above."
-)
+@click.option("--level", type=click.Choice(["info", "warning", "error"]), help="Only lines of this level or above.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def logs(
     job_id: str, is_following: bool, tail: int | None, is_whole: bool, search: str, level: str | None, as_json: bool
 ) -> None:
     """Print what a job printed, logged and warned."""
-
-    def put(line: LogLine) -> None:
-        out.echo(json.dumps(line.to_json()) if as_json else line.text)
-
     kit = jobkit.connect()
     job_id = out.find(kit, job_id)
-    if search or level:
-        if is_following or is_whole:
-            raise BadInput("--grep and --level cannot be used with --follow or --all")
-        for line in _found(kit, job_id, search, level or "", tail):
-            put(line)
-        return
+    if (search or level) and (is_following or is_whole):
+        raise BadInput("--grep and --level cannot be used with --follow or --all")
     if is_whole:
         if is_following or as_json or tail is not None:
             raise BadInput("--all cannot be used with --follow, --tail or --json")
@@ -187,15 +177,21 @@ def logs(
             return
         if any(line.source == "jobkit" for line in kit.logs(job_id)):
             out.echo("The whole log is kept only with local:// or JOBKIT_RESULTS; some lines are missing", err=True)
-    if not is_following:
-        for line in kit.logs(job_id, tail=tail):
-            put(line)
-        return
-    is_first = True
-    for _, lines in steps(kit, job_id):
-        for line in lines[max(0, len(lines) - tail) :] if is_first and tail is not None else lines:
-            put(line)
-        is_first = False
+    found: Iterable[LogLine]
+    if is_following:
+        found = _followed(kit, job_id, tail)
+    elif search or level:
+        found = _found(kit, job_id, search, level or "", tail)
+    else:
+        found = kit.logs(job_id, tail=tail)
+    for line in found:
+        out.echo(json.dumps(line.to_json()) if as_json else line.text)
+
+
+def _followed(kit: Kit, job_id: str, tail: int | None) -> Iterator[LogLine]:
+    """Yield the last lines so far, then each new one until the job ends."""
+    for n, (_, lines) in enumerate(steps(kit, job_id)):
+        yield from lines if n or tail is None else lines[max(0, len(lines) - tail) :]
 
 
 def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> Iterator[LogLine]:
@@ -275,9 +271,7 @@ def rm(job_ids: tuple[str, ...]) -> int:
 
 
 @click.command()
-@click.option(
-    "--keep", type=click.IntRange(min=0), metavar="N", help="Also delete the oldest ended jobs, except the newest N."
-)
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Also delete all ended jobs but the newest N.")
 def prune(keep: int | None) -> None:
     """Delete expired jobs: those whose `result_ttl` is over."""
     kit = jobkit.connect()

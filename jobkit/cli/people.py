@@ -127,12 +127,8 @@ def _targets(entry: AuditEntry) -> str:
 )
 @click.option("--name", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
 @click.option("--own", "only_own", is_flag=True, help="Only jobs that --name owns.")
-@click.option(
-    "--subscribe", multiple=True, metavar="TOPIC", help="Mercure topic that it may subscribe to; may be repeated."
-)
-@click.option(
-    "--publish", multiple=True, metavar="TOPIC", help="Mercure topic that it may publish to; may be repeated."
-)
+@click.option("--subscribe", multiple=True, metavar="TOPIC", help="Mercure topic to subscribe to; may be repeated.")
+@click.option("--publish", multiple=True, metavar="TOPIC", help="Mercure topic to publish to; may be repeated.")
 @click.option("--revoke", metavar="TOKEN", help="Revoke this token.")
 @click.option("--mercure-key", is_flag=True, help="Print the key for an app that signs Mercure tokens itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with id and expiry.")

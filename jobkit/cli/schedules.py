@@ -28,18 +28,10 @@ from jobkit.schedules.words import lateness, moment_text, utc
 @click.option("--tz", metavar="ZONE", help="Time zone of --cron, such as Europe/Berlin. [UTC]")
 @click.option("--until", metavar="TIME", help="Last time of a run.")
 @click.option("--count", type=int, metavar="N", help="Maximum number of runs.")
-@click.option(
-    "--name", metavar="NAME", help="Name; an existing schedule of this name is changed. [from task and arguments]"
-)
-@click.option(
-    "--missed", type=click.Choice(MISSED), default="once", help="Runs for times that no worker was there for. [once]"
-)
-@click.option(
-    "--missed-limit", type=int, default=100, metavar="N", help="Maximum number of runs with --missed all. [100]"
-)
-@click.option(
-    "--overlap", type=click.Choice(OVERLAP), default="allow", help="If the previous run has not ended. [allow]"
-)
+@click.option("--name", metavar="NAME", help="Name; an existing schedule is changed. [from task and arguments]")
+@click.option("--missed", type=click.Choice(MISSED), default="once", help="Runs for times without a worker. [once]")
+@click.option("--missed-limit", type=int, default=100, metavar="N", help="Maximum runs with --missed all. [100]")
+@click.option("--overlap", type=click.Choice(OVERLAP), default="allow", help="If the previous run still runs. [allow]")
 @job_options
 @as_json_option
 def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: bool, **options: Any) -> None:

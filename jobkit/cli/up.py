@@ -35,9 +35,7 @@ _DASHBOARD_STOP_S = 5.0
 
 
 @click.command()
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help=f"Port of the dashboard. [{DEFAULT_PORT}, or the next free port]"
-)
+@click.option("--port", type=click.IntRange(1, 65535), help=f"Port. [{DEFAULT_PORT}, or the next free port]")
 @click.option("--show", is_flag=True, help="Open the dashboard in a browser.")
 def up(port: int | None, show: bool) -> int:
     """Run server, workers and dashboard in the foreground, restarted when they die. Ctrl-C stops all."""

@@ -56,18 +56,14 @@ _KEPT = "_JOBKIT_KEPT"
     help="Serve this queue; several in the order given, or by weight: -q fast:3 -q slow:1. [default]",
 )
 @click.option("--resources", metavar="NAME=N,...", help="Resources for jobs that need them: gpu=2,mem=16.")
-@click.option(
-    "--slots", "-c", type=click.IntRange(1, 10_000), help="Maximum number of running jobs. [CPUs, at least 2]"
-)
+@click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Maximum number of running jobs. [CPUs, 2 or more]")
 @click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Number of worker processes. [1]")
 @click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
 @click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after N jobs.")
 @click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")
 @click.option("--max-memory", metavar="SIZE", help="Stop between jobs if memory exceeds this: 2GB.")
-@click.option(
-    "--locals", "keeps_locals", is_flag=True, help="Store the local variables of the failing frame with an error."
-)
+@click.option("--locals", "keeps_locals", is_flag=True, help="Store the failing frame's local variables with errors.")
 @click.option("--watch", is_flag=True, help="Restart when task code changes; running jobs finish on the old code.")
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by the supervisor of an embedded server.")
