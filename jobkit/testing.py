@@ -109,7 +109,7 @@ class MemoryKit(Kit):
 
     def _move_clock(self) -> None:
         if not self.is_closed:
-            self._connection.call(lambda: self._store.move_to(self.clock()))
+            self._connection.call(self._store.move_to, self.clock())
 
     def run(self) -> list[Job]:
         """Run all jobs whose time has come, and those that they submit, in their order; schedules fire.

@@ -2,9 +2,9 @@
 
 It is made anew after a fork, and has an embedded server started again if that does not answer.
 
-Verbs are coroutines that are written once. There are two kinds. A verb that only uses the store runs as a whole on the
-background loop (`call`). A verb that also runs code of its caller (checks of arguments, pickles, a job of `sync://`)
-runs in the caller's thread or on his loop, and awaits a `Step` for each part that belongs elsewhere (`run`).
+There are two kinds of verbs. One that only uses the store is a coroutine that runs on the background loop (`call`). One
+that also runs code of its caller (checks of arguments, pickles, a job of `sync://`) is a function that runs in the
+caller's thread (`run`) and calls the others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import partial
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from jobkit.client.inline import Inline
 from jobkit.client.job import Job
@@ -36,37 +36,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
-
-
-class Step(Generic[T]):
-    """Part of a verb that runs elsewhere; awaiting it hands it to `Connection.run`, which sends its value back."""
-
-    work: Callable[[], Any]
-
-    def __await__(self) -> Generator[Step[T], Any, T]:
-        value: T = yield self
-        return value
-
-
-class OnLoop(Step[T]):
-    """A coroutine function and its arguments, for the background loop."""
-
-    def __init__(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> None:
-        self.work = partial(work, *args, **kwargs)
-
-
-class InThread(Step[T]):
-    """A function that may block: it runs in the caller's thread, or in a thread beside the caller's loop."""
-
-    def __init__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
-        self.work = partial(work, *args, **kwargs)
-
-
-class Send(Step[SubmitReply]):
-    """A submit: blocking code and coroutines send it over separate connections, not over the background loop."""
-
-    def __init__(self, submission: Submission) -> None:
-        self.submission = submission
 
 
 class Connection:
@@ -161,27 +130,38 @@ class Connection:
 
     # -- running verbs ------------------------------------------------------------------------------------------------
 
-    def call(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def run(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb that blocks in this thread."""
+        self._connect_after_fork()
+        return verb(*args, **kwargs)
+
+    async def run_async(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run` from a coroutine: in a thread, since it may take long."""
+        return await asyncio.to_thread(self.run, verb, *args, **kwargs)
+
+    def call(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb on the background loop, and wait for its value; once more if an embedded server was restarted."""
         self.ensure_open()
+        work = partial(verb, *args, **kwargs)
         try:
-            return background.call(self._settled(verb))
+            return background.call(self._settled(work))
         except ConnectionError:
             if self._revive is None:
                 raise
             self._revive()
-            return background.call(self._settled(verb))
+            return background.call(self._settled(work))
 
-    async def call_async(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def call_async(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call` from a coroutine on any loop."""
         self.ensure_open()
+        work = partial(verb, *args, **kwargs)
         try:
-            return await asyncio.wrap_future(background.spawn(self._settled(verb)))
+            return await asyncio.wrap_future(background.spawn(self._settled(work)))
         except ConnectionError:
             if self._revive is None:
                 raise
             await asyncio.to_thread(self._revive)
-            return await asyncio.wrap_future(background.spawn(self._settled(verb)))
+            return await asyncio.wrap_future(background.spawn(self._settled(work)))
 
     async def _settled(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""
@@ -190,68 +170,24 @@ class Connection:
             await self.hub.flush()
         return value
 
-    def run(self, verb: Callable[[], Coroutine[Step[Any], Any, T]]) -> T:
-        """Run a verb of steps in this thread."""
-        self._connect_after_fork()
-        running = verb()
-        go_on = partial(running.send, None)
-        while True:
-            try:
-                step = go_on()
-            except StopIteration as done:
-                value: T = done.value
-                return value
-            try:
-                go_on = partial(running.send, self._do(step))
-            except BaseException as error:
-                go_on = partial(running.throw, error)
-
-    async def run_async(self, verb: Callable[[], Coroutine[Step[Any], Any, T]]) -> T:
-        """Run a verb of steps on the running loop."""
-        self._connect_after_fork()
-        running = verb()
-        go_on = partial(running.send, None)
-        while True:
-            try:
-                step = go_on()
-            except StopIteration as done:
-                value: T = done.value
-                return value
-            try:
-                go_on = partial(running.send, await self._do_async(step))
-            except BaseException as error:
-                go_on = partial(running.throw, error)
-
-    def _do(self, step: Step[Any]) -> Any:
-        if isinstance(step, InThread):
-            return step.work()
-        if isinstance(step, Send):
-            return self._send(step.submission)
-        return self.call(step.work)
-
-    async def _do_async(self, step: Step[Any]) -> Any:
-        if isinstance(step, InThread):
-            return await asyncio.to_thread(step.work)
-        if isinstance(step, Send):
-            return await self._send_async(step.submission)
-        return await self.call_async(step.work)
-
-    def _send(self, submission: Submission) -> SubmitReply:
+    def send(self, submission: Submission) -> SubmitReply:
+        """Submit a job: over a separate connection of blocking code, if possible, not over the background loop."""
         if self._direct is not None and not background.is_here:
             with _repeatable():
                 return self._direct.submit(submission)
-        return self.call(partial(self.verbs.sender.submit, submission))
+        return self.call(self.verbs.sender.submit, submission)
 
-    async def _send_async(self, submission: Submission) -> SubmitReply:
+    async def send_async(self, submission: Submission) -> SubmitReply:
+        """`send` from a coroutine: over a connection of its loop."""
         if self._direct is not None:
             with _repeatable():
                 return await (await self._senders.of_this_loop()).submit(submission)
-        return await self.call_async(partial(self.verbs.sender.submit, submission))
+        return await self.call_async(self.verbs.sender.submit, submission)
 
-    def iterate(self, events: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    def iterate(self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """Yield what an asynchronous iterator of the background loop yields."""
         self.ensure_open()
-        source = events()
+        source = events(*args, **kwargs)
         try:
             while True:
                 try:
@@ -262,10 +198,12 @@ class Connection:
             with contextlib.suppress(JobkitError, RuntimeError):
                 background.call(end_of(source))
 
-    async def iterate_async(self, events: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+    async def iterate_async(
+        self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncIterator[T]:
         """`iterate` for a coroutine on any loop."""
         self.ensure_open()
-        source = events()
+        source = events(*args, **kwargs)
         try:
             while True:
                 yield await asyncio.wrap_future(background.spawn(anext_of(source)))
@@ -276,19 +214,19 @@ class Connection:
 
     # -- jobs of `sync://` --------------------------------------------------------------------------------------------
 
-    async def run_here(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
+    def run_here(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
         """Run new jobs in the caller's thread if the kit is `sync://`; for other kits workers run them.
 
         Args:
             then: called after each job. One that has ended meanwhile is left out.
         """
         if self.inline is not None:
-            await InThread(self.inline.run_each, job_ids, then)
+            self.inline.run_each(job_ids, then)
 
-    async def run_paused(self) -> None:
+    def run_paused(self) -> None:
         """Run the jobs of a `sync://` kit that were submitted while their queue or task was paused."""
         if self.inline is not None:
-            await InThread(self.inline.run_paused)
+            self.inline.run_paused()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import queue
 import threading
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any
 
 from jobkit.client.connection import Connection
@@ -106,7 +105,7 @@ class Hook:
             if self._is_over:
                 return
             try:
-                job = self._connection.run(partial(self._reader.get, job_id))
+                job = self._connection.run(self._reader.get, job_id)
                 if is_end:
                     job.wait(10)  # the live handle may be a moment behind the event
             except JobNotFound:  # it is forgotten already

@@ -1,7 +1,7 @@
 """`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
 
-The verbs are coroutines that are written once, in `Verbs`, `Submitter`, `JobReader`, `Repeater`, `FailureVerbs`,
-`LimitVerbs` and `ScheduleVerbs`. The table in `Kit` makes them blocking; see `jobkit.client.connection` for how.
+The verbs are written once, in `Verbs`, `Submitter`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs` and
+`ScheduleVerbs`. The table in `Kit` gives them both forms; see `jobkit.client.connection` for how.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jobkit.client.failures import FailureVerbs
 from jobkit.client.hooks import Hook
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
-from jobkit.client.reader import JobReader
+from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.sending import Sender
@@ -50,25 +50,27 @@ _ticking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def _form(how: str, service: str, verb: Callable[..., Any]) -> Any:
-    """Return the blocking form of a service's verb. Its attribute `coroutine` is the form for `kit.aio`."""
+    """Return the blocking form of a service's verb. Its attribute `coroutine` is the form for `kit.aio`.
+
+    Args:
+        how: the method of `Connection` that runs it; the one for coroutines ends in `_async`.
+        service: the path from the kit to what has the verb.
+    """
+    service_of = attrgetter(service)
 
     @wraps(verb)
     def blocking(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return getattr(kit._connection, how)(partial(verb, attrgetter(service)(kit), *args, **kwargs))
+        return getattr(kit._connection, how)(verb, service_of(kit), *args, **kwargs)
 
     def coroutine(kit: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if how == "run":  # it may take long: many submits to prepare, a job of `sync://`
-            return asyncio.to_thread(blocking, kit, *args, **kwargs)
-        return getattr(kit._connection, f"{how}_async")(partial(verb, attrgetter(service)(kit), *args, **kwargs))
+        return getattr(kit._connection, f"{how}_async")(verb, service_of(kit), *args, **kwargs)
 
     blocking.coroutine = coroutine  # type: ignore[attr-defined]
     return blocking
 
 
-def stepwise(
-    service: str, verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
-) -> Callable[Concatenate[Any, P], T]:
-    """Make a verb that runs step by step blocking; `service` is the path from the kit to what has it."""
+def in_thread(service: str, verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Make a blocking verb of a service one of the kit."""
     return _form("run", service, verb)  # type: ignore[no-any-return]
 
 
@@ -92,9 +94,9 @@ class BoundKit:
     def __init__(self, connection: Connection, submitter: Submitter) -> None:
         self._connection, self._submitter = connection, submitter
 
-    submit = stepwise("_submitter", Submitter.submit)
-    map = stepwise("_submitter", Submitter.map)
-    sweep = stepwise("_submitter", Submitter.sweep)
+    submit = in_thread("_submitter", Submitter.submit)
+    map = in_thread("_submitter", Submitter.map)
+    sweep = in_thread("_submitter", Submitter.sweep)
 
     def options(self, **options: Any) -> BoundKit:
         """Return this with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`.
@@ -144,16 +146,16 @@ class Kit(BoundKit):
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    submit_info = stepwise("_submitter", Submitter.submit_info)
-    map_info = stepwise("_submitter", Submitter.map_info)
+    submit_info = in_thread("_submitter", Submitter.submit_info)
+    map_info = in_thread("_submitter", Submitter.map_info)
     submit_sealed = on_loop("verbs.sender", Sender.submit_many)
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------
 
-    get = stepwise("_reader", JobReader.get)
-    last = stepwise("_reader", JobReader.last)
-    jobs = stepwise("_reader", JobReader.jobs)
-    tasks = stepwise("_reader", JobReader.tasks)
+    get = in_thread("_reader", JobReader.get)
+    last = in_thread("_reader", JobReader.last)
+    jobs = in_thread("_reader", JobReader.jobs)
+    tasks = in_thread("_reader", JobReader.tasks)
     page = on_loop("verbs", Verbs.page)
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
@@ -169,20 +171,20 @@ class Kit(BoundKit):
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 
-    outcome = stepwise("_reader", JobReader.outcome)
+    outcome = in_thread("_reader", JobReader.outcome)
     preview = on_loop("verbs", Verbs.preview)
-    logs = stepwise("_reader", JobReader.logs)
+    logs = in_thread("_reader", JobReader.logs)
     log_slice = on_loop("verbs", Verbs.log_slice)
-    log_file = stepwise("_reader", JobReader.log_file)
-    artifacts = stepwise("_reader", JobReader.artifacts)
-    artifact = stepwise("_reader", JobReader.artifact)
+    log_file = in_thread("_reader", JobReader.log_file)
+    artifacts = in_thread("_reader", JobReader.artifacts)
+    artifact = in_thread("_reader", JobReader.artifact)
 
     # -- stopping, deleting, keeping elsewhere ------------------------------------------------------------------------
 
     cancel = on_loop("verbs", Verbs.cancel)
     cancel_many = on_loop("verbs", Verbs.cancel_many)
     delete = on_loop("verbs", Verbs.delete)
-    delete_many = stepwise("_repeater", Repeater.delete_many)
+    delete_many = in_thread("_repeater", Repeater.delete_many)
     prune = on_loop("verbs", Verbs.prune)
     stop_workers = on_loop("verbs", Verbs.stop_workers)
     dump = on_loop("verbs.store", export.read_dumps)
@@ -190,13 +192,13 @@ class Kit(BoundKit):
 
     # -- running again ------------------------------------------------------------------------------------------------
 
-    retry = stepwise("_repeater", Repeater.retry)
-    retry_all = stepwise("_repeater", Repeater.retry_all)
-    retry_many = stepwise("_repeater", Repeater.retry_many)
-    retry_failures = stepwise("_repeater", Repeater.retry_failures)
-    rerun = stepwise("_repeater", Repeater.rerun)
-    rerun_with = stepwise("_repeater", Repeater.rerun_with)
-    checked_changes = stepwise("_repeater", Repeater.checked_changes)
+    retry = in_thread("_repeater", Repeater.retry)
+    retry_all = in_thread("_repeater", Repeater.retry_all)
+    retry_many = in_thread("_repeater", Repeater.retry_many)
+    retry_failures = in_thread("_repeater", Repeater.retry_failures)
+    rerun = in_thread("_repeater", Repeater.rerun)
+    rerun_with = in_thread("_repeater", Repeater.rerun_with)
+    checked_changes = in_thread("_repeater", Repeater.checked_changes)
 
     # -- groups of failures -------------------------------------------------------------------------------------------
 
@@ -208,7 +210,7 @@ class Kit(BoundKit):
     mute = on_loop("_failures", FailureVerbs.mute)
     resolve = on_loop("_failures", FailureVerbs.resolve)
     reopen = on_loop("_failures", FailureVerbs.reopen)
-    drop = stepwise("_repeater", Repeater.drop)
+    drop = in_thread("_repeater", Repeater.drop)
     forget_group = on_loop("_failures", FailureVerbs.forget_group)
 
     # -- limits, pauses, places in line -------------------------------------------------------------------------------
@@ -217,24 +219,24 @@ class Kit(BoundKit):
     unlimit = on_loop("_limits", LimitVerbs.unlimit)
     limits = on_loop("_limits", LimitVerbs.limits)
     pause = on_loop("_limits", LimitVerbs.pause)
-    resume = stepwise("_limits", LimitVerbs.resume)
+    resume = in_thread("_limits", LimitVerbs.resume)
     pause_task = on_loop("_limits", LimitVerbs.pause_task)
-    resume_task = stepwise("_limits", LimitVerbs.resume_task)
+    resume_task = in_thread("_limits", LimitVerbs.resume_task)
     paused = on_loop("_limits", LimitVerbs.paused)
-    move = stepwise("_limits", LimitVerbs.move)
+    move = in_thread("_limits", LimitVerbs.move)
 
     # -- schedules ----------------------------------------------------------------------------------------------------
 
-    schedule = stepwise("_schedules", ScheduleVerbs.schedule)
-    schedule_info = stepwise("_schedules", ScheduleVerbs.schedule_info)
-    change_schedule = stepwise("_schedules", ScheduleVerbs.change_schedule)
+    schedule = in_thread("_schedules", ScheduleVerbs.schedule)
+    schedule_info = in_thread("_schedules", ScheduleVerbs.schedule_info)
+    change_schedule = in_thread("_schedules", ScheduleVerbs.change_schedule)
     schedules = on_loop("_schedules", ScheduleVerbs.schedules)
     get_schedule = on_loop("_schedules", ScheduleVerbs.get_schedule)
     pause_schedule = on_loop("_schedules", ScheduleVerbs.pause_schedule)
     resume_schedule = on_loop("_schedules", ScheduleVerbs.resume_schedule)
     remove_schedule = on_loop("_schedules", ScheduleVerbs.remove_schedule)
-    run_schedule = stepwise("_schedules", ScheduleVerbs.run_schedule)
-    fire_schedules = stepwise("_schedules", ScheduleVerbs.fire_schedules)
+    run_schedule = in_thread("_schedules", ScheduleVerbs.run_schedule)
+    fire_schedules = in_thread("_schedules", ScheduleVerbs.fire_schedules)
     register_schedules = on_loop("_schedules", ScheduleVerbs.register_schedules)
 
     # -- hooks --------------------------------------------------------------------------------------------------------
@@ -322,9 +324,7 @@ class AioKit:
 
     async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
-        if isinstance(task, str):
-            return await asyncio.to_thread(self._kit.submit, task, *args, **kwargs)
-        return await self._kit._connection.run_async(partial(self._kit._submitter.submit, task, *args, **kwargs))
+        return await self._kit._submitter.submit_async(task, *args, **kwargs)
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
@@ -333,7 +333,8 @@ class AioKit:
         if job._cards:
             await asyncio.to_thread(job.wait)
         job._publish()
-        return await self._kit._connection.run_async(partial(self._kit._reader.outcome, job))
+        outcome = self._kit._reader.outcome
+        return outcome(job) if has_outcome(job) else await self._kit._connection.run_async(outcome, job)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         coroutine = getattr(getattr(type(self._kit), name, None), "coroutine", None)

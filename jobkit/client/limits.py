@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobkit.client import checks
-from jobkit.client.connection import Connection, OnLoop
+from jobkit.client.connection import Connection
 from jobkit.model import InvalidParams, Pause, Rule
 from jobkit.model.limits import parse_rate
 from jobkit.settings import checked_name
@@ -19,8 +19,8 @@ _SLICE = 500
 class LimitVerbs:
     """Verbs about limits, pauses and places in line. Every one may raise `StoreUnavailable`.
 
-    `resume`, `resume_task` and `move` run step by step, since jobs of `sync://` then run with the caller; the others on
-    the background loop.
+    `resume`, `resume_task` and `move` block, since jobs of `sync://` then run with the caller; the others run on the
+    background loop.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -80,9 +80,9 @@ class LimitVerbs:
         """
         return await self._pause(gate_of(queue=queue), by)
 
-    async def resume(self, queue: str) -> bool:
+    def resume(self, queue: str) -> bool:
         """Resume a paused queue; False if it was not paused."""
-        return await self._resume(gate_of(queue=queue))
+        return self._resume(gate_of(queue=queue))
 
     async def pause_task(self, task: str, *, by: str = "") -> bool:
         """Pause a task in all queues until `resume_task`. Other jobs pass its jobs.
@@ -91,9 +91,9 @@ class LimitVerbs:
         """
         return await self._pause(gate_of(task=task), by)
 
-    async def resume_task(self, task: str) -> bool:
+    def resume_task(self, task: str) -> bool:
         """Resume a paused task: its jobs go on from their old places in the line. False if it was not paused."""
-        return await self._resume(gate_of(task=task))
+        return self._resume(gate_of(task=task))
 
     async def paused(self) -> list[Pause]:
         """Return the paused queues and tasks, by name."""
@@ -106,11 +106,11 @@ class LimitVerbs:
             await self._connection.store.set_rule(gate, {"paused": {"by": by or self._connection.owner}})
         return is_new
 
-    async def _resume(self, gate: str) -> bool:
-        was_paused = await OnLoop(self._is_paused, gate) is not None
+    def _resume(self, gate: str) -> bool:
+        was_paused = self._connection.call(self._is_paused, gate) is not None
         if was_paused:
-            await OnLoop(self._connection.store.set_rule, gate, {"paused": None})
-            await self._connection.run_paused()
+            self._connection.call(self._connection.store.set_rule, gate, {"paused": None})
+            self._connection.run_paused()
         return was_paused
 
     async def _is_paused(self, gate: str) -> Pause | None:
@@ -119,7 +119,7 @@ class LimitVerbs:
 
     # -- moving -------------------------------------------------------------------------------------------------------
 
-    async def move(
+    def move(
         self, job_ids: str | Sequence[str], *, queue: str | None = None, priority: int | None = None, by: str = ""
     ) -> dict[str, str]:
         """Move waiting jobs to another queue or priority. They keep the time they have waited.
@@ -145,11 +145,11 @@ class LimitVerbs:
         for start in range(0, len(ids), _SLICE):
             part = ids[start : start + _SLICE]
             reason = f"moved by {who}" if who else "moved"
-            answers = await OnLoop(self._connection.store.move, part, queue, priority, reason)
+            answers = self._connection.call(self._connection.store.move, part, queue, priority, reason)
             refused |= {
                 job_id: _why_not(job_id, answer) for job_id, answer in zip(part, answers, strict=True) if answer
             }
-        await self._connection.run_paused()
+        self._connection.run_paused()
         return refused
 
 

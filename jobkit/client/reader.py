@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from jobkit.attempts import artifact_subject
 from jobkit.client import checks
 from jobkit.client.batch import Jobs
-from jobkit.client.connection import Connection, InThread, OnLoop
+from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.outputs import Artifact, outcome_of
 from jobkit.client.verbs import log_lines
@@ -28,7 +28,7 @@ from jobkit.tasks.registry import registry
 
 
 class JobReader:
-    """Verbs that find jobs and tasks and read results. They run step by step; every one may raise `StoreUnavailable`.
+    """Verbs that find jobs and tasks and read results. They block; every one may raise `StoreUnavailable`.
 
     Args:
         kit: of lists of jobs.
@@ -37,7 +37,7 @@ class JobReader:
     def __init__(self, kit: Any, connection: Connection) -> None:
         self._kit, self._connection = kit, connection
 
-    async def get(self, job_id: str) -> Job:
+    def get(self, job_id: str) -> Job:
         """The job with that id, from whichever process it came, with its whole past.
 
         Raises:
@@ -46,14 +46,14 @@ class JobReader:
         known = self._connection.live.get(checks.job_id(job_id))
         if known is not None and known.snapshot.is_terminal:
             return known
-        snapshot = await OnLoop(self._connection.verbs.snapshot, job_id)
+        snapshot = self._connection.call(self._connection.verbs.snapshot, job_id)
         return self._connection.live.handle(snapshot)
 
-    async def last(self) -> Job | None:
+    def last(self) -> Job | None:
         """The job that was submitted last, or None."""
-        return next(iter(await self.jobs(limit=1)), None)
+        return next(iterself.jobs(limit=1), None)
 
-    async def jobs(
+    def jobs(
         self,
         state: str | Sequence[str] | None = None,
         task: str | None = None,
@@ -84,36 +84,30 @@ class JobReader:
         wanted = parse(where, base)
         if search:
             wanted = replace(wanted, search=(*wanted.texts, search))
-        page = await OnLoop(self._connection.verbs.page, wanted)
+        page = self._connection.call(self._connection.verbs.page, wanted)
         return Jobs(self._kit, map(self._connection.live.handle, page.jobs))
 
-    async def tasks(self) -> dict[str, TaskInfo]:
+    def tasks(self) -> dict[str, TaskInfo]:
         """Tasks that can be submitted by name: those of this process and those that workers have made known."""
-        found = await OnLoop(self._connection.verbs.tasks)
+        found = self._connection.call(self._connection.verbs.tasks)
         return dict(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 
-    async def outcome(self, job: Job) -> Any:
+    def outcome(self, job: Job) -> Any:
         """The value of an ended job; see `Job.result` for the exceptions. Unpickles it."""
         verbs, snapshot, sealed = self._connection.verbs, job.snapshot, job._result
-        outcome = partial(outcome_of, snapshot, codec=self._connection.codec)
-        if snapshot.state is JobState.CANCELLED:
-            return outcome(sealed, None)
-        if sealed and not is_reference(sealed) and not snapshot.cached_from:
-            return outcome(sealed, None)  # it came with the last event, so it is small
-        if not sealed:
-            kept: bytes | None = await OnLoop(verbs.store.result, job.id)
-            sealed = kept or b""
         preview = None
-        if not sealed and snapshot.state is JobState.SUCCEEDED:
-            preview = await OnLoop(verbs.preview, job.id)
-        if sealed and snapshot.cached_from:
-            await OnLoop(verbs.check_reuse, snapshot)
+        if not has_outcome(job):
+            sealed = sealed or self._connection.call(verbs.store.result, job.id) or b""
+            if not sealed and snapshot.state is JobState.SUCCEEDED:
+                preview = self._connection.call(verbs.preview, job.id)
+            if sealed and snapshot.cached_from:
+                self._connection.call(verbs.check_reuse, snapshot)
         file_store = verbs.file_store if is_reference(sealed) else None
-        return await InThread(outcome, sealed, preview, file_store=file_store)
+        return outcome_of(snapshot, sealed, preview, self._connection.codec, file_store)
 
-    async def logs(
+    def logs(
         self, /, job_id: str, *, after: int = 0, tail: int | None = None, **wanted: Any
     ) -> tuple[LogLine, ...]:
         """Lines of a job's log, oldest first; if the middle was dropped, a line says so.
@@ -122,48 +116,55 @@ class JobReader:
             after: only lines numbered above. tail: only the last so many.
             wanted: `before`, `search`, `level` and `limit`, see `log_slice`.
         """
-        found = await OnLoop(self._connection.verbs.log_slice, job_id, after=after, tail=tail, **wanted)
+        found = self._connection.call(self._connection.verbs.log_slice, job_id, after=after, tail=tail, **wanted)
         return found.lines if wanted else log_lines(found)
 
-    async def log_file(self, job_id: str) -> Path | None:
+    def log_file(self, job_id: str) -> Path | None:
         """Return the file with a job's whole log, once an attempt has ended; None if this machine does not have it.
 
         A short log has none: `logs` has all of it. The file goes with the job; copy it to keep it.
         """
-        folder = await OnLoop(self._connection.store.folder, job_id)
-        return await InThread(self._connection.verbs.log_path, folder) if folder else None
+        folder = self._connection.call(self._connection.store.folder, job_id)
+        return self._connection.verbs.log_path(folder) if folder else None
 
-    async def artifacts(self, job_id: str) -> list[Artifact]:
+    def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.
 
         Raises:
             JobNotFound: the job is not kept.
         """
-        spec, infos = await OnLoop(self._connection.verbs.artifacts, job_id)
+        spec, infos = self._connection.call(self._connection.verbs.artifacts, job_id)
         return [
             Artifact(
                 info.name, info.media_type, info.size_bytes, datetime.fromtimestamp(info.at_ms / 1000, UTC),
-                partial(self._connection.run, partial(self._read, spec, info)),
+                partial(self._connection.run, self._read, spec, info),
             )
             for info in infos
         ]  # fmt: skip
 
-    async def artifact(self, job_id: str, name: str) -> Artifact:
+    def artifact(self, job_id: str, name: str) -> Artifact:
         """One of them.
 
         Raises:
             JobNotFound: the job is not kept.
             InvalidParams: it has none of that name; the message lists those it has.
         """
-        found = {one.name: one for one in await self.artifacts(job_id)}
+        found = {one.name: one for one in self.artifacts(job_id)}
         if name not in found:
             has = ", ".join(map(repr, found)) or "none"
             raise InvalidParams(f"job {job_id} has no artifact {name!r}; it has {has}", "name")
         return found[name]
 
-    async def _read(self, spec: JobSpec, info: ArtifactInfo) -> bytes:
-        sealed = await OnLoop(self._connection.store.artifact, spec.id, info.name)
+    def _read(self, spec: JobSpec, info: ArtifactInfo) -> bytes:
+        sealed = self._connection.call(self._connection.store.artifact, spec.id, info.name)
         if sealed is None:
             raise ResultExpired(f"artifact {info.name!r} of job {spec.id} is no longer kept")
         file_store = self._connection.verbs.file_store if is_reference(sealed) else None
         return opened(sealed, artifact_subject(spec, info.name, info.media_type), self._connection.codec, file_store)[1]
+
+
+def has_outcome(job: Job) -> bool:
+    """Return True if the outcome of an ended job is here: it came with the last event, so it is small."""
+    if job.snapshot.state is JobState.CANCELLED:
+        return True
+    return bool(job._result) and not is_reference(job._result) and not job.snapshot.cached_from

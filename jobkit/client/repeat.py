@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.client import checks
-from jobkit.client.connection import Connection, OnLoop
+from jobkit.client.connection import Connection
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.prepare import limits_of, new_id
@@ -60,13 +60,13 @@ class Repeated:
 
 
 class Repeater:
-    """Verbs that repeat and delete jobs. They run step by step; every one may raise `StoreUnavailable`."""
+    """Verbs that repeat and delete jobs. They block; every one may raise `StoreUnavailable`."""
 
     def __init__(self, connection: Connection, submitter: Submitter, reader: JobReader, failures: FailureVerbs) -> None:
         self._connection, self._submitter = connection, submitter
         self._reader, self._failures = reader, failures
 
-    async def retry(self, job_id: str, *, owner: str = "") -> Job:
+    def retry(self, job_id: str, *, owner: str = "") -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
 
         If it ended because a job that it needs gave no result, that one runs again too, before it.
@@ -77,33 +77,33 @@ class Repeater:
         Raises:
             JobkitError: it has not ended, or a job that it needs is no longer kept.
         """
-        return await self._retry(job_id, owner, {})
+        return self._retry(job_id, owner, {})
 
-    async def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
+    def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
         """`retry` of each of these jobs; a job that several of them need runs again once."""
         again: dict[str, Job] = {}
-        return [await self._retry(job_id, "", again) for job_id in job_ids]
+        return [self._retry(job_id, "", again) for job_id in job_ids]
 
-    async def _retry(self, job_id: str, owner: str, again: dict[str, Job]) -> Job:
+    def _retry(self, job_id: str, owner: str, again: dict[str, Job]) -> Job:
         """`retry`. `again` holds the jobs that run again, by the id of the old one: each of them once."""
         if job_id not in again:
-            old = await self._snapshot(job_id)
+            old = self._snapshot(job_id)
             renamed: dict[str, str] = {}
             for need in old.spec.needs if _lacked_a_need(old) else ():
-                if (await self._snapshot(need)).state in (JobState.FAILED, JobState.CANCELLED):
-                    renamed[need] = (await self._retry(need, owner, again)).id
-            payload = await OnLoop(self._connection.store.payload, job_id)
-            again[job_id] = await self._submitter.send(self._repetition(old, payload, owner, renamed=renamed))
+                if self._snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
+                    renamed[need] = self._retry(need, owner, again).id
+            payload = self._connection.call(self._connection.store.payload, job_id)
+            again[job_id] = self._submitter.send(self._repetition(old, payload, owner, renamed=renamed))
         return again[job_id]
 
-    async def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
+    def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
         """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
 
         Raises:
             InvalidParams: a changed argument is refused.
         """
-        spec, codec = (await self._snapshot(job_id)).spec, self._connection.codec
-        form, body = self._call_of(spec, await OnLoop(self._connection.store.payload, job_id))
+        spec, codec = self._snapshot(job_id).spec, self._connection.codec
+        form, body = self._call_of(spec, self._connection.call(self._connection.store.payload, job_id))
         head, inner = read_head(body)
         call = read_call(head, inner, allow_pickle=codec.allow_pickle)
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
@@ -123,9 +123,9 @@ class Repeater:
             environment=head.environment if head.ref else None,
             has_references=bool(spec.needs), is_named=head.is_named,
         )  # fmt: skip
-        return await self._submitter.send(self._sealed(spec, "", bound, form, body))
+        return self._submitter.send(self._sealed(spec, "", bound, form, body))
 
-    async def rerun_with(
+    def rerun_with(
         self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> Job:
         """Submit an ended job once more with other values for some arguments; the others keep theirs, unread.
@@ -139,18 +139,18 @@ class Repeater:
             InvalidParams: a change or option is refused. UnknownTask: the task's definition is not known here.
         """
         over = check_submit_options(options or {})
-        old = await self._snapshot(job_id)
-        payload = await OnLoop(self._connection.store.payload, job_id)
-        plain = await self.checked_changes(old.spec.task, changes) if changes else {}
+        old = self._snapshot(job_id)
+        payload = self._connection.call(self._connection.store.payload, job_id)
+        plain = self.checked_changes(old.spec.task, changes) if changes else {}
         made = self._repetition(old, payload, owner, plain)
         chosen: dict[str, Any] = {
             name: getattr(over, name) for name in ("queue", "tags", "priority") if name in over.given
         }
         chosen |= {"delay_ms": round(over.delay_s * 1000), "at_ms": int(over.at.timestamp() * 1000) if over.at else 0}
-        return await self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
+        return self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
 
-    async def _snapshot(self, job_id: str) -> JobSnapshot:
-        return await OnLoop(self._connection.verbs.snapshot, job_id)
+    def _snapshot(self, job_id: str) -> JobSnapshot:
+        return self._connection.call(self._connection.verbs.snapshot, job_id)
 
     def _call_of(self, spec: JobSpec, payload: bytes | None) -> tuple[bytes, bytes]:
         """Return `(format, body)` of a job's verified call; not unpickled.
@@ -218,14 +218,14 @@ class Repeater:
 
     # -- many at once -------------------------------------------------------------------------------------------------
 
-    async def retry_failures(
+    def retry_failures(
         self, group: str, *, changes: Mapping[str, Any] | None = None, owner: str = "", on_step: Progress | None = None
     ) -> Repeated:
         """Run the jobs of a group again that were not run again yet, each as a new job; see `retry_many`."""
-        ids = await OnLoop(self._failed, group, is_repeated=False)
-        return await self.retry_many(ids, changes=changes, owner=owner, on_step=on_step)
+        ids = self._connection.call(self._failed, group, is_repeated=False)
+        return self.retry_many(ids, changes=changes, owner=owner, on_step=on_step)
 
-    async def retry_many(
+    def retry_many(
         self,
         job_ids: Iterable[str],
         *,
@@ -245,30 +245,30 @@ class Repeater:
             UnknownTask: the task's definition is not known here, so changes could not be checked.
         """
         ids = list(dict.fromkeys(job_ids))
-        plain = await self._checked_changes(ids, changes) if changes else {}
+        plain = self._checked_changes(ids, changes) if changes else {}
         out, again = Repeated(), dict[str, Job]()
         for start in range(0, len(ids), SLICE):
             part = ids[start : start + SLICE]
-            snapshots = await OnLoop(self._connection.store.snapshots, part)
-            payloads = await OnLoop(self._connection.store.payloads, part)
+            snapshots = self._connection.call(self._connection.store.snapshots, part)
+            payloads = self._connection.call(self._connection.store.payloads, part)
             made: dict[str, Submission] = {}
             for job_id, old, payload in zip(part, snapshots, payloads, strict=True):
                 try:
                     if old is None:
                         raise checks.unknown_job(job_id)
                     if _lacked_a_need(old) and not plain:
-                        out.jobs[job_id] = (await self._retry(job_id, owner, again)).id
+                        out.jobs[job_id] = self._retry(job_id, owner, again).id
                     else:
                         made[job_id] = self._repetition(old, payload, owner, plain)
                 except JobkitError as error:
                     if isinstance(error, ConnectionError):
                         raise
                     out.refused[job_id] = str(error)
-            replies = await OnLoop(self._connection.verbs.sender.submit_many, list(made.values()))
+            replies = self._connection.call(self._connection.verbs.sender.submit_many, list(made.values()))
             for job_id, reply in zip(made, replies, strict=True):
                 out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
                 if reply.created_ms:
-                    await self._connection.run_here([reply.job_id])
+                    self._connection.run_here([reply.job_id])
             if on_step is not None:
                 on_step(min(start + SLICE, len(ids)))
         return out
@@ -277,7 +277,7 @@ class Repeater:
         await self._failures.failure(group)
         return [job_id async for job_id in self._failures.failed_jobs(group, is_repeated=is_repeated)]
 
-    async def checked_changes(self, task: str, changes: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+    def checked_changes(self, task: str, changes: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
         """Other values for some arguments of a task, checked, as plain data.
 
         Args:
@@ -286,35 +286,35 @@ class Repeater:
         Raises:
             InvalidParams: one is refused. UnknownTask: the task's definition is not known here.
         """
-        infos = await self._reader.tasks()
+        infos = self._reader.tasks()
         if task not in infos:
             raise UnknownTask(
                 f"{self._connection.verbs.unknown_task(task, infos)}; so changed arguments cannot be checked here"
             )
         return infos[task].changes(changes)
 
-    async def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked_changes(self, ids: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
         tasks: set[str] = set()
         for start in range(0, len(ids), 500):
-            found = await OnLoop(self._connection.store.snapshots, ids[start : start + 500])
+            found = self._connection.call(self._connection.store.snapshots, ids[start : start + 500])
             tasks |= {snapshot.spec.task for snapshot in found if snapshot is not None}
         if len(tasks) > 1:
             raise InvalidParams(f"arguments can be changed for jobs of one task, not of {', '.join(sorted(tasks))}")
-        return await self.checked_changes(next(iter(tasks)), changes) if tasks else {}
+        return self.checked_changes(next(iter(tasks)), changes) if tasks else {}
 
-    async def delete_many(self, job_ids: Iterable[str], *, on_step: Progress | None = None) -> int:
+    def delete_many(self, job_ids: Iterable[str], *, on_step: Progress | None = None) -> int:
         """Delete ended jobs with all they own, in steps; return how many are gone. Others stay."""
         ids, gone = list(dict.fromkeys(job_ids)), 0
         for start in range(0, len(ids), SLICE):
-            gone += sum(await OnLoop(self._connection.verbs.delete, ids[start : start + SLICE]))
+            gone += sum(self._connection.call(self._connection.verbs.delete, ids[start : start + SLICE]))
             if on_step is not None:
                 on_step(min(start + SLICE, len(ids)))
         return gone
 
-    async def drop(self, group: str, *, on_step: Progress | None = None) -> int:
+    def drop(self, group: str, *, on_step: Progress | None = None) -> int:
         """Delete all jobs of a group, and the group; return how many jobs those were."""
-        gone = await self.delete_many(await OnLoop(self._failed, group), on_step=on_step)
-        await OnLoop(self._failures.forget_group, group)
+        gone = self.delete_many(self._connection.call(self._failed, group), on_step=on_step)
+        self._connection.call(self._failures.forget_group, group)
         return gone
 
 

@@ -8,13 +8,12 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from msgspec.structs import asdict, fields, replace
 
 from jobkit.client import checks
-from jobkit.client.connection import Connection, OnLoop
+from jobkit.client.connection import Connection
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
@@ -98,29 +97,29 @@ class Schedule(Handle[ScheduleSnapshot]):
 
     def jobs(self) -> list[Job]:
         """The jobs of its last runs that are still kept, newest first."""
-        return self._connection.call(partial(self._verbs.jobs_of, self._snapshot))
+        return self._connection.call(self._verbs.jobs_of, self._snapshot)
 
     # -- acting on it -------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
         """Fire nothing until it is resumed. What runs goes on."""
-        self._connection.call(partial(self._verbs.pause_schedule, self.id))
+        self._connection.call(self._verbs.pause_schedule, self.id)
 
     def resume(self) -> None:
         """Go on with the next time from now; those that passed meanwhile are left out."""
-        self._connection.call(partial(self._verbs.resume_schedule, self.id))
+        self._connection.call(self._verbs.resume_schedule, self.id)
 
     def remove(self) -> None:
         """Forget it. Its jobs stay. One from `@task(schedule=...)` comes back when a worker starts: pause that."""
-        self._connection.call(partial(self._verbs.remove_schedule, self.id))
+        self._connection.call(self._verbs.remove_schedule, self.id)
 
     def run_now(self) -> Job:
         """Run it once now, paused or not; its next times stay as they are."""
-        return self._connection.run(partial(self._verbs.run_schedule, self.id))
+        return self._connection.run(self._verbs.run_schedule, self.id)
 
     def change(self, params: Mapping[str, Any] | None = None, **changes: Any) -> Schedule:
         """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `Kit.change_schedule`."""
-        return self._connection.run(partial(self._verbs.change_schedule, self.id, params, **changes))
+        return self._connection.run(self._verbs.change_schedule, self.id, params, **changes)
 
     def _advance(self, snapshot: ScheduleSnapshot) -> None:
         if snapshot.now_ms >= self._snapshot.now_ms:  # two reads may arrive in the wrong order
@@ -165,7 +164,7 @@ class Schedule(Handle[ScheduleSnapshot]):
 class ScheduleVerbs:
     """Verbs about schedules. Every one may raise `StoreUnavailable`.
 
-    Those that prepare or run jobs run step by step, the others on the background loop.
+    Those that prepare or run jobs block, the others run on the background loop.
     """
 
     def __init__(self, connection: Connection, submitter: Submitter, reader: JobReader) -> None:
@@ -175,7 +174,7 @@ class ScheduleVerbs:
         self._lock = threading.Lock()
         self._is_registered = False
 
-    async def schedule(
+    def schedule(
         self,
         /,
         task: Callable[..., Any] | str,
@@ -220,9 +219,9 @@ class ScheduleVerbs:
             "cron": cron, "every": every, "at": at, "tz": tz, "until": until, "count": count, "name": name,
             "missed": missed, "missed_limit": missed_limit, "overlap": overlap,
         }  # fmt: skip
-        return await self.schedule_info(task, params, given | options)
+        return self.schedule_info(task, params, given | options)
 
-    async def schedule_info(
+    def schedule_info(
         self,
         task: Callable[..., Any] | str,
         params: Mapping[str, Any] | Sequence[Any] | None,
@@ -237,14 +236,14 @@ class ScheduleVerbs:
         """
         name = given.get("name")
         times, rules, options = _sorted({key: value for key, value in given.items() if key != "name"})
-        now_ms = await OnLoop(self._connection.store.now_ms)
+        now_ms = self._connection.call(self._connection.store.now_ms)
         when = timing(**times, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
-        prepared = await self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
+        prepared = self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
-        return await self._put(spec, payload, now_ms)
+        return self._put(spec, payload, now_ms)
 
-    async def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
+    def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
         """Change some of a schedule; what is not named stays.
 
         Args:
@@ -255,7 +254,7 @@ class ScheduleVerbs:
         Raises:
             InvalidParams: there is none of that name, or something is refused; nothing was changed then.
         """
-        kept = await OnLoop(self._kept_schedule, name)
+        kept = self._connection.call(self._kept_schedule, name)
         spec, when, now_ms = kept.spec, Timing.of(kept.spec), kept.now_ms
         times, rules, options = _sorted(changes)
         if options and params is None:
@@ -268,26 +267,25 @@ class ScheduleVerbs:
                 stays |= dict.fromkeys(_KINDS)
             when = timing(**stays | times, now_ms=now_ms)
         if params is None:
-            job, payload = spec.job, await self._payload(name)
+            job, payload = spec.job, self._payload(name)
         else:
-            prepared = await self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
+            prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
                 same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))
             made, payload = scheduled(prepared, name, when, self._connection.codec)
             job = made.job
-        return await self._put(replace(spec, job=job, module="", **asdict(when), **rules), payload, now_ms)
+        return self._put(replace(spec, job=job, module="", **asdict(when), **rules), payload, now_ms)
 
-    async def _put(self, spec: ScheduleSpec, payload: bytes, now_ms: int) -> Schedule:
+    def _put(self, spec: ScheduleSpec, payload: bytes, now_ms: int) -> Schedule:
         next_ms = Timing.of(spec).after(now_ms, now_ms)
         if next_ms is None:
             raise InvalidParams(f"schedule {spec.name!r} has no further time: change at, or until", "at")
-        await OnLoop(self._connection.store.schedules.put, spec, payload, next_ms)
-        return await OnLoop(self.get_schedule, spec.name)
+        self._connection.call(self._connection.store.schedules.put, spec, payload, next_ms)
+        return self._connection.call(self.get_schedule, spec.name)
 
-    async def _payload(self, name: str) -> bytes:
-        found: bytes | None = await OnLoop(self._connection.store.schedules.payload, name)
-        return found or b""
+    def _payload(self, name: str) -> bytes:
+        return self._connection.call(self._connection.store.schedules.payload, name) or b""
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
@@ -347,31 +345,31 @@ class ScheduleVerbs:
         await self._kept_schedule(name)
         await self._connection.store.schedules.remove(name)
 
-    async def run_schedule(self, name: str) -> Job:
+    def run_schedule(self, name: str) -> Job:
         """Run it once now, paused or not."""
-        kept = await OnLoop(self._kept_schedule, name)
-        payload = await self._payload(name)
+        kept = self._connection.call(self._kept_schedule, name)
+        payload = self._payload(name)
         made = job_of(kept.spec, 0, payload, self._connection.codec, "s" + secrets.token_hex(8)[:15])
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
-        if await OnLoop(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
+        if self._connection.call(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
-        await self._connection.run_here([made.spec.id])
-        return await self._reader.get(made.spec.id)
+        self._connection.run_here([made.spec.id])
+        return self._reader.get(made.spec.id)
 
-    async def fire_schedules(self) -> list[Job]:
+    def fire_schedules(self) -> list[Job]:
         """Fire what is due by the store's clock, as workers do by themselves; return its jobs.
 
         For `sync://`, which has no worker to do it; the jobs have run when this returns.
         """
         fired: list[Job] = []
-        while found := (await OnLoop(self._connection.store.schedules.due))[0]:
+        while found := self._connection.call(self._connection.store.schedules.due)[0]:
             for due in found:
                 made = firing(due, decide(due), self._connection.codec)
-                if await OnLoop(self._connection.store.schedules.fire, made) is None:
+                if self._connection.call(self._connection.store.schedules.fire, made) is None:
                     continue
                 for job in made.jobs:
-                    await self._connection.run_here([job.spec.id])
-                    fired.append(await self._reader.get(job.spec.id))
+                    self._connection.run_here([job.spec.id])
+                    fired.append(self._reader.get(job.spec.id))
         return fired
 
     async def register_schedules(self) -> None:

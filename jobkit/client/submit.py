@@ -1,13 +1,14 @@
-"""From the arguments of a submit to a live handle: one way for blocking code, coroutines and bulk."""
+"""From the arguments of a submit to a live handle, for blocking code, coroutines and bulk."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
-from jobkit.client.connection import Connection, OnLoop, Send
+from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.prepare import prepare, prepare_info
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
@@ -29,7 +30,7 @@ from jobkit.tasks.task import TaskDef
 
 
 class Submitter:
-    """Submits jobs with some options. Its verbs run step by step; every one may raise `StoreUnavailable`.
+    """Submits jobs with some options. Its verbs block; every one may raise `StoreUnavailable`.
 
     Args:
         kit: of the batches. before_submit: called once, before the first submit; shared by `with_options`.
@@ -48,7 +49,7 @@ class Submitter:
 
     # -- verbs --------------------------------------------------------------------------------------------------------
 
-    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit a task, any other callable, or a task by name; returns a live `Job` at once.
 
         Raises:
@@ -56,10 +57,28 @@ class Submitter:
             UnknownTask: no task of that name.
             StoreUnavailable: the store did not answer.
         """
-        prepared = partial(self._prepared, await self._definition(task), args, kwargs)
-        return await self.send(prepared(), prepared)
+        prepared = partial(self._prepared, self._definition(task), args, kwargs)
+        return self.send(prepared(), prepared)
 
-    async def map(
+    async def submit_async(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
+        """`submit` from a coroutine: over a connection of its loop, and what is rare in a thread."""
+        self._connection.ensure_open()
+        if isinstance(task, str) or self._connection.inline is not None:
+            return await asyncio.to_thread(self.submit, task, *args, **kwargs)
+        again = partial(self._prepared, registry.task_of(task), args, kwargs)
+        prepared = again()
+        spec = prepared.spec
+        if (known := self._known(spec)) is not None:
+            return known
+        with self._connection.live.expecting(spec.id):
+            reply = await self._connection.send_async(prepared)
+            if reply.created_ms:
+                return self._new(spec, reply)
+        if reply.reseal_for is None:
+            return await asyncio.to_thread(self._accepted, spec, reply)
+        return await asyncio.to_thread(lambda: self.send(again(job_id=reply.reseal_for), again))
+
+    def map(
         self,
         task: Callable[..., Any] | str,
         items: Iterable[Any],
@@ -76,9 +95,9 @@ class Submitter:
         Raises:
             InvalidParams: there are none or too many, or one is refused; nothing was stored then.
         """
-        return await self._map(task, items, stop_when)
+        return self._map(task, items, stop_when)
 
-    async def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
+    def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
         """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`.
 
         Args:
@@ -90,9 +109,9 @@ class Submitter:
             InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
         """
         sweep = sweep_of(axes)
-        return await self._map(task, sweep.points, sweep.stop_when, sweep)
+        return self._map(task, sweep.points, sweep.stop_when, sweep)
 
-    async def submit_info(
+    def submit_info(
         self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> Job:
         """Submit a task by name with arguments by name, as forms, the command line and HTTP do.
@@ -103,10 +122,10 @@ class Submitter:
             owner: who submits; the person at this process unless given.
         """
         bound = self.with_options(options or {})
-        prepared = partial(bound._prepared, await self._definition(name), (), params, owner)
-        return await self.send(prepared(), prepared)
+        prepared = partial(bound._prepared, self._definition(name), (), params, owner)
+        return self.send(prepared(), prepared)
 
-    async def map_info(
+    def map_info(
         self,
         name: str,
         items: Sequence[Mapping[str, Any]],
@@ -115,9 +134,9 @@ class Submitter:
         owner: str = "",
     ) -> Batch:
         """`submit_info` once for each of `items`, in bulk; see there."""
-        return await self.with_options(options or {})._map(name, items, owner=owner)
+        return self.with_options(options or {})._map(name, items, owner=owner)
 
-    async def _map(
+    def _map(
         self,
         task: Callable[..., Any] | str,
         items: Iterable[Any],
@@ -125,7 +144,7 @@ class Submitter:
         sweep: Sweep | None = None,
         owner: str = "",
     ) -> Batch:
-        definition = await self._definition(task)
+        definition = self._definition(task)
         over = self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
         if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
@@ -135,68 +154,75 @@ class Submitter:
         most = MAX_JOBS if sweep is None else MAX_LIMIT
         prepared = [self._prepared(definition, *arguments(item), owner) for item in listed(items, most)]
         with self._connection.live.expecting(*(each.spec.id for each in prepared)):
-            replies = await OnLoop(self._connection.verbs.sender.submit_many, prepared)
-            jobs = [await self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
+            replies = self._connection.call(self._connection.verbs.sender.submit_many, prepared)
+            jobs = [self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
         batch = Batch(self._kit, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
         if rule is not None:
             batch.stop_when(rule)
-        await self._connection.run_here([job.id for job in jobs], batch.judge)
+        self._connection.run_here([job.id for job in jobs], batch.judge)
         return batch
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
-    async def prepared(
+    def prepared(
         self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], owner: str = ""
     ) -> Submission:
         """Check and seal the arguments of a call."""
-        return self._prepared(await self._definition(task), args, kwargs, owner)
+        return self._prepared(self._definition(task), args, kwargs, owner)
 
-    async def send(self, prepared: Submission, again: Callable[..., Submission] | None = None) -> Job:
+    def send(self, prepared: Submission, again: Callable[..., Submission] | None = None) -> Job:
         """Store a submission and return its handle.
 
         Args:
             again: prepares the submission with `job_id=`, "" for a new one; see `SubmitReply.reseal_for`.
         """
         self._connection.ensure_open()
-        live = self._connection.live
         while True:
             spec = prepared.spec
-            # An ended job may have been deleted meanwhile; then its key is free for a new job.
-            if spec.key and (known := live.get(spec.id)) is not None and not known._is_over:
+            if (known := self._known(spec)) is not None:
                 return known
-            with live.expecting(spec.id):
-                reply = await Send(prepared)
+            with self._connection.live.expecting(spec.id):
+                reply = self._connection.send(prepared)
                 if reply.created_ms:
-                    await self._connection.run_here([spec.id])
+                    self._connection.run_here([spec.id])
                 if reply.reseal_for is None or again is None:
-                    return await self._accepted(spec, reply)
+                    return self._accepted(spec, reply)
             prepared = again(job_id=reply.reseal_for)
 
-    async def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
-        """Return the handle of a stored submission. A new job's handle knows its first event, received or not."""
-        live, submitted_ms = self._connection.live, reply.created_ms
-        if not submitted_ms:
-            known = live.get(reply.job_id)
-            if known is not None and known.snapshot.is_terminal:
-                return known
-            return live.handle(await OnLoop(self._connection.verbs.snapshot, reply.job_id))
+    def _known(self, spec: JobSpec) -> Job | None:
+        """Return the handle of the job of a key. An ended one may have been deleted; then its key is free for a new."""
+        known = self._connection.live.get(spec.id) if spec.key else None
+        return None if known is None or known._is_over else known
+
+    def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
+        """Return the handle of a submission that was accepted: of its new job, or of the one that does the work."""
+        if reply.created_ms:
+            return self._new(spec, reply)
+        known = self._connection.live.get(reply.job_id)
+        if known is not None and known.snapshot.is_terminal:
+            return known
+        return self._connection.live.handle(self._connection.call(self._connection.verbs.snapshot, reply.job_id))
+
+    def _new(self, spec: JobSpec, reply: SubmitReply) -> Job:
+        """Return the handle of a new job. It knows its first event, received or not."""
+        submitted_ms = reply.created_ms
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
         event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
         snapshot = apply(JobSnapshot(spec, seq=0, state=state), event)
         assert snapshot is not None  # seq 1 follows seq 0
-        return live.adopt_own(snapshot)
+        return self._connection.live.adopt_own(snapshot)
 
-    async def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | TaskInfo:
+    def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | TaskInfo:
         """Return the definition of a task; that of a worker if only its name is known here."""
         if not isinstance(task, str):
             return registry.task_of(task)
         if task in registry.names():
             return registry.get(task)
         verbs = self._connection.verbs
-        infos = await OnLoop(verbs.tasks)
+        infos = self._connection.call(verbs.tasks)
         if task not in infos:
             raise verbs.unknown_task(task, {*infos, *registry.names()})
         return infos[task]
