@@ -10,7 +10,7 @@ import jobkit
 from benchmarks.systems import aio
 from benchmarks.systems.common import latencies, now, rate, serve
 from benchmarks.systems.jobkit_tasks import counted, stamp, stamp_in_process
-from jobkit.client.prepare import prepare
+from jobkit.client.prepare import Origin, prepare
 from jobkit.tasks.options import check_submit_options
 
 
@@ -18,9 +18,7 @@ def main() -> None:
     kit = jobkit.connect()
 
     def submission(task: Any, **options: Any) -> Any:
-        return prepare(
-            task, (), {}, check_submit_options(options), settings=kit.settings, codec=kit.codec, owner="bench"
-        )  # fmt: skip
+        return prepare(task, (), {}, check_submit_options(options), Origin(kit.settings, kit.codec, "bench"))
 
     def submit_many(task: Any, n: int, **options: Any) -> float:
         """Arguments checked and sealed here, then stored in slices; how many per second."""

@@ -21,6 +21,7 @@ from jobkit.client.inline import Inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
+from jobkit.client.prepare import Origin
 from jobkit.client.sending import LoopSenders
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
@@ -61,6 +62,7 @@ class Connection:
         if settings.scheme == "sync":
             self.codec = Codec([b"this process"])  # nothing leaves it, so pickles are harmless
         self.owner = user_name()
+        self.origin = Origin(settings, self.codec, self.owner)
         self.is_closed = False
         self._make_job, self._revive = make_job, revive
         self._open_store, self._has_own_space = open_store, has_own_space

@@ -17,7 +17,7 @@ from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
-from jobkit.client.prepare import limits_of, new_id
+from jobkit.client.prepare import new_id
 from jobkit.client.reader import JobReader
 from jobkit.client.submit import Submitter
 from jobkit.codec import MSGPACK, Subject
@@ -39,6 +39,7 @@ from jobkit.tasks.references import ids_of, replaced
 from jobkit.tasks.registry import registry
 from jobkit.tasks.specs import with_part
 from jobkit.tasks.task import TaskDef, load_ref
+from jobkit.tasks.work import gates_of
 
 #: Jobs that one step runs again or deletes: a worker's claim must not wait long behind it.
 SLICE = 100
@@ -117,7 +118,7 @@ class Repeater:
         # Other arguments are other work; whose place it takes is asked anew, where that can be.
         spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0)
         if task is not None and spec.limits:
-            spec = replace(spec, limits=limits_of(task, bound, spec.limits, codec))
+            spec = replace(spec, limits=gates_of(task.name, task.effective(), bound) or spec.limits)
         body = encode_call(
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,

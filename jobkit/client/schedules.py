@@ -379,8 +379,7 @@ class ScheduleVerbs:
         """
         if not self._is_registered:
             self._is_registered = True
-            connection = self._connection
-            await put_coded(connection.store, registry.all(), connection.settings, connection.codec)
+            await put_coded(self._connection.store, registry.all(), self._connection.origin)
 
     # -- live ---------------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
-from jobkit.client.prepare import prepare, prepare_info
+from jobkit.client.prepare import prepare
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.model import (
     EventType,
@@ -236,21 +238,17 @@ class Submitter:
         *,
         job_id: str = "",
     ) -> Submission:
-        over, connection = self.over, self._connection
-        common: dict[str, Any] = {"settings": connection.settings, "codec": connection.codec, "job_id": job_id}
-        common["owner"] = owner or connection.owner
+        needs: tuple[str, ...] = ()
         if not (PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values()))):
             given = [list(args), dict(kwargs)]
             referring = replaced(given, self.reference_of)
             if referring is not given:
                 args, kwargs = referring
-                common["needs"] = ids_of(referring)
-        if isinstance(task, TaskInfo):
-            if args:
-                raise InvalidParams(f"task {task.name!r} is known by name only here: give its arguments by name")
-            made = prepare_info(task, kwargs, over, **common)
-        else:
-            made = prepare(task, args, kwargs, over, **common)
+                needs = ids_of(referring)
+        origin = self._connection.origin
+        if owner:
+            origin = replace(origin, owner=owner)
+        made = prepare(task, args, kwargs, self.over, origin, needs=needs, job_id=job_id)
         if self._before_submit:
             self._before_submit[0]()
             self._before_submit.clear()

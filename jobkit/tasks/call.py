@@ -86,20 +86,16 @@ def encode_call(
     codec: Codec,
     call: Call,
     *,
-    ref: str = "",
-    path: Sequence[str] = (),
-    cwd: str = "",
     has_references: bool = False,
     environment: Environment | None = None,
-    is_named: bool = False,
-    cache_key: str = "",
+    **head: Any,
 ) -> bytes:
     """Return the body of a payload (its format is always `codec.MSGPACK`).
 
     Args:
         has_references: some arguments are references to results of other jobs.
         environment: environment to run in on this machine; default: this process's own.
-        is_named, cache_key: see `CallHead`.
+        head: further fields of `CallHead`.
 
     Raises:
         InvalidParams: an argument or the function cannot be serialized; see `Codec.encode`.
@@ -116,19 +112,10 @@ def encode_call(
     except InvalidParams as error:
         raise _which(codec, args, kwargs, call.function, error) from None
     environment = environment or own_environment()
-    head = CallHead(
-        ref=ref,
-        path=tuple(path),
-        cwd=cwd,
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
-        environment=environment if environment.executable else None,
-        form=form,
-        body=body,
-        needs=tuple(needs),
-        is_named=is_named,
-        cache_key=cache_key,
-    )
-    return msgspec.msgpack.encode(head)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    kept = environment if environment.executable else None
+    made = CallHead(form=form, body=body, needs=tuple(needs), python=python, environment=kept, **head)
+    return msgspec.msgpack.encode(made)
 
 
 def _which(

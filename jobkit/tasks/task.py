@@ -394,11 +394,15 @@ def source_dir(module: str) -> str:
 
 def own_paths() -> list[str]:
     """Return the user's own directories in `sys.path`, such as that of the notebook or script."""
+    return list(_own_paths(tuple(sys.path), working_directory()))
+
+
+def working_directory() -> str:
+    """Return the working directory; "" if it has been deleted."""
     try:
-        cwd = os.getcwd()
-    except OSError:  # it has been deleted
-        cwd = ""
-    return list(_own_paths(tuple(sys.path), cwd))
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -21,34 +20,18 @@ from jobkit.tasks.signature import called
 from jobkit.tasks.specs import plain
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """The parts of a spec that depend on the arguments' values."""
-
-    limits: tuple[Gate, ...] = ()
-    once: Once | None = None
-    cache_key: str = ""
-    cache_ms: int = 0
-
-
 def work_of(
-    task: str,
-    options: JobOptions,
-    bound: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    codec: Codec,
-    version: Callable[[], str],
-) -> Work:
-    """Return the gates, deduplication and cache key of a job.
+    task: str, options: JobOptions, values: Mapping[str, Any], codec: Codec, version: Callable[[], str]
+) -> dict[str, Any]:
+    """Return the fields of a job's spec that depend on its arguments: limits, deduplication and cache key.
 
     Args:
-        bound: its arguments by name. defaults: defaults of omitted arguments, if known.
+        values: its arguments by name, and the defaults of omitted ones, if known.
         version: returns the version of the task's code; called only if needed.
 
     Raises:
         InvalidParams: a key cannot be computed from these arguments.
     """
-    values = {**defaults, **bound}
     once = None
     if options.unique is not None:
         chosen = options.unique_key or options.unique.key
@@ -71,10 +54,13 @@ def work_of(
         # Not "cache": results under that prefix were made before calls contained the key, and cannot be verified.
         cache_key = _digest("cache2", task, options.version or version(), _arguments(counted, codec))
         cache_ms = round(options.cache_s * 1000)
-    return Work(_gates(task, options, values), once, cache_key, cache_ms)
+    return {
+        "limits": gates_of(task, options, values), "once": once, "cache_key": cache_key, "cache_ms": cache_ms
+    }  # fmt: skip
 
 
-def _gates(task: str, options: JobOptions, values: Mapping[str, Any]) -> tuple[Gate, ...]:
+def gates_of(task: str, options: JobOptions, values: Mapping[str, Any]) -> tuple[Gate, ...]:
+    """Return the gates of a job with these arguments."""
     if options.concurrency is None and options.rate is None:
         return ()
     name = f"task:{task}"

@@ -182,7 +182,7 @@ def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
 
 def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Kit) -> None:
     """A dashboard knows the task by its definition only."""
-    from jobkit.client.prepare import prepare_info
+    from jobkit.client.prepare import Origin, prepare
     from jobkit.tasks.info import TaskInfo
     from jobkit.tasks.options import check_submit_options
 
@@ -190,8 +190,7 @@ def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Ki
         return TaskInfo.from_definition(task(draw, **options).info().to_json())
 
     def limits(known: TaskInfo) -> Any:
-        options = {"settings": kit.settings, "codec": kit.codec, "owner": "me"}
-        return prepare_info(known, {}, check_submit_options({}), **options).spec.limits
+        return prepare(known, (), {}, check_submit_options({}), Origin(kit.settings, kit.codec, "me")).spec.limits
 
     by_text = info(concurrency=1, limit_key="{user}")
     assert limits(by_text) == (Gate("key:ada", 1),)
