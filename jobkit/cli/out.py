@@ -19,7 +19,6 @@ from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
 from jobkit.run.inside.lines import clean
 from jobkit.settings import user_name
-from jobkit.tasks.option_values import seconds_in
 
 if TYPE_CHECKING:
     from jobkit.client import Kit

@@ -7,6 +7,7 @@ Pages, command line, messages and notebooks all write them with these functions.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -40,6 +41,16 @@ def duration(seconds: float | None) -> str:
         return f"{minutes // 60} h {minutes % 60:02d} m"
     hours = minutes // 60
     return f"{hours // 24} d {hours % 24} h"
+
+
+_DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,9})?)\s*([a-z]*)\s*", re.ASCII)
+_UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def seconds_in(text: str) -> float | None:
+    """Return the seconds in a text like "90", "1.5h", "500 ms" or "7d"; None if it is not a length of time."""
+    match = _DURATION.fullmatch(text.lower())
+    return float(match[1]) * _UNIT_S[match[2]] if match and match[2] in _UNIT_S else None
 
 
 def ago(at: datetime | None, now: datetime) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
+from jobkit.model.format import seconds_in
 from jobkit.store.query import STATES, Query
 
 #: Names for several states: the counters of the jobs page.
@@ -41,8 +42,6 @@ HELP: tuple[tuple[str, str], ...] = (
 #: Maximum length of a search text.
 MAX_CHARS = 500
 
-_UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]*)", re.ASCII)
 _WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 _NAMED = ("task", "queue", "owner", "tag", "worker", "error")
 
@@ -118,11 +117,10 @@ def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str,
 
 
 def _seconds(name: str, text: str) -> float:
-    match = _DURATION.fullmatch(text.strip().lower())
-    unit = (match[2] or "s") if match else ""
-    if match is None or unit not in _UNITS:
+    found = seconds_in(text)
+    if found is None:
         raise InvalidParams(f"{name} must be a length of time like 90s, 10m, 1h, 2d, 1w, not {text!r}", name)
-    return float(match[1]) * _UNITS[unit]
+    return found
 
 
 def _split(value: str) -> Iterator[str]:

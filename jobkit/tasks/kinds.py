@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from jobkit.tasks.option_values import seconds_in
+from jobkit.model.format import seconds_in
 
 
 @dataclass(frozen=True, slots=True)

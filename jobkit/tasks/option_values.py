@@ -16,6 +16,7 @@ from string import Formatter
 from typing import Any, TypeVar
 
 from jobkit.model import Backoff, InvalidParams
+from jobkit.model.format import seconds_in
 from jobkit.model.limits import MAX_STARTS, parse_rate
 from jobkit.schedules.timing import checked_rules, timing
 
@@ -34,8 +35,6 @@ SCOPES = ("queued", "active")
 _SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w|)\s*", re.IGNORECASE)
-_UNIT_S = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -119,12 +118,6 @@ def positive_seconds(name: str, value: Any) -> float:
         if (found := seconds(name, value)) >= 1e-3:
             return found
     raise ValueError
-
-
-def seconds_in(text: str) -> float | None:
-    """Return the seconds in a text like "90", "12h", "7d"; None if it is not a duration."""
-    match = _DURATION.fullmatch(text)
-    return float(match[1]) * _UNIT_S[match[2].lower()] if match else None
 
 
 def _is_number(value: object) -> bool:
