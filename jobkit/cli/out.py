@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from jobkit.cli.group import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
+from jobkit.model.format import seconds_in
 from jobkit.run.inside.lines import clean
 from jobkit.settings import user_name
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot
+from jobkit.tasks.params import checked
 
 
 class FailureVerbs:
@@ -27,7 +28,7 @@ class FailureVerbs:
             limit: at most so many, from 1 to 10000.
         """
         names = checks.states(state, GroupState)
-        most = checks.whole("limit", limit, 1, 10_000)
+        most = checked("limit", limit, "int", min=1, max=10_000)
         return await self._connection.store.failures.groups(names, task or "", most)
 
     async def failure(self, group: str) -> FailureGroup:

@@ -24,6 +24,7 @@ from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.store.values import ArtifactInfo
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 
 
@@ -77,8 +78,8 @@ class JobReader:
             InvalidParams: names the value that is refused, and what is allowed.
         """
         for name, value in {"task": task, "queue": queue, "search": search, "where": where, "order": order}.items():
-            checks.text(name, value)
-        checks.whole("limit", limit, 1, 100_000)
+            checked(name, value, "str", nullable=True)
+        limit = checked("limit", limit, "int", min=1, max=100_000)
         states = checks.states(state, JobState)
         base = Query(states=states, task=task, queue=queue, limit=limit, order=order).checked()
         wanted = parse(where, base)

@@ -12,7 +12,6 @@ from typing import Any
 
 from msgspec.structs import asdict, fields, replace
 
-from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id
 from jobkit.client.job import Job
@@ -28,6 +27,7 @@ from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
+from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
 
@@ -93,7 +93,7 @@ class Schedule(Handle[ScheduleSnapshot]):
 
     def next(self, n: int = 5) -> list[datetime]:
         """The next `n` runs in its own time zone (aware); fewer if it ends before. Also while it is paused."""
-        return moments(self._snapshot, checks.whole("n", n, 1, 1000))
+        return moments(self._snapshot, checked("n", n, "int", min=1, max=1000))
 
     def jobs(self) -> list[Job]:
         """The jobs of its last runs that are still kept, newest first."""

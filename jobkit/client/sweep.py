@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jobkit.client import checks
 from jobkit.model import InvalidParams
+from jobkit.tasks.params import checked
 from jobkit.tasks.specs import Range
 
 #: Submitted by one call without a `limit=`: a range that was meant for something else is noticed here.
@@ -67,7 +67,7 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
         raise InvalidParams(f"how must be one of {', '.join(WAYS)}, not {how!r}", "how")
     if not axes:
         raise InvalidParams("a sweep needs at least one axis: sweep(n=[1, 2, 3])")
-    limit = checks.whole_or_none("limit", words.get("limit"), 1, MAX_LIMIT)
+    limit = checked("limit", words.get("limit"), "int", min=1, max=MAX_LIMIT, nullable=True)
     for name in ("samples", "seed"):
         if words.get(name) is not None and how != "random":
             raise InvalidParams(f"{name} is for how='random'; a {how} sweep has no use for it", name)
@@ -96,13 +96,13 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
 
 def _random(axes: Mapping[str, Any], words: Mapping[str, Any], limit: int | None) -> tuple[list[dict[str, Any]], int]:
     """Points drawn from lists and ranges; from lists alone, all of them different."""
-    wanted = checks.whole_or_none("samples", words.get("samples"), 1, MAX_LIMIT)
+    wanted = checked("samples", words.get("samples"), "int", min=1, max=MAX_LIMIT, nullable=True)
     if wanted is None and limit is None:
         raise InvalidParams("how='random' needs samples=, the number of points to draw", "samples")
     samples = min(wanted or MAX_LIMIT, limit or MAX_LIMIT)
     if samples > MAX_JOBS and limit is None:
         raise InvalidParams(f"samples={samples:,} is more than {MAX_JOBS:,} jobs in one call; pass limit= too", "limit")
-    seed = checks.whole_or_none("seed", words.get("seed"), 0, 2**63)
+    seed = checked("seed", words.get("seed"), "int", min=0, max=2**63, nullable=True)
     seed = secrets.randbelow(2**31) if seed is None else seed
     draw = random.Random(seed)
     pick = {name: _picker(name, axis, draw) for name, axis in axes.items() if isinstance(axis, Range)}

@@ -25,9 +25,11 @@ from jobkit.files import FileStore
 from jobkit.files.log import aside_of
 from jobkit.files.log_reader import read_log
 from jobkit.model import (
+    LOG_LEVELS,
     JobSnapshot,
     JobSpec,
     JobState,
+    LogFilter,
     LogLine,
     LogSlice,
     SignatureError,
@@ -43,6 +45,7 @@ from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, WorkerInfo
 from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.registry import unknown_task
 
 if TYPE_CHECKING:
@@ -217,10 +220,12 @@ class Verbs:
             InvalidParams: a value is not allowed.
         """
         job_id = checks.job_id(job_id)
-        for name, value in (("after", after), ("before", before), ("tail", tail)):
-            checks.whole_or_none(name, value)
-        checks.whole_or_none("limit", limit, 1, 5000)
-        wanted = checks.log_filter(search, level)
+        after = checked("after", after, "int")
+        before = checked("before", before, "int", nullable=True)
+        tail = checked("tail", tail, "int", nullable=True)
+        limit = checked("limit", limit, "int", min=1, max=5000, nullable=True)
+        level = one_of("level", level, filter(None, LOG_LEVELS)) if level else ""
+        wanted = LogFilter(checked("search", search, "str", max=200), level)
         if wanted.is_empty and before is None and limit is None:
             return await self.store.logs(job_id, after=after, tail=tail)
         newest = before is not None or tail is not None
@@ -312,7 +317,7 @@ class Verbs:
         Args:
             keep: of the ended jobs that are left, keep at most so many; those whose time would be over first go first.
         """
-        checks.whole_or_none("keep", keep, 0)
+        keep = checked("keep", keep, "int", min=0, nullable=True)
         total = 0
         while pruned := await self.store.prune(keep=keep):
             total += pruned

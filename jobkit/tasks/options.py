@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 
 from jobkit.model import Backoff, InvalidParams
@@ -13,9 +14,8 @@ from jobkit.model.limits import MAX_PLACES
 from jobkit.settings import checked_name
 from jobkit.tasks import option_values
 from jobkit.tasks.option_values import Key, Unique, positive_seconds, seconds
-from jobkit.tasks.params import check
+from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.signature import close_names
-from jobkit.tasks.specs import Choice, ParamSpec
 
 #: Priorities range from -1000 to 1000.
 MAX_PRIORITY = 1000
@@ -39,18 +39,7 @@ def _option(read: Callable[[str, Any], Any], default: Any = None, *, is_nullable
 
 
 def _int(least: int, most: int) -> Callable[[str, Any], Any]:
-    return lambda name, value: check(ParamSpec(name=name, kind="int", min=least, max=most), value)
-
-
-def _one_of(*allowed: str) -> Callable[[str, Any], Any]:
-    choices = tuple(Choice(each, each) for each in allowed)
-    return lambda name, value: check(ParamSpec(name=name, kind="choice", choices=choices), value)
-
-
-def _bool(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidParams(f"{name} must be True or False, not {value!r}", name)
-    return value
+    return partial(checked, kind="int", min=least, max=most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +81,7 @@ class JobOptions:
     retries: int = _option(_int(0, MAX_RETRIES), 0, is_nullable=False)
     backoff: Backoff = _option(option_values.backoff, Backoff)
     retry_on: tuple[str, ...] = _option(option_values.retry_on, ())
-    isolation: str | None = _option(_one_of("process", "thread", "async"))
+    isolation: str | None = _option(partial(one_of, allowed=("process", "thread", "async")))
     reuse: int = _option(_int(1, MAX_REUSE), 1)
     memory_limit_bytes: int | None = _option(option_values.size_bytes)
     result_ttl_s: float | None = _option(positive_seconds)
@@ -109,13 +98,13 @@ class JobOptions:
     priority: int = _option(_int(-MAX_PRIORITY, MAX_PRIORITY), 0, is_nullable=False)
     schedule: Mapping[str, Any] = _option(option_values.schedule, dict, of="task")
     cancel_grace_s: float | None = _option(seconds)
-    on_lost: str = _option(_one_of("retry", "fail"), "retry", is_nullable=False)
+    on_lost: str = _option(partial(one_of, allowed=("retry", "fail")), "retry", is_nullable=False)
     tags: tuple[str, ...] = _option(option_values.tags, ())
     title: str = _option(option_values.title, "")
     delay_s: float = _option(seconds, 0.0, of="submission")
     at: datetime | None = _option(option_values.at, of="submission")
     key: str = _option(checked_name, "", of="submission")
-    fresh: bool = _option(_bool, False, is_nullable=False, of="submission")
+    fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def merged(self, over: JobOptions) -> Self:

@@ -7,7 +7,7 @@ because it also serves HTTP; `parse_text` opens tables, because it acts for the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import IO, Any, NoReturn, is_typeddict
@@ -18,7 +18,7 @@ from jobkit.model import InvalidParams
 from jobkit.tasks import structs
 from jobkit.tasks.kinds import KINDS, number
 from jobkit.tasks.references import ids_of
-from jobkit.tasks.specs import ParamSpec, short_repr
+from jobkit.tasks.specs import Choice, ParamSpec, short_repr
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MAX_LISTED = 12
@@ -42,6 +42,16 @@ def check(spec: ParamSpec, value: Any) -> Any:
             return None
         _refuse(spec, value)
     return _CHECKS.get(spec.kind, _check_scalar)(spec, value)
+
+
+def checked(name: str, value: Any, kind: str, **more: Any) -> Any:
+    """Return a value checked as a parameter of this name and kind: `checked("limit", 5, "int", min=1)`."""
+    return check(ParamSpec(name=name, kind=kind, **more), value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return a text that must be one of these."""
+    return str(checked(name, value, "choice", choices=tuple(Choice(each, str(each)) for each in allowed)))
 
 
 def describe(spec: ParamSpec) -> str:

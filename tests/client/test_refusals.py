@@ -16,25 +16,25 @@ Verb = Callable[[Kit, Job], Any]
 REFUSED: dict[str, tuple[Verb, str]] = {
     "a state that is a number": (lambda kit, _: kit.jobs(state=5), "state must be one of scheduled, .*, not 5"),  # type: ignore[arg-type]
     "a state among several": (lambda kit, _: kit.jobs(state=["failed", None]), "state must be .*, not None"),  # type: ignore[list-item]
-    "a task": (lambda kit, _: kit.jobs(task=5), "task must be a text, not 5"),  # type: ignore[arg-type]
-    "a queue": (lambda kit, _: kit.jobs(queue=[]), r"queue must be a text, not \[\]"),  # type: ignore[arg-type]
-    "a search": (lambda kit, _: kit.jobs(search=5), "search must be a text, not 5"),  # type: ignore[arg-type]
-    "a condition": (lambda kit, _: kit.jobs(where=5), "where must be a text, not 5"),  # type: ignore[arg-type]
-    "an order": (lambda kit, _: kit.jobs(order=5), "order must be a text, not 5"),  # type: ignore[arg-type]
+    "a task": (lambda kit, _: kit.jobs(task=5), "task must be text or None, not 5"),  # type: ignore[arg-type]
+    "a queue": (lambda kit, _: kit.jobs(queue=[]), r"queue must be text or None, not \[\]"),  # type: ignore[arg-type]
+    "a search": (lambda kit, _: kit.jobs(search=5), "search must be text or None, not 5"),  # type: ignore[arg-type]
+    "a condition": (lambda kit, _: kit.jobs(where=5), "where must be text or None, not 5"),  # type: ignore[arg-type]
+    "an order": (lambda kit, _: kit.jobs(order=5), "order must be text or None, not 5"),  # type: ignore[arg-type]
     "a state of groups": (lambda kit, _: kit.failures(state=5), "state must be one of open, .*, not 5"),  # type: ignore[arg-type]
-    "an id": (lambda kit, _: kit.get([]), r"job_id must be the id of a job, a text, not \[\]"),  # type: ignore[arg-type]
-    "an id to look at": (lambda kit, _: kit.snapshot({}), "job_id must be the id of a job, a text, not {}"),  # type: ignore[arg-type]
-    "an id to cancel": (lambda kit, _: kit.cancel(5), "job_id must be the id of a job, a text, not 5"),  # type: ignore[arg-type]
-    "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be the id of a job, a text, not None"),  # type: ignore[arg-type]
+    "an id": (lambda kit, _: kit.get([]), r"job_id must be text, not \[\]"),  # type: ignore[arg-type]
+    "an id to look at": (lambda kit, _: kit.snapshot({}), "job_id must be text, not {}"),  # type: ignore[arg-type]
+    "an id to cancel": (lambda kit, _: kit.cancel(5), "job_id must be text, not 5"),  # type: ignore[arg-type]
+    "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be text, not None"),  # type: ignore[arg-type]
     "ids": (lambda kit, _: kit.delete(5), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
-    "a reason that is no text": (lambda kit, job: kit.cancel(job.id, 5), "reason must be a text, not 5"),  # type: ignore[arg-type]
+    "a reason that is no text": (lambda kit, job: kit.cancel(job.id, 5), "reason must be text with at most 1000 characters or None, not 5"),  # type: ignore[arg-type]
     "a long reason": (
         lambda kit, job: kit.cancel_many([job.id], "x" * 1001),
-        "reason must have at most 1,000 characters, not 1,001",
+        "reason must be text with at most 1000 characters or None, not 'xxx",
     ),
     "one of several ids": (lambda kit, job: kit.cancel_many([job.id, 5]), "job_id must be .*, not 5"),  # type: ignore[list-item]
     "ids to move": (lambda kit, _: kit.move(5, queue="b"), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
-    "a number of lines": (lambda kit, job: kit.logs(job.id, tail="x"), "tail must be a whole number, not 'x'"),  # type: ignore[arg-type]
+    "a number of lines": (lambda kit, job: kit.logs(job.id, tail="x"), "tail must be a whole number or None, not 'x'"),  # type: ignore[arg-type]
     "an event": (lambda kit, _: next(kit.events(after=5)), "after must be the id of an event"),  # type: ignore[arg-type]
     "a time to wait": (lambda _, job: job.result("x"), "timeout must be a number of seconds, .*, not 'x'"),  # type: ignore[arg-type]
     "a time that is not a number": (lambda _, job: job.wait(float("nan")), "timeout must be .*, not nan"),
@@ -59,7 +59,7 @@ def test_invalid_values_are_refused_in_one_sentence(kit: Kit, verb: Verb, senten
         verb(kit, job)
 
 
-@pytest.mark.parametrize("timeout", [None, 0, 1.5, timedelta(seconds=1), 1e300, float("inf"), 10**400])
+@pytest.mark.parametrize("timeout", [None, 0, 1.5, timedelta(seconds=1), "1m", 1e300, float("inf"), 10**400])
 def test_any_timeout_is_accepted(kit: Kit, timeout: Any) -> None:
     job = kit.submit(len, "abc")
 

@@ -89,7 +89,7 @@ def test_arrays_become_python_numbers() -> None:
         ({"n": [1, 2], "how": "random", "samples": 3}, "2 combinations, fewer than samples=3"),
         ({"n": Range(0, 1)}, "axis n is a Range"),
         ({"n": Range(0, None), "how": "random", "samples": 2}, "needs both ends"),
-        ({"n": [1], "limit": 0}, "limit must be a whole number from 1 to 1,000,000, not 0"),
+        ({"n": [1], "limit": 0}, "limit must be a whole number from 1 to 1000000 or None, not 0"),
     ],
 )
 def test_invalid_sweeps_are_refused_in_one_sentence(given: dict[str, Any], message: str) -> None:

@@ -149,9 +149,9 @@ def test_a_client_searches_the_file_if_it_can_otherwise_the_store(
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ({"level": "loud"}, "level must be info, warning or error, not 'loud'"),
-        ({"search": "x" * 201}, "search must be a text of at most 200 characters"),
-        ({"limit": 0}, "limit must be a whole number from 1 to 5,000, not 0"),
+        ({"level": "loud"}, "level must be one of info, warning, error, not 'loud'"),
+        ({"search": "x" * 201}, "search must be text with at most 200 characters"),
+        ({"limit": 0}, "limit must be a whole number from 1 to 5000 or None, not 0"),
         ({"before": "x"}, "before must be a whole number"),
     ],
 )
