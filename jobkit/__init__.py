@@ -41,10 +41,8 @@ from jobkit.model import (
 )
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import current
-from jobkit.tasks.decorator import task
-from jobkit.tasks.registry import registry as _registry
+from jobkit.tasks.registry import task
 from jobkit.tasks.specs import Range
-from jobkit.tasks.task import hooks as _hooks
 
 if TYPE_CHECKING:
     from jobkit.client import Batch, Job, Kit, Schedule, as_completed, wait
@@ -112,31 +110,9 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def _default_kit() -> Any:
-    from jobkit.connecting import connect
-
-    return connect()
-
-
-def _form(task: Any) -> Any:
-    from jobkit.ui.form.task_form import TaskForm
-
-    return TaskForm(_default_kit(), names=[task.name])
-
-
-def _show(task: Any) -> bool:
-    from jobkit.ui.notebook import display_form
-
-    return task.name in _registry.names() and display_form(_default_kit, {task.name: task.info()})
-
-
 def load_ipython_extension(shell: Any) -> None:
     """Register the cell magic `%%job`: `%load_ext jobkit`."""
     from jobkit.client.magic import register
+    from jobkit.connecting import connect
 
-    register(shell, _default_kit)
-
-
-_hooks.default_kit = _default_kit
-_hooks.form = _form
-_hooks.show = _show
+    register(shell, connect)

@@ -1,4 +1,4 @@
-"""Tasks by name, one registry per process."""
+"""Tasks by name, one registry per process; `@task` makes a function a task."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.tasks.options import check_options
 from jobkit.tasks.signature import close_names
 from jobkit.tasks.task import TaskDef, name_of, reference
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Registry:
@@ -151,3 +156,39 @@ def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
 
 #: The registry of this process.
 registry = Registry()
+
+
+@overload
+def task(function: Callable[P, R], /) -> TaskDef[P, R]: ...
+
+
+@overload
+def task(*, name: str = ..., **options: Any) -> Callable[[Callable[P, R]], TaskDef[P, R]]: ...
+
+
+def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **options: Any) -> Any:
+    """Make a function a task: `@jobkit.task` or `@jobkit.task(queue="gpu", timeout=3600)`.
+
+    Args:
+        function: a plain function or an `async def`.
+        name: name of the task; default: the function's name.
+        options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, priority,
+            schedule, cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key,
+            debounce, cache, cache_ignore, version. Durations are seconds, `timedelta` or text like
+            "12h"; `memory_limit` is bytes or "2GB".
+
+    Returns:
+        A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.
+
+    Raises:
+        InvalidParams: an unknown option, an invalid value, or another function with this name.
+
+    The docstring's first line is the title in the dashboard, and its "Args" are the help of the form's fields.
+    """
+
+    def decorate(wrapped: Callable[..., Any]) -> TaskDef[..., Any]:
+        made = TaskDef(wrapped, name=name, options=check_options(options))
+        registry.register(made)
+        return made
+
+    return decorate if function is None else decorate(function)

@@ -19,14 +19,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import (
-    JobOptions,
-    check_options,
-    check_submit_options,
-    effective_options,
-)
+from jobkit.tasks.options import JobOptions, check_submit_options, effective_options
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
@@ -41,28 +36,9 @@ _MOST_PATHS = 20
 _NAME = re.compile(r"[\w.:-]{1,200}")
 
 
-class Hooks:
-    """Functions by which a task reaches rooms that this one must not import; `jobkit/__init__.py` sets them.
-
-    Attributes:
-        default_kit: returns the process-wide kit.
-        form: returns the form of a task.
-        show: displays the form of a task in the current notebook cell; returns False if that is not possible.
-    """
-
-    default_kit: Callable[[], Any] | None = None
-    form: Callable[[Any], Any] | None = None
-    show: Callable[[Any], bool] | None = None
-
-    def kit(self) -> Any:
-        """Return the default kit. Raises JobkitError if no kit is set; `import jobkit` sets it."""
-        if self.default_kit is None:
-            raise JobkitError("a task can be submitted once jobkit is imported: write import jobkit")
-        return self.default_kit()
-
-
-#: The hooks of this process.
-hooks = Hooks()
+def _above(module: str) -> Any:
+    """Return a module of a room above this one, which knows it by name only. It is loaded at its first use."""
+    return importlib.import_module(f"jobkit.{module}")
 
 
 class TaskDef(Generic[P, R]):
@@ -78,6 +54,8 @@ class TaskDef(Generic[P, R]):
     given: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, function: Callable[P, R], *, name: str = "", options: JobOptions | None = None) -> None:
+        if not callable(function):
+            raise InvalidParams(f"a task is made from a function or a Task class, not from {function!r}", "function")
         self.function = function
         self.name = checked_task_name(name or name_of(function))
         self.options_set = options or JobOptions()
@@ -113,7 +91,7 @@ class TaskDef(Generic[P, R]):
             InvalidParams: an argument is missing, unknown or not allowed; nothing was stored.
             StoreUnavailable: the store did not answer.
         """
-        return hooks.kit().submit(self, *args, **kwargs)
+        return _above("connecting").connect().submit(self, *args, **kwargs)
 
     def options(self, **options: Any) -> TaskDef[P, R]:
         """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
@@ -135,17 +113,15 @@ class TaskDef(Generic[P, R]):
 
     def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
         """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
-        return hooks.kit().map(self, items, stop_when=stop_when)
+        return _above("connecting").connect().map(self, items, stop_when=stop_when)
 
     def sweep(self, **axes: Any) -> Any:
         """Submit the task once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
-        return hooks.kit().sweep(self, **axes)
+        return _above("connecting").connect().sweep(self, **axes)
 
     def form(self) -> Any:
         """Return a form with a field for each parameter and a submit button."""
-        if hooks.form is None:
-            raise InvalidParams("forms need panel: write import jobkit, and install panel if it is missing")
-        return hooks.form(self)
+        return _above("ui.form.task_form").TaskForm(_above("connecting").connect(), names=[self.name])
 
     @functools.cached_property
     def chosen(self) -> JobOptions:
@@ -296,7 +272,9 @@ class TaskDef(Generic[P, R]):
 
     def _ipython_display_(self) -> None:
         """Show its form in a notebook."""
-        if hooks.show is None or not hooks.show(self):
+        is_known = self.name in _above("tasks.registry").registry.names()
+        connect, display_form = _above("connecting").connect, _above("ui.notebook").display_form
+        if not is_known or not display_form(connect, {self.name: self.info()}):
             raise NotImplementedError  # IPython tries the next representation
 
 
@@ -319,13 +297,6 @@ def checked_task_name(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidParams(f"a task's name must be 1 to 200 letters, digits or _ . : -, not {name!r}", "name")
     return name
-
-
-def new_task(function: Callable[P, R], *, name: str = "", **options: Any) -> TaskDef[P, R]:
-    """Return a `TaskDef` with validated options, not registered."""
-    if not callable(function):
-        raise InvalidParams(f"a task is made from a function or a Task class, not from {function!r}", "function")
-    return TaskDef(function, name=name, options=check_options(options))
 
 
 # -- references ----------------------------------------------------------------------------------------------------

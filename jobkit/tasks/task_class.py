@@ -9,8 +9,9 @@ import param
 from param.parameterized import ParameterizedMetaclass
 
 from jobkit.model import InvalidParams
+from jobkit.tasks.options import check_options
 from jobkit.tasks.registry import registry
-from jobkit.tasks.task import TaskDef, new_task
+from jobkit.tasks.task import TaskDef
 
 #: Methods of a task class that a parameter must not override.
 _RESERVED = ("submit", "options", "map", "sweep", "form", "run", "task_def")
@@ -39,7 +40,7 @@ class _TaskMeta(ParameterizedMetaclass):
         task_name = options.pop("name", "")  # never inherited
         options = {**inherited, **options}
         type.__setattr__(cls, "__jobkit_options__", options)
-        made: TaskDef[..., Any] = new_task(cls, name=task_name, **options)
+        made: TaskDef[..., Any] = TaskDef(cls, name=task_name, options=check_options(options))
         type.__setattr__(cls, "__jobkit_task__", made)
         if "__qualname__" in namespace:  # a class statement; cloudpickle builds classes without one
             registry.register(made)

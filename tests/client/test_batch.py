@@ -9,7 +9,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
-from jobkit.tasks import registry
+from jobkit.tasks.registry import registry
 from tests.support import wait_until
 
 

@@ -10,13 +10,14 @@ import pytest
 
 from jobkit.client.kit import Kit
 from jobkit.model import Gate, InvalidParams
-from jobkit.tasks.task import TaskDef, new_task
+from jobkit.tasks.options import check_options, check_submit_options
+from jobkit.tasks.task import TaskDef
 from jobkit.tasks.work import code_version
 
 
 def task(function: Callable[..., Any], **options: Any) -> TaskDef[..., Any]:
     """Task of this test only, with separate keys."""
-    return new_task(function, name=f"t{secrets.token_hex(4)}", **options)
+    return TaskDef(function, name=f"t{secrets.token_hex(4)}", options=check_options(options))
 
 
 def draw(n: int = 1, user: str = "ada", verbose: bool = False) -> str:
@@ -184,7 +185,6 @@ def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Ki
     """A dashboard knows the task by its definition only."""
     from jobkit.client.prepare import Origin, prepare
     from jobkit.tasks.info import TaskInfo
-    from jobkit.tasks.options import check_submit_options
 
     def info(**options: Any) -> TaskInfo:
         return TaskInfo.from_definition(task(draw, **options).info().to_json())

@@ -22,7 +22,7 @@ from jobkit.codec import PICKLE, Subject
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState, LogLine, ScheduleSpec
 from jobkit.model.limits import Gate
 from jobkit.model.people import AuditEntry
-from jobkit.tasks.decorator import task
+from jobkit.tasks.registry import task
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.batch.batch_html import batch_html
 from jobkit.ui.batch.batch_model import BatchModel

@@ -21,7 +21,7 @@ from jobkit.model import JobState
 from jobkit.model.people import Role
 from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings
-from jobkit.tasks.decorator import task
+from jobkit.tasks.registry import task
 from tests.security.people_site import PeopleSite, login_options
 from tests.support import by_default, wait_until
 from tests.ui.conftest import Window, _own_registry, browser, window

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobkit.tasks import registry
+from jobkit.tasks.registry import registry
 
 
 @pytest.fixture(autouse=True)

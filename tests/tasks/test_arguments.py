@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.tasks import shown
+from jobkit.tasks.arguments import shown
 from jobkit.tasks.arguments import MAX_BYTES, shown_and_abridged
 
 

@@ -13,7 +13,8 @@ import param
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.tasks import TaskDef, hooks, load_ref, registry, target_of
+from jobkit.tasks.registry import registry
+from jobkit.tasks.task import TaskDef, load_ref, target_of
 from jobkit.tasks.task_class import Task
 
 
@@ -163,7 +164,7 @@ def test_submit_goes_to_the_default_kit(monkeypatch: pytest.MonkeyPatch) -> None
         def submit(self, task: Any, *args: Any, **kwargs: Any) -> Any:
             return task.name, args, kwargs
 
-    monkeypatch.setattr(hooks, "default_kit", Kit)
+    monkeypatch.setattr("jobkit.connecting.connect", Kit)
 
     assert Simulate.submit(n=5) == ("Simulate", (), {"n": 5})
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit import demo
-from jobkit.tasks import TaskInfo
+from jobkit.tasks.info import TaskInfo
 
 TASKS = [demo.estimate_pi, demo.bootstrap_regression, demo.cross_validate, demo.mandelbrot, demo.count_words]
 

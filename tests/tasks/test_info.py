@@ -12,7 +12,10 @@ import msgspec
 import pytest
 
 from jobkit.model import Backoff, InvalidParams
-from jobkit.tasks import Range, TaskDef, TaskInfo, check_options, plain_arguments
+from jobkit.tasks.info import TaskInfo, plain_arguments
+from jobkit.tasks.options import check_options
+from jobkit.tasks.specs import Range
+from jobkit.tasks.task import TaskDef
 
 
 class Colour(Enum):

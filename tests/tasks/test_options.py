@@ -13,8 +13,9 @@ import pytest
 from jobkit.cli.jobs import submit
 from jobkit.http.api.shapes import Submit
 from jobkit.model import Backoff, InvalidParams
-from jobkit.tasks import TaskDef, check_options, check_submit_options
-from jobkit.tasks.decorator import task
+from jobkit.tasks.options import check_options, check_submit_options
+from jobkit.tasks.task import TaskDef
+from jobkit.tasks.registry import task
 from jobkit.tasks.options import OPTIONS, read_options, write_options
 
 

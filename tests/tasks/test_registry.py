@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
-from jobkit.tasks import Registry, TaskDef, registry, task
+from jobkit.tasks.registry import Registry, registry, task
+from jobkit.tasks.task import TaskDef
 from jobkit.tasks.task_class import Task
 
 
@@ -51,7 +52,7 @@ def test_cell_that_is_run_again_replaces_its_own() -> None:
 
 
 def test_module_that_runs_as_a_script_and_is_imported_is_the_same(tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "as_both.py").write_text("from jobkit.tasks import task\n@task\ndef twice(n): return 2 * n\n")
+    (tmp_path / "as_both.py").write_text("from jobkit.tasks.registry import task\n@task\ndef twice(n): return 2 * n\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     registry.load(["as_both"])
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "as_both.py"), raising=False)
@@ -78,7 +79,7 @@ def test_unknown_task_names_the_close_ones_and_the_known() -> None:
 
 
 def test_load_imports_modules_from_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_tasks_here.py").write_text("from jobkit.tasks import task\n@task\ndef here(): pass\n")
+    (tmp_path / "my_tasks_here.py").write_text("from jobkit.tasks.registry import task\n@task\ndef here(): pass\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
 

@@ -17,7 +17,8 @@ import cloudpickle
 import pytest
 
 from jobkit.model import InvalidParams, JobkitError, UnknownTask
-from jobkit.tasks import TaskDef, hooks, load_ref, registry, source_dir, target_of, task
+from jobkit.tasks.registry import registry, task
+from jobkit.tasks.task import TaskDef, load_ref, source_dir, target_of
 
 
 @task
@@ -145,7 +146,7 @@ def test_task_of_a_script_travels_by_value_without_registry_or_kit(tmp_path: Pat
         "task = pickle.loads(open('task.pickle', 'rb').read())\n"
         "print(task(5), task.name, task.options_set.queue, type(task).__module__)\n"
         "assert task.function.__globals__['fact'] is task\n"
-        "from jobkit.tasks import registry\n"
+        "from jobkit.tasks.registry import registry\n"
         "print(registry.names())\n"
     )
 
@@ -154,14 +155,15 @@ def test_task_of_a_script_travels_by_value_without_registry_or_kit(tmp_path: Pat
         """
         import subprocess, sys
         import cloudpickle
-        from jobkit.tasks import hooks, registry, task
+        import jobkit.connecting
+        from jobkit.tasks.registry import registry, task
 
         class Kit:
             def __reduce__(self):
                 raise RuntimeError("a kit must not travel")
 
         kit = Kit()
-        hooks.default_kit = lambda: kit
+        jobkit.connecting.connect = lambda: kit
 
         @task(queue="gpu")
         def fact(n: int) -> int:
@@ -204,7 +206,7 @@ class Recorder:
 @pytest.fixture
 def kit(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     kit = Recorder()
-    monkeypatch.setattr(hooks, "default_kit", lambda: kit)
+    monkeypatch.setattr("jobkit.connecting.connect", lambda: kit)
     return kit
 
 
@@ -223,13 +225,6 @@ def test_submit_and_options_go_to_the_default_kit(kit: Recorder) -> None:
 def test_wrong_option_is_refused_before_submit() -> None:
     with pytest.raises(InvalidParams, match="unknown option 'quue'"):
         twice_as_much.options(quue="gpu")
-
-
-def test_submit_without_a_kit_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "default_kit", None)
-
-    with pytest.raises(JobkitError, match="import jobkit"):
-        twice_as_much.submit(3)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 201, "a\n", 5])

@@ -12,7 +12,7 @@ from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobState
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
-from jobkit.tasks.decorator import task
+from jobkit.tasks.registry import task
 from jobkit.ui.access.actions import ACTIONS, ActionReply, Actions, action, each
 from tests.store.server import Server
 from tests.support import wait_until

@@ -12,7 +12,8 @@ import pytest
 import jobkit
 from jobkit.model import JobSnapshot
 from jobkit.store.query import Query
-from jobkit.tasks import Range, registry
+from jobkit.tasks.registry import registry
+from jobkit.tasks.specs import Range
 from jobkit.ui.app.dashboard import Dashboard
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of

@@ -14,7 +14,7 @@ from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.people import Person, Role
 from jobkit.schedules.timing import MOST_RUNS
 from jobkit.store.values import WorkerInfo
-from jobkit.tasks.task import new_task
+from jobkit.tasks.task import TaskDef
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.schedules.schedule_form import ScheduleForm, read_given
 from jobkit.ui.schedules.schedules_page import SchedulesPage, picture
@@ -95,7 +95,7 @@ def test_typed_text_becomes_arguments_or_an_error_beside_its_field() -> None:
 @pytest.fixture
 def form(stage: Stage) -> Callable[..., dict[str, Any]]:
     """Asks the form's server half, and gives its reply."""
-    task = new_task(report)
+    task = TaskDef(report)
     stage.publish(task.info())
     said: list[dict[str, str]] = []
 
@@ -156,7 +156,7 @@ def test_a_viewer_saves_nothing(form: Callable[..., dict[str, Any]], stage: Stag
 def url(stage: Stage, serve: Serve) -> str:
     from jobkit.ui.app.dashboard import Dashboard
 
-    stage.publish(new_task(report).info())
+    stage.publish(TaskDef(report).info())
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
