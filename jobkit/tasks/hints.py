@@ -9,12 +9,13 @@ import typing
 from collections import abc
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
@@ -74,7 +75,7 @@ def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
     is_shown = default is None or not spec.is_secret
     value, text = _default_json(spec, default) if is_shown else (None, "***")
     nullable = spec.nullable or default is None
-    return replace(spec, required=False, has_default=True, default=value, default_text=text, nullable=nullable)
+    return replace(spec, required=False, default=value, default_text=text, nullable=nullable)
 
 
 def choice_of(name: str, values: Collection[Any], labels: Iterable[str] = ()) -> ParamSpec:
@@ -145,7 +146,7 @@ def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
     if structs.is_struct(base):
         return _struct(name, base, inside)
     if not isinstance(base, type):
-        return ParamSpec(name=name)
+        return ParamSpec(name=name, kind="any")
     return ParamSpec(name=name, kind="table" if base.__name__ == "DataFrame" else _KIND_OF.get(base, "any"))
 
 
@@ -201,7 +202,7 @@ def _union(name: str, members: tuple[Any, ...], inside: tuple[type, ...]) -> Par
         spec = ParamSpec(name=name, kind=kinds.pop())
     else:
         is_any = "any" in kinds
-        spec = ParamSpec(name=name) if is_any else ParamSpec(name=name, kind="union", parts=tuple(specs))
+        spec = ParamSpec(name=name, kind="any" if is_any else "union", parts=() if is_any else tuple(specs))
     return replace(spec, nullable=nullable or spec.nullable)
 
 

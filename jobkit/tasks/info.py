@@ -100,7 +100,7 @@ class TaskInfo:
                 raise InvalidParams(f"arguments are written name=value, not {pair!r}")
             if name in values:
                 raise InvalidParams(f"argument {name!r} is given twice", name)
-            values[name] = parse_text(self.signature.spec_for(name) or ParamSpec(name=name), text)
+            values[name] = parse_text(self.signature.spec_for(name) or ParamSpec(name=name, kind="any"), text)
         return values
 
     def effective(self, over: JobOptions | None = None) -> JobOptions:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import IO, Any, NoReturn, is_typeddict
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
@@ -192,7 +192,7 @@ def _check_list(spec: ParamSpec, value: Any) -> Any:
 
 def _item(spec: ParamSpec, n: int) -> ParamSpec:
     """Return the spec of item `n`, named `sizes[2]`."""
-    item = spec.parts[n] if n < len(spec.parts) else spec.item or ParamSpec(name=spec.name)
+    item = spec.parts[n] if n < len(spec.parts) else spec.item or ParamSpec(name=spec.name, kind="any")
     return _inside(spec, item, f"[{n}]")
 
 

@@ -11,12 +11,14 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.hints import choice_of, hints_of, is_secret_name, spec_of, with_default

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -20,6 +20,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import force_setattr, replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
@@ -56,16 +58,14 @@ class Range:
             raise InvalidParams(f"Range min must not be above max, but {self.min!r} is above {self.max!r}", "min")
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, array_like=True):
     """One allowed value of a "choice": its label, and the value as JSON (the label if JSON cannot represent it)."""
 
     label: str
     value: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParamSpec:
+class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One parameter of a task.
 
     Attributes:
@@ -74,8 +74,8 @@ class ParamSpec:
             "uuid", "decimal", "bytes", "list", "dict", "struct" (a dataclass or the like), "union" (one of several
             kinds), "table" (a DataFrame) or "any" (accepted unchanged).
         required: False if there is a default.
-        has_default: there is a default. `default` is its JSON: dates as ISO text, paths as text, choices by label; None
-            if JSON cannot represent it, and then `default_text` is a short text for display.
+        default: its JSON, or UNSET: dates as ISO text, paths as text, choices by label; None if JSON cannot represent
+            it, and then `default_text` is a short text for display.
         nullable: None is allowed.
         min, max: inclusive bounds, or None: of the number; of the length for "str" and "list".
         choices: for "choice".
@@ -91,14 +91,13 @@ class ParamSpec:
     """
 
     name: str
-    kind: str = "any"
+    kind: str
     required: bool = True
-    has_default: bool = False
-    default: Any = None
+    default: Any = UNSET
     default_text: str = ""
     nullable: bool = False
-    min: float | None = None
-    max: float | None = None
+    min: int | float | None = None
+    max: int | float | None = None
     choices: tuple[Choice, ...] = ()
     item: ParamSpec | None = None
     parts: tuple[ParamSpec, ...] = ()
@@ -106,42 +105,30 @@ class ParamSpec:
     label: str = ""
     help: str = ""
     is_secret: bool = False
-    objects: tuple[Any, ...] = field(default=(), compare=False, repr=False)
-    container: Any = field(default=None, compare=False, repr=False)
+    objects: tuple[Any, ...] = ()
+    container: Any = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:  # of a newer version
+            force_setattr(self, "kind", "any")
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not UNSET
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON of everything except Python objects; fields with their default value are left out."""
-        out: dict[str, Any] = {"name": self.name, "kind": self.kind}
-        out |= {name: value for name in _PLAIN if (value := getattr(self, name)) != _DEFAULTS[name]}
-        if self.has_default:
-            out["default"] = self.default
-        if self.choices:
-            out["choices"] = [[choice.label, choice.value] for choice in self.choices]
-        if self.item is not None:
-            out["item"] = self.item.to_json()
-        if self.parts:
-            out["parts"] = [part.to_json() for part in self.parts]
+        out: dict[str, Any] = msgspec.to_builtins(self._as_data())
         return out
+
+    def _as_data(self) -> ParamSpec:
+        item, parts = self.item and self.item._as_data(), tuple(part._as_data() for part in self.parts)
+        return replace(self, item=item, parts=parts, objects=(), container=None)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ParamSpec:
         """Return the spec that `to_json` wrote. Unknown fields are ignored; an unknown kind is "any"."""
-        kind, item = data.get("kind", "any"), data.get("item")
-        return cls(
-            name=data["name"],
-            kind=kind if kind in KINDS else "any",
-            has_default="default" in data,
-            default=data.get("default"),
-            choices=tuple(Choice(label, value) for label, value in data.get("choices", ())),
-            item=None if item is None else cls.from_json(item),
-            parts=tuple(cls.from_json(part) for part in data.get("parts", ())),
-            **{name: data[name] for name in _PLAIN if name in data},
-        )
-
-
-#: Fields of a spec that are the same in JSON, and are left out if they have their default.
-_PLAIN = ("required", "default_text", "nullable", "type_name", "label", "help", "is_secret", "min", "max")
-_DEFAULTS = {f.name: f.default for f in fields(ParamSpec)}
+        return msgspec.convert(data, cls)
 
 
 def json_schema(specs: Iterable[ParamSpec], *, allow_extra: bool = False) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def info() -> TaskInfo:
 
 
 def test_definition_survives_json(info: TaskInfo) -> None:
-    assert info == TASK.info()
+    assert info.to_json() == TASK.info().to_json()
     assert info.title == "Simulate it"
     assert info.params[0].help == "number of steps."
     assert info.options.backoff == Backoff(base=2)

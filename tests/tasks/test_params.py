@@ -261,7 +261,6 @@ specs = st.builds(
     name=st.text(min_size=1, max_size=10),
     kind=st.sampled_from(sorted(KINDS)),
     required=st.booleans(),
-    has_default=st.just(True),
     default=st.none() | st.integers() | texts | st.lists(st.integers(), max_size=3),
     default_text=texts,
     nullable=st.booleans(),

@@ -26,17 +26,16 @@ TRAIN = TaskInfo(
     ref="tests.ui.stage:Stage",
     params=(
         ParamSpec(name="n", kind="int", min=1, max=10, help="How many."),
-        ParamSpec(name="lr", kind="float", required=False, has_default=True, default=0.1),
+        ParamSpec(name="lr", kind="float", required=False, default=0.1),
         ParamSpec(
             name="method",
             kind="choice",
             required=False,
-            has_default=True,
             default="rk4",
             choices=(Choice("euler", "euler"), Choice("rk4", "rk4")),
         ),
-        ParamSpec(name="day", kind="date", required=False, has_default=True, default="2026-11-24"),
-        ParamSpec(name="deep", kind="bool", required=False, has_default=True, default=False),
+        ParamSpec(name="day", kind="date", required=False, default="2026-11-24"),
+        ParamSpec(name="deep", kind="bool", required=False, default=False),
     ),
 )
 
@@ -288,10 +287,10 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
         doc=f"{CANARY}\n\n{CANARY}",
         params=(
             ParamSpec(
-                name="a", kind="str", label=CANARY, help=CANARY, required=False, has_default=True, default=CANARY
+                name="a", kind="str", label=CANARY, help=CANARY, required=False, default=CANARY
             ),
             ParamSpec(name="b", kind="choice", choices=tuple(Choice(f"{CANARY}{n}", n) for n in range(9))),
-            ParamSpec(name="c", kind="any", required=False, has_default=True, default_text=CANARY),
+            ParamSpec(name="c", kind="any", required=False, default=None, default_text=CANARY),
         ),
     )
     stage.publish(evil)

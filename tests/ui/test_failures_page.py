@@ -72,8 +72,8 @@ def test_the_outcome_of_an_action_is_one_sentence(stage: Stage, divide: Any) -> 
 
 def test_a_single_job_of_a_group_names_the_arguments_that_are_not_the_tasks_defaults(stage: Stage) -> None:
     params = (
-        ParamSpec(name="a", kind="int", has_default=True, default=1),
-        ParamSpec(name="b", kind="int", has_default=True, default=0),
+        ParamSpec(name="a", kind="int", default=1),
+        ParamSpec(name="b", kind="int", default=0),
     )
     stage.start(job := stage.submit("divide", {"a": 5, "b": 0}))
     stage.fail(job)

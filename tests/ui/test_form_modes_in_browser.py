@@ -84,7 +84,7 @@ def test_ten_arguments_with_help_are_seen_without_scrolling_and_long_help_is_not
 ) -> None:
     helps = ["learning rate.", "passes over the data.", *["one of many."] * 8]
     params = tuple(
-        ParamSpec(name=f"p{n}", kind="float", required=False, has_default=True, default=n, help=text)
+        ParamSpec(name=f"p{n}", kind="float", required=False, default=n, help=text)
         for n, text in enumerate((*helps, "a sentence of help that has no place beside its label. " * 2))
     )
     stage.publish(TaskInfo("many", "Many", params=params))

@@ -86,10 +86,10 @@ def test_a_search_text_that_is_refused_finds_nothing_and_says_why() -> None:
 
 SPECS = (
     ParamSpec(name="n", kind="int", min=1, max=10),
-    ParamSpec(name="lr", kind="float", required=False, has_default=True, default=0.1),
-    ParamSpec(name="sizes", kind="list", item=ParamSpec(name="item", kind="int"), required=False, has_default=True),
+    ParamSpec(name="lr", kind="float", required=False, default=0.1),
+    ParamSpec(name="sizes", kind="list", item=ParamSpec(name="item", kind="int"), required=False, default=None),
     ParamSpec(name="method", kind="choice", choices=(Choice("euler", "euler"), Choice("rk4", "rk4")), required=False),
-    ParamSpec(name="note", kind="str", nullable=True, required=False, has_default=True),
+    ParamSpec(name="note", kind="str", nullable=True, required=False, default=None),
     ParamSpec(name="data", kind="table", required=False),
 )
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.kinds import number
