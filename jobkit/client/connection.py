@@ -191,11 +191,8 @@ class Connection:
         self.ensure_open()
         source = events(*args, **kwargs)
         try:
-            while True:
-                try:
-                    yield background.call(anext_of(source))
-                except StopAsyncIteration:
-                    return
+            while (item := background.call(anext_of(source))) is not None:
+                yield item
         finally:
             with contextlib.suppress(JobkitError, RuntimeError):
                 background.call(end_of(source))
@@ -207,10 +204,8 @@ class Connection:
         self.ensure_open()
         source = events(*args, **kwargs)
         try:
-            while True:
-                yield await asyncio.wrap_future(background.spawn(anext_of(source)))
-        except StopAsyncIteration:
-            return
+            while (item := await asyncio.wrap_future(background.spawn(anext_of(source)))) is not None:
+                yield item
         finally:
             await asyncio.wrap_future(background.spawn(end_of(source)))
 
@@ -245,9 +240,9 @@ def _repeatable() -> Iterator[None]:
             raise
 
 
-async def anext_of(source: AsyncIterator[T]) -> T:
-    """Return the next item, as a coroutine that can be handed to the loop."""
-    return await anext(source)
+async def anext_of(source: AsyncIterator[T]) -> T | None:
+    """Return the next item, None after the last, as a coroutine that can be handed to the loop."""
+    return await anext(source, None)
 
 
 async def end_of(source: AsyncIterator[Any]) -> None:

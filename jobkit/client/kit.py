@@ -18,9 +18,8 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from jobkit.client.connection import Connection
-from jobkit.client.events import all_events, events_of_job
+from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
-from jobkit.client.hooks import Hook
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
 from jobkit.client.reader import JobReader, has_outcome

@@ -89,7 +89,7 @@ def prepare(
                 "instead of using yield",
                 "task",
             )
-        bound = task.bind(args, kwargs)
+        bound = task.signature.bind(args, kwargs)
         over = task.chosen.merged(over) if task.given else over
         options = task.effective(over)
         work = work_of(name, options, bound, codec, lambda: task.code_version)

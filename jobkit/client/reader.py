@@ -52,7 +52,7 @@ class JobReader:
 
     def last(self) -> Job | None:
         """The job that was submitted last, or None."""
-        return next(iterself.jobs(limit=1), None)
+        return next(iter(self.jobs(limit=1)), None)
 
     def jobs(
         self,
@@ -108,9 +108,7 @@ class JobReader:
         file_store = verbs.file_store if is_reference(sealed) else None
         return outcome_of(snapshot, sealed, preview, self._connection.codec, file_store)
 
-    def logs(
-        self, /, job_id: str, *, after: int = 0, tail: int | None = None, **wanted: Any
-    ) -> tuple[LogLine, ...]:
+    def logs(self, /, job_id: str, *, after: int = 0, tail: int | None = None, **wanted: Any) -> tuple[LogLine, ...]:
         """Lines of a job's log, oldest first; if the middle was dropped, a line says so.
 
         Args:

@@ -21,16 +21,7 @@ from jobkit.client.prepare import new_id
 from jobkit.client.reader import JobReader
 from jobkit.client.submit import Submitter
 from jobkit.codec import MSGPACK, Subject
-from jobkit.model import (
-    ErrorKind,
-    InvalidParams,
-    JobkitError,
-    JobNotFound,
-    JobSnapshot,
-    JobSpec,
-    JobState,
-    UnknownTask,
-)
+from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission
 from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_changes, with_needs
@@ -110,7 +101,7 @@ class Repeater:
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
         changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
         if task is not None:
-            bound = task.signature.changed(task.bind(call.args, call.kwargs), changes)
+            bound = task.signature.changed(task.signature.bind(call.args, call.kwargs), changes)
             args, kwargs = task.signature.call_args(bound)
         else:
             bound = {**spec.params, **changes}

@@ -14,15 +14,7 @@ from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.prepare import prepare
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
-from jobkit.model import (
-    EventType,
-    InvalidParams,
-    JobEvent,
-    JobSnapshot,
-    JobSpec,
-    JobState,
-    apply,
-)
+from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import JobOptions, check_submit_options

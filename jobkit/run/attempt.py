@@ -236,7 +236,7 @@ def _bound(
     if not isinstance(known, TaskDef):
         is_class = isinstance(function, functools.partial) and function.func is run_class
         known = TaskDef(function.args[0] if is_class else function, name=task)  # type: ignore[attr-defined]  # a partial
-    return known.signature.call_args(known.signature.changed(known.bind(args, kwargs), changes))
+    return known.signature.call_args(known.signature.changed(known.signature.bind(args, kwargs), changes))
 
 
 def execute(

@@ -31,26 +31,17 @@ _MAX_DEPTH = 4
 _MAX_EXACT = 2**53
 
 
-def shown(bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return arguments by name as JSON of at most 2 kB.
+def shown(bound: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments by name as JSON of at most 2 kB; see `shown_and_abridged`."""
+    return shown_and_abridged(bound)[0]
+
+
+def shown_and_abridged(bound: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return arguments by name as JSON of at most 2 kB, and the names of those that are cut, masked or only described.
 
     Plain scalars, short plain lists and structures (by field) are kept; everything else is text of at most 100
-    characters ("DataFrame 120 by 4"). Values whose name contains secret, token, password or key, or is in `secrets`,
-    become "***".
-
-    Args:
-        bound: arguments by name, from `Signature.bind`.
-        secrets: further names to mask (`ParamSpec.is_secret`).
-    """
-    return shown_and_abridged(bound, secrets)[0]
-
-
-def shown_and_abridged(
-    bound: Mapping[str, Any], secrets: frozenset[str] = frozenset()
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return `shown`, and the names of arguments whose shown value is incomplete: cut, masked, or only described.
-
-    `params.check` restores each of the others, if the parameter has a type hint.
+    characters ("DataFrame 120 by 4"). Values whose name contains secret, token, password or key become "***".
+    `params.check` restores those that are not abridged, if the parameter has a type hint.
     """
     out: dict[str, Any] = {}
     abridged: list[str] = []
@@ -60,7 +51,7 @@ def shown_and_abridged(
             abridged += [each for each in bound if each not in out]
             break
         short = short_name(name)
-        if name in secrets or is_secret_name(name):
+        if is_secret_name(name):
             out[short] = MASK
             abridged += [] if value is None else [short]
             continue

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK, Codec, decode
 from jobkit.model import InvalidParams, SignatureError
@@ -83,12 +84,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def encode_call(
-    codec: Codec,
-    call: Call,
-    *,
-    has_references: bool = False,
-    environment: Environment | None = None,
-    **head: Any,
+    codec: Codec, call: Call, *, has_references: bool = False, environment: Environment | None = None, **head: Any
 ) -> bytes:
     """Return the body of a payload (its format is always `codec.MSGPACK`).
 
@@ -138,17 +134,14 @@ def _which(
 
 def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
     """Return the body with the results that it needs. Runs no code."""
-    return msgspec.msgpack.encode({**msgspec.msgpack.decode(body), "given": dict(given)})
+    return msgspec.msgpack.encode(replace(_read(body), given=dict(given)))
 
 
 def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
     """Return the body with job ids replaced by `names`. Runs no code."""
-    outer = msgspec.msgpack.decode(body)
-    outer["needs"] = [
-        [steps, [names.get(job_id, job_id) for job_id in ids], is_many]
-        for steps, ids, is_many in outer.get("needs", ())
-    ]
-    return msgspec.msgpack.encode(outer)
+    head = _read(body)
+    needs = tuple((steps, [names.get(job_id, job_id) for job_id in ids], is_many) for steps, ids, is_many in head.needs)
+    return msgspec.msgpack.encode(replace(head, needs=needs))
 
 
 def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
@@ -157,10 +150,9 @@ def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
     Args:
         changes: arguments by name, already checked; plain values (`specs.plain`).
     """
-    outer = msgspec.msgpack.decode(body)
-    outer["changes"] = {**outer.get("changes", {}), **changes}
-    outer.pop("cache", None)  # the cached result is for the old arguments
-    return msgspec.msgpack.encode(outer)
+    head = _read(body)
+    # The cached result is for the old arguments.
+    return msgspec.msgpack.encode(replace(head, changes={**head.changes, **changes}, cache_key=""))
 
 
 def read_head(body: bytes) -> tuple[CallHead, bytes]:

@@ -19,8 +19,7 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
-from jobkit.tasks.kinds import KINDS
-from jobkit.tasks.specs import Choice, ParamSpec, Range, documented, plain, short_repr
+from jobkit.tasks.specs import KINDS, Choice, ParamSpec, Range, documented, plain, short_repr
 
 _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
 

@@ -16,7 +16,6 @@ from jobkit.tasks.options import check_options
 from jobkit.tasks.signature import close_names
 from jobkit.tasks.task import TaskDef, name_of, reference
 
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

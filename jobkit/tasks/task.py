@@ -140,14 +140,6 @@ class TaskDef(Generic[P, R]):
         """Its parameters with labels and the help from its docstring."""
         return documented(self.signature.params, self.doc)
 
-    def bind(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all arguments by name, checked and converted; see `Signature.bind`.
-
-        Raises:
-            InvalidParams: an argument is missing, unknown, given twice or rejected; the message names it.
-        """
-        return self.signature.bind(tuple(args), kwargs)
-
     @functools.cached_property
     def doc(self) -> str:
         """Its docstring, dedented, or ""."""

@@ -27,7 +27,10 @@ REFUSED: dict[str, tuple[Verb, str]] = {
     "an id to cancel": (lambda kit, _: kit.cancel(5), "job_id must be text, not 5"),  # type: ignore[arg-type]
     "an id to retry": (lambda kit, _: kit.retry(None), "job_id must be text, not None"),  # type: ignore[arg-type]
     "ids": (lambda kit, _: kit.delete(5), "job_ids must be a list of ids, not 5"),  # type: ignore[arg-type]
-    "a reason that is no text": (lambda kit, job: kit.cancel(job.id, 5), "reason must be text with at most 1000 characters or None, not 5"),  # type: ignore[arg-type]
+    "a reason that is no text": (
+        lambda kit, job: kit.cancel(job.id, 5),
+        "reason must be text with at most 1000 characters or None, not 5",
+    ),  # type: ignore[arg-type]
     "a long reason": (
         lambda kit, job: kit.cancel_many([job.id], "x" * 1001),
         "reason must be text with at most 1000 characters or None, not 'xxx",

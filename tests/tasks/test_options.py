@@ -13,10 +13,9 @@ import pytest
 from jobkit.cli.jobs import submit
 from jobkit.http.api.shapes import Submit
 from jobkit.model import Backoff, InvalidParams
-from jobkit.tasks.options import check_options, check_submit_options
-from jobkit.tasks.task import TaskDef
+from jobkit.tasks.options import OPTIONS, check_options, check_submit_options, read_options, write_options
 from jobkit.tasks.registry import task
-from jobkit.tasks.options import OPTIONS, read_options, write_options
+from jobkit.tasks.task import TaskDef
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.params import check, describe, parse_text
-from jobkit.tasks.specs import Choice, ParamSpec, json_schema, plain
 from jobkit.tasks.hints import spec_of, with_default
-from jobkit.tasks.kinds import KINDS
-from jobkit.tasks.specs import short_repr
+from jobkit.tasks.params import check, describe, parse_text
+from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema, plain, short_repr
 
 
 class Colour(Enum):

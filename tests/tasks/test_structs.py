@@ -20,10 +20,10 @@ import pytest
 import jobkit
 from jobkit.codec import is_plain
 from jobkit.model import InvalidParams
+from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.specs import Range
 from jobkit.tasks.task import TaskDef
-from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.ui.form.form_values import read_form
 
 
@@ -196,7 +196,7 @@ def received(task: TaskDef[..., Any], info: TaskInfo, values: Mapping[str, Any])
     assert is_plain(sent)  # no pickle crosses Redis
     shown, abridged = shown_and_abridged(sent)
     assert not abridged
-    return task.bind((), sent)["value"], json.loads(json.dumps(shown))
+    return task.signature.bind((), sent)["value"], json.loads(json.dumps(shown))
 
 
 @pytest.fixture(params=[*KINDS, *MORE])
@@ -227,7 +227,7 @@ def test_a_shown_python_value_can_be_changed_back(kind: tuple[Any, Any, Any]) ->
     if isinstance(wanted, bytes):
         pytest.skip("bytes are shown by their number")
 
-    shown, abridged = shown_and_abridged(task.bind((wanted,), {}))
+    shown, abridged = shown_and_abridged(task.signature.bind((wanted,), {}))
     again, errors = read_form(published(task).params, {"value": {"value": json.loads(json.dumps(shown))["value"]}})
 
     assert (abridged, errors) == ((), {})
@@ -242,12 +242,12 @@ def test_an_unchanged_default_is_shown_as_the_default(kind: tuple[Any, Any, Any]
     if isinstance(wanted, bytes):
         pytest.skip("bytes are shown by their number")
 
-    shown, _ = shown_and_abridged(task.bind((), {}))
+    shown, _ = shown_and_abridged(task.signature.bind((), {}))
 
     assert defaults_of({"take": published(task)})["take"] == shown
     (spec,) = published(task).params
     assert spec.has_default
-    assert task.bind((), {"value": spec.default})["value"] == wanted
+    assert task.signature.bind((), {"value": spec.default})["value"] == wanted
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_change_of_one_field_keeps_the_others_of_the_job() -> None:
     changes = published(task).changes(["value.optimizer.lr=0.5"])
     job = Model(9, sizes=[4], optimizer=Optimizer(0.1, (0.3, 0.4)))
 
-    bound = task.signature.changed(task.bind((job,), {}), changes)
+    bound = task.signature.changed(task.signature.bind((job,), {}), changes)
 
     assert changes == {"value.optimizer.lr": 0.5}
     assert bound["value"] == dataclasses.replace(job, optimizer=Optimizer(0.5, (0.3, 0.4)))

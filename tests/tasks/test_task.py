@@ -16,7 +16,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks.registry import registry, task
 from jobkit.tasks.task import TaskDef, load_ref, source_dir, target_of
 

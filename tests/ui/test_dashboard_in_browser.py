@@ -286,9 +286,7 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
         title=CANARY,
         doc=f"{CANARY}\n\n{CANARY}",
         params=(
-            ParamSpec(
-                name="a", kind="str", label=CANARY, help=CANARY, required=False, default=CANARY
-            ),
+            ParamSpec(name="a", kind="str", label=CANARY, help=CANARY, required=False, default=CANARY),
             ParamSpec(name="b", kind="choice", choices=tuple(Choice(f"{CANARY}{n}", n) for n in range(9))),
             ParamSpec(name="c", kind="any", required=False, default=None, default_text=CANARY),
         ),

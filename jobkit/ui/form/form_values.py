@@ -16,10 +16,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.kinds import number
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.params import check, describe, parse_text, read_table
-from jobkit.tasks.specs import ParamSpec
+from jobkit.tasks.specs import ParamSpec, number
 
 #: Jobs of one sweep from a page.
 MOST_POINTS = 10_000

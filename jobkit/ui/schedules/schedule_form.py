@@ -14,8 +14,8 @@ from jobkit.schedules.timing import checked_count, checked_rules, timing
 from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.kinds import number
 from jobkit.tasks.option_values import seconds
+from jobkit.tasks.specs import number
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_values import read_form
 
