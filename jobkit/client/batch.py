@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -80,13 +80,13 @@ class Batch(Handle[BatchSnapshot]):
         """True once every job has ended."""
         return all(job.is_terminal for job in self.jobs)
 
-    def wait(self, timeout: float | timedelta | None = None) -> bool:
+    def wait(self, timeout: checks.Timeout = None) -> bool:
         """Wait until every job has ended; True if all have, False when `timeout` seconds were over first."""
         wait(self.jobs, timeout)
         self._settle()
         return self.is_terminal
 
-    def as_completed(self, timeout: float | timedelta | None = None) -> Iterator[Job]:
+    def as_completed(self, timeout: checks.Timeout = None) -> Iterator[Job]:
         """The jobs in the order in which they end. Raises TimeoutError when `timeout` seconds are over first."""
         return as_completed(self.jobs, timeout)
 
@@ -278,7 +278,7 @@ def told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {state}" for state, n in counts.items()) or "no jobs"
 
 
-def as_completed(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> Iterator[Job]:
+def as_completed(jobs: Iterable[Job], timeout: checks.Timeout = None) -> Iterator[Job]:
     """The jobs in the order in which they end, each as soon as it has.
 
     Raises:
@@ -314,7 +314,7 @@ def _next(ended: queue.SimpleQueue[Job], jobs: deque[Job], timeout_s: float | No
     raise queue.Empty
 
 
-def wait(jobs: Iterable[Job], timeout: float | timedelta | None = None) -> tuple[list[Job], list[Job]]:
+def wait(jobs: Iterable[Job], timeout: checks.Timeout = None) -> tuple[list[Job], list[Job]]:
     """Wait until all have ended or `timeout` seconds are over; `(ended, not ended)`, each in the order given."""
     waiting = _handles(jobs)
     with contextlib.suppress(TimeoutError):

@@ -50,6 +50,10 @@ def reason(value: object) -> None:
     checked("reason", value, "str", max=MAX_REASON, nullable=True)
 
 
+#: A time to wait: seconds, or a text like "90s"; None for ever.
+Timeout = float | str | timedelta | None
+
+
 def timeout_s(value: object) -> float | None:
     """Seconds to wait at most, None for ever.
 

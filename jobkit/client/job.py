@@ -101,7 +101,7 @@ class Job(Handle[JobSnapshot]):
 
     # -- waiting for it -----------------------------------------------------------------------------------------------
 
-    def result(self, timeout: float | timedelta | None = None) -> Any:
+    def result(self, timeout: checks.Timeout = None) -> Any:
         """The value that the task returned; waits for it. Ctrl-C stops the waiting, not the job.
 
         Args:
@@ -123,7 +123,7 @@ class Job(Handle[JobSnapshot]):
                 print(f"Stopped waiting; job {self.id} goes on. Come back with: jobkit.connect().get({self.id!r})")
             raise
 
-    def wait(self, timeout: float | timedelta | None = None) -> bool:
+    def wait(self, timeout: checks.Timeout = None) -> bool:
         """Wait until it has ended; True if it has, False when `timeout` seconds were over first.
 
         Inside a job the slot of that job is lent meanwhile; see "Jobs that wait for jobs" in the documentation.

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.attempts import artifact_subject
+from jobkit.attempts import artifact_subject, check_reuse
 from jobkit.client import checks
 from jobkit.client.batch import Jobs
 from jobkit.client.connection import Connection
@@ -104,7 +104,7 @@ class JobReader:
             if not sealed and snapshot.state is JobState.SUCCEEDED:
                 preview = self._connection.call(verbs.preview, job.id)
             if sealed and snapshot.cached_from:
-                self._connection.call(verbs.check_reuse, snapshot)
+                self._connection.call(check_reuse, verbs.store, snapshot, verbs.codec)
         file_store = verbs.file_store if is_reference(sealed) else None
         return outcome_of(snapshot, sealed, preview, self._connection.codec, file_store)
 
@@ -132,7 +132,8 @@ class JobReader:
         Raises:
             JobNotFound: the job is not kept.
         """
-        spec, infos = self._connection.call(self._connection.verbs.artifacts, job_id)
+        spec = self._connection.call(self._connection.verbs.snapshot, job_id).spec
+        infos = self._connection.call(self._connection.store.artifacts, job_id)
         return [
             Artifact(
                 info.name, info.media_type, info.size_bytes, datetime.fromtimestamp(info.at_ms / 1000, UTC),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
-from jobkit.attempts import check_reuse, read_preview
+from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.client.sending import Sender
 from jobkit.codec import Codec
@@ -27,7 +27,6 @@ from jobkit.files.log_reader import read_log
 from jobkit.model import (
     LOG_LEVELS,
     JobSnapshot,
-    JobSpec,
     JobState,
     LogFilter,
     LogLine,
@@ -43,7 +42,7 @@ from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArtifactInfo, WorkerInfo
+from jobkit.store.values import WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.registry import unknown_task
@@ -254,19 +253,6 @@ class Verbs:
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """Return the preview of a job's result that pages may show, or None: made by the worker, JSON only."""
         return await read_preview(self.store, job_id, self.codec)
-
-    async def check_reuse(self, snapshot: JobSnapshot) -> None:
-        """See `jobkit.attempts.check_reuse`."""
-        await check_reuse(self.store, snapshot, self.codec)
-
-    async def artifacts(self, job_id: str) -> tuple[JobSpec, list[ArtifactInfo]]:
-        """Return a job's spec and its artifacts, oldest first.
-
-        Raises:
-            JobNotFound: it is not kept.
-        """
-        snapshot = await self.snapshot(job_id)
-        return snapshot.spec, await self.store.artifacts(job_id)
 
     # -- acting -------------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.attempts import check_reuse
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api.shapes import JobList, LogQuery, Submit
 from jobkit.http.auth import access
@@ -202,7 +203,7 @@ async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]
     sealed = await on_loop(call.kit.verbs.store.result(snapshot.id))
     if not sealed or is_reference(sealed):  # a large result: the preview is enough
         return False, None
-    await on_loop(call.kit.verbs.check_reuse(snapshot))
+    await on_loop(check_reuse(call.kit.verbs.store, snapshot, call.kit.codec))
     form, body = call.kit.codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
     return (True, decode(form, body)) if form == MSGPACK else (False, None)
 
