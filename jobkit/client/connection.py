@@ -115,12 +115,11 @@ class Connection:
     async def _begin(self) -> None:
         try:
             await self.hub.start()
-            await self.live.remember_store()
+            await self.live.start()
         except BaseException:
             await self.hub.close()
             await self.store.close()
             raise
-        self.live.start()
 
     async def _close(self) -> None:
         self.live.close()

@@ -47,7 +47,9 @@ class LiveJobs:
         self._place = ""
         self._wiped: set[str] = set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Learn which store this is, to notice when it is another one, and follow its events."""
+        self._place = await self._store.place()
         self._loop = asyncio.get_running_loop()
         self._stops = [
             self._hub.listen_own(self.take),
@@ -181,10 +183,6 @@ class LiveJobs:
                 self._wake.set()
             except Exception:
                 logger.exception("live jobs could not be read again")
-
-    async def remember_store(self) -> None:
-        """Learn which store this is, to notice when it is another one."""
-        self._place = await self._store.place()
 
     async def _refresh(self, ids: list[str]) -> None:
         gone = []

@@ -97,7 +97,9 @@ class Schedule(Handle[ScheduleSnapshot]):
 
     def jobs(self) -> list[Job]:
         """The jobs of its last runs that are still kept, newest first."""
-        return self._connection.call(self._verbs.jobs_of, self._snapshot)
+        ids = [run.job_id for run in self._snapshot.runs if run.job_id]
+        found = self._connection.call(self._connection.store.snapshots, ids)
+        return [self._connection.live.handle(snapshot) for snapshot in found if snapshot is not None]
 
     # -- acting on it -------------------------------------------------------------------------------------------------
 
@@ -300,12 +302,6 @@ class ScheduleVerbs:
             InvalidParams: there is none; names the close ones.
         """
         return self._schedule_handle(await self._kept_schedule(name))
-
-    async def jobs_of(self, snapshot: ScheduleSnapshot) -> list[Job]:
-        """The jobs of a schedule's last runs that are still kept, newest first."""
-        ids = [run.job_id for run in snapshot.runs if run.job_id]
-        found = await self._connection.store.snapshots(ids)
-        return [self._connection.live.handle(snapshot) for snapshot in found if snapshot is not None]
 
     async def _kept_schedule(self, name: str) -> ScheduleSnapshot:
         found = await self._connection.store.schedules.snapshots([name]) if isinstance(name, str) else []

@@ -203,14 +203,10 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         if of.VAR_POSITIONAL in kinds and of.VAR_KEYWORD not in kinds:
             positional_only = len(positional)  # a decorator's `def inner(*args)`
     stars = "".join(more), "".join(keyword)
-    return Signature(tuple(params), positional, positional_only, *stars, defaults, _is_native(function))
-
-
-def _is_native(function: Any) -> bool:
-    """Return True if a callable is written in C."""
-    if inspect.isfunction(function) or inspect.ismethod(function) or isinstance(function, (type, functools.partial)):
-        return False
-    return not inspect.isfunction(inspect.getattr_static(type(function), "__call__", None))
+    is_python = inspect.isfunction(function) or inspect.ismethod(function)
+    is_python = is_python or isinstance(function, (type, functools.partial))
+    is_native = not (is_python or inspect.isfunction(inspect.getattr_static(type(function), "__call__", None)))
+    return Signature(tuple(params), positional, positional_only, *stars, defaults, omits_defaults=is_native)
 
 
 def called(function: Any) -> Any:

@@ -247,7 +247,7 @@ class TaskDef(Generic[P, R]):
             "options_set": self.options_set,
             "given": dict(self.given),
         }
-        return _empty, (type(self),), state
+        return object.__new__, (type(self),), state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -397,7 +397,3 @@ def _lookup(ref: str) -> Any:
 
 def _with_options(ref: str, options: Mapping[str, Any]) -> TaskDef[..., Any]:
     return load_ref(ref).options(**options)  # type: ignore[no-any-return]  # a TaskDef when it was pickled
-
-
-def _empty(kind: type[TaskDef[..., Any]]) -> TaskDef[..., Any]:
-    return kind.__new__(kind)
