@@ -16,9 +16,9 @@ from jobkit.client.prepare import prepare
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.values import Submission, SubmitReply
+from jobkit.tasks.call import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import JobOptions, check_submit_options
-from jobkit.tasks.references import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef
 

@@ -28,8 +28,7 @@ from jobkit.run.inside.context import Stop
 from jobkit.run.inside.preview import preview_of
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
-from jobkit.tasks.call import Call, CallHead, read_call, read_head
-from jobkit.tasks.references import put_in
+from jobkit.tasks.call import Call, CallHead, put_in, read_call, read_head
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
 from jobkit.tasks.task import TaskDef, load_ref, target_of

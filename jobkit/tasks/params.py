@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks import structs
-from jobkit.tasks.references import ids_of
+from jobkit.tasks.call import ids_of
 from jobkit.tasks.specs import KINDS, Choice, ParamSpec, number, short_repr
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")

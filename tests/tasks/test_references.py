@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from jobkit.codec import Codec
-from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_results
-from jobkit.tasks.references import Reference, ids_of, put_in, replaced, taken_out
+from jobkit.tasks.call import (
+    Call,
+    Reference,
+    encode_call,
+    ids_of,
+    put_in,
+    read_call,
+    read_head,
+    replaced,
+    taken_out,
+    with_results,
+)
 
 
 class Job:
