@@ -2,7 +2,8 @@
 
 from jobkit.client.batch import Batch, as_completed, wait
 from jobkit.client.job import Job
-from jobkit.client.kit import AioKit, BoundKit, Kit
+from jobkit.client.kit import AioKit, Kit
 from jobkit.client.schedules import Schedule
+from jobkit.client.submit import BoundKit
 
 __all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Schedule", "as_completed", "wait"]

@@ -1,6 +1,6 @@
 """`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
 
-The verbs are written once, in `Verbs`, `Submitter`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs` and
+The verbs are written once, in `Verbs`, `BoundKit`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs` and
 `ScheduleVerbs`. The table in `Kit` gives them both forms; see `jobkit.client.connection` for how.
 """
 
@@ -26,7 +26,7 @@ from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.sending import Sender
-from jobkit.client.submit import Submitter
+from jobkit.client.submit import BoundKit
 from jobkit.client.verbs import Verbs
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
@@ -87,25 +87,7 @@ def stream(
     return _form("iterate", service, verb)  # type: ignore[no-any-return]
 
 
-class BoundKit:
-    """A kit as far as it submits: with options for its next submissions; see `options`."""
-
-    def __init__(self, connection: Connection, submitter: Submitter) -> None:
-        self._connection, self._submitter = connection, submitter
-
-    submit = in_thread("_submitter", Submitter.submit)
-    map = in_thread("_submitter", Submitter.map)
-    sweep = in_thread("_submitter", Submitter.sweep)
-
-    def options(self, **options: Any) -> BoundKit:
-        """Return this with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`.
-
-        They replace those of the same name.
-        """
-        return BoundKit(self._connection, self._submitter.with_options(options))
-
-
-class Kit(BoundKit):
+class Kit:
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
@@ -132,7 +114,8 @@ class Kit(BoundKit):
         )
         self.settings, self.codec = settings, connection.codec
         first = [] if before_submit is None else [before_submit]
-        super().__init__(connection, Submitter(self, connection, first, check_submit_options({})))
+        self._connection = connection
+        self._submitter = BoundKit(self, connection, first, check_submit_options({}))
         self._reader = JobReader(self, connection)
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
@@ -145,8 +128,12 @@ class Kit(BoundKit):
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    submit_info = in_thread("_submitter", Submitter.submit_info)
-    map_info = in_thread("_submitter", Submitter.map_info)
+    submit = in_thread("_submitter", BoundKit.submit)
+    map = in_thread("_submitter", BoundKit.map)
+    sweep = in_thread("_submitter", BoundKit.sweep)
+    submit_info = in_thread("_submitter", BoundKit.submit_info)
+    map_info = in_thread("_submitter", BoundKit.map_info)
+    options = in_thread("_submitter", BoundKit.options)
     submit_sealed = on_loop("verbs.sender", Sender.submit_many)
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------

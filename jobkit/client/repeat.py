@@ -19,7 +19,7 @@ from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.prepare import new_id
 from jobkit.client.reader import JobReader
-from jobkit.client.submit import Submitter
+from jobkit.client.submit import BoundKit
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission
@@ -53,7 +53,7 @@ class Repeated:
 class Repeater:
     """Verbs that repeat and delete jobs. They block; every one may raise `StoreUnavailable`."""
 
-    def __init__(self, connection: Connection, submitter: Submitter, reader: JobReader, failures: FailureVerbs) -> None:
+    def __init__(self, connection: Connection, submitter: BoundKit, reader: JobReader, failures: FailureVerbs) -> None:
         self._connection, self._submitter = connection, submitter
         self._reader, self._failures = reader, failures
 

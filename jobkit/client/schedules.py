@@ -18,7 +18,7 @@ from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.prepare import put_coded, scheduled
 from jobkit.client.reader import JobReader
-from jobkit.client.submit import Submitter
+from jobkit.client.submit import BoundKit
 from jobkit.model import InvalidParams, JobkitError, JobSpec, JobState, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.format import ago, duration
 from jobkit.schedules.firing import decide, firing, job_of
@@ -169,7 +169,7 @@ class ScheduleVerbs:
     Those that prepare or run jobs block, the others run on the background loop.
     """
 
-    def __init__(self, connection: Connection, submitter: Submitter, reader: JobReader) -> None:
+    def __init__(self, connection: Connection, submitter: BoundKit, reader: JobReader) -> None:
         self._connection, self._submitter, self._reader = connection, submitter, reader
         self._handles: weakref.WeakValueDictionary[str, Schedule] = weakref.WeakValueDictionary()
         self._hub: EventHub | None = None
@@ -241,7 +241,7 @@ class ScheduleVerbs:
         now_ms = self._connection.call(self._connection.store.now_ms)
         when = timing(**times, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
-        prepared = self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
+        prepared = self._submitter.options(**options).prepared(task, *_arguments(params), owner)
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
         return self._put(spec, payload, now_ms)
 
@@ -271,7 +271,7 @@ class ScheduleVerbs:
         if params is None:
             job, payload = spec.job, self._payload(name)
         else:
-            prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
+            prepared = self._submitter.options(**options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
                 same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))

@@ -23,11 +23,11 @@ from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef
 
 
-class Submitter:
-    """Submits jobs with some options. Its verbs block; every one may raise `StoreUnavailable`.
+class BoundKit:
+    """A kit as far as it submits, with options for its next submissions. Every verb may raise `StoreUnavailable`.
 
     Args:
-        kit: of the batches. before_submit: called once, before the first submit; shared by `with_options`.
+        kit: of the batches. before_submit: called once, before the first submit; shared by `options`.
         over: options of each submit.
     """
 
@@ -36,10 +36,13 @@ class Submitter:
     ) -> None:
         self._kit, self._connection, self._before_submit, self.over = kit, connection, before_submit, over
 
-    def with_options(self, options: Mapping[str, Any]) -> Submitter:
-        """Return a copy with further options; they replace those of the same name."""
+    def options(self, /, **options: Any) -> BoundKit:
+        """Return this with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`.
+
+        They replace those of the same name.
+        """
         over = self.over.merged(check_submit_options(options))
-        return Submitter(self._kit, self._connection, self._before_submit, over)
+        return BoundKit(self._kit, self._connection, self._before_submit, over)
 
     # -- verbs --------------------------------------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class Submitter:
             options: queue, delay, at, key, tags, priority, timeout, retries, ...
             owner: who submits; the person at this process unless given.
         """
-        bound = self.with_options(options or {})
+        bound = self.options(**options or {})
         prepared = partial(bound._prepared, self._definition(name), (), params, owner)
         return self.send(prepared(), prepared)
 
@@ -128,7 +131,7 @@ class Submitter:
         owner: str = "",
     ) -> Batch:
         """`submit_info` once for each of `items`, in bulk; see there."""
-        return self.with_options(options or {})._map(name, items, owner=owner)
+        return self.options(**options or {})._map(name, items, owner=owner)
 
     def _map(
         self,
@@ -138,6 +141,7 @@ class Submitter:
         sweep: Sweep | None = None,
         owner: str = "",
     ) -> Batch:
+        self._connection.ensure_open()
         definition = self._definition(task)
         over = self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
         if over.key:

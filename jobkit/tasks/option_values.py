@@ -9,7 +9,6 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from string import Formatter
@@ -97,27 +96,23 @@ def must_be(what: str) -> Callable[[Callable[[str, Any], V]], Callable[[str, Any
     return decorate
 
 
-_OR_TEXT = 'a timedelta or a text like "90s", "12h", "7d"'
+def _duration(least_s: float, allowed: str) -> Callable[[str, Any], float]:
+    """Return a function that reads a duration of at most ten years, in seconds."""
+
+    @must_be(f'a number of seconds ({allowed}), a timedelta or a text like "90s", "12h", "7d"')
+    def read(name: str, value: Any) -> float:
+        number: Any = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(value, str):
+            number = seconds_in(value)
+        if not _is_number(number) or not least_s <= number <= _LONGEST_S:
+            raise ValueError
+        return float(number)
+
+    return read
 
 
-@must_be(f"a number of seconds (0 or more), {_OR_TEXT}")
-def seconds(name: str, value: Any) -> float:
-    """Return a duration of at most ten years in seconds."""
-    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, str):
-        number = seconds_in(value)
-    if not _is_number(number) or not 0 <= number <= _LONGEST_S:
-        raise ValueError
-    return float(number)
-
-
-@must_be(f"a number of seconds (more than 0), {_OR_TEXT}")
-def positive_seconds(name: str, value: Any) -> float:
-    """Return a duration of at least a millisecond, as `seconds` does."""
-    with suppress(InvalidParams):
-        if (found := seconds(name, value)) >= 1e-3:
-            return found
-    raise ValueError
+seconds = _duration(0, "0 or more")
+positive_seconds = _duration(1e-3, "more than 0")
 
 
 def _is_number(value: object) -> bool:
