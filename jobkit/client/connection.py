@@ -143,30 +143,22 @@ class Connection:
     def call(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb on the background loop, and wait for its value; once more if an embedded server was restarted."""
         self.ensure_open()
-        work = partial(verb, *args, **kwargs)
-        try:
-            return background.call(self._settled(work))
-        except ConnectionError:
-            if self._revive is None:
-                raise
-            self._revive()
-            return background.call(self._settled(work))
+        return background.call(self._settled(partial(verb, *args, **kwargs)))
 
     async def call_async(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call` from a coroutine on any loop."""
         self.ensure_open()
-        work = partial(verb, *args, **kwargs)
+        return await asyncio.wrap_future(background.spawn(self._settled(partial(verb, *args, **kwargs))))
+
+    async def _settled(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""
         try:
-            return await asyncio.wrap_future(background.spawn(self._settled(work)))
+            value = await verb()
         except ConnectionError:
             if self._revive is None:
                 raise
             await asyncio.to_thread(self._revive)
-            return await asyncio.wrap_future(background.spawn(self._settled(work)))
-
-    async def _settled(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""
-        value = await verb()
+            value = await verb()
         if self.inline is not None:
             await self.hub.flush()
         return value
