@@ -105,7 +105,7 @@ class Job(Handle[JobSnapshot]):
         """The value that the task returned; waits for it. Ctrl-C stops the waiting, not the job.
 
         Args:
-            timeout: seconds (or `timedelta`) to wait at most; None for ever.
+            timeout: seconds, `timedelta` or text like "90s" to wait at most; None for ever.
 
         Raises:
             JobFailed: it failed; the message holds error and remote traceback, `__cause__` the exception if possible.
