@@ -322,8 +322,8 @@ def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDe
     """
     if call.function is not None:
         return TaskDef(call.function, name=spec.task)
-    if spec.task in registry.names() and registry.get(spec.task).ref == ref:
-        return registry.get(spec.task)
+    if (known := registry.known(spec.task)) is not None and known.ref == ref:
+        return known
     if may_import and not ref.startswith("jobkit.worker."):  # those run functions that only their worker knows
         with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
             return registry.task_of(load_ref(ref))

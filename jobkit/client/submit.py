@@ -217,8 +217,8 @@ class BoundKit:
         """Return the definition of a task; that of a worker if only its name is known here."""
         if not isinstance(task, str):
             return registry.task_of(task)
-        if task in registry.names():
-            return registry.get(task)
+        if (known := registry.known(task)) is not None:
+            return known
         verbs = self._connection.verbs
         infos = self._connection.call(verbs.tasks)
         if task not in infos:
