@@ -138,7 +138,7 @@ class Connection:
 
     async def run_async(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run` from a coroutine: in a thread, since it may take long."""
-        return await asyncio.to_thread(self.run, verb, *args, **kwargs)
+        return await asyncio.to_thread(partial(self.run, verb, *args, **kwargs))
 
     def call(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb on the background loop, and wait for its value; once more if an embedded server was restarted."""

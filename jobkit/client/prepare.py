@@ -41,7 +41,7 @@ MAX_PAYLOAD_BYTES = 10_000_000
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where submissions come from: the settings and codec of a kit or worker, and the owner of their jobs."""
+    """Origin of submissions: settings and codec of a kit or worker, and the owner of their jobs."""
 
     settings: Settings
     codec: Codec

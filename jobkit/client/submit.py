@@ -73,7 +73,7 @@ class BoundKit:
                 return self._new(spec, reply)
         if reply.reseal_for is None:
             return await asyncio.to_thread(self._accepted, spec, reply)
-        return await asyncio.to_thread(lambda: self.send(again(job_id=reply.reseal_for), again))
+        return await asyncio.to_thread(self.send, again(job_id=reply.reseal_for), again)
 
     def map(
         self,
@@ -194,7 +194,7 @@ class BoundKit:
         return None if known is None or known._is_over else known
 
     def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
-        """Return the handle of a submission that was accepted: of its new job, or of the one that does the work."""
+        """Return the handle of an accepted submission: of its new job, or of the job that does the same work."""
         if reply.created_ms:
             return self._new(spec, reply)
         known = self._connection.live.get(reply.job_id)

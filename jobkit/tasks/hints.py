@@ -179,7 +179,7 @@ def _annotated(spec: ParamSpec, extras: Iterable[Any]) -> ParamSpec:
         for ours, theirs in zip(("min", "max"), ("min", "max") if isinstance(extra, Range) else names, strict=True):
             bound = getattr(extra, theirs, None)
             if kind.bounds and isinstance(bound, (int, float)):
-                spec = replace(spec, **{ours: bound})  # type: ignore[arg-type]  # names of the bounds
+                spec = replace(spec, **{ours: bound})
         text = extra if isinstance(extra, str) else getattr(extra, "description", None)
         if isinstance(text, str) and text and not spec.help:
             spec = replace(spec, help=text)

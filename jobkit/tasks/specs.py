@@ -32,7 +32,7 @@ from jobkit.tasks import structs
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of parameter. Those without a `type` have functions of their own in `hints` and `params`.
+    """One kind of parameter. Those without a `type` have separate functions in `hints` and `params`.
 
     Attributes:
         noun, nouns: one and several of its values in an error message.

@@ -74,7 +74,7 @@ def test_running_makes_an_instance_and_calls_run() -> None:
 
 
 def test_bound_arguments_are_checked_and_construct_the_class() -> None:
-    bound = Simulate.task_def().bind((), {"n": 5.0, "model": "large", "pair": [1, 2]})
+    bound = Simulate.task_def().signature.bind((), {"n": 5.0, "model": "large", "pair": [1, 2]})
 
     assert bound["n"] == 5
     assert bound["model"] is float
@@ -98,7 +98,7 @@ def test_bound_arguments_are_checked_and_construct_the_class() -> None:
 )
 def test_parameter_that_is_not_allowed_is_refused(args: Any, kwargs: Any, sentence: str) -> None:
     with pytest.raises(InvalidParams) as caught:
-        Simulate.task_def().bind(args, kwargs)
+        Simulate.task_def().signature.bind(args, kwargs)
 
     assert sentence in str(caught.value)
 
@@ -113,19 +113,21 @@ def test_items_of_ranges_and_lists_have_their_types() -> None:
         def run(self) -> Any:
             return self.period, self.days
 
-    bound = Report.task_def().bind((), {"period": ["2026-02-01", "2026-02-03"], "days": ["2026-02-02"], "either": None})
+    bound = Report.task_def().signature.bind(
+        (), {"period": ["2026-02-01", "2026-02-03"], "days": ["2026-02-02"], "either": None}
+    )
 
     assert bound["period"] == (date(2026, 2, 1), date(2026, 2, 3))
     assert bound["days"] == [date(2026, 2, 2)]
     assert bound["either"] is None
     with pytest.raises(InvalidParams, match=r"methods\[0\] must be one of a, b, not 'c'"):
-        Report.task_def().bind((), {"methods": ["c"]})
+        Report.task_def().signature.bind((), {"methods": ["c"]})
 
 
 def test_table_parameter_takes_a_table() -> None:
     table = pd.DataFrame({"a": [1]})
 
-    assert Simulate.task_def().bind((), {"table": table})["table"] is table
+    assert Simulate.task_def().signature.bind((), {"table": table})["table"] is table
 
 
 def test_class_travels_by_reference_from_a_module_and_by_value_from_elsewhere() -> None:

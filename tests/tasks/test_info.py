@@ -65,7 +65,7 @@ def test_command_line_becomes_arguments_of_the_task(info: TaskInfo) -> None:
 
     wire = msgspec.msgpack.decode(msgspec.msgpack.encode(plain_arguments(values)))
 
-    bound = TASK.bind((), wire)
+    bound = TASK.signature.bind((), wire)
     assert TASK(**bound) == (5, Colour.BLUE, date(2026, 11, 24), Path("a=b"), [1, 2])
 
 

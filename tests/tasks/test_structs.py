@@ -268,7 +268,7 @@ def test_a_wrong_field_is_named(value: Any, sentence: str, name: str) -> None:
     @jobkit.task(name="fit_model")
     def fit(model: Model) -> None: ...
 
-    for check in (lambda: fit.bind((), {"model": value}), lambda: published(fit).check({"model": value})):
+    for check in (lambda: fit.signature.bind((), {"model": value}), lambda: published(fit).check({"model": value})):
         with pytest.raises(InvalidParams) as caught:
             check()
         assert str(caught.value) == sentence
@@ -285,7 +285,7 @@ def test_an_error_of_a_constructor_is_one_sentence() -> None:
                 raise ValueError(f"{self.n} is odd")
 
     with pytest.raises(InvalidParams, match=r"^value was refused by Even: 3 is odd$"):
-        task_of(Even).bind((), {"value": {"n": 3}})
+        task_of(Even).signature.bind((), {"value": {"n": 3}})
 
 
 def test_command_line_sets_one_field_and_keeps_the_others() -> None:
@@ -294,7 +294,7 @@ def test_command_line_sets_one_field_and_keeps_the_others() -> None:
 
     values = info.parse(["value.optimizer.lr=0.5", "value.sizes=1,2"])
 
-    made = task_of(Model, default).bind((), values)["value"]
+    made = task_of(Model, default).signature.bind((), values)["value"]
     assert made == dataclasses.replace(default, optimizer=Optimizer(0.5), sizes=[1, 2])
     assert info.parse(['value={"depth": 7}'])["value"] == {"depth": 7}
     with pytest.raises(InvalidParams, match=r"value.optimizer has no field 'x'"):
