@@ -103,7 +103,8 @@ def _element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
 def _table(model: BatchModel, name: str) -> str:
     size = len(model.snapshots)
     rows = [model.row(i) for i in range(min(size, ROWS))]
-    has_notes = any(face in ("failed", "retrying") for _, face, *_ in rows)
+    # The cell before the id is the note, which a list does not have.
+    has_notes = not model.is_list and any(face in ("failed", "retrying") and cells[-2] for _, face, cells, *_ in rows)
     columns = [(c, name, kind) for c, (name, kind) in enumerate(model.columns()) if kind != "note" or has_notes]
     numeric = [
         i
