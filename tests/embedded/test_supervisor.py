@@ -202,6 +202,24 @@ def test_down_ends_everything_and_keeps_the_data(settings: Settings) -> None:
     assert say(settings, "GET", "key") == "kept"
 
 
+def test_a_shutdown_that_becomes_urgent_asks_workers_a_second_time(settings: Settings) -> None:
+    ready, patient = settings.home / "ready", replace(settings, drain=50.0)
+    worker = (
+        "import signal\nstops = []\nsignal.signal(signal.SIGTERM, lambda *_: stops.append(1))\n"
+        f"open({str(ready)!r}, 'w').close()\nwhile len(stops) < 2:\n    signal.pause()"
+    )
+    ensure_running(patient, worker_command=[sys.executable, "-c", worker])
+    wait_until(ready.exists, what="the worker")
+    waited: list[bool] = []
+    begin = time.monotonic()
+
+    assert shutdown(patient, is_urgent=lambda: bool(waited), on_wait=lambda: waited.append(True))
+
+    assert waited == [True]
+    assert time.monotonic() - begin < patient.drain / 2
+    assert processes_of(settings.home) == []
+
+
 def test_down_does_not_create_a_missing_home(tmp_path: Path) -> None:
     assert shutdown(Settings(home=tmp_path / "none")) is False
     assert not (tmp_path / "none").exists()
