@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -203,26 +202,6 @@ async def test_blocking_waits_for_jobs_are_refused_on_the_workers_loop(loop_runn
     assert heard.awaited == [["j2"], []]
     assert (await loop_runner.run(assign(None, ref=_ref(threads)), heard)).outcome == "succeeded"
     assert heard.awaited[2:] == [["j2"], []]
-
-
-@pytest.mark.nightly
-async def test_an_async_no_op_is_fast(loop_runner: AsyncRunner, heard: Heard) -> None:
-    """Target: 25 us, see `benchmarks/`. The bound here is for a busy machine."""
-
-    async def job() -> None:
-        return None
-
-    assignment = assign(None, ref=_ref(job))
-
-    async def many() -> float:
-        started = time.perf_counter()
-        for _ in range(2_000):
-            await loop_runner.run(assignment, heard)
-        return (time.perf_counter() - started) / 2_000
-
-    best = min([await asyncio.create_task(many()) for _ in range(5)])
-
-    assert best < 75e-6
 
 
 async def test_a_thread_job_reports_prints_and_returns(threads: ThreadRunner, heard: Heard) -> None:
