@@ -14,8 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from jobkit.index.plan import FEW, match_of, plan_count, plan_page
 from jobkit.index.schema import (
@@ -28,7 +27,7 @@ from jobkit.index.schema import (
     pieces,
     row_of,
 )
-from jobkit.store.query import NEWEST, Brief, Query, ordered, text_of
+from jobkit.store.query import MAX_US, NEWEST, Candidate, Query, ordered, text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,8 +43,7 @@ _UPDATE = f"UPDATE jobs SET seq=?, {', '.join(f'{column}=?' for column in INDEXE
 _STEPS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A job of a page: its sort value, time of submit (microseconds) and id."""
 
     value: Any
@@ -65,7 +63,7 @@ class IndexDatabase:
         self._usual: Counter[str] = Counter()
         self._texts = 0
         self._first, self._last = 1, 0  # `n` of the newest and the oldest row
-        self._newest_us = -1
+        self._newest_us, self._oldest_us = -1, MAX_US  # of all jobs; of those that the filling has reached
         threading.Thread(target=self._run, name="jobkit-index", daemon=True).start()
         self._db, self.has_grams = self.do(WRITE, open_index).result()
         self._db.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS)
@@ -100,53 +98,59 @@ class IndexDatabase:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    def append(self, briefs: Sequence[Brief]) -> None:
-        """Add jobs that are older than all jobs in the index, newest first."""
+    def put(self, jobs: Iterable[Candidate], gone: Iterable[str] = (), *, is_fill: bool = False) -> None:
+        """Insert or update jobs in any order, and delete those in `gone`; states older than the known ones are ignored.
+
+        Args:
+            is_fill: part of the first filling, newest jobs first: what is older than all others goes behind them.
+        """
         self._db.execute("BEGIN")
-        self._insert([(self._last + 1 + i, brief, False) for i, brief in enumerate(briefs)])
-        self._last += len(briefs)
+        new: list[Candidate] = []
+        for one in jobs:
+            known = self._db.execute("SELECT n, us, seq FROM jobs WHERE id = ?", (one.job.id,)).fetchone()
+            if known is None or one.us > known[1]:
+                self._remove(one.job.id)  # an earlier job with the same id
+                new.append(one)
+            elif (one.us, one.job.seq) >= known[1:]:
+                self._change(known[0], one)
+        new.sort(key=lambda one: one.us)
+        older = [one for one in reversed(new) if is_fill and one.us < self._oldest_us]
+        newer = new[len(older) :]
+        self._insert([(self._last + i, one, False) for i, one in enumerate(older, 1)])
+        self._insert([(self._first - i, one, one.us <= self._newest_us) for i, one in enumerate(newer, 1)])
+        self._last += len(older)
+        self._first -= len(newer)
+        if older:
+            self._oldest_us = older[-1].us
+        for job_id in gone:
+            self._remove(job_id)
         self._db.execute("COMMIT")
 
-    def _insert(self, jobs: Sequence[tuple[int, Brief, bool]]) -> None:
+    def _insert(self, jobs: Sequence[tuple[int, Candidate, bool]]) -> None:
         """Insert rows with `n` and `is_stray`."""
         rows, texts, tags = [], [], []
-        for n, brief, is_stray in jobs:
-            row = row_of(brief)
+        for n, one, is_stray in jobs:
+            row = row_of(one)
             rows.append((n, *row, is_stray))
-            texts.append((n, text_of(brief)))
-            tags += [(tag, n) for tag in dict.fromkeys(brief.spec.tags)]
+            texts.append((n, text_of(one.job)))
+            tags += [(tag, n) for tag in dict.fromkeys(one.job.spec.tags)]
             self._count(row[3:])
-            self._newest_us = max(self._newest_us, brief.us)
+            self._newest_us = max(self._newest_us, one.us)
         self.counts["tag"].update(tag for tag, _ in tags)
         self.size += len(rows)
         self._db.executemany(_INSERT, rows)
         self._write_texts(texts)
         self._db.executemany("INSERT INTO tags VALUES(?, ?)", tags)
 
-    def put(self, briefs: Iterable[Brief], gone: Iterable[str] = ()) -> None:
-        """Insert or update jobs in any order, and delete those in `gone`."""
-        self._db.execute("BEGIN")
-        for brief in sorted(briefs, key=lambda each: each.us):
-            known = self._db.execute("SELECT n FROM jobs WHERE id = ? AND us = ?", (brief.spec.id, brief.us)).fetchone()
-            if known is None:
-                self._remove(brief.spec.id)  # an earlier job with the same id
-                self._first -= 1
-                self._insert([(self._first, brief, brief.us <= self._newest_us)])
-            else:
-                self._change(known[0], brief)
-        for job_id in gone:
-            self._remove(job_id)
-        self._db.execute("COMMIT")
-
-    def _change(self, n: int, brief: Brief) -> None:
+    def _change(self, n: int, one: Candidate) -> None:
         old = self._db.execute(f"SELECT {_COUNTED} FROM jobs WHERE n = ?", (n,)).fetchone()
         for column, value in zip(COUNTED, old, strict=True):
             self._less(column, value)
-        _, _, seq, *values = row_of(brief)
+        _, _, seq, *values = row_of(one)
         self._db.execute(_UPDATE, (seq, *values, n))
         self._count(values)
         (text,) = self._db.execute("SELECT text FROM texts WHERE n = ?", (n,)).fetchone()
-        if text != (new := text_of(brief)):
+        if text != (new := text_of(one.job)):
             self._drop_text(n, text)
             self._write_texts([(n, new)])
 
@@ -216,10 +220,9 @@ class IndexDatabase:
             self._deadline = float("inf")
         return int(found)
 
-    def versions(self, from_us: int, below_us: float) -> dict[str, tuple[int, int]]:
+    def versions(self, from_us: int, below_us: int) -> dict[str, tuple[int, int]]:
         """Return `id: (us, seq)` of the jobs submitted between `from_us` (included) and `below_us` (excluded)."""
-        high = 2**63 - 1 if below_us == float("inf") else int(below_us)
-        found = self._db.execute("SELECT id, us, seq FROM jobs WHERE us >= ? AND us < ?", (from_us, high))
+        found = self._db.execute("SELECT id, us, seq FROM jobs WHERE us >= ? AND us < ?", (from_us, below_us))
         return {job_id: (us, seq) for job_id, us, seq in found}
 
     def _match(self, query: Query) -> str:

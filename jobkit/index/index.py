@@ -19,7 +19,7 @@ from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.events import EventHub
-from jobkit.store.query import Query, QueryPage, matches, write_cursor
+from jobkit.store.query import MAX_US, Query, QueryPage, matches, write_cursor
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.index")
@@ -52,11 +52,9 @@ class Index:
         self._stops: list[Callable[[], None]] = []
         self._dirty: dict[str, None] = {}
         self._moving: dict[str, None] = {}
-        self._early: dict[str, None] = {}
         self._gathering = False
         self._settling = asyncio.Lock()
         self._filled = asyncio.Event()
-        self._floor = float("inf")
         self._asked_at = 0.0
         self._place = ""
 
@@ -155,7 +153,6 @@ class Index:
 
     def _start(self) -> None:
         self._database = IndexDatabase()
-        self._floor = float("inf")
         self._filled.clear()
         on_loop = asyncio.get_running_loop().call_soon_threadsafe
         self._stops = [
@@ -174,8 +171,8 @@ class Index:
             self._database.close()
         self._database = None
         self._filled.clear()
-        for heard in (self._dirty, self._moving, self._early):
-            heard.clear()
+        self._dirty.clear()
+        self._moving.clear()
 
     async def _failed(self, error: Exception) -> None:
         if isinstance(error, JobkitError):
@@ -197,9 +194,6 @@ class Index:
                 self._place = place
                 await self._sweep()
                 self._filled.set()
-                self._dirty |= self._early
-                self._early.clear()
-                await self._settle()
                 await asyncio.sleep(_SWEEP_S)
             except JobkitError:
                 await asyncio.sleep(1.0)
@@ -216,32 +210,23 @@ class Index:
         db = self._database
         if db is None:
             return
-        below, is_first = "", not self.is_whole
-        if is_first and self._floor != float("inf"):
-            below = str(int(self._floor))
-        high = float(below or "inf")
+        below, high = "", MAX_US
         while True:
             found, last = await self._store.finder.versions(below, _VERSIONS)
             low = int(last) if last else -1
-            known = {} if is_first else await db.call(WRITE, db.versions, low, high)
+            known = await db.call(WRITE, db.versions, low, high)
             gone = known.keys() - {job_id for job_id, _, _ in found}
             differ = [job_id for job_id, us, seq in found if known.get(job_id) != (us, seq)]
             for start in range(0, len(differ), _SLICE):
-                briefs = [brief for brief in await self._store.finder.briefs(differ[start : start + _SLICE]) if brief]
-                if is_first:
-                    briefs.sort(key=lambda brief: brief.us, reverse=True)
-                    await db.call(WRITE, db.append, briefs)
-                    if briefs:
-                        self._floor = briefs[-1].us
-                else:
-                    await db.call(WRITE, db.put, briefs)
+                read = await self._store.finder.candidates(differ[start : start + _SLICE])
+                await db.call(WRITE, db.put, [one for one in read if one], is_fill=not self.is_whole)
             if gone:
                 self._dirty |= dict.fromkeys(gone)
                 self._gather()
             if not last:
                 return
             below, high = last, low
-            await asyncio.sleep(0 if is_first else 0.02)
+            await asyncio.sleep(0.02 if self.is_whole else 0)
 
     def _told(self, is_live: bool) -> None:
         """After a reconnect: compare everything, because events may have been missed."""
@@ -287,19 +272,17 @@ class Index:
         """Read the jobs of all events so far and write them to the database."""
         async with self._settling:
             db = self._database
+            if not self.is_whole and (db is None or not db.size):
+                return  # the first jobs must be the newest
             ids = list(self._dirty)
             self._dirty.clear()
             for start in range(0, len(ids), _SLICE):
                 some = ids[start : start + _SLICE]
                 try:
-                    read = await self._store.finder.briefs(some)
+                    read = await self._store.finder.candidates(some)
                 except BaseException:
                     self._dirty |= dict.fromkeys(ids[start:])
                     raise
-                briefs = [brief for brief in read if brief is not None]
-                if not self.is_whole:  # the fill may be about to write a record that it read before these events
-                    self._early |= dict.fromkeys(brief.spec.id for brief in briefs if brief.us < self._floor)
-                    briefs = [brief for brief in briefs if brief.us >= self._floor]
-                gone = [job_id for job_id, brief in zip(some, read, strict=True) if brief is None]
+                gone = [job_id for job_id, one in zip(some, read, strict=True) if one is None]
                 if db is not None:
-                    await db.call(WRITE, db.put, briefs, gone)
+                    await db.call(WRITE, db.put, [one for one in read if one], gone)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
+import msgspec
+
 from jobkit.index.schema import COUNTED, REPEATED, pieces
-from jobkit.store.query import STATES, Names, Query, is_pattern, is_worker, names, read_cursor
+from jobkit.store.query import FILTERS, STATES, Query, fits, patterns, read_cursor, submit_bounds
 
 #: Number of rows that can be tested and sorted within a page's time.
 FEW = 20_000
@@ -34,8 +34,7 @@ Probe = Callable[[str, str, tuple[Any, ...]], int]
 Statement = tuple[str, tuple[Any, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Statements whose rows together contain the first jobs of a page; to be merged in the query's order.
 
     `is_in_order`: the rows of each statement come before those of the next, so later statements may be skipped.
@@ -45,8 +44,7 @@ class Plan:
     is_in_order: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """A condition on a row.
 
     Attributes:
@@ -61,8 +59,7 @@ class Condition:
     values: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _SortOrder:
+class _SortOrder(msgspec.Struct, frozen=True):
     """Sort order and start position.
 
     Attributes:
@@ -136,21 +133,20 @@ def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> li
     if query.states:
         states = tuple(STATES.index(state) for state in dict.fromkeys(query.states) if state in STATES)
         found.append(_counted("state", states, counts))
-    for column, asked in (("task", query.task), ("queue", query.queue), ("owner", query.owner)):
-        found += [_counted(column, _values(counts[column], asked), counts)] if asked else []
-    if query.worker:
-        workers = tuple(one for one in counts["worker"] if counts["worker"][one] and is_worker(one, query.worker))
-        found.append(_counted("worker", workers, counts))
-    if query.error:
-        errors = tuple(one for one in counts["error"] if one and _values(Counter(one.split("\t")), query.error))
-        found.append(_counted("error", errors, counts))
-    if query.tag:
-        tags = _values(counts["tag"], query.tag)
-        sql = f"EXISTS (SELECT 1 FROM tags WHERE tags.tag IN ({_marks(tags)}) AND tags.n = jobs.n)"
-        found.append(Condition(sql, tags, sum(counts["tag"][tag] for tag in tags), "tag", tags))
-    newest = None if query.older_s is None else int(now_ms - query.older_s * 1000) * 1000 + 999
-    oldest = None if query.newer_s is None else int(now_ms - query.newer_s * 1000) * 1000
-    found += _between("us", oldest, newest, probe)
+    for name in FILTERS:
+        asked = patterns(query, name)
+        if not asked:
+            continue
+        values = tuple(one for one in counts[name] if fits(one.split("\t"), asked) and (one or name != "error"))
+        if name == "tag":
+            sql = f"EXISTS (SELECT 1 FROM tags WHERE tags.tag IN ({_marks(values)}) AND tags.n = jobs.n)"
+            found.append(Condition(sql, values, sum(counts["tag"][tag] for tag in values), "tag", values))
+        else:
+            found.append(_counted(name, values, counts))
+    oldest, newest = submit_bounds(query, now_ms)
+    found += _between(
+        "us", None if query.newer_s is None else oldest, None if query.older_s is None else newest, probe
+    )
     least = None if query.took_min_s is None else query.took_min_s * 1000
     most = None if query.took_max_s is None else query.took_max_s * 1000
     found += _between("took", least, most, probe)
@@ -171,18 +167,6 @@ def _between(column: str, least: float | None, most: float | None, probe: Probe)
 def _counted(column: str, values: tuple[Any, ...], counts: Counts) -> Condition:
     rows = sum(counts[column][value] for value in values)
     return Condition(f"jobs.{column} IN ({_marks(values)})", values, rows, column, values)
-
-
-def _values(counter: Counter[Any], asked: Names) -> tuple[str, ...]:
-    """Return the requested values that occur."""
-    found: dict[str, None] = {}
-    for name in names(asked):
-        if is_pattern(name):
-            pattern = name.replace("[", "[[]").replace("?", "[?]")
-            found |= dict.fromkeys(value for value in counter if counter[value] and fnmatchcase(value, pattern))
-        elif counter[name]:
-            found[name] = None
-    return tuple(found)
 
 
 def match_of(query: Query, usual: Mapping[str, int]) -> str:

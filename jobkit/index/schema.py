@@ -17,16 +17,17 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from jobkit.store.query import STATES, Brief, sort_value
+from jobkit.store.query import FILTERS, ORDERS, STATES, Candidate
+
+#: Columns of few different values, which are counted.
+COUNTED = ("state", *(name for name in FILTERS if name != "tag"))
 
 #: Columns to filter or order by; each has an index that ends with `us`.
-INDEXED = ("state", "task", "queue", "owner", "worker", "error", "started", "finished", "took", "progress", "attempt")
+INDEXED = (*COUNTED, *(name for name in ORDERS if name not in COUNTED and name != "submitted"))
 
 #: Columns with many equal values. Ascending order (of equals the newest first) needs a separate index.
 REPEATED = ("progress", "attempt")
 
-#: Columns of few different values, which are counted.
-COUNTED = ("state", "task", "queue", "owner", "worker", "error")
 #: Texts that are sampled for trigram frequencies: the first `SAMPLED`, then every `SAMPLE_EVERY`-th.
 SAMPLED, SAMPLE_EVERY = 500, 200
 
@@ -74,21 +75,11 @@ def open_index() -> tuple[sqlite3.Connection, bool]:
     return connection, True
 
 
-def row_of(brief: Brief) -> tuple[Any, ...]:
+def row_of(one: Candidate) -> tuple[Any, ...]:
     """Return the values of a job's row from `id` to `attempt`."""
-    spec, error = brief.spec, brief.error
-    return (
-        spec.id,
-        brief.us,
-        brief.seq,
-        STATES.index(brief.state),
-        spec.task,
-        spec.queue,
-        spec.owner,
-        brief.worker,
-        f"{error.type}\t{error.kind}" if error else "",
-        *(sort_value(brief, column) for column in INDEXED[len(COUNTED) :]),
-    )
+    job = one.job
+    names = ("\t".join(FILTERS[column](job)) for column in COUNTED[1:])
+    return job.id, one.us, job.seq, STATES.index(job.state), *names, *(ORDERS[c](one) for c in INDEXED[len(COUNTED) :])
 
 
 def pieces(text: str) -> list[str]:

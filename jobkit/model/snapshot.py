@@ -254,6 +254,12 @@ def finite_or_none(value: Any) -> float | None:
     return None
 
 
+def progress(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the snapshot fields in news of progress or in a record's newest progress."""
+    numbers = {name: finite_or_none(data.get(name)) for name in ("done", "total", "typical_s")}
+    return {**numbers, **{name: str(data.get(name) or "") for name in ("message", "awaits")}}
+
+
 def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
     """Return the snapshot after `event`, or None if events before it are missing (then read the snapshot again).
 
@@ -265,15 +271,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
             return None
         if event.seq < snapshot.seq or rev <= snapshot.rev:
             return snapshot
-        return replace(
-            snapshot,
-            rev=rev,
-            done=finite_or_none(event.data.get("done")),
-            total=finite_or_none(event.data.get("total")),
-            message=str(event.data.get("message") or ""),
-            awaits=str(event.data.get("awaits") or ""),
-            typical_s=finite_or_none(event.data.get("typical_s")),
-        )
+        return replace(snapshot, rev=rev, **progress(event.data))
     if event.type.is_news or event.seq <= snapshot.seq:
         return snapshot
     if event.seq != snapshot.seq + 1:

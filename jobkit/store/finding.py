@@ -8,10 +8,23 @@ from collections.abc import Sequence
 from jobkit.model import StoreUnavailable
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
-from jobkit.store.query import Brief, Query, in_order, matches, read_cursor, sort_value, spec_parts, write_cursor
+from jobkit.store.query import (
+    Candidate,
+    Query,
+    in_order,
+    matches,
+    read_cursor,
+    sort_value,
+    submit_bounds,
+    words,
+    write_cursor,
+)
 
 #: Number of records that are read at once.
 _SLICE = 500
+
+#: Maximum number of records that are read for a page by age; its cursor continues there.
+_READ_MOST = 1_000_000
 
 
 class JobFinder:
@@ -28,23 +41,23 @@ class JobFinder:
         now_ms = 0 if query.newer_s is None and query.older_s is None else await self._ns.now_ms()
         low, high = _bounds(query, now_ms)
         size = query.limit + 1 if query.is_plain else _SLICE
-        best: list[Brief] = []
-        is_end = False
-        while not is_end and not (query.is_by_age and len(best) > query.limit):
+        best: list[Candidate] = []
+        is_end, read, last = False, 0, ""
+        while not is_end and not (query.is_by_age and (len(best) > query.limit or read >= _READ_MOST)):
             ids = await self._by_age(query, low, high, size)
             is_end = len(ids) < size
-            found = await self.briefs([job_id for job_id, _ in ids], spec_parts(query))
-            best += [brief for brief in found if brief is not None and matches(brief, query, now_ms)]
+            read += len(ids)
+            found = await self.candidates([job_id for job_id, _ in ids], words(query))
+            best += [one for one in found if one is not None and matches(one.job, query, now_ms)]
             best = in_order(best, query)[: query.limit + 1]
-            if ids and query.order == "submitted":
-                low = f"({ids[-1][1]}"
-            elif ids:
-                high = f"({ids[-1][1]}"
+            if ids:
+                last = str(ids[-1][1])
+                low, high = (f"({last}", high) if query.order == "submitted" else (low, f"({last}")
         page = best[: query.limit]
-        cursor = ""
+        cursor = "" if is_end else last
         if len(best) > len(page):
             cursor = write_cursor(query, sort_value(page[-1], query.order), page[-1].us)
-        return [brief.spec.id for brief in page], cursor
+        return [one.job.id for one in page], cursor
 
     async def versions(self, below: str, limit: int) -> tuple[list[tuple[str, int, int]], str]:
         """Return `(id, us, seq)` of jobs, newest first, from a time of submit (us) down; "" for the newest.
@@ -56,19 +69,19 @@ class JobFinder:
         rows = [(job_id, us, int(raw[0])) for (job_id, us), raw in zip(ids, found, strict=True) if raw]
         return rows, str(ids[-1][1]) if ids else ""
 
-    async def briefs(self, job_ids: Sequence[str], parts: Sequence[bytes] = ()) -> list[Brief | None]:
-        """Return the fields by which jobs are found and ordered; None for unknown jobs.
+    async def candidates(self, job_ids: Sequence[str], words: Sequence[str] = ()) -> list[Candidate | None]:
+        """Return jobs with the fields by which they are found and ordered; None for unknown ones.
 
         Args:
-            parts: texts that the stored spec must contain; jobs without them are also None, and not decoded.
+            words: see `query.words`; jobs whose record does not contain them all are also None.
         """
-        found = await self._ns.fields(wire.BRIEF, job_ids)
-        gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if not raw]
+        found = await self._ns.fields(wire.CANDIDATE, job_ids, words)
+        gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if raw is None]
         if gone:  # expired, and not pruned yet
             with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
                 await self._ns.run("forget", gone)
         return [
-            wire.readable(f"the record of job {job_id}", wire.brief, raw if _has_all(raw, parts) else None)
+            wire.readable(f"the record of job {job_id}", wire.candidate, raw)
             for job_id, raw in zip(job_ids, found, strict=True)
         ]
 
@@ -86,14 +99,9 @@ class JobFinder:
         return ordered[:count]
 
 
-def _has_all(raw: Sequence[bytes | None] | None, parts: Sequence[bytes]) -> bool:
-    return not parts or (raw is not None and all(part in (raw[0] or b"") for part in parts))
-
-
 def _bounds(query: Query, now_ms: int) -> tuple[str, str]:
     """Return the lowest and highest time of submit as arguments for Redis."""
-    low = 0 if query.newer_s is None else int(now_ms - query.newer_s * 1000) * 1000
-    high = 2**63 if query.older_s is None else int(now_ms - query.older_s * 1000) * 1000 + 999
+    low, high = submit_bounds(query, now_ms)
     after = read_cursor(query) if query.is_by_age else None
     if after is not None and query.order == "submitted":
         low = max(low, after[1] + 1)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.store.query import STATES, Query
+from jobkit.store.query import FILTERS, STATES, Query
 
 #: Names for several states: the counters of the jobs page.
 COUNTERS: Mapping[str, tuple[str, ...]] = {
@@ -43,7 +43,6 @@ HELP: tuple[tuple[str, str], ...] = (
 MAX_CHARS = 500
 
 _WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
-_NAMED = ("task", "queue", "owner", "tag", "worker", "error")
 
 
 def parse(text: str, base: Query | None = None) -> Query:
@@ -95,14 +94,6 @@ def _states(name: str, value: str) -> dict[str, Any]:
     return {"states": tuple(dict.fromkeys(states))}
 
 
-def _named(name: str, value: str) -> dict[str, Any]:
-    return {name: tuple(_split(value))}
-
-
-def _length(name: str, value: str) -> dict[str, Any]:
-    return {f"{name}_s": _seconds(name, value)}
-
-
 def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str, Any]:
     """Return the bounds `least` and `most` of `<1h`, `>1h`, `1h..2h`; a plain duration has the sign `usual`."""
     first, dots, last = value.partition("..")
@@ -132,8 +123,8 @@ def _split(value: str) -> Iterator[str]:
 
 _FIELDS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "state": _states,
-    **dict.fromkeys(_NAMED, _named),
-    **dict.fromkeys(("older", "newer"), _length),
+    **dict.fromkeys(FILTERS, lambda name, value: {name: tuple(_split(value))}),
+    **dict.fromkeys(("older", "newer"), lambda name, value: {f"{name}_s": _seconds(name, value)}),
     "age": partial(_span, "older_s", "newer_s", "<"),
     "took": partial(_span, "took_min_s", "took_max_s", ">"),
 }

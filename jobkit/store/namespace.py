@@ -73,9 +73,15 @@ class RedisNamespace:
                     raise reply
             return replies
 
-    async def fields(self, names: Sequence[str], job_ids: Sequence[str]) -> list[list[Any] | None]:
-        """Return fields of the records of jobs; None for a job without the first of them."""
-        return await self.run("fields", [msgspec.json.encode(names), *job_ids]) if job_ids else []
+    async def fields(
+        self, names: Sequence[str], job_ids: Sequence[str], words: Sequence[str] = ()
+    ) -> list[list[Any] | None]:
+        """Return fields of the records of jobs; None for a job without the first of them.
+
+        Empty for a job whose fields do not contain all `words`, which are in lower case (A to Z).
+        """
+        options = msgspec.json.encode({"names": names, "words": words})
+        return await self.run("fields", [options, *job_ids]) if job_ids else []
 
     async def now_ms(self) -> int:
         """Return the server's clock in milliseconds since the epoch."""

@@ -1,7 +1,8 @@
-"""`Query`: filter, order and page of a job list, and its meaning for every store.
+"""`Query`: filter, order and page of a job list, and its meaning.
 
-`Brief` has the fields of a job that are needed to find and to order it. `matches` and `sort_value` define the meaning
-of a query. `jobkit.index` implements the same faster; one test suite covers both.
+`FILTERS` and `ORDERS` have the names of both, with the values of a job that they compare; the search grammar and
+`jobkit.index` use the same tables. `matches` and `in_order` define the meaning of a query. `jobkit.index` implements
+the same faster; one test suite covers both.
 """
 
 from __future__ import annotations
@@ -13,30 +14,59 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.model import InvalidParams, JobError, JobSnapshot, JobState
+from jobkit.model import InvalidParams, JobSnapshot, JobState
 
 T = TypeVar("T")
 
 #: A name, or alternatives; `*` stands for any text.
 Names = str | tuple[str, ...] | None
 
-#: Sort keys. Ascending (or alphabetical); with "-" in front descending.
-ORDERS = (
-    "submitted", "started", "finished", "took", "state", "task", "queue", "owner", "worker", "progress", "attempt",
-)  # fmt: skip
-
-#: Sort keys that compare text.
-_TEXT_ORDERS = frozenset({"task", "queue", "owner", "worker"})
-
 #: States in the order of a job's life, used by `order="state"`.
 STATES = tuple(str(state) for state in JobState)
 
+#: Filters by name, each with the values of a job, one of which must fit; see `Query`.
+FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
+    "task": lambda job: (job.spec.task,),
+    "queue": lambda job: (job.spec.queue,),
+    "owner": lambda job: (job.spec.owner,),
+    "worker": lambda job: (job.worker,),
+    "error": lambda job: (job.error.type, job.error.kind) if job.error else (),
+    "tag": lambda job: job.spec.tags,
+}
+
+
+class Candidate(NamedTuple):
+    """A job that may be on a page, and its time of submit in microseconds, the default order."""
+
+    us: int
+    job: JobSnapshot
+
+
+#: Sort keys, each with the sort value of a job, None if it has none. Ascending (or alphabetical); with "-" in front
+#: descending.
+ORDERS: Mapping[str, Callable[[Candidate], Any]] = {
+    "submitted": lambda one: one.us,
+    "started": lambda one: _ms(one.job.started_at) or None,
+    "finished": lambda one: _ms(one.job.finished_at) or None,
+    "took": lambda one: took_ms(one.job),
+    "state": lambda one: STATES.index(one.job.state),
+    "task": lambda one: one.job.spec.task or None,
+    "queue": lambda one: one.job.spec.queue or None,
+    "owner": lambda one: one.job.spec.owner or None,
+    "worker": lambda one: one.job.worker or None,
+    "progress": lambda one: min(1.0, one.job.done / one.job.total) if one.job.done is not None and one.job.total else None,
+    "attempt": lambda one: one.job.attempt or None,
+}
+
 NEWEST = "-submitted"
+
+#: Above any time of submit in microseconds; the largest integer of SQLite.
+MAX_US = 2**63 - 1
 
 #: Maximum number of characters of a job's text that are searched.
 TEXT_CHARS = 20_000
@@ -91,9 +121,8 @@ class Query(msgspec.Struct, frozen=True):
     @property
     def is_plain(self) -> bool:
         """True if the store's own indexes answer it without reading records: by state and age only."""
-        return self.is_by_age and not any(
-            (self.task, self.queue, self.owner, self.tag, self.worker, self.error, self.texts)
-        ) and self.took_min_s is None and self.took_max_s is None  # fmt: skip
+        is_named = any(getattr(self, name) for name in FILTERS)
+        return self.is_by_age and not (is_named or self.texts) and self.took_min_s is None and self.took_max_s is None
 
     def checked(self) -> Query:
         """Return this query.
@@ -121,70 +150,22 @@ class QueryPage(msgspec.Struct, frozen=True):
     searched: int | None = None
 
 
-class BriefSpec(msgspec.Struct):
-    """The fields of a `JobSpec` by which jobs are found."""
-
-    id: str
-    task: str
-    title: str = ""
-    queue: str = "default"
-    owner: str = ""
-    tags: tuple[str, ...] = ()
-    key: str = ""
-    params: dict[str, Any] = {}
-
-
-class Brief(msgspec.Struct):
-    """The fields of a `JobSnapshot` by which jobs are found and ordered: faster to read, without history.
-
-    Attributes:
-        us: time of submit in microseconds, the default order.
-    """
-
-    spec: BriefSpec
-    us: int
-    seq: int
-    state: JobState
-    submitted_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    worker: str = ""
-    attempt: int = 0
-    done: float | None = None
-    total: float | None = None
-    message: str = ""
-    summary: str = ""
-    error: JobError | None = None
-
-
 def narrowed(query: Query, only: str) -> Query:
     """Return the query restricted to the jobs of one owner."""
-    if query.owner is not None and not any(fnmatchcase(only, name) for name in names(query.owner)):
+    if query.owner is not None and not fits((only,), names(query.owner)):
         return replace(query, states=("none",))
     return replace(query, owner=only)
 
 
-def matches(job: Brief | JobSnapshot, query: Query, now_ms: int) -> bool:
+def matches(job: JobSnapshot, query: Query, now_ms: int) -> bool:
     """Return True if `job` passes every filter of `query` at that time."""
-    spec, error = job.spec, job.error
     if query.states and job.state not in query.states:
         return False
-    named: tuple[tuple[Names, Iterable[str]], ...] = (
-        (query.task, (spec.task,)),
-        (query.queue, (spec.queue,)),
-        (query.owner, (spec.owner,)),
-        (query.tag, spec.tags),
-        (query.error, (error.type, error.kind) if error else ()),
-    )
-    for asked, values in named:
-        if asked and not any(_fits(value, name) for value in values for name in names(asked)):
+    for name, values in FILTERS.items():
+        if (asked := patterns(query, name)) and not fits(values(job), asked):
             return False
-    if not is_worker(job.worker, query.worker):
-        return False
-    submitted_ms = _ms(job.submitted_at)
-    if query.newer_s is not None and submitted_ms < now_ms - query.newer_s * 1000:
-        return False
-    if query.older_s is not None and submitted_ms > now_ms - query.older_s * 1000:
+    oldest_us, newest_us = submit_bounds(query, now_ms)
+    if not oldest_us <= _ms(job.submitted_at) * 1000 <= newest_us:
         return False
     if query.took_min_s is not None or query.took_max_s is not None:
         took, most_s = took_ms(job), float("inf") if query.took_max_s is None else query.took_max_s
@@ -195,13 +176,35 @@ def matches(job: Brief | JobSnapshot, query: Query, now_ms: int) -> bool:
     return all(one in text for one in texts)
 
 
-def spec_parts(query: Query) -> list[bytes]:
-    """Return texts that the stored spec of each matching job contains: a quick test that finds most others."""
-    plain = [name for name in (query.task, query.owner, query.tag) if isinstance(name, str) and name.isascii()]
-    return [name.encode() for name in plain if re.fullmatch(r"[\w.:-]+", name)]
+def patterns(query: Query, name: str) -> tuple[str, ...]:
+    """Return the names and patterns of a filter, one of which a value must fit; empty if there is no such filter."""
+    asked = names(getattr(query, name))
+    return (*asked, *(f"{one}.*" for one in asked)) if name == "worker" else asked
 
 
-def text_of(job: Brief | JobSnapshot) -> str:
+def submit_bounds(query: Query, now_ms: int) -> tuple[int, int]:
+    """Return the lowest and the highest allowed time of submit in microseconds."""
+    oldest = 0 if query.newer_s is None else max(0, int(now_ms - query.newer_s * 1000) * 1000)
+    newest = MAX_US if query.older_s is None else max(-1, int(now_ms - query.older_s * 1000) * 1000 + 999)
+    return oldest, newest
+
+
+def words(query: Query) -> list[str]:
+    """Return texts, with A to Z in lower case, that the stored record of each matching job contains.
+
+    A quick test that leaves out most other records before they are decoded. Stored is JSON, so the words have no
+    character that it escapes, and names are apart from their values.
+    """
+    named = [asked for name in FILTERS if name != "queue" and len(asked := names(getattr(query, name))) == 1]
+    found = [lower(text) for (text,) in named] + list(query.texts)  # "default" is not stored as the queue
+    return list(dict.fromkeys(filter(None, (part for text in found for part in _NOT_IN_WORDS.split(text)))))
+
+
+#: Characters that JSON may escape, "=" between name and value, and "*" of a pattern.
+_NOT_IN_WORDS = re.compile(r'["\\/=*\x00-\x1f\x7f]+')
+
+
+def text_of(job: JobSnapshot) -> str:
     """Return the searched text of a job: one line for each value, with A to Z in lower case."""
     spec, error = job.spec, job.error
     parts = (spec.id, spec.task, spec.title, spec.params, spec.tags, spec.owner, spec.key)
@@ -209,34 +212,16 @@ def text_of(job: Brief | JobSnapshot) -> str:
     return lower("\n".join(_lines((*parts, *rest))))[:TEXT_CHARS]
 
 
-def took_ms(job: Brief | JobSnapshot) -> int | None:
+def took_ms(job: JobSnapshot) -> int | None:
     """Return the duration of the last attempt in milliseconds; None if the job has not ended."""
     if job.started_at is None or job.finished_at is None:
         return None
     return max(0, _ms(job.finished_at) - _ms(job.started_at))
 
 
-def sort_value(job: Brief, order: str) -> Any:
+def sort_value(one: Candidate, order: str) -> Any:
     """Return the sort value of a job, or None if it has none."""
-    match order.removeprefix("-") or "submitted":
-        case "submitted":
-            return job.us
-        case "started":
-            return _ms(job.started_at) or None
-        case "finished":
-            return _ms(job.finished_at) or None
-        case "took":
-            return took_ms(job)
-        case "state":
-            return STATES.index(job.state)
-        case "progress":
-            return None if job.done is None or not job.total else min(1.0, job.done / job.total)
-        case "attempt":
-            return job.attempt or None
-        case "worker":
-            return job.worker or None
-        case name:
-            return getattr(job.spec, name) or None
+    return ORDERS[order.removeprefix("-") or "submitted"](one)
 
 
 def read_cursor(query: Query) -> tuple[Any, int] | None:
@@ -265,7 +250,7 @@ def _is_place(order: str, value: Any, us: Any) -> bool:
     name = order.removeprefix("-")
     if value is None:
         return name != "state"
-    if name in _TEXT_ORDERS:
+    if name in FILTERS:  # compares text
         return type(value) is str and value == value.encode("utf-8", "replace").decode()
     return type(value) in (int, float) and abs(value) < 2**53
 
@@ -285,11 +270,11 @@ def ordered(items: Iterable[T], order: str, key: Callable[[T], tuple[Any, int]])
     return some + [item for item in newest if key(item)[0] is None]
 
 
-def in_order(jobs: Iterable[Brief], query: Query) -> list[Brief]:
+def in_order(jobs: Iterable[Candidate], query: Query) -> list[Candidate]:
     """Return the jobs after the cursor, in the query's order."""
     order, after = query.order or NEWEST, read_cursor(query)
-    found = ordered(jobs, order, lambda job: (sort_value(job, order), job.us))
-    return [job for job in found if after is None or is_after(sort_value(job, order), job.us, after, order)]
+    found = ordered(jobs, order, lambda one: (sort_value(one, order), one.us))
+    return [one for one in found if after is None or is_after(sort_value(one, order), one.us, after, order)]
 
 
 def is_after(value: Any, us: int, after: tuple[Any, int], order: str) -> bool:
@@ -311,9 +296,13 @@ def is_pattern(name: str) -> bool:
     return "*" in name
 
 
-def is_worker(worker: str, asked: Names) -> bool:
-    """Return True if a worker's id is one of the given names, or starts with one up to a dot."""
-    return not asked or any(_fits(worker, name) or _fits(worker, f"{name}.*") for name in names(asked))
+def fits(values: Iterable[str], asked: Iterable[str]) -> bool:
+    """Return True if one of the values is one of the names, or matches one of the patterns."""
+    return any(
+        value == name if not is_pattern(name) else fnmatchcase(value, name.replace("[", "[[]").replace("?", "[?]"))
+        for name in asked
+        for value in values
+    )
 
 
 def lower(text: str) -> str:
@@ -323,12 +312,6 @@ def lower(text: str) -> str:
 
 def _ms(at: datetime | None) -> int:
     return 0 if at is None else round(at.timestamp() * 1000)
-
-
-def _fits(value: str, name: str) -> bool:
-    if not is_pattern(name):
-        return value == name
-    return fnmatchcase(value, name.replace("[", "[[]").replace("?", "[?]"))
 
 
 def _lines(value: Any, name: str = "") -> Iterator[str]:

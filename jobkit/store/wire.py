@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobkit.model import EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
-from jobkit.model.plain import instant
-from jobkit.model.snapshot import WIRE, changes, finite_or_none
-from jobkit.store.query import Brief, BriefSpec
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.snapshot import WIRE, changes, progress
+from jobkit.store.query import Candidate
 from jobkit.store.values import (
     INLINE_RESULT_BYTES,
     AttemptNews,
@@ -205,8 +204,8 @@ def read_renewal(reply: Sequence[Any]) -> Renewal:
 _JSON_FIELDS = frozenset({"error", "usage"})
 
 
-def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
-    """Return the snapshot in a job's hash, with its stored history."""
+def snapshot(record: Mapping[bytes, bytes], *, has_history: bool = True) -> JobSnapshot:
+    """Return the snapshot in a job's hash, with its history unless told otherwise."""
     fields: dict[str, Any] = {}
     events: list[JobEvent] = []
     for key, value in record.items():
@@ -215,20 +214,27 @@ def snapshot(record: Mapping[bytes, bytes]) -> JobSnapshot:
             fields[name] = _unjson(value) if name in _JSON_FIELDS else value.decode()
         elif name[0] == "e" and name[1:].isdigit():
             events.append(JobEvent.from_wire(_unjson(value)))
-    numbers = _unjson(b"{" + record[b"p"] + b"}") if b"p" in record else {}
-    spec, seq = JobSpec.from_wire(_unjson(record[b"spec"])), int(record[b"seq"])
-    return JobSnapshot(
-        spec=spec,
-        seq=seq,
-        rev=int(record.get(b"rev", 0)),
-        done=finite_or_none(numbers.get("done")),
-        total=finite_or_none(numbers.get("total")),
-        message=str(numbers.get("message") or ""),
-        awaits=str(numbers.get("awaits") or "") if record[b"state"] == b"running" else "",
-        typical_s=finite_or_none(numbers.get("typical_s")),
-        history=history(spec.id, seq, fields, events),
-        **changes(fields),
-    )
+    news = progress(_unjson(b"{" + record[b"p"] + b"}") if b"p" in record else {})
+    if record[b"state"] != b"running":
+        news["awaits"] = ""
+    spec, seq, rev = _spec(record[b"spec"]), int(record[b"seq"]), int(record.get(b"rev", 0))
+    past = history(spec.id, seq, fields, events) if has_history else ()
+    return JobSnapshot(spec=spec, seq=seq, rev=rev, history=past, **news, **changes(fields))
+
+
+_spec = msgspec.json.Decoder(JobSpec).decode
+
+#: The fields of a record that `candidate` decodes.
+CANDIDATE = (
+    "spec", "us", "seq", "state", "submitted", "started", "finished", "worker", "attempt", "p", "summary", "error",
+)  # fmt: skip
+_CANDIDATE = [name.encode() for name in CANDIDATE]
+
+
+def candidate(fields: Sequence[bytes | None]) -> Candidate:
+    """Decode the fields `CANDIDATE` of a record."""
+    record = {name: value for name, value in zip(_CANDIDATE, fields, strict=True) if value is not None}
+    return Candidate(int(record[b"us"]), snapshot(record, has_history=False))
 
 
 #: The start of the only attempt is among so many first events if it is implied, in `lua/lib/queue.lua`.
@@ -257,36 +263,6 @@ def history(job_id: str, seq: int, fields: Mapping[str, Any], stored: Iterable[J
             attempt = {"attempt": 1, "worker": fields.get("worker", "")}
             add(missing[0], EventType.STARTED, JobState.RUNNING, "started", attempt)
     return tuple(events[n] for n in sorted(events))
-
-
-#: The fields of a record that `brief` decodes.
-BRIEF = (
-    "spec", "us", "seq", "state", "submitted", "started", "finished", "worker", "attempt", "p", "summary", "error",
-)  # fmt: skip
-
-_brief_spec = msgspec.json.Decoder(BriefSpec).decode
-
-
-def brief(fields: Sequence[bytes | None]) -> Brief:
-    """Decode the fields `BRIEF` of a record."""
-    spec, us, seq, state, submitted, started, finished, worker, attempt, numbers, summary, error = fields
-    now = _unjson(b"{" + numbers + b"}") if numbers else {}
-    return Brief(
-        spec=_brief_spec(spec or b""),
-        us=int(us or 0),
-        seq=int(seq or 0),
-        state=JobState((state or b"").decode()),
-        submitted_at=instant(submitted),
-        started_at=instant(started),
-        finished_at=instant(finished),
-        worker=(worker or b"").decode(),
-        attempt=int(attempt or 0),
-        done=finite_or_none(now.get("done")),
-        total=finite_or_none(now.get("total")),
-        message=str(now.get("message") or ""),
-        summary=(summary or b"").decode(),
-        error=JobError.from_wire(_unjson(error)) if error else None,
-    )
 
 
 def event(id: str, entry: Mapping[bytes, bytes]) -> JobEvent:

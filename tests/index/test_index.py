@@ -239,18 +239,18 @@ async def test_changes_during_the_filling_are_not_lost(
     monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
     await fill(store, 40)
     queued = [one.id for one in (await store.list(Query(states=("queued",), limit=100))).jobs]
-    read = JobFinder.briefs
+    read = JobFinder.candidates
     changed = asyncio.Event()
 
-    async def briefs(self: JobFinder, job_ids: Any, parts: Any = ()) -> Any:
-        found = await read(self, job_ids, parts)
+    async def candidates(self: JobFinder, job_ids: Any, words: Any = ()) -> Any:
+        found = await read(self, job_ids, words)
         if not changed.is_set() and queued[-1] in job_ids:
             changed.set()
             await store.cancel([queued[-1]])
             await submit(store, "late", owner="late")
         return found
 
-    monkeypatch.setattr(JobFinder, "briefs", briefs)
+    monkeypatch.setattr(JobFinder, "candidates", candidates)
     await index.page(Query(owner="ada"))
     await index.whole()
 
@@ -269,15 +269,15 @@ async def test_a_page_shows_its_progress_while_the_index_is_filled(
     monkeypatch.setattr("jobkit.index.index._PATIENCE_S", 0.0)
     await fill(store, 30)
     gate = asyncio.Event()
-    append = IndexDatabase.append
+    put = IndexDatabase.put
     loop = asyncio.get_running_loop()
 
-    def slowly(self: IndexDatabase, briefs: Any) -> None:
+    def slowly(self: IndexDatabase, jobs: Any, gone: Any = (), *, is_fill: bool = False) -> None:
         if self.size >= 10:
             asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
-        append(self, briefs)
+        put(self, jobs, gone, is_fill=is_fill)
 
-    monkeypatch.setattr(IndexDatabase, "append", slowly)
+    monkeypatch.setattr(IndexDatabase, "put", slowly)
     index._start()
     await until(lambda: index.size == 10, "the first slices")
     gate_later = loop.call_later(0.2, gate.set)

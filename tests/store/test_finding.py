@@ -6,11 +6,12 @@ import itertools
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.plain import instant
 from jobkit.model.snapshot import JobError
-from jobkit.store.query import ORDERS, Query, in_order, matches, sort_value, text_of, took_ms
+from jobkit.store.query import ORDERS, Candidate, Query, in_order, matches, sort_value, text_of
 from jobkit.store.redis import RedisStore
 
 from .support import claim, ending, numbers, submit, worker
@@ -33,6 +34,10 @@ async def team(store: RedisStore) -> RedisStore:
     error = JobError(ErrorKind.TIMEOUT, "TimeoutError", "took too long")
     await store.finish([ending(bad, "failed", error=error)])
     return store
+
+
+async def candidates(store: RedisStore) -> list[Candidate]:
+    return [one for one in await store.finder.candidates(["old", "bad", "gpu", "new"]) if one]
 
 
 @pytest.mark.parametrize(
@@ -79,20 +84,20 @@ async def team(store: RedisStore) -> RedisStore:
 )
 async def test_every_filter_finds_matching_jobs(team: RedisStore, query: dict[str, Any], found: list[str]) -> None:
     assert await ids(team, **query) == found
-    briefs = await team.finder.briefs(["old", "bad", "gpu", "new"])
+    jobs = await candidates(team)
     now = await team.now_ms()
-    plain = [brief for brief in briefs if brief and matches(brief, Query(**query), now)]
-    assert [brief.spec.id for brief in in_order(plain, Query())] == found
+    plain = [one for one in jobs if matches(one.job, Query(**query), now)]
+    assert [one.job.id for one in in_order(plain, Query())] == found
 
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])
 async def test_pages_of_every_order_join_without_doubles_and_holes(team: RedisStore, order: str) -> None:
-    briefs = [brief for brief in await team.finder.briefs(["old", "bad", "gpu", "new"]) if brief]
+    jobs = await candidates(team)
 
     whole = await ids(team, order=order)
 
-    assert whole == [brief.spec.id for brief in in_order(briefs, Query(order=order))]
-    values = [sort_value(brief, order) for id in whole for brief in briefs if brief.spec.id == id]
+    assert whole == [one.job.id for one in in_order(jobs, Query(order=order))]
+    values = [sort_value(one, order) for id in whole for one in jobs if one.job.id == id]
     known = [value for value in values if value is not None]
     assert known == sorted(known, reverse=order.startswith("-"))
     assert values[: len(known)] == known  # jobs without a value come last
@@ -116,19 +121,41 @@ async def test_an_invalid_order_or_cursor_is_refused(team: RedisStore) -> None:
             await team.list(query)
 
 
-async def test_a_brief_equals_the_snapshot(team: RedisStore) -> None:
+async def test_a_candidate_is_the_snapshot_without_history(team: RedisStore) -> None:
     names = ["old", "bad", "gpu", "new"]
 
-    briefs = await team.finder.briefs([*names, "none"])
+    found = await team.finder.candidates([*names, "none"])
 
-    assert briefs[-1] is None
-    for brief, snapshot in zip(briefs, await team.snapshots(names), strict=False):
-        assert brief is not None
+    assert found[-1] is None
+    for one, snapshot in zip(found, await team.snapshots(names), strict=False):
+        assert one is not None
         assert snapshot is not None
-        for name in ("state", "seq", "submitted_at", "started_at", "finished_at", "worker", "attempt", "done", "error"):
-            assert getattr(brief, name) == getattr(snapshot, name), name
-        assert (text_of(brief), took_ms(brief)) == (text_of(snapshot), took_ms(snapshot))
-        assert brief.submitted_at == instant(brief.us // 1000)
+        assert text_of(one.job) == text_of(snapshot)
+        assert one.job == replace(snapshot, history=(), rev=0, usage={})
+        assert one.job.submitted_at == instant(one.us // 1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1e-05, "1e-05"),
+        (199.99999999999997, "200"),
+        (0.1 + 0.2, "0.3"),
+        (12345678901234567890, "12345678901234567168"),
+        (1e20, "100000000000000000000"),
+        (4999.0, "4999"),
+        (-0.5, "-0.5"),
+        (True, "true"),
+        ('say "x" \\ /y', 'say "x" \\ /y'),
+        ("Größe\tÄ", "größe\tÄ"),
+    ],
+)
+async def test_a_value_is_found_by_the_form_that_users_see(store: RedisStore, value: Any, shown: str) -> None:
+    await submit(store, "one", params={"value": value})
+    await submit(store, "other", params={"value": "else"})
+
+    assert await ids(store, search=f"value={shown}") == ["one"]
+    assert await ids(store, search=f"value={shown}9") == []
 
 
 async def test_versions_walk_all_jobs_newest_first(team: RedisStore) -> None:

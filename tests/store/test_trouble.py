@@ -258,7 +258,7 @@ async def test_a_server_before_7_2_is_refused_by_every_verb(
     with pytest.raises(StoreUnavailable, match=sentence):
         await submit(store, "a")
     with pytest.raises(StoreUnavailable, match=sentence):
-        await store.finder.briefs(["a"])
+        await store.finder.candidates(["a"])
 
 
 async def test_a_replica_is_named(store: RedisStore) -> None:
