@@ -126,7 +126,14 @@ class ScheduleRun(msgspec.Struct, frozen=True, omit_defaults=True, rename=_RUN):
         }
 
 
-class ScheduleSnapshot(msgspec.Struct, frozen=True):
+#: Names of fields of a `ScheduleSnapshot` in the store, if other than here.
+_SNAPSHOT = {
+    "anchor_ms": "anchor", "next_ms": "next", "paused_ms": "paused", "ended_ms": "ended", "holds_for": "holds",
+    "last_job": "last",
+}  # fmt: skip
+
+
+class ScheduleSnapshot(msgspec.Struct, frozen=True, rename=_SNAPSHOT):
     """State of a schedule. Times are in milliseconds by the store's clock; 0 for none.
 
     Attributes:
@@ -137,8 +144,10 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True):
         paused_ms: when it was paused. `ended_ms`: when it ran out of slots.
         holds_for: id of the job that must end before the next slot (`overlap="wait"`), or "".
         fired: slots since the last change of the timing that became jobs. `left_out`: slots that did not.
-        runs: recent runs, newest first, at most 14.
+        last_job: id of the job of the newest run that has one, or "".
+        runs: recent runs, newest first, at most 14; not read for a schedule whose slot is due.
         now_ms: when this was read.
+        is_running, payload: `last_job` has not ended; the sealed arguments. Read for a schedule whose slot is due.
     """
 
     spec: ScheduleSpec
@@ -150,8 +159,11 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True):
     holds_for: str = ""
     fired: int = 0
     left_out: int = 0
+    last_job: str = ""
     runs: tuple[ScheduleRun, ...] = ()
     now_ms: int = 0
+    is_running: bool = False
+    payload: bytes = b""
 
     @property
     def name(self) -> str:

@@ -8,9 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Codec, Subject
-from jobkit.model import JobSpec, ScheduleRun, ScheduleSpec
+from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.timing import MOST_COUNTED, Timing
-from jobkit.store.values import DueSchedule, Firing, Submission
+from jobkit.store.values import Firing, Submission
 
 #: A slot that is fired later than this counts as missed.
 MISSED_AFTER_MS = 60_000
@@ -39,17 +39,17 @@ class SlotDecision(msgspec.Struct, frozen=True):
     is_held: bool = False
 
 
-def decide(due: DueSchedule) -> SlotDecision:
-    """Return the decision for a schedule whose slot is due (`due.slot_ms <= due.now_ms`)."""
+def decide(due: ScheduleSnapshot) -> SlotDecision:
+    """Return the decision for a schedule whose slot is due (`due.next_ms <= due.now_ms`)."""
     spec, now_ms = due.spec, due.now_ms
     timing = Timing.of(spec)
     if spec.overlap == "wait" and due.is_running:
-        return SlotDecision(next_ms=due.slot_ms, look_ms=now_ms + HOLD_MS, is_held=True)
+        return SlotDecision(next_ms=due.next_ms, look_ms=now_ms + HOLD_MS, is_held=True)
     left = spec.count - due.fired if spec.count else MOST_COUNTED
     keeps = spec.missed_limit if spec.missed == "all" else 1
-    slots, total = timing.through(due.slot_ms, now_ms, due.anchor_ms, max(1, min(keeps, left)))
+    slots, total = timing.through(due.next_ms, now_ms, due.anchor_ms, max(1, min(keeps, left)))
     next_ms = timing.after(now_ms, due.anchor_ms)
-    first_ms, why = due.slot_ms, "missed"
+    first_ms, why = due.next_ms, "missed"
     if spec.overlap == "skip" and due.is_running:
         slots, why = [], "overlap"
     elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "wait":  # one after the other
@@ -57,9 +57,9 @@ def decide(due: DueSchedule) -> SlotDecision:
         slots = slots[:1]
     elif spec.missed == "all" and len(slots) > 1 and spec.overlap == "skip":  # the others would overlap the first
         slots, why = slots[-1:], "overlap"
-    elif spec.overlap == "wait" and due.is_held and spec.missed != "all":  # slots that became due while it waited
-        slots, why = [due.slot_ms], "overlap"
-        first_ms = timing.after(due.slot_ms, due.anchor_ms) or 0
+    elif spec.overlap == "wait" and due.holds_for and spec.missed != "all":  # slots that became due while it waited
+        slots, why = [due.next_ms], "overlap"
+        first_ms = timing.after(due.next_ms, due.anchor_ms) or 0
     elif spec.missed == "skip" and now_ms - slots[-1] > MISSED_AFTER_MS:
         slots = []
     if left <= len(slots):
@@ -68,7 +68,7 @@ def decide(due: DueSchedule) -> SlotDecision:
     return SlotDecision(tuple(slots), left_out, first_ms, why, next_ms, next_ms or 0)
 
 
-def firing(due: DueSchedule, decision: SlotDecision, codec: Codec) -> Firing:
+def firing(due: ScheduleSnapshot, decision: SlotDecision, codec: Codec) -> Firing:
     """Return the decision with its jobs; the schedule's arguments are sealed again for each. Unpickles nothing.
 
     Raises:
@@ -81,7 +81,7 @@ def firing(due: DueSchedule, decision: SlotDecision, codec: Codec) -> Firing:
     return Firing(
         due.spec.name,
         due.rev,
-        due.slot_ms,
+        due.next_ms,
         tuple(jobs),
         tuple(runs),
         decision.next_ms or 0,
@@ -91,10 +91,10 @@ def firing(due: DueSchedule, decision: SlotDecision, codec: Codec) -> Firing:
     )
 
 
-def without_jobs(due: DueSchedule, decision: SlotDecision, why: str) -> SlotDecision:
+def without_jobs(due: ScheduleSnapshot, decision: SlotDecision, why: str) -> SlotDecision:
     """Return the decision with all slots skipped, if no job can be created; `why` is the message for users."""
     left_out = max(1, decision.left_out + len(decision.slots))
-    return replace(decision, slots=(), left_out=left_out, first_ms=due.slot_ms, why=why[:500])
+    return replace(decision, slots=(), left_out=left_out, first_ms=due.next_ms, why=why[:500])
 
 
 def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:

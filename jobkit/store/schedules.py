@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
-from jobkit.store.values import DueSchedule, Firing, SubmitReply
+from jobkit.store.values import Firing, SubmitReply
 
 #: Milliseconds for which only the first worker to ask gets a due schedule.
 FIRING_MS = 500
@@ -63,7 +63,7 @@ class ScheduleStore:
         for name, record, raw_runs in zip(names, found[::2], found[1::2], strict=True):
             read = [wire.readable(f"a run of schedule {name}", _run, raw) for raw in raw_runs]
             runs = [run for run in read if run is not None]
-            decode = partial(_snapshot, runs=runs, now_ms=now_ms)
+            decode = partial(_snapshot, runs=tuple(runs), now_ms=now_ms)
             if (snapshot := wire.readable(f"schedule {name}", decode, record)) is not None:
                 kept.append(snapshot)
         live = [run.job_id for snapshot in kept for run in snapshot.runs if run.job_id and not run.finished_ms]
@@ -75,8 +75,11 @@ class ScheduleStore:
         found: bytes | None = await self._ns.ask("GET", f"schedule-args:{name}")
         return found
 
-    async def due(self, limit: int = 20) -> tuple[list[DueSchedule], float]:
-        """Return due schedules, and the seconds until the next one is due (infinity: none known)."""
+    async def due(self, limit: int = 20) -> tuple[list[ScheduleSnapshot], float]:
+        """Return due schedules, and the seconds until the next one is due (infinity: none known).
+
+        Only the first worker to ask gets a schedule; others get it again after half a second.
+        """
         wait_ms, now_ms, *rows = await self._ns.run("schedule_due", [FIRING_MS, limit])
         read = [wire.readable("a schedule that is due", partial(_due, now_ms=now_ms), row) for row in rows]
         return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
@@ -122,30 +125,14 @@ class ScheduleStore:
 _run = msgspec.json.Decoder(ScheduleRun).decode
 
 
-def _snapshot(record: Mapping[bytes, bytes], runs: Sequence[ScheduleRun], now_ms: int) -> ScheduleSnapshot:
-    """Return the snapshot in a schedule's hash.
+def _snapshot(record: Mapping[bytes, bytes], **more: Any) -> ScheduleSnapshot:
+    """Return the snapshot in a schedule's hash, with `more` fields.
 
     Raises:
         ValueError, KeyError, TypeError: the hash is damaged.
     """
-
-    def number(field: bytes) -> int:
-        return int(float(record.get(field) or 0))
-
-    spec = ScheduleSpec.from_wire(msgspec.json.decode(record[b"spec"]))
-    return ScheduleSnapshot(
-        spec=spec,
-        rev=record[b"rev"].decode(),
-        anchor_ms=number(b"anchor"),
-        next_ms=number(b"next"),
-        paused_ms=number(b"paused"),
-        ended_ms=number(b"ended"),
-        holds_for=record.get(b"holds", b"").decode("utf-8", "replace"),
-        fired=number(b"fired"),
-        left_out=number(b"left_out"),
-        runs=tuple(runs),
-        now_ms=now_ms,
-    )
+    fields = {**wire.texts(record), "spec": msgspec.json.decode(record[b"spec"])}
+    return replace(msgspec.convert(fields, ScheduleSnapshot, strict=False), **more)
 
 
 def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, Sequence[bytes | None] | None]) -> ScheduleSnapshot:
@@ -159,22 +146,8 @@ def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, Sequence[bytes
     return replace(snapshot, runs=tuple(runs))
 
 
-def _due(row: Sequence[Any], now_ms: int) -> DueSchedule:
-    """Decode an item of the reply of `schedule_due`.
-
-    Raises:
-        ValueError, KeyError, TypeError: the item is damaged.
-    """
-    spec, rev, slot, anchor, fired, holds, last, is_running, payload = row
-    return DueSchedule(
-        spec=ScheduleSpec.from_wire(msgspec.json.decode(spec)),
-        rev=rev.decode(),
-        slot_ms=int(float(slot)),
-        now_ms=now_ms,
-        anchor_ms=int(float(anchor or 0)),
-        fired=int(fired or 0),
-        is_held=bool(holds),
-        is_running=is_running == 1,
-        last_job=(last or b"").decode("utf-8", "replace"),
-        payload=payload or b"",
-    )
+def _due(row: Sequence[Any], now_ms: int) -> ScheduleSnapshot:
+    """Decode an item of the reply of `schedule_due`."""
+    flat, is_running, payload = row
+    record = dict(zip(flat[::2], flat[1::2], strict=True))
+    return _snapshot(record, now_ms=now_ms, is_running=is_running == 1, payload=payload or b"")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jobkit.model import EventsExpired, InvalidParams, JobSpec, LogLine, ScheduleRun, ScheduleSpec
+from jobkit.model import EventsExpired, InvalidParams, JobSpec, LogLine, ScheduleRun
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
 
@@ -45,28 +45,6 @@ class SubmitReply(NamedTuple):
     job_id: str
     created_ms: int = 0
     reseal_for: str | None = None
-
-
-class DueSchedule(msgspec.Struct, frozen=True):
-    """A schedule with a due slot. Only the first worker to ask gets it; others get it again after half a second.
-
-    Attributes:
-        slot_ms: the slot. `now_ms`: the store's clock.
-        is_held: it has waited for the end of the previous run. `is_running`: that run has not ended.
-        last_job: id of that run's job.
-        payload: the sealed arguments.
-    """
-
-    spec: ScheduleSpec
-    rev: str
-    slot_ms: int
-    now_ms: int
-    anchor_ms: int = 0
-    fired: int = 0
-    is_held: bool = False
-    is_running: bool = False
-    last_job: str = ""
-    payload: bytes = b""
 
 
 class Firing(msgspec.Struct, frozen=True):

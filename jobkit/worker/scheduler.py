@@ -12,10 +12,9 @@ import contextlib
 import logging
 
 from jobkit.codec import Codec
-from jobkit.model import SignatureError, StoreUnavailable
+from jobkit.model import ScheduleSnapshot, SignatureError, StoreUnavailable
 from jobkit.schedules.firing import decide, firing, without_jobs
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import DueSchedule
 from jobkit.worker.about import pause_s
 
 logger = logging.getLogger("jobkit.worker")
@@ -66,8 +65,8 @@ class Scheduler:
         await asyncio.gather(*map(self._fire, due))  # together, for many are due at midnight
         return 0.0 if due else wait_s
 
-    async def _fire(self, due: DueSchedule) -> None:
-        name = due.spec.name
+    async def _fire(self, due: ScheduleSnapshot) -> None:
+        name = due.name
         try:
             decision = decide(due)
             try:
@@ -81,6 +80,6 @@ class Scheduler:
                 logger.exception("schedule %s: this worker cannot fire it", name)
             return
         replies = await self._store.schedules.fire(made)
-        late_s = (due.now_ms - due.slot_ms) / 1000
+        late_s = (due.now_ms - due.next_ms) / 1000
         if replies is not None and made.jobs and late_s > _LATE_S:
             logger.info("schedule %s: fired %.1f s late", name, late_s)

@@ -7,10 +7,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobkit.model import JobSpec, ScheduleSpec
+from jobkit.model import JobSpec, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.firing import HOLD_MS, decide
 from jobkit.schedules.timing import Timing
-from jobkit.store.values import DueSchedule
 
 BEGIN_MS = 1_795_600_000_000
 
@@ -43,7 +42,17 @@ def test_every_slot_is_accounted_for(when: dict[str, Any], how: dict[str, Any], 
     for pause_ms, was_running in visits:
         now_ms = max(now_ms, next_ms) + pause_ms
         is_running = was_running and bool(fired)
-        made = decide(DueSchedule(spec, "1", next_ms, now_ms, BEGIN_MS, len(fired), is_held, is_running))
+        made = decide(
+            ScheduleSnapshot(
+                spec,
+                anchor_ms=BEGIN_MS,
+                next_ms=next_ms,
+                holds_for="last" if is_held else "",
+                fired=len(fired),
+                now_ms=now_ms,
+                is_running=is_running,
+            )
+        )
         if made.is_held:
             assert (is_running, spec.overlap) == (True, "wait")
             assert made.look_ms == now_ms + HOLD_MS

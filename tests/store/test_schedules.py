@@ -10,7 +10,7 @@ from jobkit.codec import Codec
 from jobkit.model import EventType, JobEvent, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.firing import decide, firing, subject_of
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import SCHEDULES_CHANGED, DueSchedule, Firing, Submission, SubmitReply
+from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission, SubmitReply
 from tests.support import until
 
 from .support import claim, ending, snapshot
@@ -36,7 +36,7 @@ async def kept(store: RedisStore, name: str = "nightly") -> ScheduleSnapshot:
     return found
 
 
-async def due_one(store: RedisStore) -> DueSchedule:
+async def due_one(store: RedisStore) -> ScheduleSnapshot:
     [due] = (await store.schedules.due())[0]
     return due
 
@@ -46,7 +46,7 @@ async def fire_due(store: RedisStore) -> list[SubmitReply] | None:
     return await store.schedules.fire(firing(due, decide(due), CODEC))
 
 
-async def _first(store: RedisStore) -> DueSchedule | None:
+async def _first(store: RedisStore) -> ScheduleSnapshot | None:
     return next(iter((await store.schedules.due())[0]), None)
 
 
@@ -109,11 +109,11 @@ async def test_a_slot_fires_once_for_any_number_of_callers(store: RedisStore) ->
     assert second is None
     found = await kept(store)
     assert found.fired == 1
-    assert found.next_ms == due.slot_ms + 60_000
+    assert found.next_ms == due.next_ms + 60_000
     [run] = found.runs
-    assert (run.slot_ms, run.job_id, run.state) == (due.slot_ms, made.jobs[0].spec.id, "queued")
+    assert (run.slot_ms, run.job_id, run.state) == (due.next_ms, made.jobs[0].spec.id, "queued")
     job = await snapshot(store, run.job_id)
-    assert (job.spec.schedule, job.spec.slot_ms, job.spec.task) == ("nightly", due.slot_ms, "simulate")
+    assert (job.spec.schedule, job.spec.slot_ms, job.spec.task) == ("nightly", due.next_ms, "simulate")
 
 
 async def test_a_job_of_a_slot_carries_arguments_sealed_for_itself(store: RedisStore) -> None:
@@ -341,10 +341,10 @@ async def test_workers_are_woken_for_an_earlier_slot(store: Any) -> None:
 # -- which slots ---------------------------------------------------------------------------------------------------
 
 
-def due(late_ms: int = 0, **fields: Any) -> DueSchedule:
+def due(late_ms: int = 0, **fields: Any) -> ScheduleSnapshot:
     """Schedule of every minute whose slot was at 600 s."""
-    state = {name: fields.pop(name) for name in ("is_running", "is_held", "fired", "last_job") if name in fields}
-    return DueSchedule(spec(**fields), "1", 600_000, 600_000 + late_ms, **state)
+    state = {name: fields.pop(name) for name in ("is_running", "holds_for", "fired") if name in fields}
+    return ScheduleSnapshot(spec(**fields), next_ms=600_000, now_ms=600_000 + late_ms, **state)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def due(late_ms: int = 0, **fields: Any) -> DueSchedule:
         ({"overlap": "skip", "is_running": True}, 10, [], 1, 660),
         ({"overlap": "skip"}, 10, [600], 0, 660),
         ({"overlap": "skip", "missed": "all"}, 185_000, [780], 3, 840),
-        ({"overlap": "wait", "is_held": True}, 185_000, [600], 3, 840),
+        ({"overlap": "wait", "holds_for": "last"}, 185_000, [600], 3, 840),
         ({"overlap": "wait", "missed": "all"}, 185_000, [600], 0, 660),
         ({"overlap": "wait", "missed": "all", "missed_limit": 2}, 185_000, [720], 2, 780),
         ({"overlap": "allow", "is_running": True}, 10, [600], 0, 660),
@@ -391,7 +391,7 @@ def test_arguments_of_another_schedule_are_refused() -> None:
     from jobkit.model import SignatureError
 
     mine, other = spec("mine"), spec("other")
-    swapped = DueSchedule(mine, "1", 600_000, 600_000, payload=CODEC.dumps([1], subject_of(other)))
+    swapped = ScheduleSnapshot(mine, next_ms=600_000, now_ms=600_000, payload=CODEC.dumps([1], subject_of(other)))
 
     with pytest.raises(SignatureError):
         firing(swapped, decide(swapped), CODEC)
