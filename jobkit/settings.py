@@ -11,9 +11,10 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -30,8 +31,6 @@ START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
 #: Not allowed in `pyproject.toml`, which other people can read.
 _PRIVATE = frozenset({"home", "secret", "mercure_jwt"})
-
-_LISTS = {"tasks": "module names", "origins": "origins of web pages"}
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
@@ -335,94 +334,100 @@ def _project_table(start: Path) -> tuple[Path, dict[str, Any]]:
 
 def _parse(name: str, value: Any, origin: str) -> Any:
     """Return `value` as the type of setting `name`, or raise `InvalidParams` with `origin` in the message."""
-    if name == "home":
-        if not isinstance(value, (str, os.PathLike)):
-            raise InvalidParams(f"{origin}: home must be a path, not {value!r}", name)
-        return Path(value).expanduser().absolute()
-    if name == "namespace":
-        return checked_name("namespace", value)
-    if name in ("tasks", "origins"):
-        parts = value.split(",") if isinstance(value, str) else value
-        if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
-            raise InvalidParams(f"{origin}: {name} must be {_LISTS[name]}, comma-separated, not {value!r}", name)
-        return tuple(part.strip() for part in parts if part.strip())
-    if name == "routing":
-        if isinstance(value, str) and "=" in value:
-            value = {
-                pattern.strip(): queue.strip() for pattern, _, queue in (p.partition("=") for p in value.split(","))
-            }
-        if not isinstance(value, Mapping):
-            raise InvalidParams(f"{origin}: routing must be a table of pattern = queue, not {value!r}", name)
-        return {str(pattern): checked_name("queue", queue) for pattern, queue in value.items()}
-    if name == "roles":
-        return _roles(value, origin)
-    if name in ("login", "url", "secret", "results", "public_url", "mercure_url", "mercure_jwt"):
-        if not isinstance(value, (str, Path)):
-            raise InvalidParams(f"{origin}: {name} must be text, not {type(value).__name__}", name)
-        return str(value)
-    if name in ("start_method", "log_format"):
-        choices = START_METHODS if name == "start_method" else LOG_FORMATS
-        if value not in choices:
-            raise InvalidParams(f"{origin}: {name} must be one of {', '.join(choices)}, not {value!r}", name)
-        return value
-    if name == "notify":
-        return _rules(value, origin)
-    if name in ("locals", "otel"):
-        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        if str(value).lower() not in known:
-            raise InvalidParams(f"{origin}: {name} must be true or false, not {value!r}", name)
-        return known[str(value).lower()]
-    return _number(name, value, origin)
+    read, wanted = _READERS.get(name) or _READERS[_TYPES[name]]
+    try:
+        return read(value)
+    except InvalidParams as error:
+        raise InvalidParams(f"{origin}: {error}", error.field) from None
+    except (TypeError, ValueError, LookupError, OverflowError):
+        shown = type(value).__name__ if read is _text else repr(value)  # it may be a secret
+        raise InvalidParams(f"{origin}: {name} must be {wanted}, not {shown}", name) from None
 
 
-def _rules(value: Any, origin: str) -> tuple[NotifyRule, ...]:
+def _text(value: Any) -> str:
+    if not isinstance(value, (str, Path)):
+        raise TypeError
+    return str(value)
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise TypeError
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _number(kind: type, least: int, value: Any) -> float | int:
+    number: float | int = kind(value)
+    is_cut = kind is int and isinstance(value, float) and number != value
+    if is_cut or isinstance(value, bool) or not least <= number < 10**9:
+        raise ValueError
+    return number
+
+
+def _flag(value: Any) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
+
+
+def _choice(choices: tuple[str, ...], value: Any) -> str:
+    return choices[choices.index(value)]
+
+
+def _pairs(value: Any, split: Callable[[str, str], tuple[str, str, str]]) -> dict[str, Any]:
+    """Parse a table, or comma-separated `pattern=value`."""
+    if isinstance(value, str):
+        parts = [split(part, "=") for part in value.split(",") if part.strip()]
+        return {pattern.strip(): given.strip() for pattern, _, given in parts}
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return {str(pattern).strip(): given for pattern, given in value.items()}
+
+
+def _routing(value: Any) -> dict[str, str]:
+    if isinstance(value, str) and "=" not in value:
+        raise ValueError
+    return {pattern: checked_name("queue", queue) for pattern, queue in _pairs(value, str.partition).items()}
+
+
+def _roles(value: Any) -> dict[str, str]:
+    roles = _pairs(value, str.rpartition)
+    for pattern, role in roles.items():
+        if not pattern or role not in Role._value2member_map_:
+            raise InvalidParams(
+                f"roles must be patterns of names, each with one of {', '.join(Role)}, not {pattern!r} = {role!r}",
+                "roles",
+            )
+    return {pattern: str(role) for pattern, role in roles.items()}
+
+
+def _rules(value: Any) -> tuple[NotifyRule, ...]:
     """Parse rules from a file's tables or from JSON in the environment."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise InvalidParams(f"{origin}: notify is not valid JSON: {error}", "notify") from None
+            raise InvalidParams(f"notify is not valid JSON: {error}", "notify") from None
     if not isinstance(value, (list, tuple)):
-        raise InvalidParams(f"{origin}: notify must be a list of rules, not {value!r}", "notify")
-    try:
-        return tuple(rule if isinstance(rule, NotifyRule) else NotifyRule.read(rule) for rule in value)
-    except InvalidParams as error:
-        raise InvalidParams(f"{origin}: {error}", "notify") from None
+        raise TypeError
+    return tuple(rule if isinstance(rule, NotifyRule) else NotifyRule.read(rule) for rule in value)
 
 
-def _roles(value: Any, origin: str) -> dict[str, str]:
-    """Parse a table, or comma-separated `pattern=role`."""
-    if isinstance(value, str):
-        pairs = [(pattern, role.strip()) for pattern, _, role in (part.rpartition("=") for part in value.split(","))]
-        pairs = [pair for pair in pairs if any(pair)]
-    elif isinstance(value, Mapping):
-        pairs = [(str(pattern), role) for pattern, role in value.items()]
-    else:
-        raise InvalidParams(f"{origin}: roles must be a table of pattern = role, not {value!r}", "roles")
-    for pattern, role in pairs:
-        if not pattern.strip() or role not in Role._value2member_map_:
-            raise InvalidParams(
-                f"{origin}: roles must be patterns of names, each with one of {', '.join(Role)}, not "
-                f"{pattern.strip()!r} = {role!r}",
-                "roles",
-            )
-    return {pattern.strip(): str(role) for pattern, role in pairs}
+_TYPES = {f.name: f.type for f in fields(Settings)}
 
-
-#: Integer settings and their minimum.
-_COUNTS = {"max_losses": (int, 1), "keep": (int, 0), "streams": (int, 1), "streams_per_subject": (int, 1)}
-
-
-def _number(name: str, value: Any, origin: str) -> float | int:
-    """Parse a number of seconds or one of the integer settings."""
-    kind, least = _COUNTS.get(name, (float, 0))
-    try:
-        number = kind(value)
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    if kind is int and isinstance(value, float) and number != value:
-        number = None
-    if number is None or isinstance(value, bool) or not least <= number < 10**9:
-        what = f"a whole number from {least}" if kind is int else "a number of seconds, 0 or more"
-        raise InvalidParams(f"{origin}: {name} must be {what}, not {value!r}", name)
-    return number
+#: Parser of each setting, by its name or else its type, and what its value must be.
+_READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
+    "str": (_text, "text"),
+    "float": (partial(_number, float, 0), "a number of seconds, 0 or more"),
+    "bool": (_flag, "true or false"),
+    "int": (partial(_number, int, 1), "a whole number from 1"),
+    "keep": (partial(_number, int, 0), "a whole number from 0"),
+    "home": (lambda value: Path(value).expanduser().absolute(), "a path"),
+    "namespace": (partial(checked_name, "namespace"), "a name"),
+    "tasks": (_list, "module names, comma-separated"),
+    "origins": (_list, "origins of web pages, comma-separated"),
+    "routing": (_routing, "a table of pattern = queue"),
+    "roles": (_roles, "a table of pattern = role"),
+    "notify": (_rules, "a list of rules"),
+    "start_method": (partial(_choice, START_METHODS), f"one of {', '.join(START_METHODS)}"),
+    "log_format": (partial(_choice, LOG_FORMATS), f"one of {', '.join(LOG_FORMATS)}"),
+}
