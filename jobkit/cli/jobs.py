@@ -279,6 +279,7 @@ def prune(keep: int | None) -> None:
         count = kit.prune(keep)
     except JobkitError as error:
         raise JobkitError(f"pruning stopped: {error}") from error
+    out.note(kit, "prune", "job", (), count=count)
     click.echo(f"{count} jobs deleted")
 
 

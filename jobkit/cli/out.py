@@ -43,13 +43,18 @@ GLYPHS: dict[str, tuple[str, str]] = {
 }
 
 
-def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0) -> None:
-    """Record an action in the audit trail, in the name of the user of this machine."""
+def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0, count: int = 0) -> None:
+    """Record an action in the audit trail, in the name of the user of this machine.
+
+    Args:
+        count: number of targets if they are not named.
+    """
     from jobkit.client.loop import background
     from jobkit.model.people import AuditEntry
 
     outcome = "done" if not failed else "failed" if failed == len(targets) else "partly"
     entry = AuditEntry.of(user_name(), "", "cli", action, on, targets, outcome, "")
+    entry = replace(entry, count=count or entry.count)
     try:
         background.call(kit.verbs.trail.note(entry))
     except JobkitError as error:

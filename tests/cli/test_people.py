@@ -149,6 +149,8 @@ def test_the_audit_trail_is_filtered_and_listed_newest_first(kit: jobkit.Kit) ->
     assert [each["action"] for each in told("--who", "bob")] == ["retry", "cancel"]
     assert [each["who"] for each in told("--action", "cancel", "--who", "ada")] == ["ada"]
     assert [each["action"] for each in told("-n", "1")] == ["cancel"]
+    assert cli("prune", "--keep", "0").stdout == "1 jobs deleted\n"
+    assert [(each["action"], each["count"]) for each in told("-n", "1")] == [("prune", 1)]
     assert told("--who", "b*") == []
     table = cli("audit", "--who", "bob").stdout
     assert [word for word in ("WHEN", "bob", "retry", f"job {job[:8]}") if word not in table] == []

@@ -32,7 +32,7 @@ class Audit extends FeedPage {
     const words = action.replaceAll("_", " "), isMany = count !== 1, shown = targets.slice(0, isMany ? 3 : 1), rest = count - shown.length;
     return [`${words} `, h("span", {class: "muted", text: isMany ? `${number(count)} ${on}s` : words.endsWith(on) ? "" : on}), " ",
       ...shown.flatMap((target) => [on === "job" ? this.link(target) : h("span", {class: "mono", text: target}), " "]),
-      isMany && rest > 0 && h("span", {class: "muted", text: `and ${number(rest)} more`})];
+      isMany && shown.length > 0 && rest > 0 && h("span", {class: "muted", text: `and ${number(rest)} more`})];
   }
 
   outcome({outcome, times, since, note}) {
