@@ -6,7 +6,6 @@ Pure. The store counts (`lua/lib/failures.lua`); everything else about groups is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -36,8 +35,7 @@ class GroupState(StrEnum):
         return self in (GroupState.OPEN, GroupState.REGRESSED)
 
 
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
+class FailureGroup(msgspec.Struct, frozen=True):
     """Jobs of one task that failed with the same type of error at the same place.
 
     Attributes:

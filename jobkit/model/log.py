@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,8 +79,7 @@ _RANKS = {"INFO": 1, "WARNING": 2, "ERROR": 3, "CRITICAL": 3}
 _SOURCE_RANKS = {"jobkit": 1, "stderr": 2, "warning": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class LogFilter:
+class LogFilter(msgspec.Struct, frozen=True):
     """Filter for lines of a log.
 
     Attributes:

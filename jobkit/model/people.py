@@ -6,7 +6,6 @@ The dashboard and HTTP check permissions with these types on the server. Hiding 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -88,8 +87,7 @@ class Person(msgspec.Struct, frozen=True):
 NAMED = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditBounds:
+class AuditBounds(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of the audit log: how many entries the store keeps, and when it folds several into one.
 
     Entries of one kind (same person, role, interface, action and outcome) within `fold_s` are folded if there are more

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
@@ -58,8 +57,6 @@ def to_json(value: Any) -> Any:
     """Return a value as JSON for users: all fields of a record, times as ISO 8601 UTC, enum members as text."""
     if isinstance(value, msgspec.Struct):
         return {name: to_json(getattr(value, name)) for name in value.__struct_fields__}
-    if is_dataclass(value):
-        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, Enum):

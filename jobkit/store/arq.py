@@ -7,7 +7,6 @@ changes, for arq's readers and workers. Payloads and results of arq are opaque b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -23,8 +22,7 @@ _unjson = msgspec.json.decode
 WINDOW = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A member of arq's queue without a record.
 
     Attributes:
@@ -44,8 +42,7 @@ class Found:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A job that ended without a worker; arq's readers wait for a result.
 
     `id` is its jobkit id, `state` its final state, `why` one sentence about it, `payload` arq's bytes.
@@ -58,8 +55,7 @@ class Ended:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """Changes in an arq queue. `now_ms` is the server's clock, `members` the number of members."""
 
     now_ms: int
@@ -68,8 +64,7 @@ class Scan:
     new: tuple[Found, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(msgspec.Struct, frozen=True):
     """A record for a member of arq's queue; `payload` is the sealed call, `tries` the number of earlier tries."""
 
     arq_id: bytes

