@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 
-import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import Codec, Subject
@@ -19,32 +18,13 @@ MISSED_AFTER_MS = 60_000
 HOLD_MS = 60_000
 
 
-class SlotDecision(msgspec.Struct, frozen=True):
-    """Decision about the due slots of a schedule.
-
-    Attributes:
-        slots: each becomes a job, oldest first.
-        left_out: number of skipped slots, from the slot `first_ms` on; `why` is the reason.
-        next_ms: the next slot; None if there is none.
-        look_ms: when the schedule is due again.
-        is_held: nothing happens until the previous run has ended.
-    """
-
-    slots: tuple[int, ...] = ()
-    left_out: int = 0
-    first_ms: int = 0
-    why: str = ""
-    next_ms: int | None = None
-    look_ms: int = 0
-    is_held: bool = False
-
-
-def decide(due: ScheduleSnapshot) -> SlotDecision:
-    """Return the decision for a schedule whose slot is due (`due.next_ms <= due.now_ms`)."""
+def decide(due: ScheduleSnapshot) -> Firing:
+    """Return the decision for a schedule whose slot is due (`due.next_ms <= due.now_ms`), without its jobs."""
     spec, now_ms = due.spec, due.now_ms
     timing = Timing.of(spec)
+    made = Firing(due.name, due.rev, due.next_ms)
     if spec.overlap == "wait" and due.is_running:
-        return SlotDecision(next_ms=due.next_ms, look_ms=now_ms + HOLD_MS, is_held=True)
+        return replace(made, next_ms=due.next_ms, look_ms=now_ms + HOLD_MS, holds_for=due.last_job)
     left = spec.count - due.fired if spec.count else MOST_COUNTED
     keeps = spec.missed_limit if spec.missed == "all" else 1
     slots, total = timing.through(due.next_ms, now_ms, due.anchor_ms, max(1, min(keeps, left)))
@@ -64,11 +44,18 @@ def decide(due: ScheduleSnapshot) -> SlotDecision:
         slots = []
     if left <= len(slots):
         next_ms = None
-    left_out = max(0, total - len(slots))
-    return SlotDecision(tuple(slots), left_out, first_ms, why, next_ms, next_ms or 0)
+    return replace(
+        made,
+        slots=tuple(slots),
+        left_out=max(0, total - len(slots)),
+        first_ms=first_ms,
+        why=why,
+        next_ms=next_ms or 0,
+        look_ms=next_ms or 0,
+    )
 
 
-def firing(due: ScheduleSnapshot, decision: SlotDecision, codec: Codec) -> Firing:
+def firing(due: ScheduleSnapshot, decision: Firing, codec: Codec) -> Firing:
     """Return the decision with its jobs; the schedule's arguments are sealed again for each. Unpickles nothing.
 
     Raises:
@@ -78,23 +65,13 @@ def firing(due: ScheduleSnapshot, decision: SlotDecision, codec: Codec) -> Firin
     runs = [ScheduleRun(job.spec.slot_ms, due.now_ms, job.spec.id) for job in jobs]
     if decision.left_out:
         runs.insert(0, ScheduleRun(decision.first_ms, due.now_ms, why=decision.why, count=decision.left_out))
-    return Firing(
-        due.spec.name,
-        due.rev,
-        due.next_ms,
-        tuple(jobs),
-        tuple(runs),
-        decision.next_ms or 0,
-        decision.look_ms,
-        due.last_job if decision.is_held else "",
-        decision.left_out,
-    )
+    return replace(decision, jobs=tuple(jobs), runs=tuple(runs))
 
 
-def without_jobs(due: ScheduleSnapshot, decision: SlotDecision, why: str) -> SlotDecision:
+def without_jobs(decision: Firing, why: str) -> Firing:
     """Return the decision with all slots skipped, if no job can be created; `why` is the message for users."""
     left_out = max(1, decision.left_out + len(decision.slots))
-    return replace(decision, slots=(), left_out=left_out, first_ms=due.next_ms, why=why[:500])
+    return replace(decision, slots=(), left_out=left_out, first_ms=decision.slot_ms, why=why[:500])
 
 
 def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:

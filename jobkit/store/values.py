@@ -48,7 +48,7 @@ class SubmitReply(NamedTuple):
 
 
 class Firing(msgspec.Struct, frozen=True):
-    """Outcome of a slot, if it is still the next one.
+    """Decision about the due slots of a schedule, stored if its slot is still the next one.
 
     Attributes:
         rev, slot_ms: as they were read; the store rejects the firing if either has changed. A slot of 0 is a manual
@@ -56,7 +56,8 @@ class Firing(msgspec.Struct, frozen=True):
         jobs: jobs to submit. `runs`: runs to store with the schedule, oldest first.
         next_ms: the next slot; 0 for none, which ends the schedule. `look_ms`: when the schedule is due again.
         holds_for: id of a job whose end the slot waits for; then nothing else is written.
-        left_out: number of slots without a job.
+        slots: each becomes a job, oldest first.
+        left_out: number of slots without a job, from the slot `first_ms` on; `why` is the reason.
     """
 
     name: str
@@ -67,7 +68,10 @@ class Firing(msgspec.Struct, frozen=True):
     next_ms: int = 0
     look_ms: int = 0
     holds_for: str = ""
+    slots: tuple[int, ...] = ()
     left_out: int = 0
+    first_ms: int = 0
+    why: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True, rename={"started_ms": "started"}):

@@ -73,7 +73,7 @@ class Scheduler:
                 made = firing(due, decision, self._codec)
             except SignatureError as error:
                 logger.warning("schedule %s: its slot is left out: %s", name, error)
-                made = firing(due, without_jobs(due, decision, str(error)), self._codec)
+                made = firing(due, without_jobs(decision, str(error)), self._codec)
         except Exception:  # a timing of a newer version, for instance: another worker may know it
             if (name, due.rev) not in self._told and len(self._told) < 1_000:
                 self._told.add((name, due.rev))

@@ -343,7 +343,7 @@ async def test_workers_are_woken_for_an_earlier_slot(store: Any) -> None:
 
 def due(late_ms: int = 0, **fields: Any) -> ScheduleSnapshot:
     """Schedule of every minute whose slot was at 600 s."""
-    state = {name: fields.pop(name) for name in ("is_running", "holds_for", "fired") if name in fields}
+    state = {name: fields.pop(name) for name in ("is_running", "holds_for", "fired", "last_job") if name in fields}
     return ScheduleSnapshot(spec(**fields), next_ms=600_000, now_ms=600_000 + late_ms, **state)
 
 
@@ -357,8 +357,8 @@ def due(late_ms: int = 0, **fields: Any) -> ScheduleSnapshot:
         ({"missed": "skip", "every_ms": 3_600_000}, 185_000, [], 1, 3_600),
         ({"missed": "all"}, 185_000, [600, 660, 720, 780], 0, 840),
         ({"missed": "all", "missed_limit": 2}, 185_000, [720, 780], 2, 840),
-        ({"missed": "all", "count": 3, "fired": 1}, 185_000, [720, 780], 2, None),
-        ({"count": 1}, 10, [600], 0, None),
+        ({"missed": "all", "count": 3, "fired": 1}, 185_000, [720, 780], 2, 0),
+        ({"count": 1}, 10, [600], 0, 0),
         ({"overlap": "skip", "is_running": True}, 10, [], 1, 660),
         ({"overlap": "skip"}, 10, [600], 0, 660),
         ({"overlap": "skip", "missed": "all"}, 185_000, [780], 3, 840),
@@ -366,24 +366,24 @@ def due(late_ms: int = 0, **fields: Any) -> ScheduleSnapshot:
         ({"overlap": "wait", "missed": "all"}, 185_000, [600], 0, 660),
         ({"overlap": "wait", "missed": "all", "missed_limit": 2}, 185_000, [720], 2, 780),
         ({"overlap": "allow", "is_running": True}, 10, [600], 0, 660),
-        ({"until_ms": 700_000}, 185_000, [660], 1, None),
+        ({"until_ms": 700_000}, 185_000, [660], 1, 0),
     ],
 )
 def test_the_policy_decides_which_slots_fire(
-    fields: dict[str, Any], late_ms: int, slots: list[int], left_out: int, next_ms: int | None
+    fields: dict[str, Any], late_ms: int, slots: list[int], left_out: int, next_ms: int
 ) -> None:
     made = decide(due(late_ms, **fields))
 
     assert [slot // 1000 for slot in made.slots] == slots
     assert made.left_out == left_out
-    assert (made.next_ms and made.next_ms // 1000) == next_ms
-    assert not made.is_held
+    assert made.next_ms // 1000 == next_ms
+    assert not made.holds_for
 
 
 def test_a_slot_waits_while_the_previous_run_is_running() -> None:
-    made = decide(due(10, overlap="wait", is_running=True))
+    made = decide(due(10, overlap="wait", is_running=True, last_job="last"))
 
-    assert made.is_held
+    assert made.holds_for == "last"
     assert made.slots == ()
 
 
