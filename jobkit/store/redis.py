@@ -17,7 +17,17 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from jobkit.model import JobEvent, JobSnapshot, JobState, LogLine, LogSlice, Rule, StoreUnavailable, Waiting
+from jobkit.model import (
+    EventsExpired,
+    JobEvent,
+    JobSnapshot,
+    JobState,
+    LogLine,
+    LogSlice,
+    Rule,
+    StoreUnavailable,
+    Waiting,
+)
 from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.connect import explain
@@ -36,8 +46,7 @@ from jobkit.store.values import (
     Submission,
     SubmitReply,
     WorkerInfo,
-    expired,
-    is_before,
+    event_key,
 )
 from jobkit.store.web import AuditLog, WebStore
 
@@ -293,10 +302,15 @@ class RedisStore(RedisNamespace):
         entries, oldest = await self.many(
             [("XRANGE", "events", start, "+", "COUNT", limit), ("XRANGE", "events", "-", "+", "COUNT", 1)]
         )
-        if oldest and is_before(after, oldest[0][0].decode()):
+        first = oldest[0][0].decode() if oldest else ""
+        if first and after and (0, 0) < event_key(after) < event_key(first):
             facts = await self.ask("XINFO STREAM", "events")
             if facts["entries-added"] != facts["length"]:  # it has lost an entry
-                raise expired(after, oldest[0][0].decode())
+                raise EventsExpired(
+                    f"events after {after} are no longer kept; the oldest is {first}: read the jobs again, and go on "
+                    'with after="0-0"',
+                    first,
+                )
         read = [wire.readable(f"event {id.decode()}", partial(wire.event, id.decode()), entry) for id, entry in entries]
         return [event for event in read if event is not None]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jobkit.model import EventsExpired, InvalidParams, JobSpec, LogLine, ScheduleRun
+from jobkit.model import InvalidParams, JobSpec, LogLine, ScheduleRun
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
 
@@ -274,16 +274,3 @@ def checked_stream_id(name: str, text: str) -> tuple[int, int]:
         shown = text if len(text) <= 60 else f"{text[:60]}…"
         raise InvalidParams(f"{name} must be an id like '1764000000000-0', not {shown!r}", name)
     return parts
-
-
-def is_before(after: str, oldest: str) -> bool:
-    """Return True if events may be missing between `after` and the oldest stored one."""
-    return bool(after) and (0, 0) < event_key(after) < event_key(oldest)
-
-
-def expired(after: str, oldest: str) -> EventsExpired:
-    return EventsExpired(
-        f"events after {after} are no longer kept; the oldest is {oldest}: read the jobs again, and go on with "
-        'after="0-0"',
-        oldest,
-    )

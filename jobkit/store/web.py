@@ -59,11 +59,14 @@ class WebStore:
         Return the records of expired subscribers, once: they are then deleted.
         """
         given = [part for pair in records.items() for part in pair]
-        return _pairs(await self._ns.run("attend", [int(for_s * 1000), *given]))
+        left = await self._ns.run("attend", [int(for_s * 1000), *given])
+        return {id.decode(): record for id, record in zip(left[::2], left[1::2], strict=True)}
 
     async def attending(self) -> dict[str, bytes]:
         """Return the records of current subscribers by id; at most 20,000."""
-        return _pairs(await self._ns.run("attending"))
+        alive = ("ZRANGEBYSCORE", "subs:ends", f"({await self._ns.now_ms()}", "+inf", "LIMIT", 0, 20_000)
+        records, ids = await self._ns.many([("HGETALL", "subs"), alive], is_atomic=True)
+        return {id.decode(): records[id] for id in ids if id in records}
 
     async def depart(self, ids: Sequence[str]) -> list[bool]:
         """Remove subscribers; False for unknown ones."""
@@ -116,7 +119,3 @@ class AuditLog:
 
 def _entry(id: str, raw: Mapping[bytes, bytes]) -> AuditEntry:
     return AuditEntry.read(id, wire.mapping(raw[b"a"]))
-
-
-def _pairs(reply: list[bytes]) -> dict[str, bytes]:
-    return {id.decode(): record for id, record in zip(reply[::2], reply[1::2], strict=True)}
