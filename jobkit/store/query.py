@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -236,23 +236,19 @@ def read_cursor(query: Query) -> tuple[Any, int] | None:
         if re.fullmatch(r"\d{1,18}", query.cursor, re.ASCII):
             return int(query.cursor), int(query.cursor)
     else:
-        with contextlib.suppress(ValueError, TypeError, RecursionError):
-            order, value, us = json.loads(base64.urlsafe_b64decode(query.cursor.encode()))
-            if order == query.order and _is_place(order, value, us):
+        with contextlib.suppress(ValueError, msgspec.MsgspecError):
+            order, value, us = _cursor(base64.urlsafe_b64decode(query.cursor.encode()))
+            name = order.removeprefix("-")
+            is_kind = name != "state" if value is None else isinstance(value, str) == (name in FILTERS)
+            if order == query.order and is_kind:
                 return value, us
     raise InvalidParams("cursor must be the next_cursor of a page of the same order", "cursor")
 
 
-def _is_place(order: str, value: Any, us: Any) -> bool:
-    """Return True if the parts of a cursor, which comes from a client, can be compared with those of jobs."""
-    if type(us) is not int or not 0 <= us < 10**18:
-        return False
-    name = order.removeprefix("-")
-    if value is None:
-        return name != "state"
-    if name in FILTERS:  # compares text
-        return type(value) is str and value == value.encode("utf-8", "replace").decode()
-    return type(value) in (int, float) and abs(value) < 2**53
+#: A cursor comes from a client: only what can be compared with the values of jobs is accepted.
+_IN_RANGE = msgspec.Meta(gt=-(2**53), lt=2**53)
+_Value = str | Annotated[int, _IN_RANGE] | Annotated[float, _IN_RANGE] | None
+_cursor = msgspec.json.Decoder(tuple[str, _Value, Annotated[int, msgspec.Meta(ge=0, lt=10**18)]]).decode
 
 
 def write_cursor(query: Query, value: Any, us: int) -> str:

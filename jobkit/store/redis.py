@@ -156,20 +156,18 @@ class RedisStore(RedisNamespace):
 
         Return the replies to the endings, the claimed jobs and the seconds until the next one is due.
         """
-        calls: list[tuple[str, Sequence[Any]]] = []
-        if news:
-            calls.append(("progress", wire.progress_args(news)))
-        if artifacts:
-            calls.append(("keep", wire.keep_args(artifacts)))
-        if endings:
-            calls.append(("finish", wire.finish_args(endings)))
-        if claim:
-            calls.append(("claim", self.claim_args(*claim)))
+        calls: list[tuple[str, Sequence[Any]]] = [
+            ("progress", wire.progress_args(news)),
+            ("keep", wire.keep_args(artifacts)),
+            ("finish", wire.finish_args(endings)),
+            ("claim", self.claim_args(*claim) if claim else ()),
+        ]
+        calls = [(verb, args) for verb, args in calls if args]
         with self.reaching():
             replies = await self.functions.run_many(calls)
-        answers = replies[bool(news) + bool(artifacts)] if endings else []
-        claimed, wait_s = wire.read_claim(replies[-1]) if claim else ([], float("inf"))
-        return answers, claimed, wait_s
+        answers = dict(zip((verb for verb, _ in calls), replies, strict=True))
+        claimed, wait_s = wire.read_claim(answers["claim"]) if claim else ([], float("inf"))
+        return answers.get("finish", []), claimed, wait_s
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
         """Request jobs to stop. Return the state that each is in now, "" if unknown.
