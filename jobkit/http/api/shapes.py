@@ -5,7 +5,6 @@ Names of answers end with `Json`, which the document leaves out; their fields ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
@@ -275,8 +274,7 @@ ScheduleJson = _json_of(
 )
 
 
-@dataclass(frozen=True)
-class FailureJson(FailureGroup):
+class FailureJson(FailureGroup, frozen=True):
     """Failed jobs of one task, with the same type of error at the same place."""
 
     title: str = ""
