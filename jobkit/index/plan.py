@@ -144,9 +144,7 @@ def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> li
         else:
             found.append(_counted(name, values, counts))
     oldest, newest = submit_bounds(query, now_ms)
-    found += _between(
-        "us", None if query.newer_s is None else oldest, None if query.older_s is None else newest, probe
-    )
+    found += _between("us", None if query.newer_s is None else oldest, None if query.older_s is None else newest, probe)
     least = None if query.took_min_s is None else query.took_min_s * 1000
     most = None if query.took_max_s is None else query.took_max_s * 1000
     found += _between("took", least, most, probe)

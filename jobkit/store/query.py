@@ -59,7 +59,9 @@ ORDERS: Mapping[str, Callable[[Candidate], Any]] = {
     "queue": lambda one: one.job.spec.queue or None,
     "owner": lambda one: one.job.spec.owner or None,
     "worker": lambda one: one.job.worker or None,
-    "progress": lambda one: min(1.0, one.job.done / one.job.total) if one.job.done is not None and one.job.total else None,
+    "progress": lambda one: (
+        min(1.0, one.job.done / one.job.total) if one.job.done is not None and one.job.total else None
+    ),
     "attempt": lambda one: one.job.attempt or None,
 }
 
