@@ -127,6 +127,7 @@ async def test_a_candidate_is_the_snapshot_without_history(team: RedisStore) -> 
     found = await team.finder.candidates([*names, "none"])
 
     assert found[-1] is None
+    assert await team.finder.candidates(["old", "bad", "gpu"], ["adam", "0.003"]) == [found[0], None, None]
     for one, snapshot in zip(found, await team.snapshots(names), strict=False):
         assert one is not None
         assert snapshot is not None
@@ -139,6 +140,8 @@ async def test_a_candidate_is_the_snapshot_without_history(team: RedisStore) -> 
     ("value", "shown"),
     [
         (1e-05, "1e-05"),
+        (-2.5e-09, "-2.5e-09"),
+        (1.5e-300, "1.5e-300"),
         (199.99999999999997, "200"),
         (0.1 + 0.2, "0.3"),
         (12345678901234567890, "12345678901234567168"),

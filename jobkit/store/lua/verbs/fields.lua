@@ -1,9 +1,9 @@
 -- Reads fields of the records of jobs. args: {names, words (in lower case)}, id... Returns for each id the list of the fields;
 -- an empty list if they do not contain all words, false if it has no record with the first of them.
 --
--- A word with a digit may be from a number that users see in another form than the stored one: one with an exponent, or with
--- more digits than they see. Records with such numbers are left to the caller.
-local SHOWN_OTHERWISE = {'[:,%[]%-?[%d.]+e', '[:,%[]%-?' .. string.rep('[%d.]', 15)}
+-- A word with a digit may be from a number that users see in another form than the stored one: one with an exponent, there or
+-- here, or with more digits than they see. Records with such numbers are left to the caller.
+local NUMBER = '[:,%[]%-?' -- how one begins in JSON
 
 local function has_all(found, words)
   local parts = {}
@@ -11,8 +11,8 @@ local function has_all(found, words)
   local record = string.lower(table.concat(parts, '\n'))
   for _, word in ipairs(words) do
     if not string.find(record, word, 1, true) then
-      local is_number = string.find(word, '%d') ~= nil
-      return is_number and (string.find(record, SHOWN_OTHERWISE[1]) or string.find(record, SHOWN_OTHERWISE[2])) ~= nil
+      return string.find(word, '%d') and (string.find(record, NUMBER .. '[%d.]+e') or string.find(record, NUMBER .. '0%.0000')
+        or string.find(record, NUMBER .. string.rep('[%d.]', 15)))
     end
   end
   return true
