@@ -47,7 +47,7 @@ class JobFinder:
             ids = await self._by_age(query, low, high, size)
             is_end = len(ids) < size
             read += len(ids)
-            found = await self.candidates([job_id for job_id, _ in ids], words(query))
+            found = await self.candidates([job_id for job_id, _ in ids], *words(query))
             best += [one for one in found if one is not None and matches(one.job, query, now_ms)]
             best = in_order(best, query)[: query.limit + 1]
             if ids:
@@ -69,13 +69,15 @@ class JobFinder:
         rows = [(job_id, us, int(raw[0])) for (job_id, us), raw in zip(ids, found, strict=True) if raw]
         return rows, str(ids[-1][1]) if ids else ""
 
-    async def candidates(self, job_ids: Sequence[str], words: Sequence[str] = ()) -> list[Candidate | None]:
+    async def candidates(
+        self, job_ids: Sequence[str], words: Sequence[str] = (), spec_words: Sequence[str] = ()
+    ) -> list[Candidate | None]:
         """Return jobs with the fields by which they are found and ordered; None for unknown ones.
 
         Args:
-            words: see `query.words`; jobs whose record does not contain them all are also None.
+            words, spec_words: see `query.words`; jobs whose record or spec does not contain them all are also None.
         """
-        found = await self._ns.fields(wire.CANDIDATE, job_ids, words)
+        found = await self._ns.fields(wire.CANDIDATE, job_ids, words, spec_words)
         gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if raw is None]
         if gone:  # expired, and not pruned yet
             with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk

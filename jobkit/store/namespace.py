@@ -74,13 +74,18 @@ class RedisNamespace:
             return replies
 
     async def fields(
-        self, names: Sequence[str], job_ids: Sequence[str], words: Sequence[str] = ()
+        self,
+        names: Sequence[str],
+        job_ids: Sequence[str],
+        words: Sequence[str] = (),
+        first_words: Sequence[str] = (),
     ) -> list[list[Any] | None]:
         """Return fields of the records of jobs; None for a job without the first of them.
 
-        Empty for a job whose fields do not contain all `words`, which are in lower case (A to Z).
+        Empty for a job whose fields do not contain all `words`, which are in lower case (A to Z), or whose first field
+        does not contain all `first_words`.
         """
-        options = msgspec.json.encode({"names": names, "words": words})
+        options = msgspec.json.encode({"names": names, "words": words, "first_words": first_words})
         return await self.run("fields", [options, *job_ids]) if job_ids else []
 
     async def now_ms(self) -> int:

@@ -191,15 +191,18 @@ def submit_bounds(query: Query, now_ms: int) -> tuple[int, int]:
     return oldest, newest
 
 
-def words(query: Query) -> list[str]:
-    """Return texts, with A to Z in lower case, that the stored record of each matching job contains.
+def words(query: Query) -> tuple[list[str], list[str]]:
+    """Return texts, with A to Z in lower case, that the record of each matching job contains; and those of its spec.
 
     A quick test that leaves out most other records before they are decoded. Stored is JSON, so the words have no
-    character that it escapes, and names are apart from their values.
+    character that it escapes, and names are apart from their values. Those of the spec are JSON, in their own case; the
+    queue "default" is not in it.
     """
-    named = [asked for name in FILTERS if name != "queue" and len(asked := names(getattr(query, name))) == 1]
-    found = [lower(text) for (text,) in named] + list(query.texts)  # "default" is not stored as the queue
-    return list(dict.fromkeys(filter(None, (part for text in found for part in _NOT_IN_WORDS.split(text)))))
+    single = {name: asked[0] for name in FILTERS if len(asked := names(getattr(query, name))) == 1}
+    texts = [*query.texts, *(lower(single[name]) for name in ("worker", "error") if name in single)]
+    parts = [part for text in texts for part in _NOT_IN_WORDS.split(text) if part]
+    exact = [single[name] for name in ("task", "owner", "tag") if name in single and not is_pattern(single[name])]
+    return parts, [msgspec.json.encode(text.encode("utf-8", "replace").decode()).decode() for text in exact]
 
 
 #: Characters that JSON may escape, "=" between name and value, and "*" of a pattern.

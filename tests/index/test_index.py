@@ -242,8 +242,8 @@ async def test_changes_during_the_filling_are_not_lost(
     read = JobFinder.candidates
     changed = asyncio.Event()
 
-    async def candidates(self: JobFinder, job_ids: Any, words: Any = ()) -> Any:
-        found = await read(self, job_ids, words)
+    async def candidates(self: JobFinder, job_ids: Any, *words: Any) -> Any:
+        found = await read(self, job_ids, *words)
         if not changed.is_set() and queued[-1] in job_ids:
             changed.set()
             await store.cancel([queued[-1]])

@@ -127,7 +127,8 @@ async def test_a_candidate_is_the_snapshot_without_history(team: RedisStore) -> 
     found = await team.finder.candidates([*names, "none"])
 
     assert found[-1] is None
-    assert await team.finder.candidates(["old", "bad", "gpu"], ["adam", "0.003"]) == [found[0], None, None]
+    assert await team.finder.candidates(["old", "bad", "gpu"], ["adam", "0.003"], ["ada"]) == [found[0], None, None]
+    assert await team.finder.candidates(["old", "bad", "none"], (), ["Ada"]) == [None, None, None]
     for one, snapshot in zip(found, await team.snapshots(names), strict=False):
         assert one is not None
         assert snapshot is not None

@@ -1,5 +1,6 @@
--- Reads fields of the records of jobs. args: {names, words (in lower case)}, id... Returns for each id the list of the fields;
--- an empty list if they do not contain all words, false if it has no record with the first of them.
+-- Reads fields of the records of jobs. args: {names, words (in lower case), first_words}, id... Returns for each id the list of
+-- the fields; an empty list if they do not contain all words, or the first field not all `first_words`; false if it has no
+-- record with the first field.
 --
 -- A word with a digit may be from a number that users see in another form than the stored one: one with an exponent, there or
 -- here, or with more digits than they see. Records with such numbers are left to the caller.
@@ -20,14 +21,18 @@ end
 
 verb('fields', READS_ONLY, function(args)
   local options, reply = cjson.decode(args[1]), {}
-  local names, words = options.names, options.words
+  local names, words, first_words = options.names, options.words, options.first_words
   for i = 2, #args do
-    local found = try('HMGET', P .. 'job:' .. args[i], unpack(names))
-    if found.err or not found[1] then
-      reply[i - 1] = false
-    else
-      reply[i - 1] = (#words == 0 or has_all(found, words)) and found or {}
+    local key, found = P .. 'job:' .. args[i], nil
+    if #first_words > 0 then -- most records need not be read in full
+      local first = try('HGET', key, names[1])
+      for _, word in ipairs(first_words) do
+        if type(first) == 'string' and not string.find(first, word, 1, true) then found = {} end
+      end
     end
+    found = found or try('HMGET', key, unpack(names))
+    if #found > 0 and #words > 0 and found[1] and not has_all(found, words) then found = {} end
+    reply[i - 1] = not found.err and (#found == 0 or found[1]) and found or false
   end
   return reply
 end)
