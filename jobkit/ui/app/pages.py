@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+import param
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
 from jobkit.ui.access.actions import not_found
 from jobkit.ui.audit.audit_page import AuditPage, has_people
-from jobkit.ui.failures.failures_page import STATES, FailuresPage
+from jobkit.ui.failures.failures_page import FailuresPage
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.jobs.compare import ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
-from jobkit.ui.live.feed_page import LivePage
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
-from jobkit.ui.timeline import timeline
+from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
 
 logger = logging.getLogger("jobkit.ui")
@@ -27,68 +28,50 @@ logger = logging.getLogger("jobkit.ui")
 _FULL: dict[str, Any] = {"sizing_mode": "stretch_both", "margin": 0}
 
 
-def jobs(session: PageSession) -> JobTable:
-    """`q`: the search text. `sort`: the order, "" for newest first. `at`: cursor of the page."""
-
-    def asked(event: Any) -> None:
-        if '"open-submit"' in event.new:
-            session.go("submit")
-
-    def look() -> None:
-        session.remember_search(table.search, sort=table.order, at=table.cursor)
-
-    def take(query: Mapping[str, str]) -> None:
-        table.turn_to(query.get("q", ""), query.get("sort", ""), query.get("at", ""))
-
-    def compare(ids: list[str]) -> None:
-        session.go("compare", **({"ids": ",".join(ids)} if ids else {"q": table.search or "state:ended"}))
-
-    table: JobTable = fed(
-        JobTable,
-        session,
-        search=session.query.get("q", ""),
-        order=session.query.get("sort", ""),
-        cursor=session.query.get("at", ""),
-        selected=session.job,
-        on_look=look,
-        on_compare=compare if session.has("compare") else None,
-    )
-    table.param.watch(asked, "request")
-    session.on_query(take)
-    session.on_job(lambda job_id: table.param.update(selected=job_id))
-    return table
-
-
-def fed(kind: type[LivePage], session: PageSession, **options: Any) -> Any:
-    """Return a page that reads while it is shown."""
+def fed(kind: Callable[..., Any], session: PageSession, url: Mapping[str, str] | None = None, **options: Any) -> Any:
+    """Return a page that reads while it is shown. `url` has its parameters by the names of their values in the URL."""
     page = kind(
         session.kit,
         access=session.access,
+        bridge=session.bridge,
         is_open=False,
         on_open=session.open,
-        bridge=session.bridge,
         **options,
         **_FULL,
     )
-    session.on_shown(lambda: page.param.update(is_open=True))
-    session.on_hidden(lambda: page.param.update(is_open=False))
-    return page
-
-
-def failures(session: PageSession) -> FailuresPage:
-    """`group`: id of the group that is open. `state`: the listed state, "" for "open"."""
-
-    def chosen(group: str, state: str) -> None:
-        session.remember(group=group, state="" if state == "open" else state)
+    live = getattr(page, "head", page)  # of the timeline
+    kept = {key: live.param[name] for key, name in (url or {}).items()}
 
     def take(query: Mapping[str, str]) -> None:
-        state = query.get("state", "open")
-        page.param.update(group=query.get("group", "")[:40], state=state if state in STATES else "open")
+        live.param.update(**{each.name: _valid(each, query.get(key)) for key, each in kept.items()})
 
-    page: FailuresPage = fed(FailuresPage, session, on_choose=chosen)
-    take(session.query)
-    session.on_query(take)
+    def remember(*_: object) -> None:
+        values = {key: (each.default, getattr(live, each.name)) for key, each in kept.items()}
+        shown = {key: "" if value == usual else value for key, (usual, value) in values.items()}
+        session.remember_search(shown.pop("q", ""), **shown)
+
+    if kept:
+        take(session.query)
+        session.on_query(take)
+        live.param.watch(remember, [each.name for each in kept.values()])
+    if "selected" in live.param:
+        live.selected = session.job
+        session.on_job(lambda job_id: live.param.update(selected=job_id))
+    session.on_shown(lambda: live.param.update(is_open=True))
+    session.on_hidden(lambda: live.param.update(is_open=False))
     return page
+
+
+def _valid(parameter: param.Parameter[Any], value: str | None) -> Any:
+    is_known = value is not None and (not isinstance(parameter, param.Selector) or value in parameter.objects)
+    return value if is_known else parameter.default
+
+
+def jobs(session: PageSession) -> JobTable:
+    """`q`: the search text. `sort`: the order, "" for newest first. `at`: cursor of the page."""
+    url = {"q": "search", "sort": "order", "at": "cursor"}
+    table: JobTable = fed(JobTable, session, url, on_go=session.go, may_compare=session.has("compare"))
+    return table
 
 
 def submit(session: PageSession) -> TaskForm:
@@ -137,11 +120,16 @@ PAGES: tuple[Page, ...] = (
     Page(
         "timeline",
         "Timeline",
-        timeline.page,
+        partial(fed, Timeline, url={"q": "search", "range": "range"}),
         own_too=True,
         keys=(("/", "search"), ("j  k", "attempt before, after"), ("Enter", "open its job")),
     ),
-    Page("failures", "Failures", failures, keys=(("j  k", "next, previous group"),)),
+    Page(
+        "failures",
+        "Failures",
+        partial(fed, FailuresPage, url={"group": "group", "state": "state"}),
+        keys=(("j  k", "next, previous group"),),
+    ),
     Page("workers", "Workers", partial(fed, WorkersPage)),
     Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there),
     Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
@@ -198,10 +198,6 @@ GROUP_ACTIONS = ("retry_group", "mute_group", "resolve_group", "reopen_group", "
 class FailuresPage(FeedPage):
     """Groups of failures.
 
-    Args:
-        on_choose: called in the session with the id of the group that was opened ("" for none) and the state that
-            is listed, when either was chosen in the browser.
-
     Attributes:
         detail: of the group that is open, see `detail`.
         group: id of the group that is open, or "". state: the listed one of `STATES`.
@@ -211,16 +207,15 @@ class FailuresPage(FeedPage):
 
     detail = param.String(default="")
     group = param.String(default="")
-    state = param.String(default="open")
+    state: Any = param.Selector(default=STATES[0], objects=list(STATES))
 
     _limit = JOBS
 
     _esm = assets.esm("failures")
     _stylesheets: ClassVar[list[str]] = [assets.css("failures")]
 
-    def __init__(self, kit: Kit, *, on_choose: Callable[[str, str], object] | None = None, **params: Any) -> None:
+    def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)
-        self._on_choose = on_choose
         self.param.watch(lambda _: self._show(JOBS), "group")
 
     def _feeds(self) -> list[tuple[Any, ...]]:
@@ -237,8 +232,6 @@ class FailuresPage(FeedPage):
             self.param.update(state=str(asked["state"]), group="")
         elif action == "more":
             self._show(min(MOST_JOBS, self._limit * 3))
-        if action in ("group", "state") and self._on_choose is not None:
-            self._on_choose(self.group, self.state)
 
     def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         changes = asked.get("changes")

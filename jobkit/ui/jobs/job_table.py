@@ -23,9 +23,9 @@ class JobTable(LivePage):
 
     Args:
         kit, on_open, bridge, access: as of `LivePage`; the id is "" to close.
-        on_look: called in the session when search text, order or cursor have changed here.
-        on_compare: called in the session with the ids of the jobs to compare, [] for all that are found; without
-            it, comparing is not offered.
+        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("compare", ids="...")` for some
+            jobs or `on_go("compare", q="...")` for all that a search finds.
+        may_compare: whether comparing is offered.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
 
     Attributes:
@@ -63,32 +63,28 @@ class JobTable(LivePage):
         self,
         kit: Kit,
         *,
-        on_look: Callable[[], object] | None = None,
-        on_compare: Callable[[list[str]], object] | None = None,
+        on_go: Callable[..., object] = lambda *_, **__: None,
         access: Actions | None = None,
         may_act: bool = True,
         **params: Any,
     ) -> None:
         access = access or Actions(kit)
-        self._on_look, self._on_compare = on_look, on_compare
-        self._cursors: list[str] = []
+        self._on_go = on_go
+        self._trail = [""]  # cursors of the pages up to the one that is shown
         may_act = may_act and access.may("cancel")
-        super().__init__(kit, access=access, may_act=may_act, may_compare=on_compare is not None, **params)
+        super().__init__(kit, access=access, may_act=may_act, **params)
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
         self.param.watch(lambda *_: self._follow(), ["search", "order", "cursor"])
 
     def _feeds(self) -> list[tuple[Any, ...]]:
+        if self.cursor != self._trail[-1]:  # by a link, or the back button
+            self._trail = ["", self.cursor] if self.cursor else [""]
         query, self.problem = read_search(self.search, self.order, self.cursor)
         return [(BoardFeed, query, self._access.person.only_owner)]
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        depth = len(self._cursors)
+        depth = len(self._trail) - 1
         super()._deliver({name: f'{text[:-1]},"depth":{depth}}}' for name, text in whole.items()}, parts)
-
-    def turn_to(self, search: str, order: str = "", cursor: str = "") -> None:
-        """Another page: a link, or the back button."""
-        self._cursors = [""] if cursor else []
-        self.param.update(search=search[:500], order=order[:20], cursor=cursor[:2000])
 
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
@@ -101,30 +97,28 @@ class JobTable(LivePage):
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "search":
-            self._turn([], search=str(asked.get("text", ""))[:500])
+            self.param.update(search=str(asked.get("text", ""))[:500], cursor="")
         elif action == "order":
-            self._turn([], order=str(asked.get("by", ""))[:20])
+            self.param.update(order=str(asked.get("by", ""))[:20], cursor="")
         elif action == "older" and asked.get("cursor"):
-            self._turn([*self._cursors, self.cursor], cursor=str(asked["cursor"])[:2000])
-        elif action == "newer":
-            self._turn(self._cursors[:-1], cursor=self._cursors[-1] if self._cursors else "")
+            self._trail.append(str(asked["cursor"])[:2000])
+            self.cursor = self._trail[-1]
+        elif action == "newer" and len(self._trail) > 1:
+            self._trail.pop()
+            self.cursor = self._trail[-1]
         elif action == "first":
-            self._turn([])
+            self.cursor = ""
         elif action == "refresh":
             for subscriber in self._subscribers:
                 subscriber.ask(lambda feed: feed.reload())
-        elif action == "compare" and self._on_compare is not None:
+        elif action == "open-submit":
+            self._on_go("submit")
+        elif action == "compare" and self.may_compare:
             ids = asked.get("ids")
-            self._on_compare([str(job_id)[:100] for job_id in ids[:MOST]] if isinstance(ids, list) else [])
+            chosen = ",".join(map(str, ids[:MOST])) if isinstance(ids, list) else ""
+            self._on_go("compare", **({"ids": chosen} if chosen else {"q": self.search or "state:ended"}))
         elif self.may_act:
             self._act_on_many(action, asked)
-
-    def _turn(self, cursors: list[str], **changes: str) -> None:
-        """To another page; `cursors` are those of the pages before it."""
-        self._cursors = cursors
-        self.param.update(**{"cursor": "", **changes})
-        if self._on_look is not None:
-            self._on_look()
 
     def _act_on_many(self, action: str, asked: Mapping[str, Any]) -> None:
         ids = asked.get("ids")

@@ -1,4 +1,4 @@
-// The timeline (timeline.py): fills the figures of timeline_plot.py and colours them. Texts come from the server once for
+// The timeline (timeline.py): fills the figures and colours them. Texts come from the server once for
 // all sessions; what is drawn of them, at which width, is decided here: which range, and what stands on the lanes
 // (timeline_lanes.js), in the charts (timeline_charts.js) and under the pointer (timeline_pointer.js).
 // Nothing that is set here goes back to the server (`sync: false`).
