@@ -15,12 +15,13 @@ import asyncio
 import itertools
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
-from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
+from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable
 from jobkit.model.people import AuditEntry, Person, Role
 
 if TYPE_CHECKING:
@@ -67,9 +68,18 @@ class ActionCall:
 Do = Callable[[ActionCall], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A known action; see `action`."""
+    """A known action.
+
+    Attributes:
+        name: as pages ask for it, a command: "cancel", "pause_queue".
+        do: does it, see `ActionCall`; `each` makes it from a function for one target.
+        done: what was done, as in "job 5f0c1234 was cancelled".
+        on: what the targets are: "job" (their owner is checked), "queue", "worker", "group", "schedule", ...
+        least: the role that it takes.
+        own_too: whether the role `own` may do it to its own jobs.
+    """
 
     name: str
     do: Do
@@ -83,27 +93,11 @@ ACTIONS: dict[str, Action] = {}
 
 
 def action(
-    name: str,
-    do: Do,
-    done: str,
-    *,
-    on: str = "job",
-    least: Role = Role.OPERATE,
-    own_too: bool | None = None,
-) -> Action:
-    """Register an action.
-
-    Args:
-        name: as pages ask for it, a command: "cancel", "pause_queue".
-        do: does it, see `ActionCall`; `each` makes it from a function for one target.
-        done: what was done, as in "job 5f0c1234 was cancelled".
-        on: what the targets are: "job" (their owner is checked), "queue", "worker", "group", "schedule", ...
-        least: the role that it takes.
-        own_too: whether the role `own` may do it to its own jobs. Default: True for jobs.
-    """
-    made = Action(name, do, done, on, least, on == "job" if own_too is None else own_too)
-    ACTIONS[name] = made
-    return made
+    name: str, do: Do, done: str, *, on: str = "job", least: Role = Role.OPERATE, own_too: bool | None = None
+) -> None:
+    """Register an action, see `Action`. Unless `own_too` is given, the role `own` may do those on jobs."""
+    is_own = on == "job" if own_too is None else own_too
+    ACTIONS[name] = Action(name=name, do=do, done=done, on=on, least=least, own_too=is_own)
 
 
 def each(one: Callable[[ActionCall, str], Awaitable[object]]) -> Do:
@@ -175,10 +169,6 @@ class Actions:
         wanted = ACTIONS.get(name)
         return wanted is not None and self._is_allowed(wanted)
 
-    def offered(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the allowed ones of `names`."""
-        return tuple(name for name in names if self.may(name))
-
     def sees(self, snapshot: JobSnapshot) -> bool:
         """Return whether the person may see this job."""
         return self.person.sees(snapshot.spec.owner)
@@ -247,7 +237,7 @@ class Actions:
             if snapshot is not None and self.sees(snapshot):
                 kept.append(target)
             else:
-                whole.refuse(target, not_found(target))
+                whole.refuse(target, unknown_job(target))
         call.targets = kept
 
     def _is_allowed(self, wanted: Action) -> bool:
@@ -300,11 +290,6 @@ def _short(target: str) -> str:
     return target[:8] if len(target) == 32 and target.isalnum() else target[:60]
 
 
-def not_found(job_id: str) -> JobNotFound:
-    """Return the error for a job that is not kept, and for one that the person may not see."""
-    return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
-
-
 async def on_loop(coroutine: Any) -> Any:
     """Run a coroutine on the background loop and await its value on any loop."""
     return await asyncio.wrap_future(background.spawn(coroutine))
@@ -318,7 +303,7 @@ async def _cancel(call: ActionCall) -> None:
     states = await call.kit.aio.cancel_many(list(call.targets), reason)
     for job_id, state in zip(call.targets, states, strict=True):
         if not state:
-            call.refuse(job_id, not_found(job_id))
+            call.refuse(job_id, unknown_job(job_id))
         elif state == "running":
             call.done = "asked to stop"
         elif state != "cancelled":
@@ -334,23 +319,20 @@ async def _delete(call: ActionCall) -> None:
     gone = await call.kit.aio.delete(list(call.targets))
     kept = [job_id for job_id, is_gone in zip(call.targets, gone, strict=True) if not is_gone]
     for job_id, snapshot in zip(kept, await on_loop(call.kit.verbs.store.snapshots(kept)), strict=True):
-        is_here = snapshot is not None
-        call.refuse(
-            job_id,
-            f"job {_short(job_id)} is {snapshot.state}; cancel it first, then it can be deleted"
-            if is_here
-            else not_found(job_id),
-        )
+        if snapshot is None:
+            call.refuse(job_id, unknown_job(job_id))
+        else:
+            call.refuse(job_id, f"job {_short(job_id)} is {snapshot.state}; cancel it first, then it can be deleted")
 
 
 async def _submit(call: ActionCall, task: str) -> None:
-    submit, owner = call.kit.aio.submit_info, call.person.name
-    call.made.append((await submit(task, call.table("params"), call.table("options"), owner=owner)).id)
+    made = await call.kit.aio.submit_info(task, call.table("params"), call.table("options"), owner=call.person.name)
+    call.made.append(made.id)
 
 
 async def _change(call: ActionCall, job_id: str) -> None:
-    rerun, owner = call.kit.aio.rerun_with, call.person.name
-    call.made.append((await rerun(job_id, call.table("params"), call.table("options"), owner=owner)).id)
+    made = await call.kit.aio.rerun_with(job_id, call.table("params"), call.table("options"), owner=call.person.name)
+    call.made.append(made.id)
 
 
 async def _sweep(call: ActionCall, task: str) -> None:

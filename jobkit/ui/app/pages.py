@@ -9,10 +9,10 @@ from typing import Any
 
 import param
 
+from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Role
-from jobkit.ui.access.actions import not_found
 from jobkit.ui.audit.audit_page import AuditPage, has_people
 from jobkit.ui.failures.failures_page import FailuresPage
 from jobkit.ui.form.task_form import TaskForm
@@ -96,7 +96,7 @@ def submit(session: PageSession) -> TaskForm:
         try:
             snapshot = await session.kit.aio.snapshot(job_id)
             if not session.access.sees(snapshot):
-                raise not_found(job_id)
+                raise unknown_job(job_id)
         except JobkitError as error:
             logger.info("job %s cannot be run again: %s", job_id, error)
             return

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
-from jobkit.ui.access.actions import ActionReply, Actions, not_found
+from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import Downloads
 from jobkit.ui.live.control import Control
@@ -242,7 +243,7 @@ class CardControl(Control):
         if self._sees():
             self._put(whole, parts)
         else:
-            self._put({"snapshot": missing_card(self.job_id, not_found(self.job_id))}, {})
+            self._put({"snapshot": missing_card(self.job_id, unknown_job(self.job_id))}, {})
 
     def do(self, action: str, asked: Mapping[str, Any]) -> None:
         job_id = self.job_id

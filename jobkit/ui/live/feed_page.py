@@ -172,7 +172,7 @@ class FeedPage(LivePage):
     def __init__(self, kit: Kit, *, access: Actions | None = None, **params: Any) -> None:
         access = access or Actions(kit)
         self._notices = 0
-        super().__init__(kit, access=access, actions=list(access.offered(self.ACTIONS)), **params)
+        super().__init__(kit, access=access, actions=list(filter(access.may, self.ACTIONS)), **params)
 
     # -- requests of the browser, in the session -----------------------------------------------------------------------
 
