@@ -194,10 +194,10 @@ def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: s
     asked += [{"action": "bulk", "what": what, "query": ""} for what in ("cancel", "retry", "delete")]
     asked += [{"action": "bulk", "what": "cancel", "ids": list(ids.values())}, {"action": "go"}]
     asked += [{"action": action, "name": "a.txt"} for action in ("show", "save", "whole-log")]
-    new = {"task": "double", "name": "mine", "given": {"cron": "0 6 * * *"}, "fields": {}, "is_new": True}
+    new = {"task": "double", "name": "mine", "options": {"cron": "0 6 * * *"}, "fields": {}, "is_new": True}
     asked += [
         {"action": "save", **new},
-        {"action": "save", "name": schedule, "given": {"every": "60"}, "is_new": False},
+        {"action": "save", "name": schedule, "options": {"every": "60"}, "is_new": False},
     ]
 
     for component in found:

@@ -24,7 +24,7 @@ from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.specs import Range
 from jobkit.tasks.task import TaskDef
-from jobkit.ui.form.form_values import read_form
+from jobkit.ui.form.form_model import read_form
 
 
 class Colour(Enum):

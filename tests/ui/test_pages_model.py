@@ -13,8 +13,7 @@ from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpe
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query, QueryPage
 from jobkit.tasks.specs import Choice, ParamSpec
-from jobkit.ui.form.form_model import lead
-from jobkit.ui.form.form_values import read_field, read_form, read_options
+from jobkit.ui.form.form_model import lead, read_field, read_form, read_options
 from jobkit.ui.jobs.board import Board
 from jobkit.ui.words.trace import chain_of
 

@@ -101,9 +101,8 @@ def form(stage: Stage) -> Callable[..., dict[str, Any]]:
 
     def asked(doing: str, access: Actions | None = None, **what: Any) -> dict[str, Any]:
         said.clear()
-        background.call(
-            ScheduleForm(access or Actions(stage.kit), lambda texts: said.append(dict(texts))).asked(doing, what)
-        )
+        model = ScheduleForm(lambda: access or Actions(stage.kit), lambda texts: said.append(dict(texts)))
+        background.call(model.schedule(doing, what))
         found: dict[str, Any] = json.loads([texts for texts in said if "reply" in texts][-1]["reply"])
         return found
 
@@ -113,31 +112,31 @@ def form(stage: Stage) -> Callable[..., dict[str, Any]]:
 def test_the_next_five_times_are_shown_while_the_user_types(form: Callable[..., dict[str, Any]]) -> None:
     typed = {"cron": "0 6 * * MON-FRI", "tz": "Europe/Berlin"}
 
-    reply = form("preview", task="report", is_new=True, given=typed)
+    reply = form("preview", task="report", is_new=True, options=typed)
 
     assert reply["sentence"] == "On Monday through Friday at 06:00 Europe/Berlin"
     assert len(reply["next"]) == 5
     assert reply["errors"] == {}
     wrong = form(
-        "preview", task="report", is_new=True, given={**typed, "tz": "Europe/Berln"}, fields={"n": {"text": "x"}}
+        "preview", task="report", is_new=True, options={**typed, "tz": "Europe/Berln"}, fields={"n": {"text": "x"}}
     )
-    assert "did you mean 'Europe/Berlin'" in wrong["errors"]["tz"]
-    assert "n must be" in wrong["errors"]["param:n"]
-    assert "five fields" in form("preview", task="report", is_new=True, given={"cron": "* *"})["errors"]["cron"]
+    assert "did you mean 'Europe/Berlin'" in wrong["errors"]["option:tz"]
+    assert "n must be" in wrong["errors"]["n"]
+    assert "five fields" in form("preview", task="report", is_new=True, options={"cron": "* *"})["errors"]["option:cron"]
 
 
 def test_a_saved_schedule_belongs_to_its_user(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
     access = Actions(stage.kit, Person("grace", Role.OPERATE))
 
     reply = form(
-        "save", access, task="report", name="mine", is_new=True, given={"every": "60"}, fields={"n": {"text": "9"}}
+        "save", access, task="report", name="mine", is_new=True, options={"every": "60"}, fields={"n": {"text": "9"}}
     )
 
     assert reply["saved"]
     [made] = stage.kit.schedules()
     assert (made.id, made.every, made.params["n"]) == ("mine", 60.0, 9)
     assert made.snapshot.spec.job.owner == "grace"
-    changed = form("save", access, task="report", name="mine", given={"cron": "@daily", "overlap": "skip"})
+    changed = form("save", access, task="report", name="mine", options={"cron": "@daily", "overlap": "skip"})
     assert changed["saved"]
     assert (made.cron, made.every, made.overlap, made.params["n"]) == ("0 0 * * *", None, "skip", 9)
 
@@ -145,7 +144,7 @@ def test_a_saved_schedule_belongs_to_its_user(form: Callable[..., dict[str, Any]
 def test_a_viewer_saves_nothing(form: Callable[..., dict[str, Any]], stage: Stage) -> None:
     access = Actions(stage.kit, Person("eve", Role.VIEW))
 
-    reply = form("save", access, task="report", name="mine", is_new=True, given={"every": "60"})
+    reply = form("save", access, task="report", name="mine", is_new=True, options={"every": "60"})
 
     assert "may not add schedule" in reply["errors"][""]
     assert stage.kit.schedules() == []
@@ -195,19 +194,19 @@ def test_a_new_schedule_is_made_with_errors_beside_its_fields(stage: Stage, url:
     page = window.open(f"{url}?page=schedules")
     page.click("button:has-text('New schedule')")
     page.wait_for_selector(".edit option:has-text('Write the report')", state="attached")
-    page.select_option("#s-task", "report")
-    page.fill("#s-cron", "0 6 30 2 *")
-    page.wait_for_selector("[data-key=cron] .message:has-text('never fires')")
+    page.select_option("#f-option-task", "report: Write the report")
+    page.fill("#f-option-cron", "0 6 30 2 *")
+    page.wait_for_selector("[data-name='option:cron'] .message:has-text('never fires')")
 
-    page.fill("#s-cron", "0 6 * * *")
-    page.fill("#s-param-n", "many")
+    page.fill("#f-option-cron", "0 6 * * *")
+    page.fill("#f-n", "many")
     page.wait_for_selector(".preview .sentence:has-text('Every day at 06:00')")
     page.wait_for_selector(".preview .times li >> nth=4")
     page.click(".edit button:has-text('Schedule')")
-    page.wait_for_selector("[data-key='param:n'] .message:has-text('n must be')")
+    page.wait_for_selector("[data-name=n] .message:has-text('n must be')")
     assert stage.kit.schedules() == []
 
-    page.fill("#s-param-n", "7")
+    page.fill("#f-n", "7")
     page.click(".edit button:has-text('Schedule')")
 
     page.wait_for_selector(".schedule:has-text('Every day at 06:00')")

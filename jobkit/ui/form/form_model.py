@@ -1,25 +1,34 @@
 """`FormModel`: the tasks of a form as JSON, checks of typed values, and submit; shared by pages and notebooks.
 
 It is made from `TaskInfo`, so it never imports a task's code. `form_html` is what a saved notebook shows of it.
+
+Requests name fields and errors alike: an argument by its name, in a structure by its path ("model.lr"), an option as
+"option:delay"; "" stands for the form as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import math
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import value_brief
 from jobkit.tasks.info import TaskInfo
-from jobkit.ui.access.actions import Actions
-from jobkit.ui.form.form_values import kept_in, read_axes, read_field, read_form, read_options
+from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.params import check, describe, parse_text, read_table
+from jobkit.tasks.specs import ParamSpec, number
+from jobkit.ui.access.actions import ActionReply, Actions
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -27,6 +36,15 @@ _SECTION = re.compile(
     r"|:(param|returns?|raises|type)\b|>>>)",
     re.IGNORECASE,
 )
+
+#: Jobs of one sweep from a page.
+MOST_POINTS = 10_000
+
+#: Kinds of which an empty text is no value.
+_NEVER_EMPTY = frozenset({"int", "float", "date", "datetime", "time", "duration", "uuid", "decimal", "choice", "path"})
+
+#: Largest table that a form takes, in characters of its text.
+TABLE_CHARS = 12_000_000
 
 
 @dataclass(frozen=True)
@@ -116,9 +134,10 @@ class FormModel:
                 else self._submit(info, fields, options, str(asked.get("again") or ""))
             )
 
-    def _answer(self, info: TaskInfo, errors: Mapping[str, str], checked: str = "") -> None:
+    def _answer(self, info: TaskInfo | None, errors: Mapping[str, str], **facts: Any) -> None:
         self._replies += 1
-        self._put({"reply": json.dumps({"task": info.name, "errors": errors, "checked": checked, "n": self._replies})})
+        reply = {"task": info.name if info is not None else "", "errors": errors, **facts, "n": self._replies}
+        self._put({"reply": json.dumps(reply, default=str)})
 
     # -- on the background loop -------------------------------------------------------------------------------------
 
@@ -139,7 +158,9 @@ class FormModel:
         chosen, wrong_options = read_options(options)
         tag = f"sweep-{secrets.token_hex(3)}"
         chosen["tags"] = [*chosen.get("tags", ()), tag]
-        done = await self._act(info, errors | wrong | wrong_options, "sweep", info.name, values, chosen, axes=axes)
+        errors |= wrong | wrong_options
+        done = await self._act(errors, "sweep", info.name, values, chosen, axes=axes)
+        self._answer(info, errors)
         if done is not None and self._on_sweep is not None:
             self._on_sweep(tag)
 
@@ -153,36 +174,36 @@ class FormModel:
             # Those that were not typed have the task's default, which the old job's value must not replace.
             usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
             values = {name: value for name, value in (usual | values).items() if name not in kept}
-        done = await self._act(info, errors | wrong, action, target, values, chosen)
+        errors |= wrong
+        done = await self._act(errors, action, target, values, chosen)
+        self._answer(info, errors)
         if done is not None and self._on_submit is not None:
             for job_id in done.made:
                 self._on_submit(job_id)
 
     async def _act(
         self,
-        info: TaskInfo,
         errors: dict[str, str],
         action: str,
         target: str,
-        values: Mapping[str, Any],
+        values: Mapping[str, Any] | None,
         chosen: Mapping[str, Any],
         **details: Any,
-    ) -> Any:
-        """Do an action unless a field is wrong, and show the errors. Return its reply, None if it was not done."""
-        answer = None
-        if not errors:
-            try:
-                access = await asyncio.to_thread(self._access)
-                answer = await access.act(action, [target], params=values, options=chosen, **details)
-            except JobkitError as error:
-                errors = {"": str(error)}
-            else:
-                if answer.problem:
-                    name = (answer.error.field or "") if isinstance(answer.error, InvalidParams) else ""
-                    is_option = name in chosen and name not in values
-                    errors = {f"option:{name}" if is_option else name: answer.problem}
-        self._answer(info, errors)
-        return None if errors else answer
+    ) -> ActionReply | None:
+        """Do an action unless a field is wrong; what it refuses is added to `errors`. None if it was not done."""
+        if errors:
+            return None
+        try:
+            access = await asyncio.to_thread(self._access)
+            reply = await access.act(action, [target], params=values, options=chosen, **details)
+        except JobkitError as error:
+            errors[""] = str(error)
+            return None
+        if reply.problem:
+            name = (reply.error.field or "") if isinstance(reply.error, InvalidParams) else ""
+            is_option = name in chosen and name not in (values or {})
+            errors[f"option:{name}" if is_option else name] = reply.problem
+        return None if errors else reply
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:
@@ -207,6 +228,142 @@ def lead(doc: str, title: str) -> str:
     if paragraphs and paragraphs[0].rstrip(".") == title.strip().rstrip("."):
         del paragraphs[0]
     return "\n\n".join(part for part in paragraphs if part)
+
+
+# -- fields to arguments, with one error per field ---------------------------------------------------------------------
+#
+# A field sends `{"text": ...}` (what was typed), `{"value": ...}` (what was picked) or, for a table,
+# `{"file": {"name", "text"}}`; `{"none": true}` is None, and `{"kept": true}` the value of the job that the form was
+# filled from. Text is read as on the command line, except that no field may name a file of this machine to be opened.
+
+
+def read_form(
+    specs: Iterable[ParamSpec], fields: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """`(arguments, errors)`: the values that were sent, and one sentence for each that is refused or missing.
+
+    Fields that were not sent keep the task's default, and those that are kept (see `kept_in`) are left out. The fields
+    of a structure have dotted names, in `fields` and in `errors`: "model.lr".
+    """
+    values: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for spec in specs:
+        field = fields.get(spec.name)
+        name = spec.name.rpartition(".")[2]
+        has_parts = any(each.startswith(f"{spec.name}.") for each in fields)
+        if field is None and spec.kind == "struct" and (spec.required or has_parts):
+            parts = [replace(part, name=f"{spec.name}.{part.name}") for part in spec.parts]
+            inner, wrong = read_form(parts, fields)
+            errors |= wrong
+            if not wrong:
+                _read(spec, {"value": inner}, name, values, errors)
+        elif field is None:
+            if spec.required and not spec.has_default:
+                errors[spec.name] = f"{spec.name} is required: {describe(spec)}"
+        elif not field.get("kept"):
+            _read(spec, field, name, values, errors)
+    return values, errors
+
+
+def kept_in(fields: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    """Names of the arguments that are to stay as they are in the job that the form was filled from."""
+    return frozenset(name for name, field in fields.items() if field.get("kept"))
+
+
+def _read(spec: ParamSpec, field: Mapping[str, Any], name: str, values: dict[str, Any], errors: dict[str, str]) -> None:
+    try:
+        values[name] = read_field(spec, field)
+    except InvalidParams as error:
+        errors[error.field if error.field and error.field.startswith(f"{spec.name}.") else spec.name] = str(error)
+
+
+def read_field(spec: ParamSpec, field: Mapping[str, Any]) -> Any:
+    """Return one field's value.
+
+    Raises:
+        InvalidParams: it is not allowed; names the parameter.
+    """
+    if "file" in field:
+        return check(spec, _table(spec, field["file"]))
+    if "value" in field:
+        return check(spec, field["value"])
+    if field.get("none"):
+        return check(spec, None)
+    text = str(field.get("text", ""))
+    if spec.nullable and not text.strip():
+        return None
+    if _opens_files(spec):
+        raise InvalidParams(f"{spec.name} must be given as a file to upload", spec.name)
+    if not text and spec.kind in _NEVER_EMPTY and spec.required:
+        raise InvalidParams(f"{spec.name} is required: {describe(spec)}", spec.name)
+    return parse_text(spec, text)
+
+
+def read_axes(
+    specs: Iterable[ParamSpec], fields: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Return `(axes, errors)` of a sweep: fields with several values, `{"texts": [...]}` or `{"values": [...]}`."""
+    axes: dict[str, list[Any]] = {}
+    errors: dict[str, str] = {}
+    for spec in specs:
+        field = fields.get(spec.name) or {}
+        typed, picked = field.get("texts"), field.get("values")
+        if not isinstance(typed, list) and not isinstance(picked, list):
+            continue
+        one = [{"text": text} for text in typed] if isinstance(typed, list) else [{"value": v} for v in picked or ()]
+        try:
+            axes[spec.name] = [read_field(spec, each) for each in one[: MOST_POINTS + 1]]
+        except InvalidParams as error:
+            errors[spec.name] = str(error)
+        else:
+            if not axes[spec.name]:
+                errors[spec.name] = f"{spec.name} needs at least one value"
+    if not errors:
+        count = math.prod(map(len, axes.values()))
+        if not axes:
+            errors[""] = "a sweep needs a field with several values"
+        elif count > MOST_POINTS:
+            errors[""] = f"this sweep has more than {MOST_POINTS:,} jobs; from Python it may have more: task.sweep(...)"
+    return axes, errors
+
+
+def read_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return `(options, errors)`: queue, delay, time, tags and priority as they were typed; empty ones are left out."""
+    out: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for name in ("queue", "tags", "at", "delay", "priority"):
+        text = str(options.get(name) or "").strip()
+        value: Any = number(text) if name in ("delay", "priority") else text
+        if name == "tags":
+            value = [tag.strip() for tag in text.split(",") if tag.strip()]
+        if text and value:
+            out[name] = value
+            try:
+                check_submit_options(out)
+            except InvalidParams as error:
+                del out[name]
+                errors["" if name == "at" else f"option:{name}"] = str(error)
+    return out, errors
+
+
+def _opens_files(spec: ParamSpec) -> bool:
+    return spec.kind == "table" or (spec.item is not None and _opens_files(spec.item))
+
+
+def _table(spec: ParamSpec, file: Any) -> Any:
+    """Return the DataFrame in an uploaded text file."""
+    if not isinstance(file, Mapping):
+        raise InvalidParams(f"{spec.name} must be a file", spec.name)
+    name, text = str(file.get("name", "")), str(file.get("text", ""))
+    suffix = name.lower().rpartition(".")[2]
+    if suffix not in ("csv", "tsv", "json"):
+        raise InvalidParams(f"{spec.name} must be a .csv, .tsv or .json file, not {name[-60:]!r}", spec.name)
+    if len(text) > TABLE_CHARS:
+        raise InvalidParams(f"{spec.name} has more than {TABLE_CHARS:,} characters; pass it from Python", spec.name)
+    return read_table(spec, name[-60:], io.StringIO(text))
+
+
+# -- what a saved notebook shows ---------------------------------------------------------------------------------------
 
 
 def form_html(infos: Sequence[TaskInfo]) -> str:

@@ -70,7 +70,7 @@ class JobTable(LivePage):
     ) -> None:
         access = access or Actions(kit)
         self._on_go = on_go
-        self._trail = [""]  # cursors of the pages up to the one that is shown
+        self._trail = [""]  # cursors of the pages up to this one
         may_act = may_act and access.may("cancel")
         super().__init__(kit, access=access, may_act=may_act, **params)
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))

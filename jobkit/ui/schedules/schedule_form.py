@@ -3,87 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.plain import instant, iso
 from jobkit.schedules.timing import checked_count, checked_rules, timing
 from jobkit.schedules.words import moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
-from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.option_values import seconds
 from jobkit.tasks.specs import number
-from jobkit.ui.access.actions import Actions
-from jobkit.ui.form.form_values import read_form
-
-_SHOWN_TASKS = 500
+from jobkit.ui.form.form_model import FormModel, read_form
 
 
-class ScheduleForm:
-    """One page's form.
+class ScheduleForm(FormModel):
+    """The form of tasks, with the times and rules of a schedule as its options.
 
-    Args:
-        access: saves it.
-        say: shows new texts (any of `tasks` and `reply`); called in any thread.
+    A reply has `doing`, the request that it answers: "preview" or "save"; the `sentence` and the `next` times of what is
+    typed; and whether it was `saved`.
     """
 
-    def __init__(self, access: Actions, say: Callable[[Mapping[str, str]], object]) -> None:
-        self._access, self._say = access, say
-        self._infos: dict[str, TaskInfo] = {}
+    def do(self, action: str, asked: Mapping[str, Any]) -> None:
+        """Handle a request of the browser: the tasks, the next times of what is typed, or to save it."""
+        if action == "tasks":
+            self.refresh()
+        elif action in ("preview", "save"):
+            background.spawn(self.schedule(action, asked))
 
-    async def asked(self, doing: str, asked: Mapping[str, Any]) -> None:
-        """Handle a request of the browser on any loop: the tasks, the next times of what is typed, or to save it."""
-        if doing == "tasks":
-            await self._tell_tasks()
-            return
+    async def schedule(self, doing: str, asked: Mapping[str, Any]) -> None:
+        """Handle "preview" or "save", on the background loop."""
         if not self._infos:
-            await self._tell_tasks()
+            await self._refresh()
         task, name = str(asked.get("task", "")), str(asked.get("name") or "").strip()
-        typed: Any = asked.get("given")
-        given, errors = read_given(typed if isinstance(typed, dict) else {})
-        fields, params = asked.get("fields"), None
+        typed, fields, is_new = asked.get("options"), asked.get("fields"), bool(asked.get("is_new"))
+        given, wrong = read_given(typed if isinstance(typed, dict) else {})
         info = self._infos.get(task)
-        if isinstance(fields, dict) and info is not None:
-            values, wrong = await asyncio.to_thread(read_form, info.params, fields)
-            params = values
-            errors |= {f"param:{field}": text for field, text in wrong.items()}
-        is_new = bool(asked.get("is_new"))
+        params: dict[str, Any] | None = None
         if is_new and info is None:
-            errors["task"] = "choose a task"
+            wrong["task"] = "choose a task"
         if is_new and name:
-            _try("name", lambda: checked_name("name", name), errors)
-        reply: dict[str, Any] = {"n": asked.get("n"), "doing": doing}
-        reply |= await self._preview(given, errors)
-        if doing == "save" and not errors:
-            changes = {key: value for key, value in given.items() if is_new is False or value is not None}
-            if is_new:
-                answer = await self._access.act(
-                    "add_schedule", [task], params=params or {}, given={**changes, "name": name or None}
-                )
-            else:
-                answer = await self._access.act("change_schedule", [name], params=params, given=changes)
-            if answer.problem:
-                field = answer.error.field if isinstance(answer.error, InvalidParams) else None
-                known = field in (*given, "name", "task")
-                errors[str(field) if known else f"param:{field}" if field in (params or {}) else ""] = answer.problem
-            else:
-                reply["saved"] = True
-        self._say({"reply": json.dumps({**reply, "errors": errors}, default=str)})
-
-    async def _tell_tasks(self) -> None:
-        try:
-            found = await self._access.kit.aio.tasks()
-        except JobkitError:
-            return
-        self._infos = dict(list(found.items())[:_SHOWN_TASKS])
-        told = [
-            {"name": info.name, "title": info.title, "params": [spec.to_json() for spec in info.params]}
-            for info in self._infos.values()
-        ]
-        self._say({"tasks": json.dumps(told, default=str)})
+            _try("name", lambda: checked_name("name", name), wrong)
+        shown = await self._preview(given, wrong)
+        errors = {f"option:{key}" if key else "": text for key, text in wrong.items()}
+        if isinstance(fields, dict) and info is not None:
+            params, refused = await asyncio.to_thread(read_form, info.params, fields)
+            errors |= refused
+        saved = None
+        if doing == "save" and is_new:
+            chosen = {key: value for key, value in given.items() if value is not None}
+            saved = await self._act(errors, "add_schedule", task, params or {}, {**chosen, "name": name or None})
+        elif doing == "save":
+            saved = await self._act(errors, "change_schedule", name, params, given)
+        self._answer(info, errors, doing=doing, saved=saved is not None, **shown)
 
     async def _preview(self, given: Mapping[str, Any], errors: dict[str, str]) -> dict[str, Any]:
         """Return the sentence and the next five times; what is wrong goes to `errors`."""
@@ -91,7 +64,7 @@ class ScheduleForm:
         if errors.keys() & when.keys():
             return {}
         try:
-            now_ms = await self._access.kit.verbs.store.now_ms()
+            now_ms = await (await asyncio.to_thread(self._access)).kit.verbs.store.now_ms()
             made = timing(**when, now_ms=now_ms)
         except InvalidParams as error:
             errors[error.field or ""] = str(error)

@@ -12,19 +12,18 @@ const RUN_BARS = 14;
 class Schedules extends FeedPage {
   build() {
     const n = this.n;
-    this.asked = 0;
     n.sum = h("p", {class: "sum", role: "status", text: "Looking for schedules…"});
     n.add = h("button", {class: "btn", text: "New schedule", hidden: !this.may("pause_schedule"), onclick: () => this.edit(null)});
     n.form = h("div", {class: "formbox", hidden: true});
     n.list = h("div", {class: "list", role: "list", "aria-label": "Schedules", hidden: true});
-    this.on("reply", () => this.answer());
-    this.on("tasks", () => this.showTasks());
+    this.on("reply", () => this.form?.answer(parse(this.model.get("reply"), {})));
+    this.on("tasks", () => this.form?.showTasks());
     return [h("div", {class: "top"}, n.sum, h("span", {class: "spring"}), n.add), n.form, n.list];
   }
 
   close() {
     super.close();
-    clearTimeout(this.timer);
+    this.form?.close();
   }
 
   // -- rows --------------------------------------------------------------------------------------------------------
@@ -115,149 +114,128 @@ class Schedules extends FeedPage {
 
   /** Open the form of a new schedule, or of the existing schedule `one`. */
   edit(one) {
-    const f = (this.form = {one, fields: new Map(), kind: one ? (one.cron ? "cron" : one.every ? "every" : "at") : "cron"});
-    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
-    const text = (key, label, value, hint, more) => this.field(f, key, label, h("input", {class: `input${["cron", "name", "tz"].includes(key) ? " mono" : ""}`, type: "text", value: value ?? "", spellcheck: "false", autocomplete: "off", ...more}), hint);
-    const pick = (key, label, value) => this.field(f, key, label, h("select", {class: "input"}, Object.entries(RULES[key]).map(([name, words]) => h("option", {value: name, text: words, selected: name === value}))));
-    f.kinds = radios([["cron", "Cron line"], ["every", "Interval"], ["at", "Once"]], (kind) => { f.kind = kind; this.showKind(f); this.typed(); }, {"aria-label": "When"});
-    f.task = one ? null : h("select", {class: "input", onchange: () => { this.showParams(f); this.typed(); }});
-    f.params = h("div", {class: "params"});
-    f.trouble = h("p", {class: "message", role: "alert", hidden: true});
-    f.preview = h("div", {class: "preview", "aria-live": "polite"});
-    f.save = h("button", {class: "btn primary", type: "button", text: one ? "Save" : "Schedule", onclick: () => this.save()});
-    const form = h("form", {class: "edit", "aria-label": one ? `Edit ${one.name}` : "New schedule", onsubmit: (event) => { event.preventDefault(); this.save(); }, oninput: () => this.typed(), onkeydown: (event) => { if (event.key === "Escape") this.leave(); }},
-      h("h2", {text: one ? `Edit ${one.name}` : "New schedule"}),
-      h("div", {class: "sides"},
-        h("div", {class: "fields"},
-          f.task && this.field(f, "task", "Task", f.task), !one && text("name", "Name", "", "A new schedule with an existing name replaces it.", {placeholder: "from task and arguments"}),
-          h("div", {class: "field wide"}, h("span", {class: "label", text: "When"}), f.kinds.el),
-          text("cron", "Cron line", one ? one.cron : "", "minute hour day month weekday, or @daily, @hourly, @weekly", {placeholder: "0 6 * * MON-FRI"}),
-          text("every", "Seconds between two runs", one && one.every ? String(one.every) : "", "", {inputmode: "decimal", placeholder: "300"}),
-          this.field(f, "at", "At", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.at : ""})),
-          text("tz", "Time zone", one ? one.tz : zone, "", {placeholder: "UTC"}),
-          f.params,
-          h("details", {class: "rules"}, h("summary", {text: "Rules and end"}),
-            pick("missed", "Times that were missed (no worker)", one ? one.missed : "once"), text("missed_limit", "Maximum number of missed times to run", one ? String(one.missed_limit) : "100", "", {inputmode: "numeric"}), pick("overlap", "If the previous run has not ended", one ? one.overlap : "allow"),
-            this.field(f, "until", "No run after", h("input", {class: "input", type: "datetime-local", step: 1, value: one ? one.until : ""})), text("count", "Maximum number of runs", one && one.count ? String(one.count) : "", "", {inputmode: "numeric", placeholder: "no limit"}))),
-        h("aside", {class: "side"}, h("h3", {text: "Next five times"}), f.preview)),
-      f.trouble, h("div", {class: "foot"}, f.save, h("button", {class: "btn", type: "button", text: "Cancel", onclick: () => this.leave()})));
-    this.n.form.replaceChildren(form);
+    this.form?.close();
+    this.form = new ScheduleForm(this, one);
+    this.n.form.replaceChildren(this.form.root);
     this.n.form.hidden = false;
     this.n.empty.hidden = true;
-    this.showKind(f);
-    this.showTasks();
-    ask(this.model, "tasks");
-    this.typed(true);
-    (f.task || f.fields.get(f.kind).input).focus();
-    form.scrollIntoView({block: "nearest"});
-  }
-
-  field(f, key, label, input, hint) {
-    const id = `s-${key.replace(/\W/g, "-")}`, message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
-    input.id = id;
-    input.setAttribute("aria-describedby", `${id}-m`);
-    const el = h("div", {class: "field", "data-key": key}, h("label", {class: "label", for: id, text: label}), input, message, hint && h("p", {class: "hint muted", text: hint}));
-    f.fields.set(key, {input, el, message});
-    return el;
-  }
-
-  showKind(f) {
-    f.kinds.mark(f.kind);
-    for (const kind of ["cron", "every", "at"]) f.fields.get(kind).el.hidden = kind !== f.kind;
-    f.fields.get("tz").el.hidden = f.kind === "every";
-  }
-
-  showTasks() {
-    const f = this.form, tasks = parse(this.model.get("tasks"), []);
-    if (!f) return;
-    f.tasks = new Map(tasks.map((task) => [task.name, task]));
-    if (f.task) {
-      const chosen = f.task.value;
-      f.task.replaceChildren(h("option", {value: "", text: "choose…"}), ...tasks.map((task) => h("option", {value: task.name, text: task.title === task.name ? task.name : `${task.name}: ${task.title}`})));
-      f.task.value = f.tasks.has(chosen) ? chosen : "";
-    }
-    this.showParams(f);
-  }
-
-  /** Show a field for each argument. An untouched field keeps the default, or the value of the schedule. */
-  showParams(f) {
-    const name = f.one ? f.one.task : f.task.value, task = f.tasks?.get(name);
-    if (f.shown === name && f.had === Boolean(task)) return;
-    f.shown = name;
-    f.had = Boolean(task);
-    for (const key of [...f.fields.keys()]) if (key.startsWith("param:")) f.fields.delete(key);
-    f.params.replaceChildren(...(task ? task.params : []).map((spec) => {
-      const old = f.one && spec.name in f.one.params ? f.one.params[spec.name] : undefined, usual = old === undefined ? ("default" in spec ? spec.default : undefined) : old;
-      const shown = usual == null ? "" : typeof usual === "object" ? JSON.stringify(usual) : String(usual), choices = spec.kind === "bool" ? [["true"], ["false"]] : spec.kind === "choice" ? spec.choices || [] : null;
-      const input = choices ? h("select", {class: "input"}, h("option", {value: "", text: spec.required ? "choose…" : "default"}), choices.map(([label]) => h("option", {value: label, text: label, selected: String(label).toLowerCase() === shown.toLowerCase()}))) : h("input", {class: "input mono", type: spec.is_secret ? "password" : "text", value: shown, spellcheck: "false", placeholder: spec.default_text || (spec.required ? "required" : "default")});
-      input.dataset.initial = input.value;
-      return this.field(f, `param:${spec.name}`, spec.label || spec.name, input, spec.help);
-    }), ...(f.one && !task && Object.keys(f.one.params).length ? [h("p", {class: "hint muted", text: "Change its arguments where the function is defined: kit.schedule(...) with the same name."})] : []));
-  }
-
-  values() {
-    const f = this.form, given = {}, fields = {};
-    let changed = !f.one;
-    for (const [key, {input}] of f.fields) {
-      if (key.startsWith("param:")) {
-        if (input.value !== input.dataset.initial) changed = true;
-        if (f.one ? input.value !== "" : input.value !== input.dataset.initial) fields[key.slice(6)] = {text: input.value};
-      } else if (!["task", "name"].includes(key)) given[key] = ["cron", "every", "at"].includes(key) && key !== f.kind ? "" : input.value;
-    }
-    return {task: f.one ? f.one.task : f.task.value, name: f.one ? f.one.name : f.fields.get("name").input.value, is_new: !f.one, given, ...(changed && {fields})};
-  }
-
-  /** Ask for the next times a moment after the last key. */
-  typed(now) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.form && ask(this.model, "preview", {...this.values(), id: ++this.asked}), now ? 0 : 250);
-  }
-
-  save() {
-    clearTimeout(this.timer);
-    this.form.saving = true;
-    this.form.save.disabled = true;
-    for (const {message} of this.form.fields.values()) message.dataset.on = "1";
-    ask(this.model, "save", this.values());
+    this.form.begin();
   }
 
   leave() {
-    const name = this.form?.one?.name;
+    const name = this.form.one?.name;
+    this.form.close();
     this.form = null;
     this.n.form.hidden = true;
     this.n.form.replaceChildren();
     this.showNone();
-    if (name) this.rows.get(name)?.n.name.focus();
-    else this.n.add.focus();
+    (name ? this.rows.get(name)?.n.name : this.n.add)?.focus();
+  }
+}
+
+/** The form of a new schedule, or of the existing schedule `one` (schedule_form.py). */
+class ScheduleForm extends Fields {
+  constructor(page, one) {
+    super();
+    const n = {}, kinds = [["cron", "Cron line"], ["every", "Interval"], ["at", "Once"]];
+    Object.assign(this, {page, model: page.model, one, n, kind: !one || one.cron ? "cron" : one.every ? "every" : "at"});
+    const option = (name, shown, kind, usual, help, more) => this.field({name: `option:${name}`, shown, kind, help, range: "", default: usual || "", option: true, ...more});
+    const rule = (name, shown, usual) => option(name, shown, "choice", one ? one[name] : usual, "", {choices: Object.entries(RULES[name]).map(([value, words]) => [words, value])});
+    n.kinds = radios(kinds, (kind) => { this.kind = kind; this.showKind(); this.changed(); }, {"aria-label": "When"});
+    n.task = h("div", {class: "fields"});
+    n.params = h("div", {class: "fields"});
+    n.trouble = h("p", {class: "message", role: "alert", hidden: true});
+    n.preview = h("div", {class: "preview", "aria-live": "polite"});
+    n.save = h("button", {class: "btn primary", type: "button", text: one ? "Save" : "Schedule", onclick: () => this.save()});
+    const title = one ? `Edit ${one.name}` : "New schedule", zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+    this.root = h("form", {class: "edit jk-fields", novalidate: true, "aria-label": title, onsubmit: (event) => { event.preventDefault(); this.save(); }, onkeydown: (event) => { if (event.key === "Escape") page.leave(); }},
+      h("h2", {text: title}),
+      h("div", {class: "sides"},
+        h("div", null, !one && n.task,
+          h("div", {class: "fields"},
+            !one && option("name", "Name", "str", "", "A new schedule with an existing name replaces it.", {placeholder: "from task and arguments", is_code: true}),
+            h("div", {class: "field wide"}, h("span", {class: "label", text: "When"}), n.kinds.el),
+            option("cron", "Cron line", "str", one?.cron, "minute hour day month weekday, or @daily, @hourly, @weekly", {placeholder: "0 6 * * MON-FRI", is_code: true}),
+            option("every", "Seconds between two runs", "float", one?.every, "", {placeholder: "300"}), option("at", "At", "datetime", one?.at),
+            option("tz", "Time zone", "str", one ? one.tz : zone, "", {placeholder: "UTC", is_code: true})),
+          n.params,
+          h("details", {class: "rules"}, h("summary", {text: "Rules and end"}), h("div", {class: "fields"},
+            rule("missed", "Times that were missed (no worker)", "once"), option("missed_limit", "Maximum number of missed times to run", "int", one ? one.missed_limit : 100), rule("overlap", "If the previous run has not ended", "allow"),
+            option("until", "No run after", "datetime", one?.until), option("count", "Maximum number of runs", "int", one?.count, "", {placeholder: "no limit"})))),
+        h("aside", {class: "side"}, h("h3", {text: "Next five times"}), n.preview)),
+      n.trouble, h("div", {class: "foot"}, n.save, h("button", {class: "btn", type: "button", text: "Cancel", onclick: () => page.leave()})));
+    this.showKind();
+    this.showTasks();
   }
 
-  answer() {
-    const f = this.form, reply = parse(this.model.get("reply"), null);
-    if (!f || !reply) return;
-    if (reply.doing === "save") {
-      f.saving = false;
-      f.save.disabled = false;
-      if (reply.saved) return this.leave();
-    } else if (f.saving) return;
-    const errors = {...reply.errors}, saved = reply.doing === "save";
-    let first = null;
-    for (const [key, field] of f.fields) {
-      const sentence = errors[key] || "", touched = saved || field.message.dataset.on || field.input.value !== "";
-      delete errors[key];
-      field.message.hidden = !(sentence && touched);
-      put(field.message, sentence);
-      field.el.classList.toggle("wrong", Boolean(sentence && touched));
-      if (sentence && saved && !field.el.hidden) first ||= field;
+  /** Once it is on the page. */
+  begin() {
+    ask(this.model, "tasks");
+    this.changed();
+    [...this.root.querySelectorAll("select,input")].find((el) => el.offsetParent)?.focus();
+    this.root.scrollIntoView({block: "nearest"});
+  }
+
+  close() { clearTimeout(this.timer); }
+
+  showKind() {
+    this.n.kinds.mark(this.kind);
+    for (const kind of ["cron", "every", "at"]) this.fields.get(`option:${kind}`).el.hidden = kind !== this.kind;
+    this.fields.get("option:tz").el.hidden = this.kind === "every";
+  }
+
+  showTasks() {
+    const tasks = parse(this.model.get("tasks"), []), chosen = this.fields.get("option:task")?.get();
+    this.tasks = new Map(tasks.map((task) => [task.name, task]));
+    if (!this.one) {
+      const choices = tasks.map(({name, title}) => [title === name ? name : `${name}: ${title}`, name]);
+      this.n.task.replaceChildren(this.field({name: "option:task", shown: "Task", kind: "choice", choices, range: "", option: true}, chosen || undefined));
     }
-    const rest = Object.values(errors).filter(Boolean);
-    f.trouble.hidden = !(saved && rest.length);
-    put(f.trouble, rest.join("\n"));
-    if (first) {
-      first.el.closest("details")?.setAttribute("open", "");
-      first.input.focus();
-    }
-    f.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "Appear here while you type."})]));
-    this.tick();
+    this.showParams();
+  }
+
+  /** Show a field for each argument. An untouched field keeps the default, or the value of the schedule. */
+  showParams() {
+    const {one} = this, name = one ? one.task : this.options().task, task = this.tasks.get(name);
+    if (!isNew(this.n.params, [name, task])) return;
+    this.task = task;
+    for (const key of [...this.fields.keys()]) if (!key.startsWith("option:")) this.fields.delete(key);
+    this.groups.clear();
+    this.n.params.replaceChildren(...(task ? task.params.map((spec) => this.field(spec, one?.params[spec.name])) : []),
+      one && !task && Object.keys(one.params).length ? h("p", {class: "hint muted wide", text: "Change its arguments where the function is defined: kit.schedule(...) with the same name."}) : "");
+    this.untouched = JSON.stringify(this.collect(task?.params || []));
+  }
+
+  /** Return the typed texts; arguments only if they differ from those of the schedule. */
+  asked() {
+    const {one} = this, {task, name, ...options} = this.options(), fields = this.collect(this.task?.params || []);
+    for (const kind of ["cron", "every", "at"]) if (kind !== this.kind) options[kind] = "";
+    return {task: one ? one.task : task, name: one ? one.name : name, is_new: !one, options, ...((!one || JSON.stringify(fields) !== this.untouched) && {fields})};
+  }
+
+  /** Ask for the next times a moment after the last key. */
+  changed() {
+    this.showParams();
+    this.mark();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => ask(this.model, "preview", this.asked()), 250);
+  }
+
+  save() {
+    clearTimeout(this.timer);
+    this.isTried = true;
+    this.isSaving = this.n.save.disabled = ask(this.model, "save", this.asked());
+  }
+
+  answer(reply) {
+    const isSave = reply.doing === "save";
+    if (isSave) this.isSaving = this.n.save.disabled = false;
+    else if (this.isSaving) return;
+    if (reply.saved) return this.page.leave();
+    const isShown = ([name]) => { const field = this.fields.get(name) || this.groups.get(name); return field ? this.isTried || this.isChanged(field) : isSave; };
+    this.showErrors(Object.fromEntries(Object.entries(reply.errors).filter(isShown)), this.n.trouble, isSave);
+    this.n.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "Appear here while you type."})]));
+    this.page.tick();
   }
 }
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 
-from jobkit.client.loop import background
 from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
 from jobkit.model.format import params_brief
 from jobkit.model.plain import instant, iso
@@ -80,11 +80,11 @@ async def are_there(kit: Kit) -> bool:
 
 
 async def _add(call: ActionCall, task: str) -> None:
-    await call.kit.aio.schedule_info(task, call.table("params"), call.table("given"), owner=call.person.name)
+    await call.kit.aio.schedule_info(task, call.table("params"), call.table("options"), owner=call.person.name)
 
 
 async def _change(call: ActionCall, name: str) -> None:
-    await call.kit.aio.change_schedule(name, call.details.get("params"), **call.table("given"))
+    await call.kit.aio.change_schedule(name, call.details.get("params"), **call.table("options"))
 
 
 async def _run_now(call: ActionCall, name: str) -> None:
@@ -138,8 +138,7 @@ class SchedulesPage(FeedPage):
 
     def __init__(self, kit: Kit, **params: Any) -> None:
         super().__init__(kit, **params)
-        self._form = ScheduleForm(self._access, lambda texts: self._bridge.push(lambda: self.param.update(**texts)))
+        self._form = ScheduleForm(lambda: self._access, partial(self._bridge.put, self))
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
-        if action in ("tasks", "preview", "save"):
-            background.spawn(self._form.asked(action, asked))
+        self._form.do(action, asked)

@@ -16,7 +16,8 @@ _BEFORE = {
     "card": ("preview", "error", "log_pane", "live_card"),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page",),
-    "schedules": ("feed_page",),
+    "form": ("fields",),
+    "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),
     "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
 }
