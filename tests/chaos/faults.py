@@ -86,7 +86,7 @@ def _first_counters() -> None:
     def load(original: Any, board: Any, page: Any, counts: Any, total: Any = None) -> None:
         original(board, page, first.setdefault(board, dict(counts)), total)
 
-    _every(1, "jobkit.ui.jobs.board_feed", "BoardFeed", "count", _no_count)()
+    _every(1, "jobkit.ui.jobs.board", "BoardFeed", "count", _no_count)()
     _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut the whole page is read
 
 
@@ -148,7 +148,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # The table of the dashboard sometimes misses an event.
     "stale table": Fault(
-        patch=_every(5, "jobkit.ui.jobs.board_feed", "BoardFeed", "take", _not_at_all),
+        patch=_every(5, "jobkit.ui.jobs.board", "BoardFeed", "take", _not_at_all),
         only="kill",
         shows="the table shows",
     ),

@@ -15,7 +15,7 @@ from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.jobs import bulk as bulk_module
-from jobkit.ui.jobs.board_feed import BoardFeed
+from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.jobs.bulk import Bulk, BulkCall
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.shared_feed import Subscriber, open_feeds

@@ -308,7 +308,7 @@ def test_nothing_that_a_user_wrote_runs_on_any_page(stage: Stage, url: str, wind
 
 @pytest.mark.nightly
 def test_a_closed_window_is_no_longer_fed(stage: Stage, url: str, window: Window) -> None:
-    from jobkit.ui.jobs.board_feed import BoardFeed
+    from jobkit.ui.jobs.board import BoardFeed
     from jobkit.ui.live.shared_feed import open_feeds
 
     page = window.open(url)

@@ -13,7 +13,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.store.events import STATUS
 from jobkit.store.query import Query
 from jobkit.ui.card.job_feed import JobFeed
-from jobkit.ui.jobs.board_feed import BoardFeed
+from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
 from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber

@@ -9,7 +9,7 @@ import param
 
 from jobkit.store.grammar import HELP, read_search
 from jobkit.ui.access.actions import ActionReply, Actions
-from jobkit.ui.jobs.board_feed import BoardFeed
+from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
 from jobkit.ui.live.feed_page import LivePage
 from jobkit.ui.words import assets
