@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import panel as pn
 import param
 from panel.custom import JSComponent
 
-from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.job_card import JobCard
-from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 
@@ -36,36 +34,15 @@ class Drawer(pn.Column):
     """Shows one job's card, or nothing.
 
     Args:
-        kit, actions, on_action, on_group, bridge, access: as of `JobCard`.
+        kit, card: as of `JobCard`.
         on_close: called in the session when it is closed from inside.
     """
 
-    def __init__(
-        self,
-        kit: Kit,
-        *,
-        actions: Sequence[str],
-        on_action: Callable[[str, str], object],
-        on_close: Callable[[], object],
-        on_group: Callable[[str], object] | None = None,
-        bridge: SessionBridge,
-        access: Actions | None = None,
-    ) -> None:
-        head = DrawerHead(on_close, sizing_mode="stretch_width")
-        card = JobCard(
-            kit,
-            actions=actions,
-            on_action=on_action,
-            on_group=on_group,
-            bridge=bridge,
-            access=access,
-            keyboard=True,
-            sizing_mode="stretch_width",
-            margin=0,
-            stylesheets=[assets.css("card"), assets.source("drawer_card.css")],
-        )
-        super().__init__(head, card, visible=False, margin=0, stylesheets=[assets.source("drawer_frame.css")])
-        self._card_of_job = card
+    def __init__(self, kit: Kit, *, on_close: Callable[[], object], **card: Any) -> None:
+        sheets = [assets.css("card"), assets.source("drawer_card.css")]
+        self._card_of_job = JobCard(kit, keyboard=True, margin=0, stylesheets=sheets, **card)
+        frame = [assets.source("drawer_frame.css")]
+        super().__init__(DrawerHead(on_close), self._card_of_job, visible=False, margin=0, stylesheets=frame)
 
     def open(self, job_id: str) -> None:
         """Show another job; "" closes."""

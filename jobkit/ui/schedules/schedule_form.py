@@ -21,8 +21,8 @@ from jobkit.ui.form.form_model import FormModel, read_form
 class ScheduleForm(FormModel):
     """The form of tasks, with the times and rules of a schedule as its options.
 
-    A reply has `doing`, the request that it answers: "preview" or "save"; the `sentence` and the `next` times of what is
-    typed; and whether it was `saved`.
+    A reply has `doing`, the request that it answers ("preview" or "save"), the `sentence` and the `next` times of what
+    is typed, and whether it was `saved`.
     """
 
     def do(self, action: str, asked: Mapping[str, Any]) -> None:
