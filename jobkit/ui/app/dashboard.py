@@ -33,7 +33,7 @@ from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
-from jobkit.ui.words.theme import Theme, header_look, palette
+from jobkit.ui.words.theme import Theme, ground, header_look, palette
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -129,7 +129,7 @@ class Dashboard(Viewer):
             on={
                 "page": lambda asked: self.go(str(asked.get("page"))),
                 "url": lambda asked: self._follow(str(asked.get("search", ""))),  # back, or an older session's window
-                "theme": lambda asked: self._themed(bool(asked.get("dark"))),
+                "theme": lambda asked: self._layout.param.update(dark_theme=bool(asked.get("dark"))),
                 "bell": lambda asked: self._ring(asked.get("on") is True),
                 "open": lambda asked: self.open(str(asked.get("id", ""))[:200]),
             },
@@ -225,7 +225,7 @@ class Dashboard(Viewer):
         self._write_url()
         if slug in self._hidden:
             self._name_pages()
-        self._look_for_pages()
+        background.spawn(self._find_pages())
 
     def _build(self, slug: str) -> None:
         holder = self._holders[slug]
@@ -247,10 +247,6 @@ class Dashboard(Viewer):
             [slug, page.title] for slug, page in self._pages.items() if slug not in self._hidden or slug == self.page
         ]
 
-    def _look_for_pages(self) -> None:
-        if any(page.is_shown is not None for page in self._pages.values()):
-            background.spawn(self._find_pages())
-
     def _acted(self, action: str, job_id: str) -> None:
         if action == "retry":
             self.open(job_id)
@@ -263,10 +259,6 @@ class Dashboard(Viewer):
         else:
             self._bell.stop()
 
-    def _themed(self, dark: bool) -> None:
-        if self._layout is not None:
-            self._layout.dark_theme = dark
-
     def _show_out(self) -> None:
         """The person's role has changed: the browser must reload the page, and this session gets no more updates."""
         self._nav.again = True
@@ -277,7 +269,7 @@ class Dashboard(Viewer):
         for session in self._sessions.values():
             session.tell("status", is_live)
         if is_live:
-            self._look_for_pages()
+            background.spawn(self._find_pages())
 
     def _show_status(self, is_live: bool) -> None:
         self._nav.status = "live" if is_live else "reconnecting"
@@ -317,13 +309,15 @@ class Dashboard(Viewer):
                 margin=0,
                 styles={"gap": "0", "min-height": "0", "overflow": "hidden"},
             )
+            theme = (pn.state.cookies or {}).get("jobkit-theme")
             self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's
                 header=[self._nav],
                 main=[self._banner, body],
                 theme_config=palette(self._theme),
                 sx=header_look(self._theme),
                 busy_indicator=None,
-                dark_theme=(pn.state.cookies or {}).get("jobkit-theme") == "dark",
+                raw_css=[ground(self._theme, theme)],
+                dark_theme=theme == "dark",
                 meta_title=escape(self._title),  # Panel's template takes it for markup; the header sets the text
                 title="",
             )

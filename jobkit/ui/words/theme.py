@@ -74,6 +74,16 @@ def palette(theme: Theme) -> dict[str, Any]:
     return made
 
 
+def ground(theme: Theme, name: str | None) -> str:
+    """Return the style of a page before its scripts run: the ground of the theme `name`, None for the system's."""
+    light, dark = (
+        f"html {{ background: {values.get('bg', _OWN[each]['bg'])} }}"
+        for each, values in (("light", theme.light), ("dark", theme.dark))
+    )
+    either = f"{light} @media (prefers-color-scheme: dark) {{ {dark} }}"
+    return {"light": light, "dark": dark}.get(name or "", either)
+
+
 def header_look(theme: Theme) -> dict[str, Any]:
     """Return a quiet header, and the theme's own values for everything below."""
     look: dict[str, Any] = {
