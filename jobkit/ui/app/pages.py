@@ -76,13 +76,8 @@ def jobs(session: PageSession) -> JobTable:
 
 def submit(session: PageSession) -> TaskForm:
     """`again`: id of a job whose arguments are filled in. `task`: the chosen task."""
-    form = TaskForm(
-        session.kit,
-        on_submit=session.open,
-        on_sweep=lambda tag: session.go("jobs", q=f"tag:{tag}"),
-        access=session.access,
-        bridge=session.bridge,
-        **_FULL,
+    form: TaskForm = fed(
+        TaskForm, session, on_submit=session.open, on_sweep=lambda tag: session.go("jobs", q=f"tag:{tag}")
     )
 
     def fill(query: Mapping[str, str]) -> None:
@@ -102,7 +97,6 @@ def submit(session: PageSession) -> TaskForm:
             return
         session.bridge.push(lambda: form.fill_from(snapshot))
 
-    session.on_shown(form.refresh)
     session.on_query(fill)
     fill(session.query)
     return form

@@ -7,13 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
-from jobkit.ui.access.actions import Actions
 from jobkit.ui.form.form_model import Filled, FormModel
-from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.browser_requests import on_request
-from jobkit.ui.live.component import Component
+from jobkit.ui.live.feed_page import LivePage
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -21,28 +17,24 @@ if TYPE_CHECKING:
     from jobkit.model import JobSnapshot
 
 
-class TaskForm(Component, JSComponent):
+class TaskForm(LivePage):
     """A form for each of a kit's tasks.
 
     Args:
-        kit: where to submit; it is asked for its tasks.
+        kit, bridge, access, is_open: as of `LivePage`; the kit is asked for its tasks each time that the page is shown.
         on_submit: called in the session with the id of each job that was submitted from here.
         on_sweep: called in the session with the tag of a sweep that was submitted; without it none is offered.
         names: only these tasks, in this order; all unless given.
-        bridge, access: of the session, where the caller already has them.
 
     Attributes:
         tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
-        reply: what the checks said. `request`: what the browser asks for. `sweeps`: whether sweeps are offered.
+        reply: what the checks said. `sweeps`: whether sweeps are offered.
     """
 
     tasks = param.String(default="[]")
     prefill = param.String(default="")
     reply = param.String(default="")
-    request = param.String(default="")
     sweeps = param.Boolean(default=False)
-
-    part_of: ClassVar[Mapping[str, str]] = {}
 
     pales: ClassVar[bool] = False
     """Nothing here grows old while the server is away."""
@@ -57,24 +49,27 @@ class TaskForm(Component, JSComponent):
         on_submit: Callable[[str], object] | None = None,
         on_sweep: Callable[[str], object] | None = None,
         names: Sequence[str] | None = None,
-        bridge: SessionBridge | None = None,
-        access: Actions | None = None,
         **params: Any,
     ) -> None:
-        super().__init__(sweeps=on_sweep is not None, **params)
-        self._kit = kit
+        super().__init__(kit, sweeps=on_sweep is not None, **params)
         self._names = names
         self._filled: Filled | None = None
-        self._bridge = bridge or SessionBridge()
         self._form = FormModel(
-            lambda: access or Actions(kit),
+            lambda: self._access,
             partial(self._bridge.put, self),
             on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
             on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
             names=names,
         )
-        on_request(self, self._bridge, self._form.do)
-        self.refresh()
+        self.param.watch(lambda event: self.refresh() if event.new else None, "is_open")
+        if self.is_open:
+            self.refresh()
+
+    def _feeds(self) -> list[tuple[Any, ...]]:
+        return []
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        self._form.do(action, asked)
 
     def refresh(self) -> None:
         """Ask the kit for its tasks again."""
