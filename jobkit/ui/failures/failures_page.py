@@ -117,8 +117,7 @@ class FailuresFeed(TextFeed[Subscriber]):
 
     async def data(self) -> dict[str, Any]:
         store = self.kit.verbs.store
-        pauses = [pause for rule in await store.rules() if (pause := Pause.of(rule)) is not None]
-        return picture(await store.failures.groups((), "", GROUPS), pauses)
+        return picture(await store.failures.groups((), "", GROUPS), await self.kit.aio.paused())
 
 
 class GroupFeed(FailuresFeed):

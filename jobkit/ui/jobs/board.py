@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, Pause, apply
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import dumps, iso
 from jobkit.store.query import Query, QueryPage, is_pattern, matches
@@ -312,8 +312,7 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.reload_in(min(60.0, max(2.0, span / 50)))
 
     async def _look_at_pauses(self) -> None:
-        rules = await answered(self.kit.verbs.store.rules)
-        pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None and pause.kind == "queue"]
+        pauses = [pause for pause in await answered(self.kit.aio.paused) if pause.kind == "queue"]
         by = {pause.name: f" by {pause.by}" if pause.by else "" for pause in pauses}
         self.board.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
         self.poke()

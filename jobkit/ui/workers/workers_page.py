@@ -92,14 +92,13 @@ class WorkersFeed(TextFeed[Subscriber]):
 
     async def data(self) -> dict[str, Any]:
         verbs = self.kit.verbs
-        workers, queues, page, rules, infos = await asyncio.gather(
+        workers, queues, page, pauses, infos = await asyncio.gather(
             verbs.store.workers(),
             verbs.store.queues(),
             verbs.page(Query(states=("running",), limit=_RUNNING)),
-            verbs.store.rules(),
+            self.kit.aio.paused(),
             verbs.tasks(),
         )
-        pauses = [pause for rule in rules if (pause := Pause.of(rule)) is not None]
         return picture(workers, queues, page.jobs, pauses, defaults_of(infos))
 
 
