@@ -22,7 +22,8 @@ class TimelineHead extends View {
     this.box = new SearchBox(model, "attempts");
     this.build();
     this.appear(el);
-    for (const [name, fn] of [["page", () => this.load()], ["delta", () => this.change()], ["series", () => showCharts(this)], ["selected", () => this.draw()], ["range", () => this.turn()], ["search", () => this.soon()], ["problem", () => this.soon()]]) this.on(name, fn);
+    const on = {page: () => this.load(), delta: () => this.change(), series: () => showCharts(this), selected: () => this.draw(), range: () => this.turn(), search: () => this.soon(), problem: () => this.soon()};
+    for (const [name, fn] of Object.entries(on)) this.on(name, fn);
     this.listen(document, "keydown", (event) => this.key(event));
     this.listen(document, "pointermove", (event) => this.pointer.moved(event));
     this.stops.push(() => this.box.close(), () => clearTimeout(this.later), () => cancelAnimationFrame(this.frame));
@@ -135,9 +136,9 @@ class TimelineHead extends View {
     this.soon();
   }
 
-  take({bars, due, since, now}) {
+  take({bars, due, start, since, now}) {
     this.skew = now - Date.now();
-    [this.due, this.since] = [due, since];
+    [this.due, this.first, this.since] = [due, start, since];
     const made = new Map();
     for (const [job, attempt, task, name, args, worker, slot, ready, start, end, outcome, reason] of bars) {
       if (!made.has(job)) made.set(job, []);
@@ -164,15 +165,7 @@ class TimelineHead extends View {
 
   /** From when to when, while it follows the clock. */
   range() {
-    const now = this.now(), name = this.model.get("range");
-    let start = now - SPANS[name];
-    if (name === "fit") {
-      const every = this.every(), first = Math.min(now - 60e3, ...every.map((bar) => bar.start));
-      start = first;
-      for (const bar of every) start = Math.min(start, bar.ready ?? bar.start);
-      // A job that waited for hours would leave the picture empty: what was waited is seen to a tenth of it.
-      start = Math.max(start, first - (now - first) * 0.1, now - SPANS["24h"]);
-    }
+    const now = this.now(), span = SPANS[this.model.get("range")], start = span ? now - span : this.first;
     const near = this.due.map(([, , at]) => at).filter((at) => at > now && at - now < (now - start) * 0.2);
     return [start, Math.max(now + (now - start) * 0.03, ...near.map((at) => at + (now - start) * 0.02))];
   }
@@ -254,7 +247,7 @@ class TimelineHead extends View {
     n.empty.hidden = total > 0;
     if (!total) this.showEmpty();
     if (this.all.visible !== total > 0) this.set(this.all, {visible: total > 0});
-    const notes = [this.since && start < this.since && `Attempts before ${clock(new Date(this.since).toISOString()).slice(0, 8)} are not all shown: the newest 2,000 are kept here.`, this.searched != null && `Only the newest ${many(this.searched, "job")} looked through so far.`, hidden && `${many(hidden, "more lane")} not shown.`].filter(Boolean);
+    const notes = [this.since && start <= this.since && `Attempts before ${clock(new Date(this.since).toISOString()).slice(0, 8)} are not all shown: the newest 2,000 are kept here.`, this.searched != null && `Only the newest ${many(this.searched, "job")} looked through so far.`, hidden && `${many(hidden, "more lane")} not shown.`].filter(Boolean);
     put(n.note, notes.join(" "));
     n.note.hidden = !notes.length;
     const tasks = [...new Set(seen.map((bar) => bar.task))].sort().slice(0, 8);

@@ -133,8 +133,8 @@ class TimelineModel:
         """Time (ms) before which it is not known who came into a queue."""
         self.queued = queued
         """Jobs that wait in a queue now, as the store counts them."""
-        self._ended: dict[int, list[int]] = {}  # second: succeeded, failed, cancelled
-        self._flow: dict[int, list[int]] = {}  # second: came into a queue, left it
+        self._seconds: dict[int, list[int]] = {}
+        """By second, how many jobs succeeded, failed, were cancelled, came into a queue and left it."""
         self._lanes: dict[str, int] = {}
         self._busy: dict[str, dict[int, str]] = {}  # worker: lane: key of the bar that runs there
         self._changed: dict[str, None] = {}
@@ -221,9 +221,10 @@ class TimelineModel:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def whole(self, now_ms: int) -> dict[str, Any]:
-        """Return everything: `bars` (see `AttemptBar`), `due` (jobs that wait for a time), `since`, `now`."""
+        """Return everything: `bars` (see `AttemptBar`), `due` (jobs that wait for a time), `since`, `now`, and `start`,
+        the time from which every attempt is seen."""
         self._changed, self._gone = {}, set()
-        return {"bars": self.all_bars(), "due": self._due(), "since": self.since_ms, "now": now_ms}
+        return self._told(now_ms, self.all_bars())
 
     def delta(self, now_ms: int) -> dict[str, Any] | None:
         """Return the changes since the last delta: `bars` of the jobs that moved, `gone` ids; None for none."""
@@ -232,26 +233,27 @@ class TimelineModel:
         changed, gone = self._changed, self._gone
         self._changed, self._gone = {}, set()
         bars = [bar for job_id in changed for bar in self.bars.get(job_id, ())]
-        return {"bars": bars, "gone": sorted(gone), "due": self._due(), "since": self.since_ms, "now": now_ms}
+        return {**self._told(now_ms, bars), "gone": sorted(gone)}
 
     def all_bars(self) -> list[AttemptBar]:
         return [bar for bars in self.bars.values() for bar in bars]
 
     def ended(self, start_ms: int, end_ms: int) -> list[tuple[int, list[int]]]:
         """Each second of the range in which jobs ended, and how many succeeded, failed and were cancelled."""
-        return [(second, counts) for second, counts in self._ended.items() if start_ms <= second * 1000 <= end_ms]
+        seconds = [(second, counts[:3]) for second, counts in self._seconds.items() if any(counts[:3])]
+        return [(second, counts) for second, counts in seconds if start_ms <= second * 1000 <= end_ms]
 
     def depth(self, edges: Sequence[float]) -> list[int | None]:
         """Return jobs in a queue at each of these times, in ascending order; None before that is known.
 
         Counted back from now: jobs that have left since then are added, jobs that have come since then are subtracted.
         """
-        flow = sorted(self._flow.items(), reverse=True)
+        flow = sorted(self._seconds.items(), reverse=True)
         found: list[int | None] = []
         now, n = self.queued, 0
         for edge in reversed(edges):
             while n < len(flow) and flow[n][0] * 1000 >= edge:
-                come, gone = flow[n][1]
+                come, gone = flow[n][1][3:]
                 now += gone - come
                 n += 1
             found.append(None if edge < self.depth_since_ms else max(0, now))
@@ -311,10 +313,12 @@ class TimelineModel:
             lanes[lane] = bar.key
         return lane
 
-    def _due(self) -> list[list[Any]]:
+    def _told(self, now_ms: int, bars: list[AttemptBar]) -> dict[str, Any]:
         waiting = [s for s in self.jobs.values() if s.state is JobState.SCHEDULED and s.due_at is not None]
         waiting.sort(key=lambda s: _ms(s.due_at))
-        return [[s.id, s.spec.title or s.spec.task, _ms(s.due_at)] for s in waiting[:100]]
+        due = [[s.id, s.spec.title or s.spec.task, _ms(s.due_at)] for s in waiting[:100]]
+        start_ms, _ = fit(self.all_bars(), now_ms, self.since_ms)
+        return {"bars": bars, "due": due, "start": start_ms, "since": self.since_ms, "now": now_ms}
 
     def _drop(self, job_id: str) -> None:
         self.jobs.pop(job_id, None)
@@ -345,26 +349,23 @@ class TimelineModel:
 
     def _note(self, event: JobEvent, was_queued: bool, by: int = 1) -> bool:
         """Count an event into the seconds, or out of them; return whether the job is queued after it."""
-        second, state = event.at_ms // 1000, str(event.data.get("state", ""))
-        if event.type in _ENDS:
-            _count(self._ended, second, [0, 0, 0], _ENDS.index(event.type), by)
+        state = str(event.data.get("state", ""))
         is_queued = state == "queued" if state else was_queued
+        columns = [_ENDS.index(event.type)] if event.type in _ENDS else []
         if is_queued != was_queued:
-            _count(self._flow, second, [0, 0], 0 if is_queued else 1, by)
+            columns.append(3 if is_queued else 4)
+        second = event.at_ms // 1000
+        if columns and by > 0:
+            self._seconds.setdefault(second, [0] * 5)
+        if second in self._seconds:  # else it is not kept any more
+            for column in columns:
+                self._seconds[second][column] += by
+        if len(self._seconds) > COUNTED_S:
+            del self._seconds[min(self._seconds)]
         return is_queued
 
 
 _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
-
-
-def _count(seconds: dict[int, list[int]], second: int, empty: list[int], column: int, by: int) -> None:
-    """Count into one of the seconds, or out of it if it is still kept."""
-    if by > 0:
-        seconds.setdefault(second, empty)
-    if second in seconds:
-        seconds[second][column] += by
-    if len(seconds) > COUNTED_S:
-        del seconds[min(seconds)]
 
 
 def _ms(at: datetime | None) -> int:
@@ -375,7 +376,10 @@ def _ms(at: datetime | None) -> int:
 
 
 def fit(bars: Iterable[AttemptBar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
-    """Return the range that shows every attempt: 1 minute to 1 day, with a tenth of it for waiting times before."""
+    """Return the range that shows every attempt: 1 minute to 1 day, with a tenth of it for waiting times before.
+
+    A job that waited for hours would leave the picture empty otherwise.
+    """
     bars = list(bars)
     first = min((bar.started_ms for bar in bars), default=now_ms)
     first = min(first, now_ms - 60_000)
