@@ -1,49 +1,39 @@
 // The header's content (header.py): name, pages, connection. It also makes the page follow the theme of the system, or the
 // one that was chosen here before.
 
-class Nav {
+class Nav extends View {
   constructor(model, el) {
-    this.model = model;
-    const n = (this.n = {});
+    super(model);
+    const {n} = this;
     n.tabs = h("nav", {class: "tabs", "aria-label": "Pages"});
     n.dot = h("i", {class: "dot"});
     n.word = h("span", {class: "word"});
     n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
-    n.place = h("span", {class: "place mono muted"});
     n.bell = model.get("bell") && "Notification" in window && h("button", {class: "btn quiet small bell", "aria-pressed": "false", "aria-label": "Notify me when my jobs end", onclick: () => this.ring()}, icon("bell"));
-    const who = model.get("who"), logout = model.get("logout");
+    const [who, logout, place] = ["who", "logout", "place"].map((name) => model.get(name));
     n.who = who && h("span", {class: "who", title: who}, h("span", {class: "name", text: who}), logout && h("a", {href: logout, text: "Log out"}));
     n.keys = h("dl");
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()}, h("h2", {text: "Keyboard"}), n.keys);
-    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), n.place, n.status, n.bell, n.who, n.help);
-    el.append(this.root);
-    this.stops = [followTheme(this.root, () => this.themeChanged()), everySecond(() => this.showStatus())];
-    for (const name of ["page", "pages"]) model.on(`change:${name}`, () => this.showTabs());
-    model.on("change:url", () => this.turn());
+    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), h("span", {class: "place mono muted", text: place, title: place}), n.status, n.bell, n.who, n.help);
+    this.appear(el);
+    this.stops.push(() => document.documentElement.style.removeProperty("--jk-stale"));
+    for (const name of ["page", "pages"]) this.on(name, () => this.showTabs());
+    this.on("url", () => this.turn());
+    this.on("status", () => { this.changedAt = Date.now(); this.showStatus(); });
+    this.on("ended", () => this.notify());
+    this.on("again", () => model.get("again") && location.reload());
     const back = () => ask(model, "url", {search: location.search});
-    window.addEventListener("popstate", back);
-    this.stops.push(() => window.removeEventListener("popstate", back));
-    model.on("change:status", () => { this.since = Date.now(); this.showStatus(); });
-    model.on("change:ended", () => this.notify());
+    this.listen(window, "popstate", back);
+    this.listen(document, "keydown", (event) => this.key(event));
     if (n.bell) this.setBell(Notification.permission === "granted" && stored("jobkit-bell") === "on");
-    model.on("change:again", () => model.get("again") && location.reload());
-    model.on("change:place", () => put(n.place, model.get("place")));
-    const keys = (event) => this.key(event);
-    document.addEventListener("keydown", keys);
-    this.stops.push(() => document.removeEventListener("keydown", keys));
-    this.since = Date.now();
+    this.changedAt = Date.now();
     this.showTabs();
     this.showStatus();
-    put(n.place, model.get("place"));
-    n.place.title = model.get("place");
     this.followChoice();
     back();  // a new session for an old window knows only the URL with which the window was opened
   }
 
-  close() {
-    this.stops.forEach((stop) => stop());
-    document.documentElement.style.removeProperty("--jk-stale");
-  }
+  tick() { this.showStatus(); }
 
   onPulse() { this.showStatus(); }
 
@@ -76,7 +66,7 @@ class Nav {
 
   showStatus() {
     const pulse = pulses.get(this.model), status = pulse.isAway ? "reconnecting" : this.model.get("status"), live = status === "live";
-    const old = Math.floor((Date.now() - (pulse.isAway ? pulse.heardAt : this.since)) / 1000);
+    const old = Math.floor((Date.now() - (pulse.isAway ? pulse.heardAt : this.changedAt)) / 1000);
     this.n.status.dataset.status = status;
     document.documentElement.style.setProperty("--jk-stale", live ? "1" : "0.65");  // of the pages, see dashboard.py
     put(this.n.word, live ? "live" : `reconnecting${old >= 2 ? `, data ${ticking(old)} old` : ""}`);
@@ -125,8 +115,7 @@ class Nav {
       this.isFollowing = true;
       setTimeout(follow, 50);  // after the page has taken its own first theme
     });
-    media.addEventListener("change", follow);
-    this.stops.push(() => media.removeEventListener("change", follow));
+    this.listen(media, "change", follow);
   }
 
   askTheme(wanted) {
@@ -138,7 +127,7 @@ class Nav {
   }
 
   /** The page has another theme: by our own request, or by the user's choice, which is kept. */
-  themeChanged() {
+  themed() {
     const theme = this.root.dataset.theme;
     if (!this.isFollowing) return;
     if (this.expected === theme) this.expected = null;

@@ -13,6 +13,7 @@ class TimelineHead extends View {
     this.document = view.model.document;
     this.jobs = new Map();  // id -> its attempts, oldest first
     this.due = [];
+    this.first = Date.now() - 60e3;  // from when every attempt is seen
     this.number = 0;
     this.shift = -new Date().getTimezoneOffset() * 60e3;  // Bokeh's axes show UTC: what they are given is local time
     this.hues = new Map();  // task -> number of its colour
