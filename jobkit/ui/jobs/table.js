@@ -2,10 +2,12 @@
 // pill while the pointer or the scroll position says that the user is reading. What is done to many is in bulk.js, the
 // bars above them are in strip.js.
 
-/** Column, its head, what it orders by, and which end comes first. */
+/** Column, its head, what it orders by, which end comes first, and its text, unless `fill` and `time` show it. */
 const COLUMNS = [
-  ["mark", "", "state", ""], ["name", "Job", "task", ""], ["state", "Progress", "progress", "-"], ["queue", "Queue", "queue", ""], ["owner", "Owner", "owner", ""],
-  ["when", "When", "submitted", "-"], ["time", "Duration", "took", "-"], ["worker", "Worker", "worker", ""],
+  ["mark", "", "state", ""], ["name", "Job", "task", ""], ["state", "Progress", "progress", "-"],
+  ["queue", "Queue", "queue", "", ({queue}) => queue], ["owner", "Owner", "owner", "", ({owner}) => owner],
+  ["when", "When", "submitted", "-"], ["time", "Duration", "took", "-"],
+  ["worker", "Worker", "worker", "", ({worker}) => worker?.replace(/\.[0-9a-f]{6}$/, "")],  // host and process are enough to tell them apart
 ];
 
 const COUNTERS = [
@@ -222,20 +224,15 @@ class Table extends View {
     n.icon = h("span", {class: "glyph"});
     n.title = h("b");
     n.args = h("span", {class: "mono muted"});
-    n.name = h("span", {class: "name", role: "cell"}, n.title, " ", n.args);
     n.fill = h("i");
     n.bar = h("span", {class: "bar"}, n.fill);
     n.note = h("span", {class: "note"});
-    n.state = h("span", {class: "state", role: "cell"}, n.bar, n.note);
-    n.queue = h("span", {class: "queue muted", role: "cell"});
-    n.owner = h("span", {class: "owner muted", role: "cell"});
-    n.when = h("span", {class: "when muted", role: "cell"});
-    n.time = h("span", {class: "time", role: "cell"});
-    n.worker = h("span", {class: "worker muted", role: "cell"});
     n.word = h("span", {class: "sr"});
+    const inside = {mark: [n.icon, n.word], name: [n.title, " ", n.args], state: [n.bar, n.note]};
+    const cells = COLUMNS.map(([name]) => (n[name] = h("span", {class: name, role: "cell"}, ...(inside[name] || []))));
     n.act = h("button", {class: "btn small", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.actOn(data.id, isLive(row.data) ? "c" : "r"); }});  // the keys do the same
     const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event), onanimationend: (event) => event.currentTarget.classList.remove("flash")},
-      h("span", {class: "bare", role: "cell"}, n.pick), h("span", {class: "mark", role: "cell"}, n.icon, n.word), n.name, n.state, n.queue, n.owner, n.when, n.time, n.worker, h("span", {class: "acts", role: "cell"}, n.act));
+      h("span", {class: "bare", role: "cell"}, n.pick), cells, h("span", {class: "acts", role: "cell"}, n.act));
     const row = {el, n, data: {}};
     this.rows.set(data.id, row);
     this.fill(row, data, false);
@@ -256,12 +253,7 @@ class Table extends View {
     put(n.title, data.name);
     put(n.args, data.args || "");
     n.name.title = [data.name !== data.task ? `${data.name} (${data.task})` : data.task, data.args, data.message].filter(Boolean).join("\n");
-    put(n.queue, data.queue || "");
-    put(n.owner, data.owner || "");
-    n.queue.title = data.queue || "";
-    n.owner.title = data.owner || "";
-    put(n.worker, (data.worker || "").replace(/\.[0-9a-f]{6}$/, ""));  // host and process are enough to tell them apart
-    n.worker.title = data.worker || "";
+    for (const [name, , , , text] of COLUMNS) if (text) { put(n[name], String(text(data) ?? "")); n[name].title = data[name] ?? ""; }
     put(n.act, isLive(data) ? "Cancel…" : data.face === "succeeded" ? "Run again" : "Retry");
     n.act.disabled = Boolean(data.cancelling);
     const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
