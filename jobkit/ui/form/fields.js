@@ -8,6 +8,9 @@ class Fields {
   fields = new Map();  // every input by the name of its parameter; in a structure by its path: "model.lr"
   groups = new Map();  // every structure by its path
 
+  /** Return the field or the group of a name. */
+  of(name) { return this.fields.get(name) || this.groups.get(name); }
+
   check() {}
 
   extra() { return null; }
@@ -174,7 +177,7 @@ class Fields {
 
   isChanged(field) {
     if (field.isKept) return true;
-    if (field.parts) return field.isNone !== field.initial || (!field.isNone && field.parts.some((name) => this.isChanged(this.fields.get(name) || this.groups.get(name))));
+    if (field.parts) return field.isNone !== field.initial || (!field.isNone && field.parts.some((name) => this.isChanged(this.of(name))));
     return JSON.stringify(field.get()) !== JSON.stringify(field.initial);
   }
 
@@ -187,7 +190,7 @@ class Fields {
   }
 
   collectOne(name, out, whole) {
-    const field = this.fields.get(name) || this.groups.get(name), {spec} = field;
+    const field = this.of(name), {spec} = field;
     const isChanged = this.isChanged(field), isNeeded = spec.required && !("default" in spec);
     if (field.isKept) out[name] = {kept: true};
     else if (field.isSpread) out[name] = field.axis.read();

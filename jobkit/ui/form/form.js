@@ -95,7 +95,7 @@ class Form extends Fields {
     n.doc.hidden = !task.doc;
     n.fields.replaceChildren(...task.params.map((spec) => {
       const isKept = kept.includes(spec.name), el = this.field(spec, isKept ? undefined : values[spec.name]);
-      if (isKept) this.keep(this.groups.get(spec.name) || this.fields.get(spec.name), values[spec.name], `job ${job.slice(0, 8)}`);
+      if (isKept) this.keep(this.of(spec.name), values[spec.name], `job ${job.slice(0, 8)}`);
       return el;
     }));
     n.none.hidden = task.params.length > 0;

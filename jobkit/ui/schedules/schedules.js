@@ -232,7 +232,7 @@ class ScheduleForm extends Fields {
     if (isSave) this.isSaving = this.n.save.disabled = false;
     else if (this.isSaving) return;
     if (reply.saved) return this.page.leave();
-    const isShown = ([name]) => { const field = this.fields.get(name) || this.groups.get(name); return field ? this.isTried || this.isChanged(field) : isSave; };
+    const isShown = ([name]) => (this.of(name) ? this.isTried || this.isChanged(this.of(name)) : isSave);
     this.showErrors(Object.fromEntries(Object.entries(reply.errors).filter(isShown)), this.n.trouble, isSave);
     this.n.preview.replaceChildren(...(reply.sentence ? [h("p", {class: "sentence", text: reply.sentence}), timesOf(reply.next)] : [h("p", {class: "muted", text: "Appear here while you type."})]));
     this.page.tick();
