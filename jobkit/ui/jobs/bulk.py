@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,13 @@ from jobkit.model.plain import dumps
 from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import Actions
 
-#: What may be done to many, and the states in which it makes sense.
+_ENDED = ("succeeded", "failed", "cancelled")
+
+#: What may be done to many: the states in which it makes sense, and the words before and after it.
 ACTIONS = {
-    "cancel": ("scheduled", "queued", "running"),
-    "retry": ("succeeded", "failed", "cancelled"),
-    "delete": ("succeeded", "failed", "cancelled"),
+    "cancel": (("scheduled", "queued", "running"), "cancelled", "cancelled or asked to stop"),
+    "retry": (_ENDED, "retried", "submitted again"),
+    "delete": (_ENDED, "deleted", "deleted"),
 }
 
 #: Jobs of one slice; the page shows a step for each.
@@ -62,8 +65,7 @@ class Bulk:
         self._show = show
         self._call: BulkCall | None = None
         self._total: int | None = None
-        self._undo = asyncio.Event()
-        self._stopped = False
+        self._stopped = asyncio.Event()
         self._is_busy = False
         self.shown = ""
 
@@ -77,14 +79,14 @@ class Bulk:
         call, self._call = self._call, None
         if call is not None and not self._is_busy:
             self._is_busy = True
+            self._stopped.clear()
             background.spawn(self._run(call, self._total))
 
     def stop(self) -> None:
         """Cancel, undo, or stop between two slices; finished slices stay done."""
         self._call = None
-        self._stopped = True
         if self._is_busy:
-            background.start().call_soon_threadsafe(self._undo.set)
+            background.start().call_soon_threadsafe(self._stopped.set)
         else:
             self._tell()
 
@@ -103,7 +105,7 @@ class Bulk:
             sentence = "how many jobs that would be is not known yet: they are still being read; try again in a moment"
             self._tell("ended", call.action, sentence=sentence)
         elif not total:
-            self._tell("ended", call.action, sentence=f"no job here can be {_PAST[call.action]}")
+            self._tell("ended", call.action, sentence=f"no job here can be {ACTIONS[call.action][1]}")
         else:
             self._call, self._total = call, total
             self._tell("asking", call.action, total=total)
@@ -112,7 +114,7 @@ class Bulk:
         """Return the query of the jobs, newest first: jobs that come meanwhile are newer, and left out."""
         if call.query is None:
             return None
-        states: tuple[str, ...] = ACTIONS[call.action]
+        states: tuple[str, ...] = ACTIONS[call.action][0]
         if call.query.states:
             states = tuple(state for state in call.query.states if state in states) or ("none",)
         query = replace(call.query, states=states, order="", cursor="", limit=SLICE)
@@ -120,41 +122,32 @@ class Bulk:
         return query if only is None else narrowed(query, only)
 
     async def _run(self, call: BulkCall, total: int | None) -> None:
-        self._stopped = False
-        self._undo = asyncio.Event()
         done, problem = 0, ""
         try:
-            if call.action == "delete" and not await self._keeps(call, total):
-                self._tell()
-                return
+            if call.action == "delete":
+                self._tell("undoable", call.action, total=total, until=int((time.time() + UNDO_S) * 1000))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), UNDO_S)
+                    self._tell()
+                    return
             async for ids in self._slices(call):
-                if self._stopped:
+                if self._stopped.is_set():
                     break
                 self._tell("running", call.action, total=total, done=done)
                 answer = await self._access.act(call.action, ids)
                 done += len(ids)
                 if not answer.is_ok:
                     problem = problem or answer.sentence
-            sentence = f"{done:,} {'job' if done == 1 else 'jobs'} {_DONE[call.action]}"
+            sentence = f"{done:,} {'job' if done == 1 else 'jobs'} {ACTIONS[call.action][2]}"
             if problem:
                 sentence = problem if done <= SLICE else f"{done:,} jobs were gone through; first problem: {problem}"
-            elif self._stopped:
+            elif self._stopped.is_set():
                 sentence += ", then stopped"
             self._tell("ended", call.action, total=total, done=done, sentence=sentence, is_ok=not problem)
         except JobkitError as error:
             self._tell("ended", call.action, done=done, sentence=f"after {done:,} jobs: {error}")
         finally:
             self._is_busy = False
-
-    async def _keeps(self, call: BulkCall, total: int | None) -> bool:
-        """Wait for the undo; return whether to go on."""
-        self._tell("undoable", call.action, total=total, until=int((time.time() + UNDO_S) * 1000))
-        try:
-            async with asyncio.timeout(UNDO_S):
-                await self._undo.wait()
-        except TimeoutError:
-            return True
-        return False
 
     async def _slices(self, call: BulkCall) -> AsyncIterator[Sequence[str]]:
         query = self._query_of(call)
@@ -173,7 +166,3 @@ class Bulk:
     def _tell(self, state: str = "", action: str = "", **facts: Any) -> None:
         self.shown = dumps({"state": state, "action": action, **facts}) if state else ""
         self._show(self.shown)
-
-
-_PAST = {"cancel": "cancelled", "retry": "retried", "delete": "deleted"}
-_DONE = {"cancel": "cancelled or asked to stop", "retry": "submitted again", "delete": "deleted"}
