@@ -93,6 +93,24 @@ def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Loo
     assert ids(screen) == [job]
 
 
+def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
+    told: list[dict[str, Any]] = []
+
+    def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+        told.append(json.loads(whole.get("page") or parts["delta"]))
+
+    subscriber = Subscriber(deliver).start(stage.kit, BoardFeed, Query(), None)
+    wait_until(lambda: told, what="the page")
+    job = stage.submit()
+    wait_until(lambda: any("new" in each for each in told), what="the new job")
+    stage.start(job)
+    wait_until(lambda: any(row["face"] == "running" for row in told[-1].get("rows", ())), what="its start")
+    subscriber.stop()
+
+    numbers = [each["n"] for each in told]
+    assert numbers == list(range(numbers[0], numbers[0] + len(told)))
+
+
 def test_a_hidden_tab_gets_no_updates_until_it_is_visible(stage: Stage) -> None:
     table = JobTable(stage.kit)
     n = itertools.count()

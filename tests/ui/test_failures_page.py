@@ -143,11 +143,11 @@ def test_rows_of_a_paused_queue_say_so_and_stop_saying_it(stage: Stage) -> None:
     now = datetime.now(UTC)
 
     board.pause({"gpu": "queue gpu is paused by ada"})
-    rows = {row["id"]: row.get("message") for row in json.loads(board.delta_json(now))["rows"]}
+    rows = {row["id"]: row.get("message") for row in board.delta(now)["rows"]}
     assert rows == {waits: "queue gpu is paused by ada"}
 
     board.pause({})
-    assert [row.get("message") for row in json.loads(board.delta_json(now))["rows"]] == [None]
+    assert [row.get("message") for row in board.delta(now)["rows"]] == [None]
     assert other not in rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -160,8 +159,7 @@ def board(query: Query | None = None) -> Board:
 
 
 def delta(made: Board) -> dict[str, Any]:
-    text = made.delta_json(NOW)
-    return json.loads(text) if text else {}
+    return made.delta(NOW)
 
 
 def test_a_page_changes_in_place_and_says_only_what_changed() -> None:

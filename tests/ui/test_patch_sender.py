@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from jobkit.ui.jobs.board import Board
 from jobkit.ui.live.bridge import PendingUpdate, SessionBridge
 from jobkit.ui.live.browser_requests import Requests
 from jobkit.ui.patch import literal
@@ -70,23 +69,6 @@ def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:
     bridge.put(component, {}, {"log_append": "1"})
 
     assert component.seen == [{"snapshot": "a"}, {"log_append": "[1]"}]
-
-
-def test_deltas_are_numbered_from_their_page_on(stage: Stage) -> None:
-    from datetime import UTC, datetime
-
-    from jobkit.store.query import Query, QueryPage
-
-    board = Board(Query())
-    board.load(QueryPage((), ""), {})
-    now = datetime.now(UTC)
-    page = json.loads(board.page_json(now))
-
-    assert board.delta_json(now) == ""
-    board.count({"queued": 1})
-    delta = json.loads(board.delta_json(now))
-
-    assert delta["n"] == page["n"] + 1 == json.loads(board.page_json(now))["n"]
 
 
 @pytest.mark.nightly

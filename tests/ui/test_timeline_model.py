@@ -118,17 +118,15 @@ def test_a_worker_has_at_most_so_many_lanes() -> None:
 
 def test_a_delta_holds_the_jobs_that_moved_and_nothing_else() -> None:
     timeline = loaded(ran("a", 0, 10), job("b", event("b", 1, "submitted", 11)))
-    timeline.whole(T0)
-    assert timeline.delta(T0) is None
+    assert timeline.delta(T0) == {}
 
     timeline.take(started("b", 2, 12))
+    timeline.whole(T0)  # for another browser: this one has to get the delta all the same
     delta = timeline.delta(T0 + 12_000)
 
-    assert delta is not None
     assert keys(delta["bars"]) == ["b/1"]
     timeline.take(event("a", 9, "deleted", 13))
     delta = timeline.delta(T0)
-    assert delta is not None
     assert (delta["bars"], delta["gone"]) == ([], ["a"])
 
 
@@ -245,7 +243,6 @@ def test_the_timeline_of_own_jobs_never_has_others() -> None:
     assert made.ended(T0, T0 + 60_000) == [(T0 // 1000 + 2, [1, 0, 0]), (T0 // 1000 + 12, [0, 1, 0])]
     assert made.depth([T0 + 9_500, T0 + 10_500, T0 + 20_000]) == [0, 1, 0]
     delta = made.delta(T0)
-    assert delta is not None
     assert "theirs" not in str(delta)
 
 
@@ -268,7 +265,6 @@ def test_a_job_comes_and_goes_with_what_the_query_asks_for() -> None:
     timeline.take(event("a", 4, "queued", 7))  # it is given another chance
 
     delta = timeline.delta(T0)
-    assert delta is not None
     assert (delta["bars"], delta["gone"]) == ([], ["a"])
     assert [counts for _, counts in timeline.ended(T0, T0 + 9_000) if any(counts)] == []
 

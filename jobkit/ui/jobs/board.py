@@ -6,14 +6,13 @@ A board is pure: a page of snapshots and events in, rows and deltas as JSON out.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
-from jobkit.model.plain import dumps, iso
+from jobkit.model.plain import iso
 from jobkit.store.query import Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
@@ -105,8 +104,6 @@ class Board:
         self.searched: int | None = None
         """Only the newest so many were looked at, while the index is being filled."""
         self._counts_changed = False
-        self.n = time.time_ns() // 1_000_000
-        """Number of the last page or delta; starts so that no two boards share one."""
 
     def load(self, page: QueryPage, counts: Mapping[str, int], total: int | None = None) -> None:
         """Start from a page that was just read."""
@@ -122,7 +119,6 @@ class Board:
         self._changed.clear()
         self._gone.clear()
         self._new.clear()
-        self.n += 1
 
     def take(self, event: JobEvent) -> None:
         """Apply an event of any job."""
@@ -196,20 +192,18 @@ class Board:
             job.id for job in self.jobs.values() if job.state is JobState.QUEUED and job.spec.queue in touched
         }
 
-    def page_json(self, now: datetime) -> str:
-        """Return the whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now", "n"}`.
+    def whole(self, now: datetime) -> dict[str, Any]:
+        """Return the whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now"}`.
 
         `more` is the cursor of the next one.
         """
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
         numbers = {"counts": self.counts, "total": self.total, "searched": self.searched, "away": self.is_away}
-        return dumps({"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now), "n": self.n})
+        return {"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now)}
 
-    def delta_json(self, now: datetime) -> str:
+    def delta(self, now: datetime) -> dict[str, Any]:
         """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
-        match any more), `fresh` (number of new jobs in another order), `counts` with `total`, `away`; "" for none.
-
-        Deltas are numbered (`n`) without a gap, from the page's number on.
+        match any more), `fresh` (number of new jobs in another order), `counts` with `total`, `away`; {} for none.
         """
         delta: dict[str, Any] = {}
         new = [job_id for job_id in reversed(self._new) if job_id in self.jobs]
@@ -233,10 +227,7 @@ class Board:
         self._left.clear()
         self._new.clear()
         self._counts_changed = False
-        if not delta:
-            return ""
-        self.n += 1
-        return dumps({**delta, "now": iso(now), "n": self.n})
+        return {**delta, "now": iso(now)} if delta else {}
 
     @property
     def _has_all(self) -> bool:
@@ -274,7 +265,7 @@ class Board:
 
 
 class BoardFeed(QueryFeed[Subscriber]):
-    """Keeps one `Board` up to date. Delivers `page` as a whole text and `delta` as a part.
+    """Keeps one `Board` up to date.
 
     Args:
         kit, query, only: as of `QueryFeed`; the query says also where the page begins.
@@ -288,9 +279,11 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.board = Board(self.query, only=only)
         self._total_at = 0.0
 
-    def tell(self, subscriber: Subscriber, version: Any = None) -> None:
-        if not self.is_loading and version != self.board.n:
-            subscriber.deliver({"page": self.board.page_json(_now())}, {})
+    def whole(self) -> dict[str, Any]:
+        return self.board.whole(_now())
+
+    def delta(self) -> dict[str, Any]:
+        return self.board.delta(_now())
 
     async def read(self) -> None:
         if not self.has_read:
@@ -303,8 +296,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.board.is_away = not self.kit.hub.is_live
 
     def loaded(self) -> None:
-        self.publish({"page": self.board.page_json(_now())})
-        self.poke()
+        super().loaded()
         if self.board.searched is not None:
             self.reload_in(_FILLING_S)
         elif self.is_aging:
@@ -346,9 +338,6 @@ class BoardFeed(QueryFeed[Subscriber]):
         super().status(is_live)
 
     def flush(self) -> None:
-        text = self.board.delta_json(_now())
-        if text:
-            self.publish({}, {"delta": text})
         super().flush()
         if self.board.is_thin and not self.is_due_to_reload:
             self.reload_in(_THIN_S)

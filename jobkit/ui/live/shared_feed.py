@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
+from jobkit.model.plain import dumps
 from jobkit.runners import Runners
 from jobkit.store.query import Query, narrowed
 
@@ -265,7 +267,8 @@ class SharedFeed(Generic[S]):
 class QueryFeed(SharedFeed[S]):
     """Feed of the jobs that a query finds: reads new ones by id, counts, and reads all again while an index is filled.
 
-    A subclass has `to_read`, `learn` and `count`.
+    It delivers the whole as the text `page`, and changes as the part `delta`. Both have a number `n`, without a gap, so
+    that a browser sees whether it has missed something. A subclass has `whole`, `delta`, `to_read`, `learn`, `count`.
 
     Args:
         kit, query: which jobs.
@@ -280,6 +283,16 @@ class QueryFeed(SharedFeed[S]):
         self._counter = self.paced(count_s, self._count)
         self._learner = self.paced(0.0, self._learn)
         self._timer: asyncio.TimerHandle | None = None
+        self.n = time.time_ns() // 1_000_000
+        """Number of the newest page or delta; starts so that no two feeds share one."""
+
+    def whole(self) -> dict[str, Any]:
+        """Return everything that is shown."""
+        return {}
+
+    def delta(self) -> dict[str, Any]:
+        """Return the changes since the last call, {} for none."""
+        return {}
 
     def to_read(self) -> list[str]:
         """Return the ids of jobs to read now; [] for none."""
@@ -311,7 +324,19 @@ class QueryFeed(SharedFeed[S]):
         """Count soon."""
         self._counter.poke()
 
+    def tell(self, subscriber: S, version: Any = None) -> None:
+        if not self.is_loading and version != self.n:
+            subscriber.deliver({"page": dumps({**self.whole(), "n": self.n})}, {})
+
+    def loaded(self) -> None:
+        self.n += 1
+        self.publish({"page": dumps({**self.whole(), "n": self.n})})
+        self.poke()
+
     def flush(self) -> None:
+        if delta := self.delta():
+            self.n += 1
+            self.publish({}, {"delta": dumps({**delta, "n": self.n})})
         self._learner.poke()
 
     def _learn(self) -> Coroutine[Any, Any, None] | None:

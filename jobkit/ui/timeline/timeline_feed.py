@@ -52,7 +52,7 @@ class TimelineSubscriber(Subscriber):
 
 
 class TimelineFeed(QueryFeed[TimelineSubscriber]):
-    """Delivers `page` and `series` as whole texts and `delta` as a part.
+    """Delivers `series` as well, as a whole text.
 
     Args:
         kit, query, only: as of `QueryFeed`.
@@ -63,17 +63,15 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
     def __init__(self, kit: Kit, query: Query = _ALL, only: str | None = None) -> None:
         self.model = TimelineModel(only=only, query=query)
         super().__init__(kit, query, only, _NARROW_SERIES_S if self.model.is_narrow else _SERIES_S)
-        self._n = time.time_ns() // 1_000_000
         self._searched: int | None = None  # only the newest so many were looked at, while the index is being filled
         self._skew_ms = 0
         self._counted: dict[str, str] = {}  # the newest series by range, for subscribers that come before the next
 
     def tell(self, subscriber: TimelineSubscriber, version: Any = None) -> None:
-        if self.is_loading:
-            return
-        if version != self._n:
-            counted = self._counted.get(subscriber.range)
-            subscriber.deliver({"page": self._whole(), **({"series": counted} if counted else {})}, {})
+        super().tell(subscriber, version)
+        counted = self._counted.get(subscriber.range)
+        if counted and version != self.n:
+            subscriber.deliver({"series": counted}, {})
         self.recount()
 
     # -- what is read --------------------------------------------------------------------------------------------------
@@ -87,12 +85,10 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
         self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
 
     def loaded(self) -> None:
+        super().loaded()
         if self._searched is not None:
             self.reload_in(_FILLING_S)
-        self._n += 1
-        self.publish({"page": self._whole()})
         self.recount()
-        self.poke()
 
     async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> QueryPage:
         """Return some of the jobs in these states that the query finds."""
@@ -156,17 +152,15 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
             self.poke()
             self.recount()
 
-    def _whole(self) -> str:
-        return dumps({**self.model.whole(self._now_ms()), "searched": self._searched, "n": self._n})
+    def whole(self) -> dict[str, Any]:
+        return {**self.model.whole(self._now_ms()), "searched": self._searched}
+
+    def delta(self) -> dict[str, Any]:
+        return self.model.delta(self._now_ms())
 
     def flush(self) -> None:
         if len(self.model.unknown) > _OUTSTANDING:
             self.model.skip(self._now_ms())
-        delta = self.model.delta(self._now_ms())
-        if delta is not None:
-            self._n += 1
-            text = dumps({**delta, "n": self._n})
-            self.publish({}, {"delta": text})
         super().flush()
 
     async def count(self) -> None:

@@ -223,13 +223,12 @@ class TimelineModel:
     def whole(self, now_ms: int) -> dict[str, Any]:
         """Return everything: `bars` (see `AttemptBar`), `due` (jobs that wait for a time), `since`, `now`, and `start`,
         the time from which every attempt is seen."""
-        self._changed, self._gone = {}, set()
         return self._told(now_ms, self.all_bars())
 
-    def delta(self, now_ms: int) -> dict[str, Any] | None:
-        """Return the changes since the last delta: `bars` of the jobs that moved, `gone` ids; None for none."""
+    def delta(self, now_ms: int) -> dict[str, Any]:
+        """Return the changes since the last delta: `bars` of the jobs that moved, `gone` ids; {} for none."""
         if not self._changed and not self._gone:
-            return None
+            return {}
         changed, gone = self._changed, self._gone
         self._changed, self._gone = {}, set()
         bars = [bar for job_id in changed for bar in self.bars.get(job_id, ())]
