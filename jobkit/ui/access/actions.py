@@ -42,7 +42,7 @@ class ActionCall:
 
     Attributes:
         kit: to act on. person: the caller, whose role has been checked.
-        targets: ids or names, at most `_SLICE`, in the order of the page.
+        targets: ids or names, at most `_SLICE` at a time, in the order of the page.
         details: the other arguments of the request.
         done: participle for the reply, if that of the action does not fit.
         made: ids of jobs that were made. problems: why targets failed.
@@ -212,24 +212,21 @@ class Actions:
         return await self._noted(wanted, targets, answer)
 
     async def _carry_out(self, wanted: Action, targets: Sequence[str], details: Mapping[str, Any]) -> ActionReply:
-        whole = ActionCall(self.kit, self.person, targets, details, wanted.done)
+        call = ActionCall(self.kit, self.person, targets, details, wanted.done)
         try:
             for start in range(0, len(targets), _SLICE):
-                call = ActionCall(self.kit, self.person, targets[start : start + _SLICE], details, wanted.done)
+                call.targets = targets[start : start + _SLICE]
                 if wanted.on == "job" and not self.person.sees_all:
-                    await self._leave_out_foreign(call, whole)
+                    await self._leave_out_foreign(call)
                 if call.targets:
                     await wanted.do(call)
-                whole.made += call.made
-                whole.problems |= call.problems
-                whole.done = call.done
         except JobkitError as error:  # the store is away: as good as all of the rest
-            if len(targets) == 1 or not whole.made:
-                return ActionReply(str(error), "failed", tuple(whole.made), error)
-            whole.refuse("", error)
-        return _answer(wanted, whole)
+            if len(targets) == 1 or not call.made:
+                return ActionReply(str(error), "failed", tuple(call.made), error)
+            call.refuse("", error)
+        return _answer(wanted, targets, call)
 
-    async def _leave_out_foreign(self, call: ActionCall, whole: ActionCall) -> None:
+    async def _leave_out_foreign(self, call: ActionCall) -> None:
         """Split targets into visible ones and problems; a job that the person may not see does not exist."""
         found: Sequence[JobSnapshot | None] = await on_loop(self.kit.verbs.store.snapshots(call.targets))
         kept = []
@@ -237,7 +234,7 @@ class Actions:
             if snapshot is not None and self.sees(snapshot):
                 kept.append(target)
             else:
-                whole.refuse(target, unknown_job(target))
+                call.refuse(target, unknown_job(target))
         call.targets = kept
 
     def _is_allowed(self, wanted: Action) -> bool:
@@ -275,10 +272,10 @@ def _judge_here(kit: Kit) -> Callable[[], Person]:
     return judge_here(kit.settings)
 
 
-def _answer(wanted: Action, call: ActionCall) -> ActionReply:
-    all_, failed = len(call.targets), len(call.problems)
+def _answer(wanted: Action, targets: Sequence[str], call: ActionCall) -> ActionReply:
+    all_, failed = len(targets), len(call.problems)
     if not failed:
-        what = f"{wanted.on} {_short(call.targets[0])} was" if all_ == 1 else f"{all_:,} {wanted.on}s were"
+        what = f"{wanted.on} {_short(targets[0])} was" if all_ == 1 else f"{all_:,} {wanted.on}s were"
         return ActionReply(f"{what} {call.done}", "done", tuple(call.made))
     first = next(iter(call.problems.values()))
     outcome = "failed" if failed == all_ else "partly"
