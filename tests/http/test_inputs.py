@@ -20,6 +20,7 @@ from jobkit.settings import Settings
 from jobkit.ui.access.actions import Actions
 from tests.http.direct import Direct
 from tests.http.site import Site
+from tests.support import wait_until
 from tests.ui.stage import Stage
 
 
@@ -182,8 +183,9 @@ def test_a_loop_of_failing_requests_pushes_nothing_out_of_the_audit_trail(elsewh
     for n in range(1000):
         assert elsewhere.ask("POST", f"/api/jobs/job{n}/cancel", token=token).status == 404
     assert elsewhere.ask("POST", "/api/queues/default/pause", token=token).status == 403
-    trail = [(entry.who, entry.action, entry.outcome) for entry in kit.audit(10_000)]
 
+    wait_until(lambda: kit.audit(1)[0].outcome == "refused", what="the last entry: it is written after the answer")
+    trail = [(entry.who, entry.action, entry.outcome) for entry in kit.audit(10_000)]
     assert trail[-1] == ("admin", "resume_queue", "done")
     assert len(trail) == 3
 
