@@ -162,6 +162,23 @@ def test_a_theme_is_checked_and_finds_a_text_colour_for_its_accent() -> None:
 
 
 @pytest.mark.browser
+def test_a_page_has_the_ground_of_its_theme_before_its_scripts_run(stage: Stage, serve: Serve, browser: Any) -> None:
+    url = serve(lambda: Dashboard(stage.kit).__panel__())
+    grounds = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 18, 22)"}
+    for system, chosen in (("dark", ""), ("light", ""), ("light", "dark"), ("dark", "light")):
+        context = browser.new_context(color_scheme=system)
+        context.add_cookies([{"name": "jobkit-theme", "value": chosen, "url": url}] if chosen else [])
+        page = context.new_page()
+        page.route("**/*.js*", lambda route: route.abort())
+
+        page.goto(url, wait_until="domcontentloaded")
+
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == grounds[chosen or system], (system, chosen)
+        context.close()
+
+
+@pytest.mark.browser
 def test_the_back_button_goes_back_and_a_reload_stays(stage: Stage, serve: Serve, window: Window) -> None:
     url = serve(lambda: Dashboard(stage.kit).__panel__())
     job = stage.submit("train", title="Train a model")

@@ -75,9 +75,12 @@ def palette(theme: Theme) -> dict[str, Any]:
 
 
 def ground(theme: Theme, name: str | None) -> str:
-    """Return the style of a page before its scripts run: the ground of the theme `name`, None for the system's."""
+    """Return the style of a page before its scripts run: the ground of the theme `name`, None for the system's.
+
+    It is the variable by which Panel's template paints a page, until the scripts set it.
+    """
     light, dark = (
-        f"html {{ background: {values.get('bg', _OWN[each]['bg'])} }}"
+        f":root {{ --mui-palette-background-default: {values.get('bg', _OWN[each]['bg'])} }}"
         for each, values in (("light", theme.light), ("dark", theme.dark))
     )
     either = f"{light} @media (prefers-color-scheme: dark) {{ {dark} }}"
