@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobkit.model import LogLine
+from jobkit.model import LogLine, LogSlice
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import AttemptNews, Claimed, LogSlice
+from jobkit.store.values import AttemptNews, Claimed
 
 from .support import claim, ending, lapse, started, worker
 
