@@ -184,7 +184,7 @@ def test_a_loop_of_failing_requests_pushes_nothing_out_of_the_audit_trail(elsewh
         assert elsewhere.ask("POST", f"/api/jobs/job{n}/cancel", token=token).status == 404
     assert elsewhere.ask("POST", "/api/queues/default/pause", token=token).status == 403
 
-    wait_until(lambda: kit.audit(1)[0].outcome == "refused", what="the last entry: it is written after the answer")
+    wait_until(lambda: len(kit.audit(10_000)) >= 3, what="the last entry: it is written after the answer")
     trail = [(entry.who, entry.action, entry.outcome) for entry in kit.audit(10_000)]
     assert trail[-1] == ("admin", "resume_queue", "done")
     assert len(trail) == 3
