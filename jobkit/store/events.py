@@ -182,6 +182,7 @@ class EventHub:
             if topic in self._listeners.topics():
                 await self._pubsub.subscribe(channel)
             elif channel in self._acknowledged:
+                self._acknowledged.discard(channel)  # at once: who listens again meanwhile waits for the next one
                 await self._pubsub.unsubscribe(channel)
 
     async def _confirmed(self, channel: str) -> None:

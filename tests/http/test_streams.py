@@ -129,6 +129,28 @@ def test_a_reconnected_client_gets_progress_before_the_next_event(http: httpx.Cl
     assert (first.json()["state"], progressed.event) == ("running", "progressed")
 
 
+@pytest.mark.timeout(30)
+def test_progress_that_is_told_while_a_stream_begins_is_not_missed(
+    http: httpx.Client, stage: Stage, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = stage.submit()
+    stage.start(job_id)
+    with events_of(http, f"/api/jobs/{job_id}/events") as source:
+        (first,) = take(source, 1)
+    subscribe = kit.hub._pubsub.subscribe
+
+    async def slow(*channels: str) -> None:
+        await asyncio.sleep(0.5)
+        await subscribe(*channels)
+
+    monkeypatch.setattr(kit.hub._pubsub, "subscribe", slow)
+    with events_of(http, f"/api/jobs/{job_id}/events", first.id) as source:
+        stage.progress(job_id, 3, 4)
+        (progressed,) = take(source, 1)
+
+    assert progressed.event == "progressed"
+
+
 @pytest.mark.parametrize("name", ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID"])
 def test_a_client_without_headers_sends_its_position_in_the_query(http: httpx.Client, stage: Stage, name: str) -> None:
     job_id = stage.submit()

@@ -40,6 +40,9 @@ RING = 5_000
 #: Jobs whose newest progress, event number and spec are kept.
 JOBS = 5_000
 
+#: Seconds for which the first stream waits until progress is heard.
+READY_S = 2.0
+
 #: Events of one read. Each slow client may hold one such page.
 PAGE = 200
 
@@ -78,7 +81,7 @@ class Tail:
         self._shared: dict[Any, Any] = {}
 
     async def enter(self) -> None:
-        """Start reading unless it runs already. Returns when all events after `last` will come."""
+        """Start reading unless it runs already. Returns when all events after `last` will come, and new progress."""
         self._users += 1
         if self._starting is None:
             self._starting = self._loop.create_task(self._start())
@@ -174,6 +177,9 @@ class Tail:
         last = await on_loop(self._kit.verbs.store.last_event_id())
         self._begin_at(last)
         self._reading = background.spawn(self._read(last))
+        with contextlib.suppress(TimeoutError):  # while the connection is cut there is no news
+            async with asyncio.timeout(READY_S):
+                await on_loop(self._kit.hub.ready(None))
 
     def _begin_at(self, id: str) -> None:
         self._ring.clear()
