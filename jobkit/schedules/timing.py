@@ -16,6 +16,7 @@ import msgspec
 from cronsim import CronSim, CronSimError
 
 from jobkit.model import InvalidParams, ScheduleSpec
+from jobkit.model.format import seconds_in
 from jobkit.model.schedule import MISSED, OVERLAP
 
 #: Short forms of cron lines.
@@ -137,7 +138,7 @@ def timing(
     """Return a validated timing from user input.
 
     Args:
-        cron: five fields or a short form like "@daily". every: seconds or a `timedelta`.
+        cron: five fields or a short form like "@daily". every: seconds, a `timedelta` or a text like "5m".
         at, until: a datetime or ISO 8601 text.
         tz: name of a time zone, for `cron` and for times without one. Default: UTC for cron, this machine's zone for
             times.
@@ -275,15 +276,17 @@ def _close_zones(name: str, known: set[str]) -> str:
 
 
 def _every_ms(value: Any) -> int:
-    number = value.total_seconds() if isinstance(value, timedelta) else value
+    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(value, str):
+        number = seconds_in(value)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if not is_number or not LEAST_EVERY_S <= number <= MOST_EVERY_S:
         raise InvalidParams(
-            f"every must be a number of seconds (from {LEAST_EVERY_S:g} to ten years) or a timedelta, "
-            f"not {_cut(value)}",
+            f"every must be a number of seconds (from {LEAST_EVERY_S:g} to ten years), a timedelta or a text like "
+            f'"90s", "12h", "7d", not {_cut(value)}',
             "every",
         )
-    return round(number * 1000)
+    return round(float(number) * 1000)
 
 
 def _moment(name: str, value: Any, zone: str | None) -> int:

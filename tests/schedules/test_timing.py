@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -44,6 +45,11 @@ def test_a_time_that_occurs_twice_in_autumn_fires_once() -> None:
     slots = after("30 2 * * *", BERLIN, datetime(2026, 10, 24, 12, tzinfo=UTC), 2)
 
     assert shown(slots, BERLIN) == ["25 02:30+0200", "26 02:30+0100"]
+
+
+@pytest.mark.parametrize("every", [300, 300.0, "5m", "300", timedelta(minutes=5)])
+def test_an_interval_is_given_like_every_duration(every: Any) -> None:
+    assert timing(every=every, now_ms=0).every_ms == 300_000
 
 
 def test_every_half_hour_keeps_its_interval_through_both_changes() -> None:
@@ -152,7 +158,7 @@ def test_until_is_the_last_moment() -> None:
         ({"every": 0.01}, "not 0.01"),
         ({"every": float("nan")}, "not nan"),
         ({"every": True}, "not True"),
-        ({"every": "30"}, "not '30'"),
+        ({"every": "30 x"}, "not '30 x'"),
         ({"at": "tomorrow"}, "at must be a datetime or ISO 8601"),
         ({"at": NOW - timedelta(days=1)}, "at must lie in the future"),
         ({"cron": "* * * * *", "tz": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
