@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -24,6 +26,9 @@ from jobkit.store import private
 from tests.leaks import Before
 from tests.store.server import Server
 from tests.support import FORKED, MARK, NIGHTLY, NO_FORMAT_PARSER, chromium, examples, living_with, wait_until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 #: The mark of this run's processes.
 RUN = secrets.token_hex(8)
@@ -173,6 +178,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session")
+def chromium_of_the_run() -> Iterator[Browser]:
+    """One browser for all tests of this process. Playwright's loop must not seem to run in tests without a browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+        yield launched
+        asyncio._set_running_loop(loop)
+        launched.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import panel as pn
 import pytest
 
 from jobkit.tasks.registry import registry
-from tests.support import chromium, wait_until
+from tests.support import wait_until
 from tests.ui.stage import Stage
 
 if TYPE_CHECKING:
@@ -29,16 +29,12 @@ def stage() -> Iterator[Stage]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield launched
-        launched.close()
+@pytest.fixture
+def browser(chromium_of_the_run: Browser) -> Iterator[Browser]:
+    """The browser of this process, whose loop is the running one of this thread during the test alone."""
+    asyncio._set_running_loop(chromium_of_the_run._loop)
+    yield chromium_of_the_run
+    asyncio._set_running_loop(None)
 
 
 #: A session ends soon after its window is closed, so that tests can wait for its end.
