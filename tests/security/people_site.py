@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ import jobkit
 from jobkit.cli.dashboard import guard
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
-from tests.support import wait_until
+from tests.ui.page_server import PageServer
 
 AUTH = Path(jobkit.__file__).parent / "http" / "login.py"
 
@@ -39,46 +37,19 @@ def login_options(settings: Settings, patch: pytest.MonkeyPatch) -> dict[str, An
     }
 
 
-class PeopleSite:
+class PeopleSite(PageServer):
     """Server of `make` at /page and of the API of `kit`, with `options` for Bokeh's server, until `close`."""
 
-    def __init__(self, kit: Kit, make: Callable[[], Any], *, address: str = "127.0.0.1", **options: Any) -> None:
-        self._kit, self._make, self._address, self._options = kit, make, address, options
-        self._running: Any = None
-        self._thread = threading.Thread(target=self._run, name="people site", daemon=True)
-        self._thread.start()
-        wait_until(lambda: self._running is not None, what="the site")
+    def __init__(self, kit: Kit, make: Callable[[], Any], **options: Any) -> None:
+        from jobkit.http import tornado_routes
+        from jobkit.http.core.handling import Limits
+
+        routes = tornado_routes(kit, limits=Limits(heartbeat_s=0.2))
+        super().__init__(make, extra_patterns=routes, **options)
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self._running[0].port}"
-
-    def _run(self) -> None:
-        import panel as pn
-        from tornado.ioloop import IOLoop
-
-        from jobkit.http import tornado_routes
-        from jobkit.http.core.handling import Limits
-        from tests.ui.conftest import _SHORT, _end_rest
-
-        asyncio.set_event_loop(asyncio.new_event_loop())
-        server = pn.serve(
-            {"page": self._make}, port=0, address=self._address, show=False, start=False, threaded=False,
-            extra_patterns=tornado_routes(self._kit, limits=Limits(heartbeat_s=0.2)), **{**_SHORT, **self._options},
-        )  # fmt: skip
-        server.start()
-        loop = IOLoop.current()
-        self._running = server, loop
-        loop.start()
-        server.stop()
-        loop.run_sync(_end_rest)
-        loop.close(all_fds=True)
-
-    def close(self) -> None:
-        _, loop = self._running
-        loop.add_callback(loop.stop)
-        self._thread.join(60)
-        assert not self._thread.is_alive()
+        return f"http://localhost:{self.port}"
 
     @contextmanager
     def client(self, name: str = "", password: str = "a long password") -> Iterator[httpx.Client]:

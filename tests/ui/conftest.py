@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import panel as pn
 import pytest
 
 from jobkit.tasks.registry import registry
-from tests.support import wait_until
+from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 
 if TYPE_CHECKING:
@@ -35,10 +33,6 @@ def browser(chromium_of_the_run: Browser) -> Iterator[Browser]:
     asyncio._set_running_loop(chromium_of_the_run._loop)
     yield chromium_of_the_run
     asyncio._set_running_loop(None)
-
-
-#: A session ends soon after its window is closed, so that tests can wait for its end.
-_SHORT = {"unused_session_lifetime_milliseconds": 3_000, "check_unused_sessions_milliseconds": 100}
 
 
 class Window:
@@ -88,55 +82,15 @@ def window(browser: Browser) -> Iterator[Window]:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
     """Serves what a function makes per session, in this process; gives its URL."""
-    servers: list[Any] = []
+    servers: list[PageServer] = []
 
     def start(make: Callable[[], Any]) -> str:
-        from tornado.ioloop import IOLoop
-
-        loops: list[Any] = []
-
-        def run() -> None:
-            asyncio.set_event_loop(asyncio.new_event_loop())
-            server = pn.serve(
-                {"page": make}, port=0, address="127.0.0.1", show=False, start=False, threaded=False, **_SHORT
-            )
-            server.start()
-            loops.append((server, IOLoop.current()))
-            IOLoop.current().start()
-            IOLoop.current().run_sync(lambda: _end_sessions(server))
-            server.stop()
-            IOLoop.current().run_sync(_end_rest)
-            IOLoop.current().run_sync(lambda: _end_sessions(server))  # begun since then, by a page that connected again
-            IOLoop.current().close(all_fds=True)
-
-        thread = threading.Thread(target=run, name="page server")
-        thread.start()
-        wait_until(lambda: loops, what="the page server")
-        servers.append((thread, *loops[0]))
-        return f"http://127.0.0.1:{loops[0][0].port}/page"
+        servers.append(PageServer(make))
+        return f"http://127.0.0.1:{servers[-1].port}/page"
 
     yield start
-    for thread, _, loop in servers:
-        loop.add_callback(loop.stop)
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-async def _end_sessions(server: Any) -> None:
-    """Remaining watchers of a page would react to changes (`pn.state.busy`) on a loop that is closed by then."""
-    for connection in list(server._tornado._clients):
-        connection.detach_session()
-    for context in server._tornado._applications.values():
-        for session in list(context.sessions):
-            await context._discard_session(session, lambda _: True)
-
-
-async def _end_rest() -> None:
-    """Cancel what Bokeh's server leaves running on its loop."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for runner in rest:
-        runner.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    for server in servers:
+        server.close()
 
 
 def text_of(page: Page, selector: str) -> str:
