@@ -151,7 +151,7 @@ async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
 
 
 class Hook:
-    """One function that is called with each job to which one of its events happened. Made by `kit.on`.
+    """A function that is called with each job that has one of the chosen events. Made by `kit.on`.
 
     Attributes:
         calls: how often it was called. errors: how often it raised. left_out: jobs it was too slow for.

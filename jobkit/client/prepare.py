@@ -63,7 +63,7 @@ def prepare(
     needs: tuple[str, ...] = (),
     job_id: str = "",
 ) -> Submission:
-    """Return the submission for a call of a task: a `TaskInfo` if only a worker has its code.
+    """Return the submission for a call of a task, which is a `TaskInfo` if only a worker has its code.
 
     Args:
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.

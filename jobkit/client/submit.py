@@ -24,7 +24,7 @@ from jobkit.tasks.task import TaskDef
 
 
 class BoundKit:
-    """A kit as far as it submits, with options for its next submissions. Every verb may raise `StoreUnavailable`.
+    """The submitting verbs of a kit, with options for its next submissions. Every verb may raise `StoreUnavailable`.
 
     Args:
         kit: of the batches. before_submit: called once, before the first submit; shared by `options`.
@@ -58,7 +58,7 @@ class BoundKit:
         return self.send(prepared(), prepared)
 
     async def submit_async(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """`submit` from a coroutine: over a connection of its loop, and what is rare in a thread."""
+        """`submit` from a coroutine, over a connection of its loop. Rare cases block, so they run in a thread."""
         self._connection.ensure_open()
         if isinstance(task, str) or self._connection.inline is not None:
             return await asyncio.to_thread(self.submit, task, *args, **kwargs)
@@ -189,7 +189,7 @@ class BoundKit:
             prepared = again(job_id=reply.reseal_for)
 
     def _known(self, spec: JobSpec) -> Job | None:
-        """Return the handle of the job of a key. An ended one may have been deleted; then its key is free for a new."""
+        """Return the handle of the job with the same key. None if it has ended: once deleted, its key is free."""
         known = self._connection.live.get(spec.id) if spec.key else None
         return None if known is None or known._is_over else known
 

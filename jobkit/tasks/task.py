@@ -37,7 +37,7 @@ _NAME = re.compile(r"[\w.:-]{1,200}")
 
 
 def _above(module: str) -> Any:
-    """Return a module of a room above this one, which knows it by name only. It is loaded at its first use."""
+    """Return a module of a room above this one, imported at its first use and by name: rooms import downwards."""
     return importlib.import_module(f"jobkit.{module}")
 
 

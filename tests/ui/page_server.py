@@ -16,7 +16,7 @@ _SHORT = {"unused_session_lifetime_milliseconds": 3_000, "check_unused_sessions_
 class PageServer:
     """Server of what `make` makes per session, at /page, with `options` for Bokeh's server, until `close`.
 
-    It has a thread and a loop of its own.
+    It runs in a separate thread.
     """
 
     def __init__(self, make: Callable[[], Any], *, address: str = "127.0.0.1", **options: Any) -> None:

@@ -51,9 +51,10 @@ Frames = AsyncGenerator[bytes, None]
 async def _parts(
     call: ApiCall, grant: Grant, tail: Tail, frames: Frames, ends: ExitStack, retry_ms: int
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the parts of a stream: frames, heartbeats while it is silent, and an end of frames, token or stream's life.
+    """Yield the parts of a stream: frames, and heartbeats while it is silent.
 
-    The first part is empty: once it was yielded, `aclose` closes `ends`.
+    It ends with its frames, with the token, or after its maximum life. The first part is empty: once it was yielded,
+    `aclose` closes `ends`.
     """
     api, checked_at = call.api, time.monotonic()
     life = api.limits.stream_s * random.uniform(0.8, 1.0)
