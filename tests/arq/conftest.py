@@ -29,6 +29,9 @@ from tests.support import environment, wait_until
 LEASE_S = 4.0
 HEARTBEAT_S = 0.4
 
+#: Options of a cron job that is not due while a test runs, whatever the time is.
+NOT_SOON: Any = {"month": 2, "day": 29}
+
 Make = Callable[..., Worker]
 
 

@@ -14,7 +14,7 @@ from arq.worker import FailedJobs
 
 from tests.support import until
 
-from .conftest import Make
+from .conftest import NOT_SOON, Make
 from .test_documented import Ctx, answer, enqueued
 
 
@@ -96,7 +96,7 @@ async def test_a_cron_job_that_is_not_unique_runs_for_each_worker(
     async def regularly(ctx: Ctx) -> None:
         runs.append(ctx["job_id"])
 
-    both = [worker(cron_jobs=[cron(regularly, hour=1, run_at_startup=True, unique=unique)]) for _ in range(2)]
+    both = [worker(cron_jobs=[cron(regularly, **NOT_SOON, run_at_startup=True, unique=unique)]) for _ in range(2)]
     slot = datetime.now(both[0].timezone)
     for one in both:
         await one.run_cron(slot, 0.5)

@@ -69,6 +69,15 @@ def test_a_partial_line_is_due_after_its_time_and_a_redrawn_one_later() -> None:
     assert splitter.flush(3_100) == "2 %"
 
 
+def test_the_newline_of_a_partial_line_that_was_shown_makes_no_empty_line() -> None:
+    splitter = Splitter()
+    splitter.feed("step 1", 1_000)
+    assert splitter.flush(1_100) == "step 1"
+
+    assert splitter.feed("\n", 1_200) == []
+    assert splitter.feed("\nstep 2\n", 1_300) == ["", "step 2"]
+
+
 def test_an_endless_line_is_cut_and_takes_no_memory() -> None:
     splitter = Splitter()
     for _ in range(1_000):

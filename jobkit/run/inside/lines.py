@@ -59,13 +59,14 @@ def cut(text: str, limit: int = LINE_LIMIT) -> str:
 class Splitter:
     """Text of one stream to lines. `\\r` starts the line anew, as on a terminal."""
 
-    __slots__ = ("_lost", "_pending", "_redrawn", "_since_ms")
+    __slots__ = ("_is_shown", "_lost", "_pending", "_redrawn", "_since_ms")
 
     def __init__(self) -> None:
         self._pending = ""
         self._lost = 0
         self._redrawn = False
         self._since_ms = 0
+        self._is_shown = False  # the start of this line: its newline alone makes no empty line
 
     @property
     def is_partial(self) -> bool:
@@ -78,7 +79,9 @@ class Splitter:
             return []
         first, *whole, rest = text.split("\n")
         self._extend(first, now_ms)
-        lines = [self._take()]
+        line = self._take()
+        lines = [line] if line or not self._is_shown else []
+        self._is_shown = False
         for line in whole:
             if "\r" in line:
                 line = line.rstrip("\r").rpartition("\r")[2]
@@ -93,6 +96,7 @@ class Splitter:
             return None
         if now_ms is not None and now_ms - self._since_ms < (REDRAWN_MS if self._redrawn else PARTIAL_MS):
             return None
+        self._is_shown = True
         return self._take()
 
     def _extend(self, text: str, now_ms: int) -> None:
