@@ -23,7 +23,6 @@ from schemathesis.specs.openapi.checks import (
 from jobkit.http.table import ROUTES
 from tests.http.site import Site
 from tests.http.tasks import double
-from tests.support import by_default
 from tests.ui.stage import Stage
 
 #: Streams do not end, and the hub's is published to by a form.
@@ -66,9 +65,8 @@ def schema(site: Site, jobs: dict[str, str]) -> Any:
     return schemathesis.openapi.from_url(f"{site.url}/api/openapi.json")
 
 
-@pytest.mark.parametrize(
-    "mode", by_default([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]), ids=lambda mode: mode.value
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
 def test_every_answer_is_in_the_document(schema: Any, site: Site, jobs: dict[str, str], mode: GenerationMode) -> None:
     """Requests that fit the document or break one rule of it; half of them name existing jobs."""
     answered: set[int] = set()
