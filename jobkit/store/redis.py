@@ -449,7 +449,7 @@ class RedisStore(RedisNamespace):
     async def refused(self) -> StoreUnavailable | None:
         """Return why the server refuses changes although it can be read (full, disk error), or None."""
         try:
-            await self.run("refused")
+            await self.run("submit", [""])  # no job
         except StoreUnavailable as error:
             if not error.only_reads:
                 raise

@@ -110,7 +110,7 @@ FAULTS: dict[str, Fault] = {
         machine="lives",
     ),
     # The job of a dead worker is lost.
-    "no recovery": Fault((("*", "    Queue.ready(rec, since_us)\n", ""),), machine="lives"),
+    "no recovery": Fault((("*", "  Queue.line_up(rec, due, since_us)\n", ""),), machine="lives"),
     # A transition without an event.
     "silent start": Fault(
         (
@@ -121,7 +121,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A repeated submit stores the job twice.
     "not idempotent": Fault(
-        (("lib/lifecycle", "not is_new and has_record(id)", "false"),),
+        (("lib/lifecycle", "    if has_record(id) then return nil end\n", ""),),
         machine="lives",
         only="swallow",
         shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",

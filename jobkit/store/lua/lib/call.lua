@@ -11,8 +11,8 @@ local call, try -- redis.call, and redis.pcall, which returns an error instead o
 -- The only clock is Redis's own: milliseconds, and microseconds, which order jobs of the same millisecond.
 local P, NOW, NOW_US
 
-local is_control_told, are_lenders_told -- each is told once a call
-local freed, noted -- jobs that this call has freed to run, and failures that it has counted: they keep their order
+local done -- what a call does once, see `first`
+local ticks -- see `tick`
 local ended, is_settling -- jobs whose followers are still to be settled, see Lifecycle.settle
 local rules -- of the namespace, by gate; read when first needed
 local waiting, is_pumping, pumped -- gates to look at when this call has done what it is for, see Limits.pump
@@ -23,11 +23,23 @@ local function begin(keys)
   local time = call('TIME')
   NOW = time[1] * 1000 + math.floor(time[2] / 1000)
   NOW_US = time[1] * 1000000 + time[2]
-  is_control_told, are_lenders_told = false, false
-  freed, noted = 0, 0
+  done, ticks = {}, 0
   ended, is_settling = {}, false
   rules = nil
   waiting, is_pumping, pumped = {}, false, 0
+end
+
+-- True the first time in a call.
+local function first(what)
+  local is_first = not done[what]
+  done[what] = true
+  return is_first
+end
+
+-- The time in microseconds, one more with each use: what one call stores keeps its order.
+local function tick()
+  ticks = ticks + 1
+  return NOW_US + ticks - 1
 end
 
 -- When the server runs a verb. A server above its maxmemory lets nothing grow, but what was accepted must be able to end,

@@ -19,16 +19,15 @@ end
 
 -- Another submit replaces a waiting job: its arguments, from its time on.
 function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
-  call('ZREM', P .. 'due:' .. rec.queue, rec.id)
+  Queue.leave(rec)
   call('SET', P .. 'args:' .. rec.id, payload)
   call('SADD', P .. 'queues', queue)
   rec.queue, rec.priority, rec.spec, rec.terms = queue, priority, spec, terms
-  call('ZADD', P .. 'due:' .. queue, due, rec.id)
   -- The spec as it came: decoded and encoded again, an empty list would be an object.
   local data = '{"state":"scheduled","due":' .. string.format('%.0f', due) .. ',"asked":' .. spec .. '}'
   Records.emit(rec, 'submitted', data,
     {'spec', spec, 'queue', queue, 'priority', priority, 'due', due, 'terms', terms})
-  Queue.wake(queue)
+  Queue.line_up(rec, due)
 end
 
 -- What the reply to a submit is if it is no new job: {"is", id} for the job that it already is; {"seal for", id} for the job

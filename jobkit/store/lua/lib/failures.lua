@@ -31,8 +31,7 @@ function Failures.add(rec, err)
     call('HSET', key, 'state', 'regressed', 'by', '', 'changed', NOW)
   end
   call('PERSIST', key)
-  local us = NOW_US + noted -- failures of the same call keep their order
-  noted = noted + 1
+  local us = tick()
   call('ZADD', P .. 'groups', us, group)
   call('ZADD', P .. 'failed:' .. group, us, rec.id)
   call('HSET', P .. 'failed', rec.id, group)

@@ -20,9 +20,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
     rec.waits = false
     for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
   else
-    call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
-    call('ZREM', P .. 'due:' .. rec.queue, rec.id)
-    if rec.terms then Limits.leave_line(rec) end
+    Queue.leave(rec)
   end
   if rec.terms then Limits.leave_places(rec) end
   Records.move(rec, state)
@@ -53,14 +51,8 @@ local function free_to_run(rec)
   call('HDEL', P .. 'job:' .. rec.id, 'waits')
   rec.waits = false
   local due = tonumber(call('HGET', P .. 'job:' .. rec.id, 'due') or 0)
-  if due > NOW then
-    call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
-    Queue.wake(rec.queue) -- it must learn of the earlier time
-    return
-  end
-  Queue.enter(rec)
-  Queue.ready(rec, NOW_US + freed) -- those that one job frees keep their order
-  freed = freed + 1
+  if due <= NOW then Queue.enter(rec) end
+  Queue.line_up(rec, due, tick())
 end
 
 -- A job whose need will never be there ends. `why` follows "job ... (task), whose result it needs, ".
@@ -147,11 +139,7 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   if rec.terms then Limits.leave_places(rec) end
   Records.move(rec, data.state)
   Records.emit(rec, kind, data, set)
-  if due then
-    call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
-  else
-    Queue.ready(rec, since_us)
-  end
+  Queue.line_up(rec, due, since_us)
   if rec.terms then Limits.pump() end
 end
 
@@ -256,35 +244,37 @@ local function has_record(id)
   return call('EXISTS', P .. 'job:' .. id) == 1
 end
 
--- Stores a new job with its first event; returns its record. `is_new`: its id is not in `jobs` yet. `more`: fields beside
--- those of every job.
-function Lifecycle.create(id, spec, state, us, queue, priority, payload, due, is_new, more, terms, arq)
-  if not is_new then
-    -- Still in the index: an ended job of this id expired and was not pruned yet. What is left of it must go now, or its
-    -- entry in `expiry` would take the new job with it.
+-- Stores a new job with its first event; returns its record, or nil if its id is known. `rec` has id, spec, us, queue,
+-- priority, payload, and perhaps terms and arq; `more` are fields beside those of every job. Its state has no index yet.
+function Lifecycle.create(rec, due, waits, more)
+  local id, us = rec.id, rec.us
+  if call('ZADD', P .. 'jobs', 'NX', us, id) == 0 then
+    if has_record(id) then return nil end
+    -- An ended job of this id expired and was not pruned yet. What is left of it must go now, or its entry in `expiry`
+    -- would take the new job with it.
     Records.forget(id)
     call('ZADD', P .. 'jobs', us, id)
   end
-  local rec = {id = id, spec = spec, state = state, us = us, queue = queue, priority = priority, terms = terms, arq = arq,
-    seq = 0, attempt = 0, retried = 0, losses = 0, releases = 0, worker = ''}
-  local set = {'state', state, 'spec', spec, 'queue', queue, 'us', us, 'submitted', NOW, unpack(more)}
-  local data = '{"state":"' .. state .. '","submitted":' .. NOW
+  rec.state, rec.is_unlisted = (due > NOW or waits) and 'scheduled' or 'queued', true
+  rec.seq, rec.attempt, rec.retried, rec.losses, rec.releases, rec.worker = 0, 0, 0, 0, 0, ''
+  rec.is_new = #id == 16 and string.find(id, '^%x+$') -- drawn at random: known to nobody yet
+  local set = {'state', rec.state, 'spec', rec.spec, 'queue', rec.queue, 'us', us, 'submitted', NOW, unpack(more)}
+  local data = '{"state":"' .. rec.state .. '","submitted":' .. NOW
   if due > NOW then
     put(set, 'due', due)
     data = data .. ',"due":' .. due
   end
-  call('SET', P .. 'args:' .. id, payload)
-  call('ZADD', P .. 'state:' .. state, us, id)
-  Records.emit(rec, 'submitted', data .. '}', set, nil, state == 'queued')
+  call('SADD', P .. 'queues', rec.queue)
+  call('SET', P .. 'args:' .. id, rec.payload)
+  Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
   return rec
 end
 
--- Stores the job from args[i] on, the `n`th of a call: see `submit`.
-local function submit_one(client, args, i, n)
+-- Stores the job from args[i] on: see `submit`.
+local function submit_one(client, args, i)
   local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
   local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
   local terms, priority, needs = options.terms, options.priority or 0, options.needs
-  local us = NOW_US + n -- jobs of one call keep their order
   local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
   local known, other
   if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
@@ -292,31 +282,28 @@ local function submit_one(client, args, i, n)
     if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
     return known
   end
-  local is_new = call('ZADD', P .. 'jobs', 'NX', us, id) == 1
-  if not is_new and has_record(id) then return 0 end
   if other then due, needs = NOW, nil end
   local more = {}
   if client ~= '' then put(more, 'client', client) end
   if priority ~= 0 then put(more, 'priority', priority) end
   if terms then put(more, 'terms', terms) end
-  call('SADD', P .. 'queues', queue)
-  if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
-  local state = (due > NOW or needs) and 'scheduled' or 'queued'
-  local rec = Lifecycle.create(id, spec, state, us, queue, priority, payload, due, is_new, more, terms)
+  local us = tick()
+  local rec = Lifecycle.create({id = id, spec = spec, us = us, queue = queue, priority = priority, payload = payload,
+    terms = terms}, due, needs, more)
+  if not rec then return 0 end
   rec.client = client -- not before: the reply tells the submitter as much as the first event
+  if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
   if terms then Dedup.submitted(rec) end
   if other then
     Dedup.end_as(rec, other)
     return {'is', id}
   elseif needs then
     await_needs(rec, needs)
-  elseif state == 'scheduled' then
-    -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-    call('ZADD', P .. 'due:' .. queue, due + math.min(n, 2000) / 2048, id)
-    Queue.wake(queue) -- it must learn of the earlier time
   else
-    Queue.ready(rec, us, true)
+    -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
+    Queue.line_up(rec, due + math.min(us - NOW_US, 2000) / 2048, us, true)
   end
+  if rec.is_unlisted then Records.move(rec, rec.state) end
   return NOW
 end
 
@@ -327,6 +314,6 @@ end
 -- perhaps what Dedup.find returns.
 function Lifecycle.submit(client, args, first)
   local replies = {}
-  for i = first, #args, 5 do replies[#replies + 1] = submit_one(client, args, i, #replies) end
+  for i = first, #args, 5 do replies[#replies + 1] = submit_one(client, args, i) end
   return replies
 end

@@ -153,31 +153,21 @@ function Limits.park(rec, name, score, gate)
   end
 end
 
--- The amounts of its resources that a worker has left, by name.
-local function left_of(worker, has)
-  local left = {}
-  for name, amount in pairs(object(has or '')) do left[name] = amount end
-  local using = call('HGETALL', P .. 'using:' .. worker)
+-- True if a worker ({id, has}: its resources as JSON) has as much left as a job uses.
+function Limits.fits(worker, use)
+  local left, key = object(worker.has or ''), P .. 'using:' .. worker.id
+  local using = call('HGETALL', key)
   for i = 1, #using, 2 do
     if call('ZSCORE', P .. 'leases', using[i]) then
       for name, amount in pairs(object(using[i + 1])) do left[name] = (left[name] or 0) - amount end
     else
-      call('HDEL', P .. 'using:' .. worker, using[i])
+      call('HDEL', key, using[i])
     end
   end
-  return left
-end
-
-local function is_left(left, use)
   for name, amount in pairs(use) do
     if (left[name] or 0) < amount - 1e-9 then return false end
   end
   return true
-end
-
--- True if a worker that has these resources (JSON) has as much left as a job uses.
-function Limits.fits(worker, has, use)
-  return is_left(left_of(worker, has), use)
 end
 
 -- True if a queued job may start; nil if it is parked now; false if its whole queue has to wait. `worker` is the worker that
@@ -198,7 +188,7 @@ function Limits.admit(rec, score, worker)
       return Limits.park(rec, gate.name, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id), gate)
     end
   end
-  if worker and resources and not (worker.has and Limits.fits(worker.id, worker.has, resources.use)) then
+  if worker and resources and not Limits.fits(worker, resources.use) then
     return Limits.park(rec, resources.gate, score or call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id))
   end
   rec.gates, rec.resources = gates, resources
@@ -340,13 +330,11 @@ end
 
 -- For a worker that has resources: the first jobs that wait for such resources come to the line that it claims from.
 function Limits.bring(queue, worker, free)
-  local left = left_of(worker.id, worker.has)
-  local found = call('SMEMBERS', P .. 'wanted:' .. queue)
-  for _, name in ipairs(found) do
+  for _, name in ipairs(call('SMEMBERS', P .. 'wanted:' .. queue)) do
     for _, id in ipairs(call('ZRANGE', P .. 'parked:' .. name, 0, free - 1)) do
       local rec = Records.read(id)
       local _, resources = rec and Limits.gates_of(rec)
-      if resources and not is_left(left, resources.use) then break end
+      if resources and not Limits.fits(worker, resources.use) then break end
       if rec and rec.state == 'queued' then
         call('ZADD', P .. 'ready:' .. queue, unpark(rec, name), id)
       else

@@ -60,7 +60,7 @@ function Queue.start(rec, worker, lease_ms)
     rec.attempt == 1 and rec.seq < FIRST_EVENTS)
   return '{"token":' .. string.sub(quoted(worker), 1, -2) .. ':' .. rec.attempt .. '","id":"' .. rec.id .. '","attempt":' .. rec.attempt .. ',"retried":' .. rec.retried
     .. ',"losses":' .. rec.losses .. ',"started":' .. NOW .. ',"us":' .. string.format('%.0f', tonumber(rec.us)) .. ',"spec":' .. rec.spec .. '}\n'
-    .. (call('GET', P .. 'args:' .. rec.id) or '')
+    .. (rec.payload or call('GET', P .. 'args:' .. rec.id) or '')
 end
 
 -- A waiting job becomes queued; its caller makes it ready.
@@ -75,25 +75,34 @@ function Queue.unregister(worker, queues)
   if queues then call('HSET', P .. 'worker:' .. worker, 'free', 0) end
 end
 
+-- A waiting job leaves its line.
+function Queue.leave(rec)
+  call('ZREM', P .. (rec.state == 'queued' and 'ready:' or 'due:') .. rec.queue, rec.id)
+  if rec.terms then Limits.leave_line(rec) end
+end
+
 -- The idle worker of a queue with most free slots, and with the resources that a job needs if there is one, as {id, free,
 -- lease_ms, queues, ruled}, or nil. `ruled` says that the namespace has rules (limits of tasks and queues, see Limits), so
 -- that a job that meets no rule does not read them.
 function Queue.idlest(queue, rec)
-  local use = rec and rec.resources and rec.resources.use
-  for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, use and 31 or 15)) do
+  local use, idle = rec and rec.resources and rec.resources.use, P .. 'idle:' .. queue
+  if done[idle] then return nil end
+  local ids = call('ZREVRANGE', idle, 0, use and 31 or 15)
+  done[idle] = #ids == 0 -- no worker comes before the call ends
+  for _, id in ipairs(ids) do
     local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
     local free = tonumber(w[1] or 0)
     if free <= 0 or not w[2] then
-      call('ZREM', P .. 'idle:' .. queue, id)
-    elseif not use or (w[5] and Limits.fits(id, w[5], use)) then
+      call('ZREM', idle, id)
+    elseif not use or Limits.fits({id = id, has = w[5]}, use) then
       return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
     end
   end
 end
 
--- Lets an idle worker of the queue claim: there is a job for it, or an earlier time at which to claim.
+-- Lets an idle worker of the queue claim, once a call: there is a job for it, or an earlier time at which to claim.
 function Queue.wake(queue)
-  local worker = Queue.idlest(queue)
+  local worker = first('wake ' .. queue) and Queue.idlest(queue)
   if worker then call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
 end
 
@@ -109,8 +118,7 @@ end
 -- Workers with jobs that wait for others claim anew, once a call: the slots that those have lent are for what
 -- becomes ready.
 function Queue.tell_lenders()
-  if are_lenders_told then return end
-  are_lenders_told = true
+  if not first('lenders') then return end
   for _, id in ipairs(call('ZREVRANGE', P .. 'lending', 0, 99)) do call('PUBLISH', P .. 'inbox:' .. id, 'W') end
 end
 
@@ -167,6 +175,13 @@ function Queue.ready(rec, since_us, is_new)
   elseif is_open and is_suspect then -- not every worker may take it
     for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do call('PUBLISH', P .. 'inbox:' .. id, 'W') end
   end
+end
+
+-- A job goes to wait for its time, or, if it is queued, for a worker; see `ready`.
+function Queue.line_up(rec, due, since_us, is_new)
+  if rec.state == 'queued' then return Queue.ready(rec, since_us, is_new) end
+  call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
+  Queue.wake(rec.queue) -- it must learn of the earlier time
 end
 
 -- Queues scheduled jobs whose time has come. They wait since then, whenever that is noticed. Returns true if there were

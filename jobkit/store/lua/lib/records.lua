@@ -25,11 +25,12 @@ function Records.event(id, seq, kind, data)
 end
 
 -- Publishes an event of a job; the submitter's own channel first: of two copies, the one with the result is to be applied.
+-- Nobody can listen to the channel of a job that this very call stores.
 function Records.publish(rec, event, rider)
   if rec.client and rec.client ~= '' then
     call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
   end
-  call('PUBLISH', P .. 'ch:' .. rec.id, event)
+  if not rec.is_new then call('PUBLISH', P .. 'ch:' .. rec.id, event) end
   call('PUBLISH', P .. 'all', event)
 end
 
@@ -60,16 +61,14 @@ end
 -- Something changed that is no job's: groups of failures, what is paused. Subscribers that show such things read them
 -- again. It is sent as an event of a job that cannot exist: no id has a space.
 function Records.tell_control()
-  if is_control_told then return end
-  is_control_told = true
-  call('PUBLISH', P .. 'ch:control news', Records.event('control news', 1, 'logged', '{}'))
+  if first('control') then call('PUBLISH', P .. 'ch:control news', Records.event('control news', 1, 'logged', '{}')) end
 end
 
 -- The indexes that pages are read from: one sorted set for each state, by the time of submit.
 function Records.move(rec, state)
-  call('ZREM', P .. 'state:' .. rec.state, rec.id)
+  if not rec.is_unlisted then call('ZREM', P .. 'state:' .. rec.state, rec.id) end
   call('ZADD', P .. 'state:' .. state, rec.us, rec.id)
-  rec.state = state
+  rec.state, rec.is_unlisted = state, nil
 end
 
 -- What the submitter asked for in the spec, or nil.

@@ -47,32 +47,33 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local reply = {-1}
   local parked, is_more = 0, false -- what was found at the head of a line and may not start
 
+  -- Starts a ready job; returns 1, or 0 if it was not ours to run.
+  local function start(rec)
+    call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
+    local message = Queue.start(rec, worker, lease_ms)
+    reply[#reply + 1] = message
+    return message and 1 or 0
+  end
+
   -- Up to `most` jobs of a queue; returns how many.
   local function take(queue, most)
     local passed, taken = 0, 0
     while taken < most and passed + parked <= 2 * limit do
       local before, is_shut_whole = passed + parked, false
       for _, id in ipairs(call('ZRANGE', P .. 'ready:' .. queue, passed, passed + most - taken - 1)) do
-        local rec = Records.read(id)
-        local may = true
-        if rec and Queue.is_suspect(rec) and Queue.has_suspect(worker) then
+        local rec, may = Records.read(id), true
+        if not rec or rec.state ~= 'queued' then
+          call('ZREM', P .. 'ready:' .. queue, id)
+        elseif Queue.is_suspect(rec) and Queue.has_suspect(worker) then
           passed = passed + 1 -- it waits for another worker, or for the end of that one
-          may = false
-        elseif rec and (ruled or rec.terms) and rec.state == 'queued' then
-          is_changed = true
-          may = Limits.admit(rec, nil, me)
+        else
+          if ruled or rec.terms then
+            is_changed = true
+            may = Limits.admit(rec, nil, me)
+          end
+          if may then taken = taken + start(rec) end
           if may == nil then parked = parked + 1 end
           if may == false then is_shut_whole = true; break end
-        end
-        if may then
-          call('ZREM', P .. 'ready:' .. queue, id)
-          if rec and rec.state == 'queued' then
-            local message = Queue.start(rec, worker, lease_ms)
-            if message then
-              reply[#reply + 1] = message
-              taken = taken + 1
-            end
-          end
         end
       end
       if is_shut_whole or passed + parked == before then break end
@@ -99,12 +100,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
           and not (Queue.is_suspect(rec) and Queue.has_suspect(worker))
           and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then
-          call('ZREM', P .. 'ready:' .. rec.queue, id)
-          local message = Queue.start(rec, worker, lease_ms)
-          if message then
-            reply[#reply + 1] = message
-            lent, free = lent - 1, free - 1
-          end
+          local n = start(rec)
+          lent, free = lent - n, free - n
         end
       end
       return lent

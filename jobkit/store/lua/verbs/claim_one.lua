@@ -9,13 +9,8 @@ verb('claim_one', ALSO_WHEN_FULL, function(args)
   for _, gate in ipairs(gates) do
     if gate.paused then return 'paused' end
   end
-  if rec.state == 'scheduled' then
-    call('ZREM', P .. 'due:' .. rec.queue, id)
-    Queue.enter(rec)
-  else
-    call('ZREM', P .. 'ready:' .. rec.queue, id)
-    if rec.terms then Limits.leave_line(rec) end
-  end
+  Queue.leave(rec)
+  if rec.state == 'scheduled' then Queue.enter(rec) end
   if rec.terms or #gates > 0 then rec.gates, rec.resources = gates, resources end
   local message = Queue.start(rec, worker, lease_ms)
   Limits.pump()

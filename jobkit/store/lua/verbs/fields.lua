@@ -2,9 +2,14 @@
 -- the fields; an empty list if they do not contain all words, or the first field not all `first_words`; false if it has no
 -- record with the first field.
 --
--- A word with a digit may be from a number that users see in another form than the stored one: one with an exponent, there or
--- here, or with more digits than they see. Records with such numbers are left to the caller.
-local NUMBER = '[:,%[]%-?' -- how one begins in JSON
+-- A word may be from a number in the first field that users see in another form than the stored one: one with an exponent, there
+-- or here, or with more digits than they see. Records with such numbers are left to the caller.
+local function has_odd_number(json)
+  for number in string.gmatch(json, '[:,%[]%-?([%d.]+[eE]?)') do
+    if #number >= 15 or string.find(number, '[eE]$') or string.find(number, '^0%.0000') then return true end
+  end
+  return false
+end
 
 local function has_all(found, words)
   local parts = {}
@@ -12,8 +17,7 @@ local function has_all(found, words)
   local record = string.lower(table.concat(parts, '\n'))
   for _, word in ipairs(words) do
     if not string.find(record, word, 1, true) then
-      return string.find(word, '%d') and (string.find(record, NUMBER .. '[%d.]+e') or string.find(record, NUMBER .. '0%.0000')
-        or string.find(record, NUMBER .. string.rep('[%d.]', 15)))
+      return string.find(word, '^[%d.e+-]*%d[%d.e+-]*$') and has_odd_number(found[1])
     end
   end
   return true

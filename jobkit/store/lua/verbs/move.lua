@@ -17,12 +17,10 @@ verb('move', ALSO_WHEN_FULL, function(args)
       local gate = rec.terms and call('HGET', P .. 'job:' .. rec.id, 'parked')
       score = call('ZSCORE', gate and P .. 'parked:' .. gate or P .. 'ready:' .. from, rec.id)
       score = Queue.since_us(rec, tonumber(score or rec.us))
-      call('ZREM', P .. 'ready:' .. from, rec.id)
-      if rec.terms then Limits.leave_line(rec) end
     else
       due = call('ZSCORE', P .. 'due:' .. from, rec.id) -- none while it waits for results
-      call('ZREM', P .. 'due:' .. from, rec.id)
     end
+    Queue.leave(rec)
     rec.queue, rec.priority = queue, priority
     local spec = string.gsub(rec.spec, ',"moved":true,"queue":"[%w_.:-]+","priority":%-?%d+}$', '}')
     rec.spec = string.sub(spec, 1, -2)
@@ -30,12 +28,7 @@ verb('move', ALSO_WHEN_FULL, function(args)
     call('SADD', P .. 'queues', queue)
     Records.emit(rec, 'moved', {queue = queue, priority = priority, reason = options.reason},
       {'queue', queue, 'priority', priority, 'spec', rec.spec})
-    if score then
-      Queue.ready(rec, score)
-    elseif due then
-      call('ZADD', P .. 'due:' .. queue, due, rec.id)
-      Queue.wake(queue) -- it must learn of the earlier time
-    end
+    if score or due then Queue.line_up(rec, due, score) end
     return ''
   end)
   Limits.pump()
