@@ -2,15 +2,16 @@
 
 Its name and those of its functions carry a hash of its text, so processes of different versions share a server. A verb
 is called by FCALL. A server that answers "Function not found" (a new one, or after FUNCTION FLUSH) is given the
-library, and the call is repeated. The process that loads it also deletes the libraries of other versions that no
-process has used for a day. Workers note with each heartbeat that theirs is in use; if one in use is deleted
-nevertheless, the next call loads it again.
+library, and the call is repeated. A worker that starts deletes the libraries of other versions that no worker has used
+for a day. Workers note with each heartbeat that theirs is in use; if one in use is deleted nevertheless, the next call
+loads it again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -23,7 +24,8 @@ Command = tuple[Any, ...]
 #: Of the names of all versions' libraries.
 _PREFIX = "jobkit_"
 
-#: Hash: library name to the Unix time (s) of its last load or heartbeat of a worker. In no namespace.
+#: Hash: library name to the Unix time (s) of the last heartbeat of a worker that uses it, or of the first worker of
+#: another version that found it. In no namespace.
 _USED = "jk:libraries"
 
 #: Seconds after which a library that no process has used is deleted.
@@ -81,43 +83,16 @@ def is_missing(reply: object) -> bool:
     return isinstance(reply, ResponseError) and str(reply).startswith("Function not found")
 
 
-def loading(library: Library | None = None) -> Generator[list[Command], list[Any], None]:
-    """Load a library, the current one unless given, and delete unused ones.
-
-    Yields commands and expects their replies, errors among them.
+def check_loaded(reply: object) -> None:
+    """Check the reply to FUNCTION LOAD; another process may have loaded the library meanwhile.
 
     Raises:
         ResponseError: the server does not take the library.
     """
-    library = library or current
-    (reply,) = yield [("FUNCTION", "LOAD", library.text)]
     if isinstance(reply, OutOfMemoryError):
         raise OutOfMemoryError(f"FUNCTION LOAD: {reply}")
     if isinstance(reply, Exception) and "already exists" not in str(reply):
         raise reply
-    # The rest is housekeeping: a user without the right to it goes without.
-    listed, time = yield [("FUNCTION", "LIST", "LIBRARYNAME", f"{_PREFIX}*"), ("TIME",)]
-    if isinstance(listed, Exception) or isinstance(time, Exception):
-        return
-    now_s = int(time[0])
-    others = [name for name in map(_name_of, listed) if name != library.name]
-    (used,) = yield [("HMGET", _USED, library.name, *others)]
-    if isinstance(used, Exception):
-        return
-    commands: list[Command] = [("HSET", _USED, library.name, now_s)]
-    for name, last in zip(others, used[1:], strict=True):
-        if last is None:
-            commands.append(("HSET", _USED, name, now_s))
-        elif now_s - int(last) > _UNUSED_S:
-            commands += [("FUNCTION", "DELETE", name), ("HDEL", _USED, name)]
-    yield commands
-
-
-def _name_of(listed: Any) -> str:
-    """The library's name in an entry of FUNCTION LIST: a flat list, or a map for a client of RESP 3."""
-    entry = listed if isinstance(listed, Mapping) else dict(zip(listed[::2], listed[1::2], strict=True))
-    name = next(value for key, value in entry.items() if key in (b"library_name", "library_name"))
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def run_blocking(execute: Callable[..., Any], prefix: str, verb: str, args: Sequence[Any]) -> Any:
@@ -131,26 +106,33 @@ def run_blocking(execute: Callable[..., Any], prefix: str, verb: str, args: Sequ
     except ResponseError as error:
         if not is_missing(error):
             raise
-        load_blocking(execute)
-        return execute(*call(prefix, verb, args))
+    try:
+        execute("FUNCTION", "LOAD", current.text)
+    except ResponseError as error:
+        check_loaded(error)
+    return execute(*call(prefix, verb, args))
 
 
-def load_blocking(execute: Callable[..., Any]) -> None:
-    """Load the library, in a thread; see `loading`."""
+async def delete_unused(redis: Redis) -> None:
+    """Delete libraries of other versions that were not used for a day; a user without the right to it goes without."""
+    execute = redis.execute_command
+    with contextlib.suppress(ResponseError):
+        now_s, _ = await execute("TIME")
+        listed = await execute("FUNCTION", "LIST", "LIBRARYNAME", f"{_PREFIX}*")
+        for name in {_name_of(entry) for entry in listed} - {current.name}:
+            last = await execute("HGET", _USED, name)
+            if last is None:
+                await execute("HSET", _USED, name, now_s)
+            elif now_s - int(last) > _UNUSED_S:
+                await execute("FUNCTION", "DELETE", name)
+                await execute("HDEL", _USED, name)
 
-    def reply_to(command: Command) -> Any:
-        try:
-            return execute(*command)
-        except ResponseError as error:
-            return error
 
-    steps = loading()
-    commands = next(steps)
-    while True:
-        try:
-            commands = steps.send([reply_to(command) for command in commands])
-        except StopIteration:
-            return
+def _name_of(listed: Any) -> str:
+    """The library's name in an entry of FUNCTION LIST: a flat list, or a map for a client of RESP 3."""
+    entry = listed if isinstance(listed, Mapping) else dict(zip(listed[::2], listed[1::2], strict=True))
+    name = next(value for key, value in entry.items() if key in (b"library_name", "library_name"))
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 class RedisConnection:
@@ -222,7 +204,8 @@ class Functions:
         replies = await self._connection.call([call(self._prefix, verb, args, self._library) for verb, args in calls])
         missing = [i for i, reply in enumerate(replies) if is_missing(reply)]
         if missing:  # not executed: safe to send again, in their order
-            await self._load()
+            library = self._library or current
+            check_loaded(*await self._connection.call([("FUNCTION", "LOAD", library.text)]))
             again = await self._connection.call([call(self._prefix, *calls[i], self._library) for i in missing])
             for i, reply in zip(missing, again, strict=True):
                 replies[i] = reply
@@ -230,12 +213,3 @@ class Functions:
             if isinstance(reply, Exception):
                 raise reply
         return replies
-
-    async def _load(self) -> None:
-        steps = loading(self._library)
-        commands = next(steps)
-        while True:
-            try:
-                commands = steps.send(await self._connection.call(commands))
-            except StopIteration:
-                return

@@ -31,6 +31,7 @@ from jobkit.run.attempt import Assignment, Outcome, Runner
 from jobkit.run.process.state import whole_environ
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
+from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
@@ -168,6 +169,8 @@ class JobWorker(arq.worker.Worker):
         while not self._stop:
             try:
                 await self.loop.run_in_executor(None, keeper.beat)
+                with self.store.reaching():
+                    await delete_unused(self.store.redis)
                 await self.running.job_files.start()
                 await store_left(self._spool, self.store)
                 await self.introduce()
