@@ -102,20 +102,14 @@ class Codec:
 
     def seal(self, form: bytes, body: bytes, subject: Subject) -> bytes:
         """Return the envelope of an encoded body."""
-        signer = self._signer
-        if signer is None:
-            return MAGIC + bytes(36) + form + body
-        return MAGIC + signer + _mac(self._keys[signer], form, body, subject) + form + body
+        return self.head(form, (body,), subject) + body
 
     def head(self, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
         """Return the envelope's header for a body in parts, which is too large to be copied."""
         signer = self._signer
         if signer is None:
             return MAGIC + bytes(36) + form
-        mac = hmac.new(self._keys[signer], subject.bytes() + b"\x00" + form, hashlib.sha256)
-        for part in parts:
-            mac.update(part)
-        return MAGIC + signer + mac.digest() + form
+        return MAGIC + signer + _mac(self._keys[signer], form, parts, subject) + form
 
     def verify(self, envelope: bytes, subject: Subject) -> tuple[bytes, bytes]:
         """Return `(format, body)` of an envelope that was sealed with one of our keys for exactly this subject.
@@ -134,7 +128,7 @@ class Codec:
                 )
         else:
             key = self._keys.get(key_id)
-            if key is None or not hmac.compare_digest(mac, _mac(key, form, body, subject)):
+            if key is None or not hmac.compare_digest(mac, _mac(key, form, (body,), subject)):
                 what = "is not signed" if not any(key_id) else "does not carry a valid signature"
                 raise SignatureError(
                     f"the {subject.kind} of job {subject.job_id} {what}; JOBKIT_SECRET must be the same for "
@@ -309,5 +303,8 @@ def _key_id(key: bytes) -> bytes:
     return digest if any(digest) else b"\x00\x00\x00\x01"
 
 
-def _mac(key: bytes, form: bytes, body: bytes, subject: Subject) -> bytes:
-    return hmac.digest(key, b"".join((subject.bytes(), b"\x00", form, body)), "sha256")
+def _mac(key: bytes, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
+    mac = hmac.new(key, subject.bytes() + b"\x00" + form, "sha256")
+    for part in parts:
+        mac.update(part)
+    return mac.digest()

@@ -123,20 +123,19 @@ class IndexDatabase:
             rows.append((n, *row))
             texts.append((n, text_of(one.job)))
             tags += [(tag, n) for tag in dict.fromkeys(one.job.spec.tags)]
-            self._count(row[3:])
-        self.counts["tag"].update(tag for tag, _ in tags)
+            self._count(row[3:], 1)
+        for tag, _ in tags:
+            self._add("tag", tag, 1)
         self.size += len(rows)
         self._db.executemany(_INSERT, rows)
         self._write_texts(texts)
         self._db.executemany("INSERT INTO tags VALUES(?, ?)", tags)
 
     def _change(self, n: int, one: Candidate) -> None:
-        old = self._db.execute(f"SELECT {_COUNTED} FROM jobs WHERE n = ?", (n,)).fetchone()
-        for column, value in zip(COUNTED, old, strict=True):
-            self._less(column, value)
+        self._count(self._db.execute(f"SELECT {_COUNTED} FROM jobs WHERE n = ?", (n,)).fetchone(), -1)
         _, _, seq, *values = row_of(one)
         self._db.execute(_UPDATE, (seq, *values, n))
-        self._count(values)
+        self._count(values, 1)
         (text,) = self._db.execute("SELECT text FROM texts WHERE n = ?", (n,)).fetchone()
         if text != (new := text_of(one.job)):
             self._drop_text(n, text)
@@ -147,10 +146,9 @@ class IndexDatabase:
         if found is None:
             return
         n, *values = found
-        for column, value in zip(COUNTED, values, strict=True):
-            self._less(column, value)
+        self._count(values, -1)
         for (tag,) in self._db.execute("SELECT tag FROM tags WHERE n = ?", (n,)).fetchall():
-            self._less("tag", tag)
+            self._add("tag", tag, -1)
         (text,) = self._db.execute("SELECT text FROM texts WHERE n = ?", (n,)).fetchone()
         self._drop_text(n, text)
         self._db.execute("DELETE FROM tags WHERE n = ?", (n,))
@@ -171,13 +169,14 @@ class IndexDatabase:
             self._db.execute("INSERT INTO grams(grams, rowid, text) VALUES('delete', ?, ?)", (n, text))
         self._db.execute("DELETE FROM texts WHERE n = ?", (n,))
 
-    def _count(self, values: Sequence[Any]) -> None:
+    def _count(self, values: Sequence[Any], by: int) -> None:
+        """Count the values of a row, which begin with those of `COUNTED`."""
         for column, value in zip(COUNTED, values, strict=False):
-            self.counts[column][value] += 1
+            self._add(column, value, by)
 
-    def _less(self, column: str, value: Any) -> None:
+    def _add(self, column: str, value: Any, by: int) -> None:
         counter = self.counts[column]
-        counter[value] -= 1
+        counter[value] += by
         if not counter[value]:
             del counter[value]  # else ids of old workers would accumulate
 

@@ -64,14 +64,13 @@ class _SortOrder(msgspec.Struct, frozen=True):
 
     Attributes:
         after: `(value, us)` of the last row of the page before, or None.
-        behind: conditions of consecutive parts; with `has_rest`, the last part has the rows without a value.
+        behind: conditions of consecutive parts; unless by age, the last part has the rows without a value.
     """
 
     column: str
     is_down: bool
     after: tuple[Any, int] | None
     behind: tuple[Condition, ...]
-    has_rest: bool = False
 
     @property
     def sql(self) -> str:
@@ -79,9 +78,6 @@ class _SortOrder(msgspec.Struct, frozen=True):
         return (
             f"ORDER BY jobs.us {sign}" if self.column == "us" else f"ORDER BY jobs.{self.column} {sign}, jobs.us DESC"
         )
-
-    def is_rest(self, behind: Condition) -> bool:
-        return self.has_rest and behind is self.behind[-1]
 
 
 def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Probe, match: str) -> Plan:
@@ -199,13 +195,13 @@ def _order_of(query: Query) -> _SortOrder:
         equal = Condition(f"jobs.{column} = ? AND jobs.us < ?", after)
         beyond = Condition(f"{present} AND jobs.{column} {'<' if is_down else '>'} ?", after[:1])
         parts = equal, beyond, Condition(absent)
-    return _SortOrder(column, is_down, after, parts, True)
+    return _SortOrder(column, is_down, after, parts)
 
 
 def _along_order(conditions: Sequence[Condition], order: _SortOrder, limit: int) -> Iterator[Statement]:
     """Walk the index of the order column; jobs without a value come last, newest first."""
     for behind in order.behind:
-        if order.is_rest(behind):
+        if order.column != "us" and behind is order.behind[-1]:
             yield _select("jobs", order, [behind, *conditions], limit, "ORDER BY jobs.us DESC")
         else:
             index = order.column + ("_up" if order.column in REPEATED and not order.is_down else "")

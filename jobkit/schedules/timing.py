@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import takewhile
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -84,11 +85,9 @@ class Timing(msgspec.Struct, frozen=True):
         return next(self.slots(moment_ms, anchor_ms), None)
 
     def slots(self, moment_ms: int, anchor_ms: int = 0) -> Iterator[int]:
-        """Yield all slots after a time, in order."""
-        for slot_ms in self._all(moment_ms, anchor_ms):
-            if self.until_ms and slot_ms > self.until_ms:
-                return
-            yield slot_ms
+        """Return all slots after a time, in order."""
+        slots = self._all(moment_ms, anchor_ms)
+        return takewhile(lambda slot_ms: slot_ms <= self.until_ms, slots) if self.until_ms else slots
 
     def _all(self, moment_ms: int, anchor_ms: int) -> Iterator[int]:
         if self.at_ms:

@@ -91,7 +91,8 @@ class RedisNamespace:
     async def now_ms(self) -> int:
         """Return the server's clock in milliseconds since the epoch."""
         with self.reaching():
-            return to_ms(await self.redis.time())
+            seconds, us = await self.redis.time()
+            return int(seconds) * 1000 + int(us) // 1000
 
     async def ping(self) -> None:
         """Return when the server answers. Not by PING, which a server with a full disk rejects like a write."""
@@ -108,8 +109,3 @@ class RedisNamespace:
         for _ in range(3):
             await asyncio.sleep(0)
         await self.redis.connection_pool.disconnect()
-
-
-def to_ms(time: Sequence[int]) -> int:
-    """Convert a reply of TIME, seconds and microseconds, to milliseconds."""
-    return int(time[0]) * 1000 + int(time[1]) // 1000
