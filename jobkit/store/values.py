@@ -175,21 +175,6 @@ class Ending(msgspec.Struct, frozen=True):
     max_losses: int = 0
     for_arq: ArqResult | None = None
 
-    def data(self) -> dict[str, Any]:
-        """Return the data of the event that ends the attempt, in wire form; for a lost attempt also `max_losses`."""
-        data: dict[str, Any] = {}
-        if self.error is not None:
-            data["error"] = self.error.to_wire()
-        if self.reason:
-            data["reason"] = self.reason
-        if self.summary:
-            data["summary"] = self.summary
-        if self.usage:
-            data["usage"] = dict(self.usage)
-        if self.outcome == "lost":
-            data["max_losses"] = self.max_losses
-        return data
-
 
 #: Maximum number of awaited jobs that one claim considers.
 AWAITED_MOST = 200

@@ -109,8 +109,15 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
     args: list[Any] = []
     for ending in endings:
         arq = ending.for_arq
+        data = options(
+            error=ending.error.to_wire() if ending.error else None,
+            reason=ending.reason or None,
+            summary=ending.summary or None,
+            usage=dict(ending.usage) or None,
+            max_losses=ending.max_losses if ending.outcome == "lost" else None,
+        )
         given = options(
-            data=ending.data(),
+            data=msgspec.Raw(data),
             ttl_ms=max(1, ending.ttl_ms),
             inline_bytes=INLINE_RESULT_BYTES,
             delay_ms=ending.delay_ms or None,

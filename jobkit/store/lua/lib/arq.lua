@@ -9,7 +9,7 @@ local ARQ_RETRY_S, ARQ_JOB_MS = 88400, 86400000 -- arq's own
 
 -- Before a start. False if the job is not in arq's queue any more, or a worker of arq's own runs it right now.
 function Arq.take(rec, lease_ms)
-  local more = call('HMGET', P .. 'job:' .. rec.id, 'arqq', 'arqt')
+  local more = call('HMGET', rec.key, 'arqq', 'arqt')
   if not call('ZSCORE', more[1], rec.arq) then return false end
   if not call('SET', 'arq:in-progress:' .. rec.arq, rec.token, 'NX', 'PX', lease_ms) then return false end
   call('SET', 'arq:retry:' .. rec.arq, tonumber(more[2] or 0) + rec.retried + 1, 'EX', ARQ_RETRY_S)
@@ -20,7 +20,7 @@ end
 function Arq.give_back(rec, due)
   local held = 'arq:in-progress:' .. rec.arq
   if call('GET', held) == rec.token then call('DEL', held) end
-  if due then call('ZADD', call('HGET', P .. 'job:' .. rec.id, 'arqq'), 'XX', due, rec.arq) end
+  if due then call('ZADD', call('HGET', rec.key, 'arqq'), 'XX', due, rec.arq) end
 end
 
 -- With each heartbeat. False if a worker of arq's own has it by now: our lease had lapsed.
@@ -60,7 +60,7 @@ end
 -- The job ends. Its worker gives the result for arq's readers (`for_arq`); if no worker was asked (a job that waited was
 -- cancelled, the last of its workers died), one that can write such a result is told to.
 function Arq.finish(rec, state, data)
-  local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
+  local queue = call('HGET', rec.key, 'arqq')
   local given = rec.for_arq
   if given then return Arq.clear(queue, rec.arq, given.body, given.ttl_ms, given.hold_ms) end
   Arq.give_back(rec)
@@ -74,7 +74,7 @@ end
 
 -- The job was taken out of arq's queue, or arq's own worker has it.
 function Arq.disown(rec)
-  local queue = call('HGET', P .. 'job:' .. rec.id, 'arqq')
+  local queue = call('HGET', rec.key, 'arqq')
   local why = call('ZSCORE', queue, rec.arq) and "a worker of arq's own runs it" or "it was taken out of arq's queue"
   Arq.leave(queue, rec.arq)
   rec.arq = nil

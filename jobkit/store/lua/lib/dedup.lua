@@ -52,10 +52,9 @@ end
 
 -- A new job with another one's kept result: it ends as it begins, and is kept no longer than that one.
 function Dedup.end_as(rec, source)
-  local more = call('HMGET', P .. 'job:' .. source.id, 'summary')
-  local left_ms = call('PTTL', P .. 'job:' .. source.id)
+  local summary = call('HGET', source.key, 'summary') or ''
+  local left_ms = call('PTTL', source.key)
   local ttl_ms = math.min(Records.kept_ms(rec, 604800000), left_ms > 0 and left_ms or 604800000)
-  local summary = more[1] or ''
   Lifecycle.conclude(rec, 'succeeded', {cached = source.id, summary = summary},
     {'cached', source.id, 'summary', summary}, ttl_ms)
 end

@@ -16,7 +16,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if rec.state == 'running' then -- a live job is in exactly one of the three, unless it waits for others
     call('ZREM', P .. 'leases', rec.id)
   elseif rec.waits then
-    call('HDEL', P .. 'job:' .. rec.id, 'waits')
+    call('HDEL', rec.key, 'waits')
     rec.waits = false
     for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
   else
@@ -29,7 +29,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   put(set, 'finished', NOW)
   Records.emit(rec, state, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
-  call('PEXPIRE', P .. 'job:' .. rec.id, ttl_ms)
+  call('PEXPIRE', rec.key, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
   if rec.logn then call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms) end
   if rec.kept then
@@ -48,9 +48,9 @@ end
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
 local function free_to_run(rec)
-  call('HDEL', P .. 'job:' .. rec.id, 'waits')
+  call('HDEL', rec.key, 'waits')
   rec.waits = false
-  local due = tonumber(call('HGET', P .. 'job:' .. rec.id, 'due') or 0)
+  local due = tonumber(call('HGET', rec.key, 'due') or 0)
   if due <= NOW then Queue.enter(rec) end
   Queue.line_up(rec, due, tick())
 end
@@ -118,7 +118,7 @@ end
 local function deaths(rec, last)
   local found = {}
   for seq = 1, rec.seq do
-    local kept = call('HGET', P .. 'job:' .. rec.id, 'e' .. seq)
+    local kept = call('HGET', rec.key, 'e' .. seq)
     local event = kept and object(kept)
     if event and event.type == 'lost' then found[#found + 1] = event.data.reason end
   end
@@ -233,7 +233,7 @@ local function await_needs(rec, needs)
   end
   if broken then return fail_for(rec, broken[1], broken[2], broken[3], 604800000) end
   if #open == 0 then return free_to_run(rec) end
-  call('HSET', P .. 'job:' .. rec.id, 'waits', #open)
+  call('HSET', rec.key, 'waits', #open)
   for _, need in ipairs(open) do
     call('ZADD', P .. 'after:' .. need, rec.us, rec.id)
     call('HSET', P .. 'job:' .. need, 'after', 1)
@@ -248,6 +248,7 @@ end
 -- priority, payload, and perhaps terms and arq; `more` are fields beside those of every job. Its state has no index yet.
 function Lifecycle.create(rec, due, waits, more)
   local id, us = rec.id, rec.us
+  rec.key = P .. 'job:' .. id
   if call('ZADD', P .. 'jobs', 'NX', us, id) == 0 then
     if has_record(id) then return nil end
     -- An ended job of this id expired and was not pruned yet. What is left of it must go now, or its entry in `expiry`
@@ -264,7 +265,7 @@ function Lifecycle.create(rec, due, waits, more)
     put(set, 'due', due)
     data = data .. ',"due":' .. due
   end
-  call('SADD', P .. 'queues', rec.queue)
+  if first('queue ' .. rec.queue) then call('SADD', P .. 'queues', rec.queue) end
   call('SET', P .. 'args:' .. id, rec.payload)
   Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
   return rec

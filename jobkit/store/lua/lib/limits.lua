@@ -119,30 +119,25 @@ end
 
 -- A sentence where its progress will be, as news.
 local function say(rec, message)
-  local key = P .. 'job:' .. rec.id
   local numbers = '"done":null,"total":null,"message":' .. cjson.encode(message)
-  local rev = call('HINCRBY', key, 'rev', 1)
-  call('HSET', key, 'p', numbers, 'held', message)
+  local rev = call('HINCRBY', rec.key, 'rev', 1)
+  call('HSET', rec.key, 'p', numbers, 'held', message)
   Records.publish(rec, Records.event(rec.id, rec.seq, 'progressed', '{"rev":' .. rev .. ',' .. numbers .. '}'))
 end
 
 -- A queued job waits at a gate; `score` is its place in the line.
 function Limits.park(rec, name, score, gate)
-  local key = P .. 'job:' .. rec.id
-  local last = call('HMGET', key, 'held', 'freed')
+  local last = call('HMGET', rec.key, 'held', 'freed')
   call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
   call('ZADD', P .. 'parked:' .. name, score, rec.id)
   call('ZADD', P .. 'held:' .. rec.queue, score, rec.id)
   call('ZADD', P .. 'gates', 'NX', NOW, name)
-  call('HSET', key, 'parked', name)
-  if not rec.terms then
-    rec.terms = '{}'
-    call('HSET', key, 'terms', rec.terms)
-  end
+  rec.terms = rec.terms or '{}'
+  call('HSET', rec.key, 'parked', name, 'terms', rec.terms)
   local message = why_parked(name, gate)
   if last[1] ~= message then say(rec, message) end
   if last[2] then
-    call('HDEL', key, 'freed')
+    call('HDEL', rec.key, 'freed')
     call('ZREM', P .. 'freed:' .. last[2], rec.id)
     if last[2] ~= name then Limits.pump(last[2]) end -- its place there is another's
   end
@@ -174,7 +169,7 @@ end
 -- claims it ({id, has}), nil if the job comes to the line.
 function Limits.admit(rec, score, worker)
   local gates, resources = Limits.gates_of(rec)
-  local freed = rec.terms and call('HGET', P .. 'job:' .. rec.id, 'freed')
+  local freed = rec.terms and call('HGET', rec.key, 'freed')
   for _, gate in ipairs(gates) do
     local is_new = not worker and freed ~= gate.name
     local is_whole = gate.name == 'queue:' .. rec.queue
@@ -197,7 +192,7 @@ end
 
 -- With the start of an attempt.
 function Limits.take_places(rec, worker)
-  local key, names, counted = P .. 'job:' .. rec.id, {}, {}
+  local names, counted = {}, {}
   for _, gate in ipairs(rec.gates) do
     names[#names + 1] = gate.name
     call('ZADD', P .. 'holders:' .. gate.name, NOW, rec.id)
@@ -214,13 +209,13 @@ function Limits.take_places(rec, worker)
     call('PEXPIRE', P .. 'using:' .. worker, 3600000)
   end
   if rec.terms then
-    local freed = call('HGET', key, 'freed')
+    local freed = call('HGET', rec.key, 'freed')
     if freed then call('ZREM', P .. 'freed:' .. freed, rec.id) end
-    call('HDEL', key, 'freed', 'held')
+    call('HDEL', rec.key, 'freed', 'held')
   end
   if #names > 0 then
     rec.terms = rec.terms or '{}'
-    call('HSET', key, 'gates', cjson.encode(names), 'terms', rec.terms)
+    call('HSET', rec.key, 'gates', cjson.encode(names), 'terms', rec.terms)
   end
   for _, name in ipairs(counted) do
     if call('EXISTS', P .. 'parked:' .. name) == 1 then Limits.pump(name) end -- when the next one may start is known now
@@ -229,9 +224,9 @@ end
 
 -- With the end of an attempt: what it held is free, as soon as `pump` is called.
 function Limits.leave_places(rec)
-  local names = call('HGET', P .. 'job:' .. rec.id, 'gates')
+  local names = call('HGET', rec.key, 'gates')
   if names then
-    call('HDEL', P .. 'job:' .. rec.id, 'gates')
+    call('HDEL', rec.key, 'gates')
     for _, name in ipairs(object(names)) do
       call('ZREM', P .. 'holders:' .. name, rec.id)
       waiting[#waiting + 1] = name
@@ -242,8 +237,7 @@ end
 
 -- A queued job leaves the lines for good, or for another one.
 function Limits.leave_line(rec)
-  local key = P .. 'job:' .. rec.id
-  local at = call('HMGET', key, 'parked', 'freed', 'held')
+  local at = call('HMGET', rec.key, 'parked', 'freed', 'held')
   if at[1] then
     call('ZREM', P .. 'parked:' .. at[1], rec.id)
     call('ZREM', P .. 'held:' .. rec.queue, rec.id)
@@ -254,7 +248,7 @@ function Limits.leave_line(rec)
     waiting[#waiting + 1] = at[2]
   end
   if at[3] then say(rec, '') end
-  call('HDEL', key, 'parked', 'freed', 'held')
+  call('HDEL', rec.key, 'parked', 'freed', 'held')
 end
 
 -- Back to its line, and to an idle worker if there is one. `from`: the gate at which it counts until it starts.
@@ -262,9 +256,9 @@ local function unpark(rec, name, from)
   local score = tonumber(call('ZSCORE', P .. 'parked:' .. name, rec.id))
   call('ZREM', P .. 'parked:' .. name, rec.id)
   call('ZREM', P .. 'held:' .. rec.queue, rec.id)
-  call('HDEL', P .. 'job:' .. rec.id, 'parked')
+  call('HDEL', rec.key, 'parked')
   if from then
-    call('HSET', P .. 'job:' .. rec.id, 'freed', from)
+    call('HSET', rec.key, 'freed', from)
     call('ZADD', P .. 'freed:' .. from, NOW, rec.id)
   end
   return score

@@ -26,11 +26,10 @@ end
 
 -- The second attempt replaces the fields that implied the start of the first one: it is stored as an event now.
 local function keep_first_start(rec)
-  local key = P .. 'job:' .. rec.id
   for seq = 2, math.min(rec.seq, FIRST_EVENTS) do
-    if call('HEXISTS', key, 'e' .. seq) == 0 then
-      local started = number(call('HGET', key, 'started'))
-      call('HSET', key, 'e' .. seq, cjson.encode({id = rec.id, seq = seq, type = 'started', at = started,
+    if call('HEXISTS', rec.key, 'e' .. seq) == 0 then
+      local started = number(call('HGET', rec.key, 'started'))
+      call('HSET', rec.key, 'e' .. seq, cjson.encode({id = rec.id, seq = seq, type = 'started', at = started,
         data = {state = 'running', attempt = 1, worker = rec.worker, started = started}}))
       return
     end
@@ -40,7 +39,6 @@ end
 -- Gives a queued job to a worker: a new attempt, a new token, a lease. Returns what the worker needs to run it; nil for
 -- one that turns out not to be ours to run, and then its life here is over.
 function Queue.start(rec, worker, lease_ms)
-  local key = P .. 'job:' .. rec.id
   rec.attempt = rec.attempt + 1
   rec.token = worker .. ':' .. rec.attempt
   if rec.arq and not Arq.take(rec, lease_ms) then
@@ -50,7 +48,7 @@ function Queue.start(rec, worker, lease_ms)
   if rec.attempt == 2 then keep_first_start(rec) end
   rec.worker = worker
   call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
-  if rec.attempt > 1 or rec.terms then call('HDEL', key, 'p') end
+  if rec.attempt > 1 or rec.terms then call('HDEL', rec.key, 'p') end
   if rec.gates then Limits.take_places(rec, worker) end
   if Queue.is_suspect(rec) then call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   Records.move(rec, 'running')

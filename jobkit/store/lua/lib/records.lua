@@ -6,11 +6,12 @@ local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 -- The record of a job, or nil; also nil if the key holds something else, so that it blocks no queue. Counters are numbers;
 -- fields that are not set are false.
 function Records.read(id)
-  local found = try('HMGET', P .. 'job:' .. id, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
+  local key = P .. 'job:' .. id
+  local found = try('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
     'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept')
   if found.err or not found[1] then return nil end
   local rec = {
-    id = id, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
+    id = id, key = key, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
     releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
     spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
@@ -39,7 +40,7 @@ end
 -- submitter alone. An event that `is_implied` by the record's other fields is not stored with it: `history` in wire.py
 -- restores it.
 function Records.emit(rec, kind, data, set, rider, is_implied)
-  local key, seq = P .. 'job:' .. rec.id, rec.seq + 1
+  local seq = rec.seq + 1
   rec.seq = seq
   local err = type(data) == 'table' and data.error
   local event = Records.event(rec.id, seq, kind, type(data) == 'table' and cjson.encode(data) or data)
@@ -52,8 +53,8 @@ function Records.emit(rec, kind, data, set, rider, is_implied)
   end
   put(set, 'seq', seq)
   if not is_implied then put(set, 'e' .. seq, kept) end
-  call('HSET', key, unpack(set))
-  if seq > HISTORY_HEAD + HISTORY_TAIL then call('HDEL', key, 'e' .. (seq - HISTORY_TAIL)) end
+  call('HSET', rec.key, unpack(set))
+  if seq > HISTORY_HEAD + HISTORY_TAIL then call('HDEL', rec.key, 'e' .. (seq - HISTORY_TAIL)) end
   call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'e', kept)
   Records.publish(rec, event, rider)
 end

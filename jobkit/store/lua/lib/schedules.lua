@@ -20,8 +20,14 @@ function Schedules.is_running(id)
   return state and not IS_OVER[state]
 end
 
--- No slot is left: kept for a while, so that its last runs can be seen.
-function Schedules.over(name, ttl_ms)
+-- Goes on with a slot; the next time to check is `look`. If no slot is left (0), it is kept for a while, so that its last runs
+-- can be seen.
+function Schedules.go_on(name, slot, look, ttl_ms)
+  if slot > 0 then
+    call('HSET', P .. 'schedule:' .. name, 'next', slot)
+    call('ZADD', P .. 'schedules', look, name)
+    return
+  end
   call('HDEL', P .. 'schedule:' .. name, 'next', 'holds')
   call('HSET', P .. 'schedule:' .. name, 'ended', NOW)
   call('ZADD', P .. 'schedules', NOW + ttl_ms + 1000, name)
@@ -49,7 +55,7 @@ function Schedules.job_ended(rec, state)
     local run = object(json)
     if run.job == rec.id then
       run.state, run.finished = state, NOW
-      run.started = tonumber(call('HGET', P .. 'job:' .. rec.id, 'started') or 0)
+      run.started = tonumber(call('HGET', rec.key, 'started') or 0)
       call('LSET', runs, i - 1, cjson.encode(run))
       break
     end

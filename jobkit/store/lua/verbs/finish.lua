@@ -20,12 +20,12 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     if data.usage then put(set, 'usage', cjson.encode(data.usage)) end
     if data.error then put(set, 'error', cjson.encode(data.error)) end
     if outcome == 'lost' or (outcome == 'released' and Records.wish(rec, 'on_lost') == 'fail') then
-      call('HSET', P .. 'job:' .. id, 'fin', token, unpack(set))
+      call('HSET', rec.key, 'fin', token, unpack(set))
       Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, data.reason, data.usage)
     elseif IS_OVER[outcome] then
       if data.summary then put(set, 'summary', data.summary) end
       if result ~= '' then call('SET', P .. 'result:' .. id, result, 'PX', ttl_ms) end
-      if outcome == 'succeeded' and rec.retried > 0 then call('HDEL', P .. 'job:' .. id, 'error') end
+      if outcome == 'succeeded' and rec.retried > 0 then call('HDEL', rec.key, 'error') end
       if preview ~= '' then call('SET', P .. 'preview:' .. id, preview, 'PX', ttl_ms) end
       Lifecycle.conclude(rec, outcome, data, set, ttl_ms, result ~= '' and #result <= options.inline_bytes and result or nil)
     else

@@ -14,7 +14,7 @@ verb('move', ALSO_WHEN_FULL, function(args)
     if queue == from and priority == rec.priority then return '' end
     local score, due
     if rec.state == 'queued' then
-      local gate = rec.terms and call('HGET', P .. 'job:' .. rec.id, 'parked')
+      local gate = rec.terms and call('HGET', rec.key, 'parked')
       score = call('ZSCORE', gate and P .. 'parked:' .. gate or P .. 'ready:' .. from, rec.id)
       score = Queue.since_us(rec, tonumber(score or rec.us))
     else

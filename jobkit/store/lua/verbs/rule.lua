@@ -22,13 +22,12 @@ verb('rule', ALSO_WHEN_FULL, function(args)
     for _, id in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
       local rec = Records.read(id)
       if rec and rec.state == 'running' and name == (kind == 'queue' and rec.queue or Limits.task_of(rec)) then
-        local key = P .. 'job:' .. id
-        local names, has = object(call('HGET', key, 'gates') or '[]'), false
+        local names, has = object(call('HGET', rec.key, 'gates') or '[]'), false
         for _, one in ipairs(names) do has = has or one == gate end
         if not has then
           names[#names + 1] = gate
           call('ZADD', P .. 'holders:' .. gate, NOW, id)
-          call('HSET', key, 'gates', cjson.encode(names), 'terms', rec.terms or '{}')
+          call('HSET', rec.key, 'gates', cjson.encode(names), 'terms', rec.terms or '{}')
         end
       end
     end

@@ -21,13 +21,8 @@ verb('schedule_change', ALSO_WHEN_FULL, function(args)
     if s[1] ~= options.rev then return 0 end
     if not s[2] then return 1 end
     call('HDEL', key, 'paused')
-    if options.next > 0 then
-      call('HSET', key, 'next', options.next)
-      call('ZADD', P .. 'schedules', options.next, name)
-      Schedules.wake_workers()
-    else
-      Schedules.over(name, options.ttl_ms)
-    end
+    Schedules.go_on(name, options.next, options.next, options.ttl_ms)
+    Schedules.wake_workers()
   end
   Schedules.changed(name)
   return 1

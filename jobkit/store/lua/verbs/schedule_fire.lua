@@ -20,12 +20,7 @@ verb('schedule_fire', ALSO_WHEN_FULL, function(args)
   if options.left_out > 0 then call('HINCRBY', key, 'left_out', options.left_out) end
   if slot > 0 then
     call('HDEL', key, 'holds')
-    if options.next > 0 then
-      call('HSET', key, 'next', options.next)
-      call('ZADD', P .. 'schedules', options.look, name)
-    else
-      Schedules.over(name, options.ttl_ms)
-    end
+    Schedules.go_on(name, options.next, options.look, options.ttl_ms)
   elseif call('PTTL', key) > 0 then
     call('PEXPIRE', P .. 'schedule-runs:' .. name, call('PTTL', key))
   end

@@ -5,7 +5,7 @@ verb('waiting', READS_ONLY, function(args)
     local id = args[i]
     local rec, found = Records.read(id), nil
     if rec and rec.state == 'queued' then
-      local name = rec.terms and call('HGET', P .. 'job:' .. id, 'parked')
+      local name = rec.terms and call('HGET', rec.key, 'parked')
       local before = name and call('ZRANK', P .. 'parked:' .. name, id)
       local gates, resources = Limits.gates_of(rec)
       for _, gate in ipairs(gates) do
