@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -34,7 +35,7 @@ async def rounds(url: str) -> None:
     worker, claimed = WorkerInfo("w1", slots=1), list[Claimed]()
 
     async def submit(n: int) -> None:
-        spec = JobSpec(f"{time.monotonic_ns()}.{n}", "tasks.simulate", params={"n": n, "method": "rk4"}, owner="ada")
+        spec = JobSpec(secrets.token_hex(8), "tasks.simulate", params={"n": n, "method": "rk4"}, owner="ada")
         await store.submit([Submission(spec, b"x" * 200)], "client")
 
     async def claim(n: int) -> None:

@@ -113,7 +113,7 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             error=ending.error.to_wire() if ending.error else None,
             reason=ending.reason or None,
             summary=ending.summary or None,
-            usage=dict(ending.usage) or None,
+            usage=_json(dict(ending.usage)).decode() if ending.usage else None,
             max_losses=ending.max_losses if ending.outcome == "lost" else None,
         )
         given = options(

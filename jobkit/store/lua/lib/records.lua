@@ -35,6 +35,16 @@ function Records.publish(rec, event, rider)
   call('PUBLISH', P .. 'all', event)
 end
 
+-- The JSON text of an event's data; its `usage` is JSON text already.
+local function encoded(data)
+  local usage = data.usage
+  if not usage then return cjson.encode(data) end
+  data.usage = nil
+  local text = string.sub(cjson.encode(data), 1, -2) .. ',"usage":' .. usage .. '}'
+  data.usage = usage
+  return text
+end
+
 -- Writes the next numbered event and the fields that change with it, then publishes the event.
 -- `set` is a flat list of field, value; `data` is what the event carries, or the JSON text of it; `rider` are bytes for the
 -- submitter alone. An event that `is_implied` by the record's other fields is not stored with it: `history` in wire.py
@@ -43,12 +53,12 @@ function Records.emit(rec, kind, data, set, rider, is_implied)
   local seq = rec.seq + 1
   rec.seq = seq
   local err = type(data) == 'table' and data.error
-  local event = Records.event(rec.id, seq, kind, type(data) == 'table' and cjson.encode(data) or data)
+  local event = Records.event(rec.id, seq, kind, type(data) == 'table' and encoded(data) or data)
   local kept = event
   if err and err.traceback ~= '' then -- the record's own field has it once
     local traceback, source = err.traceback, err.source
     err.traceback, err.source = '', nil
-    kept = Records.event(rec.id, seq, kind, cjson.encode(data))
+    kept = Records.event(rec.id, seq, kind, encoded(data))
     err.traceback, err.source = traceback, source
   end
   put(set, 'seq', seq)

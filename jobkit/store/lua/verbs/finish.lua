@@ -1,6 +1,6 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
--- delay_ms, folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage, and for a lost attempt
--- max_losses}}, result, preview, result for arq's readers.
+-- delay_ms, folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
+-- attempt max_losses}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
 -- changed).
 verb('finish', ALSO_WHEN_FULL, function(args)
@@ -17,7 +17,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     end
     if options.folder then call('HSET', P .. 'filed', id, options.folder) end
     local set = {}
-    if data.usage then put(set, 'usage', cjson.encode(data.usage)) end
+    if data.usage then put(set, 'usage', data.usage) end
     if data.error then put(set, 'error', cjson.encode(data.error)) end
     if outcome == 'lost' or (outcome == 'released' and Records.wish(rec, 'on_lost') == 'fail') then
       call('HSET', rec.key, 'fin', token, unpack(set))
