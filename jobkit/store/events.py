@@ -26,8 +26,8 @@ logger = logging.getLogger("jobkit.hub")
 
 _unjson = msgspec.json.decode
 
-#: Topics of listeners other than the id of a job and None for all jobs; no possible job ids.
-OWN, STATUS, HEARD = "own channel", "connection status", "confirmed subscriptions"
+#: Topics of listeners other than channels.
+STATUS, HEARD = "connection status", "confirmed subscriptions"
 
 #: Seconds between attempts to come back, growing.
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -40,12 +40,12 @@ class Listeners:
         changed: called with a topic that has got its first listener or lost its last one.
     """
 
-    def __init__(self, changed: Callable[[str | None], None]) -> None:
+    def __init__(self, changed: Callable[[str], None]) -> None:
         self._lock = threading.RLock()
-        self._of: dict[str | None, dict[object, Callable[[Any], object]]] = {}
+        self._of: dict[str, dict[object, Callable[[Any], object]]] = {}
         self._changed = changed
 
-    def add(self, topic: str | None, callback: Callable[[Any], object]) -> Callable[[], None]:
+    def add(self, topic: str, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Return a function that removes the callback."""
         key = object()
         with self._lock:
@@ -64,11 +64,11 @@ class Listeners:
             self._changed(topic)
         return stop
 
-    def topics(self) -> list[str | None]:
+    def topics(self) -> set[str]:
         with self._lock:
-            return list(self._of)
+            return set(self._of)
 
-    def tell(self, topic: str | None, value: Any) -> None:
+    def tell(self, topic: str, value: Any) -> None:
         """Call the callbacks of a topic. They must not block; what one raises is logged, and the others are called."""
         with self._lock:
             group = list(self._of.get(topic, {}).values())
@@ -118,11 +118,11 @@ class EventHub:
 
         Returns a function that ends it.
         """
-        return self._listeners.add(job_id, listener)
+        return self._listeners.add(self._channel(job_id), listener)
 
     def listen_own(self, listener: Callable[[JobEvent], object]) -> Callable[[], None]:
         """Call `listener` with the events of each job that was submitted under `client_id`, without their log lines."""
-        return self._listeners.add(OWN, listener)
+        return self._listeners.add(self._own, listener)
 
     def on_status(self, callback: Callable[[bool], object]) -> Callable[[], None]:
         """Call `callback(is_live)` when the connection is cut or back; returns a function that ends it."""
@@ -167,19 +167,18 @@ class EventHub:
 
     # -- on the loop ------------------------------------------------------------------------------------------------
 
-    def _channel(self, topic: str | None) -> str:
-        return self._all if topic is None else self._own if topic == OWN else self._job_prefix + topic
+    def _channel(self, job_id: str | None) -> str:
+        return self._all if job_id is None else self._job_prefix + job_id
 
-    def _wanted(self, topic: str | None) -> None:
-        """Subscribe or unsubscribe the channel of a topic, as it is wanted by then; the own one stays subscribed."""
+    def _wanted(self, topic: str) -> None:
+        """Subscribe or unsubscribe a channel, as it is wanted by then; the own one stays subscribed."""
         loop = self._loop
-        if topic not in (OWN, STATUS, HEARD) and loop is not None and not loop.is_closed():
+        if topic not in (self._own, STATUS, HEARD) and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(lambda: loop.create_task(self._sync(topic)))
 
-    async def _sync(self, topic: str | None) -> None:
-        channel = self._channel(topic)
+    async def _sync(self, channel: str) -> None:
         with contextlib.suppress(RedisError, OSError):  # the reader notices, and subscribes to all again
-            if topic in self._listeners.topics():
+            if channel in self._listeners.topics():
                 await self._pubsub.subscribe(channel)
             elif channel in self._acknowledged:
                 self._acknowledged.discard(channel)  # at once: who listens again meanwhile waits for the next one
@@ -194,8 +193,7 @@ class EventHub:
         failures = 0
         while True:
             try:
-                topics = {OWN, *self._listeners.topics()} - {STATUS, HEARD}
-                wanted = [self._channel(topic) for topic in topics]
+                wanted = {self._own, *self._listeners.topics()} - {STATUS, HEARD}
                 await self._pubsub.subscribe(*wanted)
                 async for message in self._pubsub.listen():
                     await self._take(message, len(wanted))
@@ -251,5 +249,4 @@ class EventHub:
         except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError):  # whatever JSON it may be
             logger.warning("a message on %s is not an event of jobkit; left out", channel)
             return
-        topics = {self._all: None, self._own: OWN}
-        self._listeners.tell(topics.get(channel, channel.removeprefix(self._job_prefix)), event)
+        self._listeners.tell(channel, event)
