@@ -121,7 +121,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A repeated submit stores the job twice.
     "not idempotent": Fault(
-        (("lib/lifecycle", "    if has_record(id) then return nil end\n", ""),),
+        (("lib/lifecycle", "    if has_record(id) then return false end\n", ""),),
         machine="lives",
         only="swallow",
         shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",

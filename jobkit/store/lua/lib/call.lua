@@ -82,9 +82,9 @@ local function put(set, name, value)
   set[n + 1], set[n + 2] = name, value
 end
 
--- What `answer` returns for each group of `step` arguments from `first` on; it is called with the position of the group.
-local function each(args, first, step, answer)
+-- What `answer` returns for each group of `step` arguments from `start` on; it is called with the position of the group.
+local function each(args, start, step, answer)
   local answers = {}
-  for i = first, #args, step do answers[#answers + 1] = answer(i) end
+  for i = start, #args, step do answers[#answers + 1] = answer(i) end
   return answers
 end

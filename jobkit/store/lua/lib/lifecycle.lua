@@ -244,21 +244,18 @@ local function has_record(id)
   return call('EXISTS', P .. 'job:' .. id) == 1
 end
 
--- Stores a new job with its first event; returns its record, or nil if its id is known. `rec` has id, spec, us, queue,
--- priority, payload, and perhaps terms and arq; `more` are fields beside those of every job. Its state has no index yet.
+-- Stores a new job (see `Records.new`) with its first event; returns false if its id is known. `more`: fields beside those of
+-- every job.
 function Lifecycle.create(rec, due, waits, more)
   local id, us = rec.id, rec.us
-  rec.key = P .. 'job:' .. id
   if call('ZADD', P .. 'jobs', 'NX', us, id) == 0 then
-    if has_record(id) then return nil end
+    if has_record(id) then return false end
     -- An ended job of this id expired and was not pruned yet. What is left of it must go now, or its entry in `expiry`
     -- would take the new job with it.
     Records.forget(id)
     call('ZADD', P .. 'jobs', us, id)
   end
-  rec.state, rec.is_unlisted = (due > NOW or waits) and 'scheduled' or 'queued', true
-  rec.seq, rec.attempt, rec.retried, rec.losses, rec.releases, rec.worker = 0, 0, 0, 0, 0, ''
-  rec.is_new = #id == 16 and string.find(id, '^%x+$') -- drawn at random: known to nobody yet
+  rec.state = (due > NOW or waits) and 'scheduled' or 'queued'
   local set = {'state', rec.state, 'spec', rec.spec, 'queue', rec.queue, 'us', us, 'submitted', NOW, unpack(more)}
   local data = '{"state":"' .. rec.state .. '","submitted":' .. NOW
   if due > NOW then
@@ -268,7 +265,7 @@ function Lifecycle.create(rec, due, waits, more)
   if first('queue ' .. rec.queue) then call('SADD', P .. 'queues', rec.queue) end
   call('SET', P .. 'args:' .. id, rec.payload)
   Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
-  return rec
+  return true
 end
 
 -- Stores the job from args[i] on: see `submit`.
@@ -288,10 +285,8 @@ local function submit_one(client, args, i)
   if client ~= '' then put(more, 'client', client) end
   if priority ~= 0 then put(more, 'priority', priority) end
   if terms then put(more, 'terms', terms) end
-  local us = tick()
-  local rec = Lifecycle.create({id = id, spec = spec, us = us, queue = queue, priority = priority, payload = payload,
-    terms = terms}, due, needs, more)
-  if not rec then return 0 end
+  local rec = Records.new(id, spec, payload, queue, priority, terms)
+  if not Lifecycle.create(rec, due, needs, more) then return 0 end
   rec.client = client -- not before: the reply tells the submitter as much as the first event
   if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
   if terms then Dedup.submitted(rec) end
@@ -302,19 +297,17 @@ local function submit_one(client, args, i)
     await_needs(rec, needs)
   else
     -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-    Queue.line_up(rec, due + math.min(us - NOW_US, 2000) / 2048, us, true)
+    Queue.line_up(rec, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
   end
   if rec.is_unlisted then Records.move(rec, rec.state) end
   return NOW
 end
 
--- Stores jobs once each. `client` is the channel of their submitter. From args[first] on, for each job: id, spec, payload,
+-- Stores jobs once each. `client` is the channel of their submitter. From args[start] on, for each job: id, spec, payload,
 -- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once),
 -- terms (JSON text of what Limits and Dedup look at)}.
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
 -- perhaps what Dedup.find returns.
-function Lifecycle.submit(client, args, first)
-  local replies = {}
-  for i = first, #args, 5 do replies[#replies + 1] = submit_one(client, args, i) end
-  return replies
+function Lifecycle.submit(client, args, start)
+  return each(args, start, 5, function(i) return submit_one(client, args, i) end)
 end

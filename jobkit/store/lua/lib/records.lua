@@ -20,13 +20,23 @@ function Records.read(id)
   return rec
 end
 
+-- The record of a job that this call is going to store. `is_new`: its id was drawn at random, so nobody can know it yet;
+-- `is_unlisted`: see `Records.move`.
+function Records.new(id, spec, payload, queue, priority, terms)
+  return {
+    id = id, key = P .. 'job:' .. id, spec = spec, payload = payload, queue = queue, priority = priority, terms = terms,
+    us = tick(), state = '', seq = 0, attempt = 0, retried = 0, losses = 0, releases = 0, worker = '',
+    is_new = #id == 16 and string.find(id, '^%x+$'), is_unlisted = true,
+  }
+end
+
 -- The JSON text of an event; `data` is JSON text, too.
 function Records.event(id, seq, kind, data)
   return '{"id":"' .. id .. '","seq":' .. seq .. ',"type":"' .. kind .. '","at":' .. NOW .. ',"data":' .. data .. '}'
 end
 
 -- Publishes an event of a job; the submitter's own channel first: of two copies, the one with the result is to be applied.
--- Nobody can listen to the channel of a job that this very call stores.
+-- Nobody listens to the channel of a job that nobody knows yet.
 function Records.publish(rec, event, rider)
   if rec.client and rec.client ~= '' then
     call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
@@ -75,7 +85,8 @@ function Records.tell_control()
   if first('control') then call('PUBLISH', P .. 'ch:control news', Records.event('control news', 1, 'logged', '{}')) end
 end
 
--- The indexes that pages are read from: one sorted set for each state, by the time of submit.
+-- The indexes that pages are read from: one sorted set for each state, by the time of submit. A new job is in none of them
+-- until the call that stores it knows its state.
 function Records.move(rec, state)
   if not rec.is_unlisted then call('ZREM', P .. 'state:' .. rec.state, rec.id) end
   call('ZADD', P .. 'state:' .. state, rec.us, rec.id)
