@@ -293,6 +293,20 @@ async def test_a_page_shows_its_progress_while_the_index_is_filled(
     assert (await index.page(Query(task="*"))).searched is None
 
 
+async def test_jobs_of_the_same_microsecond_are_all_found(store: RedisStore, index: Index) -> None:
+    """Rows are numbered by the time of submit, which a restored job may share with another one."""
+    await store.submit([job(f"j{n}", owner="ada") for n in range(3)])
+    (us,) = await store.fields(("us",), ["j0"])
+    assert us is not None
+    for job_id in ("j1", "j2"):
+        await store.redis.hset(f"{store.prefix}job:{job_id}", "us", us[0])
+        for key in ("jobs", "state:queued"):
+            await store.redis.zadd(f"{store.prefix}{key}", {job_id: int(us[0])})
+
+    assert sorted(await ids(index, Query(owner="ada"))) == ["j0", "j1", "j2"]
+    assert sorted(await ids(index, Query(search="ada"))) == ["j0", "j1", "j2"]
+
+
 async def test_simple_queries_never_create_an_index(store: RedisStore, index: Index) -> None:
     await submit(store, "a", "b")
 
