@@ -309,8 +309,7 @@ class RedisStore(RedisNamespace):
                     'with after="0-0"',
                     first,
                 )
-        read = [wire.readable(f"event {id.decode()}", partial(wire.event, id.decode()), entry) for id, entry in entries]
-        return [event for event in read if event is not None]
+        return wire.all_readable("event", wire.event, entries)
 
     async def last_event_id(self) -> str:
         """Return the id of the newest event of the namespace, or "0-0"."""
@@ -397,14 +396,10 @@ class RedisStore(RedisNamespace):
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers, those with the newest heartbeat first; `is_alive` tells."""
-        ids = [raw.decode("utf-8", "replace") for raw in await self.ask("ZREVRANGE", "workers", 0, -1)]
-        found = await self.many([("HGETALL", f"worker:{worker_id}") for worker_id in ids])
+        ids = await self.ask("ZREVRANGE", "workers", 0, -1)
+        found = await self.many([("HGETALL", f"worker:{id.decode('utf-8', 'replace')}") for id in ids])
         decode = partial(wire.worker, now_ms=await self.now_ms())
-        read = [
-            wire.readable(f"the record of worker {id}", partial(decode, id), record)
-            for id, record in zip(ids, found, strict=True)
-        ]
-        return [worker for worker in read if worker is not None]
+        return wire.all_readable("the record of worker", decode, zip(ids, found, strict=True))
 
     async def handed(self, worker_id: str) -> int:
         """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""

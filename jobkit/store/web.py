@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import msgspec
 
@@ -110,12 +109,4 @@ class AuditLog:
         if before and checked_stream_id("before", before) == (0, 0):
             return []  # Redis rejects a range before the first possible id
         found = await self._ns.ask("XREVRANGE", "audit", f"({before}" if before else "+", "-", "COUNT", max(1, limit))
-        read = [
-            wire.readable(f"entry {id.decode()} of the audit trail", partial(_entry, id.decode()), raw)
-            for id, raw in found
-        ]
-        return [entry for entry in read if entry is not None]
-
-
-def _entry(id: str, raw: Mapping[bytes, bytes]) -> AuditEntry:
-    return AuditEntry.read(id, wire.mapping(raw[b"a"]))
+        return wire.all_readable("audit entry", lambda id, raw: AuditEntry.read(id, wire.mapping(raw[b"a"])), found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -55,6 +56,13 @@ def readable(what: str, read: Callable[[Any], T], raw: Any) -> T | None:
             _told.add(what)
             logger.warning("%s cannot be read and is left out: %s: %.200s", what, type(error).__name__, error)
         return None
+
+
+def all_readable(what: str, read: Callable[[str, Any], T], raws: Iterable[tuple[bytes, Any]]) -> list[T]:
+    """Return `read(id, raw)` of each `(id, raw)` that can be read; see `readable`."""
+    named = [(id.decode("utf-8", "replace"), raw) for id, raw in raws]
+    found = [readable(f"{what} {id}", partial(read, id), raw) for id, raw in named]
+    return [one for one in found if one is not None]
 
 
 def mapping(raw: bytes) -> dict[str, Any]:
