@@ -13,16 +13,12 @@ end
 -- The end of a job's life: out of every queue, kept for `ttl_ms`. Those that wait for its result go on, or end as well.
 function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if rec.arq then Arq.finish(rec, state, data) end
-  if rec.state == 'running' then -- a live job is in exactly one of the three, unless it waits for others
-    call('ZREM', P .. 'leases', rec.id)
-  elseif rec.waits then
+  Queue.leave(rec)
+  if rec.waits then
     call('HDEL', rec.key, 'waits')
     rec.waits = false
     for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
-  else
-    Queue.leave(rec)
   end
-  if rec.terms then Limits.leave_places(rec) end
   Records.move(rec, state)
   data.state, data.finished = state, NOW
   put(set, 'state', state)
@@ -134,9 +130,8 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   put(set, 'state', data.state)
   put(set, 'token', '')
   if due then put(set, 'due', due) end
-  call('ZREM', P .. 'leases', rec.id)
   if rec.arq then Arq.give_back(rec, due) end
-  if rec.terms then Limits.leave_places(rec) end
+  Queue.leave(rec)
   Records.move(rec, data.state)
   Records.emit(rec, kind, data, set)
   Queue.line_up(rec, due, since_us)

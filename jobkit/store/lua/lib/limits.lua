@@ -325,16 +325,12 @@ end
 -- For a worker that has resources: the first jobs that wait for such resources come to the line that it claims from.
 function Limits.bring(queue, worker, free)
   for _, name in ipairs(call('SMEMBERS', P .. 'wanted:' .. queue)) do
-    for _, id in ipairs(call('ZRANGE', P .. 'parked:' .. name, 0, free - 1)) do
-      local rec = Records.read(id)
-      local _, resources = rec and Limits.gates_of(rec)
+    for _ = 1, free do
+      local rec = first_at(name)
+      if not rec then break end
+      local _, resources = Limits.gates_of(rec)
       if resources and not Limits.fits(worker, resources.use) then break end
-      if rec and rec.state == 'queued' then
-        call('ZADD', P .. 'ready:' .. queue, unpark(rec, name), id)
-      else
-        call('ZREM', P .. 'parked:' .. name, id)
-      end
+      call('ZADD', P .. 'ready:' .. queue, unpark(rec, name), rec.id)
     end
-    first_at(name)
   end
 end

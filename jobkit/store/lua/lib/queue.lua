@@ -73,10 +73,15 @@ function Queue.unregister(worker, queues)
   if queues then call('HSET', P .. 'worker:' .. worker, 'free', 0) end
 end
 
--- A waiting job leaves its line.
+-- A job leaves the one set that it is in: running ones, or those that wait for a worker or for their time.
 function Queue.leave(rec)
-  call('ZREM', P .. (rec.state == 'queued' and 'ready:' or 'due:') .. rec.queue, rec.id)
-  if rec.terms then Limits.leave_line(rec) end
+  if rec.state == 'running' then
+    call('ZREM', P .. 'leases', rec.id)
+    if rec.terms then Limits.leave_places(rec) end
+  else
+    call('ZREM', P .. (rec.state == 'queued' and 'ready:' or 'due:') .. rec.queue, rec.id)
+    if rec.terms then Limits.leave_line(rec) end
+  end
 end
 
 -- The idle worker of a queue with most free slots, and with the resources that a job needs if there is one, as {id, free,
