@@ -20,8 +20,8 @@ function Records.read(id)
   return rec
 end
 
--- The record of a job that this call is going to store. `is_new`: its id was drawn at random, so nobody can know it yet;
--- `is_unlisted`: see `Records.move`.
+-- The record of a job that this call is going to store. `is_new`: its id was drawn at random, so no subscriber can know it
+-- yet; `is_unlisted`: see `Records.move`.
 function Records.new(id, spec, payload, queue, priority, terms)
   return {
     id = id, key = P .. 'job:' .. id, spec = spec, payload = payload, queue = queue, priority = priority, terms = terms,
@@ -36,7 +36,7 @@ function Records.event(id, seq, kind, data)
 end
 
 -- Publishes an event of a job; the submitter's own channel first: of two copies, the one with the result is to be applied.
--- Nobody listens to the channel of a job that nobody knows yet.
+-- The channel of a new job has no subscriber.
 function Records.publish(rec, event, rider)
   if rec.client and rec.client ~= '' then
     call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
