@@ -115,7 +115,7 @@ def run_blocking(execute: Callable[..., Any], prefix: str, verb: str, args: Sequ
 
 async def delete_unused(redis: Redis) -> None:
     """Delete libraries of other versions that were not used for a day; a user without the right to it goes without."""
-    execute = redis.execute_command
+    execute: Any = redis.execute_command
     with contextlib.suppress(ResponseError):
         now_s, _ = await execute("TIME")
         listed = await execute("FUNCTION", "LIST", "LIBRARYNAME", f"{_PREFIX}*")

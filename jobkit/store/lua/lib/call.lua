@@ -12,6 +12,7 @@ local call, try -- redis.call, and redis.pcall, which returns an error instead o
 local P, NOW, NOW_US
 
 local done -- what a call does once, see `first`
+local known_queue, empty_line -- a queue that this call has registered, and a line in which it has found no idle worker
 local ticks -- see `tick`
 local ended, is_settling -- jobs whose followers are still to be settled, see Lifecycle.settle
 local rules -- of the namespace, by gate; read when first needed
@@ -23,7 +24,8 @@ local function begin(keys)
   local time = call('TIME')
   NOW = time[1] * 1000 + math.floor(time[2] / 1000)
   NOW_US = time[1] * 1000000 + time[2]
-  done, ticks = {}, 0
+  done, ticks = nil, 0
+  known_queue, empty_line = nil, nil
   ended, is_settling = {}, false
   rules = nil
   waiting, is_pumping, pumped = {}, false, 0
@@ -31,6 +33,7 @@ end
 
 -- True the first time in a call.
 local function first(what)
+  done = done or {}
   local is_first = not done[what]
   done[what] = true
   return is_first

@@ -257,7 +257,8 @@ function Lifecycle.create(rec, due, waits, more)
     put(set, 'due', due)
     data = data .. ',"due":' .. due
   end
-  if first('queue ' .. rec.queue) then call('SADD', P .. 'queues', rec.queue) end
+  if rec.queue ~= known_queue then call('SADD', P .. 'queues', rec.queue) end
+  known_queue = rec.queue
   call('SET', P .. 'args:' .. id, rec.payload)
   Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
   return true
@@ -304,5 +305,7 @@ end
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
 -- perhaps what Dedup.find returns.
 function Lifecycle.submit(client, args, start)
-  return each(args, start, 5, function(i) return submit_one(client, args, i) end)
+  local replies = {}
+  for i = start, #args, 5 do replies[#replies + 1] = submit_one(client, args, i) end
+  return replies
 end

@@ -89,9 +89,9 @@ end
 -- that a job that meets no rule does not read them.
 function Queue.idlest(queue, rec)
   local use, idle = rec and rec.resources and rec.resources.use, P .. 'idle:' .. queue
-  if done[idle] then return nil end
+  if idle == empty_line then return nil end
   local ids = call('ZREVRANGE', idle, 0, use and 31 or 15)
-  done[idle] = #ids == 0 -- no worker comes before the call ends
+  if #ids == 0 then empty_line = idle end
   for _, id in ipairs(ids) do
     local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
     local free = tonumber(w[1] or 0)

@@ -20,13 +20,13 @@ function Records.read(id)
   return rec
 end
 
--- The record of a job that this call is going to store. `is_new`: its id was drawn at random, so no subscriber can know it
--- yet; `is_unlisted`: see `Records.move`.
+-- The record of a job that this call is going to store. `is_new`: no subscriber can know its id yet, which was drawn at random
+-- and so begins with a hexadecimal digit; those of keys and schedules begin with "k" and "s". `is_unlisted`: see `Records.move`.
 function Records.new(id, spec, payload, queue, priority, terms)
   return {
     id = id, key = P .. 'job:' .. id, spec = spec, payload = payload, queue = queue, priority = priority, terms = terms,
     us = tick(), state = '', seq = 0, attempt = 0, retried = 0, losses = 0, releases = 0, worker = '',
-    is_new = #id == 16 and string.find(id, '^%x+$'), is_unlisted = true,
+    is_new = #id == 16 and string.byte(id) <= 102, is_unlisted = true,
   }
 end
 
