@@ -95,8 +95,9 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
         each.wait_for_selector(".jk-table .row[data-face=running]" if each is page else ".jk-form h2")
         is_live(each)
         each.evaluate("() => { window.isTheSame = true }")
+        each.wait_for_function("() => jobkitPulse.isExpected")  # a beat has come: silence means something from now on
     cancel = page.locator(".jk-card .actions").get_by_role("button", name="Cancel")
-    assert cancel.is_enabled()
+    wait_until(cancel.is_enabled, what="a button to press")
 
     network.cut()  # no connection ends: the only sign is silence
 
@@ -112,7 +113,7 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     network.mend()
     is_live(page)
     page.locator(".jk-banner .away").wait_for(state="hidden")
-    assert cancel.is_enabled()
+    wait_until(cancel.is_enabled, what="the button to come back")
 
     dashboard.send(signal.SIGSTOP)
 
