@@ -6,7 +6,6 @@ import importlib
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from operator import attrgetter
@@ -98,13 +97,19 @@ class Handle(Parameterized, Generic[S]):
 
     param = Guarded()
 
+    # Values of the class until a handle needs its own, because each submit makes a handle.
+    _waiting: tuple[S, ...] = ()  # to be published
+    _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
+    _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
+
     def __init__(self, snapshot: S) -> None:
         self._snapshot = self._published = snapshot
-        self._told: dict[str, Any] = {}  # what param itself holds as the parameters' values
         self._lock = threading.RLock()  # guards the snapshot and what waits to be published
-        self._publishing = threading.RLock()  # param must not be written from two threads at once
-        self._waiting: deque[S] = deque()
-        self._cards: list[threading.Event] = []  # set when a card that a notebook shows has become static
+
+    @property
+    def snapshot(self) -> S:
+        """All that is known now, as one frozen value."""
+        return self._snapshot
 
     @property
     def _shown(self) -> S:
@@ -118,31 +123,22 @@ class Handle(Parameterized, Generic[S]):
     def _advance(self, snapshot: S) -> None:
         """Take a newer snapshot."""
         with self._lock:
-            self._snapshot = snapshot
-            is_scheduled = bool(self._waiting)
-            if is_scheduled and self._replaces(snapshot, self._waiting[-1]):
-                self._waiting[-1] = snapshot
-            elif is_scheduled or self._has_watchers:
-                self._waiting.append(snapshot)
+            self._snapshot, waiting = snapshot, self._waiting
+            if waiting:
+                kept = waiting[:-1] if self._replaces(snapshot, waiting[-1]) else waiting
+                self._waiting = (*kept, snapshot)
+            elif (private := self.__dict__.get("_param__private")) is not None and private.watchers:
+                self._waiting = (snapshot,)
+                background.watchers_do(self._publish)
             else:
                 self._published = snapshot
-            is_due = bool(self._waiting) and not is_scheduled
-        if is_due:
-            background.watchers_do(self._publish)
-
-    @property
-    def _has_watchers(self) -> bool:
-        private = self.__dict__.get("_param__private")
-        return private is not None and bool(private.watchers)
 
     def _publish(self) -> None:
-        """Move the parameters through every snapshot that waits."""
-        with self._publishing:
-            while True:
+        """Move the parameters through every snapshot that waits; param must not be written from two threads at once."""
+        with self.__dict__.setdefault("_publishing", threading.RLock()):
+            while self._waiting:
                 with self._lock:
-                    if not self._waiting:
-                        return
-                    snapshot = self._waiting.popleft()
+                    snapshot, self._waiting = self._waiting[0], self._waiting[1:]
                     old, self._published = self._published, snapshot
                 if not self._told:
                     with discard_events(self):
@@ -152,7 +148,7 @@ class Handle(Parameterized, Generic[S]):
     def _tell(self, snapshot: S) -> None:
         now = {name: read(snapshot) for name, read in _readers(type(self)).items()}
         changed = {name: value for name, value in now.items() if name not in self._told or value != self._told[name]}
-        self._told |= changed
+        self._told = {**self._told, **changed}
         self.param.update(**changed)
 
     def _settle(self) -> None:

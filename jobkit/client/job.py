@@ -42,14 +42,14 @@ class Job(Handle[JobSnapshot]):
     error = FromSnapshot("error", "JobError (kind, type, message, traceback) of the last failed attempt, or None.")
     seq = FromSnapshot("seq", "Number of its last change of state.")
 
+    _result = b""
+    _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
+    _waited_for: Future[None] | None = None  # `_ended`, once somebody waits for it
+
     def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
         super().__init__(snapshot)
         self._kit = kit
-        self._result = b""
-        self._observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
-        self._ended: Future[JobSnapshot] = Future()
-        if snapshot.is_terminal:
-            self._ended.set_result(snapshot)
+        self._is_over = snapshot.is_terminal  # nothing more will come
 
     @property
     def _shown(self) -> JobSnapshot:
@@ -62,11 +62,6 @@ class Job(Handle[JobSnapshot]):
     # -- what is known ------------------------------------------------------------------------------------------------
 
     @property
-    def snapshot(self) -> JobSnapshot:
-        """All that is known now, as one frozen value."""
-        return self._snapshot
-
-    @property
     def params(self) -> dict[str, Any]:
         """The arguments as they can be shown: plain values as they are, others as short text."""
         return dict(self._snapshot.spec.params)
@@ -75,11 +70,6 @@ class Job(Handle[JobSnapshot]):
     def is_terminal(self) -> bool:
         """True once it has succeeded, failed or been cancelled."""
         return self._snapshot.is_terminal
-
-    @property
-    def _is_over(self) -> bool:
-        """Nothing more will come: it has ended, or the store no longer knows it."""
-        return self._ended.done()
 
     @property
     def elapsed(self) -> timedelta | None:
@@ -132,13 +122,13 @@ class Job(Handle[JobSnapshot]):
             JobNotFound: the store no longer knows it.
         """
         seconds = checks.timeout_s(timeout)
-        if not self._ended.done() and seconds != 0:
+        if not self._is_over and seconds != 0:
             with context.waiting([self.id]):
                 for slice_s in slices(seconds):
                     with contextlib.suppress(TimeoutError):
                         self._ended.result(slice_s)
                         break
-        if not self._ended.done():
+        if not self._is_over:
             return False
         self._ended.result()
         self._settle()
@@ -218,6 +208,16 @@ class Job(Handle[JobSnapshot]):
 
     # -- moved by LiveJobs --------------------------------------------------------------------------------------------
 
+    @property
+    def _ended(self) -> Future[None]:
+        """Done when it has ended; failed if the store no longer knows it."""
+        with self._lock:
+            if self._waited_for is None:
+                self._waited_for = Future()
+                if self._is_over:
+                    self._waited_for.set_result(None)
+            return self._waited_for
+
     def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
         """Take a newer snapshot. Watchers hear of it on their own thread, every state in order."""
         with self._lock:
@@ -227,8 +227,11 @@ class Job(Handle[JobSnapshot]):
             super()._advance(snapshot)
         for observer in observers:
             observer(before, snapshot)
-        if snapshot.is_terminal and not self._ended.done():
-            self._ended.set_result(snapshot)
+        if snapshot.is_terminal and not self._is_over:
+            with self._lock:
+                self._is_over, waited_for = True, self._waited_for
+            if waited_for is not None:
+                waited_for.set_result(None)
 
     def observe(self, observer: Callable[[JobSnapshot, JobSnapshot], None]) -> JobSnapshot:
         """Call `observer(before, after)` with every change from the returned snapshot on, in a thread of jobkit's. For
@@ -238,8 +241,9 @@ class Job(Handle[JobSnapshot]):
             return self._snapshot
 
     def _vanish(self, why: str) -> None:
-        if not self._ended.done():
+        if not self._is_over:
             self._ended.set_exception(JobNotFound(f"job {self.id} is no longer known: {why}"))
+            self._is_over = True
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""

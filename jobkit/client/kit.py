@@ -314,7 +314,7 @@ class AioKit:
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
-        with _wakeful(), contextlib.nullcontext() if job._ended.done() else context.waiting([job.id], blocks=False):
+        with _wakeful(), contextlib.nullcontext() if job._is_over else context.waiting([job.id], blocks=False):
             await asyncio.shield(asyncio.wrap_future(job._ended))
         if job._cards:
             await asyncio.to_thread(job.wait)

@@ -80,18 +80,11 @@ class LiveJobs:
 
     def adopt_own(self, snapshot: JobSnapshot) -> Job:
         """Make the handle of an expected job, with the events that have come so far; more come on our own channel."""
-        events = self._expected.get(snapshot.id, [])
-        seen = len(events)
-        result = b""
-        for event in events[:seen]:
-            snapshot, result = apply(snapshot, event) or snapshot, event.result or result
         job = self._make(snapshot)
-        job._result = result
         with self._lock:
-            self._expected.pop(snapshot.id, None)
-            self._keep(job, snapshot)
-        for event in events[seen:]:
-            self.take(event)
+            for event in self._expected.pop(snapshot.id, ()):
+                self._apply(job, event)
+            self._keep(job)
         return job
 
     def handle(self, snapshot: JobSnapshot) -> Job:
@@ -100,7 +93,7 @@ class LiveJobs:
             return known
         job = self._make(snapshot)
         with self._lock:
-            self._keep(job, snapshot)
+            self._keep(job)
         if not job.snapshot.is_terminal:
             stop = self._hub.listen(self.take, job.id)
             weakref.finalize(job, stop)
@@ -108,7 +101,8 @@ class LiveJobs:
             self.refresh_later(job.id)
         return job
 
-    def _keep(self, job: Job, snapshot: JobSnapshot) -> None:
+    def _keep(self, job: Job) -> None:
+        snapshot = job.snapshot
         self._jobs[snapshot.id] = job
         if not snapshot.is_terminal:
             self._kept[snapshot.id] = job
@@ -130,10 +124,12 @@ class LiveJobs:
             is_new = job is None or job.snapshot.is_terminal  # or of a forgotten job, whose key is used again
             if is_new and (waiting := self._expected.get(event.job_id)) is not None:
                 waiting.append(event)
-        if job is None or event.type is EventType.DELETED:
-            return
+        if job is not None:
+            self._apply(job, event)
+
+    def _apply(self, job: Job, event: JobEvent) -> None:
         snapshot = job.snapshot
-        moved = apply(snapshot, event)
+        moved = apply(snapshot, event) if event.type is not EventType.DELETED else snapshot
         if moved is None:
             self.refresh_later(event.job_id)
         elif moved is not snapshot:

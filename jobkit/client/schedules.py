@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import logging
 import secrets
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -16,20 +18,25 @@ from jobkit.client.connection import Connection
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.prepare import put_coded, scheduled
+from jobkit.client.prepare import Origin, prepare
 from jobkit.client.reader import JobReader
 from jobkit.client.submit import BoundKit
-from jobkit.model import InvalidParams, JobkitError, JobSpec, JobState, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.format import ago, duration
-from jobkit.schedules.firing import decide, firing, job_of
+from jobkit.schedules.firing import decide, firing, job_of, scheduled
 from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
+from jobkit.tasks.options import JobOptions
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
+from jobkit.tasks.task import TaskDef
+
+logger = logging.getLogger("jobkit.worker")
 
 _KINDS = ("cron", "every", "at")
 _WHEN = (*_KINDS, "tz", "until")
@@ -38,14 +45,7 @@ _RULES = ("missed", "missed_limit", "overlap")
 #: What other arguments change of a job.
 _OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
 
-_GLYPHS = {
-    JobState.SUCCEEDED: "✓",
-    JobState.FAILED: "✗",
-    JobState.CANCELLED: "■",
-    JobState.RUNNING: "▶",
-    JobState.QUEUED: "○",
-    JobState.SCHEDULED: "◷",
-}
+_GLYPHS = {"succeeded": "✓", "failed": "✗", "cancelled": "■", "running": "▶", "queued": "○", "scheduled": "◷"}
 
 
 @named_by_id
@@ -59,7 +59,7 @@ class Schedule(Handle[ScheduleSnapshot]):
     task = FromSnapshot("spec.job.task", "Name of the task.")
     params = FromSnapshot(lambda s: dict(s.spec.job.params), "The arguments as they can be shown.")
     cron = FromSnapshot(lambda s: s.spec.cron or None, "The cron line, or None.")
-    every = FromSnapshot(lambda s: _every_s(s.spec), "Seconds from one run to the next, or None.")
+    every = FromSnapshot(lambda s: s.spec.every_ms / 1000 or None, "Seconds from one run to the next, or None.")
     at = FromSnapshot(lambda s: _in_zone(s, s.spec.at_ms), "The one moment, or None.")
     tz = FromSnapshot("spec.tz", "Name of the time zone that the cron line is meant in.")
     until = FromSnapshot(lambda s: _in_zone(s, s.spec.until_ms), "No run after this moment, or None.")
@@ -80,11 +80,6 @@ class Schedule(Handle[ScheduleSnapshot]):
     def __init__(self, verbs: ScheduleVerbs, connection: Connection, snapshot: ScheduleSnapshot) -> None:
         super().__init__(snapshot)
         self._verbs, self._connection = verbs, connection
-
-    @property
-    def snapshot(self) -> ScheduleSnapshot:
-        """All that is known now, as one frozen value."""
-        return self._snapshot
 
     @property
     def sentence(self) -> str:
@@ -435,15 +430,11 @@ def _given(spec: ScheduleSpec) -> dict[str, Any]:
     """Return the times of a schedule in the form of the arguments of `Kit.schedule`."""
     return {
         "cron": spec.cron or None,
-        "every": _every_s(spec),
+        "every": spec.every_ms / 1000 or None,
         "at": utc(spec.at_ms) if spec.at_ms else None,
         "tz": spec.tz,
         "until": utc(spec.until_ms) if spec.until_ms else None,
     }
-
-
-def _every_s(spec: ScheduleSpec) -> float | None:
-    return spec.every_ms / 1000 if spec.every_ms else None
 
 
 def _in_zone(snapshot: ScheduleSnapshot, ms: int) -> datetime | None:
@@ -451,6 +442,37 @@ def _in_zone(snapshot: ScheduleSnapshot, ms: int) -> datetime | None:
 
 
 def _bar(run: ScheduleRun) -> str:
-    glyph = _GLYPHS.get(JobState(run.state), "·") if run.state in JobState._value2member_map_ else "·"
     what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
-    return f'<span title="{html.escape(f"{utc(run.at_ms):%d %b %H:%M:%S} UTC: {what}", quote=True)}">{glyph}</span>'
+    title = html.escape(f"{utc(run.at_ms):%d %b %H:%M:%S} UTC: {what}")
+    return f'<span title="{title}">{_GLYPHS.get(run.state, "·")}</span>'
+
+
+async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], origin: Origin) -> None:
+    """Store the schedules in the code of these tasks, and remove those that their modules do not have any more.
+
+    Each worker and each dashboard that knows the tasks does so at its start: they come with the code, change with it,
+    and go with it. A change at run time stays until the schedule is removed. A schedule whose task cannot run without
+    arguments, or has a signature that cannot be read, is left out, and the log says so.
+    """
+    coded = {task.name: task for task in tasks if task.effective().schedule and task.ref}
+    loaded = {task.ref.partition(":")[0] for task in tasks if task.ref}
+    now_ms = await store.now_ms() if coded else 0
+    for task in coded.values():
+        given = task.effective().schedule
+        made = timing(**{name: given.get(name) for name in ("cron", "every", "tz")}, now_ms=0)
+        rules = {name: given[name] for name in _RULES if name in given}
+        try:
+            prepared = prepare(task, (), {}, JobOptions(), origin)
+        except Exception as error:  # of the user's: a hint that names what is not there, for instance
+            logger.warning("task %s: its schedule is left out: %s", task.name, error)
+            continue
+        module = task.ref.partition(":")[0]
+        spec, payload = scheduled(prepared, task.name, made, origin.codec, module=module, **rules)
+        next_ms = made.after(now_ms, now_ms)
+        if next_ms is not None and not await store.schedules.put(spec, payload, next_ms):
+            logger.info("schedule %s was changed at run time and stays so: the one in the code is not used", spec.name)
+    for kept in await store.schedules.snapshots():
+        module = kept.spec.module
+        is_here = module in loaded or module in sys.modules
+        if module and is_here and kept.spec.job.task not in coded and await store.schedules.remove(kept.name):
+            logger.info("schedule %s is removed: its task has none any more", kept.name)

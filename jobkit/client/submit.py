@@ -14,7 +14,8 @@ from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.prepare import prepare
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
-from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, apply
+from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.snapshot import changes
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.call import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.info import TaskInfo
@@ -209,9 +210,7 @@ class BoundKit:
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
         event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
-        snapshot = apply(JobSnapshot(spec, seq=0, state=state), event)
-        assert snapshot is not None  # seq 1 follows seq 0
-        return self._connection.live.adopt_own(snapshot)
+        return self._connection.live.adopt_own(JobSnapshot(spec, 1, history=(event,), **changes(data)))
 
     def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | TaskInfo:
         """Return the definition of a task; that of a worker if only its name is known here."""

@@ -1,13 +1,19 @@
-"""Decides which slots of a due schedule become jobs: missed and overlapping slots, and the next one. Pure."""
+"""From a prepared job to a schedule of such jobs, and from a due schedule to its jobs. Pure.
+
+Decides which slots become jobs: missed and overlapping slots, and the next one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from typing import Any
 
-from msgspec.structs import replace
+import msgspec
+from msgspec.structs import asdict, replace
 
 from jobkit.codec import Codec, Subject
-from jobkit.model import JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.model import InvalidParams, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.timing import MOST_COUNTED, Timing
 from jobkit.store.values import Firing, Submission
 
@@ -86,6 +92,30 @@ def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_i
     # Overlapping runs are controlled by `overlap`, not by `unique` or `debounce`.
     job: JobSpec = replace(spec.job, id=job_id, schedule=spec.name, slot_ms=slot_ms, once=None)
     return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)))
+
+
+def scheduled(prepared: Submission, name: str, when: Timing, codec: Codec, **rules: Any) -> tuple[ScheduleSpec, bytes]:
+    """Return the schedule whose jobs are like the prepared one, and its arguments, sealed for it.
+
+    Args:
+        name: "" for one made of the task and its arguments.
+        rules: further fields of `ScheduleSpec`.
+
+    Raises:
+        InvalidParams: an argument is a job, whose result would be the same each time.
+    """
+    job = prepared.spec
+    if job.needs:
+        raise InvalidParams("an argument of a schedule cannot be a job: pass its value, job.result()")
+    form, body = codec.verify(prepared.payload, Subject("args", job.id, job.task))
+    if not name:  # the same task with the same arguments has the same one
+        name = re.sub(r"[^A-Za-z0-9_.:-]", "_", job.task)[:180]
+        if name != job.task or job.params:
+            call = job.task.encode() + b"\0" + msgspec.json.encode(dict(job.params), order="sorted")
+            name += f"-{hashlib.sha256(call).hexdigest()[:6]}"
+    job = replace(job, id="", key="", delay_ms=0, at_ms=0)
+    spec = ScheduleSpec(name, job, **asdict(when), **rules)
+    return spec, codec.seal(form, body, subject_of(spec))
 
 
 def subject_of(spec: ScheduleSpec) -> Subject:

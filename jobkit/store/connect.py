@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -155,17 +153,21 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     return StoreUnavailable(f"{where} does not answer ({reason}): {hint}")
 
 
-@contextmanager
-def reaching(settings: Settings) -> Iterator[None]:
-    """Whatever goes wrong between here and the server leaves the block as one sentence.
+class Reaching:
+    """A block out of which every error of the server or of the connection comes as `StoreUnavailable`; see `explain`.
 
-    Raises:
-        StoreUnavailable: see `explain`.
+    Entered with each call, so it is no generator, which takes longer.
     """
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise explain(error, settings) from error
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (RedisError, OSError)):
+            raise explain(error, self._settings) from error
 
 
 def _first(text: str) -> str:

@@ -14,7 +14,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from jobkit.settings import Settings
 from jobkit.store import library, wire
-from jobkit.store.connect import open_blocking, reaching
+from jobkit.store.connect import Reaching, open_blocking
 from jobkit.store.values import Submission, SubmitReply
 
 
@@ -27,7 +27,7 @@ class DirectSubmit:
     """
 
     def __init__(self, settings: Settings, client: str) -> None:
-        self._settings = settings
+        self._reaching = Reaching(settings)
         self._prefix = f"jk:{settings.namespace}:"
         self._client = client
         self._redis = open_blocking(settings)
@@ -41,7 +41,7 @@ class DirectSubmit:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
         """
         args = [self._client, *wire.submit_args([job])]
-        with reaching(self._settings), self._lock:
+        with self._reaching, self._lock:
             reply = library.run_blocking(self._call, self._prefix, "submit", args)
         return wire.answers([job], reply)[0]
 

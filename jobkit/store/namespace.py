@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from redis.asyncio import Redis
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.connect import open_redis, reaching
+from jobkit.store.connect import Reaching, open_redis
 from jobkit.store.library import Functions
 
 
@@ -30,17 +29,18 @@ class RedisNamespace:
         self.redis: Redis = open_redis(settings) if redis is None else redis
         self.functions = Functions(self.redis, self.prefix)
         self.ttl_ms = max(1, int(settings.result_ttl * 1000))
+        self._reaching = Reaching(settings)
         self._is_closed = False
 
     def channel(self, kind: str, name: str = "") -> str:
         """Return the channel of "all", of a job ("ch"), of a process ("client") or of a worker ("inbox")."""
         return f"{self.prefix}{kind}:{name}" if name else f"{self.prefix}{kind}"
 
-    def reaching(self) -> AbstractContextManager[None]:
+    def reaching(self) -> Reaching:
         """Raise `StoreUnavailable` for errors of the server or of the connection inside the block."""
         if self._is_closed:  # redis-py would open another connection and leak it
             raise StoreUnavailable(f"the connection to Redis at {self.settings.masked_url} was closed: connect again")
-        return reaching(self.settings)
+        return self._reaching
 
     async def run(self, verb: str, args: Sequence[Any] = ()) -> Any:
         """Return the reply of a verb."""

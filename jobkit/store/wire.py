@@ -84,18 +84,23 @@ def options(**values: Any) -> bytes:
     return _json({name: value for name, value in values.items() if value is not None})
 
 
+class _SubmitOptions(msgspec.Struct, omit_defaults=True):
+    """Options of a submit, of which most have none. `terms` is JSON text."""
+
+    priority: int = 0
+    delay_ms: int = 0
+    at_ms: int = 0
+    needs: tuple[str, ...] = ()
+    terms: str = ""
+
+
 def submit_args(jobs: Sequence[Submission]) -> list[Any]:
     """Arguments of `Lifecycle.submit`, in `lua/lib/lifecycle.lua`."""
     args: list[Any] = []
     for job in jobs:
-        spec = job.spec
-        given = options(
-            priority=spec.priority or None,
-            delay_ms=spec.delay_ms or None,
-            at_ms=spec.at_ms or None,
-            needs=spec.needs or None,
-            terms=_json(constraints).decode() if (constraints := spec.constraints()) else None,
-        )
+        spec, constraints = job.spec, job.spec.constraints()
+        terms = _json(constraints).decode() if constraints else ""
+        given = _json(_SubmitOptions(spec.priority, spec.delay_ms, spec.at_ms, spec.needs, terms))
         args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
 

@@ -92,7 +92,7 @@ def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
     from jobkit.ui.widgets import JobWidget
 
     output = _Output(lambda model: _saved_job(job, model))
-    job._cards.append(output.is_static)
+    job._cards += (output.is_static,)
     widget = JobWidget(job.kit, job.id, on_end=output.end, on_change=output.keep)
     output.show(widget, CardModel(job.snapshot), handles)
 
@@ -119,7 +119,7 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
     output = _Output(lambda model: {"text/plain": text, "text/html": batch_html(model)})
     model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
     if not batch.is_terminal:
-        batch._cards.append(output.is_static)
+        batch._cards += (output.is_static,)
         output.show(BatchWidget(batch, is_list=is_list, on_end=output.end, on_change=output.keep), model)
         return
     model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""

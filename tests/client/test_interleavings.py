@@ -89,7 +89,7 @@ def test_a_handle_shows_each_state_once_in_order_and_ends_like_the_store(
         live = LiveJobs(store=None, hub=None, make=partial(Job, None))  # type: ignore[arg-type]  # driven by hand
         at = min(first, len(snapshots) - 1)  # events in the store so far
         handle = live._make(snapshots[at])
-        live._keep(handle, snapshots[at])
+        live._keep(handle)
         shown = [(handle.snapshot.seq, str(handle.snapshot.state))]
 
         def changed(before: JobSnapshot, after: JobSnapshot) -> None:
