@@ -264,37 +264,36 @@ def bokeh_model(text: str) -> Any:
 
 def is_plain(value: Any) -> bool:
     """Return True if msgpack restores exactly this value: exact builtin types, text keys, not too deep or large."""
-    budget = _PLAIN_NODES - 1
-    stack = [(value, 0)]
-    while stack:
-        item, depth = stack.pop()
-        kind = type(item)
-        if item is None or kind is bool or kind is float or kind is bytes:
-            continue
-        if kind is str:
-            if not item.isascii() and _has_surrogate(item):
-                return False
-        elif kind is int:
-            if not -(2**63) <= item < 2**64:
-                return False
-        elif kind is list and depth < _PLAIN_DEPTH:
-            budget -= len(item)
-            stack.extend((part, depth + 1) for part in item[: max(0, budget) + 1])
-        elif kind is dict and depth < _PLAIN_DEPTH:
-            budget -= len(item)
-            for key, part in item.items():
-                if type(key) is not str or (not key.isascii() and _has_surrogate(key)):
+    level, budget = [value], _PLAIN_NODES - 1
+    for _ in range(_PLAIN_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if item is None or kind is bool or kind is float or kind is bytes:
+                continue
+            if kind is str:
+                if _has_surrogate(item):
                     return False
-                stack.append((part, depth + 1))
-        else:
-            return False
-        if budget < 0:
-            return False
-    return True
+            elif kind is int:
+                if not -(2**63) <= item < 2**64:
+                    return False
+            elif kind is list or kind is dict:
+                budget -= len(item)
+                if budget < 0:
+                    return False
+                below += item if kind is list else item.values()
+                if kind is dict and any(type(key) is not str or _has_surrogate(key) for key in item):
+                    return False
+            else:
+                return False
+        if not below:
+            return True
+        level = below
+    return False
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _key_id(key: bytes) -> bytes:

@@ -38,6 +38,10 @@ T = TypeVar("T")
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
+#: A submit that fails within so many seconds is repeated on the way that can revive the server. Its id makes that safe,
+#: but nobody should wait twice for a server that does not answer.
+_SLOW_S = 1.0
+
 
 class Connection:
     """One kit's connection; see `jobkit.client.kit.Kit`, which describes the arguments.
@@ -165,16 +169,24 @@ class Connection:
 
     def send(self, submission: Submission) -> SubmitReply:
         """Submit a job: over a separate connection of blocking code, if possible, not over the background loop."""
+        began = time.monotonic()
         if self._direct is not None and not background.is_here:
-            with _repeatable():
+            try:
                 return self._direct.submit(submission)
+            except StoreUnavailable:
+                if time.monotonic() - began > _SLOW_S:
+                    raise
         return self.call(self.verbs.sender.submit, submission)
 
     async def send_async(self, submission: Submission) -> SubmitReply:
         """`send` from a coroutine: over a connection of its loop."""
+        began = time.monotonic()
         if self._direct is not None:
-            with _repeatable():
+            try:
                 return await (await self._senders.of_this_loop()).submit(submission)
+            except StoreUnavailable:
+                if time.monotonic() - began > _SLOW_S:
+                    raise
         return await self.call_async(self.verbs.sender.submit, submission)
 
     def iterate(self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
@@ -215,20 +227,6 @@ class Connection:
         """Run the jobs of a `sync://` kit that were submitted while their queue or task was paused."""
         if self.inline is not None:
             self.inline.run_paused()
-
-
-@contextlib.contextmanager
-def _repeatable() -> Iterator[None]:
-    """Ignore that the store did not answer, unless that took long.
-
-    The id of a submit makes it safe to repeat, on the way that can revive the server; but not to wait once more.
-    """
-    began = time.monotonic()
-    try:
-        yield
-    except StoreUnavailable:
-        if time.monotonic() - began > 1.0:
-            raise
 
 
 async def anext_of(source: AsyncIterator[T]) -> T | None:
