@@ -9,10 +9,11 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
 
 from jobkit.client import checks
 from jobkit.client.handle import FromSnapshot, Handle, slices, ui
@@ -29,16 +30,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.client")
 
-#: What `stop_when=` takes, once it has been checked.
 Rule = Callable[["Job"], object]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchSnapshot:
+class BatchSnapshot(msgspec.Struct, frozen=True):
     """The values of a batch's parameters."""
 
     progress: float = 1.0
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = {}
 
 
 class Batch(Handle[BatchSnapshot]):
@@ -152,9 +151,7 @@ class Batch(Handle[BatchSnapshot]):
             InvalidParams: it is neither a function nor "failed".
         """
         self._rule = rule_of(rule)
-        for job in self.jobs:
-            if job.is_terminal:
-                self._to_judge.append(job)
+        self._to_judge += [job for job in self.jobs if job.is_terminal]
         self.judge()
         return self
 
@@ -331,11 +328,7 @@ def _handles(jobs: object) -> list[Job]:
 
 
 def rule_of(rule: object) -> Rule:
-    """The rule that `stop_when=` means.
-
-    Raises:
-        InvalidParams: it is neither a function nor "failed".
-    """
+    """Return the checked rule of `stop_when=`."""
     if rule == "failed":
         return lambda job: job.state == JobState.FAILED
     if not callable(rule):
@@ -347,11 +340,7 @@ def rule_of(rule: object) -> Rule:
 
 
 def listed(items: Iterable[Any], most: int = MAX_JOBS) -> list[Any]:
-    """The items of a batch.
-
-    Raises:
-        InvalidParams: no list of items, none in it, or more than `most`.
-    """
+    """Return the checked items of a batch."""
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
         raise InvalidParams(f"items must be a list with the arguments of each job, not {items!r:.60}", "items")
     found = list(itertools.islice(items, most + 1))

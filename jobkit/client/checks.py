@@ -55,11 +55,7 @@ Timeout = float | str | timedelta | None
 
 
 def timeout_s(value: object) -> float | None:
-    """Seconds to wait at most, None for ever.
-
-    Raises:
-        InvalidParams: it is not a length of time.
-    """
+    """Return the seconds to wait at most, None for ever. Raises InvalidParams if it is not a length of time."""
     if value is None:
         return None
     seconds = value.total_seconds() if isinstance(value, timedelta) else value

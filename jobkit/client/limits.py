@@ -154,11 +154,7 @@ class LimitVerbs:
 
 
 def gate_of(queue: str | None = None, task: str | None = None) -> str:
-    """The gate of a queue or a task.
-
-    Raises:
-        InvalidParams: neither is given, or both.
-    """
+    """Return the gate of a queue or of a task, of which one is given."""
     if (queue is None) == (task is None):
         raise InvalidParams("a limit is of a queue or of a task: give one of them", "queue")
     return f"queue:{checked_name('queue', queue)}" if queue is not None else f"task:{checked_task_name(task)}"

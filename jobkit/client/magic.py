@@ -40,14 +40,7 @@ def register(shell: Any, default_kit: Callable[[], Kit]) -> None:
 
 
 def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]) -> Job:
-    """Submit a cell.
-
-    Args:
-        shell: the IPython shell, with the variables. line, cell: what stands behind `%%job` and below it.
-
-    Raises:
-        InvalidParams: the line or the cell is refused; says in which line and why.
-    """
+    """Submit what stands behind `%%job` (`line`) and below it, with the shell's variables."""
     name, options = read_line(line)
     kit = default_kit()
     if (named := options.pop("kit", None)) is not None:
@@ -69,11 +62,7 @@ def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]
 
 
 def read_line(line: str) -> tuple[str, dict[str, Any]]:
-    """`(NAME or "", options)` of what stands behind `%%job`.
-
-    Raises:
-        InvalidParams: a word is neither the name nor an option.
-    """
+    """Return `(NAME or "", options)`."""
     try:
         words = shlex.split(line)
     except ValueError as error:

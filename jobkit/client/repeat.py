@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from jobkit.client import checks
@@ -38,16 +38,15 @@ SLICE = 100
 Progress = Callable[[int], object]
 
 
-@dataclass(slots=True)
-class Repeated:
+class Repeated(msgspec.Struct):
     """The result of running jobs again.
 
     Attributes:
         jobs: the new job's id by the old one's. refused: why not, by the old one's.
     """
 
-    jobs: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, str] = {}
+    refused: dict[str, str] = {}
 
 
 class Repeater:
@@ -83,8 +82,7 @@ class Repeater:
             for need in old.spec.needs if _lacked_a_need(old) else ():
                 if self._snapshot(need).state in (JobState.FAILED, JobState.CANCELLED):
                     renamed[need] = self._retry(need, owner, again).id
-            payload = self._connection.call(self._connection.store.payload, job_id)
-            again[job_id] = self._submitter.send(self._repetition(old, payload, owner, renamed=renamed))
+            again[job_id] = self._submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
         return again[job_id]
 
     def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
@@ -94,7 +92,7 @@ class Repeater:
             InvalidParams: a changed argument is refused.
         """
         spec, codec = self._snapshot(job_id).spec, self._connection.codec
-        form, body = self._call_of(spec, self._connection.call(self._connection.store.payload, job_id))
+        form, body = self._call_of(spec, self._payload(job_id))
         head, inner = read_head(body)
         call = read_call(head, inner, allow_pickle=codec.allow_pickle)
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
@@ -131,24 +129,20 @@ class Repeater:
         """
         over = check_submit_options(options or {})
         old = self._snapshot(job_id)
-        payload = self._connection.call(self._connection.store.payload, job_id)
         plain = self.checked_changes(old.spec.task, changes) if changes else {}
-        made = self._repetition(old, payload, owner, plain)
-        chosen: dict[str, Any] = {
-            name: getattr(over, name) for name in ("queue", "tags", "priority") if name in over.given
-        }
+        made = self._repetition(old, self._payload(job_id), owner, plain)
+        chosen: dict[str, Any] = {name: getattr(over, name) for name in over.given & {"queue", "tags", "priority"}}
         chosen |= {"delay_ms": round(over.delay_s * 1000), "at_ms": int(over.at.timestamp() * 1000) if over.at else 0}
         return self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
 
     def _snapshot(self, job_id: str) -> JobSnapshot:
         return self._connection.call(self._connection.verbs.snapshot, job_id)
 
-    def _call_of(self, spec: JobSpec, payload: bytes | None) -> tuple[bytes, bytes]:
-        """Return `(format, body)` of a job's verified call; not unpickled.
+    def _payload(self, job_id: str) -> bytes | None:
+        return self._connection.call(self._connection.store.payload, job_id)
 
-        Raises:
-            JobNotFound: the arguments are no longer kept. SignatureError: they were not sealed for this job.
-        """
+    def _call_of(self, spec: JobSpec, payload: bytes | None) -> tuple[bytes, bytes]:
+        """Return `(format, body)` of a job's verified call; not unpickled."""
         if payload is None:
             raise JobNotFound(f"the arguments of job {spec.id!r} are no longer kept")
         return self._connection.codec.verify(payload, Subject("args", spec.id, spec.task))
@@ -165,9 +159,6 @@ class Repeater:
 
         Args:
             changes: checked values of some arguments. renamed: new ids of jobs that it needs, by their old ids.
-
-        Raises:
-            JobkitError: it has not ended, or cannot be repeated.
         """
         spec = old.spec
         if not old.is_terminal:
@@ -209,12 +200,10 @@ class Repeater:
 
     # -- many at once -------------------------------------------------------------------------------------------------
 
-    def retry_failures(
-        self, group: str, *, changes: Mapping[str, Any] | None = None, owner: str = "", on_step: Progress | None = None
-    ) -> Repeated:
+    def retry_failures(self, group: str, *, changes: Mapping[str, Any] | None = None, owner: str = "") -> Repeated:
         """Run the jobs of a group again that were not run again yet, each as a new job; see `retry_many`."""
         ids = self._connection.call(self._failed, group, is_repeated=False)
-        return self.retry_many(ids, changes=changes, owner=owner, on_step=on_step)
+        return self.retry_many(ids, changes=changes, owner=owner)
 
     def retry_many(
         self,
@@ -255,7 +244,7 @@ class Repeater:
                     if isinstance(error, ConnectionError):
                         raise
                     out.refused[job_id] = str(error)
-            replies = self._connection.call(self._connection.verbs.sender.submit_many, list(made.values()))
+            replies = self._connection.call(self._connection.verbs.sender.submit_many, [*made.values()])
             for job_id, reply in zip(made, replies, strict=True):
                 out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
                 if reply.created_ms:
@@ -302,9 +291,9 @@ class Repeater:
                 on_step(min(start + SLICE, len(ids)))
         return gone
 
-    def drop(self, group: str, *, on_step: Progress | None = None) -> int:
+    def drop(self, group: str) -> int:
         """Delete all jobs of a group, and the group; return how many jobs those were."""
-        gone = self.delete_many(self._connection.call(self._failed, group), on_step=on_step)
+        gone = self.delete_many(self._connection.call(self._failed, group))
         self._connection.call(self._failures.forget_group, group)
         return gone
 
@@ -317,8 +306,7 @@ def _lacked_a_need(snapshot: JobSnapshot) -> bool:
 def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDef[..., Any] | None:
     """The function that a job called, if this process can have it; a task of its name may be another one.
 
-    Args:
-        may_import: the payload is signed. An unsigned one could name any module.
+    An unsigned payload could name any module, so it may not import one.
     """
     if call.function is not None:
         return TaskDef(call.function, name=spec.task)

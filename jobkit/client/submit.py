@@ -55,15 +55,15 @@ class BoundKit:
             UnknownTask: no task of that name.
             StoreUnavailable: the store did not answer.
         """
-        prepared = partial(self._prepared, self._definition(task), args, kwargs)
-        return self.send(prepared(), prepared)
+        again = partial(self.prepared, task, args, kwargs)
+        return self.send(again(), again)
 
     async def submit_async(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """`submit` from a coroutine, over a connection of its loop. Rare cases block, so they run in a thread."""
         self._connection.ensure_open()
         if isinstance(task, str) or self._connection.inline is not None:
             return await asyncio.to_thread(self.submit, task, *args, **kwargs)
-        again = partial(self._prepared, registry.task_of(task), args, kwargs)
+        again = partial(self.prepared, task, args, kwargs)
         prepared = again()
         spec = prepared.spec
         if (known := self._known(spec)) is not None:
@@ -119,9 +119,8 @@ class BoundKit:
             options: queue, delay, at, key, tags, priority, timeout, retries, ...
             owner: who submits; the person at this process unless given.
         """
-        bound = self.options(**options or {})
-        prepared = partial(bound._prepared, self._definition(name), (), params, owner)
-        return self.send(prepared(), prepared)
+        again = partial(self.options(**options or {}).prepared, name, (), params, owner)
+        return self.send(again(), again)
 
     def map_info(
         self,
@@ -151,7 +150,7 @@ class BoundKit:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
         rule = None if stop_when is None else rule_of(stop_when)
         most = MAX_JOBS if sweep is None else MAX_LIMIT
-        prepared = [self._prepared(definition, *arguments(item), owner) for item in listed(items, most)]
+        prepared = [self.prepared(definition, *arguments(item), owner) for item in listed(items, most)]
         with self._connection.live.expecting(*(each.spec.id for each in prepared)):
             replies = self._connection.call(self._connection.verbs.sender.submit_many, prepared)
             jobs = [self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
@@ -164,18 +163,8 @@ class BoundKit:
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
-    def prepared(
-        self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any], owner: str = ""
-    ) -> Submission:
-        """Check and seal the arguments of a call."""
-        return self._prepared(self._definition(task), args, kwargs, owner)
-
     def send(self, prepared: Submission, again: Callable[..., Submission] | None = None) -> Job:
-        """Store a submission and return its handle.
-
-        Args:
-            again: prepares the submission with `job_id=`, "" for a new one; see `SubmitReply.reseal_for`.
-        """
+        """Store a submission and return its handle. `again` prepares it for an id, see `SubmitReply.reseal_for`."""
         self._connection.ensure_open()
         while True:
             spec = prepared.spec
@@ -212,10 +201,10 @@ class BoundKit:
         event = JobEvent(spec.id, 1, EventType.SUBMITTED, submitted_ms, data)
         return self._connection.live.adopt_own(JobSnapshot(spec, 1, history=(event,), **changes(data)))
 
-    def _definition(self, task: Callable[..., Any] | str) -> TaskDef[..., Any] | TaskInfo:
+    def _definition(self, task: Callable[..., Any] | TaskInfo | str) -> TaskDef[..., Any] | TaskInfo:
         """Return the definition of a task; that of a worker if only its name is known here."""
         if not isinstance(task, str):
-            return registry.task_of(task)
+            return task if isinstance(task, TaskInfo) else registry.task_of(task)
         if (known := registry.known(task)) is not None:
             return known
         verbs = self._connection.verbs
@@ -224,15 +213,17 @@ class BoundKit:
             raise verbs.unknown_task(task, {*infos, *registry.names()})
         return infos[task]
 
-    def _prepared(
+    def prepared(
         self,
-        task: TaskDef[..., Any] | TaskInfo,
+        task: Callable[..., Any] | TaskInfo | str,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         owner: str = "",
         *,
         job_id: str = "",
     ) -> Submission:
+        """Check and seal the arguments of a call; for a new job unless an id is given."""
+        task = self._definition(task)
         needs: tuple[str, ...] = ()
         if not (PLAIN.issuperset(map(type, args)) and PLAIN.issuperset(map(type, kwargs.values()))):
             given = [list(args), dict(kwargs)]
@@ -264,6 +255,4 @@ class BoundKit:
                 f"an argument is a job of another kit ({its.masked_url}, namespace {its.namespace}), whose results the "
                 f"workers of this one do not reach: pass its value, job.result()"
             )
-        if isinstance(value, Job):
-            return Reference([value.id])
-        return Reference([job.id for job in value], is_many=True)
+        return Reference([value.id]) if isinstance(value, Job) else Reference([job.id for job in value], is_many=True)

@@ -11,9 +11,10 @@ import math
 import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.params import checked
@@ -31,16 +32,8 @@ WORDS = ("how", "samples", "seed", "limit", "stop_when")
 WAYS = ("grid", "zip", "random")
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """The points of a sweep.
-
-    Attributes:
-        points: the arguments of each job.
-        axes: names of the arguments that were swept, in the order given.
-        seed: of a random sweep; the same seed gives the same points. None for the other ways.
-        stop_when: see `Batch.stop_when`.
-    """
+class Sweep(msgspec.Struct, frozen=True):
+    """The points of a sweep, which are the arguments of each job, and the names of those that were swept."""
 
     points: list[dict[str, Any]]
     axes: tuple[str, ...]
@@ -49,17 +42,7 @@ class Sweep:
 
 
 def sweep_of(given: Mapping[str, Any]) -> Sweep:
-    """The sweep that keyword arguments ask for.
-
-    Args:
-        given: axes (lists of values, arrays, or a `Range` for a random sweep) and, as single values,
-            `how`: "grid" (default: every combination, the last axis fastest), "zip" or "random";
-            `samples` and `seed` of a random sweep; `limit`: at most so many points, the first ones;
-            `stop_when`: see `Batch.stop_when`.
-
-    Raises:
-        InvalidParams: no axis, an empty or unusable one, unequal lengths of a zip, or too many points; names it.
-    """
+    """Return the sweep of the keyword arguments of `Kit.sweep`; in a grid the last axis is the fastest."""
     words = {name: given[name] for name in WORDS if name in given and not _is_axis(given[name])}
     axes = {name: axis for name, axis in given.items() if name not in words}
     how = words.get("how", "grid")
