@@ -34,6 +34,9 @@ Package = Literal["asyncio", "email", "http", "importlib", "json", "logging", "m
 
 _CHUNK = 1_000_000
 
+#: Directory of Python's standard library.
+_LIBRARY = Path(sysconfig.get_path("stdlib"))
+
 
 @jobkit.task
 def estimate_pi(
@@ -114,7 +117,7 @@ def bootstrap_regression(
 
     if not predictors and not intercept:
         raise ValueError("the model has nothing to fit: choose a predictor or an intercept")
-    files = sorted(_library().glob("*.py"))
+    files = sorted(_LIBRARY.glob("*.py"))
     table = pd.DataFrame([_measured(file) for file in jobkit.progress(files, desc="modules")])
     print(f"measured {len(table)} modules of the library of Python {platform.python_version()}:")
     print(table.describe().loc[["mean", "50%", "max"]].round(1).to_string())
@@ -292,16 +295,9 @@ async def count_words(
     return pd.DataFrame(rows, columns=["word", "count", "files", "share"])
 
 
-def _library() -> Path:
-    """Return the directory of Python's standard library."""
-    return Path(sysconfig.get_path("stdlib"))
-
-
 def _modules(package: str) -> list[Path]:
-    """Return the modules of a package of the standard library, without its tests (whose place depends on the
-    version).
-    """
-    folder = _library() / package
+    """Return the modules of a package of the standard library; its tests are elsewhere in some versions."""
+    folder = _LIBRARY / package
     files = folder.rglob("*.py")
     return sorted(file for file in files if not {"test", "tests"} & set(file.relative_to(folder).parts))
 

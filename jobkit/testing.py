@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -235,21 +234,15 @@ def _call(task: Any, params: Any) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in params.items())})"
 
 
-@contextmanager
-def _kit(*, at_once: bool) -> Iterator[MemoryKit]:
-    with MemoryKit(at_once=at_once) as kit, default_kit(kit):
-        yield kit
-
-
 @pytest.fixture
 def jobkit_kit() -> Iterator[MemoryKit]:
     """The default kit of the test: jobs run at once."""
-    with _kit(at_once=True) as kit:
+    with MemoryKit() as kit, default_kit(kit):
         yield kit
 
 
 @pytest.fixture
 def jobkit_queue() -> Iterator[MemoryKit]:
     """The default kit of the test: jobs wait for `jobkit_queue.run()`, and time for `jobkit_queue.clock.tick()`."""
-    with _kit(at_once=False) as kit:
+    with MemoryKit(at_once=False) as kit, default_kit(kit):
         yield kit

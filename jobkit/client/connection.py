@@ -62,9 +62,8 @@ class Connection:
         has_own_space: bool = False,
     ) -> None:
         self.settings = settings
-        self.codec = Codec.from_secret(settings.secret)
-        if settings.scheme == "sync":
-            self.codec = Codec([b"this process"])  # nothing leaves it, so pickles are harmless
+        # Nothing leaves the process of a `sync://` kit, so pickles are harmless.
+        self.codec = Codec.from_secret("this process" if settings.scheme == "sync" else settings.secret)
         self.owner = user_name()
         self.origin = Origin(settings, self.codec, self.owner)
         self.is_closed = False
@@ -215,11 +214,7 @@ class Connection:
     # -- jobs of `sync://` --------------------------------------------------------------------------------------------
 
     def run_here(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
-        """Run new jobs in the caller's thread if the kit is `sync://`; for other kits workers run them.
-
-        Args:
-            then: called after each job. One that has ended meanwhile is left out.
-        """
+        """Run new jobs here, and `then` after each, if the kit is `sync://`; for other kits workers run them."""
         if self.inline is not None:
             self.inline.run_each(job_ids, then)
 

@@ -176,7 +176,10 @@ class Repeater:
         if renamed:
             body = with_needs(body, renamed)
             spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
-            params = {name: _renamed(value, renamed) for name, value in params.items()}
+            shown = msgspec.json.encode(params).decode()
+            for need, new in renamed.items():
+                shown = shown.replace(need, new)
+            params = msgspec.json.decode(shown)
         return self._sealed(spec, owner, params, form, body)
 
     def _sealed(self, old: JobSpec, owner: str, params: Mapping[str, Any], form: bytes, body: bytes) -> Submission:
@@ -316,14 +319,3 @@ def _task_of(spec: JobSpec, ref: str, call: Call, *, may_import: bool) -> TaskDe
         with contextlib.suppress(Exception):  # a module of the worker's that is not here, for instance
             return registry.task_of(load_ref(ref))
     return None
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """An argument as it is shown, with the ids of other jobs in it."""
-    if isinstance(value, str):
-        for old, new in names.items():
-            value = value.replace(old, new)
-        return value
-    if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    return {key: _renamed(item, names) for key, item in value.items()} if isinstance(value, dict) else value

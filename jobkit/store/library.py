@@ -9,6 +9,7 @@ loads it again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +18,12 @@ from typing import Any
 
 import hiredis
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import ConnectionError, InvalidResponse, OutOfMemoryError, ReadOnlyError, ResponseError
 
 Command = tuple[Any, ...]
+
+#: What a reader returns until a reply is whole.
+_MORE: Any = object()
 
 #: Of the names of all versions' libraries.
 _PREFIX = "jobkit_"
@@ -135,41 +139,75 @@ def _name_of(listed: Any) -> str:
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
+class _Replies(asyncio.Protocol):
+    """A connection of redis-py whose replies are read without its streams, which cost more than a command."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection, self.is_lost = connection, False
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
+        )
+        self._replies: list[Any] = []
+        self._wanted = 0
+        self._whole: asyncio.Future[list[Any]] | None = None  # of the last call
+        self._transport = connection._writer.transport
+        self._stream = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    async def of(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies; one call at a time."""
+        self._replies, self._wanted = [], len(commands)
+        self._whole = asyncio.get_running_loop().create_future()
+        self._transport.writelines([hiredis.pack_command(command) for command in commands])
+        return await self._whole
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not _MORE:
+            self._replies.append(reply)
+        if len(self._replies) == self._wanted and self._whole is not None and not self._whole.done():
+            self._whole.set_result(self._replies)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
+        if self._whole is not None and not self._whole.done():
+            self._whole.set_exception(ConnectionError(str(error or "Connection closed by server.")))
+        self._stream.connection_lost(error)
+
+
 class RedisConnection:
     """Sends commands of one client; concurrent calls take a connection each. Belongs to one event loop.
 
-    Without redis-py's pool and pipeline, whose bookkeeping costs more than the command itself. The connections are
-    redis-py's own, from the client's pool, so URL, login, TLS, Sentinel and closing stay its business. Commands are in
-    the socket's buffer before the coroutine first waits: the server works while the loop goes on.
+    Without redis-py's pool, pipeline and streams, whose bookkeeping costs more than the command itself. The connections
+    are redis-py's own, from the client's pool, so URL, login, TLS, Sentinel and closing stay its business. Commands are
+    in the socket's buffer before the coroutine first waits: the server works while the loop goes on.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._pool: Any = redis.connection_pool
-        self._idle: list[Any] = []
+        self._idle: list[_Replies] = []
 
-    async def call(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    async def call(self, commands: Sequence[Command]) -> list[Any]:
         """Return replies of commands that are sent together; an error of the server stands in its position.
 
         Raises:
             RedisError, OSError: the server does not answer; what was executed is not known.
         """
-        connection = await self._idle_one() or await self._pool.get_connection()
-        replies: list[Any] = []
-        is_whole = False
+        if not commands:
+            return []
+        connection = await self._idle_one() or _Replies(await self._pool.get_connection())
+        replies: list[Any] = [ReadOnlyError()]
         try:
-            await connection.send_packed_command([hiredis.pack_command(c) for c in commands], check_health=False)
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
-            # A server that became a replica must be looked for again.
-            is_whole = not any(isinstance(reply, ReadOnlyError) for reply in replies)
+            replies = await connection.of(commands)
         finally:
-            if is_whole:
-                self._idle.append(connection)
-            else:  # a reply may still be on its way
+            # A server that became a replica must be looked for again. Without replies, some may still be on their way.
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
                 await self._drop(connection)
+            else:
+                self._idle.append(connection)
+        for reply in replies:
+            if isinstance(reply, ConnectionError):  # it is loading its data, for instance
+                raise reply
         return replies
 
     async def cut(self) -> None:
@@ -177,19 +215,18 @@ class RedisConnection:
         while self._idle:
             await self._drop(self._idle.pop())
 
-    async def _idle_one(self) -> Any:
+    async def _idle_one(self) -> _Replies | None:
         """Return a connection that was not cut since its last use, or None. Does not wait if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            reader = connection._reader
-            if reader is not None and not reader.at_eof() and reader.exception() is None:
+            if not connection.is_lost:
                 return connection
             await self._drop(connection)
         return None
 
-    async def _drop(self, connection: Any) -> None:
-        await connection.disconnect(nowait=True)
-        await self._pool.release(connection)
+    async def _drop(self, connection: _Replies) -> None:
+        await connection.connection.disconnect(nowait=True)
+        await self._pool.release(connection.connection)
 
 
 class Functions:
