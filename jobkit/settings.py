@@ -40,11 +40,7 @@ EVENT_NAMES = ("ended", *(str(kind) for kind in EventType if not kind.is_news an
 
 
 def kinds_of(names: Iterable[str]) -> frozenset[EventType]:
-    """Return the event types of these names.
-
-    Raises:
-        InvalidParams: `names` is empty, or a name is unknown.
-    """
+    """Return the event types of these names, which are checked."""
     kinds: set[EventType] = set()
     for name in names:
         if name not in EVENT_NAMES:
@@ -76,11 +72,7 @@ class NotifyRule:
 
     @classmethod
     def read(cls, wanted: object) -> NotifyRule:
-        """Return the rule that a settings file describes.
-
-        Raises:
-            InvalidParams: the rule is not valid; the message says what is allowed.
-        """
+        """Return the rule that a settings file describes, checked."""
         known = [f.name for f in fields(cls)]
         if not isinstance(wanted, Mapping):
             raise InvalidParams(f"a notify rule is a table of {', '.join(known)}, not {wanted!r}", "notify")
@@ -219,11 +211,7 @@ class Settings:
         return cls(**{name: _parse(name, value, origin) for name, (value, origin) in values.items()}).checked()
 
     def checked(self) -> Self:
-        """Return these settings, validated; the directory of `local:///some/dir` moves into `home`.
-
-        Raises:
-            InvalidParams: the URL is not valid, or settings contradict each other.
-        """
+        """Return these settings, validated; the directory of `local:///some/dir` moves into `home`."""
         scheme = self.url.partition("://")[0]
         if "://" not in self.url or scheme not in SCHEMES:
             raise InvalidParams(
@@ -296,11 +284,7 @@ def masked(url: str) -> str:
 
 
 def checked_name(kind: str, value: object) -> str:
-    """Return `value` if it is a valid name of a queue, namespace, job or key.
-
-    Raises:
-        InvalidParams: not 1 to 200 characters of `[A-Za-z0-9_.:-]`.
-    """
+    """Return `value` if it is a valid name of a queue, namespace, job or key. Raises InvalidParams if not."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
         raise InvalidParams(f"{kind} must be 1 to 200 characters of A-Z a-z 0-9 _ . : -, not {shown}", kind)

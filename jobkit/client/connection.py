@@ -84,11 +84,7 @@ class Connection:
             _open.discard(self)
 
     def ensure_open(self) -> None:
-        """Connect anew in a forked child.
-
-        Raises:
-            JobkitError: it is closed.
-        """
+        """Connect anew in a forked child. Raises JobkitError if it is closed."""
         if self.is_closed:
             raise JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
         self._connect_after_fork()

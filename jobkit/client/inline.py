@@ -29,18 +29,14 @@ _BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
 
 
 class Inline:
-    """Runs the jobs of one kit in the thread that submits them. `paused`: ids of jobs that wait for `run_paused`.
-
-    Attributes:
-        is_at_once: False if jobs wait for `jobkit.testing.MemoryKit.run`.
-    """
+    """Runs the jobs of one kit in the thread that submits them. `paused`: ids of jobs that wait for `run_paused`."""
 
     def __init__(
         self, store: RedisStore, hub: EventHub, codec: Codec, settings: Settings, paused: dict[str, None]
     ) -> None:
         self._store, self._hub, self._codec, self._settings = store, hub, codec, settings
         self._paused = paused
-        self.is_at_once = True
+        self.is_at_once = True  # else jobs wait for `jobkit.testing.MemoryKit.run`
 
     def run_each(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
         """Run stored jobs in their order; `then` is called after each."""

@@ -57,7 +57,7 @@ class BackgroundLoop:
 
     @property
     def is_here(self) -> bool:
-        """True if the calling thread is the loop's own."""
+        """True in the loop's own thread."""
         return threading.current_thread() is self._thread
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
@@ -69,13 +69,10 @@ class BackgroundLoop:
         return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.start())
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for its value; an interrupt (Ctrl-C) cancels it.
-
-        Raises:
-            JobkitError: called on the loop's own thread, where waiting would stop everything.
-        """
+        """Run a coroutine on the loop and wait for its value; an interrupt (Ctrl-C) cancels it."""
         if self.is_here:
             coroutine.close()
+            # Waiting would stop everything.
             raise JobkitError("a blocking verb was used on jobkit's own event loop; await its twin in kit.aio")
         future = self.spawn(coroutine)
         try:

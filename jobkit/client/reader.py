@@ -29,11 +29,7 @@ from jobkit.tasks.registry import registry
 
 
 class JobReader:
-    """Verbs that find jobs and tasks and read results. They block; every one may raise `StoreUnavailable`.
-
-    Args:
-        kit: of lists of jobs.
-    """
+    """Verbs that find jobs and tasks and read results. They block; every one may raise `StoreUnavailable`."""
 
     def __init__(self, kit: Any, connection: Connection) -> None:
         self._kit, self._connection = kit, connection

@@ -226,11 +226,7 @@ class ScheduleVerbs:
         *,
         owner: str = "",
     ) -> Schedule:
-        """`schedule`, as pages use it.
-
-        Args:
-            given: the further arguments of `schedule`. owner: whose; the person at this process unless given.
-        """
+        """`schedule`, as pages use it, with its further arguments as `given` and perhaps another owner."""
         name = given.get("name")
         times, rules, options = _sorted({key: value for key, value in given.items() if key != "name"})
         now_ms = self._connection.call(self._connection.store.now_ms)
@@ -408,11 +404,7 @@ def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
 
 
 def _sorted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Return what is given of the times, of the rules (checked, as fields of `ScheduleSpec`) and of the jobs' options.
-
-    Raises:
-        InvalidParams: a rule is not allowed, or an option is for one job only.
-    """
+    """Return what is given of the times, of the rules (checked, as fields of `ScheduleSpec`) and of the options."""
     times = {key: given[key] for key in _WHEN if key in given}
     rules = checked_rules(**{key: given.get(key) for key in _RULES})
     if "count" in given:

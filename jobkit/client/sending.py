@@ -15,11 +15,7 @@ _SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
 
 
 class Sender:
-    """Sends submits through one store.
-
-    Args:
-        client_id: the submitter's own channel, see `RedisStore.submit`.
-    """
+    """Sends submits through one store; `client_id` is the submitter's own channel, see `RedisStore.submit`."""
 
     def __init__(self, store: RedisStore, client_id: str) -> None:
         self._store, self._client_id = store, client_id
@@ -87,11 +83,7 @@ class Sender:
 
 
 class LoopSenders:
-    """A `Sender` for each event loop that submits; its connection ends with the loop.
-
-    Args:
-        open_store: opens the store. client_id: see `Sender`.
-    """
+    """A `Sender` for each event loop that submits; its connection ends with the loop."""
 
     def __init__(self, open_store: Callable[[], RedisStore], client_id: str) -> None:
         self._open_store, self._client_id = open_store, client_id

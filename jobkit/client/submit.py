@@ -241,11 +241,7 @@ class BoundKit:
         return made
 
     def reference_of(self, value: Any) -> Reference | None:
-        """Return the placeholder for a job or batch among arguments, None for any other value.
-
-        Raises:
-            InvalidParams: it belongs to a kit whose results these workers cannot read.
-        """
+        """Return the placeholder for a job or batch among arguments, None for any other value."""
         if not isinstance(value, (Job, Batch, Jobs)):
             return None
         mine, its = self._connection.store.settings, value._kit.verbs.store.settings

@@ -108,11 +108,7 @@ _opener = urllib.request.build_opener(_NoRedirect)
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, retried: Collection[int] = (408, 429)) -> None:
-    """Send a POST; blocks for at most about `TIMEOUT_S`.
-
-    Raises:
-        DeliveryRefused: no answer, or an error; it may be retried if the status is 500 or higher, or one of `retried`.
-    """
+    """Send a POST; blocks for at most about `TIMEOUT_S`. May be retried after a status of `retried`, or from 500 on."""
     try:
         _opener.open(urllib.request.Request(url, body, dict(headers), method="POST"), timeout=TIMEOUT_S).close()
     except urllib.error.HTTPError as error:
