@@ -10,7 +10,7 @@ import jobkit
 from benchmarks.systems import aio
 from benchmarks.systems.common import latencies, now, rate, serve
 from benchmarks.systems.jobkit_tasks import counted, stamp, stamp_in_process
-from jobkit.client.prepare import Origin, prepare
+from jobkit.client.submit import Origin, prepare
 from jobkit.tasks.options import check_submit_options
 
 

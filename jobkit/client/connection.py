@@ -21,7 +21,6 @@ from jobkit.client.inline import Inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
-from jobkit.client.prepare import Origin
 from jobkit.client.sending import LoopSenders
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
@@ -65,7 +64,6 @@ class Connection:
         # Nothing leaves the process of a `sync://` kit, so pickles are harmless.
         self.codec = Codec.from_secret("this process" if settings.scheme == "sync" else settings.secret)
         self.owner = user_name()
-        self.origin = Origin(settings, self.codec, self.owner)
         self.is_closed = False
         self._make_job, self._revive = make_job, revive
         self._open_store, self._has_own_space = open_store, has_own_space

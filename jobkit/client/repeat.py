@@ -17,9 +17,8 @@ from jobkit.client import checks
 from jobkit.client.connection import Connection
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
-from jobkit.client.prepare import new_id
 from jobkit.client.reader import JobReader
-from jobkit.client.submit import BoundKit
+from jobkit.client.submit import BoundKit, new_id
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission

@@ -18,9 +18,8 @@ from jobkit.client.connection import Connection
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.prepare import Origin, prepare
 from jobkit.client.reader import JobReader
-from jobkit.client.submit import BoundKit
+from jobkit.client.submit import BoundKit, Origin, prepare
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.format import ago, duration
 from jobkit.schedules.firing import decide, firing, job_of, scheduled
@@ -366,7 +365,7 @@ class ScheduleVerbs:
         """
         if not self._is_registered:
             self._is_registered = True
-            await put_coded(self._connection.store, registry.all(), self._connection.origin)
+            await put_coded(self._connection.store, registry.all(), self._submitter.origin)
 
     # -- live ---------------------------------------------------------------------------------------------------------
 

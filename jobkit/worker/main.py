@@ -234,8 +234,8 @@ async def _serve(worker: JobWorker) -> None:
 
 
 async def _introduce(worker: JobWorker) -> None:
-    from jobkit.client.prepare import Origin
     from jobkit.client.schedules import put_coded
+    from jobkit.client.submit import Origin
 
     tasks, codec = registry.all(), worker.codec
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})

@@ -183,7 +183,7 @@ def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
 
 def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Kit) -> None:
     """A dashboard knows the task by its definition only."""
-    from jobkit.client.prepare import Origin, prepare
+    from jobkit.client.submit import Origin, prepare
     from jobkit.tasks.info import TaskInfo
 
     def info(**options: Any) -> TaskInfo:

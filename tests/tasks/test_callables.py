@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobkit.client.prepare import Origin, prepare
+from jobkit.client.submit import Origin, prepare
 from jobkit.codec import Codec, Subject
 from jobkit.model import InvalidParams
 from jobkit.settings import Settings
