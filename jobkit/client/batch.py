@@ -284,7 +284,7 @@ def as_completed(jobs: Iterable[Job], timeout: checks.Timeout = None) -> Iterato
     seconds, waiting = checks.timeout_s(timeout), _handles(jobs)
     ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in waiting:
-        job.when_done(lambda job=job: ended.put(job))  # type: ignore[misc]  # the default binds this job
+        job.when_done(partial(ended.put, job))
     deadline = None if seconds is None else time.monotonic() + seconds
     unended = deque(waiting)
     for left in range(len(waiting), 0, -1):

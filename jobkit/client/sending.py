@@ -31,7 +31,7 @@ class Sender:
             return await reply
         self._is_busy = True
         try:
-            return (await self._twice([submission]))[0]
+            return (await self._stored([submission]))[0]
         finally:
             self._is_busy = bool(self._queue)
             if self._queue:
@@ -41,7 +41,7 @@ class Sender:
         """Submit many jobs, in slices that do not hold up others."""
         replies: list[SubmitReply] = []
         for batch in _slices(submissions):
-            replies += await self._twice(batch)
+            replies += await self._stored(batch)
         return replies
 
     async def _send(self) -> None:
@@ -50,7 +50,7 @@ class Sender:
                 count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
                 batch, self._queue = self._queue[:count], self._queue[count:]
                 try:
-                    answers = await self._twice([submission for submission, _ in batch])
+                    answers = await self._stored([submission for submission, _ in batch])
                 except Exception as error:
                     for _, answer in batch:
                         if not answer.done():
@@ -62,24 +62,21 @@ class Sender:
         finally:
             self._is_busy = False
 
-    async def _twice(self, batch: Sequence[Submission]) -> list[SubmitReply]:
-        """Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
-        began = asyncio.get_running_loop().time()
-        try:
-            return await self._once(batch)
-        except StoreUnavailable:
-            if asyncio.get_running_loop().time() - began > 1.0:
-                raise  # a server that does not answer in time is not asked once more
+    async def _stored(self, batch: Sequence[Submission]) -> list[SubmitReply]:
+        """Store jobs. Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
+        began, is_second = asyncio.get_running_loop().time(), False
+        while True:
+            try:
+                async with asyncio.timeout(REPLY_TIMEOUT_S):
+                    return await self._store.submit(batch, self._client_id)
+            except TimeoutError:
+                error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
+                raise explain(error, self._store.settings) from None
+            except StoreUnavailable:
+                if is_second or asyncio.get_running_loop().time() - began > 1.0:
+                    raise  # a server that does not answer in time is not asked once more
             await asyncio.sleep(0.05)
-            return await self._once(batch)
-
-    async def _once(self, batch: Sequence[Submission]) -> list[SubmitReply]:
-        try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
-                return await self._store.submit(batch, self._client_id)
-        except TimeoutError:
-            error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
-            raise explain(error, self._store.settings) from None
+            is_second = True
 
 
 class LoopSenders:
