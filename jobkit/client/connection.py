@@ -21,15 +21,14 @@ from jobkit.client.inline import Inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
-from jobkit.client.sending import LoopSenders
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
 from jobkit.model import JobkitError, JobSnapshot, StoreUnavailable
 from jobkit.settings import Settings, user_name
-from jobkit.store.direct import DirectSubmit
 from jobkit.store.events import EventHub
 from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
+from jobkit.store.sending import DirectSubmit, LoopSenders
 from jobkit.store.values import Submission, SubmitReply
 
 P = ParamSpec("P")

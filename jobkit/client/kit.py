@@ -24,7 +24,6 @@ from jobkit.client.limits import LimitVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
-from jobkit.client.sending import Sender
 from jobkit.client.submit import BoundKit
 from jobkit.client.verbs import Verbs
 from jobkit.run.inside import context
@@ -33,6 +32,7 @@ from jobkit.store import export
 from jobkit.store.events import EventHub
 from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
+from jobkit.store.sending import Sender
 from jobkit.store.web import AuditLog
 from jobkit.tasks.options import check_submit_options
 

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 
 from jobkit.attempts import read_preview
 from jobkit.client import checks
-from jobkit.client.sending import Sender
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import aside_of
@@ -42,6 +41,7 @@ from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.redis import RedisStore
+from jobkit.store.sending import Sender
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked, one_of

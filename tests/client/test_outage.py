@@ -88,7 +88,7 @@ def test_events_after_an_invalid_id_are_refused(kit: Kit, after: str) -> None:
 def test_a_submit_to_a_frozen_server_returns_to_the_caller(
     server: Server, kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.client.sending.REPLY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("jobkit.store.sending.REPLY_TIMEOUT_S", 0.5)
     kit.submit(len, "")  # from now on the server knows the script
     frozen = psutil.Process(server.pid)
     frozen.suspend()
@@ -101,7 +101,7 @@ def test_a_submit_to_a_frozen_server_returns_to_the_caller(
 
 
 def test_many_submissions_are_sent_in_slices_of_limited_size() -> None:
-    from jobkit.client.sending import _slices
+    from jobkit.store.sending import _slices
     from tests.store.support import job
 
     small = [job() for _ in range(1100)]

@@ -11,10 +11,10 @@ import pytest
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.store import library
 from jobkit.store.connect import open_blocking
-from jobkit.store.direct import DirectSubmit
 from jobkit.store.library import Library, run_blocking
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.sending import DirectSubmit
 from jobkit.store.values import AttemptNews
 
 from .conftest import settings_for

@@ -15,10 +15,10 @@ from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import connect, library
 from jobkit.store.connect import explain, open_blocking
-from jobkit.store.direct import DirectSubmit
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.sending import DirectSubmit
 from jobkit.store.values import ArtifactInfo, Kept
 from tests.support import until
 

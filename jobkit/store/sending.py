@@ -1,17 +1,77 @@
-"""Submits over a connection of the running loop: concurrent ones share a round trip, a lost one is repeated."""
+"""Submits on their way to the store: from blocking code, from coroutines, and in bulk.
+
+Blocking code has a connection for its own threads: the way over the background loop costs two changes of thread, and
+the reply waits behind the job's first events there, together more than the submit itself. Each event loop has one, too.
+Concurrent submits of coroutines share a round trip, and a lost one is repeated.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any
+
+import hiredis
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from jobkit.model import StoreUnavailable
-from jobkit.store.connect import REPLY_TIMEOUT_S, explain
+from jobkit.settings import Settings
+from jobkit.store import library, wire
+from jobkit.store.connect import REPLY_TIMEOUT_S, Reaching, explain, open_blocking
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 
 #: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
 _SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
+
+
+class DirectSubmit:
+    """One connection that all blocking threads share, one submit at a time. `client_id` is as for a `Sender`."""
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        self._reaching = Reaching(settings)
+        self._prefix = f"jk:{settings.namespace}:"
+        self._client_id = client_id
+        self._redis = open_blocking(settings)
+        self._connection: Any = None
+        self._lock = threading.Lock()
+
+    def submit(self, job: Submission) -> SubmitReply:
+        """Submit one job; see `RedisStore.submit`.
+
+        Raises:
+            StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
+        """
+        args = [self._client_id, *wire.submit_args([job])]
+        with self._reaching, self._lock:
+            reply = library.run_blocking(self._call, self._prefix, "submit", args)
+        return wire.answers([job], reply)[0]
+
+    def _call(self, *command: Any) -> Any:
+        """A command's reply, without the bookkeeping of redis-py's pool."""
+        if self._connection is None:
+            self._connection = self._redis.connection_pool.get_connection()
+        connection = self._connection
+        is_whole = False
+        try:
+            # Connects if it is not connected.
+            connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
+            reply = connection.read_response()
+            is_whole = True
+            return reply
+        except ResponseError as error:
+            is_whole = not isinstance(error, ReadOnlyError)  # a server that became a replica must be looked for again
+            raise
+        finally:
+            if not is_whole:  # a reply may still be on its way
+                connection.disconnect()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection = None
+            self._redis.close()
+            self._redis.connection_pool.disconnect()
 
 
 class Sender:
