@@ -34,7 +34,6 @@ from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
 from jobkit.store.web import AuditLog
-from jobkit.tasks.options import check_submit_options
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -112,9 +111,8 @@ class Kit:
             settings, partial(Job, self), revive=revive, open_store=open_store, has_own_space=has_own_space
         )
         self.settings, self.codec = settings, connection.codec
-        first = [] if before_submit is None else [before_submit]
         self._connection = connection
-        self._submitter = BoundKit(self, connection, first, check_submit_options({}))
+        self._submitter = BoundKit(self, connection, before_submit)
         self._reader = JobReader(self, connection)
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -175,28 +176,23 @@ class BoundKit:
     """The submitting verbs of a kit, with options for its next submissions. Every verb may raise `StoreUnavailable`.
 
     Args:
-        kit: of the batches. before_submit: called once, before the first submit; shared by `options`.
-        over: options of each submit.
+        kit: of the batches. before_submit: called once, before the first submit.
     """
 
-    def __init__(
-        self,
-        kit: Any,
-        connection: Connection,
-        before_submit: list[Callable[[], None]],
-        over: JobOptions,
-        origin: Origin | None = None,
-    ) -> None:
-        self._kit, self._connection, self._before_submit, self.over = kit, connection, before_submit, over
-        self.origin = origin or Origin(connection.settings, connection.codec, connection.owner)
+    def __init__(self, kit: Any, connection: Connection, before_submit: Callable[[], None] | None) -> None:
+        self._kit, self._connection = kit, connection
+        self._before_submit = [before_submit] if before_submit else []
+        self.over = JobOptions()
+        self.origin = Origin(connection.settings, connection.codec, connection.owner)
 
     def options(self, /, **options: Any) -> BoundKit:
         """Return this with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`.
 
         They replace those of the same name.
         """
-        over = self.over.merged(check_submit_options(options))
-        return BoundKit(self._kit, self._connection, self._before_submit, over, self.origin)
+        bound = copy(self)
+        bound.over = self.over.merged(check_submit_options(options))
+        return bound
 
     # -- verbs --------------------------------------------------------------------------------------------------------
 
@@ -224,7 +220,7 @@ class BoundKit:
         with self._connection.live.expecting(spec.id):
             reply = await self._connection.send_async(prepared)
             if reply.created_ms:
-                return self._new(spec, reply)
+                return self._accepted(spec, reply)
         if reply.reseal_for is None:
             return await asyncio.to_thread(self._accepted, spec, reply)
         return await asyncio.to_thread(self.send, again(job_id=reply.reseal_for), again)
@@ -246,7 +242,7 @@ class BoundKit:
         Raises:
             InvalidParams: there are none or too many, or one is refused; nothing was stored then.
         """
-        return self._map(task, items, stop_when)
+        return self._map(task, Sweep(items, stop_when=stop_when))
 
     def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
         """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`.
@@ -259,8 +255,7 @@ class BoundKit:
         Raises:
             InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
         """
-        sweep = sweep_of(axes)
-        return self._map(task, sweep.points, sweep.stop_when, sweep)
+        return self._map(task, sweep_of(axes), MAX_LIMIT)
 
     def submit_info(
         self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
@@ -284,16 +279,9 @@ class BoundKit:
         owner: str = "",
     ) -> Batch:
         """`submit_info` once for each of `items`, in bulk; see there."""
-        return self.options(**options or {})._map(name, items, owner=owner)
+        return self.options(**options or {})._map(name, Sweep(items), owner=owner)
 
-    def _map(
-        self,
-        task: Callable[..., Any] | str,
-        items: Iterable[Any],
-        stop_when: Callable[..., object] | str | None = None,
-        sweep: Sweep | None = None,
-        owner: str = "",
-    ) -> Batch:
+    def _map(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
         self._connection.ensure_open()
         definition = self._definition(task)
         over = self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
@@ -301,14 +289,13 @@ class BoundKit:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
-        rule = None if stop_when is None else rule_of(stop_when)
-        most = MAX_JOBS if sweep is None else MAX_LIMIT
-        prepared = [self.prepared(definition, *arguments(item), owner) for item in listed(items, most)]
+        rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
+        prepared = [self.prepared(definition, *arguments(item), owner) for item in listed(sweep.points, most)]
         with self._connection.live.expecting(*(each.spec.id for each in prepared)):
             replies = self._connection.call(self._connection.verbs.sender.submit_many, prepared)
             jobs = [self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
-        batch = Batch(self._kit, jobs, axes=sweep.axes if sweep else (), seed=sweep.seed if sweep else None)
+        batch = Batch(self._kit, jobs, axes=sweep.axes, seed=sweep.seed)
         if rule is not None:
             batch.stop_when(rule)
         self._connection.run_here([job.id for job in jobs], batch.judge)
@@ -338,16 +325,12 @@ class BoundKit:
 
     def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
         """Return the handle of an accepted submission: of its new job, or of the job that does the same work."""
-        if reply.created_ms:
-            return self._new(spec, reply)
-        known = self._connection.live.get(reply.job_id)
-        if known is not None and known.snapshot.is_terminal:
-            return known
-        return self._connection.live.handle(self._connection.call(self._connection.verbs.snapshot, reply.job_id))
-
-    def _new(self, spec: JobSpec, reply: SubmitReply) -> Job:
-        """Return the handle of a new job. It knows its first event, received or not."""
         submitted_ms = reply.created_ms
+        if not submitted_ms:
+            known = self._connection.live.get(reply.job_id)
+            if known is not None and known.snapshot.is_terminal:
+                return known
+            return self._connection.live.handle(self._connection.call(self._connection.verbs.snapshot, reply.job_id))
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}

@@ -33,10 +33,10 @@ WAYS = ("grid", "zip", "random")
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """The points of a sweep, which are the arguments of each job, and the names of those that were swept."""
+    """The points of a sweep or a map, which are the arguments of each job; `axes` names those that were swept."""
 
-    points: list[dict[str, Any]]
-    axes: tuple[str, ...]
+    points: Iterable[Any]
+    axes: tuple[str, ...] = ()
     seed: int | None = None
     stop_when: Callable[..., object] | str | None = None
 
