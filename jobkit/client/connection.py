@@ -181,6 +181,13 @@ class Connection:
                     raise
         return await self.call_async(self.verbs.sender.submit, submission)
 
+    def job(self, job_id: str) -> Job:
+        """Return the handle of a job of whichever process; it is read unless its end is known here."""
+        known = self.live.get(job_id)
+        if known is not None and known.snapshot.is_terminal:
+            return known
+        return self.live.handle(self.call(self.verbs.snapshot, job_id))
+
     def iterate(self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """Yield what an asynchronous iterator of the background loop yields."""
         self.ensure_open()

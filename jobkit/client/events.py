@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.reader import JobReader
 from jobkit.client.verbs import Verbs
 from jobkit.model import (
     EventsExpired,
@@ -158,16 +157,9 @@ class Hook:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        reader: JobReader,
-        call: Callable[[Job], object],
-        kinds: frozenset[EventType],
-        task: str,
-        after: str,
+        self, connection: Connection, call: Callable[[Job], object], kinds: frozenset[EventType], task: str, after: str
     ) -> None:
-        self._connection, self._reader = connection, reader
-        self._call, self._kinds, self._task = call, kinds, task
+        self._connection, self._call, self._kinds, self._task = connection, call, kinds, task
         self._name = getattr(call, "__qualname__", None) or repr(call)
         self._waiting: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
         self._is_over = False
@@ -225,7 +217,7 @@ class Hook:
             if self._is_over:
                 return
             try:
-                job = self._connection.run(self._reader.get, job_id)
+                job = self._connection.job(job_id)
                 if is_end:
                     job.wait(10)  # the live handle may be a moment behind the event
             except JobNotFound:  # it is forgotten already

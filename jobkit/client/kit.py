@@ -117,7 +117,7 @@ class Kit:
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
-        self._schedules = ScheduleVerbs(connection, self._submitter, self._reader)
+        self._schedules = ScheduleVerbs(connection, self._submitter)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -245,7 +245,7 @@ class Kit:
         after = self._connection.call(self.verbs.store.last_event_id)
 
         def register(call: Callable[[Job], object]) -> Hook:
-            hook = Hook(self._connection, self._reader, call, kinds, task, after)
+            hook = Hook(self._connection, call, kinds, task, after)
             self._hooks.add(hook)
             return hook
 

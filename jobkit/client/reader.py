@@ -40,11 +40,7 @@ class JobReader:
         Raises:
             JobNotFound: it is not kept.
         """
-        known = self._connection.live.get(checks.job_id(job_id))
-        if known is not None and known.snapshot.is_terminal:
-            return known
-        snapshot = self._connection.call(self._connection.verbs.snapshot, job_id)
-        return self._connection.live.handle(snapshot)
+        return self._connection.job(checks.job_id(job_id))
 
     def last(self) -> Job | None:
         """The job that was submitted last, or None."""

@@ -18,7 +18,6 @@ from jobkit.client.connection import Connection
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.reader import JobReader
 from jobkit.client.submit import BoundKit, Origin, prepare
 from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.format import ago, duration
@@ -163,8 +162,8 @@ class ScheduleVerbs:
     Those that prepare or run jobs block, the others run on the background loop.
     """
 
-    def __init__(self, connection: Connection, submitter: BoundKit, reader: JobReader) -> None:
-        self._connection, self._submitter, self._reader = connection, submitter, reader
+    def __init__(self, connection: Connection, submitter: BoundKit) -> None:
+        self._connection, self._submitter = connection, submitter
         self._handles: weakref.WeakValueDictionary[str, Schedule] = weakref.WeakValueDictionary()
         self._hub: EventHub | None = None
         self._lock = threading.Lock()
@@ -340,7 +339,7 @@ class ScheduleVerbs:
         if self._connection.call(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
         self._connection.run_here([made.spec.id])
-        return self._reader.get(made.spec.id)
+        return self._connection.job(made.spec.id)
 
     def fire_schedules(self) -> list[Job]:
         """Fire what is due by the store's clock, as workers do by themselves; return its jobs.
@@ -355,7 +354,7 @@ class ScheduleVerbs:
                     continue
                 for job in made.jobs:
                     self._connection.run_here([job.spec.id])
-                    fired.append(self._reader.get(job.spec.id))
+                    fired.append(self._connection.job(job.spec.id))
         return fired
 
     async def register_schedules(self) -> None:

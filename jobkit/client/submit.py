@@ -327,10 +327,7 @@ class BoundKit:
         """Return the handle of an accepted submission: of its new job, or of the job that does the same work."""
         submitted_ms = reply.created_ms
         if not submitted_ms:
-            known = self._connection.live.get(reply.job_id)
-            if known is not None and known.snapshot.is_terminal:
-                return known
-            return self._connection.live.handle(self._connection.call(self._connection.verbs.snapshot, reply.job_id))
+            return self._connection.job(reply.job_id)
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}
