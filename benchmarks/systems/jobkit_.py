@@ -16,9 +16,10 @@ from jobkit.tasks.options import check_submit_options
 
 def main() -> None:
     kit = jobkit.connect()
+    origin = Origin(kit.settings, kit.codec, "bench")
 
     def submission(task: Any, **options: Any) -> Any:
-        return prepare(task, (), {}, check_submit_options(options), Origin(kit.settings, kit.codec, "bench"))
+        return prepare(task, (), {}, check_submit_options(options), origin)
 
     def submit_many(task: Any, n: int, **options: Any) -> float:
         """Arguments checked and sealed here, then stored in slices; how many per second."""
