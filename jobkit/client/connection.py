@@ -37,7 +37,7 @@ T = TypeVar("T")
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 #: A submit that fails within so many seconds is repeated on the way that can revive the server. Its id makes that safe,
-#: but nobody should wait twice for a server that does not answer.
+#: but no caller should wait twice for a server that does not answer.
 _SLOW_S = 1.0
 
 

@@ -44,7 +44,7 @@ class Job(Handle[JobSnapshot]):
 
     _result = b""
     _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
-    _waited_for: Future[None] | None = None  # `_ended`, once somebody waits for it
+    _waited_for: Future[None] | None = None  # `_ended`, once it is needed
 
     def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
         super().__init__(snapshot)

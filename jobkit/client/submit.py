@@ -47,7 +47,7 @@ _same_of = attrgetter(*_SAME)
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What all submissions of a task with the same options have in common."""
+    """The part that all submissions of a task with the same options have in common."""
 
     options: JobOptions
     spec: JobSpec
