@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jobkit.ui.access.actions import action, each
     from jobkit.ui.app.dashboard import Dashboard
     from jobkit.ui.app.pages import PAGES
-    from jobkit.ui.card.job_card import JobCard
+    from jobkit.ui.card.cards import JobCard
     from jobkit.ui.form.task_form import TaskForm
     from jobkit.ui.jobs.job_table import JobTable
     from jobkit.ui.live.page import Page, PageSession
@@ -35,8 +35,8 @@ _HOMES = {
     "Page": "live.page",
     "PageSession": "live.page",
     "PAGES": "app.pages",
-    "JobCard": "card.job_card",
-    "BatchCard": "batch.batch_card",
+    "JobCard": "card.cards",
+    "BatchCard": "card.cards",
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
     "Timeline": "timeline.timeline",

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
-from jobkit.ui.card.card_html import card_html
+from jobkit.ui.card.batch_model import BatchModel
+from jobkit.ui.card.card_html import batch_html, card_html
 from jobkit.ui.card.card_model import CardModel
 
 if TYPE_CHECKING:
@@ -112,8 +113,6 @@ def display_batch(batch: Batch, *, is_list: bool = False) -> None:
     if not _is_notebook() or not len(batch):
         print(text)
         return
-    from jobkit.ui.batch.batch_html import batch_html
-    from jobkit.ui.batch.batch_model import BatchModel
     from jobkit.ui.widgets import BatchWidget
 
     output = _Output(lambda model: {"text/plain": text, "text/html": batch_html(model)})

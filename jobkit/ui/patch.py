@@ -187,10 +187,6 @@ class ComponentHooks:
             ]
         return properties
 
-    @classmethod
-    def _process_importmap(cls) -> dict[str, Any]:
-        return {}  # Panel would map React to a CDN here
-
 
 # -- the server --------------------------------------------------------------------------------------------------------
 

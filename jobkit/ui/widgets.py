@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -16,13 +16,12 @@ from jobkit.client.loop import background
 from jobkit.model.plain import dumps
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.batch.batch_feed import BatchControl
-from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.batch_feed import BatchControl
+from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.job_feed import EMPTY, CardControl
 from jobkit.ui.form.form_model import Filled, FormModel
-from jobkit.ui.live.browser_requests import Requests
-from jobkit.ui.live.control import Control
+from jobkit.ui.live.control import Control, Requests
 from jobkit.ui.live.shared_feed import Deliver
 from jobkit.ui.words import assets
 
@@ -59,7 +58,6 @@ class TextWidget(anywidget.AnyWidget):
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._write = threading.RLock()
-        self._beating: Future[None] | None = None
         self.add_traits(**{name: traitlets.Unicode(text).tag(sync=True) for name, text in texts.items()})
         super().__init__()
 
@@ -76,34 +74,6 @@ class TextWidget(anywidget.AnyWidget):
         """Call `do(action, request)` for each request of the browser."""
         requests = Requests()
         self.observe(lambda change: [do(each["action"], each) for each in requests.of(change["new"])], "request")
-
-    def current(self) -> Mapping[str, str]:
-        """Return texts that travel in parts as a whole, for a page that is loaded again."""
-        return {}
-
-    def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
-        if key is None:
-            self._trait_values.update(self.current())  # no message
-        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
-        return state
-
-    def start_beating(self) -> None:
-        """Write a beat now and every `_BEAT_S` seconds."""
-        self._beating = background.spawn(self._beat())
-
-    def stop_beating(self) -> None:
-        """End that: what is shown is final."""
-        if self._beating is not None:
-            self._beating.cancel()
-            self._beating = None
-            self.put({"beat": ""})
-
-    async def _beat(self) -> None:
-        count = 0
-        while True:
-            count += 1
-            self.put({"beat": str(count)})
-            await asyncio.sleep(_BEAT_S)
 
 
 class LiveWidget(TextWidget):
@@ -128,7 +98,7 @@ class LiveWidget(TextWidget):
         super().__init__(texts)
         self._on_end = on_end
         self._on_change = on_change
-        self.start_beating()
+        self._beating = background.spawn(self._beat())
         self._control = control(self._deliver, self._ended)
         self.on_request(self._control.do)
 
@@ -137,10 +107,29 @@ class LiveWidget(TextWidget):
         """The model of the jobs; None until it has been read."""
         return self._control.model if self._control is not None else None
 
+    def current(self) -> Mapping[str, str]:
+        """Return texts that travel in parts as a whole, for a page that is loaded again."""
+        return {}
+
+    def get_state(self, key: str | Iterable[str] | None = None, drop_defaults: bool = False) -> dict[str, Any]:
+        if key is None and self.shown is not None:
+            self._trait_values.update(self.current())  # no message
+        state: dict[str, Any] = super().get_state(key=key, drop_defaults=drop_defaults)
+        return state
+
     def close(self) -> None:
         self._control.stop()
-        self.stop_beating()
+        self._stop_beating()
         super().close()
+
+    async def _beat(self) -> None:
+        for count in itertools.count(1):
+            self.put({"beat": str(count)})
+            await asyncio.sleep(_BEAT_S)
+
+    def _stop_beating(self) -> None:
+        self._beating.cancel()
+        self.put({"beat": ""})
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         self.put(whole, parts)
@@ -148,7 +137,7 @@ class LiveWidget(TextWidget):
             self._on_change(model)
 
     def _ended(self, model: Any) -> None:
-        self.stop_beating()
+        self._stop_beating()
         if model is not None and self._on_end is not None:
             self._on_end(model)
 
@@ -169,7 +158,7 @@ class JobWidget(LiveWidget):
         self._control.follow(job_id)
 
     def current(self) -> Mapping[str, str]:
-        return {"log": self.shown.log_json(self.shown.lines)} if self.shown is not None else {}
+        return {"log": self.shown.log_json(self.shown.lines)}
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         super()._deliver(whole, parts)
@@ -191,7 +180,7 @@ class BatchWidget(LiveWidget):
         )
 
     def current(self) -> Mapping[str, str]:
-        return {"table": dumps(self.shown.rows())} if self.shown is not None else {}
+        return {"table": dumps(self.shown.rows())}
 
 
 class FormWidget(TextWidget):

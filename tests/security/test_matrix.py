@@ -18,7 +18,7 @@ from jobkit.model.people import Person, Role
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import PAUSE_ACTIONS, Actions
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.card.job_card import JobCard
+from jobkit.ui.card.cards import JobCard
 from jobkit.ui.failures.failures_page import GROUP_ACTIONS, FailuresPage
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.schedules.schedules_page import SchedulesPage

@@ -164,7 +164,7 @@ FORGE = """(asked) => {
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Requests to components, in order of arrival."""
-    from jobkit.ui.live.browser_requests import Requests
+    from jobkit.ui.live.control import Requests
 
     texts: list[str] = []
     known = Requests.of

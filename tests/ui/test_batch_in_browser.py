@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobkit.client.batch import Batch
-from jobkit.ui.batch.batch_card import BatchCard
+from jobkit.ui.card.cards import BatchCard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, text_of
 from tests.ui.stage import Stage

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
-from jobkit.ui.batch.batch_html import ROWS, batch_html
-from jobkit.ui.batch.batch_model import BatchModel, told
-from jobkit.ui.batch.batch_plot import COLOURS, MAX_POINTS, Point, layout
+from jobkit.ui.card.batch_model import BatchModel, told
+from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, Point, layout
+from jobkit.ui.card.card_html import BATCH_ROWS, batch_html
 from tests.ui.conftest import CANARY
 from tests.ui.test_look import contrast
 
@@ -174,7 +174,7 @@ def test_a_saved_batch_keeps_so_many_rows_and_says_where_the_rest_is() -> None:
 
     html = batch_html(model)
 
-    assert len(re.findall("<tr>", html)) == ROWS + 1
+    assert len(re.findall("<tr>", html)) == BATCH_ROWS + 1
     assert "200 of 2,999 rows; <code>batch.results()</code> has all" in html
     assert len(html) < 120_000
 

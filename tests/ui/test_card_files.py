@@ -15,8 +15,8 @@ from jobkit.model.people import Person, Role
 from jobkit.run.inside.preview import preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
+from jobkit.ui.card.cards import JobCard
 from jobkit.ui.card.downloads import Downloads, answer
-from jobkit.ui.card.job_card import JobCard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -22,7 +22,7 @@ Serve = Callable[[Callable[[], Any]], str]
 
 
 def card(stage: Stage, job_id: str, **options: Any) -> Callable[[], Any]:
-    from jobkit.ui.card.job_card import JobCard
+    from jobkit.ui.card.cards import JobCard
 
     return lambda: JobCard(stage.kit, job_id, **options)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.batch.batch_feed import BatchFeed
+from jobkit.ui.card.batch_feed import BatchFeed
 from jobkit.ui.jobs.compare import ComparePage
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession

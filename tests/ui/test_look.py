@@ -87,13 +87,13 @@ def test_a_component_is_one_module_and_one_sheet(name: str) -> None:
 def test_a_card_in_any_app_or_notebook_names_no_other_host(stage: Stage) -> None:
     from bokeh.document import Document
 
-    from jobkit.ui.card.job_card import JobCard
+    from jobkit.ui.card.cards import JobCard
 
     card = JobCard(stage.kit, stage.submit("train"), stylesheets=["/mine.css"])
 
     for root in (card.get_root(Document()), pn.Column(card).get_root(Document())):
         models = [model for model in root.references() if type(model).__name__ != "Column"]
-        own = next(model for model in models if type(model).__name__ == "AnyWidgetComponent")
+        own = next(model for model in models if type(model).__name__ == "ReactiveESM")
         linked = [sheet.url for sheet in own.stylesheets if isinstance(sheet, ImportedStyleSheet)]
         assert linked == ["/mine.css"]
         assert own.importmap == {}

@@ -64,7 +64,7 @@ def test_the_servers_methods_take_what_they_took(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("_change_event", ["self", "doc"]), ("_process_param_change", ["self", "params"]), ("_process_importmap", [])],
+    [("_change_event", ["self", "doc"]), ("_process_param_change", ["self", "params"])],
 )
 def test_panel_calls_a_component_as_it_did(name: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(JSComponent, name)).parameters) == parameters
@@ -161,7 +161,7 @@ def test_a_server_without_one_of_the_hooks_does_not_start(monkeypatch: pytest.Mo
 
 def test_no_other_file_uses_a_private_name_of_theirs() -> None:
     private = set(re.findall(r"\b\w+\.(_[a-z]\w+)\b", (UI / "patch.py").read_text("utf-8"))) - {"_finished"}
-    private |= {"_change_event", "_process_param_change", "_process_importmap", "_models", "_async_open", "_runner"}
+    private |= {"_change_event", "_process_param_change", "_models", "_async_open", "_runner"}
 
     assert {"_held_events", "_subscribed_connections", "_socket", "_loop", "_tornado"} <= private
     for path in UI.rglob("*.py"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobkit.ui.live.bridge import PendingUpdate, SessionBridge
-from jobkit.ui.live.browser_requests import Requests
+from jobkit.ui.live.control import Requests
 from jobkit.ui.patch import literal
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
@@ -108,7 +108,7 @@ def test_a_table_that_missed_a_change_asks_for_the_page(
 def test_two_windows_of_one_job_are_fed_by_one_reader(
     stage: Stage, serve: Callable[[Callable[[], Any]], str], window: Window
 ) -> None:
-    from jobkit.ui.card.job_card import JobCard
+    from jobkit.ui.card.cards import JobCard
     from jobkit.ui.card.job_feed import JobFeed
     from jobkit.ui.live.shared_feed import open_feeds
 

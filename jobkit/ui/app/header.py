@@ -13,8 +13,8 @@ from panel.custom import JSComponent
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.format import duration
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
+from jobkit.ui.live.control import on_request
 from jobkit.ui.live.feed_page import TextFeed
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
 from jobkit.ui.words import assets

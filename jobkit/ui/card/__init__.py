@@ -1,1 +1,1 @@
-"""One job: its card in a page and in a notebook, live and as static HTML."""
+"""The cards of one job and of many: in a page and in a notebook, live and as static HTML."""

@@ -1,4 +1,4 @@
-// The job card: one module for notebooks (anywidget), the dashboard and users' Panel apps (AnyWidgetComponent).
+// The job card: one module for notebooks (anywidget), the dashboard and users' Panel apps (JSComponent).
 // It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by card_model.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 

@@ -1,13 +1,15 @@
-"""The job card as static HTML: for saved notebooks, exports, GitHub and print.
+"""The cards of one job and of many as static HTML: for saved notebooks, exports, GitHub and print.
 
-No script, no style sheet from elsewhere, a few kilobytes; every text of a user is escaped. GitHub drops the styles and
-keeps the structure, so the order of the elements alone must read well.
+A few kilobytes, no style sheet from elsewhere, and every text of a user is escaped. GitHub drops the styles and keeps
+the structure, so the order of the elements alone must read well. Where the page runs scripts (JupyterLab does for
+notebooks that you ran yourself, and so does an export) the table of a batch sorts, filters and saves itself as CSV.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -15,12 +17,23 @@ from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
 from jobkit.model.format import FACES, duration, number, params_brief, percent, progress_line, size
+from jobkit.ui.card.batch_model import BatchModel
+from jobkit.ui.card.batch_plot import COLOURS, is_number
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a saved card keeps.
 _LINES = 12
+
+#: Rows of a saved batch.
+BATCH_ROWS = 200
+
+#: Width of its plot without the margin at the right (px).
+_WIDE = 704
+
+#: Colours of the parts of its bar; "fill" for the others.
+_BARS = {"succeeded": "good", "failed": "failed", "cancelled": "line-strong"}
 
 #: Rows of a table.
 _ROWS = 10
@@ -39,30 +52,28 @@ _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)
 #: A figure larger than this is left out: a notebook that is kept in git should stay small.
 _FIGURE_BYTES = 200_000
 
-GLYPHS = {
+_GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
     "succeeded": "✓", "failed": "✗", "cancelled": "⊘",
 }  # fmt: skip
 
 
 def card_html(model: CardModel, now: datetime | None = None) -> str:
-    """Return a job, the end of its log, the preview of its result and its artifacts as a self-contained piece of HTML.
-
-    `now` is the moment that a running job's times refer to; the present unless given.
-    """
+    """Return a job, the end of its log, the preview of its result and its artifacts as a self-contained piece of HTML;
+    `now` is the moment that a running job's times refer to, the present unless given."""
     snapshot, preview = model.snapshot, model.preview
     parts = [
         _head(snapshot, now or datetime.now(UTC)),
-        *_error(snapshot),
-        *(_result(preview) if preview else ()),
-        *_saved(model.artifacts),
-        *_log(list(model.lines)[-_LINES:], model.total),
-        *_attempts(snapshot),
+        _error(snapshot),
+        _result(preview) if preview else "",
+        _saved(model.artifacts),
+        _log(list(model.lines)[-_LINES:], model.total),
+        _attempts(snapshot),
     ]
-    return saved_card("jks", snapshot.face, parts, "card_static.css")
+    return _saved_card("jks", snapshot.face, parts, "card_static.css")
 
 
-def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
+def _saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     """Return the parts of a card with the styles of all saved cards and its own `sheet`, in the colours of `face`."""
     names = {"t": "text", "m": "muted", "l": "line", "b": "bg", "c": face, "k": f"{face}-bg"}
     light, dark = (";".join(f"--{short}:{values[name]}" for short, name in names.items()) for values in assets.tokens())
@@ -76,20 +87,19 @@ def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     return f'<div class="{own}">{"".join(parts)}<style>{style}</style></div>'
 
 
-def headline(face: str, title: str, brief: str, elapsed: str, word: str = "") -> str:
+def _headline(face: str, title: str, brief: str, elapsed: str, word: str = "") -> str:
     """Return the first line of a card: the state as glyph and word, title, arguments in brief and elapsed time."""
     args = f"<code>{escape(brief)}</code> " if brief else ""
     time = f'<span class="x">{elapsed}</span>' if elapsed else ""
-    state = f'<span class="i">{GLYPHS[face]} {word or FACES[face]}</span>'
+    state = f'<span class="i">{_GLYPHS[face]} {word or FACES[face]}</span>'
     return f'<p class="t">{state} <b>{escape(title)}</b> {args}{time}</p>'
 
 
-def folded(summary: str, body: str) -> str:
-    """Return HTML that a click on its summary shows."""
+def _folded(summary: str, body: str) -> str:
     return f"<details><summary>{summary}</summary>{body}</details>"
 
 
-def table(
+def _table(
     rows: Sequence[Sequence[object]],
     heads: Sequence[str] = (),
     numeric: Collection[int] = (),
@@ -111,22 +121,20 @@ def table(
 def _head(snapshot: JobSnapshot, now: datetime) -> str:
     spec, word = snapshot.spec, "Cancelling" if snapshot.is_cancelling else ""
     elapsed = duration(snapshot.elapsed_s(now))
-    parts = [headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
+    parts = [_headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
     fraction = snapshot.progress
     if fraction is not None and snapshot.state != "succeeded":
         count = progress_line(snapshot.done, snapshot.total)
         parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
         told = (percent(fraction), count, snapshot.shown_message)
         parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")
-    facts = []
-    if snapshot.finished_at is not None:
-        facts.append(f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC")
-    if snapshot.worker:
-        facts.append(f"worker {snapshot.worker}")
-    if snapshot.attempt > 1:
-        facts.append(f"attempt {snapshot.attempt}")
-    facts_text = escape(" · ".join(facts)) + (" · " if facts else "")
-    parts.append(f'<p class="m">{facts_text}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
+    facts = (
+        snapshot.finished_at and f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC",
+        snapshot.worker and f"worker {snapshot.worker}",
+        snapshot.attempt > 1 and f"attempt {snapshot.attempt}",
+    )
+    known = "".join(f"{escape(fact)} · " for fact in facts if fact)
+    parts.append(f'<p class="m">{known}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
     if not snapshot.is_terminal:
         if spec.needs and snapshot.state == "scheduled":
             shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in spec.needs[:6])
@@ -139,10 +147,10 @@ def _head(snapshot: JobSnapshot, now: datetime) -> str:
     return f"<div>{''.join(parts)}</div>"
 
 
-def _error(snapshot: JobSnapshot) -> list[str]:
+def _error(snapshot: JobSnapshot) -> str:
     error = snapshot.error
     if error is None or snapshot.state == "succeeded" or not snapshot.is_terminal:
-        return []
+        return ""
     chain = chain_of(error.traceback)
     cause = f'<p class="m">Root cause <code>{_brief(chain[0].headline, 300)}</code></p>' if len(chain) > 1 else ""
     where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
@@ -151,11 +159,9 @@ def _error(snapshot: JobSnapshot) -> list[str]:
     text = error.traceback
     if len(text) > _CHARS:  # its last lines say what happened
         text = "…\n" + text[-_CHARS:].split("\n", 1)[-1]
-    trace = folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
-    return [
-        f'<div class="e"><p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>'
-        f"{where}{source}{cause}{trace}</div>"
-    ]
+    trace = _folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
+    headline = f"<p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>"
+    return f'<div class="e">{headline}{where}{source}{cause}{trace}</div>'
 
 
 def _source(source: str, at: str) -> str:
@@ -166,45 +172,46 @@ def _source(source: str, at: str) -> str:
     return "\n".join(f"<b>&gt; {text}</b>" if is_failing else f"  {text}" for is_failing, text in texts)
 
 
-def _saved(artifacts: Sequence[Mapping[str, Any]]) -> list[str]:
+def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
     if not artifacts:
-        return []
+        return ""
     total = size(sum(int(each["size_bytes"]) for each in artifacts))
     word = "1 artifact" if len(artifacts) == 1 else f"{len(artifacts)} artifacts"
     rows = [[f"<code>{_brief(each['name'], 80)}</code>", size(each["size_bytes"])] for each in artifacts[:_ROWS]]
     more = " and more" if len(artifacts) > _ROWS else ""
     note = f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p>'
-    return [folded(f"{word}, {total}", table(rows, numeric=(1,)) + note)]
+    return _folded(f"{word}, {total}", _table(rows, numeric=(1,)) + note)
 
 
-def _log(last: Sequence[LogLine], total: int) -> list[str]:
+def _log(last: Sequence[LogLine], total: int) -> str:
     if not last:
-        return []
+        return ""
     lines = "1 line" if total == 1 else f"{total} lines"
     word = f"last {len(last)} of {number(total)} lines" if total > len(last) else lines
-    return [folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")]
+    return _folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")
 
 
-def _attempts(snapshot: JobSnapshot) -> list[str]:
+def _attempts(snapshot: JobSnapshot) -> str:
     attempts = attempts_of(snapshot.history)
     if len(attempts) < 2:
-        return []
+        return ""
     rows = []
     for a in attempts[-8:]:
         times = (f"{a.started_at:%H:%M:%S}", duration(a.duration_s))
         rows.append([a.number, escape(a.outcome), *times, escape(a.worker), _brief(a.reason, 120)])
-    return [folded(f"{len(attempts)} attempts", table(rows))]
+    return _folded(f"{len(attempts)} attempts", _table(rows))
 
 
-def _result(preview: Mapping[str, Any]) -> list[str]:
+def _result(preview: Mapping[str, Any]) -> str:
     note = f'<p class="m">{escape(str(preview["unavailable"]))}</p>' if preview.get("unavailable") else ""
     rich, plain, text = preview.get("table"), preview.get("json"), str(preview.get("text") or "")
+    is_flat = isinstance(plain, dict) and not any(isinstance(value, (dict, list)) for value in plain.values())
     if isinstance(rich, Mapping):
         body = _data(rich)
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
-    elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not _is_nested(plain):
-        body = table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
+    elif is_flat and 0 < len(plain) <= _ROWS:
+        body = _table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
     else:
         if isinstance(plain, (dict, list)):
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
@@ -212,11 +219,7 @@ def _result(preview: Mapping[str, Any]) -> list[str]:
         body = f"<pre>{_brief(text, _CHARS)}</pre>" if text else ""
         if preview.get("bokeh"):
             body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
-    return [f"<div>{body}{note}</div>"] if body or note else []
-
-
-def _is_nested(plain: Mapping[str, Any]) -> bool:
-    return any(isinstance(value, (dict, list)) for value in plain.values())
+    return f"<div>{body}{note}</div>" if body or note else ""
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -229,7 +232,7 @@ def _data(data: Mapping[str, Any]) -> str:
     ]
     cells = [[_brief(value, 80) for value in row] for row in rows]
     more = f'<p class="m">{number(len(rows))} of {number(tall)} rows</p>' if tall > len(rows) else ""
-    return table(cells, [_brief(name, 40) for name in columns], numeric) + more
+    return _table(cells, [_brief(name, 40) for name in columns], numeric) + more
 
 
 def _figure(png: str) -> str:
@@ -247,3 +250,104 @@ def _brief(value: object, limit: int) -> str:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# -- many jobs ---------------------------------------------------------------------------------------------------------
+
+
+def batch_html(model: BatchModel, now: datetime | None = None) -> str:
+    """Return a batch as a self-contained piece of HTML; it speaks of `now`, the present unless given."""
+    now = now or datetime.now(UTC)
+    name = f"jkb-{secrets.token_hex(4)}"
+    source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
+    parts = [_batch_head(model, now), _plot(model), _batch_table(model, name), f"<script>{source}</script>"]
+    return _saved_card("jkb", model.face, parts, "batch_static.css")
+
+
+def _batch_head(model: BatchModel, now: datetime) -> str:
+    head = model.head(now)
+    started, finished = model.span()
+    took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
+    colours, _ = assets.tokens()
+    bar = "".join(
+        f'<i style="width:{100 * n / head["size"]:.2f}%;background:{colours[_BARS.get(name, "fill")]}"></i>'
+        for name, _, n in head["counts"]
+        if name not in ("queued", "scheduled")
+    )
+    told = " · ".join(f"{_GLYPHS[name]} {number(n)} {word.lower()}" for name, word, n in head["counts"])
+    notes = []
+    if model.stopped_by:
+        notes.append(f"stopped by the rule at job <code>{escape(model.stopped_by)}</code>")
+    if finished and not model.is_list:
+        notes.append(f"ended {finished:%Y-%m-%d %H:%M} UTC")
+    if head["failed"] and not model.is_list:
+        notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
+    if not model.is_terminal:
+        again = "run this cell again" if model.is_list else "<code>batch</code> in a cell, while this kernel lives,"
+        notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
+    note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
+    if model.is_list:
+        return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
+    return (
+        f"<div>{_headline(model.face, model.title, model.fixed, took)}"
+        f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
+    )
+
+
+def _plot(model: BatchModel) -> str:
+    plot = model.plot()
+    if plot is None:
+        return ""
+    keys = "".join(
+        f'<span class="k" style="background:{colour}"></span>{escape(text)}'
+        for text, colour in zip(plot["series"], COLOURS, strict=False)
+    )
+    legend = f'<p class="m">{escape(plot["by"])}{keys}</p>' if keys else ""
+    note = f" ({plot['note']})" if plot["note"] else ""
+    label = f"{plot['y']} over {plot['x']}"
+    dots = []
+    for x, y, series, _ in plot["dots"][:500]:
+        place = {"cx": f"{100 * x:.2f}%", "cy": f"{100 - 100 * y:.2f}%"}
+        dots.append(["circle", {**place, "r": plot["radius"], "fill": COLOURS[series]}])
+    left = plot["left"]
+    style = f"margin-left:{left}px;width:min(100% - {left + 16}px,{_WIDE - left}px)"
+    named = {"class": "p", "style": style, "role": "img", "aria-label": label}
+    picture = _element("svg", named, *plot["shapes"], *dots)
+    return f'<div><p class="m">{escape(label)}{note}</p>{picture}{legend}</div>'
+
+
+def _element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
+    inner = "".join(escape(child) if isinstance(child, str) else _element(*child) for child in children)
+    named = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items())
+    return f"<{tag}{named}>{inner}</{tag}>"
+
+
+def _batch_table(model: BatchModel, name: str) -> str:
+    size = len(model.snapshots)
+    rows = [model.row(i) for i in range(min(size, BATCH_ROWS))]
+    # The cell before the id is the note, which a list does not have.
+    has_notes = not model.is_list and any(face in ("failed", "retrying") and cells[-2] for _, face, cells, *_ in rows)
+    columns = [(c, name, kind) for c, (name, kind) in enumerate(model.columns()) if kind != "note" or has_notes]
+    numeric = [
+        i
+        for i, (c, _, kind) in enumerate(columns)
+        if kind == "duration" or all(cells[c] is None or is_number(cells[c]) for _, _, cells, *_ in rows)
+    ]
+    cells = [[_batch_cell(kind, face, cells[c]) for c, _, kind in columns] for _, face, cells, *_ in rows]
+    kept = f"{number(BATCH_ROWS)} of {number(size)} rows; <code>batch.results()</code> has all"
+    return _table(cells, [escape(name) for _, name, _ in columns], numeric, id=name) + (
+        f'<p class="m">{kept}</p>' if size > BATCH_ROWS else ""
+    )
+
+
+def _batch_cell(kind: str, face: str, value: Any) -> str:
+    """Return a cell as HTML; <data> has the value for the script, if its text is another."""
+    if kind == "state":
+        return f"{_GLYPHS[face]} {FACES[face]}"
+    if value is None or (kind == "note" and face == "succeeded"):
+        return ""
+    if kind == "id":
+        return f'<data value="{escape(value)}"><code>{escape(value[:8])}</code></data>'
+    if is_number(value):
+        return f'<data value="{value!r}">{duration(value) if kind == "duration" else number(value)}</data>'
+    return escape(str(value)[:160])

@@ -1,6 +1,6 @@
 """`CardModel`: one job's card as data: events and log lines in, the card's JSON texts out.
 
-Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connects it to a kit, `job_card.py` and
+Pure: no clock (`now` is an argument), no Panel, no Redis. `job_feed.py` connects it to a kit, `cards.py` and
 `widgets.py` carry its texts to a browser, and the tests drive it with lists of events.
 """
 

@@ -19,7 +19,7 @@ from jobkit.client.batch import Batch
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.store.grammar import read_search
-from jobkit.ui.batch.batch_card import BatchCard
+from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.live.notice import Notice
 from jobkit.ui.words import assets
 

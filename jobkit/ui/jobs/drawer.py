@@ -9,7 +9,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from jobkit.ui.card.job_card import JobCard
+from jobkit.ui.card.cards import JobCard
 from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
 

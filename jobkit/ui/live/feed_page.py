@@ -15,8 +15,8 @@ from jobkit.model import JobEvent, JobkitError
 from jobkit.model.plain import dumps, iso
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.browser_requests import on_request
 from jobkit.ui.live.component import Component
+from jobkit.ui.live.control import on_request
 from jobkit.ui.live.shared_feed import S, SharedFeed, Subscriber
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.plain import iso
-from jobkit.ui.batch.batch_plot import Point, is_number, layout
+from jobkit.ui.card.batch_plot import Point, is_number, layout
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12

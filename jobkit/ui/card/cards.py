@@ -1,4 +1,4 @@
-"""`JobCard`: a live job in a Panel page, the dashboard's or a user's own (`job.view()`)."""
+"""`JobCard` and `BatchCard`: live jobs in a Panel page, the dashboard's or your own (`job.view()`, `batch.view()`)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import AnyWidgetComponent
 
 from jobkit.ui.access.actions import Actions
+from jobkit.ui.card.batch_feed import BatchControl
 from jobkit.ui.card.job_feed import ACTIONS, EMPTY, CardControl
-from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.browser_requests import on_request
-from jobkit.ui.live.component import Component
+from jobkit.ui.live.feed_page import LivePage
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
+    from jobkit.client.batch import Batch
 
 #: Action to check for a button, if its name differs.
 _GATE = {"rerun": "submit"}
 
 
-class JobCard(Component, AnyWidgetComponent):
+class JobCard(LivePage):
     """The live card of one job.
 
     Args:
@@ -39,12 +38,11 @@ class JobCard(Component, AnyWidgetComponent):
 
     Attributes:
         snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `CardModel`.
-            Later ones bypass them, see `PatchSender`.
+            Later ones bypass them, see `SessionBridge`.
         alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or a log, see `downloads`.
         refused: why the last request failed.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
-        request: the browser's newest request.
     """
 
     snapshot = param.String(default="")
@@ -57,7 +55,6 @@ class JobCard(Component, AnyWidgetComponent):
     refused = param.String(default="")
     actions = param.String(default="[]")
     keyboard = param.Boolean(default=False)
-    request = param.String(default="")
 
     _esm = assets.esm("card")
     _stylesheets: ClassVar[list[str]] = [assets.css("card")]
@@ -72,15 +69,13 @@ class JobCard(Component, AnyWidgetComponent):
         actions: Sequence[str] = ("cancel", "retry"),
         on_action: Callable[[str, str], object] | None = None,
         on_group: Callable[[str], object] | None = None,
-        bridge: SessionBridge | None = None,
         access: Actions | None = None,
         **params: Any,
     ) -> None:
         access = access or Actions(kit)
         offered = [a for a in ACTIONS if a in actions and access.may(_GATE.get(a, a))]
-        super().__init__(actions=json.dumps(offered), **params)
+        super().__init__(kit, access=access, actions=json.dumps(offered), **params)
         self._on_action = on_action
-        self._bridge = bridge or SessionBridge()
         self._control = CardControl(
             access,
             partial(self._bridge.put, self),
@@ -89,7 +84,6 @@ class JobCard(Component, AnyWidgetComponent):
             on_group=on_group,
         )
         self._bridge.on_close(self._control.stop)
-        on_request(self, self._bridge, self._control.do)
         if job_id:
             self.follow(job_id)
 
@@ -103,9 +97,55 @@ class JobCard(Component, AnyWidgetComponent):
         self.param.update(log_append="", **EMPTY)
         self._control.follow(job_id)
 
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        self._control.do(action, asked)
+
     def _acted(self, action: str, job_id: str) -> None:
-        """In the session."""
         if self._on_action is not None:
             self._on_action(action, job_id)
         elif action == "retry":
             self.follow(job_id)
+
+
+class BatchCard(LivePage):
+    """The live card of a batch.
+
+    Args:
+        batch: the jobs.
+        is_list: see `BatchModel`.
+        on_open: called in the session with the id of the job that was clicked; without, a click copies it.
+        access: of the session, where the caller already has it.
+
+    Attributes:
+        head, table, delta, plot: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
+        refused: why the last request failed.
+    """
+
+    head = param.String(default="")
+    table = param.String(default="")
+    delta = param.String(default="")
+    plot = param.String(default="")
+    refused = param.String(default="")
+    opens = param.Boolean(default=False)
+
+    _esm = assets.esm("batch")
+    _stylesheets: ClassVar[list[str]] = [assets.css("batch")]
+
+    part_of: ClassVar[Mapping[str, str]] = {"table": "delta"}
+
+    def __init__(
+        self, batch: Batch, *, is_list: bool = False, on_open: Callable[[str], object] | None = None, **params: Any
+    ) -> None:
+        super().__init__(batch._kit, on_open=on_open, opens=on_open is not None, **params)
+        self._control = BatchControl(self._access, partial(self._bridge.put, self), batch, is_list=is_list)
+        self._bridge.on_close(self.stop)
+
+    def stop(self) -> None:
+        """Follow the batch no more: the card is not shown any more."""
+        self._control.stop()
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action == "open":
+            super()._do(action, asked)
+        else:
+            self._control.do(action, asked)

@@ -1,4 +1,4 @@
-// Makes the table of a saved batch sort, filter and save itself, where a page runs scripts; see batch_html.py.
+// Makes the table of a saved batch sort, filter and save itself, where a page runs scripts; see card_html.py.
 (function () {
   /* csv.js */
   const table = document.getElementById("NAME");

@@ -1,5 +1,5 @@
 // The card of many jobs: one bar with counts, a plot of a result over an argument, a table. One module for notebooks
-// (anywidget) and Panel (AnyWidgetComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
+// (anywidget) and Panel (JSComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
 // batch_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
 
 const ROW = 30, WIDTHS = {state: "116px", id: "72px", note: "minmax(80px, 3fr)"};

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, Actions, action, each
-from jobkit.ui.batch.batch_model import BatchModel
+from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, on_loop

@@ -1,1 +1,0 @@
-"""Many jobs as one card: counters, plot and results."""
