@@ -219,14 +219,13 @@ def test_a_job_that_waits_for_others_says_for_which_and_how_far_they_are() -> No
     assert (view.alert(T0) or {})["text"] == "Waits for the results of 2 jobs: Load aaaaaaaa is running (40 %)"
 
 
-def test_a_lost_connection_is_shown_and_the_snapshot_is_read_again_when_it_is_back() -> None:
+def test_a_lost_connection_is_shown_until_it_is_back() -> None:
     view = queued()
 
     view.connection(False)
     assert shown(view, 1)["connection"] == "reconnecting"
     view.connection(True)
 
-    assert view.needs_snapshot
     assert shown(view, 2)["connection"] == "live"
 
 

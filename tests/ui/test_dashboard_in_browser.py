@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.client.loop import background
 from jobkit.store.events import STATUS
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.specs import Choice, ParamSpec
@@ -362,6 +363,11 @@ def _everything() -> Any:
     return Query()
 
 
+def say_status(stage: Stage, is_live: bool) -> None:
+    """Do what the hub does when Redis goes or is back: on its loop."""
+    background.start().call_soon_threadsafe(stage.kit.hub._listeners.tell, STATUS, is_live)  # type: ignore[attr-defined]
+
+
 @pytest.mark.nightly
 def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, url: str, window: Window) -> None:
     job = stage.submit("train")
@@ -370,12 +376,12 @@ def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, u
     page.wait_for_selector(".status:has-text('live')")
     page.wait_for_selector(".jk-card .chip:has-text('Running')")
 
-    stage.kit.hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
+    say_status(stage, is_live=False)
 
     page.wait_for_selector(".jk-table .notice:has-text('Redis does not answer')")
     page.wait_for_selector(".status:has-text('reconnecting')")
     page.wait_for_selector(".jk-card .notice:has-text('Connection lost')")
-    stage.kit.hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
+    say_status(stage, is_live=True)
     page.locator(".jk-table .notice").wait_for(state="hidden")
     page.locator(".jk-card .notice").wait_for(state="hidden")
     page.wait_for_selector(".status:has-text('live')")
@@ -396,7 +402,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
     }"""
     assert page.evaluate(paleness, ".jk-workers") == 1
 
-    stage.kit.hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]  # what the hub does when Redis goes
+    say_status(stage, is_live=False)
 
     wait_until(lambda: page.evaluate(paleness, ".jk-workers") == 0.65, what="the page to be pale")
     page.click(".tab:has-text('Submit')")
@@ -408,7 +414,7 @@ def test_what_may_be_old_is_pale_on_every_page_until_the_server_is_back(stage: S
     page.click(".tab:has-text('Timeline')")
     page.wait_for_selector(".jk-timeline")
     assert page.evaluate(paleness, ".jk-timeline") == 0.65
-    stage.kit.hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
+    say_status(stage, is_live=True)
     wait_until(lambda: page.evaluate(paleness, ".jk-timeline") == 1, what="the page to be as it was")
 
 

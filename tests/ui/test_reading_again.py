@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.client.loop import background
 from jobkit.model import StoreUnavailable
 from jobkit.store.events import STATUS
 from jobkit.store.query import Query
@@ -45,6 +46,11 @@ class Cut:
 def cut(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cut]:
     monkeypatch.setattr(shared_feed, "_AGAIN_S", 0.01)
     return Cut(stage, monkeypatch)
+
+
+def tell(stage: Stage, is_live: bool) -> None:
+    """Do what the hub does when its connection is cut or back: on its loop."""
+    background.start().call_soon_threadsafe(stage.kit.hub._listeners.tell, STATUS, is_live)  # type: ignore[attr-defined]
 
 
 class Screen:
@@ -161,7 +167,7 @@ def test_a_card_that_was_being_read_when_the_connection_was_cut_says_so_and_catc
     wait_until(lambda: told.get("connection") == "reconnecting", what="the card to say so")
 
     monkeypatch.setattr(type(hub), "is_live", True)
-    hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
+    tell(stage, is_live=True)
 
     wait_until(lambda: told.get("connection") == "live", what="the card to be live")
     following.stop()
@@ -192,11 +198,9 @@ def test_a_card_catches_up_with_what_happened_while_it_was_cut_during_its_first_
 
 
 def test_a_page_of_jobs_says_that_the_store_is_away_until_it_has_been_read_again(stage: Stage, screen: Screen) -> None:
-    hub = stage.kit.hub
-
-    hub._listeners.tell(STATUS, False)  # type: ignore[attr-defined]
+    tell(stage, is_live=False)
     wait_until(lambda: screen.is_away, what="the page to say so")
-    hub._listeners.tell(STATUS, True)  # type: ignore[attr-defined]
+    tell(stage, is_live=True)
 
     wait_until(lambda: not screen.is_away, what="the page to be live")
 

@@ -79,7 +79,6 @@ def hub(kit: Kit) -> Hub:
 @pytest.fixture
 def kit(monkeypatch: pytest.MonkeyPatch) -> Kit:
     monkeypatch.setattr(shared_feed, "_AGAIN_S", 0.0)
-    monkeypatch.setattr("jobkit.ui.live.shared_feed.on_loop", lambda function, value: function(value))
     return Kit()
 
 

@@ -19,7 +19,7 @@ from jobkit.ui.access.actions import ActionCall, Actions, action, each
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
 from jobkit.ui.live.control import Control
-from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, on_loop
+from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -34,7 +34,7 @@ class BatchSubscriber(Subscriber):
     """One card of a batch. `put` gets any of `head`, `table` and `plot`, and parts of `delta`; see `BatchModel`.
 
     Attributes:
-        chosen: what its user plots. plot: what it has been given.
+        chosen: names that its user plots. plot: the text that it has.
         wants_table: it has not been given the table yet, or missed a delta.
     """
 
@@ -44,12 +44,7 @@ class BatchSubscriber(Subscriber):
 
 
 class BatchFeed(SharedFeed[BatchSubscriber]):
-    """Follows the live handles of a batch, which read what they miss themselves.
-
-    Args:
-        kit: where the jobs are. batch: the jobs.
-        is_list: see `BatchModel`.
-    """
+    """Follows the live handles of a batch, which read what they miss themselves; `is_list` as of `BatchModel`."""
 
     CHANNELS = ()
     LOOK_S = 3.0
@@ -72,7 +67,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         """In any thread."""
         self._changed[i] = snapshot
         if len(self._changed) == 1:  # the others come with it
-            on_loop(lambda _: self.poke(), None)
+            soon(self.poke)
 
     # -- see `SharedFeed` ----------------------------------------------------------------------------------------------
 
@@ -127,18 +122,15 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         choices = [each.chosen if is_plot_due or not each.plot else None for each in subscribers]
         for subscriber in subscribers:
             subscriber.wants_table = False
-        head, rows, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, choices)
+        whole, parts, plots, wanted, spent_s = await asyncio.to_thread(self._make, model, now, is_whole, choices)
         # Texts of a hundred thousand jobs take their time: use no more than a sixth of a processor.
         self.pacer.window_s = max(self.WINDOW_S, 6 * spent_s)
         for subscriber, plot in zip(subscribers, plots, strict=True):
-            whole, parts = {"head": dumps(head)}, {}
-            if rows is not None and rows[0] == "table":
-                whole["table"] = rows[1]
-            elif rows is not None:
-                parts["delta"] = rows[1]
             if plot is not None and plot != subscriber.plot:
-                subscriber.plot = whole["plot"] = plot
-            subscriber.deliver(whole, parts)
+                subscriber.plot = plot
+                subscriber.deliver({**whole, "plot": plot}, parts)
+            else:
+                subscriber.deliver(whole, parts)
         if wanted:
             self._is_fetching = True
             self.runners.run(self._fetch(model, wanted))
@@ -148,8 +140,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
 
     def _make(
         self, model: BatchModel, now: datetime, is_whole: bool, choices: Sequence[Mapping[str, str] | None]
-    ) -> tuple[dict[str, Any], tuple[str, str] | None, list[str | None], list[int], float]:
-        """Return head, changed rows, plots, places of wanted previews, and the seconds of CPU that it took.
+    ) -> tuple[dict[str, str], dict[str, str], list[str | None], list[int], float]:
+        """Return whole texts, parts, plots, places of wanted previews, and the seconds of CPU that it took.
 
         In a thread, one call at a time.
         """
@@ -162,35 +154,27 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 model.show(i, preview)
         stopped_by = self.batch.stopped_by
         model.stopped_by = stopped_by.id[:8] if stopped_by is not None else ""
-        changes = ("table", model.table()) if is_whole else model.changes()
-        rows = (changes[0], dumps(changes[1])) if changes is not None else None
+        name, rows = ("table", model.table()) if is_whole else model.changes()
+        whole, parts = {"head": dumps(model.head(now))}, {}
+        if rows:
+            (whole if name == "table" else parts)[name] = dumps(rows)
         plots = [None if chosen is None else dumps(model.plot(chosen)) for chosen in choices]
-        return model.head(now), rows, plots, model.wanting(), time.thread_time() - began
+        return whole, parts, plots, model.wanting(), time.thread_time() - began
 
     async def _fetch(self, model: BatchModel, wanted: Sequence[int]) -> None:
         """Read results whose line does not have their numbers. `_make` puts them into the model."""
         try:
             for start in range(0, len(wanted), 50):
                 some = [(i, model.snapshots[i].id) for i in wanted[start : start + 50]]
-                found = await answered(partial(self._previews_of, [job_id for _, job_id in some]))
-                self._previews.update(zip(some, found, strict=True))
+                reads = [answered(partial(self.kit.aio.preview, job_id)) for _, job_id in some]
+                self._previews.update(zip(some, await asyncio.gather(*reads), strict=True))
         finally:
             self._is_fetching = False
             self.poke()
 
-    async def _previews_of(self, ids: Sequence[str]) -> list[dict[str, Any] | None]:
-        found: list[dict[str, Any] | None] = await asyncio.gather(*map(self.kit.aio.preview, ids))
-        return found
-
 
 class BatchControl(Control):
-    """The control of a batch's card.
-
-    Args:
-        access, put, on_end: as of `Control`.
-        batch: the jobs. is_list: see `BatchModel`.
-        on_open: called in the session with the id of the job that was clicked.
-    """
+    """The control of a batch's card; `is_list` as of `BatchModel`."""
 
     def __init__(
         self,
@@ -199,12 +183,10 @@ class BatchControl(Control):
         batch: Batch,
         *,
         is_list: bool = False,
-        on_open: Callable[[str], object] | None = None,
         on_end: Callable[[BatchModel], None] | None = None,
     ) -> None:
         super().__init__(access, put, on_end)
         self._batch = batch
-        self._on_open = on_open
         self._subscriber = BatchSubscriber(self._deliver, on_end=on_end)
         self._subscriber.start(self._kit, BatchFeed, batch, is_list)
 
@@ -219,8 +201,6 @@ class BatchControl(Control):
         elif action == "plot":
             chosen = {name: str(asked[name]) for name in ("x", "y", "by") if name in asked}
             subscriber.ask(lambda feed: feed.choose(subscriber, chosen))
-        elif action == "open" and self._on_open is not None:
-            self._on_open(str(asked.get("id", ""))[:200])
         elif action in ("cancel", "retry"):
             self._act(f"{action}_batch", [f"of {len(self._batch)} jobs"], batch=self._batch)
 

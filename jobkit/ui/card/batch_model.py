@@ -208,12 +208,12 @@ class BatchModel:
             "rows": [self.row(i) for i in range(len(self.snapshots))],
         }
 
-    def changes(self) -> tuple[str, dict[str, Any]] | None:
-        """`("delta", rows that changed)`, `("table", all)` if the columns did, or None."""
+    def changes(self) -> tuple[str, dict[str, Any]]:
+        """Return `("delta", rows that changed)`, {} for none, or `("table", all rows)` if the columns changed."""
         if self._columns_sent != tuple(self.values):
             return "table", self.table()
         if not self._dirty:
-            return None
+            return "delta", {}
         rows = [self.row(i) for i in sorted(self._dirty)]
         self._dirty.clear()
         self.replies += 1

@@ -33,8 +33,7 @@ class CardModel:
     """One job as its card shows it.
 
     Attributes:
-        snapshot: the job now.
-        defaults: of the task's parameters, where known: arguments that equal them are left out of the brief.
+        defaults: of the task's parameters, if known: arguments that equal them are left out of the brief.
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         is_live: whether events arrive at all.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
@@ -150,7 +149,6 @@ class CardModel:
         """Set whether events arrive."""
         if is_live != self.is_live:
             self.is_live = is_live
-            self.needs_snapshot = self.needs_snapshot or is_live
             self._dirty.add("snapshot")
 
     def learn(self, now: datetime, **facts: Any) -> None:
@@ -209,13 +207,12 @@ class CardModel:
         last = attempts[-1] if attempts else None
         waited = (last.started_at - last.ready_at).total_seconds() if last and last.ready_at else None
         error = snapshot.error
+        elapsed_s = snapshot.elapsed_s(now) if error or not snapshot.is_terminal else None
         return snapshot.to_json() | {
             "lent": snapshot.lent_text,
             "face": snapshot.face,
             "args": params_brief(snapshot.spec.params, self.defaults),
-            "count": progress_line(snapshot.done, snapshot.total, snapshot.elapsed_s(now))
-            if not snapshot.is_terminal or snapshot.error
-            else progress_line(snapshot.done, snapshot.total),
+            "count": progress_line(snapshot.done, snapshot.total, elapsed_s),
             "eta_s": self.eta_s(now),
             "typical_s": snapshot.typical_s,
             "waited_s": waited,

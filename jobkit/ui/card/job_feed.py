@@ -42,12 +42,7 @@ _AFTER_NEWS_S = 0.1
 class JobFeed(SharedFeed[Subscriber]):
     """Follows one job for all cards of it that are open in this process, until it has ended or the last card is closed.
 
-    Delivers `snapshot`, `log`, `preview` and `artifacts` as whole texts and `log_append` as a part.
-
-    Args:
-        kit: where the job is.
-        job_id: the job.
-        window_s: seconds (> 0) between two deliveries, at least.
+    Delivers the texts of `CardModel`, at most one each `window_s` seconds (> 0).
     """
 
     LOOK_S = 3.0
@@ -98,16 +93,13 @@ class JobFeed(SharedFeed[Subscriber]):
         await self._read_log(view)
         if is_new:
             await self._read_artifacts(view)
+        view.connection(self.kit.hub.is_live)
         self.model = view
 
     def loaded(self) -> None:
-        view = self.model
-        assert view is not None  # `read` made it
-        view.connection(self.kit.hub.is_live)
         self.poke()
-        if view.snapshot.is_terminal:
-            self.runners.run(self._end(view))
         self._gates.poke()
+        self._end_if_terminal()
 
     async def _read_log(self, view: CardModel) -> None:
         log = await answered(lambda: self.kit.aio.log_slice(self.job_id, tail=LOG_LINES))
@@ -117,16 +109,14 @@ class JobFeed(SharedFeed[Subscriber]):
         view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
 
     def take(self, event: JobEvent) -> None:
-        view = self.model
         if event.job_id == CONTROL:
             self._gates.poke()
-        elif view is not None:
-            if view.take(event):
+        elif self.model is not None:
+            if self.model.take(event):
                 self.poke()
-            if view.needs_snapshot:
+            if self.model.needs_snapshot:
                 self.reload()
-            elif view.snapshot.is_terminal:
-                self.runners.run(self._end(view))
+            self._end_if_terminal()
 
     def status(self, is_live: bool) -> None:
         if self.model is not None:
@@ -134,11 +124,14 @@ class JobFeed(SharedFeed[Subscriber]):
             self.poke()
         super().status(is_live)
 
+    def _end_if_terminal(self) -> None:
+        view = self.model
+        if view is not None and view.snapshot.is_terminal and not view.needs_snapshot and not self._is_ending:
+            self._is_ending = True
+            self.runners.run(self._end(view))
+
     async def _end(self, view: CardModel) -> None:
-        """The job's last words: all log lines and the preview, then `on_end`."""
-        if self._is_ending:
-            return
-        self._is_ending = True
+        """Read all log lines and the preview, and deliver them as the last texts."""
         await self._read_log(view)
         if view.snapshot.state is JobState.SUCCEEDED:
             view.show(await answered(lambda: self.kit.aio.preview(self.job_id)))
@@ -198,13 +191,12 @@ class CardControl(Control):
     """The control of one job's card.
 
     Args:
-        access, put, on_end: as of `Control`.
+        access, put, on_end: as of `Control`. window_s: as of `JobFeed`.
         actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
         on_action: called on the background loop or in the session with `("retry", id of the new job)` or
             `("rerun", id of the job)`.
         on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
             many more have failed like this one.
-        window_s: seconds (> 0) between two deliveries, at least.
     """
 
     def __init__(

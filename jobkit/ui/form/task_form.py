@@ -65,9 +65,6 @@ class TaskForm(LivePage):
         if self.is_open:
             self.refresh()
 
-    def _feeds(self) -> list[tuple[Any, ...]]:
-        return []
-
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         self._form.do(action, asked)
 

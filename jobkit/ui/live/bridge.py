@@ -133,9 +133,6 @@ class SessionBridge:
             return
         with self._lock:
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
-            if self._document is None:
-                self._guarded(self._put_all)
-                return
             is_first, self._is_due = not self._is_due, True
         if is_first and not self._hand_over(self._start_sending):
             self.push(self._put_all)
@@ -166,7 +163,8 @@ class SessionBridge:
                 logger.exception("the end of a session was not clean")
 
     def _hand_over(self, do: Callable[..., object], *values: Any) -> bool:
-        """Do it on the server's loop. Return False while the session is being made, and without a Tornado server."""
+        """Do it on the server's loop. Return False without a session, while it is being made, and without a Tornado
+        server."""
         if (loop := loop_of(self._document)) is None:
             return False
         try:

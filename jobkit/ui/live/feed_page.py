@@ -36,9 +36,7 @@ class TextFeed(SharedFeed[S]):
     LOOK_S = 2.0
     WINDOW_S = 0.4
 
-    def __init__(self, kit: Kit, *key: Any) -> None:
-        super().__init__(kit)
-        self._body = self._told = self._text = ""
+    _body = _told = _text = ""
 
     def is_news(self, event: JobEvent) -> bool:
         """Return True if the page looks different after the event."""
@@ -85,12 +83,12 @@ class LivePage(Component, JSComponent):
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        FEED: its feed.
+        FEED: its feed, if it has one.
         is_open: whether the page is shown; only then is anything read.
         request: the browser's newest request.
     """
 
-    FEED: ClassVar[type[SharedFeed[Any]]] = SharedFeed
+    FEED: ClassVar[type[SharedFeed[Any]] | None] = None
 
     is_open = param.Boolean(default=True)
     request = param.String(default="")
@@ -120,7 +118,7 @@ class LivePage(Component, JSComponent):
 
     def _feeds(self) -> list[tuple[Any, ...]]:
         """Return the feeds that the page shows: the class and the key of each."""
-        return [(self.FEED,)]
+        return [] if self.FEED is None else [(self.FEED,)]
 
     def _subscriber(self) -> Subscriber:
         return Subscriber(self._deliver)
@@ -162,7 +160,6 @@ class FeedPage(LivePage):
         actions: those of `ACTIONS` that the person may do.
     """
 
-    FEED = TextFeed
     ACTIONS: ClassVar[tuple[str, ...]] = ()
 
     picture = param.String(default="")

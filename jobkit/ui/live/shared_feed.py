@@ -68,13 +68,13 @@ class Subscriber:
     def start(self, kit: Kit, kind: type[SharedFeed[Any]], *key: Any) -> Self:
         """Subscribe, unless that is done, to the feed `kind(kit, *key)` that all subscribers with this key share."""
         self.is_active = True
-        self._on_loop(lambda: self._begin(kit, kind, key))
+        soon(self._begin, kit, kind, key)
         return self
 
     def stop(self) -> None:
         """Unsubscribe; any number of times."""
         self.is_active = False
-        self._on_loop(self._end)
+        soon(self._end)
 
     def resend(self, version: Any = None) -> None:
         """Deliver everything again, unless `version` is the newest: a browser was opened, or has missed something."""
@@ -82,10 +82,7 @@ class Subscriber:
 
     def ask(self, do: Callable[[Any], object]) -> None:
         """Call `do(feed)` on the background loop; no-op when not subscribed."""
-        self._on_loop(lambda: do(self.feed) if self.feed is not None and self.is_active else None)
-
-    def _on_loop(self, do: Callable[[], object]) -> None:
-        background.start().call_soon_threadsafe(do)
+        soon(lambda: do(self.feed) if self.feed is not None and self.is_active else None)
 
     def _begin(self, kit: Kit, kind: type[SharedFeed[Any]], key: tuple[Any, ...]) -> None:
         if self.is_active and self.feed is None:
@@ -182,8 +179,8 @@ class SharedFeed(Generic[S]):
             return
         hub = self.kit.hub
         self._stops = [
-            *(hub.listen(lambda event: on_loop(self._hear, event), channel) for channel in self.CHANNELS),
-            hub.on_status(lambda is_live: on_loop(self.status, is_live)),
+            *(hub.listen(self._hear, channel) for channel in self.CHANNELS),
+            hub.on_status(self.status),
         ]
         self.reload()
         if self.LOOK_S is not None:
@@ -280,7 +277,7 @@ class QueryFeed(SharedFeed[S]):
         super().__init__(kit)
         self.query = query if only is None else narrowed(query, only)
         self.only = only
-        self._counter = self.paced(count_s, self._count)
+        self._counter = self.paced(count_s, lambda: None if self.is_loading else answered(self.count))
         self._learner = self.paced(0.0, self._learn)
         self._timer: asyncio.TimerHandle | None = None
         self.n = time.time_ns() // 1_000_000
@@ -339,20 +336,14 @@ class QueryFeed(SharedFeed[S]):
             self.publish({}, {"delta": dumps({**delta, "n": self.n})})
         self._learner.poke()
 
-    def _learn(self) -> Coroutine[Any, Any, None] | None:
-        ids = self.to_read()
-        return self._read_and_learn(ids) if ids else None
-
-    async def _read_and_learn(self, ids: list[str]) -> None:
-        self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
-        self.poke()
-
-    def _count(self) -> Coroutine[Any, Any, None] | None:
-        return None if self.is_loading else answered(self.count)
-
     def _time_has_come(self) -> None:
         self._timer = None
         self.reload()
+
+    async def _learn(self) -> None:
+        if ids := self.to_read():
+            self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
+            self.poke()
 
 
 _feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Any, ...], SharedFeed[Any]]] = weakref.WeakKeyDictionary()
@@ -367,7 +358,7 @@ def open_feeds(kit: Kit, kind: type[F]) -> list[F]:
 
 def poke_feeds(kit: Kit, kind: type[F]) -> None:
     """Have all feeds of a kind flush soon; from any thread."""
-    background.start().call_soon_threadsafe(lambda: [feed.poke() for feed in open_feeds(kit, kind)])
+    soon(lambda: [feed.poke() for feed in open_feeds(kit, kind)])
 
 
 # -- pacing, retries and threads --------------------------------------------------------------------------------------
@@ -433,9 +424,6 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(_AGAIN_S)
 
 
-def on_loop(function: Callable[[T], None], value: T) -> None:
-    """Call it on the background loop: at once if this is the loop's thread, else soon."""
-    if background.is_here:
-        function(value)
-    else:
-        background.start().call_soon_threadsafe(function, value)
+def soon(function: Callable[..., object], *values: Any) -> None:
+    """Call it on the background loop; from any thread."""
+    background.start().call_soon_threadsafe(function, *values)
