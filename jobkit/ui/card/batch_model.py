@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from jobkit.model import JobSnapshot, JobState
@@ -84,12 +85,12 @@ class BatchModel:
 
     def wanting(self, limit: int = 500) -> list[int]:
         """Return places of succeeded jobs whose preview is needed to know the numbers of their result."""
-        found = []
-        for i, snapshot in enumerate(self.snapshots):
-            if snapshot.state is JobState.SUCCEEDED and i not in self._shown and i not in self._asked:
-                found.append(i)
-                if len(found) == limit:
-                    break
+        unknown = (
+            i
+            for i, snapshot in enumerate(self.snapshots)
+            if snapshot.state is JobState.SUCCEEDED and i not in self._shown and i not in self._asked
+        )
+        found = list(islice(unknown, limit))
         self._asked.update(found)
         return found
 
@@ -122,10 +123,8 @@ class BatchModel:
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs by face, in the order of the bar."""
-        found = dict.fromkeys(ORDER, 0)
-        for snapshot in self.snapshots:
-            found[snapshot.face] += 1
-        return {name: n for name, n in found.items() if n}
+        found = Counter(snapshot.face for snapshot in self.snapshots)
+        return {name: found[name] for name in ORDER if found[name]}
 
     @property
     def title(self) -> str:

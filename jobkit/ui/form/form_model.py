@@ -28,7 +28,7 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.params import check, describe, parse_text, read_table
 from jobkit.tasks.specs import ParamSpec, number
-from jobkit.ui.access.actions import ActionReply, Actions
+from jobkit.ui.access.actions import Actions
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -127,12 +127,7 @@ class FormModel:
                 self._answer(info, {name: str(error)}, checked=name)
         elif action in ("sweep", "submit"):
             # Reading a table takes its time, and the store may be away: not in the session's thread.
-            fields, options = asked.get("fields") or {}, asked.get("options") or {}
-            background.spawn(
-                self._sweep(info, fields, options)
-                if action == "sweep"
-                else self._submit(info, fields, options, str(asked.get("again") or ""))
-            )
+            background.spawn(self._submit(info, action, asked))
 
     def _answer(self, info: TaskInfo | None, errors: Mapping[str, str], **facts: Any) -> None:
         self._replies += 1
@@ -151,34 +146,31 @@ class FormModel:
         self._infos = {name: found[name] for name in names if name in found}
         self._put({"tasks": self.tasks()})
 
-    async def _sweep(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-        axes, errors = await asyncio.to_thread(read_axes, info.params, fields)
+    async def _submit(self, info: TaskInfo, action: str, asked: Mapping[str, Any]) -> None:
+        """Submit one job or a sweep, unless a field is wrong.
+
+        `again` is the id of the job that the form was filled from; its arguments that are kept are not known here.
+        """
+        fields, again = asked.get("fields") or {}, str(asked.get("again") or "")
+        is_sweep, target, tag = action == "sweep", info.name, f"sweep-{secrets.token_hex(3)}"
+        axes, errors = await asyncio.to_thread(read_axes, info.params, fields) if is_sweep else ({}, {})
         rest = [spec for spec in info.params if spec.name not in axes and spec.name not in errors]
         values, wrong = await asyncio.to_thread(read_form, rest, fields)
-        chosen, wrong_options = read_options(options)
-        tag = f"sweep-{secrets.token_hex(3)}"
-        chosen["tags"] = [*chosen.get("tags", ()), tag]
+        chosen, wrong_options = read_options(asked.get("options") or {})
         errors |= wrong | wrong_options
-        done = await self._act(errors, "sweep", info.name, values, chosen, axes=axes)
-        self._answer(info, errors)
-        if done is not None and self._on_sweep is not None:
-            self._on_sweep(tag)
-
-    async def _submit(self, info: TaskInfo, fields: Mapping[str, Any], options: Mapping[str, Any], again: str) -> None:
-        """`again`: id of the job that the form was filled from; its arguments that are kept are not known here."""
-        values, errors = await asyncio.to_thread(read_form, info.params, fields)
-        chosen, wrong = read_options(options)
-        action, target = "submit", info.name
-        if again and (kept := kept_in(fields)):
+        if is_sweep:
+            chosen["tags"] = [*chosen.get("tags", ()), tag]
+        elif again and (kept := kept_in(fields)):
             action, target = "change", again
             # Those that were not typed have the task's default, which the old job's value must not replace.
             usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
             values = {name: value for name, value in (usual | values).items() if name not in kept}
-        errors |= wrong
-        done = await self._act(errors, action, target, values, chosen)
+        made = () if errors else await self._act(errors, action, target, values, chosen, axes)
         self._answer(info, errors)
-        if done is not None and self._on_submit is not None:
-            for job_id in done.made:
+        if is_sweep and not errors and self._on_sweep is not None:
+            self._on_sweep(tag)
+        elif not is_sweep and self._on_submit is not None:
+            for job_id in made:
                 self._on_submit(job_id)
 
     async def _act(
@@ -186,24 +178,21 @@ class FormModel:
         errors: dict[str, str],
         action: str,
         target: str,
-        values: Mapping[str, Any] | None,
+        values: Mapping[str, Any],
         chosen: Mapping[str, Any],
-        **details: Any,
-    ) -> ActionReply | None:
-        """Do an action unless a field is wrong; what it refuses is added to `errors`. None if it was not done."""
-        if errors:
-            return None
+        axes: Mapping[str, Any],
+    ) -> tuple[str, ...]:
+        """Do an action and return the ids of the jobs that it made; its problem is added to `errors`."""
         try:
             access = await asyncio.to_thread(self._access)
-            reply = await access.act(action, [target], params=values, options=chosen, **details)
+            reply = await access.act(action, [target], params=values, options=chosen, axes=axes)
         except JobkitError as error:
             errors[""] = str(error)
-            return None
+            return ()
         if reply.problem:
             name = (reply.error.field or "") if isinstance(reply.error, InvalidParams) else ""
-            is_option = name in chosen and name not in (values or {})
-            errors[f"option:{name}" if is_option else name] = reply.problem
-        return None if errors else reply
+            errors[f"option:{name}" if name in chosen and name not in values else name] = reply.problem
+        return () if errors else reply.made
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:
