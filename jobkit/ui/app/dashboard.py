@@ -30,7 +30,7 @@ from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.jobs.drawer import Drawer
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.notice import Notice
+from jobkit.ui.live.component import Notice
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
 from jobkit.ui.words.theme import Theme, ground, header_look, palette

@@ -8,22 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
-from panel.custom import JSComponent
 
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.format import duration
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component
 from jobkit.ui.live.control import on_request
-from jobkit.ui.live.feed_page import TextFeed
-from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
+from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, TextFeed
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
 
 
-class Nav(Component, JSComponent):
+class Nav(Component):
     """Name, pages and the state of the connection.
 
     Args:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jobkit.model.people import Role
-from jobkit.ui.live.feed_page import FeedPage, TextFeed
-from jobkit.ui.live.shared_feed import Subscriber
+from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.shared_feed import Subscriber, TextFeed
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import param
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl
 from jobkit.ui.card.job_feed import ACTIONS, EMPTY, CardControl
-from jobkit.ui.live.feed_page import LivePage
+from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:

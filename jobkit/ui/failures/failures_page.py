@@ -16,8 +16,8 @@ from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe
 from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
 from jobkit.ui.form.form_model import read_field
-from jobkit.ui.live.feed_page import FeedPage, TextFeed
-from jobkit.ui.live.shared_feed import Subscriber
+from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.shared_feed import Subscriber, TextFeed
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 
 from jobkit.ui.form.form_model import Filled, FormModel
-from jobkit.ui.live.feed_page import LivePage
+from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.store.grammar import read_search
 from jobkit.ui.card.cards import BatchCard
-from jobkit.ui.live.notice import Notice
+from jobkit.ui.live.component import Notice
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import panel as pn
 import param
-from panel.custom import JSComponent
 
 from jobkit.ui.card.cards import JobCard
 from jobkit.ui.live.component import Component
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from jobkit.client import Kit
 
 
-class DrawerHead(Component, JSComponent):
+class DrawerHead(Component):
     """The drawer's own line: Close and Copy link."""
 
     _esm = assets.esm("drawer")

@@ -11,7 +11,7 @@ from jobkit.store.grammar import HELP, read_search
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
-from jobkit.ui.live.feed_page import LivePage
+from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-// What the pages of workers, schedules, failures and the audit log share (feed_page.py): the picture, a notice, an empty
+// What the pages of workers, schedules, failures and the audit log share (component.py): the picture, a notice, an empty
 // state and tables. Rows are made once and changed in place, so that focus and an open question stay.
 
 class FeedPage extends View {

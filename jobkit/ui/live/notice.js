@@ -1,4 +1,4 @@
-// One thing to say (notice.py): as a page, or as a line above every page, which also says that the server does not answer.
+// One thing to say (component.py): as a page, or as a line above every page, which also says that no server answers.
 
 class Notice {
   constructor(model, el) {

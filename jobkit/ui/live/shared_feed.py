@@ -12,11 +12,12 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
-from jobkit.model.plain import dumps
+from jobkit.model.plain import dumps, iso
 from jobkit.runners import Runners
 from jobkit.store.query import Query, narrowed
 
@@ -344,6 +345,54 @@ class QueryFeed(SharedFeed[S]):
         if ids := self.to_read():
             self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
             self.poke()
+
+
+class TextFeed(SharedFeed[S]):
+    """Data of a page as JSON, read every `LOOK_S` seconds and soon after each event that `is_news`.
+
+    It is delivered as the text `NAME` when anything but its time (`now`) has changed.
+    """
+
+    NAME = "picture"
+    LOOK_S = 2.0
+    WINDOW_S = 0.4
+
+    _body = _told = _text = ""
+
+    def is_news(self, event: JobEvent) -> bool:
+        """Return True if the page looks different after the event."""
+        return not event.type.is_news
+
+    async def data(self) -> dict[str, Any]:
+        """Read the store and return the data, not empty; `now` is this machine's time unless given."""
+        return {}
+
+    async def read(self) -> None:
+        data = await self.data()
+        now = data.pop("now", iso(datetime.now(UTC)))
+        self._body = dumps(data)
+        self._text = f'{self._body[:-1]},"now":"{now}"}}'
+
+    def loaded(self) -> None:
+        if self._body != self._told:
+            self._told = self._body
+            self.publish({self.NAME: self._text})
+
+    def failed(self, error: Exception) -> None:
+        if not isinstance(error, JobkitError):
+            raise error
+        logger.debug("%s could not read: %s", type(self).__name__, error)  # it tries again in `LOOK_S` seconds
+
+    def take(self, event: JobEvent) -> None:
+        if self.is_news(event):
+            self.poke()
+
+    def flush(self) -> None:
+        self.reload()
+
+    def tell(self, subscriber: S, version: Any = None) -> None:
+        if self._text:
+            subscriber.deliver({self.NAME: self._text}, {})
 
 
 _feeds: weakref.WeakKeyDictionary[Kit, dict[tuple[Any, ...], SharedFeed[Any]]] = weakref.WeakKeyDictionary()

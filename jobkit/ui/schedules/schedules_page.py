@@ -21,8 +21,8 @@ from jobkit.schedules.words import lateness, moment_text, sentence, utc
 from jobkit.store.values import SCHEDULES_CHANGED, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import ActionCall, action, each
-from jobkit.ui.live.feed_page import FeedPage, TextFeed
-from jobkit.ui.live.shared_feed import Subscriber
+from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.shared_feed import Subscriber, TextFeed
 from jobkit.ui.schedules.schedule_form import ScheduleForm, next_times
 from jobkit.ui.words import assets
 

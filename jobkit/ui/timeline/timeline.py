@@ -32,7 +32,7 @@ from bokeh.util.serialization import make_globally_unique_id
 
 from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query
-from jobkit.ui.live.feed_page import LivePage
+from jobkit.ui.live.component import LivePage
 from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
 from jobkit.ui.timeline.timeline_model import RANGES_MS
 from jobkit.ui.words import assets

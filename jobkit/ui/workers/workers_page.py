@@ -17,8 +17,8 @@ from jobkit.store.query import Query
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS
-from jobkit.ui.live.feed_page import FeedPage, TextFeed
-from jobkit.ui.live.shared_feed import Subscriber
+from jobkit.ui.live.component import FeedPage
+from jobkit.ui.live.shared_feed import Subscriber, TextFeed
 from jobkit.ui.words import assets
 
 #: Running jobs that are listed by worker, at most.
