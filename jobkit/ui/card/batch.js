@@ -96,7 +96,7 @@ class BatchCard extends LiveCard {
     if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked])) return;
     const {button} = this, out = [];
     if (job.failed && !job.is_list) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
-    if (job.open && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(`Cancel ${number(job.open)} job${job.open > 1 ? "s" : ""}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
+    if (job.open && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(`Cancel ${many(job.open, "job")}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
     else if (job.open) out.push(button(job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
     n.actions.replaceChildren(...out);
   }

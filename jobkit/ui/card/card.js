@@ -154,7 +154,7 @@ class Card extends LiveCard {
     const shown = attempts.length > 1 || attempts.some((a) => ["lost", "released", "retried"].includes(a.outcome));
     n.attempts.hidden = !shown;
     if (!shown) return;
-    put(n.attemptsTitle, `${attempts.length} attempt${attempts.length > 1 ? "s" : ""}`);
+    put(n.attemptsTitle, many(attempts.length, "attempt"));
     const faces = {succeeded: "succeeded", failed: "failed", retried: "failed", cancelled: "cancelled", lost: "retrying", released: "cancelled", running: "running"};
     const words = {retried: "Failed", lost: "Lost", released: "Released", running: "Running", succeeded: "Done", failed: "Failed", cancelled: "Cancelled"};
     n.attemptList.replaceChildren(...attempts.map((a) => h("li", {"data-face": faces[a.outcome] || "queued"},

@@ -12,7 +12,7 @@ function errorParts(error, chain) {
     const flush = () => {
       if (!folded.length) return;
       const count = folded.reduce((sum, frame) => sum + (frame.count), 0);
-      frames.append(h("details", null, h("summary", {class: "muted", text: `${number(count)} library frame${count > 1 ? "s" : ""}`}), folded.map((f) => errorFrame(f))));
+      frames.append(h("details", null, h("summary", {class: "muted", text: many(count, "library frame")}), folded.map((f) => errorFrame(f))));
       folded = [];
     };
     const own = raised.frames.filter((f) => !f.is_library);

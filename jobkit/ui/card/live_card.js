@@ -21,20 +21,13 @@ class LiveCard extends View {
   constructor(model, el, listeners) {
     super(model);
     this.asked = "";
-    const {n} = this;
-    n.chip = h("span", {class: "chip"});
+    const n = (this.n = spans({chip: "chip", args: "args mono", elapsed: "elapsed", count: "count", message: "message muted", left: "left muted"}));
     n.title = h("h3", {class: "title"});
-    n.args = h("span", {class: "args mono"});
-    n.elapsed = h("span", {class: "elapsed"});
     n.actions = h("div", {class: "actions"});
     n.top = h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions);
     n.bar = h("div", {class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100});
-    n.count = h("span", {class: "count"});
-    n.message = h("span", {class: "message muted"});
-    n.left = h("span", {class: "left muted"});
     n.below = h("div", {class: "below"}, n.count, n.message, n.left);
-    n.alertText = h("span");
-    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), n.alertText);
+    n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), (n.alertText = h("span")));
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.build();
     this.appear(el);

@@ -143,7 +143,7 @@ class LogPane {
     this.el.hidden = !log.lines.length;
     const shown = this.page || log, {lines, total} = shown, dropped = shown.dropped ? `, ${number(shown.dropped)} not kept` : "";
     const lost = this.named && !lines.some((line) => line.n === this.named) ? `, line ${number(this.named)} is not shown` : "";
-    const all = `${number(total || lines.length)} line${total === 1 ? "" : "s"}`;
+    const all = many(total || lines.length, "line");
     const part = !lines.length ? all : lines.length < total ? `lines ${number(lines[0].n)} to ${number(lines.at(-1).n)} of ${number(total)}` : all;
     const match = this.page && this.isNarrowed ? `; ${number(this.matched)}${this.isCounted ? "" : " or more"} match` : "";
     put(n.count, `${part}${match}${dropped}${lost}`);
@@ -189,7 +189,7 @@ class LogPane {
   tellOf(news) {
     this.unseen += news;
     this.n.pill.hidden = false;
-    this.n.pill.replaceChildren(`${number(this.unseen)} new line${this.unseen > 1 ? "s" : ""}`, icon("down"));
+    this.n.pill.replaceChildren(many(this.unseen, "new line"), icon("down"));
   }
 
   line(line) {

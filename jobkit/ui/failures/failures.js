@@ -67,7 +67,7 @@ class Failures extends FeedPage {
     n.chip.hidden = group.state !== "regressed";
     const again = group.repeated && `${number(group.repeated)} run again${group.healed ? `, ${number(group.healed)} healed` : ""}`;
     const kept = group.jobs !== group.count && (group.jobs ? `${number(group.jobs)} kept` : "none kept");
-    put(n.sub, [group.where, group.task, `${number(group.count)} job${group.count === 1 ? "" : "s"}`, kept, again, this.data.paused[group.task] && "task paused"].filter(Boolean).join(" · "));
+    put(n.sub, dotted(group.where, group.task, many(group.count, "job"), kept, again, this.data.paused[group.task] && "task paused"));
     n.sub.title = n.sub.textContent;
     for (const [el, at] of [[n.last, group.last_seen], [n.first, group.first_seen]]) Object.assign(el, {title: exact(at)}).dataset.at = at;
     this.spark(n.spark, group.hours);
@@ -133,7 +133,7 @@ class Failures extends FeedPage {
     const hadFocus = n.do.contains(n.do.getRootNode().activeElement);
     const act = (action, id = group.id) => () => { row.asking = ""; this.act(action, id); this.showActions(row); };
     const question = (name) => () => { row.asking = name; this.showActions(row); };
-    const jobs = (count) => `${number(count)} job${count === 1 ? "" : "s"}`;
+    const jobs = (count) => many(count, "job");
     let parts;
     if (row.asking === "retry_group" || row.asking === "drop_group") {
       const retry = row.asking === "retry_group";

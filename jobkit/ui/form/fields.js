@@ -264,7 +264,7 @@ function kindOf(spec) {
   const range = spec.min == null && spec.max == null ? "" : spec.min == null ? `at most ${number(spec.max)}${unit}` : spec.max == null ? `from ${number(spec.min)}${unit}` : unit && spec.min === spec.max ? `${number(spec.min)}${unit}` : `${number(spec.min)} – ${number(spec.max)}${unit}`;
   const words = (each) => each.type_name || KIND_WORDS[each.kind] || each.kind;
   const word = isJsonList(spec) ? `JSON list${spec.item ? ` of ${words(spec.item)}` : ""}` : spec.kind === "union" ? (spec.parts || []).map(words).join(" or ") : spec.kind === "dict" && spec.item ? `JSON of ${words(spec.item)}` : spec.kind === "list" && spec.item && spec.item.kind !== "choice" ? `${KIND_WORDS[spec.item.kind] || "value"}s, comma-separated`.replace("texts", "texts") : spec.kind === "list" && spec.item ? "any of" : KIND_WORDS[spec.kind] ?? spec.kind;
-  return [word, range].filter(Boolean).join(" · ");
+  return dotted(word, range);
 }
 
 function labelOf(spec, value) {

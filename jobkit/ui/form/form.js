@@ -208,7 +208,7 @@ class Form extends Fields {
     this.busy = false;
     const count = this.mode === "sweep" ? this.count() : 1, isSweep = this.mode === "sweep";
     this.n.submit.disabled = isSweep && (!this.axes().length || !count);
-    put(this.n.submit, isSweep && this.axes().length ? `Submit ${number(count)} ${count === 1 ? "job" : "jobs"}` : "Submit");
+    put(this.n.submit, isSweep && this.axes().length ? `Submit ${many(count, "job")}` : "Submit");
     this.n.submit.title = isSweep && !this.axes().length ? "Give at least one field several values" : "Ctrl+Enter";
   }
 
@@ -231,8 +231,7 @@ const SPREADABLE = ["int", "float", "str", "bool", "choice", "path", "date", "da
 
 /** A moment as a datetime-local field takes it. */
 function localTime(at) {
-  const two = (n) => String(n).padStart(2, "0");
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}T${two(at.getHours())}:${two(at.getMinutes())}`;
+  return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}T${pad(at.getHours())}:${pad(at.getMinutes())}`;
 }
 
 /** Return the control in which several values of a field are typed ("1, 2, 5" or "1..5", "0..1 by 0.25") or picked. */

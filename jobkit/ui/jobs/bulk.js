@@ -123,7 +123,7 @@ class Bulk {
 
   working() {
     const {state, action, total, done, until, sentence, is_ok: ok} = this.work, words = WORDS_OF[action] || {};
-    const jobs = (count) => `${number(count)} ${count === 1 ? "job" : "jobs"}`;
+    const jobs = (count) => many(count, "job");
     const stop = (text) => h("button", {class: "btn small", text, onclick: () => ask(this.model, "stop")});
     if (state === "counting") return [h("span", {text: "Counting…"}), h("span", {class: "spring"}), stop("Never mind")];
     if (state === "asking") {

@@ -215,19 +215,14 @@ class Table extends View {
   showPill() {
     const count = this.waiting.length + this.fresh;
     this.n.pill.hidden = !count;
-    if (count) put(this.n.pill, `${number(count)} new job${count > 1 ? "s" : ""} ↑`);
+    if (count) put(this.n.pill, `${many(count, "new job")} ↑`);
   }
 
   add(data) {
-    const n = {};
+    const n = spans({icon: "glyph", args: "mono muted", note: "note", word: "sr"});
     n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose this job", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.bulk.choose(data.id, n.pick.checked, event.shiftKey); }});
-    n.icon = h("span", {class: "glyph"});
     n.title = h("b");
-    n.args = h("span", {class: "mono muted"});
-    n.fill = h("i");
-    n.bar = h("span", {class: "bar"}, n.fill);
-    n.note = h("span", {class: "note"});
-    n.word = h("span", {class: "sr"});
+    n.bar = h("span", {class: "bar"}, (n.fill = h("i")));
     const inside = {mark: [n.icon, n.word], name: [n.title, " ", n.args], state: [n.bar, n.note]};
     const cells = COLUMNS.map(([name]) => (n[name] = h("span", {class: name, role: "cell"}, ...(inside[name] || []))));
     n.act = h("button", {class: "btn small", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.actOn(data.id, isLive(row.data) ? "c" : "r"); }});  // the keys do the same
@@ -285,7 +280,7 @@ class Table extends View {
         n.fill.style.width = usualWidth(this.since(data.started_at) || 0, data.typical_s);
         note = `usually ${duration(data.typical_s)}`;
       }
-      if (data.message && !data.cancelling) note = [note, data.message].filter(Boolean).join(" · ");
+      if (data.message && !data.cancelling) note = dotted(note, data.message);
     } else if (data.face === "queued") note = data.message || "";  // what holds it back
     else if (data.face === "scheduled") note = "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
@@ -321,8 +316,8 @@ class Table extends View {
 
   rangeText(count) {
     if (this.searched != null) return `Searching the newest ${number(this.searched)} of ${number(this.kept)} jobs…`;
-    const some = this.total == null ? (this.more ? "many jobs" : "") : `${number(this.total)} ${this.total === 1 ? "job" : "jobs"}`;
-    return [this.depth ? `Page ${number(this.depth + 1)}` : this.more ? `${number(count)} shown` : "", some].filter(Boolean).join(" · ");
+    const some = this.total == null ? (this.more ? "many jobs" : "") : many(this.total, "job");
+    return dotted(this.depth ? `Page ${number(this.depth + 1)}` : this.more ? `${number(count)} shown` : "", some);
   }
 
   turn(action, more) {

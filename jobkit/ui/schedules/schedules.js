@@ -31,7 +31,7 @@ class Schedules extends FeedPage {
   show({schedules}) {
     const n = this.n, count = schedules.length, paused = schedules.filter((one) => one.state === "paused").length;
     for (const row of this.keyed(n.list, schedules, "name", (one) => this.row(one))) this.fill(row);
-    put(n.sum, count ? [`${number(count)} schedule${count > 1 ? "s" : ""}`, paused && `${number(paused)} paused`].filter(Boolean).join(" · ") : "");
+    put(n.sum, count ? dotted(many(count, "schedule"), paused && `${number(paused)} paused`) : "");
     n.list.hidden = !count;
     this.showNone();
   }
@@ -42,8 +42,8 @@ class Schedules extends FeedPage {
   }
 
   row({name}) {
-    const n = {task: h("span", {class: "mono muted task"}), sentence: h("span", {class: "sentence"}), cron: h("span", {class: "mono muted"}), next: h("b", {class: "next"}), exact: h("span", {class: "muted exact"}),
-      bars: h("span", {class: "bars", role: "list", "aria-label": "Last runs"}), act: h("span", {class: "act"}), more: h("div", {class: "more", hidden: true})}, row = {n};
+    const n = {...spans({task: "mono muted task", sentence: "sentence", cron: "mono muted", exact: "muted exact", act: "act"}), next: h("b", {class: "next"}),
+      bars: h("span", {class: "bars", role: "list", "aria-label": "Last runs"}), more: h("div", {class: "more", hidden: true})}, row = {n};
     n.name = h("button", {class: "name", "aria-expanded": "false", text: name, onclick: () => { row.open = !row.open; this.showMore(row); }});
     row.el = h("div", {class: "schedule", role: "listitem", "data-name": name}, h("div", {class: "line"}, h("div", {class: "what"}, n.name, n.task), h("div", {class: "when"}, n.sentence, n.cron), h("div", {class: "due"}, n.next, n.exact), n.bars, n.act), n.more);
     return row;
@@ -247,7 +247,7 @@ function faceOf(run) { return run.job_id ? run.state || "cancelled" : "cancelled
 /** `3 Nov 03:00 · Done · 4.2 s · 12 s late`. */
 function runText(run, short) {
   const what = run.job_id ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} skipped: ${WHYS[run.why] || run.why}` : `skipped: ${WHYS[run.why] || run.why}`;
-  return [!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`].filter(Boolean).join(" · ");
+  return dotted(!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`);
 }
 
 export default {render: (props) => mount(props, (model, el) => new Schedules(model, el, "Schedules"))};

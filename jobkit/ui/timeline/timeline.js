@@ -242,8 +242,7 @@ class TimelineHead extends View {
   /** The words beside the picture, which are also what a screen reader has of it. */
   tell(seen, start, rows, hidden) {
     const n = this.n, failed = seen.filter((bar) => bar.outcome === "failed").length, running = seen.filter((bar) => bar.end == null).length, workers = new Set(rows.map(([worker]) => worker)).size;
-    const many = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
-    put(n.sum, this.jobs.size ? [many(seen.length, "attempt"), failed && `${number(failed)} failed`, running && `${number(running)} running`, many(workers, "worker")].filter(Boolean).join(" · ") : "");
+    put(n.sum, this.jobs.size ? dotted(many(seen.length, "attempt"), failed && `${number(failed)} failed`, running && `${number(running)} running`, many(workers, "worker")) : "");
     const total = this.jobs.size;
     n.empty.hidden = total > 0;
     if (!total) this.showEmpty();

@@ -15,7 +15,7 @@ function showCharts(head) {
   const narrow = head.gutter < 160;
   head.set(head.charts.ends.title, {text: narrow ? `Ended, per ${duration(per)}` : `Jobs that ended, per ${duration(per)} · green done, red failed, grey cancelled`});
   head.set(head.charts.tasks.title, {text: narrow ? "Waiting (grey) and running, by task" : "Waiting (grey) and running by task: from 10 to 90 %, the middle half, its median"});
-  head.set(head.charts.busy.title, {text: told.slots ? `Attempts at once, of ${number(told.slots)} slot${told.slots > 1 ? "s" : ""}` : "Attempts at once"});
+  head.set(head.charts.busy.title, {text: told.slots ? `Attempts at once, of ${many(told.slots, "slot")}` : "Attempts at once"});
   const room = Math.floor((head.gutter - 16) / 6.6), names = laneNames(told.tasks.map(({task}) => [task.length > room ? `${task.slice(0, room - 1)}…` : task, 0]), head.gutter);
   head.set(head.get("names"), {factors: [...names].reverse()});
   head.set(head.charts.tasks, {height: 60 + 34 * Math.max(1, names.length), visible: names.length > 0});

@@ -49,7 +49,7 @@ class Pointer {
     const {head} = this, {tip} = head.n, end = bar.end ?? head.now();
     const lines = bars.length > 1 ? [h("b", {text: `${number(bars.length)} attempts`}), h("p", {class: "muted", text: "click to see them apart"})] : [
       h("b", {text: bar.name}), bar.args && h("p", {class: "mono muted", text: bar.args}),
-      h("p", {text: [OUTCOMES[bar.outcome] || bar.outcome, duration((end - bar.start) / 1000), bar.ready != null && bar.start - bar.ready >= 1 && `waited ${duration((bar.start - bar.ready) / 1000)}`].filter(Boolean).join(" · ")}),
+      h("p", {text: dotted(OUTCOMES[bar.outcome] || bar.outcome, duration((end - bar.start) / 1000), bar.ready != null && bar.start - bar.ready >= 1 && `waited ${duration((bar.start - bar.ready) / 1000)}`)}),
       bar.reason && h("p", {text: bar.reason}), h("p", {class: "muted", text: `${bar.worker}${bar.attempt > 1 ? ` · attempt ${bar.attempt}` : ""} · ${exact(bar.start)}`})];
     tip.replaceChildren(...lines.filter(Boolean));
     tip.hidden = false;

@@ -115,6 +115,15 @@ function number(value) {
     : String(Number(value.toPrecision(4)));
 }
 
+/** `1 job`, `2,000 jobs`. */
+const many = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+
+/** Facts on one line; empty ones are left out. */
+const dotted = (...facts) => facts.filter(Boolean).join(" · ");
+
+/** Spans by name, each with its class. */
+const spans = (classes) => Object.fromEntries(Object.entries(classes).map(([name, cls]) => [name, h("span", {class: cls})]));
+
 function bytes(count) {
   let amount = count;
   for (const unit of ["B", "kB", "MB", "GB"]) {

@@ -22,7 +22,7 @@ class Workers extends FeedPage {
 
   show({workers, queues, tasks, alerts, alive, busy, slots}) {
     const n = this.n, actions = this.model.get("actions");
-    put(n.sum, alive ? `${number(alive)} worker${alive > 1 ? "s" : ""} · ${number(busy)} of ${number(slots)} slot${slots > 1 ? "s" : ""} busy` : "");
+    put(n.sum, alive ? `${many(alive, "worker")} · ${number(busy)} of ${many(slots, "slot")} busy` : "");
     n.alerts.replaceChildren(...alerts.map((text) => h("div", {class: "notice", "data-level": "warning"}, icon("warn"), h("span", null, ticked(text)))));
     for (const row of this.keyed(n.list, workers, "id", (worker) => this.line(worker))) this.fill(row);
     n.list.hidden = !workers.length;
@@ -41,7 +41,7 @@ class Workers extends FeedPage {
   }
 
   line({id}) {
-    const n = {state: h("span", {class: "state"}), queues: h("span", {class: "muted queues"}), slots: h("span", {class: "slots"}), facts: h("span", {class: "muted facts"}), act: h("span", {class: "act"}), jobs: h("ul", {class: "jobs"})};
+    const n = {...spans({state: "state", queues: "muted queues", slots: "slots", facts: "muted facts", act: "act"}), jobs: h("ul", {class: "jobs"})};
     return {n, el: h("div", {class: "worker", role: "listitem"}, h("div", {class: "top"}, n.state, h("b", {class: "mono", text: id, title: id}), n.queues, h("span", {class: "spring"}), n.slots, n.act), n.facts, n.jobs)};
   }
 
@@ -75,7 +75,7 @@ class Workers extends FeedPage {
     super.tick();
     for (const {item: worker, n} of this.rows.values()) {
       const silent = worker.beat_age_s + (this.now() - this.readAt) / 1000, isEnded = worker.state === "ended";
-      put(n.facts, [
+      put(n.facts, dotted(
         worker.host && `${worker.host}${worker.pid ? `, process ${worker.pid}` : ""}`,
         isEnded && `last seen ${ago(silent)}`,
         !isEnded && worker.started_at && `up ${duration(Math.floor(this.since(worker.started_at)))}`,
@@ -84,7 +84,7 @@ class Workers extends FeedPage {
         !isEnded && silent > 10 && `silent for ${duration(Math.floor(silent))}`,
         worker.version && `jobkit ${worker.version}`,
         worker.python && `Python ${worker.python}`,
-      ].filter(Boolean).join(" · "));
+      ));
       worker.jobs.slice(0, WORKER_JOBS).forEach((job, i) => put(n.jobs.children[i].querySelector(".time"), job.started_at ? ticking(this.since(job.started_at)) : ""));
     }
   }
