@@ -15,19 +15,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobkit.client import Batch, Job, Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
+from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_html import batch_html, card_html
 from jobkit.ui.card.card_model import CardModel
-
-if TYPE_CHECKING:
-    from jobkit.client import Job, Kit
-    from jobkit.client.batch import Batch
-    from jobkit.tasks.info import TaskInfo
-    from jobkit.ui.form.form_model import Filled
+from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -67,7 +64,6 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
     """
     if not (_is_notebook() and infos):
         return False
-    from jobkit.ui.form.form_model import form_html
     from jobkit.ui.widgets import FormWidget
 
     below: list[Any] = []
@@ -84,12 +80,7 @@ def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: 
 
 
 def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
-    """Show the live card; the output becomes static by itself when the job ends.
-
-    Args:
-        job: the job.
-        handles: of two outputs to show it in; new ones unless given.
-    """
+    """Show the live card, which becomes static when the job ends, in the two outputs of `handles` or in new ones."""
     from jobkit.ui.widgets import JobWidget
 
     output = _Output(lambda model: _saved_job(job, model))
@@ -103,11 +94,9 @@ def _saved_job(job: Job, model: CardModel) -> dict[str, Any]:
 
 
 def display_batch(batch: Batch, *, is_list: bool = False) -> None:
-    """Show the card of many jobs in the current cell, static once all have ended; outside a notebook, one line.
+    """Show the card of many jobs in the current cell, static once all have ended; outside a notebook, print one line.
 
-    Args:
-        batch: the jobs.
-        is_list: they were found and not submitted together, see `BatchModel`.
+    `is_list`: they were found and not submitted together, see `BatchModel`.
     """
     text = repr(list(batch)) if is_list else repr(batch)
     if not _is_notebook() or not len(batch):
@@ -203,7 +192,6 @@ class _Output:
 
 
 def _in_next_cell(action: Callable[[], None]) -> None:
-    """Do it when the next cell begins, once."""
     events = getattr(_shell(), "events", None)
     if events is None:
         return
@@ -216,7 +204,6 @@ def _in_next_cell(action: Callable[[], None]) -> None:
 
 
 def _display(bundle: Mapping[str, Any]) -> Any:
-    """Add an output to the current cell; returns its handle."""
     from IPython.display import display
 
     return display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
@@ -227,7 +214,6 @@ def _is_notebook() -> bool:
 
 
 def _shell() -> Any:
-    """IPython's shell of this process, or None."""
     from IPython.core.getipython import get_ipython
 
     return get_ipython()  # type: ignore[no-untyped-call,unused-ignore]  # in some versions

@@ -7,11 +7,12 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 import traitlets
 
+from jobkit.client import Batch, Kit
 from jobkit.client.loop import background
 from jobkit.model.plain import dumps
 from jobkit.tasks.info import TaskInfo
@@ -24,10 +25,6 @@ from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.control import Control, Requests
 from jobkit.ui.live.shared_feed import Deliver
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.client.batch import Batch
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -62,7 +59,7 @@ class TextWidget(anywidget.AnyWidget):
         super().__init__()
 
     def put(self, whole: Mapping[str, str], parts: Mapping[str, str] | None = None) -> None:
-        """Write texts together, as one message."""
+        """Write texts as one message."""
         try:
             with self._write, self.hold_sync():
                 for name, text in {**whole, **(parts or {})}.items():

@@ -11,8 +11,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobkit.client import Batch, Kit
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, Actions, action, each
@@ -20,10 +21,6 @@ from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.client.batch import Batch
 
 #: Seconds between two plots, at least, while jobs go on.
 _PLOT_S = 0.8
@@ -91,7 +88,6 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         self.poke()
 
     def choose(self, subscriber: BatchSubscriber, chosen: dict[str, str]) -> None:
-        """Plot for one card what its user has chosen."""
         subscriber.chosen, subscriber.plot = chosen, ""
         self.poke()
 

@@ -127,7 +127,6 @@ def _distinct(points: Sequence[Point], name: str) -> list[Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -178,7 +178,6 @@ class CardModel:
         return whole, parts
 
     def everything(self, now: datetime) -> dict[str, str]:
-        """Return all texts of a card that opens now."""
         return {name: self._text(name, now) for name in _WHOLE}
 
     @property

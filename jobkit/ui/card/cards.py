@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
+from jobkit.client import Batch, Kit
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl
 from jobkit.ui.card.job_feed import ACTIONS, EMPTY, CardControl
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.client.batch import Batch
 
 #: Action to check for a button, if its name differs.
 _GATE = {"rerun": "submit"}

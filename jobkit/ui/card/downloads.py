@@ -15,16 +15,14 @@ import importlib.util
 import io
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobkit.client import Kit
+from jobkit.client.outputs import Artifact
 from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.model.plain import dumps
 from jobkit.run.inside.preview import COLUMNS, ROWS, preview_of
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.client.outputs import Artifact
 
 #: Bytes of an artifact that the card shows, at most.
 SHOWN_BYTES = 3_000_000

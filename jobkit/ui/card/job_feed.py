@@ -10,8 +10,9 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
@@ -23,9 +24,6 @@ from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import Downloads
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 

@@ -129,9 +129,9 @@ class FormModel:
             # Reading a table takes its time, and the store may be away: not in the session's thread.
             background.spawn(self._submit(info, action, asked))
 
-    def _answer(self, info: TaskInfo | None, errors: Mapping[str, str], **facts: Any) -> None:
+    def _answer(self, info: TaskInfo, errors: Mapping[str, str], **facts: Any) -> None:
         self._replies += 1
-        reply = {"task": info.name if info is not None else "", "errors": errors, **facts, "n": self._replies}
+        reply = {"task": info.name, "errors": errors, **facts, "n": self._replies}
         self._put({"reply": json.dumps(reply, default=str)})
 
     # -- on the background loop -------------------------------------------------------------------------------------

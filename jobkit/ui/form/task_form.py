@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
+from jobkit.client import Kit
+from jobkit.model import JobSnapshot
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.model import JobSnapshot
 
 
 class TaskForm(LivePage):
@@ -61,16 +59,12 @@ class TaskForm(LivePage):
             on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
             names=names,
         )
-        self.param.watch(lambda event: self.refresh() if event.new else None, "is_open")
+        self.param.watch(lambda event: self._form.refresh() if event.new else None, "is_open")
         if self.is_open:
-            self.refresh()
+            self._form.refresh()
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         self._form.do(action, asked)
-
-    def refresh(self) -> None:
-        """Ask the kit for its tasks again."""
-        self._form.refresh()
 
     def fill(self, task: str, values: Mapping[str, Any], queue: str = "") -> None:
         """Show the form of `task` with `values` filled in, as a job's `params` give them."""

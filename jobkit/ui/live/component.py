@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import panel as pn
 import param
@@ -21,6 +21,7 @@ from bokeh.document.events import ModelChangedEvent
 from panel.custom import JSComponent
 from panel.io.resources import LOCAL_DIST
 
+from jobkit.client import Kit
 from jobkit.model.plain import dumps
 from jobkit.ui import panel_server  # noqa: F401  # must be loaded before the first request
 from jobkit.ui.access.actions import ActionReply, Actions
@@ -29,9 +30,6 @@ from jobkit.ui.live.control import on_request
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
 from jobkit.ui.patch import ComponentHooks, models_of, send_changes, session_of
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 
 class Component(ComponentHooks, JSComponent):

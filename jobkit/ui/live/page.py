@@ -15,14 +15,12 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobkit.client import Kit
 from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.live.bridge import SessionBridge
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 

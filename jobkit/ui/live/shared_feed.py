@@ -13,16 +13,14 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
 from jobkit.model.plain import dumps, iso
 from jobkit.runners import Runners
 from jobkit.store.query import Query, narrowed
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -109,7 +107,6 @@ class SharedFeed(Generic[S]):
         CHANNELS: channels of the hub: None for the events of all jobs, a job's id, `CONTROL`, ...
         WINDOW_S: seconds (> 0) between two calls of `flush`, at least.
         LOOK_S: seconds between two calls of `look`; None for none.
-        subscribers: in the order in which they came.
         has_read: whether `read` has succeeded once.
         is_over: nothing will change any more: `look` is not called.
     """
@@ -132,11 +129,7 @@ class SharedFeed(Generic[S]):
     # -- a subclass says what it reads and delivers --------------------------------------------------------------------
 
     async def read(self) -> None:
-        """Read everything from the store. Repeated until the store answers.
-
-        Raises:
-            JobkitError: see `failed`.
-        """
+        """Read everything from the store; repeated until the store answers. Other errors go to `failed`."""
 
     def loaded(self) -> None:
         """Deliver what `read` found. Called after the events that arrived meanwhile were applied."""
@@ -269,7 +262,6 @@ class QueryFeed(SharedFeed[S]):
     that a browser sees whether it has missed something. A subclass has `whole`, `delta`, `to_read`, `learn`, `count`.
 
     Args:
-        kit, query: which jobs.
         only: the owner whose jobs alone are shown and counted, whatever the query says; None for everybody's.
         count_s: seconds between two counts, at least.
     """
@@ -416,10 +408,7 @@ def poke_feeds(kit: Kit, kind: type[F]) -> None:
 class Pacer:
     """Calls `work` soon and then at most once per `window_s`, which may be changed; for one event loop's thread.
 
-    If `work` returns a coroutine, one runs at a time; a request during it follows it.
-
-    Attributes:
-        is_due: such a request waits.
+    If `work` returns a coroutine, one runs at a time; a request during it follows it (`is_due`).
     """
 
     def __init__(self, window_s: float, work: Work, runners: Runners) -> None:
