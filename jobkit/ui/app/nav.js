@@ -17,11 +17,8 @@ class Nav extends View {
     this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), h("span", {class: "place mono muted", text: place, title: place}), n.status, n.bell, n.who, n.help);
     this.appear(el);
     this.stops.push(() => document.documentElement.style.removeProperty("--jk-stale"));
-    for (const name of ["page", "pages"]) this.on(name, () => this.showTabs());
-    this.on("url", () => this.turn());
-    this.on("status", () => { this.changedAt = Date.now(); this.showStatus(); });
-    this.on("ended", () => this.notify());
-    this.on("again", () => model.get("again") && location.reload());
+    this.on({page: () => this.showTabs(), pages: () => this.showTabs(), url: () => this.turn(), ended: () => this.notify(),
+      status: () => { this.changedAt = Date.now(); this.showStatus(); }, again: () => model.get("again") && location.reload()});
     const back = () => ask(model, "url", {search: location.search});
     this.listen(window, "popstate", back);
     this.listen(document, "keydown", (event) => this.key(event));

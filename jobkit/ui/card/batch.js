@@ -24,7 +24,7 @@ const bookOf = (model) => keptOf(model, {rows: [], columns: [], n: 0}, (book) =>
 
 class BatchCard extends LiveCard {
   constructor(model, el) {
-    super(model, el, (self) => ({head: () => self.show(), plot: () => self.draw()}));
+    super(model, el);
     Object.assign(this, {sort: null, state: "", book: bookOf(model)});
     const resize = new ResizeObserver(() => this.paint());
     resize.observe(this.root);
@@ -36,6 +36,8 @@ class BatchCard extends LiveCard {
     // A page that is being loaded misses what is sent meanwhile: say what has come.
     ask(model, "hello", {n: this.book.n, plot: (model.get("plot") || "").length});
   }
+
+  get listeners() { return {head: () => this.show(), plot: () => this.draw()}; }
 
   get elsewhere() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
 

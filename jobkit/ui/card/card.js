@@ -4,14 +4,18 @@
 
 class Card extends LiveCard {
   constructor(model, el) {
-    super(model, el, (self) => ({snapshot: () => self.show(), preview: () => self.showPreview(), actions: () => self.showActions(),
-      artifacts: () => self.showArtifacts(), alike: () => self.showAlike(), file: () => self.takeFile()}));
+    super(model, el);
     if (model.get("keyboard")) this.listen(document, "keydown", (event) => this.key(event));
     this.show();
     this.showPreview();
     this.pane.show(true);
     ask(model, "hello", {v: this.job.v});
     requestAnimationFrame(() => this.pane.show(true));  // scrolling needs a height, and that needs the document
+  }
+
+  get listeners() {
+    return {snapshot: () => this.show(), preview: () => this.showPreview(), actions: () => this.showActions(),
+      artifacts: () => this.showArtifacts(), alike: () => this.showAlike(), file: () => this.takeFile()};
   }
 
   /** Return where else the job is shown live. */

@@ -17,8 +17,8 @@ function keptOf(model, state, readers) {
 const states = new WeakMap();
 
 class LiveCard extends View {
-  /** `listeners`: what to call when a text of the model has changed. */
-  constructor(model, el, listeners) {
+  /** A subclass has `build()`, and `listeners`: what to call when a text of the model has changed. */
+  constructor(model, el) {
     super(model);
     this.asked = "";
     const n = (this.n = spans({chip: "chip", args: "args mono", elapsed: "elapsed", count: "count", message: "message muted", left: "left muted"}));
@@ -31,8 +31,7 @@ class LiveCard extends View {
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.build();
     this.appear(el);
-    for (const [name, fn] of Object.entries(listeners(this))) this.on(name, fn);
-    this.on("refused", () => this.showRefused());
+    this.on({...this.listeners, refused: () => this.showRefused()});
   }
 
   /** The head of a new text. Returns the face that was shown before. */

@@ -15,8 +15,7 @@ class Failures extends FeedPage {
     const n = this.n;
     n.states = h("div", {class: "states", role: "group", "aria-label": "Which failures"}, FAILURE_STATES.map(([name, word]) => h("button", {"data-state": name, onclick: () => ask(this.model, "state", {state: name})}, word, h("b"))));
     n.list = h("div", {class: "list"});
-    for (const name of ["state", "group"]) this.on(name, () => this.load());
-    this.on("detail", () => this.showDetail());
+    this.on({state: () => this.load(), group: () => this.load(), detail: () => this.showDetail()});
     return [n.states, n.list];
   }
 

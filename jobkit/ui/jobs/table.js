@@ -37,13 +37,8 @@ class Table extends View {
     this.away = false;
     this.build();
     this.appear(el);
-    this.on("page", () => this.load());
-    this.on("delta", () => this.receive());
-    this.on("selected", () => this.mark());
-    this.on("search", () => this.showCounter());
-    this.on("order", () => this.showOrder());
-    this.on("work", () => this.bulk.told());
-    this.on("notice", () => this.showNotice());
+    this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => this.showCounter(),
+      order: () => this.showOrder(), work: () => this.bulk.told(), notice: () => this.showNotice()});
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
     this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.close(), () => cancelAnimationFrame(this.frame));

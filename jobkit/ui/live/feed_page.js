@@ -15,9 +15,7 @@ class FeedPage extends View {
     this.root = h("section", {class: `jk jk-feed jk-${name.toLowerCase()}`, "aria-label": name, onkeydown: (event) => this.key(event)}, n.notice, this.build(), n.empty);
     this.appear(el);
     this.stops.push(() => clearTimeout(this.fading));
-    this.on("picture", () => this.load());
-    this.on("actions", () => this.load());
-    this.on("notice", () => this.showNotice());
+    this.on({picture: () => this.load(), actions: () => this.load(), notice: () => this.showNotice()});
     this.load();
     ask(model, "hello");
   }

@@ -16,8 +16,7 @@ class Schedules extends FeedPage {
     n.add = h("button", {class: "btn", text: "New schedule", hidden: !this.may("pause_schedule"), onclick: () => this.edit(null)});
     n.form = h("div", {class: "formbox", hidden: true});
     n.list = h("div", {class: "list", role: "list", "aria-label": "Schedules", hidden: true});
-    this.on("reply", () => this.form?.answer(parse(this.model.get("reply"), {})));
-    this.on("tasks", () => this.form?.showTasks());
+    this.on({reply: () => this.form?.answer(parse(this.model.get("reply"), {})), tasks: () => this.form?.showTasks()});
     return [h("div", {class: "top"}, n.sum, h("span", {class: "spring"}), n.add), n.form, n.list];
   }
 

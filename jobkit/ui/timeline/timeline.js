@@ -23,8 +23,7 @@ class TimelineHead extends View {
     this.box = new SearchBox(model, "attempts");
     this.build();
     this.appear(el);
-    const on = {page: () => this.load(), delta: () => this.change(), series: () => showCharts(this), selected: () => this.draw(), range: () => this.turn(), search: () => this.soon(), problem: () => this.soon()};
-    for (const [name, fn] of Object.entries(on)) this.on(name, fn);
+    this.on({page: () => this.load(), delta: () => this.change(), series: () => showCharts(this), selected: () => this.draw(), range: () => this.turn(), search: () => this.soon(), problem: () => this.soon()});
     this.listen(document, "keydown", (event) => this.key(event));
     this.listen(document, "pointermove", (event) => this.pointer.moved(event));
     this.stops.push(() => this.box.close(), () => clearTimeout(this.later), () => cancelAnimationFrame(this.frame));

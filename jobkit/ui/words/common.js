@@ -469,10 +469,12 @@ function modelOf({model, view}) {
 class View {
   constructor(model) { Object.assign(this, {model, n: {}, stops: [], skew: 0}); }
 
-  /** Call `fn` when a text of the model has changed. */
-  on(name, fn) {
-    this.model.on(`change:${name}`, fn);
-    this.stops.push(() => this.model.off(`change:${name}`, fn));
+  /** Call functions when a text of the model has changed: `{text: function}`. */
+  on(listeners) {
+    for (const [name, fn] of Object.entries(listeners)) {
+      this.model.on(`change:${name}`, fn);
+      this.stops.push(() => this.model.off(`change:${name}`, fn));
+    }
   }
 
   /** Call `fn` for events of a node. */
