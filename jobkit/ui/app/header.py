@@ -140,7 +140,7 @@ class BellFeed(SharedFeed[BellSubscriber]):
 _MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run go on, and their results are kept."
 
 
-class StoreBannerFeed(TextFeed[Subscriber]):
+class StoreBannerFeed(TextFeed):
     """`said`: the sentence on every page while the store refuses changes, "" while it takes them.
 
     Each server process, not each page, checks every `LOOK_S` seconds with one small script that tries an empty write.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jobkit.model.people import Role
 from jobkit.ui.live.component import FeedPage
-from jobkit.ui.live.shared_feed import Subscriber, TextFeed
+from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ async def has_people(kit: Kit) -> bool:
     return any(entry.who and entry.via != "cli" for entry in await kit.aio.audit(200))
 
 
-class AuditFeed(TextFeed[Subscriber]):
+class AuditFeed(TextFeed):
     """One page of the audit log: `rows`, and `more`, the cursor of the next page, "" at the end.
 
     Args:

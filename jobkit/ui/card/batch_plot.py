@@ -172,7 +172,6 @@ def _scale(values: Sequence[float]) -> _Axis:
 def _told(value: float, step: float) -> str:
     if step:
         value = round(value, max(0, 1 - math.floor(math.log10(step))))
-    if value and not 1e-4 <= abs(value) < 1e6:
-        mantissa, power = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else (f"{value:.0f}", "0")
-        return f"{mantissa}e{int(power)}" if power != "0" else number(value)
-    return number(value)
+    mantissa, _, power = f"{value:.3g}".partition("e")
+    is_far = value and not 1e-4 <= abs(value) < 1e6
+    return f"{mantissa}e{int(power)}" if is_far and power else number(value)

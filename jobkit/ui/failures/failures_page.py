@@ -17,7 +17,7 @@ from jobkit.tasks.params import describe
 from jobkit.ui.access.actions import ActionCall, ActionReply, action, each
 from jobkit.ui.form.form_model import read_field
 from jobkit.ui.live.component import FeedPage
-from jobkit.ui.live.shared_feed import Subscriber, TextFeed
+from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
 
@@ -105,7 +105,7 @@ def detail(
     }
 
 
-class FailuresFeed(TextFeed[Subscriber]):
+class FailuresFeed(TextFeed):
     """All groups of failures; see `picture`."""
 
     CHANNELS = (None, CONTROL)

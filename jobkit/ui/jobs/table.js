@@ -70,7 +70,6 @@ class Table extends View {
       return button;
     }));
     n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});
-    n.bulk = this.bulk.el;
     n.heads = COLUMNS.map(([name, word, by, first]) => {
       const button = h("button", {class: "by", title: `Order by ${word ? word.toLowerCase() : "state"}`, onclick: () => this.orderBy(by, first)}, h("span", {class: word ? "" : "sr", text: word || "State"}), h("i", {class: "arrow"}));
       return h("span", {class: name, role: "columnheader", "data-by": by}, button);
@@ -84,14 +83,13 @@ class Table extends View {
     n.first = h("button", {class: "btn small quiet", text: "First", onclick: () => this.turn("first")});
     n.newer = h("button", {class: "btn small", text: "Previous", onclick: () => this.turn("newer")});
     n.older = h("button", {class: "btn small", text: "Next", onclick: () => this.turn("older", {cursor: this.more})});
-    n.foot = h("div", {class: "foot"}, n.range, h("span", {class: "spring"}), n.first, n.newer, n.older);
+    n.foot = h("div", {class: "foot"}, n.range, h("span", {class: "spring"}), n.dense, n.first, n.newer, n.older);
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
       h("div", {class: "filters"}, n.counters, h("span", {class: "spring"}), this.box.el),
-      this.box.problem, n.notice, this.strip.el, n.bulk,
+      this.box.problem, n.notice, this.strip.el, this.bulk.el,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
-    n.foot.insertBefore(n.dense, n.first);
     this.density(stored("jobkit-compact") === "1");
   }
 

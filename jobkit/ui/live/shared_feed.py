@@ -339,7 +339,7 @@ class QueryFeed(SharedFeed[S]):
             self.poke()
 
 
-class TextFeed(SharedFeed[S]):
+class TextFeed(SharedFeed[Subscriber]):
     """Data of a page as JSON, read every `LOOK_S` seconds and soon after each event that `is_news`.
 
     It is delivered as the text `NAME` when anything but its time (`now`) has changed.
@@ -382,7 +382,7 @@ class TextFeed(SharedFeed[S]):
     def flush(self) -> None:
         self.reload()
 
-    def tell(self, subscriber: S, version: Any = None) -> None:
+    def tell(self, subscriber: Subscriber, version: Any = None) -> None:
         if self._text:
             subscriber.deliver({self.NAME: self._text}, {})
 

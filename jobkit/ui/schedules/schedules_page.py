@@ -22,7 +22,7 @@ from jobkit.store.values import SCHEDULES_CHANGED, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import ActionCall, action, each
 from jobkit.ui.live.component import FeedPage
-from jobkit.ui.live.shared_feed import Subscriber, TextFeed
+from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.schedules.schedule_form import ScheduleForm, next_times
 from jobkit.ui.words import assets
 
@@ -99,7 +99,7 @@ action("resume_schedule", each(lambda call, name: call.kit.aio.resume_schedule(n
 action("remove_schedule", each(lambda call, name: call.kit.aio.remove_schedule(name)), "removed", on="schedule")
 
 
-class SchedulesFeed(TextFeed[Subscriber]):
+class SchedulesFeed(TextFeed):
     """Polls as well: a slot that is late because no worker lives comes as no event."""
 
     CHANNELS = (SCHEDULES_CHANGED, None)

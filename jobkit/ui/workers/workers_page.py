@@ -18,7 +18,7 @@ from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS
 from jobkit.ui.live.component import FeedPage
-from jobkit.ui.live.shared_feed import Subscriber, TextFeed
+from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
 
 #: Running jobs that are listed by worker, at most.
@@ -82,7 +82,7 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class WorkersFeed(TextFeed[Subscriber]):
+class WorkersFeed(TextFeed):
     """Polls as well: heartbeats come as no events."""
 
     CHANNELS = (None, CONTROL)
