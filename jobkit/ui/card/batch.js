@@ -203,7 +203,7 @@ class BatchCard extends LiveCard {
 
 export default {
   initialize({model}) {
-    if (typeof model.get === "function" && !model.model) bookOf(model);
+    if (typeof model.save_changes === "function") bookOf(model);
   },
   render: (props) => mount(props, (model, el) => new BatchCard(model, el)),
 };

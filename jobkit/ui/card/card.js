@@ -296,7 +296,7 @@ class Card extends LiveCard {
 export default {
   initialize({model}) {
     // anywidget only: the log goes on while no view exists. Panel has one view for each model.
-    if (typeof model.get === "function" && !model.model) logOf(model);
+    if (typeof model.save_changes === "function") logOf(model);
   },
   render: (props) => mount(props, (model, el) => new Card(model, el)),
 };
