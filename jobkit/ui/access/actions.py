@@ -17,15 +17,13 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable
 from jobkit.model.people import AuditEntry, Person, Role
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 

@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import panel as pn
@@ -20,6 +20,7 @@ import param
 from panel.viewable import Viewable, Viewer
 from panel_material_ui.template.base import Page as MaterialPage
 
+from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.model.people import Role
 from jobkit.settings import user_name
@@ -34,9 +35,6 @@ from jobkit.ui.live.component import Notice
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
 from jobkit.ui.words.theme import Theme, ground, header_look, palette
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 logger = logging.getLogger("jobkit.ui")
 

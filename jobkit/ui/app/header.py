@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
+from jobkit.client import Kit
 from jobkit.model import EventType, JobEvent, JobSnapshot
 from jobkit.model.format import duration
 from jobkit.ui.live.bridge import SessionBridge
@@ -16,9 +17,6 @@ from jobkit.ui.live.component import Component
 from jobkit.ui.live.control import on_request
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber, TextFeed
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 
 class Nav(Component):

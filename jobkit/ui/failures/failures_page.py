@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
+from jobkit.client import Kit
 from jobkit.model import EventType, FailureGroup, GroupState, InvalidParams, JobEvent, JobSnapshot, Pause, UnknownTask
 from jobkit.model.failure import shared
 from jobkit.model.format import params_brief, value_brief
@@ -20,9 +21,6 @@ from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 #: States that can be listed; "open" has the regressed ones as well.
 STATES = ("open", str(GroupState.MUTED), str(GroupState.RESOLVED))

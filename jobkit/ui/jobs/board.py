@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from jobkit.client import Kit
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso
@@ -17,9 +18,6 @@ from jobkit.store.query import Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber, answered
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 #: Unknown jobs whose snapshots are read at once; the others follow.
 _READ = 200

@@ -11,22 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 import panel as pn
 
-from jobkit.client.batch import Batch
+from jobkit.client import Batch, Kit
 from jobkit.client.loop import background
-from jobkit.model import JobkitError
+from jobkit.model import JobkitError, JobSnapshot
 from jobkit.store.grammar import read_search
 from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.live.component import Notice
+from jobkit.ui.live.page import PageSession
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
-    from jobkit.model import JobSnapshot
-    from jobkit.ui.live.page import PageSession
 
 logger = logging.getLogger("jobkit.ui")
 

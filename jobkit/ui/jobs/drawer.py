@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import panel as pn
 import param
 
+from jobkit.client import Kit
 from jobkit.ui.card.cards import JobCard
 from jobkit.ui.live.component import Component
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 
 class DrawerHead(Component):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
+from jobkit.client import Kit
 from jobkit.store.grammar import HELP, read_search
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 
 class JobTable(LivePage):

@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import param
 
+from jobkit.client import Kit
 from jobkit.model import JobEvent, ScheduleRun, ScheduleSnapshot
 from jobkit.model.format import params_brief
 from jobkit.model.plain import instant, iso
@@ -25,9 +26,6 @@ from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.schedules.schedule_form import ScheduleForm, next_times
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 
 def picture(

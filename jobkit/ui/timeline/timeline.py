@@ -9,7 +9,7 @@ zone's offset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import panel as pn
 import param
@@ -30,15 +30,13 @@ from bokeh.plotting import figure
 from bokeh.transform import dodge
 from bokeh.util.serialization import make_globally_unique_id
 
+from jobkit.client import Kit
 from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
 from jobkit.ui.timeline.timeline_model import RANGES_MS
 from jobkit.ui.words import assets
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 #: What may be looked at; the first is what a page begins with.
 RANGES = ("fit", *RANGES_MS)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
+from jobkit.client import Kit
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.model.plain import dumps
 from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
-
-if TYPE_CHECKING:
-    from jobkit.client import Kit
 
 #: Seconds between two counts of the series, at least.
 _SERIES_S = 1.0
