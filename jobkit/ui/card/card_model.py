@@ -77,8 +77,6 @@ class CardModel:
 
     def take(self, event: JobEvent) -> bool:
         """Apply one event of this job; return False if it changed nothing."""
-        if event.job_id != self.snapshot.id:
-            return False
         if event.type is EventType.LOGGED:
             first = int(event.data.get("first", 1))
             return self.log(LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ()))
@@ -87,13 +85,10 @@ class CardModel:
             self._dirty.add("snapshot")
             return True
         moved = apply(self.snapshot, event)
-        if moved is None:
-            self.needs_snapshot = True
-            return False
-        if moved is self.snapshot:
+        self.needs_snapshot = self.needs_snapshot or moved is None
+        if moved is None or moved is self.snapshot:
             return False
         if event.type is EventType.STARTED:
-            self._eta = Eta()
             self.queue_workers, self.held = None, ""
         self._move(moved, event.at)
         return True
@@ -101,13 +96,13 @@ class CardModel:
     def reset(self, snapshot: JobSnapshot, now: datetime) -> None:
         """Start again from a snapshot that was just read; an older one than ours is ignored."""
         self.needs_snapshot = False
-        if snapshot.id == self.snapshot.id and (snapshot.seq, snapshot.rev) < (self.snapshot.seq, self.snapshot.rev):
+        if (snapshot.seq, snapshot.rev) < (self.snapshot.seq, self.snapshot.rev):
             return
-        if snapshot.attempt != self.snapshot.attempt:
-            self._eta = Eta()
         self._move(snapshot, now)
 
     def _move(self, snapshot: JobSnapshot, at: datetime) -> None:
+        if snapshot.attempt != self.snapshot.attempt:
+            self._eta = Eta()
         self.snapshot = snapshot
         if snapshot.state is JobState.RUNNING and snapshot.done is not None:
             self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
