@@ -21,6 +21,8 @@ from typing import Any
 
 import panel as pn
 
+from jobkit.runners import Runners
+from jobkit.ui.live.shared_feed import Pacer
 from jobkit.ui.patch import batch_changes, changes, loop_of, models_of, send, session_of, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
@@ -34,6 +36,8 @@ _HEARERS = 8
 #: Seconds between two beats. The browser reports a lost connection after 2.5 s of silence, so a server may be late by
 #: 1.75 s.
 BEAT_S = 0.75
+
+_FAILED = "a page could not be updated"
 
 #: Components that get beats, by document.
 _hearers: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
@@ -101,8 +105,7 @@ class SessionBridge:
         self._lock = threading.RLock()
         self._endings: list[Callable[[], object]] = []
         self._box: dict[Any, PendingUpdate] = {}
-        self._is_due = False  # waiting texts will be sent
-        self._sending: asyncio.Task[None] | None = None  # a loop holds its tasks only weakly
+        self._sender = Pacer(0.0, self._send, Runners(lambda error: logger.error(_FAILED, exc_info=error)))
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
         self.is_open = True
         if self._document is not None:
@@ -133,9 +136,8 @@ class SessionBridge:
             return
         with self._lock:
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
-            is_first, self._is_due = not self._is_due, True
-        if is_first and not self._hand_over(self._start_sending):
-            self.push(self._put_all)
+        if not self._hand_over(self._sender.poke):
+            self.push(lambda: self._put(self._take_box()))
 
     def greeted(self, component: Any) -> None:
         """A browser shows the component: from now on, its texts go there directly."""
@@ -190,28 +192,18 @@ class SessionBridge:
             with batch_changes(self._document):
                 function()
         except Exception:
-            logger.exception("a page could not be updated")
+            logger.exception(_FAILED)
 
     # -- texts ---------------------------------------------------------------------------------------------------------
-
-    def _start_sending(self) -> None:
-        self._sending = asyncio.create_task(self._send_all())
-
-    async def _send_all(self) -> None:
-        """Send texts until none wait; on the server's loop."""
-        while box := self._take_box():
-            try:
-                await self._send(box)
-            except Exception:
-                logger.exception("a page could not be updated")
 
     def _take_box(self) -> dict[Any, PendingUpdate]:
         with self._lock:
             box, self._box = self._box, {}
-            self._is_due = bool(box)
             return box
 
-    async def _send(self, box: Mapping[Any, PendingUpdate]) -> None:
+    async def _send(self) -> None:
+        """Send all waiting texts; on the server's loop."""
+        box = self._take_box()
         sockets = sockets_of(self._document) if self.is_open else []
         absent = {each: update for each, update in box.items() if sockets is None or not self._hears(each)}
         if absent:
@@ -224,13 +216,6 @@ class SessionBridge:
     def _hears(self, component: Any) -> bool:
         """Return whether texts for the component may go past its document."""
         return component in self._present and models_of(component) is not None
-
-    def _put_all(self) -> None:
-        """Set all waiting texts as parameters, in the session."""
-        with self._lock:
-            box, self._box = self._box, {}
-            self._is_due = False
-        self._put(box)
 
     def _put(self, updates: Mapping[Any, PendingUpdate]) -> None:
         """Set parameters in the session: for a page that is being made, and for servers other than Tornado's."""
