@@ -16,7 +16,8 @@ from jobkit.run.inside.preview import preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
 from jobkit.ui.card.cards import JobCard
-from jobkit.ui.card.downloads import Downloads, answer
+from jobkit.ui.card.downloads import answer
+from jobkit.ui.card.job_feed import CardControl
 from tests.support import by_default, wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
@@ -135,11 +136,11 @@ def test_pages_of_a_log_are_read_for_its_owner_alone(
 ) -> None:
     answered: list[Any] = []
 
-    async def note(self: Downloads, kit: Any, job_id: str, asked: Any) -> str:
+    def note(kit: Any, job_id: str, asked: Any) -> str:
         answered.append(job_id)
         return ""
 
-    monkeypatch.setattr(Downloads, "answer", note)
+    monkeypatch.setattr("jobkit.ui.card.job_feed.answer", note)
     card = JobCard(stage.kit, running, access=Actions(stage.kit, Person(name, Role.OWN)))
     wait_until(lambda: card._control.model is not None, what="the job")
 
@@ -154,17 +155,17 @@ def test_pages_of_a_log_are_read_for_its_owner_alone(
 
 def test_a_newer_question_about_a_log_replaces_one_that_waits(stage: Stage, running: str) -> None:
     stage.log(running, *[f"line {n}" for n in range(20)])
-    pages = Downloads()
+    texts: list[str] = []
+    control = CardControl(Actions(stage.kit), lambda whole, _: texts.extend(filter(None, [whole.get("file")])))
+    control.follow(running)
+    wait_until(lambda: control.model is not None, what="the job")
 
-    async def both() -> list[str]:
-        return await asyncio.gather(
-            *(pages.answer(stage.kit, running, {"action": "log-page", "name": n, "search": n}) for n in ("1", "12"))
-        )
+    for n in ("1", "12"):
+        control.do("log-page", {"action": "log-page", "name": n, "search": n})
+    wait_until(lambda: bool(texts), what="an answer")
 
-    first, second = (text and json.loads(text) for text in background.call(both()))
-
-    assert first == ""
-    assert [line["text"] for line in second["lines"]] == ["line 12"]
+    assert [[line["text"] for line in json.loads(text)["lines"]] for text in texts] == [["line 12"]]
+    control.stop()
 
 
 @pytest.mark.browser

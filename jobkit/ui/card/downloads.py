@@ -6,7 +6,6 @@ Nothing is unpickled; what can be shown becomes a preview as results have (`jobk
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import csv
 import gzip
@@ -146,24 +145,6 @@ def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]
         limit=PAGE_LINES,
     )
     return found.to_json()
-
-
-class Downloads:
-    """Answers the requests of one card. Pages of its log are read one at a time, and a newer request for one replaces
-    those that wait."""
-
-    def __init__(self) -> None:
-        self._newest: object = None
-        self._lock = asyncio.Lock()
-
-    async def answer(self, kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
-        """Return `answer` from a thread; "" if a newer request has come meanwhile."""
-        if asked.get("action") != "log-page":
-            return await asyncio.to_thread(answer, kit, job_id, asked)
-        self._newest = asked
-        async with self._lock:
-            text = await asyncio.to_thread(answer, kit, job_id, asked) if asked is self._newest else ""
-        return text if asked is self._newest else ""
 
 
 def _base64(content: bytes) -> str:

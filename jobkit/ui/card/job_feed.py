@@ -6,6 +6,7 @@ by one thread.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +18,14 @@ from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
+from jobkit.runners import Runners
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
-from jobkit.ui.card.downloads import Downloads
+from jobkit.ui.card.downloads import answer
 from jobkit.ui.live.control import Control
-from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered
+from jobkit.ui.live.shared_feed import Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -213,7 +215,9 @@ class CardControl(Control):
         self._on_action = on_action
         self._on_group = on_group
         self._window_s = window_s
-        self._downloads = Downloads()
+        self._page: tuple[str, Mapping[str, Any]] = ("", {})
+        """The newest request for a page of a log, after the id of its job; those that waited before it are dropped."""
+        self._pages = Pacer(0.0, lambda: self._fetch(*self._page), Runners())
         self.job_id = ""
 
     def follow(self, job_id: str) -> None:
@@ -244,8 +248,11 @@ class CardControl(Control):
             self._subscriber.resend(str(asked.get("v", "")) if action == "hello" else None)
         elif not self._sees():
             return
-        elif action in ("show", "save", "whole-log", "log-page"):
+        elif action in ("show", "save", "whole-log"):
             background.spawn(self._fetch(job_id, asked))
+        elif action == "log-page":
+            self._page = (job_id, asked)
+            soon(self._pages.poke)
         elif action == "alike":
             background.spawn(self._look_alike())
         elif action == "group" and self._on_group is not None:
@@ -264,8 +271,9 @@ class CardControl(Control):
             self._on_action("retry", new)
 
     async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
-        text = await self._downloads.answer(self._kit, job_id, asked)
-        if text and job_id == self.job_id:
+        text = await asyncio.to_thread(answer, self._kit, job_id, asked)
+        is_outdated = asked.get("action") == "log-page" and asked is not self._page[1]
+        if job_id == self.job_id and not is_outdated:
             self._put({"file": text}, {})
 
     async def _look_alike(self) -> None:
