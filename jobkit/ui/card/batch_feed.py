@@ -151,7 +151,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         stopped_by = self.batch.stopped_by
         model.stopped_by = stopped_by.id[:8] if stopped_by is not None else ""
         name, rows = ("table", model.table()) if is_whole else model.changes()
-        whole, parts = {"head": dumps(model.head(now))}, {}
+        whole = {"head": dumps(model.head(now))}
+        parts: dict[str, str] = {}
         if rows:
             (whole if name == "table" else parts)[name] = dumps(rows)
         plots = [None if chosen is None else dumps(model.plot(chosen)) for chosen in choices]
