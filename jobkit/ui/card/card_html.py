@@ -205,12 +205,12 @@ def _attempts(snapshot: JobSnapshot) -> str:
 def _result(preview: Mapping[str, Any]) -> str:
     note = f'<p class="m">{escape(str(preview["unavailable"]))}</p>' if preview.get("unavailable") else ""
     rich, plain, text = preview.get("table"), preview.get("json"), str(preview.get("text") or "")
-    is_flat = isinstance(plain, dict) and not any(isinstance(value, (dict, list)) for value in plain.values())
+    is_nested = isinstance(plain, dict) and any(isinstance(value, (dict, list)) for value in plain.values())
     if isinstance(rich, Mapping):
         body = _data(rich)
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
-    elif is_flat and 0 < len(plain) <= _ROWS:
+    elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not is_nested:
         body = _table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
     else:
         if isinstance(plain, (dict, list)):

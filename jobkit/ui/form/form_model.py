@@ -28,7 +28,7 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.params import check, describe, parse_text, read_table
 from jobkit.tasks.specs import ParamSpec, number
-from jobkit.ui.access.actions import Actions
+from jobkit.ui.access.actions import ActionReply, Actions
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -129,9 +129,9 @@ class FormModel:
             # Reading a table takes its time, and the store may be away: not in the session's thread.
             background.spawn(self._submit(info, action, asked))
 
-    def _answer(self, info: TaskInfo, errors: Mapping[str, str], **facts: Any) -> None:
+    def _answer(self, info: TaskInfo | None, errors: Mapping[str, str], **facts: Any) -> None:
         self._replies += 1
-        reply = {"task": info.name, "errors": errors, **facts, "n": self._replies}
+        reply = {"task": info.name if info is not None else "", "errors": errors, **facts, "n": self._replies}
         self._put({"reply": json.dumps(reply, default=str)})
 
     # -- on the background loop -------------------------------------------------------------------------------------
@@ -165,12 +165,12 @@ class FormModel:
             # Those that were not typed have the task's default, which the old job's value must not replace.
             usual = {spec.name: spec.default for spec in info.params if spec.has_default and not spec.default_text}
             values = {name: value for name, value in (usual | values).items() if name not in kept}
-        made = () if errors else await self._act(errors, action, target, values, chosen, axes)
+        done = await self._act(errors, action, target, values, chosen, axes=axes)
         self._answer(info, errors)
-        if is_sweep and not errors and self._on_sweep is not None:
+        if done is not None and is_sweep and self._on_sweep is not None:
             self._on_sweep(tag)
-        elif not is_sweep and self._on_submit is not None:
-            for job_id in made:
+        elif done is not None and not is_sweep and self._on_submit is not None:
+            for job_id in done.made:
                 self._on_submit(job_id)
 
     async def _act(
@@ -178,21 +178,24 @@ class FormModel:
         errors: dict[str, str],
         action: str,
         target: str,
-        values: Mapping[str, Any],
+        values: Mapping[str, Any] | None,
         chosen: Mapping[str, Any],
-        axes: Mapping[str, Any],
-    ) -> tuple[str, ...]:
-        """Do an action and return the ids of the jobs that it made; its problem is added to `errors`."""
+        **details: Any,
+    ) -> ActionReply | None:
+        """Do an action unless a field is wrong; what it refuses is added to `errors`. None if it was not done."""
+        if errors:
+            return None
         try:
             access = await asyncio.to_thread(self._access)
-            reply = await access.act(action, [target], params=values, options=chosen, axes=axes)
+            reply = await access.act(action, [target], params=values, options=chosen, **details)
         except JobkitError as error:
             errors[""] = str(error)
-            return ()
+            return None
         if reply.problem:
             name = (reply.error.field or "") if isinstance(reply.error, InvalidParams) else ""
-            errors[f"option:{name}" if name in chosen and name not in values else name] = reply.problem
-        return () if errors else reply.made
+            is_option = name in chosen and name not in (values or {})
+            errors[f"option:{name}" if is_option else name] = reply.problem
+        return None if errors else reply
 
 
 def shown(info: TaskInfo) -> dict[str, Any]:
