@@ -99,22 +99,18 @@ class Response:
     stream: Any = None
 
 
+@dataclass(eq=False)
 class Problem(Exception):
-    """A refusal: problem details (RFC 9457), with the contract's `error`, `field` and `message` besides.
+    """A refusal: problem details (RFC 9457), with the contract's `error`, `field` and `message` besides."""
 
-    Args:
-        error: a word for programs, like "invalid_params".
-        message: one sentence for people.
-        field: the parameter or field of the body at fault, or None.
-        headers: further headers of the response.
-    """
+    status: int
+    error: str  #: a word for programs, like "invalid_params"
+    message: str  #: one sentence for people
+    field: str | None = None  #: the parameter or field of the body at fault
+    headers: Mapping[str, str] | None = None  #: further headers of the response
 
-    def __init__(
-        self, status: int, error: str, message: str, field: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.error, self.message, self.field = status, error, message, field
-        self.headers = dict(headers or {})
+    def __str__(self) -> str:
+        return self.message
 
     def response(self) -> Response:
         body = {
@@ -126,14 +122,12 @@ class Problem(Exception):
             "field": self.field,
             "message": self.message,
         }
-        headers = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **self.headers}
+        headers = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **(self.headers or {})}
         return Response(self.status, to_json(body), headers)
 
 
-def json_response(value: Any, status: int = 200, **headers: str) -> Response:
-    """Return `value` as JSON. Header names are written with underscores."""
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Response(status, to_json(value), {"Content-Type": JSON, **named})
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(status, to_json(value), {"Content-Type": JSON, **(headers or {})})
 
 
 def printable(text: str, limit: int = 200) -> str:

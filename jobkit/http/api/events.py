@@ -28,7 +28,7 @@ async def job_events(call: ApiCall) -> Response:
     """
     snapshot = await find(call)
     with ExitStack() as ends:
-        tail = await enter(call, call.grant, ends)
+        tail = await enter(call, ends)
 
         def heard(event: JobEvent) -> None:
             if event.type is EventType.LOGGED:
@@ -36,13 +36,13 @@ async def job_events(call: ApiCall) -> Response:
 
         if call.query.logs:
             ends.callback(call.kit.hub.listen(heard, snapshot.id))
-        at, news = await position_of(_cursor(call), call.kit, tail), tail.newest_news
+        at, news = await position_of(_cursor(call), tail), tail.newest_news
         if snapshot.is_terminal and at is not None:
             with suppress(EventsExpired):
                 if not await _missed(tail, snapshot.id, at):
                     return Response(204)
         frames = _frames_of_job(call.kit, tail, snapshot.id, at, news, with_logs=call.query.logs)
-        return await streamed(call, call.grant, tail, frames, ends)
+        return await streamed(call, tail, frames, ends)
 
 
 async def events(call: ApiCall) -> Response:
@@ -50,15 +50,15 @@ async def events(call: ApiCall) -> Response:
     for task in call.query.task:
         call.require_task(task)
     with ExitStack() as ends:
-        tail = await enter(call, call.grant, ends)
+        tail = await enter(call, ends)
         cursor = _cursor(call)
-        at, news, first = await position_of(cursor, call.kit, tail), tail.newest_news, b""
+        at, news, first = await position_of(cursor, tail), tail.newest_news, b""
         if at is None:  # a client that is disconnected before the first event resumes here without a gap
             at, id = tail.last, id_of(tail.last)
             first = frame(to_json({"id": id}), event="ready", id=id)
             if cursor:
                 first = _reset("the id to resume after is not of this store", id)
-        return await streamed(call, call.grant, tail, _frames_of_all(call, tail, first, at, news), ends)
+        return await streamed(call, tail, _frames_of_all(call, tail, first, at, news), ends)
 
 
 def _cursor(call: ApiCall) -> str:

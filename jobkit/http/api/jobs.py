@@ -61,9 +61,7 @@ def accepted(call: ApiCall, job_id: str) -> Response:
     return json_response(
         {"id": job_id, "topic": url, "url": url, "events": f"{url}/events"},
         202,
-        Location=url,
-        Link=_links(call, url),
-        Cache_Control="no-store",
+        {"Location": url, "Link": _links(call, url), "Cache-Control": "no-store"},
     )
 
 
@@ -110,7 +108,8 @@ async def read(call: ApiCall) -> Response:
     waits_for = [""]
     if snapshot.state is JobState.QUEUED:
         waits_for = await call.kit.aio.waits_for_many([snapshot.id])
-    return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, Link=_links(call, call.job_url(snapshot.id)))
+    headers = {"Link": _links(call, call.job_url(snapshot.id))}
+    return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, headers=headers)
 
 
 async def cancel(call: ApiCall) -> Any:

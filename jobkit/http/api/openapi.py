@@ -49,7 +49,8 @@ _TAGS = {
 async def document(call: ApiCall) -> Response:
     """Read this OpenAPI document."""
     made = describe(call.api.routes)
-    return json_response({**made, "servers": [{"url": call.base}]}, Cache_Control="private, max-age=60")
+    headers = {"Cache-Control": "private, max-age=60"}
+    return json_response({**made, "servers": [{"url": call.base}]}, headers=headers)
 
 
 async def page(call: ApiCall) -> Response:

@@ -69,7 +69,7 @@ async def health(call: ApiCall) -> Response:
     except (StoreUnavailable, TimeoutError):
         is_well = False
     body = {"status": "ok" if is_well else "unavailable", "live": call.kit.hub.is_live, "version": __version__}
-    return json_response(body, 200 if is_well else 503, Cache_Control="no-store")
+    return json_response(body, 200 if is_well else 503, {"Cache-Control": "no-store"})
 
 
 async def metrics(call: ApiCall) -> Response:

@@ -144,6 +144,13 @@ class ApiCall:
     body: Any = None
 
     @property
+    def subject(self) -> str:
+        """Key of rate limits: the person with all tokens and logins, else the token, else the address."""
+        if self.grant.subject and self.grant.subject != NAMELESS:
+            return f"subject {self.grant.subject}"
+        return f"token {self.grant.token_id}" if self.grant.token_id else f"address {self.request.peer}"
+
+    @property
     def base(self) -> str:
         """URL of the API's root, without a slash at the end. Its host was checked."""
         return self.api.public_url or f"{self.request.scheme}://{self.request.host}{self.request.prefix}"
@@ -250,55 +257,55 @@ class Api:
         if request.is_too_large:
             raise Problem(413, "too_large", f"the body is larger than {self.limits.body_bytes:,} bytes", "body")
         call = ApiCall(self, await self.kit(), request, route, params)
-        call.grant = await self._admit(call)
+        await self._admit(call)
         call.query = read_query(request, route.query)
         call.body = read_body(request, route.body, route.body_is_optional)
         try:
             call.require_all()
             answer = await route.handler(call)
         except (Problem, JobkitError) as error:
-            self._note(call, call.grant, "failed", str(error))
+            self._note(call, "failed", str(error))
             raise
-        self._note(call, call.grant, "done")
+        self._note(call, "done")
         if not isinstance(answer, Response):
             answer = json_response(answer, route.status)
         return answer, route.path
 
-    def _note(self, call: ApiCall, grant: Grant, outcome: str, why: str = "") -> None:
+    def _note(self, call: ApiCall, outcome: str, why: str = "") -> None:
         """Record an action in the audit trail, in the background; not a submit, since its job names the owner."""
         if call.route.scope != "operate" and outcome != "refused":
             return
         target = [value for name, value in call.params.items() if name in ("id", "name")]
-        action, role = call.route.handler.__name__, grant.role or "token"
-        entry = AuditEntry.of(grant.subject, role, "http", action, call.route.on, target, outcome, why)
+        action, role = call.route.handler.__name__, call.grant.role or "token"
+        entry = AuditEntry.of(call.grant.subject, role, "http", action, call.route.on, target, outcome, why)
         background.spawn(call.kit.verbs.trail.note(entry))  # if the store refuses it: logged, and written later
 
-    async def _admit(self, call: ApiCall) -> Grant:
-        """Return what the caller may do, if that includes this route. Raises Problem: 401, 403 or 429."""
+    async def _admit(self, call: ApiCall) -> None:
+        """Find out what the caller may do. Raises Problem if that does not include this route: 401, 403 or 429."""
         request, route = call.request, call.route
         try:
             grant = None if route.asks_itself else await self.grant(request)
         except Problem:
             self.count_failure(request)
             raise
-        self.count_request(grant or Grant(), request)
+        call.grant = grant or Grant()
+        self.count_request(call)
         if not route.scope:
-            return grant or Grant()
+            return
         if grant is None:
             raise access.unauthorized("", self.why_refused(request))
         if not grant.may(route.scope):
             if route.scope != "view":
-                self._note(call, grant, "refused")
+                self._note(call, "refused")
             message = f"this needs a token with scope {route.scope!r}"
             if grant.role:
                 who = printable(grant.subject)
                 message = f"{who} may not do this: it takes {route.scope!r}, and their role is {grant.role}"
             raise access.insufficient(message, route.scope)
-        return grant
 
-    def count_request(self, grant: Grant, request: Request, cost: float = 1.0) -> None:
+    def count_request(self, call: ApiCall, cost: float = 1.0) -> None:
         """Count a request of a caller, or several. Raises Problem (429) if there are too many."""
-        if wait := self._rate.wait_s(subject_of(grant, request), cost):
+        if wait := self._rate.wait_s(call.subject, cost):
             raise _too_many(wait)
 
     def count_failure(self, request: Request) -> None:
@@ -440,10 +447,3 @@ def without_places(text: str, settings: Settings) -> str:
         if ("/" in place or ":" in place) and len(place) > 2 and not place.endswith("://"):
             text = text.replace(place, "…")
     return text
-
-
-def subject_of(grant: Grant, request: Request) -> str:
-    """Return the key of rate limits: the person with all tokens and logins, else the token, else the address."""
-    if grant.subject and grant.subject != NAMELESS:
-        return f"subject {grant.subject}"
-    return f"token {grant.token_id}" if grant.token_id else f"address {request.peer}"

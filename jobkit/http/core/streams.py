@@ -12,13 +12,11 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing, suppress
 
-from jobkit.client import Kit
-from jobkit.http.auth.access import Grant
-from jobkit.http.core.handling import ApiCall, subject_of
-from jobkit.http.core.tail import Key, Tail, on_loop
+from jobkit.http.core.handling import ApiCall
+from jobkit.http.core.tail import Key, Tail
 from jobkit.http.messages import EVENT_STREAM, Problem, Response
 from jobkit.model import JobkitError
-from jobkit.store.values import event_key, parse_stream_id
+from jobkit.store.values import parse_stream_id
 
 #: Milliseconds after which a client reconnects.
 RETRY_MS = 1000
@@ -48,17 +46,14 @@ EARLIEST: Key = (0, 0)
 Frames = AsyncGenerator[bytes, None]
 
 
-async def _parts(
-    call: ApiCall, grant: Grant, tail: Tail, frames: Frames, ends: ExitStack, retry_ms: int
-) -> AsyncGenerator[bytes, None]:
-    """Yield the parts of a stream: frames, and heartbeats while it is silent.
+async def _parts(call: ApiCall, tail: Tail, frames: Frames, ends: ExitStack, retry_ms: int) -> Frames:
+    """Yield frames, and heartbeats while there are none, until the frames, the token or the stream's life end.
 
-    It ends with its frames, with the token, or after its maximum life. The first part is empty: once it was yielded,
-    `aclose` closes `ends`.
+    The first part is empty: once it was yielded, `aclose` closes `ends`.
     """
     api, checked_at = call.api, time.monotonic()
     life = api.limits.stream_s * random.uniform(0.8, 1.0)
-    until = checked_at + min(life, grant.expires_at - time.time())
+    until = checked_at + min(life, call.grant.expires_at - time.time())
 
     async def is_ending() -> bool:
         nonlocal checked_at
@@ -68,7 +63,7 @@ async def _parts(
         if now - checked_at < min(5.0, api.limits.heartbeat_s):
             return False
         checked_at = now
-        return not await api.holds(grant)
+        return not await api.holds(call.grant)
 
     # The store may be away, or the job deleted: the client reconnects.
     with ends, suppress(JobkitError, Problem):
@@ -98,17 +93,17 @@ async def _parts(
                         comment = COMMENT
 
 
-async def enter(call: ApiCall, grant: Grant, ends: ExitStack, topics: int = 0) -> Tail:
+async def enter(call: ApiCall, ends: ExitStack, topics: int = 0) -> Tail:
     """Count one more stream of a caller, with this number of hub topics, until `ends` is closed. Return its tail.
 
     Refuses too many for one person, token or address (429), except the machine of an open server, and in total (503).
     """
-    api, subject, limits = call.api, subject_of(grant, call.request), call.api.limits
+    api, subject, limits = call.api, call.subject, call.api.limits
     if api.streams >= limits.streams:
         raise _too_many(503, f"{limits.streams:,} streams are open; come back later")
-    if not grant.is_open and api.streams_of[subject] >= limits.streams_per_subject:
+    if not call.grant.is_open and api.streams_of[subject] >= limits.streams_per_subject:
         raise _too_many(429, f"{limits.streams_per_subject:,} streams of yours are open; close one, or come back later")
-    if not grant.is_open and api.topics_of[subject] + topics > limits.topics_per_subject:
+    if not call.grant.is_open and api.topics_of[subject] + topics > limits.topics_per_subject:
         raise _too_many(429, f"your streams ask for more than {limits.topics_per_subject:,} topics together; close one")
     api.count_streams(subject, 1, topics)
     ends.callback(api.count_streams, subject, -1, -topics)
@@ -122,38 +117,20 @@ def _too_many(status: int, message: str) -> Problem:
     return Problem(status, "too_many_streams", message, headers={"Retry-After": "5"})
 
 
-async def streamed(
-    call: ApiCall,
-    grant: Grant,
-    tail: Tail,
-    frames: Frames,
-    ends: ExitStack,
-    *,
-    retry_ms: int = RETRY_MS,
-    **headers: str,
-) -> Response:
-    """Return the response that streams frames; it takes over `ends`. Header names are written with underscores.
-
-    `retry_ms`: milliseconds after which the client reconnects; 0 to leave that to the client.
-    """
-    named = {name.replace("_", "-"): text for name, text in headers.items()}
-    parts = _parts(call, grant, tail, frames, ends.pop_all(), retry_ms)
+async def streamed(call: ApiCall, tail: Tail, frames: Frames, ends: ExitStack, retry_ms: int = RETRY_MS) -> Response:
+    """Return the response that streams frames; it takes over `ends`. With `retry_ms` 0, clients choose when to retry."""
+    parts = _parts(call, tail, frames, ends.pop_all(), retry_ms)
     await anext(parts)
-    return Response(200, headers={**_HEADERS, **named}, stream=parts)
+    return Response(200, headers=dict(_HEADERS), stream=parts)
 
 
-async def position_of(cursor: str, kit: Kit, tail: Tail) -> Key | None:
+async def position_of(cursor: str, tail: Tail) -> Key | None:
     """Return the position of an event's id, `EARLIEST` for "earliest", or None if it is not an id of this store."""
     if cursor == "earliest":
         return EARLIEST
     text = cursor.removeprefix("#")
     key = parse_stream_id(text if "-" in text else f"{text}-0")
-    return key if key is not None and await is_known(kit, tail, key) else None
-
-
-async def is_known(kit: Kit, tail: Tail, at: Key) -> bool:
-    """Return whether this store may have given that id: its newest event is not older."""
-    return at <= tail.last or at <= event_key(await on_loop(kit.verbs.store.last_event_id()))
+    return key if key is not None and await tail.may_know(key) else None
 
 
 def id_of(key: Key) -> str:

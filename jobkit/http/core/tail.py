@@ -76,8 +76,7 @@ class Tail:
         self._news: OrderedDict[str, tuple[int, FramedEvent]] = OrderedDict()
         self._seqs: OrderedDict[str, int] = OrderedDict()
         self._specs: OrderedDict[str, JobSpec] = OrderedDict()
-        self.version = 0
-        """Grows with each change."""
+        self.version = 0  #: grows with each change
         self._shared: dict[Any, Any] = {}
 
     async def enter(self) -> None:
@@ -115,6 +114,10 @@ class Tail:
     def last(self) -> Key:
         """Position of the newest event in the ring."""
         return self._ring[-1].key if self._ring else self._floor
+
+    async def may_know(self, position: Key) -> bool:
+        """Return whether this store may have given that position: its newest event is not older."""
+        return position <= self.last or position <= event_key(await on_loop(self._kit.verbs.store.last_event_id()))
 
     async def after(self, position: Key) -> Sequence[FramedEvent]:
         """Return the next events after a position, at most `PAGE`. Raises EventsExpired: some are no longer kept."""
@@ -243,21 +246,13 @@ _LINES = re.compile(r"\r\n|\r|\n")
 
 
 def frame(data: str | bytes, *, event: str = "", id: str = "", retry: int = 0) -> bytes:
-    """Return one event of a stream. Raises ValueError: a line break in `event` or `id`.
-
-    Data is split into lines, so that a publisher cannot inject fields.
-    """
+    """Return one event of a stream. Raises ValueError: a line break in `event` or `id`."""
     text = data.decode() if isinstance(data, bytes) else data
     if any(c in event + id for c in "\r\n\0"):
         raise ValueError("no line breaks in the fields of an event")
-    lines = []
-    if event:
-        lines.append(f"event: {event}")
-    if retry:
-        lines.append(f"retry: {retry}")
-    if id:
-        lines.append(f"id: {id}")
-    lines += [f"data: {line}" for line in _LINES.split(text)]
+    fields = {"event": event, "retry": retry, "id": id}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value]
+    lines += [f"data: {line}" for line in _LINES.split(text)]  # so that a publisher cannot inject fields
     return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
 
 

@@ -74,11 +74,18 @@ def _grant(
     )
 
 
-async def identify(call: ApiCall, in_query: str | None, *, is_old: bool) -> Grant | None:
-    """Return the rights of the caller: by the header, the query (0.x only), the cookie, or the open server; else None.
+async def identify(call: ApiCall, refusal: str, *, in_query: str | None = None, is_old: bool = True) -> None:
+    """Set the rights of the caller: by the header, the query (0.x only), the cookie, or the open server.
 
-    Raises Problem if the token is not accepted.
+    Raises Problem (401) if the token is not accepted, or with `refusal` if there is none.
     """
+    grant = await _identified(call, in_query, is_old)
+    if grant is None:
+        raise access.unauthorized("", refusal)
+    call.grant = grant
+
+
+async def _identified(call: ApiCall, in_query: str | None, is_old: bool) -> Grant | None:
     request = call.request
     text = access.bearer(request) or in_query
     if text is None:

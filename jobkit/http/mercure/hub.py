@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from jobkit.http.auth import access
-from jobkit.http.auth.access import Grant
 from jobkit.http.core.handling import ApiCall, is_own_origin
-from jobkit.http.core.streams import Frames, enter, is_known, streamed
+from jobkit.http.core.streams import Frames, enter, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
 from jobkit.http.mercure.subscriptions import Presence, Subscription, root_of
@@ -69,25 +68,24 @@ class Asked:
 async def subscribe(call: ApiCall) -> Response:
     """Subscribe to topics, by Mercure's protocols 0.x (topic=) and 1.0 (match=)."""
     asked = _read_query(call)
-    grant = await identify(call, asked.token, is_old=asked.is_old)
-    if grant is None:
-        raise access.unauthorized("", "this hub asks subscribers for a token")
-    call.api.count_request(grant, call.request, len(asked.selectors))
+    await identify(call, "this hub asks subscribers for a token", in_query=asked.token, is_old=asked.is_old)
+    call.api.count_request(call, len(asked.selectors))
     subscriber = uuid.uuid4().urn
     kinds = [(EXACT if one.kind == ALL else one.kind, one.value) for one in asked.selectors]
-    entering = [Subscription(subscriber, kind, value, grant.payload) for kind, value in kinds]
+    entering = [Subscription(subscriber, kind, value, call.grant.payload) for kind, value in kinds]
     with ExitStack() as ends:
-        tail = await enter(call, grant, ends, len(asked.selectors))
+        tail = await enter(call, ends, len(asked.selectors))
         presence = tail.shared(Presence, tail.shared(Updates), root_of(call))
         ends.callback(call.kit.hub.listen(lambda _: tail.poke(), "updates"))
         # Before the stream has its position: no subscriber is notified of itself.
         ends.callback(presence.leave, await presence.enter(entering))
         news = tail.newest_news
         place, known = await _begin(call, tail, asked.cursor)
-        frames = HubView(call, grant, tail, asked).frames(place, news)
-        name = "Last_Event_ID" if asked.is_old else "Mercure_Last_Event_ID"
-        headers = {} if asked.cursor is None else {name: known}
-        return await streamed(call, grant, tail, frames, ends, retry_ms=0, **headers)
+        frames = HubView(call, tail, asked).frames(place, news)
+        response = await streamed(call, tail, frames, ends, retry_ms=0)
+        if asked.cursor is not None:
+            response.headers["Last-Event-ID" if asked.is_old else "Mercure-Last-Event-ID"] = known
+        return response
 
 
 def _read_query(call: ApiCall) -> Asked:
@@ -133,7 +131,7 @@ async def _begin(call: ApiCall, tail: Tail, cursor: str | None) -> tuple[Place, 
         return (0, 0, 0), cursor
     if (place := place_in(cursor)) is None:
         place = await updates.find(cursor)
-    elif not await is_known(call.kit, tail, place[:2]):
+    elif not await tail.may_know(place[:2]):
         place = None
     return ((0, 0, 0), "earliest") if place is None else (place, printable(cursor))
 
@@ -141,8 +139,8 @@ async def _begin(call: ApiCall, tail: Tail, cursor: str | None) -> tuple[Place, 
 class HubView:
     """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
 
-    def __init__(self, call: ApiCall, grant: Grant, tail: Tail, asked: Asked) -> None:
-        self._kit, self._base, self._grant, self._tail = call.kit, call.base, grant, tail
+    def __init__(self, call: ApiCall, tail: Tail, asked: Asked) -> None:
+        self._kit, self._base, self._grant, self._tail = call.kit, call.base, call.grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW
 
@@ -223,14 +221,12 @@ async def publish(call: ApiCall) -> Response:
         origin = request.headers.get("origin") or (f"{parts.scheme}://{parts.netloc}" if parts.netloc else "")
         if not origin or not (is_own_origin(request, origin) or origin in call.api.origins):
             raise access.unauthorized("invalid_request", "a cookie needs an allowed Origin or Referer", status=400)
-    grant = await identify(call, None, is_old=True)
-    if grant is None:
-        raise access.unauthorized("", "this hub asks publishers for a token")
+    await identify(call, "this hub asks publishers for a token")
     update = _read_update(call, pairs)
     names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.base).netloc]
     names.append(urlsplit(call.kit.settings.public_url).netloc)
     for topic in update.topics:
-        if not any(selector.matches(topic) for selector in grant.publish):
+        if not any(selector.matches(topic) for selector in call.grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
         if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")

@@ -178,13 +178,11 @@ async def metadata(call: ApiCall) -> Response:
 
 async def _form_of(call: ApiCall) -> str:
     """Return the protocol of the response. Raises Problem: 401, or 403 if the token does not cover this address."""
-    grant = await identify(call, None, is_old=True)
-    if grant is None:
-        raise access.unauthorized("", "this hub asks for a token")
+    await identify(call, "this hub asks for a token")
     whole = f"{call.hub_url.removesuffix('/.well-known/mercure')}{call.request.path}"
-    if not sees_subscriptions(grant, _path(call), whole):
+    if not sees_subscriptions(call.grant, _path(call), whole):
         raise access.insufficient("this token may not subscribe to this address, so it may not read it")
-    return OLD if grant.is_old or call.request.accepts(LD_JSON) else NEW
+    return OLD if call.grant.is_old or call.request.accepts(LD_JSON) else NEW
 
 
 def _path(call: ApiCall) -> str:
