@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobkit.http.api import events, jobs, openapi, overview, shapes, steering
+from jobkit.http.api import events, jobs, namespace, openapi, shapes
 from jobkit.http.mercure import hub, subscriptions
 from jobkit.http.messages import EVENT_STREAM, Handler, Route
 
@@ -56,40 +56,40 @@ _JOBS = [
 
 _OVERVIEW = [
     _see("/api/events", events.events, EVENT_STREAM, query=shapes.StreamQuery),
-    _see("/api/tasks", overview.tasks, shapes.TasksJson),
-    _see("/api/tasks/{name}", overview.task, shapes.TaskJson),
-    _see("/api/queues", overview.queues, shapes.QueuesJson, about="all"),
-    _see("/api/workers", overview.workers, shapes.WorkersJson, about="all"),
-    _see("/api/stats", overview.stats, shapes.StatsJson, about="all"),
+    _see("/api/tasks", namespace.tasks, shapes.TasksJson),
+    _see("/api/tasks/{name}", namespace.task, shapes.TaskJson),
+    _see("/api/queues", namespace.queues, shapes.QueuesJson, about="all"),
+    _see("/api/workers", namespace.workers, shapes.WorkersJson, about="all"),
+    _see("/api/stats", namespace.stats, shapes.StatsJson, about="all"),
 ]
 
 _GROUP: dict[str, Any] = {"on": "group of failures", "about": "owners"}
 
 _STEERING = [
-    _see("/api/schedules", steering.schedules, shapes.SchedulesJson),
-    _see("/api/schedules/{name}", steering.schedule, shapes.ScheduleJson),
-    _delete("/api/schedules/{name}", steering.remove_schedule, on="schedule"),
-    _act("/api/schedules/{name}/pause", steering.pause_schedule, 200, shapes.ScheduleJson, on="schedule"),
-    _act("/api/schedules/{name}/resume", steering.resume_schedule, 200, shapes.ScheduleJson, on="schedule"),
-    _act("/api/schedules/{name}/run", steering.run_schedule, 202, shapes.AcceptedJson, on="schedule"),
-    _see("/api/paused", steering.paused, shapes.PausedJson),
-    _act("/api/queues/{name}/pause", steering.pause_queue, 200, shapes.ChangedJson, on="queue", about="all"),
-    _act("/api/queues/{name}/resume", steering.resume_queue, 200, shapes.ChangedJson, on="queue", about="all"),
-    _act("/api/tasks/{name}/pause", steering.pause_task, 200, shapes.ChangedJson, on="task", about="owners"),
-    _act("/api/tasks/{name}/resume", steering.resume_task, 200, shapes.ChangedJson, on="task", about="owners"),
+    _see("/api/schedules", namespace.schedules, shapes.SchedulesJson),
+    _see("/api/schedules/{name}", namespace.schedule, shapes.ScheduleJson),
+    _delete("/api/schedules/{name}", namespace.remove_schedule, on="schedule"),
+    _act("/api/schedules/{name}/pause", namespace.pause_schedule, 200, shapes.ScheduleJson, on="schedule"),
+    _act("/api/schedules/{name}/resume", namespace.resume_schedule, 200, shapes.ScheduleJson, on="schedule"),
+    _act("/api/schedules/{name}/run", namespace.run_schedule, 202, shapes.AcceptedJson, on="schedule"),
+    _see("/api/paused", namespace.paused, shapes.PausedJson),
+    _act("/api/queues/{name}/pause", namespace.pause_queue, 200, shapes.ChangedJson, on="queue", about="all"),
+    _act("/api/queues/{name}/resume", namespace.resume_queue, 200, shapes.ChangedJson, on="queue", about="all"),
+    _act("/api/tasks/{name}/pause", namespace.pause_task, 200, shapes.ChangedJson, on="task", about="owners"),
+    _act("/api/tasks/{name}/resume", namespace.resume_task, 200, shapes.ChangedJson, on="task", about="owners"),
     _act("/api/jobs/{id}/move", jobs.move_job, 200, shapes.JobJson, body=shapes.Move),
-    _see("/api/failures", steering.failures, shapes.FailuresJson, query=shapes.FailureQuery, about="owners"),
-    _see("/api/failures/{id}", steering.failure, shapes.FailureJson, about="owners"),
-    _act("/api/failures/{id}/retry", steering.retry_failures, 202, shapes.RepeatedJson, **_GROUP),
-    _act("/api/failures/{id}/mute", steering.mute_failures, 200, shapes.FailureJson, **_GROUP),
-    _act("/api/failures/{id}/resolve", steering.resolve_failures, 200, shapes.FailureJson, **_GROUP),
-    _act("/api/failures/{id}/reopen", steering.reopen_failures, 200, shapes.FailureJson, **_GROUP),
-    _see("/api/audit", steering.audit, shapes.AuditJson, query=shapes.AuditQuery),
+    _see("/api/failures", namespace.failures, shapes.FailuresJson, query=shapes.FailureQuery, about="owners"),
+    _see("/api/failures/{id}", namespace.failure, shapes.FailureJson, about="owners"),
+    _act("/api/failures/{id}/retry", namespace.retry_failures, 202, shapes.RepeatedJson, **_GROUP),
+    _act("/api/failures/{id}/mute", namespace.mute_failures, 200, shapes.FailureJson, **_GROUP),
+    _act("/api/failures/{id}/resolve", namespace.resolve_failures, 200, shapes.FailureJson, **_GROUP),
+    _act("/api/failures/{id}/reopen", namespace.reopen_failures, 200, shapes.FailureJson, **_GROUP),
+    _see("/api/audit", namespace.audit, shapes.AuditJson, query=shapes.AuditQuery),
 ]
 
 _SERVICE = [
-    _see("/api/healthz", overview.health, shapes.HealthJson, scope=""),
-    _see("/api/metrics", overview.metrics, "text/plain", about="all"),
+    _see("/api/healthz", namespace.health, shapes.HealthJson, scope=""),
+    _see("/api/metrics", namespace.metrics, "text/plain", about="all"),
     _see("/api/openapi.json", openapi.document, None, scope=""),
     Route("GET", "/api/docs", openapi.page, ("text/html",)),
     Route("GET", "/api/docs.js", openapi.script, ("text/javascript",)),

@@ -415,7 +415,7 @@ def test_jobs_that_were_submitted_elsewhere_are_seen(http: httpx.Client, stage: 
 def test_labels_of_metrics_are_escaped() -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
-    from jobkit.http.api.overview import exposition
+    from jobkit.http.api.namespace import exposition
 
     odd = 'w"\n\\1'
     text = exposition([("worker_running", "gauge", "Running jobs of a worker.", [({"worker": odd}, 1)])])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -41,18 +42,13 @@ async def submit(call: ApiCall) -> Response:
     call.require_task(body.task)
     if call.grant.owner not in (None, call.grant.subject):
         raise access.insufficient("a job needs an owner, and you have no name: log in, or use a token with a name")
-    options = given(body)
+    options = msgspec.to_builtins(body, builtin_types=[datetime])  # fields that the caller has given
     task, params = options.pop("task"), options.pop("params")
     job = await asyncio.to_thread(call.kit.submit_info, task, params, options, owner=call.grant.subject)
     if call.grant.owner not in (None, job.owner):
         message = f"the key {printable(str(options.get('key')))!r} belongs to a job of another owner"
         raise Problem(409, "key_taken", message, "key")
     return accepted(call, job.id)
-
-
-def given(body: msgspec.Struct) -> dict[str, Any]:
-    """Return the fields of a body that the caller has given."""
-    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
 
 
 def accepted(call: ApiCall, job_id: str) -> Response:
@@ -134,7 +130,7 @@ async def retry(call: ApiCall) -> Response:
 async def move_job(call: ApiCall) -> Any:
     """Move a waiting job to another queue or priority."""
     snapshot = await find(call)
-    if refused := await call.kit.aio.move(snapshot.id, by=call.grant.subject, **given(call.body)):
+    if refused := await call.kit.aio.move(snapshot.id, by=call.grant.subject, **msgspec.to_builtins(call.body)):
         raise Problem(409, "not_waiting", refused[snapshot.id], "id")
     return (await find(call)).to_json()
 
@@ -142,7 +138,7 @@ async def move_job(call: ApiCall) -> Any:
 async def remove(call: ApiCall) -> Response:
     """Delete an ended job with its result, logs and artifacts."""
     snapshot = await find(call)
-    (is_gone,) = await on_loop(call.kit.verbs.delete([snapshot.id]))
+    (is_gone,) = await call.kit.aio.delete([snapshot.id])
     if not is_gone:
         raise Problem(409, "not_ended", f"job {snapshot.id} has not ended; cancel it first", "id")
     return Response(204)
@@ -195,10 +191,7 @@ async def _result(call: ApiCall, snapshot: JobSnapshot, preview: Mapping[str, An
 
 
 async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]:
-    """Return `(True, value)` if the result is plain data, else `(False, None)`: nothing is unpickled.
-
-    Raises SignatureError if the stored value was not sealed as the result of this job.
-    """
+    """Return `(True, value)` if the result is plain data, else `(False, None)`. Raises SignatureError if it is forged."""
     sealed = await on_loop(call.kit.verbs.store.result(snapshot.id))
     if not sealed or is_reference(sealed):  # a large result: the preview is enough
         return False, None
@@ -237,17 +230,14 @@ async def artifacts(call: ApiCall) -> Any:
 
 
 async def artifact(call: ApiCall) -> Response:
-    """Download an artifact.
-
-    As an attachment: what a job made must not run as a page of this server.
-    """
+    """Download an artifact."""
     snapshot = await find(call)
     name = call.params["name"]
     found: Any = await call.kit.aio.artifacts(snapshot.id)
     one = next((each for each in found if each.name == name), None)
     if one is None:
         raise Problem(404, "artifact_not_found", f"job {snapshot.id} has no artifact {printable(name)!r}", "name")
-    headers = {
+    headers = {  # as an attachment: what a job made must not run as a page of this server
         "Content-Type": _header(one.media_type) or "application/octet-stream",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
     }

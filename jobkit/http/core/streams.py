@@ -118,7 +118,7 @@ def _too_many(status: int, message: str) -> Problem:
 
 
 async def streamed(call: ApiCall, tail: Tail, frames: Frames, ends: ExitStack, retry_ms: int = RETRY_MS) -> Response:
-    """Return the response that streams frames; it takes over `ends`. With `retry_ms` 0, clients choose when to retry."""
+    """Return the response that streams frames; it takes over `ends`. `retry_ms` is 0 to let clients choose it."""
     parts = _parts(call, tail, frames, ends.pop_all(), retry_ms)
     await anext(parts)
     return Response(200, headers=dict(_HEADERS), stream=parts)

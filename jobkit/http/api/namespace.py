@@ -1,0 +1,293 @@
+"""Handlers for the whole namespace: tasks, queues, workers, schedules, failures, audit trail, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+from msgspec.structs import asdict
+
+from jobkit.http.api.jobs import accepted
+from jobkit.http.api.shapes import AuditQuery, FailureQuery
+from jobkit.http.auth import access
+from jobkit.http.core.handling import ApiCall, without_places
+from jobkit.http.core.tail import on_loop
+from jobkit.http.messages import Problem, Response, json_response, printable
+from jobkit.model import FailureGroup, ScheduleSnapshot, StoreUnavailable
+from jobkit.model.limits import Pause
+from jobkit.model.people import Role
+from jobkit.model.plain import iso
+from jobkit.store.values import event_key
+from jobkit.tasks.info import TaskInfo
+
+#: Jobs of a group that one request retries; the next request continues.
+AT_ONCE = 1000
+
+
+async def tasks(call: ApiCall) -> Any:
+    """List tasks, with the JSON Schema of their arguments."""
+    found: dict[str, TaskInfo] = await call.kit.aio.tasks()
+    return {"tasks": [_task(call, info) for name, info in found.items() if call.grant.covers(name)]}
+
+
+async def task(call: ApiCall) -> Any:
+    """Read one task."""
+    found: dict[str, TaskInfo] = await call.kit.aio.tasks()
+    name = call.params["name"]
+    info = found.get(name)
+    if info is None or not call.grant.covers(name):
+        refused = call.kit.verbs.refused_tasks.get(name) if call.grant.covers(name) else None
+        raise Problem(404, "unknown_task", refused or f"there is no task {printable(name)!r}", "name")
+    return _task(call, info)
+
+
+def _task(call: ApiCall, info: TaskInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "title": info.title,
+        "doc": info.doc,
+        "queue": call.kit.settings.queue_for(info.name, info.options.queue or "default"),
+        "isolation": info.isolation,
+        "schema": info.json_schema(),
+    }
+
+
+async def queues(call: ApiCall) -> Any:
+    """List queues, with their numbers of jobs and workers."""
+    return {"queues": await call.kit.aio.queues()}
+
+
+async def workers(call: ApiCall) -> Any:
+    """List workers."""
+    return {"workers": [worker.to_json() for worker in await call.kit.aio.workers()]}
+
+
+async def stats(call: ApiCall) -> Any:
+    """Read the totals: jobs by state, queues, workers."""
+    found = await call.kit.aio.stats()
+    return found | {"refused": without_places(found["refused"], call.kit.settings)}
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+async def schedules(call: ApiCall) -> Any:
+    """List schedules by name, with their last runs."""
+    found = await on_loop(call.kit.verbs.store.schedules.snapshots())
+    return {"schedules": [one.to_json() for one in found if call.grant.sees(one.spec.job)]}
+
+
+async def schedule(call: ApiCall) -> Any:
+    """Read one schedule."""
+    return (await _schedule(call)).to_json()
+
+
+async def pause_schedule(call: ApiCall) -> Any:
+    """Pause a schedule."""
+    return await _steered(call, call.kit.aio.pause_schedule)
+
+
+async def resume_schedule(call: ApiCall) -> Any:
+    """Resume a schedule: it fires at its next time from now."""
+    return await _steered(call, call.kit.aio.resume_schedule)
+
+
+async def run_schedule(call: ApiCall) -> Any:
+    """Run a schedule once, now."""
+    found = await _schedule(call)
+    return accepted(call, (await call.kit.aio.run_schedule(found.name)).id)
+
+
+async def remove_schedule(call: ApiCall) -> Any:
+    """Delete a schedule; its jobs stay."""
+    found = await _schedule(call)
+    await call.kit.aio.remove_schedule(found.name)
+    return Response(204)
+
+
+async def _steered(call: ApiCall, verb: Any) -> Any:
+    await verb((await _schedule(call)).name)
+    return await schedule(call)
+
+
+async def _schedule(call: ApiCall) -> ScheduleSnapshot:
+    async def read(name: str) -> ScheduleSnapshot | None:
+        return next(iter(await on_loop(call.kit.verbs.store.schedules.snapshots([name]))), None)
+
+    return await call.find("name", "schedule", read, lambda found: call.grant.sees(found.spec.job))
+
+
+# -- pausing -----------------------------------------------------------------------------------------------------------
+
+
+async def paused(call: ApiCall) -> Any:
+    """List paused queues and tasks."""
+    found: list[Pause] = await call.kit.aio.paused()
+    queues = {one.name for one in found}
+    if call.grant.tasks:  # those that jobs of the token's tasks go to
+        tasks = [one for name, one in (await call.kit.aio.tasks()).items() if call.grant.covers(name)]
+        queues = {call.kit.settings.queue_for(one.name, one.options.queue or "default") for one in tasks}
+    seen = [one for one in found if (one.name in queues if one.kind == "queue" else call.grant.covers(one.name))]
+    return {"paused": [asdict(one) | {"at": iso(one.at)} for one in seen]}
+
+
+async def pause_queue(call: ApiCall) -> Any:
+    """Pause a queue: no further job of it starts, running jobs go on."""
+    return {"changed": await call.kit.aio.pause(call.params["name"], by=call.grant.subject)}
+
+
+async def resume_queue(call: ApiCall) -> Any:
+    """Resume a paused queue."""
+    return {"changed": await call.kit.aio.resume(call.params["name"])}
+
+
+async def pause_task(call: ApiCall) -> Any:
+    """Pause a task: no further job of it starts, in any queue."""
+    call.require_task(call.params["name"])
+    return {"changed": await call.kit.aio.pause_task(call.params["name"], by=call.grant.subject)}
+
+
+async def resume_task(call: ApiCall) -> Any:
+    """Resume a paused task; its jobs keep their places in the queue."""
+    call.require_task(call.params["name"])
+    return {"changed": await call.kit.aio.resume_task(call.params["name"])}
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+async def failures(call: ApiCall) -> Any:
+    """List groups of failed jobs, the newest failure first."""
+    asked: FailureQuery = call.query
+    found = await call.kit.aio.failures(state=asked.state or None, task=asked.task or None, limit=asked.limit)
+    return {"failures": [group.to_json() for group in found if call.grant.covers(group.task)]}
+
+
+async def failure(call: ApiCall) -> Any:
+    """Read one group of failed jobs."""
+    return (await _group(call)).to_json()
+
+
+async def retry_failures(call: ApiCall) -> Any:
+    """Retry the jobs of a group that have not been retried yet, at most 1000 per request."""
+    group = await _group(call)
+
+    def retry() -> Any:
+        ids = list(islice(call.kit.failed_jobs(group.id, is_repeated=False), AT_ONCE))
+        return call.kit.retry_many(ids, owner=call.grant.subject)
+
+    made = await asyncio.to_thread(retry)
+    left = max(0, group.waiting - len(made.jobs) - len(made.refused))
+    return {"jobs": made.jobs, "refused": made.refused, "left": left}
+
+
+async def mute_failures(call: ApiCall) -> Any:
+    """Mute a group: it is counted, but no longer shown."""
+    return await _changed_group(call, call.kit.aio.mute)
+
+
+async def resolve_failures(call: ApiCall) -> Any:
+    """Resolve a group: it is shown as regressed if it fails again."""
+    return await _changed_group(call, call.kit.aio.resolve)
+
+
+async def reopen_failures(call: ApiCall) -> Any:
+    """Reopen a muted or resolved group."""
+    return await _changed_group(call, call.kit.aio.reopen)
+
+
+async def _changed_group(call: ApiCall, verb: Any) -> Any:
+    await verb((await _group(call)).id, by=call.grant.subject)
+    return await failure(call)
+
+
+async def _group(call: ApiCall) -> FailureGroup:
+    sees = lambda group: call.grant.covers(group.task)  # noqa: E731
+    return await call.find("id", "failure", call.kit.aio.failure, sees, noun="group of failures")
+
+
+# -- the audit trail ---------------------------------------------------------------------------------------------------
+
+
+async def audit(call: ApiCall) -> Any:
+    """List the audit trail, newest first; for administrators."""
+    asked: AuditQuery = call.query
+    if not call.grant.is_open and call.grant.role != Role.ADMIN:
+        raise access.insufficient("the audit trail is for people who log in with the role admin", "admin")
+    found = await call.kit.aio.audit(asked.limit, asked.before)
+    entries = [entry.to_json() for entry in found]
+    return {"entries": entries, "next_before": found[-1].id if found else None}
+
+
+# -- health and metrics ------------------------------------------------------------------------------------------------
+
+
+async def health(call: ApiCall) -> Response:
+    """Check the server: 200 if the store answers within 2 seconds, else 503."""
+    from jobkit import __version__
+
+    try:
+        async with asyncio.timeout(2):
+            await call.kit.aio.counts()
+        is_well = True
+    except (StoreUnavailable, TimeoutError):
+        is_well = False
+    body = {"status": "ok" if is_well else "unavailable", "live": call.kit.hub.is_live, "version": __version__}
+    return json_response(body, 200 if is_well else 503, {"Cache-Control": "no-store"})
+
+
+async def metrics(call: ApiCall) -> Response:
+    """Read the metrics for Prometheus."""
+    counts, queues, workers, position = await asyncio.gather(
+        call.kit.aio.counts(),
+        call.kit.aio.queues(),
+        call.kit.aio.workers(),
+        on_loop(call.kit.verbs.store.last_event_id()),
+    )
+    alive = [worker for worker in workers if worker.is_alive]
+    states = ("queued", "scheduled", "running")
+    waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
+    newest_s = event_key(position)[0] / 1000
+    answered = sorted(call.api.answered.items())
+    requests = [({"route": route, "status": str(status)}, n) for (route, status), n in answered]
+    serving = [({"queue": name}, queue["workers"]) for name, queue in queues.items()]
+
+    def of_workers(name: str) -> list[Sample]:
+        return [({"worker": worker.id}, getattr(worker, name)) for worker in alive]
+
+    text = exposition(
+        [
+            ("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
+            ("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
+            ("queue_workers", "gauge", "Live workers that serve a queue.", serving),
+            ("workers", "gauge", "Live workers.", [({}, len(alive))]),
+            ("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
+            ("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
+            ("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
+            ("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
+            ("last_event_timestamp_seconds", "gauge", "Time of the newest event.", [({}, newest_s)]),
+            ("http_streams", "gauge", "Open event streams of this process.", [({}, call.api.streams)]),
+            ("http_requests_total", "counter", "Requests answered by this process.", requests),
+        ]
+    )
+    headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8", "Cache-Control": "no-store"}
+    return Response(200, text.encode(), headers)
+
+
+Sample = tuple[Mapping[str, str], float]
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+
+def exposition(metrics: Iterable[tuple[str, str, str, Iterable[Sample]]]) -> str:
+    """Return metrics in Prometheus's text format (0.0.4). Each has a name, kind, help text and samples."""
+    lines = []
+    for name, kind, help, samples in metrics:
+        lines += [f"# HELP jobkit_{name} {help}", f"# TYPE jobkit_{name} {kind}"]
+        for labels, value in samples:
+            written = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
+            number = int(value) if value == int(value) else value
+            lines.append(f"jobkit_{name}{f'{{{written}}}' if written else ''} {number}")
+    return "\n".join([*lines, ""])
