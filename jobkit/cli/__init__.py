@@ -1,22 +1,30 @@
-"""The command line: `jobkit`.
+"""The command line: `jobkit`; the options that commands share, and how they end.
 
 Commands are in modules by subject and imported when they are called, so `jobkit --help` and small commands start at
-once. An error is one sentence on stderr and an exit status, see `group`.
+once. An error is one sentence on stderr and an exit status: 0 success (or the job succeeded), 1 failure, 2 bad input,
+3 the job was cancelled, 130 Ctrl-C.
 """
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from keyword import iskeyword
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from jobkit.cli.group import Commands
+from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
 
 #: Command -> its module, and its line in `--help`, in the order of a job's life.
 COMMANDS = {
-    "up": ("up", "Run server, workers and dashboard in the foreground."),
+    "up": ("serve", "Run server, workers and dashboard in the foreground."),
     "worker": ("worker", "Run jobs."),
-    "dashboard": ("dashboard", "Serve the dashboard and the HTTP API."),
+    "dashboard": ("serve", "Serve the dashboard and the HTTP API."),
     "submit": ("jobs", "Submit a job and print its id."),
     "jobs": ("jobs", "List jobs, newest first."),
     "show": ("jobs", "Show everything about a job."),
@@ -43,9 +51,76 @@ COMMANDS = {
     "audit": ("people", "List the actions of users."),
     "people": ("people", "Edit a login file: names, passwords, roles."),
     "token": ("people", "Create or revoke a token for the HTTP API."),
-    "down": ("up", "Stop the embedded server and its workers."),
+    "down": ("serve", "Stop the embedded server and its workers."),
     "doctor": ("doctor", "Check the configuration, the server and the workers."),
 }
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+FAILED, BAD_INPUT, CANCELLED, INTERRUPTED = 1, 2, 3, 130
+
+
+class BadInput(JobkitError):
+    """An argument or option on the command line is not valid."""
+
+
+class Commands(click.Group):
+    """The group of `COMMANDS`, which it imports when they are called. Turns errors into a sentence and a status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        if cmd_name not in COMMANDS:
+            close = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; commands are {', '.join(COMMANDS)}"
+            raise BadInput(f"there is no command {cmd_name!r}{hint}")
+        module = importlib.import_module(f"jobkit.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def main(  # type: ignore[override]  # an overload of click's returns; ours never does
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run a command line and exit."""
+        extra["standalone_mode"] = False
+        try:
+            status = super().main(args, prog_name or "jobkit", **extra)
+        except click.ClickException as error:
+            error.show()
+            status = BAD_INPUT
+        except (click.Abort, KeyboardInterrupt):
+            status = INTERRUPTED
+        except (InvalidParams, UnknownTask, JobNotFound, BadInput) as error:
+            status = _report(error, BAD_INPUT)
+        except JobkitError as error:
+            status = _report(error, FAILED)
+        except BrokenPipeError:  # `jobkit logs ID | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = FAILED
+        except Exception as error:
+            if os.environ.get("JOBKIT_DEBUG"):
+                raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            click.echo(
+                f"jobkit: this is a bug in jobkit: {type(error).__name__}: {error} at {place.filename}:{place.lineno}; "
+                "JOBKIT_DEBUG=1 shows the traceback",
+                err=True,
+            )
+            status = FAILED
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(error: JobkitError, status: int) -> int:
+    from jobkit.run.inside.lines import clean
+
+    click.echo(f"jobkit: {' '.join(map(clean, str(error).splitlines()))}", err=True)
+    return status
 
 
 def _version(ctx: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -58,7 +133,6 @@ def _version(ctx: click.Context, _option: click.Parameter, is_asked: bool) -> No
 
 @click.group(
     cls=Commands,
-    commands_by_module={name: (f"jobkit.cli.{module}", line) for name, (module, line) in COMMANDS.items()},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--url", metavar="URL", help="Store of the jobs: local://, redis://host, ... [JOBKIT_URL]")
@@ -71,3 +145,51 @@ def main(url: str | None, namespace: str | None, home: str | None) -> None:
     for name, value in (("URL", url), ("NAMESPACE", namespace), ("HOME", home)):
         if value is not None:
             os.environ[f"JOBKIT_{name}"] = value
+
+
+# -- options that several commands share -------------------------------------------------------------------------------
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; times in UTC.")
+
+id_arguments = click.argument("job_ids", nargs=-1, required=True, metavar="ID...")
+
+
+def options(*each: Callable[[C], C]) -> Callable[[C], C]:
+    """Return a decorator that adds all these options or arguments to a command."""
+
+    def add(command: C) -> C:
+        for one in reversed(each):
+            command = one(command)
+        return command
+
+    return add
+
+
+#: Options that select jobs.
+selection_options = options(
+    click.option(
+        "--state",
+        "-s",
+        "states",
+        multiple=True,
+        type=click.Choice([str(s) for s in JobState]),
+        help="Only jobs in this state; may be repeated.",
+    ),
+    click.option("--task", "-t", metavar="NAME", help="Only jobs of this task."),
+    click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue."),
+    click.option("--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."),
+)
+
+#: Options of a job that is submitted, now or by a schedule.
+job_options = options(
+    click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default."),
+    click.option("--priority", "-p", type=int, help="Priority; higher first."),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Maximum run time per attempt."),
+    click.option("--retries", type=int, metavar="N", help="Maximum number of further attempts after a failure."),
+    click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Add a tag; may be repeated."),
+)
+
+
+def given(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given on the command line."""
+    return {name: value for name, value in chosen.items() if value not in (None, ())}

@@ -12,8 +12,7 @@ from typing import Any
 
 import click
 
-from jobkit.cli import out
-from jobkit.cli.group import FAILED, as_json_option
+from jobkit.cli import FAILED, as_json_option, out
 from jobkit.cli.queues import task_modules
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home

@@ -14,8 +14,7 @@ from typing import IO, Any
 import click
 
 import jobkit
-from jobkit.cli import out
-from jobkit.cli.group import BadInput, selection_options
+from jobkit.cli import BadInput, out, selection_options
 from jobkit.client import Kit
 from jobkit.model import InvalidParams, JobState
 from jobkit.store.export import Dump

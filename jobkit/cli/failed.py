@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import out
-from jobkit.cli.group import FAILED, BadInput, as_json_option, options
+from jobkit.cli import FAILED, BadInput, as_json_option, options, out
 from jobkit.cli.queues import task_info
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
 from jobkit.model.failure import shared
@@ -45,12 +44,7 @@ def chosen(
     *,
     is_repeated: bool | None = None,
 ) -> tuple[list[str], list[FailureGroup]]:
-    """Return the ids of the jobs that the options choose, those of a group with the oldest failure first; the groups.
-
-    Raises:
-        BadInput: there is no choice, or both names and a rule.
-        JobNotFound: there is no such group or job.
-    """
+    """Return the ids of the jobs that the options choose, those of a group with the oldest failure first; the groups."""
     if bool(which) == bool(task or everything):
         raise BadInput("give groups or ids of jobs, or --task NAME, or --all")
     groups = [] if which else kit.failures(["open", "regressed"], task=task, limit=_LISTED)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobkit.cli import out
-from jobkit.cli.group import CANCELLED, FAILED
+from jobkit.cli import CANCELLED, FAILED, out
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
 from jobkit.model.format import duration, params_brief, percent, progress_line, time_left
@@ -32,13 +31,7 @@ _TITLE_CHARS = 32
 
 
 def steps(kit: Kit, job_id: str) -> Iterator[tuple[JobSnapshot, list[LogLine]]]:
-    """Yield snapshot and new log lines after each change; the last ones are terminal and complete.
-
-    Subscribes, reads the job, then applies events.
-
-    Raises:
-        JobNotFound: the job is not kept, or no longer.
-    """
+    """Yield snapshot and new log lines after each change; the last ones are terminal and complete."""
     news: queue.SimpleQueue[JobEvent | None] = queue.SimpleQueue()  # None means "read the job again"
     last_n = 0
 
@@ -98,10 +91,7 @@ def submitted(kit: Kit, job: Job, is_waiting: bool) -> int:
 
 
 def follow(kit: Kit, job_id: str) -> int:
-    """Show a job until it ends: its log, a live bar on a terminal, then its outcome. Returns the exit status.
-
-    Ctrl-C stops following, not the job, and prints how to continue.
-    """
+    """Show a job until it ends: its log, a live bar on a terminal, then its outcome. Returns the exit status."""
     screen = _Screen()
     snapshot: JobSnapshot | None = None
     try:

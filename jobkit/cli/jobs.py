@@ -11,9 +11,8 @@ import click
 from msgspec.structs import replace
 
 import jobkit
-from jobkit.cli import out
+from jobkit.cli import FAILED, BadInput, as_json_option, given, id_arguments, job_options, out, selection_options
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted
-from jobkit.cli.group import FAILED, BadInput, as_json_option, given, id_arguments, job_options, selection_options
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, attempts_of

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from msgspec.structs import replace
 
-from jobkit.cli.group import BadInput
+from jobkit.cli import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
 from jobkit.model.format import seconds_in
@@ -44,11 +44,7 @@ GLYPHS: dict[str, tuple[str, str]] = {
 
 
 def note(kit: Kit, action: str, on: str, targets: Sequence[str], failed: int = 0, count: int = 0) -> None:
-    """Record an action in the audit trail, in the name of the user of this machine.
-
-    Args:
-        count: number of targets if they are not named.
-    """
+    """Record an action in the audit trail, by the user of this machine. `count`: number of targets without a name."""
     from jobkit.client.loop import background
     from jobkit.model.people import AuditEntry
 
@@ -120,12 +116,7 @@ def listing(
     empty: str = "",
     to_json: Callable[[T], Any] = methodcaller("to_json"),
 ) -> None:
-    """Print a list as JSON or as a table; an empty one as the sentence `empty`, if given, on stderr.
-
-    Args:
-        columns: title of each column, and what gives the cell of an item.
-        to_json: gives an item as plain data.
-    """
+    """Print a list as JSON or as a table; an empty one as the sentence `empty`, if given, on stderr."""
     found = list(items)
     if as_json:
         echo_json(list(map(to_json, found)))
@@ -156,11 +147,7 @@ def count(n: int, noun: str = "job") -> str:
 
 
 def age(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`: a callback of options.
-
-    Raises:
-        BadInput: it is not such a time.
-    """
+    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`: a callback of options. Raises BadInput."""
     found = None if text is None else seconds_in(text)
     if text is not None and (found is None or found >= 1e12):
         raise BadInput(f"{option.opts[0]} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
@@ -187,12 +174,7 @@ def ago(at: datetime | None) -> str:
 
 
 def find(kit: Kit, prefix: str) -> str:
-    """Return the id of the job whose id is, or begins with, `prefix`.
-
-    Raises:
-        JobNotFound: there is no such job.
-        BadInput: the prefix is too short, or several ids begin with it.
-    """
+    """Return the id of the job whose id is, or begins with, `prefix`. Raises JobNotFound, or BadInput: it is ambiguous."""
     from jobkit.store.query import Query
 
     try:

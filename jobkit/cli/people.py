@@ -12,8 +12,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import out
-from jobkit.cli.group import BadInput, as_json_option
+from jobkit.cli import BadInput, as_json_option, out
 from jobkit.model.people import AuditEntry, Role
 from jobkit.people import Account, hashed, read_login, write_login
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import out
-from jobkit.cli.group import FAILED, BadInput, as_json_option
+from jobkit.cli import FAILED, BadInput, as_json_option, out
 from jobkit.model import EventType, JobEvent
 from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
@@ -72,11 +71,7 @@ def _with_schema(info: TaskInfo) -> dict[str, Any]:
 
 
 def task_info(kit: Kit, name: str) -> TaskInfo:
-    """Return the task of that name, as workers have published it, else from the modules configured here.
-
-    Raises:
-        UnknownTask: neither has it; the message names similar tasks.
-    """
+    """Return the task that workers have published, else that of the modules configured here. Raises UnknownTask."""
     found = kit.tasks()
     if name not in found:
         found = known_tasks(kit)

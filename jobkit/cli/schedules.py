@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import out
+from jobkit.cli import BadInput, as_json_option, given, job_options, out
 from jobkit.cli.follow import submitted
-from jobkit.cli.group import BadInput, as_json_option, given, job_options
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit, Schedule
 from jobkit.model import ScheduleRun

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 import jobkit
-from jobkit.cli import out
-from jobkit.cli.group import FAILED, BadInput, as_json_option
+from jobkit.cli import FAILED, BadInput, as_json_option, out
 from jobkit.cli.queues import task_modules
 from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
@@ -171,10 +170,7 @@ def kept_worker(name: str, arguments: Sequence[str], give_up: Sequence[int] = ()
 
 
 def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) -> int:
-    """Run this command line in several processes; returns the exit status.
-
-    They are restarted when they die or recycle themselves. If task modules are `watched`, also when their code changes.
-    """
+    """Run this command line in several processes, restarted when they die, and when the code of `watched` changes."""
     from jobkit.embedded.children import Keeper
 
     def make(n: int) -> Child:

@@ -189,11 +189,8 @@ class Route:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the parameters of a path, or None if it is not of this route. Raises Problem: 400, it is not UTF-8.
-
-        The path is split before it is decoded: `%2F` stays inside its part, and dots have no meaning.
-        """
-        found = _pattern_of(self.path).fullmatch(path)
+        """Return the parameters of a path, or None if it is not of this route. Raises Problem: 400, it is not UTF-8."""
+        found = _pattern_of(self.path).fullmatch(path)  # before decoding: `%2F` stays inside its part
         if found is None:
             return None
         try:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import jobkit
-from jobkit.cli.dashboard import guard
+from jobkit.cli.serve import guard
 from jobkit.client.kit import Kit
 from jobkit.settings import Settings
 from tests.ui.page_server import PageServer

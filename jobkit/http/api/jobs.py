@@ -191,7 +191,7 @@ async def _result(call: ApiCall, snapshot: JobSnapshot, preview: Mapping[str, An
 
 
 async def _plain_value(call: ApiCall, snapshot: JobSnapshot) -> tuple[bool, Any]:
-    """Return `(True, value)` if the result is plain data, else `(False, None)`. Raises SignatureError if it is forged."""
+    """Return `(True, value)` if the result is plain data, else `(False, None)`. Raises SignatureError: it is forged."""
     sealed = await on_loop(call.kit.verbs.store.result(snapshot.id))
     if not sealed or is_reference(sealed):  # a large result: the preview is enough
         return False, None

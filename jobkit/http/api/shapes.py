@@ -139,9 +139,7 @@ def _answer(name: str, text: str = "", /, *, bases: tuple[type[Struct], ...] = (
 def _json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> type[Struct]:
     """Return the type of what `sample.to_json()` returns.
 
-    Args:
-        parts: types of the values in it whose fields and properties are in the JSON under the same names.
-        others: types of the other fields.
+    Its fields are also fields and properties of its `parts`, which are in the JSON under the same names, or `others`.
     """
     hints: dict[str, Any] = {}
     for each in (*parts, type(sample)):

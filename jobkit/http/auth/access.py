@@ -139,13 +139,8 @@ def grant_of(
 ) -> Grant | None:
     """Return what the caller may do, or None without a token or login. Does not check for revoked tokens.
 
-    Args:
-        settings: decide the role of a login.
-        own: whether the server is open to this request; None if it is open to no request.
-        text: a token from elsewhere than the header.
-
-    Raises:
-        Problem: the token is not accepted, or the login came without its XSRF token.
+    `own` is None if the server is open to no request; `text` is a token from elsewhere than the header. Raises Problem:
+    the token is not accepted, or the login came without its XSRF token.
     """
     text = bearer(request) or text
     if text is not None:
@@ -226,18 +221,9 @@ class Tokens:
         only_own: bool = False,
         now: float | None = None,
     ) -> tuple[str, Grant]:
-        """Return a new token, and what it grants.
+        """Return a new token, and what it grants; see `Grant`. `only_own`: it covers only the jobs of `subject`.
 
-        Args:
-            scopes: some of `SCOPES`; may be empty if topics are given.
-            lifetime_s: seconds until it expires, > 0, at most ten years.
-            tasks: patterns of the task names that it covers; empty for all.
-            subject: name of its user, who owns the jobs submitted with it.
-            publish, subscribe: Mercure's topic selectors.
-            only_own: cover only the jobs of `subject`.
-
-        Raises:
-            InvalidParams: one of them is not allowed, or there is no secret to sign with.
+        Raises InvalidParams: an argument is not allowed, or there is no secret to sign with.
         """
         if not self._keys:
             raise InvalidParams("JOBKIT_SECRET is not set; set it here and for the server, since it signs tokens")
@@ -292,14 +278,9 @@ class Tokens:
 def verified_claims(
     text: str, keys: Iterable[Any], required: Sequence[str], *, audience: str | None, issuer: str | None = None
 ) -> dict[str, Any]:
-    """Return the claims of a JWT that was signed with one of `keys`.
+    """Return the claims of a JWT that was signed with one of `keys` for this audience and issuer (None for any).
 
-    Args:
-        required: names of the claims that it must have.
-        audience, issuer: those that it must name; None for any.
-
-    Raises:
-        InvalidToken: it was made elsewhere, altered, is meant for another server, expired or not yet valid.
+    Raises InvalidToken: it was made elsewhere, altered, is meant for another server, expired or not yet valid.
     """
     options: Any = {"require": list(required), "verify_aud": audience is not None}
     for key in keys:

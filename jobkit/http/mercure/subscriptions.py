@@ -64,12 +64,7 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Presence:
-    """The subscriptions of one server; for one event loop, see `Tail.shared`.
-
-    Args:
-        updates: publishes their begin and end.
-        root: path of the subscriptions in topics.
-    """
+    """The subscriptions of one server, with their path `root` in topics; for one event loop, see `Tail.shared`."""
 
     def __init__(self, kit: Kit, updates: Updates, root: str) -> None:
         self._store: Any = kit.verbs.store

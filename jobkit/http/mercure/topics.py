@@ -104,11 +104,7 @@ def together(selectors: Iterable[Selector]) -> tuple[Selector, ...]:
 
 
 def checked(value: Any) -> str:
-    """Return the text of a selector or topic.
-
-    Raises:
-        BadSelector: not text, empty, longer than 4096 bytes, or with control or format characters.
-    """
+    """Return the text of a selector or topic. Raises BadSelector."""
     if not isinstance(value, str) or not value:
         raise BadSelector("a topic must be text and not empty")
     if len(value.encode("utf-8", "surrogatepass")) > MAX_LENGTH:
@@ -129,10 +125,7 @@ def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
     Only the path decides, below any prefix. It is read as the most lenient client would read it: percent-encodings
     decoded repeatedly, backslashes as slashes, dots resolved and not, relative to the hub and not, in any case and
     width of letters. A topic is free only if no reading of it is reserved. The one exception are jobs of another
-    server: a plain `https://host/...` whose host is neither a loopback name nor one of `names`.
-
-    Args:
-        names: names of this server, with or without port.
+    server: a plain `https://host/...` whose host is neither a loopback name nor one of `names` of this server.
     """
     text = re.split("[?#]", topic, maxsplit=1)[0]
     for _ in range(_MOST_DECODINGS):
