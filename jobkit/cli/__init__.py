@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from jobkit import __version__
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
 
 #: Command -> its module, and its line in `--help`, in the order of a job's life.
@@ -123,22 +124,11 @@ def _report(error: JobkitError, status: int) -> int:
     return status
 
 
-def _version(ctx: click.Context, _option: click.Parameter, is_asked: bool) -> None:
-    if is_asked:
-        from jobkit import __version__
-
-        click.echo(f"jobkit {__version__}")
-        ctx.exit()
-
-
-@click.group(
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--url", metavar="URL", help="Store of the jobs: local://, redis://host, ... [JOBKIT_URL]")
 @click.option("--namespace", metavar="NAME", help="Prefix of all keys and channels. [JOBKIT_NAMESPACE]")
 @click.option("--home", metavar="DIR", help="Directory of the embedded server. [JOBKIT_HOME]")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.version_option(__version__, message="jobkit %(version)s", help="Show the version.")
 def main(url: str | None, namespace: str | None, home: str | None) -> None:
     """Long jobs: submit them, watch them live, get the result later."""
     # Options become environment variables, so that the processes that a command starts get them too.

@@ -44,7 +44,7 @@ def chosen(
     *,
     is_repeated: bool | None = None,
 ) -> tuple[list[str], list[FailureGroup]]:
-    """Return the ids of the jobs that the options choose, those of a group with the oldest failure first; the groups."""
+    """Return the ids of the jobs that the options choose, the oldest failure of a group first; and the groups."""
     if bool(which) == bool(task or everything):
         raise BadInput("give groups or ids of jobs, or --task NAME, or --all")
     groups = [] if which else kit.failures(["open", "regressed"], task=task, limit=_LISTED)

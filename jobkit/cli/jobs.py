@@ -213,19 +213,18 @@ def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> 
 def cancel(job_ids: tuple[str, ...], reason: str) -> int:
     """Ask jobs to stop. A waiting job is cancelled at once, a running job when its worker has stopped it."""
     kit = jobkit.connect()
-    status = failed = 0
+    failed = 0
     ids = [out.find(kit, prefix) for prefix in job_ids]
     for job_id in ids:
         was_asked = kit.cancel(job_id, reason)
         state = kit.snapshot(job_id).state
-        if not was_asked:
-            out.echo(f"job {job_id} has already ended ({state})", err=True)
-            status = FAILED
-            failed += 1
-        else:
+        if was_asked:
             click.echo(f"{job_id} {'cancelling' if state is JobState.RUNNING else state}")
+        else:
+            out.echo(f"job {job_id} has already ended ({state})", err=True)
+            failed += 1
     out.note(kit, "cancel", "job", ids, failed)
-    return status
+    return FAILED if failed else 0
 
 
 @click.command()
@@ -252,21 +251,18 @@ def rm(job_ids: tuple[str, ...]) -> int:
     """Delete ended jobs with their results, logs and artifacts."""
     kit = jobkit.connect()
     ids = [out.find(kit, prefix) for prefix in job_ids]
-    status = 0
     gone = kit.delete(ids)
     out.note(kit, "delete", "job", ids, gone.count(False))
     for job_id, is_gone in zip(ids, gone, strict=True):
         if is_gone:
             click.echo(job_id)
             continue
-        status = FAILED
         try:
             state = kit.snapshot(job_id).state
+            out.echo(f"job {job_id} is {state}; only ended jobs can be deleted, so cancel it first", err=True)
         except JobNotFound:
             out.echo(f"job {job_id} is deleted already", err=True)
-        else:
-            out.echo(f"job {job_id} is {state}; only ended jobs can be deleted, so cancel it first", err=True)
-    return status
+    return 0 if all(gone) else FAILED
 
 
 @click.command()

@@ -174,7 +174,7 @@ def ago(at: datetime | None) -> str:
 
 
 def find(kit: Kit, prefix: str) -> str:
-    """Return the id of the job whose id is, or begins with, `prefix`. Raises JobNotFound, or BadInput: it is ambiguous."""
+    """Return the id of the job whose id is, or begins with, `prefix`. Raises JobNotFound, or BadInput if several do."""
     from jobkit.store.query import Query
 
     try:

@@ -178,7 +178,7 @@ def _several(processes: int, *, is_finite: bool, watched: Sequence[str] = ()) ->
         return kept_worker(f"worker {n + 1}", sys.argv[1:], (0,) if is_finite else (), **environ)
 
     with Keeper([make(n) for n in range(processes)]) as keeper:
-        keeper.run(_Watch(keeper, make, watched).tick if watched else lambda: None)
+        keeper.run(_watching(keeper, make, watched) if watched else lambda: None)
         keeper.stop(Settings.load().drain + (0.0 if watched else 5.0))
     ends = {child.gave_up_with or 0 for child in keeper.children.values()} - {STOPPED}
     return max(ends, default=0)
@@ -225,46 +225,42 @@ def stamp_of(folders: Sequence[tuple[Path, bool]]) -> Stamp:
     return stamp
 
 
-def check(modules: Sequence[str]) -> int:
-    """Import task modules in this process. Returns 0, or 1 with one sentence on standard error."""
+def check(modules: Sequence[str]) -> str | None:
+    """Import task modules in this process. Returns a sentence for `sys.exit` if that fails."""
     try:
         registry.load(modules)
     except JobkitError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        return str(error)
+    return None
 
 
-class _Watch:
-    """Replaces the children of a keeper when files change; pass `tick` to `Keeper.run`."""
+def _watching(keeper: Keeper, make: Callable[[int], Child], modules: Sequence[str]) -> Callable[[], None]:
+    """Return a function to call repeatedly: it replaces the children of a keeper when files change."""
+    folders = folders_of(modules)
+    known = seen = stamp_of(folders)
+    looked_at = time.monotonic()
 
-    def __init__(self, keeper: Keeper, make: Callable[[int], Child], modules: Sequence[str]) -> None:
-        self._keeper, self._make, self._modules = keeper, make, modules
-        self._folders = folders_of(modules)
-        self._known = self._seen = stamp_of(self._folders)
-        self._looked_at = time.monotonic()
-
-    def tick(self) -> None:
-        if time.monotonic() - self._looked_at < _LOOK_S:
+    def tick() -> None:
+        nonlocal known, seen, looked_at
+        if time.monotonic() - looked_at < _LOOK_S:
             return
-        stamp, before = stamp_of(self._folders), self._seen
-        self._seen, self._looked_at = stamp, time.monotonic()
-        if stamp == self._known or stamp != before:
+        stamp, before = stamp_of(folders), seen
+        seen, looked_at = stamp, time.monotonic()
+        if stamp == known or stamp != before:
             return
-        changed = sorted(file.name for file in stamp.keys() | self._known if stamp.get(file) != self._known.get(file))
-        self._known = stamp
-        checked = subprocess.run(
-            [sys.executable, "-c", _CHECK, *self._modules], stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        names = sorted(file.name for file in stamp.keys() | known if stamp.get(file) != known.get(file))
+        changed, known = ", ".join(names[:5]), stamp
+        argv = [sys.executable, "-c", _CHECK, *modules]
+        checked = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if checked.returncode:
             why = checked.stderr.strip().rpartition("\n")[2]
-            out.say(f"{', '.join(changed[:5])} changed, but the workers keep the old code: {why}")
+            out.say(f"{changed} changed, but the workers keep the old code: {why}")
             return
-        out.say(
-            f"{', '.join(changed[:5])} changed; workers restart with the new code, running jobs finish on the old code"
-        )
-        for n in range(len(self._keeper.children)):
-            self._keeper.replace(self._make(n), lambda old: old.terminate())
+        out.say(f"{changed} changed; workers restart with the new code, running jobs finish on the old code")
+        for n in range(len(keeper.children)):
+            keeper.replace(make(n), lambda old: old.terminate())
+
+    return tick
 
 
 @click.command()

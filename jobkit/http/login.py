@@ -135,12 +135,7 @@ class LoginHandler(tornado.web.RequestHandler):
             self._show("Wrong name or password.", 403)
             return
         _wrong.forgive(peer)
-        how: dict[str, Any] = {
-            "expires_days": LOGIN_DAYS,
-            "httponly": True,
-            "path": prefix_of(self) or "/",
-            **marks(self),
-        }
+        how = {"expires_days": LOGIN_DAYS, "httponly": True, "path": prefix_of(self) or "/", **marks(self)}
         self.set_signed_cookie("user", name, **how)
         self.set_signed_cookie("user_seal", f"{_seal(account)}.{secrets.token_hex(16)}", **how)
         self.redirect(_next(self))

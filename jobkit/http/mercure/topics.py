@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -54,18 +54,13 @@ class Selector:
 
     kind: str  #: "exact", "urlpattern", "uritemplate" or "*"
     value: str  #: as it was written
-    base: str = ""  #: URL that relative patterns and topics are relative to
     size: int = 0  #: cost of matching, see `_size_of`; 0 for "exact" and "*"
-    form: Template | URLPattern | None = field(default=None, compare=False, repr=False)
+    test: Callable[[str], bool] | None = field(default=None, compare=False, repr=False)  #: of a template or pattern
 
     def matches(self, topic: str) -> bool:
-        if self.kind == ALL:
+        if self.kind == ALL or (self.value == topic and self.kind != PATTERN):
             return True
-        if self.value == topic and self.kind != PATTERN:
-            return True
-        if isinstance(self.form, URLPattern):
-            return self.form.test(topic, self.base)
-        return self.form is not None and self.form.matches(topic)
+        return self.test is not None and self.test(topic)
 
 
 def old(value: Any) -> Selector:
@@ -75,7 +70,7 @@ def old(value: Any) -> Selector:
         return Selector(ALL, text)
     if "{" in text:
         template = _template(text)
-        return Selector(TEMPLATE, text, "", template.size, template)
+        return Selector(TEMPLATE, text, template.size, template.matches)
     return Selector(EXACT, text)
 
 
@@ -87,8 +82,9 @@ def new(kind: str, value: Any, base: str) -> Selector:
     if text == "*":
         return Selector(ALL, text)
     if kind == EXACT:
-        return Selector(EXACT, text, base)
-    return Selector(PATTERN, text, base, _size_of(text), _pattern(text, base))
+        return Selector(EXACT, text)
+    pattern = _pattern(text, base)
+    return Selector(PATTERN, text, _size_of(text), lambda topic: pattern.test(topic, base))
 
 
 def together(selectors: Iterable[Selector]) -> tuple[Selector, ...]:
