@@ -54,18 +54,15 @@ _JOBS = [
     _see("/api/jobs/{id}/events", events.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),
 ]
 
-_OVERVIEW = [
+_GROUP: dict[str, Any] = {"on": "group of failures", "about": "owners"}
+
+_NAMESPACE = [
     _see("/api/events", events.events, EVENT_STREAM, query=shapes.StreamQuery),
     _see("/api/tasks", namespace.tasks, shapes.TasksJson),
     _see("/api/tasks/{name}", namespace.task, shapes.TaskJson),
     _see("/api/queues", namespace.queues, shapes.QueuesJson, about="all"),
     _see("/api/workers", namespace.workers, shapes.WorkersJson, about="all"),
     _see("/api/stats", namespace.stats, shapes.StatsJson, about="all"),
-]
-
-_GROUP: dict[str, Any] = {"on": "group of failures", "about": "owners"}
-
-_STEERING = [
     _see("/api/schedules", namespace.schedules, shapes.SchedulesJson),
     _see("/api/schedules/{name}", namespace.schedule, shapes.ScheduleJson),
     _delete("/api/schedules/{name}", namespace.remove_schedule, on="schedule"),
@@ -85,9 +82,6 @@ _STEERING = [
     _act("/api/failures/{id}/resolve", namespace.resolve_failures, 200, shapes.FailureJson, **_GROUP),
     _act("/api/failures/{id}/reopen", namespace.reopen_failures, 200, shapes.FailureJson, **_GROUP),
     _see("/api/audit", namespace.audit, shapes.AuditJson, query=shapes.AuditQuery),
-]
-
-_SERVICE = [
     _see("/api/healthz", namespace.health, shapes.HealthJson, scope=""),
     _see("/api/metrics", namespace.metrics, "text/plain", about="all"),
     _see("/api/openapi.json", openapi.document, None, scope=""),
@@ -109,4 +103,4 @@ _MERCURE = [
 ]
 
 #: In the order of the document.
-ROUTES = (*_JOBS, *_OVERVIEW, *_STEERING, *_SERVICE, *_MERCURE)
+ROUTES = (*_JOBS, *_NAMESPACE, *_MERCURE)
