@@ -88,7 +88,6 @@ class Commands(click.Group):
     def main(  # type: ignore[override]  # an overload of click's returns; ours never does
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
-        """Run a command line and exit."""
         extra["standalone_mode"] = False
         try:
             status = super().main(args, prog_name or "jobkit", **extra)

@@ -106,7 +106,6 @@ def _program() -> Finding:
 
 
 def _embedded(settings: Settings) -> Iterator[Finding]:
-    """Yield findings about home and supervisor, and about its server if it runs."""
     if not settings.home.exists():
         yield ok("home", f"{settings.home} does not exist yet; the first job creates it")
         return
@@ -129,7 +128,6 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(settings: Settings, fix_workers: str) -> Iterator[Finding]:
-    """Yield findings about the server and what it knows of workers."""
     try:
         yield from asyncio.run(_ask(settings, fix_workers))
     except JobkitError as error:

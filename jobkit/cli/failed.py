@@ -198,7 +198,6 @@ def retry(pairs: tuple[str, ...], dry_run: bool, as_json: bool, **choice: Any) -
 
 
 def _changes(kit: Kit, ids: Sequence[str], groups: Sequence[FailureGroup], pairs: Sequence[str]) -> dict[str, Any]:
-    """Return the changed arguments, checked."""
     tasks = {group.task for group in groups} or {kit.snapshot(job_id).spec.task for job_id in ids}
     if len(tasks) > 1:
         raise BadInput(f"--set needs jobs of one task; these are of {', '.join(sorted(tasks))}")

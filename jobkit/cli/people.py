@@ -124,7 +124,7 @@ def _targets(entry: AuditEntry) -> str:
 @click.option(
     "--expires", default="30d", show_default=True, metavar="TIME", callback=out.age, help="Lifetime: 90, 15m, 12h, 4w."
 )
-@click.option("--name", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
+@click.option("--name", "subject", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
 @click.option("--own", "only_own", is_flag=True, help="Only jobs that --name owns.")
 @click.option("--subscribe", multiple=True, metavar="TOPIC", help="Mercure topic to subscribe to; may be repeated.")
 @click.option("--publish", multiple=True, metavar="TOPIC", help="Mercure topic to publish to; may be repeated.")
@@ -132,16 +132,7 @@ def _targets(entry: AuditEntry) -> str:
 @click.option("--mercure-key", is_flag=True, help="Print the key for an app that signs Mercure tokens itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with id and expiry.")
 def token(
-    scope: str,
-    tasks: str,
-    expires: float,
-    name: str,
-    only_own: bool,
-    subscribe: tuple[str, ...],
-    publish: tuple[str, ...],
-    revoke: str | None,
-    mercure_key: bool,
-    as_json: bool,
+    scope: str, tasks: str, expires: float, revoke: str | None, mercure_key: bool, as_json: bool, **rights: Any
 ) -> None:
     """Create a token for the HTTP API and print it. It cannot be shown again, only revoked."""
     from jobkit.client.loop import background
@@ -162,16 +153,8 @@ def token(
             raise BadInput(f"{error}; it is not valid here") from None
         background.call(kit.verbs.store.web.revoke(grant.token_id, grant.expires_at))
         return out.echo(f"revoked {grant.token_id}", err=True)
-    scopes = _parts(scope) or ([] if subscribe or publish else ["view"])
-    made, grant = tokens.make(
-        scopes,
-        lifetime_s=expires,
-        tasks=_parts(tasks),
-        subject=name,
-        subscribe=subscribe,
-        publish=publish,
-        only_own=only_own,
-    )
+    scopes = _parts(scope) or ([] if rights["subscribe"] or rights["publish"] else ["view"])
+    made, grant = tokens.make(scopes, lifetime_s=expires, tasks=_parts(tasks), **rights)
     if as_json:
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(grant.expires_at))
         out.echo_json({"token": made, "id": grant.token_id, "scopes": scopes, "expires_at": ends})

@@ -102,8 +102,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
     home = Home.open(settings.home)
     with holding(home.up_lock) as is_mine:
         if not is_mine:
-            with suppress(OSError):
-                where = home.up_lock.read_text("utf-8").strip()
+            where = home.up_lock.read_text("utf-8").strip()
             raise BadInput(
                 f"`jobkit up` already runs for {home.path}{f' at {where}' if where else ''}; "
                 "stop it there with Ctrl-C, or use another JOBKIT_HOME"

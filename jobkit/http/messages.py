@@ -44,8 +44,6 @@ to_json = msgspec.json.Encoder(enc_hook=str).encode
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request."""
-
     method: str  #: upper case
     path: str  #: as it came, still percent-encoded, from the API's root on: "/api/jobs"
     headers: Mapping[str, str] = field(default_factory=dict)  #: by lower-case name; equal ones are joined by ", "
@@ -67,7 +65,6 @@ class Request:
 
     @property
     def media_type(self) -> str:
-        """Media type of the body, without its parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def accepts(self, media_type: str) -> bool:

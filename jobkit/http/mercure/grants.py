@@ -119,5 +119,4 @@ def sees_subscriptions(grant: Grant, *addresses: str) -> bool:
 
 
 def bad(message: str, field: str) -> Problem:
-    """Return a 400."""
     return Problem(400, "invalid_request", message, printable(field))

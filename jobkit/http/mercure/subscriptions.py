@@ -127,7 +127,6 @@ def _read(records: Mapping[str, bytes]) -> list[Subscription]:
 
 
 def root_of(call: ApiCall) -> str:
-    """Return the path of the subscriptions."""
     return f"{urlsplit(call.hub_url).path}/subscriptions"
 
 

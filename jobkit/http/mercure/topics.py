@@ -111,7 +111,6 @@ def checked(value: Any) -> str:
 
 
 def has_control_characters(text: str) -> bool:
-    """Return whether a text has control, format or surrogate characters."""
     return any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text)
 
 
@@ -201,7 +200,6 @@ class Template:
         self.size = bit.bit_length() - 1
 
     def matches(self, topic: str) -> bool:
-        """Return whether the whole topic is of this template."""
         ways = self._with_skipped(1)
         for c in topic:
             stays = 0
