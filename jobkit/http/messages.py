@@ -226,8 +226,7 @@ def methods_of(routes: Sequence[Route], path: str) -> list[str]:
 def form(raw: bytes) -> list[tuple[str, str]]:
     """Return names and values of a query or a form, in order. Raises Problem: not UTF-8, or more than 1000 fields."""
     try:
-        text = raw.decode("ascii") if raw.isascii() else raw.decode("utf-8")
-        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
+        return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=1000)
     except UnicodeDecodeError:
         raise Problem(400, "invalid_request", "names and values must be UTF-8") from None
     except ValueError:

@@ -109,7 +109,7 @@ def test_requests_through_a_proxy_are_not_from_this_machine(site: Site, header: 
 
 
 def test_pages_of_other_sites_can_neither_act_nor_read(http: httpx.Client) -> None:
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1", "http://["):
         acting = http.post("/api/jobs", json={"task": "double"}, headers={"Origin": origin})
         reading = http.get("/api/stats", headers={"Origin": origin})
         asking = http.options("/api/jobs", headers={"Origin": origin, "Access-Control-Request-Method": "POST"})

@@ -317,10 +317,11 @@ def test_publishing_by_cookie_needs_a_page_that_is_allowed(serve: Callable[..., 
     with site.client(headers=cookie) as http:
         bare = http.post(HUB, data={"topic": "a"})
         evil = http.post(HUB, data={"topic": "a"}, headers={"Referer": "https://evil.example/x"})
+        broken = http.post(HUB, data={"topic": "a"}, headers={"Referer": "http://["})
         good = http.post(HUB, data={"topic": "a"}, headers={"Origin": "https://app.example"})
         referred = http.post(HUB, data={"topic": "a"}, headers={"Referer": "https://app.example/x"})
 
-    assert [a.status_code for a in (bare, evil, good, referred)] == [400, 400, 200, 200]
+    assert [a.status_code for a in (bare, evil, broken, good, referred)] == [400, 400, 400, 200, 200]
 
 
 def test_a_stream_ends_with_its_token(guarded: Site) -> None:

@@ -91,9 +91,13 @@ def check_host(request: Request, hosts: Collection[str]) -> None:
         )
 
 
-def is_own_origin(request: Request, origin: str) -> bool:
-    """Return whether a page is of this server. Compares hosts only: a proxy that ends TLS hides the scheme."""
-    return without_default_port(urlsplit(origin).netloc) == without_default_port(request.host) != ""
+def is_trusted(page: str, request: Request, origins: Collection[str]) -> bool:
+    """Return whether a page, by its URL or origin, is of this server or of one of `origins`."""
+    scheme, _, rest = page.partition("://")
+    host = rest.partition("/")[0]
+    if page in origins or f"{scheme}://{host}" in origins:
+        return True
+    return without_default_port(host) == without_default_port(request.host) != ""  # a proxy hides the scheme
 
 
 def check_origin(request: Request, origins: Collection[str]) -> None:
@@ -104,7 +108,7 @@ def check_origin(request: Request, origins: Collection[str]) -> None:
     if origin is None:
         is_allowed = request.headers.get("sec-fetch-site", "none") != "cross-site"
     else:
-        is_allowed = is_own_origin(request, origin) or origin in origins
+        is_allowed = is_trusted(origin, request, origins)
     if not is_allowed:
         who = "other sites" if origin is None else printable(origin)
         raise Problem(403, "forbidden_origin", f"pages of {who} may not do this", "origin")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from jobkit.http.auth import access
-from jobkit.http.core.handling import ApiCall, is_own_origin
+from jobkit.http.core.handling import ApiCall, is_trusted
 from jobkit.http.core.streams import Frames, enter, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame, on_loop
 from jobkit.http.mercure.grants import bad, identify, sees_subscriptions
@@ -110,13 +110,11 @@ def _read_query(call: ApiCall) -> Asked:
         )
     except BadSelector as error:
         raise bad(str(error), "topic" if topics else "match") from None
-    tokens = [value for name, value in pairs if name == "authorization"]
-    cursors = [value for name, value in pairs if name in ("last_event_id", *OLD_CURSORS)]
     if [name for name, _ in pairs].count("last_event_id") > 1:
         raise bad("last_event_id is given twice", "last_event_id")
-    header = call.request.headers.get("last-event-id")
-    cursor = header if header is not None else cursors[0] if cursors else None
-    return Asked(selectors, bool(topics), tokens[0] if topics and tokens else None, cursor)
+    token = next((value for name, value in pairs if name == "authorization"), None) if topics else None
+    in_query = next((value for name, value in pairs if name in ("last_event_id", *OLD_CURSORS)), None)
+    return Asked(selectors, bool(topics), token, call.request.headers.get("last-event-id", in_query))
 
 
 async def _begin(call: ApiCall, tail: Tail, cursor: str | None) -> tuple[Place, str]:
@@ -217,18 +215,16 @@ async def publish(call: ApiCall) -> Response:
     request = call.request
     pairs = form_body(request, "an update")
     if "authorization" not in request.headers and request.headers.get("cookie"):
-        parts = urlsplit(request.headers.get("referer", ""))
-        origin = request.headers.get("origin") or (f"{parts.scheme}://{parts.netloc}" if parts.netloc else "")
-        if not origin or not (is_own_origin(request, origin) or origin in call.api.origins):
+        page = request.headers.get("origin") or request.headers.get("referer", "")
+        if not is_trusted(page, request, call.api.origins):
             raise access.unauthorized("invalid_request", "a cookie needs an allowed Origin or Referer", status=400)
     await identify(call, "this hub asks publishers for a token")
     update = _read_update(call, pairs)
-    names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.base).netloc]
-    names.append(urlsplit(call.kit.settings.public_url).netloc)
+    names = [*call.api.hosts, *request.server.names, request.host, urlsplit(call.kit.settings.public_url).netloc]
     for topic in update.topics:
         if not any(selector.matches(topic) for selector in call.grant.publish):
             raise access.insufficient(f"this token may not publish to {printable(topic)}")
-        if reserved_for(topic, call.hub_url, filter(None, names)) == JOBS:
+        if reserved_for(topic, call.hub_url, names) == JOBS:
             raise access.insufficient("updates of jobs come from the store only; publish to another topic")
     id = await (await call.api.tail()).shared(Updates).publish(update)
     return Response(200, id.encode(), {"Content-Type": TEXT, "Cache-Control": "no-store"})
