@@ -14,7 +14,7 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, out
-from jobkit.model import EventType, JobEvent
+from jobkit.model import JobEvent
 from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
 from jobkit.tasks.params import describe
@@ -36,8 +36,6 @@ _LATEST_S = 2.0
 
 #: Seconds of "the last minute".
 _MINUTE_S = 60.0
-
-_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
 @click.command()
@@ -238,7 +236,7 @@ def _updates(kit: Kit) -> Iterator[tuple[dict[str, Any], int]]:
     changed = threading.Event()
 
     def heard(event: JobEvent) -> None:
-        if event.type in _ENDS:
+        if event.type.is_end:
             ends.append(time.monotonic())
         changed.set()
 

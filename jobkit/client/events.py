@@ -27,7 +27,6 @@ from jobkit.model import (
     JobEvent,
     JobkitError,
     JobNotFound,
-    JobState,
     StoreUnavailable,
 )
 from jobkit.store.values import parse_stream_id
@@ -38,8 +37,6 @@ logger = logging.getLogger("jobkit.client")
 
 #: Jobs that wait for one slow hook; of more, the oldest are left out, and the log says how many.
 MOST_WAITING = 10_000
-
-_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 #: Seconds between retries of an iterator over events while the server does not answer.
 _AWAY_S = 0.5
@@ -133,7 +130,7 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
             elif got.seq == last + 1:
                 last = got.seq
                 yield got
-                if JobState(got.data.get("state", "queued")).is_terminal:
+                if got.type.is_end:
                     return
     finally:
         for stop in stops:
@@ -189,7 +186,7 @@ class Hook:
             try:
                 async for event in all_events(self._connection.verbs, position):
                     if event.type in self._kinds:
-                        self._put(event.job_id, event.type in _ENDS)
+                        self._put(event.job_id, event.type.is_end)
                     position = event.id
             except EventsExpired as expired:
                 logger.warning("hook %s missed some jobs: %s", self._name, expired)

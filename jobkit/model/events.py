@@ -94,6 +94,11 @@ class EventType(StrEnum):
         """True for unnumbered events, which do not change the state."""
         return self in (EventType.PROGRESSED, EventType.LOGGED)
 
+    @property
+    def is_end(self) -> bool:
+        """True for events after which the job is in a terminal state."""
+        return self in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, attempts_of
-
-_ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
+from jobkit.model import JobEvent, JobkitError, JobSnapshot, JobState, attempts_of
 
 
 class Telemetry:
@@ -36,7 +34,7 @@ class Telemetry:
         self._tracer = self._provider.get_tracer("jobkit")
 
     def wants(self, event: JobEvent, snapshot: JobSnapshot) -> bool:
-        return event.type in _ENDS
+        return event.type.is_end
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
         spec, begin, end = snapshot.spec, snapshot.submitted_at, snapshot.finished_at

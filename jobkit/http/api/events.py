@@ -12,7 +12,7 @@ from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.streams import Frames, enter, id_of, position_of, streamed
 from jobkit.http.core.tail import FramedEvent, Key, Tail, frame
 from jobkit.http.messages import Response, to_json
-from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot, JobState
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSnapshot
 
 #: Lines of the log at the start of a new stream.
 LOG_TAIL = 200
@@ -94,7 +94,7 @@ async def _frames_of_job(kit: Kit, tail: Tail, job_id: str, at: Key | None, news
                 for entry in page:
                     if entry.event.job_id == job_id and entry.event.seq > seq:
                         seq = entry.event.seq
-                        if _is_end(entry.event):
+                        if entry.event.type.is_end or entry.event.type is EventType.DELETED:
                             yield await logged() + entry.frame
                             return
                         yield entry.frame
@@ -116,10 +116,6 @@ async def _frames_of_job(kit: Kit, tail: Tail, job_id: str, at: Key | None, news
         if lines := await logged():
             yield lines
         yield b""
-
-
-def _is_end(event: JobEvent) -> bool:
-    return event.type is EventType.DELETED or JobState(event.data.get("state", "queued")).is_terminal
 
 
 async def _snapshot(kit: Kit, tail: Tail, job_id: str) -> tuple[JobSnapshot, Key]:
