@@ -42,6 +42,7 @@ class BackgroundLoop:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
+                loop.set_exception_handler(_log_unless_exiting)
                 self._thread = threading.Thread(target=self._run, args=(loop,), name="jobkit-loop", daemon=True)
                 self._thread.start()
                 self._loop = loop
@@ -115,6 +116,12 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._loop = self._thread = self._watchers = self._watcher_thread = None
         self.generation += 1
+
+
+def _log_unless_exiting(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that no caller handles, unless it is that the ending interpreter starts no more threads."""
+    if "interpreter shutdown" not in str(context.get("exception")):
+        loop.default_exception_handler(context)
 
 
 async def _cancel_all() -> None:
