@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from keyword import iskeyword
 from typing import Any, NoReturn, TypeVar
 
@@ -154,16 +155,13 @@ def options(*each: Callable[[C], C]) -> Callable[[C], C]:
     return add
 
 
+def state_option(kind: type[StrEnum], help: str) -> Callable[[C], C]:
+    return click.option("--state", "-s", "states", multiple=True, type=click.Choice([*map(str, kind)]), help=help)
+
+
 #: Options that select jobs.
 selection_options = options(
-    click.option(
-        "--state",
-        "-s",
-        "states",
-        multiple=True,
-        type=click.Choice([str(s) for s in JobState]),
-        help="Only jobs in this state; may be repeated.",
-    ),
+    state_option(JobState, "Only jobs in this state; may be repeated."),
     click.option("--task", "-t", metavar="NAME", help="Only jobs of this task."),
     click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue."),
     click.option("--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, options, out
+from jobkit.cli import FAILED, BadInput, as_json_option, options, out, state_option
 from jobkit.cli.queues import task_info
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
 from jobkit.model.failure import shared
@@ -92,14 +92,7 @@ def failed() -> None:
 
 
 @failed.command(name="list")
-@click.option(
-    "--state",
-    "-s",
-    "states",
-    multiple=True,
-    type=click.Choice([str(s) for s in GroupState]),
-    help="Only groups in this state.",
-)
+@state_option(GroupState, "Only groups in this state.")
 @click.option("--task", "-t", metavar="NAME", help="Only groups of this task.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Also muted and resolved groups.")
 @as_json_option

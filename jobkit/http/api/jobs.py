@@ -70,14 +70,8 @@ async def list_jobs(call: ApiCall) -> Any:
     asked: JobList = call.query
     if call.grant.tasks and asked.task:
         call.require_task(asked.task)
-    filters = Query(
-        states=tuple(asked.state),
-        task=asked.task or None,
-        queue=asked.queue or None,
-        order=asked.order,
-        cursor=asked.cursor,
-    )
-    wanted = parse(asked.q, filters.checked())
+    filters = Query(states=tuple(asked.state), task=asked.task or None, queue=asked.queue or None, order=asked.order)
+    wanted = parse(asked.q, filters)
     if asked.search:
         wanted = replace(wanted, search=(*wanted.texts, asked.search))
     if call.grant.owner is not None:
