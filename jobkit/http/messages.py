@@ -96,6 +96,18 @@ class Response:
     stream: Any = None
 
 
+class RefusalJson(msgspec.Struct):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    field: str | None
+    message: str
+
+
 @dataclass(eq=False)
 class Problem(Exception):
     """A refusal: problem details (RFC 9457), with the contract's `error`, `field` and `message` besides."""
@@ -110,15 +122,8 @@ class Problem(Exception):
         return self.message
 
     def response(self) -> Response:
-        body = {
-            "type": f"urn:jobkit:problem:{self.error}",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": self.message,
-            "error": self.error,
-            "field": self.field,
-            "message": self.message,
-        }
+        type, title = f"urn:jobkit:problem:{self.error}", HTTPStatus(self.status).phrase
+        body = RefusalJson(type, title, self.status, self.message, self.error, self.field, self.message)
         headers = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **(self.headers or {})}
         return Response(self.status, to_json(body), headers)
 

@@ -13,7 +13,7 @@ import msgspec
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.mercure.topics import MATCH_TYPES
-from jobkit.http.messages import JSON, PROBLEM, Response, Route, json_response, methods_of
+from jobkit.http.messages import JSON, PROBLEM, RefusalJson, Response, Route, json_response, methods_of
 
 #: What each status means.
 _WORDS = {
@@ -77,7 +77,7 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     from jobkit import __version__
 
     types = {one for route in routes for one in (route.body, *route.answers) if isinstance(one, type)}
-    ordered = [*sorted(types, key=lambda shape: shape.__name__), shapes.RefusalJson]
+    ordered = [*sorted(types, key=lambda shape: shape.__name__), RefusalJson]
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in ordered:
         components.setdefault(shape.__name__, msgspec.json.schema(shape))
@@ -179,7 +179,7 @@ def _responses(route: Route) -> dict[str, Any]:
     statuses |= {401, 403, 429} if route.scope else set()
     statuses |= {422} if route.query is not None else set()
     statuses |= {413, 415, 422} if route.body is not None else set()
-    refusal = {"content": {PROBLEM: _reference(shapes.RefusalJson)}}
+    refusal = {"content": {PROBLEM: _reference(RefusalJson)}}
     return {
         str(route.status): {"description": _WORDS[route.status], **({"content": content} if content else {})},
         **{str(each): {"description": _WORDS[each], **(refusal if each >= 400 else {})} for each in sorted(statuses)},

@@ -215,17 +215,6 @@ class StatsJson(Struct):
 
 
 HealthJson = _answer("HealthJson", '`status` is "ok", or "unavailable" with a 503.', status=str, live=bool, version=str)
-RefusalJson = _answer(
-    "RefusalJson",
-    "Problem details (RFC 9457).",
-    type=str,
-    title=str,
-    status=int,
-    detail=str,
-    error=str,
-    field=str | None,
-    message=str,
-)
 
 
 class Move(Struct, forbid_unknown_fields=True, kw_only=True):
