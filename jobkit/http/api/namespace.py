@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from jobkit.http.api.jobs import accepted
-from jobkit.http.api.shapes import AuditQuery, FailureQuery
+from jobkit.http.api.shapes import AuditQuery, FailureQuery, TaskJson
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall, without_places
 from jobkit.http.core.tail import on_loop
@@ -43,15 +43,9 @@ async def task(call: ApiCall) -> Any:
     return _task(call, info)
 
 
-def _task(call: ApiCall, info: TaskInfo) -> dict[str, Any]:
-    return {
-        "name": info.name,
-        "title": info.title,
-        "doc": info.doc,
-        "queue": call.kit.settings.queue_for(info.name, info.options.queue or "default"),
-        "isolation": info.isolation,
-        "schema": info.json_schema(),
-    }
+def _task(call: ApiCall, info: TaskInfo) -> TaskJson:
+    queue = call.kit.settings.queue_for(info.name, info.options.queue or "default")
+    return TaskJson(info.name, info.title, info.doc, queue, info.isolation, info.json_schema())
 
 
 async def queues(call: ApiCall) -> Any:
