@@ -119,8 +119,9 @@ class BackgroundLoop:
 
 
 def _log_unless_exiting(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that no caller handles, unless it is that the ending interpreter starts no more threads."""
-    if "interpreter shutdown" not in str(context.get("exception")):
+    """Log an error that no caller handles, unless it is that a thread is needed when the interpreter ends."""
+    error = context.get("exception")
+    if not (isinstance(error, RuntimeError) and "shutdown" in str(error)):
         loop.default_exception_handler(context)
 
 

@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from jobkit.client import Kit
-from jobkit.client.loop import background
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
@@ -72,6 +71,7 @@ class Presence:
         self._updates, self._root = updates, root
         self._here: dict[str, bytes] = {}
         self._renewing: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def enter(self, subscriptions: Sequence[Subscription]) -> list[str]:
         """Begin subscriptions. Returns the ids for `leave`. Raises JobkitError: the store does not answer."""
@@ -90,7 +90,10 @@ class Presence:
         if not self._here and self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
-        background.spawn(self._depart(gone))
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            task = asyncio.get_running_loop().create_task(self._depart(gone))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def _depart(self, gone: Mapping[str, bytes]) -> None:
         with contextlib.suppress(JobkitError):  # the store does not answer, and deletes them by itself later
