@@ -260,6 +260,7 @@ function Lifecycle.create(rec, due, waits, more)
   if rec.queue ~= known_queue then call('SADD', P .. 'queues', rec.queue) end
   known_queue = rec.queue
   call('SET', P .. 'args:' .. id, rec.payload)
+  call('ZADD', P .. 'state:' .. rec.state, us, id)
   Records.emit(rec, 'submitted', data .. '}', set, nil, rec.state == 'queued')
   return true
 end
@@ -295,7 +296,6 @@ local function submit_one(client, args, i)
     -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
     Queue.line_up(rec, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
   end
-  if rec.is_unlisted then Records.move(rec, rec.state) end
   return NOW
 end
 

@@ -21,12 +21,12 @@ function Records.read(id)
 end
 
 -- The record of a job that this call is going to store. `is_new`: no subscriber can know its id yet, which was drawn at random
--- and so begins with a hexadecimal digit; those of keys and schedules begin with "k" and "s". `is_unlisted`: see `Records.move`.
+-- and so begins with a hexadecimal digit; those of keys and schedules begin with "k" and "s".
 function Records.new(id, spec, payload, queue, priority, terms)
   return {
     id = id, key = P .. 'job:' .. id, spec = spec, payload = payload, queue = queue, priority = priority, terms = terms,
     us = tick(), state = '', seq = 0, attempt = 0, retried = 0, losses = 0, releases = 0, worker = '',
-    is_new = #id == 16 and string.byte(id) <= 102, is_unlisted = true,
+    is_new = #id == 16 and string.byte(id) <= 102,
   }
 end
 
@@ -85,12 +85,11 @@ function Records.tell_control()
   if first('control') then call('PUBLISH', P .. 'ch:control news', Records.event('control news', 1, 'logged', '{}')) end
 end
 
--- The indexes that pages are read from: one sorted set for each state, by the time of submit. A new job is in none of them
--- until the call that stores it knows its state.
+-- The indexes that pages are read from: one sorted set for each state, by the time of submit.
 function Records.move(rec, state)
-  if not rec.is_unlisted then call('ZREM', P .. 'state:' .. rec.state, rec.id) end
+  call('ZREM', P .. 'state:' .. rec.state, rec.id)
   call('ZADD', P .. 'state:' .. state, rec.us, rec.id)
-  rec.state, rec.is_unlisted = state, nil
+  rec.state = state
 end
 
 -- What the submitter asked for in the spec, or nil.

@@ -15,7 +15,6 @@ verb('arq_adopt', UNLESS_FULL, function(args)
     call('HSET', tracked, arq, id)
     call('PERSIST', 'arq:job:' .. arq) -- its readers want it until the job ends; when it expires, the call says
     Queue.line_up(rec, score, score * 1000)
-    if rec.is_unlisted then Records.move(rec, rec.state) end
     return 1
   end)
 end)
