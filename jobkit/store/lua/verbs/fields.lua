@@ -1,12 +1,13 @@
 -- Reads fields of the records of jobs. args: {names, words (in lower case), first_words}, id... Returns for each id the list of
 -- the fields; an empty list if they do not contain all words, or the first field not all `first_words`; false if it has no
 -- record with the first field.
---
--- A word may be from a number in the first field that users see in another form than the stored one: one with an exponent, there
--- or here, or with more digits than they see. Records with such numbers are left to the caller.
-local function has_odd_number(json)
-  for number in string.gmatch(json, '[:,%[]%-?([%d.]+[eE]?)') do
-    if #number >= 15 or string.find(number, '[eE]$') or string.find(number, '^0%.0000') then return true end
+
+-- True if a number in JSON text contains a word as users see it (`query.text_of`), which is another form than the stored one for
+-- numbers with an exponent, there or here, or with more digits than they see.
+local function shows(json, word)
+  for number in string.gmatch(json, '[:,%[](%-?[%d.]+[eE]?[%d+-]*)') do
+    local value = (#number >= 15 or string.find(number, '[eE]') or string.find(number, '^%-?0%.0000')) and tonumber(number)
+    if value and string.find(string.format(value % 1 == 0 and '%.0f' or '%.14g', value), word, 1, true) then return true end
   end
   return false
 end
@@ -16,8 +17,8 @@ local function has_all(found, words)
   for _, value in ipairs(found) do parts[#parts + 1] = value or nil end
   local record = string.lower(table.concat(parts, '\n'))
   for _, word in ipairs(words) do
-    if not string.find(record, word, 1, true) then
-      return string.find(word, '^[%d.e+-]*%d[%d.e+-]*$') and has_odd_number(found[1])
+    if not string.find(record, word, 1, true) and not (string.find(word, '^[%d.e+-]+$') and shows(found[1], word)) then
+      return false
     end
   end
   return true
