@@ -92,7 +92,7 @@ def check_host(request: Request, hosts: Collection[str]) -> None:
 
 
 def is_trusted(page: str, request: Request, origins: Collection[str]) -> bool:
-    """Return whether a page, by its URL or origin, is of this server or of one of `origins`."""
+    """Return whether a page, by its URL or origin, is of this server, or its origin is in `origins`."""
     scheme, _, rest = page.partition("://")
     host = rest.partition("/")[0]
     if page in origins or f"{scheme}://{host}" in origins:
