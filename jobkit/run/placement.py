@@ -18,8 +18,8 @@ from jobkit.run.attempt import Assignment, Outcome, Runner, failed, not_here
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import AsyncRunner, ThreadRunner
-from jobkit.run.watch import LoopWatch
-from jobkit.tasks.call import CallHead, Environment, own_environment, read_head
+from jobkit.run.watch import LoopWatch, function_of
+from jobkit.tasks.call import Environment, own_environment, read_head
 from jobkit.tasks.registry import registry
 
 
@@ -50,7 +50,6 @@ class Placement:
         self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
         self.watch = LoopWatch(self._loop, block_s, dead_s)
         self._modules = frozenset(modules) - {"__main__"}
-        self._barred: set[str] = set()
         self._start_method, self._is_local = start_method, is_local
 
     @property
@@ -88,21 +87,17 @@ class Placement:
     async def _run_here(self, assignment: Assignment, sink: Sink) -> Outcome:
         if assignment.isolation == "thread":
             return await self._threads.run(assignment, sink)
-        if assignment.isolation == "async":
-            head, _ = read_head(assignment.call)
-            function = head.ref or assignment.task
-            if not assignment.is_alone and function not in self._barred and self._is_known(assignment, head):
-                try:
-                    return await self._loop.run(assignment, sink)
-                finally:
-                    if self.watch.take_blocked(assignment.job_id):
-                        self._barred.add(function)
-        elif assignment.isolation != "process":
+        if assignment.isolation == "async" and self._may_share(assignment):
+            return await self._loop.run(assignment, sink)
+        if assignment.isolation not in ("async", "process"):
             return not_here(assignment)
         return await self._processes.run(assignment, sink)
 
-    def _is_known(self, assignment: Assignment, head: CallHead) -> bool:
-        """Return whether the call names code that the worker was started with."""
+    def _may_share(self, assignment: Assignment) -> bool:
+        """Return whether the call may run on the loop: it names code that the worker was started with."""
+        if assignment.is_alone or function_of(assignment) in self.watch.barred:
+            return False
+        head, _ = read_head(assignment.call)
         if head.ref and assignment.allow_pickle:
             return head.ref.partition(":")[0] in self._modules
         is_by_name = head.is_named or not assignment.allow_pickle  # an unsigned call runs registered tasks alone

@@ -29,6 +29,7 @@ from jobkit.run.inside import context
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.tracebacks import fault_text
 from jobkit.run.shared import AsyncRunner, Running
+from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -40,7 +41,6 @@ _NUDGE_S = 0.3
 GIVE_WAY_S = 10.0
 #: Interrupts the code that blocks the loop. Python delivers signals to the main thread, where the loop runs.
 _NUDGE = signal.SIGUSR1
-
 
 #: Cores that a process may use beside the code that keeps the interpreter's lock, before it counts as dead too early.
 _CORES = min(4, os.cpu_count() or 1)
@@ -62,6 +62,9 @@ class LoopWatch:
             sentence and stack for its log.
         on_hopeless: called in the watching thread if nothing helped, with the outcomes of jobs by id: of the
             job that blocks, or of all that may block. Does not return.
+
+    Attributes:
+        barred: functions (see `function_of`) that have blocked the loop.
     """
 
     def __init__(self, own: AsyncRunner, block_s: float, dead_s: float, give_way_s: float = GIVE_WAY_S) -> None:
@@ -72,11 +75,12 @@ class LoopWatch:
         self._busy = threading.Event()
         own.on_start = self._busy.set  # the attempt is among the running ones already, or the thread could go to sleep
         self._is_closing = False
-        self._blocked: set[str] = set()  # jobs that have blocked the loop
+        self.barred: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="jobkit-loop-watch", daemon=True)
         self._watched = 0
         self._previous: object = None
-        self._turns = self._asked_turns = 0
+        self._has_turned = threading.Event()
+        self._has_turned.set()
         self._owner: Running | None = None
         self._is_seen = threading.Event()
 
@@ -105,12 +109,6 @@ class LoopWatch:
         """End the process after so many seconds of the processor, on all cores together; 0 for never."""
         if math.isfinite(self._dead_s):
             signal.setitimer(signal.ITIMER_PROF, seconds * _CORES)
-
-    def take_blocked(self, job_id: str) -> bool:
-        """Return whether the job has blocked the loop, once."""
-        was_blocked = job_id in self._blocked
-        self._blocked.discard(job_id)
-        return was_blocked
 
     def ask(self, job_id: str, kind: str) -> None:
         """Stop an attempt, from any thread: in the middle of its code if it blocks the loop just then."""
@@ -143,17 +141,14 @@ class LoopWatch:
 
     def _call_turn(self) -> None:
         """Ask the loop for a sign of life."""
-        self._asked_turns += 1
+        self._has_turned.clear()
         try:
-            self._loop.call_soon_threadsafe(self._turn, self._asked_turns)
+            self._loop.call_soon_threadsafe(self._has_turned.set)
         except RuntimeError:  # it is closed
             self._is_closing = True
 
-    def _turn(self, number: int) -> None:
-        self._turns = number
-
     def _is_turning(self) -> bool:
-        return self._turns == self._asked_turns or self._is_closing
+        return self._has_turned.is_set() or self._is_closing
 
     def _is_held(self, step: object) -> bool:
         """Return whether the loop still runs the same step of the same `asyncio.Task`."""
@@ -166,7 +161,7 @@ class LoopWatch:
         if not self._is_held(step):
             return
         if running is not None:
-            self._blocked.add(running.assignment.job_id)
+            self.barred.add(function_of(running.assignment))
         text = (
             f"the event loop is blocked for more than {self._block_s:g} s{f' by {where}' if where else ''}: "
             "coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function"
@@ -241,6 +236,11 @@ class LoopWatch:
         if running is not None and running.asked and not running.is_over and not running.kind:
             running.stop(running.asked)  # which sets its kind: this is done once, its clean-up is not disturbed
             raise Stop("the job was asked to stop, and blocked the loop")
+
+
+def function_of(assignment: Assignment) -> str:
+    """Return the reference of the function that an attempt calls, or the task's name if there is none."""
+    return read_head(assignment.call)[0].ref or assignment.task
 
 
 def _name(running: Running | None) -> str:

@@ -39,12 +39,14 @@ class Watched:
     def __init__(self, give_way_s: float = 30.0) -> None:
         self.told: list[tuple[str, str]] = []
         self.give_way_s = give_way_s
+        self.barred: set[str] = set()
         self.on_block: Callable[[LoopWatch, str], None] = lambda watch, job_id: None
 
     def run(self, *jobs: tuple[Callable[[float], Coroutine[Any, Any, None]], float], **options: Any) -> list[Outcome]:
         async def main() -> list[Outcome]:
             runner = AsyncRunner()
             watch = LoopWatch(runner, block_s=0.05, dead_s=30, give_way_s=self.give_way_s)
+            self.barred = watch.barred
 
             def on_block(assignment: Any, text: str) -> None:
                 job_id = "" if assignment is None else assignment.job_id
@@ -90,6 +92,14 @@ def test_a_long_step_is_reported_with_its_line() -> None:
     assert job_id == "j1"
     assert text.startswith("the event loop is blocked for more than 0.05 s by test_watch.py:")
     assert " in hold" in text
+
+
+def test_blocks_are_remembered_by_function_and_not_by_job() -> None:
+    watched = Watched()
+    watched.run((hold, 1.0), (hold, 1.0))
+
+    assert len(watched.told) == 2
+    assert watched.barred == {ref(hold)}
 
 
 def test_a_loop_in_another_thread_is_watched_as_well() -> None:
