@@ -302,6 +302,17 @@ def test_errors_and_exits_of_an_inline_job_are_outcomes(heard: Heard) -> None:
     assert run_here(assign(interrupt), heard).outcome == "cancelled"
 
 
+async def test_an_asynchronous_loop_with_progress_can_be_repeated() -> None:
+    class Numbers:
+        async def __aiter__(self) -> AsyncIterator[int]:
+            for number in range(3):
+                yield number
+
+    loop = progress(Numbers())
+    assert [[number async for number in loop] for _ in range(2)] == [[0, 1, 2]] * 2
+    assert [await anext(loop), await anext(loop)] == [0, 1]
+
+
 def test_the_context_outside_a_job_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
     job = current()
     job.report(1, 2, "x")

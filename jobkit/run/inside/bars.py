@@ -42,14 +42,14 @@ def progress(
         total: number of items, where `len(iterable)` does not know it.
 
     Returns:
-        An iterator over the same items, with a length if that is known. If bars are nested the outermost one is
-        the job's progress, inner ones add to its message.
+        An iterator over the same items, with a length if that is known. It can be looped over as often as `iterable`.
+        If bars are nested the outermost one is the job's progress, inner ones add to its message.
 
     Raises:
         TypeError: `iterable` cannot be looped over.
     """
     if isinstance(iterable, AsyncIterable):
-        return _count_async(iterable, Bar(desc, total))
+        return AsyncProgress(iterable, desc, total)
     if not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
         raise TypeError(f"progress() needs something to loop over, not {type(iterable).__name__}")
     return Progress(iterable, desc, total)
@@ -59,9 +59,7 @@ class Progress(Generic[T]):
     """Result of `progress`. `for` loops run over a plain generator, without a call in between."""
 
     def __init__(self, iterable: Iterable[T], desc: str = "", total: float | None = None) -> None:
-        self._iterable = iterable
-        self._desc = desc
-        self._total = total
+        self._iterable, self._desc, self._total = iterable, desc, total
         self._started: Iterator[T] | None = None
 
     def __iter__(self) -> Iterator[T]:
@@ -86,6 +84,25 @@ class Progress(Generic[T]):
 
             return iter(tqdm(self._iterable, desc=self._desc or None, total=self._total))
         return iter(self._iterable)
+
+
+class AsyncProgress(Generic[T]):
+    """Result of `progress` for an asynchronous iterable."""
+
+    def __init__(self, iterable: AsyncIterable[T], desc: str, total: float | None) -> None:
+        self._iterable, self._desc, self._total = iterable, desc, total
+        self._started: AsyncIterator[T] | None = None
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self._start() if self._started is None else self._started
+
+    async def __anext__(self) -> T:
+        if self._started is None:
+            self._started = self._start()
+        return await anext(self._started)
+
+    def _start(self) -> AsyncIterator[T]:
+        return _count_async(self._iterable, Bar(self._desc, self._total))
 
 
 def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
