@@ -242,9 +242,8 @@ class ProcessAttempt:
     def _end_early(self, child: ChildProcess, ended: frames.EndReport) -> None:
         """Nothing is left of it but its process, which waits for another job or is about to exit."""
         child.drain_output()
-        usage = ended.outcome.usage
-        child.spent_cpu_s += usage["cpu_s"]
-        self.on_exit(0, usage["cpu_s"], usage["peak_rss_bytes"])
+        child.spent_cpu_s += ended.cpu_s
+        self.on_exit(0, ended.cpu_s, ended.peak_rss_bytes)
         child.leave(is_fit=ended.is_fit)
 
     def _flush_soon(self) -> None:

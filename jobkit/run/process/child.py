@@ -45,8 +45,7 @@ def main(zygote: int, fds: tuple[int, int, int], busy: memoryview) -> NoReturn:
     """The life of a job's process, right after the fork.
 
     Args:
-        zygote: pid of the parent.
-        fds: control channel, and what becomes standard output and error.
+        zygote: pid of the parent. fds: control channel, and what becomes standard output and error.
         busy: a byte that the parent sees too: 0 while there is no job and nothing that one has left.
     """
     status = 1
@@ -98,11 +97,8 @@ def _send(kind: bytes, content: Any) -> None:
 
 
 class SignalGuard:
-    """Between signals and code: `Stop` is raised in the task, never inside our own writes.
-
-    Entered (as a context manager) around what must not be torn apart; a SIGTERM that arrives meanwhile raises on the
-    way out.
-    """
+    """Raises `Stop` in the task, never inside our own writes: those enter it, and a SIGTERM that arrives meanwhile
+    raises on the way out."""
 
     def __init__(self) -> None:
         self.context: Context | None = None
@@ -127,7 +123,7 @@ class SignalGuard:
                 self._stop()
 
     def end(self) -> None:
-        """The task has ended by itself: a request to stop comes too late."""
+        """The task has ended: a request to stop comes too late."""
         self._is_over = True
 
     def on_term(self, number: int, frame: FrameType | None) -> None:
@@ -227,11 +223,8 @@ class _Life:
             outcome = Outcome("cancelled")
         guard.end()
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-            try:
-                if stream is not None:
-                    stream.flush()
-            except (OSError, ValueError):
-                continue
+            with contextlib.suppress(AttributeError, OSError, ValueError):  # the task may have put anything there
+                stream.flush()  # type: ignore[union-attr]
         _libc.fflush(None)
         recorder.close()
         sink.is_open = False
@@ -248,10 +241,17 @@ class _Life:
             # The next request to stop is for the next job: it waits until that has begun.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             is_fit = self._before.is_clean(self._ticker.thread)
-        usage = {"cpu_s": round(_spent_s() - spent_s, 6), "peak_rss_bytes": self._peak_rss_bytes()}
-        last_lines = log.take() if log is not None else (b"", b"")
-        outcome = replace(outcome, usage=usage)
-        _send(frames.ENDED, frames.EndReport(outcome, guard.is_stopped, is_spooled, is_alone, is_fit, last_lines))
+        report = frames.EndReport(
+            outcome=outcome,
+            cpu_s=round(_spent_s() - spent_s, 6),
+            peak_rss_bytes=self._peak_rss_bytes(),
+            was_stopped=guard.is_stopped,
+            is_spooled=is_spooled,
+            is_alone=is_alone,
+            is_fit=is_fit,
+            log=log.take() if log is not None else (b"", b""),
+        )
+        _send(frames.ENDED, report)
         return is_fit
 
     def _peak_rss_bytes(self) -> int:

@@ -37,12 +37,7 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class JobOrder(msgspec.Struct, frozen=True):
-    """One job for a child.
-
-    Attributes:
-        spool: path of the file for a large result.
-        is_last: the process ends with this job.
-    """
+    """One job for a child. `spool` is the file for a large result; with the last one the process ends."""
 
     assignment: Assignment
     spool: str
@@ -53,7 +48,7 @@ class EndReport(msgspec.Struct, frozen=True):
     """End of a job, as its process reports it.
 
     Attributes:
-        outcome: its usage has `cpu_s` and `peak_rss_bytes` alone.
+        outcome: without its usage.
         was_stopped: a request to stop reached the job.
         is_spooled: the value is in the spool file.
         is_alone: no process that the job started is left.
@@ -62,6 +57,8 @@ class EndReport(msgspec.Struct, frozen=True):
     """
 
     outcome: Outcome
+    cpu_s: float
+    peak_rss_bytes: int
     was_stopped: bool
     is_spooled: bool
     is_alone: bool
@@ -74,8 +71,6 @@ class EndReport(msgspec.Struct, frozen=True):
         ended = msgspec.convert(wire, cls, dec_hook=lambda kind, value: kind(*value))
         if ended.outcome.outcome not in ("succeeded", "failed", "cancelled"):
             raise ValueError(f"an outcome of {ended.outcome.outcome!r}")
-        usage = ended.outcome.usage
-        msgspec.convert((usage.get("cpu_s"), usage.get("peak_rss_bytes")), tuple[float, int])
         return ended
 
 
@@ -96,11 +91,7 @@ class FrameError(Exception):
 
 
 def frame(kind: bytes, content: Any) -> bytes:
-    """One frame.
-
-    Raises:
-        FrameError: above `FRAME_LIMIT`.
-    """
+    """Raises FrameError above `FRAME_LIMIT`."""
     body = _pack(content)
     if len(body) > FRAME_LIMIT:
         raise FrameError(f"a frame of {len(body):,} bytes is above the limit of {FRAME_LIMIT:,}")
@@ -108,7 +99,7 @@ def frame(kind: bytes, content: Any) -> bytes:
 
 
 def written(order: JobOrder) -> Iterator[bytes]:
-    """Yield what tells a child to run this; see `orders`."""
+    """Yield the bytes of an order, for `orders`."""
     call = order.assignment.call
     body = _pack(replace(order, assignment=replace(order.assignment, call=b"")))
     yield _ORDER_HEAD.pack(len(body), len(call)) + body
@@ -122,11 +113,7 @@ class Frames:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[bytes, Any]]:
-        """The frames that `data` completes: `(type, content)`.
-
-        Raises:
-            FrameError: not a frame.
-        """
+        """Yield the `(type, content)` of each frame that `data` completes. Raises FrameError for anything else."""
         buffer = self._buffer
         buffer += data
         start = 0
@@ -168,7 +155,7 @@ def spool(path: str, body: bytes | Path) -> None:
 
 
 def unspooled(path: str, outcome: Outcome) -> Outcome:
-    """A success with the value that its child spooled."""
+    """Return a success with the value that its child spooled."""
     try:
         return replace(outcome, body=Path(path).read_bytes())
     except OSError as error:

@@ -57,11 +57,7 @@ class ProcessRunner:
     """
 
     def __init__(
-        self,
-        preload: Sequence[str] = (),
-        spares: int = 2,
-        start_method: str = "auto",
-        executable: str = "",
+        self, preload: Sequence[str] = (), spares: int = 2, start_method: str = "auto", executable: str = ""
     ) -> None:
         self._executable = executable
         self._start_method = start_method
@@ -79,11 +75,7 @@ class ProcessRunner:
         self._is_closed = False
 
     async def start(self) -> None:
-        """Start the zygote and import the task modules in it.
-
-        Raises:
-            JobkitError: one of them cannot be imported; the message has the error's text.
-        """
+        """Start the zygote and import the task modules in it. Raises JobkitError if one cannot be imported."""
         self._is_closed = False
         await self._ready()
 
@@ -131,9 +123,6 @@ class ProcessRunner:
         return None if self._zygote is None else self._zygote.pid
 
     async def _ready(self) -> ZygoteLink:
-        zygote = self._zygote
-        if zygote is not None and zygote.is_alive:
-            return zygote
         async with self._starting:
             if self._zygote is None or not self._zygote.is_alive:
                 if self._is_closed:
@@ -150,9 +139,8 @@ class ProcessRunner:
         while True:
             if not os.path.isdir(self._spool):  # a zygote takes its own along
                 self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
-            how = self._preload, self._spool, self._start_method, self._executable
             try:
-                zygote = await ZygoteLink.launch(*how)
+                zygote = await ZygoteLink.launch(self._preload, self._spool, self._start_method, self._executable)
             except Died as error:  # of memory that had run out, for instance: no reason to fail the job that waits
                 deaths += 1
                 if deaths == _STARTS:

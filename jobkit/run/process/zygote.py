@@ -27,7 +27,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,10 +66,9 @@ class _Forked:
 
 
 def main(fd: int, preload: list[str], spool: str, start: str) -> int:
-    """Serve until the worker's end closes; the exit status.
+    """Serve until the worker's end closes; return the exit status.
 
-    Args:
-        start: "spawn": nothing of the user's is imported here, each process does it by itself after the fork.
+    With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork.
     """
     link = socket.socket(fileno=fd)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -81,21 +79,20 @@ def main(fd: int, preload: list[str], spool: str, start: str) -> int:
     # The stack at a signal such as SIGSEGV: on a job's log, and the worker takes it from there. A file
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
-    is_late = start == "spawn"
-    problem = "" if is_late else _preload(preload)
-    if problem:
+    early, late = ([], preload) if start == "spawn" else (preload, [])
+    if problem := _preload(early):
         _send(link, {"failed": problem})
         return 2
-    zygote = Zygote(link, spool, (lambda: _preload(preload)) if is_late else None)
+    zygote = Zygote(link, spool, late)
     gc.collect()
     gc.freeze()
     gc.disable()
-    _send(link, {"unsafe": "" if is_late else _why_unsafe()})
+    _send(link, {"unsafe": _why_unsafe()})
     return zygote.serve()
 
 
 def _preload(modules: list[str]) -> str:
-    """Import the task modules; what is wrong with the first that fails, or ""."""
+    """Import the task modules; return what is wrong with the first that fails, or ""."""
     try:
         registry.load(modules)
     except JobkitError as error:
@@ -121,7 +118,7 @@ def _why_unsafe() -> str:
 
 
 class Zygote:
-    def __init__(self, link: socket.socket, spool: str, late: Callable[[], str] | None = None) -> None:
+    def __init__(self, link: socket.socket, spool: str, late: list[str]) -> None:
         self._late = late
         self._link = link
         self._spool = spool
@@ -183,7 +180,7 @@ class Zygote:
         else:
             if pid == 0:
                 os.environ[_MARK] = str(key)
-                if self._late is not None and (problem := self._late()):
+                if self._late and (problem := _preload(self._late)):
                     os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
                     os._exit(1)
                 child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
