@@ -18,6 +18,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,38 +34,38 @@ from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink, Ticker
 
 
+@dataclass(slots=True)
 class LoopSink:
     """Passes a recorder's batches to a sink on a loop.
 
-    Args:
+    Attributes:
         thread: id of the loop's thread, from which the sink is called at once; 0 to go through the loop always, which
             keeps the order of batches that come from several threads.
     """
 
-    __slots__ = ("_loop", "_sink", "_thread")
-
-    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop, thread: int) -> None:
-        self._sink, self._loop, self._thread = sink, loop, thread
+    sink: Sink
+    loop: asyncio.AbstractEventLoop
+    thread: int
 
     def lines(self, lines: Sequence[LogLine]) -> None:
-        self.call(self._sink.lines, lines)
+        self.call(self.sink.lines, lines)
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self.call(self._sink.progress, done, total, message)
+        self.call(self.sink.progress, done, total, message)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
-        self.call(self._sink.awaits, job_ids)
+        self.call(self.sink.awaits, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
-        self.call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
+        self.call(self.sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             function(*args)
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
-                self._loop.call_soon_threadsafe(function, *args)
+                self.loop.call_soon_threadsafe(function, *args)
 
 
 class SharedContext(Context):
@@ -196,7 +197,7 @@ class Running:
         if self.kind or self.is_over:
             return
         self.kind = kind
-        self.context.is_stopping = True
+        self.context.should_stop = True
         self.give_up_at = time.monotonic() + self.assignment.cancel_grace_s
         self._request()
         self.later(self.assignment.cancel_grace_s, self._force)
@@ -289,18 +290,20 @@ class AsyncRunner(SharedProcess):
         self.on_start()
         if assignment.timeout_s is not None:
             running.later(assignment.timeout_s, running.stop, "timeout")
-        token = context.enter(own)
+        token = context.CURRENT.set(own)
         try:
             try:
-                function, args, kwargs = resolve(assignment, owns_process=False, door=door)
-                value = function(*args, **kwargs)
-                if inspect.iscoroutine(value):
-                    value = await running.forcibly(value)
-                elif inspect.isawaitable(value):
-                    value = await value
-                outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+                try:
+                    function, args, kwargs = resolve(assignment, owns_process=False, door=door)
+                    value = function(*args, **kwargs)
+                    if inspect.iscoroutine(value):
+                        value = await running.forcibly(value)
+                    elif inspect.isawaitable(value):
+                        value = await value
+                    outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+                finally:
+                    running.is_over = True
             except asyncio.CancelledError as error:
-                running.is_over = True
                 if not running.kind:
                     if task.cancelling():
                         raise  # the caller gives up on the whole attempt
@@ -312,18 +315,14 @@ class AsyncRunner(SharedProcess):
             except (KeyboardInterrupt, GeneratorExit):
                 raise
             except Stop:  # raised in the middle of its code, which did not await; see `LoopWatch`
-                running.is_over = True
                 await running.is_undelivered()
                 outcome = running.stopped()
             except BaseException as error:
-                running.is_over = True
                 outcome = raised(error, allow_pickle=assignment.allow_pickle)
-            running.is_over = True
             if outcome.outcome in ("succeeded", "failed") and running.kind and not await running.is_undelivered():
                 outcome = running.stopped()
         finally:
-            running.is_over = True
-            context.leave(token)
+            context.CURRENT.reset(token)
             for timer in running.timers:
                 timer.cancel()
             self._forget(running, assignment.job_id)
@@ -351,7 +350,7 @@ class _Thread:
         if self.kind or self.is_over:
             return
         self.kind = kind
-        self.context.is_stopping = True
+        self.context.should_stop = True
         if self.thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), ctypes.py_object(Stop))
         self.loop.call_later(self.assignment.cancel_grace_s, self._give_up)
@@ -363,7 +362,7 @@ class _Thread:
 
     def _main(self) -> None:
         try:
-            context.enter(self.context)
+            context.CURRENT.set(self.context)
             outcome = execute(self.assignment, asyncio.run, self._end)
         except BaseException:  # `Stop`, which may come as late as while the outcome is being written
             outcome = stopped_outcome(self.kind or "cancel", self.assignment)
@@ -421,14 +420,14 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     ticker = Ticker(lambda: recorder.tick())
     recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
-    token = context.enter(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
+    token = context.CURRENT.set(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()
     try:
         outcome = execute(assignment, _run_coroutine, leaves=KeyboardInterrupt)
     except KeyboardInterrupt:
         outcome = Outcome("cancelled", reason="interrupted from the keyboard")
     finally:
-        context.leave(token)
+        context.CURRENT.reset(token)
         _copying.remove()
         ticker.stop()
         recorder.close()

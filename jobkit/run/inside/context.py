@@ -28,15 +28,17 @@ class Context:
         job_id: "" outside a job.
         attempt: from 1; 0 outside a job.
         task: name of the task.
+        should_stop: True once the job was asked to stop. Code that cannot be interrupted (a thread) looks here and
+            returns.
     """
 
-    __slots__ = ("_recorder", "attempt", "is_stopping", "job_id", "task")
+    __slots__ = ("_recorder", "attempt", "job_id", "should_stop", "task")
 
     def __init__(self, job_id: str, attempt: int, task: str, recorder: Recorder | None = None) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.task = task
-        self.is_stopping = False
+        self.should_stop = False
         self._recorder = recorder
 
     @property
@@ -47,11 +49,6 @@ class Context:
     def detach(self) -> None:
         """Behave as outside a job from now on (in a process that the job forked)."""
         self._recorder = None
-
-    @property
-    def should_stop(self) -> bool:
-        """True once the job was asked to stop. Code that cannot be interrupted (a thread) looks here and returns."""
-        return self.is_stopping
 
     def report(
         self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
@@ -112,7 +109,7 @@ class Context:
 
 
 #: The job of the current thread or coroutine.
-_current: contextvars.ContextVar[Context | None] = contextvars.ContextVar("jobkit_job", default=None)
+CURRENT: contextvars.ContextVar[Context | None] = contextvars.ContextVar("jobkit_job", default=None)
 _OUTSIDE = Context("", 0, "")
 # In a forked child there is one job, and threads that the task starts (which have an empty context) belong to it.
 _of_process: Context | None = None
@@ -120,17 +117,17 @@ _of_process: Context | None = None
 
 def current() -> Context:
     """The job that runs here. Outside a job: a context with `job_id == ""` whose methods do nothing harmful."""
-    return _current.get() or _of_process or _OUTSIDE
+    return CURRENT.get() or _of_process or _OUTSIDE
 
 
 def active() -> Context | None:
     """The job that runs here, or None."""
-    return _current.get() or _of_process
+    return CURRENT.get() or _of_process
 
 
 def active_recorder() -> Recorder | None:
     """Receiver of the output of the job that runs here, or None."""
-    context = _current.get() or _of_process
+    context = CURRENT.get() or _of_process
     return None if context is None else context.recorder
 
 
@@ -138,15 +135,6 @@ def waiting(job_ids: Sequence[str], *, blocks: bool = True) -> AbstractContextMa
     """While entered, the job that runs here (if any) waits for other jobs and lends its slot to them."""
     context = active()
     return contextlib.nullcontext() if context is None else context.waiting(job_ids, blocks=blocks)
-
-
-def enter(context: Context) -> contextvars.Token[Context | None]:
-    """Make `context` the job of this thread or coroutine, until `leave`."""
-    return _current.set(context)
-
-
-def leave(token: contextvars.Token[Context | None]) -> None:
-    _current.reset(token)
 
 
 def own_process(context: Context) -> None:

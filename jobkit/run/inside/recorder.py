@@ -61,7 +61,7 @@ class Sink(Protocol):
 
 
 class WholeLog(Protocol):
-    """Receiver of every line, before floods are thinned."""
+    """Receiver of every line, before floods are thinned: `LogFile`, `LoopLog`."""
 
     def add(self, lines: Iterable[str], mark: bytes = ..., /) -> None: ...
 

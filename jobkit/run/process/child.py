@@ -128,7 +128,7 @@ class SignalGuard:
 
     def on_term(self, number: int, frame: FrameType | None) -> None:
         if self.context is not None:
-            self.context.is_stopping = True
+            self.context.should_stop = True
         if self._depth:
             self._is_pending = True
         else:
