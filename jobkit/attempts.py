@@ -18,7 +18,7 @@ from jobkit.files.file_store import LARGE_BYTES, opened
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
 from jobkit.model.format import size
 from jobkit.run.attempt import Assignment, Outcome, failed
-from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.values import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
 from jobkit.tasks.call import read_head, with_results

@@ -16,8 +16,8 @@ from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, n
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
-from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.run.inside.tracebacks import keep_locals
+from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.shared import run_here
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub

@@ -23,11 +23,10 @@ from msgspec.structs import replace
 from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
-from jobkit.run.inside.artifacts import Bounds
 from jobkit.run.inside.context import Stop
-from jobkit.run.inside.preview import preview_of
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
+from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.tasks.call import Call, CallHead, put_in, read_call, read_head
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
@@ -77,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
             of its process may have been its fault, so not for ever).
         form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
-        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.preview`.
+        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.values`.
         summary: one line of it, at most 200 characters.
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
         error_body: the pickled exception, empty if it cannot be pickled.

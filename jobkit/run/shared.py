@@ -27,11 +27,11 @@ from msgspec.structs import replace
 from jobkit.model import JobkitError, LogLine
 from jobkit.run.attempt import Assignment, Outcome, execute, raised, resolve, succeeded, timed_out
 from jobkit.run.inside import bars, context
-from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink, Ticker
+from jobkit.run.inside.values import Body
 
 
 @dataclass(slots=True)

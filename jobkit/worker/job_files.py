@@ -21,7 +21,7 @@ from jobkit.files.file_store import owner_text
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
-from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.values import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept

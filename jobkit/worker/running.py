@@ -20,7 +20,7 @@ from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, r
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobError, JobSpec, LogLine, SignatureError, StoreUnavailable
 from jobkit.run.attempt import Outcome, Runner
-from jobkit.run.inside.artifacts import Body, Bounds
+from jobkit.run.inside.values import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo

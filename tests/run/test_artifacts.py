@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.run.inside.artifacts import Bounds, checked_name, render
 from jobkit.run.inside.context import current
+from jobkit.run.inside.values import Bounds, checked_name, render
 
 
 @pytest.mark.parametrize("name", ["a", "plan 2.txt", "größe – ½", "x" * 200, "..a", "a.b.c"])

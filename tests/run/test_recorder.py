@@ -10,10 +10,10 @@ import pytest
 
 from jobkit.model import LogLine
 from jobkit.run.inside import bars
-from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.bars import progress
-from jobkit.run.inside.context import Context, current, enter, leave
+from jobkit.run.inside.context import CURRENT, Context, current
 from jobkit.run.inside.recorder import Bar, Recorder
+from jobkit.run.inside.values import Body
 from jobkit.run.shared import run_here
 
 from .conftest import Heard, assign
@@ -99,14 +99,14 @@ def test_a_report_and_a_bar_keep_each_others_values(steps: list[Any], shown: Sho
 def test_steps_before_a_slow_one_are_shown(heard: Heard) -> None:
     last = Last()
     recorder = Recorder(last, lambda: None)
-    token = enter(Context("j1", 1, "task", recorder))
+    token = CURRENT.set(Context("j1", 1, "task", recorder))
     try:
         steps = iter(progress(range(4), desc="steps"))
         next(steps), next(steps), next(steps)  # two steps are done, and the third takes an hour
         recorder._sent_at = 0.0
         recorder.tick()
     finally:
-        leave(token)
+        CURRENT.reset(token)
 
     assert last.shown == (2, 4, "steps")
 
@@ -139,7 +139,7 @@ def test_the_end_of_a_rich_bar_is_shown_though_it_comes_while_the_recorder_looks
     ticking = threading.Thread(target=recorder.tick)
     monkeypatch.setattr(bars, "_plain", slow)
     bars.install()
-    token = enter(Context("j1", 1, "task", recorder))
+    token = CURRENT.set(Context("j1", 1, "task", recorder))
     with rich.progress.Progress(auto_refresh=False) as shown:
         task = shown.add_task("steps", total=20)
         shown.update(task, completed=19)
@@ -148,7 +148,7 @@ def test_the_end_of_a_rich_bar_is_shown_though_it_comes_while_the_recorder_looks
         shown.update(task, completed=20)
         go_on.set()
         ticking.join()
-    leave(token)
+    CURRENT.reset(token)
     recorder.close()
 
     assert last.shown == (20, 20, "steps")

@@ -12,7 +12,7 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
-from jobkit.run.inside.preview import preview_of
+from jobkit.run.inside.values import preview_of
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card import downloads as files
 from jobkit.ui.card.cards import JobCard

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from jobkit.run.inside.recorder import KEEP, Keep, Recorder
+from jobkit.run.inside.values import checked_name, render
 
 
 class Stop(BaseException):
@@ -97,8 +98,6 @@ class Context:
             InvalidParams: (a ValueError) a name or a kind of value that is not allowed, or too large or too many.
             OSError: `obj` is a path that cannot be read.
         """
-        from jobkit.run.inside.artifacts import checked_name, render
-
         recorder = self.recorder
         name = checked_name(name)
         if recorder is not None:

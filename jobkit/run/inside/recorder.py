@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine
 from jobkit.model.plain import now_ms
-from jobkit.run.inside.artifacts import Body, Bounds
 from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
+from jobkit.run.inside.values import Body, Bounds
 
 #: At most this often per second a job's progress leaves it.
 PROGRESS_INTERVAL_S = 0.1

@@ -26,9 +26,9 @@ from jobkit.files.log import LogFile
 from jobkit.model import LogLine
 from jobkit.run.attempt import Outcome, execute, not_kept
 from jobkit.run.inside import bars, capture, context
-from jobkit.run.inside.artifacts import Body
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Recorder, Ticker
+from jobkit.run.inside.values import Body
 from jobkit.run.process import frames, tree
 from jobkit.run.process.state import HIDDEN, ProcessState
 

@@ -1,7 +1,7 @@
 """Downloads of a card: an artifact to show or to save, and the whole log.
 
 Only what a person asked for is read, within limits, since it travels over the page's own websocket as one text.
-Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.inside.preview`).
+Nothing is unpickled; what can be shown becomes a preview as results have (`jobkit.run.inside.values`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jobkit.client.outputs import Artifact
 from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.model.plain import dumps
-from jobkit.run.inside.preview import COLUMNS, ROWS, preview_of
+from jobkit.run.inside.values import COLUMNS, ROWS, preview_of
 
 #: Bytes of an artifact that the card shows, at most.
 SHOWN_BYTES = 3_000_000

@@ -22,7 +22,7 @@ from jobkit.codec import MSGPACK, Subject
 from jobkit.model import JobSpec
 from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.inside.lines import clean
-from jobkit.run.inside.preview import safe_repr
+from jobkit.run.inside.values import safe_repr
 from jobkit.store.arq import Adoption, Ended, Found
 from jobkit.tasks.arguments import MASK, shown_and_abridged
 from jobkit.tasks.call import Call, encode_call

@@ -24,8 +24,8 @@ from arq.worker import JobExecutionFailed, RetryJob
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry
 from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, not_here, raised
-from jobkit.run.inside.preview import safe_repr
 from jobkit.run.inside.recorder import Sink
+from jobkit.run.inside.values import safe_repr
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.values import ArqResult

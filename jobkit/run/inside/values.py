@@ -1,8 +1,10 @@
-"""Previews of values for pages: text, table, picture, JSON, made in the job's process. Never raises.
+"""Values of user code as others see them: previews for pages, artifacts (`current().save`) as files to keep.
+
+Libraries are recognised in `sys.modules`: a value of theirs can only exist if they are loaded, so nothing is imported
+for it. Nothing is pickled: both may be opened without running the job's code.
 
 A preview is JSON: `{"type": class name, "text": ...}` and, if the value has one, `"table"`, `"png"` (base64), `"html"`
-(pages show it in a sandbox), `"bokeh"`, `"json"` or `"number"`. Libraries are recognised in `sys.modules`: a value of
-theirs can only exist if they are loaded, so nothing is imported for it.
+(pages show it in a sandbox), `"bokeh"`, `"json"` or `"number"`. Making one never raises.
 
 A Bokeh figure (also of HoloViews and hvPlot) is the JSON of its document, some 10 kB, and not standalone HTML: the
 page's own BokehJS draws it, while HTML that loads nothing from anywhere must hold BokehJS itself, 1 MB for every job in
@@ -14,17 +16,22 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib
+import importlib.util
 import io
 import json
 import math
+import mimetypes
+import os
 import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from jobkit.model import InvalidParams
 from jobkit.run.inside.lines import clean, cut
 
 #: JSON of a figure above this is not put into a preview; the figure can still be saved as an artifact.
@@ -92,11 +99,13 @@ ROWS, COLUMNS, CELL = 50, 20, 100
 PNG_LIMIT, HTML_LIMIT, JSON_LIMIT = 500_000, 200_000, 50_000
 SUMMARY_LIMIT = 200
 
+# -- previews ----------------------------------------------------------------------------------------------------------
+
 Preview = dict[str, Any]
 
 
 def preview_of(value: Any) -> tuple[Preview, str]:
-    """`(preview, summary)` of a value; the summary is one line of at most `SUMMARY_LIMIT` characters."""
+    """Return `(preview, summary)`; the summary is one line of at most `SUMMARY_LIMIT` characters."""
     kind = type(value)
     if value is None:
         return {"type": "NoneType", "text": "None", "json": None}, "None"
@@ -356,3 +365,130 @@ def _block(text: str) -> str:
 def _one_line(text: str) -> str:
     line = clean(" ".join(text[:1_000].split()))
     return line if len(line) <= SUMMARY_LIMIT else line[: SUMMARY_LIMIT - 1] + "…"
+
+
+# -- artifacts ---------------------------------------------------------------------------------------------------------
+
+NAME_LIMIT = 200
+
+PARQUET = "application/vnd.apache.parquet"
+_ALLOWED = (
+    "bytes, str, a pathlib.Path of a file, a DataFrame, an Arrow table, a NumPy array, a figure of matplotlib, Bokeh "
+    "or HoloViews, a PIL image, anything that shows itself as HTML, or plain values that JSON can hold"
+)
+
+#: How an artifact travels: its bytes, or a file to copy.
+Body = bytes | Path
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Limits of one attempt's artifacts. The defaults are for a store without a directory for files."""
+
+    count: int = 100
+    each_bytes: int = 256_000
+    total_bytes: int = 1_000_000
+
+    def check(self, kept: dict[str, int], name: str, size: int) -> None:
+        """Raises InvalidParams if `name`, of `size` bytes, is too much beside what is `kept` (name to size)."""
+        is_default = self == Bounds()
+        hint = "; larger ones need a directory that the workers share with you: set JOBKIT_RESULTS" * is_default
+        if size > self.each_bytes:
+            raise InvalidParams(
+                f"artifact {name!r} has {size:,} bytes; at most {self.each_bytes:,} are kept{hint}", "name"
+            )
+        total = sum(kept.values()) - kept.get(name, 0) + size
+        if total > self.total_bytes:
+            raise InvalidParams(
+                f"artifact {name!r} would make {total:,} bytes of this job's artifacts; at most {self.total_bytes:,} "
+                f"are kept{hint}",
+                "name",
+            )
+        if name not in kept and len(kept) >= self.count:
+            raise InvalidParams(f"artifact {name!r} would be one too many: a job may keep {self.count}", "name")
+
+
+def checked_name(name: Any) -> str:
+    """Return `name` if an artifact may be called so, else raise InvalidParams."""
+    is_text = isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable() and name.strip() == name
+    if not is_text or "/" in name or "\\" in name or name in (".", ".."):
+        shown = repr(name) if len(repr(name)) <= 80 else repr(name)[:77] + "..."
+        raise InvalidParams(
+            f"the name of an artifact must be 1 to {NAME_LIMIT} printable characters without / and \\, not {shown}",
+            "name",
+        )
+    return name
+
+
+def render(name: str, obj: Any) -> tuple[str, Body]:
+    """Return `(media type, bytes or file)` of something to keep.
+
+    Raises:
+        InvalidParams: it is of no kind that can be kept; the message lists those.
+        OSError: it is a path that cannot be read.
+    """
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        return _guessed(name, "application/octet-stream"), bytes(obj)
+    if isinstance(obj, str):
+        return _guessed(name, "text/plain", text_only=True), obj.encode("utf-8", "backslashreplace")
+    if isinstance(obj, os.PathLike):
+        path = Path(obj)
+        if not path.is_file():
+            raise InvalidParams(
+                f"artifact {name!r}: {str(path)!r} is not a file (to keep a directory, pack it first)", "obj"
+            )
+        return mimetypes.guess_type(path.name)[0] or _guessed(name, "application/octet-stream"), path
+    found = _table_file(obj) or _array_file(obj) or _figure_file(obj)
+    if found is not None:
+        return found
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        return "application/json", json.dumps(obj, allow_nan=False).encode()
+    draw = getattr(type(obj), "_repr_html_", None)
+    html = draw(obj) if callable(draw) else None
+    if isinstance(html, str):
+        return "text/html", html.encode("utf-8", "backslashreplace")
+    raise InvalidParams(
+        f"artifact {name!r}: a value of type {type(obj).__name__} cannot be kept; allowed are {_ALLOWED}", "obj"
+    )
+
+
+def _guessed(name: str, default: str, *, text_only: bool = False) -> str:
+    media = mimetypes.guess_type(name)[0] or default
+    return default if text_only and not media.startswith(("text/", "application/json")) else media
+
+
+def _table_file(obj: Any) -> tuple[str, bytes] | None:
+    """DataFrames and tables: Parquet where pyarrow is installed, else CSV."""
+    pandas, polars, arrow = (sys.modules.get(name) for name in ("pandas", "polars", "pyarrow"))
+    target = io.BytesIO()
+    if arrow is not None and isinstance(obj, arrow.Table):
+        importlib.import_module("pyarrow.parquet").write_table(obj, target)
+        return PARQUET, target.getvalue()
+    if polars is not None and isinstance(obj, (polars.DataFrame, polars.LazyFrame, polars.Series)):
+        frame = obj.to_frame() if isinstance(obj, polars.Series) else obj.lazy().collect()
+        frame.write_parquet(target)
+        return PARQUET, target.getvalue()
+    if pandas is None or not isinstance(obj, (pandas.DataFrame, pandas.Series)):
+        return None
+    if isinstance(obj, pandas.DataFrame) and importlib.util.find_spec("pyarrow") is not None:
+        with contextlib.suppress(Exception):  # columns of mixed types, names that are no text: CSV takes them all
+            obj.to_parquet(target, engine="pyarrow")
+            return PARQUET, target.getvalue()
+    return "text/csv", obj.to_csv().encode("utf-8", "backslashreplace")
+
+
+def _array_file(obj: Any) -> tuple[str, bytes] | None:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(obj, numpy.ndarray) or obj.dtype.hasobject:
+        return None
+    numpy.save(target := io.BytesIO(), obj, allow_pickle=False)
+    return "application/x-npy", target.getvalue()
+
+
+def _figure_file(obj: Any) -> tuple[str, bytes] | None:
+    """Pictures as PNG in full size; what is interactive as one HTML file that opens without a network."""
+    obj = holoviews_figure(obj) or obj
+    html = bokeh_html(obj)
+    if html is not None:
+        return "text/html", html.encode("utf-8", "backslashreplace")
+    png = png_of(obj, dpis=(150,))
+    return None if png is None else ("image/png", png)
