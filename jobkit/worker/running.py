@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, refused
 from jobkit.codec import Codec
-from jobkit.model import ErrorKind, JobError, JobSpec, LogLine, SignatureError, StoreUnavailable
-from jobkit.run.attempt import Outcome, Runner
+from jobkit.model import ErrorKind, JobSpec, LogLine, SignatureError, StoreUnavailable
+from jobkit.run.attempt import Outcome, Runner, failed
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
@@ -59,12 +59,13 @@ class RunningAttempt:
     """Its result for arq's readers."""
     on_stored: Callable[[], None] | None = None
     """Called when the store knows its end."""
-    _numbers: tuple[float | None, float | None, str] | None = None
-    _shown: tuple[float | None, float | None, str] = (None, None, "")
+    _numbers: tuple[float | None, float | None, str] = (None, None, "")
+    _has_numbers: bool = False
     _lines: list[LogLine] = field(default_factory=list)
     _dropped: int = 0
     _keeping: asyncio.Task[None] | None = None
-    _kept: list[Kept] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    """Artifacts that the store does not know yet."""
     _names: set[str] = field(default_factory=set)
     _stored_bytes: int = 0
 
@@ -73,13 +74,12 @@ class RunningAttempt:
         return self.claimed.spec.id
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._numbers = self._shown = done, total, message
+        self._numbers, self._has_numbers = (done, total, message), True
         self.wake()
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self.awaited = job_ids
-        done, total, message = self._shown
-        self.progress(done, total, message)
+        self.progress(*self._numbers)
         self.lend(self)
 
     def lines(self, lines: Sequence[LogLine]) -> None:
@@ -106,7 +106,7 @@ class RunningAttempt:
             return
         self._names.add(name)
         self._stored_bytes += 0 if kept.folder else kept.info.size_bytes
-        self._kept.append(kept)
+        self.kept.append(kept)
         self.wake()
 
     async def settle(self) -> None:
@@ -116,37 +116,21 @@ class RunningAttempt:
 
     @property
     def _awaited_text(self) -> str:
-        """The jobs that it waits for: an id, or the first of several with the number of the others."""
+        """An id, or the first of several with the number of the others."""
         first, *others = self.awaited or [""]
         return f"{first} and {len(others)} more" if others else first
 
-    def take_kept(self) -> list[Kept]:
-        """Artifacts that have come since the last call."""
-        kept, self._kept = self._kept, []
-        return kept
-
     def take_news(self) -> AttemptNews | None:
         """Return the news since the last call, or None."""
-        if self._numbers is None and not self._lines:
+        if not self._has_numbers and not self._lines:
             return None
         lines = self._lines
         if self._dropped:
-            note = f"… {self._dropped} lines left out: they came faster than they can be stored"
-            lines = [*lines, LogLine(note, lines[-1].at_ms, source="jobkit")]
-        done, total, message = self._numbers or (None, None, "")
-        has_numbers = self._numbers is not None
-        news = AttemptNews(
-            self.job_id,
-            self.claimed.token,
-            has_numbers,
-            done,
-            total,
-            message,
-            lines,
-            self.typical_s,
-            self._awaited_text if has_numbers else "",
-        )
-        self._numbers, self._lines, self._dropped = None, [], 0
+            left_out = f"… {self._dropped} lines left out: they came faster than they can be stored"
+            lines = [*lines, LogLine(left_out, lines[-1].at_ms, source="jobkit")]
+        numbers = self._has_numbers, *self._numbers
+        news = AttemptNews(self.job_id, self.claimed.token, *numbers, lines, self.typical_s, self._awaited_text)
+        self._has_numbers, self._lines, self._dropped = False, [], 0
         return news
 
 
@@ -171,10 +155,6 @@ class RunningJobs:
     """The attempts of one worker, and what of them the store does not know yet.
 
     Args:
-        settings: URL, namespace and times.
-        info: the worker.
-        runner: executes them.
-        codec: verifies payloads, seals results.
         count: called with each attempt that ended here, lost ones aside.
         release: the ending of an attempt that the worker gives back.
 
@@ -306,14 +286,15 @@ class RunningJobs:
             outcome = refused(error)
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
             logger.exception("job %s: jobkit failed to run it", spec.id)
-            outcome = _refused(f"jobkit failed to run it: {type(error).__name__}: {error}")
+            sentence = f"jobkit failed to run it: {type(error).__name__}: {error}"
+            outcome = failed(ErrorKind.REJECTED, "Rejected", sentence)
         self.lenders.pop(attempt, None)
         if attempt.is_lost:
             self.forget(spec.id, claimed.token)
             self.wake.set()
             return
         if attempt.refusal:
-            outcome = _refused(attempt.refusal)
+            outcome = failed(ErrorKind.REJECTED, "Rejected", attempt.refusal)
         self._count(attempt, outcome)
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self.release(attempt)
@@ -359,9 +340,14 @@ class RunningJobs:
     def take_news(self) -> tuple[list[AttemptNews], list[Kept]]:
         """Return what attempts have reported and kept since the last call."""
         self.has_news, self.news_at = False, time.monotonic()
-        attempts = self.attempts.values()
-        news = [news for attempt in attempts if (news := attempt.take_news()) is not None]
-        return news, [kept for attempt in attempts for kept in attempt.take_kept()]
+        every: list[AttemptNews] = []
+        kept: list[Kept] = []
+        for attempt in self.attempts.values():
+            if (news := attempt.take_news()) is not None:
+                every.append(news)
+            kept += attempt.kept
+            attempt.kept = []
+        return every, kept
 
     def awaited(self) -> list[str]:
         """Return the jobs that attempts wait for, those of the newest wait first."""
@@ -386,7 +372,3 @@ class RunningJobs:
         if self.attempts.get(attempt.job_id) is attempt:
             self.runner.stop(attempt.job_id, "cancel")
             asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
-
-
-def _refused(sentence: str) -> Outcome:
-    return Outcome("failed", error=JobError(ErrorKind.REJECTED, "Rejected", sentence))
