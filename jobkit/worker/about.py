@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from statistics import median
 
 import psutil
@@ -54,39 +55,29 @@ def pause_s(failures: int) -> float:
     return min(5.0, 0.1 * 2.0 ** min(failures, 10))
 
 
+@dataclass
 class RecycleLimits:
-    """Counts from its making.
+    """Limits of one worker: jobs that it may run, seconds that it may take jobs for, memory of its own process."""
 
-    Args:
-        max_jobs: that it may run. max_time_s: that it may take jobs for. max_memory_bytes: that its own process may
-            take. None for no limit.
-    """
-
-    def __init__(
-        self,
-        max_jobs: int | None = None,
-        max_time_s: float | None = None,
-        max_memory_bytes: int | None = None,
-    ) -> None:
-        self._max_jobs, self._max_time_s, self._max_memory_bytes = max_jobs, max_time_s, max_memory_bytes
-        self._began = time.monotonic()
-        self._process = psutil.Process()
+    max_jobs: int | None = None
+    max_time_s: float | None = None
+    max_memory_bytes: int | None = None
+    _began: float = field(default_factory=time.monotonic)
 
     def is_used_up(self, ended: int) -> bool:
         """Return whether the worker takes no more jobs, after so many have ended; log why."""
-        is_late = self._max_time_s is not None and time.monotonic() - self._began >= self._max_time_s
-        if is_late or (self._max_jobs is not None and ended >= self._max_jobs):
+        is_late = self.max_time_s is not None and time.monotonic() - self._began >= self.max_time_s
+        if is_late or (self.max_jobs is not None and ended >= self.max_jobs):
             logger.info("limit reached after %d jobs: no more are taken", ended)
             return True
-        if self._max_memory_bytes is not None and self._process.memory_info().rss > self._max_memory_bytes:
+        if self.max_memory_bytes is not None and psutil.Process().memory_info().rss > self.max_memory_bytes:
             logger.info("grown beyond the memory limit of a worker: no more jobs are taken")
             return True
         return False
 
     def room(self, free: int, taken: int) -> int:
-        """Of so many free slots those that may be filled when so many jobs were taken: the last ones of a worker are
-        not more than were allowed."""
-        return free if self._max_jobs is None else min(free, max(0, self._max_jobs - taken))
+        """Return how many of the free slots may be filled, after so many jobs were taken."""
+        return free if self.max_jobs is None else min(free, max(0, self.max_jobs - taken))
 
 
 class DeviceAllocator:
@@ -113,7 +104,7 @@ class DeviceAllocator:
 
     @asynccontextmanager
     async def taken(self, use: Mapping[str, float]) -> AsyncIterator[dict[str, str]]:
-        """The environment of a job that uses so much, until it has ended."""
+        """Hold the devices of a job until it has ended; yield its environment."""
         if not use:
             yield {}
             return
@@ -139,7 +130,7 @@ _TASKS, _MOVED = 1_000, 0.05
 
 
 class Durations:
-    """Of runs that succeeded. Starts with what workers before this one have stored."""
+    """Durations of runs that succeeded. Starts with what workers before this one have stored."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store

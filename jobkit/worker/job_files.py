@@ -40,11 +40,7 @@ SWEEP_AGE_S = 24 * 3600.0
 
 
 class JobFiles:
-    """The files of one worker.
-
-    Args:
-        store: of the worker's loop.
-    """
+    """The files of one worker's jobs."""
 
     def __init__(self, settings: Settings, store: RedisStore, codec: Codec) -> None:
         self._settings, self._store, self._codec = settings, store, codec
@@ -142,7 +138,7 @@ class JobFiles:
             await self._store.cleaned_up(await asyncio.to_thread(self.file_store.remove, folders))
 
     async def sweep(self, min_age_s: float = SWEEP_AGE_S) -> int:
-        """Remove old folders whose job is not kept; how many."""
+        """Remove old folders whose job is not kept; return how many."""
         assert self.file_store is not None
         removed = 0
         old = await asyncio.to_thread(list, self.file_store.old(min_age_s))

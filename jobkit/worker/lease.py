@@ -40,13 +40,10 @@ class LeaseKeeper:
     """Renews from `start()` until `stop()`.
 
     Args:
-        settings: URL, namespace and times.
-        worker_id: whose leases.
-        held: what the worker runs now, job id to token; called in the keeper's thread.
-        facts: what others may see of the worker; likewise.
-        on_renewal: what a beat learned; called in the keeper's thread.
-        on_wiped: the server does not know what it knew before; likewise.
-        outages: logs that the server is away, or takes no changes.
+        held: what the worker runs now, job id to token; called in the keeper's thread, like the next three.
+        facts: what others may see of the worker.
+        on_renewal: what a beat learned.
+        on_wiped: the server does not know what it knew before.
     """
 
     def __init__(
@@ -57,13 +54,11 @@ class LeaseKeeper:
         held: Callable[[], Mapping[str, str]],
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
-        on_wiped: Callable[[], object] = lambda: None,
-        outages: OutageLog | None = None,
+        on_wiped: Callable[[], object],
+        outages: OutageLog,
     ) -> None:
-        self._settings = settings
-        self._worker_id = worker_id
+        self._settings, self._worker_id, self._outages = settings, worker_id, outages
         self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
-        self._outages = outages or OutageLog()
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""
@@ -73,11 +68,7 @@ class LeaseKeeper:
         self._thread = threading.Thread(target=self._beat_on, name="jobkit-heartbeat", daemon=True)
 
     def beat(self) -> None:
-        """One heartbeat, now, in the calling thread.
-
-        Raises:
-            StoreUnavailable: the server does not answer.
-        """
+        """One heartbeat, now, in the calling thread. Raises StoreUnavailable."""
         settings, self.is_full = self._settings, False
         args = renew_args(
             self._worker_id,
@@ -103,18 +94,14 @@ class LeaseKeeper:
             self._on_wiped()
         if renewal.lost or renewal.cancelled or renewal.stop:
             self._on_renewal(renewal)
-        self.is_full = refused is not None
         if refused is not None:
+            self.is_full = True
             self._outages.met(refused)
         else:
             self._outages.is_over()
 
     def run(self, verb: str, args: Sequence[Any]) -> Any:
-        """Call a function of the library, from any thread.
-
-        Raises:
-            RedisError, OSError: the server refuses it, or does not answer.
-        """
+        """Call a function of the library, from any thread. Raises RedisError or OSError."""
         return library.run_blocking(self._redis.execute_command, self._prefix, verb, args)
 
     def _refused(self) -> StoreUnavailable | None:

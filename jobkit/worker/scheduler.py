@@ -27,8 +27,6 @@ _LATE_S = 1.0
 
 
 class Scheduler:
-    """Runs beside the worker's own exchanges with the store, on its loop."""
-
     def __init__(self, store: RedisStore, codec: Codec) -> None:
         self._store, self._codec = store, codec
         self._wake = asyncio.Event()
@@ -56,11 +54,7 @@ class Scheduler:
                         await self._wake.wait()
 
     async def look(self) -> float:
-        """Fire what is due now; the seconds until the next slot.
-
-        Raises:
-            StoreUnavailable: the server does not answer.
-        """
+        """Fire what is due now; return the seconds until the next slot. Raises StoreUnavailable."""
         due, wait_s = await self._store.schedules.due()
         await asyncio.gather(*map(self._fire, due))  # together, for many are due at midnight
         return 0.0 if due else wait_s

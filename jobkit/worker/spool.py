@@ -30,39 +30,29 @@ KEPT_S = 7 * 86_400.0
 
 
 class Spool:
-    """The endings of one worker, for one namespace of one server. Its methods block.
-
-    Args:
-        settings: home, URL and namespace.
-        codec: seals the files: they hold what becomes a job's outcome.
-    """
+    """The endings of one worker, for one namespace of one server, sealed: they become outcomes. Its methods block."""
 
     def __init__(self, settings: Settings, codec: Codec, worker_id: str) -> None:
         self._codec, self._worker_id = codec, worker_id
         server = hashlib.sha256(f"{settings.url}\0{settings.namespace}".encode()).hexdigest()[:16]
         self._place = Directory(settings.home / "spool" / server)
-        self._written: tuple[str, ...] = ()
+        self.written: tuple[str, ...] = ()  #: what the file has, `id token` each
         self._is_silent = False
-
-    @property
-    def is_filled(self) -> bool:
-        """Return whether there is a file."""
-        return bool(self._written)
 
     def write(self, endings: Sequence[Ending]) -> None:
         """Keep these and nothing else; for none, nothing."""
         tokens = tuple(f"{ending.job_id} {ending.token}" for ending in endings)
-        if tokens == self._written:
+        if tokens == self.written:
             return
         try:
             if endings:
                 body = msgspec.msgpack.encode(endings)
                 self._place.write(self._worker_id, [self._codec.seal(RAW, body, self._subject(self._worker_id))])
-                if not self._written:
+                if not self.written:
                     logger.info("what ended meanwhile is kept in %s until Redis answers again", self._place.root)
             else:
                 (self._place.root / self._worker_id).unlink(missing_ok=True)
-            self._written, self._is_silent = tokens, False
+            self.written, self._is_silent = tokens, False
         except OSError as error:
             if not self._is_silent:
                 logger.warning("what ended while Redis is away is only in memory: %s cannot be written: %s",
@@ -99,11 +89,7 @@ class Spool:
 
 
 async def store_left(spool: Spool, store: RedisStore) -> None:
-    """Store how attempts of earlier workers of this home ended that could not tell.
-
-    Raises:
-        StoreUnavailable: the server does not answer.
-    """
+    """Store what earlier workers of this home left. Raises StoreUnavailable."""
     for name, endings in await asyncio.to_thread(list, spool.left()):
         for ended, answer in zip(endings, await store.finish(endings), strict=True):
             how = "comes too late: another attempt holds the job now" if answer == FENCED else "is stored"

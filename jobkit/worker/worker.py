@@ -61,13 +61,7 @@ class JobWorker(arq.worker.Worker):
     """Runs jobkit's jobs.
 
     Args:
-        settings: URL, namespace and times.
-        runner: executes the attempts.
-        queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots.
-        slots: attempts at once.
-        resources: what it has for jobs that need such things, by name.
-        burst: stop when its queues are empty.
-        recycle: stop (after running jobs) when these limits are reached.
+        queues, slots, resources, burst, recycle: see `run_worker`.
         tasks: names to show to others. introduce: makes them known, with the schedules in their code.
         watch: of the loop that coroutines share with the worker.
         functions, arq_options: what else `arq.worker.Worker` takes, such as `on_startup`, `ctx`, `handle_signals`.
@@ -89,13 +83,14 @@ class JobWorker(arq.worker.Worker):
         watch: LoopWatch | None = None,
         **arq_options: Any,
     ) -> None:
-        codec = Codec.from_secret(settings.secret)
         info = identify(queues, slots, tasks, resources)
         arq_options |= {"queue_name": info.queues[0], "burst": burst, "max_jobs": slots}
         super().__init__(functions, **arq_options)
-        self.settings, self.info, self.codec = settings, info, codec
+        self.settings, self.info, self.codec = settings, info, Codec.from_secret(settings.secret)
         self.store = RedisStore(settings)
-        self.running = RunningJobs(settings, info, runner, codec, self.store, count=self._count, release=self._release)
+        self.running = RunningJobs(
+            settings, info, runner, self.codec, self.store, count=self._count, release=self._release
+        )
         self._introduce = introduce
         self.recycle = recycle or RecycleLimits()
         self._outages = OutageLog()
@@ -150,9 +145,7 @@ class JobWorker(arq.worker.Worker):
             finally:
                 for helper in helpers:
                     helper.cancel()
-                for helper in helpers:
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await helper
+                await asyncio.wait(helpers)
         finally:
             await self.running.runner.close()
             await self.loop.run_in_executor(None, keeper.stop)
@@ -163,8 +156,7 @@ class JobWorker(arq.worker.Worker):
     async def _begin(self, keeper: LeaseKeeper) -> None:
         """Make itself known, once the server answers: it may come up later than the worker, or be away just now.
 
-        Raises:
-            StoreUnavailable: waiting would not help; or in burst mode, whose users wait themselves.
+        Raises StoreUnavailable if waiting would not help, and in burst mode, whose users wait themselves.
         """
         while not self._stop:
             try:
@@ -321,7 +313,7 @@ class JobWorker(arq.worker.Worker):
             self.running.endings = endings + self.running.endings
             raise
         self._wait_s, self._news, self._kept = wait_s, [], []
-        if self._spool.is_filled:
+        if self._spool.written:
             await self._spool_endings()
         for ended, answer in zip(endings, answers, strict=True):
             attempt = self.running.forget(ended.job_id, ended.token)
