@@ -174,8 +174,8 @@ _TICK_S = 0.2
 class Keeper:
     """Restarts children until a signal arrives or all of them have given up.
 
-    The first Ctrl-C (or another signal of `stop_signals`) stops them gracefully, the second kills them. A context
-    manager: it handles the signals within its block.
+    A context manager: it handles the signals within its block. The first Ctrl-C (or another of `stop_signals`) stops
+    the children gracefully, the second kills them.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class Keeper:
 
     def __enter__(self) -> Keeper:
         self._wakeup, self._wake_end = socket.socketpair()
-        for end in (self._wakeup, self._wake_end):
-            end.setblocking(False)
+        self._wakeup.setblocking(False)
+        self._wake_end.setblocking(False)
         signal.set_wakeup_fd(self._wake_end.fileno(), warn_on_full_buffer=False)
         for number in {signal.SIGCHLD, signal.SIGHUP, *self._stop_signals}:
             self._before[number] = signal.signal(number, self._on_signal)

@@ -136,11 +136,7 @@ def server_url(home: Home, client_name: str = "") -> str:
 
 
 def other_clients(home: Home) -> int:
-    """Return the number of connections except those of local workers and the caller.
-
-    Raises:
-        OSError: the server does not answer.
-    """
+    """Return the number of connections except those of local workers and the caller. Raises OSError."""
     reply = ask(str(home.socket), "CLIENT", "LIST")
     lines = reply.splitlines() if isinstance(reply, str) else []
     return max(0, sum(f" name={WORKER_CLIENT} " not in line for line in lines if line) - 1)
@@ -149,10 +145,7 @@ def other_clients(home: Home) -> int:
 def open_jobs(home: Home, namespaces: Iterable[str]) -> tuple[int, int]:
     """Return how many jobs of these namespaces wait, and how many run. A schedule with a next slot counts as waiting.
 
-    Loads the store, which is large beside a supervisor.
-
-    Raises:
-        JobkitError: the server does not answer.
+    Loads the store, which is large beside a supervisor. Raises JobkitError if the server does not answer.
     """
     from jobkit.client.loop import background
 

@@ -123,21 +123,17 @@ def own_version() -> str:
 @contextmanager
 def holding(path: Path, *, shared: bool = False, patience_s: float = 0.0) -> Iterator[bool]:
     """Hold the lock file at `path` for the block; yields False if it is not free within `patience_s`."""
-    deadline = time.monotonic() + patience_s
+    deadline, is_mine = time.monotonic() + patience_s, False
     with append_private(path) as file:
-        while not (is_mine := _locked(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)):
-            if time.monotonic() >= deadline:
-                break
-            time.sleep(0.005)
+        while not is_mine:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                is_mine = True
+            except OSError:
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(0.005)
         yield is_mine
-
-
-def _locked(file: BinaryIO, mode: int) -> bool:
-    try:
-        fcntl.flock(file, mode | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:

@@ -37,19 +37,11 @@ _LOG_BYTES = 4_000_000
 
 
 class _StopRequested(Exception):
-    """A stop was requested while waiting."""
+    """A stop was requested while the server loads."""
 
 
 class Supervisor:
-    """Supervises the server and workers of a home; see the module's docstring.
-
-    Args:
-        home: the home; its lock must be held.
-        worker_command: command line of a worker.
-
-    Raises:
-        JobkitError: there is no server program.
-    """
+    """Supervises the server and workers of a home, whose lock must be held. Raises JobkitError without a server."""
 
     def __init__(self, home: Home, worker_command: Sequence[str]) -> None:
         self.home = home
@@ -124,11 +116,12 @@ class Supervisor:
         for namespace, request in read_requests(self.home).items():
             old = self.served.get(namespace)
             if old is None or old.workers_need != request.workers_need:
-                self._replace_worker(namespace, request)
+                self.problems.pop(namespace, None)
+                self._put_worker(request, request.tasks)
             self.served[namespace] = request
         pause_s = self.workers.tend()
         for namespace in self.served:
-            child = self.workers.children[_name_of_worker(namespace)]
+            child = self.workers.children[f"worker-{namespace}"]
             if child.gave_up_with == BAD_TASKS and _tasks_of(child):
                 self._go_without_tasks(namespace, child)
                 pause_s = 0.0
@@ -136,14 +129,10 @@ class Supervisor:
             rotate(log, _LOG_BYTES)
         return pause_s
 
-    def _replace_worker(self, namespace: str, request: WorkerRequest) -> None:
-        """Start a worker for `request` beside the one with other modules, which exits when its jobs have ended."""
-        self.problems.pop(namespace, None)
-        self._put_worker(request, request.tasks)
-
     def _put_worker(self, request: WorkerRequest, tasks: Sequence[str]) -> None:
+        """Start a worker beside the one with other modules, which exits when its jobs have ended."""
         self._set_state(None)
-        name = _name_of_worker(request.namespace)
+        name = f"worker-{request.namespace}"
         folders = [folder for folder in request.folders if os.path.isdir(folder)]
         environ = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
         environ |= {
@@ -222,10 +211,6 @@ class Supervisor:
         """Write the status file; None keeps the state."""
         self._status |= {"problems": dict(self.problems)} | ({"state": state} if state else {})
         self.home.write_status(self._status)
-
-
-def _name_of_worker(namespace: str) -> str:
-    return f"worker-{namespace}"
 
 
 def _tasks_of(worker: Child) -> tuple[str, ...]:
