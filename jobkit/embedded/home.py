@@ -48,12 +48,8 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> Home:
-        """Return the home at `path`; creates missing directories and checks permissions.
-
-        Raises:
-            JobkitError: it cannot be created, is not a directory, belongs to another user, or other users may write to
-                it.
-        """
+        """Return the home at `path`; creates missing directories. Raises JobkitError if others may write to it, or it
+        cannot be used."""
         home = cls(path.expanduser().absolute())
         make_private(home.path, "JOBKIT_HOME")
         for folder in (home.data, home.logs, home.spool, home.namespaces):
@@ -74,19 +70,14 @@ class Home:
         return Path("/tmp") / f"jobkit-{os.geteuid()}" / f"{digest}.sock"
 
     def check_socket_directory(self) -> None:
-        """Create the directory in `/tmp` if the socket is there, and check that it is ours alone.
-
-        Raises:
-            JobkitError: another user created it, or it is a link.
-        """
+        """Create the directory in `/tmp` if the socket is there. Raises JobkitError if it is not ours alone."""
         if self.socket.parent != self.path:
             make_private(self.socket.parent, "the socket directory", may_be_link=False)
 
     def secret(self) -> str:
         """Return the key that signs payloads here: 64 hex digits, created by the first call, mode 0600.
 
-        Raises:
-            JobkitError: the file is damaged, or other users can read it.
+        Raises JobkitError if the file is damaged, or other users can read it.
         """
         path = self.path / "secret"
         if not path.exists():
@@ -139,8 +130,7 @@ def holding(path: Path, *, shared: bool = False, patience_s: float = 0.0) -> Ite
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
     """Create the directory `path` and its parents (mode 0700) if missing, and check who may write to it.
 
-    Raises:
-        JobkitError: see `Home.open`; `what` is the directory's name in the message.
+    Raises JobkitError, see `Home.open`; `what` is the directory's name in the message.
     """
     try:
         for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):

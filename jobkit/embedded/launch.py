@@ -91,11 +91,7 @@ def want_workers(settings: Settings) -> None:
 
 
 def attach(settings: Settings) -> Settings:
-    """Return `settings` for a worker of its home's server: starts nothing, and does not count as a user.
-
-    Raises:
-        JobkitError: the home cannot be used.
-    """
+    """Return `settings` for a worker of its home's server: starts nothing, and does not count as a user."""
     return _served(settings, Home.open(settings.home), WORKER_CLIENT)
 
 
@@ -150,11 +146,7 @@ def shutdown(
 
 
 def _check_host(home: Home, status: Mapping[str, object]) -> None:
-    """Check that the home is not used by another machine, which is possible on a network file system.
-
-    Raises:
-        JobkitError: its supervisor runs on another machine, whose socket cannot be reached from here.
-    """
+    """Raises JobkitError if the home is used by another machine, which is possible on a network file system."""
     host = status.get("host", "")
     if host and host != socket.gethostname():
         raise JobkitError(
@@ -164,13 +156,11 @@ def _check_host(home: Home, status: Mapping[str, object]) -> None:
 
 
 def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
-    """Return True if the supervisor has our version of jobkit. An idle one of another version is stopped: False.
+    """Return True if the supervisor has our version of jobkit. One of another version is stopped if it is idle: False;
+    else JobkitError is raised.
 
     Its Python does not matter, because jobs run in their submitter's environment. But a supervisor whose environment
     has been deleted cannot start workers.
-
-    Raises:
-        JobkitError: it has another version and is in use.
     """
     environment = status.get("environment")
     has_gone = isinstance(environment, str) and not os.path.isdir(environment)
@@ -208,11 +198,7 @@ def _signal(status: Mapping[str, object], number: int) -> bool:
 
 
 def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
-    """Start the supervisor and return when it, or another one, holds the lock of the home.
-
-    Raises:
-        JobkitError: it did not come that far.
-    """
+    """Start the supervisor; return when it, or another one, holds the lock of the home, else raise JobkitError."""
     command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
     if worker_command is not None:
         command += ["--worker-command", json.dumps(list(worker_command))]

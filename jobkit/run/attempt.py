@@ -39,7 +39,6 @@ class Assignment(msgspec.Struct, frozen=True):
     Attributes:
         call: the payload's body, see `jobkit.tasks.call`.
         isolation: "process", "thread" or "async".
-        timeout_s, memory_limit_bytes: limits, or None.
         cancel_grace_s: between the polite and the final stop.
         reuse: so many jobs may run in one process, one after the other; 1 for a separate process.
         allow_pickle: the payload is signed, so it may name any module and hold pickles; the result may be one, too.
@@ -136,17 +135,14 @@ class Rejected(Exception):
 def resolve(
     assignment: Assignment, *, owns_process: bool, door: Callable[..., Any] | None = None
 ) -> tuple[Callable[..., Any], Sequence[Any], Mapping[str, Any]]:
-    """`(function, args, kwargs)` of a call. Unpickles.
+    """Return `(function, args, kwargs)` of a call. Unpickles.
 
     Anybody who can write to Redis may have written an unsigned call: it runs registered tasks with plain arguments, and
-    no directory or module that it names is used.
+    no directory or module that it names is used. Raises Rejected if something is missing here.
 
     Args:
         owns_process: whether working directory and import path may follow the submitter's.
         door: what `ARQ_DOOR` stands for here.
-
-    Raises:
-        Rejected: a module, function or Python version is missing here; says which, where and what to do.
     """
     task, is_signed = assignment.task, assignment.allow_pickle
     head, inner = read_head(assignment.call)
@@ -225,11 +221,7 @@ def _checks_itself(function: Callable[..., Any]) -> bool:
 def _bound(
     task: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the arguments checked and converted as at a submit, some of them changed.
-
-    Raises:
-        InvalidParams: they do not fit.
-    """
+    """Return the arguments checked and converted as at a submit, some of them changed. Raises InvalidParams."""
     known = getattr(function, "__self__", None)
     if not isinstance(known, TaskDef):
         is_class = isinstance(function, functools.partial) and function.func is run_class
@@ -248,8 +240,7 @@ def execute(
     """Run the call of an attempt in this thread, to its outcome.
 
     Args:
-        run: runs a coroutine to its end.
-        on_end: called at once when the code of the job has ended.
+        run: runs a coroutine to its end. on_end: called at once when the code of the job has ended.
         leaves: the exception that is not the job's own, and leaves this function.
     """
     try:

@@ -83,11 +83,7 @@ class RecycleLimits:
 class DeviceAllocator:
     """Devices of a worker, and which of them its jobs use.
 
-    Args:
-        resources: amounts by name. Its `gpu` are those of `CUDA_VISIBLE_DEVICES`, as far as that is set, else 0, 1, ...
-
-    Raises:
-        InvalidParams: it shall have more devices than it may see itself.
+    Its `gpu` are those of `CUDA_VISIBLE_DEVICES`, else 0, 1, ... Raises InvalidParams for more than it may see itself.
     """
 
     def __init__(self, resources: Mapping[str, float]) -> None:

@@ -48,12 +48,7 @@ class JobFiles:
         self._is_silent = False
 
     async def start(self) -> None:
-        """Learn the namespace's own folder.
-
-        Raises:
-            InvalidParams: the place for files cannot be used.
-            StoreUnavailable: the server does not answer.
-        """
+        """Learn the namespace's own folder. Raises InvalidParams if it cannot be used, and StoreUnavailable."""
         if self.file_store is not None:
             await asyncio.to_thread(self.file_store.place.check)
             self.file_store.base = await self._store.place()
@@ -68,8 +63,7 @@ class JobFiles:
     async def keep(self, claimed: Claimed, name: str, media: str, body: Body, stored: int) -> tuple[Kept | None, str]:
         """Seal an artifact, into a file if it is large; `stored` bytes of this attempt are in the store already.
 
-        Returns:
-            what the store is to keep, or None and the sentence for the job's log.
+        Return what the store is to keep, or None and the sentence for the job's log.
         """
         spec = claimed.spec
         subject = artifact_subject(spec, name, media)

@@ -7,6 +7,7 @@ It is also the pulse of what arq does between its polls: cron jobs and the healt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -14,7 +15,7 @@ import itertools
 import logging
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -179,8 +180,7 @@ def changed(order: Order, function: Function | CronJob | None, changes: Mapping[
 def adoption(worker: JobWorker, queue: str, found: Found, order: Order, now_ms: int) -> Adoption:
     """The record of a member of arq's queue. The limits of its function, if that is known here, go before the worker's.
 
-    Raises:
-        UnicodeDecodeError: its id is none that arq could have made.
+    Raises UnicodeDecodeError for an id that arq cannot have made.
     """
     function = worker.functions.get(order.function)
     keep_ms = result_ttl_ms(worker, function)
@@ -252,8 +252,7 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
 def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer: Serializer | None) -> bytes | None:
     """The result, as arq's readers want it, of a job that ended without its worker; None if it cannot be written.
 
-    Args:
-        value: what it returned or raised, if that is known; else None.
+    `value` is what it returned or raised, if that is known.
     """
     is_cancelled, success = ended.state == "cancelled", ended.state == "succeeded"
     result: Any = value
@@ -327,29 +326,29 @@ class KeyWatch:
 
     async def _listen(self) -> None:
         # Two connections, since one that is subscribed may not ask anything (in the protocol that all servers speak).
-        hearing = await self._pool.get_connection()
-        try:
-            asking = await self._pool.get_connection()
+        async with self._connection() as hearing, self._connection() as asking:
+            await hearing.send_command("CLIENT", "ID")
+            me = await hearing.read_response()
+            await hearing.send_command("SUBSCRIBE", "__redis__:invalidate")
+            await hearing.read_response()
+            await asking.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", me)
+            await asking.read_response()
+            self._asking, self._hearing = asking, hearing
             try:
-                await hearing.send_command("CLIENT", "ID")
-                me = await hearing.read_response()
-                await hearing.send_command("SUBSCRIBE", "__redis__:invalidate")
-                await hearing.read_response()
-                await asking.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", me)
-                await asking.read_response()
-                self._asking, self._hearing = asking, hearing
                 while True:
                     self.changed.set()
                     await hearing.read_response()
             finally:
                 self._asking = self._hearing = None
-                await self._drop(asking)
-        finally:
-            await self._drop(hearing)
 
-    async def _drop(self, connection: Any) -> None:
-        await connection.disconnect(nowait=True)
-        await self._pool.release(connection)
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        connection = await self._pool.get_connection()
+        try:
+            yield connection
+        finally:
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
 
 
 #: Seconds between two looks, at least, even if arq's `poll_delay` is shorter: changes wake it anyway.
@@ -357,11 +356,7 @@ _LEAST_TICK_S = 0.05
 
 
 class Bridge:
-    """See the module's docstring.
-
-    Args:
-        worker: its settings, functions and counters. queue: arq's. run_cron: enqueues cron jobs, and counts them.
-    """
+    """See the module's docstring. `run_cron` enqueues cron jobs, and counts them."""
 
     def __init__(
         self, worker: JobWorker, queue: ArqQueue, run_cron: Callable[[datetime, float], Awaitable[int]]
@@ -394,21 +389,15 @@ class Bridge:
                     logger.exception("arq's queue cannot be served")
                     await asyncio.sleep(5.0)
                     continue
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.tick_s):
                         await watch.changed.wait()
-                except TimeoutError:
-                    pass
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
     async def turn(self) -> int:
-        """One look; how many jobs stand in arq's queue.
-
-        Raises:
-            StoreUnavailable, RedisError: the server does not answer.
-        """
+        """One look; return how many jobs stand in arq's queue. Raises StoreUnavailable or RedisError."""
         async with self._turning:
             worker = self._worker
             while True:

@@ -46,9 +46,6 @@ class SuspectGate:
     A job that kills its worker takes its neighbours along, and each of them counts a loss. So one that has been lost
     twice is a suspect and runs with nothing beside it: then the next death tells whose it was, and the neighbours get
     through.
-
-    Args:
-        running: the worker's attempts. max_losses: a job is not run again after so many.
     """
 
     def __init__(self, running: RunningJobs, max_losses: int) -> None:
@@ -329,11 +326,7 @@ Worker.__signature__ = _ARQ.replace(parameters=[*_ARQ.parameters.values(), *_own
 
 
 def options_of(path: str, settings: Settings) -> dict[str, Any]:
-    """Return the arguments that arq's settings class gives to a worker.
-
-    Raises:
-        JobkitError: there is no such class, or its module cannot be imported.
-    """
+    """Return the arguments that arq's settings class gives to a worker. Raises JobkitError if it cannot be used."""
     sys.path.append(os.getcwd())  # as arq does
     try:
         options: dict[str, Any] = dict(arq.worker.get_kwargs(import_string(path.replace(":", "."))))
