@@ -32,9 +32,8 @@ from jobkit.cli import BadInput, options, out
 from jobkit.cli.worker import kept_worker
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child, Keeper
-from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
-from jobkit.embedded.launch import environment
+from jobkit.embedded.launch import environment, request_workers
 from jobkit.model import JobkitError
 from jobkit.own_machine import system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, read_login

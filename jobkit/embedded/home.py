@@ -40,7 +40,7 @@ class Home:
         self.supervisor_log = self.logs / "supervisor.log"
         self.spool = path / "spool"  # outcomes that workers could not store while the server was not reachable
         self.results = path / "results"  # large results, artifacts and whole logs; see `jobkit.files`
-        self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `demand`
+        self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `launch`
         self.lock = path / "lock"  # locked by the supervisor while it lives
         self.launch_lock = path / "launch.lock"  # locked while a process starts a supervisor
         self.up_lock = path / "up.lock"  # locked by `jobkit up`

@@ -1,7 +1,11 @@
-"""Finds the running embedded server of a home, or starts its supervisor.
+"""Demand for the embedded server of a home, and its start and stop by those who need it.
 
-The first process starts it; others wait for the first. All facts are in the home: the lock shows that a supervisor
-lives, its status file what it is doing, the socket that the server answers.
+Requests for workers are small files, one per namespace, written by clients. A file instead of a message: requests
+outlive the supervisor, so that jobs that waited during a restart get a worker. Its modification time is that of the
+last use.
+
+The first process that needs the server starts the supervisor; others wait for the first. All facts are in the home: the
+lock shows that a supervisor lives, its status file what it is doing, the socket that the server answers.
 """
 
 from __future__ import annotations
@@ -14,15 +18,169 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
-from jobkit.embedded.demand import WORKER_CLIENT, open_jobs, other_clients, read_requests, request_workers, server_url
+import msgspec
+
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
-from jobkit.embedded.server import answers
-from jobkit.model import JobkitError
+from jobkit.embedded.server import answers, ask
+from jobkit.model import JobkitError, JobState
+from jobkit.own_machine import write_private
 from jobkit.settings import Settings
+
+# -- demand ------------------------------------------------------------------------------------------------------------
+
+#: Client name of local workers' connections, so that they do not count as users of the server.
+WORKER_CLIENT = "jobkit-local-worker"
+#: Settings that a local worker inherits from the client.
+_PASSED_ON = (
+    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
+    "locals",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRequest:
+    """Requirements for the local worker of a namespace.
+
+    Attributes:
+        tasks: modules to import, without duplicates, in the order of the requests.
+        folders: directories to import them from: the clients' working directories, newest first.
+        environ: `JOBKIT_...` variables of the settings in `_PASSED_ON`.
+        origins: `sys.prefix` of the first client that requested it, by module.
+        idle_stop: seconds without use after which the server may stop.
+        drain: seconds that a stopping worker waits for its jobs.
+    """
+
+    namespace: str
+    tasks: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    idle_stop: float = 600.0
+    drain: float = 30.0
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> WorkerRequest:
+        environ = {f"JOBKIT_{name.upper()}": f"{getattr(settings, name)}" for name in _PASSED_ON}
+        return cls(
+            namespace=settings.namespace,
+            tasks=settings.tasks,
+            folders=(_cwd(),) if settings.tasks else (),
+            environ={name: value for name, value in environ.items() if value},
+            idle_stop=settings.idle_stop,
+            drain=settings.drain,
+            origins=dict.fromkeys(settings.tasks, sys.prefix),
+        )
+
+    def joined(self, other: WorkerRequest) -> WorkerRequest:
+        """Return the union with an older request: the modules of both, the newer times."""
+        return replace(
+            self,
+            tasks=tuple(dict.fromkeys((*other.tasks, *self.tasks))),
+            folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
+            origins={**self.origins, **other.origins},
+        )
+
+    @property
+    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Requirements that need a new worker when they change."""
+        return self.tasks, self.folders
+
+
+def request_workers(home: Home, settings: Settings, *, only_looks: bool = False) -> bool:
+    """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified.
+
+    With `only_looks`, the requirements are written only if the namespace is new: only a submit changes what workers
+    load.
+    """
+    path = home.namespaces / f"{settings.namespace}.json"
+    request = WorkerRequest.of(settings)
+    known = _read(path)
+    if known is not None:
+        request = request.joined(known)
+        if only_looks or request == known:
+            os.utime(path)
+            return False
+    write_private(path, msgspec.json.encode(request).decode())
+    return known is None or request.workers_need != known.workers_need
+
+
+def read_requests(home: Home) -> dict[str, WorkerRequest]:
+    """Return all requests by namespace; unreadable files are ignored."""
+    found = (_read(path) for path in sorted(home.namespaces.glob("*.json")))
+    return {request.namespace: request for request in found if request is not None}
+
+
+def last_used_s(home: Home) -> float:
+    """Return the seconds since the server was last used; infinity if it never was."""
+    newest = max((path.stat().st_mtime for path in home.namespaces.glob("*.json")), default=float("-inf"))
+    return max(0.0, time.time() - newest)
+
+
+def mark_used(home: Home) -> None:
+    """Let `last_used_s` count from now on."""
+    for path in home.namespaces.glob("*.json"):
+        os.utime(path)
+
+
+def _read(path: Path) -> WorkerRequest | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=WorkerRequest)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _cwd() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it has been deleted
+        return os.path.dirname(os.path.abspath(sys.argv[0]))
+
+
+def server_url(home: Home, client_name: str = "") -> str:
+    """Return the URL of the home's server for redis-py."""
+    return f"unix://{quote(str(home.socket))}" + (f"?client_name={client_name}" if client_name else "")
+
+
+def other_clients(home: Home) -> int:
+    """Return the number of connections except those of local workers and the caller. Raises OSError."""
+    reply = ask(str(home.socket), "CLIENT", "LIST")
+    lines = reply.splitlines() if isinstance(reply, str) else []
+    return max(0, sum(f" name={WORKER_CLIENT} " not in line for line in lines if line) - 1)
+
+
+def open_jobs(home: Home, namespaces: Iterable[str]) -> tuple[int, int]:
+    """Return how many jobs of these namespaces wait, and how many run. A schedule with a next slot counts as waiting.
+
+    Loads the store, which is large beside a supervisor. Raises JobkitError if the server does not answer.
+    """
+    from jobkit.client.loop import background
+
+    counts = background.call(_counts(home, list(namespaces)))  # the caller may run in an event loop: a notebook
+    return sum(waiting for waiting, _ in counts), sum(running for _, running in counts)
+
+
+async def _counts(home: Home, namespaces: list[str]) -> list[tuple[int, int]]:
+    from jobkit.store.redis import RedisStore
+
+    settings = Settings(url=server_url(home, WORKER_CLIENT), home=home.path)
+    found = []
+    for namespace in namespaces:
+        store = RedisStore(replace(settings, namespace=namespace))
+        try:
+            jobs, schedules = await store.counts(), await store.schedules.snapshots()
+        finally:
+            await store.close()
+        waiting = jobs[JobState.QUEUED] + jobs[JobState.SCHEDULED] + sum(each.next_ms > 0 for each in schedules)
+        found.append((waiting, jobs[JobState.RUNNING]))
+    return found
+
+
+# -- start and stop ----------------------------------------------------------------------------------------------------
 
 _START_S = 30.0
 _STOP_MARGIN_S = 30.0

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobkit.embedded.children import Child, Keeper
-from jobkit.embedded.demand import WorkerRequest, last_used_s, mark_used, open_jobs, other_clients, read_requests
 from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
+from jobkit.embedded.launch import WorkerRequest, last_used_s, mark_used, open_jobs, other_clients, read_requests
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jobkit.embedded import ensure_running
-from jobkit.embedded.demand import WORKER_CLIENT, open_jobs, other_clients, server_url
 from jobkit.embedded.home import Home
+from jobkit.embedded.launch import WORKER_CLIENT, open_jobs, other_clients, server_url
 from jobkit.model import JobSpec, ScheduleSpec
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore

@@ -21,8 +21,8 @@ import psutil
 import pytest
 
 from jobkit.embedded import attach, ensure_running, shutdown
-from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home
+from jobkit.embedded.launch import request_workers
 from jobkit.embedded.server import Server, answers, ask, data_flavour
 from jobkit.model import JobkitError
 from jobkit.settings import Settings

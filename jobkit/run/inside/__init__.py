@@ -1,5 +1,4 @@
-"""Code for the process in which a job runs.
+"""Code for the process in which a job runs: `context` has `jobkit.current`, `bars` has `jobkit.progress`.
 
-From outside: `context` (`jobkit.current`), `bars` (`jobkit.progress`), `preview`, `artifacts`, `lines.clean`. Behind
-them: `capture` and `recorder` take what a job says, `tracebacks` describes its errors.
+`capture` and `recorder` take what a job says, `values` renders what it returns and saves, `tracebacks` its errors.
 """

@@ -78,7 +78,8 @@ class Progress(Generic[T]):
 
     def _start(self) -> Iterator[T]:
         if (recorder := active_recorder()) is not None:
-            return _count(self._iterable, Bar(self._desc, _size(self._iterable, self._total)), recorder)
+            total = (operator.length_hint(self._iterable, 0) or None) if self._total is None else self._total
+            return _count(self._iterable, Bar(self._desc, total), recorder)
         if _is_watched():
             from tqdm.auto import tqdm  # type: ignore[import-untyped]  # it has no type hints
 
@@ -133,13 +134,6 @@ async def _count_async(iterable: AsyncIterable[T], bar: Bar) -> AsyncIterator[T]
     finally:
         if recorder is not None:
             recorder.close_bar(bar)
-
-
-def _size(iterable: object, total: float | None) -> float | None:
-    """The number of items: as told, else its length, else what its iterator says of itself."""
-    if total is not None:
-        return total
-    return operator.length_hint(iterable, 0) or None
 
 
 def _is_watched() -> bool:
