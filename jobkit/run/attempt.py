@@ -181,8 +181,9 @@ def resolve(
     elif decoded.function is None and kwargs and head.form == MSGPACK and head.ref != ARQ_DOOR:
         # The task has another name than its function, which the reference leads to: plain data still becomes its types.
         wrong = f"the arguments do not fit task {task!r}"
+    checks_itself = isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)
     try:
-        if wrong and not _checks_itself(function):
+        if wrong and not checks_itself:
             args, kwargs = _bound(task, function, args, kwargs, {})
         if head.changes:  # by who ran the job again, without unpickling the others
             wrong = f"the changed arguments do not fit task {task!r} as it is here"
@@ -211,11 +212,6 @@ def _with_results(task: str, head: CallHead, call: Call) -> tuple[Sequence[Any],
         return [result_of(job_id) for job_id in ids] if is_many else result_of(ids[0])
 
     return put_in(call.args, call.kwargs, head.needs, value_of)
-
-
-def _checks_itself(function: Callable[..., Any]) -> bool:
-    """Return whether the function checks the types of its arguments itself."""
-    return isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)
 
 
 def _bound(

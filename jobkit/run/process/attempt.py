@@ -94,7 +94,7 @@ class ProcessAttempt:
             self.kill("start")
 
     async def outcome(self) -> Outcome:
-        """Return its outcome, once none of its processes is left. If cancelled, kill it first."""
+        """Return its outcome, once none of its processes is left. A cancel kills it first."""
         try:
             await asyncio.wait([self._outcome])
             outcome, ended = self._outcome.result(), self._ended
@@ -232,19 +232,17 @@ class ProcessAttempt:
             self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
         elif kind == frames.ENDED:
             self._ended = ended = frames.EndReport.from_wire(content)
-            if self._child is None:
+            child = self._child
+            if child is None:
                 return
             if ended.is_alone and not self.stop_kind:
-                self._end_early(self._child, ended)
+                # Nothing is left of it but its process, which waits for another job or is about to exit.
+                child.drain_output()
+                child.spent_cpu_s += ended.cpu_s
+                self.on_exit(0, ended.cpu_s, ended.peak_rss_bytes)
+                child.leave(is_fit=ended.is_fit)
             else:  # a warm one would wait for its next call
-                self._child.retire()
-
-    def _end_early(self, child: ChildProcess, ended: frames.EndReport) -> None:
-        """Nothing is left of it but its process, which waits for another job or is about to exit."""
-        child.drain_output()
-        child.spent_cpu_s += ended.cpu_s
-        self.on_exit(0, ended.cpu_s, ended.peak_rss_bytes)
-        child.leave(is_fit=ended.is_fit)
+                child.retire()
 
     def _flush_soon(self) -> None:
         if self._flush_timer is None:
