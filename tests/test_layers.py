@@ -207,9 +207,19 @@ def test_files_that_pages_name_exist() -> None:
     assert not missing, "\n".join(missing)
 
 
-def test_importing_jobkit_loads_no_dashboard_no_tables_and_no_redis_client() -> None:
-    heavy = ["panel", "bokeh", "tornado", "pandas", "numpy", "IPython", "ipywidgets", "arq", "redis", "click", "rich"]
-    code = f"import json, sys, jobkit; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
+_HEAVY = ["panel", "bokeh", "tornado", "pandas", "numpy", "IPython", "ipywidgets", "rich", "cryptography.hazmat"]
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("jobkit", [*_HEAVY, "arq", "redis", "click", "asyncio"]),
+        ("jobkit.worker.main", [*_HEAVY, "param"]),
+        ("jobkit.worker.from_arq.worker", [*_HEAVY, "param"]),
+    ],
+)
+def test_an_import_loads_nothing_that_is_heavy_and_not_needed(module: str, heavy: list[str]) -> None:
+    code = f"import json, sys, {module}; print(json.dumps([name for name in {heavy} if name in sys.modules]))"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 

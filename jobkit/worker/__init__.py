@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jobkit.store  # noqa: F401  # first: it keeps redis from importing what takes 10 MB and 0.1 s
 from jobkit.worker.main import run_worker
 
 if TYPE_CHECKING:
