@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import socket
 import sys
@@ -16,10 +17,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-import psutil
-
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.limits import resources_text
+from jobkit.run.process import tree
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 
@@ -50,6 +50,11 @@ def identify(
 logger = logging.getLogger("jobkit.worker")
 
 
+def own_rss_bytes() -> int:
+    """Return the resident memory of this process; its peak on a system without `/proc`."""
+    return tree.rss_bytes([os.getpid()]) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def pause_s(failures: int) -> float:
     """Return seconds to wait before the next attempt at a server that has failed so often in a row."""
     return min(5.0, 0.1 * 2.0 ** min(failures, 10))
@@ -70,7 +75,7 @@ class RecycleLimits:
         if is_late or (self.max_jobs is not None and ended >= self.max_jobs):
             logger.info("limit reached after %d jobs: no more are taken", ended)
             return True
-        if self.max_memory_bytes is not None and psutil.Process().memory_info().rss > self.max_memory_bytes:
+        if self.max_memory_bytes is not None and own_rss_bytes() > self.max_memory_bytes:
             logger.info("grown beyond the memory limit of a worker: no more jobs are taken")
             return True
         return False

@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import arq.worker
-import psutil
 from redis.exceptions import RedisError
 
 from jobkit.codec import Codec
@@ -35,7 +34,7 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
-from jobkit.worker.about import RecycleLimits, identify, pause_s
+from jobkit.worker.about import RecycleLimits, identify, own_rss_bytes, pause_s
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -100,7 +99,7 @@ class JobWorker(arq.worker.Worker):
         self._kept: list[Kept] = []
         self._received = 0
         self._wait_s = float("inf")
-        self._process = psutil.Process()
+        self._measured = time.monotonic(), time.process_time()
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False
         """By `jobkit stop`: who keeps this process shall not start it again."""
@@ -413,8 +412,8 @@ class JobWorker(arq.worker.Worker):
             "version": __version__,
             "python": info.python,
             "tasks": ",".join(info.tasks),
-            "cpu": self._process.cpu_percent(),
-            "rss": self._process.memory_info().rss,
+            "cpu": self._cpu_percent(),
+            "rss": own_rss_bytes(),
             **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
             **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
             "running": len(self.running.attempts) - len(self.running.lenders),
@@ -422,6 +421,12 @@ class JobWorker(arq.worker.Worker):
             "rejected": self.running.rejected,
             "draining": int(bool(self._stop)),
         }
+
+    def _cpu_percent(self) -> float:
+        """Return the use of one core since the last call."""
+        (began, before_s), self._measured = self._measured, (time.monotonic(), time.process_time())
+        now, spent_s = self._measured
+        return round(100 * (spent_s - before_s) / max(0.001, now - began), 1)
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
