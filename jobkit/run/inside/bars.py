@@ -15,7 +15,6 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
@@ -172,7 +171,7 @@ def install(*, has_monitor: bool = True) -> None:
     sys.meta_path.insert(0, _Finder())
 
 
-class _Finder(MetaPathFinder):
+class _Finder:  # not a `MetaPathFinder`: `importlib.abc` would load `importlib.resources` in each process
     """Lets the usual finder find these modules, and patches them once they are loaded."""
 
     def find_spec(
