@@ -123,10 +123,11 @@ class JobWorker(arq.worker.Worker):
             on_wiped=lambda: asyncio.run_coroutine_threadsafe(self.introduce(), self.loop),
             outages=self._outages,
         )
+        starting = self.loop.create_task(self.running.runner.start(), name="jobkit-runner")  # beside the introduction
         try:
             await self._begin(keeper)
             keeper.start()
-            await self.running.runner.start()
+            await starting
             if self.on_startup:
                 await self.on_startup(self.ctx)
             if self.burst:  # which is over when nothing waits: first what is due, then the look at the queues
@@ -146,6 +147,8 @@ class JobWorker(arq.worker.Worker):
                     helper.cancel()
                 await asyncio.wait(helpers)
         finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             await self.running.runner.close()
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
