@@ -90,7 +90,7 @@ def test_an_endless_line_is_cut_and_takes_no_memory() -> None:
 
 def test_bytes_are_decoded_across_portions() -> None:
     lines = LineBuffer(0)
-    pipe = OutputPipe("stdout", lines, lambda: None)
+    pipe = OutputPipe("stdout", lines, None)
     for byte in "é🙂\n".encode() + b"\xff\xfe\n\xe2\x82":
         pipe.add(bytes([byte]))
     pipe.flush(is_last=True)

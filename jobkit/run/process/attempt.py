@@ -70,7 +70,7 @@ class ProcessAttempt:
         self._log: LoopLog | None = None
         if assignment.log_path:
             self._log = LoopLog(assignment.log_path, assignment.log_owner)
-        self._pipes: dict[str, OutputPipe] = {}  # by source, once something came that way
+        self._pipes = {source: OutputPipe(source, self._lines, self._log) for source in ("stdout", "stderr")}
         self._artifacts = 0
         self._has_limit = False
 
@@ -165,7 +165,7 @@ class ProcessAttempt:
                 kind, sentence = ErrorKind.MEMORY, f"the kernel killed the job's process because memory ran out{last}"
             else:
                 sentence += f", likely out of memory{last}"
-        trace, where = fault_text(self._pipes["stderr"].take_report() if "stderr" in self._pipes else "")
+        trace, where = fault_text(self._pipes["stderr"].take_report())
         self._flush(is_last=True)
         said = "\n  ".join(["The last lines of its log:", *self._last]) if self._last else ""
         text = "\n\n".join(filter(None, (trace, said)))
@@ -210,10 +210,8 @@ class ProcessAttempt:
     # -- what comes from it ------------------------------------------------------------------------------------------
 
     def on_output(self, source: str, data: bytes) -> None:
-        pipe = self._pipes.get(source)
-        if pipe is None:
-            pipe = self._pipes[source] = OutputPipe(source, self._lines, self._flush_soon, self._log)
-        pipe.add(data)
+        self._pipes[source].add(data)
+        self._flush_soon()
 
     def on_frame(self, kind: bytes, content: Any) -> None:
         """Raises LookupError, TypeError, ValueError or OverflowError if a job's process sends no such frame."""

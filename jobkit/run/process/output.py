@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
 
 from jobkit.files.log import mark_of
 from jobkit.model.plain import now_ms
@@ -25,13 +24,8 @@ class OutputPipe:
     it goes into the error (`take_report`), and to the log only if no crash follows.
     """
 
-    def __init__(
-        self, source: str, lines: LineBuffer, flush_soon: Callable[[], None], log: LoopLog | None = None
-    ) -> None:
-        self._source = source
-        self._lines = lines
-        self._flush_soon = flush_soon
-        self._log = log
+    def __init__(self, source: str, lines: LineBuffer, log: LoopLog | None) -> None:
+        self._source, self._lines, self._log = source, lines, log
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._splitter = Splitter()
         self._held = b""  # a report, or the begun line that may become one
@@ -45,7 +39,7 @@ class OutputPipe:
         return self._splitter.is_partial
 
     def add(self, data: bytes) -> None:
-        """Take what has come."""
+        """Take what has come; `flush` is to follow soon."""
         data, self._held = self._held + data, b""
         if self._source == "stderr":
             at = self._report_at(data)
@@ -54,7 +48,6 @@ class OutputPipe:
                 data, self._held = data + self._held, b""
         if data:
             self._pass_on(data)
-        self._flush_soon()
 
     def _report_at(self, data: bytes) -> int:
         """Return the offset of a report, or of a last line that may become one; else the length."""
