@@ -31,22 +31,6 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def dies_with_parent(sig: int) -> Callable[[], None]:
-    """Return a `preexec_fn`: the child gets `sig` when its parent process dies, even by SIGKILL (Linux only).
-
-    The kernel watches the *thread* that forks, so use it only in the main thread.
-    """
-    parent = os.getpid()
-
-    def setup() -> None:
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, sig, 0, 0, 0)
-            if os.getppid() != parent:  # the parent died between fork and prctl
-                os._exit(1)
-
-    return setup
-
-
 def start(
     argv: Sequence[str],
     *,
@@ -55,10 +39,19 @@ def start(
     cwd: Path | None = None,
     death_signal: int,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a new session, so that Ctrl-C in the terminal does not reach it.
+    """Start a child in a new session, so that Ctrl-C in the terminal does not reach it. Only for the main thread.
 
-    Its output is appended to `log`; None inherits this process's output.
+    It gets `death_signal` when this process (the kernel watches the thread) dies, even by SIGKILL (Linux only). Its
+    output is appended to `log`; None inherits this process's output.
     """
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+            if os.getppid() != parent:  # the parent died between fork and prctl
+                os._exit(1)
+
     with contextlib.nullcontext() if log is None else append_private(log) as output:
         return subprocess.Popen(
             argv,
@@ -69,7 +62,7 @@ def start(
             cwd=cwd,
             start_new_session=True,
             umask=0o077 if log is not None else -1,
-            preexec_fn=dies_with_parent(death_signal),
+            preexec_fn=die_with_parent,
         )
 
 

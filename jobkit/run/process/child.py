@@ -87,6 +87,11 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     gc.enable()
 
 
+def become_subreaper() -> None:
+    """Let daemons that a job leaves behind stay below this process."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def _send(kind: bytes, content: Any) -> None:
     view = memoryview(frames.frame(kind, content))
     try:
@@ -177,7 +182,7 @@ class _Life:
     """One job after the other, until the worker has no more for this process."""
 
     def __init__(self, busy: memoryview) -> None:
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # daemons that a job leaves behind stay below it
+        become_subreaper()
         self._busy = busy
         self._guard = SignalGuard()
         self._ticker = Ticker(self._tick)

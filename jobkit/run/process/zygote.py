@@ -14,7 +14,6 @@ exits: no job outlives its worker.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import mmap
@@ -40,7 +39,6 @@ from jobkit.run.process import child, tree
 from jobkit.run.process.state import reseed_numpy
 from jobkit.tasks.registry import registry
 
-_PR_SET_CHILD_SUBREAPER = 36
 _MESSAGE_LIMIT = 65_536
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
@@ -71,7 +69,7 @@ def main(fd: int, preload: list[str], spool: str, start: str) -> int:
     With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork.
     """
     link = socket.socket(fileno=fd)
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    child.become_subreaper()
     # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
