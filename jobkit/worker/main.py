@@ -234,9 +234,11 @@ async def _serve(worker: JobWorker) -> None:
 
 
 async def _introduce(worker: JobWorker) -> None:
-    from jobkit.client.schedules import put_coded
-    from jobkit.client.submit import Origin
-
     tasks, codec = registry.all(), worker.codec
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
-    await put_coded(worker.store, tasks, Origin(worker.settings, codec))
+    is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())
+    if is_kept or any(task.effective().schedule for task in tasks):
+        from jobkit.client.schedules import put_coded  # the client takes 8 MB and 0.05 s
+        from jobkit.client.submit import Origin
+
+        await put_coded(worker.store, tasks, Origin(worker.settings, codec))

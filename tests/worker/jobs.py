@@ -297,3 +297,9 @@ def wait_late(place: dict[str, str], path: str, sign: str) -> int:
     until.function(path, sign)
     with jobkit.connect(**place) as kit:
         return int(kit.submit(count_up, 0).result())
+
+
+@jobkit.task
+async def loaded() -> list[str]:
+    """Return the modules of its process."""
+    return sorted(sys.modules)

@@ -41,6 +41,14 @@ def test_only_code_that_the_worker_was_started_with_runs_in_its_process(bench: B
         assert bench.kit.submit(other, *([0] if other is asyncio.sleep else [])).result(60) != worker.pid
 
 
+def test_a_worker_loads_neither_the_client_nor_a_login_that_it_does_not_offer(bench: Bench) -> None:
+    bench.worker()
+
+    found = bench.kit.submit(jobs.loaded).result(60)
+
+    assert not {"jobkit.client", "param", "cryptography.hazmat", "psutil"}.intersection(found)
+
+
 def test_a_block_is_reported_with_its_line(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.block, bench.file(), 3.0)
