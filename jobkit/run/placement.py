@@ -9,7 +9,8 @@ has a zygote for each other Python of its jobs, started on demand; elsewhere a j
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Sequence, Set
 
 from msgspec.structs import replace
 
@@ -28,7 +29,6 @@ class Placement:
 
     Args:
         preload, spares, start_method: see `ProcessRunner`.
-        modules: names of the modules whose functions may share the worker's loop.
         block_s: seconds after which a loop that does not turn counts as blocked.
         dead_s: seconds after which a process none of whose threads runs ends; its leases are over then.
         is_local: jobs run in the Python environment that they were submitted from.
@@ -40,7 +40,6 @@ class Placement:
         *,
         spares: int,
         start_method: str,
-        modules: Collection[str],
         block_s: float,
         dead_s: float,
         is_local: bool,
@@ -49,14 +48,19 @@ class Placement:
         self._threads, self._loop = ThreadRunner(), AsyncRunner()
         self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
         self.watch = LoopWatch(self._loop, block_s, dead_s)
-        self._modules = frozenset(modules) - {"__main__"}
+        self._modules: Set[str] = frozenset()
         self._start_method, self._is_local = start_method, is_local
 
     @property
     def _all(self) -> list[Runner]:
         return [self._processes, self._threads, self._loop, *self._others.values()]
 
+    def prepare(self) -> None:
+        """Start what takes long already, before there is a loop."""
+        self._processes.prepare()
+
     async def start(self) -> None:
+        self._modules = sys.modules.keys() - {"__main__"}
         for runner in self._all:
             await runner.start()
         self.watch.start()

@@ -16,12 +16,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TYPE_CHECKING
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.limits import resources_text
 from jobkit.run.process import tree
-from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
+
+if TYPE_CHECKING:
+    from jobkit.store.redis import RedisStore
 
 
 def identify(

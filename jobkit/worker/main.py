@@ -9,8 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING
 
 from jobkit.model import JobkitError
 from jobkit.model.plain import iso
@@ -21,7 +20,9 @@ from jobkit.settings import Settings, masked
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits
-from jobkit.worker.worker import JobWorker
+
+if TYPE_CHECKING:
+    from jobkit.worker.worker import JobWorker
 
 
 def log_to_stderr(log_format: str, *, verbose: bool, quiet: Sequence[str] = ("asyncio", "arq")) -> None:
@@ -110,11 +111,13 @@ def run_worker(
             tasks,
             spares=min(2, slots),
             start_method=settings.start_method,
-            modules=sys.modules,
             block_s=min(1.0, 2 * settings.heartbeat),
             dead_s=settings.lease,
             is_local=is_local,
         )
+        runner.prepare()
+        from jobkit.worker.worker import JobWorker  # Redis and arq, while the processes of jobs start
+
         return JobWorker(
             settings,
             runner,
@@ -164,9 +167,11 @@ def run_arq_worker(
     own = logging.getLogger("jobkit.worker.from_arq")
     own.setLevel(logging.INFO)
 
-    def make() -> JobWorker:
-        from jobkit.worker.from_arq.worker import Worker, options_of
+    from redis.exceptions import RedisError
 
+    from jobkit.worker.from_arq.worker import Worker, options_of
+
+    def make() -> JobWorker:
         options = options_of(path, settings)
         over = {"burst": burst or None, "max_jobs": slots, "queue_name": queue}
         options |= {name: value for name, value in over.items() if value is not None}

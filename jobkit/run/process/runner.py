@@ -44,6 +44,10 @@ _IDLE_S, _IDLE_MOST = 60.0, 16
 _AGAIN_S = 0.005
 
 
+#: A zygote's process, and the worker's end of its link.
+Spawned = tuple[subprocess.Popen[bytes], socket.socket]
+
+
 class ProcessRunner:
     """Runs attempts of isolation "process".
 
@@ -73,6 +77,11 @@ class ProcessRunner:
         self._keys = 0
         self._spool = ""
         self._is_closed = False
+        self._prepared: Spawned | None = None
+
+    def prepare(self) -> None:
+        """Start the process of the zygote, for a `start` that follows. Raises JobkitError."""
+        self._prepared = self._spawn()
 
     async def start(self) -> None:
         """Start the zygote and import the task modules in it. Raises JobkitError if one cannot be imported."""
@@ -113,6 +122,9 @@ class ProcessRunner:
         zygote, self._zygote = self._zygote, None
         if zygote is not None:
             await zygote.close()
+        if self._prepared is not None:  # it ends when it sees this
+            self._prepared[1].close()
+            self._prepared = None
         if self._spool:
             shutil.rmtree(self._spool, ignore_errors=True)
             self._spool = ""
@@ -137,10 +149,9 @@ class ProcessRunner:
     async def _launch(self) -> ZygoteLink:
         deaths = 0
         while True:
-            if not os.path.isdir(self._spool):  # a zygote takes its own along
-                self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
+            spawned, self._prepared = self._prepared or self._spawn(), None
             try:
-                zygote = await ZygoteLink.launch(self._preload, self._spool, self._start_method, self._executable)
+                zygote = await ZygoteLink.launch(*spawned)
             except Died as error:  # of memory that had run out, for instance: no reason to fail the job that waits
                 deaths += 1
                 if deaths == _STARTS:
@@ -152,6 +163,11 @@ class ProcessRunner:
             logger.warning("jobs are spawned and not forked, because %s", zygote.unsafe)
             await zygote.close()
             self._start_method = "spawn"
+
+    def _spawn(self) -> Spawned:
+        if not os.path.isdir(self._spool):  # a zygote takes its own along
+            self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
+        return _spawn(self._preload, self._spool, self._start_method, self._executable)
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -254,20 +270,9 @@ class ZygoteLink:
         return self._process.pid
 
     @classmethod
-    async def launch(cls, preload: Sequence[str], spool: str, start: str, executable: str) -> ZygoteLink:
-        arguments = msgspec.msgpack.encode(
-            {"preload": preload, "spool": spool, "start": start, "locals": keeps_locals()}
-        )
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        try:
-            process = _spawn(theirs.fileno(), arguments, executable)
-        except OSError as error:
-            ours.close()
-            raise JobkitError(f"Python could not be started for the jobs: {error}") from None
-        finally:
-            theirs.close()
-        zygote = cls(process, ours)
+    async def launch(cls, process: subprocess.Popen[bytes], link: socket.socket) -> ZygoteLink:
+        """Return the link when the zygote has imported the task modules. Raises JobkitError if it cannot."""
+        zygote = cls(process, link)
         try:
             zygote.unsafe = await asyncio.wait_for(zygote._first, START_LIMIT_S)
         except BaseException as error:
@@ -366,7 +371,9 @@ class ZygoteLink:
             child.on_orphaned(why)
 
 
-def _spawn(fd: int, arguments: bytes, executable: str) -> subprocess.Popen[bytes]:
+def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> Spawned:
+    """Start a zygote. Raises JobkitError if its Python cannot be started."""
+    arguments = msgspec.msgpack.encode({"preload": preload, "spool": spool, "start": start, "locals": keeps_locals()})
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
     environ, command = without_hidden(os.environ), [sys.executable]
@@ -379,10 +386,19 @@ def _spawn(fd: int, arguments: bytes, executable: str) -> subprocess.Popen[bytes
     entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if home not in entries and "site-packages" not in home:
         entries.append(home)
-    return subprocess.Popen(
-        [*command, "-m", "jobkit.run.process.zygote", str(fd), arguments.hex()],
-        stdin=subprocess.DEVNULL,
-        pass_fds=[fd],
-        start_new_session=True,
-        env={**environ, "PYTHONPATH": os.pathsep.join(entries)},
-    )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    try:
+        process = subprocess.Popen(
+            [*command, "-m", "jobkit.run.process.zygote", str(theirs.fileno()), arguments.hex()],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env={**environ, "PYTHONPATH": os.pathsep.join(entries)},
+        )
+    except OSError as error:
+        ours.close()
+        raise JobkitError(f"Python could not be started for the jobs: {error}") from None
+    finally:
+        theirs.close()
+    return process, ours
