@@ -6,15 +6,17 @@ It sits above client and embedded, since a `local://` kit needs a server that ha
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobkit.client.connection import close_all
-from jobkit.client.kit import Kit
 from jobkit.settings import Settings
+
+if TYPE_CHECKING:
+    from jobkit.client.kit import Kit
 
 _lock = threading.Lock()
 _default: Kit | None = None
@@ -70,14 +72,22 @@ def default_kit(kit: Kit) -> Iterator[Kit]:
 def open_kit(settings: Settings) -> Kit:
     """A kit for settings; starts the embedded server if they need one."""
     if not settings.is_embedded:
+        from jobkit.client.kit import Kit
+
         return Kit(settings)
     from jobkit.embedded.launch import ensure_running, want_workers
 
+    served = ensure_running(settings, only_looks=True)
+    from jobkit.client.kit import Kit  # only now: it takes 0.2 s, and a server or its workers may be starting
+
     return Kit(
-        ensure_running(settings, only_looks=True),
+        served,
         revive=lambda: ensure_running(settings, only_looks=True),
         before_submit=lambda: want_workers(settings),
     )
 
 
-atexit.register(close_all)
+@atexit.register
+def _close_all() -> None:
+    if (connection := sys.modules.get("jobkit.client.connection")) is not None:
+        connection.close_all()

@@ -361,7 +361,7 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
     if worker_command is not None:
         command += ["--worker-command", json.dumps(list(worker_command))]
     with append_private(home.supervisor_log) as log:
-        done = subprocess.run(
+        starter = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -369,9 +369,10 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
             env=environment(),
             cwd=home.path,
             start_new_session=True,
-            check=False,
         )
-    if done.returncode:
+    from jobkit.client import kit  # noqa: F401  # the caller needs it next: let both start at the same time
+
+    if starter.wait():
         raise _ended(home)
 
 
