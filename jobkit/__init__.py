@@ -39,14 +39,14 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
-from jobkit.run.inside.bars import progress
-from jobkit.run.inside.context import current
-from jobkit.tasks.registry import task
-from jobkit.tasks.specs import Range
 
 if TYPE_CHECKING:
     from jobkit.client import Batch, Job, Kit, Schedule, as_completed, wait
     from jobkit.connecting import connect
+    from jobkit.run.inside.bars import progress
+    from jobkit.run.inside.context import current
+    from jobkit.tasks.registry import task
+    from jobkit.tasks.specs import Range
     from jobkit.tasks.task_class import Task
 
 __version__ = "0.1.0"
@@ -91,6 +91,10 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Range": "jobkit.tasks.specs",
+    "current": "jobkit.run.inside.context",
+    "progress": "jobkit.run.inside.bars",
+    "task": "jobkit.tasks.registry",
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
     **dict.fromkeys(("Batch", "Job", "Kit", "Schedule", "as_completed", "wait"), "jobkit.client"),
@@ -98,7 +102,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load names that need param, Redis or an event loop at first use."""
+    """Load names at first use: a supervisor uses none of them; some need param, Redis or an event loop."""
     if name in _LAZY:
         found = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = found
