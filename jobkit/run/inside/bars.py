@@ -102,7 +102,10 @@ class AsyncProgress(Generic[T]):
         return await anext(self._started)
 
     def _start(self) -> AsyncIterator[T]:
-        return _count_async(self._iterable, Bar(self._desc, self._total))
+        recorder = active_recorder()
+        if recorder is None:
+            return aiter(self._iterable)
+        return _count_async(self._iterable, Bar(self._desc, self._total), recorder)
 
 
 def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
@@ -119,20 +122,17 @@ def _count(iterable: Iterable[T], bar: Bar, recorder: Recorder) -> Iterator[T]:
         recorder.close_bar(bar)
 
 
-async def _count_async(iterable: AsyncIterable[T], bar: Bar) -> AsyncIterator[T]:
-    recorder = active_recorder()
-    if recorder is not None:
-        recorder.open_bar(bar)
+async def _count_async(iterable: AsyncIterable[T], bar: Bar, recorder: Recorder) -> AsyncIterator[T]:
+    recorder.open_bar(bar)
     try:
         async for item in iterable:
             yield item
             bar.done += 1
-            if bar.due and recorder is not None:
+            if bar.due:
                 bar.due = False
                 recorder.moved()
     finally:
-        if recorder is not None:
-            recorder.close_bar(bar)
+        recorder.close_bar(bar)
 
 
 def _is_watched() -> bool:
