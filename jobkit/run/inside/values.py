@@ -407,7 +407,7 @@ class Bounds(msgspec.Struct, frozen=True):
             raise InvalidParams(f"artifact {name!r} would be one too many: a job may keep {self.count}", "name")
 
 
-def checked_name(name: Any) -> str:
+def checked_name(name: str) -> str:
     """Return `name` if an artifact may be called so, else raise InvalidParams."""
     is_text = isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable() and name.strip() == name
     if not is_text or "/" in name or "\\" in name or name in (".", ".."):
