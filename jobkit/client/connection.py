@@ -14,6 +14,7 @@ import contextlib
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -136,15 +137,19 @@ class Connection:
         """`run` from a coroutine: in a thread, since it may take long."""
         return await asyncio.to_thread(partial(self.run, verb, *args, **kwargs))
 
+    def spawn(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a verb on the background loop; once more if an embedded server was restarted."""
+        self.ensure_open()
+        return background.spawn(self._settled(partial(verb, *args, **kwargs)))
+
     def call(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a verb on the background loop, and wait for its value; once more if an embedded server was restarted."""
+        """`spawn`, and wait for the value."""
         self.ensure_open()
         return background.call(self._settled(partial(verb, *args, **kwargs)))
 
     async def call_async(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call` from a coroutine on any loop."""
-        self.ensure_open()
-        return await asyncio.wrap_future(background.spawn(self._settled(partial(verb, *args, **kwargs))))
+        return await asyncio.wrap_future(self.spawn(verb, *args, **kwargs))
 
     async def _settled(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""

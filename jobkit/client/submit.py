@@ -26,6 +26,7 @@ from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
+from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import PLAIN, Call, Reference, encode_call, ids_of, replaced
@@ -292,8 +293,13 @@ class BoundKit:
         rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
         prepared = [self.prepared(definition, *arguments(item), owner) for item in listed(sweep.points, most)]
         with self._connection.live.expecting(*(each.spec.id for each in prepared)):
-            replies = self._connection.call(self._connection.verbs.sender.submit_many, prepared)
-            jobs = [self._accepted(each.spec, reply) for each, reply in zip(prepared, replies, strict=True)]
+            jobs: list[Job] = []
+            submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))
+            replies = self._connection.call(submit, parts[0])
+            for i, part in enumerate(parts, start=1):  # the server stores a part while handles of that before are made
+                sent = self._connection.spawn(submit, parts[i]) if i < len(parts) else None
+                jobs += [self._accepted(each.spec, reply) for each, reply in zip(part, replies, strict=True)]
+                replies = sent.result() if sent is not None else []
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
         batch = Batch(self._kit, jobs, axes=sweep.axes, seed=sweep.seed)
         if rule is not None:

@@ -100,14 +100,14 @@ class Sender:
     async def submit_many(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
         """Submit many jobs, in slices that do not hold up others."""
         replies: list[SubmitReply] = []
-        for batch in _slices(submissions):
+        for batch in sliced(submissions):
             replies += await self._stored(batch)
         return replies
 
     async def _send(self) -> None:
         try:
             while self._queue:
-                count = len(next(_slices([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
+                count = len(next(sliced([submission for submission, _ in self._queue[:_SLICE_JOBS]])))
                 batch, self._queue = self._queue[:count], self._queue[count:]
                 try:
                     answers = await self._stored([submission for submission, _ in batch])
@@ -174,7 +174,7 @@ class LoopSenders:
                 asyncio.run_coroutine_threadsafe(life.aclose(), loop)
 
 
-def _slices(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+def sliced(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
     """Parts that one call may carry: neither too many nor too large."""
     start = size = 0
     for i, submission in enumerate(submissions):

@@ -101,16 +101,16 @@ def test_a_submit_to_a_frozen_server_returns_to_the_caller(
 
 
 def test_many_submissions_are_sent_in_slices_of_limited_size() -> None:
-    from jobkit.store.sending import _slices
+    from jobkit.store.sending import sliced
     from tests.store.support import job
 
     small = [job() for _ in range(1100)]
     large = [replace(job(), payload=bytes(3_000_000)) for _ in range(3)]
 
-    assert [len(part) for part in _slices(small)] == [500, 500, 100]
-    assert [len(part) for part in _slices(large)] == [1, 1, 1]
-    assert list(_slices([])) == []
-    assert [each for part in _slices(small + large) for each in part] == small + large
+    assert [len(part) for part in sliced(small)] == [500, 500, 100]
+    assert [len(part) for part in sliced(large)] == [1, 1, 1]
+    assert list(sliced([])) == []
+    assert [each for part in sliced(small + large) for each in part] == small + large
 
 
 def test_coroutines_of_any_loop_submit_and_leave_no_connection_when_it_ends(server: Server, kit: Kit) -> None:
