@@ -84,6 +84,11 @@ def instant(ms: Any) -> datetime | None:
     return datetime.fromtimestamp(int(ms) / 1000, UTC) if ms else None
 
 
+def to_ms(at: datetime | None) -> int:
+    """Return an instant as milliseconds since the epoch; 0 for None."""
+    return 0 if at is None else round(at.timestamp() * 1000)
+
+
 def iso(at: datetime | None) -> str | None:
     """Return `2026-11-24T15:00:00.123Z`, or None."""
     return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,7 +12,6 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -20,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams, JobSnapshot, JobState
+from jobkit.model.plain import to_ms
 
 T = TypeVar("T")
 
@@ -51,8 +51,8 @@ class Candidate(NamedTuple):
 #: descending.
 ORDERS: Mapping[str, Callable[[Candidate], Any]] = {
     "submitted": lambda one: one.us,
-    "started": lambda one: _ms(one.job.started_at) or None,
-    "finished": lambda one: _ms(one.job.finished_at) or None,
+    "started": lambda one: to_ms(one.job.started_at) or None,
+    "finished": lambda one: to_ms(one.job.finished_at) or None,
     "took": lambda one: took_ms(one.job),
     "state": lambda one: STATES.index(one.job.state),
     "task": lambda one: one.job.spec.task or None,
@@ -167,7 +167,7 @@ def matches(job: JobSnapshot, query: Query, now_ms: int) -> bool:
         if (asked := patterns(query, name)) and not fits(values(job), asked):
             return False
     oldest_us, newest_us = submit_bounds(query, now_ms)
-    if not oldest_us <= _ms(job.submitted_at) * 1000 <= newest_us:
+    if not oldest_us <= to_ms(job.submitted_at) * 1000 <= newest_us:
         return False
     if query.took_min_s is not None or query.took_max_s is not None:
         took, most_s = took_ms(job), float("inf") if query.took_max_s is None else query.took_max_s
@@ -221,7 +221,7 @@ def took_ms(job: JobSnapshot) -> int | None:
     """Return the duration of the last attempt in milliseconds; None if the job has not ended."""
     if job.started_at is None or job.finished_at is None:
         return None
-    return max(0, _ms(job.finished_at) - _ms(job.started_at))
+    return max(0, to_ms(job.finished_at) - to_ms(job.started_at))
 
 
 def sort_value(one: Candidate, order: str) -> Any:
@@ -309,10 +309,6 @@ def fits(values: Iterable[str], asked: Iterable[str]) -> bool:
 def lower(text: str) -> str:
     """Return the text with A to Z in lower case, like Lua; lone surrogates become "?"."""
     return text.encode("utf-8", "replace").lower().decode()
-
-
-def _ms(at: datetime | None) -> int:
-    return 0 if at is None else round(at.timestamp() * 1000)
 
 
 def _lines(value: Any, name: str = "") -> Iterator[str]:
