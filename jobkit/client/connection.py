@@ -211,10 +211,10 @@ class Connection:
         self.ensure_open()
         source = events(*args, **kwargs)
         try:
-            while (item := await asyncio.wrap_future(background.spawn(anext_of(source)))) is not None:
+            while (item := await background.call_async(anext_of(source))) is not None:
                 yield item
         finally:
-            await asyncio.wrap_future(background.spawn(end_of(source)))
+            await background.call_async(end_of(source))
 
     # -- jobs of `sync://` --------------------------------------------------------------------------------------------
 

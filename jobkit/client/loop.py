@@ -82,6 +82,10 @@ class BackgroundLoop:
             future.cancel()
             raise
 
+    async def call_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """`call` from a coroutine on any loop."""
+        return await asyncio.wrap_future(self.spawn(coroutine))
+
     def watchers_do(self, action: Callable[[], None]) -> None:
         """Run `action` on the thread that calls users' watchers, after those before it."""
         if self._watchers is None:

@@ -237,7 +237,7 @@ def _keep(kept: OrderedDict[str, T], job_id: str, value: T) -> None:
 
 async def on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and await its value on another loop."""
-    return await asyncio.wrap_future(background.spawn(coroutine))
+    return await background.call_async(coroutine)
 
 
 # -- Server-Sent Events ------------------------------------------------------------------------------------------------

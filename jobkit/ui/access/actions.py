@@ -157,7 +157,11 @@ class Actions:
 
     def __init__(self, kit: Kit, person: Person | None = None, *, only_looks: bool = False) -> None:
         self.kit = kit
-        judge = _judge_here(kit) if person is None else lambda: person
+        judge: Callable[[], Person] = Person if person is None else lambda: person
+        if person is None and "panel" in sys.modules:  # a notebook without Panel does not load it for this
+            from jobkit.ui.access.session import judge_here
+
+            judge = judge_here(kit.settings)
         self.judge: Callable[[], Person] = (lambda: judge().looking()) if only_looks else judge
         self.person = self.judge()
         self.on_refused: Callable[[], object] = lambda: None
@@ -226,7 +230,7 @@ class Actions:
 
     async def _leave_out_foreign(self, call: ActionCall) -> None:
         """Split targets into visible ones and problems; a job that the person may not see does not exist."""
-        found: Sequence[JobSnapshot | None] = await on_loop(self.kit.verbs.store.snapshots(call.targets))
+        found: Sequence[JobSnapshot | None] = await background.call_async(self.kit.verbs.store.snapshots(call.targets))
         kept = []
         for target, snapshot in zip(call.targets, found, strict=True):
             if snapshot is not None and self.sees(snapshot):
@@ -254,20 +258,11 @@ class Actions:
         )
         logger.info("%s: %s %s: %s", entry.who or "anonymous", entry.action, ", ".join(entry.targets), entry.outcome)
         try:
-            await on_loop(self.kit.verbs.trail.note(entry))
+            await background.call_async(self.kit.verbs.trail.note(entry))
         except JobkitError:  # the log has more
             sentence = f"{answer.sentence}; this is not in the audit trail yet, which cannot be written just now"
             return replace(answer, sentence=sentence, is_noted=False)
         return answer
-
-
-def _judge_here(kit: Kit) -> Callable[[], Person]:
-    """See `judge_here`; a notebook without Panel does not load it for this."""
-    if "panel" not in sys.modules:
-        return Person
-    from jobkit.ui.access.session import judge_here
-
-    return judge_here(kit.settings)
 
 
 def _answer(wanted: Action, targets: Sequence[str], call: ActionCall) -> ActionReply:
@@ -283,11 +278,6 @@ def _answer(wanted: Action, targets: Sequence[str], call: ActionCall) -> ActionR
 
 def _short(target: str) -> str:
     return target[:8] if len(target) == 32 and target.isalnum() else target[:60]
-
-
-async def on_loop(coroutine: Any) -> Any:
-    """Run a coroutine on the background loop and await its value on any loop."""
-    return await asyncio.wrap_future(background.spawn(coroutine))
 
 
 # -- what can be done --------------------------------------------------------------------------------------------------
@@ -306,14 +296,14 @@ async def _cancel(call: ActionCall) -> None:
 
 
 async def _retry(call: ActionCall, job_id: str) -> None:
-    as_owner = {"owner": call.person.name} if call.person.name else {}
-    call.made.append((await call.kit.aio.retry(job_id, **as_owner)).id)
+    call.made.append((await call.kit.aio.retry(job_id, owner=call.person.name)).id)
 
 
 async def _delete(call: ActionCall) -> None:
     gone = await call.kit.aio.delete(list(call.targets))
     kept = [job_id for job_id, is_gone in zip(call.targets, gone, strict=True) if not is_gone]
-    for job_id, snapshot in zip(kept, await on_loop(call.kit.verbs.store.snapshots(kept)), strict=True):
+    found = await background.call_async(call.kit.verbs.store.snapshots(kept))
+    for job_id, snapshot in zip(kept, found, strict=True):
         if snapshot is None:
             call.refuse(job_id, unknown_job(job_id))
         else:
@@ -341,7 +331,7 @@ async def _sweep(call: ActionCall, task: str) -> None:
 
 def _stop(how: str) -> Do:
     async def do(call: ActionCall, worker_id: str) -> None:
-        if not await on_loop(call.kit.verbs.store.stop_workers([worker_id], how)):
+        if not await background.call_async(call.kit.verbs.store.stop_workers([worker_id], how)):
             raise JobkitError(f"worker {worker_id[:60]} is not there any more")
 
     return each(do)
