@@ -1,31 +1,38 @@
 """Changes to Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
 
 Panel has no hooks for these: who may have a session, which files `/components` serves, how long a request may take,
-which address `--show` opens; `patch` has the names of the methods that are wrapped for it. The module is loaded with a
-kit if Panel is loaded (`pn.serve` in a program), with most parts of `jobkit.ui`, and by `panel serve` itself before it
-listens (the entry point in the group `panel.io.rest`), since a page's own code runs only when it is first opened.
+which address `--show` opens. So methods are wrapped, see `HOOKS`. The module is loaded with a kit if Panel is loaded
+(`pn.serve` in a program), with most parts of `jobkit.ui`, and by `panel serve` itself before it listens (the entry
+point in the group `panel.io.rest`), since a page's own code runs only when it is first opened.
 """
 
 from __future__ import annotations
 
-import html
 import logging
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
+import bokeh.server.server
 import param
 import tornado.web
 from bokeh.document import Document
 from bokeh.model import Model
+from bokeh.server.contexts import ApplicationContext
+from bokeh.server.server import BaseServer
+from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from bokeh.server.views.ws import WSHandler
+from panel.io import server as panels_server
+from panel.io.liveness import LivenessHandler
 from panel.io.state import state
-from tornado.httpserver import HTTPServer
+from tornado.template import Loader
 
 from jobkit.model import JobkitError
 from jobkit.own_machine import (
@@ -88,6 +95,8 @@ class _Note:
 
 _notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
 
+_templates = Loader(str(Path(__file__).parent))
+
 
 class SessionRefused(tornado.web.HTTPError):
     """A visitor gets a page with a sentence instead of a session.
@@ -102,15 +111,8 @@ class SessionRefused(tornado.web.HTTPError):
         self, title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0
     ) -> None:
         super().__init__(status)
-        parts = {
-            "head": f'<meta http-equiv="refresh" content="{reload_s}">' if reload_s else "",
-            "title": html.escape(title),
-            "sentence": html.escape(sentence),
-            "lines": "".join(f"<code>{html.escape(line)}</code>" for line in lines),
-        }
-        self.page = (Path(__file__).parent / "refused.html").read_text("utf-8")
-        for name, text in parts.items():
-            self.page = self.page.replace(f"{{{{{name}}}}}", text)
+        page = _templates.load("refused.html")
+        self.page = page.generate(title=title, sentence=sentence, lines=lines, reload_s=reload_s)
 
 
 def decide_here(settings: Settings) -> AccessDecision | None:
@@ -276,15 +278,11 @@ async def _is_logged_in(handler: Any) -> bool:
 # -- the server itself -------------------------------------------------------------------------------------------------
 
 
-class _PatientServer(HTTPServer):
-    """Tornado's server with time-outs and a bound for bodies, if it serves jobkit; options that are given hold."""
-
-    def initialize(self, request_callback: Any, *args: Any, **options: Any) -> None:
-        if serves_jobkit(request_callback):
-            options.setdefault("idle_connection_timeout", HEADER_S)
-            options.setdefault("body_timeout", BODY_S)
-            options.setdefault("max_body_size", BODY_BYTES)
-        super().initialize(request_callback, *args, **options)
+def _make_http_server(old: Any, application: Any, **options: Any) -> Any:
+    """Give Tornado's server time-outs and a bound for bodies, if it serves jobkit; options that are given hold."""
+    if serves_jobkit(application):
+        options = {"idle_connection_timeout": HEADER_S, "body_timeout": BODY_S, "max_body_size": BODY_BYTES, **options}
+    return old(application, **options)
 
 
 def serves_jobkit(application: Any) -> bool:
@@ -323,25 +321,27 @@ def _start(old: Any, self: Any) -> None:
 
 
 def _base(server: Any) -> str:
-    scheme = "https" if urlsplit(patch.address_of(server)).scheme == "https" else "http"
+    scheme = "https" if patch.is_https(server) else "http"
     return f"{scheme}://{server.address or 'localhost'}:{server.port}{server.prefix}"
 
 
-patch.replace_server_hooks(
-    {
-        "create a session": _create_session,
-        "get the session of a page": _get_session,
-        "prepare a request": _prepare,
-        "write an error": _write_error,
-        "open a websocket": _open_websocket,
-        "open a websocket of Panel's": _open_websocket,
-        "find a component": _find_component,
-        "prepare a component": _require_login,
-        "prepare a REST request": _require_login,
-        "prepare a check of liveness": _check_liveness,
-        "prepare the list of sessions": _require_login,
-        "show a page": _show,
-        "start": _start,
-    },
-    _PatientServer,
-)
+#: What is replaced in Panel's and Bokeh's server: owner, name, and what takes its place; see `patch.replace_methods`.
+HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
+    (ApplicationContext, "create_session_if_needed", _create_session),
+    (panels_server.DocHandler, "get_session", _get_session),
+    (AuthRequestHandler, "prepare", _prepare),
+    (AuthRequestHandler, "write_error", _write_error),
+    (WSHandler, "_async_open", _open_websocket),
+    (panels_server.WSHandler, "_async_open", _open_websocket),
+    (panels_server.ComponentResourceHandler, "parse_url_path", _find_component),
+    (panels_server.ComponentResourceHandler, "prepare", _require_login),
+    (import_module("panel.io.rest").BaseHandler, "prepare", _require_login),  # which loads `rest_provider` from here
+    (LivenessHandler, "prepare", _check_liveness),
+    (bokeh.server.server, "HTTPServer", _make_http_server),
+    (BaseServer, "show", _show),
+    (BaseServer, "start", _start),
+]
+if (session_info := getattr(panels_server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
+    HOOKS.append((session_info, "prepare", _require_login))
+
+patch.replace_methods(HOOKS)

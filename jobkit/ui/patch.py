@@ -1,4 +1,4 @@
-"""All private names of Panel and Bokeh that `jobkit.ui` uses, in one file.
+"""All private names of Panel and Bokeh that `jobkit.ui` uses, in one file, except `panel_server.HOOKS`.
 
 Two needs have no public way. Texts go to a browser as Bokeh's own message, past param, Panel and the document: with 20
 sessions, a tenth of the cost. And Panel's server has no hooks for who may have a session, which files `/components`
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from typing import Any
@@ -26,10 +26,12 @@ from bokeh.server.views.ws import WSHandler
 from bokeh.util.serialization import make_id
 from tornado.websocket import WebSocketClosedError
 
+from jobkit.runners import Runners
+
 logger = logging.getLogger("jobkit.ui")
 
-#: Messages on their way; a loop holds its tasks only weakly.
-_under_way: set[asyncio.Future[Any]] = set()
+#: Messages on their way.
+_sendings = Runners()
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -76,12 +78,7 @@ literal = lru_cache(maxsize=8)(partial(json.dumps, ensure_ascii=False))
 
 
 def changes(component: Any, values: Mapping[str, str]) -> Iterable[str]:
-    """Yield Bokeh's events for new values of a component's properties in the browser.
-
-    Args:
-        component: one of `panel.custom`; see `models_of`.
-        values: texts by property.
-    """
+    """Yield Bokeh's events for new texts in a component's properties in the browser."""
     for model in models_of(component) or ():
         if model.document is None:  # not on the page any more
             continue
@@ -90,10 +87,7 @@ def changes(component: Any, values: Mapping[str, str]) -> Iterable[str]:
 
 
 async def send(sockets: Iterable[WSHandler], events: str) -> None:
-    """Send one PATCH-DOC message, in the three fragments of Bokeh's protocol, and return when it has left.
-
-    A browser that cannot be reached is skipped.
-    """
+    """Send one PATCH-DOC message, in the three fragments of Bokeh's protocol, to the browsers that can be reached."""
     header = json.dumps({"msgid": make_id(), "msgtype": "PATCH-DOC"})
     for socket in sockets:
         try:
@@ -152,9 +146,7 @@ def send_changes(session: Any, events: list[Any]) -> None:
 
 
 def _send(socket: Any, message: Any) -> None:
-    runner = asyncio.ensure_future(socket.send_message(message))
-    _under_way.add(runner)
-    runner.add_done_callback(_under_way.discard)
+    _sendings.run(socket.send_message(message))
 
 
 def _is_on_loop() -> bool:
@@ -191,64 +183,21 @@ class ComponentHooks:
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
-def server_hooks() -> dict[str, tuple[Any, str]]:
-    """Return the methods of Panel's and Bokeh's server that jobkit wraps: owner and attribute, by what they do.
-
-    Raises:
-        AttributeError, ImportError: this release does not have one of the owners.
-    """
-    import bokeh.server.server
-    from bokeh.server.contexts import ApplicationContext
-    from bokeh.server.views.auth_request_handler import AuthRequestHandler
-    from panel.io import rest, server
-    from panel.io.liveness import LivenessHandler
-
-    hooks: dict[str, tuple[Any, str]] = {
-        "create a session": (ApplicationContext, "create_session_if_needed"),
-        "get the session of a page": (server.DocHandler, "get_session"),
-        "prepare a request": (AuthRequestHandler, "prepare"),
-        "write an error": (AuthRequestHandler, "write_error"),
-        "open a websocket": (WSHandler, "_async_open"),
-        "open a websocket of Panel's": (server.WSHandler, "_async_open"),
-        "find a component": (server.ComponentResourceHandler, "parse_url_path"),
-        "prepare a component": (server.ComponentResourceHandler, "prepare"),
-        "prepare a REST request": (rest.BaseHandler, "prepare"),
-        "prepare a check of liveness": (LivenessHandler, "prepare"),
-        "show a page": (bokeh.server.server.BaseServer, "show"),
-        "start": (bokeh.server.server.BaseServer, "start"),
-    }
-    if (session_info := getattr(server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
-        hooks["prepare the list of sessions"] = (session_info, "prepare")
-    return hooks
-
-
-def replace_server_hooks(changes: Mapping[str, Callable[..., Any]], http_server: type) -> None:
-    """Replace methods of Panel's and Bokeh's server, once in a process.
-
-    Args:
-        changes: the new methods by a name of `server_hooks`. Each is called with the old method before its other
-            arguments. A hook of newer releases may be missing.
-        http_server: takes the place of Tornado's server.
+def replace_methods(hooks: Sequence[tuple[Any, str, Callable[..., Any]]]) -> None:
+    """Replace methods once in a process: each by one that is called with the old one before its other arguments.
 
     Raises:
         AttributeError: this release does not have one of them. Nothing was replaced: pages must not be served without.
     """
-    import bokeh.server.server
-
-    hooks = server_hooks()
-    kind, name = hooks["create a session"]
-    if getattr(getattr(kind, name), "__wrapped__", None) is not None:  # a second import of the module
+    methods = [getattr(owner, name) for owner, name, _ in hooks]
+    if hasattr(methods[0], "__wrapped__"):  # a second import of the module
         return
-    old = {key: getattr(*hooks[key]) for key in changes if key in hooks}
-    if "HTTPServer" not in vars(bokeh.server.server):
-        raise AttributeError("bokeh.server.server has no HTTPServer")
-    for key, method in old.items():
-        setattr(*hooks[key], _replaced(method, changes[key]))
-    vars(bokeh.server.server)["HTTPServer"] = http_server
+    for (owner, name, change), old in zip(hooks, methods, strict=True):
+        setattr(owner, name, _replaced(old, change))
 
 
 def _replaced(old: Callable[..., Any], change: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(old)
+    @wraps(old, updated=())
     def method(*args: Any, **options: Any) -> Any:
         return change(old, *args, **options)
 
@@ -260,9 +209,9 @@ def application_of(server: Any) -> Any:
     return server._tornado
 
 
-def address_of(server: Any) -> str:
-    """Return the URL that a server of Bokeh's names as its own, or ""."""
-    return str(getattr(server, "_absolute_url", "") or "")
+def is_https(server: Any) -> bool:
+    """Return whether a server of Bokeh's names an https URL as its own."""
+    return str(getattr(server, "_absolute_url", "")).startswith("https:")
 
 
 def is_finished(handler: Any) -> bool:

@@ -23,24 +23,21 @@ from panel.custom import JSComponent
 from jobkit.ui import patch
 from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.panel_server import HOOKS
 from tests.ui.stage import Stage
 
 UI = Path(patch.__file__).parent
 
-#: Parameters of what jobkit wraps or overrides.
+#: Parameters of what jobkit wraps.
 SIGNATURES = {
-    "create a session": ["self", "session_id", "request", "token"],
-    "get the session of a page": ["self"],
-    "prepare a request": ["self"],
-    "write an error": ["self", "status_code", "kwargs"],
-    "open a websocket": ["self", "token"],
-    "open a websocket of Panel's": ["self", "token"],
-    "find a component": ["self", "path"],
-    "prepare a component": ["self"],
-    "prepare a REST request": ["self"],
-    "prepare a check of liveness": ["self"],
-    "prepare the list of sessions": ["self"],
-    "show a page": ["self", "app_path", "browser", "new"],
+    "create_session_if_needed": ["self", "session_id", "request", "token"],
+    "get_session": ["self"],
+    "prepare": ["self"],
+    "write_error": ["self", "status_code", "kwargs"],
+    "_async_open": ["self", "token"],
+    "parse_url_path": ["self", "path"],
+    "HTTPServer": ["args", "kwargs"],
+    "show": ["self", "app_path", "browser", "new"],
     "start": ["self"],
 }
 
@@ -49,17 +46,12 @@ def header() -> Nav:
     return Nav(bridge=SessionBridge(), on={})
 
 
-@pytest.mark.parametrize("name", sorted(patch.server_hooks()))
-def test_the_servers_methods_take_what_they_took(name: str) -> None:
-    import jobkit.ui.panel_server  # noqa: F401  # wraps them
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, name, _ in HOOKS])
+def test_the_servers_methods_take_what_they_took(owner: Any, name: str) -> None:
+    method = getattr(owner, name)
 
-    kind, attribute = patch.server_hooks()[name]
-    method = getattr(kind, attribute)
-
-    if hasattr(method, "__wrapped__") or not method.__module__.startswith("jobkit"):
-        assert list(inspect.signature(method).parameters) == SIGNATURES[name]
-    else:  # replaced whole
-        assert list(inspect.signature(method).parameters) == ["self"]
+    assert hasattr(method, "__wrapped__")
+    assert list(inspect.signature(method).parameters) == SIGNATURES[name]
 
 
 @pytest.mark.parametrize(
@@ -144,17 +136,14 @@ def test_without_the_private_names_texts_go_the_public_way() -> None:
     assert patch.loop_of(document) is None
 
 
-def test_a_server_without_one_of_the_hooks_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_one_of_the_hooks_does_not_start() -> None:
     """Pages would be open: nothing may be served then, and nothing was replaced."""
 
     class Context:
         create = "as it was"
 
-    hooks = {"create a session": (Context, "create"), "prepare a request": (Context, "gone")}
-    monkeypatch.setattr(patch, "server_hooks", lambda: hooks)
-
     with pytest.raises(AttributeError, match="gone"):
-        patch.replace_server_hooks(dict.fromkeys(hooks, lambda _: None), object)
+        patch.replace_methods([(Context, "create", print), (Context, "gone", print)])
 
     assert Context.create == "as it was"
 
