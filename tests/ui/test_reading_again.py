@@ -17,7 +17,7 @@ from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.jobs.board import BoardFeed
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
-from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
+from jobkit.ui.timeline.timeline import TimelineFeed, TimelineSubscriber
 from tests.support import wait_until
 from tests.ui.stage import Stage
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.ui.live.shared_feed import open_feeds
-from jobkit.ui.timeline.timeline_feed import TimelineFeed
+from jobkit.ui.timeline.timeline import TimelineFeed
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

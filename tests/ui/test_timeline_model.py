@@ -48,7 +48,7 @@ def ran(job_id: str, start_s: float, end_s: float, worker: str = "w", task: str 
 
 
 def loaded(*jobs: JobSnapshot, limit: int = 100, **told: Any) -> TimelineModel:
-    made = TimelineModel(limit)
+    made = TimelineModel(limit=limit)
     made.load(jobs, None, **told)
     return made
 
@@ -101,11 +101,11 @@ def test_concurrent_attempts_get_separate_lanes_which_are_reused() -> None:
 
     assert lanes(timeline) == {"a/1": 0, "b/1": 1, "c/1": 0, "d/1": 0}
 
-    timeline.learn([job("e", event("e", 1, "submitted", 29), started("e", 2, 30))])
-    timeline.learn([job("f", event("f", 1, "submitted", 29), started("f", 2, 31))])
+    timeline.learn([job("e", event("e", 1, "submitted", 29), started("e", 2, 30))], T0)
+    timeline.learn([job("f", event("f", 1, "submitted", 29), started("f", 2, 31))], T0)
     assert (lanes(timeline)["e/1"], lanes(timeline)["f/1"]) == (0, 1)
     timeline.take(event("e", 3, "succeeded", 33))
-    timeline.learn([job("g", event("g", 1, "submitted", 32), started("g", 2, 34))])
+    timeline.learn([job("g", event("g", 1, "submitted", 32), started("g", 2, 34))], T0)
     assert lanes(timeline)["g/1"] == 0
     assert lanes(timeline)["e/1"] == 0  # an ended bar stays in its lane
 
@@ -138,7 +138,7 @@ def test_jobs_that_are_new_or_were_missed_are_asked_for() -> None:
     timeline.take(event("a", 1, "submitted", 0))  # old news
 
     assert list(timeline.unknown) == ["new", "a"]
-    timeline.learn([job("new", event("new", 1, "submitted", 1)), None])
+    timeline.learn([job("new", event("new", 1, "submitted", 1)), None], T0)
     assert list(timeline.unknown) == ["a"]
 
 
@@ -149,10 +149,10 @@ def test_events_of_a_job_during_its_read_are_not_lost() -> None:
         assert timeline.to_read(10) == ["a"]
 
         timeline.take(event("a", 3, "succeeded", 5))  # the answer to the reading is already on its way
-        timeline.learn([job("a", event("a", 1, "submitted", 0), started("a", 2, 1))])
+        timeline.learn([job("a", event("a", 1, "submitted", 0), started("a", 2, 1))], T0)
 
         assert timeline.to_read(10) == ["a"]
-        timeline.learn([ran("a", 1, 5)])
+        timeline.learn([ran("a", 1, 5)], T0)
         assert [bar.outcome for bar in timeline.all_bars()] == ([] if query.states else ["succeeded"])
 
 
@@ -212,10 +212,10 @@ def test_waiting_and_running_times_are_shown_by_task() -> None:
 def test_the_first_range_fits_the_data() -> None:
     now = T0 + 1_000_000
 
-    assert fit([], now) == (now - 60_000, now)
-    assert fit(bars_of(ran("a", 100, 900)), now) == (T0 + 99_000, now)
-    assert fit(bars_of(ran("a", 100, 900)), now, T0 + 500_000) == (T0 + 500_000, now)
-    assert fit(bars_of(ran("a", -200_000, 900)), now) == (now - 86_400_000, now)
+    assert fit([], now) == now - 60_000
+    assert fit(bars_of(ran("a", 100, 900)), now) == T0 + 99_000
+    assert fit(bars_of(ran("a", 100, 900)), now, T0 + 500_000) == T0 + 500_000
+    assert fit(bars_of(ran("a", -200_000, 900)), now) == now - 86_400_000
 
 
 def test_the_timeline_of_own_jobs_never_has_others() -> None:
@@ -233,7 +233,7 @@ def test_the_timeline_of_own_jobs_never_has_others() -> None:
         job_id: job(job_id, event(job_id, 1, "submitted", 10), started(job_id, 2, 11))
         for job_id in ("mine-2", "theirs-2")
     }
-    made.learn([of("ada", running["mine-2"]), of("bob", running["theirs-2"])])
+    made.learn([of("ada", running["mine-2"]), of("bob", running["theirs-2"])], T0)
     for job_id in ("mine-2", "theirs-2"):
         made.take(event(job_id, 3, "failed", 12, finished=T0 + 12_000))
         made.take(event("theirs", 4, "deleted", 13))
@@ -257,7 +257,7 @@ def test_a_job_comes_and_goes_with_what_the_query_asks_for() -> None:
     failed = event("a", 3, "failed", 5, finished=T0 + 5_000)
     timeline.take(failed)
     assert timeline.to_read(10) == ["a"]
-    timeline.learn([job("a", *begun, failed)])
+    timeline.learn([job("a", *begun, failed)], T0)
     assert keys(timeline.whole(T0)["bars"]) == ["a/1"]
     assert timeline.ended(T0, T0 + 9_000) == [(T0 // 1000 + 5, [0, 1, 0])]
     assert series(timeline, T0, T0 + 10_000, 10)["depth"] == [1] + [0] * 9  # when it waited, it was to fail
@@ -282,7 +282,7 @@ def test_a_bar_names_the_arguments_that_are_not_the_tasks_defaults() -> None:
 def test_jobs_that_can_never_match_are_read_once_but_for_those_that_move() -> None:
     timeline = TimelineModel(query=Query(queue=("gpu",)))
     timeline.take(event("a", 1, "submitted", 0))
-    timeline.learn([job("a", event("a", 1, "submitted", 0))])
+    timeline.learn([job("a", event("a", 1, "submitted", 0))], T0)
 
     timeline.take(event("a", 2, "queued", 1))
     assert timeline.unknown == {}

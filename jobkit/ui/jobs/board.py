@@ -8,19 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, ClassVar
 
-from jobkit.client import Kit
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import Eta, params_brief
-from jobkit.model.plain import iso
+from jobkit.model.plain import iso, to_ms
 from jobkit.store.query import Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber, answered
-
-#: Unknown jobs whose snapshots are read at once; the others follow.
-_READ = 200
 
 #: Seconds between two reads of the counters, at least.
 _COUNTS_S = 0.5
@@ -31,16 +28,13 @@ _OWN_COUNTS_S = 3.0
 #: Seconds between two counts of the jobs that match, at least.
 _TOTAL_S = 3.0
 
-#: Seconds until a page is read again that many rows have left.
+#: Seconds until a page that many rows have left is read again.
 _THIN_S = 1.0
-
-#: Seconds until a page is read again while its index is being filled.
-_FILLING_S = 1.5
 
 
 def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | None = None) -> dict[str, Any]:
     """Return one job as a row of the table; what is empty is left out, since a page of them travels at once."""
-    spec, error = snapshot.spec, snapshot.error
+    spec = snapshot.spec
     cells: dict[str, Any] = {
         "id": snapshot.id,
         "seq": snapshot.seq,
@@ -56,7 +50,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "eta_s": eta_s,
         "typical_s": snapshot.typical_s if snapshot.progress is None else None,
         "message": snapshot.shown_message if snapshot.state in (JobState.RUNNING, JobState.QUEUED) else "",
-        "note": _note(snapshot, str(error) if error else ""),
+        "note": _note(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
         "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,
         "started_at": iso(snapshot.started_at),
@@ -66,57 +60,49 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
     return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
 
 
-def _note(snapshot: JobSnapshot, error: str) -> str:
+def _note(snapshot: JobSnapshot) -> str:
     """Return one line about how it ended."""
-    text = (
-        snapshot.summary if snapshot.state is JobState.SUCCEEDED else error if snapshot.state is JobState.FAILED else ""
-    )
+    ended = {JobState.SUCCEEDED: snapshot.summary, JobState.FAILED: str(snapshot.error or "")}
+    text = ended.get(snapshot.state, "")
     return text if len(text) <= 200 else text[:199] + "…"
 
 
 class Board:
     """A page of jobs and what has changed on it since the last delta. Not thread-safe."""
 
-    def __init__(self, query: Query, defaults: Defaults | None = None, only: str | None = None) -> None:
+    def __init__(self, query: Query, only: str | None = None) -> None:
         self.query = query
         self.only = only
-        self.defaults = defaults or {}
+        self.defaults: Defaults = {}
         self.jobs: dict[str, JobSnapshot] = {}
         self.counts: dict[str, int] = {}
+        self.total: int | None = None
+        """Number of jobs that the query finds; None if unknown."""
         self.next_cursor = ""
         self.unknown: dict[str, None] = {}
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
         self.paused: dict[str, str] = {}
         """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
-        self.is_away = self._away_told = False
+        self.is_away = False
         """The server does not answer, so what is shown may be old."""
+        # Whether every job belongs on this page or on a later one.
+        self._has_all = query == Query(limit=query.limit, cursor=query.cursor, order=query.order)
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
         self._left: set[str] = set()
         self._new: list[str] = []
         self._fresh: set[str] = set()
-        self._fresh_told = 0
-        self.total: int | None = None
-        """Number of jobs that the query finds; None if unknown."""
-        self.searched: int | None = None
-        """Only the newest so many were looked at, while the index is being filled."""
-        self._counts_changed = False
+        self._told = self._numbers()
 
     def load(self, page: QueryPage, counts: Mapping[str, int], total: int | None = None) -> None:
         """Start from a page that was just read."""
-        self.total, self.searched = total, page.searched
-        self._fresh.clear()
-        self._fresh_told = 0
-        self._left.clear()
         self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
-        self.counts = dict(counts)
-        self.next_cursor = page.next_cursor
-        self.unknown.clear()
+        self.counts, self.total, self.next_cursor = dict(counts), total, page.next_cursor
         self._etas = {job_id: eta for job_id, eta in self._etas.items() if job_id in self.jobs}
-        self._changed.clear()
-        self._gone.clear()
-        self._new.clear()
+        self.unknown.clear()
+        self._fresh.clear()
+        self._forget_changes()
 
     def take(self, event: JobEvent) -> None:
         """Apply an event of any job."""
@@ -139,98 +125,73 @@ class Board:
             elif moved is not known and (event.type.is_news or self._belongs(moved, event.at)):
                 self._put(moved, event.at)
             elif moved is not known:  # it ended, say, on a page of those that run
-                del self.jobs[event.job_id]
-                self._left.add(event.job_id)
+                self._leave(event.job_id)
 
-    def to_read(self) -> list[str]:
+    def to_read(self, limit: int) -> list[str]:
         """Return the next ids to read the snapshots of; not unknown any more from here on."""
-        ids = list(self.unknown)[:_READ]
+        ids = list(self.unknown)[:limit]
         for job_id in ids:
             del self.unknown[job_id]
         return ids
 
     def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime) -> None:
         """Snapshots of jobs that were unknown; those that belong on this page join it."""
-        for snapshot in snapshots:
-            if snapshot is None:
-                continue
+        for snapshot in filter(None, snapshots):
             known = self.jobs.get(snapshot.id)
-            if known is not None:
-                if not self._belongs(snapshot, now):
-                    del self.jobs[snapshot.id]
-                    self._left.add(snapshot.id)
-                elif (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
+            if not self._belongs(snapshot, now):
+                self._leave(snapshot.id)
+            elif known is not None:
+                if (snapshot.seq, snapshot.rev) > (known.seq, known.rev):
                     self._put(snapshot, now)
-            elif not self._belongs(snapshot, now):
-                continue
             elif not self.query.is_newest_first:
                 self._fresh.add(snapshot.id)  # its position is known after the next read of the page
             elif not self._is_older(snapshot):
                 self._new.append(snapshot.id)
-                self.jobs = {snapshot.id: snapshot, **self.jobs}
-                limit = 2 * self.query.limit
-                if len(self.jobs) > limit:
-                    self.jobs = dict(list(self.jobs.items())[:limit])
-
-    def count(self, counts: Mapping[str, int], total: int | None = None) -> None:
-        if (counts, total) != (self.counts, self.total):
-            self.counts, self.total = dict(counts), total
-            self._counts_changed = True
-
-    @property
-    def is_thin(self) -> bool:
-        """Return whether so many jobs have left that it should be filled up from the next page."""
-        return bool(self.next_cursor) and len(self.jobs) < self.query.limit * 0.6
+                jobs = {snapshot.id: snapshot, **self.jobs}
+                self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
-        before, self.paused = self.paused, dict(paused)
-        touched = {queue for queue in {*before, *paused} if before.get(queue) != paused.get(queue)}
+        touched = {queue for queue, _ in self.paused.items() ^ paused.items()}
+        self.paused = dict(paused)
         self._changed |= {
             job.id for job in self.jobs.values() if job.state is JobState.QUEUED and job.spec.queue in touched
         }
 
     def whole(self, now: datetime) -> dict[str, Any]:
-        """Return the whole page: `{"rows": [...], "counts": {...}, "total", "searched", "away", "more", "now"}`.
-
-        `more` is the cursor of the next one.
-        """
+        """Return the whole page: `rows`, `counts`, `total`, `away`, `now`, and `more`, the cursor of the next one."""
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
-        numbers = {"counts": self.counts, "total": self.total, "searched": self.searched, "away": self.is_away}
-        return {"rows": rows, **numbers, "more": self.next_cursor, "now": iso(now)}
+        return {"rows": rows, **self._numbers(), "more": self.next_cursor, "now": iso(now)}
 
     def delta(self, now: datetime) -> dict[str, Any]:
         """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
-        match any more), `fresh` (number of new jobs in another order), `counts` with `total`, `away`; {} for none.
+        match any more), `fresh` (number of new jobs in another order), `counts`, `total`, `away`; {} for none.
         """
-        delta: dict[str, Any] = {}
         new = [job_id for job_id in reversed(self._new) if job_id in self.jobs]
-        changed = [job_id for job_id in self._changed if job_id in self.jobs and job_id not in set(new)]
-        if changed:
-            delta["rows"] = [self._row(self.jobs[job_id]) for job_id in changed]
-        if new:
-            delta["new"] = [self._row(self.jobs[job_id]) for job_id in new]
-        if self._gone:
-            delta["gone"] = sorted(self._gone)
-        if self._left:
-            delta["left"] = sorted(self._left)
-        if len(self._fresh) != self._fresh_told:
-            delta["fresh"] = self._fresh_told = len(self._fresh)
-        if self._counts_changed:
-            delta["counts"], delta["total"] = self.counts, self.total
-        if self.is_away != self._away_told:
-            delta["away"] = self._away_told = self.is_away
+        lists = {
+            "rows": [self._row(self.jobs[job_id]) for job_id in (self._changed & self.jobs.keys()).difference(new)],
+            "new": [self._row(self.jobs[job_id]) for job_id in new],
+            "gone": sorted(self._gone),
+            "left": sorted(self._left),
+        }
+        numbers = {name: value for name, value in self._numbers().items() if value != self._told[name]}
+        self._forget_changes()
+        delta: dict[str, Any] = {name: each for name, each in lists.items() if each} | numbers
+        return {**delta, "now": iso(now)} if delta else {}
+
+    def _numbers(self) -> dict[str, Any]:
+        return {"counts": self.counts, "total": self.total, "away": self.is_away, "fresh": len(self._fresh)}
+
+    def _forget_changes(self) -> None:
+        self._told = self._numbers()
         self._changed.clear()
         self._gone.clear()
         self._left.clear()
         self._new.clear()
-        self._counts_changed = False
-        return {**delta, "now": iso(now)} if delta else {}
 
-    @property
-    def _has_all(self) -> bool:
-        """Return whether every job belongs on this page or on a later one."""
-        return self.query == Query(limit=self.query.limit, cursor=self.query.cursor, order=self.query.order)
+    def _leave(self, job_id: str) -> None:
+        if self.jobs.pop(job_id, None) is not None:
+            self._left.add(job_id)
 
     def _put(self, snapshot: JobSnapshot, at: datetime) -> None:
         self.jobs[snapshot.id] = snapshot
@@ -252,7 +213,7 @@ class Board:
     def _belongs(self, snapshot: JobSnapshot, now: datetime) -> bool:
         if self.only not in (None, snapshot.spec.owner):
             return False
-        return self._has_all or matches(snapshot, self.query, round(now.timestamp() * 1000))
+        return self._has_all or matches(snapshot, self.query, to_ms(now))
 
     def _is_older(self, snapshot: JobSnapshot) -> bool:
         """Return whether the page is full and the job belongs below it."""
@@ -263,57 +224,46 @@ class Board:
 
 
 class BoardFeed(QueryFeed[Subscriber]):
-    """Keeps one `Board` up to date.
-
-    Args:
-        kit, query, only: as of `QueryFeed`; the query says also where the page begins.
-    """
+    """Keeps one `Board` up to date. The query says also where the page begins."""
 
     CHANNELS: ClassVar[tuple[str | None, ...]] = (None, CONTROL)
     WINDOW_S = 0.05
+    MODEL = Board
 
-    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
-        super().__init__(kit, query, only, _COUNTS_S if only is None else _OWN_COUNTS_S)
-        self.board = Board(self.query, only=only)
-        self._total_at = 0.0
+    _total_at = 0.0
 
-    def whole(self) -> dict[str, Any]:
-        return self.board.whole(_now())
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
-    def delta(self) -> dict[str, Any]:
-        return self.board.delta(_now())
+    def count_s(self) -> float:
+        return _COUNTS_S if self.only is None else _OWN_COUNTS_S
 
     async def read(self) -> None:
         if not self.has_read:
             self.kit.verbs.use_index()
-            self.board.defaults = defaults_of(await self.kit.aio.tasks())
+            self.model.defaults = defaults_of(await self.kit.aio.tasks())
         await self._look_at_pauses()
-        page, counts, total = await self._page()
+        page, counts = await asyncio.gather(self.kit.verbs.page(self.query), self.kit.verbs.counts(self.only))
+        is_all = not page.next_cursor and not self.query.cursor and page.searched is None
+        total = len(page.jobs) if is_all else await self._total(counts)
         self._total_at = asyncio.get_running_loop().time()
-        self.board.load(page, counts, total)
-        self.board.is_away = not self.kit.hub.is_live
+        self.searched = page.searched
+        self.model.load(page, counts, total)
+        self.model.is_away = not self.kit.hub.is_live
 
     def loaded(self) -> None:
         super().loaded()
-        if self.board.searched is not None:
-            self.reload_in(_FILLING_S)
-        elif self.is_aging:
+        if self.is_aging:
             span = min(filter(None, (self.query.newer_s, self.query.older_s)), default=0.0)
             self.reload_in(min(60.0, max(2.0, span / 50)))
 
     async def _look_at_pauses(self) -> None:
         pauses = [pause for pause in await answered(self.kit.aio.paused) if pause.kind == "queue"]
         by = {pause.name: f" by {pause.by}" if pause.by else "" for pause in pauses}
-        self.board.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
+        self.model.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
         self.poke()
 
-    async def _page(self) -> tuple[QueryPage, dict[str, int], int | None]:
-        page, counts = await asyncio.gather(self.kit.verbs.page(self.query), self.kit.verbs.counts(self.only))
-        if not page.next_cursor and not self.query.cursor and page.searched is None:
-            return page, counts, len(page.jobs)
-        return page, counts, await self._total(counts)
-
-    async def _total(self, counts: dict[str, int]) -> int | None:
+    async def _total(self, counts: Mapping[str, int]) -> int | None:
         if self.only is not None and is_pattern(self.only):
             return None  # a name, and no pattern: others' jobs are not to be counted
         if self.query.is_plain and not self.is_aging:
@@ -324,37 +274,27 @@ class BoardFeed(QueryFeed[Subscriber]):
         if event.job_id == CONTROL:
             self.runners.run(self._look_at_pauses())
             return
-        self.board.take(event)
+        self.model.take(event)
         if not event.type.is_news:
             self.recount()
         self.poke()
 
     def status(self, is_live: bool) -> None:
         if not is_live:
-            self.board.is_away = True
+            self.model.is_away = True
             self.poke()
         super().status(is_live)
 
     def flush(self) -> None:
         super().flush()
-        if self.board.is_thin and not self.is_due_to_reload:
-            self.reload_in(_THIN_S)
-
-    def to_read(self) -> list[str]:
-        return self.board.to_read()
-
-    def learn(self, snapshots: list[JobSnapshot | None]) -> None:
-        self.board.learn(snapshots, _now())
+        if self.model.next_cursor and len(self.model.jobs) < 0.6 * self.query.limit:
+            self.reload_in(_THIN_S)  # many have left: fill it up from the next page
 
     async def count(self) -> None:
-        counts, total = await self.kit.verbs.counts(self.only), self.board.total
+        counts, total = await self.kit.verbs.counts(self.only), self.model.total
         now = asyncio.get_running_loop().time()
         if self.query.is_plain or now - self._total_at > _TOTAL_S:
             total = await self._total(counts)
             self._total_at = now
-        self.board.count(counts, total)
+        self.model.counts, self.model.total = counts, total
         self.poke()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -161,7 +161,7 @@ class Table extends View {
         this.waiting.unshift(...delta.new.filter((data) => !known.has(data.id) && !this.rows.has(data.id)));
       }
       if (delta.counts) this.counts(delta.counts);
-      if (delta.counts) this.total = delta.total;
+      if ("total" in delta) this.total = delta.total;
     }
     const reading = this.isRead();
     if (this.waiting.length && !reading) this.flushNew(); else this.showPill();

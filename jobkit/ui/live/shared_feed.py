@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable
+from jobkit.model import JobEvent, JobkitError, StoreUnavailable
 from jobkit.model.plain import dumps, iso
 from jobkit.runners import Runners
 from jobkit.store.query import Query, narrowed
@@ -26,6 +26,12 @@ logger = logging.getLogger("jobkit.ui")
 
 #: Seconds between two attempts to read while the store does not answer.
 _AGAIN_S = 0.5
+
+#: Seconds until a `QueryFeed` reads everything again while an index is being filled.
+_FILLING_S = 1.5
+
+#: New jobs that a `QueryFeed` reads at once; the others follow.
+_READ = 200
 
 T = TypeVar("T")
 
@@ -259,56 +265,53 @@ class QueryFeed(SharedFeed[S]):
     """Feed of the jobs that a query finds: reads new ones by id, counts, and reads all again while an index is filled.
 
     It delivers the whole as the text `page`, and changes as the part `delta`. Both have a number `n`, without a gap, so
-    that a browser sees whether it has missed something. A subclass has `whole`, `delta`, `to_read`, `learn`, `count`.
+    that a browser sees whether it has missed something. A subclass has `now`, `count` and `count_s`.
 
     Args:
         only: the owner whose jobs alone are shown and counted, whatever the query says; None for everybody's.
-        count_s: seconds between two counts, at least.
+
+    Attributes:
+        MODEL: of the jobs, made with `(query, only)`: has `to_read`, `learn`, `whole` and `delta`.
+        searched: only the newest so many jobs were searched, while the index is being filled; None for all.
+        n: number of the newest page or delta; starts so that no two feeds share one.
     """
 
-    def __init__(self, kit: Kit, query: Query, only: str | None, count_s: float) -> None:
+    MODEL: ClassVar[type[Any]]
+
+    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit)
         self.query = query if only is None else narrowed(query, only)
         self.only = only
-        self._counter = self.paced(count_s, lambda: None if self.is_loading else answered(self.count))
+        self.model = self.MODEL(self.query, only)
+        self.searched: int | None = None
+        self.n = time.time_ns() // 1_000_000
+        self._counter = self.paced(self.count_s(), lambda: None if self.is_loading else answered(self.count))
         self._learner = self.paced(0.0, self._learn)
         self._timer: asyncio.TimerHandle | None = None
-        self.n = time.time_ns() // 1_000_000
-        """Number of the newest page or delta; starts so that no two feeds share one."""
 
-    def whole(self) -> dict[str, Any]:
-        """Return everything that is shown."""
-        return {}
-
-    def delta(self) -> dict[str, Any]:
-        """Return the changes since the last call, {} for none."""
-        return {}
-
-    def to_read(self) -> list[str]:
-        """Return the ids of jobs to read now; [] for none."""
-        return []
-
-    def learn(self, snapshots: list[JobSnapshot | None]) -> None:
-        """Take these jobs as they were read; None for deleted ones."""
+    def now(self) -> Any:
+        """Return the time as the model takes it."""
 
     async def count(self) -> None:
         """Count, and deliver the numbers."""
+
+    def count_s(self) -> float:
+        """Return the seconds between two counts, at least."""
+        return 1.0
 
     @property
     def is_aging(self) -> bool:
         """True if jobs come into the query, or leave it, by their age alone."""
         return self.query.newer_s is not None or self.query.older_s is not None
 
-    @property
-    def is_due_to_reload(self) -> bool:
-        """True from `reload_in` to the reload."""
-        return self._timer is not None
-
     def reload_in(self, seconds: float) -> None:
-        """Read everything again after so many seconds."""
-        if self._timer is not None:
+        """Read everything again within so many seconds."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() > loop.time() + seconds:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_has_come)
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_later(seconds, self._time_has_come)
 
     def recount(self) -> None:
         """Count soon."""
@@ -316,26 +319,31 @@ class QueryFeed(SharedFeed[S]):
 
     def tell(self, subscriber: S, version: Any = None) -> None:
         if not self.is_loading and version != self.n:
-            subscriber.deliver({"page": dumps({**self.whole(), "n": self.n})}, {})
+            subscriber.deliver(self._whole(), {})
 
     def loaded(self) -> None:
         self.n += 1
-        self.publish({"page": dumps({**self.whole(), "n": self.n})})
+        self.publish(self._whole())
+        if self.searched is not None:
+            self.reload_in(_FILLING_S)
         self.poke()
 
     def flush(self) -> None:
-        if delta := self.delta():
+        if delta := self.model.delta(self.now()):
             self.n += 1
             self.publish({}, {"delta": dumps({**delta, "n": self.n})})
         self._learner.poke()
+
+    def _whole(self) -> dict[str, str]:
+        return {"page": dumps({**self.model.whole(self.now()), "searched": self.searched, "n": self.n})}
 
     def _time_has_come(self) -> None:
         self._timer = None
         self.reload()
 
     async def _learn(self) -> None:
-        if ids := self.to_read():
-            self.learn(list(await answered(lambda: self.kit.verbs.store.snapshots(ids))))
+        if ids := self.model.to_read(_READ):
+            self.model.learn(await answered(lambda: self.kit.verbs.store.snapshots(ids)), self.now())
             self.poke()
 
 
@@ -352,7 +360,7 @@ class TextFeed(SharedFeed[Subscriber]):
     _body = _told = _text = ""
 
     def is_news(self, event: JobEvent) -> bool:
-        """Return True if the page looks different after the event."""
+        """Return True if the page looks different after an event of a job."""
         return not event.type.is_news
 
     async def data(self) -> dict[str, Any]:
@@ -376,7 +384,7 @@ class TextFeed(SharedFeed[Subscriber]):
         logger.debug("%s could not read: %s", type(self).__name__, error)  # it tries again in `LOOK_S` seconds
 
     def take(self, event: JobEvent) -> None:
-        if self.is_news(event):
+        if event.job_id in self.CHANNELS or self.is_news(event):  # pauses and schedules are in CHANNELS
             self.poke()
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""`Timeline`: the attempts of each worker as bars, with their waiting time, live.
+"""`Timeline`: the attempts of each worker as bars, with their waiting time, live; `TimelineFeed`: its data.
 
 The figures are empty here: `timeline.js` fills their sources from the texts that all sessions share. So the server
 keeps no data of a plot, and a session costs no more than the text. Colours, fonts and the height of the lanes are set
@@ -9,6 +9,7 @@ zone's offset.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import panel as pn
@@ -29,19 +30,166 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from bokeh.transform import dodge
 from bokeh.util.serialization import make_globally_unique_id
+from msgspec.structs import replace
 
 from jobkit.client import Kit
+from jobkit.model import JobEvent, JobSnapshot
+from jobkit.model.plain import dumps, now_ms, to_ms
 from jobkit.store.grammar import HELP, read_search
-from jobkit.store.query import Query
+from jobkit.store.query import Query, QueryPage, is_pattern
+from jobkit.tasks.info import defaults_of
 from jobkit.ui.live.component import LivePage
-from jobkit.ui.timeline.timeline_feed import TimelineFeed, TimelineSubscriber
-from jobkit.ui.timeline.timeline_model import RANGES_MS
+from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
+from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
 from jobkit.ui.words import assets
+
+#: Seconds between two counts of the series, at least.
+_SERIES_S = 1.0
+
+#: The same for those of some of the jobs, which cost more.
+_NARROW_SERIES_S = 3.0
+
+#: Ended jobs that are read at once.
+_READ = 200
+
+#: Waiting jobs whose time of submission is known.
+_WAITING = 500
+
+#: New jobs that may wait to be read.
+_OUTSTANDING = 2_000
+
+_ENDED = ("succeeded", "failed", "cancelled")
 
 #: What may be looked at; the first is what a page begins with.
 RANGES = ("fit", *RANGES_MS)
 
 _SCROLLED = {"overflow-y": "auto", "overflow-x": "hidden", "min-height": "0"}
+
+
+@dataclass(eq=False, slots=True)
+class TimelineSubscriber(Subscriber):
+    """One timeline; `range` is one of `RANGES_MS`, or "fit"."""
+
+    range: str = "fit"
+
+
+class TimelineFeed(QueryFeed[TimelineSubscriber]):
+    """Delivers `series` as well, as a whole text."""
+
+    LOOK_S = 15.0
+    MODEL = TimelineModel
+
+    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
+        super().__init__(kit, query, only)
+        self._skew_ms = 0
+        self._counted: dict[str, str] = {}  # the newest series by range, for subscribers that come before the next
+
+    def now(self) -> int:
+        """Return the time of this machine's clock, but never before an event that has been received."""
+        return now_ms() + self._skew_ms
+
+    def count_s(self) -> float:
+        return _NARROW_SERIES_S if self.model.is_narrow else _SERIES_S
+
+    def tell(self, subscriber: TimelineSubscriber, version: Any = None) -> None:
+        super().tell(subscriber, version)
+        counted = self._counted.get(subscriber.range)
+        if counted and version != self.n:
+            subscriber.deliver({"series": counted}, {})
+        self.recount()
+
+    # -- what is read --------------------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        if not self.query.is_plain:
+            self.kit.verbs.use_index()
+        self.searched = None
+        self.model.defaults = defaults_of(await self.kit.aio.tasks())
+        await self._look_at_queues()
+        jobs, since_ms, depth_since_ms = await self._read_jobs()
+        self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
+
+    def loaded(self) -> None:
+        super().loaded()
+        self.recount()
+
+    async def _page(self, states: tuple[str, ...], limit: int, cursor: str = "") -> QueryPage:
+        """Return some of the jobs in these states that the query finds."""
+        asked = self.query.states
+        wanted = tuple(state for state in states if not asked or state in asked)
+        if not wanted:
+            return QueryPage(())
+        read = await self.kit.verbs.page(replace(self.query, states=wanted, limit=limit, cursor=cursor, order=""))
+        if read.searched is not None:
+            self.searched = read.searched
+        return read
+
+    async def _look_at_queues(self) -> None:
+        if not self.model.is_narrow:
+            self.model.queued = (await self.kit.verbs.counts()).get("queued", 0)
+        elif is_pattern(self.only or "") or (self.query.states and "queued" not in self.query.states):
+            self.model.queued = 0  # a name, and no pattern: others' jobs are not to be counted
+        elif (count := await self.kit.verbs.count(replace(self.query, states=("queued",)))) is not None:
+            self.model.queued = count
+
+    async def _read_jobs(self) -> tuple[list[JobSnapshot], int | None, int]:
+        """Return the newest jobs, and the times (ms) before which ended and waiting ones are missing."""
+        found: list[JobSnapshot] = []
+        depth_since_ms = 0
+        for state, limit in (("running", _WAITING), ("scheduled", 100), ("queued", _WAITING)):
+            read = await self._page((state,), limit)
+            found += read.jobs
+            if state == "queued" and read.next_cursor and read.jobs:
+                depth_since_ms = to_ms(read.jobs[-1].submitted_at)
+        since_ms, cursor, attempts = None, "", 0
+        oldest_ms = self.now() - RANGES_MS["24h"]
+        while attempts < ATTEMPTS:
+            read = await self._page(_ENDED, _READ, cursor)
+            found += read.jobs
+            attempts += sum(max(1, snapshot.attempt) for snapshot in read.jobs)
+            cursor = read.next_cursor
+            if not cursor or all(to_ms(job.finished_at) < oldest_ms for job in read.jobs):
+                break
+            since_ms = to_ms(read.jobs[-1].submitted_at) if read.jobs and attempts >= ATTEMPTS else None
+        return found, since_ms, max(depth_since_ms, since_ms or 0)
+
+    # -- what is delivered ---------------------------------------------------------------------------------------------
+
+    def take(self, event: JobEvent) -> None:
+        if not event.type.is_news:
+            self._skew_ms = max(self._skew_ms, event.at_ms - now_ms())
+            self.model.take(event)
+            self.poke()
+            self.recount()
+
+    def look(self) -> None:
+        self.recount()
+        if self.is_aging:
+            self.reload()
+
+    def flush(self) -> None:
+        if len(self.model.unknown) > _OUTSTANDING:
+            self.model.skip(self.now())
+        super().flush()
+
+    async def count(self) -> None:
+        await self._look_at_queues()
+        workers = () if self.model.is_narrow else await self.kit.verbs.store.workers()
+        slots = sum(worker.slots for worker in workers if worker.takes_jobs)
+        self._counted = {}
+        for subscriber in list(self.subscribers):
+            if subscriber.range not in self._counted:
+                self._counted[subscriber.range] = self._series(subscriber.range, slots)
+            subscriber.deliver({"series": self._counted[subscriber.range]}, {})
+
+    def _series(self, name: str, slots: int) -> str:
+        end_ms = self.now()
+        span_ms = RANGES_MS.get(name)
+        start_ms = fit(self.model.all_bars(), end_ms, self.model.since_ms) if span_ms is None else end_ms - span_ms
+        return dumps({"range": name, "slots": slots, "now": end_ms, **series(self.model, start_ms, end_ms)})
+
+
+# -- the component -----------------------------------------------------------------------------------------------------
 
 
 class TimelineHead(LivePage):

@@ -7,13 +7,13 @@ milliseconds since the epoch, by the store's clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.format import params_brief
+from jobkit.model.plain import to_ms
 from jobkit.model.snapshot import attempts_of
 from jobkit.store.query import Query, matches
 from jobkit.tasks.info import Defaults
@@ -30,7 +30,6 @@ FOREIGN = 10_000
 #: Seconds of which endings and the queues' comings and goings are counted.
 COUNTED_S = 86_400
 
-
 #: Steps of a series.
 STEPS = 60
 
@@ -38,6 +37,8 @@ STEPS = 60
 TASKS = 8
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+_ALL = Query()
 
 #: What may be looked at, beside the range that fits the data.
 RANGES_MS: Mapping[str, int] = {"15m": 900_000, "1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000}
@@ -71,58 +72,58 @@ class AttemptBar(NamedTuple):
         return f"{self.job_id}/{self.attempt}"
 
 
-def bars_of(
-    snapshot: JobSnapshot, lanes: Mapping[str, int] | None = None, defaults: Defaults | None = None
-) -> list[AttemptBar]:
-    """Return the attempts of a job, oldest first; `lanes` by `AttemptBar.key` (default: 0), `defaults` by task."""
+def bars_of(snapshot: JobSnapshot, defaults: Defaults | None = None) -> list[AttemptBar]:
+    """Return the attempts of a job, oldest first, all in the first lane; `defaults` by task."""
     spec = snapshot.spec
-    bars = []
-    for attempt in attempts_of(snapshot.history):
-        key = f"{snapshot.id}/{attempt.number}"
-        bars.append(
-            AttemptBar(
-                snapshot.id,
-                attempt.number,
-                spec.task,
-                spec.title or spec.task,
-                params_brief(spec.params, (defaults or {}).get(spec.task), limit=60),
-                attempt.worker,
-                (lanes or {}).get(key, 0),
-                None if attempt.ready_at is None else _ms(attempt.ready_at),
-                _ms(attempt.started_at),
-                None if attempt.ended_at is None else _ms(attempt.ended_at),
-                attempt.outcome,
-                attempt.reason[:200],
-            )
+    args = params_brief(spec.params, (defaults or {}).get(spec.task), limit=60)
+    return [
+        AttemptBar(
+            job_id=snapshot.id,
+            attempt=attempt.number,
+            task=spec.task,
+            name=spec.title or spec.task,
+            args=args,
+            worker=attempt.worker,
+            lane=0,
+            ready_ms=to_ms(attempt.ready_at) or None,
+            started_ms=to_ms(attempt.started_at),
+            ended_ms=to_ms(attempt.ended_at) or None,
+            outcome=attempt.outcome,
+            reason=attempt.reason[:200],
         )
-    return bars
+        for attempt in attempts_of(snapshot.history)
+    ]
 
 
 class TimelineModel:
     """The newest attempts of a kit's jobs, and what has changed since the last delta. Not thread-safe.
 
     Args:
-        limit: attempts that are kept; of more, those that ended first go.
-        only: whose jobs; everybody's unless given.
         query: which jobs, by what they are now; limit, cursor and order mean nothing here.
+        only: whose jobs; everybody's unless given.
+        limit: attempts that are kept; of more, those that ended first go.
     """
 
-    def __init__(self, limit: int = ATTEMPTS, only: str | None = None, query: Query | None = None) -> None:
+    def __init__(self, query: Query = _ALL, only: str | None = None, limit: int = ATTEMPTS) -> None:
         self.limit = limit
         self.only = only
-        self.query = replace(query or Query(), limit=0, cursor="", order="")
+        self.query = replace(query, limit=0, cursor="", order="")
         self.is_narrow = only is not None or self.query != Query(limit=0)
         """Return whether some jobs are not shown: then each is read before it is counted."""
-        self._lasting = Query(task=self.query.task, owner=self.query.owner, tag=self.query.tag, queue=self.query.queue)
+        self._lasting = Query(task=query.task, owner=query.owner, tag=query.tag, queue=query.queue)
         self.defaults: Defaults = {}
         """Arguments that equal them are not named."""
         self._reading: set[str] = set()
         self._foreign: dict[str, None] = {}
-        self._at_ms = 0  # of the newest event, the clock by which jobs grow old
-        self._begin(None, 0, 0)
+        self.load((), None)
 
-    def _begin(self, since_ms: int | None, queued: int, depth_since_ms: int) -> None:
-        self.jobs: dict[str, JobSnapshot] = {}
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def load(
+        self, snapshots: Iterable[JobSnapshot], since_ms: int | None, queued: int = 0, depth_since_ms: int = 0
+    ) -> None:
+        """Start anew from what was read."""
+        self.jobs = {snapshot.id: snapshot for snapshot in snapshots if self.only in (None, snapshot.spec.owner)}
         self.bars: dict[str, list[AttemptBar]] = {}
         """By job, for those that have started at least once."""
         self.unknown: dict[str, int] = {}
@@ -135,47 +136,37 @@ class TimelineModel:
         """Jobs that wait in a queue now, as the store counts them."""
         self._seconds: dict[int, list[int]] = {}
         """By second, how many jobs succeeded, failed, were cancelled, came into a queue and left it."""
-        self._lanes: dict[str, int] = {}
-        self._busy: dict[str, dict[int, str]] = {}  # worker: lane: key of the bar that runs there
+        self._busy: dict[tuple[str, int], str] = {}
+        """Key of the bar that runs on a worker's lane."""
         self._changed: dict[str, None] = {}
-        self._gone: set[str] = set()
-
-    # -- in -----------------------------------------------------------------------------------------------------------
-
-    def load(
-        self, snapshots: Iterable[JobSnapshot], since_ms: int | None, queued: int = 0, depth_since_ms: int = 0
-    ) -> None:
-        """Start anew from what was read; the other arguments as the attributes above."""
-        self._begin(since_ms, queued, depth_since_ms)
-        found = {snapshot.id: snapshot for snapshot in snapshots if self.only in (None, snapshot.spec.owner)}
+        for snapshot in self.jobs.values():
+            self._note_all(snapshot)
         # Lanes are given in the order of starts, whichever order the jobs were read in.
-        starts = sorted((bar for each in found.values() for bar in bars_of(each)), key=lambda bar: bar.started_ms)
+        bars = [bar for snapshot in self.jobs.values() for bar in bars_of(snapshot, self.defaults)]
+        lanes: dict[str, int] = {}
         ends: dict[tuple[str, int], int] = {}  # worker, lane: busy until
-        for bar in starts:
+        for bar in sorted(bars, key=lambda bar: bar.started_ms):
             lane = next((n for n in range(LANES) if ends.get((bar.worker, n), 0) <= bar.started_ms), LANES - 1)
             ends[bar.worker, lane] = bar.ended_ms if bar.ended_ms is not None else 1 << 60
-            self._lanes[bar.key] = lane
+            lanes[bar.key] = lane
             if bar.ended_ms is None:
-                self._busy.setdefault(bar.worker, {})[lane] = bar.key
-        for snapshot in found.values():
-            self._put(snapshot)
-            if not self.is_narrow:
-                self._note_all(snapshot)
+                self._busy[bar.worker, lane] = bar.key
+        for bar in bars:
+            self.bars.setdefault(bar.job_id, []).append(bar._replace(lane=lanes[bar.key]))
         self._forget_old()
-        self._changed = {}
+        self._changed.clear()
 
     def take(self, event: JobEvent) -> None:
         """Apply an event of any job."""
         if event.type.is_news:
             return
-        self._at_ms = max(self._at_ms, event.at_ms)
         known = self.jobs.get(event.job_id)
-        if known is not None and event.seq <= known.seq and event.type is not EventType.DELETED:
-            return
         if event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
             if known is not None or not self.is_narrow:
                 self._drop(event.job_id)
+            return
+        if known is not None and event.seq <= known.seq:
             return
         if self.is_narrow and known is None:
             if self._may_be(event):
@@ -187,7 +178,7 @@ class TimelineModel:
         if moved is None:
             self._ask_for(event)
         elif moved is not known:
-            self._put_or_leave(moved)
+            self._put_or_leave(moved, event.at_ms)
 
     def to_read(self, limit: int) -> list[str]:
         """Return the newest ids to read; call `learn` with their snapshots before the next ones."""
@@ -197,18 +188,16 @@ class TimelineModel:
         self._reading = set(ids)
         return ids
 
-    def learn(self, snapshots: Iterable[JobSnapshot | None]) -> None:
+    def learn(self, snapshots: Iterable[JobSnapshot | None], now_ms: int) -> None:
         """Add jobs that were unknown, as they were read; None for deleted ones."""
         self._reading = set()
-        for snapshot in snapshots:
-            if snapshot is None:
-                continue
+        for snapshot in filter(None, snapshots):
             # What happened while it was read may be missing in it: then it is to be read once more.
             if self.unknown.get(snapshot.id, 0) <= snapshot.seq:
                 self.unknown.pop(snapshot.id, None)
             known = self.jobs.get(snapshot.id)
             if known is None or snapshot.seq > known.seq:
-                self._put_or_leave(snapshot)
+                self._put_or_leave(snapshot, now_ms)
         while len(self._foreign) > FOREIGN:
             del self._foreign[next(iter(self._foreign))]
         self._forget_old()
@@ -227,12 +216,11 @@ class TimelineModel:
 
     def delta(self, now_ms: int) -> dict[str, Any]:
         """Return the changes since the last delta: `bars` of the jobs that moved, `gone` ids; {} for none."""
-        if not self._changed and not self._gone:
+        changed, self._changed = self._changed, {}
+        if not changed:
             return {}
-        changed, gone = self._changed, self._gone
-        self._changed, self._gone = {}, set()
         bars = [bar for job_id in changed for bar in self.bars.get(job_id, ())]
-        return {**self._told(now_ms, bars), "gone": sorted(gone)}
+        return {**self._told(now_ms, bars), "gone": sorted(changed.keys() - self.jobs.keys())}
 
     def all_bars(self) -> list[AttemptBar]:
         return [bar for bars in self.bars.values() for bar in bars]
@@ -273,14 +261,14 @@ class TimelineModel:
         state = event.data.get("state")
         return not self.query.states or state is None or state in self.query.states
 
-    def _put_or_leave(self, snapshot: JobSnapshot) -> None:
+    def _put_or_leave(self, snapshot: JobSnapshot, at_ms: int) -> None:
         is_own = self.only in (None, snapshot.spec.owner)
-        if is_own and matches(snapshot, self.query, self._at_ms):
+        if is_own and matches(snapshot, self.query, at_ms):
             self._put(snapshot)
         elif snapshot.id in self.jobs:
             self._note_all(self.jobs[snapshot.id], -1)
             self._drop(snapshot.id)
-        elif not is_own or not matches(snapshot, self._lasting, self._at_ms):
+        elif not is_own or not matches(snapshot, self._lasting, at_ms):
             self._foreign[snapshot.id] = None
 
     def _put(self, snapshot: JobSnapshot) -> None:
@@ -289,54 +277,49 @@ class TimelineModel:
                 self._note_all(self.jobs[snapshot.id], -1)
             self._note_all(snapshot)
         self.jobs[snapshot.id] = snapshot
-        bars = bars_of(snapshot, self._lanes, self.defaults)
-        for bar in bars:
-            if bar.key not in self._lanes:
-                self._lanes[bar.key] = self._free_lane(bar)
-            if bar.ended_ms is not None:
-                self._free(bar)
-        if bars:
-            self.bars[snapshot.id] = [bar._replace(lane=self._lanes[bar.key]) for bar in bars]
         self._changed[snapshot.id] = None
+        lanes = {bar.attempt: bar.lane for bar in self.bars.get(snapshot.id, ())}
+        bars = []
+        for bar in bars_of(snapshot, self.defaults):
+            lane = lanes.get(bar.attempt)
+            if lane is None:
+                lane = next((n for n in range(LANES) if (bar.worker, n) not in self._busy), LANES - 1)
+                if bar.ended_ms is None:
+                    self._busy[bar.worker, lane] = bar.key
+            bars.append(bar._replace(lane=lane))
+            if bar.ended_ms is not None:
+                self._free(bars[-1])
+        if bars:
+            self.bars[snapshot.id] = bars
 
     def _free(self, bar: AttemptBar) -> None:
         """Give the lane of an attempt back, unless another one has it by now."""
-        lanes, lane = self._busy.get(bar.worker, {}), self._lanes.get(bar.key, -1)
-        if lanes.get(lane) == bar.key:
-            del lanes[lane]
-
-    def _free_lane(self, bar: AttemptBar) -> int:
-        lanes = self._busy.setdefault(bar.worker, {})
-        lane = next((n for n in range(LANES) if n not in lanes), LANES - 1)
-        if bar.ended_ms is None:
-            lanes[lane] = bar.key
-        return lane
+        if self._busy.get((bar.worker, bar.lane)) == bar.key:
+            del self._busy[bar.worker, bar.lane]
 
     def _told(self, now_ms: int, bars: list[AttemptBar]) -> dict[str, Any]:
         waiting = [s for s in self.jobs.values() if s.state is JobState.SCHEDULED and s.due_at is not None]
-        waiting.sort(key=lambda s: _ms(s.due_at))
-        due = [[s.id, s.spec.title or s.spec.task, _ms(s.due_at)] for s in waiting[:100]]
-        start_ms, _ = fit(self.all_bars(), now_ms, self.since_ms)
+        waiting.sort(key=lambda s: to_ms(s.due_at))
+        due = [[s.id, s.spec.title or s.spec.task, to_ms(s.due_at)] for s in waiting[:100]]
+        start_ms = fit(self.all_bars(), now_ms, self.since_ms)
         return {"bars": bars, "due": due, "start": start_ms, "since": self.since_ms, "now": now_ms}
 
     def _drop(self, job_id: str) -> None:
         self.jobs.pop(job_id, None)
         for bar in self.bars.pop(job_id, ()):
             self._free(bar)
-            self._lanes.pop(bar.key, None)
-        self._changed.pop(job_id, None)
-        self._gone.add(job_id)
+        self._changed[job_id] = None
 
     def _forget_old(self) -> None:
-        count = sum(map(len, self.bars.values()))
-        if count > self.limit:
-            ended = [(bars[-1].ended_ms, job_id) for job_id, bars in self.bars.items() if bars[-1].ended_ms is not None]
-            for ended_ms, job_id in sorted(ended, key=lambda pair: pair[0] or 0):
-                if count <= self.limit:
+        excess = sum(map(len, self.bars.values())) - self.limit
+        if excess > 0:
+            last = ((bars[-1].ended_ms, job_id) for job_id, bars in self.bars.items())
+            for ended_ms, job_id in sorted((ended_ms, job_id) for ended_ms, job_id in last if ended_ms is not None):
+                if excess <= 0:
                     break
-                count -= len(self.bars[job_id])
+                excess -= len(self.bars[job_id])
                 self._drop(job_id)
-                self.since_ms = max(self.since_ms or 0, ended_ms or 0)
+                self.since_ms = max(self.since_ms or 0, ended_ms)
         idle = [i for i, s in self.jobs.items() if i not in self.bars and (s.is_terminal or s.state is JobState.QUEUED)]
         for job_id in idle[: max(0, len(idle) - self.limit)]:
             del self.jobs[job_id]
@@ -367,24 +350,17 @@ class TimelineModel:
 _ENDS = (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
-def _ms(at: datetime | None) -> int:
-    return 0 if at is None else round(at.timestamp() * 1000)
-
-
 # -- counts over a range -----------------------------------------------------------------------------------------------
 
 
-def fit(bars: Iterable[AttemptBar], now_ms: int, since_ms: int | None = None) -> tuple[int, int]:
-    """Return the range that shows every attempt: 1 minute to 1 day, with a tenth of it for waiting times before.
-
-    A job that waited for hours would leave the picture empty otherwise.
+def fit(bars: Sequence[AttemptBar], now_ms: int, since_ms: int | None = None) -> int:
+    """Return the begin of the range until now that shows every attempt: 1 minute to 1 day, with a tenth of it for
+    waiting times before. A job that waited for hours would leave the picture empty otherwise.
     """
-    bars = list(bars)
-    first = min((bar.started_ms for bar in bars), default=now_ms)
-    first = min(first, now_ms - 60_000)
+    first = min([now_ms - 60_000, *(bar.started_ms for bar in bars)])
     waited = min((bar.ready_ms for bar in bars if bar.ready_ms is not None), default=first)
     first = max(min(first, waited), first - (now_ms - first) // 10)
-    return min(max(first, since_ms or 0, now_ms - RANGES_MS["24h"]), now_ms - 60_000), now_ms
+    return min(max(first, since_ms or 0, now_ms - RANGES_MS["24h"]), now_ms - 60_000)
 
 
 def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STEPS) -> dict[str, Any]:
@@ -396,7 +372,6 @@ def series(timeline: TimelineModel, start_ms: int, end_ms: int, steps: int = STE
         known. `tasks`: the most frequent, each with `count` and the quantiles (10, 25, 50, 75, 90 %) of seconds
         that its attempts `waited` and `ran`.
     """
-    steps = max(1, steps)
     width = max(1.0, (end_ms - start_ms) / steps)
     edges = [start_ms + width * n for n in range(steps + 1)]
     bars = timeline.all_bars()
@@ -429,7 +404,7 @@ def _spread(columns: list[float], start_ms: int, width: float, begin_ms: int, en
         columns[n] += max(0.0, min(end_ms, left + width) - max(begin_ms, left))
 
 
-def times_by_task(bars: Sequence[AttemptBar], start_ms: int, end_ms: int, limit: int = TASKS) -> list[dict[str, Any]]:
+def times_by_task(bars: Sequence[AttemptBar], start_ms: int, end_ms: int) -> list[dict[str, Any]]:
     """Return waiting and run times of the attempts that ended in the range, for the tasks with the most of them."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     for bar in bars:
@@ -439,7 +414,7 @@ def times_by_task(bars: Sequence[AttemptBar], start_ms: int, end_ms: int, limit:
         ran.append((bar.ended_ms - bar.started_ms) / 1000)
         if bar.ready_ms is not None:
             waited.append((bar.started_ms - bar.ready_ms) / 1000)
-    most = sorted(found.items(), key=lambda item: (-len(item[1][1]), item[0]))[:limit]
+    most = sorted(found.items(), key=lambda item: (-len(item[1][1]), item[0]))[:TASKS]
     return [
         {"task": task, "count": len(ran), "waited": quantiles(waited), "ran": quantiles(ran)}
         for task, (waited, ran) in most

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from jobkit.model import JobEvent, JobSnapshot, Pause
+from jobkit.model import JobSnapshot, Pause
 from jobkit.model.format import params_brief
 from jobkit.model.plain import instant, iso
 from jobkit.store.query import Query
@@ -86,9 +86,6 @@ class WorkersFeed(TextFeed):
     """Polls as well: heartbeats come as no events."""
 
     CHANNELS = (None, CONTROL)
-
-    def is_news(self, event: JobEvent) -> bool:
-        return event.job_id == CONTROL or super().is_news(event)
 
     async def data(self) -> dict[str, Any]:
         verbs = self.kit.verbs
