@@ -14,10 +14,9 @@ from jobkit.model.people import Person, Role
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.jobs import bulk as bulk_module
+from jobkit.ui.jobs import job_table
 from jobkit.ui.jobs.board import BoardFeed
-from jobkit.ui.jobs.bulk import Bulk, BulkCall
-from jobkit.ui.jobs.job_table import JobTable
+from jobkit.ui.jobs.job_table import Bulk, JobTable
 from jobkit.ui.live.shared_feed import Subscriber, open_feeds
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -151,12 +150,12 @@ def states(told: list[dict[str, Any]]) -> list[str]:
 def test_nothing_is_done_before_the_answer_and_all_that_match_after_it(
     stage: Stage, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk_module, "SLICE", 2)
+    monkeypatch.setattr(job_table, "SLICE", 2)
     jobs = [stage.submit("train", owner="ada") for _ in range(5)]
     other = stage.submit("score")
     work = bulk(stage, told)
 
-    work.ask(BulkCall("cancel", query=read_search("task:train")[0]))
+    work.ask("cancel", read_search("task:train")[0])
     wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
     assert told[-1]["total"] == 5
     assert stage.kit.counts()["cancelled"] == 0
@@ -175,7 +174,7 @@ def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[di
     stage.succeed(job)
     work = bulk(stage, told)
 
-    work.ask(BulkCall("delete", (job,)))
+    work.ask("delete", [job])
     wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
     work.go()
     wait_until(lambda: states(told)[-1:] == ["undoable"], what="the moment in which it can be taken back")
@@ -188,7 +187,7 @@ def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[di
 def test_where_nothing_can_be_done_it_says_so_instead_of_asking(stage: Stage, told: list[dict[str, Any]]) -> None:
     stage.submit()
 
-    bulk(stage, told).ask(BulkCall("retry", query=Query()))
+    bulk(stage, told).ask("retry", Query())
 
     wait_until(lambda: states(told)[-1:] == ["ended"], what="the sentence")
     assert told[-1]["sentence"] == "no job here can be retried"
@@ -199,7 +198,7 @@ def test_many_are_checked_as_one_is(stage: Stage, told: list[dict[str, Any]], pe
     foreign, own = stage.submit(owner="bob"), stage.submit(owner="ada")
     work = bulk(stage, told, person)
 
-    work.ask(BulkCall("cancel", query=Query(owner="*")))
+    work.ask("cancel", Query(owner="*"))
     if person.role is Role.VIEW:
         background.call(stage.store.counts())  # what was spawned before has run
         assert told == []

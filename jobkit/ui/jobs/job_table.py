@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import param
+from msgspec.structs import replace
 
 from jobkit.client import Kit
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.model.plain import dumps
 from jobkit.store.grammar import HELP, read_search
+from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs.board import BoardFeed
-from jobkit.ui.jobs.bulk import MOST, Bulk, BulkCall
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
+
+_ENDED = ("succeeded", "failed", "cancelled")
+
+#: What may be done to many: the states in which it makes sense, and the words before and after it.
+BULK = {
+    "cancel": (("scheduled", "queued", "running"), "cancelled", "cancelled or asked to stop"),
+    "retry": (_ENDED, "retried", "submitted again"),
+    "delete": (_ENDED, "deleted", "deleted"),
+}
+
+#: Jobs of one slice; the page shows a step for each.
+SLICE = 200
+
+#: Seconds in which a delete can be undone.
+UNDO_S = 5.0
+
+#: Seconds for counting the jobs before the question, at most.
+_COUNT_S = 10.0
+
+#: Most ids that a browser may name.
+MOST = 10_000
 
 
 class JobTable(LivePage):
@@ -31,7 +59,7 @@ class JobTable(LivePage):
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
-        work: what is being done to many, see `bulk.Bulk`. help: the lines of the search box's help.
+        work: what is being done to many, see `Bulk`. help: the lines of the search box's help.
     """
 
     FEED = BoardFeed
@@ -94,6 +122,8 @@ class JobTable(LivePage):
             self._bridge.put(self, {"work": self._bulk.shown})
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
+        given = asked.get("ids")
+        ids = [str(job_id) for job_id in given[:MOST]] if isinstance(given, list) else None
         if action == "search":
             self.param.update(search=str(asked.get("text", ""))[:500], cursor="")
         elif action == "order":
@@ -112,27 +142,141 @@ class JobTable(LivePage):
         elif action == "open-submit":
             self._on_go("submit")
         elif action == "compare" and self.may_compare:
-            ids = asked.get("ids")
-            chosen = ",".join(map(str, ids[:MOST])) if isinstance(ids, list) else ""
-            self._on_go("compare", **({"ids": chosen} if chosen else {"q": self.search or "state:ended"}))
-        elif self.may_act:
-            self._act_on_many(action, asked)
-
-    def _act_on_many(self, action: str, asked: Mapping[str, Any]) -> None:
-        ids = asked.get("ids")
-        if action == "bulk" and isinstance(ids, list):
-            self._bulk.ask(BulkCall(str(asked.get("what")), tuple(map(str, ids[:MOST]))))
+            self._on_go("compare", **({"ids": ",".join(ids)} if ids else {"q": self.search or "state:ended"}))
+        elif not self.may_act:
+            return
         elif action == "bulk":
             query, problem = read_search(self.search)
-            if not problem:
-                self._bulk.ask(BulkCall(str(asked.get("what")), query=query))
+            if ids is not None or not problem:
+                self._bulk.ask(str(asked.get("what")), query if ids is None else ids)
         elif action == "go":
             self._bulk.go()
         elif action == "stop":
             self._bulk.stop()
-        elif action == "retry" and isinstance(ids, list):
-            self._access.begin(action, [str(job_id) for job_id in ids[:MOST]], self._acted)
+        elif action == "retry" and ids is not None:
+            self._access.begin(action, ids, self._acted)
 
     def _acted(self, answer: ActionReply) -> None:
         """On the background loop: one sentence about what did not work."""
         self._bridge.push(lambda: self.param.update(notice=answer.problem))
+
+
+# -- bulk actions ------------------------------------------------------------------------------------------------------
+
+
+class Bulk:
+    """Bulk actions of one table: on the chosen jobs, or on all that a search finds.
+
+    The jobs are counted, the user confirms, and the action runs in slices on the background loop while the page shows
+    its progress; a delete waits for some seconds in which it can be undone. It goes on when the window is closed.
+    `Actions` checks each slice and writes it into the audit log.
+
+    `show` gets a JSON text each time that something is to be seen, in any thread: `state` is "counting", "asking",
+    "undoable", "running" or "ended"; `action`, `total` (jobs, if known), `done`, `until` (ms, of "undoable"), and
+    `sentence` (of "ended").
+    """
+
+    def __init__(self, access: Actions, show: Callable[[str], object]) -> None:
+        self._access = access
+        self._show = show
+        self._asked: tuple[str, Sequence[str] | Query, int] | None = None
+        self._stopped = asyncio.Event()
+        self._is_busy = False
+        self.shown = ""
+
+    def ask(self, action: str, jobs: Sequence[str] | Query) -> None:
+        """Count the jobs, which are given by id or by a query, and have the page ask for confirmation."""
+        if not self._is_busy and action in BULK and self._access.may(action):
+            background.spawn(self._ask(action, self._candidates(action, jobs) if isinstance(jobs, Query) else jobs))
+
+    def go(self) -> None:
+        """Start: the user has confirmed."""
+        asked, self._asked = self._asked, None
+        if asked is not None and not self._is_busy:
+            self._is_busy = True
+            self._stopped.clear()
+            background.spawn(self._run(*asked))
+
+    def stop(self) -> None:
+        """Cancel, undo, or stop between two slices; finished slices stay done."""
+        self._asked = None
+        if self._is_busy:
+            background.start().call_soon_threadsafe(self._stopped.set)
+        else:
+            self._tell()
+
+    def _candidates(self, action: str, query: Query) -> Query:
+        """Return the query of those in a state for the action, newest first: jobs that come meanwhile are left out."""
+        states: tuple[str, ...] = BULK[action][0]
+        if query.states:
+            states = tuple(state for state in query.states if state in states) or ("none",)
+        query = replace(query, states=states, order="", cursor="", limit=SLICE)
+        only = self._access.person.only_owner
+        return query if only is None else narrowed(query, only)
+
+    # -- on the background loop --------------------------------------------------------------------------------------
+
+    async def _ask(self, action: str, jobs: Sequence[str] | Query) -> None:
+        self._asked = None
+        self._tell("counting", action)
+        try:
+            if isinstance(jobs, Query):
+                total = await self._access.kit.verbs.count(jobs, _COUNT_S)
+            else:
+                total = len(jobs)
+        except JobkitError as error:
+            self._tell("ended", action, sentence=str(error))
+            return
+        if total is None:
+            sentence = "how many jobs that would be is not known yet: they are still being read; try again in a moment"
+            self._tell("ended", action, sentence=sentence)
+        elif not total:
+            self._tell("ended", action, sentence=f"no job here can be {BULK[action][1]}")
+        else:
+            self._asked = action, jobs, total
+            self._tell("asking", action, total=total)
+
+    async def _run(self, action: str, jobs: Sequence[str] | Query, total: int) -> None:
+        done, problem = 0, ""
+        try:
+            if action == "delete":
+                self._tell("undoable", action, total=total, until=int((time.time() + UNDO_S) * 1000))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), UNDO_S)
+                    self._tell()
+                    return
+            async for ids in self._slices(jobs):
+                if self._stopped.is_set():
+                    break
+                self._tell("running", action, total=total, done=done)
+                answer = await self._access.act(action, ids)
+                done += len(ids)
+                if not answer.is_ok:
+                    problem = problem or answer.sentence
+            sentence = f"{done:,} {'job' if done == 1 else 'jobs'} {BULK[action][2]}"
+            if problem:
+                sentence = problem if done <= SLICE else f"{done:,} jobs were gone through; first problem: {problem}"
+            elif self._stopped.is_set():
+                sentence += ", then stopped"
+            self._tell("ended", action, total=total, done=done, sentence=sentence, is_ok=not problem)
+        except JobkitError as error:
+            self._tell("ended", action, done=done, sentence=f"after {done:,} jobs: {error}")
+        finally:
+            self._is_busy = False
+
+    async def _slices(self, jobs: Sequence[str] | Query) -> AsyncIterator[Sequence[str]]:
+        if not isinstance(jobs, Query):
+            for start in range(0, len(jobs), SLICE):
+                yield jobs[start : start + SLICE]
+            return
+        while True:
+            page = await self._access.kit.verbs.page(jobs)
+            if page.jobs:
+                yield [job.id for job in page.jobs]
+            if not page.next_cursor:
+                return
+            jobs = replace(jobs, cursor=page.next_cursor)
+
+    def _tell(self, state: str = "", action: str = "", **facts: Any) -> None:
+        self.shown = dumps({"state": state, "action": action, **facts}) if state else ""
+        self._show(self.shown)
