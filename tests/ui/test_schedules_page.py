@@ -16,8 +16,7 @@ from jobkit.schedules.timing import MOST_RUNS
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.task import TaskDef
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.schedules.schedule_form import ScheduleForm, read_given
-from jobkit.ui.schedules.schedules_page import SchedulesPage, picture
+from jobkit.ui.schedules.schedules_page import ScheduleForm, SchedulesPage, picture, read_given
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage

@@ -132,7 +132,7 @@ class Schedules extends FeedPage {
   }
 }
 
-/** The form of a new schedule, or of the existing schedule `one` (schedule_form.py). */
+/** The form of a new schedule, or of the existing schedule `one` (schedules_page.py). */
 class ScheduleForm extends Fields {
   constructor(page, one) {
     super();
