@@ -5,6 +5,7 @@ Requests to pages are forged: they are sent through the websocket of a real brow
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -354,14 +355,16 @@ def test_a_change_of_role_affects_the_next_action_and_then_the_page(
     stage: Stage, site: PeopleSite, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from jobkit.ui.access import session
+    from jobkit.ui.app import dashboard
 
-    async def not_at_all(*_: object) -> None: ...
+    async def not_at_all(*_: object) -> None:
+        await asyncio.Event().wait()
 
     job = stage.submit("double", title="A job")
     monkeypatch.setattr(session, "_LOOK_S", 0.1)
     page = window.open(f"{site.url}/page?job={job}")
     with pytest.MonkeyPatch.context() as unwatched:  # holds also if a slow page reloads itself
-        unwatched.setattr(session, "_watch", not_at_all)
+        unwatched.setattr(dashboard, "role_changed", not_at_all)
         log_in(page, "operate")
         page.wait_for_selector(".tab:has-text('Submit')")
         page.wait_for_selector(".jk-card button:has-text('Cancel')")

@@ -1,7 +1,7 @@
 """The person of a browser session: by the server's login, or without one by the connection itself.
 
 A page without a login shows jobs to the person who serves it, on this machine: `jobkit.own_machine` decides. Actions
-check the role each time; `watch` notices that it has changed, because an open page would still show what the old role
+check the role each time; `role_changed` notices that it has, because an open page would still show what the old role
 was allowed to see.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 import panel as pn
 from tornado.web import decode_signed_value
 
-from jobkit.client.loop import background
 from jobkit.model.people import Person
 from jobkit.own_machine import AccessDecision
 from jobkit.people import LOGIN_DAYS, LoginState, split_seal, stranger
@@ -84,25 +83,12 @@ def refusal(person: Person, settings: Settings) -> tuple[str, str, list[str]]:
     )
 
 
-def watch(
-    settings: Settings, came: Person, judge: Callable[[], Person], on_change: Callable[[], object]
-) -> Callable[[], object]:
-    """Call `on_change` once, on the background loop, when `judge` no longer returns the person that `came`.
-
-    From any thread. Returns a function that ends the watch. Each watch costs one check of the login file's time per
-    second; without a login file, no check is made.
-    """
-    if not (settings.login and came.name):
-        return lambda: None
-    return background.spawn(_watch(came, judge, on_change)).cancel
-
-
-async def _watch(came: Person, judge: Callable[[], Person], on_change: Callable[[], object]) -> None:
+async def role_changed(came: Person, judge: Callable[[], Person]) -> None:
+    """Return when `judge` no longer returns the person that `came`: it checks the login file's time each second."""
     seen = came
     while True:
         await asyncio.sleep(_LOOK_S)
         now = judge()
         if now != came and now == seen:
-            on_change()
             return
         seen = now

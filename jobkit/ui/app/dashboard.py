@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode
 
 import panel as pn
@@ -22,18 +22,19 @@ from panel_material_ui.template.base import Page as MaterialPage
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
-from jobkit.model.people import Role
+from jobkit.model.people import Person, Role
 from jobkit.settings import user_name
 from jobkit.ui import panel_server
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.access.session import refusal, watch
+from jobkit.ui.access.session import refusal, role_changed
 from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
-from jobkit.ui.jobs.drawer import Drawer
+from jobkit.ui.card.cards import JobCard
 from jobkit.ui.live.bridge import SessionBridge
-from jobkit.ui.live.component import Notice
+from jobkit.ui.live.component import Component, Notice
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
+from jobkit.ui.words import assets
 from jobkit.ui.words.theme import Theme, ground, header_look, palette
 
 logger = logging.getLogger("jobkit.ui")
@@ -44,6 +45,35 @@ _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
 #: What is old is pale: the header sets this while the server is away.
 _PALE = {"opacity": "var(--jk-stale, 1)"}
+
+
+class DrawerHead(Component):
+    """The drawer's own line: Close and Copy link."""
+
+    _esm = assets.esm("drawer")
+    _stylesheets: ClassVar[list[str]] = [assets.css("drawer")]
+
+    request = param.String(default="")
+
+    def __init__(self, on_close: Callable[[], object], **params: Any) -> None:
+        super().__init__(**params)
+        self.param.watch(lambda _: on_close(), "request")
+
+
+class Drawer(pn.Column):
+    """Card of one job, or nothing. `card` is as of `JobCard`; `on_close` is called in the session to close it."""
+
+    def __init__(self, kit: Kit, *, on_close: Callable[[], object], **card: Any) -> None:
+        sheets = [assets.css("card"), assets.source("drawer_card.css")]
+        self._card_of_job = JobCard(kit, keyboard=True, margin=0, stylesheets=sheets, **card)
+        frame = [assets.source("drawer_frame.css")]
+        super().__init__(DrawerHead(on_close), self._card_of_job, visible=False, margin=0, stylesheets=frame)
+
+    def open(self, job_id: str) -> None:
+        """Show another job; "" closes."""
+        self.visible = bool(job_id)
+        if job_id != self._card_of_job.job_id:
+            self._card_of_job.follow(job_id)
 
 
 def _nothing(session: PageSession) -> Notice:
@@ -144,9 +174,8 @@ class Dashboard(Viewer):
         unlisten = kit.hub.on_status(lambda is_live: self._bridge.push(lambda: self._connected(is_live)))
         self._bridge.on_close(unlisten)
         self._show_status(kit.hub.is_live)  # after that, so that no change falls between the two
-        access = self._access
-        unwatch = watch(kit.settings, access.person, access.judge, lambda: self._bridge.push(self._show_out))
-        self._bridge.on_close(unwatch)
+        if kit.settings.login and person.name:
+            self._bridge.on_close(background.spawn(self._leave_with_role(person)).cancel)
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
         self._follow(pn.state.location.search if pn.state.location is not None else "")
 
@@ -200,7 +229,7 @@ class Dashboard(Viewer):
         if search != self._search and not self._is_following:
             self._search = search
             self._urls += 1
-            self._nav.go(search, replace, self._urls)
+            self._nav.url = json.dumps({"search": search, "replace": replace, "n": self._urls})
 
     # -- the pages ---------------------------------------------------------------------------------------------------
 
@@ -258,7 +287,6 @@ class Dashboard(Viewer):
             self._bell.stop()
 
     def _show_out(self) -> None:
-        """The person's role has changed: the browser must reload the page, and this session gets no more updates."""
         self._nav.again = True
         self._bridge.close()
 
@@ -274,13 +302,17 @@ class Dashboard(Viewer):
 
     # -- on the background loop -------------------------------------------------------------------------------------
 
+    async def _leave_with_role(self, person: Person) -> None:
+        """Once the role has changed, the browser must reload the page, and this session gets no more updates."""
+        await role_changed(person, self._access.judge)
+        self._bridge.push(self._show_out)
+
     def _notify(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         self._bridge.push(lambda: self._nav.param.update(**whole))
 
     def _stands(self, whole: Mapping[str, str], _: Mapping[str, str]) -> None:
         said = json.loads(whole["picture"])["said"]
-        if said != self._banner.said:
-            self._bridge.push(lambda: self._banner.param.update(said=said))
+        self._bridge.push(lambda: self._banner.param.update(said=said))
 
     async def _find_pages(self) -> None:
         """Find the pages that the header names now."""

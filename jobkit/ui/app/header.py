@@ -31,7 +31,7 @@ class Nav(Component):
     Attributes:
         pages: `[slug, word]` of each page. page: slug of the shown page. home: slug of the page whose URL has none.
         keys: `[key, what]` of the pages' own keys. title: of the browser's tab.
-        url: what the browser is to show in its address, see `go`.
+        url: the newest `search` (`?page=...`) that the browser is to show in its address, with a number `n`.
         status: "live" or "reconnecting". place: where the jobs are, password masked.
         ended: jobs that have ended, see `notifications`. bell: whether notifications are offered.
         who: name of the person, if logged in. logout: URL to log out.
@@ -66,10 +66,6 @@ class Nav(Component):
     ) -> None:
         super().__init__(**params)
         on_request(self, bridge, lambda action, asked: on[action](asked) if action in on else None)
-
-    def go(self, search: str, replace: bool, n: int) -> None:
-        """Have the browser show `search` (`?page=...`) in its address, as the `n`-th such request."""
-        self.url = json.dumps({"search": search, "replace": replace, "n": n})
 
 
 # -- notifications of the browser --------------------------------------------------------------------------------------

@@ -25,8 +25,6 @@ from jobkit.ui.workers.workers_page import WorkersPage
 
 logger = logging.getLogger("jobkit.ui")
 
-_FULL: dict[str, Any] = {"sizing_mode": "stretch_both", "margin": 0}
-
 
 def fed(kind: Callable[..., Any], session: PageSession, url: Mapping[str, str] | None = None, **options: Any) -> Any:
     """Return a page that reads while it is shown. `url` has its parameters by the names of their values in the URL."""
@@ -36,8 +34,9 @@ def fed(kind: Callable[..., Any], session: PageSession, url: Mapping[str, str] |
         bridge=session.bridge,
         is_open=False,
         on_open=session.open,
+        sizing_mode="stretch_both",
+        margin=0,
         **options,
-        **_FULL,
     )
     live = getattr(page, "head", page)  # of the timeline
     kept = {key: live.param[name] for key, name in (url or {}).items()}

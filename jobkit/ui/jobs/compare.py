@@ -9,7 +9,7 @@ The header does not name it: a selection on the page of jobs leads to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import panel as pn
@@ -33,11 +33,7 @@ MOST_IDS = 50
 
 
 class ComparePage(pn.Column):
-    """The card of the jobs that the URL names, while the page is shown.
-
-    Args:
-        session: the page's hold on its browser tab.
-    """
+    """The card of the jobs that the URL names, while the page is shown."""
 
     def __init__(self, session: PageSession) -> None:
         super().__init__(sizing_mode="stretch_width", margin=0)
@@ -60,12 +56,19 @@ class ComparePage(pn.Column):
 
     async def _find(self, asked: Mapping[str, str], n: int) -> None:
         """On the background loop."""
+        kit, access = self._session.kit, self._session.access
+        ids = [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]
+        query, why = read_search(asked.get("q", ""), limit=MOST)
+        found: Sequence[JobSnapshot | None] = ()
         try:
-            found, why = await _found(self._session.kit, asked)
+            if ids:
+                found = await kit.verbs.store.snapshots(ids)
+            elif asked and not why:
+                found = (await kit.verbs.page(query)).jobs
         except JobkitError as error:
             logger.info("jobs that were to be compared could not be read: %s", error)
-            found, why = [], str(error)
-        seen = [job for job in found if self._session.access.sees(job)]
+            why = str(error)
+        seen = [job for job in found if job is not None and access.sees(job)]
         self._session.bridge.push(partial(self._show, seen, why, n))
 
     def _show(self, jobs: list[JobSnapshot], why: str, n: int) -> None:
@@ -89,16 +92,6 @@ class ComparePage(pn.Column):
             stylesheets=[assets.css("batch"), assets.source("compare.css")],
         )
         self[:] = [self._card]
-
-
-async def _found(kit: Kit, asked: Mapping[str, str]) -> tuple[list[JobSnapshot], str]:
-    if ids := [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]:
-        found = await kit.verbs.store.snapshots(ids)
-        return [job for job in found if job is not None], ""
-    query, problem = read_search(asked.get("q", ""), limit=MOST)
-    if problem or not asked:
-        return [], problem
-    return list((await kit.verbs.page(query)).jobs), ""
 
 
 async def nowhere(_: Kit) -> bool:

@@ -1,4 +1,4 @@
-// The drawer's head (drawer.py): close, and a link that can be sent.
+// The drawer's head (dashboard.py): close, and a link that can be sent.
 
 export default {render: (props) => mount(props, (model, el) => {
   const link = h("button", {class: "btn quiet small", onclick: () => copyText(location.href, link)}, icon("copy"), "Copy link");
