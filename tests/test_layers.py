@@ -207,6 +207,39 @@ def test_files_that_pages_name_exist() -> None:
     assert not missing, "\n".join(missing)
 
 
+def _defined(path: Path) -> Iterator[str]:
+    """Yield the names that a module defines or imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+
+
+def _exists(name: str) -> bool:
+    """Return whether "jobkit.room.module.NAME" is a module of jobkit, or a name in one."""
+    path, rest = PACKAGE, name.split(".")[1:]
+    while rest and (path / rest[0]).is_dir():
+        path /= rest.pop(0)
+    module = path / f"{rest.pop(0)}.py" if rest and (path / f"{rest[0]}.py").exists() else path / "__init__.py"
+    return not rest or rest[0] in _defined(module)
+
+
+def test_names_of_jobkit_in_strings_of_tests_exist() -> None:
+    """mypy does not see those that a test patches or imports by a string."""
+    missing = [
+        f"{path.relative_to(ROOT)}:{node.lineno} names {node.value}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"jobkit(\.\w+)+", node.value) and node.value.split(".")[1] in ROOMS and not _exists(node.value)
+    ]
+
+    assert not missing, "\n".join(missing)
+
+
 _HEAVY = ["panel", "bokeh", "tornado", "pandas", "numpy", "IPython", "ipywidgets", "rich", "cryptography.hazmat"]
 
 
