@@ -21,12 +21,7 @@ async def has_people(kit: Kit) -> bool:
 
 
 class AuditFeed(TextFeed):
-    """One page of the audit log: `rows`, and `more`, the cursor of the next page, "" at the end.
-
-    Args:
-        kit: whose log.
-        before: id of the entry after which the page begins, "" for the newest.
-    """
+    """Entries of the audit log before the one of id `before`: `rows`, and `more`, the next `before`, "" at the end."""
 
     CHANNELS = ()
     LOOK_S = 3.0
