@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobkitError, StoreUnavailable
 from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
@@ -41,6 +42,7 @@ class Hub:
 class Kit:
     def __init__(self) -> None:
         self.hub = Hub()
+        self.is_closed = False
 
 
 class Letters(SharedFeed[Subscriber]):
@@ -239,3 +241,19 @@ async def test_a_session_that_cannot_be_reached_keeps_no_other_from_its_texts(ki
     await until(lambda: shown == ["all"])
     feed.remove(bad)
     feed.remove(subscriber)
+
+
+def test_a_subscriber_of_a_kit_that_was_closed_meanwhile_gets_nothing(
+    kit: Kit, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def source() -> str:
+        return "all"
+
+    async def nothing() -> None: ...
+
+    kit.is_closed = True
+    shown, subscriber = screen()
+    subscriber.start(kit, Letters, source)  # type: ignore[arg-type]  # the part that a feed uses
+    background.call(nothing())
+
+    assert (shown, subscriber.feed, hub.listeners, caplog.records) == ([], None, [], [])

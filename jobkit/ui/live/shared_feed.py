@@ -90,7 +90,7 @@ class Subscriber:
         soon(lambda: do(self.feed) if self.feed is not None and self.is_active else None)
 
     def _begin(self, kit: Kit, kind: type[SharedFeed[Any]], key: tuple[Any, ...]) -> None:
-        if self.is_active and self.feed is None:
+        if self.is_active and self.feed is None and not kit.is_closed:  # as at the end of a program
             feeds = _feeds.setdefault(kit, {})
             self.feed = feeds.get((kind, *key)) or feeds.setdefault((kind, *key), kind(kit, *key))
             self.feed.add(self)
