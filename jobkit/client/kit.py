@@ -302,10 +302,7 @@ class AioKit:
 
     def __init__(self, kit: Kit) -> None:
         self._kit = kit
-
-    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """Submit a task, any other callable, or a task by name; see `Kit.submit`."""
-        return await self._kit._submitter.submit_async(task, *args, **kwargs)
+        self.submit = kit._submitter.submit_async
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""

@@ -158,7 +158,7 @@ class _Replies(asyncio.Protocol):
         """Send commands and return their replies; one call at a time."""
         self._replies, self._wanted = [], len(commands)
         self._whole = asyncio.get_running_loop().create_future()
-        self._transport.writelines([hiredis.pack_command(command) for command in commands])
+        self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
         return await self._whole
 
     def data_received(self, data: bytes) -> None:
