@@ -99,7 +99,7 @@ async def check_reuse(store: Any, snapshot: JobSnapshot, codec: Codec) -> None:
     keys = set()
     for job_id, payload in zip(ids, await store.payloads(ids), strict=True):
         _, call = codec.verify(payload or b"", Subject("args", job_id, snapshot.spec.task))
-        keys.add(read_head(call)[0].cache_key)
+        keys.add(read_head(call).cache_key)
     if len(keys) != 1 or "" in keys:
         raise SignatureError(
             f"the record of job {snapshot.id} says that its result is that of job {snapshot.cached_from}, but by their "

@@ -92,8 +92,8 @@ class Repeater:
         """
         spec, codec = self._snapshot(job_id).spec, self._connection.codec
         form, body = self._call_of(spec, self._payload(job_id))
-        head, inner = read_head(body)
-        call = read_call(head, inner, allow_pickle=codec.allow_pickle)
+        head = read_head(body)
+        call = read_call(head, allow_pickle=codec.allow_pickle)
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
         changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
         if task is not None:
@@ -165,7 +165,7 @@ class Repeater:
         form, body = self._call_of(spec, payload)
         params = dict(spec.params)
         if changes:
-            if form != MSGPACK or read_head(body)[0].ref.startswith("jobkit.worker."):
+            if form != MSGPACK or read_head(body).ref.startswith("jobkit.worker."):
                 raise JobkitError(f"job {spec.id} came by arq's client; its arguments cannot be changed here")
             body = with_changes(body, changes)
             for name, value in changes.items():

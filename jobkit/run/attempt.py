@@ -145,7 +145,7 @@ def resolve(
         door: what `ARQ_DOOR` stands for here.
     """
     task, is_signed = assignment.task, assignment.allow_pickle
-    head, inner = read_head(assignment.call)
+    head = read_head(assignment.call)
     if is_signed and owns_process:
         _follow(head)
     elif is_signed:
@@ -157,7 +157,7 @@ def resolve(
             "worker with the submitter's Python, or put the function into a module that both can import"
         )
     try:
-        decoded = read_call(head, inner, allow_pickle=is_signed)
+        decoded = read_call(head, allow_pickle=is_signed)
     except SignatureError as error:
         raise Rejected(f"task {task!r} was refused by the worker on {platform.node()}: {error}") from error
     except ModuleNotFoundError as error:

@@ -81,7 +81,7 @@ class Placement:
             return await self._run_here(assignment, sink)
         mine = own_environment()
         # An unsigned call does not choose a program to start.
-        asked = read_head(assignment.call)[0].environment if assignment.allow_pickle else None
+        asked = read_head(assignment.call).environment if assignment.allow_pickle else None
         if asked is None or asked.prefix == mine.prefix:
             ran_in, outcome = mine, await self._run_here(assignment, sink)
         else:
@@ -101,7 +101,7 @@ class Placement:
         """Return whether the call may run on the loop: it names code that the worker was started with."""
         if assignment.is_alone or function_of(assignment) in self.watch.barred:
             return False
-        head, _ = read_head(assignment.call)
+        head = read_head(assignment.call)
         if head.ref and assignment.allow_pickle:
             return head.ref.partition(":")[0] in self._modules
         is_by_name = head.is_named or not assignment.allow_pickle  # an unsigned call runs registered tasks alone

@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK, Codec, decode
 from jobkit.model import InvalidParams, SignatureError
@@ -176,9 +175,6 @@ class CallHead(
     cache_key: str = ""
 
 
-_read = msgspec.msgpack.Decoder(CallHead).decode
-
-
 class Call(msgspec.Struct, frozen=True):
     """A function (None if `head.ref` names it) and its arguments."""
 
@@ -236,16 +232,21 @@ def _which(
     return error
 
 
+def _edited(body: bytes, **fields: Any) -> bytes:
+    """Return the body with these fields of the head (by their names in it) replaced; those of newer versions stay."""
+    return msgspec.msgpack.encode(msgspec.msgpack.decode(body) | fields)
+
+
 def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
     """Return the body with the results that it needs. Runs no code."""
-    return msgspec.msgpack.encode(replace(_read(body), given=dict(given)))
+    return _edited(body, given=given)
 
 
 def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
     """Return the body with job ids replaced by `names`. Runs no code."""
-    head = _read(body)
-    needs = tuple((steps, [names.get(job_id, job_id) for job_id in ids], is_many) for steps, ids, is_many in head.needs)
-    return msgspec.msgpack.encode(replace(head, needs=needs))
+    needs = read_head(body).needs
+    renamed = [(steps, [names.get(job_id, job_id) for job_id in ids], is_many) for steps, ids, is_many in needs]
+    return _edited(body, needs=renamed)
 
 
 def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
@@ -254,18 +255,15 @@ def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
     Args:
         changes: arguments by name, already checked; plain values (`specs.plain`).
     """
-    head = _read(body)
     # The cached result is for the old arguments.
-    return msgspec.msgpack.encode(replace(head, changes={**head.changes, **changes}, cache_key=""))
+    return _edited(body, changes={**read_head(body).changes, **changes}, cache="")
 
 
-def read_head(body: bytes) -> tuple[CallHead, bytes]:
-    """Return the head and the encoded inner layer. Runs no code."""
-    head = _read(body)
-    return head, head.body
+#: Decodes the head of a body. Runs no code.
+read_head = msgspec.msgpack.Decoder(CallHead).decode
 
 
-def read_call(head: CallHead, inner: bytes, *, allow_pickle: bool) -> Call:
+def read_call(head: CallHead, *, allow_pickle: bool) -> Call:
     """Return the function and its arguments. Unpickles: call it only in the process that runs the job.
 
     Results of other jobs are still references (`Reference`).
@@ -279,7 +277,7 @@ def read_call(head: CallHead, inner: bytes, *, allow_pickle: bool) -> Call:
     forms = [head.form, *(form for form, _ in head.given.values())]
     if not allow_pickle and any(form != MSGPACK for form in forms):
         raise SignatureError("its arguments hold a pickle, and pickles need a signing key (JOBKIT_SECRET)")
-    args, kwargs, *function = decode(head.form, inner)
+    args, kwargs, *function = decode(head.form, head.body)
     if not allow_pickle and function:
         raise SignatureError("it carries a function, and functions need a signing key (JOBKIT_SECRET)")
     if head.needs:

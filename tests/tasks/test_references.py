@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from jobkit.codec import Codec
 from jobkit.tasks.call import (
     Call,
@@ -15,6 +17,8 @@ from jobkit.tasks.call import (
     read_head,
     replaced,
     taken_out,
+    with_changes,
+    with_needs,
     with_results,
 )
 
@@ -56,10 +60,24 @@ def test_a_call_with_references_stays_plain_data() -> None:
     codec = Codec()  # no key: a pickle would be refused
 
     body = encode_call(codec, Call(None, [Reference(["a"])], {"n": 1}), ref="m:f", has_references=True)
-    head, inner = read_head(with_results(body, {"a": (b"m", b"\x05")}))
+    head = read_head(with_results(body, {"a": (b"m", b"\x05")}))
 
     assert head.needs == (([0, 0], ["a"], False),)
     assert head.given == {"a": (b"m", b"\x05")}
-    call = read_call(head, inner, allow_pickle=True)
+    call = read_call(head, allow_pickle=True)
     assert isinstance(call.args[0], Reference)
     assert call.kwargs == {"n": 1}
+
+
+def test_fields_that_a_newer_version_wrote_survive_each_change_of_a_call() -> None:
+    body = encode_call(Codec(), Call(None, [Reference(["a"])], {}), ref="m:f", has_references=True)
+    newer = msgspec.msgpack.encode(msgspec.msgpack.decode(body) | {"of_tomorrow": {"x": [1]}})
+
+    for changed in (
+        with_results(newer, {"a": (b"m", b"\x05")}),
+        with_needs(newer, {"a": "b"}),
+        with_changes(newer, {"n": 2}),
+    ):
+        assert msgspec.msgpack.decode(changed)["of_tomorrow"] == {"x": [1]}
+    assert read_head(with_needs(newer, {"a": "b"})).needs == (([0, 0], ["b"], False),)
+    assert read_head(with_changes(with_changes(newer, {"n": 2}), {"m": 3})).changes == {"n": 2, "m": 3}

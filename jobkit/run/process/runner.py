@@ -243,7 +243,7 @@ def _kind(assignment: Assignment) -> object:
     Not of several tasks, so that what one leaves behind meets nothing but itself. Not of several places: there `utils`
     may be another module.
     """
-    head, _ = read_head(assignment.call)
+    head = read_head(assignment.call)
     return assignment.task, head.ref, head.cwd, head.path
 
 

@@ -234,12 +234,12 @@ class ArqRunner(AsyncRunner):
     async def run(self, assignment: Assignment, sink: Sink, door: Callable[..., Any] | None = None) -> Outcome:
         if assignment.isolation != "async":
             return not_here(assignment)
-        head, inner = read_head(assignment.call)
+        head = read_head(assignment.call)
         if head.ref != ARQ_DOOR or head.form != MSGPACK:
             return await super().run(assignment, sink)
         assert isinstance(sink, RunningAttempt)
         worker = self._worker
-        kwargs = dict(read_call(head, inner, allow_pickle=assignment.allow_pickle).kwargs)
+        kwargs = dict(read_call(head, allow_pickle=assignment.allow_pickle).kwargs)
         visit = Visit(worker, sink, ArqEntry(**kwargs.pop(ENTRY)))
         problem = visit.problem(kwargs) or await visit.begin()
         if problem is not None:
