@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from functools import cache
-from operator import attrgetter
 from typing import Any, Self
 
 import msgspec
 
 
-class Record(msgspec.Struct, frozen=True):
-    """Base of the values that the store keeps as JSON."""
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of the values that the store keeps as JSON, without fields that are the default, to keep records small."""
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the JSON for the store; fields with their default value are left out to keep records small."""
-        names, defaults, values = _wire_fields(type(self))
-        # `!=`, not truth: a grace or a time to live of 0 seconds is not the same as the default None. `is not` first,
-        # because it is faster and settles most.
-        return {
-            name: _stored(value)
-            for name, default, value in zip(names, defaults, values(self), strict=True)
-            if value is not default and value != default
-        }  # fmt: skip
+        """Return the JSON for the store."""
+        wire: dict[str, Any] = msgspec.to_builtins(self)
+        return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
@@ -35,22 +27,6 @@ class Record(msgspec.Struct, frozen=True):
             ValueError: a field is missing or has the wrong type.
         """
         return msgspec.convert(wire, cls)
-
-
-@cache
-def _wire_fields(cls: type[Record]) -> tuple[tuple[str, ...], tuple[Any, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Return the names of all fields (two or more), their defaults (`NODEFAULT` if required) and what reads them."""
-    fields = msgspec.structs.fields(cls)
-    defaults = tuple(f.default if f.default_factory is msgspec.NODEFAULT else f.default_factory() for f in fields)
-    return cls.__struct_fields__, defaults, attrgetter(*cls.__struct_fields__)
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.to_wire()
-    if isinstance(value, tuple):
-        return [_stored(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
 
 
 def to_json(value: Any) -> Any:

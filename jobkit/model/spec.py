@@ -50,6 +50,10 @@ class Backoff(Record, frozen=True):
         return full / 2 + full / 2 * random if self.jitter else full
 
 
+#: Backoff of jobs without one. Records leave it out, because it is the same object everywhere.
+DEFAULT_BACKOFF = Backoff()
+
+
 class Once(Record, frozen=True):
     """Deduplication of submits: how to find a job that already does the same work.
 
@@ -115,7 +119,7 @@ class JobSpec(Record, frozen=True):
     memory_limit_bytes: int | None = None
     cancel_grace_s: float | None = None
     retries: int = 0
-    backoff: Backoff = Backoff()
+    backoff: Backoff = DEFAULT_BACKOFF
     retry_on: tuple[str, ...] = ()
     result_ttl_s: float | None = None
     on_lost: str = ""

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from jobkit.model import Backoff, InvalidParams
 from jobkit.model.limits import MAX_PLACES
+from jobkit.model.spec import DEFAULT_BACKOFF
 from jobkit.settings import checked_name
 from jobkit.tasks import option_values
 from jobkit.tasks.option_values import Key, Unique, positive_seconds, seconds
@@ -79,7 +80,7 @@ class JobOptions:
     queue: str | None = _option(checked_name)
     timeout_s: float | None = _option(positive_seconds)
     retries: int = _option(_int(0, MAX_RETRIES), 0, is_nullable=False)
-    backoff: Backoff = _option(option_values.backoff, Backoff)
+    backoff: Backoff = _option(option_values.backoff, DEFAULT_BACKOFF)
     retry_on: tuple[str, ...] = _option(option_values.retry_on, ())
     isolation: str | None = _option(partial(one_of, allowed=("process", "thread", "async")))
     reuse: int = _option(_int(1, MAX_REUSE), 1)
