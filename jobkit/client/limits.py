@@ -97,8 +97,7 @@ class LimitVerbs:
 
     async def paused(self) -> list[Pause]:
         """Return the paused queues and tasks, by name."""
-        pauses = [Pause.of(rule) for rule in await self._connection.store.rules()]
-        return [pause for pause in pauses if pause is not None]
+        return [rule.pause for rule in await self._connection.store.rules() if rule.pause is not None]
 
     async def _pause(self, gate: str, by: str) -> bool:
         is_new = await self._is_paused(gate) is None
@@ -114,8 +113,7 @@ class LimitVerbs:
         return was_paused
 
     async def _is_paused(self, gate: str) -> Pause | None:
-        rules = await self._connection.store.rules()
-        return next((Pause.of(rule) for rule in rules if rule.gate == gate), None)
+        return next((rule.pause for rule in await self._connection.store.rules() if rule.gate == gate), None)
 
     # -- moving -------------------------------------------------------------------------------------------------------
 

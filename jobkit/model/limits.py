@@ -41,40 +41,6 @@ class Gate(Record, frozen=True):
     period_ms: int = 0
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """A limit or pause of a task or queue that was set at run time. It overrides the limit in the code.
-
-    Attributes:
-        gate: "task:NAME" or "queue:NAME".
-        n, count, period_ms: as in `Gate`. paused: no job starts.
-        held: running attempts that hold a slot of the gate.
-    """
-
-    gate: str
-    n: int = 0
-    count: int = 0
-    period_ms: int = 0
-    paused: Mapping[str, Any] = {}
-    held: int = 0
-
-    @classmethod
-    def from_wire(cls, gate: str, wire: Mapping[str, Any], held: int = 0) -> Rule:
-        paused = wire.get("paused")
-        if not isinstance(paused, Mapping):
-            paused = {"by": ""} if paused else {}
-        return cls(
-            gate, **{name: int(wire.get(name) or 0) for name in ("n", "count", "period_ms")}, paused=paused, held=held
-        )
-
-    @property
-    def rate(self) -> str:
-        return rate_text(self.count, self.period_ms) if self.count else ""
-
-    def to_json(self) -> dict[str, Any]:
-        kind, _, name = self.gate.partition(":")
-        return {kind: name, "concurrency": self.n or None, "rate": self.rate or None, "running": self.held}
-
-
 class Pause(msgspec.Struct, frozen=True):
     """A paused queue or task: none of its jobs starts until it is resumed.
 
@@ -89,17 +55,48 @@ class Pause(msgspec.Struct, frozen=True):
     at: datetime | None = None
 
     @classmethod
-    def of(cls, rule: Rule) -> Pause | None:
-        """Return the pause in a rule, or None if it has none."""
-        if not rule.paused:
+    def from_wire(cls, gate: str, wire: Any) -> Pause | None:
+        """Return the pause in the rule of a gate, or None if it has none."""
+        if not wire:
             return None
-        kind, _, name = rule.gate.partition(":")
-        at_ms = rule.paused.get("at")
+        kind, _, name = gate.partition(":")
+        facts = wire if isinstance(wire, Mapping) else {}
+        at_ms = facts.get("at")
         is_time = isinstance(at_ms, (int, float)) and 0 < at_ms < 10**14
-        return cls(kind, name, str(rule.paused.get("by", "")), instant(at_ms) if is_time else None)
+        return cls(kind, name, str(facts.get("by", "")), instant(at_ms) if is_time else None)
 
     def to_json(self) -> dict[str, Any]:
         return {self.kind: self.name, "by": self.by, "at": to_json(self.at)}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A limit or pause of a task or queue that was set at run time. It overrides the limit in the code.
+
+    Attributes:
+        gate: "task:NAME" or "queue:NAME".
+        n, count, period_ms: as in `Gate`. pause: None if jobs may start.
+        held: running attempts that hold a slot of the gate.
+    """
+
+    gate: str
+    n: int = 0
+    count: int = 0
+    period_ms: int = 0
+    pause: Pause | None = None
+    held: int = 0
+
+    @classmethod
+    def from_wire(cls, gate: str, wire: Mapping[str, Any], held: int = 0) -> Rule:
+        n, count, period_ms = (int(wire.get(name) or 0) for name in ("n", "count", "period_ms"))
+        return cls(gate, n, count, period_ms, Pause.from_wire(gate, wire.get("paused")), held)
+
+    @property
+    def rate(self) -> str:
+        return rate_text(self.count, self.period_ms) if self.count else ""
+
+    def to_json(self) -> dict[str, Any]:
+        kind, _, name = self.gate.partition(":")
+        return {kind: name, "concurrency": self.n or None, "rate": self.rate or None, "running": self.held}
 
 
 class Waiting(Record, frozen=True):
