@@ -8,12 +8,13 @@ may be dropped or replaced by newer ones, and are not needed to compute the stat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from jobkit.model.plain import iso
+import msgspec
+
+from jobkit.model.plain import to_json
 
 
 class JobState(StrEnum):
@@ -100,8 +101,7 @@ class EventType(StrEnum):
         return self in (EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
-class JobEvent:
+class JobEvent(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """One fact about one job.
 
     Attributes:
@@ -118,9 +118,9 @@ class JobEvent:
     seq: int
     type: EventType
     at_ms: int
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = {}
     id: str = ""
-    result: bytes = field(default=b"", repr=False, compare=False)
+    result: bytes = b""
 
     @property
     def at(self) -> datetime:
@@ -143,11 +143,5 @@ class JobEvent:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601."""
-        return {
-            "job_id": self.job_id,
-            "seq": self.seq,
-            "type": str(self.type),
-            "at": iso(self.at),
-            "data": dict(self.data),
-            **({"id": self.id} if self.id else {}),
-        }
+        json = {name: to_json(getattr(self, name)) for name in ("job_id", "seq", "type", "at", "data")}
+        return {**json, "id": self.id} if self.id else json

@@ -285,7 +285,8 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         moved["error"] = None
     elif event.type is EventType.MOVED:
         moved["spec"] = moved_spec(snapshot.spec, event.data)
-    return replace(snapshot, seq=event.seq, history=(*snapshot.history, event), **moved)
+    kept = replace(event, result=b"") if event.result else event
+    return replace(snapshot, seq=event.seq, history=(*snapshot.history, kept), **moved)
 
 
 def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
@@ -298,16 +299,8 @@ def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
 
 #: Events that end an attempt; their names are the outcomes.
 _ENDS = frozenset(
-    {
-        EventType.SUCCEEDED,
-        EventType.FAILED,
-        EventType.CANCELLED,
-        EventType.RETRIED,
-        EventType.LOST,
-        EventType.RELEASED,
-    }
+    {EventType.SUCCEEDED, EventType.FAILED, EventType.CANCELLED, EventType.RETRIED, EventType.LOST, EventType.RELEASED}
 )
-
 
 #: Events after which a job can run, unless its state is scheduled.
 _TO_QUEUE = frozenset({EventType.SUBMITTED, EventType.RETRIED, EventType.QUEUED, EventType.LOST, EventType.RELEASED})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -134,7 +133,7 @@ def test_numbers_that_cannot_be_shown_are_unknown(done: Any, total: Any) -> None
 
 
 def test_fields_of_a_newer_version_are_dropped() -> None:
-    running = after(submitted(), replace(started(2, 1), data={**started(2, 1).data, "of_tomorrow": {"x": 1}}))
+    running = after(submitted(), structs.replace(started(2, 1), data={**started(2, 1).data, "of_tomorrow": {"x": 1}}))
 
     assert running.state is JobState.RUNNING
 
@@ -158,7 +157,7 @@ def test_an_event_is_json_with_an_iso_time() -> None:
         "data": {"state": "queued"},
         "id": "5-0",
     }
-    assert "id" not in replace(one, id="").to_json()
+    assert "id" not in structs.replace(one, id="").to_json()
 
 
 # -- any path of a job ------------------------------------------------------------------------------------------------
