@@ -6,5 +6,3 @@ folder, which the store knows (`RedisStore.folder`); when the job is deleted, th
 
 from jobkit.files.file_store import FileStore
 from jobkit.files.log import LogFile
-
-__all__ = ["FileStore", "LogFile"]
