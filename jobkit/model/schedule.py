@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model.plain import Record, instant, iso
+from jobkit.model.plain import Record, instant, to_json
 from jobkit.model.spec import JobSpec
 
 MISSED = ("once", "skip", "all")
@@ -113,18 +113,10 @@ class ScheduleRun(msgspec.Struct, frozen=True, omit_defaults=True, rename=_RUN):
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-compatible data for the CLI and HTTP; times as ISO 8601 UTC."""
-        return {
-            "slot_at": _iso(self.slot_ms),
-            "at": _iso(self.at_ms),
-            "job_id": self.job_id,
-            "state": self.state,
-            "started_at": _iso(self.started_ms),
-            "finished_at": _iso(self.finished_ms),
-            "late_s": self.late_s,
-            "why": self.why,
-            "count": self.count,
-        }
+        return {name: to_json(getattr(self, name)) for name in _RUN_JSON}
 
+
+_RUN_JSON = ("slot_at", "at", "job_id", "state", "started_at", "finished_at", "late_s", "why", "count")
 
 #: Names of fields of a `ScheduleSnapshot` in the store, if other than here.
 _SNAPSHOT = {
@@ -183,33 +175,17 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True, rename=_SNAPSHOT):
         spec = self.spec
         return {
             "id": spec.name,
-            "name": spec.name,
-            "task": spec.job.task,
             "title": spec.job.title or spec.job.task,
-            "params": dict(spec.job.params),
-            "queue": spec.job.queue,
-            "owner": spec.job.owner,
-            "tags": list(spec.job.tags),
-            "cron": spec.cron,
+            **{name: to_json(getattr(spec.job, name)) for name in ("task", "params", "queue", "owner", "tags")},
+            **{name: getattr(spec, name) for name in ("name", "cron", "tz", "missed", "missed_limit", "overlap")},
             "every": spec.every_ms / 1000 if spec.every_ms else None,
-            "at": _iso(spec.at_ms),
-            "tz": spec.tz,
-            "until": _iso(spec.until_ms),
+            "at": to_json(instant(spec.at_ms)),
+            "until": to_json(instant(spec.until_ms)),
             "count": spec.count or None,
-            "missed": spec.missed,
-            "missed_limit": spec.missed_limit,
-            "overlap": spec.overlap,
             "from_code": spec.module,
-            "next_at": _iso(self.next_ms),
+            "next_at": to_json(instant(self.next_ms)),
+            "ended_at": to_json(instant(self.ended_ms)),
             "paused": self.is_paused,
-            "ended_at": _iso(self.ended_ms),
-            "holds_for": self.holds_for,
-            "overdue_s": self.overdue_s,
-            "fired": self.fired,
-            "left_out": self.left_out,
+            **{name: getattr(self, name) for name in ("holds_for", "overdue_s", "fired", "left_out")},
             "runs": [run.to_json() for run in self.runs],
         }
-
-
-def _iso(ms: int) -> str | None:
-    return iso(instant(ms))
