@@ -43,6 +43,7 @@ class Registry:
                     "name",
                 )
             self._tasks[task.name] = task
+            task.is_registered = True
 
     def get(self, name: str) -> TaskDef[..., Any]:
         """Return the task with that name.

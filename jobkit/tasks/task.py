@@ -36,9 +36,11 @@ _MOST_PATHS = 20
 _NAME = re.compile(r"[\w.:-]{1,200}")
 
 
-def _above(module: str) -> Any:
-    """Return a module of a room above this one, imported at its first use and by name: rooms import downwards."""
-    return importlib.import_module(f"jobkit.{module}")
+def _kit() -> Any:
+    """Return the default kit, which is above this room, by its public name."""
+    from jobkit import connect
+
+    return connect()
 
 
 class TaskDef(Generic[P, R]):
@@ -49,9 +51,11 @@ class TaskDef(Generic[P, R]):
         function: the undecorated function, or the `Task` class.
         options: see `JobOptions`; None values are decided at submit.
         given: options of its next submissions, from `options()`.
+        is_registered: it is in this process's registry.
     """
 
     given: Mapping[str, Any] = MappingProxyType({})
+    is_registered = False
 
     def __init__(self, function: Callable[P, R], *, name: str = "", options: JobOptions | None = None) -> None:
         if not callable(function):
@@ -91,7 +95,7 @@ class TaskDef(Generic[P, R]):
             InvalidParams: an argument is missing, unknown or not allowed; nothing was stored.
             StoreUnavailable: the store did not answer.
         """
-        return _above("connecting").connect().submit(self, *args, **kwargs)
+        return _kit().submit(self, *args, **kwargs)
 
     def options(self, **options: Any) -> TaskDef[P, R]:
         """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
@@ -113,15 +117,17 @@ class TaskDef(Generic[P, R]):
 
     def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
         """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
-        return _above("connecting").connect().map(self, items, stop_when=stop_when)
+        return _kit().map(self, items, stop_when=stop_when)
 
     def sweep(self, **axes: Any) -> Any:
         """Submit the task once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
-        return _above("connecting").connect().sweep(self, **axes)
+        return _kit().sweep(self, **axes)
 
     def form(self) -> Any:
         """Return a form with a field for each parameter and a submit button."""
-        return _above("ui.form.task_form").TaskForm(_above("connecting").connect(), names=[self.name])
+        from jobkit import ui
+
+        return ui.TaskForm(_kit(), names=[self.name])
 
     @functools.cached_property
     def chosen(self) -> JobOptions:
@@ -264,9 +270,9 @@ class TaskDef(Generic[P, R]):
 
     def _ipython_display_(self) -> None:
         """Show its form in a notebook."""
-        is_known = self.name in _above("tasks.registry").registry.names()
-        connect, display_form = _above("connecting").connect, _above("ui.notebook").display_form
-        if not is_known or not display_form(connect, {self.name: self.info()}):
+        from jobkit import ui
+
+        if not self.is_registered or not ui.display_form(_kit, {self.name: self.info()}):
             raise NotImplementedError  # IPython tries the next representation
 
 

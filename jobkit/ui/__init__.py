@@ -42,6 +42,7 @@ _HOMES = {
     "Timeline": "timeline.timeline",
     "display_job": "notebook",
     "display_batch": "notebook",
+    "display_form": "notebook",
     "action": "access.actions",
     "each": "access.actions",
 }
