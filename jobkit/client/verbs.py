@@ -21,8 +21,7 @@ from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.codec import Codec
 from jobkit.files import FileStore
-from jobkit.files.log import aside_of
-from jobkit.files.log_reader import read_log
+from jobkit.files.log import aside_of, read_log
 from jobkit.model import (
     LOG_LEVELS,
     JobSnapshot,

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from jobkit.codec import RAW, Codec, Subject
-from jobkit.files.places import Directory
+from jobkit.files.file_store import Directory
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.files import FileStore, log_reader
+from jobkit.files import FileStore
 from jobkit.files import log as log_module
-from jobkit.files.log import LogFile, join, mark_of
-from jobkit.files.log_reader import read_log
+from jobkit.files.log import LogFile, join, mark_of, read_log
 from jobkit.model import InvalidParams, LogFilter, LogSlice
 from jobkit.settings import Settings
 from tests.ui.stage import Stage
@@ -62,8 +61,8 @@ def test_a_search_covers_the_whole_log(path: Path) -> None:
 
 
 def test_a_search_of_a_large_log_stops_and_can_be_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_reader, "_BLOCK", 10_000)
-    monkeypatch.setattr(log_reader, "SEARCH_BYTES", 40_000)
+    monkeypatch.setattr(log_module, "_BLOCK", 10_000)
+    monkeypatch.setattr(log_module, "SEARCH_BYTES", 40_000)
     wanted, seen, rounds, before = LogFilter(search="step 7 "), [], 0, None
 
     while True:
