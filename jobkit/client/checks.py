@@ -58,10 +58,7 @@ def timeout_s(value: object) -> float | None:
     """Return the seconds to wait at most, None for ever. Raises InvalidParams if it is not a length of time."""
     if value is None:
         return None
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, str):
-        seconds = seconds_in(value)
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds == seconds:
+    if (seconds := seconds_in(value)) is not None:
         return seconds if seconds < _EVER_S else None
     raise InvalidParams(
         f'timeout must be a number of seconds, a timedelta, a text like "90s" or None, not {short_repr(value)}',

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -47,10 +47,19 @@ _DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,9})?)\s*([a-z]*)\s*", re.ASCII)
 _UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def seconds_in(text: str) -> float | None:
-    """Return the seconds in a text like "90", "1.5h", "500 ms" or "7d"; None if it is not a length of time."""
-    match = _DURATION.fullmatch(text.lower())
-    return float(match[1]) * _UNIT_S[match[2]] if match and match[2] in _UNIT_S else None
+def seconds_in(value: object) -> float | None:
+    """Return the seconds in a number, a timedelta or a text like "90", "1.5h", "500 ms" or "7d".
+
+    None if it is not a length of time.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.lower())
+        return float(match[1]) * _UNIT_S[match[2]] if match and match[2] in _UNIT_S else None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:  # not NaN
+        return value
+    return None
 
 
 def ago(at: datetime | None, now: datetime) -> str:

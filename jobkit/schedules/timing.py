@@ -275,11 +275,8 @@ def _close_zones(name: str, known: set[str]) -> str:
 
 
 def _every_ms(value: Any) -> int:
-    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, str):
-        number = seconds_in(value)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not LEAST_EVERY_S <= number <= MOST_EVERY_S:
+    number = seconds_in(value)
+    if number is None or not LEAST_EVERY_S <= number <= MOST_EVERY_S:
         raise InvalidParams(
             f"every must be a number of seconds (from {LEAST_EVERY_S:g} to ten years), a timedelta or a text like "
             f'"90s", "12h", "7d", not {_cut(value)}',

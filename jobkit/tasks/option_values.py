@@ -101,12 +101,10 @@ def _duration(least_s: float, allowed: str) -> Callable[[str, Any], float]:
 
     @must_be(f'a number of seconds ({allowed}), a timedelta or a text like "90s", "12h", "7d"')
     def read(name: str, value: Any) -> float:
-        number: Any = value.total_seconds() if isinstance(value, timedelta) else value
-        if isinstance(value, str):
-            number = seconds_in(value)
-        if not _is_number(number) or not least_s <= number <= _LONGEST_S:
+        found = seconds_in(value)
+        if found is None or not least_s <= found <= _LONGEST_S:
             raise ValueError
-        return float(number)
+        return float(found)
 
     return read
 
