@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar, overload
 
-from jobkit.model import InvalidParams, JobkitError, UnknownTask
+from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.options import check_options
 from jobkit.tasks.signature import close_names
 from jobkit.tasks.task import TaskDef, name_of, reference
@@ -44,17 +44,6 @@ class Registry:
                 )
             self._tasks[task.name] = task
             task.is_registered = True
-
-    def get(self, name: str) -> TaskDef[..., Any]:
-        """Return the task with that name.
-
-        Raises:
-            UnknownTask: it does not exist; the message lists similar and known names.
-        """
-        task = self._tasks.get(name)
-        if task is None:
-            raise UnknownTask(unknown_task(name, self.names()))
-        return task
 
     def known(self, name: str) -> TaskDef[..., Any] | None:
         """Return the task with that name, or None."""

@@ -48,7 +48,7 @@ def test_cell_that_is_run_again_replaces_its_own() -> None:
     first = cell("@task\ndef simulate(n: int): return n")["simulate"]
     second = cell("@task\ndef simulate(n: float): return n")["simulate"]
 
-    assert registry.get("simulate") is second is not first
+    assert registry.known("simulate") is second is not first
 
 
 def test_module_that_runs_as_a_script_and_is_imported_is_the_same(tmp_path: Path, monkeypatch: Any) -> None:
@@ -84,7 +84,7 @@ def test_load_imports_modules_from_the_current_directory(tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
 
     assert [each.name for each in registry.load(["my_tasks_here"])] == ["here"]
-    assert registry.get("here").source_dir == str(tmp_path)
+    assert registry.load([])[0].source_dir == str(tmp_path)
     del sys.modules["my_tasks_here"]
 
 
