@@ -35,8 +35,8 @@ from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Submission, SubmitReply
-from jobkit.tasks.arguments import shown
 from jobkit.tasks.registry import registry
+from jobkit.tasks.values import shown_and_abridged
 
 __all__ = ["FrozenClock", "MemoryKit", "jobkit_kit", "jobkit_queue"]
 
@@ -226,7 +226,7 @@ def _is(job: Job, name: str, value: Any) -> bool:
     """Return True if a job has this argument. Values that JSON cannot hold are compared by their text."""
     if name not in job.params:
         return False
-    return bool(job.params[name] == value or job.params[name] == shown({name: value})[name])
+    return bool(job.params[name] == value or job.params[name] == shown_and_abridged({name: value})[0][name])
 
 
 def _call(task: Any, params: Any) -> str:

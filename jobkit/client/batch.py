@@ -23,7 +23,7 @@ from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.run.inside import context
 from jobkit.run.inside.recorder import AWAITED_MOST
-from jobkit.tasks.specs import short_repr
+from jobkit.tasks.values import short_repr
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from enum import StrEnum
 from jobkit.model import InvalidParams, JobNotFound
 from jobkit.model.format import seconds_in
 from jobkit.tasks.params import checked, one_of
-from jobkit.tasks.specs import short_repr
+from jobkit.tasks.values import short_repr
 
 #: What is longer waits for ever: 31 years. Threads could not count so far.
 _EVER_S = 1e9

@@ -22,12 +22,11 @@ from jobkit.client.submit import BoundKit, new_id
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission
-from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import Call, encode_call, ids_of, read_call, read_head, replaced, with_changes, with_needs
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.registry import registry
-from jobkit.tasks.specs import with_part
 from jobkit.tasks.task import TaskDef, load_ref
+from jobkit.tasks.values import shown_and_abridged, with_part
 from jobkit.tasks.work import gates_of
 
 #: Jobs that one step runs again or deletes: a worker's claim must not wait long behind it.

@@ -28,12 +28,12 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.call import PLAIN, Call, Reference, encode_call, ids_of, replaced
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import JobOptions, check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths, working_directory
+from jobkit.tasks.values import shown_and_abridged
 from jobkit.tasks.work import work_of
 
 #: Sealed arguments larger than this are refused: they belong in a file or a table store.

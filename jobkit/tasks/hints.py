@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
 import typing
 from collections import abc
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from enum import Enum
-from functools import lru_cache
 from itertools import zip_longest
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -18,10 +16,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks import structs
-from jobkit.tasks.specs import KINDS, Choice, ParamSpec, Range, documented, plain, short_repr
-
-_SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
+from jobkit.tasks.specs import KINDS, Choice, ParamSpec, Range, documented
+from jobkit.tasks.values import MISSING, fields_of, is_secret_name, is_struct, plain, short_repr
 
 _KIND_OF = {kind.type: name for name, kind in KINDS.items() if kind.type is not None} | {PurePath: "path"}
 
@@ -30,12 +26,6 @@ _MAX_DEPTH = 6
 
 _LISTS = (list, tuple, set, frozenset, abc.Sequence, abc.Iterable, abc.Collection, abc.MutableSequence)
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
-
-
-@lru_cache(maxsize=4096)
-def is_secret_name(name: str) -> bool:
-    """True for names whose values are never shown: token, password, api_key, ..."""
-    return _SECRET.search(name) is not None
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -142,7 +132,7 @@ def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
         return _dict(name, hint, get_args(hint), inside)
     if isinstance(base, type) and issubclass(base, Enum):
         return choice_of(name, list(base))
-    if structs.is_struct(base):
+    if is_struct(base):
         return _struct(name, base, inside)
     if not isinstance(base, type):
         return ParamSpec(name=name, kind="any")
@@ -155,11 +145,11 @@ def _struct(name: str, cls: Any, inside: tuple[type, ...]) -> ParamSpec:
     if cls in inside or len(inside) >= _MAX_DEPTH:
         return replace(spec, kind="dict")
     parts = []
-    for field in structs.fields_of(cls):
+    for field in fields_of(cls):
         part = replace(_spec(field.name, field.hint, (*inside, cls)), name=field.name)
         part = _annotated(replace(part, help=field.help or part.help), field.extras)
         part = replace(part, is_secret=is_secret_name(field.name), required=field.is_required)
-        parts.append(part if field.default is structs.MISSING else with_default(part, field.default))
+        parts.append(part if field.default is MISSING else with_default(part, field.default))
     return replace(spec, parts=documented(parts, inspect.cleandoc(cls.__doc__ or "")))
 
 

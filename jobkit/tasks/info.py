@@ -14,11 +14,11 @@ import msgspec
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.model import InvalidParams, SignatureError
-from jobkit.tasks.arguments import shown
 from jobkit.tasks.options import JobOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature
-from jobkit.tasks.specs import ParamSpec, json_schema, plain, with_part
+from jobkit.tasks.specs import ParamSpec, json_schema
+from jobkit.tasks.values import plain, shown_and_abridged, with_part
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,6 @@ Defaults = Mapping[str, Mapping[str, Any]]
 def defaults_of(infos: Mapping[str, TaskInfo]) -> dict[str, dict[str, Any]]:
     """Return the defaults of each task's parameters in display form: rows leave out arguments that equal them."""
     return {
-        name: shown({spec.name: spec.default_text or spec.default for spec in info.params if spec.has_default})
+        name: shown_and_abridged({s.name: s.default_text or s.default for s in info.params if s.has_default})[0]
         for name, info in infos.items()
     }

@@ -15,9 +15,9 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks import structs
 from jobkit.tasks.call import ids_of
-from jobkit.tasks.specs import KINDS, Choice, ParamSpec, number, short_repr
+from jobkit.tasks.specs import KINDS, Choice, ParamSpec, number
+from jobkit.tasks.values import is_struct, short_repr, struct_of, values_of, why_refused
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _MAX_LISTED = 12
@@ -233,8 +233,8 @@ def _check_struct(spec: ParamSpec, value: Any) -> Any:
         if cls is not None and isinstance(value, cls):
             return value
         # A class with the same name: defined again in a notebook, or unknown in this process.
-        if structs.is_struct(kind) and kind.__name__ == spec.type_name:
-            value = structs.values_of(value)
+        if is_struct(kind) and kind.__name__ == spec.type_name:
+            value = values_of(value)
         elif isinstance(value, (list, tuple)) and isinstance(cls, type) and issubclass(cls, tuple):
             _within(replace(spec, max=len(spec.parts)), len(value), value)
             value = dict(zip((part.name for part in spec.parts), value, strict=False))
@@ -257,9 +257,9 @@ def _check_struct(spec: ParamSpec, value: Any) -> Any:
     if cls is None or is_typeddict(cls) or ids_of(checked):
         return checked
     try:
-        return structs.make(cls, checked)
+        return struct_of(cls, checked)
     except Exception as error:  # the constructor is user code
-        path, why = structs.why_refused(error)
+        path, why = why_refused(error)
         name = f"{spec.name}.{path}" if path else spec.name
         shown = "" if spec.is_secret else f": {short_repr(why, 300).strip(chr(39) + chr(34))}"
         raise InvalidParams(f"{name} was refused by {spec.type_name}{shown}", name) from None

@@ -21,10 +21,10 @@ from typing import Any, Literal
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.hints import choice_of, hints_of, is_secret_name, spec_of, with_default
+from jobkit.tasks.hints import choice_of, hints_of, spec_of, with_default
 from jobkit.tasks.params import check
-from jobkit.tasks.specs import ParamSpec, plain, with_part
-from jobkit.tasks.structs import is_struct
+from jobkit.tasks.specs import ParamSpec
+from jobkit.tasks.values import is_secret_name, is_struct, plain, with_part
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ code. Python objects that JSON cannot represent (objects of choices, container t
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from numbers import Integral, Real
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +25,6 @@ from msgspec.structs import force_setattr, replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.tasks import structs
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,73 +295,6 @@ def _property(spec: ParamSpec) -> dict[str, Any]:
     if spec.is_secret:
         schema["writeOnly"] = True
     return schema
-
-
-def plain(value: Any, *, typed: bool = True) -> Any:
-    """Return `value` as equivalent JSON: dates as ISO text, paths as text, enum members by name.
-
-    `params.check` restores the value with the spec of its parameter.
-
-    Args:
-        typed: also convert values that need the parameter's type to be restored: structures and named tuples (by
-            field), sets (as sorted lists), times, durations, UUIDs, decimals, bytes (base64) and keys that are not
-            text.
-
-    Raises:
-        ValueError: JSON cannot represent it.
-    """
-    if isinstance(value, Enum):
-        return value.name
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("JSON has no infinite numbers")
-    if isinstance(value, (int, float)):  # not one of a subclass
-        return int(value) if isinstance(value, int) else float(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, PurePath):
-        return str(value)
-    if typed and structs.is_struct(type(value)):
-        value = structs.values_of(value)
-    if isinstance(value, (list, tuple)):
-        return [plain(item, typed=typed) for item in value]
-    if isinstance(value, Mapping) and (typed or all(isinstance(key, str) for key in value)):
-        items = value.items()
-        return {key if isinstance(key, str) else str(plain(key)): plain(item, typed=typed) for key, item in items}
-    if typed and isinstance(value, (set, frozenset)):
-        return sorted((plain(item) for item in value), key=repr)
-    if typed and isinstance(value, (time, timedelta, UUID, Decimal, bytes)):
-        return msgspec.to_builtins(value)
-    raise ValueError(f"JSON has no form for a value of type {type(value).__name__}")
-
-
-def with_part(value: Any, path: str, part: Any) -> Any:
-    """Return a copy of a structure in JSON with one field replaced: `with_part(value, "optimizer.lr", 0.1)`."""
-    name, _, rest = path.partition(".")
-    whole = dict(value) if isinstance(value, Mapping) else {}
-    whole[name] = with_part(whole.get(name), rest, part) if rest else part
-    return whole
-
-
-def short_repr(value: object, limit: int = 80) -> str:
-    """Return `repr(value)` on one line of at most `limit` characters, even if `__repr__` raises.
-
-    Long text and large containers are cut before formatting, so huge arguments are cheap.
-    """
-    try:
-        if isinstance(value, str):
-            text = json.dumps(value, ensure_ascii=False) if not value.isprintable() else repr(value[: limit + 1])
-        elif isinstance(value, (list, tuple, set, frozenset, dict)) and len(value) > limit:
-            text = f"{type(value).__name__} of {len(value)} items"
-        elif type(value).__module__.partition(".")[0] in ("pandas", "polars", "numpy") and hasattr(value, "shape"):
-            text = f"{type(value).__name__} {' × '.join(map(str, value.shape)) or repr(value)}"
-        else:
-            text = repr(value)
-    except Exception:  # user code may raise anything
-        text = f"a {type(value).__name__}"
-    text = "".join(c if c.isprintable() else " " for c in text[: limit * 2])
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def documented(params: Sequence[ParamSpec], doc: str) -> tuple[ParamSpec, ...]:

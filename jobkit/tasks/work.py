@@ -17,7 +17,7 @@ from jobkit.model.limits import parse_rate
 from jobkit.tasks.option_values import Key
 from jobkit.tasks.options import JobOptions
 from jobkit.tasks.signature import called
-from jobkit.tasks.specs import plain
+from jobkit.tasks.values import plain
 
 
 def work_of(

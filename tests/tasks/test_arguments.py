@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from enum import Enum
 from pathlib import Path
@@ -15,7 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.tasks.arguments import MAX_BYTES, shown, shown_and_abridged
+from jobkit.tasks.values import MAX_BYTES, shown_and_abridged
+
+
+def shown(bound: Mapping[str, Any]) -> dict[str, Any]:
+    return shown_and_abridged(bound)[0]
 
 
 class Colour(Enum):

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from jobkit.model import InvalidParams
 from jobkit.tasks.hints import spec_of, with_default
 from jobkit.tasks.params import check, describe, parse_text
-from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema, plain, short_repr
+from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema
+from jobkit.tasks.values import plain, short_repr
 
 
 class Colour(Enum):

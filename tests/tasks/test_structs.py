@@ -20,10 +20,10 @@ import pytest
 import jobkit
 from jobkit.codec import is_plain
 from jobkit.model import InvalidParams
-from jobkit.tasks.arguments import shown_and_abridged
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.specs import Range
 from jobkit.tasks.task import TaskDef
+from jobkit.tasks.values import shown_and_abridged
 from jobkit.ui.form.form_model import read_form
 
 

@@ -24,8 +24,7 @@ from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.lines import clean, cut
-from jobkit.tasks.arguments import MASK
-from jobkit.tasks.hints import is_secret_name
+from jobkit.tasks.values import MASK, is_secret_name
 
 _NAMES, _CHARS = 40, 500
 

@@ -36,9 +36,8 @@ from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.inside.lines import clean
 from jobkit.run.inside.values import safe_repr
 from jobkit.store.arq import Adoption, ArqQueue, Ended, Found, Scan
-from jobkit.tasks.arguments import MASK, shown_and_abridged
 from jobkit.tasks.call import Call, encode_call
-from jobkit.tasks.hints import is_secret_name
+from jobkit.tasks.values import MASK, is_secret_name, shown_and_abridged
 from jobkit.worker.about import pause_s
 from jobkit.worker.worker import JobWorker
 
