@@ -118,17 +118,18 @@ class Signature:
         Raises:
             InvalidParams: a change is rejected, or its name is unknown.
         """
-        out = dict(bound)
+        out, structs = dict(bound), set[str]()
         for name, value in changes.items():
             spec, (first, dot, rest) = self.spec_for(name), name.partition(".")
             if spec is None:
                 out[self.var_keyword] = {**out.get(self.var_keyword, {}), name: value}
             elif dot and first in out:
-                part = plain(check(spec, value))
-                out[first] = check(self._specs[first], with_part(plain(out[first]), rest, part))
+                out[first] = with_part(plain(out[first]), rest, plain(check(spec, value)))
+                structs.add(first)
             else:
                 out[name] = check(spec, value)
-        return out
+        # A structure is checked with all its changes: its fields may depend on each other.
+        return out | {name: check(self._specs[name], out[name]) for name in structs}
 
     def spec_for(self, name: str) -> ParamSpec | None:
         """Return the spec of a parameter, or ("model.lr") of a field of a structure; None for one of `**kwargs`.

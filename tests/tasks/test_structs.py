@@ -312,6 +312,24 @@ def test_a_change_of_one_field_keeps_the_others_of_the_job() -> None:
     assert bound["value"] == dataclasses.replace(job, optimizer=Optimizer(0.5, (0.3, 0.4)))
 
 
+def test_changes_of_fields_that_depend_on_each_other_are_checked_together() -> None:
+    @dataclass
+    class Span:
+        low: int
+        high: int
+
+        def __post_init__(self) -> None:
+            if self.low > self.high:
+                raise ValueError("low is above high")
+
+    signature = task_of(Span).signature
+    bound = signature.bind((Span(1, 2),), {})
+
+    assert signature.changed(bound, {"value.low": 5, "value.high": 9})["value"] == Span(5, 9)
+    with pytest.raises(InvalidParams, match="low is above high"):
+        signature.changed(bound, {"value.low": 5})
+
+
 def test_json_schema_has_the_fields() -> None:
     schema = published(task_of(Model)).json_schema()["properties"]["value"]
 
