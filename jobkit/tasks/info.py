@@ -6,11 +6,11 @@ Workers publish it as sealed JSON. Forms, argument checks and submits by name us
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.model import InvalidParams, SignatureError
@@ -21,8 +21,7 @@ from jobkit.tasks.specs import ParamSpec, json_schema
 from jobkit.tasks.values import plain, shown_and_abridged, with_part
 
 
-@dataclass(frozen=True)
-class TaskInfo:
+class TaskInfo(msgspec.Struct, frozen=True, dict=True):
     """Definition of a task, sufficient to display it and to submit it by name.
 
     Attributes:
@@ -41,7 +40,7 @@ class TaskInfo:
     params: tuple[ParamSpec, ...] = ()
     takes_extra: bool = False
     isolation: str = "process"
-    options: JobOptions = field(default_factory=JobOptions)
+    options: JobOptions = JobOptions()
     ref: str = ""
     source_dir: str = ""
 
@@ -114,12 +113,8 @@ class TaskInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Return the definition as it is stored and served."""
-        return {
-            **{name: getattr(self, name) for name in _PLAIN},
-            "params": [spec.to_json() for spec in self.params],
-            **write_options(self.options),
-            "isolation": self.isolation,
-        }
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "options"}
+        return {**fields, "params": [spec.to_json() for spec in self.params], **write_options(self.options)}
 
     @classmethod
     def from_sealed(cls, name: str, sealed: bytes, codec: Codec) -> TaskInfo:
@@ -152,14 +147,8 @@ class TaskInfo:
     @classmethod
     def from_definition(cls, data: Mapping[str, Any]) -> TaskInfo:
         """Return the task that `to_json` describes; unknown fields (of a newer version) are ignored."""
-        plain = {name: data[name] for name in (*_PLAIN, "isolation") if name in data}
-        params = tuple(ParamSpec.from_json(each) for each in data.get("params", ()))
-        title = data.get("title") or data["name"]
-        return cls(**{**plain, "title": title}, params=params, options=read_options(data))
-
-
-#: Fields that are the same in JSON.
-_PLAIN = ("name", "title", "doc", "takes_extra", "ref", "source_dir")
+        found = msgspec.convert(data, cls)
+        return replace(found, title=found.title or found.name, options=read_options(data))
 
 
 def sealed_definition(definition: Mapping[str, Any], codec: Codec) -> bytes:

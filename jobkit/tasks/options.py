@@ -219,10 +219,14 @@ def _check_together(options: JobOptions) -> None:
             raise InvalidParams(sentence, name)
 
 
+#: Options in the definition of a task, which has title and isolation as fields.
+_DEFINED = {name: option for name, option in OPTIONS["task"].items() if name not in ("title", "isolation")}
+
+
 def write_options(options: JobOptions) -> dict[str, Any]:
-    """Return the options that were given, as JSON, by their public names."""
+    """Return the options that were given, as JSON, by their public names, for the definition of a task."""
     out: dict[str, Any] = {}
-    for name, option in OPTIONS["task"].items():
+    for name, option in _DEFINED.items():
         if option.name in options.given:
             value = getattr(options, option.name)
             if isinstance(value, (Backoff, Key, Unique)):
@@ -234,7 +238,7 @@ def write_options(options: JobOptions) -> dict[str, Any]:
 def read_options(data: Mapping[str, Any]) -> JobOptions:
     """Return the options that `write_options` wrote; invalid or unknown ones are ignored."""
     known: dict[str, Any] = {}
-    for name in OPTIONS["task"].keys() & data.keys() - {"title", "isolation"}:  # a definition has these separately
+    for name in _DEFINED.keys() & data.keys():
         with suppress(InvalidParams):
             check_options({name: data[name]})
             known[name] = data[name]

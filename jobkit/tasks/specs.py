@@ -237,18 +237,13 @@ class ParamSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.default is not UNSET
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON of everything except Python objects; fields with their default value are left out."""
+        """Return JSON of everything except Python objects, without fields that are the default, for msgspec to read."""
         out: dict[str, Any] = msgspec.to_builtins(self._as_data())
         return out
 
     def _as_data(self) -> ParamSpec:
         item, parts = self.item and self.item._as_data(), tuple(part._as_data() for part in self.parts)
         return replace(self, item=item, parts=parts, objects=(), container=None)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ParamSpec:
-        """Return the spec that `to_json` wrote. Unknown fields are ignored; an unknown kind is "any"."""
-        return msgspec.convert(data, cls)
 
 
 def json_schema(specs: Iterable[ParamSpec], *, allow_extra: bool = False) -> dict[str, Any]:
