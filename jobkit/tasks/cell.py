@@ -13,9 +13,10 @@ import dis
 import inspect
 import linecache
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
+
+import msgspec
 
 from jobkit.model import InvalidParams
 
@@ -69,15 +70,14 @@ def _compiled(tree: ast.Module, *, takes_value: bool = False) -> CodeType:
     return code
 
 
-@dataclass(slots=True)
-class _Names:
+class _Names(msgspec.Struct):
     """Names in the statements of a cell that have been read so far."""
 
-    wanted: dict[str, int] = field(default_factory=dict)  # name to the line of its first read
+    wanted: dict[str, int] = {}  # name to the line of its first read
     # the same for reads inside functions, which happen when they are called
-    later: dict[str, int] = field(default_factory=dict)
-    sure: set[str] = field(default_factory=set)
-    stored: set[str] = field(default_factory=set)
+    later: dict[str, int] = {}
+    sure: set[str] = set()
+    stored: set[str] = set()
 
 
 def read_cell(source: str, variables: Mapping[str, Any]) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # not a struct: jobs of earlier versions have pickled ones
 class Key:
     """Computes a text from a job's arguments: a template like "{user}", or a function of some of them.
 

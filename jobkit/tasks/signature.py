@@ -11,13 +11,13 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
@@ -27,8 +27,7 @@ from jobkit.tasks.specs import ParamSpec
 from jobkit.tasks.values import is_secret_name, is_struct, plain, with_part
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True, dict=True):
     """Parameters of a callable.
 
     Attributes:
@@ -46,7 +45,7 @@ class Signature:
     positional_only: int = 0
     var_positional: str = ""
     var_keyword: str = ""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = {}
     omits_defaults: bool = False
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

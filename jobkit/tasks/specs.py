@@ -27,8 +27,7 @@ from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """One kind of parameter. Those without a `type` have separate functions in `hints` and `params`.
 
     Attributes:
@@ -148,7 +147,7 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # not a struct: jobs of earlier versions have pickled ones
 class Range:
     """Smallest and largest allowed value, both inclusive: `n: Annotated[int, jobkit.Range(1, 100)] = 10`.
 

@@ -51,8 +51,7 @@ class _MadeAtUse:
 MADE_AT_USE: Any = _MadeAtUse()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One field of a structured type.
 
     Attributes:
