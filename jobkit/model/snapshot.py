@@ -291,10 +291,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
 
 def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
     """Return the spec of a job that was moved: the same, with a new queue and priority."""
-    queue, priority = str(data.get("queue", spec.queue)), int(data.get("priority", spec.priority))
-    if queue == spec.queue and priority == spec.priority:
-        return spec
-    return replace(spec, queue=queue, priority=priority)
+    return replace(spec, queue=str(data.get("queue", spec.queue)), priority=int(data.get("priority", spec.priority)))
 
 
 #: Events that end an attempt; their names are the outcomes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Self
@@ -33,10 +33,8 @@ def _option(read: Callable[[str, Any], Any], default: Any = None, *, is_nullable
         is_nullable: None means the default.
         of: "task" or "submission" if only one of them has this option.
     """
-    about = {"read": read, "is_nullable": is_nullable, "of": of}
-    return (
-        field(default_factory=default, metadata=about) if callable(default) else field(default=default, metadata=about)
-    )
+    given = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**given, metadata={"read": read, "is_nullable": is_nullable, "of": of})
 
 
 def _int(least: int, most: int) -> Callable[[str, Any], Any]:
@@ -129,6 +127,9 @@ OPTIONS = {
 }
 
 
+_DEFAULTS = JobOptions()
+
+
 def check_options(given: Mapping[str, Any]) -> JobOptions:
     """Return validated options of a task from user input (`timeout=60`, `memory_limit="2GB"`).
 
@@ -160,7 +161,7 @@ def _checked(given: Mapping[str, Any], of: str) -> JobOptions:
                 f"unknown option {name!r}{close_names(name, tuple(table))}; the options are: {', '.join(table)}", name
             )
         if value is None and option.metadata["is_nullable"]:
-            values[option.name] = option.default if option.default_factory is MISSING else option.default_factory()
+            values[option.name] = getattr(_DEFAULTS, option.name)
         else:
             values[option.name] = option.metadata["read"](name, value)
     return JobOptions(**values, given=frozenset(values))

@@ -200,6 +200,17 @@ def _inside(spec: ParamSpec, part: ParamSpec, step: str) -> ParamSpec:
     return replace(part, name=f"{spec.name}{step}", is_secret=part.is_secret or spec.is_secret)
 
 
+def field_of(spec: ParamSpec, name: object) -> ParamSpec:
+    """Return the spec of a field of a structure, named by its path: `model.lr`. Raises InvalidParams if it has none."""
+    parts = spec.parts if spec.kind == "struct" else ()
+    for part in parts:
+        if part.name == name:
+            return _inside(spec, part, f".{name}")
+    fields = ", ".join(part.name for part in parts) or "none"
+    path = f"{spec.name}.{name}" if isinstance(name, str) else spec.name
+    raise InvalidParams(f"{spec.name} has no field {short_repr(name, 40)}; its fields are: {fields}", path)
+
+
 def _check_dict(spec: ParamSpec, value: Any) -> Any:
     if not isinstance(value, Mapping):
         is_made = isinstance(spec.container, type) and isinstance(value, spec.container)  # a node of a tree
@@ -240,16 +251,12 @@ def _check_struct(spec: ParamSpec, value: Any) -> Any:
             value = dict(zip((part.name for part in spec.parts), value, strict=False))
         else:
             return _wrong(spec, value)
-    known = {part.name: part for part in spec.parts}
+    known = {part.name for part in spec.parts}
     if unknown := [name for name in value if name not in known]:
-        name = short_repr(unknown[0], 40)
-        raise InvalidParams(
-            f"{spec.name} has no field {name}; its fields are: {', '.join(known) or 'none'}",
-            f"{spec.name}.{unknown[0]}" if isinstance(unknown[0], str) else spec.name,
-        )
+        field_of(spec, unknown[0])  # raises
     checked = {}
-    for name, part in known.items():
-        if name in value:
+    for part in spec.parts:
+        if (name := part.name) in value:
             checked[name] = check(_inside(spec, part, f".{name}"), value[name])
         elif part.required:
             raise InvalidParams(f"{spec.name}.{name} is missing: it must be {describe(part)}", f"{spec.name}.{name}")

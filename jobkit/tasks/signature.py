@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.hints import choice_of, hints_of, spec_of, with_default
-from jobkit.tasks.params import check
+from jobkit.tasks.params import check, field_of
 from jobkit.tasks.specs import ParamSpec
 from jobkit.tasks.values import is_secret_name, is_struct, plain, with_part
 
@@ -142,15 +142,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             self._refuse_name(name)
         if spec is None or spec.name == name:
             return spec
-        for step in path:
-            parts = spec.parts if spec.kind == "struct" else ()
-            part = next((part for part in parts if part.name == step), None)
-            if part is None:
-                fields = ", ".join(part.name for part in parts) or "none"
-                message = f"{spec.name} has no field {step!r}; its fields are: {fields}"
-                raise InvalidParams(message, f"{spec.name}.{step}")
-            spec = replace(part, name=f"{spec.name}.{step}", is_secret=part.is_secret or spec.is_secret)
-        return spec
+        return functools.reduce(field_of, path, spec)
 
     @functools.cached_property
     def _specs(self) -> dict[str, ParamSpec]:
