@@ -14,11 +14,11 @@ import msgspec
 
 from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
 from jobkit.files import FileStore
-from jobkit.files.file_store import LARGE_BYTES, opened
+from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
 from jobkit.model.format import size
 from jobkit.run.attempt import Assignment, Outcome, failed
-from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.inside.values import Bounds
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
 from jobkit.tasks.call import read_head, with_results
@@ -26,27 +26,11 @@ from jobkit.tasks.call import read_head, with_results
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
 
+#: Bounds of the artifacts of a job with a place for files; without one those that `Bounds` has by default.
+FILE_BOUNDS = Bounds(each_bytes=2_000_000_000, total_bytes=10_000_000_000)
 
 #: Kinds of errors that another attempt would not change.
 _FINAL = (ErrorKind.REJECTED, ErrorKind.DEPENDENCY)
-
-
-class Filed(msgspec.Struct, frozen=True):
-    """Place for the files of one job. `owner` is what its folder records about the owner."""
-
-    file_store: FileStore
-    folder: str
-    owner: str
-    bounds: Bounds
-
-    def put(self, name: str, form: bytes, body: Body, subject: Subject, codec: Codec) -> bytes:
-        """Write a sealed file into the folder, which is made if missing; return the sealed reference. Blocks.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        self.file_store.claim(self.folder, self.owner)
-        return self.file_store.put(f"{self.folder}/{name}", form, body, subject, codec)
 
 
 def artifact_subject(spec: JobSpec, name: str, media: str) -> Subject:
@@ -153,7 +137,7 @@ def assignment(
     claimed: Claimed,
     codec: Codec,
     settings: Settings,
-    filed: Filed | None = None,
+    folder: JobFolder | None = None,
     bounds: Bounds | None = None,
     given: Mapping[str, tuple[bytes, bytes]] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -161,7 +145,7 @@ def assignment(
     """Return the assignment for a runner, its payload verified.
 
     Args:
-        filed: where its files go. bounds: of its artifacts without such a place.
+        folder: where its files go. bounds: of its artifacts without such a place.
         given: the results that it needs, see `needed`. environ: variables of its process.
 
     Raises:
@@ -184,9 +168,9 @@ def assignment(
         memory_limit_bytes=spec.memory_limit_bytes,
         cancel_grace_s=settings.cancel_grace if spec.cancel_grace_s is None else spec.cancel_grace_s,
         allow_pickle=codec.allow_pickle,
-        bounds=filed.bounds if filed is not None else bounds or Bounds(),
-        log_path=str((filed and filed.file_store.log_path(filed.folder)) or ""),
-        log_owner=filed.owner if filed is not None else "",
+        bounds=FILE_BOUNDS if folder is not None else bounds or Bounds(),
+        log_path=str((folder and folder.file_store.log_path(folder.path)) or ""),
+        log_owner=folder.owner if folder is not None else "",
         is_alone=claimed.losses > 0 or spec.on_lost == "fail",
         environ=environ or {},
     )
@@ -199,7 +183,9 @@ def refused(error: SignatureError | NeedMissing) -> Outcome:
     return failed(ErrorKind.REJECTED, type(error).__name__, str(error))
 
 
-def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, filed: Filed | None = None) -> Ending:
+def ending(
+    claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, folder: JobFolder | None = None
+) -> Ending:
     """Return what is stored of an outcome: a failure to retry becomes a wait, a value becomes sealed bytes.
 
     A large value becomes a file if there is a place for files; that blocks, see `is_large`.
@@ -208,11 +194,11 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
     ttl_s = settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
     kind, delay_ms, result, preview, problem = outcome.outcome, 0, b"", outcome.preview, ""
     subject = Subject("result", spec.id, spec.task)
-    if kind == "succeeded" and filed is not None and is_large(outcome):
+    if kind == "succeeded" and folder is not None and is_large(outcome):
         try:
-            result = filed.put(f"result.{claimed.attempt}", outcome.form, outcome.body, subject, codec)
+            result = folder.put(f"result.{claimed.attempt}", outcome.form, outcome.body, subject, codec)
         except OSError as error:
-            problem = f"it could not be written to {filed.file_store.place.shown} ({error.strerror or error})"
+            problem = f"it could not be written to {folder.file_store.place.shown} ({error.strerror or error})"
     if kind == "failed":
         delay_s = spec.retry_delay_s(
             retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
@@ -240,5 +226,5 @@ def ending(claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings,
         delay_ms=delay_ms,
         ttl_ms=max(1, int(ttl_s * 1000)),
         max_losses=settings.max_losses,
-        folder=filed.folder if filed is not None and filed.file_store.has(filed.folder) else "",
+        folder=folder.path if folder is not None and folder.file_store.has(folder.path) else "",
     )

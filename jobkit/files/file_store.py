@@ -64,29 +64,21 @@ class FileStore:
         """Return the file store of the setting `results`; None if it is not set. Raises InvalidParams: unusable."""
         return cls(place_of(settings.results), base) if settings.results else None
 
-    def folder(self, job_id: str, us: int) -> str:
+    def folder(self, job_id: str, us: int) -> JobFolder:
         """Return the folder of a submission; does not create it."""
         digest = hashlib.sha256(f"{self.base}\0{job_id}\0{us}".encode()).hexdigest()
-        return f"{self.base}/{digest[:2]}/{digest[2:32]}"
+        return JobFolder(self, f"{self.base}/{digest[:2]}/{digest[2:32]}", f"{job_id} {us}\n")
 
-    def claim(self, folder: str, owner: str) -> None:
-        """Create the folder and write its owner; see `owner_text`."""
-        self.place.write(f"{folder}/{OWNER}", [owner.encode()])
-        if self.place.local(folder) is None:
-            self._claimed.add(folder)
+    def claim(self, folder: JobFolder) -> None:
+        """Create the folder and write its owner."""
+        self.place.write(f"{folder.path}/{OWNER}", [folder.owner.encode()])
+        if self.place.local(folder.path) is None:
+            self._claimed.add(folder.path)
 
     def has(self, folder: str) -> bool:
         """Return True if the folder exists; on remote storage only if this process created it."""
         path = self.place.local(folder)
         return path.is_dir() if path is not None else folder in self._claimed
-
-    def put(self, path: str, form: bytes, body: bytes | Path, subject: Subject, codec: Codec) -> bytes:
-        """Seal a body into a file, and return the sealed reference to it, for the store. Raises OSError."""
-        within = Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
-        head = codec.head(form, _parts(body), within)
-        self.place.write(path, itertools.chain([head], _parts(body)))
-        written = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
-        return codec.seal(FILE, msgspec.msgpack.encode([path, written, self.place.shown]), subject)
 
     def log_path(self, folder: str) -> Path | None:
         """Return the path of the job's log file, or None if the storage is not on this machine."""
@@ -112,6 +104,23 @@ class FileStore:
             except FileNotFoundError:
                 job_id, us = "", ""
             yield Owned(folder, job_id, int(us) if us.isdecimal() else 0)
+
+
+class JobFolder(msgspec.Struct, frozen=True):
+    """The folder of one submission. `owner` is the content of its file `job`."""
+
+    file_store: FileStore
+    path: str
+    owner: str
+
+    def put(self, name: str, form: bytes, body: bytes | Path, subject: Subject, codec: Codec) -> bytes:
+        """Seal a body into a file, and return the sealed reference to it, for the store. Raises OSError."""
+        self.file_store.claim(self)
+        place, path = self.file_store.place, f"{self.path}/{name}"
+        head = codec.head(form, _parts(body), Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task))
+        place.write(path, itertools.chain([head], _parts(body)))
+        written = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
+        return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
 
 
 def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore | None) -> tuple[bytes, bytes]:
@@ -154,11 +163,6 @@ def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
             f"the reference to the {subject.kind} of job {subject.job_id} is not one that jobkit wrote"
         )
     return path, count, shown
-
-
-def owner_text(job_id: str, us: int) -> str:
-    """Return the content of a folder's file `job`."""
-    return f"{job_id} {us}\n"
 
 
 def _parts(body: bytes | Path) -> Iterator[Part]:

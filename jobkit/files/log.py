@@ -64,7 +64,7 @@ class LogFile:
 
     Args:
         path: the file; its folder is created on the first write.
-        owner: content of the folder's file `job`, see `file_store.owner_text`.
+        owner: content of the folder's file `job`.
     """
 
     def __init__(self, path: Path, owner: str) -> None:

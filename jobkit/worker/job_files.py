@@ -14,10 +14,10 @@ import logging
 import time
 from pathlib import Path
 
-from jobkit.attempts import Filed, artifact_subject
+from jobkit.attempts import artifact_subject
 from jobkit.codec import RAW, Codec
 from jobkit.files import FileStore, LogFile
-from jobkit.files.file_store import owner_text
+from jobkit.files.file_store import JobFolder
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
@@ -27,9 +27,6 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept
 
 logger = logging.getLogger("jobkit.worker")
-
-#: With a place for files a job may keep so much; without one what `Bounds` says by default.
-FILE_BOUNDS = Bounds(each_bytes=2_000_000_000, total_bytes=10_000_000_000)
 
 #: Artifacts up to this size, and so much of them for each attempt, are kept in the store: no directory is needed.
 _STORED_BYTES, _STORED_TOTAL = Bounds().each_bytes, Bounds().total_bytes
@@ -53,12 +50,9 @@ class JobFiles:
             await asyncio.to_thread(self.file_store.place.check)
             self.file_store.base = await self._store.place()
 
-    def filed(self, claimed: Claimed) -> Filed | None:
-        """Return the place for the files of this job, or None."""
-        if self.file_store is None:
-            return None
-        folder = self.file_store.folder(claimed.spec.id, claimed.us)
-        return Filed(self.file_store, folder, owner_text(claimed.spec.id, claimed.us), FILE_BOUNDS)
+    def folder(self, claimed: Claimed) -> JobFolder | None:
+        """Return the folder for the files of this job, or None."""
+        return None if self.file_store is None else self.file_store.folder(claimed.spec.id, claimed.us)
 
     async def keep(self, claimed: Claimed, name: str, media: str, body: Body, stored: int) -> tuple[Kept | None, str]:
         """Seal an artifact, into a file if it is large; `stored` bytes of this attempt are in the store already.
@@ -67,19 +61,19 @@ class JobFiles:
         """
         spec = claimed.spec
         subject = artifact_subject(spec, name, media)
-        filed = self.filed(claimed)
+        folder = self.folder(claimed)
         try:
             size = len(body) if isinstance(body, bytes) else body.stat().st_size
             info = ArtifactInfo(name, media, size, now_ms())
             if size <= _STORED_BYTES and stored + size <= _STORED_TOTAL:
                 content = body if isinstance(body, bytes) else await asyncio.to_thread(body.read_bytes)
                 return Kept(spec.id, claimed.token, info, self._codec.seal(RAW, content, subject)), ""
-            if filed is None:
+            if folder is None:
                 return None, f"artifact {name!r} was not kept: there is no directory for files (JOBKIT_RESULTS)"
             # One file for each name: what is saved again replaces what was.
             digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-            sealed = await asyncio.to_thread(filed.put, f"artifact.{digest}", RAW, body, subject, self._codec)
-            return Kept(spec.id, claimed.token, info, sealed, filed.folder), ""
+            sealed = await asyncio.to_thread(folder.put, f"artifact.{digest}", RAW, body, subject, self._codec)
+            return Kept(spec.id, claimed.token, info, sealed, folder.path), ""
         except OSError as error:
             return None, f"artifact {name!r} was not kept: {error}"
         finally:
@@ -89,14 +83,14 @@ class JobFiles:
 
     async def continue_log(self, claimed: Claimed) -> None:
         """Before a further attempt: write the lines of earlier ones first, if they were too few for a file."""
-        filed = self.filed(claimed)
-        path = filed.file_store.log_path(filed.folder) if filed is not None else None
-        if filed is None or path is None:
+        folder = self.folder(claimed)
+        path = folder.file_store.log_path(folder.path) if folder is not None else None
+        if folder is None or path is None:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
             if not await asyncio.to_thread(path.exists):
                 found = await self._store.logs(claimed.spec.id)
-                log = LogFile(path, filed.owner)
+                log = LogFile(path, folder.owner)
                 for line in found.lines:
                     log.add([line.text], mark_of(line.source, line.level, line.at_ms))
                 if found.lines:

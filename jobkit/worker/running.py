@@ -260,7 +260,7 @@ class RunningJobs:
     async def run(self, attempt: RunningAttempt) -> None:
         claimed = attempt.claimed
         spec = claimed.spec
-        filed = self.job_files.filed(claimed)
+        folder = self.job_files.folder(claimed)
         before, attempt.before = attempt.before, None
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
@@ -272,7 +272,7 @@ class RunningJobs:
             if attempt.typical_s is not None:  # tell how long it will probably take
                 attempt.progress(None, None, "")
             async with self._devices.taken(spec.resources) as environ:
-                assigned = assignment(claimed, self._codec, self._settings, filed, given=given, environ=environ)
+                assigned = assignment(claimed, self._codec, self._settings, folder, given=given, environ=environ)
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
             if outcome.outcome == "succeeded":
@@ -299,7 +299,7 @@ class RunningJobs:
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self.release(attempt)
         else:
-            is_slow = filed and is_large(outcome)
+            is_slow = folder and is_large(outcome)
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
         if attempt.for_arq is not None:
             ended = replace(ended, for_arq=attempt.for_arq)
@@ -320,7 +320,7 @@ class RunningJobs:
     def end(self, attempt: RunningAttempt, outcome: Outcome) -> Ending:
         """Return what is stored of an attempt that ended so. Blocks if `is_large(outcome)`."""
         claimed = attempt.claimed
-        return ending(claimed, outcome, self._codec, self._settings, self.job_files.filed(claimed))
+        return ending(claimed, outcome, self._codec, self._settings, self.job_files.folder(claimed))
 
     def give_back(self) -> None:
         """Add an ending for each attempt that is still here: a thread that cannot be stopped, for instance."""

@@ -15,7 +15,7 @@ import pytest
 from jobkit.codec import FILE, MSGPACK, RAW, Codec, Subject, decode, is_reference
 from jobkit.files import FileStore, LogFile
 from jobkit.files import log as log_module
-from jobkit.files.file_store import Directory, opened, owner_text, place_of
+from jobkit.files.file_store import Directory, opened, place_of
 from jobkit.files.log import NO_MARK, join
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
@@ -39,8 +39,7 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def put(file_store: FileStore, job_id: str = "j1", us: int = 1, body: bytes = b"\x01") -> tuple[str, bytes]:
     folder = file_store.folder(job_id, us)
-    file_store.claim(folder, owner_text(job_id, us))
-    return folder, file_store.put(f"{folder}/result.1", MSGPACK, body, SUBJECT, CODEC)
+    return folder.path, folder.put("result.1", MSGPACK, body, SUBJECT, CODEC)
 
 
 @pytest.mark.usefixtures("_umask")
@@ -64,7 +63,7 @@ def test_a_body_comes_back_through_its_reference(file_store: FileStore) -> None:
 def test_a_file_is_copied_as_it_is(file_store: FileStore, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(bytes(range(256)) * 50_000)
 
-    sealed = file_store.put(f"{file_store.folder('j1', 1)}/artifact.ab", RAW, tmp_path / "big", SUBJECT, CODEC)
+    sealed = file_store.folder("j1", 1).put("artifact.ab", RAW, tmp_path / "big", SUBJECT, CODEC)
 
     assert opened(sealed, SUBJECT, CODEC, file_store) == (RAW, bytes(range(256)) * 50_000)
 
@@ -76,7 +75,7 @@ def test_no_reader_sees_a_partial_file(file_store: FileStore) -> None:
         yield b"half"
         raise OSError("no space left")
 
-    folder = file_store.folder("j1", 1)
+    folder = file_store.folder("j1", 1).path
     file_store.place.write(f"{folder}/result.1", [b"old"])
     with pytest.raises(OSError, match="no space"):
         file_store.place.write(f"{folder}/result.1", parts())
@@ -125,12 +124,12 @@ def test_a_folder_belongs_to_one_submission(file_store: FileStore) -> None:
     """An id may be used again once its job is deleted."""
     assert file_store.folder("a", 1) != file_store.folder("a", 2)
     assert file_store.folder("a", 1) == file_store.folder("a", 1)
-    assert file_store.folder("a", 1) != FileStore(file_store.place, "f" * 16).folder("a", 1)
+    assert file_store.folder("a", 1).path != FileStore(file_store.place, "f" * 16).folder("a", 1).path
 
 
 def test_old_folders_name_their_job(file_store: FileStore) -> None:
     folder, _ = put(file_store, "job with:strange id", 42)
-    nameless = file_store.folder("x", 1)
+    nameless = file_store.folder("x", 1).path
     file_store.place.write(f"{nameless}/result.1", [b"written by a worker that died at once"])
     put(FileStore(file_store.place, "f" * 16), "of another namespace")
 
@@ -167,7 +166,7 @@ def test_urls_need_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_log_becomes_a_file_only_when_it_is_long(tmp_path: Path) -> None:
-    log = LogFile(tmp_path / "folder" / "log", owner_text("j", 1))
+    log = LogFile(tmp_path / "folder" / "log", "j 1\n")
     log.add(["short"])
     log.flush()
     assert not log.path.exists()

@@ -127,7 +127,7 @@ def test_a_client_searches_the_file_if_it_can_otherwise_the_store(
 
         file_store = stage.kit.verbs.file_store
         assert file_store is not None
-        folder = FileStore(file_store.place, "0" * 16).folder(job, 1)
+        folder = FileStore(file_store.place, "0" * 16).folder(job, 1).path
         target = file_store.log_path(folder)
         assert target is not None
 

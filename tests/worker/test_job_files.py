@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobkit.attempts import MAX_RESULT_BYTES, Filed, ending, preview_subject
+from jobkit.attempts import MAX_RESULT_BYTES, ending, preview_subject
 from jobkit.codec import PICKLE, Codec, Subject, is_reference
+from jobkit.files.file_store import JobFolder
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.attempt import Outcome
 from jobkit.settings import Settings
@@ -48,27 +49,27 @@ async def claimed(job_files: JobFiles, job_id: str) -> Claimed:
     return found
 
 
-def filed(job_files: JobFiles, job: Claimed) -> Filed:
-    found = job_files.filed(job)
+def folder_of(job_files: JobFiles, job: Claimed) -> JobFolder:
+    found = job_files.folder(job)
     assert found is not None
-    found.file_store.claim(found.folder, found.owner)
+    found.file_store.claim(found)
     return found
 
 
 async def test_a_sweep_removes_only_files_without_a_job(job_files: JobFiles) -> None:
     """A worker wrote a file and died before it recorded the file, so no job refers to it."""
     assert job_files.file_store is not None
-    running = filed(job_files, await claimed(job_files, "running"))
-    gone = filed(job_files, await claimed(job_files, "gone"))
+    running = folder_of(job_files, await claimed(job_files, "running"))
+    gone = folder_of(job_files, await claimed(job_files, "gone"))
     await job_files._store.redis.delete(f"{job_files._store.prefix}job:gone")
     earlier = job_files.file_store.folder("running", 1)
-    job_files.file_store.claim(earlier, "running 1\n")
+    job_files.file_store.claim(earlier)
 
     young = await job_files.sweep()
     removed = await job_files.sweep(min_age_s=0)
 
     assert (young, removed) == (0, 2)
-    assert [job_files.file_store.has(folder) for folder in (running.folder, gone.folder, earlier)] == [
+    assert [job_files.file_store.has(folder.path) for folder in (running, gone, earlier)] == [
         True,
         False,
         False,
@@ -78,7 +79,7 @@ async def test_a_sweep_removes_only_files_without_a_job(job_files: JobFiles) -> 
 async def test_orphaned_files_are_removed_once(job_files: JobFiles) -> None:
     assert job_files.file_store is not None
     job = await claimed(job_files, "a")
-    folder = filed(job_files, job).folder
+    folder = folder_of(job_files, job).path
     await job_files._store.finish([Ending("a", job.token, "succeeded", folder=folder)])
     await job_files.clear_litter()
     assert job_files.file_store.has(folder)
@@ -94,7 +95,7 @@ async def test_files_that_cannot_be_removed_stay_listed(job_files: JobFiles, tmp
     """The disk refuses for a moment: the next heartbeat retries."""
     assert job_files.file_store is not None
     job = await claimed(job_files, "a")
-    folder = filed(job_files, job).folder
+    folder = folder_of(job_files, job).path
     await job_files._store.finish([Ending("a", job.token, "succeeded", folder=folder)])
     await job_files._store.delete(["a"])
     group = (tmp_path / "results" / folder).parent
@@ -120,7 +121,7 @@ async def test_output_of_a_lost_attempt_begins_the_log_of_the_next(job_files: Jo
     await job_files.continue_log(again)
 
     assert job_files.file_store is not None
-    path = job_files.file_store.log_path(job_files.file_store.folder("a", again.us))
+    path = job_files.file_store.log_path(job_files.file_store.folder("a", again.us).path)
     assert path is not None
     assert path.read_text() == "first\nsecond\n"
 
@@ -167,7 +168,7 @@ async def test_on_a_full_disk_a_large_result_is_stored_in_redis_and_no_partial_f
     job_files: JobFiles, tmp_path: Path
 ) -> None:
     job = await claimed(job_files, "a")
-    place = filed(job_files, job)
+    place = folder_of(job_files, job)
 
     stored = ending(job, value(5_000_000), CODEC, job_files._settings, place)
     exceeds = ending(job, value(MAX_RESULT_BYTES + 1), CODEC, job_files._settings, place)
