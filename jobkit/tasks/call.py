@@ -35,16 +35,13 @@ PLAIN = frozenset({int, float, str, bool, bytes, type(None)})
 class Reference:
     """Placeholder for the result of one job, or (`is_many`) for the list of the results of several."""
 
-    __jobkit_reference__ = True
     __slots__ = ("ids", "is_many")
 
     def __init__(self, ids: Sequence[str], is_many: bool = False) -> None:
         self.ids, self.is_many = tuple(ids), is_many
 
-    @property
-    def id(self) -> str:
-        """Display text: the job's id, or the number of jobs."""
-        return f"{len(self.ids)} jobs" if self.is_many else self.ids[0]
+    def __str__(self) -> str:
+        return f"results of {len(self.ids)} jobs" if self.is_many else f"result of job {self.ids[0]}"
 
 
 def replaced(value: Any, reference_of: Callable[[Any], Reference | None]) -> Any:

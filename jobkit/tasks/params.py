@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.call import ids_of
+from jobkit.tasks.call import Reference, ids_of
 from jobkit.tasks.specs import KINDS, Choice, ParamSpec, number
 from jobkit.tasks.values import is_struct, short_repr, struct_of, values_of, why_refused
 
@@ -105,8 +105,8 @@ def _refuse(spec: ParamSpec, value: Any, why: str = "") -> NoReturn:
 
 def _wrong(spec: ParamSpec, value: Any) -> Any:
     """Handle the rare cases of a check: accept references, retry a NumPy scalar as a Python one, else raise."""
-    if getattr(type(value), "__jobkit_reference__", False):
-        return value  # a job whose result will be the value; checked when it is known
+    if isinstance(value, Reference):
+        return value  # the result will be checked when it is known
     if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
         if type(value).__name__ == "datetime64":
             value = value.astype("datetime64[us]")  # item() of nanoseconds would be an int

@@ -25,6 +25,8 @@ from uuid import UUID
 
 import msgspec
 
+from jobkit.tasks.call import Reference
+
 _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
 
 #: Maximum size of the JSON that `shown_and_abridged` returns, in bytes without spaces.
@@ -369,12 +371,9 @@ def _opaque(value: Any) -> str:
             return f"module {value.__name__}"
         if isinstance(value, FunctionType):
             return f"function {value.__qualname__}"
-        reference = getattr(type(value), "__jobkit_reference__", False)
-        if reference:
-            return f"results of {value.id}" if getattr(value, "is_many", False) else f"result of job {value.id}"
     except Exception:  # user code: a length may raise anything
         return f"a {type(value).__name__}"
-    return short_repr(value, _MAX_TEXT)
+    return str(value) if isinstance(value, Reference) else short_repr(value, _MAX_TEXT)
 
 
 def _text(text: str, cut: list[str]) -> str:

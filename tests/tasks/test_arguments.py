@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobkit.tasks.call import Reference
 from jobkit.tasks.values import MAX_BYTES, shown_and_abridged
 
 
@@ -72,11 +73,8 @@ def test_secrets_are_masked_by_name() -> None:
 
 
 def test_a_reference_to_a_result_names_its_job() -> None:
-    class Pending:
-        __jobkit_reference__ = True
-        id = "8f2"
-
-    assert shown({"x": Pending()}) == {"x": "result of job 8f2"}
+    assert shown({"x": Reference(["8f2"])}) == {"x": "result of job 8f2"}
+    assert shown({"x": Reference(["a", "b"], is_many=True)}) == {"x": "results of 2 jobs"}
 
 
 def test_many_long_arguments_stay_within_two_kilobytes() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.model import InvalidParams
+from jobkit.tasks.call import Reference
 from jobkit.tasks.hints import spec_of, with_default
 from jobkit.tasks.params import check, describe, parse_text
 from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema
@@ -168,10 +169,7 @@ def test_value_whose_repr_raises_is_refused_too() -> None:
 
 
 def test_a_reference_to_a_result_passes_every_check() -> None:
-    class Pending:
-        __jobkit_reference__ = True
-
-    pending = Pending()
+    pending = Reference(["a"])
 
     for kind in KINDS:
         assert check(spec(kind), pending) is pending
