@@ -18,7 +18,7 @@ from jobkit.tasks.options import JobOptions, effective_options, read_options, wr
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature
 from jobkit.tasks.specs import ParamSpec, json_schema
-from jobkit.tasks.values import plain, shown_and_abridged, with_part
+from jobkit.tasks.values import plain, shown_and_abridged
 
 
 class TaskInfo(msgspec.Struct, frozen=True, dict=True):
@@ -65,15 +65,10 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
         Raises:
             InvalidParams: a pair without "=", a duplicate name, or a value that `check` rejects.
         """
-        values: dict[str, Any] = {}
-        defaults = {spec.name: spec.default for spec in self.params}
-        for name, value in self._read(pairs).items():
-            first, dot, rest = name.partition(".")
-            if dot and first in defaults:
-                values[first] = with_part(values.get(first, defaults[first]), rest, plain(value))
-            else:
-                values[name] = value
-        return self.check(values)
+        given = self._read(pairs)
+        partial = {name.partition(".")[0] for name in given if "." in name}
+        defaults = {spec.name: spec.default or {} for spec in self.params if spec.name in partial}
+        return self.check(self._changed(defaults, given))
 
     def changes(self, values: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
         """Return checked values for some arguments, as plain data, to run a job again with them.
@@ -87,8 +82,10 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
         given = values if isinstance(values, Mapping) else self._read(values)
         if not given:
             raise InvalidParams("there is nothing to change: give at least one argument, like n=5")
-        bound = self.signature.changed({}, given)
-        return plain_arguments({**bound, **bound.pop("kwargs", {})} if self.takes_extra else bound, self.params)
+        return plain_arguments(self._changed({}, given), self.params)
+
+    def _changed(self, values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        return self.signature.call_args(self.signature.changed(values, changes))[1]
 
     def _read(self, pairs: Iterable[str]) -> dict[str, Any]:
         """Return the values in `["n=5", "model.lr=0.1"]`, by name."""

@@ -98,6 +98,7 @@ def test_extra_arguments_pass_if_the_task_takes_them() -> None:
     info = TaskInfo.from_definition(TaskDef(f).info().to_json())
 
     assert info.parse(["n=1", "x=[2]"]) == {"n": 1, "x": [2]}
+    assert info.changes({"x": [2]}) == {"x": [2]}
     assert info.json_schema()["additionalProperties"] is True
 
 
