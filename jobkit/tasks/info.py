@@ -5,7 +5,7 @@ Workers publish it as sealed JSON. Forms, argument checks and submits by name us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.options import JobOptions, effective_options, read_options, write_options
 from jobkit.tasks.params import parse_text
 from jobkit.tasks.signature import Signature
-from jobkit.tasks.specs import ParamSpec, json_schema
+from jobkit.tasks.specs import KINDS, ParamSpec
 from jobkit.tasks.values import plain, shown_and_abridged
 
 
@@ -105,7 +105,7 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema (draft 2020-12) of its arguments."""
-        schema = json_schema(self.params, allow_extra=self.takes_extra)
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_object(self.params, self.takes_extra)}
         return {**schema, "title": self.title, **({"description": self.doc} if self.doc else {})}
 
     def to_json(self) -> dict[str, Any]:
@@ -173,6 +173,43 @@ def plain_arguments(values: Mapping[str, Any], specs: Iterable[ParamSpec] = ()) 
         except ValueError:
             out[name] = value
     return out
+
+
+def _object(specs: Sequence[ParamSpec], allow_extra: bool) -> dict[str, Any]:
+    """Return the JSON Schema of an object with these fields."""
+    return {
+        "type": "object",
+        "properties": {spec.name: _property(spec) for spec in specs},
+        "required": [spec.name for spec in specs if spec.required],
+        "additionalProperties": allow_extra,
+    }
+
+
+def _property(spec: ParamSpec) -> dict[str, Any]:
+    kind = KINDS[spec.kind]
+    schema: dict[str, Any] = dict(kind.schema)
+    if spec.kind == "choice":
+        schema["enum"] = [choice.value for choice in spec.choices]
+    schema |= {name: bound for name, bound in zip(kind.bounds, (spec.min, spec.max), strict=False) if bound is not None}
+    if spec.kind == "struct" and spec.parts:
+        schema |= _object(spec.parts, False)
+    elif spec.kind == "union":
+        schema["anyOf"] = [_property(part) for part in spec.parts]
+    elif spec.kind == "list" and spec.parts:
+        schema["prefixItems"] = [_property(part) for part in spec.parts]
+    elif spec.item is not None:
+        schema["items" if spec.kind == "list" else "additionalProperties"] = _property(spec.item)
+    if spec.nullable and schema:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    if spec.label:
+        schema["title"] = spec.label
+    if spec.help:
+        schema["description"] = spec.help
+    if spec.has_default and not spec.default_text and not spec.is_secret:
+        schema["default"] = spec.default
+    if spec.is_secret:
+        schema["writeOnly"] = True
+    return schema
 
 
 #: By task: the default of each of its parameters.

@@ -21,9 +21,8 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.hints import choice_of, hints_of, spec_of, with_default
 from jobkit.tasks.params import check, field_of
-from jobkit.tasks.specs import ParamSpec
+from jobkit.tasks.specs import ParamSpec, choice_of, hints_of, spec_of, with_default
 from jobkit.tasks.values import is_secret_name, is_struct, plain, with_part
 
 

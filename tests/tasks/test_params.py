@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from jobkit.model import InvalidParams
 from jobkit.tasks.call import Reference
-from jobkit.tasks.hints import spec_of, with_default
+from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import check, describe, parse_text
-from jobkit.tasks.specs import KINDS, Choice, ParamSpec, json_schema
+from jobkit.tasks.specs import KINDS, Choice, ParamSpec, spec_of, with_default
 from jobkit.tasks.values import plain, short_repr
 
 
@@ -241,7 +241,9 @@ def test_path_on_the_command_line_is_read_as_a_table(tmp_path: Path) -> None:
 
 
 def test_schema_tells_bounds_choices_items_and_what_is_required() -> None:
-    schema = json_schema([NUMBER, METHOD, spec_of("l", list[int]), with_default(spec_of("x", float | None), None)])
+    params = (NUMBER, METHOD, spec_of("l", list[int]), with_default(spec_of("x", float | None), None))
+
+    schema = TaskInfo("t", params=params).json_schema()
 
     assert schema["required"] == ["n", "method", "l"]
     assert schema["properties"]["n"] == {"type": "integer", "minimum": 1, "maximum": 1_000_000_000}
