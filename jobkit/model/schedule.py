@@ -116,6 +116,7 @@ class ScheduleRun(msgspec.Struct, frozen=True, omit_defaults=True, rename=_RUN):
         return {name: to_json(getattr(self, name)) for name in _RUN_JSON}
 
 
+#: Fields of `ScheduleRun.to_json`.
 _RUN_JSON = ("slot_at", "at", "job_id", "state", "started_at", "finished_at", "late_s", "why", "count")
 
 #: Names of fields of a `ScheduleSnapshot` in the store, if other than here.
@@ -175,9 +176,10 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True, rename=_SNAPSHOT):
         spec = self.spec
         return {
             "id": spec.name,
+            "name": spec.name,
             "title": spec.job.title or spec.job.task,
             **{name: to_json(getattr(spec.job, name)) for name in ("task", "params", "queue", "owner", "tags")},
-            **{name: getattr(spec, name) for name in ("name", "cron", "tz", "missed", "missed_limit", "overlap")},
+            **{name: getattr(spec, name) for name in ("cron", "tz", "missed", "missed_limit", "overlap")},
             "every": spec.every_ms / 1000 if spec.every_ms else None,
             "at": to_json(instant(spec.at_ms)),
             "until": to_json(instant(spec.until_ms)),
