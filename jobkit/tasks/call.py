@@ -250,7 +250,7 @@ def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
     """Return the body with some arguments replaced. Runs no code: the job's own process applies the changes.
 
     Args:
-        changes: arguments by name, already checked; plain values (`specs.plain`).
+        changes: arguments by name, already checked; plain values (`values.plain`).
     """
     # The cached result is for the old arguments.
     return _edited(body, changes={**read_head(body).changes, **changes}, cache="")
