@@ -126,28 +126,23 @@ OPTIONS = {
     for of in ("task", "submission")
 }
 
-
 _DEFAULTS = JobOptions()
-
-
-def check_options(given: Mapping[str, Any]) -> JobOptions:
-    """Return validated options of a task from user input (`timeout=60`, `memory_limit="2GB"`).
-
-    Raises:
-        InvalidParams: an unknown option (the message suggests similar ones) or an invalid value.
-    """
-    return _checked(given, "task")
 
 
 def check_submit_options(given: Mapping[str, Any]) -> JobOptions:
     """Return validated options of a submission from user input; see `check_options`."""
-    checked = _checked(given, "submission")
+    checked = check_options(given, of="submission")
     if checked.delay_s and checked.at:
         raise InvalidParams("delay and at exclude each other: give the seconds or the moment, not both", "at")
     return checked
 
 
-def _checked(given: Mapping[str, Any], of: str) -> JobOptions:
+def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
+    """Return validated options of a task from user input (`timeout=60`, `memory_limit="2GB"`).
+
+    Raises:
+        InvalidParams: an unknown option (the message suggests similar ones) or an invalid value.
+    """
     table = OPTIONS[of]
     values: dict[str, Any] = {}
     for name, value in given.items():
