@@ -1,4 +1,4 @@
-"""`FileStore`: the files of one namespace, by job; `Directory` and `Remote`: where they are, by relative paths.
+"""`FileStore`: the files of one namespace, by job; `Directory` and `Remote`: their storage, by relative paths.
 
     DIRECTORY / base (of the namespace) / xx / folder (of the job) / job, result.1, artifact names, log
 
@@ -174,7 +174,7 @@ def _parts(body: bytes | Path) -> Iterator[Part]:
         yield memoryview(body)
 
 
-# -- where they are --------------------------------------------------------------------------------------------------
+# -- storage -----------------------------------------------------------------------------------------------------------
 
 Part = bytes | memoryview
 
