@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background

@@ -7,7 +7,6 @@ import logging
 import pickle
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 
 import jobkit
 from jobkit.attempts import preview_subject

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -165,7 +164,7 @@ async def check_events(store: RedisStore, ids: set[str]) -> None:
         [found] = await store.snapshots([id])
         if found is None:
             continue
-        told = [dataclasses.replace(event, id="") for event in stream[id]]
+        told = [replace(event, id="") for event in stream[id]]
         assert [event.seq for event in told] == list(range(1, found.seq + 1)), id
         assert told[:20] == list(found.history[:20])
         assert told[-180:] == list(found.history[-180:])
