@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.model import EventType, Gate, JobEvent, JobState, Pause
+from jobkit.model import EventType, Gate, JobEvent, JobState
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import CONTROL
@@ -81,7 +81,7 @@ async def test_paused_queues_and_tasks_can_be_listed(store: RedisStore) -> None:
     await store.set_rule("queue:gpu", ADA)
     await store.set_rule("task:train", {"n": 2})
 
-    [pause] = [found for rule in await store.rules() if (found := Pause.of(rule)) is not None]
+    [pause] = [rule.pause for rule in await store.rules() if rule.pause is not None]
 
     assert (pause.kind, pause.name, pause.by) == ("queue", "gpu", "ada")
     assert pause.at is not None
