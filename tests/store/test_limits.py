@@ -238,7 +238,7 @@ async def test_an_expired_rule_blocks_no_job(store: RedisStore) -> None:
     await submit(store, "other", task="other")
     assert await ids(store) == ["other"]
     assert (await snapshot(store, "a")).message == "task simulate is paused"
-    assert [(rule.gate, rule.paused["by"]) for rule in await store.rules()] == [("task:simulate", "ada")]
+    assert [(rule.gate, rule.pause and rule.pause.by) for rule in await store.rules()] == [("task:simulate", "ada")]
 
     await store.set_rule("task:simulate", None)
 
