@@ -94,7 +94,7 @@ class Table:
         rows = [line.strip("| \n").split(" | ") for line in section.splitlines() if line.startswith("| `")]
         everything = {room for first, *_ in rows for room in self._rooms(first)}
         for first, *_, rule in rows:
-            now, _, later = rule.partition("; later: ")
+            now, _, later = rule.replace("`", "").partition("; later: ")
             allowed = self._allowed(now, everything)
             for room in self._rooms(first):
                 self.now[room] = allowed

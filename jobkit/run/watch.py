@@ -240,7 +240,7 @@ class LoopWatch:
 
 def function_of(assignment: Assignment) -> str:
     """Return the reference of the function that an attempt calls, or the task's name if there is none."""
-    return read_head(assignment.call)[0].ref or assignment.task
+    return read_head(assignment.call).ref or assignment.task
 
 
 def _name(running: Running | None) -> str:

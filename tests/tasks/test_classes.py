@@ -167,7 +167,7 @@ def test_submit_goes_to_the_default_kit(monkeypatch: pytest.MonkeyPatch) -> None
         def submit(self, task: Any, *args: Any, **kwargs: Any) -> Any:
             return task.name, args, kwargs
 
-    monkeypatch.setattr("jobkit.connecting.connect", Kit)
+    monkeypatch.setattr("jobkit.connect", Kit)
 
     assert Simulate.submit(n=5) == ("Simulate", (), {"n": 5})
 

@@ -155,7 +155,7 @@ def test_task_of_a_script_travels_by_value_without_registry_or_kit(tmp_path: Pat
         """
         import subprocess, sys
         import cloudpickle
-        import jobkit.connecting
+        import jobkit
         from jobkit.tasks.registry import registry, task
 
         class Kit:
@@ -163,7 +163,7 @@ def test_task_of_a_script_travels_by_value_without_registry_or_kit(tmp_path: Pat
                 raise RuntimeError("a kit must not travel")
 
         kit = Kit()
-        jobkit.connecting.connect = lambda: kit
+        jobkit.connect = lambda: kit
 
         @task(queue="gpu")
         def fact(n: int) -> int:
@@ -206,7 +206,7 @@ class Recorder:
 @pytest.fixture
 def kit(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     kit = Recorder()
-    monkeypatch.setattr("jobkit.connecting.connect", lambda: kit)
+    monkeypatch.setattr("jobkit.connect", lambda: kit)
     return kit
 
 

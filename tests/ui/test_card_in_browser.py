@@ -273,7 +273,6 @@ def test_a_job_in_a_plain_panel_app_has_the_width_of_the_app(
     import panel as pn
 
     monkeypatch.setattr("jobkit.connect", lambda: stage.kit)
-    monkeypatch.setattr("jobkit.connecting.connect", lambda: stage.kit)
     warnings.simplefilter("ignore", PendingDeprecationWarning)  # of `name=` in a widget; pytest restores the filters
     notebook = json.loads(next((ROOT / "notebooks").glob("05-*.ipynb")).read_text("utf-8"))
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
