@@ -77,12 +77,7 @@ class Index:
     # -- questions ----------------------------------------------------------------------------------------------------
 
     async def page(self, query: Query) -> QueryPage:
-        """Return a page of jobs like `RedisStore.list`; with `searched` set while the index is incomplete.
-
-        Raises:
-            InvalidParams: the order is unknown, or the cursor belongs to another order.
-            StoreUnavailable: the server does not answer.
-        """
+        """Return a page of jobs like `RedisStore.list`; with `searched` set while the index is incomplete."""
         query.checked()
         if query.is_plain or query.limit < 1:
             return await self._store.list(query)

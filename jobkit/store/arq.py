@@ -103,13 +103,10 @@ class ArqQueue:
         return Scan(
             now_ms,
             members,
-            tuple(
-                Ended(arq_id, **_unjson(how), payload=payload)
-                for arq_id, how, payload in zip(*[iter(ended)] * 3, strict=True)
-            ),
+            tuple(Ended(arq_id, **_unjson(how), payload=payload) for arq_id, how, payload in ended),
             tuple(
                 Found(arq_id, int(float(score)), None if ttl == -1 else max(0, ttl), tries, taken == 1, payload)
-                for arq_id, score, ttl, tries, taken, payload in zip(*[iter(new)] * 6, strict=True)
+                for arq_id, score, ttl, tries, taken, payload in new
             ),
         )
 

@@ -216,17 +216,16 @@ end
 -- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
 -- will be.
 local function await_needs(rec, needs)
-  local open, broken = {}, nil
+  local open = {}
   for _, need in ipairs(needs) do
     local found = call('HMGET', P .. 'job:' .. need, 'state', 'spec', 'error')
     if found[1] and not IS_OVER[found[1]] then
       open[#open + 1] = need
-    elseif found[1] ~= 'succeeded' and not broken then
-      broken = {need, found[2] and cjson.decode(found[2]).task or nil,
-        no_result(found[1] or 'removed', found[3] and cjson.decode(found[3]) or nil)}
+    elseif found[1] ~= 'succeeded' then
+      local task, err = found[2] and cjson.decode(found[2]).task, found[3] and cjson.decode(found[3]) or nil
+      return fail_for(rec, need, task, no_result(found[1] or 'removed', err), 604800000)
     end
   end
-  if broken then return fail_for(rec, broken[1], broken[2], broken[3], 604800000) end
   if #open == 0 then return free_to_run(rec) end
   call('HSET', rec.key, 'waits', #open)
   for _, need in ipairs(open) do

@@ -1,9 +1,9 @@
 -- Reads what has happened in a queue of arq's. args: {key (of the queue), queue (its name here), limit, window, obeys_aborts,
 -- ttl_ms}.
 -- Returns {NOW, members, ended, new}:
---   ended: {id, JSON of how, payload, ...} of jobs that no worker ended: arq_settle must get their results;
---   new: {id, score, ttl of the payload in ms (-1: none, -2: no payload), tries, whether the id is taken here, payload,
---     ...}, at most `limit` of those among the first `window` members that have no record.
+--   ended: {id, JSON of how, payload} for each job that no worker ended: arq_settle must get their results;
+--   new: {id, score, ttl of the payload in ms (-1: none, -2: no payload), tries, whether the id is taken here, payload} for
+--     at most `limit` of those among the first `window` members that have no record.
 verb('arq_scan', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
   local queue, limit, window = options.key, options.limit, options.window
@@ -40,9 +40,7 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
   local ended = {}
   local finished = call('HGETALL', P .. 'arq-ended:' .. queue)
   for i = 1, math.min(#finished, 2 * limit), 2 do
-    ended[#ended + 1] = finished[i]
-    ended[#ended + 1] = finished[i + 1]
-    ended[#ended + 1] = call('GET', 'arq:job:' .. finished[i]) or ''
+    ended[#ended + 1] = {finished[i], finished[i + 1], call('GET', 'arq:job:' .. finished[i]) or ''}
   end
 
   -- Looking through the window is dear: not while half of it waits for a slot anyway.
@@ -50,7 +48,7 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
   local is_full = call('ZCARD', P .. 'ready:' .. options.queue) * 2 >= window
   if members > call('HLEN', tracked) and not is_full then
     local first = 0
-    while first < window and #new < 6 * limit do
+    while first < window and #new < limit do
       local found = call('ZRANGE', queue, first, math.min(window, first + 500) - 1, 'WITHSCORES')
       if #found == 0 then break end
       first = first + 500
@@ -58,12 +56,10 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
       for i = 1, #found, 2 do ids[#ids + 1] = found[i] end
       local known = call('HMGET', tracked, unpack(ids))
       for i, arq in ipairs(ids) do
-        if not known[i] and #new < 6 * limit and call('EXISTS', 'arq:in-progress:' .. arq) == 0 then
-          local n = #new
-          new[n + 1], new[n + 2], new[n + 3] = arq, found[2 * i], call('PTTL', 'arq:job:' .. arq)
-          new[n + 4] = tonumber(call('GET', 'arq:retry:' .. arq) or 0)
-          new[n + 5] = call('EXISTS', P .. 'job:' .. arq)
-          new[n + 6] = call('GET', 'arq:job:' .. arq) or ''
+        if not known[i] and #new < limit and call('EXISTS', 'arq:in-progress:' .. arq) == 0 then
+          local tries = tonumber(call('GET', 'arq:retry:' .. arq) or 0)
+          new[#new + 1] = {arq, found[2 * i], call('PTTL', 'arq:job:' .. arq), tries, call('EXISTS', P .. 'job:' .. arq),
+            call('GET', 'arq:job:' .. arq) or ''}
         end
       end
     end

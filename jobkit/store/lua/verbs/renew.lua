@@ -6,10 +6,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   local key, lease_ms = P .. 'worker:' .. worker, options.lease_ms
   local beat = Lifecycle.last_beat()
   local set = {'beat', NOW, 'lease', lease_ms}
-  for name, value in pairs(options.facts) do
-    set[#set + 1] = name
-    set[#set + 1] = value
-  end
+  for name, value in pairs(options.facts) do put(set, name, value) end
   call('HSET', key, unpack(set))
   call('PEXPIRE', key, 3600000)
   call('ZADD', P .. 'workers', NOW, worker)
@@ -24,9 +21,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
     end
   end
   Lifecycle.recover(64, lease_ms, options.max_losses, options.ttl_ms, beat)
-  if call('EXISTS', P .. 'gates') == 1 then
-    Limits.revisit()
-  end
+  if call('EXISTS', P .. 'gates') == 1 then Limits.revisit() end
   for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
     call('ZREM', P .. 'workers', gone)
   end
