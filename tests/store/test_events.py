@@ -65,6 +65,19 @@ async def test_a_listener_gets_the_same_events_as_the_record(store: RedisStore, 
     assert first.attempt == 1
 
 
+@pytest.mark.parametrize(("job_id", "first"), [("0123456789abcdef", "started"), ("k123456789abcdef", "submitted")])
+async def test_an_id_that_no_subscriber_can_know_is_published_from_the_call_after_its_submit_on(
+    store: RedisStore, hub: EventHub, heard: Heard, job_id: str, first: str
+) -> None:
+    hub.listen(heard.append, job_id)
+    await hub.ready(job_id)
+
+    await started(store, job_id)
+
+    await until(lambda: "started" in told(heard), "the start")
+    assert told(heard)[0] == first
+
+
 async def test_a_listener_of_all_jobs_hears_all_but_log_lines(store: RedisStore, hub: EventHub, heard: Heard) -> None:
     hub.listen(heard.append)
     await hub.ready()

@@ -11,7 +11,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
 from jobkit.store.wire import read_claimed
 
-from .support import claim, come_due, ending, lapse, numbers, snapshot, started, submit, types, worker
+from .support import claim, come_due, ending, job, lapse, numbers, snapshot, started, submit, types, worker
 
 
 class Inbox:
@@ -54,6 +54,16 @@ async def test_an_idle_worker_gets_the_job_with_the_submit(store: RedisStore) ->
         assert (claimed.spec, claimed.token, claimed.payload) == (found.spec, "w1:1", b"arguments of a")
         assert (found.state, found.worker, types(found)) == ("running", "w1", ["submitted", "started"])
         assert await store.finish([ending(claimed)]) == [1]
+
+
+async def test_an_idle_worker_learns_once_of_the_times_of_all_jobs_of_a_submit(store: RedisStore) -> None:
+    async with inbox(store) as box:
+        await store.claim(worker(), 1)
+
+        await store.submit([job(f"later{n}", delay_ms=60_000) for n in range(3)])
+        await submit(store, "now")
+
+        assert [(await box.next())[:1] for _ in range(2)] == [b"W", b"J"]
 
 
 async def test_a_worker_gets_no_more_jobs_than_it_has_free_slots(store: RedisStore) -> None:
