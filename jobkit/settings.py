@@ -239,6 +239,11 @@ class Settings:
         return self.url.partition("://")[0]
 
     @property
+    def task_modules(self) -> tuple[str, ...]:
+        """Modules to import for their tasks: the demo if none is configured."""
+        return self.tasks or ("jobkit.demo",)
+
+    @property
     def is_embedded(self) -> bool:
         return self.scheme == "local"
 

@@ -15,7 +15,7 @@ try:
 except jobkit.StoreUnavailable as error:
     refuse("The jobs cannot be shown", f"{error}. This page reloads every 3 seconds.", status=503, reload_s=3)
 else:
-    registry.load(kit.settings.tasks or ("jobkit.demo",))
+    registry.load(kit.settings.task_modules)
     with contextlib.suppress(jobkit.StoreUnavailable):  # the page opens anyway, and workers register them too
         kit.register_schedules()
     Dashboard(kit).servable()

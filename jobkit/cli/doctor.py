@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from jobkit.cli import FAILED, as_json_option, out
-from jobkit.cli.queues import task_modules
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
 from jobkit.model import JobkitError
@@ -211,13 +210,12 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
 
 
 def _tasks(settings: Settings) -> Iterator[Finding]:
-    modules = task_modules(settings.tasks)
     try:
-        found = registry.load(modules)
+        found = registry.load(settings.task_modules)
     except JobkitError as error:
         yield fail("tasks", str(error), "fix the module or JOBKIT_TASKS")
         return
-    names = f"{len(found)} from {', '.join(modules)}"
+    names = f"{len(found)} from {', '.join(settings.task_modules)}"
     if not settings.tasks:
         yield ok("tasks", f"{names} (the demo; JOBKIT_TASKS is not set)")
     elif found:

@@ -143,9 +143,10 @@ def token(
     if mercure_key:
         from jobkit.http.mercure.grants import hub_keys
 
-        if not tokens.has_key:
+        keys = hub_keys(kit.settings.secret, kit.settings.namespace)
+        if not keys:
             raise BadInput("JOBKIT_SECRET is not set; set it here and for the server, since the key is derived from it")
-        return out.echo(hub_keys(kit.settings.secret, kit.settings.namespace)[0])
+        return out.echo(keys[0])
     if revoke is not None:
         try:
             grant = tokens.read(revoke.strip())

@@ -80,13 +80,8 @@ def task_info(kit: Kit, name: str) -> TaskInfo:
 
 def known_tasks(kit: Kit) -> dict[str, TaskInfo]:
     """Return all tasks: published by workers, and of the modules configured here."""
-    registry.load(task_modules(kit.settings.tasks))
+    registry.load(kit.settings.task_modules)
     return kit.tasks()
-
-
-def task_modules(configured: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the modules to import tasks from: the demo if none is configured."""
-    return configured or ("jobkit.demo",)
 
 
 @click.command()

@@ -19,7 +19,6 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, out
-from jobkit.cli.queues import task_modules
 from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
@@ -97,7 +96,7 @@ def worker(
             "--arq takes its functions from the settings class and serves one queue; it cannot be used with -t, "
             "several -q, weights or --resources"
         )
-    tasks = task_modules(modules or settings.tasks) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
+    tasks = (modules or settings.task_modules) if arq is None else (arq.replace(":", ".").rpartition(".")[0],)
     is_kept = os.environ.get(_KEPT) == str(os.getppid())
     if (processes > 1 or watch) and not is_kept:
         return _several(processes, is_finite=burst, watched=tasks if watch else ())

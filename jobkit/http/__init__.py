@@ -11,6 +11,7 @@ and logins, `messages` requests and responses.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -73,10 +74,8 @@ def _default_kit() -> Kit:
 
     kit = connect()
     try:
-        registry.load(kit.settings.tasks or ("jobkit.demo",))
+        registry.load(kit.settings.task_modules)
     except JobkitError:
-        import logging
-
         logging.getLogger("jobkit.http").warning("tasks could not be loaded", exc_info=True)
     return kit
 

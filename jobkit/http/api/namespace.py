@@ -198,8 +198,9 @@ async def _changed_group(call: ApiCall, verb: Any) -> Any:
 
 
 async def _group(call: ApiCall) -> FailureGroup:
-    sees = lambda group: call.grant.covers(group.task)  # noqa: E731
-    return await call.find("id", "failure", call.kit.aio.failure, sees, noun="group of failures")
+    return await call.find(
+        "id", "failure", call.kit.aio.failure, lambda found: call.grant.covers(found.task), noun="group of failures"
+    )
 
 
 # -- the audit trail ---------------------------------------------------------------------------------------------------

@@ -80,7 +80,6 @@ def describe(routes: tuple[Route, ...]) -> dict[str, Any]:
     ordered = [*sorted(types, key=lambda shape: shape.__name__), RefusalJson]
     _, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for shape in ordered:
-        components.setdefault(shape.__name__, msgspec.json.schema(shape))
         components[shape.__name__] |= getattr(shape, "more_of_schema", {})
     for model in shapes.MODELS:
         schema = components[model.__name__]

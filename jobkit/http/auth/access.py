@@ -205,10 +205,6 @@ class Tokens:
     def __init__(self, secret: str, namespace: str) -> None:
         self._keys = {_key_id(key): key for key in derived_keys(secret, "token", namespace)}
 
-    @property
-    def has_key(self) -> bool:
-        return bool(self._keys)
-
     def make(
         self,
         scopes: Sequence[str],
