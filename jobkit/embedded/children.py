@@ -71,7 +71,6 @@ class Child:
     """A process that should be running.
 
     Attributes:
-        name: name for logs.
         argv, env, cwd, log: see `start`.
         give_up: exit statuses after which it is not restarted.
         say: called with one line for each start and death.

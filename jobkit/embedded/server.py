@@ -89,13 +89,9 @@ class Server:
         self.log = home.logs / "redis.log"
 
     def start(self, on_loading: Callable[[], None] = lambda: None) -> None:
-        """Start the server and return when it answers.
+        """Start the server and return when it answers; `on_loading` is called repeatedly while it reads its data.
 
-        Args:
-            on_loading: called repeatedly while it reads its data.
-
-        Raises:
-            JobkitError: it ended or never answered; the message has its output and what to do.
+        Raises JobkitError if it ended or never answered; the message has its output and what to do.
         """
         socket = self.home.socket
         self.home.check_socket_directory()

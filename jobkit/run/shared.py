@@ -129,11 +129,8 @@ _routing, _copying = Routing(), Routing(is_copying=True)
 
 
 class SharedProcess:
-    """A runner in a process that is not its own: output is told apart while it is started.
-
-    Args:
-        is_copying: the output of jobs also goes to the original streams.
-    """
+    """A runner in a process that is not its own: while it is started, output is told apart, with `is_copying` it also
+    goes to the original streams."""
 
     def __init__(self, *, is_copying: bool = False) -> None:
         self.running: dict[str, Any] = {}  # by job id

@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 
 def log_to_stderr(log_format: str, *, verbose: bool, quiet: Sequence[str] = ("asyncio", "arq")) -> None:
-    """Set up the logging of this process.
-
-    Args:
-        log_format: "text", or "json" for one object a line, see `JsonLines`.
-        verbose: also messages of level DEBUG.
-        quiet: loggers of which only warnings are wanted.
-    """
+    """Set up the logging of this process: "text", or "json" for `JsonLines`; of `quiet` loggers only warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonLines() if log_format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
@@ -151,16 +145,11 @@ def run_arq_worker(
     recycle: RecycleLimits,
     verbose: bool = False,
 ) -> int:
-    """Run the jobs of an existing arq worker until a signal, a limit or (burst) an empty queue; blocks.
+    """Run the jobs of an existing arq worker, as `run_worker` does.
 
     Args:
-        path: of the settings class, `"module.WorkerSettings"`.
+        path: of the settings class, `"module.WorkerSettings"`. burst, slots, queue: before what the class says.
         settings: jobkit's own. Their URL counts if the class names no Redis and it is one.
-        burst, slots, queue: before what the class says.
-        recycle: stop (after running jobs) when these limits are reached.
-
-    Returns:
-        the exit status, see `run_in_new_loop`.
     """
     log_to_stderr(settings.log_format, verbose=verbose, quiet=("asyncio",))
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)  # arq's lines tell of jobs
@@ -199,11 +188,8 @@ def run_arq_worker(
 
 
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
-    """Make a worker and let it serve, both with a new event loop.
-
-    Returns:
-        0 after an orderly end, 3 if `jobkit stop` asked for it, 2 if the worker could not start.
-    """
+    """Make a worker and let it serve, both with a new event loop; return the exit status: 0 after an orderly end, 3 if
+    `jobkit stop` asked for it, 2 if the worker could not start."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

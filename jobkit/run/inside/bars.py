@@ -155,9 +155,7 @@ _has_monitor = True
 def install(*, has_monitor: bool = True) -> None:
     """See to it that tqdm and rich, loaded or yet to be, report to the job they run in.
 
-    Args:
-        has_monitor: False in a process that runs nothing but jobs, whose bars are seen to anyway: without its thread a
-            process can be used for another job.
+    A process that runs nothing but jobs needs no monitor of tqdm: without its thread it can be used for another job.
     """
     global _has_monitor
     _has_monitor = has_monitor

@@ -20,11 +20,9 @@ from jobkit.run.inside.tracebacks import DYNAMIC
 
 
 class Routed(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr` whose writes go to the job that makes them.
+    """`sys.stdout` or `sys.stderr` whose writes go to the job that makes them, with `is_copying` also to the original.
 
-    Args:
-        original: where writes outside a job go, and everything that is not a write.
-        is_copying: a job's output also goes to the original.
+    Writes outside a job, and everything that is not a write, go to the original.
     """
 
     def __init__(self, original: TextIO, source: str, is_copying: bool) -> None:

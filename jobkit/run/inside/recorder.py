@@ -85,14 +85,11 @@ class Recorder:
     """Collects lines and progress of one attempt. Safe to use from several threads.
 
     Args:
-        sink: where batches go.
         arm: called when there is something to flush later: sees to it that `tick` is called each `BATCH_S` until it
             returns False.
         burst: how many batches may leave at once in `BATCH_S` before lines wait for each other. Lines that have left
             survive the crash of their process.
         guard: entered around everything that must not be torn apart by a signal handler's exception.
-        bounds: how much may be kept as artifacts.
-        log: gets every line.
     """
 
     def __init__(
@@ -138,8 +135,7 @@ class Recorder:
         parts.append(text)
         # print() writes each argument, blank and newline on its own: only a newline is worth a lock and a clock.
         if "\n" not in text and len(parts) < _PARTS:
-            if not self._is_armed:
-                self._arm_once()
+            self._arm_once()
             return
         at_ms = now_ms()
         with self._guard, self._lock:
@@ -173,7 +169,7 @@ class Recorder:
         self._has_moved = True
         if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
             self._send_progress()
-        elif not self._is_armed:
+        else:
             self._arm_once()
 
     def artifact(self, name: str, media: str, body: Body) -> None:
@@ -210,8 +206,7 @@ class Recorder:
             self._said = ""
         self._bars.append(bar)
         self.moved()
-        if not self._is_armed:
-            self._arm_once()
+        self._arm_once()
 
     def moved(self) -> None:
         """A bar has new numbers."""
@@ -264,8 +259,9 @@ class Recorder:
             self._bars.clear()
 
     def _arm_once(self) -> None:
-        self._is_armed = True
-        self._arm()
+        if not self._is_armed:
+            self._is_armed = True
+            self._arm()
 
     def _leave(self, at_ms: int) -> None:
         window = at_ms // _BATCH_MS
@@ -276,7 +272,7 @@ class Recorder:
             if self._log is not None:
                 self._log.flush()
             self._sink.lines(self._buffer.take(at_ms))
-        elif not self._is_armed:
+        else:
             self._arm_once()
 
     def _feed(self, source: str, at_ms: int) -> bool:

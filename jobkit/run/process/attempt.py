@@ -42,12 +42,7 @@ _SAID_LINES = 10
 
 
 class ProcessAttempt:
-    """Made and driven by `ProcessRunner`, on its loop.
-
-    Args:
-        spool: path of the file in which a large result may come.
-        kernel_kills: tells whether a SIGKILL was the kernel's.
-    """
+    """Made and driven by `ProcessRunner`, on its loop. A large result comes in the file `spool`."""
 
     def __init__(self, assignment: Assignment, sink: Sink, spool: str, kernel_kills: KernelKills) -> None:
         self.assignment = assignment

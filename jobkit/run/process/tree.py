@@ -107,11 +107,7 @@ _LOOKS = 8
 
 
 class KernelKills:
-    """Reads the counter.
-
-    Args:
-        counter: the file, or None without one.
-    """
+    """Reads the counter file, if there is one."""
 
     def __init__(self, counter: Path | None) -> None:
         self._counter = counter
@@ -141,12 +137,7 @@ class KernelKills:
 
 
 def counter_file(groups: str | None = None, root: Path = _ROOT) -> Path | None:
-    """The counter of this process's control group.
-
-    Args:
-        groups: what `/proc/self/cgroup` says.
-        root: where control groups are mounted.
-    """
+    """Return the counter of this process's control group: the one in `groups`, as `/proc/self/cgroup` has it."""
     if groups is None:
         try:
             groups = Path("/proc/self/cgroup").read_text()

@@ -209,11 +209,7 @@ class Visit:
 
 
 class ArqRunner(AsyncRunner):
-    """Runs arq's functions; other coroutines of jobkit as any worker does.
-
-    Attributes:
-        hooks: calls of `after_job_end` that run now.
-    """
+    """Runs arq's functions; other coroutines of jobkit as any worker does. `hooks`: calls of `after_job_end`."""
 
     def __init__(self, worker: JobWorker) -> None:
         super().__init__(is_copying=True)
