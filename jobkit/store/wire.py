@@ -101,7 +101,7 @@ def submit_args(jobs: Sequence[Submission]) -> list[Any]:
         spec, constraints = job.spec, job.spec.constraints()
         terms = _json(constraints).decode() if constraints else ""
         given = _json(_SubmitOptions(spec.priority, spec.delay_ms, spec.at_ms, spec.needs, terms))
-        args += [spec.id, _json(spec.to_wire()), job.payload, spec.queue, b"" if given == b"{}" else given]
+        args += [spec.id, _json(spec), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
 
 
