@@ -5,7 +5,7 @@ SECONDS = 60
 SEED =
 
 help:
-	@echo "make check   ruff (lint and format), mypy, and the language of docstrings and pages"
+	@echo "make check   ruff (lint and format), mypy (of tests: that names exist), and the language of docstrings and pages"
 	@echo "make format  format and fix with ruff"
 	@echo "make test    the default tests (real Redis, workers, browser)"
 	@echo "make touched the tests of what differs from main; the pre-push hook runs the same"

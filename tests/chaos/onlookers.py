@@ -91,7 +91,7 @@ class Window:
         """Yield type and content of each message until the connection ends or the window is closed."""
         fragments: list[bytes | str] = []
         while True:
-            reading = socket.read_message()
+            reading: Any = socket.read_message()
             while not (reading.done() or self._over.is_set()):
                 await asyncio.wait([reading], timeout=0.2)
             if self._over.is_set() or (fragment := reading.result()) is None:

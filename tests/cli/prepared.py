@@ -69,5 +69,5 @@ def running() -> Iterator[None]:
     yield
     _terminals.pop()
     if not _terminals:
-        forkserver._forkserver._stop()
-        resource_tracker._resource_tracker._stop()
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]

@@ -69,7 +69,7 @@ def test_bound_functions_and_reactive_expressions_follow(kit: Kit) -> None:
     assert job.result(60) == 3
 
     assert words.rx.value == "is succeeded"
-    assert bound() == ("succeeded", 1.0)
+    assert bound() == ("succeeded", 1.0)  # type: ignore[call-arg]  # param gives them
 
 
 def test_watchers_of_a_batch_are_guarded_too(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:

@@ -76,7 +76,6 @@ class Site:
             server_header=False, timeout_keep_alive=30,
         )  # fmt: skip
         server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
         running = asyncio.create_task(server._serve())
         while not server.started:  # noqa: ASYNC110  # it has no event for that
             await asyncio.sleep(0.01)

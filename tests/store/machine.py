@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -329,7 +329,7 @@ class Lives(Verbs):
     move = progress = set_rule = leave = time_comes = list = None
 
     @rule(names=st.lists(ids, min_size=1, max_size=2), client=st.sampled_from(["", "me"]))
-    def submit(self, names: list[str], client: str) -> None:
+    def submit(self, names: Sequence[str], client: str) -> None:
         self.submitted([job(id) for id in names], client)
 
 

@@ -74,7 +74,7 @@ def test_each_hint_becomes_its_kind() -> None:
 
 
 def test_unresolvable_hints_do_not_affect_other_parameters() -> None:
-    def f(table: pd.DataFrame, other: polars.DataFrame, gone: NoSuchName, n: int) -> NoSuchName: ...  # noqa: F821
+    def f(table: pd.DataFrame, other: polars.DataFrame, gone: Gone, n: int) -> Gone: ...  # type: ignore[name-defined]  # noqa: F821
 
     assert kinds(f) == {"table": "table", "other": "table", "gone": "any", "n": "int"}
 
@@ -245,9 +245,9 @@ def test_help_comes_from_annotation_then_docstring() -> None:
 
 @pytest.mark.nightly
 def test_binding_two_parameters_costs_at_most_15_microseconds() -> None:
-    task = TaskDef(simulate)
-    task.bind((), {"n": 1})
+    bind = TaskDef(simulate).signature.bind
+    bind((), {"n": 1})
 
-    best = min(timeit.repeat(lambda: task.bind((), {"n": 5, "method": "euler"}), number=2000, repeat=5)) / 2000
+    best = min(timeit.repeat(lambda: bind((), {"n": 5, "method": "euler"}), number=2000, repeat=5)) / 2000
 
     assert best < 15e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import panel as pn
 import pytest
@@ -92,7 +93,7 @@ def test_a_card_in_any_app_or_notebook_names_no_other_host(stage: Stage) -> None
     card = JobCard(stage.kit, stage.submit("train"), stylesheets=["/mine.css"])
 
     for root in (card.get_root(Document()), pn.Column(card).get_root(Document())):
-        models = [model for model in root.references() if type(model).__name__ != "Column"]
+        models: list[Any] = [model for model in root.references() if type(model).__name__ != "Column"]
         own = next(model for model in models if type(model).__name__ == "ReactiveESM")
         linked = [sheet.url for sheet in own.stylesheets if isinstance(sheet, ImportedStyleSheet)]
         assert linked == ["/mine.css"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bokeh.core.types import ID
 from bokeh.document import Document
-from bokeh.models import Div
+from bokeh.models.widgets.markups import Div
 from bokeh.protocol import Protocol
 from bokeh.server.connection import ServerConnection
 from bokeh.server.session import ServerSession
@@ -85,7 +85,7 @@ def test_a_component_has_the_models_that_show_it() -> None:
     nav = header()
     assert patch.models_of(nav) == []
 
-    root = nav.get_root()
+    root: Any = nav.get_root()
 
     assert patch.models_of(nav) == [root]
     document = Document()
@@ -169,7 +169,8 @@ def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Call
 
     session = pull_session(url=serve(lambda: pn.Column(pn.widgets.Button(label="Go"), job)))
 
-    sheets = [str(each.url) for each in session.document.select({"type": ImportedStyleSheet})]
+    found: Any = session.document.select({"type": ImportedStyleSheet})
+    sheets = [str(each.url) for each in found]
     session.close()
     assert sheets
     assert not [url for url in sheets if url.startswith("http")]

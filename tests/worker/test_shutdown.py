@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_sigterm_lets_running_jobs_of_every_kind_finish(bench: Bench) -> None:
 
 def test_a_job_that_exceeds_the_drain_time_is_released_without_losing_an_attempt(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="0.5")
-    tasks = (jobs.work, jobs.wait)
+    tasks: tuple[Any, ...] = (jobs.work, jobs.wait)
     running = [bench.kit.submit(task, bench.file(task.name), 600.0) for task in tasks]
     pids = [bench.started(task.name)[0] for task in tasks]
 
