@@ -60,9 +60,9 @@ class FileStore:
         self._claimed: set[str] = set()  # folders on remote storage that this process has created
 
     @classmethod
-    def of(cls, settings: Settings, base: str = "") -> FileStore | None:
+    def of(cls, settings: Settings) -> FileStore | None:
         """Return the file store of the setting `results`; None if it is not set. Raises InvalidParams: unusable."""
-        return cls(place_of(settings.results), base) if settings.results else None
+        return cls(place_of(settings.results)) if settings.results else None
 
     def folder(self, job_id: str, us: int) -> JobFolder:
         """Return the folder of a submission; does not create it."""
