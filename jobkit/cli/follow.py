@@ -170,13 +170,10 @@ class _Screen:
 
     def show(self, snapshot: JobSnapshot, lines: list[LogLine]) -> None:
         self._snapshot = snapshot
-        if self._live is not None and self._is_together and lines:
-            from rich.text import Text
-
-            for line in lines:
-                self._live.console.print(Text(out.one_line(line.text)), soft_wrap=True)
-        else:
-            for line in lines:
+        for line in lines:
+            if self._live is not None and self._is_together:
+                self._live.console.print(out.one_line(line.text), soft_wrap=True, markup=False, emoji=False)
+            else:
                 out.echo(line.text)
 
     def _bar(self) -> Text:
@@ -195,11 +192,11 @@ class _Screen:
             text.append(f"  {snapshot.state}  {out.one_line(params_brief(snapshot.spec.params))}", style="dim")
             return text
         fraction = snapshot.progress
-        full = int((fraction if fraction is not None else 0) * _BAR)
         if fraction is None:  # progress unknown: a moving block
             at = int(time.monotonic() * 8) % _BAR
             text.append("  " + "─" * at + "━━━"[: _BAR - at] + "─" * max(0, _BAR - at - 3), style=colour)
         else:
+            full = int(fraction * _BAR)
             text.append("  " + "━" * full, style=colour)
             text.append("─" * (_BAR - full), style="dim")
         elapsed = snapshot.elapsed_s(now)
