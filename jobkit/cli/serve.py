@@ -55,7 +55,6 @@ _NEEDED = {
     "generic": (*_KEYS, "PANEL_OAUTH_AUTHORIZE_URL", "PANEL_OAUTH_TOKEN_URL"),
     "auth_code": (_KEYS[0], "PANEL_OAUTH_AUTHORIZE_URL", "PANEL_OAUTH_TOKEN_URL"),
 }
-PROVIDERS = tuple(_NEEDED)
 
 #: Seconds that the dashboard gets to stop.
 _DASHBOARD_STOP_S = 5.0
@@ -330,7 +329,7 @@ def _key(secret: bytes, use: str, settings: Settings) -> bytes:
 def check_provider(provider: str, settings: Settings, *, has_file: bool) -> None:
     """Raise BadInput if a login at an OAuth provider cannot work, or gives no user a role; it names the setting."""
     if provider not in _NEEDED:
-        raise BadInput(f"{PROVIDER} must be one of {', '.join(PROVIDERS)}, not {provider!r}")
+        raise BadInput(f"{PROVIDER} must be one of {', '.join(_NEEDED)}, not {provider!r}")
     needed = _KEYS if "PANEL_OAUTH_EXTRA_PARAMS" in os.environ else _NEEDED[provider]
     if missing := [name for name in needed if not os.environ.get(name) and name in _NEEDED[provider]]:
         raise BadInput(f"a login by {provider} needs {' and '.join(missing)} in the environment")

@@ -40,7 +40,12 @@ def _subscriptions(path: str, handler: Handler) -> Route:
 
 _RESULT = (None, "image/png", "text/plain", "text/html", jobs.PREVIEW)
 
-_JOBS = [
+_GROUP: dict[str, Any] = {"on": "group of failures", "about": "owners"}
+
+_METADATA = "/.well-known/oauth-protected-resource/.well-known/mercure"
+
+#: In the order of the document.
+ROUTES = (
     _act("/api/jobs", jobs.submit, 202, shapes.AcceptedJson, scope="submit", body=shapes.Submit, others=(404, 409)),
     _see("/api/jobs", jobs.list_jobs, shapes.JobPageJson, query=shapes.JobList),
     _see("/api/jobs/{id}", jobs.read, shapes.JobReadJson),
@@ -52,11 +57,6 @@ _JOBS = [
     _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson),
     _see("/api/jobs/{id}/artifacts/{name}", jobs.artifact, "application/octet-stream", others=(410, 502)),
     _see("/api/jobs/{id}/events", events.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),
-]
-
-_GROUP: dict[str, Any] = {"on": "group of failures", "about": "owners"}
-
-_NAMESPACE = [
     _see("/api/events", events.events, EVENT_STREAM, query=shapes.StreamQuery),
     _see("/api/tasks", namespace.tasks, shapes.TasksJson),
     _see("/api/tasks/{name}", namespace.task, shapes.TaskJson),
@@ -87,11 +87,6 @@ _NAMESPACE = [
     _see("/api/openapi.json", openapi.document, None, scope=""),
     Route("GET", "/api/docs", openapi.page, ("text/html",)),
     Route("GET", "/api/docs.js", openapi.script, ("text/javascript",)),
-]
-
-_METADATA = "/.well-known/oauth-protected-resource/.well-known/mercure"
-
-_MERCURE = [
     _hub("GET", "", hub.subscribe, EVENT_STREAM, others=(401, 429)),
     _hub("POST", "", hub.publish, "text/plain", others=(401, 403, 413, 415)),
     _hub("QUERY", "", hub.subscribe, EVENT_STREAM, others=(401, 415, 429)),
@@ -100,7 +95,4 @@ _MERCURE = [
     _subscriptions("/{match_type}/{match}", subscriptions.of_match),
     _subscriptions("/{match_type}/{match}/{subscriber}", subscriptions.one_of_match),
     Route("GET", _METADATA, subscriptions.metadata, (None,)),
-]
-
-#: In the order of the document.
-ROUTES = (*_JOBS, *_NAMESPACE, *_MERCURE)
+)

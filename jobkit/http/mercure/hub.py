@@ -80,7 +80,7 @@ async def subscribe(call: ApiCall) -> Response:
         # Before the stream has its position: no subscriber is notified of itself.
         ends.callback(presence.leave, await presence.enter(entering))
         news = tail.newest_news
-        place, known = await _begin(call, tail, asked.cursor)
+        place, known = await _begin(tail, asked.cursor)
         frames = HubView(call, tail, asked).frames(place, news)
         response = await streamed(call, tail, frames, ends, retry_ms=0)
         if asked.cursor is not None:
@@ -117,7 +117,7 @@ def _read_query(call: ApiCall) -> Asked:
     return Asked(selectors, bool(topics), token, call.request.headers.get("last-event-id", in_query))
 
 
-async def _begin(call: ApiCall, tail: Tail, cursor: str | None) -> tuple[Place, str]:
+async def _begin(tail: Tail, cursor: str | None) -> tuple[Place, str]:
     """Return the position to begin at, and the id for the response: a known cursor, else "earliest"."""
     updates = tail.shared(Updates)
     if not cursor:  # after everything that was published before this subscription
