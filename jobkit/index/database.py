@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -27,7 +27,7 @@ from jobkit.index.schema import (
     pieces,
     row_of,
 )
-from jobkit.store.query import NEWEST, Candidate, Query, ordered, text_of
+from jobkit.store.query import MAX_US, NEWEST, Candidate, Query, ordered, text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,6 +62,8 @@ class IndexDatabase:
         self.size = 0
         self._usual: Counter[str] = Counter()
         self._texts = 0
+        self._first, self._last = 1, 0  # `n` of the newest and the oldest row
+        self._newest_us, self._oldest_us = -1, MAX_US  # of all jobs; of those that the filling has reached
         threading.Thread(target=self._run, name="jobkit-index", daemon=True).start()
         self._db, self.has_grams = self.do(WRITE, open_index).result()
         self._db.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS)
@@ -96,34 +98,44 @@ class IndexDatabase:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    def put(self, jobs: Iterable[Candidate], gone: Iterable[str] = ()) -> None:
-        """Insert or update jobs, and delete those in `gone`; states older than the known ones are ignored."""
+    def put(self, jobs: Iterable[Candidate], gone: Iterable[str] = (), *, is_fill: bool = False) -> None:
+        """Insert or update jobs in any order, and delete those in `gone`; states older than the known ones are ignored.
+
+        Args:
+            is_fill: part of the first filling, newest jobs first: what is older than all others goes behind them.
+        """
         self._db.execute("BEGIN")
-        new: dict[int, Candidate] = {}
+        new: list[Candidate] = []
         for one in jobs:
             known = self._db.execute("SELECT n, us, seq FROM jobs WHERE id = ?", (one.job.id,)).fetchone()
             if known is None or one.us > known[1]:
                 self._remove(one.job.id)  # an earlier job with the same id
-                n = -one.us
-                while n in new or self._db.execute("SELECT 1 FROM jobs WHERE n = ?", (n,)).fetchone():
-                    n += 1
-                new[n] = one
+                new.append(one)
             elif (one.us, one.job.seq) >= known[1:]:
                 self._change(known[0], one)
-        self._insert(new)
+        new.sort(key=lambda one: one.us)
+        older = [one for one in reversed(new) if is_fill and one.us < self._oldest_us]
+        newer = new[len(older) :]
+        self._insert([(self._last + i, one, False) for i, one in enumerate(older, 1)])
+        self._insert([(self._first - i, one, one.us <= self._newest_us) for i, one in enumerate(newer, 1)])
+        self._last += len(older)
+        self._first -= len(newer)
+        if older:
+            self._oldest_us = older[-1].us
         for job_id in gone:
             self._remove(job_id)
         self._db.execute("COMMIT")
 
-    def _insert(self, jobs: Mapping[int, Candidate]) -> None:
-        """Insert rows by `n`."""
+    def _insert(self, jobs: Sequence[tuple[int, Candidate, bool]]) -> None:
+        """Insert rows with `n` and `is_stray`."""
         rows, texts, tags = [], [], []
-        for n, one in sorted(jobs.items()):
+        for n, one, is_stray in jobs:
             row = row_of(one)
-            rows.append((n, *row))
+            rows.append((n, *row, is_stray))
             texts.append((n, text_of(one.job)))
             tags += [(tag, n) for tag in dict.fromkeys(one.job.spec.tags)]
             self._count(row[3:], 1)
+            self._newest_us = max(self._newest_us, one.us)
         for tag, _ in tags:
             self._add("tag", tag, 1)
         self.size += len(rows)

@@ -214,7 +214,7 @@ class Index:
             differ = [job_id for job_id, us, seq in found if known.get(job_id) != (us, seq)]
             for start in range(0, len(differ), _SLICE):
                 read = await self._store.finder.candidates(differ[start : start + _SLICE])
-                await db.call(WRITE, db.put, [one for one in read if one])
+                await db.call(WRITE, db.put, [one for one in read if one], is_fill=not self.is_whole)
             if gone:
                 self._dirty |= dict.fromkeys(gone)
                 self._gather()
@@ -267,8 +267,8 @@ class Index:
         """Read the jobs of all events so far and write them to the database."""
         async with self._settling:
             db = self._database
-            if db is None:
-                return
+            if not self.is_whole and (db is None or not db.size):
+                return  # the first jobs must be the newest
             ids = list(self._dirty)
             self._dirty.clear()
             for start in range(0, len(ids), _SLICE):
@@ -279,4 +279,5 @@ class Index:
                     self._dirty |= dict.fromkeys(ids[start:])
                     raise
                 gone = [job_id for job_id, one in zip(some, read, strict=True) if one is None]
-                await db.call(WRITE, db.put, [one for one in read if one], gone)
+                if db is not None:
+                    await db.call(WRITE, db.put, [one for one in read if one], gone)

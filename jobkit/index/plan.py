@@ -102,11 +102,11 @@ def plan_page(query: Query, counts: Counts, now_ms: int, limit: int, probe: Prob
     is_walked = by_age and not match and 0 < len(rarest.values if rarest else ()) <= _WALKS
     if rarest is not None and is_walked and rarest.column == "tag" and rarest.rows > FEW:
         tags = [Condition("tags.tag = ?", (value,)) for value in rarest.values]
-        return Plan(_along_n("tags CROSS JOIN jobs ON jobs.n = tags.n", "tags.n", tags, others, order, limit))
+        return Plan(_along_n("tags CROSS JOIN jobs ON jobs.n = tags.n", "tags.n", tags, [rarest], others, order, limit))
     if rarest is not None and (rarest.rows <= FEW or rarest.rows < walk or is_walked):
         return Plan(_sorted(*_parts(rarest), others, order, limit))
     if match and by_age:
-        return Plan(_along_n(_GRAMS, "grams.rowid", matched, conditions, order, limit))
+        return Plan(_along_n(_GRAMS, "grams.rowid", matched, [], conditions, order, limit))
     if order.column in COUNTED:
         return Plan(_along_values(conditions, order, counts[order.column], limit), True)
     return Plan(_along_order(conditions, order, limit))
@@ -234,15 +234,25 @@ def _along_n(
     source: str,
     column: str,
     parts: Sequence[Condition],
+    strays: Sequence[Condition],
     conditions: Sequence[Condition],
     order: _SortOrder,
     limit: int,
 ) -> Iterator[Statement]:
-    """Walk the rows of each part in the order of age, which is that of `n` (in `column`)."""
-    compared, along = (">=", "ASC") if order.is_down else ("<=", "DESC")
-    start = [] if order.after is None else [Condition(f"{column} {compared} ?", (-order.after[1],))]
+    """Walk rows in the order of age, which is that of `n` (in `column`) except for stray rows; those are merged in.
+
+    `parts` select rows of the source one after the other, `strays` the same rows among the stray ones.
+    """
+    rest = [*order.behind, *conditions]
+    start: list[Condition] = []
+    if order.after is not None:  # `n` counts from the newest job
+        compared, first = ("<", "DESC") if order.is_down else (">", "ASC")
+        nearest = f"SELECT n FROM jobs WHERE us {compared} ? AND NOT is_stray ORDER BY us {first} LIMIT 1"
+        start = [Condition(f"{column} {'>=' if order.is_down else '<='} ({nearest})", order.after[1:])]
+    along = f"ORDER BY {column} {'ASC' if order.is_down else 'DESC'}"
     for part in parts:
-        yield _select(source, order, [part, *start, *order.behind, *conditions], limit, f"ORDER BY {column} {along}")
+        yield _select(source, order, [part, *start, Condition("NOT jobs.is_stray"), *rest], limit, along)
+    yield _select("jobs INDEXED BY jobs_stray", order, [Condition("jobs.is_stray"), *strays, *rest], limit)
 
 
 def _parts(filter: Condition) -> tuple[str, list[Condition]]:

@@ -1,11 +1,12 @@
 """Tables of the index. Times are milliseconds since the epoch, NULL for "not yet".
 
-jobs   n         the negative time of submit (microseconds), so the newest job is first; if taken, the next number
+jobs   n         sequence number, counted down from the newest job by time of submit
        id, us    the job, its time of submit in microseconds
        seq       of the record; state: index into `query.STATES`
        task, queue, owner, worker (of the last attempt), attempt (its number)
        error     type and kind of the error, joined by a tab; "" for none
        started, finished, took (ms; of ended jobs), progress (0..1)
+       is_stray  1 if `n` is not in the order of `us`, because its event came late
 tags   tag, n    one row per label
 texts  n, text   the searched text: a line for each value, A to Z in lower case
 grams  the trigrams of `texts` (FTS5), if this SQLite has that tokenizer
@@ -30,15 +31,16 @@ REPEATED = ("progress", "attempt")
 #: Texts that are sampled for trigram frequencies: the first `SAMPLED`, then every `SAMPLE_EVERY`-th.
 SAMPLED, SAMPLE_EVERY = 500, 200
 
-COLUMNS = ("n", "id", "us", "seq", *INDEXED)
+COLUMNS = ("n", "id", "us", "seq", *INDEXED, "is_stray")
 
 _TABLES = """
 CREATE TABLE jobs(
   n INTEGER PRIMARY KEY, id TEXT NOT NULL, us INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,
   task TEXT NOT NULL, queue TEXT NOT NULL, owner TEXT NOT NULL, worker TEXT NOT NULL, error TEXT NOT NULL,
-  started INTEGER, finished INTEGER, took INTEGER, progress REAL, attempt INTEGER);
+  started INTEGER, finished INTEGER, took INTEGER, progress REAL, attempt INTEGER, is_stray INTEGER NOT NULL);
 CREATE UNIQUE INDEX jobs_id ON jobs(id);
 CREATE INDEX jobs_us ON jobs(us);
+CREATE INDEX jobs_stray ON jobs(n) WHERE is_stray;
 CREATE TABLE tags(tag TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(tag, n)) WITHOUT ROWID;
 CREATE INDEX tags_n ON tags(n);
 CREATE TABLE texts(n INTEGER PRIMARY KEY, text TEXT NOT NULL);

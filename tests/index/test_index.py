@@ -272,10 +272,10 @@ async def test_a_page_shows_its_progress_while_the_index_is_filled(
     put = IndexDatabase.put
     loop = asyncio.get_running_loop()
 
-    def slowly(self: IndexDatabase, jobs: Any, gone: Any = ()) -> None:
+    def slowly(self: IndexDatabase, jobs: Any, gone: Any = (), *, is_fill: bool = False) -> None:
         if self.size >= 10:
             asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
-        put(self, jobs, gone)
+        put(self, jobs, gone, is_fill=is_fill)
 
     monkeypatch.setattr(IndexDatabase, "put", slowly)
     index._start()
