@@ -47,7 +47,7 @@ _SAME = (
 _same_of = attrgetter(*_SAME)
 
 
-class Template(msgspec.Struct, frozen=True):
+class SubmitTemplate(msgspec.Struct, frozen=True):
     """The part that all submissions of a task with the same options have in common."""
 
     options: JobOptions
@@ -61,7 +61,7 @@ class Origin(msgspec.Struct, frozen=True):
     settings: Settings
     codec: Codec
     owner: str = ""
-    templates: WeakKeyDictionary[Any, Template] = msgspec.field(default_factory=WeakKeyDictionary)
+    templates: WeakKeyDictionary[Any, SubmitTemplate] = msgspec.field(default_factory=WeakKeyDictionary)
     """Of the tasks that were submitted, if other processes can import them."""
 
 
@@ -136,7 +136,7 @@ def prepare(
     return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
 
 
-def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: Origin) -> Template:
+def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: Origin) -> SubmitTemplate:
     """Raises InvalidParams: it cannot be submitted, or its options contradict each other."""
     is_kept = isinstance(task, TaskDef) and not over.given
     if is_kept and (kept := origin.templates.get(task)) is not None:
@@ -167,7 +167,7 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
         at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
         **dict(zip(_SAME, _same_of(options), strict=True)),
     )
-    template = Template(options, spec, path)
+    template = SubmitTemplate(options, spec, path)
     if is_kept and task.ref:
         origin.templates[task] = template
     return template

@@ -65,7 +65,7 @@ def pause_s(failures: int) -> float:
 
 @dataclass
 class RecycleLimits:
-    """Limits of one worker: jobs that it may run, seconds that it may take jobs for, memory of its own process."""
+    """Limits of one worker: number of jobs, seconds in which it takes jobs, and memory of its process."""
 
     max_jobs: int | None = None
     max_time_s: float | None = None
