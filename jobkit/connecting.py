@@ -10,6 +10,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +79,7 @@ def open_kit(settings: Settings) -> Kit:
         return Kit(settings)
     from jobkit.embedded.launch import ensure_running, want_workers
 
-    served = ensure_running(settings, only_looks=True)
+    served = ensure_running(settings, only_looks=True, meanwhile=partial(import_module, "jobkit.client.kit"))
     from jobkit.client.kit import Kit  # only now: it takes 0.2 s, and a server or its workers may be starting
 
     return Kit(

@@ -242,8 +242,9 @@ class Job(Handle[JobSnapshot]):
 
     def _vanish(self, why: str) -> None:
         if not self._is_over:
-            self._ended.set_exception(JobNotFound(f"job {self.id} is no longer known: {why}"))
+            waited_for = self._ended  # before the flag is set: then it would be one that has ended well
             self._is_over = True
+            waited_for.set_exception(JobNotFound(f"job {self.id} is no longer known: {why}"))
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""

@@ -174,10 +174,7 @@ class Repeater:
         if renamed:
             body = with_needs(body, renamed)
             spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))
-            shown = msgspec.json.encode(params).decode()
-            for need, new in renamed.items():
-                shown = shown.replace(need, new)
-            params = msgspec.json.decode(shown)
+            params = {name: _renamed(value, renamed) for name, value in params.items()}
         return self._sealed(spec, owner, params, form, body)
 
     def _sealed(self, old: JobSpec, owner: str, params: Mapping[str, Any], form: bytes, body: bytes) -> Submission:
@@ -297,6 +294,17 @@ class Repeater:
         gone = self.delete_many(self._connection.call(self._failed, group))
         self._connection.call(self._failures.forget_group, group)
         return gone
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return an argument as it is shown, with the new ids of other jobs in its texts."""
+    if isinstance(value, str):
+        for old, new in names.items():
+            value = value.replace(old, new)
+        return value
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return {key: _renamed(item, names) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _lacked_a_need(snapshot: JobSnapshot) -> bool:

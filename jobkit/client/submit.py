@@ -295,11 +295,15 @@ class BoundKit:
         with self._connection.live.expecting(*(each.spec.id for each in prepared)):
             jobs: list[Job] = []
             submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))
-            replies = self._connection.call(submit, parts[0])
-            for i, part in enumerate(parts, start=1):  # the server stores a part while handles of that before are made
-                sent = self._connection.spawn(submit, parts[i]) if i < len(parts) else None
-                jobs += [self._accepted(each.spec, reply) for each, reply in zip(part, replies, strict=True)]
-                replies = sent.result() if sent is not None else []
+            replies, sent = self._connection.call(submit, parts[0]), None
+            try:
+                for i, part in enumerate(parts, start=1):  # the server stores the next part while handles are made
+                    sent = self._connection.spawn(submit, parts[i]) if i < len(parts) else None
+                    jobs += [self._accepted(each.spec, reply) for each, reply in zip(part, replies, strict=True)]
+                    replies = sent.result() if sent is not None else []
+            finally:
+                if sent is not None:
+                    sent.cancel()  # no-op unless this was interrupted
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
         batch = Batch(self._kit, jobs, axes=sweep.axes, seed=sweep.seed)
         if rule is not None:

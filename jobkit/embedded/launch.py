@@ -187,7 +187,11 @@ _STOP_MARGIN_S = 30.0
 
 
 def ensure_running(
-    settings: Settings, *, worker_command: Sequence[str] | None = None, only_looks: bool = False
+    settings: Settings,
+    *,
+    worker_command: Sequence[str] | None = None,
+    only_looks: bool = False,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Settings:
     """Return `settings` for the server of its home, started if it does not run, with workers for its namespace.
 
@@ -197,6 +201,7 @@ def ensure_running(
         settings: home, namespace, tasks and times.
         only_looks: do not change running workers, whatever `settings.tasks` is; see `want_workers`.
         worker_command: command of a worker instead of `python -m jobkit worker --embedded`.
+        meanwhile: called while the server starts, if it has to.
 
     Raises:
         JobkitError: no server program, an unusable home, unreadable data, or a server that is in use by another version
@@ -227,7 +232,7 @@ def ensure_running(
         else:
             with holding(home.launch_lock) as is_mine:
                 if is_mine and not home.is_supervised():
-                    _launch(home, worker_command)
+                    _launch(home, worker_command, meanwhile)
                     is_launched = True
                     continue
         if time.monotonic() > deadline:
@@ -355,7 +360,7 @@ def _signal(status: Mapping[str, object], number: int) -> bool:
     return True
 
 
-def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
+def _launch(home: Home, worker_command: Sequence[str] | None, meanwhile: Callable[[], object] | None) -> None:
     """Start the supervisor; return when it, or another one, holds the lock of the home, else raise JobkitError."""
     command = [sys.executable, "-P", "-m", "jobkit.embedded.supervisor", "--home", str(home.path)]
     if worker_command is not None:
@@ -370,8 +375,8 @@ def _launch(home: Home, worker_command: Sequence[str] | None) -> None:
             cwd=home.path,
             start_new_session=True,
         )
-    from jobkit.client import kit  # noqa: F401  # the caller needs it next: let both start at the same time
-
+    if meanwhile is not None:
+        meanwhile()
     if starter.wait():
         raise _ended(home)
 

@@ -59,6 +59,10 @@ class Placement:
         """Start what takes long already, before there is a loop."""
         self._processes.prepare()
 
+    def abandon(self) -> None:
+        """End what `prepare` has started, if the worker does not serve."""
+        self._processes.abandon()
+
     async def start(self) -> None:
         self._modules = sys.modules.keys() - {"__main__"}
         for runner in self._all:
@@ -99,9 +103,9 @@ class Placement:
 
     def _may_share(self, assignment: Assignment) -> bool:
         """Return whether the call may run on the loop: it names code that the worker was started with."""
-        if assignment.is_alone or function_of(assignment) in self.watch.barred:
-            return False
         head = read_head(assignment.call)
+        if assignment.is_alone or function_of(assignment.task, head) in self.watch.barred:
+            return False
         if head.ref and assignment.allow_pickle:
             return head.ref.partition(":")[0] in self._modules
         is_by_name = head.is_named or not assignment.allow_pickle  # an unsigned call runs registered tasks alone

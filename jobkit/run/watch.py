@@ -29,7 +29,7 @@ from jobkit.run.inside import context
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.tracebacks import fault_text
 from jobkit.run.shared import AsyncRunner, Running
-from jobkit.tasks.call import read_head
+from jobkit.tasks.call import CallHead, read_head
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -161,7 +161,7 @@ class LoopWatch:
         if not self._is_held(step):
             return
         if running is not None:
-            self.barred.add(function_of(running.assignment))
+            self.barred.add(function_of(running.assignment.task, read_head(running.assignment.call)))
         text = (
             f"the event loop is blocked for more than {self._block_s:g} s{f' by {where}' if where else ''}: "
             "coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function"
@@ -238,9 +238,9 @@ class LoopWatch:
             raise Stop("the job was asked to stop, and blocked the loop")
 
 
-def function_of(assignment: Assignment) -> str:
+def function_of(task: str, head: CallHead) -> str:
     """Return the reference of the function that an attempt calls, or the task's name if there is none."""
-    return read_head(assignment.call).ref or assignment.task
+    return head.ref or task
 
 
 def _name(running: Running | None) -> str:

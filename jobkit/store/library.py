@@ -143,7 +143,7 @@ class _Replies(asyncio.Protocol):
     """A connection of redis-py whose replies are read without its streams, which cost more than a command."""
 
     def __init__(self, connection: Any) -> None:
-        self.connection, self.is_lost = connection, False
+        self.connection = connection
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_MORE
         )
@@ -152,14 +152,22 @@ class _Replies(asyncio.Protocol):
         self._whole: asyncio.Future[list[Any]] | None = None  # of the last call
         self._transport = connection._writer.transport
         self._stream = self._transport.get_protocol()
+        # The stream alone has been told if the server has closed the connection since its greeting.
+        self.is_lost = connection._reader.at_eof() or self._transport.is_closing()
         self._transport.set_protocol(self)
 
     async def of(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies; one call at a time."""
-        self._replies, self._wanted = [], len(commands)
+        if self.is_lost:
+            raise ConnectionError("Connection closed by server.")
+        self._wanted = len(commands)
         self._whole = asyncio.get_running_loop().create_future()
         self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
-        return await self._whole
+        try:
+            async with asyncio.timeout(self.connection.socket_timeout):
+                return await self._whole
+        finally:
+            self._replies, self._whole = [], None  # an idle connection keeps no payloads
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -201,7 +209,7 @@ class RedisConnection:
             replies = await connection.of(commands)
         finally:
             # A server that became a replica must be looked for again. Without replies, some may still be on their way.
-            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            if any(isinstance(reply, ReadOnlyError | ConnectionError) for reply in replies):
                 await self._drop(connection)
             else:
                 self._idle.append(connection)

@@ -98,7 +98,10 @@ def run_worker(
             settings.masked_url,
         )
 
+    runner: Placement | None = None
+
     def make() -> JobWorker:
+        nonlocal runner
         registry.load(tasks)
         keep_locals(settings.locals)
         runner = Placement(
@@ -132,7 +135,11 @@ def run_worker(
                 worker.loop.add_signal_handler(signal.SIGHUP, worker.retire)
             worker.loop.run_until_complete(_serve(worker))
 
-    return run_in_new_loop(make, serve, logger)
+    try:
+        return run_in_new_loop(make, serve, logger)
+    finally:
+        if runner is not None:
+            runner.abandon()
 
 
 def run_arq_worker(

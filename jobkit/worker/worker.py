@@ -146,6 +146,9 @@ class JobWorker(arq.worker.Worker):
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.wait(helpers)
+                for helper in helpers:
+                    if not helper.cancelled():
+                        helper.result()  # raises what has ended it
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)

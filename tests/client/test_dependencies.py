@@ -7,6 +7,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.client.repeat import _renamed
 from jobkit.model import JobFailed
 
 
@@ -192,3 +193,9 @@ def test_a_job_of_another_kit_is_refused(kit: Kit) -> None:
         job = other.submit(add, 1)
         with pytest.raises(jobkit.InvalidParams, match="a job of another kit"):
             kit.submit(add, job)
+
+
+def test_new_ids_of_needed_jobs_replace_only_texts_of_shown_arguments() -> None:
+    shown = {"x": "result of job 1", "n": 1, "1": [True, "1"]}
+
+    assert _renamed(shown, {"1": "2"}) == {"x": "result of job 2", "n": 1, "1": [True, "2"]}

@@ -108,6 +108,20 @@ def test_a_removed_job_is_gone_with_everything(kit: Kit) -> None:
         kit.snapshot(job.id)
 
 
+def test_who_is_told_that_a_job_has_vanished_sees_it_ended(kit: Kit) -> None:
+    job, seen = kit.options(delay=3600).submit(len, "abc"), []
+
+    def look() -> None:
+        with pytest.raises(jobkit.JobNotFound):
+            job.wait(0)
+        seen.append(job)
+
+    job.when_done(look)
+    job._vanish("it was removed")
+
+    assert seen == [job]
+
+
 def test_counts_stats_and_queues_agree(kit: Kit) -> None:
     kit.submit(len, "abc").wait(60)
     kit.options(queue="nobody", delay=3600).submit(len, "abc")

@@ -349,6 +349,33 @@ async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(
     await runner.close()
 
 
+async def test_a_zygote_that_still_imports_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slow_tasks.py").write_text("import pathlib, time\npathlib.Path('began').touch()\ntime.sleep(3)\n")
+    runner = ProcessRunner(preload=["slow_tasks"])
+    runner.prepare()
+    process = runner._prepared[0]  # type: ignore[index]
+    starting = asyncio.create_task(runner.start())
+    await until((tmp_path / "began").exists, "its imports")
+
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await runner.close()
+
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_a_prepared_zygote_of_a_worker_that_does_not_serve_is_ended() -> None:
+    runner = ProcessRunner()
+    runner.prepare()
+    process, spool = runner._prepared[0], Path(runner._spool)  # type: ignore[index]
+
+    runner.abandon()
+
+    assert process.returncode == -signal.SIGKILL
+    assert not spool.exists()
+
+
 @pytest.mark.parametrize(("deaths", "outcome"), [(2, "succeeded"), (3, "failed")])
 async def test_a_zygote_that_is_killed_during_its_imports_is_restarted_twice(
     deaths: int, outcome: str, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -310,6 +311,8 @@ async def test_an_asynchronous_loop_with_progress_can_be_repeated() -> None:
 
     loop = progress(Numbers())
     assert [[number async for number in loop] for _ in range(2)] == [[0, 1, 2]] * 2
+    async with contextlib.aclosing(loop):
+        assert [number async for number in loop] == [0, 1, 2]
     assert [await anext(loop), await anext(loop)] == [0, 1]
 
 

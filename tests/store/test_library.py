@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError
 
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.store import library
@@ -105,6 +109,23 @@ async def test_threads_load_the_library_too(server: Server, store: RedisStore) -
     with open_blocking(store.settings) as client:
         assert run_blocking(client.execute_command, store.prefix, "prune", [b'{"limit":1}']) == 0
     direct.close()
+
+
+async def test_a_server_that_closes_a_new_connection_at_once_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = 0
+        while commands < 2 and (data := await reader.read(4096)):
+            commands += data.count(b"SETINFO")
+            writer.write(b"+OK\r\n" * data.count(b"SETINFO"))
+        writer.close()
+
+    path = str(tmp_path / "s")
+    async with await asyncio.start_unix_server(greet, path), Redis(unix_socket_path=path) as client:
+        connection = library.RedisConnection(client)
+        for _ in range(20):
+            with pytest.raises(ConnectionError):
+                async with asyncio.timeout(10):
+                    await connection.call([("PING",)])
 
 
 async def test_a_full_server_without_the_library_says_so_in_one_sentence(store: RedisStore) -> None:

@@ -14,7 +14,7 @@ import operator
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
@@ -92,14 +92,21 @@ class AsyncProgress(Generic[T]):
     def __init__(self, iterable: AsyncIterable[T], desc: str, total: float | None) -> None:
         self._iterable, self._desc, self._total = iterable, desc, total
         self._started: AsyncIterator[T] | None = None
+        self._newest: AsyncIterator[T] | None = None
 
     def __aiter__(self) -> AsyncIterator[T]:
-        return self._start() if self._started is None else self._started
+        self._newest = self._start() if self._started is None else self._started
+        return self._newest
 
     async def __anext__(self) -> T:
         if self._started is None:
-            self._started = self._start()
+            self._started = self._newest = self._start()
         return await anext(self._started)
+
+    async def aclose(self) -> None:
+        """End the newest loop; called by `contextlib.aclosing`."""
+        if isinstance(self._newest, AsyncGenerator):
+            await self._newest.aclose()
 
     def _start(self) -> AsyncIterator[T]:
         recorder = active_recorder()

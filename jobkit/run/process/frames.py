@@ -57,13 +57,14 @@ class EndReport(msgspec.Struct, frozen=True):
     """
 
     outcome: Outcome
-    cpu_s: float
-    peak_rss_bytes: int
     was_stopped: bool
     is_spooled: bool
     is_alone: bool
     is_fit: bool
     log: Portion
+    # Not sent by earlier versions, which another environment may have.
+    cpu_s: float = 0.0
+    peak_rss_bytes: int = 0
 
     @classmethod
     def from_wire(cls, wire: Any) -> EndReport:

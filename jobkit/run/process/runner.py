@@ -83,6 +83,18 @@ class ProcessRunner:
         """Start the process of the zygote, for a `start` that follows. Raises JobkitError."""
         self._prepared = self._spawn()
 
+    def abandon(self) -> None:
+        """End the process that `prepare` has started, if no `start` has followed."""
+        if self._prepared is not None:
+            process, link = self._prepared
+            self._prepared = None
+            link.close()
+            process.kill()
+            process.wait()
+        if self._spool:
+            shutil.rmtree(self._spool, ignore_errors=True)
+            self._spool = ""
+
     async def start(self) -> None:
         """Start the zygote and import the task modules in it. Raises JobkitError if one cannot be imported."""
         self._is_closed = False
@@ -122,12 +134,7 @@ class ProcessRunner:
         zygote, self._zygote = self._zygote, None
         if zygote is not None:
             await zygote.close()
-        if self._prepared is not None:  # it ends when it sees this
-            self._prepared[1].close()
-            self._prepared = None
-        if self._spool:
-            shutil.rmtree(self._spool, ignore_errors=True)
-            self._spool = ""
+        self.abandon()
 
     @property
     def pid(self) -> int | None:
@@ -320,6 +327,8 @@ class ZygoteLink:
             self._link.shutdown(socket.SHUT_RDWR)  # it kills everything below it and exits
             self._link.close()
             self.is_alive = False
+        if not self._first.done():  # it still imports the task modules and would not look: nothing is below it yet
+            self._process.kill()
         try:
             await asyncio.to_thread(self._process.wait, 5)
         except subprocess.TimeoutExpired:
