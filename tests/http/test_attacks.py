@@ -8,6 +8,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from jobkit.http.core.handling import is_trusted
+from jobkit.http.messages import Request
 from tests.http.site import Site
 
 
@@ -182,3 +184,10 @@ def test_unregistered_code_is_not_a_task(http: httpx.Client, name: str) -> None:
 
     assert (answer.status_code, answer.json()["error"]) == (404, "unknown_task")
     assert http.get("/api/jobs").json()["jobs"] == []
+
+
+def test_a_request_that_names_no_page_is_trusted_by_no_list_of_origins() -> None:
+    request = Request("POST", "/api/jobs", {"host": "jobs.example"})
+
+    assert is_trusted("https://jobs.example/app", request, ())
+    assert not is_trusted("", request, {""})

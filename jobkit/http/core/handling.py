@@ -95,6 +95,8 @@ def is_trusted(page: str, request: Request, origins: Collection[str]) -> bool:
     """Return whether a page, by its URL or origin, is of this server, or its origin is in `origins`."""
     scheme, _, rest = page.partition("://")
     host = rest.partition("/")[0]
+    if not page:
+        return False
     if page in origins or f"{scheme}://{host}" in origins:
         return True
     return without_default_port(host) == without_default_port(request.host) != ""  # a proxy hides the scheme

@@ -59,12 +59,16 @@ class TaskForm(LivePage):
             on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
             names=names,
         )
-        self.param.watch(lambda event: self._form.refresh() if event.new else None, "is_open")
+        self.param.watch(lambda event: self.refresh() if event.new else None, "is_open")
         if self.is_open:
-            self._form.refresh()
+            self.refresh()
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         self._form.do(action, asked)
+
+    def refresh(self) -> None:
+        """Ask the kit for its tasks again."""
+        self._form.refresh()
 
     def fill(self, task: str, values: Mapping[str, Any], queue: str = "") -> None:
         """Show the form of `task` with `values` filled in, as a job's `params` give them."""

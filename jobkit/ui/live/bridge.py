@@ -135,8 +135,9 @@ class SessionBridge:
         if not self.is_open:
             return
         with self._lock:
+            is_first = not self._box
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
-        if not self._hand_over(self._sender.poke):
+        if not self._hand_over(self._sender.poke) and is_first:
             self.push(lambda: self._put(self._take_box()))
 
     def greeted(self, component: Any) -> None:
