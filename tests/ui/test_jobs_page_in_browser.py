@@ -251,6 +251,25 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
 
 
 @pytest.mark.nightly
+def test_a_bar_opens_its_job_also_if_that_is_deleted_during_the_click(stage: Stage, url: str, window: Window) -> None:
+    jobs = [stage.submit(title=f"Job {n}") for n in range(14)]
+    page = window.open(url, width=1440, height=900)
+    bars = page.locator(".activity i")
+    wait_until(lambda: bars.count() == 14, what="a bar for each job")
+
+    box = bars.nth(13).bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for job in jobs[12:]:
+        stage.kit.cancel(job)
+        stage.kit.delete([job])
+    wait_until(lambda: page.locator(".row[data-id]").count() == 12, what="the rows to go")
+    page.mouse.up()
+
+    page.wait_for_function("id => location.search.includes(`job=${id}`)", arg=jobs[13])
+
+
+@pytest.mark.nightly
 def test_a_row_under_the_pointer_offers_its_actions(stage: Stage, url: str, window: Window) -> None:
     stage.kit.options(title="Counts").submit(len, [1])
     stage.submit(title="Waits")

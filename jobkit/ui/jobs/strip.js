@@ -77,9 +77,10 @@ class Strip {
     if (this.from == null) return;
     const [low, high] = this.span(event), {table, bars} = this, dragged = Math.abs(event.clientX - this.x) >= 4;
     const hit = event.clientY >= bars.children[this.from].getBoundingClientRect().top;
+    const age = this.age(low, high), {job} = bars.children[low];  // `stop` shows the rows as they are by now: maybe fewer
     this.stop();
-    if (dragged) table.box.ask([without(table.model.get("search")), this.age(low, high)].filter(Boolean).join(" "));
-    else if (hit) table.open(bars.children[low].job);
+    if (dragged) table.box.ask([without(table.model.get("search")), age].filter(Boolean).join(" "));
+    else if (hit) table.open(job);
   }
 
   span(event) {
