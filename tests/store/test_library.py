@@ -20,6 +20,7 @@ from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import DirectSubmit
 from jobkit.store.values import AttemptNews
+from tests.support import until
 
 from .conftest import settings_for
 from .server import Server, running_server
@@ -112,20 +113,22 @@ async def test_threads_load_the_library_too(server: Server, store: RedisStore) -
 
 
 async def test_a_server_that_closes_a_new_connection_at_once_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    writers: list[asyncio.StreamWriter] = []
+
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        commands = 0
-        while commands < 2 and (data := await reader.read(4096)):
-            commands += data.count(b"SETINFO")
+        writers.append(writer)
+        while data := await reader.read(4096):
             writer.write(b"+OK\r\n" * data.count(b"SETINFO"))
-        writer.close()
 
     path = str(tmp_path / "s")
     async with await asyncio.start_unix_server(greet, path), Redis(unix_socket_path=path) as client:
-        connection = library.RedisConnection(client)
-        for _ in range(20):
-            with pytest.raises(ConnectionError):
-                async with asyncio.timeout(10):
-                    await connection.call([("PING",)])
+        connection = await client.connection_pool.get_connection()
+        writers[0].close()
+        await until(connection._reader.at_eof, "its end")
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                await library._Replies(connection).of([("PING",)])
+        await connection.disconnect()
 
 
 async def test_a_full_server_without_the_library_says_so_in_one_sentence(store: RedisStore) -> None:

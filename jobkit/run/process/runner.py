@@ -327,7 +327,7 @@ class ZygoteLink:
             self._link.shutdown(socket.SHUT_RDWR)  # it kills everything below it and exits
             self._link.close()
             self.is_alive = False
-        if not self._first.done():  # it still imports the task modules and would not look: nothing is below it yet
+        if self._first.cancelled() or not self._first.done():  # it still imports, and has not started anything
             self._process.kill()
         try:
             await asyncio.to_thread(self._process.wait, 5)
