@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -112,7 +111,7 @@ async def test_threads_load_the_library_too(server: Server, store: RedisStore) -
     direct.close()
 
 
-async def test_a_server_that_closes_a_new_connection_at_once_is_an_error_and_no_wait(tmp_path: Path) -> None:
+async def test_a_server_that_closes_a_new_connection_at_once_is_an_error_and_no_wait() -> None:
     writers: list[asyncio.StreamWriter] = []
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,8 +119,8 @@ async def test_a_server_that_closes_a_new_connection_at_once_is_an_error_and_no_
         while data := await reader.read(4096):
             writer.write(b"+OK\r\n" * data.count(b"SETINFO"))
 
-    path = str(tmp_path / "s")
-    async with await asyncio.start_unix_server(greet, path), Redis(unix_socket_path=path) as client:
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server, Redis(port=server.sockets[0].getsockname()[1]) as client:
         connection = await client.connection_pool.get_connection()
         writers[0].close()
         await until(connection._reader.at_eof, "its end")
