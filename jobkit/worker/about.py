@@ -58,6 +58,19 @@ def own_rss_bytes() -> int:
     return tree.rss_bytes([os.getpid()]) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+class CpuMeter:
+    """Measures how much of one core this process uses."""
+
+    def __init__(self) -> None:
+        self._read = time.monotonic(), time.process_time()
+
+    def percent(self) -> float:
+        """Return the use since the last call."""
+        (began, before_s), self._read = self._read, (time.monotonic(), time.process_time())
+        now, spent_s = self._read
+        return round(100 * (spent_s - before_s) / max(0.001, now - began), 1)
+
+
 def pause_s(failures: int) -> float:
     """Return seconds to wait before the next attempt at a server that has failed so often in a row."""
     return min(5.0, 0.1 * 2.0 ** min(failures, 10))

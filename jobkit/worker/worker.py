@@ -34,7 +34,7 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
-from jobkit.worker.about import RecycleLimits, identify, own_rss_bytes, pause_s
+from jobkit.worker.about import CpuMeter, RecycleLimits, identify, own_rss_bytes, pause_s
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -99,7 +99,7 @@ class JobWorker(arq.worker.Worker):
         self._kept: list[Kept] = []
         self._received = 0
         self._wait_s = float("inf")
-        self._measured = time.monotonic(), time.process_time()
+        self._cpu = CpuMeter()
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False
         """By `jobkit stop`: who keeps this process shall not start it again."""
@@ -418,7 +418,7 @@ class JobWorker(arq.worker.Worker):
             "version": __version__,
             "python": info.python,
             "tasks": ",".join(info.tasks),
-            "cpu": self._cpu_percent(),
+            "cpu": self._cpu.percent(),
             "rss": own_rss_bytes(),
             **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
             **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
@@ -427,12 +427,6 @@ class JobWorker(arq.worker.Worker):
             "rejected": self.running.rejected,
             "draining": int(bool(self._stop)),
         }
-
-    def _cpu_percent(self) -> float:
-        """Return the use of one core since the last call."""
-        (began, before_s), self._measured = self._measured, (time.monotonic(), time.process_time())
-        now, spent_s = self._measured
-        return round(100 * (spent_s - before_s) / max(0.001, now - began), 1)
 
     async def introduce(self) -> None:
         """Make its tasks known, and learn where its files go: at the start, and when the store has forgotten both."""
