@@ -26,13 +26,16 @@ class Runners:
         """Return whether any of them still runs."""
         return bool(self._running)
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None], then: Callable[[], None] | None = None) -> None:
+        """Run `work`, and call `then` when it has ended, also if it was cancelled before its start."""
         runner = asyncio.get_running_loop().create_task(self._guarded(work))
         self._running.add(runner)
 
         def ended(_: asyncio.Task[None]) -> None:
             self._running.discard(runner)
             work.close()  # if it was cancelled before its start, Python would warn that it was never awaited
+            if then is not None:
+                then()
 
         runner.add_done_callback(ended)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobkit.model import JobSpec
 from jobkit.model.snapshot import JobError
-from jobkit.store import values
+from jobkit.store import wire
 
 #: Field of a record's spec that every version has to keep.
 MARK = "from_a_later_version"
@@ -22,19 +22,32 @@ _FIELD: Mapping[str, Any] = {MARK: {"kept": [1, "zwei", None]}}
 
 def become() -> None:
     """Make this process write as a later version from now on."""
-    _add(JobSpec, "to_wire")
-    _add(JobError, "to_wire")
-    _add(values.Ending, "data")
+    _add(JobSpec)
+    _add(JobError)
+    _add_to_calls()
     _add_facts()
 
 
-def _add(kind: type, name: str) -> None:
-    before = getattr(kind, name)
+def _add(kind: type) -> None:
+    before = kind.to_wire  # type: ignore[attr-defined]
 
     def more(self: Any) -> dict[str, Any]:
         return {**before(self), **_FIELD}
 
-    setattr(kind, name, more)
+    kind.to_wire = more  # type: ignore[attr-defined]
+
+
+def _add_to_calls() -> None:
+    """Add it to the specs of submits and to the data of endings, which become JSON in one step."""
+    encode, options = wire._json, wire.options
+
+    def more_json(value: Any) -> bytes:
+        return encode(value.to_wire() if isinstance(value, JobSpec) else value)
+
+    def more_options(**values: Any) -> bytes:
+        return options(**values, **(_FIELD if "usage" in values else {}))
+
+    wire._json, wire.options = more_json, more_options  # type: ignore[assignment]
 
 
 def _add_facts() -> None:

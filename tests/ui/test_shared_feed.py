@@ -10,8 +10,9 @@ import pytest
 
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobkitError, StoreUnavailable
+from jobkit.runners import Runners
 from jobkit.ui.live import shared_feed
-from jobkit.ui.live.shared_feed import SharedFeed, Subscriber
+from jobkit.ui.live.shared_feed import Pacer, SharedFeed, Subscriber
 
 Read = Callable[[], Awaitable[str]]
 
@@ -257,3 +258,21 @@ def test_a_subscriber_of_a_kit_that_was_closed_meanwhile_gets_nothing(
     background.call(nothing())
 
     assert (shown, subscriber.feed, hub.listeners, caplog.records) == ([], None, [], [])
+
+
+async def test_a_pacer_whose_work_was_cancelled_before_its_start_works_again() -> None:
+    done = asyncio.Event()
+
+    async def work() -> None:
+        done.set()
+
+    runners = Runners()
+    pacer = Pacer(0.0, work, runners)
+    pacer._run()
+    runners.cancel()
+    await asyncio.sleep(0.01)
+    assert not done.is_set()
+
+    pacer.poke()
+
+    await asyncio.wait_for(done.wait(), 10)

@@ -444,16 +444,13 @@ class Pacer:
         self._last = asyncio.get_running_loop().time()
         if (work := self._work()) is not None:
             self._is_busy = True
-            self._runners.run(self._finish(work))
+            self._runners.run(work, self._finished)
 
-    async def _finish(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        finally:
-            self._is_busy = False
-            if self.is_due:
-                self.is_due = False
-                self.poke()
+    def _finished(self) -> None:
+        self._is_busy = False
+        if self.is_due:
+            self.is_due = False
+            self.poke()
 
 
 async def answered(read: Callable[[], Awaitable[T]]) -> T:
