@@ -47,6 +47,7 @@ class PageServer:
         server.stop()
         loop.run_sync(_end_rest)
         loop.run_sync(lambda: _end_sessions(server))  # begun since then, by a page that connected again
+        loop.run_sync(_end_rest)  # what the end of those has begun
         loop.close(all_fds=True)
 
     def close(self) -> None:
