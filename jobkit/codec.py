@@ -187,13 +187,19 @@ def _cloudpickled(value: Any) -> bytes:
     Handles objects that cloudpickle cannot write, or writes by a name that other processes do not know. Bokeh models
     are sent as Bokeh's own JSON.
     """
-    import cloudpickle
+    with io.BytesIO() as file:
+        _pickler()(file, protocol=5).dump(value)
+        return file.getvalue()
 
-    model = getattr(sys.modules.get("bokeh.model"), "Model", ())
+
+@functools.cache
+def _pickler() -> Any:
+    """Return the class of picklers; cloudpickle is imported when it is first needed."""
+    import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
         def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, model):
+            if isinstance(obj, getattr(sys.modules.get("bokeh.model"), "Model", ())):
                 return bokeh_model, (_bokeh_text(obj),)
             if isinstance(obj, _CACHED) and not _is_importable(obj):  # defined in a notebook or script
                 return _cached, (obj.__wrapped__, obj.cache_parameters())
@@ -211,9 +217,7 @@ def _cloudpickled(value: Any) -> bytes:
                     )
             return super().reducer_override(obj)
 
-    with io.BytesIO() as file:
-        Pickler(file, protocol=5).dump(value)
-        return file.getvalue()
+    return Pickler
 
 
 _CACHED = type(functools.lru_cache(lambda: None))
