@@ -25,7 +25,6 @@ from jobkit.model import (
     EventType,
     InvalidParams,
     JobEvent,
-    JobkitError,
     JobNotFound,
     StoreUnavailable,
 )
@@ -77,12 +76,12 @@ async def event_pages(verbs: Verbs, after: str | None) -> AsyncIterator[Sequence
     stop = hub.listen(lambda event: loop.call_soon_threadsafe(hear, event), None)
     try:
         await hub.ready(None)
-        last = await _patiently(store.last_event_id) if after is None else after
+        last = await patiently(store.last_event_id) if after is None else after
         while True:
             wake.clear()
             progress |= heard
             heard.clear()
-            if found := await _patiently(partial(store.events, last)):
+            if found := await patiently(partial(store.events, last)):
                 yield found
                 last = found[-1].id
                 continue
@@ -110,7 +109,7 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
         last, is_stale = after, True
         while True:
             if is_stale:
-                snapshot = await _patiently(partial(verbs.snapshot, job_id))
+                snapshot = await patiently(partial(verbs.snapshot, job_id))
                 for event in snapshot.history:
                     if event.seq > last:
                         last = event.seq
@@ -137,7 +136,7 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
             stop()
 
 
-async def _patiently(verb: Callable[[], Awaitable[T]]) -> T:
+async def patiently(verb: Callable[[], Awaitable[T]]) -> T:
     """Retry the call until the server answers."""
     while True:
         try:
@@ -191,10 +190,10 @@ class Hook:
             except EventsExpired as expired:
                 logger.warning("hook %s missed some jobs: %s", self._name, expired)
                 position = None
-            except JobkitError as error:  # the kit was closed, or its store speaks nonsense
+            except Exception as error:  # the kit was closed, or its store speaks nonsense
                 if self._connection.is_closed:
                     return
-                logger.warning("hook %s waits for the store: %s", self._name, error)
+                logger.warning("hook %s waits for the store: %s: %s", self._name, type(error).__name__, error)
                 await asyncio.sleep(1.0)
 
     def _put(self, job_id: str, is_end: bool) -> None:
@@ -219,7 +218,7 @@ class Hook:
                     job.wait(10)  # the live handle may be a moment behind the event
             except JobNotFound:  # it is forgotten already
                 continue
-            except (JobkitError, TimeoutError) as error:
+            except Exception as error:
                 logger.warning("hook %s cannot look at job %s: %s", self._name, job_id, error)
                 continue
             if not fnmatchcase(job.task, self._task):

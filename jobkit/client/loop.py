@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextvars
+import logging
 import os
 import queue
 import threading
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 from jobkit.model import JobkitError
 
 T = TypeVar("T")
+
+logger = logging.getLogger("jobkit.client")
 
 
 class BackgroundLoop:
@@ -138,7 +141,10 @@ async def _cancel_all() -> None:
 
 def _drain(actions: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (action := actions.get()) is not None:
-        action()
+        try:
+            action()
+        except Exception:
+            logger.exception("a watcher of jobs raised; the others go on")
 
 
 #: The loop of this process.

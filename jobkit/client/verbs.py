@@ -354,7 +354,7 @@ class Trail:
                 while self._late:
                     await self._store.audit_log.note(self._late[0])
                     self._late.popleft()
-            except StoreUnavailable as error:
+            except Exception as error:
                 logger.debug("%d entries still wait for the audit trail: %s", len(self._late), error)
         self._runner = None
 

@@ -200,15 +200,20 @@ class Notifier:
 
     async def run(self) -> None:
         """Deliver until cancelled. Then close the sinks."""
+        said = ""
         try:
             while True:
                 try:
                     if await self._is_leader():
                         await self._deliver_pending()
+                        said = ""
                     else:
                         await asyncio.sleep(ASK_S)
-                except (JobkitError, OSError) as error:
-                    logger.warning("notifications wait: %s", error)
+                except Exception as error:
+                    sentence = str(error) if isinstance(error, JobkitError) else f"{type(error).__name__}: {error}"
+                    if sentence != said:
+                        logger.warning("notifications wait: %s", sentence)
+                    said = sentence
                     await asyncio.sleep(ASK_S)
         finally:
             if self._leads_until:  # another worker need not wait until the leader lock expires

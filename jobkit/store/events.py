@@ -198,8 +198,10 @@ class EventHub:
                 async for message in self._pubsub.listen():
                     await self._take(message, len(wanted))
                     failures = 0
-            except (RedisError, OSError) as error:
-                if self._is_live:
+            except Exception as error:
+                if not isinstance(error, RedisError | OSError):
+                    logger.exception("live events could not be read (a bug of jobkit); connecting again")
+                elif self._is_live:
                     logger.warning("the connection for live events was cut (%s); coming back", type(error).__name__)
                 self._go_dark()
                 with contextlib.suppress(RedisError, OSError):

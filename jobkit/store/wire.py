@@ -192,9 +192,17 @@ def read_claimed(message: bytes) -> Claimed:
 
 
 def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
-    """Jobs, and seconds until the next is due (infinity where nothing is known)."""
-    wait_ms = reply[0]
-    return [read_claimed(message) for message in reply[1:]], float("inf") if wait_ms < 0 else wait_ms / 1000
+    """Jobs, and seconds until the next is due (infinity where nothing is known).
+
+    A message without a readable head is left out: the lease of its job ends by itself.
+    """
+    wait_ms, claimed = reply[0], []
+    for message in reply[1:]:
+        try:
+            claimed.append(read_claimed(message))
+        except ValueError as error:
+            logger.warning("a claimed job is left out: %s", error)
+    return claimed, float("inf") if wait_ms < 0 else wait_ms / 1000
 
 
 def renew_args(
@@ -215,7 +223,8 @@ def renew_args(
 
 def read_renewal(reply: Sequence[Any]) -> Renewal:
     stop, lost, cancelled = reply
-    return Renewal(tuple(i.decode() for i in lost), tuple(i.decode() for i in cancelled), stop.decode())
+    lost, cancelled = ([id.decode() for id in ids] for ids in (lost, cancelled))  # they came from here
+    return Renewal(tuple(lost), tuple(cancelled), stop.decode("utf-8", "replace"))
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

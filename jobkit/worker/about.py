@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import resource
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.limits import resources_text
@@ -48,6 +49,24 @@ def identify(
         weights=dict(queues) if isinstance(queues, Mapping) else {},
         resources=dict(resources or {}),
     )
+
+
+def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
+    """Return the fields of a worker's record that never change."""
+    from jobkit import __version__
+
+    return {
+        "host": info.host,
+        "pid": info.pid,
+        "queues": ",".join(info.queues),
+        "slots": info.slots,
+        "started": info.started_ms,
+        "version": __version__,
+        "python": info.python,
+        "tasks": ",".join(info.tasks),
+        **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
+        **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
+    }
 
 
 logger = logging.getLogger("jobkit.worker")

@@ -44,6 +44,7 @@ class LeaseKeeper:
         facts: what others may see of the worker.
         on_renewal: what a beat learned.
         on_wiped: the server does not know what it knew before.
+        on_failure: a beat has raised another error than that the server is away. The next beat comes as usual.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class LeaseKeeper:
         facts: Callable[[], Mapping[str, Any]],
         on_renewal: Callable[[Renewal], None],
         on_wiped: Callable[[], object],
+        on_failure: Callable[[Exception], object],
         outages: OutageLog,
     ) -> None:
         self._settings, self._worker_id, self._outages = settings, worker_id, outages
         self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
+        self._on_failure = on_failure
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""
@@ -144,6 +147,9 @@ class LeaseKeeper:
             except StoreUnavailable as error:
                 self._outages.met(error)
                 pause_s = _RETRY_S
+            except Exception as error:
+                self._on_failure(error)
+                pause_s = self._settings.heartbeat
             if self._stopping.wait(max(0.0, pause_s)):
                 return
 

@@ -58,6 +58,8 @@ class JsonLines(logging.Formatter):
 
 logger = logging.getLogger("jobkit.worker")
 
+#: Exit status of a worker of which a part has failed, and which has to be started again.
+FAILED = 1
 #: Exit status of a worker that could not start: a task module that fails to import, a Redis that refuses us.
 CANNOT_START = 2
 #: After `jobkit stop`: its supervisor does not start it again.
@@ -196,7 +198,7 @@ def run_arq_worker(
 
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
     """Make a worker and let it serve, both with a new event loop; return the exit status: 0 after an orderly end, 3 if
-    `jobkit stop` asked for it, 2 if the worker could not start."""
+    `jobkit stop` asked for it, 1 if a part of it has failed, 2 if it could not start."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -211,7 +213,7 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
     logger.info("worker ended after %d jobs", worker.jobs_complete + worker.jobs_failed)
-    return STOPPED if worker.was_asked_to_stop else 0
+    return STOPPED if worker.was_asked_to_stop else FAILED if worker.helpers.has_failed else 0
 
 
 async def _serve(worker: JobWorker) -> None:
@@ -222,7 +224,7 @@ async def _serve(worker: JobWorker) -> None:
 
             if notifier := notifier_of(worker.settings, worker.store):
                 await notifier.begin()
-                telling = asyncio.ensure_future(notifier.run())
+                telling = worker.helpers.run("notifier", notifier.run())
         await worker.async_run()
     finally:
         if telling is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
 import os
@@ -34,7 +33,8 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
-from jobkit.worker.about import CpuMeter, RecycleLimits, identify, own_rss_bytes, pause_s
+from jobkit.worker.about import CpuMeter, RecycleLimits, identify, lasting_facts, own_rss_bytes, pause_s
+from jobkit.worker.helpers import Helpers
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -87,13 +87,15 @@ class JobWorker(arq.worker.Worker):
         super().__init__(functions, **arq_options)
         self.settings, self.info, self.codec = settings, info, Codec.from_secret(settings.secret)
         self.store = RedisStore(settings)
+        self.helpers = Helpers(lambda: self._ask_to_stop(self._stop or "drain", "a part has failed"))
         self.running = RunningJobs(
             settings, info, runner, self.codec, self.store, count=self._count, release=self._release
         )
         self._introduce = introduce
+        self._is_unknown = asyncio.Event()
+        self._is_unknown.set()
         self.recycle = recycle or RecycleLimits()
         self._outages = OutageLog()
-        self._is_known = False
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
@@ -120,7 +122,8 @@ class JobWorker(arq.worker.Worker):
             held=self._held,
             facts=self._facts,
             on_renewal=self._renewed_elsewhere,
-            on_wiped=lambda: asyncio.run_coroutine_threadsafe(self.introduce(), self.loop),
+            on_wiped=lambda: self.loop.call_soon_threadsafe(self._is_unknown.set),
+            on_failure=lambda error: self.loop.call_soon_threadsafe(self.helpers.fail, "heartbeat", error),
             outages=self._outages,
         )
         starting = self.loop.create_task(self.running.runner.start(), name="jobkit-runner")  # beside the introduction
@@ -134,11 +137,11 @@ class JobWorker(arq.worker.Worker):
                 with contextlib.suppress(StoreUnavailable):
                     await self._scheduler.look()
             helpers = [
-                self.loop.create_task(self._read_inbox(), name="jobkit-inbox"),
-                self.loop.create_task(self.running.job_files.tidy(), name="jobkit-tidy"),
-                self.loop.create_task(self.running.durations.keep(self.settings.heartbeat), name="jobkit-durations"),
-                self.loop.create_task(self._scheduler.keep(), name="jobkit-scheduler"),
-                self.loop.create_task(self._introduce_later(), name="jobkit-introduction"),
+                self.helpers.run("inbox", self._read_inbox()),
+                self.helpers.run("removal of files", self.running.job_files.tidy()),
+                self.helpers.run("durations", self.running.durations.keep(self.settings.heartbeat)),
+                self.helpers.run("scheduler", self._scheduler.keep()),
+                self.helpers.run("introduction", self._introduce_later()),
             ]
             try:
                 await self._serve()
@@ -146,9 +149,6 @@ class JobWorker(arq.worker.Worker):
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.wait(helpers)
-                for helper in helpers:
-                    if not helper.cancelled():
-                        helper.result()  # raises what has ended it
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
@@ -171,7 +171,7 @@ class JobWorker(arq.worker.Worker):
                 await self.running.job_files.start()
                 await store_left(self._spool, self.store)
                 await self.introduce()
-                self._is_known = True
+                self._is_unknown.clear()
                 return
             except StoreUnavailable as error:
                 if keeper.is_full:  # it takes no tasks, but lets those jobs run that it has
@@ -193,6 +193,9 @@ class JobWorker(arq.worker.Worker):
                 await asyncio.sleep(pause_s(failures))
                 failures += 1
                 continue
+            except Exception as error:
+                self.helpers.fail("exchange with Redis", error)
+                break
             if self._is_at_limit() or (self.burst and await self._is_burst_over()):
                 break
             await self._sleep()
@@ -237,7 +240,9 @@ class JobWorker(arq.worker.Worker):
                 deadline = min(deadline, time.monotonic() + self.settings.drain)
             try:
                 await self._exchange(takes=False)
-            except StoreUnavailable:
+            except Exception as error:
+                if not isinstance(error, StoreUnavailable):
+                    self.helpers.fail("exchange with Redis", error)
                 await self._spool_endings()
                 await asyncio.sleep(0.5)
                 continue
@@ -314,7 +319,7 @@ class JobWorker(arq.worker.Worker):
             answers, claimed, wait_s = await self.store.exchange(
                 self._news, endings, (self.info, free, received, awaited, lent) if claims else None, self._kept
             )
-        except StoreUnavailable:
+        except Exception:
             self.running.endings = endings + self.running.endings
             raise
         self._wait_s, self._news, self._kept = wait_s, [], []
@@ -350,7 +355,7 @@ class JobWorker(arq.worker.Worker):
                 await pubsub.subscribe(self.store.channel("inbox", self.info.id))
                 async for message in pubsub.listen():
                     if message["type"] == "message":
-                        self._on_message(message["data"])
+                        self._take_message(message["data"])
                     elif message["type"] == "subscribe":
                         self._is_listening, failures = True, 0
                         self.running.wake.set()
@@ -366,21 +371,24 @@ class JobWorker(arq.worker.Worker):
                 with contextlib.suppress(RedisError, OSError):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    def _take_message(self, message: bytes) -> None:
+        """Obey a message; one that cannot be read, of another program that writes to this Redis, is left out."""
+        try:
+            self._on_message(message)
+        except Exception as error:
+            logger.warning("a message to this worker is left out: %s: %.300s", type(error).__name__, error)
+
     def _on_message(self, message: bytes) -> None:
         """`J...`: a job that a submit hands over; `C...`: cancel; `S...`: stop; `T`: a new schedule; else a wake-up."""
         kind = message[:1]
         if kind == b"J":
+            claimed = read_claimed(message[1:])
             self._received += 1
-            try:
-                claimed = read_claimed(message[1:])
-            except ValueError as error:  # from another program that writes to this Redis
-                logger.warning("a message to this worker is left out: %s", error)
-                return
             self.running.launch(claimed)
         elif kind == b"C":
             self.running.cancel(message[1:].decode("utf-8", "replace"))
         elif kind == b"S":
-            self._take_request(message[1:].decode())
+            self._take_request(message[1:].decode("utf-8", "replace"))
         elif kind == b"T":
             self._scheduler.wake()
         else:
@@ -406,22 +414,10 @@ class JobWorker(arq.worker.Worker):
 
     def _facts(self) -> dict[str, Any]:
         """Return the fields of the worker's record that each heartbeat stores."""
-        from jobkit import __version__
-
-        info = self.info
         return {
-            "host": info.host,
-            "pid": info.pid,
-            "queues": ",".join(info.queues),
-            "slots": info.slots,
-            "started": info.started_ms,
-            "version": __version__,
-            "python": info.python,
-            "tasks": ",".join(info.tasks),
+            **lasting_facts(self.info),
             "cpu": self._cpu.percent(),
             "rss": own_rss_bytes(),
-            **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
-            **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
             "running": len(self.running.attempts) - len(self.running.lenders),
             "done": self._ended,
             "rejected": self.running.rejected,
@@ -435,12 +431,14 @@ class JobWorker(arq.worker.Worker):
             await self._introduce(self)
 
     async def _introduce_later(self) -> None:
-        """Make known, later, what a full store did not take at the start."""
-        while not self._is_known:
-            await asyncio.sleep(_AWAY_S)
+        """Make known what a full store did not take at the start, and everything again when the store was wiped."""
+        while True:
+            await self._is_unknown.wait()
             with contextlib.suppress(StoreUnavailable):  # the heartbeat says it
                 await self.introduce()
-                self._is_known = True
+                self._is_unknown.clear()
+                continue
+            await asyncio.sleep(_AWAY_S)
 
     def _renewed_elsewhere(self, renewal: Renewal) -> None:
         if self._watch is not None:
@@ -463,6 +461,9 @@ class JobWorker(arq.worker.Worker):
 
     def _take_request(self, how: str) -> None:
         """Of `jobkit stop`; it may come twice, and a gentle one does not take a hard one back."""
+        if how not in ("drain", "now"):
+            logger.warning("a request to stop that this version does not know is left out: %.100r", how)
+            return
         self.was_asked_to_stop = True
         if how != self._stop and self._stop != "now":
             self._ask_to_stop(how, "asked to stop")

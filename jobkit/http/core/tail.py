@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -22,7 +23,7 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from jobkit.client import Kit
-from jobkit.client.events import event_pages
+from jobkit.client.events import event_pages, patiently
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
 from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
@@ -33,6 +34,11 @@ from jobkit.store.values import event_key
 T = TypeVar("T")
 
 Key = tuple[int, int]
+
+logger = logging.getLogger("jobkit.http")
+
+#: Seconds between two attempts to read events.
+_AGAIN_S = 1.0
 
 #: Events in the ring.
 RING = 5_000
@@ -219,8 +225,11 @@ class Tail:
                     self._post(self._take, page)
                     after = page[-1].id or after
             except EventsExpired:  # the store dropped events before they were read here: continue at its newest
-                after = await self._kit.verbs.store.last_event_id()
+                after = await patiently(self._kit.verbs.store.last_event_id)
                 self._post(self._begin_at, after)
+            except Exception:
+                logger.exception("the events for streams could not be read; trying again")
+                await asyncio.sleep(_AGAIN_S)
 
     def _post(self, function: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the server's loop has been closed

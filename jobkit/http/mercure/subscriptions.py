@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -28,6 +29,8 @@ from jobkit.http.mercure.topics import MATCH_TYPES
 from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
+
+logger = logging.getLogger("jobkit.http")
 
 #: Seconds that a subscription is kept without being renewed.
 HOLD_S = 30.0
@@ -104,11 +107,15 @@ class Presence:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(HOLD_S / 3)
-            with contextlib.suppress(JobkitError):
+            try:
                 here = list(self._here.items())
                 for i in range(0, len(here), PAGE):
                     over = await on_loop(self._store.web.attend(dict(here[i : i + PAGE]), HOLD_S))
                     await self._tell(_read(over), is_active=False)
+            except JobkitError:
+                continue
+            except Exception:
+                logger.exception("subscriptions could not be renewed; trying again")
 
     async def _tell(self, subscriptions: Sequence[Subscription], *, is_active: bool) -> None:
         """Publish a private update for each, in both forms."""

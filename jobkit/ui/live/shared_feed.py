@@ -258,7 +258,10 @@ class SharedFeed(Generic[S]):
     async def _look_again(self, seconds: float) -> None:
         while not self.is_over:
             await asyncio.sleep(seconds)
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                logger.exception("%s could not be brought up to date", type(self).__name__)
 
 
 class QueryFeed(SharedFeed[S]):

@@ -177,7 +177,7 @@ class Worker(JobWorker):
         logger.info("Starting worker for %d functions: %s", len(self.functions), ", ".join(self.functions))
         await log_redis_info(self.pool, logger.info)
         self.ctx["redis"] = self.pool
-        bridge = self.loop.create_task(self._bridge.run(), name="jobkit-arq-bridge")
+        bridge = self.helpers.run("arq bridge", self._bridge.run())
         try:
             await super().main()
         finally:

@@ -1,0 +1,71 @@
+"""A part of a worker that fails ends the worker in good order; a strange message breaks only itself."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+import redis
+
+from jobkit.client.loop import background
+from tests.support import by_default
+
+from . import broken, jobs
+from .conftest import Bench
+
+
+@pytest.mark.parametrize("part", by_default(broken.PARTS, 2))
+def test_a_failed_part_ends_the_worker_after_its_running_jobs(own_bench: Bench, part: str) -> None:
+    bench, cue = own_bench, own_bench.folder / "cue"
+    worker = bench.worker("-t", "tests.worker.broken", BROKEN=part, BREAK_AT=str(cue))
+    running = bench.kit.submit(jobs.work, bench.file(), 1.0)
+    bench.started()
+
+    cue.touch()
+
+    assert worker.wait(30) == 1
+    assert running.result(5) == "done"
+    sentence = f"the {part} of this worker has failed: RuntimeError: broken by a test; it ends with status 1"
+    assert bench.said().count(sentence) == 1
+
+
+def test_strange_messages_stop_no_worker_and_no_listener(own_bench: Bench) -> None:
+    bench = own_bench
+    worker = bench.worker()
+    kit, noise = bench.kit, random.Random(12)
+    strange = [b"", b"S\xff", b"S", b"Sdrain\xff", b"J", b"J\xff{", b"J{}", b"C\xff", b"T\xff", b"\x00" * 9, b"null",
+               b"[]", b'{"id":1}', b'{"id":"a","seq":"x","type":[],"at":"","data":3}', b"!1", b"\n\n"]  # fmt: skip
+    strange += [noise.randbytes(noise.randrange(60)) for _ in range(100)]
+    strange += [letter + noise.randbytes(30) for letter in (b"J", b"C", b"S") for _ in range(30)]
+    seen = threading.Event()
+    kit.on("succeeded", task="count_up")(lambda job: seen.set())
+    job = kit.submit(jobs.wait, bench.file(), 60.0)
+    bench.started()
+    with redis.Redis.from_url(bench.server.url) as client:
+        channels = client.pubsub_channels(f"jk:{kit.settings.namespace}:*")
+        assert len(channels) >= 3  # the worker's inbox, this process's own, all jobs
+        for channel in [*channels, f"jk:{kit.settings.namespace}:ch:{job.id}".encode()]:
+            for message in strange:
+                client.publish(channel, message)
+
+    assert kit.submit(jobs.count_up, 1).result(20) == 2
+    assert seen.wait(20)
+    assert job.state == "running"
+    job.cancel()
+    assert job.wait(20)
+    assert worker.poll() is None
+    assert "Traceback" not in bench.said()
+    assert "a message to this worker is left out" in bench.said()
+
+
+def test_a_watcher_that_raises_does_not_stop_the_others() -> None:
+    called = threading.Event()
+
+    def raises() -> None:
+        raise ValueError("broken by a test")
+
+    background.watchers_do(raises)
+    background.watchers_do(called.set)
+
+    assert called.wait(5)
