@@ -380,7 +380,6 @@ def log_lines(found: LogSlice) -> tuple[LogLine, ...]:
     lines = list(found.lines)
     for i in range(1, len(lines)):
         if lines[i].n != lines[i - 1].n + 1:
-            note = f"… {lines[i].n - lines[i - 1].n - 1} lines left out …"
-            lines.insert(i, LogLine(note, lines[i].at_ms, source="jobkit"))
+            lines.insert(i, LogLine.left_out(lines[i].n - lines[i - 1].n - 1, lines[i].at_ms))
             break
     return tuple(lines)

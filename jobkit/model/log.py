@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +30,17 @@ class LogLine(msgspec.Struct, frozen=True):
     logger: str = ""
     n: int = 0
 
+    @classmethod
+    def left_out(cls, count: int, at_ms: int) -> LogLine:
+        """Return the line that stands for `count` lines which are not kept."""
+        return cls(f"… {count:,} line{'s' if count != 1 else ''} left out …", at_ms, source="jobkit")
+
+    @property
+    def count(self) -> int:
+        """1, or the number of lines that it stands for."""
+        found = _LEFT_OUT.fullmatch(self.text) if self.source == "jobkit" else None
+        return int(found[1].replace(",", "")) if found else 1
+
     @property
     def at(self) -> datetime:
         return datetime.fromtimestamp(self.at_ms / 1000, UTC)
@@ -49,6 +61,9 @@ class LogLine(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.text
+
+
+_LEFT_OUT = re.compile(r"… ([0-9,]{1,20}) lines? left out …")
 
 
 class LogSlice(msgspec.Struct, frozen=True):

@@ -19,16 +19,15 @@ from msgspec.structs import replace
 from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, refused
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobSpec, LogLine, SignatureError, StoreUnavailable
+from jobkit.model.plain import now_ms
 from jobkit.run.attempt import Outcome, Runner, failed
+from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.worker.about import DeviceAllocator, Durations
 from jobkit.worker.job_files import JobFiles, note
-
-#: Log lines that wait for one exchange with the store; what comes beyond is counted, not kept.
-_MAX_WAITING_LINES = 2_000
 
 
 @dataclass(slots=True, eq=False)
@@ -61,8 +60,8 @@ class RunningAttempt:
     """Called when the store knows its end."""
     _numbers: tuple[float | None, float | None, str] = (None, None, "")
     _has_numbers: bool = False
-    _lines: list[LogLine] = field(default_factory=list)
-    _dropped: int = 0
+    _lines: LineBuffer | None = None
+    """Of its log; made with the first line, since most short jobs have none."""
     _keeping: asyncio.Task[None] | None = None
     kept: list[Kept] = field(default_factory=list)
     """Artifacts that the store does not know yet."""
@@ -83,9 +82,10 @@ class RunningAttempt:
         self.lend(self)
 
     def lines(self, lines: Sequence[LogLine]) -> None:
-        room = _MAX_WAITING_LINES - len(self._lines)
-        self._lines += lines[:room] if room > 0 else ()
-        self._dropped += max(0, len(lines) - max(0, room))
+        if self._lines is None:
+            self._lines = LineBuffer(now_ms())
+        for line in lines:
+            self._lines.add(line)
         self.wake()
 
     def artifact(self, name: str, media: str, body: Body) -> None:
@@ -124,13 +124,10 @@ class RunningAttempt:
         """Return the news since the last call, or None."""
         if not self._has_numbers and not self._lines:
             return None
-        lines = self._lines
-        if self._dropped:
-            left_out = f"… {self._dropped} lines left out: they came faster than they can be stored"
-            lines = [*lines, LogLine(left_out, lines[-1].at_ms, source="jobkit")]
+        lines = self._lines.take(now_ms()) if self._lines else ()
         numbers = self._has_numbers, *self._numbers
         news = AttemptNews(self.job_id, self.claimed.token, *numbers, lines, self.typical_s, self._awaited_text)
-        self._has_numbers, self._lines, self._dropped = False, [], 0
+        self._has_numbers = False
         return news
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import signal
+import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jobkit.model import LogLine
 from jobkit.run.attempt import Outcome
 from jobkit.run.process import frames
 from jobkit.run.process.attempt import ChildProcess, ProcessAttempt
+from jobkit.run.process.last_words import SIZE, LastWords, taken, unsent
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.process.tree import KernelKills, counter_file
 
@@ -96,6 +103,73 @@ async def test_a_task_that_prints_such_a_report_and_survives_keeps_it_in_its_log
     await ending.die(0)
 
     assert sorted(heard.texts) == sorted([*REPORT.decode().splitlines(), "last words"])
+
+
+WAYS = "segfault", "exit", "kill", "timeout"
+
+
+def die(count: int, way: str) -> None:
+    """Print lines faster than they are sent, then die at once."""
+    import ctypes
+    import time
+
+    for i in range(count):
+        print(f"line {i}")
+    print("last words")
+    if way == "segfault":
+        ctypes.string_at(0)
+    elif way == "exit":
+        os._exit(3)
+    elif way == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif way == "timeout":
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_quick_lines_before_a_death_are_reported(runner: ProcessRunner, heard: Heard, way: str) -> None:
+    outcome = await runner.run(assign(die, 2_000, way, timeout_s=2.0 if way == "timeout" else None), heard)
+
+    assert outcome.outcome == "failed"
+    assert heard.texts == [*(f"line {i}" for i in range(2_000)), "last words"]
+
+
+async def test_a_flood_before_a_death_keeps_its_end_and_counts_the_rest(runner: ProcessRunner, heard: Heard) -> None:
+    await runner.run(assign(die, 30_000, "kill"), heard)
+
+    assert (heard.texts[0], heard.texts[-1]) == ("line 0", "last words")
+    assert sum(line.count for line in heard.log) == 30_001
+
+
+async def test_lines_of_a_job_are_not_reported_with_the_next_one_in_its_process(
+    runner: ProcessRunner, heard: Heard
+) -> None:
+    for way in ("return", "return", "exit"):
+        await runner.run(assign(die, 100, way, reuse=5), heard)
+
+    assert heard.texts.count("last words") == heard.texts.count("line 99") == 3
+
+
+@given(st.lists(st.text(alphabet=st.characters(blacklist_characters="\n"), max_size=8_000), max_size=40))
+def test_memory_keeps_the_newest_lines(texts: list[str]) -> None:
+    with mmap.mmap(-1, SIZE) as memory:
+        words = LastWords(memory)
+        words.hold([LogLine(text, 5, "log", "INFO", "lab") for text in texts])
+        found = unsent(taken(memory))
+        words.release()
+        assert not taken(memory)
+
+    assert sum(line.count for line in found) == len(texts)
+    kept = [line for line in found if line.source != "jobkit"]
+    shown = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
+    assert [line.text for line in kept] == shown[len(shown) - len(kept) :]
+    assert all((line.at_ms, line.source, line.level, line.logger) == (5, "log", "INFO", "lab") for line in kept)
+    assert kept or not texts
+
+
+def test_damaged_memory_is_read_without_an_error() -> None:
+    assert unsent(b"\xff" * 100) == [LogLine.left_out(0xFFFFFFFF, ANY)]
+    assert unsent(struct.pack("<II", 60_000, 0) + b"x\t\n5\tstdout\t\t\thello\n\xff\n") == [LogLine("hello", 5)]
 
 
 def crash() -> None:

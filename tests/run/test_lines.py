@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.run.inside.lines import BURST_LINES, LINE_LIMIT, LineBuffer, Splitter, clean
+from jobkit.model import LogLine
+from jobkit.run.inside.lines import BURST_CHARS, BURST_LINES, LINE_LIMIT, LineBuffer, Splitter, clean
 from jobkit.run.process.output import OutputPipe
 
 
@@ -101,30 +102,40 @@ def test_bytes_are_decoded_across_portions() -> None:
 def test_a_burst_passes_whole_and_a_flood_keeps_head_and_tail() -> None:
     buffer = LineBuffer(0)
     for i in range(BURST_LINES):
-        buffer.add((0, "stdout", "", "", str(i)))
+        buffer.add(LogLine(str(i)))
     assert len(buffer.take(0)) == BURST_LINES
 
     for i in range(100_000):
-        buffer.add((0, "stdout", "", "", str(i)))
+        buffer.add(LogLine(str(i)))
     kept = buffer.take(50)
 
     assert len(kept) < 100
     assert (kept[0].text, kept[-1].text) == ("0", "99999")
-    marks = [line for line in kept if line.source == "jobkit"]
-    assert marks[0].text.startswith(f"… {100_000 - len(kept) + 1:,} lines dropped")
+    assert [line.text for line in kept if line.source == "jobkit"] == [
+        f"… {100_000 - len(kept) + 1:,} lines left out …"
+    ]
+
+
+def test_long_lines_keep_head_and_tail_too() -> None:
+    buffer = LineBuffer(0)
+    for i in range(1_000):
+        buffer.add(LogLine(f"{i} " + "x" * 7_000))
+    kept = buffer.take(0)
+
+    assert sum(len(line.text) for line in kept) <= BURST_CHARS + 100
+    assert (kept[0].text[:2], kept[-1].text[:4]) == ("0 ", "999 ")
+    assert sum(line.count for line in kept) == 1_000
 
 
 def test_lines_that_one_buffer_dropped_are_counted_by_the_next() -> None:
     first, second = LineBuffer(0), LineBuffer(0)
     for _ in range(20):
         for i in range(10_000):
-            first.add((0, "stdout", "", "", str(i)))
+            first.add(LogLine(str(i)))
         for line in first.take(0):
-            second.add((line.at_ms, line.source, line.level, line.logger, line.text))
-    kept = second.take(0)
+            second.add(line)
 
-    dropped = sum(int(line.text.split()[1].replace(",", "")) for line in kept if line.source == "jobkit")
-    assert dropped + sum(line.source != "jobkit" for line in kept) == 200_000
+    assert sum(line.count for line in second.take(0)) == 200_000
 
 
 def test_the_allowance_refills_after_a_pause() -> None:
@@ -134,7 +145,7 @@ def test_the_allowance_refills_after_a_pause() -> None:
     for _ in range(200):
         now += 50
         for _ in range(rng.randrange(0, 2_000)):
-            buffer.add((now, "stdout", "", "", "x"))
+            buffer.add(LogLine("x", now))
         total += len(buffer.take(now))
 
     assert total <= BURST_LINES + 10 * 2_000 + 200 * 22

@@ -179,6 +179,26 @@ async def moody(path: str, mood: str = "good") -> str:
 
 
 @jobkit.task
+def chatter(lines: int, is_deadly: bool = False) -> None:
+    """Print lines as quickly as possible, then return or die at once."""
+    for i in range(lines):
+        print(f"line {i}")
+    print("RESULT accuracy 0.93")
+    if is_deadly:
+        os._exit(3)
+
+
+@jobkit.task
+async def chatter_async(lines: int) -> None:
+    chatter.function(lines)
+
+
+@jobkit.task(isolation="thread")
+def chatter_in_thread(lines: int) -> None:
+    chatter.function(lines)
+
+
+@jobkit.task
 def everything(path: str, sign: str) -> str:
     """Report, print and save, wait for a file, return the identity of this execution."""
     nonce = f"{os.getpid()}-{time.monotonic_ns()}"

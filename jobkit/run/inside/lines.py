@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from msgspec.structs import replace
+
 from jobkit.model import LogLine
 
 #: Longest line that is kept, in characters; the rest of it is left out.
@@ -21,9 +23,8 @@ PARTIAL_MS, REDRAWN_MS = 40, 1_000
 #: Lines that pass at once, and per second after that. A burst of a few thousand (a printed table) is kept whole; a
 #: flood is thinned before it costs the worker anything.
 BURST_LINES, LINES_PER_S = 5_000, 2_000
-
-#: One line that may yet be dropped: time (ms), source, level, logger and text as in `LogLine`, the text not yet clean.
-RawLine = tuple[int, str, str, str, str]
+#: Characters that wait at once. The store keeps a megabyte of a log.
+BURST_CHARS = 500_000
 
 # CSI, OSC/DCS/SOS/PM/APC strings (up to BEL or ST, or the end), other escapes; then single control characters, bidi
 # overrides and isolates, zero-width and line separators that could forge a second line or reverse a name.
@@ -122,33 +123,23 @@ class Splitter:
         return line
 
 
-_DROPPED = "lines dropped here: printed too fast …"
-
-
-def _lines_in(line: RawLine) -> int:
-    """1, or what the line stands for where the buffer on the other end of the pipe had dropped some already."""
-    _, source, _, _, text = line
-    if source == "jobkit" and text.endswith(_DROPPED):
-        number = text.split()[1].replace(",", "")
-        return int(number) if number.isdecimal() else 1
-    return 1
-
-
 class LineBuffer:
-    """The lines of one interval, bounded: beyond the allowance it keeps the head and the tail and counts the rest.
+    """Lines that wait to be sent, bounded: beyond its limits it keeps the head and the tail and counts the middle.
 
-    The allowance is a token bucket (`BURST_LINES`, refilled by `LINES_PER_S`), so that a burst passes whole and a flood
-    costs the same however long it lasts.
+    Every station on a line's way holds them so: the job's process, its worker's reader and the worker's next exchange.
+    The number of lines is limited by a token bucket (`BURST_LINES`, refilled by `LINES_PER_S`), so that a burst passes
+    whole and a flood costs the same however long it lasts; their size by `BURST_CHARS` each time.
     """
 
-    __slots__ = ("_allowance", "_dropped", "_filled_ms", "_head", "_tail", "size")
+    __slots__ = ("_allowance", "_dropped", "_filled_ms", "_head", "_head_size", "_tail", "size")
 
     def __init__(self, now_ms: int) -> None:
         self._allowance = float(BURST_LINES)
         self._filled_ms = now_ms
-        self._head: list[RawLine] = []
-        self._tail: deque[RawLine] = deque()
+        self._head: list[LogLine] = []
+        self._tail: deque[LogLine] = deque()
         self._dropped = 0
+        self._head_size = 0
         self.size = 0  #: characters waiting
 
     def __bool__(self) -> bool:
@@ -159,30 +150,31 @@ class LineBuffer:
         """True while lines are being dropped: readers need not split them any more, `skip` counts them."""
         return self._dropped > 0
 
-    def add(self, line: RawLine) -> None:
-        share = max(20.0, self._allowance) / 2
-        if len(self._head) < share:
+    def add(self, line: LogLine) -> None:
+        share, size = max(20.0, self._allowance) / 2, len(line.text)
+        self.size += size
+        if len(self._head) < share and not self._tail and self._head_size + size <= BURST_CHARS / 2:
             self._head.append(line)
-        else:
-            self._tail.append(line)
-            if len(self._tail) > share:
-                dropped = self._tail.popleft()
-                self.size -= len(dropped[4])
-                self._dropped += _lines_in(dropped)
-        self.size += len(line[4])
+            self._head_size += size
+            return
+        self._tail.append(line)
+        while len(self._tail) > share or (self.size - self._head_size > BURST_CHARS / 2 and len(self._tail) > 1):
+            dropped = self._tail.popleft()
+            self.size -= len(dropped.text)
+            self._dropped += dropped.count
 
     def skip(self, count: int) -> None:
         """Count lines that were dropped before they were split."""
         self._dropped += count
 
     def take(self, now_ms: int) -> list[LogLine]:
-        """Return the lines of this interval to show, oldest first, each text cleaned, and empty the buffer."""
+        """Return the lines to show, oldest first, each text cleaned, and empty the buffer."""
         lines = self._head
         if self._dropped:
-            lines.append((now_ms, "jobkit", "", "", f"… {self._dropped:,} {_DROPPED}"))
+            lines.append(LogLine.left_out(self._dropped, now_ms))
         lines.extend(self._tail)
         refill = max(0, now_ms - self._filled_ms) * LINES_PER_S / 1000
         self._allowance = min(float(BURST_LINES), max(0.0, self._allowance - len(lines)) + refill)
         self._filled_ms = now_ms
-        self._head, self._tail, self._dropped, self.size = [], deque(), 0, 0
-        return [LogLine(clean(text), at_ms, source, level, logger) for at_ms, source, level, logger, text in lines]
+        self._head, self._tail, self._dropped, self._head_size, self.size = [], deque(), 0, 0, 0
+        return [line if line.text.isprintable() else replace(line, text=clean(line.text)) for line in lines]

@@ -68,6 +68,17 @@ class WholeLog(Protocol):
     def flush(self) -> None: ...
 
 
+class Memory(Protocol):
+    """Memory that outlives this process, for lines that have not been sent yet: `LastWords`."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def hold(self, lines: Sequence[LogLine], /) -> None: ...
+
+    def release(self) -> None: ...
+
+
 class Bar:
     """One progress bar of a job. A counting loop looks at `due` alone, which `Recorder.tick` raises: no clock in it."""
 
@@ -87,8 +98,8 @@ class Recorder:
     Args:
         arm: called when there is something to flush later: sees to it that `tick` is called each `BATCH_S` until it
             returns False.
-        burst: how many batches may leave at once in `BATCH_S` before lines wait for each other. Lines that have left
-            survive the crash of their process.
+        burst: how many batches may leave at once in `BATCH_S` before lines wait for each other.
+        memory: holds those that wait, for the case that their process dies.
         guard: entered around everything that must not be torn apart by a signal handler's exception.
     """
 
@@ -101,11 +112,13 @@ class Recorder:
         guard: Any = None,
         bounds: Bounds | None = None,
         log: WholeLog | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._sink = sink
         self._bounds = bounds or Bounds()
         self._kept: dict[str, int] = {}
         self._log = log
+        self._memory = memory
         self._arm = arm
         self._is_armed = False
         self._burst = burst
@@ -139,8 +152,8 @@ class Recorder:
             return
         at_ms = now_ms()
         with self._guard, self._lock:
-            if self._feed(source, at_ms):
-                self._leave(at_ms)
+            if lines := self._feed(source, at_ms):
+                self._leave(lines, at_ms)
 
     def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
         """Whole lines that were logged or warned, kept together under one level."""
@@ -149,9 +162,10 @@ class Recorder:
             parts = text.splitlines() or [""]
             if self._log is not None:
                 self._log.add(parts, mark_of(source, level, at_ms))
-            for part in parts:
-                self._buffer.add((at_ms, source, level, logger, cut(part)))
-            self._leave(at_ms)
+            lines = [LogLine(cut(part), at_ms, source, level, logger) for part in parts]
+            for line in lines:
+                self._buffer.add(line)
+            self._leave(lines, at_ms)
 
     def report(
         self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
@@ -263,33 +277,42 @@ class Recorder:
             self._is_armed = True
             self._arm()
 
-    def _leave(self, at_ms: int) -> None:
+    def _leave(self, new: Sequence[LogLine], at_ms: int) -> None:
+        if self._memory is not None:
+            self._memory.hold(new)
         window = at_ms // _BATCH_MS
         if window != self._window:
             self._window, self._left = window, self._burst
-        if self._left > 0 or (self._buffer.size > _BATCH_CHARS and not self._buffer.is_flooded):
+        is_full = self._buffer.size > _BATCH_CHARS or (self._memory is not None and self._memory.is_full)
+        if self._left > 0 or (is_full and not self._buffer.is_flooded):
             self._left -= 1
-            if self._log is not None:
-                self._log.flush()
-            self._sink.lines(self._buffer.take(at_ms))
+            self._hand_on(at_ms)
         else:
             self._arm_once()
 
-    def _feed(self, source: str, at_ms: int) -> bool:
-        """Split what has been written; True if that made lines."""
+    def _hand_on(self, at_ms: int) -> None:
+        if self._log is not None:
+            self._log.flush()
+        if self._buffer:
+            self._sink.lines(self._buffer.take(at_ms))
+            if self._memory is not None:
+                self._memory.release()
+
+    def _feed(self, source: str, at_ms: int) -> Sequence[LogLine]:
+        """Split what has been written; return the lines that are complete now."""
         parts = self._parts[source]
         count = len(parts)  # another thread may append meanwhile
         text = "".join(parts[:count])
         del parts[:count]
-        lines = self._splitters[source].feed(text, at_ms)
-        self._add(source, lines, at_ms)
-        return bool(lines)
+        return self._add(source, self._splitters[source].feed(text, at_ms), at_ms)
 
-    def _add(self, source: str, lines: Sequence[str], at_ms: int) -> None:
-        if lines and self._log is not None:
-            self._log.add(lines, mark_of(source, at_ms=at_ms))
+    def _add(self, source: str, texts: Sequence[str], at_ms: int) -> Sequence[LogLine]:
+        if texts and self._log is not None:
+            self._log.add(texts, mark_of(source, at_ms=at_ms))
+        lines = [LogLine(text, at_ms, source) for text in texts]
         for line in lines:
-            self._buffer.add((at_ms, source, "", "", line))
+            self._buffer.add(line)
+        return lines
 
     def _flush(self, due_ms: int | None, at_ms: int) -> None:
         for source, splitter in self._splitters.items():
@@ -297,10 +320,7 @@ class Recorder:
                 self._feed(source, at_ms)
             if (line := splitter.flush(due_ms)) is not None:
                 self._add(source, [line], at_ms)
-        if self._log is not None:
-            self._log.flush()
-        if self._buffer:
-            self._sink.lines(self._buffer.take(at_ms))
+        self._hand_on(at_ms)
 
     def _send_progress(self) -> None:
         with self._guard, self._lock:

@@ -12,13 +12,14 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.model import ErrorKind
+from jobkit.files.log import mark_of
+from jobkit.model import ErrorKind, LogLine
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
@@ -67,6 +68,7 @@ class ProcessAttempt:
             self._log = LoopLog(assignment.log_path, assignment.log_owner)
         self._pipes = {source: OutputPipe(source, self._lines, self._log) for source in ("stdout", "stderr")}
         self._artifacts = 0
+        self._has_lines = False
         self._has_limit = False
 
     def begin(self, child: ChildProcess, *, is_last: bool) -> None:
@@ -94,7 +96,8 @@ class ProcessAttempt:
             await asyncio.wait([self._outcome])
             outcome, ended = self._outcome.result(), self._ended
             if self._log is not None:
-                await self._log.close(ended.log if ended is not None else (b"", b""))
+                rest = None if self._has_lines else (b"", b"")
+                await self._log.close(rest if ended is None else ended.log)
             if ended is not None and ended.is_spooled and outcome.outcome == "succeeded":
                 return await asyncio.to_thread(frames.unspooled, self._spool, outcome)
             return outcome
@@ -128,8 +131,12 @@ class ProcessAttempt:
 
     # -- how it ended ------------------------------------------------------------------------------------------------
 
-    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None:
-        """The zygote has reaped its process and killed what was left of its tree."""
+    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int, unsent: Sequence[LogLine] = ()) -> None:
+        """The zygote has reaped its process and killed what was left of its tree. `unsent`: its last lines."""
+        for line in unsent:
+            self._lines.add(line)
+            if self._log is not None:
+                self._log.add([line.text], mark_of(line.source, line.level, line.at_ms))
         how = code if code >= 0 else crash_text(code)[0]
         usage = {"cpu_s": cpu_s, "peak_rss_bytes": max(peak_rss_bytes, self._peak), "exit": how}
         self.finish(replace(self._verdict(code), usage=usage))
@@ -211,8 +218,9 @@ class ProcessAttempt:
     def on_frame(self, kind: bytes, content: Any) -> None:
         """Raises LookupError, TypeError, ValueError or OverflowError if a job's process sends no such frame."""
         if kind == frames.LINES:
+            self._has_lines = True
             for at_ms, source, level, logger, text in content:
-                self._lines.add((int(at_ms), str(source), str(level), str(logger), str(text)))
+                self._lines.add(LogLine(str(text), int(at_ms), str(source), str(level), str(logger)))
             self._flush_soon()
         elif kind == frames.PROGRESS:
             self._sink.progress(*tamed(*content))
@@ -362,14 +370,15 @@ class ChildProcess:
             refused = failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}")
             self._end(lambda attempt: attempt.finish(refused))
 
-    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int) -> None:
+    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int, unsent: Sequence[LogLine] = ()) -> None:
         """The zygote has reaped it and killed what was left of its tree."""
         self._drain()
         attempt = self._attempt
         if self._is_unread and self.is_ready and attempt is not None and not attempt.stop_kind:
             self._end(None)  # it died while it waited: that is not this job's affair
         else:
-            self._end(lambda attempt: attempt.on_exit(code, max(0.0, cpu_s - self.spent_cpu_s), peak_rss_bytes))
+            spent_s = max(0.0, cpu_s - self.spent_cpu_s)
+            self._end(lambda attempt: attempt.on_exit(code, spent_s, peak_rss_bytes, unsent))
 
     def on_orphaned(self, why: str) -> None:
         """The zygote is gone, and with it this process (`PR_SET_PDEATHSIG`); see to what came from that."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
 import resource
 import signal
@@ -30,6 +31,7 @@ from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.process import frames, tree
+from jobkit.run.process.last_words import LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState
 
 CONTROL_FD = 3
@@ -41,17 +43,18 @@ _SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 _libc = ctypes.CDLL(None)
 
 
-def main(zygote: int, fds: tuple[int, int, int], busy: memoryview) -> NoReturn:
+def main(zygote: int, fds: tuple[int, int, int], busy: memoryview, memory: mmap.mmap) -> NoReturn:
     """The life of a job's process, right after the fork.
 
     Args:
         zygote: pid of the parent. fds: control channel, and what becomes standard output and error.
-        busy: a byte that the parent sees too: 0 while there is no job and nothing that one has left.
+        busy: a byte that the parent sees too: 0 while there is no job and nothing that one has left. memory: for
+            `LastWords`.
     """
     status = 1
     try:
         prepare(zygote, fds)
-        _Life(busy).serve()
+        _Life(busy, LastWords(memory)).serve()
         status = 0
     except BaseException:  # a bug of ours: on the job's log, and the parent sees a death without a result
         import traceback
@@ -181,9 +184,9 @@ class _FrameSink:
 class _Life:
     """One job after the other, until the worker has no more for this process."""
 
-    def __init__(self, busy: memoryview) -> None:
+    def __init__(self, busy: memoryview, last_words: LastWords) -> None:
         become_subreaper()
-        self._busy = busy
+        self._busy, self._last_words = busy, last_words
         self._guard = SignalGuard()
         self._ticker = Ticker(self._tick)
         self._before: ProcessState | None = None
@@ -214,7 +217,7 @@ class _Life:
         self._guard = guard
         sink = _FrameSink(order.spool)
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
-        recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log)
+        recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log, memory=self._last_words)
         guard.context = Context(job.job_id, job.attempt, job.task, recorder)
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 
 from jobkit.files.log import mark_of
+from jobkit.model import LogLine
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.lines import LineBuffer, Splitter
 from jobkit.run.inside.log_tee import LoopLog
@@ -100,4 +101,4 @@ class OutputPipe:
 
     def _add(self, line: str | None, at_ms: int) -> None:
         if line is not None:
-            self._lines.add((at_ms, self._source, "", "", line))
+            self._lines.add(LogLine(line, at_ms, self._source))

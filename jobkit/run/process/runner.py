@@ -27,6 +27,7 @@ from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import keeps_locals
 from jobkit.run.process.attempt import START_LIMIT_S, ChildProcess, ProcessAttempt
+from jobkit.run.process.last_words import unsent
 from jobkit.run.process.state import without_hidden
 from jobkit.run.process.tree import KernelKills, counter_file
 from jobkit.tasks.call import read_head
@@ -357,7 +358,9 @@ class ZygoteLink:
             elif "exited" in message:
                 child = self.forked.pop(message["exited"], None)
                 if child is not None:
-                    child.on_exit(message["code"], message["cpu_s"], message["peak_rss_bytes"])
+                    # Zygotes of other environments may have an earlier version, which sends no lines.
+                    lines = unsent(message.get("unsent", b""))
+                    child.on_exit(message["code"], message["cpu_s"], message["peak_rss_bytes"], lines)
             elif not self._first.done():
                 if "failed" in message:
                     self._first.set_exception(JobkitError(message["failed"]))

@@ -5,7 +5,7 @@ socket, msgpack:
 
     worker to zygote   {"op": "fork", "key"} + three descriptors | {"op": "term" or "kill", "key"}
     zygote to worker   {"unsafe": why not to fork, or ""} or {"failed": text}, once; {"started": key, "pid"};
-                       {"exited": key, "code", "cpu_s", "peak_rss_bytes"}
+                       {"exited": key, "code", "cpu_s", "peak_rss_bytes", "unsent": see `last_words`}
 
 It is the subreaper of everything below it, and when the worker's end of the socket closes it kills all of that and
 exits: no job outlives its worker.
@@ -35,7 +35,7 @@ import msgspec
 from jobkit.model import JobkitError
 from jobkit.run.inside import bars
 from jobkit.run.inside.tracebacks import keep_locals
-from jobkit.run.process import child, tree
+from jobkit.run.process import child, last_words, tree
 from jobkit.run.process.state import reseed_numpy
 from jobkit.tasks.registry import registry
 
@@ -54,6 +54,7 @@ class _Forked:
 
     key: int
     slot: int
+    memory: mmap.mmap
     seen: set[tuple[int, int]] = field(default_factory=set)  # what came from it when it was asked to stop
     doomed: set[int] = field(default_factory=set)  # what was killed along with it
 
@@ -167,6 +168,7 @@ class Zygote:
             if slot < 0:
                 raise OSError(f"{_SLOTS} are there already")
             self._busy[slot] = 0
+            memory = mmap.mmap(-1, last_words.SIZE)
             with warnings.catch_warnings():
                 # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -181,10 +183,11 @@ class Zygote:
                 if self._late and (problem := _preload(self._late)):
                     os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
                     os._exit(1)
-                child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1])
+                child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1], memory)
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # the child does it, too: one of them comes first
-            self._jobs[pid] = _Forked(key, slot)
+            memory.madvise(mmap.MADV_DONTFORK)  # later children have no business with it
+            self._jobs[pid] = _Forked(key, slot, memory)
             _send(self._link, {"started": key, "pid": pid})
         finally:
             for fd in fds:
@@ -226,7 +229,9 @@ class Zygote:
                 "code": os.waitstatus_to_exitcode(status),
                 "cpu_s": round(usage.ru_utime + usage.ru_stime, 6),
                 "peak_rss_bytes": usage.ru_maxrss * 1024,
+                "unsent": last_words.taken(job.memory),
             }
+            job.memory.close()
             self._dying.append((time.monotonic() + _DYING_LIMIT_S, doomed, message))
 
     def _announce(self) -> None:

@@ -1,0 +1,32 @@
+"""Logs of quick jobs on a server without a directory for files: the end is there, whatever is left out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import environment
+from tests.worker import jobs
+from tests.worker.conftest import Bench
+
+
+@pytest.mark.parametrize("lines", [3_000, 20_000])
+def test_the_last_line_is_kept_however_quickly_a_job_prints(bench: Bench, lines: int) -> None:
+    bench.worker()
+    tasks = jobs.chatter, jobs.chatter_async, jobs.chatter_in_thread
+    submitted = [bench.kit.submit(task, lines) for task in tasks]
+    dead = bench.kit.submit(jobs.chatter, lines, is_deadly=True)
+
+    for job in [*submitted, dead]:
+        job.wait(30)
+        log = bench.kit.logs(job.id)
+        assert (log[0].text, log[-1].text) == ("line 0", "RESULT accuracy 0.93")
+        assert sum(line.count for line in log) == lines + 1
+    names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
+    printed = subprocess.run(
+        [sys.executable, "-m", "jobkit", "logs", dead.id, "--tail", "1"],
+        env=environment(**names), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert printed.stdout == "RESULT accuracy 0.93\n"
