@@ -265,10 +265,10 @@ def retry_on(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-@must_be(f"a list of at most {MAX_TAGS} texts")
+@must_be(f'a list of at most {MAX_TAGS} texts, like ["demo"]')
 def tags(name: str, value: Any) -> tuple[str, ...]:
     several = _several(value)
-    if len(several) > MAX_TAGS:
+    if several is not value or len(several) > MAX_TAGS:  # "a,b" looks like two tags and would be one
         raise ValueError
     for tag in several:
         if not _is_text(tag, 100) or not tag.strip():
