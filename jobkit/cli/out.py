@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -78,8 +79,9 @@ def echo(text: str, *, err: bool = False, **style: Any) -> None:
 
 
 def say(line: str) -> None:
-    """Print what a long-running command does, on stderr."""
-    echo(f"jobkit: {line}", err=True)
+    """Print what a long-running command does, on stderr; nothing if its terminal has been closed."""
+    with contextlib.suppress(OSError):
+        echo(f"jobkit: {line}", err=True)
 
 
 def echo_json(value: Any) -> None:

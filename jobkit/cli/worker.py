@@ -81,7 +81,7 @@ def worker(
     verbose: bool,
     embedded: bool,
 ) -> int:
-    """Run jobs until Ctrl-C. Running jobs may finish; a second Ctrl-C releases them to the queue."""
+    """Run jobs until Ctrl-C, SIGTERM or SIGHUP. Running jobs may finish; a second Ctrl-C releases them to the queue."""
     settings = Settings.load()
     if arq is None and settings.scheme == "sync":
         raise BadInput(
@@ -123,6 +123,7 @@ def worker(
             recycle=recycle,
             verbose=verbose,
             is_local=is_local,
+            is_supervised=embedded,
         )
     return 0 if status == STOPPED and not is_kept else status  # only a keeper needs to know that `jobkit stop` ended it
 

@@ -189,6 +189,9 @@ class Keeper:
         self._wake_end.setblocking(False)
         signal.set_wakeup_fd(self._wake_end.fileno(), warn_on_full_buffer=False)
         for number in {signal.SIGCHLD, signal.SIGHUP, *self._stop_signals}:
+            is_stop = number in self._stop_signals
+            if is_stop and number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # as `nohup` sets it
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -200,7 +203,8 @@ class Keeper:
         self._wake_end.close()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.signals += number in self._stop_signals
+        if number in self._stop_signals and (number != signal.SIGHUP or not self.signals):
+            self.signals += 1  # a closed terminal may send two SIGHUPs
 
     def wait(self, seconds: float) -> None:
         """Return after `seconds`, or when a signal arrives: the end of a child is one."""

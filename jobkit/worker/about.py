@@ -90,9 +90,21 @@ class CpuMeter:
         return round(100 * (spent_s - before_s) / max(0.001, now - began), 1)
 
 
-def pause_s(failures: int) -> float:
-    """Return seconds to wait before the next attempt at a server that has failed so often in a row."""
-    return min(5.0, 0.1 * 2.0 ** min(failures, 10))
+class RetryPause:
+    """The loop's waits for a server that is away. The first heartbeat that reaches it ends all of them."""
+
+    def __init__(self) -> None:
+        self._is_answered = asyncio.Event()
+
+    async def wait(self, failures: int) -> None:
+        """Wait before the next attempt at a server that has failed so often in a row: up to 5 s."""
+        self._is_answered.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(5.0, 0.1 * 2.0 ** min(failures, 10))):
+                await self._is_answered.wait()
+
+    def end(self) -> None:
+        self._is_answered.set()
 
 
 @dataclass

@@ -40,8 +40,9 @@ class LeaseKeeper:
     """Renews from `start()` until `stop()`.
 
     Args:
-        held: what the worker runs now, job id to token; called in the keeper's thread, like the next three.
+        held: what the worker runs now, job id to token; called in the keeper's thread, like the next four.
         facts: what others may see of the worker.
+        on_beat: the server has answered.
         on_renewal: what a beat learned.
         on_wiped: the server does not know what it knew before.
         on_failure: a beat has raised another error than that the server is away. The next beat comes as usual.
@@ -54,14 +55,15 @@ class LeaseKeeper:
         *,
         held: Callable[[], Mapping[str, str]],
         facts: Callable[[], Mapping[str, Any]],
+        on_beat: Callable[[], object],
         on_renewal: Callable[[Renewal], None],
         on_wiped: Callable[[], object],
         on_failure: Callable[[Exception], object],
         outages: OutageLog,
     ) -> None:
         self._settings, self._worker_id, self._outages = settings, worker_id, outages
-        self._held, self._facts, self._on_renewal, self._on_wiped = held, facts, on_renewal, on_wiped
-        self._on_failure = on_failure
+        self._held, self._facts, self._on_beat, self._on_renewal = held, facts, on_beat, on_renewal
+        self._on_wiped, self._on_failure = on_wiped, on_failure
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""
@@ -95,6 +97,7 @@ class LeaseKeeper:
                 settings.masked_url,
             )
             self._on_wiped()
+        self._on_beat()
         if renewal.lost or renewal.cancelled or renewal.stop:
             self._on_renewal(renewal)
         if refused is not None:

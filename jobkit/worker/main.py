@@ -77,6 +77,7 @@ def run_worker(
     recycle: RecycleLimits | None = None,
     verbose: bool = False,
     is_local: bool = False,
+    is_supervised: bool = False,
 ) -> int:
     """Run jobs until a signal, a limit or (burst) an empty queue; blocks.
 
@@ -86,8 +87,8 @@ def run_worker(
         queues: served in this order; with weights ({"fast": 3, "slow": 1}) they share the slots. `slots`: jobs at once.
         resources: what it has for jobs that need such things: {"gpu": 2}.
         recycle: stop (after running jobs) when these limits are reached.
-        is_local: it serves a home on this machine: jobs run in the environment of who submitted them, and SIGHUP asks
-            it to retire.
+        is_local: it serves a home on this machine: jobs run in the environment of who submitted them.
+        is_supervised: by the home's supervisor, whose SIGHUP asks it to retire.
 
     Returns:
         the exit status, see `run_in_new_loop`.
@@ -133,8 +134,10 @@ def run_worker(
     def serve(worker: JobWorker) -> None:
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
         with hiding():  # coroutines may run in this very process
-            if is_local:
+            if is_supervised:
                 worker.loop.add_signal_handler(signal.SIGHUP, worker.retire)
+            else:
+                _drain_on_hangup(worker)
             worker.loop.run_until_complete(_serve(worker))
 
     try:
@@ -186,6 +189,7 @@ def run_arq_worker(
             "worker %s serves %s with %d slots; see it with JOBKIT_URL=%s jobkit dashboard",
             worker.info.id, worker.queue_name, worker.max_jobs, where,
         )  # fmt: skip
+        _drain_on_hangup(worker)
         try:
             worker.run()
         except JobkitError:
@@ -214,6 +218,11 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
         loop.close()
     logger.info("worker ended after %d jobs", worker.jobs_complete + worker.jobs_failed)
     return STOPPED if worker.was_asked_to_stop else FAILED if worker.helpers.has_failed else 0
+
+
+def _drain_on_hangup(worker: JobWorker) -> None:
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` sets it
+        worker.loop.add_signal_handler(signal.SIGHUP, worker.hang_up)
 
 
 async def _serve(worker: JobWorker) -> None:

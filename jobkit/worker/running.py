@@ -26,7 +26,7 @@ from jobkit.run.inside.values import Body, Bounds
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo
-from jobkit.worker.about import DeviceAllocator, Durations
+from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.job_files import JobFiles, note
 
 
@@ -144,9 +144,6 @@ _ASK_AGAIN_S = 0.2
 #: chain of jobs each of which waits for the next would else take a process for each.
 _WAITING_MOST, _WAITING_SHARE = 100, 10
 
-#: Between questions for the results that a job needs, while the server is away.
-_NEEDS_AGAIN_S = 5.0
-
 
 class RunningJobs:
     """The attempts of one worker, and what of them the store does not know yet.
@@ -170,11 +167,13 @@ class RunningJobs:
         runner: Runner,
         codec: Codec,
         store: RedisStore,
+        pause: RetryPause,
         *,
         count: Callable[[RunningAttempt, Outcome], None],
         release: Callable[[RunningAttempt], Ending],
     ) -> None:
-        self._settings, self._info, self._codec, self._store = settings, info, codec, store
+        self._settings, self._info, self._codec = settings, info, codec
+        self._store, self._pause = store, pause
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
         self.durations = Durations(store)
@@ -308,11 +307,13 @@ class RunningJobs:
 
     async def _needed(self, spec: JobSpec) -> dict[str, tuple[bytes, bytes]]:
         """The results that a job needs; waits while the server does not answer, as its lease does."""
+        failures = 0
         while True:
             try:
                 return await needed(self._store, spec, self._codec, self.job_files.file_store)
             except StoreUnavailable:
-                await asyncio.sleep(_NEEDS_AGAIN_S)
+                await self._pause.wait(failures)
+                failures += 1
 
     def end(self, attempt: RunningAttempt, outcome: Outcome) -> Ending:
         """Return what is stored of an attempt that ended so. Blocks if `is_large(outcome)`."""

@@ -15,7 +15,7 @@ from jobkit.codec import Codec
 from jobkit.model import ScheduleSnapshot, SignatureError, StoreUnavailable
 from jobkit.schedules.firing import decide, firing, without_jobs
 from jobkit.store.redis import RedisStore
-from jobkit.worker.about import pause_s
+from jobkit.worker.about import RetryPause
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -27,8 +27,8 @@ _LATE_S = 1.0
 
 
 class Scheduler:
-    def __init__(self, store: RedisStore, codec: Codec) -> None:
-        self._store, self._codec = store, codec
+    def __init__(self, store: RedisStore, codec: Codec, pause: RetryPause) -> None:
+        self._store, self._codec, self._pause = store, codec, pause
         self._wake = asyncio.Event()
         self._told: set[tuple[str, str]] = set()  # schedules that cannot be read here
 
@@ -45,7 +45,7 @@ class Scheduler:
                 wait_s = await self.look()
                 failures = 0
             except StoreUnavailable:  # the worker says it
-                await asyncio.sleep(pause_s(failures))
+                await self._pause.wait(failures)
                 failures += 1
                 continue
             if wait_s > 0:

@@ -33,7 +33,7 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
-from jobkit.worker.about import CpuMeter, RecycleLimits, identify, lasting_facts, own_rss_bytes, pause_s
+from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
 from jobkit.worker.helpers import Helpers
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
@@ -88,8 +88,9 @@ class JobWorker(arq.worker.Worker):
         self.settings, self.info, self.codec = settings, info, Codec.from_secret(settings.secret)
         self.store = RedisStore(settings)
         self.helpers = Helpers(lambda: self._ask_to_stop(self._stop or "drain", "a part has failed"))
+        self.pause = RetryPause()
         self.running = RunningJobs(
-            settings, info, runner, self.codec, self.store, count=self._count, release=self._release
+            settings, info, runner, self.codec, self.store, self.pause, count=self._count, release=self._release
         )
         self._introduce = introduce
         self._is_unknown = asyncio.Event()
@@ -103,14 +104,12 @@ class JobWorker(arq.worker.Worker):
         self._wait_s = float("inf")
         self._cpu = CpuMeter()
         self._stop = ""  # "", "retire", "drain" or "now"
-        self.was_asked_to_stop = False
-        """By `jobkit stop`: who keeps this process shall not start it again."""
+        self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch = watch
         if watch is not None:
             watch.on_block, watch.on_hopeless = self._on_block, self._on_hopeless
-        self._scheduler = Scheduler(self.store, self.codec)
-        self._is_listening = False
-        """Jobs may be handed over: the subscription to its channel is confirmed."""
+        self._scheduler = Scheduler(self.store, self.codec, self.pause)
+        self._is_listening = False  # to its channel, by which jobs may be handed over
 
     # -- life -------------------------------------------------------------------------------------------------------
 
@@ -121,6 +120,7 @@ class JobWorker(arq.worker.Worker):
             self.info.id,
             held=self._held,
             facts=self._facts,
+            on_beat=lambda: self.loop.call_soon_threadsafe(self.pause.end),
             on_renewal=self._renewed_elsewhere,
             on_wiped=lambda: self.loop.call_soon_threadsafe(self._is_unknown.set),
             on_failure=lambda error: self.loop.call_soon_threadsafe(self.helpers.fail, "heartbeat", error),
@@ -190,7 +190,7 @@ class JobWorker(arq.worker.Worker):
             except StoreUnavailable as error:
                 self._outages.met(error)
                 await self._spool_endings()
-                await asyncio.sleep(pause_s(failures))
+                await self.pause.wait(failures)
                 failures += 1
                 continue
             except Exception as error:
@@ -279,6 +279,11 @@ class JobWorker(arq.worker.Worker):
         """First signal: finish running jobs. Second: give them back now."""
         self._ask_to_stop("now" if self._stop in ("drain", "now") else "drain", signal.Signals(signum).name)
 
+    def hang_up(self) -> None:
+        """Stop as after a SIGTERM, but never as after two: a closed terminal may send SIGHUP twice."""
+        if not self._stop:
+            signal.raise_signal(signal.SIGTERM)
+
     def retire(self) -> None:
         """Another worker takes its place: finish running jobs, however long they take, and end."""
         if not self._stop:
@@ -304,8 +309,7 @@ class JobWorker(arq.worker.Worker):
             news, kept = self.running.take_news()
             self._news += news
             self._kept += kept
-        running = len(self.running.attempts) - len(endings)
-        free = self._free(running)
+        free = self._free(running := len(self.running.attempts) - len(endings))
         awaited, lent = self.running.awaited(), max(0, self.info.slots - running + len(self.running.lenders))
         received = self._received
         if not takes or self._stop:
@@ -364,7 +368,7 @@ class JobWorker(arq.worker.Worker):
                 if failures == 0:
                     logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
                 self._is_listening = False
-                await asyncio.sleep(pause_s(failures))
+                await self.pause.wait(failures)
                 failures += 1
             finally:
                 self._is_listening = False
@@ -468,8 +472,7 @@ class JobWorker(arq.worker.Worker):
         if how != self._stop and self._stop != "now":
             self._ask_to_stop(how, "asked to stop")
 
-    # -- the thread of the watch: a coroutine blocks the loop ----------------------------------------------------------
-    # The heartbeat goes on by itself, so no lease is lost.
+    # -- the thread of the watch: a coroutine blocks the loop, while the heartbeat goes on by itself -------------------
 
     def _on_block(self, assignment: Assignment | None, text: str) -> None:
         """Say in the job's log what blocks, and let no job be handed to this worker until the loop runs again."""

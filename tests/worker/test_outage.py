@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,11 +21,15 @@ import redis
 import jobkit
 from jobkit.client.loop import background
 from jobkit.model.people import Person, Role
+from jobkit.run.shared import ThreadRunner
+from jobkit.settings import Settings
 from jobkit.ui.access.actions import Actions
+from jobkit.worker.about import RetryPause
+from jobkit.worker.worker import JobWorker
 from tests.support import wait_until
 
 from . import jobs
-from .conftest import Bench
+from .conftest import HEARTBEAT_S, Bench
 
 
 def spooled(bench: Bench) -> list[Path]:
@@ -122,6 +130,55 @@ def test_a_forged_spool_file_is_removed(own_bench: Bench, home: dict[str, str]) 
     assert {bench.kit.get(job.id).state for job in running} == {"running"}
     assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
     assert "Traceback" not in bench.said()
+
+
+def test_the_first_heartbeat_after_an_outage_ends_the_waits_of_the_loop(
+    own_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a long outage: each wait takes 5 s, from the first failure on."""
+    bench, waited, began = own_bench, RetryPause.wait, {}
+
+    async def wait(pause: RetryPause, failures: int) -> None:
+        began[asyncio.current_task().get_name()] = time.monotonic()
+        await waited(pause, 99)
+
+    monkeypatch.setattr(RetryPause, "wait", wait)
+    with serving(replace(Settings.load(**bench.place), heartbeat=HEARTBEAT_S)):
+        assert bench.kit.submit(jobs.dawdle, bench.file()).result(60) == "done"
+        bench.server.kill()
+        wait_until(lambda: "jobkit-inbox" in began, what="the inbox to wait")
+        bench.server.start()
+
+        assert bench.kit.submit(jobs.dawdle, bench.file()).result(60) == "done"
+
+        assert time.monotonic() - began["jobkit-inbox"] < 4.5
+
+
+@contextlib.contextmanager
+def serving(settings: Settings) -> Iterator[None]:
+    """Run a worker for jobs in threads in this process."""
+
+    async def run() -> None:
+        worker = JobWorker(settings, ThreadRunner(), handle_signals=False)
+        try:
+            await worker.async_run()
+        finally:
+            await worker.close()
+
+    async def serve() -> None:
+        serving = asyncio.create_task(run())
+        await asyncio.to_thread(ended.wait)
+        serving.cancel()
+        await asyncio.wait([serving])
+
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        serves = threads.submit(asyncio.run, serve())
+        try:
+            yield
+        finally:
+            ended.set()
+            serves.result(60)
 
 
 def test_a_worker_may_start_before_the_server(own_bench: Bench) -> None:

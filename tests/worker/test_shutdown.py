@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -62,6 +64,48 @@ def test_the_second_signal_releases_running_jobs_at_once(bench: Bench) -> None:
     wait_until(lambda: job.state == "queued", what="the job to be back")
     assert job.snapshot.releases == 1
     job.cancel()
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "kept"])
+def test_a_closed_terminal_lets_running_jobs_finish(bench: Bench, options: tuple[str, ...]) -> None:
+    """It may send two SIGHUPs, which are no second request."""
+    with inherited(signal.SIG_DFL):
+        worker = bench.worker(*options, ready=False)
+    wait_until(lambda: len(bench.alive()) == (2 if options else 1), what="the workers to serve")
+    job = bench.kit.submit(jobs.until, bench.file(), bench.file("sign"))
+    bench.started()
+
+    worker.send_signal(signal.SIGHUP)
+    wait_until(lambda: "finishing running jobs" in bench.said(), what="the drain")
+    worker.send_signal(signal.SIGHUP)
+    (bench.folder / "sign").touch()
+
+    assert worker.wait(60) == 0
+    assert job.result(60) == "done"
+    assert (job.attempt, job.snapshot.releases) == (1, 0)
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "kept"])
+def test_a_worker_under_nohup_goes_on_when_its_terminal_is_closed(bench: Bench, options: tuple[str, ...]) -> None:
+    with inherited(signal.SIG_IGN):
+        worker = bench.worker(*options, ready=False)
+    wait_until(lambda: len(bench.alive()) == (2 if options else 1), what="the workers to serve")
+
+    worker.send_signal(signal.SIGHUP)
+
+    assert bench.kit.submit(jobs.count_up, 1).result(60) == 2
+    assert worker.poll() is None
+    assert "finishing running jobs" not in bench.said()
+
+
+@contextlib.contextmanager
+def inherited(hangup: signal.Handlers) -> Iterator[None]:
+    """Set what processes that are started meanwhile do at a SIGHUP."""
+    before = signal.signal(signal.SIGHUP, hangup)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.nightly

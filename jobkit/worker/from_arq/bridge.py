@@ -38,7 +38,6 @@ from jobkit.run.inside.values import safe_repr
 from jobkit.store.arq import Adoption, ArqQueue, Ended, Found, Scan
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.values import MASK, is_secret_name, shown_and_abridged
-from jobkit.worker.about import pause_s
 from jobkit.worker.worker import JobWorker
 
 logger, arq_logger = logging.getLogger("jobkit.worker"), logging.getLogger("arq.worker")
@@ -381,7 +380,7 @@ class Bridge:
                 except (StoreUnavailable, RedisError, OSError) as error:
                     if failures == 0:
                         logger.warning("arq's queue cannot be read: %s", error)
-                    await asyncio.sleep(pause_s(failures))
+                    await self._worker.pause.wait(failures)
                     failures += 1
                     continue
                 except Exception:  # ours, or a serializer of the user's: the worker must not go deaf
