@@ -12,9 +12,6 @@ from jobkit.settings import checked_name
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.task import checked_task_name
 
-#: Jobs that one call moves.
-_SLICE = 500
-
 
 class LimitVerbs:
     """Verbs about limits, pauses and places in line. Every one may raise `StoreUnavailable`.
@@ -139,16 +136,10 @@ class LimitVerbs:
         given = {"queue": queue, "priority": priority}
         check_submit_options({name: value for name, value in given.items() if value is not None})
         who = by or self._connection.owner
-        refused: dict[str, str] = {}
-        for start in range(0, len(ids), _SLICE):
-            part = ids[start : start + _SLICE]
-            reason = f"moved by {who}" if who else "moved"
-            answers = self._connection.call(self._connection.store.move, part, queue, priority, reason)
-            refused |= {
-                job_id: _why_not(job_id, answer) for job_id, answer in zip(part, answers, strict=True) if answer
-            }
+        reason = f"moved by {who}" if who else "moved"
+        answers = self._connection.call(self._connection.store.move, ids, queue, priority, reason)
         self._connection.run_paused()
-        return refused
+        return {job_id: _why_not(job_id, answer) for job_id, answer in zip(ids, answers, strict=True) if answer}
 
 
 def gate_of(queue: str | None = None, task: str | None = None) -> str:

@@ -269,10 +269,7 @@ class Verbs:
     async def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
         """Request jobs to stop; return the state of each now, "" for an unknown one."""
         checks.reason(reason)
-        ids, states = checks.job_ids(job_ids), list[str]()
-        for i in range(0, len(ids), 500):
-            states += await self.store.cancel(ids[i : i + 500], reason)
-        return states
+        return await self.store.cancel(checks.job_ids(job_ids), reason)
 
     async def stop_workers(
         self, *, host: str | None = None, queue: str | None = None, now: bool = False

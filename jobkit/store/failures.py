@@ -100,7 +100,7 @@ class FailureStore:
 
         True for known groups. `by` is the user.
         """
-        return [known == 1 for known in await self._ns.run("judge", [wire.options(state=state, by=by), *groups])]
+        return [known == 1 for known in await self._ns.run_each("judge", groups, wire.options(state=state, by=by))]
 
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         """Return the group of each job, or ""."""

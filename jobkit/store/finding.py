@@ -81,7 +81,7 @@ class JobFinder:
         gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if raw is None]
         if gone:  # expired, and not pruned yet
             with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
-                await self._ns.run("forget", gone)
+                await self._ns.run_each("forget", gone)
         return [
             wire.readable(f"the record of job {job_id}", wire.candidate, raw)
             for job_id, raw in zip(job_ids, found, strict=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -13,6 +13,18 @@ from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import Reaching, open_redis
 from jobkit.store.library import Functions
+
+T = TypeVar("T")
+
+
+#: Number of jobs that one call changes, or reads, at most, so that it does not hold up others.
+_CHANGED, _READ = 100, 500
+
+
+def in_slices(items: Sequence[T], size: int = _CHANGED) -> Iterator[Sequence[T]]:
+    """Yield parts that one call of a verb may name."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 class RedisNamespace:
@@ -47,6 +59,10 @@ class RedisNamespace:
         with self.reaching():
             (reply,) = await self.functions.run_many([(verb, args)])
             return reply
+
+    async def run_each(self, verb: str, items: Sequence[Any], *options: Any, size: int = _CHANGED) -> list[Any]:
+        """Return the replies of a verb to each item, in as many calls as it takes: each is atomic, the whole is not."""
+        return [reply for some in in_slices(items, size) for reply in await self.run(verb, [*options, *some])]
 
     async def ask(self, command: str, key: str, *args: Any) -> Any:
         """Return the reply of a command for a key, which is given without the prefix."""
@@ -86,7 +102,7 @@ class RedisNamespace:
         does not contain all `first_words`.
         """
         options = msgspec.json.encode({"names": names, "words": words, "first_words": first_words})
-        return await self.run("fields", [options, *job_ids]) if job_ids else []
+        return await self.run_each("fields", job_ids, options, size=_READ)
 
     async def now_ms(self) -> int:
         """Return the server's clock in milliseconds since the epoch."""

@@ -33,7 +33,7 @@ from jobkit.store import wire
 from jobkit.store.connect import explain
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import RedisNamespace, in_slices
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
@@ -70,6 +70,7 @@ class RedisStore(RedisNamespace):
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
+        self._has_left = False  # by the last exchange: followers of ended jobs
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
@@ -143,6 +144,7 @@ class RedisStore(RedisNamespace):
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
         """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), or `FENCED`."""
         answers: list[int] = await self.run("finish", wire.finish_args(endings))
+        await self._settle(answers.pop())
         return answers
 
     async def exchange(
@@ -154,12 +156,14 @@ class RedisStore(RedisNamespace):
     ) -> tuple[list[int], list[Claimed], float]:
         """Call `progress`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.
 
-        Return the replies to the endings, the claimed jobs and the seconds until the next one is due.
+        Return the replies to the endings, the claimed jobs and the seconds until the next one is due: 0 if followers of
+        ended jobs are left over, with which the next call goes on.
         """
         calls: list[tuple[str, Sequence[Any]]] = [
             ("progress", wire.progress_args(news)),
             ("keep", wire.keep_args(artifacts)),
             ("finish", wire.finish_args(endings)),
+            ("settle", [self.ttl_ms] if self._has_left else ()),
             ("claim", self.claim_args(*claim) if claim else ()),
         ]
         calls = [(verb, args) for verb, args in calls if args]
@@ -167,7 +171,9 @@ class RedisStore(RedisNamespace):
             replies = await self.functions.run_many(calls)
         answers = dict(zip((verb for verb, _ in calls), replies, strict=True))
         claimed, wait_s = wire.read_claim(answers["claim"]) if claim else ([], float("inf"))
-        return answers.get("finish", []), claimed, wait_s
+        *ended, left = answers.get("finish", [0])
+        self._has_left = bool(left or answers.get("settle"))
+        return ended, claimed, 0.0 if self._has_left else wait_s
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
         """Request jobs to stop. Return the state that each is in now, "" if unknown.
@@ -175,8 +181,18 @@ class RedisStore(RedisNamespace):
         A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a terminal
         one keeps its state.
         """
-        states = await self.run("cancel", [wire.options(reason=reason, ttl_ms=self.ttl_ms), *job_ids])
-        return [state.decode("utf-8", "replace") for state in states]
+        options = wire.options(reason=reason, ttl_ms=self.ttl_ms)
+        states: list[str] = []
+        for some in in_slices(job_ids):
+            *found, left = await self.run("cancel", [options, *some])
+            states += [state.decode("utf-8", "replace") for state in found]
+            await self._settle(left)
+        return states
+
+    async def _settle(self, left: int) -> None:
+        """Go on with followers that a call has left over, until none are. A heartbeat would do it later."""
+        while left:
+            left = await self.run("settle", [self.ttl_ms])
 
     async def move(
         self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""
@@ -186,11 +202,11 @@ class RedisStore(RedisNamespace):
         Return for each "" if it is moved, else why not: "unknown", "arq" (its queue is arq's own), or its state.
         """
         options = wire.options(reason=reason, queue=queue or None, priority=priority)
-        return [answer.decode() for answer in await self.run("move", [options, *job_ids])]
+        return [answer.decode() for answer in await self.run_each("move", job_ids, options)]
 
     async def delete(self, job_ids: Sequence[str]) -> list[bool]:
         """Delete terminal jobs with everything they own; False for a job that is unknown or not terminal."""
-        return [gone == 1 for gone in await self.run("delete", job_ids)]
+        return [gone == 1 for gone in await self.run_each("delete", job_ids)]
 
     async def prune(self, limit: int = 200, keep: int | None = None) -> int:
         """Delete up to `limit` expired jobs, and ended ones beyond `keep`; return their number.
@@ -281,9 +297,8 @@ class RedisStore(RedisNamespace):
 
     async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
         """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""
-        if not job_ids:
-            return []
-        return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in await self.run("waiting", job_ids)]
+        answers = await self.run_each("waiting", job_ids)
+        return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in answers]
 
     async def counts(self) -> dict[str, int]:
         """Return the number of jobs by state, for every state."""

@@ -190,6 +190,8 @@ class Renewal(msgspec.Struct, frozen=True):
     cancelled: tuple[str, ...] = ()
     stop: str = ""
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
+    has_left: bool = False
+    """Followers of ended jobs are left over, with which `settle` goes on."""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

@@ -222,9 +222,9 @@ def renew_args(
 
 
 def read_renewal(reply: Sequence[Any]) -> Renewal:
-    stop, lost, cancelled = reply
+    stop, lost, cancelled, left = reply
     lost, cancelled = ([id.decode() for id in ids] for ids in (lost, cancelled))  # they came from here
-    return Renewal(tuple(lost), tuple(cancelled), stop.decode("utf-8", "replace"))
+    return Renewal(tuple(lost), tuple(cancelled), stop.decode("utf-8", "replace"), bool(left))
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

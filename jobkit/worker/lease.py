@@ -67,6 +67,7 @@ class LeaseKeeper:
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
         self._place = b""
+        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
         self._prefix = f"jk:{settings.namespace}:"
         self._redis: redis.Redis = open_blocking(settings, min(REPLY_TIMEOUT_S, max(0.5, settings.heartbeat)))
         self._stopping = threading.Event()
@@ -81,7 +82,7 @@ class LeaseKeeper:
             self._held(),
             int(settings.lease * 1000),
             settings.max_losses,
-            max(1, int(settings.result_ttl * 1000)),
+            self._ttl_ms,
         )
         try:
             renewal = read_renewal(self.run("renew", args))
@@ -105,10 +106,21 @@ class LeaseKeeper:
             self._outages.met(refused)
         else:
             self._outages.is_over()
+        if renewal.has_left:
+            self._settle()
 
     def run(self, verb: str, args: Sequence[Any]) -> Any:
         """Call a function of the library, from any thread. Raises RedisError or OSError."""
         return library.run_blocking(self._redis.execute_command, self._prefix, verb, args)
+
+    def _settle(self) -> None:
+        """Go on with followers of ended jobs that a call has left over, but not until the next beat is late."""
+        until = time.monotonic() + self._settings.heartbeat / 2
+        try:
+            while time.monotonic() < until and self.run("settle", [self._ttl_ms]):
+                pass
+        except (RedisError, OSError) as error:
+            raise explain(error, self._settings) from error
 
     def _refused(self) -> StoreUnavailable | None:
         """Why the server takes no submit just now, although it takes heartbeats: it is full."""

@@ -318,6 +318,7 @@ class JobWorker(arq.worker.Worker):
             takes = lends and bool(awaited) and self._stop != "now"
         claims = takes and self._is_listening
         if not self._news and not self._kept and not endings and not claims:
+            self._wait_s = float("inf")
             return
         try:
             answers, claimed, wait_s = await self.store.exchange(

@@ -138,7 +138,8 @@ async def check_laws(store: RedisStore) -> None:
         assert [name for name, ids in where.states.items() if id in ids] == [state], id
         lines = [id in where.ready.get(queue, ()), *(id in ids for ids in where.parked.values())]
         assert sum(lines) == (state is JobState.QUEUED), f"{id} is {state}"
-        assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED), f"{id} is {state}"
+        waits = await store.redis.hexists(f"{store.prefix}job:{id}", "waits")
+        assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED and not waits), f"{id} is {state}"
         assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
         assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
         [group] = await store.failures.groups_of([id])
@@ -203,7 +204,9 @@ async def check_keys(store: RedisStore) -> None:
         elif kind == "group":
             has_jobs = await store.redis.exists(f"{store.prefix}failed:{name}")
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
-        elif kind in ("failed", "again", "groups"):
+        elif kind == "after":
+            assert await store.redis.zscore(f"{store.prefix}needed", name) is not None, f"{raw} is in no index"
+        elif kind in ("failed", "again", "groups", "needed"):
             continue  # `check_groups` checks their contents
         elif kind in ("schedule", "schedule-args", "schedule-runs"):
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
@@ -256,8 +259,9 @@ async def clear(store: RedisStore) -> None:
     await lapse(store, *where.leases)
     while (await structure(store)).leases:
         await store.claim(worker("sweeper", "nothing"), 0)
-    await store.leave("sweeper")
     await store.delete(everything)
+    await store.renew("sweeper", {}, {})
+    await store.leave("sweeper")
     for schedule in await store.schedules.snapshots():
         assert await store.schedules.remove(schedule.name)
     await store.list(Query(limit=10_000))  # meets what expired before it was pruned

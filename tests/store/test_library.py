@@ -141,12 +141,12 @@ async def test_a_full_server_without_the_library_says_so_in_one_sentence(store: 
 
 async def test_a_failed_call_leaves_no_state_to_the_next(store: RedisStore) -> None:
     """Locals of the library live between calls. The list of jobs with due followers must be reset."""
-    text = library.current.sources["lib/lifecycle"]
+    text = library.current.sources["lib/followers"]
     broken = text.replace(
-        "  is_settling = true\n", "  is_settling = true\n  if rec.id == 'a' then error('by a test') end\n"
+        "  is_settling = true\n", "  is_settling = true\n  if id == 'a' then error('by a test') end\n"
     )
     assert broken != text
-    held, library.current = library.current, Library({**library.current.sources, "lib/lifecycle": broken})
+    held, library.current = library.current, Library({**library.current.sources, "lib/followers": broken})
     try:
         await submit(store, "a", "b")
         await submit(store, "a2", needs=("a",))

@@ -14,9 +14,15 @@ local P, NOW, NOW_US
 local done -- what a call does once, see `first`
 local known_queue, empty_line -- a queue that this call has registered, and a line in which it has found no idle worker
 local ticks -- see `tick`
-local ended, is_settling -- jobs whose followers are still to be settled, see Lifecycle.settle
+local ended, is_settling -- jobs whose followers are still to be settled, see Followers.settle
+local left -- 1 if this call has left followers over, so that its caller goes on by `settle`; else 0
 local rules -- of the namespace, by gate; read when first needed
-local waiting, is_pumping, pumped -- gates to look at when this call has done what it is for, see Limits.pump
+local waiting, is_pumping -- gates to look at when this call has done what it is for, see Limits.pump
+
+-- A long list is walked in several calls, so that none holds up others. `steps` counts the jobs that this call has moved
+-- beside those that it names.
+local STEPS_MOST = 200
+local steps
 
 local function begin(keys)
   call, try = redis.call, redis.pcall
@@ -26,9 +32,9 @@ local function begin(keys)
   NOW_US = time[1] * 1000000 + time[2]
   done, ticks = nil, 0
   known_queue, empty_line = nil, nil
-  ended, is_settling = {}, false
+  ended, is_settling, left, steps = {}, false, 0, 0
   rules = nil
-  waiting, is_pumping, pumped = {}, false, 0
+  waiting, is_pumping = {}, false
 end
 
 -- True the first time in a call.

@@ -1,4 +1,4 @@
--- The life of a job: submitted, freed by the jobs that it needs, cancelled, lost, ended.
+-- The life of a job: submitted, cancelled, lost, ended.
 
 -- True if the record's own fields tell everything about a successful end; a later version may add more to the event.
 local IN_RECORD = {state = true, finished = true, summary = true, usage = true}
@@ -14,11 +14,7 @@ end
 function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if rec.arq then Arq.finish(rec, state, data) end
   Queue.leave(rec)
-  if rec.waits then
-    call('HDEL', rec.key, 'waits')
-    rec.waits = false
-    for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
-  end
+  if rec.waits then Followers.leave(rec) end
   Records.move(rec, state)
   data.state, data.finished = state, NOW
   put(set, 'state', state)
@@ -34,70 +30,12 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   end
   if state == 'failed' then Failures.add(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
-  if rec.after then Lifecycle.settle(rec, state, data, ttl_ms) end
+  if rec.after then Followers.settle(rec.id, ttl_ms) end
   if string.byte(rec.id) == 115 then Schedules.job_ended(rec, state) end -- "s..." is the id of a schedule's job
   if rec.terms then
     Dedup.ended(rec, state, ttl_ms, data.cached)
     Limits.pump()
   end
-end
-
--- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
-local function free_to_run(rec)
-  call('HDEL', rec.key, 'waits')
-  rec.waits = false
-  local due = tonumber(call('HGET', rec.key, 'due') or 0)
-  if due <= NOW then Queue.enter(rec) end
-  Queue.line_up(rec, due, tick())
-end
-
--- A job whose need will never be there ends. `why` follows "job ... (task), whose result it needs, ".
-local function fail_for(rec, need, task, why, ttl_ms)
-  local name = 'job ' .. need .. (task and ' (' .. task .. ')' or '')
-  local err = {kind = 'dependency', type = 'dependency', traceback = '', where = '',
-    message = name .. ', whose result it needs, ' .. why}
-  Lifecycle.conclude(rec, 'failed', {error = err}, {'error', cjson.encode(err)}, Records.kept_ms(rec, ttl_ms))
-end
-
--- Why a job that has ended gives no result, or nil if it gives one.
-local function no_result(state, error)
-  if state == 'succeeded' then return nil end
-  if state == 'cancelled' then return 'was cancelled' end
-  if state ~= 'failed' then return 'is not kept: it was removed, or has expired' end
-  if not error then return 'failed' end
-  local text = error.kind == 'exception' and error.type .. ': ' .. error.message or error.message
-  local first = string.match(text, '^[^\n]*')
-  first = error.kind == 'dependency' and string.match(first, 'cannot run: (.*)$') or first -- what began it is enough
-  if #first > 300 then first = string.gsub(string.sub(first, 1, 300), '[\128-\255]*$', '') .. '...' end
-  return (error.kind == 'dependency' and 'cannot run: ' or 'failed: ') .. first
-end
-
--- Those that wait for the result of a job that has ended. A list and not a recursion: chains may be long.
-function Lifecycle.settle(rec, state, data, ttl_ms)
-  ended[#ended + 1] = {rec = rec, state = state, error = data.error, ttl_ms = ttl_ms}
-  if is_settling then return end
-  is_settling = true
-  local done = 0
-  while done < #ended do
-    done = done + 1
-    local one = ended[done]
-    ended[done] = false
-    local key = P .. 'after:' .. one.rec.id
-    local why = no_result(one.state, one.error)
-    local task = why and object(one.rec.spec).task
-    for _, id in ipairs(call('ZRANGE', key, 0, -1)) do
-      local follower = Records.read(id)
-      if follower and follower.waits then
-        if why then
-          fail_for(follower, one.rec.id, task, why, one.ttl_ms)
-        elseif call('HINCRBY', P .. 'job:' .. id, 'waits', -1) <= 0 then
-          free_to_run(follower)
-        end
-      end
-    end
-    call('DEL', key)
-  end
-  ended, is_settling = {}, false
 end
 
 -- A waiting job is cancelled here and now; the worker of a running one is told.
@@ -213,27 +151,6 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
   return true, again
 end
 
--- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
--- will be.
-local function await_needs(rec, needs)
-  local open = {}
-  for _, need in ipairs(needs) do
-    local found = call('HMGET', P .. 'job:' .. need, 'state', 'spec', 'error')
-    if found[1] and not IS_OVER[found[1]] then
-      open[#open + 1] = need
-    elseif found[1] ~= 'succeeded' then
-      local task, err = found[2] and cjson.decode(found[2]).task, found[3] and cjson.decode(found[3]) or nil
-      return fail_for(rec, need, task, no_result(found[1] or 'removed', err), 604800000)
-    end
-  end
-  if #open == 0 then return free_to_run(rec) end
-  call('HSET', rec.key, 'waits', #open)
-  for _, need in ipairs(open) do
-    call('ZADD', P .. 'after:' .. need, rec.us, rec.id)
-    call('HSET', P .. 'job:' .. need, 'after', 1)
-  end
-end
-
 local function has_record(id)
   return call('EXISTS', P .. 'job:' .. id) == 1
 end
@@ -290,7 +207,7 @@ local function submit_one(client, args, i)
     Dedup.end_as(rec, other)
     return {'is', id}
   elseif needs then
-    await_needs(rec, needs)
+    Followers.await(rec, needs)
   else
     -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
     Queue.line_up(rec, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)

@@ -15,7 +15,6 @@
 -- worker that has such things looks there. `using:{worker}` says what its jobs use.
 
 local FREED_MS = 10000    -- one that was let go and has not started by then may be in a line that no worker serves
-local PUMPED_MOST = 500   -- in one call; the rest follow at once, in others
 
 local function rule_of(gate)
   if not rules then
@@ -297,8 +296,8 @@ local function pump_one(name)
       if open_us then arm(name, rec.queue, open_us) end
       if shut then return end
     end
-    if pumped >= PUMPED_MOST then return arm(name, rec.queue, NOW_US) end
-    pumped = pumped + 1
+    if steps >= STEPS_MOST then return arm(name, rec.queue, NOW_US) end -- the rest follow at once, in other calls
+    steps = steps + 1
     Queue.ready(rec, Queue.since_us(rec, unpark(rec, name, gate and name)))
   end
 end

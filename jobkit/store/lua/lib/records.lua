@@ -106,11 +106,8 @@ end
 
 -- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
 function Records.forget(id)
-  local last = call('HMGET', P .. 'job:' .. id, 'after', 'state', 'spec')
-  if last[1] and not IS_OVER[last[2]] then
-    Lifecycle.settle({id = id, spec = last[3]}, 'removed', {}, 604800000)
-  end
-  call('DEL', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
+  if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
+  call('UNLINK', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
     P .. 'artifacts:' .. id, P .. 'bodies:' .. id)
   local folder = call('HGET', P .. 'filed', id)
   if folder then

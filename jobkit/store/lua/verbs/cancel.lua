@@ -1,9 +1,12 @@
--- Cancels jobs. args: {reason, ttl_ms}, id... Returns the state each is in now, "" for an unknown one.
+-- Cancels jobs. args: {reason, ttl_ms}, id... Returns the state each is in now, "" for an unknown one, and last 1 if
+-- followers are left over, see `settle`.
 verb('cancel', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
-  return each(args, 2, 1, function(i)
+  local answers = each(args, 2, 1, function(i)
     local rec = Records.read(args[i])
     if rec then Lifecycle.cancel(rec, options.reason, options.ttl_ms) end
     return rec and rec.state or ''
   end)
+  answers[#answers + 1] = left
+  return answers
 end)

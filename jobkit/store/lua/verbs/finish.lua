@@ -2,9 +2,9 @@
 -- delay_ms, folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
 -- attempt max_losses}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
--- changed).
+-- changed), and last 1 if followers are left over, see `settle`.
 verb('finish', ALSO_WHEN_FULL, function(args)
-  return each(args, 1, 7, function(i)
+  local answers = each(args, 1, 7, function(i)
     local id, token, outcome, options = args[i], args[i + 1], args[i + 2], cjson.decode(args[i + 3])
     local result, preview, data, ttl_ms = args[i + 4], args[i + 5], options.data, options.ttl_ms
     local rec = Records.read(id)
@@ -40,4 +40,6 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     end
     return 1
   end)
+  answers[#answers + 1] = left
+  return answers
 end)

@@ -1,8 +1,8 @@
--- Deletes what is left of jobs whose record is gone or unreadable. args: id...
+-- Deletes what is left of jobs whose record is gone or unreadable. args: id... Returns 1 for each.
 verb('forget', ALSO_WHEN_FULL, function(args)
-  for _, id in ipairs(args) do
-    local found = try('HGET', P .. 'job:' .. id, 'spec')
-    if type(found) ~= 'string' then Records.forget(id) end
-  end
-  return 1
+  return each(args, 1, 1, function(i)
+    local found = try('HGET', P .. 'job:' .. args[i], 'spec')
+    if type(found) ~= 'string' then Records.forget(args[i]) end
+    return 1
+  end)
 end)

@@ -1,5 +1,5 @@
 -- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name)}, then id, token of each job.
--- Returns {stop, {ids no longer held}, {ids asked to stop}}. A lapsed lease is renewed unless the job was recovered
+-- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if followers are left over (see `settle`)}. A lapsed lease is renewed unless the job was recovered
 -- meanwhile: then its token is another one.
 verb('renew', ALSO_WHEN_FULL, function(args)
   local worker, options = args[1], cjson.decode(args[2])
@@ -22,9 +22,10 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   end
   Lifecycle.recover(64, lease_ms, options.max_losses, options.ttl_ms, beat)
   if call('EXISTS', P .. 'gates') == 1 then Limits.revisit() end
+  Followers.look_after(options.ttl_ms)
   for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
     call('ZREM', P .. 'workers', gone)
   end
   try('HSET', 'jk:libraries', LIBRARY, math.floor(NOW / 1000)) -- it is in use; a user's rights may end at the namespace
-  return {call('HGET', key, 'stop') or '', lost, cancelled}
+  return {call('HGET', key, 'stop') or '', lost, cancelled, left}
 end)
