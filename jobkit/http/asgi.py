@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from jobkit.http.core.handling import Api
-from jobkit.http.messages import Request, Response, send_all
+from jobkit.http.messages import DRAINED_BYTES, Request, Response, send_all
 from jobkit.own_machine import ClientConnection
 
 Scope = MutableMapping[str, Any]
@@ -29,7 +29,7 @@ class AsgiApp:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._body(receive)
+        body = await self._body(scope, receive)
         request = _request(scope, body)
         if "authorization" in request.query:  # it has a token, which the server would write into its access log
             scope["query_string"] = b""
@@ -46,16 +46,25 @@ class AsgiApp:
             await send({"type": "http.response.body", "body": b""})
         # else the server disconnects a client whose response did not end
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """Return the whole body, or None if it is too large."""
-        body = bytearray()
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the whole body, or None if it is too large.
+
+        Such a body is read, too: a client that sends all of it first would not see the response. A client that asks
+        before it sends is refused at once.
+        """
+        body, received, most = bytearray(), 0, self.api.limits.body_bytes
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if b"expect" in headers and length.isdigit() and int(length) > most:
+            return None
         while True:
             message = await receive()
-            body += message.get("body", b"")
-            if len(body) > self.api.limits.body_bytes:
-                return None
-            if message["type"] == "http.disconnect" or not message.get("more_body"):
-                return bytes(body)
+            part = message.get("body", b"")
+            received += len(part)
+            if received <= most:
+                body += part
+            if message["type"] == "http.disconnect" or not message.get("more_body") or received > DRAINED_BYTES:
+                return bytes(body) if received <= most else None
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -21,6 +21,7 @@ from tornado.httputil import parse_body_arguments
 
 from jobkit.http.auth.access import Rate
 from jobkit.http.auth.sessions import marks, prefix_of
+from jobkit.http.bodies import read_all_of, send_early
 from jobkit.model import InvalidParams
 from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings
@@ -96,17 +97,24 @@ class LoginHandler(tornado.web.RequestHandler):
     def initialize(self) -> None:
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
         self._body = b""
+        self._is_refused = False
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
+        read_all_of(self)
         length = self.request.headers.get("Content-Length", "0")
-        connection: Any = self.request.connection
-        connection.set_max_body_size(_FORM_BYTES)
         if length.isdecimal() and int(length) > _FORM_BYTES:
-            self.set_header("Connection", "close")
-            self._show(f"The form is larger than {_FORM_BYTES:,} bytes.", 413)
+            await self._refuse()
 
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
+    async def data_received(self, chunk: bytes) -> None:
+        if not self._is_refused:
+            self._body += chunk
+            if len(self._body) > _FORM_BYTES:
+                await self._refuse()
+
+    async def _refuse(self) -> None:
+        self._is_refused, self._body = True, b""
+        self.set_status(413)
+        await send_early(self, self._page(f"The form is larger than {_FORM_BYTES:,} bytes.").encode())
 
     def check_xsrf_cookie(self) -> None:
         """Do nothing: Tornado calls this before the body with the token is read; see `post`."""
@@ -115,7 +123,8 @@ class LoginHandler(tornado.web.RequestHandler):
         self._show()
 
     async def post(self) -> None:
-        if self._finished:
+        if self._is_refused:
+            await self.finish()
             return
         given = self.request.body_arguments
         parse_body_arguments(self.request.headers.get("Content-Type", ""), self._body, given, {})
@@ -142,6 +151,9 @@ class LoginHandler(tornado.web.RequestHandler):
 
     def _show(self, problem: str = "", status: int = 200) -> None:
         self.set_status(status)
+        self.finish(self._page(problem))
+
+    def _page(self, problem: str) -> str:
         page = (Path(__file__).parent / "login.html").read_text("utf-8")
         marks = {
             "{{xsrf}}": self.xsrf_form_html(),
@@ -151,7 +163,7 @@ class LoginHandler(tornado.web.RequestHandler):
         }
         for mark, text in marks.items():
             page = page.replace(mark, text)
-        self.finish(page)
+        return page
 
 
 class LogoutHandler(tornado.web.RequestHandler):

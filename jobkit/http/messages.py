@@ -29,6 +29,9 @@ EVENT_STREAM = "text/event-stream"
 FORM = "application/x-www-form-urlencoded"
 TEXT = "text/plain; charset=utf-8"
 
+#: How much of a body that is too large is read (bytes) before the connection is closed after all.
+DRAINED_BYTES = 256 * 2**20
+
 #: Nesting that a body may have.
 MAX_DEPTH = 32
 

@@ -22,6 +22,7 @@ import tornado.web
 from tornado.ioloop import IOLoop
 
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
+from jobkit.http.bodies import read_all_of, send_early
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
 from jobkit.own_machine import of_tornado, server_of_tornado
@@ -102,21 +103,32 @@ class ApiHandler(_RequestReader):
         self.settings.setdefault("xsrf_cookie_kwargs", marks(self))
         self._api = api
         self._body = bytearray()
+        self._is_refused = False
         self._gone = asyncio.Event()
 
     async def prepare(self) -> None:
         """Refuse a body that declares to be too large, before reading it."""
+        read_all_of(self)
         length = self.request.headers.get("Content-Length", "0")
         if length.isdecimal() and int(length) > self._api.limits.body_bytes:
-            await self._answer(self._request(is_too_large=True))
+            await self._refuse()
 
     async def data_received(self, chunk: bytes) -> None:
-        self._body += chunk[: self._api.limits.body_bytes + 1 - len(self._body)]
-        if len(self._body) > self._api.limits.body_bytes and not self._finished:
-            await self._answer(self._request(is_too_large=True))
+        if not self._is_refused:
+            self._body += chunk
+            if len(self._body) > self._api.limits.body_bytes:
+                await self._refuse()
+
+    async def _refuse(self) -> None:
+        self._is_refused, self._body = True, bytearray()
+        response = await self._api.handle(self._request(is_too_large=True))
+        self._start(response)
+        await send_early(self, response.body)
 
     async def _serve(self) -> None:
-        if not self._finished:
+        if self._is_refused:
+            await self.finish()
+        else:
             await self._answer(self._request(bytes(self._body)))
 
     get = head = post = delete = patch = put = options = query = trace = _serve
@@ -218,6 +230,8 @@ class WebFolder(tornado.web.StaticFileHandler, _RequestReader):
         self.finish(f"{sentence}\n")
 
     def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        if "\0" in absolute_path:
+            raise tornado.web.HTTPError(404)
         found = super().validate_absolute_path(root, absolute_path)
         if found is None:
             return None

@@ -54,6 +54,7 @@ from jobkit.own_machine import (
 )
 from jobkit.settings import Settings
 from jobkit.ui import patch
+from jobkit.ui.bounded_server import BoundedServer
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -280,9 +281,10 @@ async def _is_logged_in(handler: Any) -> bool:
 
 def _make_http_server(old: Any, application: Any, **options: Any) -> Any:
     """Give Tornado's server time-outs and a bound for bodies, if it serves jobkit; options that are given hold."""
-    if serves_jobkit(application):
-        options = {"idle_connection_timeout": HEADER_S, "body_timeout": BODY_S, "max_body_size": BODY_BYTES, **options}
-    return old(application, **options)
+    if not serves_jobkit(application):
+        return old(application, **options)
+    bounds = {"idle_connection_timeout": HEADER_S, "body_timeout": BODY_S, "max_body_size": BODY_BYTES}
+    return BoundedServer(application, **{**bounds, **options})
 
 
 def serves_jobkit(application: Any) -> bool:

@@ -60,6 +60,25 @@ def test_odd_paths_are_not_found(site: Site, target: str) -> None:
     assert b"\r\nx-injected" not in answer.lower()
 
 
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_body_of_60_mb_is_answered_and_not_cut(site: Site, is_said: bool) -> None:
+    part, count = b"x" * 100_000, 600
+    head = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 60000000\r\n\r\n" if is_said else b"Transfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        connection.sendall(head)
+        for _ in range(count):
+            connection.sendall(part if is_said else b"186a0\r\n" + part + b"\r\n")
+        connection.sendall(b"" if is_said else b"0\r\n\r\n")
+        answer = b""
+        while b"the body is larger than 1,048,576 bytes" not in answer:
+            received = connection.recv(65_536)
+            assert received, answer
+            answer += received
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize(
     "host",
     [

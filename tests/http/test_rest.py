@@ -133,10 +133,7 @@ def test_a_body_that_is_too_large_is_refused(
         yield body
 
     content = body if is_said else parts()
-    try:
-        answer = http.post(path, content=content, headers={"Content-Type": "application/json"})  # type: ignore[arg-type]
-    except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
-        return  # it was cut before it had been sent
+    answer = http.post(path, content=content, headers={"Content-Type": "application/json"})  # type: ignore[arg-type]
 
     assert (answer.status_code, answer.json()["error"]) == refusal
 

@@ -399,15 +399,12 @@ def test_guessing_is_slowed_down(stage: Stage, site: PeopleSite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begun", "status"),
-    [("Content-Length: 70000\r\n\r\n", b" 413 "), ("Transfer-Encoding: chunked\r\n\r\n11170\r\n", b" 400 ")],
+    "begun", ["Content-Length: 70000\r\n\r\n", f"Transfer-Encoding: chunked\r\n\r\n11170\r\n{'a' * 66_000}"]
 )
-def test_a_login_form_larger_than_64_kb_is_refused_before_it_is_read(
-    site: PeopleSite, begun: str, status: bytes
-) -> None:
+def test_a_login_form_larger_than_64_kb_is_refused_before_all_of_it_is_read(site: PeopleSite, begun: str) -> None:
     with socket.create_connection(("127.0.0.1", urlsplit(site.url).port or 0), timeout=30) as stream:
         stream.sendall(f"POST /login HTTP/1.1\r\nHost: localhost\r\n{begun}".encode())
-        assert status in stream.recv(10_000)
+        assert b" 413 " in stream.recv(10_000)
     with site.client("view") as http:
         assert http.get("/api/jobs").status_code == 200
 
