@@ -37,6 +37,7 @@ from jobkit.model import (
     Retry,
     SignatureError,
     StoreUnavailable,
+    SubmitUnanswered,
     UnknownTask,
 )
 
@@ -87,6 +88,7 @@ __all__ = [
     "ResultUnavailable",
     "SignatureError",
     "StoreUnavailable",
+    "SubmitUnanswered",
     "UnknownTask",
 ]
 

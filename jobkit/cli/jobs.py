@@ -15,7 +15,7 @@ from jobkit.cli import FAILED, BadInput, as_json_option, given, id_arguments, jo
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit
-from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, attempts_of
+from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
 from jobkit.model.format import duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.plain import iso
@@ -29,15 +29,25 @@ from jobkit.store.query import Query
 @click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
 @click.option("--delay", type=float, metavar="SECONDS", help="Earliest start, in seconds from now.")
 @click.option("--key", metavar="TEXT", help="Return the same job for the same key and task.")
+@click.option("--id", metavar="ID", help="Id of the new job, 16 to 32 hexadecimal digits; return the job if it exists.")
 @job_options
 def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: Any) -> int:
     """Submit a job and print its id.
 
-    Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled.
+    Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled. Without a reply of the server the job may
+    have been accepted: its id is printed, and the exit status is 1.
     """
     kit = jobkit.connect()
     values = task_info(kit, task).parse(arguments)
-    return submitted(kit, kit.submit_info(task, values, given(options)), is_waiting)
+    try:
+        job = kit.submit_info(task, values, given(options))
+    except SubmitUnanswered as error:
+        (job_id,) = error.job_ids
+        again = f"--id {job_id}" if error.id else "the same --key"
+        out.echo(job_id)
+        sentence = f"Job {job_id} may have been accepted: `jobkit show {job_id}` tells; the same command with {again}"
+        raise JobkitError(f"{error.reason}. {sentence} submits it once") from None
+    return submitted(kit, job, is_waiting)
 
 
 @click.command()

@@ -25,6 +25,7 @@ from jobkit.client.loop import background
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
 from jobkit.model import JobkitError, JobSnapshot, StoreUnavailable
+from jobkit.model.errors import repeating
 from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
 from jobkit.store.private import Space
@@ -155,36 +156,41 @@ class Connection:
         """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""
         try:
             value = await verb()
-        except ConnectionError:
+        except ConnectionError as error:
             if self._revive is None:
                 raise
-            await asyncio.to_thread(self._revive)
-            value = await verb()
+            with repeating(error):
+                await asyncio.to_thread(self._revive)
+                value = await verb()
         if self.inline is not None:
             await self.hub.flush()
         return value
 
     def send(self, submission: Submission) -> SubmitReply:
         """Submit a job: over a separate connection of blocking code, if possible, not over the background loop."""
-        began = time.monotonic()
+        began, first = time.monotonic(), None
         if self._direct is not None and not background.is_here:
             try:
                 return self._direct.submit(submission)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if time.monotonic() - began > _SLOW_S:
                     raise
-        return self.call(self.verbs.sender.submit, submission)
+                first = error
+        with repeating(first):
+            return self.call(self.verbs.sender.submit, submission)
 
     async def send_async(self, submission: Submission) -> SubmitReply:
         """`send` from a coroutine: over a connection of its loop."""
-        began = time.monotonic()
+        began, first = time.monotonic(), None
         if self._direct is not None:
             try:
                 return await (await self._senders.of_this_loop()).submit(submission)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 if time.monotonic() - began > _SLOW_S:
                     raise
-        return await self.call_async(self.verbs.sender.submit, submission)
+                first = error
+        with repeating(first):
+            return await self.call_async(self.verbs.sender.submit, submission)
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job of whichever process; it is read unless its end is known here."""

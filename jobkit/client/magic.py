@@ -88,7 +88,7 @@ def read_line(line: str) -> tuple[str, dict[str, Any]]:
 def _value(key: str, text: str) -> Any:
     if key == "tags":
         return [tag.strip() for tag in text.split(",") if tag.strip()]
-    if key in ("queue", "key", "title", "kit", "isolation", "memory_limit", "at"):
+    if key in ("queue", "key", "id", "title", "kit", "isolation", "memory_limit", "at"):
         return text
     try:
         return ast.literal_eval(text)

@@ -18,6 +18,7 @@ from jobkit.client.connection import Connection
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.reader import JobReader
+from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, new_id
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
@@ -242,7 +243,8 @@ class Repeater:
                     if isinstance(error, ConnectionError):
                         raise
                     out.refused[job_id] = str(error)
-            replies = self._connection.call(self._connection.verbs.sender.submit_many, [*made.values()])
+            with Sent([each.spec.id for each in made.values()]):
+                replies = self._connection.call(self._connection.verbs.sender.submit_many, [*made.values()])
             for job_id, reply in zip(made, replies, strict=True):
                 out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
                 if reply.created_ms:

@@ -408,7 +408,7 @@ def _sorted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], d
     if "count" in given:
         rules["count"] = checked_count(given["count"])
     options = {key: value for key, value in given.items() if key not in (*_WHEN, *_RULES, "count")}
-    for name in ("delay", "key"):
+    for name in ("delay", "key", "id"):
         if name in options:
             raise InvalidParams(
                 f"{name} is for one job; a schedule says when with cron, every or at, and has a name", name

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
+from jobkit.client.sent import Sent
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
@@ -68,6 +69,10 @@ class Origin(msgspec.Struct, frozen=True):
 def new_id() -> str:
     """A fresh job id: 16 hexadecimal digits, of which people see the first 8."""
     return os.urandom(8).hex()
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def prepare(
@@ -125,7 +130,7 @@ def prepare(
         )
     if not job_id:  # the same key and task give the same job as long as it is kept
         key = options.key
-        job_id = "k" + hashlib.sha256(f"{name}\x00{key}".encode()).hexdigest()[:15] if key else new_id()
+        job_id = options.id or ("k" + _hashed(f"{name}\x00{key}")[:15] if key else new_id())
     params, abridged = shown_and_abridged(bound)
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, **work
@@ -134,6 +139,11 @@ def prepare(
         # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
         spec = replace(spec, result_ttl_s=origin.settings.result_ttl)
     return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
+
+
+def _sent(spec: JobSpec) -> Sent:
+    """Return the block that sends one job. Only its caller can repeat a job that repeats another one."""
+    return Sent([spec.id], id="" if spec.key or spec.retry_of else spec.id, key=spec.key)
 
 
 def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: Origin) -> SubmitTemplate:
@@ -203,7 +213,8 @@ class BoundKit:
         Raises:
             InvalidParams: an argument is refused; nothing was stored.
             UnknownTask: no task of that name.
-            StoreUnavailable: the store did not answer.
+            StoreUnavailable: the store did not answer, and nothing was stored.
+            SubmitUnanswered: (a StoreUnavailable) the job may have been accepted; the message has its id.
         """
         again = partial(self.prepared, task, args, kwargs)
         return self.send(again(), again)
@@ -219,7 +230,8 @@ class BoundKit:
         if (known := self._known(spec)) is not None:
             return known
         with self._connection.live.expecting(spec.id):
-            reply = await self._connection.send_async(prepared)
+            with _sent(spec):
+                reply = await self._connection.send_async(prepared)
             if reply.created_ms:
                 return self._accepted(spec, reply)
         if reply.reseal_for is None:
@@ -291,13 +303,22 @@ class BoundKit:
         if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
         rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
-        prepared = [self.prepared(definition, *arguments(item), owner) for item in listed(sweep.points, most)]
-        with self._connection.live.expecting(*(each.spec.id for each in prepared)):
+        batch_id = over.id or new_id()
+        prepared = [
+            self.prepared(definition, *arguments(item), owner, job_id=_hashed(f"{batch_id} {i}")[:16])
+            for i, item in enumerate(listed(sweep.points, most))
+        ]
+        job_ids = [each.spec.id for each in prepared]
+        with Sent(job_ids, id=batch_id) as on_way, self._connection.live.expecting(*job_ids):
             jobs: list[Job] = []
             submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))
+            on_way.sent = len(parts[0])
             replies, sent = self._connection.call(submit, parts[0]), None
             try:
                 for i, part in enumerate(parts, start=1):  # the server stores the next part while handles are made
+                    on_way.accepted = on_way.sent
+                    if i < len(parts):
+                        on_way.sent += len(parts[i])
                     sent = self._connection.spawn(submit, parts[i]) if i < len(parts) else None
                     jobs += [self._accepted(each.spec, reply) for each, reply in zip(part, replies, strict=True)]
                     replies = sent.result() if sent is not None else []
@@ -321,7 +342,8 @@ class BoundKit:
             if (known := self._known(spec)) is not None:
                 return known
             with self._connection.live.expecting(spec.id):
-                reply = self._connection.send(prepared)
+                with _sent(spec):
+                    reply = self._connection.send(prepared)
                 if reply.created_ms:
                     self._connection.run_here([spec.id])
                 if reply.reseal_for is None or again is None:
@@ -337,7 +359,10 @@ class BoundKit:
         """Return the handle of an accepted submission: of its new job, or of the job that does the same work."""
         submitted_ms = reply.created_ms
         if not submitted_ms:
-            return self._connection.job(reply.job_id)
+            job = self._connection.job(reply.job_id)
+            if job.id == spec.id and job.task != spec.task:
+                raise InvalidParams(f"id {spec.id!r} is that of a job of another task: choose another one", "id")
+            return job
         due = max(submitted_ms + spec.delay_ms, spec.at_ms)
         state = JobState.SCHEDULED if due > submitted_ms or spec.needs else JobState.QUEUED
         data = {"state": str(state), "submitted": submitted_ms, **({"due": due} if due > submitted_ms else {})}

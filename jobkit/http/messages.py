@@ -99,8 +99,8 @@ class Response:
     stream: Any = None
 
 
-class RefusalJson(msgspec.Struct):
-    """Problem details (RFC 9457)."""
+class RefusalJson(msgspec.Struct, omit_defaults=True):
+    """Problem details (RFC 9457). `id` is that of a job which may have been accepted."""
 
     type: str
     title: str
@@ -109,6 +109,7 @@ class RefusalJson(msgspec.Struct):
     error: str
     field: str | None
     message: str
+    id: str | None = None
 
 
 @dataclass(eq=False)
@@ -120,13 +121,14 @@ class Problem(Exception):
     message: str  #: one sentence for people
     field: str | None = None  #: the parameter or field of the body at fault
     headers: Mapping[str, str] | None = None  #: further headers of the response
+    id: str | None = None  #: of a job that may have been accepted
 
     def __str__(self) -> str:
         return self.message
 
     def response(self) -> Response:
         type, title = f"urn:jobkit:problem:{self.error}", HTTPStatus(self.status).phrase
-        body = RefusalJson(type, title, self.status, self.message, self.error, self.field, self.message)
+        body = RefusalJson(type, title, self.status, self.message, self.error, self.field, self.message, self.id)
         headers = {"Content-Type": PROBLEM, "Cache-Control": "no-store", **(self.headers or {})}
         return Response(self.status, to_json(body), headers)
 

@@ -15,6 +15,7 @@ from jobkit.model.errors import (
     ResultUnavailable,
     SignatureError,
     StoreUnavailable,
+    SubmitUnanswered,
     UnknownTask,
 )
 from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobState

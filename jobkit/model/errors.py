@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 
 class JobkitError(Exception):
     """Base class of all exceptions that jobkit raises on purpose."""
@@ -82,9 +85,38 @@ class StoreUnavailable(JobkitError, ConnectionError):
     Attributes:
         is_refusal: Redis answered and waiting does not help: wrong password or missing permission.
         only_reads: Redis answers reads but refuses writes: out of memory, disk error, or a replica.
+        is_sent: the request may have reached Redis, which may have carried it out; the reply is missing.
     """
 
-    def __init__(self, message: str = "", *, is_refusal: bool = False, only_reads: bool = False) -> None:
+    def __init__(
+        self, message: str = "", *, is_refusal: bool = False, only_reads: bool = False, is_sent: bool = False
+    ) -> None:
         super().__init__(message)
         self.is_refusal = is_refusal
         self.only_reads = only_reads
+        self.is_sent = is_sent
+
+
+class SubmitUnanswered(StoreUnavailable):
+    """A submit was sent, but Redis did not answer: its jobs may have been accepted. The message has their ids.
+
+    Attributes:
+        job_ids: those that were accepted or may have been; `kit.get(job_id)` tells.
+        id: the same call with `options(id=...)` submits each of its jobs once; "" if the call takes no id.
+        reason: why there is no answer.
+    """
+
+    def __init__(self, reason: StoreUnavailable, sentence: str, job_ids: Sequence[str], id: str) -> None:
+        super().__init__(f"{reason}. {sentence}", only_reads=reason.only_reads, is_sent=True)
+        self.reason = str(reason)
+        self.job_ids, self.id = tuple(job_ids), id
+
+
+@contextlib.contextmanager
+def repeating(first: Exception | None) -> Iterator[None]:
+    """Repeat a request in this block. If it fails again, it counts as sent if it was sent the first time."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        error.is_sent |= getattr(first, "is_sent", False)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import redis
 import redis.sentinel
 from redis.asyncio import Redis
+from redis.asyncio.sentinel import MasterNotFoundError as NoMaster
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import (
     AuthenticationError,
@@ -38,6 +40,11 @@ _KEEPALIVE = {
     "TCP_KEEPCNT": 3,
     "TCP_USER_TIMEOUT": 20_000,  # what was sent and is not acknowledged, in ms
 }
+
+
+#: Errors of redis-py after which the server cannot have read the request: no connection, or (EPIPE) one that it had
+#: closed before.
+_UNSENT = re.compile("^(Error .*|Timeout )connecting to |^Error 32 while writing ")
 
 
 def open_redis(settings: Settings) -> Redis:
@@ -150,7 +157,8 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
         else "check that it runs and that JOBKIT_URL is right, or see `jobkit doctor`"
     )
     reason = _first(text) if isinstance(error, RedisError | OSError) and text else type(error).__name__
-    return StoreUnavailable(f"{where} does not answer ({reason}): {hint}")
+    is_unsent = isinstance(error, NoMaster | redis.sentinel.MasterNotFoundError) or _UNSENT.search(text)
+    return StoreUnavailable(f"{where} does not answer ({reason}): {hint}", is_sent=not is_unsent)
 
 
 class Reaching:

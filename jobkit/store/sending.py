@@ -16,6 +16,7 @@ import hiredis
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from jobkit.model import StoreUnavailable
+from jobkit.model.errors import repeating
 from jobkit.settings import Settings
 from jobkit.store import library, wire
 from jobkit.store.connect import REPLY_TIMEOUT_S, Reaching, explain, open_blocking
@@ -124,19 +125,24 @@ class Sender:
 
     async def _stored(self, batch: Sequence[Submission]) -> list[SubmitReply]:
         """Store jobs. Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
-        began, is_second = asyncio.get_running_loop().time(), False
-        while True:
-            try:
-                async with asyncio.timeout(REPLY_TIMEOUT_S):
-                    return await self._store.submit(batch, self._client_id)
-            except TimeoutError:
-                error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
-                raise explain(error, self._store.settings) from None
-            except StoreUnavailable:
-                if is_second or asyncio.get_running_loop().time() - began > 1.0:
-                    raise  # a server that does not answer in time is not asked once more
-            await asyncio.sleep(0.05)
-            is_second = True
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._stored_once(batch)
+        except StoreUnavailable as error:
+            if asyncio.get_running_loop().time() - began > 1.0:
+                raise  # a server that does not answer in time is not asked once more
+            first = error
+        await asyncio.sleep(0.05)
+        with repeating(first):
+            return await self._stored_once(batch)
+
+    async def _stored_once(self, batch: Sequence[Submission]) -> list[SubmitReply]:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                return await self._store.submit(batch, self._client_id)
+        except TimeoutError:
+            error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
+            raise explain(error, self._store.settings) from None
 
 
 class LoopSenders:

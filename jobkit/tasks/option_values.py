@@ -225,6 +225,13 @@ def names(name: str, value: Any) -> tuple[str, ...]:
     return tuple(sorted(set(several)))
 
 
+@must_be("16 to 32 hexadecimal digits, such as uuid.uuid4().hex")
+def job_id(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{16,32}", value):
+        raise ValueError
+    return value
+
+
 @must_be("text of 1 to 100 printable characters")
 def version(name: str, value: Any) -> str:
     text = str(value) if isinstance(value, int) and _is_number(value) else value

@@ -70,7 +70,7 @@ class JobOptions:
         tags: free labels.
         title: display name instead of the task's own title, or "".
         delay_s: delay of a submission; 0 for none. at: its earliest start (aware), or None.
-        key: idempotency key of a submission, or "".
+        key: idempotency key of a submission, or "". id: id of its job (of a batch: that its ids are made from), or "".
         fresh: run even if there is a cached result.
         given: names of the fields that were set explicitly; `merged` lets them win.
     """
@@ -103,6 +103,7 @@ class JobOptions:
     delay_s: float = _option(seconds, 0.0, of="submission")
     at: datetime | None = _option(option_values.at, of="submission")
     key: str = _option(checked_name, "", of="submission")
+    id: str = _option(option_values.job_id, "", of="submission")
     fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
@@ -208,6 +209,8 @@ def _check_together(options: JobOptions) -> None:
         ),
         (has_unique_key and not (has_unique or has_debounce), "unique_key needs unique= or debounce=", "unique_key"),
         (has_debounce and options.key, "key and debounce exclude each other: give one of them", "key"),
+        (has_debounce and options.id, "id and debounce exclude each other: give one of them", "id"),
+        (options.key and options.id, "key and id exclude each other: give one of them", "id"),
         (has_debounce and options.at is not None, "at and debounce exclude each other: give one of them", "at"),
         (options.cache_ignore and options.cache_s is None, "cache_ignore needs cache=", "cache_ignore"),
     ):

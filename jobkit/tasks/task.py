@@ -101,7 +101,7 @@ class TaskDef(Generic[P, R]):
         """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
 
         Args:
-            options: queue, delay, at, key, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
+            options: queue, delay, at, key, id, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
                 reuse, memory_limit, result_ttl, cancel_grace, on_lost, concurrency, rate, limit_key, resources, unique,
                 unique_key, debounce, cache, cache_ignore, version, fresh. Durations are seconds, `timedelta` or text
                 like "12h".

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import redis
 
+from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
-from jobkit.model import InvalidParams, JobState
+from jobkit.model import InvalidParams, JobState, StoreUnavailable, SubmitUnanswered
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
 from jobkit.tasks.registry import task
@@ -73,6 +74,22 @@ def test_who_submits_becomes_the_owner(stage: Stage, role: str) -> None:
 
     assert answer.is_ok is MAY[role][0]
     assert [stage.kit.snapshot(made).spec.owner for made in answer.made] == ["ada"] * answer.is_ok
+
+
+def test_an_unanswered_submit_is_reported_with_its_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unanswered(*_: object) -> None:
+        raise StoreUnavailable("Redis does not answer", is_sent=True)
+
+    @task
+    def double(n: int = 1) -> int:
+        return 2 * n
+
+    monkeypatch.setattr(Connection, "send", unanswered)
+    answer = act(desk_of(stage, "operate"), "submit", ["double"])
+
+    assert isinstance(answer.error, SubmitUnanswered)
+    said = f"Job {answer.error.id} may have been accepted: look at the jobs before you submit again"
+    assert answer.sentence == f"Redis does not answer. {said}"
 
 
 @pytest.mark.parametrize("role", MAY)

@@ -46,8 +46,9 @@ async def submit(call: ApiCall) -> Response:
     task, params = options.pop("task"), options.pop("params")
     job = await asyncio.to_thread(call.kit.submit_info, task, params, options, owner=call.grant.subject)
     if call.grant.owner not in (None, job.owner):
-        message = f"the key {printable(str(options.get('key')))!r} belongs to a job of another owner"
-        raise Problem(409, "key_taken", message, "key")
+        field = "id" if "id" in options else "key"
+        message = f"the {field} {printable(str(options.get(field)))!r} belongs to a job of another owner"
+        raise Problem(409, f"{field}_taken", message, field)
     return accepted(call, job.id)
 
 

@@ -44,6 +44,7 @@ LastEventId = Annotated[
     str, Meta(description="Resume after this event, if the client cannot send the header.", max_length=200)
 ]
 Limit = Annotated[int, Meta(description="Maximum number of results.", ge=1, le=1000)]
+NewId = Annotated[Name, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16,32}$"})]
 Identifier = Annotated[Name, Meta(extra_json_schema={"pattern": ID})]
 State = Literal["scheduled", "queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -67,6 +68,9 @@ class Submit(Struct, forbid_unknown_fields=True, kw_only=True):
     at: Annotated[Moment | UnsetType, doc("Earliest start, with an offset from UTC.")] = UNSET
     key: Annotated[
         Identifier | UnsetType, doc("Submitting the same key and task returns the same job while it is kept.")
+    ] = UNSET
+    id: Annotated[
+        NewId | UnsetType, doc("Id of the new job. If it exists, for instance after a 503, it is returned.")
     ] = UNSET
     priority: Annotated[Priority | UnsetType, doc("Higher first.")] = UNSET
     timeout: Annotated[Timeout | UnsetType, doc("Maximum run time per attempt, in seconds.")] = UNSET

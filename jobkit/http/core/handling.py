@@ -42,6 +42,7 @@ from jobkit.model import (
     ResultUnavailable,
     SignatureError,
     StoreUnavailable,
+    SubmitUnanswered,
     UnknownTask,
 )
 from jobkit.model.people import AuditEntry
@@ -440,7 +441,12 @@ def problem_of(error: JobkitError) -> Problem:
         logger.warning("a request was answered with 503: %s", error)
         what = "takes no changes just now (it is full, or cannot write)" if error.only_reads else None
         message = f"the store {what or 'does not answer just now'}; the server's log says why"
-        return Problem(503, "unavailable", message, headers={"Retry-After": "1"})
+        job_id = None
+        if isinstance(error, SubmitUnanswered):
+            job_id = error.job_ids[0]
+            message += f". Job {job_id} may have been accepted: GET /api/jobs/{job_id} tells"
+            message += '; the same request with this "id" submits it once' if error.id else ""
+        return Problem(503, "unavailable", message, headers={"Retry-After": "1"}, id=job_id)
     status, word, field = next(found for kind, found in _REFUSALS.items() if isinstance(error, kind))
     return Problem(status, word, str(error), getattr(error, "field", None) or field)
 

@@ -22,7 +22,7 @@ from typing import Any
 from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
-from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable
+from jobkit.model import InvalidParams, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from jobkit.model.people import AuditEntry, Person, Role
 
 logger = logging.getLogger("jobkit.ui")
@@ -224,7 +224,7 @@ class Actions:
                     await wanted.do(call)
         except JobkitError as error:  # the store is away: as good as all of the rest
             if len(targets) == 1 or not call.made:
-                return ActionReply(str(error), "failed", tuple(call.made), error)
+                return ActionReply(_words(error), "failed", tuple(call.made), error)
             call.refuse("", error)
         return _answer(wanted, targets, call)
 
@@ -272,8 +272,19 @@ def _answer(wanted: Action, targets: Sequence[str], call: ActionCall) -> ActionR
         return ActionReply(f"{what} {call.done}", "done", tuple(call.made))
     first = next(iter(call.problems.values()))
     outcome = "failed" if failed == all_ else "partly"
-    sentence = str(first) if all_ == 1 else f"{failed:,} of {all_:,} {wanted.on}s could not be {call.done}: {first}"
+    sentence = (
+        _words(first) if all_ == 1 else f"{failed:,} of {all_:,} {wanted.on}s could not be {call.done}: {_words(first)}"
+    )
     return ActionReply(sentence, outcome, tuple(call.made), first)
+
+
+def _words(error: JobkitError) -> str:
+    """Return an error's sentence for a page."""
+    if not isinstance(error, SubmitUnanswered):
+        return str(error)
+    first, count = error.job_ids[0], len(error.job_ids)
+    jobs = f"Job {first}" if count == 1 else f"{count:,} jobs (the first is {first})"
+    return f"{error.reason}. {jobs} may have been accepted: look at the jobs before you submit again"
 
 
 def _short(target: str) -> str:
