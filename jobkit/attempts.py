@@ -6,6 +6,7 @@ The worker and `sync://` share it, so that a job ends in the same way in both.
 from __future__ import annotations
 
 import asyncio
+import platform
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, Sig
 from jobkit.model.format import size
 from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.inside.values import Bounds
+from jobkit.run.shortage import patiently
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
 from jobkit.tasks.call import read_head, with_results
@@ -193,10 +195,14 @@ def ending(
     spec = claimed.spec
     ttl_s = settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
     kind, delay_ms, result, preview, problem = outcome.outcome, 0, b"", outcome.preview, ""
+    reason, is_unstarted = outcome.reason, kind == "unstarted"
+    if is_unstarted:
+        kind, reason = "released", f"it could not be started on {platform.node()}: {reason}"
     subject = Subject("result", spec.id, spec.task)
     if kind == "succeeded" and folder is not None and is_large(outcome):
         try:
-            result = folder.put(f"result.{claimed.attempt}", outcome.form, outcome.body, subject, codec)
+            name = f"result.{claimed.attempt}"
+            result = patiently(folder.put, name, outcome.form, outcome.body, subject, codec)
         except OSError as error:
             problem = f"it could not be written to {folder.file_store.place.shown} ({error.strerror or error})"
     if kind == "failed":
@@ -218,12 +224,13 @@ def ending(
         token=claimed.token,
         outcome=kind,
         error=outcome.error,
-        reason=outcome.reason,
+        reason=reason,
         result=result,
         preview=codec.seal(RAW, msgspec.json.encode(preview), preview_subject(spec.id)) if preview else b"",
         summary=outcome.summary,
         usage=outcome.usage,
         delay_ms=delay_ms,
+        is_unstarted=is_unstarted,
         ttl_ms=max(1, int(ttl_s * 1000)),
         max_losses=settings.max_losses,
         folder=folder.path if folder is not None and folder.file_store.has(folder.path) else "",

@@ -203,6 +203,9 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
         yield ok("workers", f"{len(alive)} alive, {sum(worker.slots for worker in alive)} slots")
     else:
         yield warn("workers", "no live worker", fix)
+    for worker in alive:
+        if worker.problem:
+            yield warn("worker", f"{worker.id} {worker.problem}", "raise the limit, or start it with fewer slots (-c)")
     for queue, numbers in queues.items():
         if (waiting := numbers.get("queued")) and not numbers.get("workers"):
             fix = f"jobkit worker -q {queue}"

@@ -272,6 +272,9 @@ def workers(with_dead: bool, as_json: bool) -> None:
     found = [worker for worker in kit.workers() if worker.is_alive or with_dead]
     if not as_json and (refused := kit.refused()):
         out.echo(refused, err=True)
+    for worker in found if not as_json else ():
+        if worker.is_alive and worker.problem:
+            out.echo(f"{worker.id} {worker.problem}", err=True)
     out.listing(as_json, found, COLUMNS, empty="No workers. `jobkit worker` starts one.")
 
 

@@ -71,8 +71,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: "succeeded", "failed", "cancelled" (only where a cancel was asked for), "released" (it could not be
-            finished for a reason outside of it, and is to run again) or "lost" (it is to run again, though the death
-            of its process may have been its fault, so not for ever).
+            finished for a reason outside of it, and is to run again), "unstarted" (the same, and none of its code has
+            run) or "lost" (it is to run again, though the death of its process may have been its fault, so not for
+            ever).
         form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
         preview: what any page may show of the value, JSON only; see `jobkit.run.inside.values`.
@@ -80,7 +81,7 @@ class Outcome(msgspec.Struct, frozen=True):
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
         error_body: the pickled exception, empty if it cannot be pickled.
         retry: the `Retry` that the task raised, if it did.
-        reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for "released" and "lost": why.
+        reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for those that run again: why.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;
             of a local worker also `python` (version and prefix).
     """
@@ -100,6 +101,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class Runner(Protocol):
     """Executes attempts, many at once, on the worker's loop."""
+
+    @property
+    def processes(self) -> int:
+        """Number of attempts in separate processes."""
+        ...
 
     async def start(self) -> None: ...
 
@@ -303,6 +309,11 @@ def _is_missing(name: str) -> bool:
 def failed(kind: ErrorKind, type_: str, sentence: str) -> Outcome:
     """The outcome for an attempt that was ended from outside."""
     return Outcome("failed", error=JobError(kind, type_, sentence))
+
+
+def unstarted(why: str) -> Outcome:
+    """The outcome for an attempt for which the machine has no room at the moment."""
+    return Outcome("unstarted", reason=why)
 
 
 def not_here(assignment: Assignment) -> Outcome:

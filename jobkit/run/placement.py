@@ -15,10 +15,11 @@ from collections.abc import Sequence, Set
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, Runner, failed, not_here
+from jobkit.run.attempt import Assignment, Outcome, Runner, failed, not_here, unstarted
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import AsyncRunner, ThreadRunner
+from jobkit.run.shortage import Shortage
 from jobkit.run.watch import LoopWatch, function_of
 from jobkit.tasks.call import Environment, own_environment, read_head
 from jobkit.tasks.registry import registry
@@ -54,6 +55,10 @@ class Placement:
     @property
     def _all(self) -> list[Runner]:
         return [self._processes, self._threads, self._loop, *self._others.values()]
+
+    @property
+    def processes(self) -> int:
+        return sum(runner.processes for runner in self._all)
 
     def prepare(self) -> None:
         """Start what takes long already, before there is a loop."""
@@ -127,6 +132,8 @@ class Placement:
             self._others[prefix] = runner
         try:
             await runner.start()
+        except Shortage as error:
+            return unstarted(str(error))
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"{executable} could not be started for the job: {error}")
         return await runner.run(replace(assignment, isolation="process"), sink)

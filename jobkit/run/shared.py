@@ -25,13 +25,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.model import JobkitError, LogLine
-from jobkit.run.attempt import Assignment, Outcome, execute, raised, resolve, succeeded, timed_out
+from jobkit.run.attempt import Assignment, Outcome, execute, raised, resolve, succeeded, timed_out, unstarted
 from jobkit.run.inside import bars, context
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink, Ticker
 from jobkit.run.inside.values import Body
+from jobkit.run.shortage import shortage
 
 
 @dataclass(slots=True)
@@ -131,6 +132,8 @@ _routing, _copying = Routing(), Routing(is_copying=True)
 class SharedProcess:
     """A runner in a process that is not its own: while it is started, output is told apart, with `is_copying` it also
     goes to the original streams."""
+
+    processes = 0
 
     def __init__(self, *, is_copying: bool = False) -> None:
         self.running: dict[str, Any] = {}  # by job id
@@ -389,9 +392,11 @@ class ThreadRunner(SharedProcess):
         timer = None
         if assignment.timeout_s is not None:
             timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
-        running.thread.start()
         try:
+            running.thread.start()
             outcome = await asyncio.shield(running.done)
+        except RuntimeError as error:
+            outcome = unstarted(shortage(error) or str(error))
         except asyncio.CancelledError:
             running.stop("kill")
             await asyncio.wait([running.done])

@@ -152,6 +152,7 @@ class Ending(msgspec.Struct, frozen=True):
     Attributes:
         outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back) or
             "lost" (its process host died: run again, at most `max_losses` times).
+        is_unstarted: it is released before any of its code has run, so even one that must not run twice may run.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
         result: the sealed value, for succeeded. `preview`: its display form, sealed JSON. `summary`: one line.
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
@@ -170,6 +171,7 @@ class Ending(msgspec.Struct, frozen=True):
     summary: str = ""
     usage: Mapping[str, Any] = {}
     delay_ms: int = 0
+    is_unstarted: bool = False
     ttl_ms: int = 604_800_000
     folder: str = ""
     max_losses: int = 0
@@ -215,6 +217,8 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     done: int = 0
     rejected: int = 0
     """Number of rejected payloads: not sealed for their job with one of its keys, or unreadable."""
+    problem: str = ""
+    """Reason why it runs fewer jobs than it has slots: what its machine is short of."""
     tasks: tuple[str, ...] = ()
     beat_age_s: float = 0.0
     is_alive: bool = True

@@ -22,6 +22,7 @@ from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.shortage import patiently
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, Claimed, Kept
@@ -72,7 +73,9 @@ class JobFiles:
                 return None, f"artifact {name!r} was not kept: there is no directory for files (JOBKIT_RESULTS)"
             # One file for each name: what is saved again replaces what was.
             digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-            sealed = await asyncio.to_thread(folder.put, f"artifact.{digest}", RAW, body, subject, self._codec)
+            sealed = await asyncio.to_thread(
+                patiently, folder.put, f"artifact.{digest}", RAW, body, subject, self._codec
+            )
             return Kept(spec.id, claimed.token, info, sealed, folder.path), ""
         except OSError as error:
             return None, f"artifact {name!r} was not kept: {error}"

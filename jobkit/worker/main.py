@@ -16,6 +16,7 @@ from jobkit.model.plain import iso
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import Placement
 from jobkit.run.process.state import hiding
+from jobkit.run.shortage import Threads, raise_file_limit
 from jobkit.settings import Settings, masked
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
@@ -203,7 +204,9 @@ def run_arq_worker(
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
     """Make a worker and let it serve, both with a new event loop; return the exit status: 0 after an orderly end, 3 if
     `jobkit stop` asked for it, 1 if a part of it has failed, 2 if it could not start."""
+    raise_file_limit()
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(Threads(thread_name_prefix="asyncio"))
     asyncio.set_event_loop(loop)
     try:
         worker = make()

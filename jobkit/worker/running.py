@@ -20,13 +20,15 @@ from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, r
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobSpec, LogLine, SignatureError, StoreUnavailable
 from jobkit.model.plain import now_ms
-from jobkit.run.attempt import Outcome, Runner, failed
+from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.shortage import shortage
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
+from jobkit.worker.capacity import Capacity
 from jobkit.worker.job_files import JobFiles, note
 
 
@@ -178,6 +180,7 @@ class RunningJobs:
         self.job_files = JobFiles(settings, store, codec)
         self.durations = Durations(store)
         self.runner = runner
+        self.capacity = Capacity(info.slots)
         self._devices = DeviceAllocator(info.resources)
         self.attempts: dict[str, RunningAttempt] = {}
         self.lenders: dict[RunningAttempt, None] = {}
@@ -281,9 +284,9 @@ class RunningJobs:
         except NeedMissing as error:
             outcome = refused(error)
         except Exception as error:  # ours, not the user's: the job must end all the same, and say so
-            logger.exception("job %s: jobkit failed to run it", spec.id)
-            sentence = f"jobkit failed to run it: {type(error).__name__}: {error}"
-            outcome = failed(ErrorKind.REJECTED, "Rejected", sentence)
+            outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
+        if outcome.outcome == "unstarted":
+            self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
         self.lenders.pop(attempt, None)
         if attempt.is_lost:
             self.forget(spec.id, claimed.token)
@@ -304,6 +307,11 @@ class RunningJobs:
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self.endings.append(ended)
         self.wake.set()
+
+    @staticmethod
+    def _failure(job_id: str, error: Exception) -> Outcome:
+        logger.exception("job %s: jobkit failed to run it", job_id)
+        return failed(ErrorKind.REJECTED, "Rejected", f"jobkit failed to run it: {type(error).__name__}: {error}")
 
     async def _needed(self, spec: JobSpec) -> dict[str, tuple[bytes, bytes]]:
         """The results that a job needs; waits while the server does not answer, as its lease does."""

@@ -12,9 +12,7 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -26,7 +24,7 @@ from jobkit.codec import Codec
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
 from jobkit.run.attempt import Assignment, Outcome, Runner
-from jobkit.run.process.state import whole_environ
+from jobkit.run.process.state import start_over
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.library import delete_unused
@@ -346,7 +344,8 @@ class JobWorker(arq.worker.Worker):
         """
         slots = self.info.slots
         free = min(slots - running + len(self.running.lenders), 2 * slots - running)
-        return self.recycle.room(max(0, free), self._ended + running)
+        free = self.running.capacity.room(free, running, self.running.runner.processes)
+        return self.recycle.room(free, self._ended + running)
 
     async def _read_inbox(self) -> None:
         """Read the worker's channel until cancelled, through every cut of the connection."""
@@ -402,7 +401,7 @@ class JobWorker(arq.worker.Worker):
     def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
-        elif outcome.outcome not in ("released", "lost"):
+        elif outcome.outcome not in ("released", "unstarted", "lost"):
             self.jobs_failed += 1
 
     def _release(self, attempt: RunningAttempt) -> Ending:
@@ -426,6 +425,7 @@ class JobWorker(arq.worker.Worker):
             "running": len(self.running.attempts) - len(self.running.lenders),
             "done": self._ended,
             "rejected": self.running.rejected,
+            "problem": self.running.capacity.problem,
             "draining": int(bool(self._stop)),
         }
 
@@ -491,7 +491,7 @@ class JobWorker(arq.worker.Worker):
         attempts = list(self.running.attempts.items())
         endings = [self.running.end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
         self._call_apart([("finish", finish_args(endings))])
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], whole_environ())
+        start_over()
 
     def _call_apart(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> None:
         try:

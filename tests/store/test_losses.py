@@ -78,6 +78,15 @@ async def test_with_on_lost_fail_a_started_job_is_not_released_either(store: Red
     assert found.error.message.startswith("worker w1 was stopped; it is not run again")
 
 
+async def test_a_job_of_which_nothing_has_run_is_released_also_with_on_lost_fail(store: RedisStore) -> None:
+    claimed = await started(store, "a", on_lost="fail")
+
+    await store.finish([ending(claimed, "released", reason="no memory", is_unstarted=True)])
+
+    found = await snapshot(store, "a")
+    assert (found.state, found.losses, found.releases) == (JobState.QUEUED, 0, 1)
+
+
 async def test_an_argument_of_that_name_is_not_an_option(store: RedisStore) -> None:
     await started(store, "a", params={"on_lost": "fail", "result_ttl_s": 1})
     await lapse(store, "a")

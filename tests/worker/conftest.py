@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,8 +38,8 @@ class Bench:
         self.kit: Kit = jobkit.connect(**self.place)
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def worker(self, *options: str, ready: bool = True, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a worker (`jobkit worker ...`); return when it serves."""
+    def worker(self, *options: str, ready: bool = True, files: int = 0, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a worker (`jobkit worker ...`), with so many descriptors at most; return when it serves."""
         names = {f"JOBKIT_{name.upper()}": value for name, value in self.place.items()}
         names |= {"JOBKIT_LEASE": str(LEASE_S), "JOBKIT_HEARTBEAT": str(HEARTBEAT_S), "JOBKIT_DRAIN": "10"} | variables
         with self.log.open("ab") as log:
@@ -45,6 +47,7 @@ class Bench:
                 [sys.executable, "-m", "jobkit", "worker", "-c", "4", "-t", "tests.worker.jobs", *options],
                 env=environment(**names),
                 stderr=log,
+                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files)) if files else None,
             )
         self.workers.append(process)
         if ready:

@@ -275,7 +275,10 @@ class Recorder:
     def _arm_once(self) -> None:
         if not self._is_armed:
             self._is_armed = True
-            self._arm()
+            try:
+                self._arm()
+            except RuntimeError:  # no thread can be started now: what waits leaves with what comes next
+                self._is_armed = False
 
     def _leave(self, new: Sequence[LogLine], at_ms: int) -> None:
         if self._memory is not None:
@@ -382,8 +385,9 @@ class Ticker:
     def arm(self) -> None:
         self._wake.set()
         if self.thread is None:
-            self.thread = threading.Thread(target=self._run, name="jobkit-ticker", daemon=True)
-            self.thread.start()
+            thread = threading.Thread(target=self._run, name="jobkit-ticker", daemon=True)
+            thread.start()
+            self.thread = thread
 
     def stop(self) -> None:
         """End the thread and wait for it."""

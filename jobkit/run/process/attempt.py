@@ -23,7 +23,7 @@ from jobkit.model import ErrorKind, LogLine
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
-from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
+from jobkit.run.attempt import Assignment, Outcome, failed, timed_out, unstarted
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
@@ -318,19 +318,23 @@ class ChildProcess:
         self._is_unread = False
 
     def start(self) -> None:
-        """Ask the zygote for the process."""
-        ours, theirs = socket.socketpair()
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        try:
-            self._tell({"op": "fork", "key": self.key}, (theirs.fileno(), out[1], err[1]))
-        finally:
-            theirs.close()
-            os.close(out[1])
-            os.close(err[1])
+        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes."""
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as undo:
+            ours, control = socket.socketpair()
+            undo.callback(ours.close)
+            theirs.callback(control.close)
+            ends = []
+            for _ in range(2):
+                ends.append(os.pipe2(os.O_CLOEXEC))
+                undo.callback(os.close, ends[-1][0])
+                theirs.callback(os.close, ends[-1][1])
+            (out, out_end), (err, err_end) = ends
+            self._tell({"op": "fork", "key": self.key}, (control.fileno(), out_end, err_end))
+            undo.pop_all()
         ours.setblocking(False)
         self._control = ours
         self._loop.add_reader(ours, self._read_control)
-        for fd, source in ((out[0], "stdout"), (err[0], "stderr")):
+        for fd, source in ((out, "stdout"), (err, "stderr")):
             os.set_blocking(fd, False)
             self._outputs[fd] = source
             self._loop.add_reader(fd, self._read_output, fd)
@@ -367,8 +371,7 @@ class ChildProcess:
     def on_started(self, pid: int, problem: str) -> None:
         self.pid = pid
         if not pid:
-            refused = failed(ErrorKind.CRASH, "fork", f"no process could be started for the job: {problem}")
-            self._end(lambda attempt: attempt.finish(refused))
+            self._end(lambda attempt: attempt.finish(unstarted(problem)))
 
     def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int, unsent: Sequence[LogLine] = ()) -> None:
         """The zygote has reaped it and killed what was left of its tree."""

@@ -39,7 +39,6 @@ CONTROL_FD = 3
 SPOOL_BYTES = 1_000_000
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_SC_OPEN_MAX = os.sysconf("SC_OPEN_MAX")
 _libc = ctypes.CDLL(None)
 
 
@@ -80,7 +79,7 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     high = [os.dup(fd) if fd <= CONTROL_FD else fd for fd in (null, out, err, control)]
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=target != CONTROL_FD)
-    os.closerange(CONTROL_FD + 1, _SC_OPEN_MAX)
+    os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     with contextlib.suppress(OSError):  # not in every container
         # Let the kernel take the job when memory runs out, not the worker and not Redis.
         Path("/proc/self/oom_score_adj").write_bytes(b"800")

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from jobkit.files.log import Portion
 from jobkit.model import Retry
 from jobkit.run.attempt import Assignment, Outcome, not_kept
+from jobkit.run.shortage import patiently
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
@@ -158,7 +159,7 @@ def spool(path: str, body: bytes | Path) -> None:
 def unspooled(path: str, outcome: Outcome) -> Outcome:
     """Return a success with the value that its child spooled."""
     try:
-        return replace(outcome, body=Path(path).read_bytes())
+        return replace(outcome, body=patiently(Path(path).read_bytes))
     except OSError as error:
         sentence = f"the task succeeded, but its result could not be read from the disk: {error}"
         return not_kept(outcome, sentence)

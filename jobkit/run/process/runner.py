@@ -8,6 +8,7 @@ news. Limits are kept from outside: by the loop's monotonic clock and by looking
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -23,13 +24,14 @@ from typing import Any
 import msgspec
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, failed
+from jobkit.run.attempt import Assignment, Outcome, failed, unstarted
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import keeps_locals
 from jobkit.run.process.attempt import START_LIMIT_S, ChildProcess, ProcessAttempt
 from jobkit.run.process.last_words import unsent
 from jobkit.run.process.state import without_hidden
 from jobkit.run.process.tree import KernelKills, counter_file
+from jobkit.run.shortage import Shortage, first_file_limit, shortage
 from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")
@@ -104,6 +106,8 @@ class ProcessRunner:
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
         try:
             zygote = await self._ready()
+        except (Shortage, Died) as error:
+            return unstarted(str(error))
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"no process could be started for the job: {error}")
         self._keys += 1
@@ -136,6 +140,10 @@ class ProcessRunner:
         if zygote is not None:
             await zygote.close()
         self.abandon()
+
+    @property
+    def processes(self) -> int:
+        return len(self._attempts)
 
     @property
     def pid(self) -> int | None:
@@ -187,7 +195,11 @@ class ProcessRunner:
         # The warm process that worked last, so that those that are not needed come to their end.
         warm = [child for child in usable if kind is not None and child.kind == kind][-1:]
         spares = [child for child in usable if child.kind is None]
-        child = next(iter(warm + spares), None) or self._fork(zygote)
+        try:
+            child = next(iter(warm + spares), None) or self._fork(zygote)
+        except OSError as error:
+            attempt.finish(unstarted(shortage(error) or str(error)))
+            return
         self._waiting.pop(child, None)
         child.kind = kind
         attempt.begin(child, is_last=child.jobs + 1 >= reuse)
@@ -196,14 +208,15 @@ class ProcessRunner:
     def _fork(self, zygote: ZygoteLink) -> ChildProcess:
         self._keys += 1
         child = ChildProcess(self._keys, zygote.tell, self._wait, self._on_gone)
-        zygote.forked[child.key] = child
         child.start()
+        zygote.forked[child.key] = child
         return child
 
     def _fill(self, zygote: ZygoteLink) -> None:
         spares = sum(child.kind is None and child.is_usable for child in self._waiting)
-        for _ in range(self._spares_wanted - spares if zygote.is_alive else 0):
-            self._wait(self._fork(zygote))
+        with contextlib.suppress(OSError):  # no room for more at the moment
+            for _ in range(self._spares_wanted - spares if zygote.is_alive else 0):
+                self._wait(self._fork(zygote))
 
     def _wait(self, child: ChildProcess) -> None:
         """Keep a process for a job that will come."""
@@ -292,22 +305,28 @@ class ZygoteLink:
 
     def tell(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
         """Send one message, after those before it. A full socket is tried again a little later: the zygote is never
-        long busy."""
+        long busy. Raises OSError if there are no descriptors to keep `fds` until then."""
         if not self.is_alive:
             return
         data = msgspec.msgpack.encode(message)
         if self._unsent or not self._send(data, fds):
+            with contextlib.ExitStack() as undo:
+                held = []
+                for fd in fds:
+                    held.append(os.dup(fd))
+                    undo.callback(os.close, held[-1])
+                undo.pop_all()
             if not self._unsent:
                 self._loop.call_later(_AGAIN_S, self._send_again)
-            self._unsent.append((data, [os.dup(fd) for fd in fds]))
+            self._unsent.append((data, held))
 
     def _send(self, data: bytes, fds: Sequence[int]) -> bool:
-        """Return False if the socket is full."""
+        """Return False if the socket is full, or the kernel has no room for the message."""
         try:
             socket.send_fds(self._link, [data], list(fds))
-        except BlockingIOError:
-            return False
-        except OSError:
+        except OSError as error:
+            if shortage(error):
+                return False
             self._on_death()
         return True
 
@@ -383,9 +402,16 @@ class ZygoteLink:
             child.on_orphaned(why)
 
 
+def _not_started(error: OSError) -> JobkitError:
+    if why := shortage(error):
+        return Shortage(why)
+    return JobkitError(f"Python could not be started for the jobs: {error}")
+
+
 def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> Spawned:
     """Start a zygote. Raises JobkitError if its Python cannot be started."""
-    arguments = msgspec.msgpack.encode({"preload": preload, "spool": spool, "start": start, "locals": keeps_locals()})
+    options = {"preload": preload, "spool": spool, "start": start, "locals": keeps_locals()}
+    arguments = msgspec.msgpack.encode({**options, "files": first_file_limit()})
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
     environ, command = without_hidden(os.environ), [sys.executable]
@@ -398,7 +424,10 @@ def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> S
     entries = [entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if home not in entries and "site-packages" not in home:
         entries.append(home)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise _not_started(error) from None
     ours.setblocking(False)
     try:
         process = subprocess.Popen(
@@ -410,7 +439,7 @@ def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> S
         )
     except OSError as error:
         ours.close()
-        raise JobkitError(f"Python could not be started for the jobs: {error}") from None
+        raise _not_started(error) from None
     finally:
         theirs.close()
     return process, ours

@@ -17,6 +17,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+from jobkit.run.shortage import first_file_limit, set_file_limit
 
 HIDDEN = ("JOBKIT_SECRET", "JOBKIT_URL")
 
@@ -28,9 +31,10 @@ def without_hidden(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in HIDDEN}
 
 
-def whole_environ() -> dict[str, str]:
-    """The environment of this process as it was, for who starts it over."""
-    return {**os.environ, **_taken}
+def start_over() -> NoReturn:
+    """Run the program of this process again, in its place, with environment and limit of open files as they were."""
+    set_file_limit(first_file_limit())
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **_taken})
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ exits: no job outlives its worker.
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import gc
 import mmap
@@ -37,6 +38,7 @@ from jobkit.run.inside import bars
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.process import child, last_words, tree
 from jobkit.run.process.state import reseed_numpy
+from jobkit.run.shortage import set_file_limit, shortage
 from jobkit.tasks.registry import registry
 
 _MESSAGE_LIMIT = 65_536
@@ -64,11 +66,12 @@ class _Forked:
         return f"{_MARK}={self.key}".encode()
 
 
-def main(fd: int, preload: list[str], spool: str, start: str) -> int:
-    """Serve until the worker's end closes; return the exit status.
+def main(fd: int, preload: list[str], spool: str, start: str, files: int) -> int:
+    """Serve until the worker's end closes; return the exit status. `files`: the limit of open files, of the jobs too.
 
     With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork.
     """
+    set_file_limit(files)
     link = socket.socket(fileno=fd)
     child.become_subreaper()
     # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
@@ -165,6 +168,8 @@ class Zygote:
         reseed_numpy()  # here, for its child: there each page that it touches would have to be copied
         slot = self._slots.pop() if self._slots else -1
         try:
+            if len(fds) < 3:
+                raise OSError(errno.EMFILE, "descriptors were lost on their way")
             if slot < 0:
                 raise OSError(f"{_SLOTS} are there already")
             self._busy[slot] = 0
@@ -176,7 +181,7 @@ class Zygote:
         except OSError as error:  # no memory, or too many processes
             if slot >= 0:
                 self._slots.append(slot)
-            _send(self._link, {"started": key, "pid": 0, "problem": str(error)})
+            _send(self._link, {"started": key, "pid": 0, "problem": shortage(error) or str(error)})
         else:
             if pid == 0:
                 os.environ[_MARK] = str(key)
@@ -280,4 +285,4 @@ if __name__ == "__main__":
     link_fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
-    sys.exit(main(link_fd, arguments["preload"], arguments["spool"], arguments["start"]))
+    sys.exit(main(link_fd, arguments["preload"], arguments["spool"], arguments["start"], arguments["files"]))

@@ -35,7 +35,7 @@ def picture(
     pauses: Sequence[Pause] = (),
     defaults: Defaults | None = None,
 ) -> dict[str, Any]:
-    """Return the page's data: workers (live ones first), queues, and warnings about queues without a worker."""
+    """Return the page's data: workers (live ones first), queues, and warnings about both."""
     jobs: dict[str, list[dict[str, Any]]] = {}
     for snapshot in running:
         spec = snapshot.spec
@@ -62,7 +62,8 @@ def picture(
             f"{line['queued']} job{'s' if line['queued'] > 1 else ''} in queue {name}, and no worker serves it: run "
             f"`jobkit worker{'' if name == 'default' else f' -q {name}'}`"
             for name, line in sorted(idle.items())
-        ],
+        ]
+        + [f"Worker {worker.id} {worker.problem}" for worker in alive if worker.problem],
         "slots": sum(w.slots for w in alive if w.takes_jobs),
         "busy": sum(w.running for w in alive),
         "alive": len(alive),

@@ -1,5 +1,5 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
--- delay_ms, folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
+-- delay_ms, unstarted (released before any of its code has run), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
 -- attempt max_losses}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
 -- changed), and last 1 if followers are left over, see `settle`.
@@ -19,7 +19,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     local set = {}
     if data.usage then put(set, 'usage', data.usage) end
     if data.error then put(set, 'error', cjson.encode(data.error)) end
-    if outcome == 'lost' or (outcome == 'released' and Records.wish(rec, 'on_lost') == 'fail') then
+    if outcome == 'lost' or (outcome == 'released' and not options.unstarted and Records.wish(rec, 'on_lost') == 'fail') then
       call('HSET', rec.key, 'fin', token, unpack(set))
       Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, data.reason, data.usage)
     elseif IS_OVER[outcome] then
