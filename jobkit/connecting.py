@@ -55,6 +55,8 @@ def connect(
     with _lock:
         if _default is None or _default.is_closed:
             _default = open_kit(Settings.load())
+        else:
+            _default._connection.start_stopped()
         return _default
 
 
@@ -77,16 +79,18 @@ def open_kit(settings: Settings) -> Kit:
         from jobkit.client.kit import Kit
 
         return Kit(settings)
-    from jobkit.embedded.launch import ensure_running, want_workers
+    from jobkit.embedded.launch import ensure_running, revive, want_workers
 
-    served = ensure_running(settings, only_looks=True, meanwhile=partial(import_module, "jobkit.client.kit"))
-    from jobkit.client.kit import Kit  # only now: it takes 0.2 s, and a server or its workers may be starting
+    start = partial(ensure_running, settings, only_looks=True)
+    served = start(meanwhile=partial(import_module, "jobkit.client.kit"))
+    # Only now: it takes 0.2 s, and a server or its workers may be starting.
+    from jobkit.client.connection import EmbeddedServer
+    from jobkit.client.kit import Kit
 
-    return Kit(
-        served,
-        revive=lambda: ensure_running(settings, only_looks=True),
-        before_submit=lambda: want_workers(settings),
+    embedded = EmbeddedServer(
+        start, partial(start, revives=True), partial(revive, settings), partial(want_workers, settings)
     )
+    return Kit(served, embedded=embedded)
 
 
 @atexit.register

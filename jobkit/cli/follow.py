@@ -49,7 +49,9 @@ def steps(kit: Kit, job_id: str) -> Iterator[tuple[JobSnapshot, list[LogLine]]]:
         while not snapshot.is_terminal:
             lines: list[LogLine] = []
             for event in _batch(news):
-                if event is None:
+                if event is None and not kit.hub.is_live:
+                    kit.hub.check_stopped()
+                elif event is None:
                     lines += missing_lines()
                     snapshot = kit.snapshot(job_id)
                 elif event.type is EventType.LOGGED:

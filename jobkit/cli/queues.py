@@ -241,7 +241,9 @@ def _updates(kit: Kit) -> Iterator[tuple[dict[str, Any], int]]:
             changed.clear()
             while ends and ends[0] < time.monotonic() - _MINUTE_S:
                 ends.popleft()
-            yield kit.stats(), len(ends)
+            if kit.hub.is_live:
+                yield kit.stats(), len(ends)
+            kit.hub.check_stopped()
             if changed.wait(_LATEST_S):
                 time.sleep(_SOON_S)  # further changes are shown with this one
     finally:

@@ -33,8 +33,7 @@ from jobkit.cli.worker import kept_worker
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.home import Home, holding
-from jobkit.embedded.launch import environment, request_workers
-from jobkit.model import JobkitError
+from jobkit.embedded.launch import check_died, environment, request_workers
 from jobkit.own_machine import system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, read_login
 from jobkit.settings import Settings
@@ -96,7 +95,7 @@ def down(now: bool) -> None:
 
 
 def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
-    """Run until Ctrl-C. Returns the exit status."""
+    """Run until Ctrl-C. Returns the exit status. Raises JobkitError if the server was stopped or cannot start again."""
     home = Home.open(settings.home)
     with holding(home.up_lock) as is_mine:
         if not is_mine:
@@ -116,14 +115,16 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
                 announce()
                 request_workers(home, settings)  # keep the server running while no page is open
                 if not home.is_supervised() and not keeper.signals:
-                    out.say("the embedded server ended; restarting it")
-                    with suppress(JobkitError):  # the next tick retries; the reason is in the supervisor's log
-                        ensure_running(settings)
+                    check_died(home)  # or was it stopped elsewhere?
+                    out.say("the embedded server died; restarting it")
+                    ensure_running(settings)
 
             out.say(f"server and workers run in {home.path}; Ctrl-C stops all")
-            keeper.run(tick)
-            out.say("stopping; running jobs may finish, Ctrl-C again stops at once")
-            keeper.stop(_DASHBOARD_STOP_S)
+            try:
+                keeper.run(tick)
+                out.say("stopping; running jobs may finish, Ctrl-C again stops at once")
+            finally:
+                keeper.stop(_DASHBOARD_STOP_S)
             shutdown(settings, is_urgent=lambda: keeper.signals > 1)
             out.say("stopped")
         home.up_lock.write_text("", "utf-8")

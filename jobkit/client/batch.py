@@ -9,6 +9,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -280,23 +281,31 @@ def as_completed(jobs: Iterable[Job], timeout: checks.Timeout = None) -> Iterato
 
     Raises:
         TimeoutError: not all have ended within `timeout` seconds.
+        StoreUnavailable: their embedded server was stopped; the jobs go on when that is started again.
     """
     seconds, waiting = checks.timeout_s(timeout), _handles(jobs)
-    ended: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[Job, Future[None]]] = queue.SimpleQueue()
     for job in waiting:
-        job.when_done(partial(ended.put, job))
+        job._ended.add_done_callback(partial(_put, ended, job))
     deadline = None if seconds is None else time.monotonic() + seconds
     unended = deque(waiting)
     for left in range(len(waiting), 0, -1):
         try:
-            job = _next(ended, unended, None if deadline is None else max(0.0, deadline - time.monotonic()))
+            job, end = _next(ended, unended, None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             raise TimeoutError(f"{left} of {len(waiting)} jobs have not ended after {timeout} s") from None
+        end.result()
         job.wait(0)
         yield job
 
 
-def _next(ended: queue.SimpleQueue[Job], jobs: deque[Job], timeout_s: float | None) -> Job:
+def _put(ended: queue.SimpleQueue[tuple[Job, Future[None]]], job: Job, future: Future[None]) -> None:
+    ended.put((job, future))
+
+
+def _next(
+    ended: queue.SimpleQueue[tuple[Job, Future[None]]], jobs: deque[Job], timeout_s: float | None
+) -> tuple[Job, Future[None]]:
     """The next job that has ended. Raises queue.Empty when `timeout_s` seconds are over first."""
     with contextlib.suppress(queue.Empty):
         return ended.get_nowait()

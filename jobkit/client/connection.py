@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,6 +44,24 @@ _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 _SLOW_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """The ways in which a kit starts its embedded server.
+
+    Attributes:
+        start: starts it unless it runs, and returns when it answers.
+        start_again: the same if it has died. Raises StoreUnavailable if it was stopped: then a submit starts it, but
+            reading and waiting do not.
+        revive: `start_again` without waiting; returns True if this call has started it.
+        want_workers: called once, before the first submit; starts local workers that can run it.
+    """
+
+    start: Callable[[], object]
+    start_again: Callable[[], object]
+    revive: Callable[[], bool]
+    want_workers: Callable[[], None]
+
+
 class Connection:
     """One kit's connection; see `jobkit.client.kit.Kit`, which describes the arguments.
 
@@ -57,7 +76,7 @@ class Connection:
         settings: Settings,
         make_job: Callable[[JobSnapshot], Job],
         *,
-        revive: Callable[[], object] | None = None,
+        embedded: EmbeddedServer | None = None,
         open_store: Callable[[Settings], RedisStore] = RedisStore,
         has_own_space: bool = False,
     ) -> None:
@@ -66,7 +85,7 @@ class Connection:
         self.codec = Codec.from_secret("this process" if settings.scheme == "sync" else settings.secret)
         self.owner = user_name()
         self.is_closed = False
-        self._make_job, self._revive = make_job, revive
+        self._make_job, self._embedded = make_job, embedded
         self._open_store, self._has_own_space = open_store, has_own_space
         self._connect()
         _open.add(self)
@@ -103,7 +122,7 @@ class Connection:
             self.inline = Inline(self.store, self.hub, self.codec, self.settings, self._space.paused)
         else:
             self.store = self._open_store(self.settings)
-            self.hub = EventHub(self.store)
+            self.hub = EventHub(self.store, None if self._embedded is None else self._embedded.revive)
             self._direct = DirectSubmit(self.settings, self.hub.client_id)
         self._senders = LoopSenders(partial(self._open_store, self.settings), self.hub.client_id)
         self.verbs = Verbs(self.settings, self.store, self.hub, self.codec)
@@ -127,6 +146,11 @@ class Connection:
             await self._space.leave(self.store)
         await self.store.close()
 
+    def start_stopped(self) -> None:
+        """Start an embedded server that was stopped or has died; no-op while it is connected."""
+        if self._embedded is not None and not self.hub.is_live:
+            self._embedded.start()
+
     # -- running verbs ------------------------------------------------------------------------------------------------
 
     def run(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -139,7 +163,7 @@ class Connection:
         return await asyncio.to_thread(partial(self.run, verb, *args, **kwargs))
 
     def spawn(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a verb on the background loop; once more if an embedded server was restarted."""
+        """Run a verb on the background loop; once more if an embedded server had died."""
         self.ensure_open()
         return background.spawn(self._settled(partial(verb, *args, **kwargs)))
 
@@ -153,14 +177,17 @@ class Connection:
         return await asyncio.wrap_future(self.spawn(verb, *args, **kwargs))
 
     async def _settled(self, verb: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return a verb's value; with `sync://` once its events are delivered to this process's listeners."""
+        """Return a verb's value; with `sync://` once its events are delivered to this process's listeners.
+
+        An embedded server that has died is started again.
+        """
         try:
             value = await verb()
         except ConnectionError as error:
-            if self._revive is None:
+            if self._embedded is None:
                 raise
             with repeating(error):
-                await asyncio.to_thread(self._revive)
+                await asyncio.to_thread(self._embedded.start_again)
                 value = await verb()
         if self.inline is not None:
             await self.hub.flush()

@@ -28,6 +28,7 @@ from jobkit.model import (
     JobNotFound,
     StoreUnavailable,
 )
+from jobkit.store.events import EventHub
 from jobkit.store.values import parse_stream_id
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ async def all_events(verbs: Verbs, after: str | None = None) -> AsyncIterator[Jo
     """All jobs' numbered events from now on, or after an event `id`; waits for those to come and for the server.
 
     Raises:
+        StoreUnavailable: the embedded server was stopped.
         InvalidParams: `after` is not an event id.
         EventsExpired: some of them are no longer kept: `after` is too old, or the reader too slow.
     """
@@ -73,15 +75,18 @@ async def event_pages(verbs: Verbs, after: str | None) -> AsyncIterator[Sequence
             heard[event.job_id] = event
         wake.set()
 
-    stop = hub.listen(lambda event: loop.call_soon_threadsafe(hear, event), None)
+    stops = [
+        hub.listen(lambda event: loop.call_soon_threadsafe(hear, event), None),
+        hub.on_status(lambda _: loop.call_soon_threadsafe(wake.set)),
+    ]
     try:
         await hub.ready(None)
-        last = await patiently(store.last_event_id) if after is None else after
+        last = await _patiently(hub, store.last_event_id) if after is None else after
         while True:
             wake.clear()
             progress |= heard
             heard.clear()
-            if found := await patiently(partial(store.events, last)):
+            if found := await _patiently(hub, partial(store.events, last)):
                 yield found
                 last = found[-1].id
                 continue
@@ -92,7 +97,8 @@ async def event_pages(verbs: Verbs, after: str | None) -> AsyncIterator[Sequence
                 async with asyncio.timeout(10):
                     await wake.wait()
     finally:
-        stop()
+        for stop in stops:
+            stop()
 
 
 async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
@@ -103,13 +109,13 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
     def put(event: JobEvent | None) -> None:
         loop.call_soon_threadsafe(news.put_nowait, event)
 
-    stops = [verbs.hub.listen(put, job_id), verbs.hub.on_status(lambda is_live: put(None) if is_live else None)]
+    stops = [verbs.hub.listen(put, job_id), verbs.hub.on_status(lambda _: put(None))]
     try:
         await verbs.hub.ready(job_id)
         last, is_stale = after, True
         while True:
             if is_stale:
-                snapshot = await patiently(partial(verbs.snapshot, job_id))
+                snapshot = await _patiently(verbs.hub, partial(verbs.snapshot, job_id))
                 for event in snapshot.history:
                     if event.seq > last:
                         last = event.seq
@@ -136,12 +142,13 @@ async def events_of_job(verbs: Verbs, job_id: str, after: int = 0) -> AsyncItera
             stop()
 
 
-async def patiently(verb: Callable[[], Awaitable[T]]) -> T:
-    """Retry the call until the server answers."""
+async def _patiently(hub: EventHub, verb: Callable[[], Awaitable[T]]) -> T:
+    """Retry the call until the server answers. Raises StoreUnavailable if it was stopped."""
     while True:
         try:
             return await verb()
         except StoreUnavailable:
+            hub.check_stopped()
             await asyncio.sleep(_AWAY_S)
 
 
@@ -181,6 +188,7 @@ class Hook:
     async def _read(self, after: str) -> None:
         """Every event from `after` on, for as long as it takes."""
         position: str | None = after
+        said = ""
         while not self._is_over:
             try:
                 async for event in all_events(self._connection.verbs, position):
@@ -193,7 +201,9 @@ class Hook:
             except Exception as error:  # the kit was closed, or its store speaks nonsense
                 if self._connection.is_closed:
                     return
-                logger.warning("hook %s waits for the store: %s: %s", self._name, type(error).__name__, error)
+                if str(error) != said:
+                    logger.warning("hook %s waits for the store: %s: %s", self._name, type(error).__name__, error)
+                said = str(error)
                 await asyncio.sleep(1.0)
 
     def _put(self, job_id: str, is_end: bool) -> None:

@@ -16,7 +16,16 @@ from typing import Any, NoReturn
 from jobkit.client import checks
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id, slices, ui
 from jobkit.client.outputs import Artifact, Logs
-from jobkit.model import Attempt, InvalidParams, JobEvent, JobNotFound, JobSnapshot, UnknownTask, attempts_of
+from jobkit.model import (
+    Attempt,
+    InvalidParams,
+    JobEvent,
+    JobNotFound,
+    JobSnapshot,
+    StoreUnavailable,
+    UnknownTask,
+    attempts_of,
+)
 from jobkit.run.inside import context
 
 
@@ -45,6 +54,7 @@ class Job(Handle[JobSnapshot]):
     _result = b""
     _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
     _waited_for: Future[None] | None = None  # `_ended`, once it is needed
+    _when_done: tuple[Callable[[], None], ...] = ()
 
     def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
         super().__init__(snapshot)
@@ -120,17 +130,18 @@ class Job(Handle[JobSnapshot]):
 
         Raises:
             JobNotFound: the store no longer knows it.
+            StoreUnavailable: its embedded server was stopped; the job goes on when that is started again.
         """
-        seconds = checks.timeout_s(timeout)
+        seconds, ended = checks.timeout_s(timeout), self._ended
         if not self._is_over and seconds != 0:
             with context.waiting([self.id]):
                 for slice_s in slices(seconds):
                     with contextlib.suppress(TimeoutError):
-                        self._ended.result(slice_s)
+                        ended.result(slice_s)
                         break
         if not self._is_over:
             return False
-        self._ended.result()
+        ended.result()
         self._settle()
         return True
 
@@ -210,7 +221,7 @@ class Job(Handle[JobSnapshot]):
 
     @property
     def _ended(self) -> Future[None]:
-        """Done when it has ended; failed if the store no longer knows it."""
+        """Done when it has ended; failed if the store no longer knows it. If that was stopped, this one fails."""
         with self._lock:
             if self._waited_for is None:
                 self._waited_for = Future()
@@ -228,10 +239,7 @@ class Job(Handle[JobSnapshot]):
         for observer in observers:
             observer(before, snapshot)
         if snapshot.is_terminal and not self._is_over:
-            with self._lock:
-                self._is_over, waited_for = True, self._waited_for
-            if waited_for is not None:
-                waited_for.set_result(None)
+            self._end(None)
 
     def observe(self, observer: Callable[[JobSnapshot, JobSnapshot], None]) -> JobSnapshot:
         """Call `observer(before, after)` with every change from the returned snapshot on, in a thread of jobkit's. For
@@ -242,13 +250,34 @@ class Job(Handle[JobSnapshot]):
 
     def _vanish(self, why: str) -> None:
         if not self._is_over:
-            waited_for = self._ended  # before the flag is set: then it would be one that has ended well
-            self._is_over = True
-            waited_for.set_exception(JobNotFound(f"job {self.id} is no longer known: {why}"))
+            _ = self._ended  # before the flag is set: then it would be one that has ended well
+            self._end(JobNotFound(f"job {self.id} is no longer known: {why}"))
+
+    def _end(self, error: Exception | None) -> None:
+        """Nothing more will come."""
+        with self._lock:
+            self._is_over, waited_for = True, self._waited_for
+            callbacks, self._when_done = self._when_done, ()
+        if waited_for is not None:
+            waited_for.set_result(None) if error is None else waited_for.set_exception(error)
+        for callback in callbacks:
+            callback()
+
+    def _interrupt(self, why: str) -> None:
+        """Let all present waits raise StoreUnavailable, although it has not ended."""
+        with self._lock:
+            if self._is_over or self._waited_for is None:
+                return
+            waited_for, self._waited_for = self._waited_for, None
+        waited_for.set_exception(StoreUnavailable(why))
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""
-        self._ended.add_done_callback(lambda _: callback())
+        with self._lock:
+            if not self._is_over:
+                self._when_done = (*self._when_done, callback)
+                return
+        callback()
 
     def __reduce__(self) -> NoReturn:
         raise InvalidParams(

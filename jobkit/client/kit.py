@@ -16,7 +16,7 @@ from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from jobkit.client.connection import Connection
+from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
@@ -90,8 +90,7 @@ class Kit:
 
     Args:
         settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
-        revive: called when an embedded server does not answer, before the next try; it starts the server again.
-        before_submit: called once, before the first submit; it starts local workers that can run it.
+        embedded: starts the embedded server, if it is one.
         open_store, has_own_space: see `Connection`.
 
     Raises:
@@ -102,17 +101,16 @@ class Kit:
         self,
         settings: Settings,
         *,
-        revive: Callable[[], object] | None = None,
-        before_submit: Callable[[], None] | None = None,
+        embedded: EmbeddedServer | None = None,
         open_store: Callable[[Settings], RedisStore] = RedisStore,
         has_own_space: bool = False,
     ) -> None:
         connection = Connection(
-            settings, partial(Job, self), revive=revive, open_store=open_store, has_own_space=has_own_space
+            settings, partial(Job, self), embedded=embedded, open_store=open_store, has_own_space=has_own_space
         )
         self.settings, self.codec = settings, connection.codec
         self._connection = connection
-        self._submitter = BoundKit(self, connection, before_submit)
+        self._submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
         self._reader = JobReader(self, connection)
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)

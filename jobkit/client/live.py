@@ -155,11 +155,11 @@ class LiveJobs:
         if job_id in self._jobs:
             self.refresh_later(job_id)
 
-    def _status_changed(self, is_live: bool) -> None:
-        if is_live:
-            for job_id, job in list(self._jobs.items()):
-                if not job.snapshot.is_terminal:
-                    self.refresh_later(job_id)
+    def _status_changed(self, _is_live: bool) -> None:
+        """Read all again: when the connection is back, or until then."""
+        for job_id, job in list(self._jobs.items()):
+            if not job.snapshot.is_terminal:
+                self.refresh_later(job_id)
 
     async def _refresh_for_ever(self) -> None:
         while True:
@@ -175,6 +175,9 @@ class LiveJobs:
                     await self._refresh(ids[i : i + _BATCH])
             except StoreUnavailable:  # the hub may not notice when it is back: it has a separate connection
                 self._stale.update(ids)
+                if self._hub.stopped:
+                    for job in filter(None, map(self._jobs.get, ids)):
+                        job._interrupt(self._hub.stopped)
                 await asyncio.sleep(1.0)
                 self._wake.set()
             except Exception:

@@ -222,7 +222,7 @@ class BoundKit:
     async def submit_async(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """`submit` from a coroutine, over a connection of its loop. Rare cases block, so they run in a thread."""
         self._connection.ensure_open()
-        if isinstance(task, str) or self._connection.inline is not None:
+        if isinstance(task, str) or self._connection.inline is not None or not self._connection.hub.is_live:
             return await asyncio.to_thread(self.submit, task, *args, **kwargs)
         again = partial(self.prepared, task, args, kwargs)
         prepared = again()
@@ -371,6 +371,7 @@ class BoundKit:
 
     def _definition(self, task: Callable[..., Any] | TaskInfo | str) -> TaskDef[..., Any] | TaskInfo:
         """Return the definition of a task; that of a worker if only its name is known here."""
+        self._connection.start_stopped()
         if not isinstance(task, str):
             return task if isinstance(task, TaskInfo) else registry.task_of(task)
         if (known := registry.known(task)) is not None:

@@ -4,6 +4,6 @@
 necessary. This room does not know jobs, except that `launch` asks the store whether any are left.
 """
 
-from jobkit.embedded.launch import attach, ensure_running, shutdown
+from jobkit.embedded.launch import attach, ensure_running, revive, shutdown
 
-__all__ = ["attach", "ensure_running", "shutdown"]
+__all__ = ["attach", "ensure_running", "revive", "shutdown"]

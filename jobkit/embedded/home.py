@@ -47,10 +47,15 @@ class Home:
         self.status_file = path / "supervisor.json"
 
     @classmethod
+    def at(cls, path: Path) -> Home:
+        """Return the home at `path`, which need not exist."""
+        return cls(path.expanduser().absolute())
+
+    @classmethod
     def open(cls, path: Path) -> Home:
         """Return the home at `path`; creates missing directories. Raises JobkitError if others may write to it, or it
         cannot be used."""
-        home = cls(path.expanduser().absolute())
+        home = cls.at(path)
         make_private(home.path, "JOBKIT_HOME")
         for folder in (home.data, home.logs, home.spool, home.namespaces):
             make_private(folder, "the jobkit home's directory")
@@ -102,8 +107,14 @@ class Home:
 
     def is_supervised(self) -> bool:
         """Return True if a supervisor lives: it holds the lock, which the kernel releases when it dies."""
-        with holding(self.lock, shared=True) as free:
-            return not free
+        try:
+            with self.lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return False
 
 
 def own_version() -> str:
@@ -112,13 +123,13 @@ def own_version() -> str:
 
 
 @contextmanager
-def holding(path: Path, *, shared: bool = False, patience_s: float = 0.0) -> Iterator[bool]:
+def holding(path: Path, *, patience_s: float = 0.0) -> Iterator[bool]:
     """Hold the lock file at `path` for the block; yields False if it is not free within `patience_s`."""
     deadline, is_mine = time.monotonic() + patience_s, False
     with append_private(path) as file:
         while not is_mine:
             try:
-                fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 is_mine = True
             except OSError:
                 if time.monotonic() >= deadline:

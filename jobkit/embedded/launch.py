@@ -27,7 +27,7 @@ import msgspec
 
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
 from jobkit.embedded.server import answers, ask
-from jobkit.model import JobkitError, JobState
+from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
@@ -191,6 +191,7 @@ def ensure_running(
     *,
     worker_command: Sequence[str] | None = None,
     only_looks: bool = False,
+    revives: bool = False,
     meanwhile: Callable[[], object] | None = None,
 ) -> Settings:
     """Return `settings` for the server of its home, started if it does not run, with workers for its namespace.
@@ -200,6 +201,7 @@ def ensure_running(
     Args:
         settings: home, namespace, tasks and times.
         only_looks: do not change running workers, whatever `settings.tasks` is; see `want_workers`.
+        revives: start it only if it has died; raise StoreUnavailable if it was stopped, see `check_died`.
         worker_command: command of a worker instead of `python -m jobkit worker --embedded`.
         meanwhile: called while the server starts, if it has to.
 
@@ -207,6 +209,8 @@ def ensure_running(
         JobkitError: no server program, an unusable home, unreadable data, or a server that is in use by another version
             of jobkit.
     """
+    if revives:
+        check_died(Home.at(settings.home))
     home = Home.open(settings.home)
     # Before the checks: a server that is about to stop because it is idle sees the request.
     is_news = request_workers(home, settings, only_looks=only_looks)
@@ -229,18 +233,46 @@ def ensure_running(
                 deadline = max(deadline, time.monotonic() + _START_S)
         elif is_launched:
             raise _ended(home)
-        else:
-            with holding(home.launch_lock) as is_mine:
-                if is_mine and not home.is_supervised():
-                    _launch(home, worker_command, meanwhile)
-                    is_launched = True
-                    continue
+        elif _launch_once(home, worker_command, meanwhile, revives=revives):
+            is_launched = True
+            continue
         if time.monotonic() > deadline:
             raise JobkitError(
                 f"the embedded server in {home.path} did not come up within {_START_S:.0f} s (it is {state!r}); "
                 f"see {home.supervisor_log}"
             )
         time.sleep(0.01)
+
+
+def revive(settings: Settings) -> bool:
+    """Start the supervisor of a home again if it has died; return True if this process has started it.
+
+    Does not wait until the server answers.
+
+    Raises:
+        JobkitError: it was stopped, see `check_died`, or cannot be started.
+    """
+    home = Home.at(settings.home)
+    if home.is_supervised():
+        return False
+    check_died(home)
+    return _launch_once(home, revives=True)
+
+
+def check_died(home: Home) -> None:
+    """Raise StoreUnavailable if the server of a home was stopped, or cannot start; not if it runs or has died."""
+    if not home.path.is_dir():
+        raise StoreUnavailable(f"the home {home.path} was deleted, and its jobs with it")
+    status = home.status()
+    state, error = status.get("state"), status.get("error")
+    if home.is_supervised() or state not in ("stopping", "stopped", "failed"):
+        return
+    raise StoreUnavailable(
+        str(error)
+        if state == "failed" and error
+        else f"the embedded server in {home.path} was stopped (`jobkit down`), and its jobs wait: start it again with "
+        "`jobkit up`, a new submit or any other jobkit command"
+    )
 
 
 def want_workers(settings: Settings) -> None:
@@ -358,6 +390,23 @@ def _signal(status: Mapping[str, object], number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _launch_once(
+    home: Home,
+    worker_command: Sequence[str] | None = None,
+    meanwhile: Callable[[], object] | None = None,
+    *,
+    revives: bool,
+) -> bool:
+    """Start the supervisor unless there is one or another process starts it; return True if this process has."""
+    with holding(home.launch_lock) as is_mine:
+        if not is_mine or home.is_supervised():
+            return False
+        if revives:
+            check_died(home)
+        _launch(home, worker_command, meanwhile)
+        return True
 
 
 def _launch(home: Home, worker_command: Sequence[str] | None, meanwhile: Callable[[], object] | None) -> None:

@@ -2,8 +2,9 @@
 
 One connection, on the background loop. It always listens to the process's own channel (events of the jobs submitted
 from here); a job's channel and the namespace's are added while it has listeners. After a cut connection it subscribes
-again and then tells every listener by `on_live`, so that each can read its snapshot again: what was published
+again and then tells every listener by `on_status`, so that each can read its snapshot again: what was published
 meanwhile is gone, but what it said is in the records.
+The hub also starts an embedded server again that has died, and learns if it was stopped instead.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import RedisError
 
-from jobkit.model import JobEvent
+from jobkit.model import JobEvent, JobkitError, StoreUnavailable
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.hub")
@@ -31,6 +32,9 @@ STATUS, HEARD = "connection status", "confirmed subscriptions"
 
 #: Seconds between attempts to come back, growing.
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+#: Seconds after which a server that was stopped counts as stopped for those who wait. Until then it may be restarting.
+_RESTART_S = 5.0
 
 
 class Listeners:
@@ -80,11 +84,21 @@ class Listeners:
 
 
 class EventHub:
-    """See the module's docstring. `start` and `close` run on the hub's loop; the rest from any thread."""
+    """See the module's docstring. `start` and `close` run on the hub's loop; the rest from any thread.
 
-    def __init__(self, store: RedisStore) -> None:
+    Args:
+        revive: called in a thread after a cut. Starts the server again if it has died: True. Raises JobkitError if it
+            was stopped, or cannot be started.
+
+    Attributes:
+        stopped: why the server is not started again, as a sentence; "" while it runs or may come back.
+    """
+
+    def __init__(self, store: RedisStore, revive: Callable[[], bool] | None = None) -> None:
         self.client_id = secrets.token_hex(8)
-        self._store = store
+        self._store, self._revive = store, revive
+        self._stopped_at: float | None = None  # since when it is known, on the loop's clock
+        self.stopped = ""
         self._pubsub = store.redis.pubsub()
         self._listeners = Listeners(self._wanted)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,6 +115,15 @@ class EventHub:
     @property
     def is_live(self) -> bool:
         return self._is_live
+
+    def check_stopped(self) -> None:
+        """Raise StoreUnavailable if the server was stopped, for which it would be vain to wait."""
+        if self.stopped:
+            raise StoreUnavailable(self.stopped)
+
+    def connection(self, is_live: bool) -> str:
+        """Return what a page says of a status: "live", "reconnecting", or `stopped`."""
+        return "live" if is_live else self.stopped or "reconnecting"
 
     async def start(self) -> None:
         """Subscribe to the own channel; returns when the server has confirmed it.
@@ -125,7 +148,10 @@ class EventHub:
         return self._listeners.add(self._own, listener)
 
     def on_status(self, callback: Callable[[bool], object]) -> Callable[[], None]:
-        """Call `callback(is_live)` when the connection is cut or back; returns a function that ends it."""
+        """Call `callback(is_live)` when the connection is cut or back, and with False again when `stopped` is known.
+
+        Returns a function that ends it.
+        """
         return self._listeners.add(STATUS, callback)
 
     def on_heard(self, callback: Callable[[str], object]) -> Callable[[], None]:
@@ -136,7 +162,11 @@ class EventHub:
         return self._listeners.add(HEARD, callback)
 
     async def ready(self, job_id: str | None = None) -> None:
-        """Returns when the server has confirmed the subscription for a listener of `job_id` (None: all jobs)."""
+        """Returns when the server has confirmed the subscription for a listener of `job_id` (None: all jobs).
+
+        Raises:
+            StoreUnavailable: the server was stopped.
+        """
         await self._confirmed(self._channel(job_id))
 
     async def flush(self) -> None:
@@ -186,7 +216,9 @@ class EventHub:
 
     async def _confirmed(self, channel: str) -> None:
         async with self._news:
-            await self._news.wait_for(lambda: channel in self._acknowledged)
+            while channel not in self._acknowledged:
+                self.check_stopped()
+                await self._news.wait()
 
     async def _read(self) -> None:
         """Read for ever; come back after each cut."""
@@ -208,7 +240,23 @@ class EventHub:
                     await self._pubsub.aclose()  # type: ignore[no-untyped-call]
                 self._pubsub = self._store.redis.pubsub()
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
-                failures += 1
+                failures = 0 if await self._has_revived() else failures + 1
+
+    async def _has_revived(self) -> bool:
+        """Have a server that has died started; return True if that was necessary. Tell all if it was stopped."""
+        if self._revive is None:
+            return False
+        try:
+            return await asyncio.to_thread(self._revive)
+        except JobkitError as error:
+            now = asyncio.get_running_loop().time()
+            self._stopped_at = self._stopped_at or now
+            if not self.stopped and now - self._stopped_at >= _RESTART_S:
+                self.stopped = str(error)
+                self._listeners.tell(STATUS, False)
+                async with self._news:
+                    self._news.notify_all()
+            return False
 
     def _end_flushes(self) -> None:
         for delivered in self._flushing.values():
@@ -235,7 +283,7 @@ class EventHub:
                 self._acknowledged.discard(channel)
             self._news.notify_all()
         if not self._is_live and len(self._acknowledged) >= wanted:
-            self._is_live = True
+            self._is_live, self._stopped_at, self.stopped = True, None, ""
             self._listeners.tell(STATUS, True)
         if kind == "subscribe" and channel.startswith(self._job_prefix):
             self._listeners.tell(HEARD, channel.removeprefix(self._job_prefix))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -415,6 +415,19 @@ class RedisStore(RedisNamespace):
         found = await self.many([("HGETALL", f"worker:{id.decode('utf-8', 'replace')}") for id in ids])
         decode = partial(wire.worker, now_ms=await self.now_ms())
         return wire.all_readable("the record of worker", decode, zip(ids, found, strict=True))
+
+    async def report_dead(self, has_died: Callable[[str], bool]) -> list[str]:
+        """End the leases of workers whose processes have died, which will not renew them; return their ids.
+
+        Args:
+            has_died: says so of a process, by the field `process` of a worker's record.
+        """
+        ids = [id.decode("utf-8", "replace") for id in await self.ask("ZRANGE", "workers", 0, -1)]
+        processes = await self.many([("HGET", f"worker:{id}", "process") for id in ids])
+        dead = [id for id, process in zip(ids, processes, strict=True) if process and has_died(process.decode())]
+        if dead:
+            await self.run("died", dead)
+        return dead
 
     async def handed(self, worker_id: str) -> int:
         """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""

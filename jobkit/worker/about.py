@@ -58,6 +58,7 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
     return {
         "host": info.host,
         "pid": info.pid,
+        "process": tree.mark(info.pid),
         "queues": ",".join(info.queues),
         "slots": info.slots,
         "started": info.started_ms,

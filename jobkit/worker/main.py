@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobkit.model import JobkitError
 from jobkit.model.plain import iso
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import Placement
+from jobkit.run.process import tree
 from jobkit.run.process.state import hiding
 from jobkit.run.shortage import Threads, raise_file_limit
 from jobkit.settings import Settings, masked
@@ -128,7 +130,7 @@ def run_worker(
             burst=burst,
             recycle=recycle,
             tasks=registry.names(),
-            introduce=_introduce,
+            introduce=partial(_introduce, is_local=is_local),
             watch=runner.watch,
         )
 
@@ -245,7 +247,10 @@ async def _serve(worker: JobWorker) -> None:
         await worker.close()
 
 
-async def _introduce(worker: JobWorker) -> None:
+async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
+    if is_local:  # all workers are processes of this machine
+        for dead in await worker.store.report_dead(tree.has_died):
+            logger.info("worker %s has died; its jobs run again", dead)
     tasks, codec = registry.all(), worker.codec
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
     is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())

@@ -86,6 +86,19 @@ def test_up_starts_everything_and_ctrl_c_ends_all(fresh: Terminal) -> None:
     wait_until(lambda: not processes_of(fresh.home), what="everything to end")
 
 
+def test_up_ends_when_the_server_is_stopped_elsewhere(fresh: Terminal) -> None:
+    with fresh.start("up", "--port", str(free_port())) as up:
+        assert up.stdout is not None
+        assert up.stdout.readline().startswith("http://localhost:")  # the dashboard has connected
+
+        assert fresh.run("down", "--now").stdout == "stopped\n"
+
+        _, err = up.communicate(timeout=60)
+    assert up.returncode == 1
+    assert err.splitlines()[-1].startswith(f"jobkit: the embedded server in {fresh.home} was stopped (`jobkit down`)")
+    assert processes_of(fresh.home) == []
+
+
 def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

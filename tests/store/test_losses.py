@@ -55,6 +55,25 @@ async def test_an_attempt_that_its_worker_reports_lost_counts_as_a_loss(store: R
     assert found.error.message.endswith("last, death 3")
 
 
+async def test_jobs_of_workers_that_are_known_to_be_dead_run_again_at_once_and_others_keep_their_leases(
+    store: RedisStore,
+) -> None:
+    for name in ("dead", "alive"):
+        await submit(store, f"of {name}")
+        await claim(store, by=worker(name))
+        await store.renew(name, {}, {"process": f"process of {name}"})
+    await lapse(store, "of alive")
+    await store.redis.set(f"{store.prefix}grace", 2**50, px=20_000)  # its worker gets time to renew
+
+    assert await store.report_dead(lambda process: process == "process of dead") == ["dead"]
+    [again] = await claim(store, by=worker("next"))
+
+    assert again.spec.id == "of dead"
+    assert (await snapshot(store, "of alive")).losses == 0
+    assert {found.id: found.is_alive for found in await store.workers()} == {"dead": False, "alive": True}
+    assert await store.report_dead(lambda process: process == "process of dead") == []
+
+
 async def test_with_on_lost_fail_a_dead_worker_ends_the_job(store: RedisStore) -> None:
     await started(store, "a", on_lost="fail")
     await lapse(store, "a")

@@ -222,9 +222,9 @@ def test_a_job_that_waits_for_others_says_for_which_and_how_far_they_are() -> No
 def test_a_lost_connection_is_shown_until_it_is_back() -> None:
     view = queued()
 
-    view.connection(False)
+    view.connected("reconnecting")
     assert shown(view, 1)["connection"] == "reconnecting"
-    view.connection(True)
+    view.connected("live")
 
     assert shown(view, 2)["connection"] == "live"
 

@@ -384,6 +384,14 @@ def test_a_server_that_is_away_is_told_on_every_part_of_the_page(stage: Stage, u
     say_status(stage, is_live=True)
     page.locator(".jk-table .notice").wait_for(state="hidden")
     page.locator(".jk-card .notice").wait_for(state="hidden")
+
+    stage.kit.hub.stopped = "the embedded server was stopped"
+    say_status(stage, is_live=False)
+    page.wait_for_selector(".status:has-text('stopped')")
+    page.wait_for_selector(".jk-card .notice:has-text('the embedded server was stopped')")
+    stage.kit.hub.stopped = ""
+    say_status(stage, is_live=True)
+    page.wait_for_selector(".status:has-text('live')")
     page.wait_for_selector(".status:has-text('live')")
 
 

@@ -23,10 +23,10 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from jobkit.client import Kit
-from jobkit.client.events import event_pages, patiently
+from jobkit.client.events import event_pages
 from jobkit.client.loop import background
 from jobkit.http.messages import to_json
-from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec
+from jobkit.model import EventsExpired, EventType, JobEvent, JobSpec, StoreUnavailable
 from jobkit.model.plain import iso
 from jobkit.model.snapshot import JobError, changes, finite_or_none
 from jobkit.store.values import event_key
@@ -219,14 +219,19 @@ class Tail:
     # -- on jobkit's loop -------------------------------------------------------------------------------------------
 
     async def _read(self, after: str) -> None:
+        has_missed = False
         while True:
             try:
+                if has_missed:
+                    after, has_missed = await self._kit.verbs.store.last_event_id(), False
+                    self._post(self._begin_at, after)
                 async for page in event_pages(self._kit.verbs, after):
                     self._post(self._take, page)
                     after = page[-1].id or after
             except EventsExpired:  # the store dropped events before they were read here: continue at its newest
-                after = await patiently(self._kit.verbs.store.last_event_id)
-                self._post(self._begin_at, after)
+                has_missed = True
+            except StoreUnavailable:  # it is away, or an embedded one was stopped
+                await asyncio.sleep(_AGAIN_S)
             except Exception:
                 logger.exception("the events for streams could not be read; trying again")
                 await asyncio.sleep(_AGAIN_S)

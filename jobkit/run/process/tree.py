@@ -55,6 +55,30 @@ def identity(pid: int) -> tuple[int, int] | None:
     return (pid, int(fields[19])) if fields and fields[0] != b"Z" else None
 
 
+def mark(pid: int) -> str:
+    """Return a text that stands for this process and no other: boot, namespace of pids, pid, start time.
+
+    "" if it has ended, or the system does not say.
+    """
+    found = identity(pid)
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {os.stat('/proc/self/ns/pid').st_ino} {pid} {found[1]}" if found else ""
+    except OSError:
+        return ""
+
+
+def has_died(marked: str) -> bool:
+    """Return True if the process of a mark, which was made on this machine, is known to have ended.
+
+    False for one of another namespace of pids (a container), which cannot be seen from here.
+    """
+    own, its = mark(os.getpid()).split(), marked.split()
+    if len(own) != 4 or len(its) != 4:
+        return False
+    return its[0] != own[0] or (its[1] == own[1] and mark(int(its[2])) != marked)
+
+
 def rss_bytes(pids: Iterable[int]) -> int:
     """Resident memory, shared pages counted for each process."""
     return _PAGE * sum(int(fields[1]) for pid in pids if (fields := _read(pid, "statm").split()))

@@ -298,7 +298,8 @@ class Dashboard(Viewer):
             background.spawn(self._find_pages())
 
     def _show_status(self, is_live: bool) -> None:
-        self._nav.status = "live" if is_live else "reconnecting"
+        away = "stopped" if self._kit.hub.stopped else "reconnecting"  # the banner says why it was stopped
+        self._nav.status = "live" if is_live else away
 
     # -- on the background loop -------------------------------------------------------------------------------------
 

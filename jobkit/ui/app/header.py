@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import param
 
 from jobkit.client import Kit
-from jobkit.model import EventType, JobEvent, JobSnapshot
+from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable
 from jobkit.model.format import duration
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component
@@ -32,7 +32,7 @@ class Nav(Component):
         pages: `[slug, word]` of each page. page: slug of the shown page. home: slug of the page whose URL has none.
         keys: `[key, what]` of the pages' own keys. title: of the browser's tab.
         url: the newest `search` (`?page=...`) that the browser is to show in its address, with a number `n`.
-        status: "live" or "reconnecting". place: where the jobs are, password masked.
+        status: "live", "reconnecting" or "stopped". place: where the jobs are, password masked.
         ended: jobs that have ended, see `notifications`. bell: whether notifications are offered.
         who: name of the person, if logged in. logout: URL to log out.
         again: the browser must reload the page, since the person's role has changed.
@@ -135,7 +135,7 @@ _MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run
 
 
 class StoreBannerFeed(TextFeed):
-    """`said`: the sentence on every page while the store refuses changes, "" while it takes them.
+    """`said`: the sentence on every page while the store refuses changes or was stopped, "" while it takes them.
 
     Each server process, not each page, checks every `LOOK_S` seconds with one small script that tries an empty write.
     So it is right without any worker, and the sentence goes by itself. A refused action triggers a check at once.
@@ -145,5 +145,8 @@ class StoreBannerFeed(TextFeed):
     CHANNELS = ()
 
     async def data(self) -> dict[str, Any]:
-        refused = await self.kit.verbs.store.refused()
+        try:
+            refused = await self.kit.verbs.store.refused()
+        except StoreUnavailable:
+            return {"said": self.kit.hub.stopped}
         return {"said": f"{refused}. {_MEANWHILE}" if refused is not None else ""}

@@ -78,7 +78,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
 
     def status(self, is_live: bool) -> None:
         if self.model is not None:
-            self.model.is_live = is_live
+            self.model.connection = self.kit.hub.connection(is_live)
             self.poke()
 
     def tell(self, subscriber: BatchSubscriber, version: Any = None) -> None:

@@ -41,7 +41,7 @@ class BatchModel:
     def __init__(self, snapshots: Iterable[JobSnapshot], *, axes: Sequence[str] = (), is_list: bool = False) -> None:
         self.snapshots = list(snapshots)
         self.is_list = is_list
-        self.is_live = True
+        self.connection = "live"  # see `EventHub.connection`
         self.alert: dict[str, str] | None = None
         self.stopped_by = ""
         self.args, self.fixed = self._arguments(axes)
@@ -175,7 +175,7 @@ class BatchModel:
             "finished_at": iso(finished),
             "stopped_by": self.stopped_by,
             "alert": self.alert,
-            "connection": "live" if self.is_live else "reconnecting",
+            "connection": self.connection,
             "now": iso(now),
         }
 

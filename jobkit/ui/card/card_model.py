@@ -35,7 +35,7 @@ class CardModel:
     Attributes:
         defaults: of the task's parameters, if known: arguments that equal them are left out of the brief.
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
-        is_live: whether events arrive at all.
+        connection: whether events arrive, see `EventHub.connection`.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
         held: why it cannot start (pause, limit, resource), "" if nothing blocks it.
         needed: (some of) the jobs that it waits for.
@@ -46,7 +46,7 @@ class CardModel:
     snapshot: JobSnapshot
     defaults: Mapping[str, Any] | None = None
     needs_snapshot: bool = False
-    is_live: bool = True
+    connection: str = "live"
     lease_s: float = 15.0
     lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     total: int = 0
@@ -140,10 +140,10 @@ class CardModel:
             self.artifacts = artifacts
             self._dirty.add("artifacts")
 
-    def connection(self, is_live: bool) -> None:
-        """Set whether events arrive."""
-        if is_live != self.is_live:
-            self.is_live = is_live
+    def connected(self, connection: str) -> None:
+        """Set whether events arrive: `EventHub.connection`."""
+        if connection != self.connection:
+            self.connection = connection
             self._dirty.add("snapshot")
 
     def learn(self, now: datetime, **facts: Any) -> None:
@@ -217,7 +217,7 @@ class CardModel:
             "v": self.version,
             "alert": self.alert(now),
             "deleted": self.is_deleted,
-            "connection": "live" if self.is_live else "reconnecting",
+            "connection": self.connection,
         }
 
     def eta_s(self, now: datetime) -> float | None:

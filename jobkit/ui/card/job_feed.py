@@ -93,7 +93,7 @@ class JobFeed(SharedFeed[Subscriber]):
         await self._read_log(view)
         if is_new:
             await self._read_artifacts(view)
-        view.connection(self.kit.hub.is_live)
+        view.connected(self.kit.hub.connection(self.kit.hub.is_live))
         self.model = view
 
     def loaded(self) -> None:
@@ -120,7 +120,7 @@ class JobFeed(SharedFeed[Subscriber]):
 
     def status(self, is_live: bool) -> None:
         if self.model is not None:
-            self.model.connection(is_live)
+            self.model.connected(self.kit.hub.connection(is_live))
             self.poke()
         super().status(is_live)
 

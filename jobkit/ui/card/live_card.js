@@ -54,7 +54,7 @@ class LiveCard extends View {
 
   showAlert() {
     const {job, n} = this, refused = this.model.get("refused");
-    const alert = job.connection && job.connection !== "live" ? {level: "warning", text: "Connection lost, reconnecting; what you see may be old"}
+    const alert = job.connection && job.connection !== "live" ? {level: "warning", text: job.connection === "reconnecting" ? "Connection lost, reconnecting; what you see may be old" : job.connection}
       : refused ? {level: "error", text: refused} : job.alert;
     n.alert.hidden = !alert;
     if (!alert) return;

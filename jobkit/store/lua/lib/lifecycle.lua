@@ -121,10 +121,14 @@ end
 function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
   local next_end = tonumber(call('ZRANGE', P .. 'leases', 0, 0, 'WITHSCORES')[2])
   if not next_end or next_end > NOW then return false, next_end end
-  local ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
-  local again = waits_until(beat or Lifecycle.last_beat(), lease_ms)
-  if again > 0 then return true, again end
-  local uptime = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  local ids = next_end == 0 and call('ZRANGEBYSCORE', P .. 'leases', 0, 0, 'LIMIT', 0, limit) -- of dead workers, see `died`
+  local again, uptime = 0, math.huge
+  if not ids then
+    ids = call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, limit)
+    again = waits_until(beat or Lifecycle.last_beat(), lease_ms)
+    if again > 0 then return true, again end
+    uptime = tonumber(string.match(call('INFO', 'server'), 'uptime_in_seconds:(%d+)'))
+  end
   if uptime * 1000 < 2 * lease_ms + 2000 then
     -- An uptime that young is normal for a fresh server too; only a lease older than the server can be a victim.
     -- Redis counts whole seconds from the whole second in which it started: that moment is the earliest it may be.

@@ -1,0 +1,183 @@
+"""Processes that wait for an embedded server: they start it again if it has died, and hear of it if it was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobkit
+from jobkit.client import Kit
+from jobkit.embedded import ensure_running, revive, shutdown
+from jobkit.embedded.home import Home
+from jobkit.model import StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.store import events
+
+from .conftest import IDLE_WORKER, processes_of, wait_until
+
+
+def supervisor_of(settings: Settings) -> int:
+    return int(Home(settings.home).status()["pid"])
+
+
+def kill_supervisor(settings: Settings) -> None:
+    os.kill(supervisor_of(settings), signal.SIGKILL)
+
+
+def killed(settings: Settings, *kinds: str) -> None:
+    """Kill the processes of a home whose command lines contain one of these words."""
+    lines = {process: " ".join(process.cmdline()) for process in processes_of(settings.home)}
+    for process, line in lines.items():
+        if any(kind in line for kind in kinds):
+            process.kill()
+
+
+def noted(path: str, seconds: float) -> int:
+    """Task: note its start, and take some time."""
+    import time
+
+    with open(path, "a") as file:
+        file.write("x")
+    time.sleep(seconds)
+    return 42
+
+
+@pytest.fixture(params=["supervisor", "server and worker", "all"])
+def dying(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    words = {"supervisor": ("embedded.supervisor",), "server and worker": ("-server ", "--embedded")}
+    everything = tuple(word for kind in words.values() for word in kind)
+    return words.get(request.param, everything)
+
+
+def test_a_job_whose_place_has_died_runs_again_at_once_and_those_who_wait_get_its_result(
+    settings: Settings, tmp_path: Path, dying: tuple[str, ...]
+) -> None:
+    """The lease is longer than the test: the dead worker gets no time to renew."""
+    mark = tmp_path / "starts"
+    with jobkit.connect(home=settings.home, lease=600.0, heartbeat=200.0) as kit:
+        job = kit.submit(noted, str(mark), 1.5)
+        wait_until(mark.exists, what="the job to start")
+
+        killed(settings, *dying)
+
+        assert job.result(60) == 42
+        assert mark.read_text() == "xx"
+        assert job.snapshot.losses == 1
+
+
+def test_of_several_who_wait_one_starts_the_dead_server(settings: Settings) -> None:
+    ensure_running(settings, worker_command=IDLE_WORKER)
+    kill_supervisor(settings)
+    wait_until(lambda: not Home(settings.home).is_supervised())
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(lambda _: revive(settings), range(4))) == 1
+
+    assert Home(settings.home).is_supervised()
+
+
+# -- a server that was stopped -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
+    """Kit of a server without a real worker; stops count at once."""
+    monkeypatch.setattr(events, "_RESTART_S", 0.1)
+    ensure_running(settings, worker_command=IDLE_WORKER)
+    with jobkit.connect(home=settings.home) as kit:
+        yield kit
+
+
+def told(wait: Callable[[], Any]) -> Future[Any]:
+    """Call it in a thread."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(wait())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def test_those_who_wait_hear_that_the_server_was_stopped_and_do_not_start_it(settings: Settings, kit: Kit) -> None:
+    job = kit.submit(noted, "/dev/null", 0.0)
+
+    async def awaited() -> Any:
+        return await job
+
+    waits = {
+        "result": told(job.result),
+        "await": told(lambda: asyncio.run(awaited())),
+        "as_completed": told(lambda: list(jobkit.as_completed([job]))),
+        "events": told(lambda: list(kit.events())),
+        "events of a job": told(lambda: list(job.events())),
+    }
+    shutdown(settings, now=True)
+
+    heard = {name: str(future.exception(30)) for name, future in waits.items()}
+    assert set(heard.values()) == {heard["result"]}
+    assert "was stopped (`jobkit down`), and its jobs wait: start it again with `jobkit up`" in heard["result"]
+    with pytest.raises(StoreUnavailable, match="was stopped"):
+        job.result(30)  # one that begins to wait now
+    with pytest.raises(StoreUnavailable, match="was stopped"):
+        kit.counts()
+    assert not job.is_terminal
+    assert processes_of(settings.home) == []
+
+
+def test_a_submit_starts_a_stopped_server_and_earlier_handles_go_on(settings: Settings, kit: Kit) -> None:
+    job = kit.submit(noted, "/dev/null", 0.0)
+    shutdown(settings, now=True)
+    wait_until(lambda: kit.hub.stopped)
+
+    assert kit.submit(noted, "/dev/null", 0.0).result(60) == 42
+
+    assert job.result(60) == 42
+    assert not kit.hub.stopped
+
+
+def test_a_restart_of_the_server_is_not_told(settings: Settings) -> None:
+    ensure_running(settings, worker_command=IDLE_WORKER)
+    with jobkit.connect(home=settings.home) as kit:
+        job = kit.submit(noted, "/dev/null", 0.0)
+        waiting = told(job.result)
+        shutdown(settings, now=True)
+
+        ensure_running(settings)
+
+        assert waiting.result(60) == 42
+
+
+def test_a_server_that_cannot_start_is_told_with_the_reason(settings: Settings, kit: Kit) -> None:
+    job = kit.submit(noted, "/dev/null", 0.0)
+    waiting = told(job.result)
+    home = Home(settings.home)
+    (log,) = (home.data / "appendonlydir").glob("*.incr.aof")
+    kill_supervisor(settings)
+    log.write_bytes(b"garbage in front\r\n" + log.read_bytes())
+
+    with pytest.raises(StoreUnavailable, match="redis-check-aof --fix"):
+        waiting.result(30)
+
+
+def test_a_home_that_was_deleted_is_told_and_not_made_again(settings: Settings, kit: Kit) -> None:
+    job = kit.submit(noted, "/dev/null", 0.0)
+    waiting = told(job.result)
+    shutdown(settings, now=True)
+    shutil.rmtree(settings.home)
+
+    with pytest.raises(StoreUnavailable, match="was deleted, and its jobs with it"):
+        waiting.result(30)
+    assert not settings.home.exists()
