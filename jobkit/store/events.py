@@ -102,6 +102,8 @@ class EventHub:
         self._pubsub = store.redis.pubsub()
         self._listeners = Listeners(self._wanted)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting = asyncio.Lock()
+        """Held while the connection is replaced and for each subscription."""
         self._reader: asyncio.Task[None] | None = None
         self._is_live = False
         self._acknowledged: set[str] = set()
@@ -207,12 +209,16 @@ class EventHub:
             loop.call_soon_threadsafe(lambda: loop.create_task(self._sync(topic)))
 
     async def _sync(self, channel: str) -> None:
-        with contextlib.suppress(RedisError, OSError):  # the reader notices, and subscribes to all again
-            if channel in self._listeners.topics():
-                await self._pubsub.subscribe(channel)
-            elif channel in self._acknowledged:
-                self._acknowledged.discard(channel)  # at once: who listens again meanwhile waits for the next one
-                await self._pubsub.unsubscribe(channel)
+        # Without a connection, and after an error, the reader subscribes to all channels.
+        with contextlib.suppress(RedisError, OSError):
+            async with self._connecting:
+                if self._pubsub.connection is None:
+                    return
+                if channel in self._listeners.topics():
+                    await self._pubsub.subscribe(channel)
+                elif channel in self._acknowledged:
+                    self._acknowledged.discard(channel)  # at once: who listens again meanwhile waits for the next one
+                    await self._pubsub.unsubscribe(channel)
 
     async def _confirmed(self, channel: str) -> None:
         async with self._news:
@@ -225,10 +231,13 @@ class EventHub:
         failures = 0
         while True:
             try:
-                wanted = {self._own, *self._listeners.topics()} - {STATUS, HEARD}
-                await self._pubsub.subscribe(*wanted)
+                async with self._connecting:
+                    wanted = {self._own, *self._listeners.topics()} - {STATUS, HEARD}
+                    await self._pubsub.subscribe(*wanted)
+                left = len(wanted)
                 async for message in self._pubsub.listen():
-                    await self._take(message, len(wanted))
+                    left -= message["type"] == "subscribe"
+                    await self._take(message, is_all=left <= 0)
                     failures = 0
             except Exception as error:
                 if not isinstance(error, RedisError | OSError):
@@ -236,9 +245,10 @@ class EventHub:
                 elif self._is_live:
                     logger.warning("the connection for live events was cut (%s); coming back", type(error).__name__)
                 self._go_dark()
-                with contextlib.suppress(RedisError, OSError):
-                    await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-                self._pubsub = self._store.redis.pubsub()
+                async with self._connecting:
+                    with contextlib.suppress(RedisError, OSError):
+                        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+                    self._pubsub = self._store.redis.pubsub()
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures = 0 if await self._has_revived() else failures + 1
 
@@ -270,7 +280,8 @@ class EventHub:
             self._is_live = False
             self._listeners.tell(STATUS, False)
 
-    async def _take(self, message: dict[str, Any], wanted: int) -> None:
+    async def _take(self, message: dict[str, Any], *, is_all: bool) -> None:
+        """Handle a message; `is_all`: every channel that was wanted at the connect is confirmed."""
         kind = message["type"]
         if kind == "message":
             self._deliver(message["channel"].decode(), message["data"])
@@ -282,7 +293,7 @@ class EventHub:
             else:
                 self._acknowledged.discard(channel)
             self._news.notify_all()
-        if not self._is_live and len(self._acknowledged) >= wanted:
+        if not self._is_live and is_all:
             self._is_live, self._stopped_at, self.stopped = True, None, ""
             self._listeners.tell(STATUS, True)
         if kind == "subscribe" and channel.startswith(self._job_prefix):

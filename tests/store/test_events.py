@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from jobkit.model import EventsExpired, JobEvent, LogLine
@@ -212,6 +215,34 @@ async def test_a_cut_connection_comes_back_and_says_so(store: RedisStore, heard:
         await hub.close()
 
     assert statuses == [True, False, True, False, True]
+
+
+async def test_a_listener_that_begins_while_the_hub_reconnects_does_not_make_it_deaf(
+    store: RedisStore, hub: EventHub, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.listen(heard.append)
+    await hub.ready()
+    pool, opens, asked = store.redis.connection_pool, asyncio.Event(), asyncio.Event()
+    get_connection = pool.get_connection
+
+    async def slowly(*args: Any, **options: Any) -> Any:
+        asked.set()
+        await opens.wait()
+        return await get_connection(*args, **options)
+
+    with monkeypatch.context() as patch:
+        await store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        patch.setattr(pool, "get_connection", slowly)
+        await asyncio.wait_for(asked.wait(), 30)
+        hub.listen(heard.append, "a")  # a page is opened, say
+        await asyncio.sleep(0)
+        opens.set()
+        await until(lambda: hub.is_live, "the hub to come back")
+    await hub.ready("a")
+    await submit(store, "a")
+    await claim(store)
+
+    await until(lambda: told(heard).count("started") == 2, "the event on both channels")
 
 
 async def test_a_message_that_is_not_an_event_is_skipped(
