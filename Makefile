@@ -1,8 +1,9 @@
 # One command each; `make` alone lists them.
-.PHONY: help check format test touched nightly docs bench chaos
+.PHONY: help check format test touched nightly docs bench chaos soak
 
 SECONDS = 60
 SEED =
+MINUTES = 30
 
 help:
 	@echo "make check   ruff (lint and format), mypy (of tests: that names exist), and the language of docstrings and pages"
@@ -12,6 +13,7 @@ help:
 	@echo "make nightly all tests, also the slow ones: matrices, fuzzing with many examples, long runs of chaos"
 	@echo "make docs    the site, in docs/_build; pip install -e .[docs]"
 	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"
+	@echo "make soak    work for MINUTES=30 with cut connections: no memory, files, threads or keys may grow"
 	@echo "make bench   figures side by side with peers; results in benchmarks/results.md"
 
 check:
@@ -35,6 +37,9 @@ nightly:
 
 chaos:
 	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+soak:
+	python -m tests.chaos.soak --minutes $(MINUTES)
 
 docs:
 	python -m sphinx -q -W --keep-going -b html docs docs/_build

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +14,8 @@ import time
 from tests.chaos import faults
 from tests.chaos.driver import Chaos
 from tests.chaos.faults import FAULTS
-from tests.chaos.world import WEIGHTS
+from tests.chaos.outages import OUTAGES
+from tests.chaos.world import MAY_MOUNT
 from tests.store.machine import difference
 from tests.store.server import Server
 
@@ -21,11 +24,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long things break (60)")
     parser.add_argument("--seed", type=int, default=None, help="of everything that is chosen; printed")
+    parser.add_argument("--place", choices=("team", "home"), default="team", help="Redis with workers, or a home")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=6.0, help="submits a second (6)")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="a fault on purpose, to be caught")
-    parser.add_argument("--only", choices=sorted(WEIGHTS), default="", help="the one thing that goes wrong")
+    parser.add_argument("--only", choices=sorted(OUTAGES), default="", help="the one thing that goes wrong")
     parser.add_argument("--older", default="", help="a revision, whose workers serve beside those of this version")
+    parser.add_argument("--pairs", type=int, metavar="SEED", default=None, help="break two things at a time")
     parser.add_argument("--machine", action="store_true", help="ask the state machine instead of breaking things")
     parser.add_argument("--faults", action="store_true", help="show that every deliberate fault is found")
     given = parser.parse_args()
@@ -33,17 +38,21 @@ def main() -> int:
         return _every_fault()
     if given.machine:
         return _ask_machine(given.fault)
-    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
+    _run_with_disk()
+    seed = given.pairs if given.pairs is not None else given.seed
+    seed = secrets.randbelow(10**6) if seed is None else seed
     print(f"chaos: seed {seed}, {given.seconds:g} s", flush=True)
     began = time.monotonic()
     chaos = Chaos(
         given.seconds,
         seed,
-        workers=given.workers,
         rate=given.rate,
         fault=given.fault,
-        only=given.only,
+        outages=[given.only] if given.only else None,
+        place=given.place,
+        workers=given.workers,
         older=given.older,
+        pairs=given.pairs is not None,
     )
     problems = chaos.run()
     took = time.monotonic() - began
@@ -55,9 +64,20 @@ def main() -> int:
     for problem in problems:
         print("PROBLEM", problem)
     if problems:
-        print(f"seed {seed}; record and workers' words are in {chaos.folder}")
+        print(f"seed {seed}; record, what broke when, and workers' words are in {chaos.folder}")
     print("every promise held" if not problems else f"{len(problems)} problems")
     return 1 if problems else 0
+
+
+def _run_with_disk() -> None:
+    """Run this command again with the right to mount a disk, which can then be full, if the system allows that."""
+    if MAY_MOUNT in os.environ or shutil.which("unshare") is None:
+        return
+    for unshare in (["unshare", "-m"], ["unshare", "-Urm"]):
+        trial = subprocess.run([*unshare, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
+        if trial.returncode == 0:
+            os.environ[MAY_MOUNT] = "1"
+            os.execvp(unshare[0], [*unshare, sys.executable, "-m", "tests.chaos", *sys.argv[1:]])
 
 
 def _ask_machine(fault: str) -> int:

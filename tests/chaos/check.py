@@ -18,8 +18,9 @@ from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.chaos import newer, record
 from tests.chaos.onlookers import Window
+from tests.chaos.outages import HEARTBEAT_S, MAX_LOSSES
 from tests.chaos.record import Run
-from tests.chaos.world import MAX_LOSSES, SETTLE_S, World
+from tests.chaos.world import SETTLE_S, World
 from tests.store import support
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _STORED = {EventType.SUCCEEDED, EventType.FAILED, EventType.RETRIED, EventType.R
 
 
 def everything(chaos: Chaos) -> list[str]:
-    """Yield each broken promise as one sentence."""
+    """Return each broken promise as one sentence."""
     kit = chaos.kits[2]
     kept = _everything(kit)
     named: dict[str, list[JobSnapshot]] = {}
@@ -46,6 +47,8 @@ def everything(chaos: Chaos) -> list[str]:
             problems.append(f"{sent.name} was accepted, and is gone")
         for snapshot in found:
             problems += one_job(sent, snapshot, runs.pop(sent.name, []), kit)
+            if chaos.pause_s < HEARTBEAT_S:  # else the machine was too busy for punctual heartbeats
+                problems += price(sent, snapshot)
     problems += [f"{name} was never submitted" for name in named]
     problems += [f"{name} ran, and no store knows it" for name in runs]
     for watch in chaos.watches:
@@ -76,7 +79,7 @@ def outcome(kit: Any, snapshot: JobSnapshot) -> Any:
 
 def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Iterator[str]:
     """Compare one job's record, its runs, and the outcome for its submitter."""
-    said = f"{sent.kind} {snapshot.id} ({sent.name})"
+    said = f"{sent.kind.task.name} {snapshot.id} ({sent.name})"
     ends = [
         event
         for event in snapshot.history
@@ -99,7 +102,7 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
     yield from _overlaps(said, snapshot, runs)
     got = outcome(kit, snapshot)
     if snapshot.state == "succeeded":
-        yield from _success(said, snapshot, runs, got)
+        yield from _success(said, sent, snapshot, runs, got)
     elif snapshot.state == "failed":
         yield from _failure(said, sent, snapshot, runs, got)
     else:
@@ -124,12 +127,21 @@ def _overlaps(said: str, snapshot: JobSnapshot, runs: list[Run]) -> Iterator[str
             yield f"{said}: attempts {one} and {other} are both on record and ran at the same time"
 
 
-def _success(said: str, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
+def price(sent: Sent, snapshot: JobSnapshot) -> Iterator[str]:
+    """Check that a job paid only for what happened while it lived."""
+    for name, count in (("losses", snapshot.losses), ("releases", snapshot.releases)):
+        if count and name not in sent.pays:
+            yield f"{sent.kind.task.name} {snapshot.id} ({sent.name}) had {count} {name}, and nothing costs any"
+
+
+def _success(said: str, sent: Sent, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
     last = next((run for run in runs if run.attempt == snapshot.attempt), None)
-    if last is None or last.end != "returned":
+    if "succeeded" not in sent.kind.ends:
+        yield f"{said} succeeded"
+    elif last is None or last.end != "returned":
         yield f"{said} succeeded, and its last attempt did not return: {last}"
-    elif outcome != last.nonce:
-        yield f"{said} succeeded with {outcome!r}, and its last attempt returned {last.nonce!r}"
+    elif isinstance(outcome, Exception) or sent.kind.value(outcome) != last.nonce:
+        yield f"{said} succeeded with {outcome!r:.200}, and its last attempt returned {last.nonce!r}"
 
 
 def _failure(said: str, sent: Sent, snapshot: JobSnapshot, runs: list[Run], outcome: Any) -> Iterator[str]:
@@ -138,20 +150,16 @@ def _failure(said: str, sent: Sent, snapshot: JobSnapshot, runs: list[Run], outc
         yield f"{said} failed with {error}, and its result is {outcome!r}"
         return
     kind = str(error.kind)
-    if kind == "lost":
-        if snapshot.losses != MAX_LOSSES:
-            yield f"{said} failed as lost after {snapshot.losses} losses"
-    elif sent.kind.startswith("poison"):
+    if kind not in (sent.kind.ends | (sent.pays & {"lost"})):
         yield f"{said} failed as {kind}: {error}"
-    elif sent.kind == "crash":
-        if kind != "crash" or "SIGSEGV" not in error.message:
-            yield f"{said} failed as {kind}: {error}"
-    elif sent.kind == "flaky":
+    elif kind == "lost" and snapshot.losses != MAX_LOSSES:
+        yield f"{said} failed as lost after {snapshot.losses} losses"
+    elif kind == "crash" and "SIGSEGV" not in error.message:
+        yield f"{said} failed as {kind}: {error}"
+    elif kind == "exception" and sent.kind.options.get("retries"):
         raised = sum(run.end == "raised" for run in runs)
-        if kind != "exception" or raised <= snapshot.spec.retries or snapshot.retried != snapshot.spec.retries:
+        if raised <= snapshot.spec.retries or snapshot.retried != snapshot.spec.retries:
             yield f"{said} failed as {kind} after {raised} exceptions and {snapshot.retried} retries: {error}"
-    else:
-        yield f"{said} failed as {kind}: {error}"
 
 
 def handle(watch: Watch, snapshot: JobSnapshot | None) -> Iterator[str]:

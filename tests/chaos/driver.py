@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import re
 import secrets
 import shutil
@@ -11,33 +10,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import jobkit
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable
-from tests.chaos import check, faults, jobs, newer
+from tests.chaos import check, faults, newer, plan
+from tests.chaos.embedded import Embedded
+from tests.chaos.kinds import KINDS, ONCE, Kind
 from tests.chaos.onlookers import EventReader, Window
-from tests.chaos.world import LEASE_S, World
-
-#: Submissions: task, arguments, options, and relative frequency.
-KINDS: list[tuple[Any, Callable[[random.Random], dict[str, Any]], dict[str, Any], float]] = [
-    (jobs.light, lambda rng: {"seconds": rng.choice([0.0, 0.1, 0.5])}, {}, 5),
-    (jobs.light, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 2.5),
-    (jobs.plain, lambda rng: {"seconds": rng.choice([0.0, 0.1, 0.5])}, {}, 5),
-    (jobs.plain, lambda rng: {"seconds": rng.uniform(1, 2) * LEASE_S}, {}, 2.5),
-    (jobs.light, lambda rng: {"seconds": 0.1}, {"delay": 1.0}, 1),
-    (jobs.flaky, lambda rng: {"times": rng.choice([1, 2, 3])}, {"retries": 2, "backoff": 0.1}, 2),
-    (jobs.crash, lambda rng: {}, {}, 0.3),
-]
-
+from tests.chaos.outages import OUTAGES
+from tests.chaos.plan import Step
+from tests.chaos.team import Team
+from tests.chaos.world import World
+from tests.support import wait_until
 
 #: Once all parts work again, seconds within which another job has to end; the second value is for runs with a fault.
 STUCK_S, FAULT_STUCK_S = 45.0, 20.0
+
+#: Seconds between two looks at the processes and the dashboard.
+_LOOK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -62,13 +60,25 @@ class Watch:
 
 @dataclass(slots=True)
 class Sent:
-    """One submission. `is_accepted`: a submit returned; `ids`: of all returned handles."""
+    """One submission.
+
+    Attributes:
+        pays: what may happen to it through outages and other jobs: "losses", "releases", and to end as "lost".
+        is_accepted: a submit returned. ids: of all returned handles.
+    """
 
     name: str
-    kind: str
+    kind: Kind
+    pays: frozenset[str]
     is_accepted: bool = False
     ids: set[str] = field(default_factory=set)
     is_cancelled: bool = False
+
+
+def _price(outages: Iterable[frozenset[str]], kinds: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Return what any job may pay. Only outages may let an innocent job end as lost: other jobs may not."""
+    paid = frozenset().union(*outages)
+    return paid.union(*kinds, {"lost"} if "losses" in paid else ())
 
 
 class Chaos:
@@ -76,9 +86,12 @@ class Chaos:
 
     Args:
         seconds: duration of the breakage.
-        seed: of the driver's random choices; the outcome also depends on the machine.
-        fault: a name in `faults`. only: the one kind of breakage, see `world.WEIGHTS`.
-        older: a revision of this repository whose workers serve, too.
+        seed: of everything that is chosen; the outcome also depends on the machine.
+        fault: a name in `faults`.
+        outages: names of what breaks. None: everything, by its weight; (): nothing.
+        kinds: names of what is submitted, if not the usual mix.
+        place: "team" or "home". workers, older: see `Team`.
+        pairs: break two things at a time, and check the promises after each pair.
     """
 
     def __init__(
@@ -86,18 +99,30 @@ class Chaos:
         seconds: float,
         seed: int,
         *,
-        workers: int = 3,
         rate: float = 6.0,
         fault: str = "",
-        only: str = "",
+        outages: Sequence[str] | None = None,
+        kinds: Sequence[str] = (),
+        place: str = "team",
+        workers: int = 3,
         older: str = "",
+        pairs: bool = False,
     ) -> None:
-        self.seconds, self.seed, self.rate = seconds, seed, rate
+        self.seconds, self.seed, self.rate, self._pairs = seconds, seed, rate, pairs
         self.folder = Path(tempfile.mkdtemp(prefix="jkc-"))
         self.path = str(self.folder / "record")
-        rng = random.Random(seed)
-        self.rng = rng
-        self.world = World(self.folder, rng, workers, fault, secrets.token_hex(8), only, older)
+        self.rng = Random(seed)
+        run = secrets.token_hex(8)
+        self.world: World = (
+            Embedded(self.folder, fault, run)
+            if place == "home"
+            else Team(self.folder, fault, run, workers=workers, older=older)
+        )
+        self.outages = self.world.possible() if outages is None else list(outages)
+        self._kinds = {name: KINDS[name] for name in kinds} or {n: kind for n, kind in KINDS.items() if kind.weight}
+        is_mixed = outages is None and not (kinds or fault or pairs)  # a fault shows sooner without poison jobs
+        self._once = ONCE if is_mixed else ()
+        self.kinds = {**self._kinds, **{name: KINDS[name] for name in self._once}}
         faults.apply(fault)
         self.sent: dict[str, Sent] = {}
         self.watches: list[Watch] = []
@@ -108,9 +133,11 @@ class Chaos:
         """The first shows the table and stays; the last shows the card of a recent job."""
         self.looks = self.told = 0
         """Number of comparisons of the table with the records during calm; number of events of the stream."""
-        self._pauses_s = (1.0, 2.0) if only else (0.1, 1.4)
+        self.pause_s = 0.0
+        """The longest time for which this process did not run: a busy machine may cost a lease."""
         self._shows = faults.FAULTS[fault].shows if fault else ""
         self._stuck_s = FAULT_STUCK_S if fault else STUCK_S
+        self._looked_at = 0.0
         self._over = threading.Event()
         self._lock = threading.Lock()
 
@@ -122,27 +149,12 @@ class Chaos:
             self.kits = [jobkit.connect(**world.settings) for _ in range(3)]
             self._open_dashboard()
             newer.become()  # producers submit as a later version
-            threads = [
-                *(threading.Thread(target=self._produce, args=(n, random.Random(self.seed * 10 + n))) for n in (0, 1)),
-                threading.Thread(target=self._follow, daemon=True),
-            ]
-            for thread in threads:
-                thread.start()
-            wait = threading.Event()
-            end = time.monotonic() + self.seconds
-            while (left := end - time.monotonic()) > 0 and not self.has_shown:
-                wait.wait(min(left, self.rng.uniform(*self._pauses_s)))
-                world.keep_up()
-                world.hurt(lull=self._is_lull(end))
-                self._look_around()
+            threading.Thread(target=self._follow, daemon=True).start()
+            if self._pairs:
+                self._break_pairs()
+            else:
+                self._phase("", list(plan.steps(self.seed, self.seconds, self.outages)), self.seconds)
             self._over.set()
-            for thread in threads[:-1]:
-                thread.join()
-            world.calm()
-            if not self.has_shown:
-                self._settle()
-                self._await_onlookers()
-                self.problems += check.everything(self)
             self.problems += world.stop_workers()
             self._close_dashboard()
             self.problems += check.structure(world.server.url, world.settings["namespace"], has_older=world.has_older)
@@ -153,12 +165,58 @@ class Chaos:
                     kit.close()
             world.stop_workers()
             self._close_dashboard()
-            self.problems += check.said(self.folder / "workers.log")
-            self.problems += check.said(self.folder / "dashboard.log")
+            for log in self.world.logs():
+                self.problems += check.said(log)
             self.problems += world.close()
         if not self.problems:
             shutil.rmtree(self.folder, ignore_errors=True)
         return self.problems
+
+    def _break_pairs(self) -> None:
+        began = time.monotonic()
+        in_time = takewhile(lambda _: time.monotonic() < began + self.seconds, plan.pairs(self.seed, self.outages))
+        for n, (first, second) in enumerate(in_time):
+            wait_until(lambda: any(worker.is_alive for worker in self.kits[2].workers()), what="a worker")
+            print(f"{first.name} + {second.name}", flush=True)
+            self._phase(f"{n}-", [first, second], second.at_s + 2.0)
+
+    def _phase(self, prefix: str, steps: Sequence[Step], seconds: float) -> None:
+        """Submit jobs while a plan is carried out; then wait until all have ended, and check every promise."""
+        over = threading.Event()
+        self._pays = _price([OUTAGES[step.name].costs for step in steps], [kind.costs for kind in self.kinds.values()])
+        producers = [
+            threading.Thread(target=self._produce, args=(n, f"{prefix}{n}", Random(f"{self.seed} {prefix}{n}"), over))
+            for n in (0, 1)
+        ]
+        for producer in producers:
+            producer.start()
+        try:
+            began = time.monotonic()
+            for step in steps:
+                self._pass_time(lambda step=step: time.monotonic() < began + step.at_s)  # type: ignore[misc]
+                self.world.begin(step.name, step.rng)
+            self._pass_time(lambda: time.monotonic() < began + seconds or (self._pairs and self.world.is_broken))
+        finally:
+            over.set()
+            for producer in producers:
+                producer.join()
+        self.world.calm()
+        if not self.has_shown:
+            self._settle()
+            self._await_onlookers()
+            self.problems += [problem for problem in check.everything(self) if problem not in self.problems]
+
+    def _pass_time(self, goes_on: Callable[[], bool]) -> None:
+        """Replace and repair what it is time for, and compare the dashboard with the records."""
+        wait = threading.Event()
+        while goes_on() and not self.has_shown:
+            before = time.monotonic()
+            wait.wait(0.1)
+            self.pause_s = max(self.pause_s, time.monotonic() - before - 0.1)
+            self.world.keep_up()
+            if before > self._looked_at + _LOOK_S:
+                self._looked_at = before
+                self._look_around()
 
     @property
     def has_shown(self) -> bool:
@@ -167,30 +225,28 @@ class Chaos:
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    def _produce(self, n: int, rng: random.Random) -> None:
+    def _produce(self, n: int, prefix: str, rng: Random, over: threading.Event) -> None:
         count = 0
-        poisons = 1 if self._shows else 0  # a fault shows sooner without poison jobs
+        once = self._once[n : n + 1]
         began = time.monotonic()
-        while not self._over.wait(rng.expovariate(self.rate / 2)):
+        while not over.wait(rng.expovariate(self.rate / 2)):
             count += 1
-            task, arguments, options, _ = rng.choices(KINDS, [kind[3] for kind in KINDS])[0]
-            if poisons < 1 and time.monotonic() - began > self.seconds * 0.2 and n < 2:
-                poisons += 1
-                task, arguments, options = (jobs.poison, jobs.poison_async)[n], lambda _: {}, {}
-            name = f"{n}-{count}"
-            if rng.random() < 0.2:  # the same job, by its key, from both producers
-                name = f"key-{rng.randrange(max(1, count // 4))}"
-                task, arguments, options = jobs.light, lambda _: {"seconds": 0.1}, {"key": name}
+            if once and time.monotonic() - began > self.seconds * 0.2:
+                kind, once = KINDS[once[0]], ()
+            else:
+                kind = rng.choices(list(self._kinds.values()), [kind.weight or 1.0 for kind in self._kinds.values()])[0]
+            name, options, arguments = f"{prefix}-{count}", kind.options, kind.arguments(rng)
+            if rng.random() < 0.2 and not kind.costs:  # the same job, by its key, from both producers
+                name = f"{prefix[:-1]}key-{rng.randrange(max(1, count // 4))}"
+                kind, options, arguments = KINDS["coroutine"], {"key": name}, {"seconds": 0.1}
             with self._lock:
-                sent = self.sent.setdefault(name, Sent(name, task.name))
-            self._submit(self.kits[n], sent, task, {"path": self.path, "name": name, **arguments(rng)}, options, rng)
+                sent = self.sent.setdefault(name, Sent(name, kind, self._pays))
+            self._submit(self.kits[n], sent, {"path": self.path, "name": name, **arguments}, options, rng)
 
-    def _submit(
-        self, kit: Kit, sent: Sent, task: Any, arguments: dict[str, Any], options: dict[str, Any], rng: random.Random
-    ) -> None:
+    def _submit(self, kit: Kit, sent: Sent, arguments: dict[str, Any], options: dict[str, Any], rng: Random) -> None:
         began = time.monotonic()
         try:
-            job = kit.options(**options).submit(task, **arguments)
+            job = kit.options(**options).submit(sent.kind.task, **arguments)
         except StoreUnavailable:
             if (took := time.monotonic() - began) > 8:
                 self.problems.append(f"a submit took {took:.1f} s to say that the server does not answer")
@@ -202,7 +258,7 @@ class Chaos:
         if rng.random() < 0.2:
             with contextlib.suppress(StoreUnavailable):
                 watches.append(Watch(self.kits[2].get(job.id)).begin())
-        if rng.random() < 0.08 and task is not jobs.poison and task is not jobs.poison_async:
+        if rng.random() < 0.08 and not sent.kind.costs:
             sent.is_cancelled = True
             with contextlib.suppress(StoreUnavailable):
                 job.cancel("by chaos")
@@ -231,10 +287,6 @@ class Chaos:
                 onlooker.close()
                 self.problems += onlooker.problems
         self.windows, self.reader = [], None
-
-    def _is_lull(self, end: float) -> bool:
-        """True in the middle third of each 20 seconds: workers still die, but pages must be up to date."""
-        return 7 < (self.seconds - (end - time.monotonic())) % 20 < 15
 
     def _look_around(self) -> None:
         """Compare the table with the records; sometimes cut the stream and open another job's card."""

@@ -5,14 +5,17 @@ Longer: `make chaos SECONDS=600`. Every deliberate fault: `python -m tests.chaos
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
+from random import Random
 
 import pytest
 
 from tests.chaos.faults import FAULTS
+from tests.chaos.outages import OUTAGES
+from tests.chaos.plan import pairs, steps
+from tests.chaos.soak import rises
 from tests.support import ROOT
 
 
@@ -29,14 +32,51 @@ def chaos(*options: str) -> tuple[int, str]:
     return run.returncode, "\n".join(line for line in run.stdout.splitlines() if not line.endswith("coming back"))
 
 
+#: Seconds and seed of the nightly runs. `.ci/run` has the first one.
+_RUNS = [pytest.param(20, 1, id="20"), *(pytest.param(90, seed, id=f"seed-{seed}") for seed in range(1, 11))]
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seconds", [20, 120])
-def test_every_promise_holds_while_processes_die_or_freeze_and_connections_break(seconds: int) -> None:
-    status, said = chaos("--seconds", str(seconds), "--seed", os.environ.get("CHAOS_SEED", "1"))
+@pytest.mark.parametrize(("seconds", "seed"), _RUNS)
+def test_every_promise_holds_while_processes_die_or_freeze_and_connections_break(seconds: int, seed: int) -> None:
+    status, said = chaos("--seconds", str(seconds), "--seed", str(seed))
 
     print(said)
     assert status == 0, said
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("place", ["team", "home"])
+def test_every_promise_holds_after_two_things_break_together(place: str) -> None:
+    status, said = chaos("--pairs", "1", "--seconds", "120", "--place", place)
+
+    print(said)
+    assert status == 0, said
+
+
+def test_a_seed_repeats_what_breaks_and_when() -> None:
+    names = list(OUTAGES)
+
+    def drawn(seed: int) -> list[object]:
+        singles = [(step.at_s, step.name, step.rng.random()) for step in steps(seed, 90, names)]
+        return [*singles, *((one.name, two.name, two.at_s, two.rng.random()) for one, two in pairs(seed, names))]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+    assert len({frozenset((one.name, two.name)) for one, two in pairs(1, names)}) == len(names) * (len(names) - 1) / 2
+
+
+def test_a_soak_fails_by_a_slope_and_not_by_one_value() -> None:
+    noise = Random(1)
+    level = [(5.0 * n, 100 + noise.uniform(-2, 2)) for n in range(360)]
+    peak = [(at_s, value + 80 * (n == 350)) for n, (at_s, value) in enumerate(level)]
+    leak = [(at_s, value + at_s / 100) for at_s, value in level]  # 18 MB in 30 minutes
+
+    assert not rises("MB", level)
+    assert not rises("MB", peak)
+    assert rises("MB", leak)
 
 
 @pytest.mark.nightly

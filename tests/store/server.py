@@ -59,6 +59,11 @@ class Server:
                     time.sleep(0.01)  # between two polls
 
     @property
+    def is_running(self) -> bool:
+        """True between `start` and `kill`."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid

@@ -1,0 +1,69 @@
+"""The kinds of submissions of a chaos run, and how each may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from tests.chaos import jobs
+from tests.chaos.outages import LEASE_S
+
+
+def _nothing(_: Random) -> dict[str, Any]:
+    return {}
+
+
+def _briefly(rng: Random) -> dict[str, Any]:
+    return {"seconds": rng.choice([0.0, 0.1, 0.5])}
+
+
+def _for_leases(rng: Random) -> dict[str, Any]:
+    return {"seconds": rng.uniform(1, 2) * LEASE_S}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table.
+
+    Attributes:
+        task: a task of `jobs`. weight: relative frequency in the usual mix; 0: only by its name.
+        ends: "succeeded" and kinds of errors with which it may end. Any job may end as "lost" if workers were killed
+            often enough, and as cancelled on request.
+        arguments: drawn for a submission. options: of the submit.
+        costs: what other jobs may pay for it: "losses". Jobs that cost something are not cancelled.
+        value: the nonce in a result.
+    """
+
+    task: Any
+    weight: float = 0.0
+    ends: frozenset[str] = frozenset({"succeeded"})
+    arguments: Callable[[Random], dict[str, Any]] = _nothing
+    options: dict[str, Any] = field(default_factory=dict)
+    costs: frozenset[str] = frozenset()
+    value: Callable[[Any], Any] = lambda result: result
+
+
+_LOST, _LOSSES = frozenset({"lost"}), frozenset({"losses"})
+
+KINDS: dict[str, Kind] = {
+    "coroutine": Kind(jobs.light, 5, arguments=_briefly),
+    "long coroutine": Kind(jobs.light, 2.5, arguments=_for_leases),
+    "function": Kind(jobs.plain, 5, arguments=_briefly),
+    "long function": Kind(jobs.plain, 2.5, arguments=_for_leases),
+    "delayed": Kind(jobs.light, 1, arguments=lambda _: {"seconds": 0.1}, options={"delay": 1.0}),
+    "flaky": Kind(
+        jobs.flaky,
+        2,
+        ends=frozenset({"succeeded", "exception"}),
+        arguments=lambda rng: {"times": rng.choice([1, 2, 3])},
+        options={"retries": 2, "backoff": 0.1},
+    ),
+    "crash": Kind(jobs.crash, 0.3, ends=frozenset({"crash"})),
+    "poison": Kind(jobs.poison, ends=_LOST, costs=_LOSSES),
+    "poisonous coroutine": Kind(jobs.poison_async, ends=_LOST, costs=_LOSSES),
+}
+
+#: Kinds that each producer submits once in a run of everything.
+ONCE = ("poison", "poisonous coroutine")

@@ -1,0 +1,249 @@
+"""Table of outages. Each is a function that breaks one thing of a world.
+
+A generator yields the seconds that its outage lasts, and then repairs it; a function without `yield` breaks something
+at once that heals without help. Random choices come from the given generator only, so a seed repeats them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from tests.chaos.world import World
+
+LEASE_S, HEARTBEAT_S, MAX_LOSSES = 2.0, 0.5, 4
+
+Break = Callable[["World", Random], Iterator[float] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """One row of the table.
+
+    Attributes:
+        begin: breaks it. weight: relative frequency in a run of everything; 0: only in pairs and by its name.
+        disturbs: it is between the dashboard and the records, so pages may be late for a moment.
+        costs: what jobs may pay for it: "losses" or "releases" of attempts. A claim whose reply is lost is a loss.
+        places: kinds of worlds (`World.place`) in which it can happen.
+    """
+
+    begin: Break
+    weight: float
+    disturbs: bool
+    costs: frozenset[str]
+    places: frozenset[str]
+
+
+OUTAGES: dict[str, Outage] = {}
+
+
+def outage(
+    weight: float = 0.0, *, disturbs: bool = False, costs: str = "", at: str = "team home"
+) -> Callable[[Break], Break]:
+    """Add a function to the table, by its name."""
+
+    def add(begin: Break) -> Break:
+        row = Outage(begin, weight, disturbs, frozenset(costs.split()), frozenset(at.split()))
+        OUTAGES[begin.__name__] = row  # type: ignore[attr-defined]
+        return begin
+
+    return add
+
+
+# -- workers -----------------------------------------------------------------------------------------------------------
+
+
+@outage(5, costs="losses")
+def kill(world: World, rng: Random) -> None:
+    """SIGKILL of a worker."""
+    for worker in _one(world, rng):
+        worker.kill()
+
+
+@outage(2, costs="losses releases")
+def terminate(world: World, rng: Random) -> None:
+    """SIGTERM of a worker, which has too little time for its jobs."""
+    for worker in _one(world, rng):
+        world.retire(worker)
+
+
+@outage(3, costs="losses")
+def sleep(world: World, rng: Random) -> Iterator[float]:
+    """A worker alone, or with all of its processes, is stopped for longer than a lease."""
+    alone, seconds = rng.random() < 0.5, LEASE_S * rng.uniform(1.2, 2.5)
+    stopped = [process for worker in _one(world, rng) for process in _family(worker.pid)[: 1 if alone else None]]
+    _signal(stopped, signal.SIGSTOP)
+    yield seconds
+    _signal(stopped, signal.SIGCONT)
+
+
+@outage(1, costs="losses")
+def zygote(world: World, rng: Random) -> None:
+    """SIGKILL of the processes that fork a worker's jobs."""
+    for worker in _one(world, rng):
+        _signal(_children(worker.pid), signal.SIGKILL)
+
+
+@outage(1, costs="losses")
+def family(world: World, rng: Random) -> None:
+    """SIGKILL of a worker and its zygotes at the same moment."""
+    for worker in _one(world, rng):
+        both = [*_children(worker.pid), psutil.Process(worker.pid)]
+        _signal(both, signal.SIGSTOP)  # none may see the other's death
+        _signal(both, signal.SIGKILL)
+
+
+@outage()
+def descriptors(world: World, rng: Random) -> Iterator[float]:
+    """A worker may open only two more files."""
+    seconds = rng.uniform(0.5, 2)
+    short = [psutil.Process(worker.pid) for worker in _one(world, rng)]
+    with contextlib.suppress(psutil.Error):
+        before = [process.rlimit(psutil.RLIMIT_NOFILE) for process in short]
+        for process, (_, most) in zip(short, before, strict=True):
+            process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 2, most))
+    yield seconds
+    with contextlib.suppress(psutil.Error):
+        for process, limits in zip(short, before, strict=True):
+            process.rlimit(psutil.RLIMIT_NOFILE, limits)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+@outage()
+def cleaner(world: World, rng: Random) -> None:
+    """All temporary folders are deleted, as by a cleaner of /tmp."""
+    for entry in world.temporary.iterdir():
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+@outage(disturbs=True, costs="losses")
+def full(world: World, rng: Random) -> Iterator[float]:
+    """The disk of the home and of temporary folders is full."""
+    seconds, ballast = rng.uniform(1, 2) * LEASE_S, world.disk / "ballast"
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    yield seconds
+    ballast.unlink()
+
+
+# -- Redis -------------------------------------------------------------------------------------------------------------
+
+
+@outage(1.5, disturbs=True, costs="losses")
+def crash(world: World, rng: Random) -> None:
+    """SIGKILL of Redis, which is restarted at once."""
+    if world.server.is_running:
+        world.server.kill()
+        world.server.start()
+
+
+@outage(1, disturbs=True, at="team", costs="losses")
+def outage_of_redis(world: World, rng: Random) -> Iterator[float]:
+    """Redis is away, for less or more than a lease."""
+    world.server.kill()
+    yield rng.choice([0.5, 1.5 * LEASE_S, 2.5 * LEASE_S])
+    world.server.start()
+
+
+@outage(0.5)
+def forget_functions(world: World, rng: Random) -> None:
+    """Redis loses the library of functions."""
+    world.ask("FUNCTION", "FLUSH")
+
+
+@outage(2, disturbs=True, costs="losses")
+def kill_subscribers(world: World, rng: Random) -> None:
+    """Redis disconnects all subscribers."""
+    world.ask("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+@outage(3, disturbs=True, at="team", costs="losses")
+def cut(world: World, rng: Random) -> None:
+    """Some or all connections end."""
+    world.tell_proxy(f"cut {rng.choice([0.2, 1.0])}")
+
+
+@outage(3, disturbs=True, at="team", costs="losses")
+def swallow(world: World, rng: Random) -> Iterator[float]:
+    """Requests reach Redis, replies are lost."""
+    seconds = rng.uniform(0.05, 0.5)
+    world.tell_proxy(f"swallow {seconds}")
+    yield seconds
+
+
+@outage(1, disturbs=True, at="team", costs="losses")
+def freeze(world: World, rng: Random) -> Iterator[float]:
+    """Nothing passes, for less or more than a lease."""
+    seconds = rng.choice([0.3, 1.5 * LEASE_S])
+    world.tell_proxy(f"freeze {seconds}")
+    yield seconds
+
+
+@outage(0.4, disturbs=True)
+def dashboard(world: World, rng: Random) -> None:
+    """SIGKILL of the dashboard's server."""
+    if world.dashboard is not None:
+        world.dashboard.kill()
+        world.dashboard.wait()
+
+
+# -- the embedded place ------------------------------------------------------------------------------------------------
+
+
+@outage(disturbs=True, costs="losses", at="home")
+def supervisor(world: World, rng: Random) -> None:
+    """SIGKILL of the home's supervisor, with which its server and workers end."""
+    world.kill_supervisor()
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _one(world: World, rng: Random) -> Sequence[psutil.Process | psutil.Popen]:
+    """Return one living worker that is not asleep, or none."""
+    luck = rng.random()
+    awake = [worker for worker in world.workers if _is_awake(worker.pid)]
+    return awake[int(luck * len(awake)) :][:1]
+
+
+def _is_awake(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=recursive)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a worker and all of its descendants."""
+    try:
+        return [psutil.Process(pid), *_children(pid, recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(processes: Sequence[psutil.Process], what: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, what)

@@ -1,0 +1,116 @@
+"""The world of a team: a Redis behind an unreliable proxy, and workers that are started one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.world import World
+from tests.store.server import Server
+from tests.support import ROOT, environment
+
+
+class Team(World):
+    """Workers of this version and of a later one in turn.
+
+    Args:
+        workers: number that is kept alive.
+        older: a revision of this repository whose workers serve, too.
+    """
+
+    place = "team"
+
+    def __init__(self, folder: Path, fault: str, run: str, *, workers: int = 3, older: str = "") -> None:
+        self._socket = folder / "p.sock"
+        super().__init__(folder, fault, run, {"url": f"unix://{self._socket}", "secret": "of this run"})
+        self.server = Server()
+        self._count = workers
+        self._older = _earlier(older, folder / "older") if older else None
+        self.has_older = bool(older)
+        self._started = 0
+        self._born: dict[int, float] = {}
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._ending: list[subprocess.Popen[bytes]] = []
+        self._log = (folder / "workers.log").open("ab")
+
+    @property
+    def workers(self) -> Sequence[subprocess.Popen[bytes]]:
+        return self._workers
+
+    def start(self) -> None:
+        self.server.start()
+        command = [sys.executable, "-m", "tests.chaos.proxy", str(self._socket), str(self.server.socket)]
+        self._proxy = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(CHAOS_RUN=self.run)
+        )
+        assert self._proxy.stdout is not None
+        assert self._proxy.stdout.readline() == b"ready\n"
+        self.keep_up()
+
+    def keep_up(self, until: float | None = None) -> None:
+        super().keep_up(until)
+        self._ending = [worker for worker in self._ending if worker.poll() is None]
+        self._workers = [worker for worker in self._workers if worker.poll() is None]
+        while len(self._workers) < self._count:
+            self._workers.append(self._worker())
+
+    def _worker(self) -> subprocess.Popen[bytes]:
+        """Start the next worker: of this version, a later one and an earlier one in turn."""
+        self._started += 1
+        kind = self._started % (3 if self._older else 2)
+        module = "tests.chaos.newer" if kind == 1 else "jobkit"
+        earlier = self._older if kind == 2 else None
+        path = {"PYTHONPATH": f"{earlier}{os.pathsep}{self.env['PYTHONPATH']}"} if earlier else {}
+        command = [sys.executable, "-m", module, "worker", "-c", "4"]
+        worker = subprocess.Popen(command, env={**self.env, **path}, stderr=self._log, cwd=earlier)
+        self._born[worker.pid] = time.monotonic()
+        return worker
+
+    def retire(self, worker: subprocess.Popen[bytes]) -> None:
+        self._workers.remove(worker)
+        self._ending.append(worker)
+        worker.terminate()
+
+    def tell_proxy(self, command: str) -> None:
+        assert self._proxy.stdin is not None
+        self._proxy.stdin.write(f"{command}\n".encode())
+        self._proxy.stdin.flush()
+
+    def stop_workers(self) -> list[str]:
+        for worker in self._workers:
+            worker.terminate()
+        problems = []
+        for worker in (*self._workers, *self._ending):
+            try:
+                status = worker.wait(20)
+                is_unborn = status == -signal.SIGTERM and time.monotonic() - self._born[worker.pid] < 30
+                if status and worker not in self._ending and not is_unborn:  # killed before it could handle the signal
+                    problems.append(f"worker {worker.pid} ended with status {status}")
+            except subprocess.TimeoutExpired:
+                problems.append(f"worker {worker.pid} did not end within 20 s of SIGTERM")
+        return problems
+
+    def logs(self) -> list[Path]:
+        return [self.folder / "workers.log", self.folder / "dashboard.log"]
+
+    def end(self) -> None:
+        assert self._proxy.stdin is not None
+        self._proxy.stdin.close()
+        self._proxy.wait(5)
+        assert self._proxy.stdout is not None
+        self._proxy.stdout.close()
+        self.server.stop()
+        self._log.close()
+
+
+def _earlier(revision: str, folder: Path) -> Path:
+    """Export the package of a revision of this repository; return the folder to import it from."""
+    folder.mkdir()
+    kept = subprocess.run(["git", "archive", revision, "jobkit"], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=kept, check=True)
+    return folder
