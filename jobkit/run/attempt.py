@@ -10,23 +10,21 @@ import contextlib
 import functools
 import importlib
 import importlib.util
-import inspect
 import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.codec import CLOUDPICKLE, MSGPACK, Codec, decode
+from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.snapshot import JobError
-from jobkit.run.inside.context import Stop
 from jobkit.run.inside.recorder import Sink
-from jobkit.run.inside.tracebacks import describe, error_body, error_types, python_version
-from jobkit.run.inside.values import Bounds, preview_of
+from jobkit.run.inside.tracebacks import python_version
+from jobkit.run.inside.values import Bounds
 from jobkit.tasks.call import Call, CallHead, put_in, read_call, read_head
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
@@ -127,8 +125,6 @@ class Runner(Protocol):
     async def close(self) -> None: ...
 
 
-_CODECS = {allow: Codec(allow_pickle=allow) for allow in (False, True)}
-
 #: What a job of arq's client calls instead of a function: a worker for arq's functions (`jobkit.worker.from_arq`) finds
 #: the function itself, no other one can.
 ARQ_DOOR = "jobkit.worker.from_arq.runner:door"
@@ -168,7 +164,7 @@ def resolve(
         raise Rejected(f"task {task!r} was refused by the worker on {platform.node()}: {error}") from error
     except ModuleNotFoundError as error:
         raise Rejected(_missing(task, error)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Rejected(f"the arguments of task {task!r} could not be read: {type(error).__name__}: {error}") from error
     if head.ref == ARQ_DOOR:
         if door is None:
@@ -208,7 +204,7 @@ def _with_results(task: str, head: CallHead, call: Call) -> tuple[Sequence[Any],
             return decode(*head.given[job_id])
         except KeyError:
             raise Rejected(f"the result of job {job_id}, which task {task!r} needs, was not sent along") from None
-        except Exception as error:  # unpickling runs code of the value's own classes
+        except (Exception, SystemExit) as error:  # unpickling runs code of the value's own classes
             raise Rejected(
                 f"the result of job {job_id}, which task {task!r} needs, cannot be rebuilt on {platform.node()}: "
                 f"{type(error).__name__}: {error}"
@@ -229,81 +225,6 @@ def _bound(
         is_class = isinstance(function, functools.partial) and function.func is run_class
         known = TaskDef(function.args[0] if is_class else function, name=task)  # type: ignore[attr-defined]  # a partial
     return known.signature.call_args(known.signature.changed(known.signature.bind(args, kwargs), changes))
-
-
-def execute(
-    assignment: Assignment,
-    run: Callable[[Coroutine[Any, Any, Any]], Any],
-    on_end: Callable[[], None] = lambda: None,
-    *,
-    owns_process: bool = False,
-    leaves: type[BaseException] = Stop,
-) -> Outcome:
-    """Run the call of an attempt in this thread, to its outcome.
-
-    Args:
-        run: runs a coroutine to its end. on_end: called at once when the code of the job has ended.
-        leaves: the exception that is not the job's own, and leaves this function.
-    """
-    try:
-        function, args, kwargs = resolve(assignment, owns_process=owns_process)
-        value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
-            value = run(value)
-    except leaves:
-        raise
-    except BaseException as error:
-        on_end()
-        return raised(error, allow_pickle=assignment.allow_pickle)
-    on_end()
-    try:
-        return succeeded(value, allow_pickle=assignment.allow_pickle)
-    except MemoryError:
-        return failed(ErrorKind.MEMORY, "MemoryError", "the task returned, but there was no memory to keep its result")
-
-
-def succeeded(value: Any, *, allow_pickle: bool) -> Outcome:
-    """The outcome for a returned value. One that cannot be written is still a success, shown but not kept."""
-    preview, summary = preview_of(value)
-    try:
-        form, body = _CODECS[allow_pickle].encode(value)
-    except Exception as error:  # encoders call code of the value's own
-        reason = str(error) if isinstance(error, InvalidParams) else f"{type(error).__name__}: {error}"
-        preview["unavailable"] = _unavailable(value, reason, allow_pickle)
-        form, body = b"", b""
-    return Outcome("succeeded", form=form, body=body, preview=preview, summary=summary)
-
-
-def raised(error: BaseException, *, allow_pickle: bool) -> Outcome:
-    """The outcome for an exception that left the task."""
-    if isinstance(error, Rejected):
-        return failed(ErrorKind.REJECTED, "rejected", str(error))
-    if isinstance(error, SystemExit):
-        shown = "" if error.code is None else repr(error.code)[:200]
-        described = replace(describe(error, ErrorKind.CRASH), message=f"the task called sys.exit({shown})")
-        return Outcome("failed", error=described, error_types=error_types(error))
-    described = describe(error)
-    if isinstance(error, ModuleNotFoundError) and error.name and _is_missing(error.name):
-        # The code's author has it, this machine has not: say where, and what to do.
-        described = replace(
-            described,
-            message=f"No module named {error.name!r} on the worker's machine {platform.node()} ({sys.executable}): "
-            "install it there, or start the worker where it can be imported",
-        )
-    return Outcome(
-        "failed",
-        error=described,
-        error_types=error_types(error),
-        error_body=error_body(error) if allow_pickle else b"",
-        retry=error if isinstance(error, Retry) else None,
-    )
-
-
-def _is_missing(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name.partition(".")[0]) is None
-    except (ImportError, ValueError):
-        return True
 
 
 def failed(kind: ErrorKind, type_: str, sentence: str) -> Outcome:
@@ -381,7 +302,7 @@ def _by_reference(task: str, ref: str) -> Callable[..., Any]:
         if isinstance(error, ModuleNotFoundError):
             raise Rejected(_missing(task, error)) from error
         raise Rejected(f"task {task!r} cannot be run on {platform.node()}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Rejected(
             f"task {task!r} could not be loaded on {platform.node()}: importing {ref.partition(':')[0]} raised "
             f"{type(error).__name__}: {error}"
@@ -392,23 +313,4 @@ def _missing(task: str, error: ModuleNotFoundError) -> str:
     return (
         f"task {task!r} needs the module {error.name or str(error)!r}, which the worker on {platform.node()} does not "
         "have: install it there, or start the worker where it can be imported"
-    )
-
-
-def _unavailable(value: Any, reason: str, allow_pickle: bool) -> str:
-    kind, is_async = type(value).__name__, isinstance(value, AsyncIterator)
-    if is_async or isinstance(value, Iterator):
-        instead = "[x async for x in ...]" if is_async else "list(...)"
-        return (
-            f"the task returned a value of type {kind}, which yields its items only inside the job's own process and "
-            f"was not kept: return {instead} instead"
-        )
-    if not allow_pickle:
-        return (
-            f"the task succeeded, but its result of type {kind} was not kept: it can only travel as a "
-            "pickle, and pickles need a signing key (JOBKIT_SECRET)"
-        )
-    return (
-        f"the task succeeded, but its result could not be kept: {reason}; return plain data, arrays or tables, or save "
-        "it to a file and return its path"
     )

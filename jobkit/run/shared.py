@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import ctypes
-import inspect
 import math
 import threading
 import time
 import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,7 +23,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.model import JobkitError, LogLine
-from jobkit.run.attempt import Assignment, Outcome, execute, raised, resolve, succeeded, timed_out, unstarted
+from jobkit.run.attempt import Assignment, Outcome, resolve, timed_out, unstarted
+from jobkit.run.ended import (
+    STAGES_LIMIT_S,
+    TOO_LONG,
+    Ended,
+    execute,
+    incomplete,
+    last_stage,
+    raise_in,
+    raised,
+    succeeded,
+)
 from jobkit.run.inside import bars, context
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
@@ -172,7 +181,7 @@ class Running:
     Attributes:
         kind: "cancel", "timeout", "kill" or "move", the first reason for which it was asked to stop; "" before.
         asked: such a reason that `LoopWatch` has, while the loop is blocked.
-        is_over: its own code has ended.
+        is_over: its own code has ended. is_closed: it was left from outside, by the end of the loop.
         due_at: when its timeout is over, by `time.monotonic`.
         give_up_at: when the grace of a request to stop is over; infinite before one.
     """
@@ -182,12 +191,17 @@ class Running:
         self.task = task
         self.context = context
         self.kind = self.asked = ""
-        self.is_over = False
+        self.is_over = self.is_closed = False
         self.due_at = math.inf if assignment.timeout_s is None else time.monotonic() + assignment.timeout_s
         self.give_up_at = math.inf
         self.timers: list[asyncio.TimerHandle] = []
         self._is_given_up = False
-        self._requests = 0
+        self._requests = self._own_requests = 0
+
+    @property
+    def is_asked(self) -> bool:
+        """A request to cancel its task was made by `stop` or by its own code."""
+        return bool(self._requests or self._own_requests)
 
     def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
         self.timers.append(self.task.get_loop().call_later(delay_s, callback, *args))
@@ -213,9 +227,9 @@ class Running:
 
     def take_back(self) -> bool:
         """Withdraw the requests, which have done their work; True if its caller cancels the task as well."""
-        for _ in range(self._requests):
+        for _ in range(self._requests + self._own_requests):
             self.task.uncancel()
-        self._requests = 0
+        self._requests = self._own_requests = 0
         return bool(self.task.cancelling())
 
     async def is_undelivered(self) -> bool:
@@ -233,18 +247,25 @@ class Running:
 
     @types.coroutine
     def forcibly(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Await a coroutine that may swallow what is raised in it: given up, it ends all the same."""
+        """Await a coroutine that may swallow what is raised in it: given up, it ends all the same.
+
+        Requests to cancel that are made in its own steps are its own; its caller's come between them.
+        """
         value: Any = None
         error: BaseException | None = None
         while True:
+            before = self.task.cancelling()
             try:
                 yielded = coroutine.send(value) if error is None else coroutine.throw(error)
             except StopIteration as stop:
                 return stop.value
+            finally:
+                self._own_requests = max(0, self._own_requests + self.task.cancelling() - before)
             value = error = None
             try:
                 value = yield yielded
             except GeneratorExit:
+                self.is_closed = True
                 coroutine.close()
                 raise
             except BaseException as thrown:
@@ -296,31 +317,29 @@ class AsyncRunner(SharedProcess):
                 try:
                     function, args, kwargs = resolve(assignment, owns_process=False, door=door)
                     value = function(*args, **kwargs)
-                    if inspect.iscoroutine(value):
-                        value = await running.forcibly(value)
-                    elif inspect.isawaitable(value):
-                        value = await value
-                    outcome = succeeded(value, allow_pickle=assignment.allow_pickle)
+                    if issubclass(type(value), Awaitable):
+                        is_coroutine = issubclass(type(value), types.CoroutineType)
+                        value = await running.forcibly(value if is_coroutine else _awaited(value))
+                    ended = succeeded(value, allow_pickle=assignment.allow_pickle)
                 finally:
                     running.is_over = True
             except asyncio.CancelledError as error:
-                if not running.kind:
-                    if task.cancelling():
-                        raise  # the caller gives up on the whole attempt
-                    outcome = raised(error, allow_pickle=assignment.allow_pickle)
-                elif running.take_back():
-                    raise  # it was asked to stop, and the caller gives up as well
+                if running.take_back():
+                    raise  # its caller gives up on the whole attempt
+                if running.kind:
+                    ended = Ended(running.stopped())
                 else:
-                    outcome = running.stopped()
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
+                    ended = raised(error, allow_pickle=assignment.allow_pickle)
             except Stop:  # raised in the middle of its code, which did not await; see `LoopWatch`
                 await running.is_undelivered()
-                outcome = running.stopped()
+                ended = Ended(running.stopped())
             except BaseException as error:
-                outcome = raised(error, allow_pickle=assignment.allow_pickle)
-            if outcome.outcome in ("succeeded", "failed") and running.kind and not await running.is_undelivered():
-                outcome = running.stopped()
+                if running.is_closed:
+                    raise
+                ended = raised(error, allow_pickle=assignment.allow_pickle)
+            if running.is_asked and not await running.is_undelivered() and running.kind:
+                ended = Ended(running.stopped())
+            outcome = await last_stage(ended)
         finally:
             context.CURRENT.reset(token)
             for timer in running.timers:
@@ -329,6 +348,10 @@ class AsyncRunner(SharedProcess):
             own.finish()
         await own.end()
         return outcome
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 class _Thread:
@@ -340,6 +363,8 @@ class _Thread:
         self.context = own
         self.kind = ""
         self.is_over = False
+        self.timers: list[asyncio.TimerHandle] = []
+        self._reached: Outcome | None = None  # of a stage before the last
         self.done: asyncio.Future[Outcome] = loop.create_future()
         self.thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._main,), name=f"job {assignment.job_id}", daemon=True
@@ -351,9 +376,11 @@ class _Thread:
             return
         self.kind = kind
         self.context.should_stop = True
-        if self.thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), ctypes.py_object(Stop))
-        self.loop.call_later(self.assignment.cancel_grace_s, self._give_up)
+        raise_in(self.thread, Stop)
+        self.later(self.assignment.cancel_grace_s, self._give_up)
+
+    def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
+        self.timers.append(self.loop.call_later(delay_s, callback, *args))
 
     def _give_up(self) -> None:
         if not self.done.done():
@@ -361,17 +388,33 @@ class _Thread:
             self.done.set_result(stopped_outcome(self.kind, self.assignment, note))
 
     def _main(self) -> None:
+        context.CURRENT.set(self.context)
+        runner = asyncio.Runner()
         try:
-            context.CURRENT.set(self.context)
-            outcome = execute(self.assignment, asyncio.run, self._end)
+            ended = execute(self.assignment, runner.run)
+            self.is_over = True
+            self._tell(self._deliver_stage, ended.outcome)
+            with contextlib.suppress(BaseException):  # of tasks that the coroutine has left behind
+                runner.close()
+            outcome = ended.last(lambda outcome: self._tell(self._deliver_stage, outcome))
         except BaseException:  # `Stop`, which may come as late as while the outcome is being written
             outcome = stopped_outcome(self.kind or "cancel", self.assignment)
         self.is_over = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self._deliver, outcome)
+        self._tell(self._deliver, outcome)
 
-    def _end(self) -> None:
-        self.is_over = True
+    def _tell(self, function: Callable[[Outcome], None], outcome: Outcome) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(function, outcome)
+
+    def _deliver_stage(self, outcome: Outcome) -> None:
+        if self._reached is None:
+            self.later(STAGES_LIMIT_S, self._end_stages)
+        self._reached = outcome
+
+    def _end_stages(self) -> None:
+        if not self.done.done() and self._reached is not None:
+            raise_in(self.thread, Stop)
+            self._deliver(incomplete(self._reached, TOO_LONG))
 
     def _deliver(self, outcome: Outcome) -> None:
         if not self.done.done():
@@ -389,9 +432,8 @@ class ThreadRunner(SharedProcess):
         own = SharedContext(assignment, sink, loop, is_threaded=True)
         running = _Thread(assignment, loop, own)
         self.running[assignment.job_id] = running
-        timer = None
         if assignment.timeout_s is not None:
-            timer = loop.call_later(assignment.timeout_s, running.stop, "timeout")
+            running.later(assignment.timeout_s, running.stop, "timeout")
         try:
             running.thread.start()
             outcome = await asyncio.shield(running.done)
@@ -402,7 +444,7 @@ class ThreadRunner(SharedProcess):
             await asyncio.wait([running.done])
             raise
         finally:
-            if timer is not None:
+            for timer in running.timers:
                 timer.cancel()
             self._forget(running, assignment.job_id)
             own.finish()
@@ -425,7 +467,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     token = context.CURRENT.set(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
     started = time.process_time()
     try:
-        outcome = execute(assignment, _run_coroutine, leaves=KeyboardInterrupt)
+        outcome = execute(assignment, _run_coroutine, leaves=KeyboardInterrupt).last()
     except KeyboardInterrupt:
         outcome = Outcome("cancelled", reason="interrupted from the keyboard")
     finally:

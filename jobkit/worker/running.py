@@ -283,7 +283,10 @@ class RunningJobs:
             self.rejected += 1
         except NeedMissing as error:
             outcome = refused(error)
-        except Exception as error:  # ours, not the user's: the job must end all the same, and say so
+        except BaseException as error:  # ours, not the user's: the job must end all the same, and say so
+            task = asyncio.current_task()
+            if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
+                raise  # the loop is closed
             outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
         if outcome.outcome == "unstarted":
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
@@ -309,7 +312,7 @@ class RunningJobs:
         self.wake.set()
 
     @staticmethod
-    def _failure(job_id: str, error: Exception) -> Outcome:
+    def _failure(job_id: str, error: BaseException) -> Outcome:
         logger.exception("job %s: jobkit failed to run it", job_id)
         return failed(ErrorKind.REJECTED, "Rejected", f"jobkit failed to run it: {type(error).__name__}: {error}")
 

@@ -386,3 +386,45 @@ async def test_a_backlog_longer_than_the_window_is_worked_off(
 
     assert [await job.result() for job in jobs] == [42] * 60
     assert await Job("later", arq_redis).result() == 42
+
+
+class _ExitsInReduce:
+    def __reduce__(self) -> Any:
+        raise SystemExit(3)
+
+
+async def leave(ctx: Ctx, way: str) -> Any:
+    if way == "cancel":
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+    if way == "reduce":
+        return _ExitsInReduce()
+    raise {"close": GeneratorExit, "interrupt": KeyboardInterrupt, "exit": SystemExit}[way]("words")
+
+
+@pytest.mark.parametrize("hook", [None, "on_job_start", "on_job_end", "after_job_end"])
+async def test_every_way_out_of_a_function_and_of_a_hook_ends_its_job(
+    arq_redis: ArqRedis, worker: Make, settings: Settings, hook: str | None
+) -> None:
+    """In arq most of these end the worker; `GeneratorExit` leaves the job unfinished for ever."""
+
+    async def leaves(ctx: Ctx) -> None:
+        raise GeneratorExit
+
+    ways = ("close", "interrupt", "exit", "cancel", "reduce") if hook is None else ("close",)
+    jobs = [await enqueued(arq_redis, "leave", way) for way in ways]
+    jobs.append(await enqueued(arq_redis, "answer"))
+    options = {} if hook is None else {hook: leaves}
+
+    await asyncio.wait_for(worker([leave, answer], retry_jobs=False, **options).main(), 20)
+
+    for job in jobs[:-1]:
+        with pytest.raises((JobExecutionFailed, asyncio.CancelledError)):
+            await job.result(timeout=1)
+    if hook == "on_job_start":
+        assert {record.state for record in await records(settings)} == {"failed"}
+    else:
+        assert await jobs[-1].result(timeout=1) == 42
+    assert len(await records(settings)) == len(jobs)

@@ -282,7 +282,7 @@ async def test_a_crash_fails_only_the_running_job(runner: ProcessRunner) -> None
 
     error = failure(await warm(runner, lambda: os._exit(3)))
 
-    assert error.message == "the job's process ended with exit status 3 before the task returned"
+    assert error.message == "the job's process ended with exit status 3 before its result was there"
     assert not is_alive(pid)
     assert (await warm(runner, lambda: 1)).summary == "1"
 

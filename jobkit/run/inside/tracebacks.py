@@ -66,8 +66,8 @@ def shown(value: Any) -> str:
     """One line of any value, its secrets masked."""
     try:
         text = _short.repr(value)
-    except Exception as error:  # a __repr__ of the user's
-        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    except BaseException as error:  # a __repr__ of the user's
+        return f"<{class_name(value)}: its repr raised {class_name(error)}>"
     text = " ".join(clean(text.replace("\n", " ").replace("\t", " ")).split())
     text = _URL.sub(rf"\g<name>{MASK}@", _FIELD.sub(rf"\g<name>{MASK}", text))
     return cut(text, _CHARS)
@@ -108,9 +108,8 @@ _LIBRARIES = tuple(
 
 def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> JobError:
     """The error as text, its traceback from the user's own frames on."""
-    name = type(error).__name__
     try:
-        _trim(error, set())
+        _trim(error)
         where, text, source = "", _format(error), ""
         users = [at for at in traceback.walk_tb(error.__traceback__) if _is_users(_file_of(at[0]))]
         if users:
@@ -118,25 +117,38 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
             where, source = _place(frame.f_code.co_filename, line, frame.f_code.co_name), _source(frame, line)
             if keeps_locals():
                 text += f"\n\nLocal variables in {where}:\n{locals_text(frame)}"
-    except Exception:  # exceptions of the user's may raise from any attribute
+    except BaseException:  # exceptions of the user's may raise anything from any attribute
         where, text, source = "", "", ""
-    return JobError(kind=kind, type=name, message=_message(error), traceback=text, where=where, source=source)
+    return JobError(
+        kind=kind, type=class_name(error), message=_message(error), traceback=text, where=where, source=source
+    )
+
+
+#: Read as Python itself does: a metaclass may have anything under these names.
+_name, _qualname, _module, _mro = (
+    type.__dict__[f"__{name}__"].__get__ for name in ("name", "qualname", "module", "mro")
+)
+
+
+def class_name(value: object) -> str:
+    """Return the name of a value's class, calling none of its code."""
+    return clean(_name(type(value)))
 
 
 def error_types(error: BaseException) -> tuple[str, ...]:
     """Qualified names of the exception's class and its bases, for `retry_on`; builtins by their plain name."""
-    return tuple(
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-        for cls in type(error).__mro__
-        if cls is not object
-    )
+    found = []
+    for cls in _mro(type(error))[:-1]:  # without `object`
+        name, module = clean(_qualname(cls)), _module(cls)
+        found.append(name if module == "builtins" else f"{clean(module) if type(module) is str else '?'}.{name}")
+    return tuple(found)
 
 
 def error_body(error: BaseException) -> bytes:
     """Return the exception as a pickle, empty if it cannot be pickled and rebuilt."""
     try:
         _, body = pickled(error)
-        if len(body) <= ERROR_BODY_LIMIT and type(pickle.loads(body)).__name__ == type(error).__name__:
+        if len(body) <= ERROR_BODY_LIMIT and class_name(pickle.loads(body)) == class_name(error):
             return body
     except Exception:  # many exceptions cannot be built again from their args
         pass
@@ -146,10 +158,10 @@ def error_body(error: BaseException) -> bytes:
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:
+    except BaseException:
         return "<its message raised an error itself>"
     text = "\n".join(clean(line) for line in text[: 4 * MESSAGE_LIMIT].split("\n")).strip()
-    return cut(text, MESSAGE_LIMIT) or type(error).__name__
+    return cut(text, MESSAGE_LIMIT) or class_name(error)
 
 
 def _is_ours(filename: str) -> bool:
@@ -165,16 +177,17 @@ def _is_users(filename: str) -> bool:
     )
 
 
-def _trim(error: BaseException | None, seen: set[int]) -> None:
+def _trim(error: BaseException) -> None:
     """Take our frames out of an exception and of those it came from, and what led to the user's first frame."""
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = _trimmed(error.__traceback__)
-        if isinstance(error, BaseExceptionGroup):
-            for part in error.exceptions:
-                _trim(part, seen)
-        _trim(error.__cause__, seen)
-        error = error.__context__
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = _trimmed(one.__traceback__)
+        left += [one.__cause__, one.__context__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
 
 
 def _trimmed(trace: TracebackType | None) -> TracebackType | None:
@@ -231,7 +244,7 @@ def crash_text(code: int) -> tuple[str, str]:
         except ValueError:
             name = f"signal {-code}"
         return name, f"the job's process died: signal {-code} ({name})"
-    return f"exit status {code}", f"the job's process ended with exit status {code} before the task returned"
+    return f"exit status {code}", f"the job's process ended with exit status {code} before its result was there"
 
 
 _FAULT_FRAME = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')

@@ -302,7 +302,7 @@ def _markup(value: Any, preview: Preview) -> str | None:
     html = draw(value)
     if not isinstance(html, str) or len(html) > HTML_LIMIT:
         return None
-    preview["html"] = html
+    preview["html"] = html.encode("utf-8", "backslashreplace").decode()
     preview["text"] = _block(safe_repr(value))
     return preview["text"] or type(value).__name__
 

@@ -23,7 +23,8 @@ from jobkit.model import ErrorKind, LogLine
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
-from jobkit.run.attempt import Assignment, Outcome, failed, timed_out, unstarted
+from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
+from jobkit.run.ended import STAGES_LIMIT_S, TOO_LONG, incomplete
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
@@ -57,7 +58,9 @@ class ProcessAttempt:
         self._known: list[int] = []
         self.stop_kind = ""  #: "cancel", "timeout", "memory", "start" or "kill", the first that was asked for
         self._was_killed = False
-        self._ended: frames.EndReport | None = None
+        self._ended: frames.EndReport | None = None  #: what it has said last about its end
+        self._is_at_end = False  #: that was the last stage
+        self._is_cut_short = False
         self.damage = ""  #: of the control channel, in a few words
         self._rss = self._peak = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -113,7 +116,7 @@ class ProcessAttempt:
 
     def stop(self, kind: str) -> None:
         """Ask it to stop (SIGTERM to its group); for good after its grace."""
-        if self.stop_kind or self._outcome.done():
+        if self.stop_kind or self._ended is not None or self._outcome.done():
             return
         self.stop_kind = kind
         if self._child is not None:
@@ -146,17 +149,26 @@ class ProcessAttempt:
         if self._outcome.done():
             return
         tree.kill(pid for pid in self._known if tree.identity(pid) is not None)
-        lost = Outcome("lost", reason=f"the job's process was killed because {why}")
-        self.finish(self._stopped() if self.stop_kind else lost)
+        if self._ended is not None or self.stop_kind:
+            self.finish(self._verdict(-signal.SIGKILL))
+        else:
+            self.finish(Outcome("lost", reason=f"the job's process was killed because {why}"))
 
     def _verdict(self, code: int) -> Outcome:
         ended = self._ended
         if ended is not None and not ended.was_stopped and ended.outcome.outcome != "cancelled":
-            return ended.outcome  # it ended before a request to stop reached it
+            # It ended before a request to stop reached it.
+            if self._is_at_end:
+                return ended.outcome
+            died = f"its process died meanwhile ({self.stop_kind or crash_text(code)[0]})"
+            return incomplete(ended.outcome, TOO_LONG if self._is_cut_short else died)
         if self.stop_kind:
             return self._stopped()
         if ended is not None:  # SIGTERM came from outside, from a system that shuts down for instance
             return failed(ErrorKind.CRASH, "SIGTERM", "the job's process was told to stop (signal 15, SIGTERM)")
+        if code == frames.CUT_OFF:
+            sentence = "the task closed descriptor 3, by which its process tells the worker its result"
+            return failed(ErrorKind.CRASH, "descriptor", sentence)
         if self.damage:
             sentence = f"the job's process damaged its control channel: {self.damage}"
             return failed(ErrorKind.CRASH, "protocol", sentence)
@@ -231,10 +243,13 @@ class ProcessAttempt:
             number = int(number)
             self._artifacts = max(self._artifacts, number)
             self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
-        elif kind == frames.ENDED:
-            self._ended = ended = frames.EndReport.from_wire(content)
+        elif kind in (frames.STAGE, frames.ENDED):
+            if self._ended is None and kind == frames.STAGE:
+                self._later(STAGES_LIMIT_S, self._cut_short)
+            self._ended = ended = frames.EndReport.from_wire(content).after(self._ended)
+            self._is_at_end = kind == frames.ENDED
             child = self._child
-            if child is None:
+            if child is None or not self._is_at_end:
                 return
             if ended.is_alone and not self.stop_kind:
                 # Nothing is left of it but its process, which waits for another job or is about to exit.
@@ -244,6 +259,11 @@ class ProcessAttempt:
                 child.leave(is_fit=ended.is_fit)
             else:  # a warm one would wait for its next call
                 child.retire()
+
+    def _cut_short(self) -> None:
+        if not self._is_at_end and self._child is not None:
+            self._is_cut_short = True
+            self._child.stop("kill")
 
     def _flush_soon(self) -> None:
         if self._flush_timer is None:

@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -25,7 +25,8 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
-from jobkit.run.attempt import Outcome, execute, not_kept
+from jobkit.run.attempt import Outcome, not_kept
+from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Recorder, Ticker
@@ -37,6 +38,8 @@ from jobkit.run.process.state import HIDDEN, ProcessState
 CONTROL_FD = 3
 #: Results above this size go to the parent through a file.
 SPOOL_BYTES = 1_000_000
+#: So much memory may be used beside what the job has for what follows its end, such as the preview of its result.
+STAGES_BYTES = 1 << 30
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None)
@@ -80,6 +83,8 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=target != CONTROL_FD)
     os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    global _control
+    _control = _identity(CONTROL_FD)
     with contextlib.suppress(OSError):  # not in every container
         # Let the kernel take the job when memory runs out, not the worker and not Redis.
         Path("/proc/self/oom_score_adj").write_bytes(b"800")
@@ -97,10 +102,22 @@ def become_subreaper() -> None:
 def _send(kind: bytes, content: Any) -> None:
     view = memoryview(frames.frame(kind, content))
     try:
+        if _identity(CONTROL_FD) != _control:
+            raise OSError("the job has closed it, and perhaps opened a file in its place")
         while view:
             view = view[os.write(CONTROL_FD, view) :]
     except BrokenPipeError:
         os._exit(1)  # the worker is gone, and so are we
+    except OSError:
+        os._exit(frames.CUT_OFF)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+_control = (0, 0)
 
 
 class SignalGuard:
@@ -180,6 +197,38 @@ class _FrameSink:
         self._send(frames.ARTIFACT, (name, media, b"", self._files))
 
 
+class _Reporter:
+    """Tells the worker how a job ended, stage by stage; its value goes with the first.
+
+    Attributes:
+        is_urgent: there is a first stage to tell at once.
+    """
+
+    def __init__(self, order: frames.JobOrder, guard: SignalGuard, log: LogFile | None) -> None:
+        self._order, self._guard, self._log = order, guard, log
+        self.is_urgent = False
+        self._told: Outcome | None = None
+        self._is_spooled = False
+        self._problem = ""
+
+    def send(self, outcome: Outcome, kind: bytes = frames.STAGE, **more: Any) -> None:
+        if outcome is self._told and kind == frames.STAGE:
+            return
+        is_first, self._told, body = self._told is None, outcome, outcome.body
+        if is_first and len(body) > SPOOL_BYTES:
+            try:
+                frames.spool(self._order.spool, body)
+                self._is_spooled, body = True, b""
+            except OSError as error:
+                reason = f"its result of {len(body):,} bytes could not be written to the worker's disk: {error}"
+                self._problem = f"the task succeeded, but {reason}"
+        outcome = replace(outcome, body=body if is_first else b"")
+        if self._problem:
+            outcome = not_kept(outcome, self._problem)
+        log = self._log.take() if self._log is not None else (b"", b"")
+        _send(kind, frames.EndReport(outcome, self._guard.is_stopped, self._is_spooled, log, **more))
+
+
 class _Life:
     """One job after the other, until the worker has no more for this process."""
 
@@ -222,43 +271,47 @@ class _Life:
         os.environ.update(job.environ)
         context.own_process(guard.context)
         spent_s = _spent_s()
+        runner, report = asyncio.Runner(), _Reporter(order, guard, log)
+
+        def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+            report.is_urgent = True
+            return runner.run(_stoppable(coroutine, guard))
+
         try:
             signal.signal(signal.SIGTERM, guard.on_term)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-            outcome = execute(job, lambda coroutine: _run_coroutine(coroutine, guard), guard.end, owns_process=True)
-        except Stop:
-            outcome = Outcome("cancelled")
+            ended = execute(job, run, guard.end, owns_process=True)
+        except Stop as stop:
+            ended = Ended(Outcome("cancelled")) if guard.is_stopped else raised(stop, allow_pickle=job.allow_pickle)
         guard.end()
+        if report.is_urgent:  # what the coroutine has left behind (a thread, a task) may not end
+            report.send(ended.outcome)
+            with contextlib.suppress(BaseException):
+                runner.close()
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             with contextlib.suppress(AttributeError, OSError, ValueError):  # the task may have put anything there
                 stream.flush()  # type: ignore[union-attr]
         _libc.fflush(None)
         recorder.close()
         sink.is_open = False
-        is_spooled = False
-        if len(outcome.body) > SPOOL_BYTES:
-            try:
-                frames.spool(order.spool, outcome.body)
-                outcome, is_spooled = replace(outcome, body=b""), True
-            except OSError as error:
-                reason = f"its result of {len(outcome.body):,} bytes could not be written to the worker's disk: {error}"
-                outcome = not_kept(outcome, f"the task succeeded, but {reason}")
+        if ended.more is None:
+            outcome = ended.outcome
+        else:
+            with _limited_memory():
+                outcome = ended.last(report.send)
         is_alone, is_fit = _is_childless(), False
         if not order.is_last and is_alone and not guard.is_stopped and self._before is not None:
             # The next request to stop is for the next job: it waits until that has begun.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             is_fit = self._before.is_clean(self._ticker.thread)
-        report = frames.EndReport(
-            outcome=outcome,
+        report.send(
+            outcome,
+            frames.ENDED,
             cpu_s=round(_spent_s() - spent_s, 6),
             peak_rss_bytes=self._peak_rss_bytes(),
-            was_stopped=guard.is_stopped,
-            is_spooled=is_spooled,
             is_alone=is_alone,
             is_fit=is_fit,
-            log=log.take() if log is not None else (b"", b""),
         )
-        _send(frames.ENDED, report)
         return is_fit
 
     def _peak_rss_bytes(self) -> int:
@@ -296,27 +349,36 @@ def _spent_s() -> float:
     return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
-def _run_coroutine(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
-    """`asyncio.run`, stopped by cancelling: raising from a signal handler would end whatever callback runs."""
+async def _stoppable(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
+    """Await a coroutine, stopped by cancelling: raising from a signal handler would end whatever callback runs."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
 
-    async def run() -> Any:
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
+    def cancel() -> bool:
+        if asyncio.current_task(loop) is task:
+            return False  # its own code is running: raise right there
+        loop.call_soon_threadsafe(task.cancel)
+        return True
 
-        def cancel() -> bool:
-            if asyncio.current_task(loop) is task:
-                return False  # its own code is running: raise right there
-            loop.call_soon_threadsafe(task.cancel)
-            return True
+    guard.cancel = cancel
+    try:
+        return await coroutine
+    except asyncio.CancelledError:
+        if guard.is_stopped:
+            raise Stop("the job was asked to stop") from None
+        raise
+    finally:
+        guard.cancel = None
 
-        guard.cancel = cancel
-        try:
-            return await coroutine
-        except asyncio.CancelledError:
-            if guard.is_stopped:
-                raise Stop("the job was asked to stop") from None
-            raise
-        finally:
-            guard.cancel = None
 
-    return asyncio.run(run())
+@contextlib.contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Allow this process `STAGES_BYTES` more memory meanwhile."""
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    most = tree.data_bytes(os.getpid()) + STAGES_BYTES
+    with contextlib.suppress(OSError, ValueError):  # the limit of the job itself is lower
+        resource.setrlimit(resource.RLIMIT_DATA, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)

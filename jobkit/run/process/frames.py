@@ -25,13 +25,17 @@ from jobkit.run.shortage import patiently
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
-#: Child to parent: it is set up and waits for an order; lines, progress, an artifact, the end (`EndReport`).
-READY, LINES, PROGRESS, ARTIFACT, ENDED = b"r", b"l", b"p", b"a", b"e"
+#: Child to parent: it is set up and waits for an order; lines, progress, an artifact; how its job ended, first what is
+#: certain, then its end (`EndReport`).
+READY, LINES, PROGRESS, ARTIFACT, STAGE, ENDED = b"r", b"l", b"p", b"a", b"s", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
 AWAITS = b"w"
 
 #: Added to the spool's path, with a number: large artifacts on their way to the parent.
 ARTIFACT_SUFFIX = ".artifact"
+
+#: Exit status of a child whose control channel was closed by its job.
+CUT_OFF = 213
 
 _HEAD, _ORDER_HEAD = struct.Struct(">Ic"), struct.Struct(">IQ")
 _unpack = msgspec.msgpack.Decoder().decode
@@ -46,24 +50,23 @@ class JobOrder(msgspec.Struct, frozen=True):
 
 
 class EndReport(msgspec.Struct, frozen=True):
-    """End of a job, as its process reports it.
+    """End of a job, or a stage of it (see `jobkit.run.ended`), as its process reports it.
 
     Attributes:
-        outcome: without its usage.
+        outcome: without its usage; its value comes with the first report.
         was_stopped: a request to stop reached the job.
         is_spooled: the value is in the spool file.
+        log: lines of the whole log since the last report.
         is_alone: no process that the job started is left.
         is_fit: the process waits for another job.
-        log: the last lines of the whole log.
     """
 
     outcome: Outcome
     was_stopped: bool
     is_spooled: bool
-    is_alone: bool
-    is_fit: bool
     log: Portion
-    # Not sent by earlier versions, which another environment may have.
+    is_alone: bool = False
+    is_fit: bool = False
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
 
@@ -74,6 +77,14 @@ class EndReport(msgspec.Struct, frozen=True):
         if ended.outcome.outcome not in ("succeeded", "failed", "cancelled"):
             raise ValueError(f"an outcome of {ended.outcome.outcome!r}")
         return ended
+
+    def after(self, before: EndReport | None) -> EndReport:
+        """Return this report with what the one before had and it has not."""
+        if before is None:
+            return self
+        body = before.outcome.body if self.outcome.form else b""
+        log = before.log[0] + self.log[0], before.log[1] + self.log[1]
+        return replace(self, outcome=replace(self.outcome, body=body), log=log)
 
 
 _read_order = msgspec.msgpack.Decoder(JobOrder).decode

@@ -84,6 +84,12 @@ def rss_bytes(pids: Iterable[int]) -> int:
     return _PAGE * sum(int(fields[1]) for pid in pids if (fields := _read(pid, "statm").split()))
 
 
+def data_bytes(pid: int) -> int:
+    """Return the size of data and stack, as the limit `RLIMIT_DATA` counts it, 0 if the process has ended."""
+    fields = _read(pid, "statm").split()
+    return _PAGE * int(fields[5]) if fields else 0
+
+
 def pss_bytes(pids: Iterable[int]) -> int:
     """Resident memory, shared pages divided among those that share them. A millisecond per process: ask it rarely."""
     lines = (line for pid in pids for line in _read(pid, "smaps_rollup").splitlines())

@@ -23,8 +23,10 @@ from arq.worker import JobExecutionFailed, RetryJob
 
 from jobkit.codec import MSGPACK
 from jobkit.model import ErrorKind, Retry
-from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, not_here, raised
+from jobkit.run.attempt import ARQ_DOOR, Assignment, Outcome, not_here
+from jobkit.run.ended import last_stage, raised
 from jobkit.run.inside.recorder import Sink
+from jobkit.run.inside.tracebacks import class_name
 from jobkit.run.inside.values import safe_repr
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
@@ -93,16 +95,13 @@ class Visit:
             self.order = changed(order, self.function, changes)
         return order.problem
 
-    async def begin(self) -> Exception | None:
+    async def begin(self) -> BaseException | None:
         """Call the hook before a job; return what it raises: that fails the job, not the worker."""
+        error = None
         if self.worker.on_job_start:
-            try:
-                await self.worker.on_job_start(self.ctx)
-            except Exception as error:
-                logger.exception("%s: on_job_start failed", self.ref)
-                return error
+            error = await guarded(self.worker.on_job_start, self.ctx, "on_job_start", self.ref)
         self.started_ms = timestamp_ms()
-        return None
+        return error
 
     async def call(self, **given: Any) -> Any:
         """Call the function. What arq would try again becomes jobkit's `Retry`, as long as tries are left.
@@ -139,12 +138,19 @@ class Visit:
         if not ttl_ms:
             return b"", 0
         is_success = outcome.outcome == "succeeded"
-        result = self.value if is_success else _readable(self._failure(outcome), worker.job_serializer)
-        body = serialize_result(
-            order.function, order.args, order.kwargs, self.job_try, order.enqueued_ms, is_success, result,
-            self.started_ms, timestamp_ms(), self.ref, worker.queue_name, self.entry.arq_id,
-            serializer=worker.job_serializer,
-        )  # fmt: skip
+
+        def serialized(is_success: bool, result: Any) -> bytes | None:
+            return serialize_result(
+                order.function, order.args, order.kwargs, self.job_try, order.enqueued_ms, is_success, result,
+                self.started_ms, timestamp_ms(), self.ref, worker.queue_name, self.entry.arq_id,
+                serializer=worker.job_serializer,
+            )  # fmt: skip
+
+        try:
+            result = self.value if is_success else _readable(self._failure(outcome), worker.job_serializer)
+            body = serialized(is_success, result)
+        except BaseException as error:  # arq leaves this to code of the value's own
+            body = serialized(False, JobExecutionFailed(f"its result could not be written: {class_name(error)}"))
         return (body, ttl_ms) if body else (b"", 0)
 
     def _failure(self, outcome: Outcome) -> BaseException:
@@ -179,7 +185,8 @@ class Visit:
         took_s = (timestamp_ms() - self.started_ms) / 1000
         if outcome.outcome == "succeeded":
             is_told = self.value is not None and worker.log_results
-            shown = truncate(safe_repr(self.value, 200)) if is_told else ""
+            is_plain = outcome.form == MSGPACK  # else its summary: that was made where code of its own may hang
+            shown = truncate(safe_repr(self.value, 200) if is_plain else outcome.summary) if is_told else ""
             logger.info("%6.2fs ← %s ● %s", took_s, ref, shown)
         elif self.is_retried:
             worker.jobs_retried += 1
@@ -240,7 +247,7 @@ class ArqRunner(AsyncRunner):
         problem = visit.problem(kwargs) or await visit.begin()
         if problem is not None:
             visit.error = problem
-            outcome = raised(problem, allow_pickle=assignment.allow_pickle)
+            outcome = await last_stage(raised(problem, allow_pickle=assignment.allow_pickle))
         else:
             visit.log_start()
             arq_id, task = visit.entry.arq_id, asyncio.current_task()
@@ -303,13 +310,18 @@ def _readable(error: BaseException, serializer: Serializer | None) -> BaseExcept
 def safe_str(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # user code
+    except BaseException:  # user code
         return ""
 
 
-async def guarded(hook: Any, ctx: dict[Any, Any], name: str, ref: str) -> None:
-    """Call a hook after a job; what it raises changes nothing any more."""
+async def guarded(hook: Any, ctx: dict[Any, Any], name: str, ref: str) -> BaseException | None:
+    """Call a hook; log and return what it raises."""
     try:
         await hook(ctx)
-    except Exception:
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
         logger.exception("%s: %s failed", ref, name)
+        return error
+    return None
