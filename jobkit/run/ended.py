@@ -1,4 +1,4 @@
-"""How an attempt has ended, told in stages: first what is certain, then what only code of its value can add.
+"""The end of an attempt in stages: first what is certain, then what only code of its value can add.
 
 The preview of a value, the message of an exception and its pickle come from code of their classes (`_repr_html_`,
 `__str__`, `__reduce__`), which may raise, exit, crash or hang. So a runner takes note of each stage before it asks for
@@ -176,7 +176,7 @@ async def last_stage(ended: Ended) -> Outcome:
     def run() -> None:
         outcome = ended.last(reached.append)
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(lambda: last.done() or last.set_result(outcome))
+            loop.call_soon_threadsafe(last.set_result, outcome)
 
     copy = contextvars.copy_context()
     thread = threading.Thread(target=copy.run, args=(run,), name="jobkit-stages", daemon=True)

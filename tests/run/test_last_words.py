@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from jobkit.model import LogLine
 from jobkit.run.attempt import Outcome
 from jobkit.run.process import frames
-from jobkit.run.process.attempt import ChildProcess, ProcessAttempt
+from jobkit.run.process.attempt import ProcessAttempt
+from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import SIZE, LastWords, taken, unsent
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.process.tree import KernelKills, counter_file

@@ -63,6 +63,26 @@ def interrupts() -> None:
     raise KeyboardInterrupt
 
 
+def generator_exits() -> None:
+    raise GeneratorExit
+
+
+def closes_all() -> None:
+    import os
+
+    os.closerange(0, 1000)
+
+
+def undrawable() -> Any:
+    class Figure:
+        def _repr_html_(self) -> str:
+            import os
+
+            os._exit(3)
+
+    return Figure()
+
+
 def hungry() -> None:
     kept = bytearray(300_000_000)
     time.sleep(60)
@@ -88,13 +108,16 @@ def cancelled(bench: Bench, task: jobkit.Task, *args: Any, **options: Any) -> Jo
 
 CASES: dict[str, Callable[[Bench], Job]] = {
     "it returned a value": lambda bench: bench.kit.submit(jobs.count_up, 1),
+    "the code that shows its value fails": lambda bench: bench.kit.submit(undrawable),
     "its value cannot be kept": lambda bench: bench.kit.submit(unkeepable),
     "it raised": lambda bench: bench.kit.submit(boom),
     "it raised `KeyboardInterrupt`": lambda bench: bench.kit.submit(interrupts),
+    "it raised what ends Python code elsewhere": lambda bench: bench.kit.submit(generator_exits),
     "it called `sys.exit`": lambda bench: bench.kit.submit(says_exit),
     "its process was killed by a signal": lambda bench: bench.kit.submit(segfault),
     "its process was killed from outside": lambda bench: bench.kit.submit(killed),
     "its process ended": lambda bench: bench.kit.submit(exits),
+    "it closed the descriptors of its process": lambda bench: bench.kit.submit(closes_all),
     "timeout": lambda bench: bench.kit.options(timeout=0.3).submit(sleepy),
     "timeout, and it did not stop": lambda bench: bench.kit.options(timeout=0.3, cancel_grace=0.3).submit(
         jobs.in_c, bench.file()
@@ -192,7 +215,7 @@ def shown(job: Job) -> str:
     return ""
 
 
-@pytest.mark.parametrize("case", by_default(CASES, 8))
+@pytest.mark.parametrize("case", by_default(CASES, 11))
 def test_the_page_has_the_sentence_that_is_shown(bench: Bench, case: str) -> None:
     (row,) = [row for row in rows() if row[0] == case]
     _, state, kind, sentence, _ = row

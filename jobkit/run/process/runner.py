@@ -27,7 +27,8 @@ from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Assignment, Outcome, failed, unstarted
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import keeps_locals
-from jobkit.run.process.attempt import START_LIMIT_S, ChildProcess, ProcessAttempt
+from jobkit.run.process.attempt import START_LIMIT_S, ProcessAttempt
+from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import unsent
 from jobkit.run.process.state import without_hidden
 from jobkit.run.process.tree import KernelKills, counter_file

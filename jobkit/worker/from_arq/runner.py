@@ -221,7 +221,7 @@ class ArqRunner(AsyncRunner):
     def __init__(self, worker: JobWorker) -> None:
         super().__init__(is_copying=True)
         self._worker = worker
-        self.hooks: set[asyncio.Task[None]] = set()
+        self.hooks: set[asyncio.Task[Any]] = set()
         self.watch: LoopWatch | None = None
 
     async def start(self) -> None:
