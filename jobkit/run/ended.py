@@ -180,7 +180,10 @@ async def last_stage(ended: Ended) -> Outcome:
 
     copy = contextvars.copy_context()
     thread = threading.Thread(target=copy.run, args=(run,), name="jobkit-stages", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # there are too many
+        return incomplete(ended.outcome, str(error))
     await asyncio.wait([last], timeout=STAGES_LIMIT_S)
     if last.done():
         return last.result()
