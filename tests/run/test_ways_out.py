@@ -38,7 +38,7 @@ class Places:
         if place.startswith("inline"):
             return await asyncio.to_thread(run_here, assignment, heard)
         runner = {"child": self.processes, "loop": self.loop, "thread": self.threads}[place.partition(" ")[0]]
-        # As `RunningJobs` does: each attempt in a task of its own, which an exception must never leave.
+        # As `RunningJobs` does: each attempt in a separate task, which an exception must never leave.
         return await asyncio.wait_for(asyncio.create_task(_run(runner, assignment, heard)), 30)
 
 
@@ -74,7 +74,7 @@ def short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def exits() -> dict[str, tuple[Any, str, str]]:
-    """Return what is raised by name, with the type and a part of the message that are told."""
+    """Return what is raised by name, with the type and a part of the message of the outcome."""
 
     class Own(BaseException):
         pass
@@ -155,7 +155,7 @@ PLACES = ("child", "loop", "thread", "inline", *COROUTINES)
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_whatever_is_raised_is_told(places: Places, place: str) -> None:
+async def test_whatever_is_raised_is_the_error(places: Places, place: str) -> None:
     def leave(name: str) -> None:
         raised = exits()[name][0]
         raise raised if isinstance(raised, BaseException) else raised()
@@ -173,7 +173,7 @@ async def test_whatever_is_raised_is_told(places: Places, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_a_stop_iteration_is_told(places: Places, place: str) -> None:
+async def test_a_stop_iteration_is_the_error(places: Places, place: str) -> None:
     def leave() -> None:
         raise StopIteration("words")
 
@@ -251,7 +251,7 @@ async def test_a_value_whose_code_leaves_is_a_success(places: Places, place: str
 
 @pytest.mark.parametrize("place", ["child", "child coroutine"])
 @pytest.mark.parametrize("way", ["exit 0", "exit 3", "exec", "kill"])
-async def test_a_process_that_ends_is_told(places: Places, place: str, way: str) -> None:
+async def test_a_process_that_ends_is_a_crash(places: Places, place: str, way: str) -> None:
     def leave(way: str) -> None:
         if way == "exec":
             os.execv("/bin/true", ["true"])
@@ -268,7 +268,7 @@ async def test_a_process_that_ends_is_told(places: Places, place: str, way: str)
 
 
 @pytest.mark.parametrize("place", ["child", "child coroutine"])
-async def test_closed_descriptors_are_told_and_files_in_their_place_are_spared(
+async def test_closed_descriptors_are_named_and_files_in_their_place_are_spared(
     places: Places, place: str, tmp_path: Path
 ) -> None:
     def close(first: int, last: int, path: Path | None) -> int:

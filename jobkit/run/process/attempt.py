@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -24,11 +24,9 @@ from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
 from jobkit.run.inside.tracebacks import crash_text, fault_text
 from jobkit.run.process import frames, tree
+from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.output import OutputPipe
 from jobkit.run.process.tree import KernelKills
-
-if TYPE_CHECKING:
-    from jobkit.run.process.child_process import ChildProcess
 
 #: The task modules may take so long to import.
 START_LIMIT_S = 120.0

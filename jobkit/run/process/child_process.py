@@ -1,7 +1,7 @@
 """`ChildProcess`: one forked process, as its worker sees it: its pipes, the call that it gets and what it says.
 
-It gets one `ProcessAttempt` at a time. Without one it is a spare (forked in advance, no job has run in it) or warm
-(`reuse=`).
+It gets one attempt (`ProcessAttempt`) at a time. Without one it is a spare (forked in advance, no job has run in it)
+or warm (`reuse=`).
 """
 
 from __future__ import annotations
@@ -11,15 +11,34 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 from jobkit.model import LogLine
-from jobkit.run.attempt import unstarted
+from jobkit.run.attempt import Outcome, unstarted
 from jobkit.run.process import frames, tree
-from jobkit.run.process.attempt import ProcessAttempt
 
 _READ_BYTES = 65_536
 #: Of a dead process's output at most this much is still read: a process that it has left behind may write without end.
 _LAST_BYTES = 4 << 20
+
+
+class Occupant(Protocol):
+    """The attempt in a process, as the process knows it."""
+
+    stop_kind: str
+    damage: str
+
+    def on_ready(self) -> None: ...
+
+    def on_output(self, source: str, data: bytes) -> None: ...
+
+    def on_frame(self, kind: bytes, content: Any) -> None: ...
+
+    def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int, unsent: Sequence[LogLine] = ()) -> None: ...
+
+    def on_orphaned(self, why: str) -> None: ...
+
+    def finish(self, outcome: Outcome) -> None: ...
 
 
 class ChildProcess:
@@ -37,7 +56,7 @@ class ChildProcess:
         key: int,
         tell: Callable[..., None],
         on_vacant: Callable[[ChildProcess], None],
-        on_gone: Callable[[ChildProcess, ProcessAttempt | None], None],
+        on_gone: Callable[[ChildProcess, Occupant | None], None],
     ) -> None:
         self.key = key
         self.pid = 0
@@ -48,7 +67,7 @@ class ChildProcess:
         self.jobs = 0
         self._tell, self._on_vacant, self._on_gone = tell, on_vacant, on_gone
         self._loop = asyncio.get_running_loop()
-        self._attempt: ProcessAttempt | None = None
+        self._attempt: Occupant | None = None
         self._frames = frames.Frames()
         self._control: socket.socket | None = None
         self._outputs: dict[int, str] = {}
@@ -79,7 +98,7 @@ class ChildProcess:
             self._outputs[fd] = source
             self._loop.add_reader(fd, self._read_output, fd)
 
-    def begin(self, attempt: ProcessAttempt, call: Iterator[bytes]) -> None:
+    def begin(self, attempt: Occupant, call: Iterator[bytes]) -> None:
         """Send it a call. It need not be there yet."""
         self.jobs += 1
         self._attempt = attempt
@@ -130,7 +149,7 @@ class ChildProcess:
         self._drain()
         self._end(lambda attempt: attempt.on_orphaned(why))
 
-    def _end(self, tell: Callable[[ProcessAttempt], None] | None) -> None:
+    def _end(self, tell: Callable[[Occupant], None] | None) -> None:
         """Close all pipes and tell the attempt; None: its call was not read, and the runner has to see to it."""
         self._close_all()
         attempt, self._attempt = self._attempt, None

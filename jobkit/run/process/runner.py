@@ -230,7 +230,7 @@ class ProcessRunner:
         del self._waiting[child]
         child.retire()
 
-    def _on_gone(self, child: ChildProcess, unread: ProcessAttempt | None) -> None:
+    def _on_gone(self, child: ChildProcess, unread: Any) -> None:
         self._waiting.pop(child, None)
         if unread is not None:  # the process died while it waited: that is not this job's affair
             if self._zygote is not None and self._zygote.is_alive:
