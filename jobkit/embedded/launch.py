@@ -438,11 +438,13 @@ def _ended(home: Home) -> JobkitError:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for independent processes, without secrets and notebook variables, jobkit importable."""
+    """Return the environment for independent processes, jobkit importable, without secrets and without variables of a
+    notebook or a job."""
     environ = {
         name: value
         for name, value in os.environ.items()
         if name not in ("JOBKIT_SECRET", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
+        and name not in ("JOBKIT_OWNER", "JOBKIT_PROCESS", "JOBKIT_JOB_ID")
         and not name.startswith("JPY_")
         # A kernel's inline backend needs a notebook.
         and not (name == "MPLBACKEND" and value.startswith("module://"))

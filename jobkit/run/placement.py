@@ -8,6 +8,7 @@ has a zygote for each other Python of its jobs, started on demand; elsewhere a j
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence, Set
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Assignment, Outcome, Runner, failed, not_here, unstarted
 from jobkit.run.inside.recorder import Sink
+from jobkit.run.process.leftovers import end_orphans
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import AsyncRunner, ThreadRunner
 from jobkit.run.shortage import Shortage
@@ -70,8 +72,10 @@ class Placement:
 
     async def start(self) -> None:
         self._modules = sys.modules.keys() - {"__main__"}
+        sweeping = asyncio.create_task(asyncio.to_thread(end_orphans))
         for runner in self._all:
             await runner.start()
+        await sweeping
         self.watch.start()
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ from jobkit.model.plain import now_ms
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.values import Body, Bounds
+from jobkit.run.process.leftovers import end_orphans
 from jobkit.run.shortage import shortage
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
@@ -264,6 +265,8 @@ class RunningJobs:
         if before is not None and before.run is not None:
             await asyncio.wait([before.run])
         try:
+            if claimed.losses:  # to a worker of this machine, perhaps
+                await asyncio.to_thread(end_orphans)
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
             given = await self._needed(spec) if spec.needs else None

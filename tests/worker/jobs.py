@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -111,6 +112,16 @@ def stubborn(path: str) -> None:
     note(path, f"start {os.getpid()} {child.pid}")
     while True:
         time.sleep(1)
+
+
+@jobkit.task
+def with_company(path: str) -> None:
+    """Start a program, and one in a new session, and fork a process."""
+    programs = [subprocess.Popen(["sleep", "1000"], start_new_session=is_new) for is_new in (False, True)]
+    forked = multiprocessing.get_context("fork").Process(target=time.sleep, args=(1000,))
+    forked.start()
+    note(path, f"start {os.getpid()} {programs[0].pid} {programs[1].pid} {forked.pid}")
+    forked.join()
 
 
 @jobkit.task

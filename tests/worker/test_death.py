@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import psutil
 import pytest
 
 import jobkit
@@ -46,6 +47,35 @@ def test_the_processes_of_a_job_die_with_its_worker(bench: Bench) -> None:
     bench.worker()
     assert job.wait(60)
     assert job.state == "cancelled"
+
+
+@pytest.mark.parametrize("is_other_there", [True, False], ids=["another worker", "the next worker"])
+def test_processes_of_a_job_whose_worker_and_zygote_were_killed_at_once_end_before_its_next_attempt(
+    bench: Bench, is_other_there: bool
+) -> None:
+    first = bench.worker()
+    job = bench.kit.submit(jobs.with_company, bench.file())
+    pids = bench.started()
+    if is_other_there:
+        bench.worker()
+
+    zygote = psutil.Process(pids[0]).parent()
+    assert zygote is not None
+    for process in (first, zygote):
+        process.send_signal(signal.SIGSTOP)
+    for process in (first, zygote):
+        process.send_signal(signal.SIGKILL)
+    first.wait()
+    assert any(map(is_alive, pids))
+    if not is_other_there:
+        bench.worker()
+
+    later = bench.started(times=2)
+    assert not any(map(is_alive, pids))
+    assert all(map(is_alive, later))
+    job.cancel()
+    assert job.wait(60)
+    wait_until(lambda: not any(map(is_alive, later)), what="the second attempt's processes to end")
 
 
 @pytest.mark.nightly

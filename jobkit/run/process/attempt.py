@@ -49,7 +49,6 @@ class ProcessAttempt:
         self._loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._child: ChildProcess | None = None
-        self._known: list[int] = []
         self.stop_kind = ""  #: "cancel", "timeout", "memory", "start" or "kill", the first that was asked for
         self._was_killed = False
         self._ended: frames.EndReport | None = None  #: what it has said last about its end
@@ -139,10 +138,9 @@ class ProcessAttempt:
         self.finish(replace(self._verdict(code), usage=usage))
 
     def on_orphaned(self, why: str) -> None:
-        """The zygote is gone, and with it the job's process; see to what came from that."""
+        """The zygote is gone, and with it the job's process and what came from that."""
         if self._outcome.done():
             return
-        tree.kill(pid for pid in self._known if tree.identity(pid) is not None)
         if self._ended is not None or self.stop_kind:
             self.finish(self._verdict(-signal.SIGKILL))
         else:
@@ -290,10 +288,10 @@ class ProcessAttempt:
         if self._child is None or not self._child.pid:
             return
         pid = self._child.pid
-        self._known = tree.descendants(pid)
-        pids = (pid, *self._known)
+        below = tree.descendants(pid)
+        pids = (pid, *below)
         used, limit = tree.rss_bytes(pids), self.assignment.memory_limit_bytes
-        if limit is not None and used > limit and self._known:
+        if limit is not None and used > limit and below:
             # Forked processes share most of their memory, which the sum counts for each of them.
             used = tree.pss_bytes(pids) or used
         self._rss = used or self._rss

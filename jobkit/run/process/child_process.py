@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from jobkit.model import LogLine
 from jobkit.run.attempt import Outcome, unstarted
-from jobkit.run.process import frames, tree
+from jobkit.run.process import frames
 
 _READ_BYTES = 65_536
 #: Of a dead process's output at most this much is still read: a process that it has left behind may write without end.
@@ -143,9 +143,7 @@ class ChildProcess:
             self._end(lambda attempt: attempt.on_exit(code, spent_s, peak_rss_bytes, unsent))
 
     def on_orphaned(self, why: str) -> None:
-        """The zygote is gone, and with it this process (`PR_SET_PDEATHSIG`); see to what came from that."""
-        if self.pid:
-            tree.kill([self.pid])
+        """The zygote is gone, and with it this process (`PR_SET_PDEATHSIG`)."""
         self._drain()
         self._end(lambda attempt: attempt.on_orphaned(why))
 

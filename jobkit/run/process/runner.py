@@ -30,6 +30,7 @@ from jobkit.run.inside.tracebacks import keeps_locals
 from jobkit.run.process.attempt import START_LIMIT_S, ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import unsent
+from jobkit.run.process.leftovers import OWNER, end_owned_by, new_owner
 from jobkit.run.process.state import without_hidden
 from jobkit.run.process.tree import KernelKills, counter_file
 from jobkit.run.shortage import Shortage, first_file_limit, shortage
@@ -48,8 +49,8 @@ _IDLE_S, _IDLE_MOST = 60.0, 16
 _AGAIN_S = 0.005
 
 
-#: A zygote's process, and the worker's end of its link.
-Spawned = tuple[subprocess.Popen[bytes], socket.socket]
+#: A zygote's process, the worker's end of its link, and the `OWNER` of its processes.
+Spawned = tuple[subprocess.Popen[bytes], socket.socket, str]
 
 
 class ProcessRunner:
@@ -90,7 +91,7 @@ class ProcessRunner:
     def abandon(self) -> None:
         """End the process that `prepare` has started, if no `start` has followed."""
         if self._prepared is not None:
-            process, link = self._prepared
+            process, link, _ = self._prepared
             self._prepared = None
             link.close()
             process.kill()
@@ -276,9 +277,8 @@ class Died(JobkitError):
 class ZygoteLink:
     """The worker's end of one zygote."""
 
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket) -> None:
-        self._process = process
-        self._link = link
+    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket, owner: str) -> None:
+        self._process, self._link, self._owner = process, link, owner
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[str] = self._loop.create_future()
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
@@ -292,9 +292,9 @@ class ZygoteLink:
         return self._process.pid
 
     @classmethod
-    async def launch(cls, process: subprocess.Popen[bytes], link: socket.socket) -> ZygoteLink:
+    async def launch(cls, process: subprocess.Popen[bytes], link: socket.socket, owner: str) -> ZygoteLink:
         """Return the link when the zygote has imported the task modules. Raises JobkitError if it cannot."""
-        zygote = cls(process, link)
+        zygote = cls(process, link, owner)
         try:
             zygote.unsafe = await asyncio.wait_for(zygote._first, START_LIMIT_S)
         except BaseException as error:
@@ -355,6 +355,7 @@ class ZygoteLink:
         except subprocess.TimeoutExpired:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
+            await asyncio.to_thread(end_owned_by, self._owner)
         self._orphan_all("the worker closed")
         self._send_again()  # closes what could not be sent
 
@@ -395,7 +396,9 @@ class ZygoteLink:
         self._link.close()
         if not self._first.done():
             self._first.set_exception(Died("the process that imports the task modules died while doing so"))
-        self._orphan_all(f"its parent, the worker's zygote (process {self.pid}), died")
+        why = f"its parent, the worker's zygote (process {self.pid}), died"
+        ending = self._loop.run_in_executor(None, end_owned_by, self._owner)  # before another attempt can start
+        ending.add_done_callback(lambda _: self._orphan_all(why))
 
     def _orphan_all(self, why: str) -> None:
         forked, self.forked = self.forked, {}
@@ -416,6 +419,7 @@ def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> S
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.
     environ, command = without_hidden(os.environ), [sys.executable]
+    environ[OWNER] = owner = new_owner()
     if executable:  # of another environment: its programs first, nothing of ours or of the working directory to import
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
             environ.pop(name, None)
@@ -443,4 +447,4 @@ def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> S
         raise _not_started(error) from None
     finally:
         theirs.close()
-    return process, ours
+    return process, ours, owner

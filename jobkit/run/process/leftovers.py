@@ -1,0 +1,87 @@
+"""Processes that outlive their worker and its zygote. They are found by a mark in their environment and ended (Linux).
+
+A zygote ends all that its jobs have started when its worker dies. If both are killed at once, programs of a job and
+processes that it has forked would go on beside its next attempt. All of them have the environment of their zygote, and
+in it the `OWNER`: process id and start time of the worker, and a word for the zygote. Only a worker itself ends
+processes that it owns, and no worker those of another user or container. A program that was started with another
+environment is not found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+from jobkit.run.process import tree
+
+logger = logging.getLogger("jobkit.worker")
+
+OWNER = "JOBKIT_OWNER"
+#: Seconds that a zygote has to end its processes itself, and between two looks; so many rounds of kills at most.
+_GRACE_S, _LOOK_S, _ROUNDS = 1.0, 0.02, 50
+
+
+def new_owner() -> str:
+    """Return the value of `OWNER` for one zygote of this process; "" on a system without `/proc`."""
+    own = tree.identity(os.getpid())
+    return "" if own is None else f"{own[0]}.{own[1]}.{secrets.token_hex(4)}"
+
+
+def end_orphans() -> None:
+    """End the processes whose worker is gone. Blocks: some ms if there are none."""
+    deadline = time.monotonic() + _GRACE_S
+    while _found(_is_orphaned):
+        if time.monotonic() > deadline:
+            return _end(_is_orphaned)
+        time.sleep(_LOOK_S)
+
+
+def end_owned_by(owner: str) -> None:
+    """End the processes of a zygote that is gone. Blocks."""
+    if owner:
+        _end(owner.__eq__)
+
+
+def _end(is_sought: Callable[[str], bool]) -> None:
+    """Return when they are gone, or will not go."""
+    for n in range(_ROUNDS):
+        pids = _found(is_sought)
+        if not pids:
+            return
+        if n == 0:
+            logger.warning("processes that jobs have left behind are ended: %s", ", ".join(map(str, pids)))
+        tree.kill(pids)
+        time.sleep(_LOOK_S)
+
+
+def _is_orphaned(owner: str) -> bool:
+    pid, start, _ = owner.split(".")
+    return tree.identity(int(pid)) != (int(pid), int(start))
+
+
+def _found(is_sought: Callable[[str], bool]) -> list[int]:
+    """Return the other processes of this user, in this container, whose owner is sought."""
+    prefix, user, spaces = f"{OWNER}=".encode(), os.geteuid(), _namespaces("self")
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc") if spaces else ())):
+        with contextlib.suppress(OSError, ValueError):  # it has ended, it is not ours to read, its mark is not ours
+            if pid == os.getpid() or os.stat(f"/proc/{pid}").st_uid != user:
+                continue
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                marks = [entry for entry in file.read().split(b"\0") if entry.startswith(prefix)]
+            is_found = marks and is_sought(marks[0].removeprefix(prefix).decode())
+            if is_found and tree.identity(pid) and _namespaces(str(pid)) == spaces:
+                found.append(pid)
+    return found
+
+
+def _namespaces(pid: str) -> list[str]:
+    """Return the namespaces in which its process ids and start times are counted; [] if it has ended."""
+    links = (f"/proc/{pid}/ns/{kind}" for kind in ("pid", "time"))
+    with contextlib.suppress(OSError):
+        return [os.readlink(link) for link in links if os.path.lexists(link)]
+    return []
