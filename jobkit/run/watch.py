@@ -73,7 +73,8 @@ class LoopWatch:
         self.on_block: Callable[[Assignment | None, str], None] = lambda assignment, text: None
         self.on_hopeless: Callable[[dict[str, Outcome], str], None] = lambda outcomes, reason: None
         self._busy = threading.Event()
-        own.on_start = self._busy.set  # the attempt is among the running ones already, or the thread could go to sleep
+        self._arming = threading.Lock()
+        own.on_start = self._wake  # the attempt is among the running ones already, or the thread could go to sleep
         self._is_closing = False
         self.barred: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="jobkit-loop-watch", daemon=True)
@@ -105,6 +106,13 @@ class LoopWatch:
             if self._previous is not None:
                 signal.signal(_NUDGE, self._previous)  # type: ignore[arg-type]  # what signal.signal gave
 
+    def _wake(self) -> None:
+        """Before the code of an attempt: what never lets another thread run must find the timer set."""
+        if not self._busy.is_set():
+            with self._arming:
+                self._end_in(self._dead_s)
+                self._busy.set()
+
     def _end_in(self, seconds: float) -> None:
         """End the process after so many seconds of the processor, on all cores together; 0 for never."""
         if math.isfinite(self._dead_s):
@@ -121,9 +129,11 @@ class LoopWatch:
         held_s, seen = 0.0, _NOTHING
         while not self._is_closing:
             if not self._own.running:
-                self._busy.clear()
-                if not self._own.running:
-                    self._end_in(0)
+                with self._arming:
+                    self._busy.clear()
+                    if is_idle := not self._own.running:
+                        self._end_in(0)
+                if is_idle:
                     seen = _NOTHING
                     self._busy.wait()
                     self._call_turn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -130,6 +131,18 @@ def test_a_cancel_stops_a_blocking_step(job: Any) -> None:
     assert [job_id for job_id, _ in watched.told] == ["j1"]
     assert (neighbour.outcome, outcome.outcome) == ("succeeded", "cancelled")
     assert time.monotonic() - began < 20
+
+
+def test_the_timer_that_ends_a_hopeless_process_is_set_before_the_code_of_the_first_job() -> None:
+    """Code in C that keeps the GIL from its first step on gives the watching thread no turn to set it."""
+    runner = AsyncRunner()
+    LoopWatch(runner, block_s=0.05, dead_s=30)
+    try:
+        runner.on_start()
+
+        assert signal.getitimer(signal.ITIMER_PROF)[0] > 0
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def test_a_timeout_stops_a_blocking_step() -> None:
