@@ -169,14 +169,14 @@ def test_a_coroutine_that_swallows_its_cancellation_is_given_up(bench: Bench) ->
 
 def test_a_coroutine_in_a_separate_process_that_swallows_its_cancellation_is_killed(bench: Bench) -> None:
     bench.worker()
-    job = bench.kit.options(cancel_grace=0.5, isolation="process").submit(jobs.deaf, bench.file())
+    job = bench.kit.options(cancel_grace=1.5, isolation="process").submit(jobs.deaf, bench.file())
     (pid,) = bench.started()
 
     job.cancel()
 
     assert job.wait(60)
     assert job.state == "cancelled"
-    assert job.attempts[-1].reason == "killed: it did not stop within its grace of 0.5 s"
+    assert job.attempts[-1].reason == "killed: it did not stop within its grace of 1.5 s"
     assert bench.notes()[1:] == ["swallowed"]
     assert not is_alive(pid)
 
