@@ -7,11 +7,13 @@ changes, for arq's readers and workers. Payloads and results of arq are opaque b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 
 from jobkit.model import JobSpec
 from jobkit.store import wire
+from jobkit.store.namespace import in_slices
 from jobkit.store.redis import RedisStore
 
 _json = msgspec.json.encode
@@ -91,15 +93,18 @@ class ArqQueue:
 
     async def scan(self, limit: int, *, obeys_aborts: bool) -> Scan:
         """Process aborts, jobs that were removed from the queue, and up to `limit` new ones."""
-        options = wire.options(
-            key=self.key,
-            queue=self.name,
-            limit=max(1, limit),
-            window=WINDOW,
-            obeys_aborts=obeys_aborts,
-            ttl_ms=self.store.ttl_ms,
-        )
-        now_ms, members, ended, new = await self.store.run("arq_scan", [options])
+        start = b"0"
+        while start:
+            options = wire.options(
+                key=self.key,
+                queue=self.name,
+                limit=max(1, limit),
+                window=WINDOW,
+                obeys_aborts=obeys_aborts,
+                ttl_ms=self.store.ttl_ms,
+                **{"from": start.decode()},
+            )
+            now_ms, members, ended, new, start = await self.store.run("arq_scan", [options])
         return Scan(
             now_ms,
             members,
@@ -112,17 +117,18 @@ class ArqQueue:
 
     async def adopt(self, adoptions: Sequence[Adoption]) -> list[bool]:
         """Create records for members; False if one is gone, has a record already, or the id is taken."""
-        args: list[bytes | str | int] = [self.key, self.name]
-        for one in adoptions:
-            args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
-        return [answer == 1 for answer in await self.store.run("arq_adopt", args)]
+        answers: list[int] = []
+        for some in in_slices(adoptions):
+            args: list[bytes | str | int] = [self.key, self.name]
+            for one in some:
+                args += [one.arq_id, one.spec.id, _json(one.spec.to_wire()), one.payload, one.tries]
+            answers += await self.store.run("arq_adopt", args)
+        return [answer == 1 for answer in answers]
 
     async def settle(self, results: Sequence[tuple[bytes, bytes, int]]) -> None:
         """Store `(arq_id, result, ttl_ms)` of jobs that ended without a worker."""
-        args: list[bytes | str | int] = [self.key]
-        for one in results:
-            args += one
-        await self.store.run("arq_settle", args)
+        for some in in_slices(results):
+            await self.store.run("arq_settle", [self.key, *chain.from_iterable(some)])
 
     async def enqueue(self, arq_id: str, payload: bytes, *, score: int, ttl_ms: int, is_slot: bool) -> bool:
         """Add a cron job to the queue, unless a job or result with the id exists.

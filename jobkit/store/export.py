@@ -15,7 +15,7 @@ import msgspec
 from jobkit.model import InvalidParams, JobSnapshot
 from jobkit.settings import checked_name
 from jobkit.store import wire
-from jobkit.store.namespace import RedisNamespace
+from jobkit.store.namespace import RedisNamespace, in_slices
 
 #: Version of the lines; newer ones are rejected.
 VERSION = 2
@@ -95,6 +95,13 @@ async def restore(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[bool
     Raises:
         ValueError: a job has not ended.
     """
+    answers: list[int] = []
+    for some in in_slices(dumps):
+        answers += await namespace.run("restore", _restore_args(namespace, some))
+    return [answer == 1 for answer in answers]
+
+
+def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[Any]:
     args: list[Any] = []
     for dump in dumps:
         snapshot = dump.snapshot
@@ -119,7 +126,7 @@ async def restore(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[bool
         ]
         for name, body in dump.bodies.items():
             args += [name, body]
-    return [answer == 1 for answer in await namespace.run("restore", args)]
+    return args
 
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:

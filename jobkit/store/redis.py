@@ -70,7 +70,7 @@ class RedisStore(RedisNamespace):
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
-        self._has_left = False  # by the last exchange: followers of ended jobs
+        self._has_left = False  # by the last exchange
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
@@ -87,7 +87,9 @@ class RedisStore(RedisNamespace):
         Args:
             client: the submitter's own channel, to which every later event of the jobs is published, too.
         """
-        return wire.answers(jobs, await self.run("submit", [client, *wire.submit_args(jobs)]))
+        replies = wire.answers(jobs, await self.run("submit", [client, *wire.submit_args(jobs)]))
+        await self._settle(wire.has_many_needs(jobs))
+        return replies
 
     async def claim(
         self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
@@ -156,8 +158,8 @@ class RedisStore(RedisNamespace):
     ) -> tuple[list[int], list[Claimed], float]:
         """Call `progress`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.
 
-        Return the replies to the endings, the claimed jobs and the seconds until the next one is due: 0 if followers of
-        ended jobs are left over, with which the next call goes on.
+        Return the replies to the endings, the claimed jobs and the seconds until the next one is due: 0 if
+        something is left over, with which the next call goes on.
         """
         calls: list[tuple[str, Sequence[Any]]] = [
             ("progress", wire.progress_args(news)),
@@ -190,7 +192,7 @@ class RedisStore(RedisNamespace):
         return states
 
     async def _settle(self, left: int) -> None:
-        """Go on with followers that a call has left over, until none are. A heartbeat would do it later."""
+        """Go on with what a call has left over, until nothing is. If this process ends, the next heartbeat does it."""
         while left:
             left = await self.run("settle", [self.ttl_ms])
 
@@ -240,7 +242,8 @@ class RedisStore(RedisNamespace):
             change: parts of the rule: `n`, `count` with `period_ms`, `paused`; None for a part ends that part. {}
                 changes nothing, None ends the whole rule.
         """
-        rule, held = await self.run("rule", [gate, b"" if change is None else _json(change)])
+        rule, held, left = await self.run("rule", [gate, b"" if change is None else _json(change)])
+        await self._settle(left)
         return Rule.from_wire(gate, _unjson(rule) if rule else {}, held)
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:

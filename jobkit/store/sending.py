@@ -23,8 +23,9 @@ from jobkit.store.connect import REPLY_TIMEOUT_S, Reaching, explain, open_blocki
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 
-#: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
-_SLICE_JOBS, _SLICE_BYTES = 500, 4_000_000
+#: What one call that submits may carry, so that it does not hold up others, and has its reply in time. Each id in
+#: `spec.needs` counts like so many bytes.
+_SLICE_JOBS, _SLICE_BYTES, _NEED_BYTES = 200, 4_000_000, 2_000
 
 
 class DirectSubmit:
@@ -34,6 +35,7 @@ class DirectSubmit:
         self._reaching = Reaching(settings)
         self._prefix = f"jk:{settings.namespace}:"
         self._client_id = client_id
+        self._ttl_ms = max(1, int(settings.result_ttl * 1000))
         self._redis = open_blocking(settings)
         self._connection: Any = None
         self._lock = threading.Lock()
@@ -47,6 +49,9 @@ class DirectSubmit:
         args = [self._client_id, *wire.submit_args([job])]
         with self._reaching, self._lock:
             reply = library.run_blocking(self._call, self._prefix, "submit", args)
+            left = wire.has_many_needs([job])
+            while left:
+                left = library.run_blocking(self._call, self._prefix, "settle", [self._ttl_ms])
         return wire.answers([job], reply)[0]
 
     def _call(self, *command: Any) -> Any:
@@ -184,9 +189,10 @@ def sliced(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
     """Parts that one call may carry: neither too many nor too large."""
     start = size = 0
     for i, submission in enumerate(submissions):
-        if i > start and (i - start >= _SLICE_JOBS or size + len(submission.payload) > _SLICE_BYTES):
+        more = len(submission.payload) + len(submission.spec.needs) * _NEED_BYTES
+        if i > start and (i - start >= _SLICE_JOBS or size + more > _SLICE_BYTES):
             yield submissions[start:i]
             start, size = i, 0
-        size += len(submission.payload)
+        size += more
     if start < len(submissions):
         yield submissions[start:]

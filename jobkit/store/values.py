@@ -193,7 +193,7 @@ class Renewal(msgspec.Struct, frozen=True):
     stop: str = ""
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
     has_left: bool = False
-    """Followers of ended jobs are left over, with which `settle` goes on."""
+    """Calls have left something over, with which `settle` goes on."""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

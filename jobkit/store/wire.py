@@ -105,6 +105,15 @@ def submit_args(jobs: Sequence[Submission]) -> list[Any]:
     return args
 
 
+#: A submit looks at so many needs of a job, `NEEDS_MOST` in `lua/lib/followers.lua`.
+_NEEDS_MOST = 1_000
+
+
+def has_many_needs(jobs: Sequence[Submission]) -> bool:
+    """Return True if a job needs more others than a submit looks at, so that something is left over."""
+    return any(len(job.spec.needs) > _NEEDS_MOST for job in jobs)
+
+
 def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitReply]:
     """Decode the reply of `submit`: per job its time of submit (0 if its id is known), or another job's id."""
     return [_answer(job.spec.id, answer) for job, answer in zip(jobs, reply, strict=True)]

@@ -114,7 +114,7 @@ class LeaseKeeper:
         return library.run_blocking(self._redis.execute_command, self._prefix, verb, args)
 
     def _settle(self) -> None:
-        """Go on with followers of ended jobs that a call has left over, but not until the next beat is late."""
+        """Go on with what calls have left over, but not until the next beat is late."""
         until = time.monotonic() + self._settings.heartbeat / 2
         try:
             while time.monotonic() < until and self.run("settle", [self._ttl_ms]):

@@ -15,14 +15,12 @@ local done -- what a call does once, see `first`
 local known_queue, empty_line -- a queue that this call has registered, and a line in which it has found no idle worker
 local ticks -- see `tick`
 local ended, is_settling -- jobs whose followers are still to be settled, see Followers.settle
-local left -- 1 if this call has left followers over, so that its caller goes on by `settle`; else 0
+local left -- 1 if this call has left something over (see Leftover), so that its caller goes on by `settle`; else 0
 local rules -- of the namespace, by gate; read when first needed
 local waiting, is_pumping -- gates to look at when this call has done what it is for, see Limits.pump
 
--- A long list is walked in several calls, so that none holds up others. `steps` counts the jobs that this call has moved
--- beside those that it names.
 local STEPS_MOST = 200
-local steps
+local steps -- jobs that this call has moved beside those that it names, see Leftover
 
 local function begin(keys)
   call, try = redis.call, redis.pcall

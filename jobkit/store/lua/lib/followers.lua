@@ -1,15 +1,15 @@
 -- Followers: jobs that need the results of others. They wait, and go on or end when those have ended.
 --
--- A follower's field `waits` counts the open jobs that it needs. `after:{id}` has the followers of a job, with the time of
--- their submit (us), which tells a follower from a later job of its id. `needed` has the jobs with followers by the time of
--- the last look at them: 0 if the job has ended and a call has left some of its followers over. No follower can start
--- meanwhile. The caller that ended the job goes on at once, by `settle`; if it does not, the next heartbeat does.
+-- A follower's field `waits` counts the open jobs that it needs, and one more until it has looked at all of them. `after:{id}` has
+-- the followers of a job, with the time of their submit (us), which tells a follower from a later job of its id. `needed` has
+-- the jobs with followers by the time of the last look at them. No follower that is left over can start.
 
+local NEEDS_MOST = 1000 -- looked at by one call
 local LOOKED_AT_MOST, LOOK_EVERY_MS = 100, 2500
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
 local function free_to_run(rec)
-  call('HDEL', rec.key, 'waits')
+  call('HDEL', rec.key, 'waits', 'looked')
   rec.waits = false
   local due = tonumber(call('HGET', rec.key, 'due') or 0)
   if due <= NOW then Queue.enter(rec) end
@@ -46,54 +46,78 @@ local function outcome_of(id)
   return false, why, why and found[2] and object(found[2]).task
 end
 
--- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
--- will be.
-function Followers.await(rec, needs)
-  local open = {}
-  for _, need in ipairs(needs) do
-    local is_open, why, task = outcome_of(need)
-    if why then return fail_for(rec, need, task, why, 604800000) end
-    if is_open then open[#open + 1] = need end
+-- Looks at what a follower needs, from its need number `from` on: it waits for those that are open, is free to run if it has all,
+-- or ends if it will never get one.
+local function look_at_needs(rec, needs, from)
+  local last, open = math.min(#needs, from + NEEDS_MOST - 1), {}
+  for i = from, last do
+    local is_open, why, task = outcome_of(needs[i])
+    if why then return fail_for(rec, needs[i], task, why, 604800000) end
+    if is_open then open[#open + 1] = needs[i] end
   end
-  if #open == 0 then return free_to_run(rec) end
-  call('HSET', rec.key, 'waits', #open)
+  local is_first, is_last = from == 1, last == #needs
+  if is_first and is_last and #open == 0 then return free_to_run(rec) end
   for _, need in ipairs(open) do
     call('ZADD', P .. 'after:' .. need, rec.us, rec.id)
     call('ZADD', P .. 'needed', 'NX', NOW, need)
     call('HSET', P .. 'job:' .. need, 'after', 1)
   end
+  local waits = call('HINCRBY', rec.key, 'waits', #open + (is_first and 1 or 0) - (is_last and 1 or 0))
+  if not is_last then
+    steps = STEPS_MOST
+    call('HSET', rec.key, 'looked', last)
+    Leftover.keep('needs', rec.id, 0)
+  elseif waits <= 0 then
+    free_to_run(rec)
+  end
 end
 
--- A job that waits for others ends before they do.
+-- A new job that needs the results of others.
+function Followers.await(rec, needs)
+  look_at_needs(rec, needs, 1)
+end
+
+-- Goes on with the needs of a job that has many.
+function Followers.go_on(id)
+  local rec = Records.read(id)
+  local looked = rec and rec.waits and call('HGET', rec.key, 'looked')
+  if looked then look_at_needs(rec, Records.wish(rec, 'needs') or {}, looked + 1) end
+end
+
+-- A job that waits for others ends before they do. If it needs many, it stays in their lists, which know it by its time.
 function Followers.leave(rec)
-  call('HDEL', rec.key, 'waits')
+  call('HDEL', rec.key, 'waits', 'looked')
   rec.waits = false
-  for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
+  local needs = Records.wish(rec, 'needs') or {}
+  if #needs > NEEDS_MOST then return end
+  for _, need in ipairs(needs) do call('ZREM', P .. 'after:' .. need, rec.id) end
+end
+
+-- A job that a follower needs has ended; `us` is the time of the follower's submit.
+local function settle_one(id, us, need, why, task, ttl_ms)
+  local found = try('HMGET', P .. 'job:' .. id, 'waits', 'us')
+  if found.err or not found[1] or tonumber(found[2]) ~= us then return end
+  if not why and call('HINCRBY', P .. 'job:' .. id, 'waits', -1) > 0 then return end
+  local rec = Records.read(id)
+  if not rec then return end
+  if why then fail_for(rec, need, task, why, ttl_ms) else free_to_run(rec) end
 end
 
 -- Moves as many followers of a job that has ended as this call still may.
-local function settle_one(id, ttl_ms)
+local function settle_some(id, ttl_ms)
   local is_open, why, task = outcome_of(id)
   local key = P .. 'after:' .. id
   if not is_open then
     local found = call('ZPOPMIN', key, math.max(0, STEPS_MOST - steps))
     steps = steps + #found / 2
-    for i = 1, #found, 2 do
-      local follower = Records.read(found[i])
-      if follower and follower.waits and tonumber(follower.us) == tonumber(found[i + 1]) then
-        if why then
-          fail_for(follower, id, task, why, ttl_ms)
-        elseif call('HINCRBY', follower.key, 'waits', -1) <= 0 then
-          free_to_run(follower)
-        end
-      end
-    end
+    for i = 1, #found, 2 do settle_one(found[i], tonumber(found[i + 1]), id, why, task, ttl_ms) end
   end
   if call('EXISTS', key) == 0 then
     call('ZREM', P .. 'needed', id)
+  elseif is_open then
+    call('ZADD', P .. 'needed', NOW, id)
   else
-    call('ZADD', P .. 'needed', is_open and NOW or 0, id)
-    if not is_open then left = 1 end
+    Leftover.keep('followers', id, 0)
   end
 end
 
@@ -105,14 +129,13 @@ function Followers.settle(id, ttl_ms)
   local done = 0
   while done < #ended do
     done = done + 1
-    settle_one(ended[done], ttl_ms)
+    settle_some(ended[done], ttl_ms)
   end
   ended, is_settling = {}, false
 end
 
--- Goes on with followers that calls have left over, and with those of jobs that an older version has ended.
+-- With each heartbeat: the followers of jobs that an older version has ended, or that are gone.
 function Followers.look_after(ttl_ms)
   local ids = call('ZRANGEBYSCORE', P .. 'needed', '-inf', NOW - LOOK_EVERY_MS, 'LIMIT', 0, LOOKED_AT_MOST)
   for _, id in ipairs(ids) do Followers.settle(id, ttl_ms) end
-  if call('ZCOUNT', P .. 'needed', '-inf', 0) > 0 then left = 1 end
 end

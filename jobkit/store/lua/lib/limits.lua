@@ -14,7 +14,8 @@
 -- The resources of workers are another kind of gate: jobs wait in `parked:res:{queue}:{what}`, and each claim of a
 -- worker that has such things looks there. `using:{worker}` says what its jobs use.
 
-local FREED_MS = 10000    -- one that was let go and has not started by then may be in a line that no worker serves
+local COUNTED_MOST = 500 -- running attempts that one call looks at
+local FREED_MS = 10000 -- one that was let go and has not started by then may be in a line that no worker serves
 
 local function rule_of(gate)
   if not rules then
@@ -310,6 +311,30 @@ function Limits.pump(name)
   is_pumping = true
   while #waiting > 0 do pump_one(table.remove(waiting, 1)) end
   is_pumping = false
+end
+
+-- Attempts that run already count at a gate that was set meanwhile: they hold places from now on. `from`: the time of submit (us) from
+-- which on to look.
+function Limits.count_running(gate, _, from)
+  if not rule_of(gate) then return end
+  local kind, name = string.match(gate, '^(%a+):(.*)$')
+  local found = call('ZRANGEBYSCORE', P .. 'state:running', from or '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, COUNTED_MOST)
+  for i = 1, #found, 2 do
+    local rec = Records.read(found[i])
+    if rec and rec.state == 'running' and name == (kind == 'queue' and rec.queue or Limits.task_of(rec)) then
+      local names, has = object(call('HGET', rec.key, 'gates') or '[]'), false
+      for _, one in ipairs(names) do has = has or one == gate end
+      if not has then
+        names[#names + 1] = gate
+        call('ZADD', P .. 'holders:' .. gate, NOW, rec.id)
+        call('HSET', rec.key, 'gates', cjson.encode(names), 'terms', rec.terms or '{}')
+      end
+    end
+  end
+  if #found == 2 * COUNTED_MOST then
+    steps = STEPS_MOST
+    Leftover.keep('rule', gate, found[#found])
+  end
 end
 
 -- With each heartbeat: a net under the wake-ups, for places of jobs that an older version has ended, and for

@@ -1,17 +1,21 @@
 -- Reads what has happened in a queue of arq's. args: {key (of the queue), queue (its name here), limit, window, obeys_aborts,
--- ttl_ms}.
--- Returns {NOW, members, ended, new}:
+-- ttl_ms, from ("0", or where the last call has stopped)}.
+-- Returns {NOW, members, ended, new, from}; if `from` is not "", the call has not come to an end, and `ended` and `new` are empty:
 --   ended: {id, JSON of how, payload} for each job that no worker ended: arq_settle must get their results;
 --   new: {id, score, ttl of the payload in ms (-1: none, -2: no payload), tries, whether the id is taken here, payload} for
 --     at most `limit` of those among the first `window` members that have no record.
+local LOOKED_AT = 200 -- of the jobs with records, to find those that were taken out of the queue
+
 verb('arq_scan', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
   local queue, limit, window = options.key, options.limit, options.window
   local tracked = P .. 'arq:' .. queue
   local members = call('ZCARD', queue)
 
-  if call('HLEN', tracked) > members then -- jobs were taken out of the queue
-    local known = call('HGETALL', tracked)
+  local from = options.from
+  if from ~= 'aborts' and (from ~= '0' or call('HLEN', tracked) > members) then -- jobs were taken out of the queue
+    local page = call('HSCAN', tracked, from, 'COUNT', LOOKED_AT)
+    local known = page[2]
     for i = 1, #known, 2 do
       if not call('ZSCORE', queue, known[i]) then
         local rec = Records.read(known[i + 1])
@@ -22,13 +26,16 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
         end -- one that runs may end as it would have
       end
     end
+    if page[1] ~= '0' then return {NOW, members, {}, {}, page[1]} end
   end
 
   if options.obeys_aborts then
     for _, arq in ipairs(call('ZRANGE', 'arq:abort', 0, 999)) do
       local id = call('HGET', tracked, arq)
       local rec = id and Records.read(id)
+      if rec and steps >= STEPS_MOST then return {NOW, members, {}, {}, 'aborts'} end
       if rec then
+        steps = steps + 1
         Lifecycle.cancel(rec, "aborted by arq's client", options.ttl_ms)
         call('ZREM', 'arq:abort', arq)
       elseif not call('ZSCORE', queue, arq) and call('EXISTS', 'arq:job:' .. arq) == 0 then
@@ -38,8 +45,8 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
   end
 
   local ended = {}
-  local finished = call('HGETALL', P .. 'arq-ended:' .. queue)
-  for i = 1, math.min(#finished, 2 * limit), 2 do
+  local finished = call('HRANDFIELD', P .. 'arq-ended:' .. queue, math.min(limit, STEPS_MOST), 'WITHVALUES')
+  for i = 1, #finished, 2 do
     ended[#ended + 1] = {finished[i], finished[i + 1], call('GET', 'arq:job:' .. finished[i]) or ''}
   end
 
@@ -64,5 +71,5 @@ verb('arq_scan', ALSO_WHEN_FULL, function(args)
       end
     end
   end
-  return {NOW, members, ended, new}
+  return {NOW, members, ended, new, ''}
 end)

@@ -1,5 +1,5 @@
 -- Cancels jobs. args: {reason, ttl_ms}, id... Returns the state each is in now, "" for an unknown one, and last 1 if
--- followers are left over, see `settle`.
+-- something is left over, see Leftover.
 verb('cancel', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
   local answers = each(args, 2, 1, function(i)

@@ -3,7 +3,8 @@
 -- urgent first), lent (how many of those may start in the slots that the waiting ones have lent)}.
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
-local AWAITED_MOST = 200 -- of the jobs that running jobs wait for, so many are looked at in one claim
+local AWAITED_MOST = 200 -- of the jobs that jobs of the worker wait for, so many are looked at in one claim
+local OTHERS_MOST = 1000 -- the same of all other workers together
 
 -- A worker's options stay the same, so they are decoded once. They must not be changed.
 local decoded, count = {}, 0
@@ -86,11 +87,11 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     -- A job that waits for others lends its slot. The slot takes what is waited for, so that jobs that wait can never fill up
     -- all slots of all workers for good: what jobs of this worker wait for, then what those of others do. The newest wait is
     -- the most urgent: depth first, or each of a thousand such jobs would start before the first one could end.
-    local function take_awaited(ids, lent)
+    local function take_awaited(ids, lent, most)
       local serves, open, seen, n = {}, {}, {}, 0
       for _, queue in ipairs(queues) do serves[queue] = true end
       for i = #ids, 1, -1 do open[#open + 1] = ids[i] end
-      while #open > 0 and lent > 0 and n < AWAITED_MOST do
+      while #open > 0 and lent > 0 and n < most do
         local id = table.remove(open)
         local rec = not seen[id] and Records.read(id)
         seen[id] = true
@@ -111,13 +112,14 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     call('HSET', key, 'awaited', awaited)
     call('ZADD', P .. 'lending', NOW, worker)
     call('PEXPIRE', P .. 'lending', 3600000)
-    local lent = take_awaited(options.awaited, options.lent - (tonumber(known[1] or 0) - received))
-    for _, other in ipairs(call('ZREVRANGE', P .. 'lending', 0, 99)) do
+    local lent = take_awaited(options.awaited, options.lent - (tonumber(known[1] or 0) - received), AWAITED_MOST)
+    local others = call('ZREVRANGE', P .. 'lending', 0, 99)
+    for _, other in ipairs(others) do
       local theirs = other ~= worker and call('HGET', P .. 'worker:' .. other, 'awaited')
       if theirs then
         local ids = {}
         for id in string.gmatch(theirs, '[^,]+') do ids[#ids + 1] = id end
-        lent = take_awaited(ids, lent)
+        lent = take_awaited(ids, lent, OTHERS_MOST / #others)
         if awaited ~= known[5] then call('PUBLISH', P .. 'inbox:' .. other, 'W') end -- it may serve their queues
       elseif other ~= worker then
         call('ZREM', P .. 'lending', other)
@@ -130,7 +132,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
 
   if options.has then call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
   for _, queue in ipairs(queues) do
-    local has_promoted, next_due = Queue.promote(queue, limit)
+    local has_promoted, next_due = Queue.promote(queue, math.ceil(limit / #queues))
     is_changed = is_changed or has_promoted
     if next_due then next_at = math.min(next_at or next_due, next_due) end
     if options.has and free > 0 then Limits.bring(queue, me, free) end

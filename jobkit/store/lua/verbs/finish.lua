@@ -2,7 +2,7 @@
 -- delay_ms, unstarted (released before any of its code has run), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
 -- attempt max_losses}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
--- changed), and last 1 if followers are left over, see `settle`.
+-- changed), and last 1 if something is left over, see Leftover.
 verb('finish', ALSO_WHEN_FULL, function(args)
   local answers = each(args, 1, 7, function(i)
     local id, token, outcome, options = args[i], args[i + 1], args[i + 2], cjson.decode(args[i + 3])

@@ -26,7 +26,8 @@ verb('publish', UNLESS_FULL, function(args)
   local above = before and (tonumber(before[2][4]) or 0) + #before[2][2] or 0
   call('XADD', stream, 'MAXLEN', '~', options.kept, id, 'u', update, 'b', string.format('%.0f', above))
   local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-  while oldest[1] ~= id and above + #update - (tonumber(oldest[2][4]) or 0) > options.kept_bytes do
+  while oldest[1] ~= id and steps < STEPS_MOST and above + #update - (tonumber(oldest[2][4]) or 0) > options.kept_bytes do
+    steps = steps + 1
     call('XDEL', stream, oldest[1])
     oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   end

@@ -1,5 +1,5 @@
 -- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name)}, then id, token of each job.
--- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if followers are left over (see `settle`)}. A lapsed lease is renewed unless the job was recovered
+-- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover)}. A lapsed lease is renewed unless the job was recovered
 -- meanwhile: then its token is another one.
 verb('renew', ALSO_WHEN_FULL, function(args)
   local worker, options = args[1], cjson.decode(args[2])
@@ -22,6 +22,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   end
   Lifecycle.recover(64, lease_ms, options.max_losses, options.ttl_ms, beat)
   if call('EXISTS', P .. 'gates') == 1 then Limits.revisit() end
+  Leftover.go_on(options.ttl_ms)
   Followers.look_after(options.ttl_ms)
   for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
     call('ZREM', P .. 'workers', gone)

@@ -1,6 +1,6 @@
 -- Sets or ends a rule of the namespace (see Limits). args: gate ("task:NAME" or "queue:NAME"), the change (JSON with n, count
 -- and period_ms, paused; null ends one part of the rule, {} changes nothing) or "" to end the rule. Returns the rule that
--- holds now (JSON), or "", and how many attempts have a place there.
+-- holds now (JSON), or "", how many attempts have a place there, and 1 if something is left over (see Leftover).
 verb('rule', ALSO_WHEN_FULL, function(args)
   local gate, change = args[1], args[2]
   local rule = object(call('HGET', P .. 'rules', gate) or '{}')
@@ -16,23 +16,6 @@ verb('rule', ALSO_WHEN_FULL, function(args)
     call('HDEL', P .. 'rules', gate)
   end
 
-  -- Attempts that run already count: they hold places from now on.
-  local kind, name = string.match(gate, '^(%a+):(.*)$')
-  if next(rule) then
-    for _, id in ipairs(call('ZRANGE', P .. 'leases', 0, -1)) do
-      local rec = Records.read(id)
-      if rec and rec.state == 'running' and name == (kind == 'queue' and rec.queue or Limits.task_of(rec)) then
-        local names, has = object(call('HGET', rec.key, 'gates') or '[]'), false
-        for _, one in ipairs(names) do has = has or one == gate end
-        if not has then
-          names[#names + 1] = gate
-          call('ZADD', P .. 'holders:' .. gate, NOW, id)
-          call('HSET', rec.key, 'gates', cjson.encode(names), 'terms', rec.terms or '{}')
-        end
-      end
-    end
-  end
-
   -- Workers learn that there are rules from their own hash, and claim anew.
   local ruled = call('EXISTS', P .. 'rules')
   local told = {}
@@ -46,8 +29,9 @@ verb('rule', ALSO_WHEN_FULL, function(args)
   for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do -- those that have just begun
     for _, id in ipairs(call('ZRANGE', P .. 'idle:' .. queue, 0, -1)) do tell(id) end
   end
+  Limits.count_running(gate)
   Limits.disarm(gate)
   Limits.pump(gate)
   Records.tell_control()
-  return {next(rule) and cjson.encode(rule) or '', call('ZCARD', P .. 'holders:' .. gate)}
+  return {next(rule) and cjson.encode(rule) or '', call('ZCARD', P .. 'holders:' .. gate), left}
 end)
