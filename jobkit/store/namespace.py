@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 #: Number of jobs that one call changes, or reads, at most, so that it does not hold up others.
-_CHANGED, _READ = 100, 500
+_CHANGED, _READ = 50, 500
 
 
 def in_slices(items: Sequence[T], size: int = _CHANGED) -> Iterator[Sequence[T]]:

@@ -7,6 +7,7 @@ and channels; `docs/architecture.md` lists them.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -65,12 +66,13 @@ class RedisStore(RedisNamespace):
     Attributes:
         finder: pages of jobs. schedules, failures: schedules, groups of failed jobs.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users.
+        has_left: the last exchange has left something over, with which the next one goes on.
     """
 
     def __init__(self, settings: Settings, redis: Redis | None = None) -> None:
         super().__init__(settings, redis)
         self._lease_ms = int(settings.lease * 1000)
-        self._has_left = False  # by the last exchange
+        self.has_left = False
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
@@ -114,7 +116,7 @@ class RedisStore(RedisNamespace):
             lease_ms=self._lease_ms,
             max_losses=self.settings.max_losses,
             ttl_ms=self.ttl_ms,
-            limit=100,  # of the due jobs and expired leases that one call handles
+            limit=50,  # of the due jobs and expired leases that one call handles
             weights=dict(worker.weights) or None,
             has=dict(worker.resources) or None,
             awaited=awaited or None,
@@ -159,13 +161,13 @@ class RedisStore(RedisNamespace):
         """Call `progress`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.
 
         Return the replies to the endings, the claimed jobs and the seconds until the next one is due: 0 if
-        something is left over, with which the next call goes on.
+        something is left over.
         """
         calls: list[tuple[str, Sequence[Any]]] = [
             ("progress", wire.progress_args(news)),
             ("keep", wire.keep_args(artifacts)),
             ("finish", wire.finish_args(endings)),
-            ("settle", [self.ttl_ms] if self._has_left else ()),
+            ("settle", [self.ttl_ms] if self.has_left else ()),
             ("claim", self.claim_args(*claim) if claim else ()),
         ]
         calls = [(verb, args) for verb, args in calls if args]
@@ -174,8 +176,8 @@ class RedisStore(RedisNamespace):
         answers = dict(zip((verb for verb, _ in calls), replies, strict=True))
         claimed, wait_s = wire.read_claim(answers["claim"]) if claim else ([], float("inf"))
         *ended, left = answers.get("finish", [0])
-        self._has_left = bool(left or answers.get("settle"))
-        return ended, claimed, 0.0 if self._has_left else wait_s
+        self.has_left = bool(left or answers.get("settle"))
+        return ended, claimed, 0.0 if self.has_left else wait_s
 
     async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
         """Request jobs to stop. Return the state that each is in now, "" if unknown.
@@ -192,9 +194,10 @@ class RedisStore(RedisNamespace):
         return states
 
     async def _settle(self, left: int) -> None:
-        """Go on with what a call has left over, until nothing is. If this process ends, the next heartbeat does it."""
-        while left:
-            left = await self.run("settle", [self.ttl_ms])
+        """Go on with what a call has left over, until nothing is. If that fails, the next heartbeat does it."""
+        with contextlib.suppress(StoreUnavailable):
+            while left:
+                left = await self.run("settle", [self.ttl_ms])
 
     async def move(
         self, job_ids: Sequence[str], queue: str | None = None, priority: int | None = None, reason: str = ""

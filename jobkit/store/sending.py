@@ -8,12 +8,13 @@ Concurrent submits of coroutines share a round trip, and a lost one is repeated.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 import hiredis
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from jobkit.model import StoreUnavailable
 from jobkit.model.errors import repeating
@@ -23,9 +24,8 @@ from jobkit.store.connect import REPLY_TIMEOUT_S, Reaching, explain, open_blocki
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 
-#: What one call that submits may carry, so that it does not hold up others, and has its reply in time. Each id in
-#: `spec.needs` counts like so many bytes.
-_SLICE_JOBS, _SLICE_BYTES, _NEED_BYTES = 200, 4_000_000, 2_000
+#: What one call that submits may carry, so that it does not hold up others, and has its reply in time.
+_SLICE_JOBS, _SLICE_BYTES = 200, 4_000_000
 
 
 class DirectSubmit:
@@ -50,8 +50,9 @@ class DirectSubmit:
         with self._reaching, self._lock:
             reply = library.run_blocking(self._call, self._prefix, "submit", args)
             left = wire.has_many_needs([job])
-            while left:
-                left = library.run_blocking(self._call, self._prefix, "settle", [self._ttl_ms])
+            with contextlib.suppress(RedisError, OSError):  # the next heartbeat goes on
+                while left:
+                    left = library.run_blocking(self._call, self._prefix, "settle", [self._ttl_ms])
         return wire.answers([job], reply)[0]
 
     def _call(self, *command: Any) -> Any:
@@ -187,12 +188,18 @@ class LoopSenders:
 
 def sliced(submissions: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
     """Parts that one call may carry: neither too many nor too large."""
-    start = size = 0
+    start, jobs, size = 0, 0.0, 0
     for i, submission in enumerate(submissions):
-        more = len(submission.payload) + len(submission.spec.needs) * _NEED_BYTES
-        if i > start and (i - start >= _SLICE_JOBS or size + more > _SLICE_BYTES):
+        more, more_bytes = _cost(submission), len(submission.payload)
+        if i > start and (jobs + more > _SLICE_JOBS or size + more_bytes > _SLICE_BYTES):
             yield submissions[start:i]
-            start, size = i, 0
-        size += more
+            start, jobs, size = i, 0.0, 0
+        jobs, size = jobs + more, size + more_bytes
     if start < len(submissions):
         yield submissions[start:]
+
+
+def _cost(submission: Submission) -> float:
+    """Return how many plain jobs cost the server as much time."""
+    spec = submission.spec
+    return 1 + bool(spec.limits) + len(spec.needs) / 10

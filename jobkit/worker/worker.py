@@ -212,8 +212,8 @@ class JobWorker(arq.worker.Worker):
                     await self.running.wake.wait()
 
     async def _is_burst_over(self) -> bool:
-        """Nothing runs here and nothing waits in our queues."""
-        if self.running.attempts or self.running.endings or not self._is_listening:
+        """Nothing runs here, nothing waits in our queues, and nothing is left over."""
+        if self.running.attempts or self.running.endings or self.store.has_left or not self._is_listening:
             return False
         queues = await self.store.queues()
         waiting = (queues.get(name, {}) for name in self.info.queues)

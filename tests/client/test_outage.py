@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 import jobkit
 from jobkit.client.kit import Kit
-from jobkit.model import JobEvent
+from jobkit.model import Gate, JobEvent
 from tests.store.server import Server, running_server
 from tests.support import wait_until
 
@@ -104,10 +104,14 @@ def test_many_submissions_are_sent_in_slices_of_limited_size() -> None:
     from jobkit.store.sending import sliced
     from tests.store.support import job
 
-    small = [job() for _ in range(1100)]
+    small = [job() for _ in range(500)]
+    limited = [job(limits=(Gate("task:simulate", n=1),)) for _ in range(250)]
+    needy = [job(needs=tuple(map(str, range(1000)))) for _ in range(2)]
     large = [replace(job(), payload=bytes(3_000_000)) for _ in range(3)]
 
-    assert [len(part) for part in sliced(small)] == [500, 500, 100]
+    assert [len(part) for part in sliced(small)] == [200, 200, 100]
+    assert [len(part) for part in sliced(limited)] == [100, 100, 50]
+    assert [len(part) for part in sliced(needy)] == [1, 1]
     assert [len(part) for part in sliced(large)] == [1, 1, 1]
     assert list(sliced([])) == []
     assert [each for part in sliced(small + large) for each in part] == small + large

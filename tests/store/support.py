@@ -206,7 +206,7 @@ async def check_keys(store: RedisStore) -> None:
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
         elif kind == "after":
             assert await store.redis.zscore(f"{store.prefix}needed", name) is not None, f"{raw} is in no index"
-        elif kind in ("failed", "again", "groups", "needed", "left"):
+        elif kind in ("failed", "again", "groups", "needed", "left", "needs"):
             continue  # `check_groups` checks their contents
         elif kind in ("schedule", "schedule-args", "schedule-runs"):
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"

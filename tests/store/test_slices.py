@@ -11,7 +11,7 @@ from jobkit.store.values import Ending
 from tests.store.support import claim, ending, job, snapshot, started, submit, types, worker
 
 #: Jobs that one call moves beside those that it names, `STEPS_MOST` in lua/lib/call.lua.
-STEPS = 200
+STEPS = 100
 
 
 async def followers(store: RedisStore, count: int, *needs: str, start: str = "f") -> list[str]:

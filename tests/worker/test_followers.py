@@ -25,7 +25,7 @@ def test_a_worker_goes_on_with_followers_that_a_dead_one_has_left_over(bench: Be
             assert crew.stdout.readline().split() == [pid, b"-9"]
             crew.communicate()
     assert root.wait(60)
-    assert bench.kit.stats()["jobs"]["scheduled"] == 800
+    assert bench.kit.stats()["jobs"]["scheduled"] == 900
 
     bench.worker("-q", "other")
 

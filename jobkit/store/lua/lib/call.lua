@@ -19,7 +19,7 @@ local left -- 1 if this call has left something over (see Leftover), so that its
 local rules -- of the namespace, by gate; read when first needed
 local waiting, is_pumping -- gates to look at when this call has done what it is for, see Limits.pump
 
-local STEPS_MOST = 200
+local STEPS_MOST = 100
 local steps -- jobs that this call has moved beside those that it names, see Leftover
 
 local function begin(keys)

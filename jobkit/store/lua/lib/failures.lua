@@ -12,7 +12,7 @@ end
 
 -- A job has failed.
 function Failures.add(rec, err)
-  local task, kind, name = text(object(rec.spec).task), text(err.kind), text(err.type)
+  local task, kind, name = Records.task_of(rec.spec), text(err.kind), text(err.type)
   if kind == '' then kind = 'exception' end
   local where = (kind == 'exception' or kind == 'crash') and text(err.where) or ''
   local group = string.sub(redis.sha1hex(table.concat({task, kind, name, where}, '\0')), 1, 12)

@@ -1,15 +1,17 @@
 -- Followers: jobs that need the results of others. They wait, and go on or end when those have ended.
 --
--- A follower's field `waits` counts the open jobs that it needs, and one more until it has looked at all of them. `after:{id}` has
--- the followers of a job, with the time of their submit (us), which tells a follower from a later job of its id. `needed` has
--- the jobs with followers by the time of the last look at them. No follower that is left over can start.
+-- A follower's field `waits` counts the open jobs that it needs. If it needs many, it has the field `many`, `needs:{id}` lists those
+-- that no call has looked at yet, and `waits` is one more until that list is empty. `after:{id}` has the followers of a job,
+-- with the time of their submit (us), which tells a follower from a later job of its id. `needed` has the jobs with
+-- followers by the time of the last look at them. No follower that is left over can start.
 
 local NEEDS_MOST = 1000 -- looked at by one call
+local PUSHED_MOST = 5000 -- arguments of one command
 local LOOKED_AT_MOST, LOOK_EVERY_MS = 100, 2500
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
 local function free_to_run(rec)
-  call('HDEL', rec.key, 'waits', 'looked')
+  call('HDEL', rec.key, 'waits')
   rec.waits = false
   local due = tonumber(call('HGET', rec.key, 'due') or 0)
   if due <= NOW then Queue.enter(rec) end
@@ -18,7 +20,7 @@ end
 
 -- A job whose need will never be there ends. `why` follows "job ... (task), whose result it needs, ".
 local function fail_for(rec, need, task, why, ttl_ms)
-  local name = 'job ' .. need .. (task and ' (' .. task .. ')' or '')
+  local name = 'job ' .. need .. (task ~= '' and ' (' .. task .. ')' or '')
   local err = {kind = 'dependency', type = 'dependency', traceback = '', where = '',
     message = name .. ', whose result it needs, ' .. why}
   Lifecycle.conclude(rec, 'failed', {error = err}, {'error', cjson.encode(err)}, Records.kept_ms(rec, ttl_ms))
@@ -43,54 +45,67 @@ local function outcome_of(id)
   local found = call('HMGET', P .. 'job:' .. id, 'state', 'spec', 'error')
   if found[1] and not IS_OVER[found[1]] then return true end
   local why = no_result(found[1] or 'removed', found[3] and object(found[3]) or nil)
-  return false, why, why and found[2] and object(found[2]).task
+  return false, why, why and found[2] and Records.task_of(found[2]) or ''
 end
 
--- Looks at what a follower needs, from its need number `from` on: it waits for those that are open, is free to run if it has all,
--- or ends if it will never get one.
-local function look_at_needs(rec, needs, from)
-  local last, open = math.min(#needs, from + NEEDS_MOST - 1), {}
-  for i = from, last do
-    local is_open, why, task = outcome_of(needs[i])
-    if why then return fail_for(rec, needs[i], task, why, 604800000) end
-    if is_open then open[#open + 1] = needs[i] end
+-- Looks at jobs that a follower needs: it waits for those that are open, or ends if it will never get one. Returns how many are
+-- open; nil if it has ended.
+local function look_at(rec, needs)
+  local open = {}
+  for _, need in ipairs(needs) do
+    local is_open, why, task = outcome_of(need)
+    if why then return fail_for(rec, need, task, why, 604800000) end
+    if is_open then open[#open + 1] = need end
   end
-  local is_first, is_last = from == 1, last == #needs
-  if is_first and is_last and #open == 0 then return free_to_run(rec) end
   for _, need in ipairs(open) do
     call('ZADD', P .. 'after:' .. need, rec.us, rec.id)
     call('ZADD', P .. 'needed', 'NX', NOW, need)
     call('HSET', P .. 'job:' .. need, 'after', 1)
   end
-  local waits = call('HINCRBY', rec.key, 'waits', #open + (is_first and 1 or 0) - (is_last and 1 or 0))
+  return #open
+end
+
+-- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
+-- will be.
+function Followers.await(rec, needs)
+  if #needs > NEEDS_MOST then
+    local list = P .. 'needs:' .. rec.id
+    call('DEL', list)
+    for i = 1, #needs, PUSHED_MOST do call('RPUSH', list, unpack(needs, i, math.min(#needs, i + PUSHED_MOST - 1))) end
+    call('HSET', rec.key, 'waits', 1, 'many', 1)
+    return Leftover.keep('needs', rec.id, 0)
+  end
+  local open = look_at(rec, needs)
+  if open == 0 then
+    free_to_run(rec)
+  elseif open then
+    call('HSET', rec.key, 'waits', open)
+  end
+end
+
+-- Goes on with the needs of a job that has many.
+function Followers.go_on(id)
+  local list = P .. 'needs:' .. id
+  local rec = Records.read(id)
+  local needs = rec and rec.waits and call('LPOP', list, NEEDS_MOST)
+  if not needs then return call('DEL', list) end
+  steps = STEPS_MOST
+  local open, is_last = look_at(rec, needs), call('EXISTS', list) == 0
+  if not open then return call('DEL', list) end
+  local waits = call('HINCRBY', rec.key, 'waits', open - (is_last and 1 or 0))
   if not is_last then
-    steps = STEPS_MOST
-    call('HSET', rec.key, 'looked', last)
-    Leftover.keep('needs', rec.id, 0)
+    Leftover.keep('needs', id, 0)
   elseif waits <= 0 then
     free_to_run(rec)
   end
 end
 
--- A new job that needs the results of others.
-function Followers.await(rec, needs)
-  look_at_needs(rec, needs, 1)
-end
-
--- Goes on with the needs of a job that has many.
-function Followers.go_on(id)
-  local rec = Records.read(id)
-  local looked = rec and rec.waits and call('HGET', rec.key, 'looked')
-  if looked then look_at_needs(rec, Records.wish(rec, 'needs') or {}, looked + 1) end
-end
-
 -- A job that waits for others ends before they do. If it needs many, it stays in their lists, which know it by its time.
 function Followers.leave(rec)
-  call('HDEL', rec.key, 'waits', 'looked')
+  call('HDEL', rec.key, 'waits')
   rec.waits = false
-  local needs = Records.wish(rec, 'needs') or {}
-  if #needs > NEEDS_MOST then return end
-  for _, need in ipairs(needs) do call('ZREM', P .. 'after:' .. need, rec.id) end
+  if call('HGET', rec.key, 'many') then return end
+  for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
 end
 
 -- A job that a follower needs has ended; `us` is the time of the follower's submit.

@@ -26,10 +26,6 @@ local function rule_of(gate)
   return rules[gate]
 end
 
-function Limits.task_of(rec)
-  return string.match(rec.spec, '^{"id":"[^"\\]*","task":"([^"\\]*)"') or object(rec.spec).task or ''
-end
-
 local function gate_of(name, declared)
   local rule = rule_of(name) or {}
   return {name = name, n = rule.n or declared.n, count = rule.count or declared.count,
@@ -39,7 +35,7 @@ end
 -- The gates of a job, the narrowest first, and the resources that it needs: {gate, use = {name: amount}} or nil.
 function Limits.gates_of(rec)
   local terms = rec.terms and object(rec.terms) or {}
-  local found, task = {}, 'task:' .. Limits.task_of(rec)
+  local found, task = {}, 'task:' .. Records.task_of(rec.spec)
   local has_task = false
   for _, declared in ipairs(terms.gates or {}) do
     found[#found + 1] = gate_of(declared.name, declared)
@@ -321,7 +317,7 @@ function Limits.count_running(gate, _, from)
   local found = call('ZRANGEBYSCORE', P .. 'state:running', from or '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, COUNTED_MOST)
   for i = 1, #found, 2 do
     local rec = Records.read(found[i])
-    if rec and rec.state == 'running' and name == (kind == 'queue' and rec.queue or Limits.task_of(rec)) then
+    if rec and rec.state == 'running' and name == (kind == 'queue' and rec.queue or Records.task_of(rec.spec)) then
       local names, has = object(call('HGET', rec.key, 'gates') or '[]'), false
       for _, one in ipairs(names) do has = has or one == gate end
       if not has then

@@ -98,6 +98,12 @@ function Records.wish(rec, name)
   return object(rec.spec)[name]
 end
 
+-- The name of the task in a spec, or "". Most begin with it, and need not be decoded.
+function Records.task_of(spec)
+  local task = string.match(spec, '^{"id":"[^"\\]*","task":"([^"\\]*)"') or object(spec).task
+  return type(task) == 'string' and task or ''
+end
+
 -- How long to keep a job that no worker ended: its own wish, else the setting.
 function Records.kept_ms(rec, ttl_ms)
   local own_s = Records.wish(rec, 'result_ttl_s')

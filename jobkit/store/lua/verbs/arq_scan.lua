@@ -4,7 +4,7 @@
 --   ended: {id, JSON of how, payload} for each job that no worker ended: arq_settle must get their results;
 --   new: {id, score, ttl of the payload in ms (-1: none, -2: no payload), tries, whether the id is taken here, payload} for
 --     at most `limit` of those among the first `window` members that have no record.
-local LOOKED_AT = 200 -- of the jobs with records, to find those that were taken out of the queue
+local LOOKED_AT = 100 -- of the jobs with records, to find those that were taken out of the queue
 
 verb('arq_scan', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])

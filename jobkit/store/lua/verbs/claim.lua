@@ -4,7 +4,8 @@
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 local AWAITED_MOST = 200 -- of the jobs that jobs of the worker wait for, so many are looked at in one claim
-local OTHERS_MOST = 1000 -- the same of all other workers together
+local OTHERS_MOST = 500 -- the same of all other workers together
+local BLOCKED_MOST = 200 -- ready jobs that may not start, and are looked at in one claim
 
 -- A worker's options stay the same, so they are decoded once. They must not be changed.
 local decoded, count = {}, 0
@@ -59,7 +60,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   -- Up to `most` jobs of a queue; returns how many.
   local function take(queue, most)
     local passed, taken = 0, 0
-    while taken < most and passed + parked <= 2 * limit do
+    while taken < most and passed + parked <= BLOCKED_MOST do
       local before, is_shut_whole = passed + parked, false
       for _, id in ipairs(call('ZRANGE', P .. 'ready:' .. queue, passed, passed + most - taken - 1)) do
         local rec, may = Records.read(id), true
@@ -79,7 +80,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
       end
       if is_shut_whole or passed + parked == before then break end
     end
-    is_more = is_more or (taken < most and parked > 2 * limit)
+    is_more = is_more or (taken < most and parked > BLOCKED_MOST)
     return taken
   end
 
