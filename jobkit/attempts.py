@@ -20,7 +20,7 @@ from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, Sig
 from jobkit.model.format import size
 from jobkit.run.attempt import Assignment, Outcome, failed
 from jobkit.run.inside.values import Bounds
-from jobkit.run.shortage import patiently
+from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
 from jobkit.tasks.call import read_head, with_results
@@ -111,7 +111,8 @@ async def needed(
         store: of the worker's loop, or the one of `sync://`. file_store: where large results are.
 
     Raises:
-        NeedMissing: one is not kept any more. StoreUnavailable: the server does not answer.
+        NeedMissing: one is not kept any more. StoreUnavailable: the server does not answer. Shortage: there is no
+            descriptor to read one.
     """
     given: dict[str, tuple[bytes, bytes]] = {}
     for start in range(0, len(spec.needs), 100):
@@ -131,6 +132,8 @@ async def needed(
                 else:
                     given[job_id] = codec.verify(sealed, subject)
             except (SignatureError, ResultUnavailable) as error:
+                if error.__context__ is not None and (why := shortage(error.__context__)):
+                    raise Shortage(why) from None
                 raise NeedMissing(f"the result of job {job_id}, which it needs, cannot be read: {error}") from None
     return given
 

@@ -101,8 +101,8 @@ class Runner(Protocol):
     """Executes attempts, many at once, on the worker's loop."""
 
     @property
-    def processes(self) -> int:
-        """Number of attempts in separate processes."""
+    def room(self) -> float:
+        """Number of further attempts for which this process has descriptors."""
         ...
 
     async def start(self) -> None: ...

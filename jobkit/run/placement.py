@@ -16,12 +16,12 @@ from collections.abc import Sequence, Set
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobkitError
-from jobkit.run.attempt import Assignment, Outcome, Runner, failed, not_here, unstarted
+from jobkit.run.attempt import Assignment, Outcome, failed, not_here, unstarted
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.process.leftovers import end_orphans
 from jobkit.run.process.runner import ProcessRunner
-from jobkit.run.shared import AsyncRunner, ThreadRunner
-from jobkit.run.shortage import Shortage
+from jobkit.run.shared import AsyncRunner, SharedProcess, ThreadRunner
+from jobkit.run.shortage import Shortage, most_processes
 from jobkit.run.watch import LoopWatch, function_of
 from jobkit.tasks.call import Environment, own_environment, read_head
 from jobkit.tasks.registry import registry
@@ -48,6 +48,7 @@ class Placement:
         is_local: bool,
     ) -> None:
         self._processes = ProcessRunner(preload, spares, start_method)
+        self._most_processes = most_processes()
         self._threads, self._loop = ThreadRunner(), AsyncRunner()
         self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
         self.watch = LoopWatch(self._loop, block_s, dead_s)
@@ -55,12 +56,13 @@ class Placement:
         self._start_method, self._is_local = start_method, is_local
 
     @property
-    def _all(self) -> list[Runner]:
+    def _all(self) -> list[ProcessRunner | SharedProcess]:
         return [self._processes, self._threads, self._loop, *self._others.values()]
 
     @property
-    def processes(self) -> int:
-        return sum(runner.processes for runner in self._all)
+    def room(self) -> float:
+        running = (runner.running for runner in self._all if isinstance(runner, ProcessRunner))
+        return self._most_processes - sum(running)
 
     def prepare(self) -> None:
         """Start what takes long already, before there is a loop."""

@@ -142,7 +142,7 @@ class SharedProcess:
     """A runner in a process that is not its own: while it is started, output is told apart, with `is_copying` it also
     goes to the original streams."""
 
-    processes = 0
+    room = math.inf
 
     def __init__(self, *, is_copying: bool = False) -> None:
         self.running: dict[str, Any] = {}  # by job id

@@ -6,8 +6,6 @@ import logging
 import math
 import time
 
-from jobkit.run.shortage import most_processes
-
 logger = logging.getLogger("jobkit.worker")
 
 #: Seconds until a worker that was short of something tries one attempt more: at first, and at most if that fails again.
@@ -15,11 +13,14 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 
 
 class Capacity:
-    """The room of one worker."""
+    """The room of one worker.
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._processes = most_processes()
+    Args:
+        processes: number of attempts for which it has descriptors.
+    """
+
+    def __init__(self, slots: int, processes: float) -> None:
+        self._slots, self._processes = slots, processes
         self._ceiling = math.inf  # attempts at once
         self._step = 0  # by which the ceiling was raised last
         self._pause_s, self._again_at = _FIRST_S, 0.0
@@ -47,8 +48,12 @@ class Capacity:
         self._again_at = time.monotonic() + self._pause_s
         self._ceiling, self._step, self._why = min(self._ceiling, max(0, others)), 0, why
 
-    def room(self, free: int, running: int, processes: int) -> int:
-        """Return how many of the free slots may be filled, beside so many attempts, some of them in processes."""
+    def room(self, free: int, running: int, processes: float) -> int:
+        """Return how many of the free slots may be filled.
+
+        Args:
+            running: number of attempts. processes: number of further ones for which there are descriptors.
+        """
         if self._why and time.monotonic() >= self._again_at:
             self._step = max(1, 2 * self._step)
             self._ceiling += self._step
@@ -56,4 +61,4 @@ class Capacity:
             if self._ceiling >= self._slots:
                 self._ceiling, self._why = math.inf, ""
                 logger.info("all slots are in use again")
-        return int(max(0, min(free, self._ceiling - running, self._processes - processes)))
+        return int(max(0, min(free, self._ceiling - running, processes)))

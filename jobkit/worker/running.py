@@ -181,7 +181,7 @@ class RunningJobs:
         self.job_files = JobFiles(settings, store, codec)
         self.durations = Durations(store)
         self.runner = runner
-        self.capacity = Capacity(info.slots)
+        self.capacity = Capacity(info.slots, runner.room)
         self._devices = DeviceAllocator(info.resources)
         self.attempts: dict[str, RunningAttempt] = {}
         self.lenders: dict[RunningAttempt, None] = {}

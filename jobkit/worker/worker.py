@@ -342,9 +342,8 @@ class JobWorker(arq.worker.Worker):
         Lent slots count as free, but at most as many as the worker has: an attempt that has waited goes on at once, and
         until others end both run side by side.
         """
-        slots = self.info.slots
-        free = min(slots - running + len(self.running.lenders), 2 * slots - running)
-        free = self.running.capacity.room(free, running, self.running.runner.processes)
+        free = min(self.info.slots + len(self.running.lenders), 2 * self.info.slots) - running
+        free = self.running.capacity.room(free, running, self.running.runner.room)
         return self.recycle.room(free, self._ended + running)
 
     async def _read_inbox(self) -> None:

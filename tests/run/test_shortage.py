@@ -10,13 +10,18 @@ import resource
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
+from jobkit.attempts import NeedMissing, needed
+from jobkit.codec import Codec
+from jobkit.model import JobSpec, ResultExpired
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.shared import ThreadRunner
-from jobkit.run.shortage import Threads, first_file_limit, patiently, raise_file_limit, shortage
+from jobkit.run.shortage import Shortage, Threads, first_file_limit, patiently, raise_file_limit, shortage
 from tests.support import until
 
 from .conftest import Heard, assign
@@ -197,3 +202,23 @@ def test_what_needs_a_descriptor_waits_for_one() -> None:
     refused.clear()
     with pytest.raises(FileNotFoundError):
         patiently(read, FileNotFoundError)
+
+
+@pytest.mark.parametrize(("number", "raised"), [(errno.EMFILE, Shortage), (errno.ENOENT, NeedMissing)])
+async def test_a_needed_result_that_cannot_be_opened_for_lack_of_descriptors_is_not_missing(
+    number: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = SimpleNamespace(result_id="a", spec=SimpleNamespace(task="add"), cached_from="")
+    store = SimpleNamespace(snapshots=AsyncMock(return_value=[snapshot]), result=AsyncMock(return_value=b"sealed"))
+
+    def opened(*_: Any) -> None:
+        try:
+            raise OSError(number, os.strerror(number))
+        except OSError as error:
+            raise ResultExpired(f"it cannot be read ({error})") from None
+
+    monkeypatch.setattr("jobkit.attempts.is_reference", lambda sealed: True)
+    monkeypatch.setattr("jobkit.attempts.opened", opened)
+
+    with pytest.raises(raised):
+        await needed(store, JobSpec(id="b", task="add", needs=("a",)), Codec())

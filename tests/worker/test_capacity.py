@@ -26,42 +26,41 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(capacity, "time", clock)
-    monkeypatch.setattr(capacity, "most_processes", lambda: 50)
     return clock
 
 
 def test_a_worker_has_as_many_slots_as_it_has_descriptors_for_processes(clock: Clock) -> None:
-    room = Capacity(100)
+    room = Capacity(100, 50)
 
-    assert room.room(100, running=0, processes=0) == 50
-    assert room.room(60, running=40, processes=40) == 10
-    assert room.room(60, running=40, processes=0) == 50  # coroutines need none
+    assert room.room(100, running=0, processes=50) == 50
+    assert room.room(60, running=40, processes=10) == 10
+    assert room.room(60, running=40, processes=50) == 50  # coroutines need none
     assert room.problem.startswith("runs at most 50 processes at once: its limit of open files allows no more")
-    assert Capacity(50).problem == ""
+    assert Capacity(50, 50).problem == ""
 
 
 def test_a_shortage_stops_new_jobs_for_a_while_then_more_and_more_are_tried(clock: Clock) -> None:
-    room = Capacity(20)
+    room = Capacity(20, 50)
     for others in (13, 12, 11):  # one after the other of a claim of many
         room.fell_short("no memory", others)
     assert room.problem == "runs 11 of 20 jobs at once: no memory"
-    assert room.room(20, running=11, processes=11) == 0
-    assert room.room(20, running=9, processes=9) == 2
+    assert room.room(20, running=11, processes=50) == 0
+    assert room.room(20, running=9, processes=50) == 2
 
     tried = []
     while room.problem:
         clock.now += 1.01
-        tried.append(room.room(20, running=11, processes=11))
+        tried.append(room.room(20, running=11, processes=50))
     assert tried == [1, 3, 7, 20]
 
 
 def test_a_lasting_shortage_is_tried_less_and_less_often_up_to_a_minute(clock: Clock) -> None:
-    room = Capacity(20)
+    room = Capacity(20, 50)
     room.fell_short("no memory", 0)
     pauses = []
     for _ in range(9):
         began = clock.now
-        while not room.room(20, running=0, processes=0):
+        while not room.room(20, running=0, processes=50):
             clock.now += 0.25
         pauses.append(clock.now - began)
         room.fell_short("no memory", 0)

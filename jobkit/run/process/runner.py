@@ -144,7 +144,8 @@ class ProcessRunner:
         self.abandon()
 
     @property
-    def processes(self) -> int:
+    def running(self) -> int:
+        """Number of attempts."""
         return len(self._attempts)
 
     @property
