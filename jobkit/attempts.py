@@ -176,6 +176,7 @@ def assignment(
         bounds=FILE_BOUNDS if folder is not None else bounds or Bounds(),
         log_path=str((folder and folder.file_store.log_path(folder.path)) or ""),
         log_owner=folder.owner if folder is not None else "",
+        is_suspect=claimed.losses > 0,
         is_alone=claimed.losses > 0 or spec.on_lost == "fail",
         environ=environ or {},
     )
@@ -236,5 +237,6 @@ def ending(
         is_unstarted=is_unstarted,
         ttl_ms=max(1, int(ttl_s * 1000)),
         max_losses=settings.max_losses,
+        is_shared=outcome.is_shared,
         folder=folder.path if folder is not None and folder.file_store.has(folder.path) else "",
     )

@@ -126,7 +126,7 @@ class Settings:
         drain: how long a stopping worker waits for its jobs before it gives them back.
         idle_stop: the embedded server stops after this long without clients and jobs.
         result_ttl: how long an ended job is kept.
-        max_losses: a job fails after this many of its workers have died.
+        max_losses: a job fails after this many of its workers have died while they ran nothing else.
         keep: maximum number of ended jobs that are kept, whatever their age; 0 for no limit.
         results: directory or fsspec URL for large results. If empty: in the home, or in Redis.
         start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.

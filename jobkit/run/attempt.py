@@ -45,6 +45,7 @@ class Assignment(msgspec.Struct, frozen=True):
         environ: variables of its process, for isolation "process".
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
             twice, which the end of a shared process would make it.
+        is_suspect: it may be what its earlier worker or zygote died of: it gets a separate zygote.
     """
 
     job_id: str
@@ -61,6 +62,7 @@ class Assignment(msgspec.Struct, frozen=True):
     log_path: str = ""
     log_owner: str = ""
     is_alone: bool = False
+    is_suspect: bool = False
     environ: Mapping[str, str] = {}
 
 
@@ -80,6 +82,7 @@ class Outcome(msgspec.Struct, frozen=True):
         error_body: the pickled exception, empty if it cannot be pickled.
         retry: the `Retry` that the task raised, if it did.
         reason: one sentence for "cancelled": whether its clean-up ran or it was killed; for those that run again: why.
+        is_shared: for "lost": what died ran other attempts, too.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;
             of a local worker also `python` (version and prefix).
     """
@@ -94,6 +97,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error_body: bytes = b""
     retry: Retry | None = None
     reason: str = ""
+    is_shared: bool = False
     usage: Mapping[str, Any] = {}
 
 

@@ -2,8 +2,9 @@
 
 The loop is for coroutines that the worker was started with: their author knows that they share it. Code that came with
 a job (typed in a notebook, or a module that this worker has not imported) runs in a child, like plain functions. So do
-jobs that must be alone (see `Assignment.is_alone`) and functions that have blocked the loop before. A local worker also
-has a zygote for each other Python of its jobs, started on demand; elsewhere a job runs in its worker's environment.
+jobs that must be alone (see `Assignment.is_alone`) and functions that have blocked or killed a loop before. A local
+worker also has a zygote for each other Python of its jobs, started on demand; elsewhere a job runs in its worker's
+environment. A suspect has a separate zygote, so that what it does to it harms no other job, and none harms it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence, Set
 
 from msgspec.structs import replace
@@ -25,6 +27,9 @@ from jobkit.run.shortage import Shortage, most_processes
 from jobkit.run.watch import LoopWatch, function_of
 from jobkit.tasks.call import Environment, own_environment, read_head
 from jobkit.tasks.registry import registry
+
+#: So many zygotes for suspects at most, for each Python; further suspects share them.
+_APART_MOST = 8
 
 
 class Placement:
@@ -51,13 +56,15 @@ class Placement:
         self._most_processes = most_processes()
         self._threads, self._loop = ThreadRunner(), AsyncRunner()
         self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
+        self._apart: Counter[ProcessRunner] = Counter()  # attempts of suspects, by their zygote
+        self._preload = preload
         self.watch = LoopWatch(self._loop, block_s, dead_s)
         self._modules: Set[str] = frozenset()
         self._start_method, self._is_local = start_method, is_local
 
     @property
     def _all(self) -> list[ProcessRunner | SharedProcess]:
-        return [self._processes, self._threads, self._loop, *self._others.values()]
+        return [self._processes, self._threads, self._loop, *self._others.values(), *self._apart]
 
     @property
     def room(self) -> float:
@@ -83,7 +90,7 @@ class Placement:
     async def close(self) -> None:
         """End all of them. May be called again."""
         self.watch.close()
-        closing, self._others = self._all, {}
+        closing, self._others, self._apart = self._all, {}, Counter()
         for runner in closing:
             await runner.close()
 
@@ -104,6 +111,8 @@ class Placement:
         return replace(outcome, usage={**outcome.usage, "python": f"{ran_in.version} ({ran_in.prefix})"})
 
     async def _run_here(self, assignment: Assignment, sink: Sink) -> Outcome:
+        if assignment.is_suspect and assignment.isolation in ("async", "process", "thread"):
+            return await self._run_apart(assignment, sink)
         if assignment.isolation == "thread":
             return await self._threads.run(assignment, sink)
         if assignment.isolation == "async" and self._may_share(assignment):
@@ -132,10 +141,11 @@ class Placement:
                 f"the Python environment {prefix}, from which this job was submitted, is gone (there is no "
                 f"{executable}): create it again, then retry the job",
             )
+        if assignment.is_suspect:
+            return await self._run_apart(assignment, sink, executable)
         runner = self._others.get(prefix)
         if runner is None:
-            runner = ProcessRunner(spares=0, start_method=self._start_method, executable=executable)
-            self._others[prefix] = runner
+            runner = self._others[prefix] = self._on_demand(executable)
         try:
             await runner.start()
         except Shortage as error:
@@ -143,3 +153,19 @@ class Placement:
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"{executable} could not be started for the job: {error}")
         return await runner.run(replace(assignment, isolation="process"), sink)
+
+    async def _run_apart(self, assignment: Assignment, sink: Sink, executable: str = "") -> Outcome:
+        """Run a suspect in a process of a zygote that runs nothing else, unless there are too many of them."""
+        mine = [runner for runner in self._apart if runner.executable == executable]
+        runner = min(mine, key=self._apart.__getitem__, default=None)
+        if runner is None or (self._apart[runner] and len(mine) < _APART_MOST):
+            runner = self._on_demand(executable)
+        self._apart[runner] += 1
+        try:
+            return await runner.run(replace(assignment, isolation="process"), sink)
+        finally:
+            self._apart[runner] -= 1
+
+    def _on_demand(self, executable: str) -> ProcessRunner:
+        preload = () if executable else self._preload  # another Python may not have these modules
+        return ProcessRunner(preload, 0, self._start_method, executable, is_on_demand=True)

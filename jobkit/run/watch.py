@@ -231,7 +231,7 @@ class LoopWatch:
             elif kind == "cancel":
                 outcomes[assignment.job_id] = Outcome("cancelled", reason=f"killed: {sentence}")
             else:
-                outcomes[assignment.job_id] = Outcome("lost", reason=sentence)
+                outcomes[assignment.job_id] = Outcome("lost", reason=sentence, is_shared=blocking is None)
         self._end_in(0)  # the timer would outlive an exec
         self.on_hopeless(outcomes, _name(blocking))
 

@@ -94,7 +94,13 @@ class RedisStore(RedisNamespace):
         return replies
 
     async def claim(
-        self, worker: WorkerInfo, free: int, received: int = 0, awaited: Sequence[str] = (), lent: int = 0
+        self,
+        worker: WorkerInfo,
+        free: int,
+        received: int = 0,
+        awaited: Sequence[str] = (),
+        lent: int = 0,
+        held: int = 0,
     ) -> tuple[list[Claimed], float]:
         """Claim up to `free` jobs in the order of the worker's queues; also return the seconds until the next is due.
 
@@ -105,11 +111,18 @@ class RedisStore(RedisNamespace):
             received: number of handed-over jobs that the worker has seen; negative starts the count again.
             awaited: jobs for which jobs of this worker wait, most urgent first. Up to `lent` of them (or of those whose
                 results they need, or that jobs of other workers wait for) are claimed first, whatever their position.
+            held: number of jobs that it has. A job that has lost too many workers beside others starts only if it is 0.
         """
-        return wire.read_claim(await self.run("claim", self.claim_args(worker, free, received, awaited, lent)))
+        return wire.read_claim(await self.run("claim", self.claim_args(worker, free, received, awaited, lent, held)))
 
     def claim_args(
-        self, worker: WorkerInfo, free: int, received: int, awaited: Sequence[str] = (), lent: int = 0
+        self,
+        worker: WorkerInfo,
+        free: int,
+        received: int,
+        awaited: Sequence[str] = (),
+        lent: int = 0,
+        held: int = 0,
     ) -> list[Any]:
         options = wire.options(
             queues=worker.queues,
@@ -122,7 +135,7 @@ class RedisStore(RedisNamespace):
             awaited=awaited or None,
             lent=lent if awaited else None,
         )
-        return [worker.id, free, received, options]
+        return [worker.id, free, received, held, options]
 
     async def claim_one(self, worker: WorkerInfo, job_id: str) -> tuple[Claimed | None, bool]:
         """Claim one waiting job, ignoring its position in the queue, due time and limits, with a lease without end.
@@ -155,7 +168,7 @@ class RedisStore(RedisNamespace):
         self,
         news: Sequence[AttemptNews],
         endings: Sequence[Ending],
-        claim: tuple[WorkerInfo, int, int, Sequence[str], int] | None,
+        claim: tuple[WorkerInfo, int, int, Sequence[str], int, int] | None,
         artifacts: Sequence[Kept] = (),
     ) -> tuple[list[int], list[Claimed], float]:
         """Call `progress`, `keep`, `finish` and `claim`, as far as needed, in this order and one round trip.

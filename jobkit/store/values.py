@@ -151,7 +151,8 @@ class Ending(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back) or
-            "lost" (its process host died: run again, at most `max_losses` times).
+            "lost" (its process host died: run again, at most `max_losses` times). `is_shared`: other attempts were lost
+            with it, so that it does not count against the job.
         is_unstarted: it is released before any of its code has run, so even one that must not run twice may run.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
         result: the sealed value, for succeeded. `preview`: its display form, sealed JSON. `summary`: one line.
@@ -175,6 +176,7 @@ class Ending(msgspec.Struct, frozen=True):
     ttl_ms: int = 604_800_000
     folder: str = ""
     max_losses: int = 0
+    is_shared: bool = False
     for_arq: ArqResult | None = None
 
 

@@ -137,6 +137,7 @@ def finish_args(endings: Sequence[Ending]) -> list[Any]:
             summary=ending.summary or None,
             usage=_json(dict(ending.usage)).decode() if ending.usage else None,
             max_losses=ending.max_losses if ending.outcome == "lost" else None,
+            shared=ending.is_shared or None,
         )
         given = options(
             data=msgspec.Raw(data),

@@ -320,7 +320,7 @@ class JobWorker(arq.worker.Worker):
             return
         try:
             answers, claimed, wait_s = await self.store.exchange(
-                self._news, endings, (self.info, free, received, awaited, lent) if claims else None, self._kept
+                self._news, endings, (self.info, free, received, awaited, lent, running) if claims else None, self._kept
             )
         except Exception:
             self.running.endings = endings + self.running.endings

@@ -152,7 +152,7 @@ def _failure(said: str, sent: Sent, snapshot: JobSnapshot, runs: list[Run], outc
     kind = str(error.kind)
     if kind not in (sent.kind.ends | (sent.pays & {"lost"})):
         yield f"{said} failed as {kind}: {error}"
-    elif kind == "lost" and snapshot.losses != MAX_LOSSES:
+    elif kind == "lost" and snapshot.losses < MAX_LOSSES:
         yield f"{said} failed as lost after {snapshot.losses} losses"
     elif kind == "crash" and "SIGSEGV" not in error.message:
         yield f"{said} failed as {kind}: {error}"

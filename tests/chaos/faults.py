@@ -127,7 +127,9 @@ FAULTS: dict[str, Fault] = {
         shows="ran .* times in|ran as|gaps|showed|had .* attempts|with [2-9] terminal events",
     ),
     # Losses are not counted: a job that kills its workers does so forever.
-    "endless poison": Fault((("*", "rec.losses >= max_losses", "false"),), machine="deaths"),
+    "endless poison": Fault(
+        (("*", "rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses", "false"),), machine="deaths"
+    ),
     # The arguments of an ended job are never deleted.
     "no ttl": Fault((("*", "call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
     # A result is not kept.

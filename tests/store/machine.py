@@ -54,6 +54,8 @@ class Life:
     """The token that ended the last attempt."""
     retried: int = 0
     losses: int = 0
+    alone: int = 0
+    """Losses with which no other job was lost."""
     releases: int = 0
     is_cancelling: bool = False
     is_lapsed: bool = False
@@ -74,7 +76,7 @@ class Life:
         if self.is_cancelling and outcome in ("retried", "released"):
             outcome = "cancelled"
         if outcome == "lost" or (outcome == "released" and self.on_lost == "fail"):
-            self.lose()
+            self.lose(is_alone=True)
         elif outcome in ENDED:
             self.state, self.result, self.preview = outcome, ending.result or None, ending.preview or None
         else:
@@ -83,13 +85,23 @@ class Life:
             self.releases += outcome == "released"
         return FINISHED
 
-    def lose(self) -> None:
+    @property
+    def worker(self) -> str:
+        return self.token.rpartition(":")[0]
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.losses - self.alone >= MAX_LOSSES
+
+    def lose(self, *, is_alone: bool) -> None:
         self.is_lapsed = False
         self.losses += 1
+        self.alone += is_alone
+        is_spent = self.alone >= MAX_LOSSES or self.losses >= 4 * MAX_LOSSES
         if self.is_cancelling:
             self.state = "cancelled"
         else:
-            self.state = "failed" if self.losses >= MAX_LOSSES or self.on_lost == "fail" else "queued"
+            self.state = "failed" if is_spent or self.on_lost == "fail" else "queued"
 
     def cancel(self) -> None:
         if self.state in WAITING:
@@ -109,6 +121,7 @@ class Verbs(RuleBasedStateMachine):
         # Leases are long: only `lapse` and `come_due` let time pass.
         self.store = RedisStore(settings_for(self.url, lease=60.0, max_losses=MAX_LOSSES))
         self.lives: dict[str, Life] = {}
+        self.died: dict[str, str] = {}  # by worker: the job that it has lost, "" for several
         self.tokens: list[tuple[str, str]] = []
 
     def do(self, verb: Coroutine[Any, Any, T]) -> T:
@@ -164,14 +177,15 @@ class Verbs(RuleBasedStateMachine):
     @rule(by=workers, free=st.integers(0, 3))
     def claim(self, by: Any, free: int) -> None:
         self.do(self.store.renew(by.id, {}, {"queues": ",".join(by.queues)}))  # as a worker does before it claims
-        claimed, _ = self.do(self.store.claim(by, free))
+        held = sum(life.worker == by.id for life in self.running())
+        claimed, _ = self.do(self.store.claim(by, free, held=held))
         self.recover()
         for life in self.lives.values():
             if life.state == "scheduled" and life.is_due and life.queue in by.queues:
                 life.state, life.is_due = "queued", False
         startable = [id for id, life in self.lives.items() if life.state == "queued" and life.queue in by.queues]
         assert len(claimed) <= free
-        if self.is_plain and not any(life.losses > 1 for life in self.lives.values()):
+        if self.is_plain and not any(life.is_suspect and life.state not in ENDED for life in self.lives.values()):
             assert len(claimed) == min(free, len(startable)), f"{startable} wait, {claimed} started"
         for one in claimed:
             assert one.spec.id in startable, f"{one.spec.id} did not wait"
@@ -184,9 +198,16 @@ class Verbs(RuleBasedStateMachine):
 
     def recover(self) -> None:
         """Recover lost jobs, as each claim and heartbeat does."""
-        for life in self.lives.values():
+        workers = [life.worker for life in self.running()]
+        for id, life in self.lives.items():
             if life.state == "running" and life.is_lapsed:
-                life.lose()
+                worker = life.worker
+                is_alone = workers.count(worker) == 1 and self.died.get(worker, id) == id
+                self.died[worker] = id if is_alone else ""
+                life.lose(is_alone=is_alone)
+
+    def running(self) -> Sequence[Life]:
+        return [life for life in self.lives.values() if life.state == "running"]
 
     def token(self, n: int) -> tuple[str, str]:
         """Draw a current, an earlier or an unknown token."""

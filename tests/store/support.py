@@ -212,7 +212,7 @@ async def check_keys(store: RedisStore) -> None:
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
-        elif kind in ("worker", "grace", "starts", "using", "subs", "lending"):
+        elif kind in ("worker", "grace", "starts", "using", "subs", "lending", "died", "room"):
             assert await store.redis.pttl(raw) != -1, f"{raw} would stay forever"  # -2: it has just expired
         else:
             assert kind in (
@@ -279,6 +279,8 @@ async def clear(store: RedisStore) -> None:
         "worker",
         "idle",
         "lending",
+        "died",
+        "room",
         "group",
         "groups",
     }  # a group with a verdict outlives its jobs

@@ -1,4 +1,4 @@
-"""Jobs whose workers die: losses are counted and reported, suspects run separately, and some jobs run at most once."""
+"""Jobs whose workers die: losses are counted and reported, suspects run alone, and some jobs run at most once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import pytest
 
 from jobkit.model import ErrorKind, JobState
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import FINISHED
+from jobkit.store.values import FINISHED, Claimed
 from tests.support import until
 
 from .support import claim, ending, lapse, snapshot, started, submit, types, worker
 
 
-async def lose(store: RedisStore, *ids: str, times: int = 1) -> None:
-    """Let workers die with these jobs, one worker for each job; afterwards the jobs are queued again."""
-    for turn in range(times):
-        for n in range(len(ids)):
-            await claim(store, by=worker(f"dead{turn}.{n}"))
-        await lapse(store, *ids)
-        await store.claim(worker("sweeper", "nothing"), 0)
+async def sweep(store: RedisStore) -> None:
+    """Notice that leases are over."""
+    await store.claim(worker("sweeper", "nothing"), 0)
+
+
+async def take(store: RedisStore, by: str, free: int = 5, held: int = 0) -> list[Claimed]:
+    return (await store.claim(worker(by), free, held=held))[0]
 
 
 async def test_a_job_that_ends_as_lost_names_each_loss(store: RedisStore) -> None:
@@ -26,7 +26,7 @@ async def test_a_job_that_ends_as_lost_names_each_loss(store: RedisStore) -> Non
     for n in (1, 2, 3):
         await claim(store, by=worker(f"w{n}"))
         await lapse(store, "a")
-    await store.claim(worker("sweeper", "nothing"), 0)
+    await sweep(store)
 
     error = (await snapshot(store, "a")).error
     assert error is not None
@@ -114,20 +114,118 @@ async def test_an_argument_of_that_name_is_not_an_option(store: RedisStore) -> N
     assert (await snapshot(store, "a")).state is JobState.QUEUED
 
 
-async def test_two_suspects_never_share_a_worker_and_other_jobs_overtake_them(store: RedisStore) -> None:
-    await submit(store, "a", "b", "c")
-    await lose(store, "a", "b", "c", times=2)
+async def test_only_the_loss_of_the_only_job_of_a_worker_counts(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    for turn in range(3):
+        await claim(store, 5, by=worker(f"dead{turn}"))
+        await lapse(store, "a", "b")
+        await sweep(store)
+
+    for id in ("a", "b"):
+        found = await snapshot(store, id)
+        assert (found.state, found.losses) == (JobState.QUEUED, 3)
+        assert found.history[-1].data["reason"].endswith("while it ran attempt 3, with other jobs")
+    await store.cancel(["b"])
+    for turn in (3, 4, 5):
+        assert (await snapshot(store, "a")).state is JobState.QUEUED
+        await claim(store, by=worker(f"dead{turn}"))
+        await lapse(store, "a")
+        await sweep(store)
+    error = (await snapshot(store, "a")).error
+    assert error is not None
+    assert error.message.startswith("its workers died 3 times while running it alone; last, worker dead5 died")
+
+
+async def test_leases_of_a_dead_worker_that_end_one_after_the_other_are_one_loss(store: RedisStore) -> None:
+    """Leases of jobs that have started since its last heartbeat end later."""
+    await submit(store, "a", "b")
+    for turn in range(3):
+        await claim(store, 5, by=worker(f"dead{turn}"))
+        for id in ("a", "b"):
+            await lapse(store, id)
+            await sweep(store)
+
+    assert [(await snapshot(store, id)).state for id in ("a", "b")] == [JobState.QUEUED] * 2
+
+
+async def test_an_attempt_that_its_worker_reports_lost_with_others_does_not_count(store: RedisStore) -> None:
+    await submit(store, "a")
+    for _ in range(5):
+        [claimed] = await claim(store)
+        await store.finish([ending(claimed, "lost", reason="death", max_losses=3, is_shared=True)])
+
+    found = await snapshot(store, "a")
+    assert (found.state, found.losses) == (JobState.QUEUED, 5)
+    assert found.history[-1].data["reason"] == "death, with other jobs"
+
+
+async def test_a_job_that_always_dies_with_others_ends_nevertheless(store: RedisStore) -> None:
+    await submit(store, "a")
+    for _ in range(12):
+        [claimed] = await claim(store)
+        await store.finish([ending(claimed, "lost", reason="death", max_losses=3, is_shared=True)])
+
+    error = (await snapshot(store, "a")).error
+    assert error is not None
+    assert error.message == "its workers died 12 times while running it; last, death, with other jobs"
+
+
+async def make_suspects(store: RedisStore, *ids: str) -> None:
+    """Let so many workers die with all these jobs that each of them has to run alone."""
+    await submit(store, *ids, "neighbour")
+    for turn in range(3):
+        await claim(store, 10, by=worker(f"dead{turn}"))
+        await lapse(store, *ids, "neighbour")
+        await sweep(store)
+    await store.cancel(["neighbour"])
+
+
+async def test_a_suspect_starts_in_an_empty_worker_which_takes_nothing_else(store: RedisStore) -> None:
+    await make_suspects(store, "a", "b")
     await submit(store, "fresh1", "fresh2")
 
-    first = await claim(store, 5, by=worker("w1"))
-    second = await claim(store, 5, by=worker("w2"))
-    third = await claim(store, 5, by=worker("w1"))
+    [a] = await take(store, "w1")
+    [b] = await take(store, "w2")
+    assert (a.spec.id, b.spec.id) == ("a", "b")
+    assert await take(store, "w1", held=1) == []
+    assert [one.spec.id for one in await take(store, "w3")] == ["fresh1", "fresh2"]
+    await submit(store, "fresh3")
+    await store.finish([ending(a)])
+    assert [one.spec.id for one in await take(store, "w1")] == ["fresh3"]
 
-    assert [one.spec.id for one in first] == ["a", "fresh1", "fresh2"]
-    assert [one.spec.id for one in second] == ["b"]
-    assert third == []
-    await store.finish([ending(first[0])])
-    assert [one.spec.id for one in await claim(store, 5, by=worker("w1"))] == ["c"]
+
+async def test_one_busy_worker_at_a_time_makes_room_for_a_suspect(store: RedisStore) -> None:
+    await submit(store, "old1", "old2")
+    old = [*await take(store, "w1", free=1), *await take(store, "w2", free=1)]
+    await make_suspects(store, "a", "b")
+    await submit(store, "fresh1")
+
+    assert await take(store, "w1", held=1) == []
+    assert [one.spec.id for one in await take(store, "w2", held=1)] == ["fresh1"]
+    await submit(store, "fresh2")
+    assert await take(store, "w1", held=1) == []
+    await store.finish([ending(old[0])])
+    assert [one.spec.id for one in await take(store, "w1")] == ["a"]
+    assert await take(store, "w2", held=2) == []  # its turn
+
+
+async def test_a_worker_goes_on_when_another_one_has_taken_the_suspect(store: RedisStore) -> None:
+    await started(store, "old")
+    await make_suspects(store, "a")
+    await submit(store, "fresh")
+
+    assert await take(store, "w1", held=1) == []
+    assert [one.spec.id for one in await take(store, "w2")] == ["a"]
+    assert [one.spec.id for one in await take(store, "w1", held=1)] == ["fresh"]
+
+
+async def test_a_suspect_for_which_a_running_job_waits_starts_beside_it(store: RedisStore) -> None:
+    await started(store, "waits")
+    await make_suspects(store, "a")
+
+    claimed, _ = await store.claim(worker("w1"), 1, awaited=["a"], lent=1, held=1)
+
+    assert [one.spec.id for one in claimed] == ["a"]
 
 
 async def test_a_poison_job_does_not_fail_its_neighbours(store: RedisStore) -> None:
@@ -144,21 +242,24 @@ async def test_a_poison_job_does_not_fail_its_neighbours(store: RedisStore) -> N
             await store.finish([ending(one) for one in claimed])
 
     assert [(await snapshot(store, id)).state for id in ids] == ["succeeded", "succeeded", "failed", "succeeded"]
+    assert (await snapshot(store, "poison")).losses == 6
 
 
 async def test_every_idle_worker_is_notified_of_a_suspect(store: RedisStore) -> None:
     """The worker with most free slots may run another suspect already."""
     heard: list[bytes] = []
+    await submit(store, "a", "neighbour")
+    for turn in range(2):
+        await claim(store, 10, by=worker(f"dead{turn}"))
+        await lapse(store, "a", "neighbour")
+        await sweep(store)
+    await claim(store, 10, by=worker("dead2"))
     async with store.redis.pubsub() as pubsub:
         for id in ("w1", "w2"):
             await pubsub.subscribe(store.channel("inbox", id))
-        await submit(store, "a")
-        await lose(store, "a", times=1)
-        await claim(store, by=worker("dead"))
-        for id in ("w1", "w2"):
             assert await claim(store, 5, by=worker(id)) == []
-        await lapse(store, "a")
-        await store.claim(worker("sweeper", "nothing"), 0)
+        await lapse(store, "a", "neighbour")
+        await sweep(store)
 
         async def both() -> bool:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=0.01)

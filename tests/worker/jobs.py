@@ -334,3 +334,20 @@ def wait_late(place: dict[str, str], path: str, sign: str) -> int:
 async def loaded() -> list[str]:
     """Return the modules of its process."""
     return sorted(sys.modules)
+
+
+@jobkit.task
+def kill_parent(path: str) -> None:
+    """Kill the process that has forked its own."""
+    note(path, f"start {os.getpid()}")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+@jobkit.task
+def kill_worker(path: str) -> None:
+    """Kill its worker, of whose zygote its own process comes."""
+    note(path, f"start {os.getpid()}")
+    stat = Path(f"/proc/{os.getppid()}/stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+    time.sleep(60)

@@ -95,6 +95,42 @@ def test_a_job_whose_workers_die_too_often_fails_as_lost(bench: Bench) -> None:
     assert job.attempt == 2
 
 
+def test_a_job_that_kills_the_zygote_costs_its_neighbours_one_loss(bench: Bench) -> None:
+    """They are suspects then, as it is, and each suspect has a separate zygote."""
+    bench.worker(JOBKIT_MAX_LOSSES="2")
+    neighbours = [bench.kit.submit(jobs.until, bench.file(f"n{i}"), bench.file("go")) for i in range(2)]
+    for i in range(2):
+        bench.started(f"n{i}")
+
+    pill = bench.kit.submit(jobs.kill_parent, bench.file("pill"))
+
+    with pytest.raises(jobkit.JobFailed, match="its workers died 2 times while running it alone; last, the job's proc"):
+        pill.result(60)
+    assert (pill.error.kind, pill.snapshot.losses) == ("lost", 3)
+    assert pill.attempts[0].reason.endswith("died, with other jobs")
+    for i in range(2):
+        bench.started(f"n{i}", times=2)
+    (bench.folder / "go").touch()
+    assert [job.result(60) for job in neighbours] == ["done"] * 2
+    assert [job.snapshot.losses for job in neighbours] == [1] * 2
+
+
+@pytest.mark.nightly
+def test_jobs_that_kill_their_workers_end_and_their_neighbours_succeed(bench: Bench) -> None:
+    limits = {"JOBKIT_MAX_LOSSES": "2", "JOBKIT_LEASE": "2", "JOBKIT_HEARTBEAT": "0.3"}
+    neighbours = [bench.kit.submit(jobs.work, bench.file(f"n{i}"), 2.0) for i in range(3)]
+    pills = [bench.kit.submit(jobs.kill_worker, bench.file(f"pill{i}")) for i in range(2)]
+
+    def all_ended() -> bool:
+        if all(worker.poll() is not None for worker in bench.workers):
+            bench.worker(**limits, ready=False)
+        return all(job.is_terminal for job in (*neighbours, *pills))
+
+    wait_until(all_ended, timeout_s=120, what="all jobs to end")
+    assert [job.state for job in neighbours] == ["succeeded"] * 3
+    assert [job.error.kind for job in pills] == ["lost"] * 2
+
+
 @pytest.mark.nightly
 def test_a_worker_that_wakes_up_too_late_overwrites_nothing(bench: Bench) -> None:
     frozen = bench.worker()

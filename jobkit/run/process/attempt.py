@@ -137,14 +137,19 @@ class ProcessAttempt:
         usage = {"cpu_s": cpu_s, "peak_rss_bytes": max(peak_rss_bytes, self._peak), "exit": how}
         self.finish(replace(self._verdict(code), usage=usage))
 
-    def on_orphaned(self, why: str) -> None:
-        """The zygote is gone, and with it the job's process and what came from that."""
+    def on_orphaned(self, why: str, *, is_shared: bool = False) -> None:
+        """The zygote is gone, and with it the job's process and what came from that.
+
+        Args:
+            is_shared: other jobs were lost with it.
+        """
         if self._outcome.done():
             return
         if self._ended is not None or self.stop_kind:
             self.finish(self._verdict(-signal.SIGKILL))
         else:
-            self.finish(Outcome("lost", reason=f"the job's process was killed because {why}"))
+            reason = f"the job's process was killed because {why}"
+            self.finish(Outcome("lost", reason=reason, is_shared=is_shared))
 
     def _verdict(self, code: int) -> Outcome:
         ended = self._ended

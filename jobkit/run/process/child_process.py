@@ -36,7 +36,7 @@ class Occupant(Protocol):
 
     def on_exit(self, code: int, cpu_s: float, peak_rss_bytes: int, unsent: Sequence[LogLine] = ()) -> None: ...
 
-    def on_orphaned(self, why: str) -> None: ...
+    def on_orphaned(self, why: str, *, is_shared: bool = False) -> None: ...
 
     def finish(self, outcome: Outcome) -> None: ...
 
@@ -125,6 +125,10 @@ class ChildProcess:
         self.is_usable = False  # the signal may arrive late, and must not find another job
         self._tell({"op": op, "key": self.key})
 
+    @property
+    def is_busy(self) -> bool:
+        return self._attempt is not None
+
     # -- told by the zygote ------------------------------------------------------------------------------------------
 
     def on_started(self, pid: int, problem: str) -> None:
@@ -142,10 +146,10 @@ class ChildProcess:
             spent_s = max(0.0, cpu_s - self.spent_cpu_s)
             self._end(lambda attempt: attempt.on_exit(code, spent_s, peak_rss_bytes, unsent))
 
-    def on_orphaned(self, why: str) -> None:
+    def on_orphaned(self, why: str, *, is_shared: bool) -> None:
         """The zygote is gone, and with it this process (`PR_SET_PDEATHSIG`)."""
         self._drain()
-        self._end(lambda attempt: attempt.on_orphaned(why))
+        self._end(lambda attempt: attempt.on_orphaned(why, is_shared=is_shared))
 
     def _end(self, tell: Callable[[Occupant], None] | None) -> None:
         """Close all pipes and tell the attempt; None: its call was not read, and the runner has to see to it."""

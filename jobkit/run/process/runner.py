@@ -62,13 +62,20 @@ class ProcessRunner:
         start_method: "fork": from a zygote that has imported the task modules. "spawn": from one that has imported
             nothing of the user's; each process imports them by itself, so that no thread, lock or device is shared, and
             the spares wait from the beginning. "auto": fork, but spawn where a task module makes that unsafe.
-        executable: the interpreter, whose zygote also ends while there are no jobs; this process's own unless given.
+        executable: the interpreter; this process's own unless given.
+        is_on_demand: the zygote starts with the first job, and ends while there are no jobs.
     """
 
     def __init__(
-        self, preload: Sequence[str] = (), spares: int = 2, start_method: str = "auto", executable: str = ""
+        self,
+        preload: Sequence[str] = (),
+        spares: int = 2,
+        start_method: str = "auto",
+        executable: str = "",
+        *,
+        is_on_demand: bool = False,
     ) -> None:
-        self._executable = executable
+        self.executable, self._is_on_demand = executable, is_on_demand
         self._start_method = start_method
         self._preload = tuple(preload)
         self._spares_wanted = spares
@@ -186,7 +193,7 @@ class ProcessRunner:
     def _spawn(self) -> Spawned:
         if not os.path.isdir(self._spool):  # a zygote takes its own along
             self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
-        return _spawn(self._preload, self._spool, self._start_method, self._executable)
+        return _spawn(self._preload, self._spool, self._start_method, self.executable)
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -255,7 +262,7 @@ class ProcessRunner:
             for child in tuple(self._waiting):  # an idle worker takes little memory
                 if child.kind is not None or self._start_method != "spawn":  # which takes long to make new ones
                     self._retire(child)
-            if self._executable and self._zygote is not None:
+            if self._is_on_demand and self._zygote is not None:
                 await self._zygote.close()
             if not self._attempts:
                 return
@@ -403,8 +410,9 @@ class ZygoteLink:
 
     def _orphan_all(self, why: str) -> None:
         forked, self.forked = self.forked, {}
+        is_shared = sum(child.is_busy for child in forked.values()) > 1
         for child in forked.values():
-            child.on_orphaned(why)
+            child.on_orphaned(why, is_shared=is_shared)
 
 
 def _not_started(error: OSError) -> JobkitError:

@@ -1,5 +1,7 @@
 -- The life of a job: submitted, cancelled, lost, ended.
 
+local LOST_MOST = 4 -- a job ends as lost after so many times `max_losses` at the latest, whatever was lost with it
+
 -- True if the record's own fields tell everything about a successful end; a later version may add more to the event.
 local IN_RECORD = {state = true, finished = true, summary = true, usage = true}
 local function is_implied(rec, state, data)
@@ -77,22 +79,32 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
 end
 
 -- A lease ran out: the worker died, or was away for too long. Or the worker says so itself (`where`): what it ran the
--- attempt in died under it. The job goes back to its old place in the line, or ends here.
-function Lifecycle.lose(rec, max_losses, ttl_ms, where, usage)
+-- attempt in died under it. The job goes back to its old place in the line, or ends here. A loss counts against it only if
+-- nothing else was lost with it (`is_alone`). After `max_losses` others it is a suspect: its next worker runs nothing else
+-- (see `claim`), so that there is no doubt whose fault its death is.
+function Lifecycle.lose(rec, max_losses, ttl_ms, is_alone, where, usage)
   rec.losses = rec.losses + 1
+  rec.alone = rec.alone + (is_alone and 1 or 0)
   ttl_ms = Records.kept_ms(rec, ttl_ms)
-  where = where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt
+  where = (where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt)
+    .. (is_alone and '' or ', with other jobs')
+  local is_spent = rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses
   if rec.cancel then
     Lifecycle.conclude(rec, 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
       {'losses', rec.losses, 'token', ''}, ttl_ms)
-  elseif rec.losses >= max_losses or Records.wish(rec, 'on_lost') == 'fail' then
+  elseif is_spent or Records.wish(rec, 'on_lost') == 'fail' then
+    local deadly = rec.alone < rec.losses and rec.alone >= max_losses and rec.alone .. ' times while running it alone'
+      or rec.losses .. ' times while running it'
     local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
-      message = rec.losses >= max_losses and 'its workers died ' .. rec.losses .. ' times while running it; last, ' .. where
+      message = is_spent and 'its workers died ' .. deadly .. '; last, ' .. where
         or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
     Lifecycle.conclude(rec, 'failed', {losses = rec.losses, error = err, usage = usage},
       {'losses', rec.losses, 'token', '', 'error', cjson.encode(err)}, ttl_ms)
   else
-    Lifecycle.go_back(rec, 'lost', {losses = rec.losses, reason = where, usage = usage}, {'losses', rec.losses}, rec.us, 0)
+    local set = {'losses', rec.losses, 'alone', rec.alone}
+    rec.suspect = rec.losses - rec.alone >= max_losses
+    if rec.suspect then put(set, 'suspect', 1) end
+    Lifecycle.go_back(rec, 'lost', {losses = rec.losses, reason = where, usage = usage}, set, rec.us, 0)
   end
 end
 
@@ -113,6 +125,22 @@ local function waits_until(beat, lease_ms)
   call('SET', P .. 'grace', NOW + grace_ms, 'PX', grace_ms)
   call('ZADD', P .. 'workers', 'XX', NOW, call('ZRANGE', P .. 'workers', -1, -1)[1]) -- once for each silence
   return NOW + grace_ms
+end
+
+-- Which of these jobs, whose leases are over, were the only ones of their workers. The leases of a dead worker end one after
+-- the other, before those of the living: what it ran beside them is the next to end, or was lost a moment ago.
+local function find_alone(lost, lease_ms)
+  local running, is_alone = {}, {}
+  for _, id in ipairs(#lost > 0 and call('ZRANGE', P .. 'leases', 0, 999) or {}) do
+    local worker = try('HGET', P .. 'job:' .. id, 'worker')
+    if type(worker) == 'string' then running[worker] = (running[worker] or 0) + 1 end
+  end
+  for _, rec in ipairs(lost) do
+    local key = P .. 'died:' .. rec.worker
+    is_alone[rec] = running[rec.worker] == 1 and (call('GET', key) or rec.id) == rec.id
+    call('SET', key, is_alone[rec] and rec.id or '', 'PX', 2 * lease_ms)
+  end
+  return is_alone
 end
 
 -- Queues jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew
@@ -151,7 +179,8 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
       call('ZREM', P .. 'leases', id)
     end
   end
-  for _, rec in ipairs(lost) do Lifecycle.lose(rec, max_losses, ttl_ms) end
+  local is_alone = find_alone(lost, lease_ms)
+  for _, rec in ipairs(lost) do Lifecycle.lose(rec, max_losses, ttl_ms, is_alone[rec]) end
   return true, again
 end
 

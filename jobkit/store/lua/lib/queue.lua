@@ -2,7 +2,6 @@
 
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: no job starves
 local FIRST_EVENTS = 20           -- the first start is stored as an event if it is not among them
-local SUSPECT = 2                 -- a job that lost so many workers is the only such one of its next worker
 
 -- The place of a job in its line that has waited since then, and the other way round.
 function Queue.score(rec, since_us)
@@ -11,10 +10,6 @@ end
 
 function Queue.since_us(rec, score)
   return score + rec.priority * PRIORITY_US
-end
-
-function Queue.is_suspect(rec)
-  return rec.losses >= SUSPECT
 end
 
 -- The JSON text of a worker's name. Most calls are of the same worker as the last one.
@@ -50,7 +45,6 @@ function Queue.start(rec, worker, lease_ms)
   call('ZADD', P .. 'leases', NOW + lease_ms, rec.id)
   if rec.attempt > 1 or rec.terms then call('HDEL', rec.key, 'p') end
   if rec.gates then Limits.take_places(rec, worker) end
-  if Queue.is_suspect(rec) then call('HSET', P .. 'worker:' .. worker, 'suspect', rec.id) end
   Records.move(rec, 'running')
   local data = '{"state":"running","attempt":' .. rec.attempt .. ',"worker":' .. quoted(worker) .. ',"started":' .. NOW .. '}'
   Records.emit(rec, 'started', data,
@@ -109,15 +103,6 @@ function Queue.wake(queue)
   if worker then call('PUBLISH', P .. 'inbox:' .. worker.id, 'W') end
 end
 
--- True if a worker runs a suspect: a job whose workers died, maybe of it. If two of them run in one worker that dies, there
--- is no telling which of the two it was; one after the other, the innocent ones come through.
-function Queue.has_suspect(worker)
-  local id = call('HGET', P .. 'worker:' .. worker, 'suspect')
-  if not id then return false end
-  local found = call('HMGET', P .. 'job:' .. id, 'state', 'worker')
-  return found[1] == 'running' and found[2] == worker
-end
-
 -- Workers with jobs that wait for others claim anew, once a call: the slots that those have lent are for what
 -- becomes ready.
 function Queue.tell_lenders()
@@ -164,8 +149,7 @@ function Queue.ready(rec, since_us, is_new)
     is_open = Limits.admit(rec, score)
     if is_open == nil then return end
   end
-  local is_suspect = Queue.is_suspect(rec)
-  local worker = is_open and not is_suspect and Queue.idlest(queue, rec)
+  local worker = is_open and not rec.suspect and Queue.idlest(queue, rec)
   if worker and (rec.resources or call('EXISTS', P .. 'ready:' .. queue) == 0) then
     if hand_over(rec, worker, score) then return end
     worker = nil
@@ -175,7 +159,7 @@ function Queue.ready(rec, since_us, is_new)
   if not is_new then Queue.tell_lenders() end
   if worker then
     call('PUBLISH', P .. 'inbox:' .. worker.id, 'W')
-  elseif is_open and is_suspect then -- not every worker may take it
+  elseif is_open and rec.suspect and first('suspect ' .. queue) then -- not every worker may take it
     for _, id in ipairs(call('ZREVRANGE', P .. 'idle:' .. queue, 0, 15)) do call('PUBLISH', P .. 'inbox:' .. id, 'W') end
   end
 end

@@ -8,13 +8,15 @@ local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 function Records.read(id)
   local key = P .. 'job:' .. id
   local found = try('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
-    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept')
+    'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept',
+    'alone', 'suspect')
   if found.err or not found[1] then return nil end
   local rec = {
     id = id, key = key, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
     releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
     spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
+    alone = number(found[22]), suspect = found[23],
   }
   if not (rec.seq and rec.spec and rec.queue and number(rec.us) > 0) then return nil end
   return rec
@@ -25,7 +27,7 @@ end
 function Records.new(id, spec, payload, queue, priority, terms)
   return {
     id = id, key = P .. 'job:' .. id, spec = spec, payload = payload, queue = queue, priority = priority, terms = terms,
-    us = tick(), state = '', seq = 0, attempt = 0, retried = 0, losses = 0, releases = 0, worker = '',
+    us = tick(), state = '', seq = 0, attempt = 0, retried = 0, losses = 0, alone = 0, releases = 0, worker = '',
     is_new = #id == 16 and string.byte(id) <= 102,
   }
 end

@@ -1,11 +1,16 @@
--- Up to `free` jobs for a worker. args: worker, free, received, {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
+-- Up to `free` jobs for a worker. args: worker, free, received, held (jobs that it has), {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
 -- such: has (resources by name), weights (by queue), awaited (ids of the jobs that jobs of this worker wait for, the most
 -- urgent first), lent (how many of those may start in the slots that the waiting ones have lent)}.
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
+--
+-- A suspect (see `Lifecycle.lose`) starts only in a worker without other jobs, which takes nothing else as long as it runs.
+-- If none is empty, one worker at a time takes no more jobs until it is. The jobs that such a worker's jobs wait for start
+-- nevertheless. A worker's `suspect` is the job that it runs alone, or makes room for.
 local AWAITED_MOST = 200 -- of the jobs that jobs of the worker wait for, so many are looked at in one claim
 local OTHERS_MOST = 500 -- the same of all other workers together
 local BLOCKED_MOST = 200 -- ready jobs that may not start, and are looked at in one claim
+local ROOM_MS = 30000    -- after this long without a claim of the worker that makes room, another one may do it
 
 -- A worker's options stay the same, so they are decoded once. They must not be changed.
 local decoded, count = {}, 0
@@ -21,11 +26,11 @@ end
 
 verb('claim', ALSO_WHEN_FULL, function(args)
   local worker, free, received = args[1], tonumber(args[2]), tonumber(args[3])
-  local options = options_of(args[4])
+  local options = options_of(args[5])
   local queues, lease_ms, limit = options.queues, options.lease_ms, options.limit
   local key = P .. 'worker:' .. worker
 
-  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited', 'free', 'lease', 'queues')
+  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited', 'free', 'lease', 'queues', 'suspect')
   -- While this runs, nothing may be handed over to the caller itself. One without a free slot is in no line of idle ones.
   if known[6] ~= '0' then
     for _, queue in ipairs(queues) do call('ZREM', P .. 'idle:' .. queue, worker) end
@@ -40,7 +45,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local me = {id = worker, has = options.has and cjson.encode(options.has)}
 
   -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
-  free = free - (tonumber(known[1] or 0) - received)
+  local coming = tonumber(known[1] or 0) - received
+  free = free - coming
 
   -- `next_at`: when the next lease ends or the next job is due. It is read once, unless this call changes it (`is_changed`).
   local has_lost, next_at = Lifecycle.recover(limit, lease_ms, options.max_losses, options.ttl_ms)
@@ -48,6 +54,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local is_changed = has_lost or options.awaited or options.has
   local reply = {-1}
   local parked, is_more = 0, false -- what was found at the head of a line and may not start
+  local is_taken = false -- by a suspect, which it runs or makes room for
 
   -- Starts a ready job; returns 1, or 0 if it was not ours to run.
   local function start(rec)
@@ -55,6 +62,30 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     local message = Queue.start(rec, worker, lease_ms)
     reply[#reply + 1] = message
     return message and 1 or 0
+  end
+
+  local function is_empty()
+    return tonumber(args[4]) + coming == 0 and #reply == 1
+  end
+
+  -- Starts a suspect in this empty worker; returns 1, or 0 if it was not ours to run.
+  local function start_alone(rec)
+    local n = start(rec)
+    if n == 1 then
+      is_taken = true
+      call('HSET', key, 'suspect', rec.id)
+    end
+    return n
+  end
+
+  -- True if this worker takes no more jobs, so that it can run a suspect: unless another one does so already.
+  local function make_room(rec)
+    local other = call('GET', P .. 'room')
+    if other and other ~= worker then return false end
+    call('SET', P .. 'room', worker, 'PX', ROOM_MS)
+    call('HSET', key, 'suspect', rec.id)
+    is_taken = true
+    return true
   end
 
   -- Up to `most` jobs of a queue; returns how many.
@@ -66,14 +97,18 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         local rec, may = Records.read(id), true
         if not rec or rec.state ~= 'queued' then
           call('ZREM', P .. 'ready:' .. queue, id)
-        elseif Queue.is_suspect(rec) and Queue.has_suspect(worker) then
-          passed = passed + 1 -- it waits for another worker, or for the end of that one
         else
           if ruled or rec.terms then
             is_changed = true
             may = Limits.admit(rec, nil, me)
           end
-          if may then taken = taken + start(rec) end
+          if may and rec.suspect then
+            if is_empty() then return start_alone(rec) end
+            if make_room(rec) then return taken end
+            passed = passed + 1 -- it waits for another worker
+          elseif may then
+            taken = taken + start(rec)
+          end
           if may == nil then parked = parked + 1 end
           if may == false then is_shut_whole = true; break end
         end
@@ -100,7 +135,6 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         if rec and rec.waits then -- for the results of others: it is those that have to run
           for _, need in ipairs(Records.wish(rec, 'needs') or {}) do open[#open + 1] = need end
         elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
-          and not (Queue.is_suspect(rec) and Queue.has_suspect(worker))
           and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then
           local n = start(rec)
           lent, free = lent - n, free - n
@@ -113,7 +147,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     call('HSET', key, 'awaited', awaited)
     call('ZADD', P .. 'lending', NOW, worker)
     call('PEXPIRE', P .. 'lending', 3600000)
-    local lent = take_awaited(options.awaited, options.lent - (tonumber(known[1] or 0) - received), AWAITED_MOST)
+    local lent = take_awaited(options.awaited, options.lent - coming, AWAITED_MOST)
     local others = call('ZREVRANGE', P .. 'lending', 0, 99)
     for _, other in ipairs(others) do
       local theirs = other ~= worker and call('HGET', P .. 'worker:' .. other, 'awaited')
@@ -131,13 +165,26 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     call('ZREM', P .. 'lending', worker)
   end
 
+  if known[9] then
+    local rec = Records.read(known[9])
+    local waits = rec and rec.state == 'queued' and free > 0 and call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id)
+    is_taken = rec and rec.state == 'running' and rec.worker == worker or waits and not is_empty() and make_room(rec)
+    if not is_taken then
+      call('HDEL', key, 'suspect')
+      if call('GET', P .. 'room') == worker then call('DEL', P .. 'room') end
+      if waits and is_empty() and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then start_alone(rec) end
+    end
+    is_changed = true
+  end
+  if is_taken then free = 0 end
+
   if options.has then call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
   for _, queue in ipairs(queues) do
     local has_promoted, next_due = Queue.promote(queue, math.ceil(limit / #queues))
     is_changed = is_changed or has_promoted
     if next_due then next_at = math.min(next_at or next_due, next_due) end
     if options.has and free > 0 then Limits.bring(queue, me, free) end
-    if not options.weights and free > 0 then free = free - take(queue, free) end
+    if not options.weights and free > 0 and not is_taken then free = free - take(queue, free) end
   end
 
   -- By weight: each job costs its queue a turn of 1 / weight, and the queue with the fewest turns is next. A queue that
@@ -151,7 +198,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
       for _, had in pairs(turns) do found = math.min(found, had) end
       return found < math.huge and found or 0
     end
-    while free > 0 and #open > 0 do
+    while free > 0 and #open > 0 and not is_taken do
       local floor, chosen = least(), 1
       for _, queue in ipairs(open) do turns[queue] = turns[queue] or floor end
       for i, queue in ipairs(open) do
@@ -170,7 +217,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     for queue, had in pairs(turns) do turns[queue] = had - floor end
   end
 
-  free = math.max(0, free)
+  free = is_taken and 0 or math.max(0, free)
   local line = table.concat(queues, ',')
   local is_known = known[7] == tostring(lease_ms) and known[8] == line and known[2] == (ruled and '1' or '0')
   if free > 0 or known[6] ~= '0' or not is_known then

@@ -1,6 +1,6 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
 -- delay_ms, unstarted (released before any of its code has run), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
--- attempt max_losses}}, result, preview, result for arq's readers.
+-- attempt max_losses, shared (others were lost with it)}}, result, preview, result for arq's readers.
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
 -- changed), and last 1 if something is left over, see Leftover.
 verb('finish', ALSO_WHEN_FULL, function(args)
@@ -21,7 +21,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     if data.error then put(set, 'error', cjson.encode(data.error)) end
     if outcome == 'lost' or (outcome == 'released' and not options.unstarted and Records.wish(rec, 'on_lost') == 'fail') then
       call('HSET', rec.key, 'fin', token, unpack(set))
-      Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, data.reason, data.usage)
+      Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, not data.shared, data.reason, data.usage)
     elseif IS_OVER[outcome] then
       if data.summary then put(set, 'summary', data.summary) end
       if result ~= '' then call('SET', P .. 'result:' .. id, result, 'PX', ttl_ms) end
