@@ -185,7 +185,12 @@ class Batch(Handle[BatchSnapshot]):
         self._states[state] = self._states.get(state, 0) + step
         self._sum += step * (1.0 if snapshot.is_terminal else snapshot.progress or 0.0)
 
+    def _join(self) -> None:
+        for job in self.jobs:
+            job._come_along()
+
     def _moved(self, i: int, before: JobSnapshot, after: JobSnapshot) -> None:
+        self._touch()
         with self._lock:
             self._count(before, -1)
             self._count(after, 1)

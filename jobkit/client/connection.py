@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
@@ -111,8 +112,14 @@ class Connection:
         if not self.is_closed and self._generation != background.generation:
             self._connect()
 
+    def follow(self, job: Job) -> None:
+        """Let a handle move in this process, which was forked from the handle's own."""
+        self._connect_after_fork()
+        if not self.is_closed:
+            self.live.follow(job)
+
     def _connect(self) -> None:
-        self._generation = background.generation
+        before = getattr(self, "live", None)
         self._direct: DirectSubmit | None = None
         self.inline: Inline | None = None
         if self.settings.scheme == "sync":
@@ -126,8 +133,9 @@ class Connection:
             self._direct = DirectSubmit(self.settings, self.hub.client_id)
         self._senders = LoopSenders(partial(self._open_store, self.settings), self.hub.client_id)
         self.verbs = Verbs(self.settings, self.store, self.hub, self.codec)
-        self.live = LiveJobs(self.store, self.hub, self._make_job)
+        self.live = LiveJobs(self.store, self.hub, self._make_job, before)
         background.call(self._begin())
+        self._generation = background.generation
 
     async def _begin(self) -> None:
         try:
@@ -229,13 +237,16 @@ class Connection:
     def iterate(self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         """Yield what an asynchronous iterator of the background loop yields."""
         self.ensure_open()
-        source = events(*args, **kwargs)
+        source, generation = events(*args, **kwargs), background.generation
         try:
             while (item := background.call(anext_of(source))) is not None:
                 yield item
+                if background.generation != generation:
+                    raise JobkitError("this iterator is of the process that forked this one: begin another one here")
         finally:
-            with contextlib.suppress(JobkitError, RuntimeError):
-                background.call(end_of(source))
+            if background.generation == generation and not sys.is_finalizing():
+                with contextlib.suppress(JobkitError, RuntimeError):
+                    background.call(end_of(source))
 
     async def iterate_async(
         self, events: Callable[P, AsyncIterator[T]], *args: P.args, **kwargs: P.kwargs

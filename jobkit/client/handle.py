@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import threading
@@ -15,6 +16,7 @@ import param
 from param.parameterized import Parameterized, Parameters, discard_events
 
 from jobkit.client.loop import background
+from jobkit.model import StoreUnavailable
 from jobkit.run.inside import context
 
 S = TypeVar("S")
@@ -93,6 +95,8 @@ class Handle(Parameterized, Generic[S]):
 
     A change of an object without watchers sets no parameters. If there are some, their thread sets what has changed in
     param's own books, which calls them. By default a snapshot that waits for that is replaced by a newer one.
+
+    In a process that was forked after a handle was made, the handle moves from its first use there on.
     """
 
     param = Guarded()
@@ -101,20 +105,47 @@ class Handle(Parameterized, Generic[S]):
     _waiting: tuple[S, ...] = ()  # to be published
     _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
     _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
+    _generation = 0  # `background.generation` of the process in which it moves
 
     def __init__(self, snapshot: S) -> None:
         self._snapshot = self._published = snapshot
         self._lock = threading.RLock()  # guards the snapshot and what waits to be published
+        if background.generation:
+            self._generation = background.generation
 
     @property
     def snapshot(self) -> S:
         """All that is known now, as one frozen value."""
+        self._touch()
         return self._snapshot
 
     @property
     def _shown(self) -> S:
         """The snapshot that the parameters are read from."""
-        return self._snapshot
+        return self.snapshot
+
+    def _touch(self) -> None:
+        """`_come_along` for those who only read: while the server does not answer, it shows what is known."""
+        if self._generation != background.generation:
+            with contextlib.suppress(StoreUnavailable):
+                self._come_along()
+
+    def _come_along(self) -> None:
+        """Move in this process from now on, if it was forked after the handle was made. Raises StoreUnavailable."""
+        if self._generation == background.generation:
+            return
+        before, self._generation = self._generation, background.generation
+        # Threads that do not exist here may hold the locks, and were to publish what waits.
+        self._lock, self._waiting, self._published, self._cards = threading.RLock(), (), self._snapshot, ()
+        self.__dict__.pop("_publishing", None)
+        try:
+            self._join()
+        except BaseException:
+            self._generation = before
+            raise
+
+    def _join(self) -> None:
+        """Subscribe to its events in this process."""
 
     def _replaces(self, newer: S, older: S) -> bool:
         """Return True if watchers need not hear of an unpublished snapshot once there is a newer one."""

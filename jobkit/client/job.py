@@ -64,6 +64,7 @@ class Job(Handle[JobSnapshot]):
     @property
     def _shown(self) -> JobSnapshot:
         """The published snapshot: a watcher of a state does not see the next one yet."""
+        self._touch()
         return self._published
 
     def _replaces(self, newer: JobSnapshot, older: JobSnapshot) -> bool:
@@ -79,25 +80,25 @@ class Job(Handle[JobSnapshot]):
     @property
     def is_terminal(self) -> bool:
         """True once it has succeeded, failed or been cancelled."""
-        return self._snapshot.is_terminal
+        return self.snapshot.is_terminal
 
     @property
     def elapsed(self) -> timedelta | None:
         """Run time of the current or last attempt, or None before the first."""
-        seconds = self._snapshot.elapsed_s(datetime.now(UTC))
+        seconds = self.snapshot.elapsed_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
     def eta(self) -> timedelta | None:
         """Remaining run time at the rate so far; without progress, by the last runs of its task that took more
         than a second. None if that is not known."""
-        seconds = self._snapshot.eta_s(datetime.now(UTC))
+        seconds = self.snapshot.eta_s(datetime.now(UTC))
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
     def attempts(self) -> list[Attempt]:
         """Its attempts so far, oldest first."""
-        return attempts_of(self._snapshot.history)
+        return attempts_of(self.snapshot.history)
 
     # -- waiting for it -----------------------------------------------------------------------------------------------
 
@@ -222,12 +223,18 @@ class Job(Handle[JobSnapshot]):
     @property
     def _ended(self) -> Future[None]:
         """Done when it has ended; failed if the store no longer knows it. If that was stopped, this one fails."""
+        self._come_along()
         with self._lock:
             if self._waited_for is None:
                 self._waited_for = Future()
                 if self._is_over:
                     self._waited_for.set_result(None)
             return self._waited_for
+
+    def _join(self) -> None:
+        self._waited_for, self._when_done = None, ()
+        if not self._is_over:
+            self._kit._connection.follow(self)
 
     def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
         """Take a newer snapshot. Watchers hear of it on their own thread, every state in order."""
@@ -244,6 +251,7 @@ class Job(Handle[JobSnapshot]):
     def observe(self, observer: Callable[[JobSnapshot, JobSnapshot], None]) -> JobSnapshot:
         """Call `observer(before, after)` with every change from the returned snapshot on, in a thread of jobkit's. For
         code that must not wait for watchers; it must not block and must not raise."""
+        self._touch()
         with self._lock:
             self._observers = (*self._observers, observer)
             return self._snapshot
@@ -288,7 +296,7 @@ class Job(Handle[JobSnapshot]):
     # -- how it shows itself ------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         progress = f" {snapshot.progress:.0%}" if snapshot.progress is not None and not snapshot.is_terminal else ""
         arguments = ", ".join(f"{name}={value!r}" for name, value in snapshot.spec.params.items())
         if len(arguments) > 60:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial, wraps
 from operator import attrgetter
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
@@ -26,6 +26,7 @@ from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.verbs import Verbs
+from jobkit.model import InvalidParams
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
 from jobkit.store import export
@@ -284,6 +285,9 @@ class Kit:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidParams("a kit cannot travel to another process: call jobkit.connect() there")
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"

@@ -31,11 +31,21 @@ _BATCH = 500
 
 
 class LiveJobs:
-    """The handles of one kit, made by `make`. `start` and `close` run on the loop; the rest above `take` anywhere."""
+    """The handles of one kit, made by `make`. `start` and `close` run on the loop; the rest above `take` anywhere.
 
-    def __init__(self, store: RedisStore, hub: EventHub, make: Callable[[JobSnapshot], Job]) -> None:
+    Args:
+        before: those of the process that this one was forked from.
+    """
+
+    def __init__(
+        self, store: RedisStore, hub: EventHub, make: Callable[[JobSnapshot], Job], before: LiveJobs | None = None
+    ) -> None:
         self._store, self._hub, self._make = store, hub, make
         self._jobs: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
+        self._inherited: weakref.WeakValueDictionary[str, Job] = weakref.WeakValueDictionary()
+        if before is not None:
+            self._inherited.update(before._inherited)
+            self._inherited.update(before._jobs)
         self._kept: OrderedDict[str, Job] = OrderedDict()
         self._expected: dict[str, list[JobEvent]] = {}
         self._lock = threading.Lock()  # between an event and the birth of its handle
@@ -65,7 +75,9 @@ class LiveJobs:
             self._runner.cancel()
 
     def get(self, job_id: str) -> Job | None:
-        return self._jobs.get(job_id)
+        if (known := self._jobs.get(job_id)) is None and (known := self._inherited.get(job_id)) is not None:
+            known._come_along()
+        return known
 
     @contextmanager
     def expecting(self, *job_ids: str) -> Iterator[None]:
@@ -89,9 +101,14 @@ class LiveJobs:
 
     def handle(self, snapshot: JobSnapshot) -> Job:
         """Return the handle of a job; a new one subscribes to the job's channel, for another process may own it."""
-        if (known := self._jobs.get(snapshot.id)) is not None:
+        if (known := self.get(snapshot.id)) is not None:
             return known
         job = self._make(snapshot)
+        self.follow(job)
+        return job
+
+    def follow(self, job: Job) -> None:
+        """Keep a handle that was made elsewhere, and subscribe to the job's channel."""
         with self._lock:
             self._keep(job)
         if not job.snapshot.is_terminal:
@@ -99,7 +116,6 @@ class LiveJobs:
             weakref.finalize(job, stop)
             job.when_done(stop)
             self.refresh_later(job.id)
-        return job
 
     def _keep(self, job: Job) -> None:
         snapshot = job.snapshot

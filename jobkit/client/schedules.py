@@ -116,6 +116,9 @@ class Schedule(Handle[ScheduleSnapshot]):
         """Change some of it: `schedule.change(cron="0 4 * * *", overlap="skip")`; see `Kit.change_schedule`."""
         return self._connection.run(self._verbs.change_schedule, self.id, params, **changes)
 
+    def _join(self) -> None:
+        self._verbs.follow(self.id)
+
     def _advance(self, snapshot: ScheduleSnapshot) -> None:
         if snapshot.now_ms >= self._snapshot.now_ms:  # two reads may arrive in the wrong order
             super()._advance(snapshot)
@@ -375,6 +378,13 @@ class ScheduleVerbs:
             self._hub = hub
             hub.listen(lambda event: self._reread([str(event.data.get("name", ""))]), SCHEDULES_CHANGED)
             hub.on_status(lambda is_live: self._reread(list(self._handles)) if is_live else None)
+
+    def follow(self, name: str) -> None:
+        """Let the handle of a schedule move in this process, which was forked from its own."""
+        self._lock = threading.Lock()
+        self._connection.ensure_open()
+        self._listen()
+        self._reread([name])
 
     def _reread(self, names: Sequence[str]) -> None:
         """Read the schedules of these handles again; called in the hub's thread."""
