@@ -177,16 +177,30 @@ def test_a_page_changes_in_place_and_says_only_what_changed() -> None:
 
 def test_new_jobs_come_as_new_and_only_those_that_match() -> None:
     made = board(Query(task="train", limit=3))
-    made.take(JobEvent("j4", 1, EventType.SUBMITTED, 0, {"state": "queued"}))
-    made.take(JobEvent("j5", 1, EventType.SUBMITTED, 0, {"state": "queued"}))
+    for name in ("j0", "j4", "j5"):
+        made.take(JobEvent(name, 1, EventType.SUBMITTED, 0, {"state": "queued"}))
     made.take(JobEvent("j5", 1, EventType.PROGRESSED, 0, {"rev": 1}))
-    assert list(made.unknown) == ["j4", "j5"]
+    assert made.to_read(10) == ["j0", "j4", "j5"]
 
     made.learn([snapshot(4), snapshot(5, task="other"), snapshot(0)], NOW)
 
     assert [row["id"] for row in delta(made)["new"]] == ["j4"]
     assert next(iter(made.jobs)) == "j4"
     assert "j0" not in made.jobs  # older than the page's last row: it belongs to a later page
+
+
+def test_events_of_a_new_job_that_come_while_it_is_read_are_not_lost() -> None:
+    made = board(Query(limit=3))
+    for name in ("j4", "j5"):
+        made.take(JobEvent(name, 1, EventType.SUBMITTED, 0, {"state": "queued"}))
+    made.to_read(10)
+    made.take(JobEvent("j4", 2, EventType.CANCELLED, 0, {"state": "cancelled"}))
+    made.take(JobEvent("j5", 2, EventType.DELETED, 0, {}))
+
+    made.learn([snapshot(4), snapshot(5)], NOW)  # as they were before
+
+    assert made.to_read(10) == ["j4"]
+    assert "j5" not in made.jobs
 
 
 def test_a_later_page_takes_no_new_jobs() -> None:

@@ -87,6 +87,7 @@ class Board:
         """The server does not answer, so what is shown may be old."""
         # Whether every job belongs on this page or on a later one.
         self._has_all = query == Query(limit=query.limit, cursor=query.cursor, order=query.order)
+        self._reading: set[str] = set()
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
         self._gone: set[str] = set()
@@ -109,13 +110,15 @@ class Board:
         known = self.jobs.get(event.job_id)
         if event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
+            self._reading.discard(event.job_id)
             if known is not None:
                 self._gone.add(event.job_id)
                 del self.jobs[event.job_id]
         elif known is None:
             # News of a job on another page is nothing to us; a change of state may bring it here. To a page of all jobs
-            # only its first event can.
-            if not event.type.is_news and not self.query.cursor and (event.seq == 1 or not self._has_all):
+            # only its first event can, and others while it is read, which the snapshot may not have.
+            may_come = event.seq == 1 or not self._has_all or event.job_id in self._reading
+            if may_come and not event.type.is_news and not self.query.cursor:
                 self.unknown.pop(event.job_id, None)
                 self.unknown[event.job_id] = None
         else:
@@ -128,16 +131,19 @@ class Board:
                 self._leave(event.job_id)
 
     def to_read(self, limit: int) -> list[str]:
-        """Return the next ids to read the snapshots of; not unknown any more from here on."""
+        """Return the next ids to read; call `learn` with their snapshots before the next ones."""
         ids = list(self.unknown)[:limit]
+        self._reading = set(ids)
         for job_id in ids:
             del self.unknown[job_id]
         return ids
 
     def learn(self, snapshots: Iterable[JobSnapshot | None], now: datetime) -> None:
-        """Snapshots of jobs that were unknown; those that belong on this page join it."""
+        """Add jobs that were unknown, if they belong on this page and were not deleted meanwhile."""
         for snapshot in filter(None, snapshots):
             known = self.jobs.get(snapshot.id)
+            if known is None and snapshot.id not in self._reading:
+                continue
             if not self._belongs(snapshot, now):
                 self._leave(snapshot.id)
             elif known is not None:
@@ -149,6 +155,7 @@ class Board:
                 self._new.append(snapshot.id)
                 jobs = {snapshot.id: snapshot, **self.jobs}
                 self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
+        self._reading = set()
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
