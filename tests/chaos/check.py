@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import redis
 
 from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
@@ -43,6 +45,8 @@ def everything(chaos: Chaos) -> list[str]:
         found = named.pop(sent.name, [])
         if len(found) > 1 or len(sent.ids) > 1:
             problems.append(f"{sent.name} is {len(found)} jobs, with handles of {len(sent.ids)}")
+        if found and not sent.may_exist:
+            problems.append(f"{sent.name} was refused, and is a job")
         if not found and sent.is_accepted:
             problems.append(f"{sent.name} was accepted, and is gone")
         for snapshot in found:
@@ -101,6 +105,9 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
         yield f"{said} has gaps in its history"
     yield from _overlaps(said, snapshot, runs)
     got = outcome(kit, snapshot)
+    yield from _programs(said, runs)
+    if sent.kind.tells and runs and str(snapshot.error and snapshot.error.kind) != "lost":
+        yield from _last_words(said, snapshot, runs[-1], kit)
     if snapshot.state == "succeeded":
         yield from _success(said, sent, snapshot, runs, got)
     elif snapshot.state == "failed":
@@ -125,6 +132,23 @@ def _overlaps(said: str, snapshot: JobSnapshot, runs: list[Run]) -> Iterator[str
     for (_, ended, one), (began, _, other) in pairwise(spans):
         if began < ended:
             yield f"{said}: attempts {one} and {other} are both on record and ran at the same time"
+
+
+def _last_words(said: str, snapshot: JobSnapshot, last: Run, kit: Any) -> Iterator[str]:
+    """Check that the log ends with the line that the job printed last."""
+    if snapshot.state == "cancelled":
+        return
+    end = [str(line) for line in kit.get(snapshot.id).logs(tail=1)]
+    if end != [f"RESULT {last.nonce}"]:
+        yield f"the log of {said} ends with {end}, and its last line was 'RESULT {last.nonce}'"
+
+
+def _programs(said: str, runs: list[Run]) -> Iterator[str]:
+    """Check that programs have ended with the job that started them."""
+    for run in runs:
+        with contextlib.suppress(psutil.Error):
+            if run.program and record.PROGRAM_S in psutil.Process(run.program).cmdline():
+                yield f"a program of attempt {run.attempt} of {said} lives on"
 
 
 def price(sent: Sent, snapshot: JobSnapshot) -> Iterator[str]:

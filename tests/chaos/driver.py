@@ -20,10 +20,10 @@ from typing import Any
 import jobkit
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
-from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable
+from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from tests.chaos import check, faults, newer, plan
 from tests.chaos.embedded import Embedded
-from tests.chaos.kinds import KINDS, ONCE, Kind
+from tests.chaos.kinds import FOLLOWER, KINDS, Kind
 from tests.chaos.onlookers import EventReader, Window
 from tests.chaos.outages import OUTAGES
 from tests.chaos.plan import Step
@@ -64,13 +64,14 @@ class Sent:
 
     Attributes:
         pays: what may happen to it through outages and other jobs: "losses", "releases", and to end as "lost".
-        is_accepted: a submit returned. ids: of all returned handles.
+        is_accepted: a submit returned. may_exist: or was not answered. ids: of all returned handles.
     """
 
     name: str
     kind: Kind
     pays: frozenset[str]
     is_accepted: bool = False
+    may_exist: bool = False
     ids: set[str] = field(default_factory=set)
     is_cancelled: bool = False
 
@@ -119,10 +120,9 @@ class Chaos:
             else Team(self.folder, fault, run, workers=workers, older=older)
         )
         self.outages = self.world.possible() if outages is None else list(outages)
-        self._kinds = {name: KINDS[name] for name in kinds} or {n: kind for n, kind in KINDS.items() if kind.weight}
-        is_mixed = outages is None and not (kinds or fault or pairs)  # a fault shows sooner without poison jobs
-        self._once = ONCE if is_mixed else ()
-        self.kinds = {**self._kinds, **{name: KINDS[name] for name in self._once}}
+        is_mixed = outages is None and not (fault or pairs)  # without pills a fault shows sooner, and a price is fair
+        usual = [name for name, kind in KINDS.items() if kind.weight and (is_mixed or not kind.costs)]
+        self._kinds = [KINDS[name] for name in kinds or usual]
         faults.apply(fault)
         self.sent: dict[str, Sent] = {}
         self.watches: list[Watch] = []
@@ -183,7 +183,7 @@ class Chaos:
     def _phase(self, prefix: str, steps: Sequence[Step], seconds: float) -> None:
         """Submit jobs while a plan is carried out; then wait until all have ended, and check every promise."""
         over = threading.Event()
-        self._pays = _price([OUTAGES[step.name].costs for step in steps], [kind.costs for kind in self.kinds.values()])
+        self._pays = _price([OUTAGES[step.name].costs for step in steps], [kind.costs for kind in self._kinds])
         producers = [
             threading.Thread(target=self._produce, args=(n, f"{prefix}{n}", Random(f"{self.seed} {prefix}{n}"), over))
             for n in (0, 1)
@@ -227,43 +227,49 @@ class Chaos:
 
     def _produce(self, n: int, prefix: str, rng: Random, over: threading.Event) -> None:
         count = 0
-        once = self._once[n : n + 1]
-        began = time.monotonic()
+        weights = [kind.weight or 1.0 for kind in self._kinds]
         while not over.wait(rng.expovariate(self.rate / 2)):
             count += 1
-            if once and time.monotonic() - began > self.seconds * 0.2:
-                kind, once = KINDS[once[0]], ()
-            else:
-                kind = rng.choices(list(self._kinds.values()), [kind.weight or 1.0 for kind in self._kinds.values()])[0]
+            [kind] = rng.choices(self._kinds, weights)
             name, options, arguments = f"{prefix}-{count}", kind.options, kind.arguments(rng)
             if rng.random() < 0.2 and not kind.costs:  # the same job, by its key, from both producers
                 name = f"{prefix[:-1]}key-{rng.randrange(max(1, count // 4))}"
                 kind, options, arguments = KINDS["coroutine"], {"key": name}, {"seconds": 0.1}
-            with self._lock:
-                sent = self.sent.setdefault(name, Sent(name, kind, self._pays))
-            self._submit(self.kits[n], sent, {"path": self.path, "name": name, **arguments}, options, rng)
+            job = self._submit(self.kits[n], name, kind, {"name": name, **arguments}, options, rng)
+            for m in range(kind.followers if job is not None else 0):
+                self._submit(self.kits[n], f"{name}-{m}", FOLLOWER, {"name": f"{name}-{m}", "value": job}, {}, rng)
 
-    def _submit(self, kit: Kit, sent: Sent, arguments: dict[str, Any], options: dict[str, Any], rng: Random) -> None:
+    def _submit(
+        self, kit: Kit, name: str, kind: Kind, arguments: dict[str, Any], options: dict[str, Any], rng: Random
+    ) -> Job | None:
+        with self._lock:
+            sent = self.sent.setdefault(name, Sent(name, kind, self._pays))
         began = time.monotonic()
         try:
-            job = kit.options(**options).submit(sent.kind.task, **arguments)
+            job = kit.options(**options).submit(kind.task, path=self.path, **arguments)
+        except SubmitUnanswered as error:
+            sent.may_exist = True
+            if error.id and rng.random() < 0.7:
+                return self._submit(kit, name, kind, arguments, {**options, "id": error.id}, rng)
+            return None
         except StoreUnavailable:
             if (took := time.monotonic() - began) > 8:
                 self.problems.append(f"a submit took {took:.1f} s to say that the server does not answer")
-            return
+            return None
         watches = [Watch(job).begin()]
         with self._lock:
-            sent.is_accepted = True
+            sent.is_accepted = sent.may_exist = True
             sent.ids.add(job.id)
         if rng.random() < 0.2:
             with contextlib.suppress(StoreUnavailable):
                 watches.append(Watch(self.kits[2].get(job.id)).begin())
-        if rng.random() < 0.08 and not sent.kind.costs:
+        if rng.random() < 0.08 and not kind.costs:
             sent.is_cancelled = True
             with contextlib.suppress(StoreUnavailable):
                 job.cancel("by chaos")
         with self._lock:
             self.watches += watches
+        return job
 
     # -- watching -----------------------------------------------------------------------------------------------------
 

@@ -80,8 +80,8 @@ class Embedded(World):
                     found.append(process)
         return found
 
-    def retire(self, worker: Any) -> None:
-        worker.terminate()
+    def retire(self, worker: Any, by: signal.Signals = signal.SIGTERM) -> None:
+        worker.send_signal(by)
 
     def kill_supervisor(self) -> None:
         if (supervisor := self._supervisor) is not None:

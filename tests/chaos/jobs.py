@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import subprocess
 import time
 
 import psutil
@@ -72,6 +73,42 @@ def flaky(path: str, name: str, times: int) -> str:
 
 
 @jobkit.task
+def chatty(path: str, name: str, crashes: bool) -> str:
+    """Print so many lines so fast that not all are kept; the last one tells the result."""
+    run = Execution(path, name)
+    for n in range(3000):
+        print("line", n)
+    print("RESULT", run.nonce, flush=True)
+    if crashes:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return run.end("returned")
+
+
+@jobkit.task
+async def follow(path: str, name: str, value: str) -> str:
+    """Run after another job, with its result."""
+    run = Execution(path, name)
+    assert len(value) == len(run.nonce)
+    return run.end("returned")
+
+
+@jobkit.task
+def large(path: str, name: str) -> str:
+    """Return more than Redis keeps."""
+    return Execution(path, name).end("returned") * 75_000
+
+
+@jobkit.task
+def programs(path: str, name: str, seconds: float) -> str:
+    """Start a program that outlives the job, unless jobkit ends it."""
+    run = Execution(path, name)
+    program = subprocess.Popen(["sleep", record.PROGRAM_S], start_new_session=True)
+    record.append(path, word="program", nonce=run.nonce, program=program.pid)
+    time.sleep(seconds)
+    return run.end("returned")
+
+
+@jobkit.task
 def poison(path: str, name: str) -> None:
     """Kill the worker."""
     Execution(path, name)
@@ -83,6 +120,21 @@ async def poison_async(path: str, name: str) -> None:
     """Kill the worker from a coroutine."""
     Execution(path, name)
     _kill_worker()
+
+
+@jobkit.task
+async def poison_loop(path: str, name: str) -> None:
+    """Crash the process in which coroutines run."""
+    Execution(path, name)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@jobkit.task
+def poison_zygote(path: str, name: str) -> None:
+    """Kill the process that forks jobs."""
+    Execution(path, name)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # until we are killed with it
 
 
 @jobkit.task

@@ -33,7 +33,8 @@ class Kind:
             often enough, and as cancelled on request.
         arguments: drawn for a submission. options: of the submit.
         costs: what other jobs may pay for it: "losses". Jobs that cost something are not cancelled.
-        value: the nonce in a result.
+        value: the nonce in a result. tells: its log ends with the nonce.
+        followers: number of jobs that wait for its result.
     """
 
     task: Any
@@ -43,6 +44,8 @@ class Kind:
     options: dict[str, Any] = field(default_factory=dict)
     costs: frozenset[str] = frozenset()
     value: Callable[[Any], Any] = lambda result: result
+    tells: bool = False
+    followers: int = 0
 
 
 _LOST, _LOSSES = frozenset({"lost"}), frozenset({"losses"})
@@ -61,9 +64,19 @@ KINDS: dict[str, Kind] = {
         options={"retries": 2, "backoff": 0.1},
     ),
     "crash": Kind(jobs.crash, 0.3, ends=frozenset({"crash"})),
-    "poison": Kind(jobs.poison, ends=_LOST, costs=_LOSSES),
-    "poisonous coroutine": Kind(jobs.poison_async, ends=_LOST, costs=_LOSSES),
+    "leader": Kind(jobs.light, 0.3, arguments=lambda _: {"seconds": 0.5}, followers=10),
+    "leader of many": Kind(jobs.light, arguments=lambda _: {"seconds": 0.5}, followers=1000),
+    "large result": Kind(jobs.large, 0.5, value=lambda result: result[:16]),
+    "chatty": Kind(jobs.chatty, 0.5, arguments=lambda _: {"crashes": False}, tells=True),
+    "chatty crash": Kind(
+        jobs.chatty, 0.3, ends=frozenset({"crash"}), arguments=lambda _: {"crashes": True}, tells=True
+    ),
+    "programs": Kind(jobs.programs, arguments=_for_leases),
+    "poison": Kind(jobs.poison, 0.1, ends=_LOST, costs=_LOSSES),
+    "poisonous coroutine": Kind(jobs.poison_async, 0.1, ends=_LOST, costs=_LOSSES),
+    "poison of the loop": Kind(jobs.poison_loop, ends=_LOST, costs=_LOSSES),
+    "poison of the zygote": Kind(jobs.poison_zygote, ends=_LOST, costs=_LOSSES),
 }
 
-#: Kinds that each producer submits once in a run of everything.
-ONCE = ("poison", "poisonous coroutine")
+#: A job that waits for a leader; submitted with it only.
+FOLLOWER = Kind(jobs.follow, ends=frozenset({"succeeded", "dependency"}))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LEASE_S, HEARTBEAT_S, MAX_LOSSES = 2.0, 0.5, 4
 
+_STRANGE = (b"S\xff", b"\xff\x00", b"", b"{}", b"[1]", b'{"id": 1}\n\xff', b"x" * 100_000)
+
 Break = Callable[["World", Random], Iterator[float] | None]
 
 
@@ -74,6 +76,13 @@ def terminate(world: World, rng: Random) -> None:
     """SIGTERM of a worker, which has too little time for its jobs."""
     for worker in _one(world, rng):
         world.retire(worker)
+
+
+@outage(1, costs="losses releases")
+def hang_up(world: World, rng: Random) -> None:
+    """SIGHUP to a worker, whose terminal is closed."""
+    for worker in _one(world, rng):
+        world.retire(worker, signal.SIGHUP)
 
 
 @outage(3, costs="losses")
@@ -167,6 +176,14 @@ def forget_functions(world: World, rng: Random) -> None:
 def kill_subscribers(world: World, rng: Random) -> None:
     """Redis disconnects all subscribers."""
     world.ask("CLIENT", "KILL", "TYPE", "pubsub")
+
+
+@outage(1)
+def strange_bytes(world: World, rng: Random) -> None:
+    """Another program publishes on the channels of workers, clients and pages."""
+    message = rng.choice(_STRANGE)
+    for channel in world.ask("PUBSUB", "CHANNELS", f"jk:{world.settings['namespace']}:*") or ():
+        world.ask("PUBLISH", channel, message)
 
 
 # -- connections -------------------------------------------------------------------------------------------------------

@@ -24,9 +24,17 @@ def append(path: str | Path, **facts: Any) -> None:
         os.close(fd)
 
 
+#: Argument of the programs (`sleep`) that jobs start, by which they are known.
+PROGRAM_S = "98765"
+
+
 @dataclass(slots=True)
 class Run:
-    """One execution of user code, from its own lines. `nonce` identifies it; `end` is its recorded end, or ""."""
+    """One execution of user code, from its own lines.
+
+    Attributes:
+        nonce: identifies it. end: its recorded end, or "". program: id of the process that it started, or 0.
+    """
 
     name: str
     job_id: str
@@ -35,6 +43,7 @@ class Run:
     began: float
     ended: float | None = None
     end: str = ""
+    program: int = 0
 
 
 def runs(path: Path) -> dict[str, list[Run]]:
@@ -46,6 +55,8 @@ def runs(path: Path) -> dict[str, list[Run]]:
             run = Run(line["name"], line["job"], line["attempt"], line["nonce"], line["t"])
             by_nonce[run.nonce] = run
             found.setdefault(run.name, []).append(run)
+        elif line["word"] == "program":
+            by_nonce[line["nonce"]].program = line["program"]
         else:
             run = by_nonce[line["nonce"]]
             run.ended, run.end = line["t"], line["word"]

@@ -9,6 +9,7 @@ The table shows each of them. It fails if the line through the later two thirds 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import secrets
@@ -19,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from itertools import combinations
 from pathlib import Path
 from statistics import median
@@ -149,12 +151,10 @@ class Load:
                 continue
 
     def _follow(self, kit: Kit) -> None:
-        try:
+        with contextlib.suppress(jobkit.JobkitError, CancelledError):  # the kit is closed
             for _ in kit.events():
                 if self._over.is_set():
                     return
-        except jobkit.JobkitError:
-            return  # the kit is closed
 
 
 def soak(seconds: float, *, workers: int, rate: float) -> tuple[dict[tuple[str, str], Readings], list[str]]:

@@ -71,10 +71,10 @@ class Team(World):
         self._born[worker.pid] = time.monotonic()
         return worker
 
-    def retire(self, worker: subprocess.Popen[bytes]) -> None:
+    def retire(self, worker: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:
         self._workers.remove(worker)
         self._ending.append(worker)
-        worker.terminate()
+        worker.send_signal(by)
 
     def tell_proxy(self, command: str) -> None:
         assert self._proxy.stdin is not None

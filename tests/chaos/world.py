@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -97,7 +98,7 @@ class World(ABC):
         """Start all processes."""
 
     @abstractmethod
-    def retire(self, worker: Any) -> None:
+    def retire(self, worker: Any, by: signal.Signals = signal.SIGTERM) -> None:
         """Ask a worker to end."""
 
     @abstractmethod
@@ -171,7 +172,7 @@ class World(ABC):
         """Kill the home's supervisor; only in a world that has one."""
         raise NotImplementedError
 
-    def ask(self, *command: str) -> Any:
+    def ask(self, *command: str | bytes) -> Any:
         """Send a command to Redis itself; None if it is away."""
         with (
             contextlib.suppress(redis.ConnectionError),
