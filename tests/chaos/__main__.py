@@ -12,6 +12,7 @@ import sys
 import time
 
 from tests.chaos import faults
+from tests.chaos.cases import CASES, Case
 from tests.chaos.driver import Chaos
 from tests.chaos.faults import FAULTS
 from tests.chaos.outages import OUTAGES
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=6.0, help="submits a second (6)")
     parser.add_argument("--fault", choices=sorted(FAULTS), default="", help="a fault on purpose, to be caught")
+    parser.add_argument("--case", choices=sorted(CASES), default="", help="a named case, see `cases`")
     parser.add_argument("--only", choices=sorted(OUTAGES), default="", help="the one thing that goes wrong")
     parser.add_argument("--older", default="", help="a revision, whose workers serve beside those of this version")
     parser.add_argument("--pairs", type=int, metavar="SEED", default=None, help="break two things at a time")
@@ -43,13 +45,12 @@ def main() -> int:
     seed = secrets.randbelow(10**6) if seed is None else seed
     print(f"chaos: seed {seed}, {given.seconds:g} s", flush=True)
     began = time.monotonic()
+    case = CASES[given.case] if given.case else Case((given.only,) if given.only else None, (), given.place, given.rate)
     chaos = Chaos(
         given.seconds,
         seed,
-        rate=given.rate,
+        case,
         fault=given.fault,
-        outages=[given.only] if given.only else None,
-        place=given.place,
         workers=given.workers,
         older=given.older,
         pairs=given.pairs is not None,

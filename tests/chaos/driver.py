@@ -22,6 +22,7 @@ from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from tests.chaos import check, faults, newer, plan
+from tests.chaos.cases import Case
 from tests.chaos.embedded import Embedded
 from tests.chaos.kinds import FOLLOWER, KINDS, Kind
 from tests.chaos.onlookers import EventReader, Window
@@ -88,10 +89,8 @@ class Chaos:
     Args:
         seconds: duration of the breakage.
         seed: of everything that is chosen; the outcome also depends on the machine.
-        fault: a name in `faults`.
-        outages: names of what breaks. None: everything, by its weight; (): nothing.
-        kinds: names of what is submitted, if not the usual mix.
-        place: "team" or "home". workers, older: see `Team`.
+        case: what breaks where, and what is submitted meanwhile.
+        fault: a name in `faults`. workers, older: see `Team`.
         pairs: break two things at a time, and check the promises after each pair.
     """
 
@@ -99,30 +98,29 @@ class Chaos:
         self,
         seconds: float,
         seed: int,
+        case: Case,
         *,
-        rate: float = 6.0,
         fault: str = "",
-        outages: Sequence[str] | None = None,
-        kinds: Sequence[str] = (),
-        place: str = "team",
         workers: int = 3,
         older: str = "",
         pairs: bool = False,
     ) -> None:
-        self.seconds, self.seed, self.rate, self._pairs = seconds, seed, rate, pairs
+        self.seconds, self.seed, self.rate, self._pairs = seconds, seed, case.rate, pairs
         self.folder = Path(tempfile.mkdtemp(prefix="jkc-"))
         self.path = str(self.folder / "record")
         self.rng = Random(seed)
         run = secrets.token_hex(8)
         self.world: World = (
             Embedded(self.folder, fault, run)
-            if place == "home"
+            if case.place == "home"
             else Team(self.folder, fault, run, workers=workers, older=older)
         )
-        self.outages = self.world.possible() if outages is None else list(outages)
-        is_mixed = outages is None and not (fault or pairs)  # without pills a fault shows sooner, and a price is fair
+        self.outages = self.world.possible() if case.outages is None else list(case.outages)
+        is_mixed = case.outages is None and not (
+            fault or pairs
+        )  # without pills a fault shows sooner, and a price is fair
         usual = [name for name, kind in KINDS.items() if kind.weight and (is_mixed or not kind.costs)]
-        self._kinds = [KINDS[name] for name in kinds or usual]
+        self._kinds = [KINDS[name] for name in case.kinds or usual]
         faults.apply(fault)
         self.sent: dict[str, Sent] = {}
         self.watches: list[Watch] = []
