@@ -33,7 +33,7 @@ CASES: dict[str, Case] = {
     "no descriptors": Case(("descriptors",), _INNOCENT),
     "programs that outlive": Case(("family",), (*_INNOCENT, "programs")),
     "last words": Case((), ("chatty", "chatty crash")),
-    "previews that harm": Case((), (*_INNOCENT, "harmful preview")),
+    "previews that harm": Case((), (*_INNOCENT, "harmful preview", "hanging preview")),
     "strange bytes": Case(("strange_bytes",), _INNOCENT),
     "submits without a reply": Case(("swallow",), _INNOCENT),
     "many followers": Case(("kill",), (*_INNOCENT, "leader of many"), rate=2.0),

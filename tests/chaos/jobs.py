@@ -108,6 +108,39 @@ def programs(path: str, name: str, seconds: float) -> str:
     return run.end("returned")
 
 
+class Harmful:
+    """A result whose preview harms the process that makes it."""
+
+    def __init__(self, nonce: str, how: str) -> None:
+        self.nonce, self._how = nonce, how
+
+    def _repr_html_(self) -> str:
+        if self._how == "exit":
+            os._exit(3)
+        if self._how == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while self._how == "hang":
+            time.sleep(1)
+        raise SystemExit
+
+
+@jobkit.task
+def harmful(path: str, name: str, how: str) -> Harmful:
+    """Return a result whose preview harms."""
+    return Harmful(Execution(path, name).end("returned"), how)
+
+
+@jobkit.task
+async def strange_end(path: str, name: str, how: str) -> str:
+    """Raise what is no `Exception`."""
+    Execution(path, name).end("raised")
+    raise {each.__name__: each for each in STRANGE}[how]
+
+
+#: What `strange_end` raises.
+STRANGE = (GeneratorExit, KeyboardInterrupt, BaseException)
+
+
 @jobkit.task
 def poison(path: str, name: str) -> None:
     """Kill the worker."""

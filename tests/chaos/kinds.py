@@ -71,6 +71,19 @@ KINDS: dict[str, Kind] = {
     "chatty crash": Kind(
         jobs.chatty, 0.3, ends=frozenset({"crash"}), arguments=lambda _: {"crashes": True}, tells=True
     ),
+    "harmful preview": Kind(
+        jobs.harmful,
+        0.3,
+        arguments=lambda rng: {"how": rng.choice(["exit", "crash", "raise"])},
+        value=lambda result: result.nonce,
+    ),
+    "hanging preview": Kind(jobs.harmful, arguments=lambda _: {"how": "hang"}, value=lambda result: result.nonce),
+    "strange end": Kind(
+        jobs.strange_end,
+        0.5,
+        ends=frozenset({"exception"}),
+        arguments=lambda rng: {"how": rng.choice(jobs.STRANGE).__name__},
+    ),
     "programs": Kind(jobs.programs, arguments=_for_leases),
     "poison": Kind(jobs.poison, 0.1, ends=_LOST, costs=_LOSSES),
     "poisonous coroutine": Kind(jobs.poison_async, 0.1, ends=_LOST, costs=_LOSSES),

@@ -71,14 +71,14 @@ def kill(world: World, rng: Random) -> None:
         worker.kill()
 
 
-@outage(2, costs="losses releases")
+@outage(2, costs="releases")
 def terminate(world: World, rng: Random) -> None:
     """SIGTERM of a worker, which has too little time for its jobs."""
     for worker in _one(world, rng):
         world.retire(worker)
 
 
-@outage(1, costs="losses releases")
+@outage(1, costs="releases")
 def hang_up(world: World, rng: Random) -> None:
     """SIGHUP to a worker, whose terminal is closed."""
     for worker in _one(world, rng):
@@ -111,19 +111,17 @@ def family(world: World, rng: Random) -> None:
         _signal(both, signal.SIGKILL)
 
 
-@outage()
+@outage(costs="releases")
 def descriptors(world: World, rng: Random) -> Iterator[float]:
-    """A worker may open only two more files."""
+    """A worker may open only two more files, and its children too few."""
     seconds = rng.uniform(0.5, 2)
     short = [psutil.Process(worker.pid) for worker in _one(world, rng)]
-    with contextlib.suppress(psutil.Error):
-        before = [process.rlimit(psutil.RLIMIT_NOFILE) for process in short]
-        for process, (_, most) in zip(short, before, strict=True):
-            process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 2, most))
+    for process in short:
+        _limit_files(process, process.num_fds() + 2)
     yield seconds
-    with contextlib.suppress(psutil.Error):
-        for process, limits in zip(short, before, strict=True):
-            process.rlimit(psutil.RLIMIT_NOFILE, limits)
+    for process in short:
+        for each in _family(process.pid):
+            _limit_files(each)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -236,6 +234,13 @@ def _one(world: World, rng: Random) -> Sequence[psutil.Process | psutil.Popen]:
     luck = rng.random()
     awake = [worker for worker in world.workers if _is_awake(worker.pid)]
     return awake[int(luck * len(awake)) :][:1]
+
+
+def _limit_files(process: psutil.Process, count: int | None = None) -> None:
+    """Limit the open files of a process; None: to what is allowed at most."""
+    with contextlib.suppress(psutil.Error):
+        _, most = process.rlimit(psutil.RLIMIT_NOFILE)
+        process.rlimit(psutil.RLIMIT_NOFILE, (most if count is None else count, most))
 
 
 def _is_awake(pid: int) -> bool:

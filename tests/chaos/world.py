@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -194,6 +195,8 @@ class World(ABC):
         self._dashboard_log.close()
         self.end()
         left = self._left()
+        if (self.home / "logs").exists():
+            shutil.copytree(self.home / "logs", self.folder / "logs")  # the disk may vanish with this process
         if self.disk.is_mount():
             subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
         return left
