@@ -10,15 +10,17 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from tests.chaos import faults
 from tests.chaos.cases import CASES, Case
 from tests.chaos.driver import Chaos
 from tests.chaos.faults import FAULTS
 from tests.chaos.outages import OUTAGES
-from tests.chaos.world import MAY_MOUNT
+from tests.chaos.world import MAY_MOUNT, SITE
 from tests.store.machine import difference
 from tests.store.server import Server
+from tests.support import ROOT
 
 
 def main() -> int:
@@ -34,10 +36,10 @@ def main() -> int:
     parser.add_argument("--older", default="", help="a revision, whose workers serve beside those of this version")
     parser.add_argument("--pairs", type=int, metavar="SEED", default=None, help="break two things at a time")
     parser.add_argument("--machine", action="store_true", help="ask the state machine instead of breaking things")
-    parser.add_argument("--faults", action="store_true", help="show that every deliberate fault is found")
+    parser.add_argument("--faults", nargs="*", metavar="FAULT", help="show that all, or these, are found")
     given = parser.parse_args()
-    if given.faults:
-        return _every_fault()
+    if given.faults is not None:
+        return _show_faults(given.faults)
     if given.machine:
         return _ask_machine(given.fault)
     _run_with_disk()
@@ -93,30 +95,39 @@ def _ask_machine(fault: str) -> int:
     return 1 if found else 0
 
 
-def _every_fault() -> int:
+def _show_faults(names: Sequence[str]) -> int:
     """Run each fault in a separate process: its finder must find it. Without a fault nothing must be found."""
-    missed = _report("no fault", "the state machine", _first_problem("--machine"), is_wanted=False)
-    for n, (name, fault) in enumerate(FAULTS.items()):
+    missed = 0
+    if not names:
+        missed += _report("no fault", "the state machine", _first_problem("--machine"), is_wanted=False)
+    for n, (name, fault) in enumerate((name, FAULTS[name]) for name in names or FAULTS):
         if fault.machine:
             missed += _report(name, "the state machine", _first_problem("--machine", "--fault", name))
-        if fault.only:
+        if breaks := ("--only", fault.only) if fault.only else ("--case", fault.case) if fault.case else ():
             for seed in (n, n + 100, n + 200):  # the outcome of a seed depends on the machine, too
-                options = (
-                    "--seconds",
-                    "10",
-                    "--rate",
-                    "12",
-                    "--seed",
-                    str(seed),
-                    "--fault",
-                    name,
-                    "--only",
-                    fault.only,
-                )
+                options = ("--seconds", "15", "--rate", "12", "--seed", str(seed), "--fault", name, *breaks)
                 if (found := _first_problem(*options, pattern=fault.shows))[0]:
                     break
-            missed += _report(name, f"chaos ({fault.only})", found)
+            missed += _report(name, f"chaos ({breaks[1]})", found)
+        if fault.test:
+            missed += _report(name, fault.test, _first_failure(name, fault.test))
     return 1 if missed else 0
+
+
+def _first_failure(name: str, test: str) -> tuple[str, float]:
+    """Return the first failure of a test with a fault, or "", and the seconds that it took."""
+    began = time.monotonic()
+    path = os.pathsep.join([str(SITE), str(ROOT)])
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "--timeout", "60", test],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "CHAOS_FAULT": name, "PYTHONPATH": path},
+    )
+    failed = re.findall(r"^(?:FAILED|ERROR) (.*)", run.stdout, re.MULTILINE)
+    return next(iter(failed), ""), time.monotonic() - began
 
 
 def _first_problem(*options: str, pattern: str = "") -> tuple[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import redis
 
 from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
@@ -146,9 +144,8 @@ def _last_words(said: str, snapshot: JobSnapshot, last: Run, kit: Any) -> Iterat
 def _programs(said: str, runs: list[Run]) -> Iterator[str]:
     """Check that programs have ended with the job that started them."""
     for run in runs:
-        with contextlib.suppress(psutil.Error):
-            if run.program and record.PROGRAM_S in psutil.Process(run.program).cmdline():
-                yield f"a program of attempt {run.attempt} of {said} lives on"
+        if run.has_program:
+            yield f"a program of attempt {run.attempt} of {said} lives on"
 
 
 def price(sent: Sent, snapshot: JobSnapshot) -> Iterator[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
+import signal
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,15 +32,18 @@ class Fault:
         changes: (file of the library or "*", text to be replaced, its replacement).
         patch: alternatively a function that changes classes of this process.
         machine: the verbs with which the state machine finds it; "" if it cannot.
-        only: the breakage (`world.WEIGHTS`) with which a run of chaos finds it; "" if no run should.
+        only: the outage, or case: the case, with which a run of chaos finds it; "" if no run should.
         shows: pattern of the problem that counts as found.
+        test: id of a test that fails with it; "" if none is named.
     """
 
     changes: tuple[tuple[str, str, str], ...] = ()
     patch: Callable[[], None] | None = None
     machine: str = ""
     only: str = ""
+    case: str = ""
     shows: str = ""
+    test: str = ""
 
 
 def _every(n: int, module: str, owner: str, method: str, instead: Callable[..., Any]) -> Callable[[], None]:
@@ -88,6 +93,31 @@ def _first_counters() -> None:
 
     _every(1, "jobkit.ui.jobs.board", "BoardFeed", "count", _no_count)()
     _every(1, "jobkit.ui.jobs.board", "Board", "load", load)()  # after a cut the whole page is read
+
+
+def _on_message(worker: Any, message: bytes) -> None:
+    worker._on_message(message)
+
+
+def _die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def _never(*_: Any) -> bool:
+    return False
+
+
+def _one_step() -> None:
+    """Go on neither at once nor with a heartbeat."""
+    _every(1, "jobkit.store.redis", "RedisStore", "_settle", _never)()
+    _every(1, "jobkit.worker.lease", "LeaseKeeper", "_settle", _not_at_all)()
+
+
+def _only_exceptions(error: BaseException, **options: Any) -> Any:
+    """Replace `raised`."""
+    if not isinstance(error, Exception):
+        raise error
+    return importlib.import_module("jobkit.run.ended").raised(error, **options)
 
 
 FAULTS: dict[str, Fault] = {
@@ -160,7 +190,74 @@ FAULTS: dict[str, Fault] = {
     "stale card": Fault(
         patch=_every(1, "jobkit.ui.card.job_feed", "JobFeed", "take", _not_at_all), only="kill", shows="the card"
     ),
+    # Lines that a crashed process had not sent are lost.
+    "no last words": Fault(
+        patch=_every(1, "jobkit.run.process.last_words", "LastWords", "hold", _not_at_all),
+        case="last words",
+        shows="the log of",
+    ),
+    # A preview is made before its value is handed over.
+    "preview first": Fault(
+        patch=_every(1, "jobkit.run.ended", "Ended", "last", lambda original, ended, *_: original(ended)),
+        case="previews that harm",
+        shows="harmful .* failed",
+    ),
+    # A strange message ends a worker's inbox.
+    "brittle inbox": Fault(
+        patch=_every(1, "jobkit.worker.worker", "JobWorker", "_take_message", lambda _, *args: _on_message(*args)),
+        case="strange bytes",
+        shows="a worker said",
+    ),
+    # A submit without a reply counts as refused.
+    "unanswered is refused": Fault(
+        patch=_every(1, "jobkit.client.sent", "Sent", "__exit__", _not_at_all),
+        case="submits without a reply",
+        shows="was refused",
+    ),
+    # The followers of a job are settled up to a limit, and the others never.
+    "no second step": Fault(
+        (("lib/call", "STEPS_MOST = 200", "STEPS_MOST = 3"),),
+        patch=_one_step,
+        case="many followers",
+        shows="came to its end|terminal events",
+    ),
+    # A job for which there are no descriptors fails.
+    "no shortage": Fault(
+        patch=lambda: importlib.import_module("jobkit.run.shortage")._REASONS.clear(),
+        case="no descriptors",
+        shows="failed as|releases, and nothing|a worker said",
+    ),
+    # A closed terminal kills the worker.
+    "no hang-up": Fault(
+        patch=_every(1, "jobkit.worker.worker", "JobWorker", "hang_up", _die),
+        case="a terminal that closes",
+        shows="losses, and nothing",
+    ),
+    # Programs of dead workers are not looked for.
+    "no sweep": Fault(
+        patch=lambda: setattr(importlib.import_module("jobkit.run.process.leftovers"), "_end", _not_at_all),
+        case="programs that outlive",
+        shows="run beside|lives on",
+    ),
+    # An exception of a coroutine that is no `Exception` is lost.
+    "only exceptions": Fault(
+        patch=lambda: setattr(importlib.import_module("jobkit.run.shared"), "raised", _only_exceptions),
+        case="strange ends of coroutines",
+        shows="strange_end .* (failed|queued|running)",
+    ),
+    # Waiting processes leave a dead embedded server to the next command.
+    "no revival": Fault(
+        patch=_every(1, "jobkit.store.events", "EventHub", "_has_revived", _never),
+        test="tests/embedded/test_waiting.py",
+    ),
+    # After an outage a worker waits as long as before.
+    "slow return": Fault(
+        patch=_every(1, "jobkit.worker.about", "RetryPause", "end", _not_at_all), test="tests/worker/test_outage.py"
+    ),
 }
+
+
+_applied: set[str] = set()
 
 
 def apply(name: str) -> None:
@@ -169,8 +266,9 @@ def apply(name: str) -> None:
     Raises:
         KeyError: unknown fault. ValueError: the fault no longer fits the library.
     """
-    if not name:
+    if not name or name in _applied:
         return
+    _applied.add(name)
     fault = FAULTS[name]
     if fault.patch is not None:
         fault.patch()

@@ -12,9 +12,7 @@ import time
 import psutil
 
 import jobkit
-from tests.chaos import faults, record
-
-faults.apply(os.environ.get("CHAOS_FAULT", ""))
+from tests.chaos import record
 
 
 class Execution:
@@ -100,8 +98,10 @@ def large(path: str, name: str) -> str:
 
 @jobkit.task
 def programs(path: str, name: str, seconds: float) -> str:
-    """Start a program that outlives the job, unless jobkit ends it."""
+    """Start a program that outlives the job, unless jobkit ends it. No earlier one may run beside it."""
     run = Execution(path, name)
+    living = [each.attempt for each in record.runs(_path(path))[name] if each.has_program]
+    assert not living, f"programs of attempts {living} run beside this one"
     program = subprocess.Popen(["sleep", record.PROGRAM_S], start_new_session=True)
     record.append(path, word="program", nonce=run.nonce, program=program.pid)
     time.sleep(seconds)

@@ -78,7 +78,7 @@ def terminate(world: World, rng: Random) -> None:
         world.retire(worker)
 
 
-@outage(1, costs="releases")
+@outage(1, costs="releases", at="team")
 def hang_up(world: World, rng: Random) -> None:
     """SIGHUP to a worker, whose terminal is closed."""
     for worker in _one(world, rng):

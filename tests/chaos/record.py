@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 
 def append(path: str | Path, **facts: Any) -> None:
     """Append a line in one write, so that lines of several processes never mix."""
@@ -44,6 +46,14 @@ class Run:
     ended: float | None = None
     end: str = ""
     program: int = 0
+
+    @property
+    def has_program(self) -> bool:
+        """True if its program lives."""
+        try:
+            return bool(self.program) and PROGRAM_S in psutil.Process(self.program).cmdline()
+        except psutil.Error:
+            return False
 
 
 def runs(path: Path) -> dict[str, list[Run]]:

@@ -22,7 +22,7 @@ import psutil
 import redis
 
 from tests.chaos.outages import HEARTBEAT_S, LEASE_S, MAX_LOSSES, OUTAGES
-from tests.support import environment, living_with, wait_until
+from tests.support import ROOT, environment, living_with, wait_until
 
 #: Seconds after the last disturbance within which a page has to be up to date.
 SETTLE_S = 5.0
@@ -30,6 +30,9 @@ SETTLE_S = 5.0
 #: Size of the disk that can be full (MB), and whether this process may mount one: see `__main__`.
 DISK_MB = 100
 MAY_MOUNT = "CHAOS_MAY_MOUNT"
+
+#: Folder whose `sitecustomize` applies a fault.
+SITE = ROOT / "tests/chaos/site"
 
 
 @dataclass(slots=True)
@@ -76,6 +79,8 @@ class World(ABC):
             CHAOS_FAULT=fault,
             CHAOS_RUN=run,
         )
+        if fault:
+            self.env["PYTHONPATH"] = os.pathsep.join([str(SITE), self.env["PYTHONPATH"]])
         self.port = free_port()
         self.dashboard: subprocess.Popen[bytes] | None = None
         self._dashboard_log = (folder / "dashboard.log").open("ab")
