@@ -57,11 +57,13 @@ class Embedded(World):
         self._home = Home(self.home)
         self.server = HomeServer(self._home)
 
-    def start(self) -> None:
+    def start(self, *, shows: bool = True) -> None:
+        """Start it, and with `shows` a dashboard."""
         os.environ |= {name: value for name, value in self.env.items() if not name.startswith("CHAOS_FAULT")}
         ensure_running(Settings.load())
         wait_until(lambda: self.workers, what="the local worker")
-        self.keep_up()
+        if shows:
+            self.keep_up()
 
     @property
     def _supervisor(self) -> psutil.Process | None:

@@ -1,17 +1,25 @@
-"""Measurements for docs/reliability.md: `python -m tests.chaos.figures`. Takes about four minutes."""
+"""Measurements for docs/reliability.md: `python -m tests.chaos.figures [NAME ...]`. All take about six minutes."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
+import jobkit
+from jobkit.model import StoreUnavailable
+from tests.chaos.embedded import Embedded
 from tests.store.server import Server
-from tests.support import wait_until
+from tests.support import living_with, wait_until
 from tests.worker import jobs
 from tests.worker.conftest import Bench
 
@@ -87,19 +95,75 @@ def handover(times: int) -> list[float]:
     return took
 
 
-def main() -> None:
-    usual = {"JOBKIT_LEASE": "15", "JOBKIT_HEARTBEAT": "5"}
-    for name, took in (
-        ("SIGKILL to next start, lease 15 s", recovery(4, **usual)),
-        ("SIGKILL to next start, lease 3 s", recovery(6, JOBKIT_LEASE="3", JOBKIT_HEARTBEAT="1")),
-        ("SIGTERM to next start, nothing drained", handover(5)),
-    ):
+def answer(times: int) -> list[float]:
+    """Return the seconds until a submit says that the server is frozen."""
+    took = []
+    with fresh() as bench:
+        for _ in range(times):
+            os.kill(bench.server.pid, signal.SIGSTOP)
+            began = time.monotonic()
+            try:
+                bench.kit.submit(jobs.count_up, 1)
+                raise AssertionError("a frozen server has answered")
+            except StoreUnavailable:
+                took.append(time.monotonic() - began)
+            finally:
+                os.kill(bench.server.pid, signal.SIGCONT)
+    return took
+
+
+def at_home(times: int, name: str) -> list[float]:
+    """Return the seconds from an outage of a home to the next start of its job, for which a process waits."""
+    took = []
+    for n in range(times):
+        folder, rng = Path(tempfile.mkdtemp(prefix="jkf-")), Random(n)
+        notes, sign = folder / "notes", folder / "go"
+        world = Embedded(folder, "", f"figures {n} {name}")
+        world.env |= {"JOBKIT_LEASE": "15", "JOBKIT_HEARTBEAT": "5", "JOBKIT_TASKS": "tests.worker.jobs"}
+        try:
+            world.start(shows=False)
+            with jobkit.connect(**world.settings, tasks="tests.worker.jobs") as kit:
+                job = kit.submit(jobs.until, str(notes), str(sign))
+                wait_until(notes.exists, what="the first start")
+                began = time.monotonic()
+                if name == "everything":
+                    for process in living_with("CHAOS_RUN", world.run):
+                        process.kill()
+                else:
+                    world.begin(name, rng)
+                wait_until(lambda notes=notes: notes.read_text().count("start") == 2, what="the second start")
+                took.append(time.monotonic() - began)
+                sign.touch()
+                assert job.result(20) == "done"
+        finally:
+            world.close()
+            shutil.rmtree(folder, ignore_errors=True)
+    return took
+
+
+#: What is measured, by its name in the output.
+FIGURES: dict[str, Callable[[], list[float]]] = {
+    "worker killed, lease 15 s": lambda: recovery(4, JOBKIT_LEASE="15", JOBKIT_HEARTBEAT="5"),
+    "worker killed, lease 3 s": lambda: recovery(6, JOBKIT_LEASE="3", JOBKIT_HEARTBEAT="1"),
+    "worker stopped, nothing drained": lambda: handover(5),
+    "home: worker killed": lambda: at_home(3, "kill"),
+    "home: worker and zygote killed": lambda: at_home(3, "family"),
+    "home: zygote killed": lambda: at_home(3, "zygote"),
+    "home: supervisor killed": lambda: at_home(3, "supervisor"),
+    "home: everything killed": lambda: at_home(3, "everything"),
+    "submit to a frozen server": lambda: answer(3),
+}
+
+
+def main(names: Sequence[str]) -> None:
+    for name in names or FIGURES:
+        took = FIGURES[name]()
         print(f"{name}: median {statistics.median(took):.2f} s, worst {max(took):.2f} s of {len(took)}", flush=True)
-    for seconds, lease_s in ((8.0, 3.0), (20.0, 3.0)):
-        starts, losses, took = outage(seconds, lease_s, 8)
+    for seconds, lease_s in () if names else ((8.0, 3.0), (20.0, 3.0)):
+        starts, losses, took_s = outage(seconds, lease_s, 8)
         print(f"outage of {seconds:g} s, lease {lease_s:g} s: 8 jobs, {starts} starts, {losses} losses, "
-              f"all stored {took:.1f} s after it", flush=True)  # fmt: skip
+              f"all stored {took_s:.1f} s after it", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
