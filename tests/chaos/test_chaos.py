@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from tests.chaos.cases import CASES
 from tests.chaos.faults import FAULTS
 from tests.chaos.outages import OUTAGES
 from tests.chaos.plan import pairs, steps
@@ -41,6 +42,16 @@ _RUNS = [pytest.param(20, 1, id="20"), *(pytest.param(90, seed, id=f"seed-{seed}
 @pytest.mark.parametrize(("seconds", "seed"), _RUNS)
 def test_every_promise_holds_while_processes_die_or_freeze_and_connections_break(seconds: int, seed: int) -> None:
     status, said = chaos("--seconds", str(seconds), "--seed", str(seed))
+
+    print(said)
+    assert status == 0, said
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("case", CASES)
+def test_a_promise_holds_against_what_endangers_it_most(case: str) -> None:
+    status, said = chaos("--case", case, "--seconds", "20", "--seed", "1")
 
     print(said)
     assert status == 0, said
