@@ -44,7 +44,7 @@ class Found(msgspec.Struct, frozen=True):
     payload: bytes
 
 
-class Ended(msgspec.Struct, frozen=True):
+class EndedInArq(msgspec.Struct, frozen=True):
     """A job that ended without a worker; arq's readers wait for a result.
 
     `id` is its jobkit id, `state` its final state, `why` one sentence about it, `payload` arq's bytes.
@@ -62,7 +62,7 @@ class Scan(msgspec.Struct, frozen=True):
 
     now_ms: int
     members: int
-    ended: tuple[Ended, ...]
+    ended: tuple[EndedInArq, ...]
     new: tuple[Found, ...]
 
 
@@ -108,7 +108,7 @@ class ArqQueue:
         return Scan(
             now_ms,
             members,
-            tuple(Ended(arq_id, **_unjson(how), payload=payload) for arq_id, how, payload in ended),
+            tuple(EndedInArq(arq_id, **_unjson(how), payload=payload) for arq_id, how, payload in ended),
             tuple(
                 Found(arq_id, int(float(score)), None if ttl == -1 else max(0, ttl), tries, taken == 1, payload)
                 for arq_id, score, ttl, tries, taken, payload in new

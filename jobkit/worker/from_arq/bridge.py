@@ -35,7 +35,7 @@ from jobkit.model import InvalidParams, JobSpec, StoreUnavailable
 from jobkit.run.attempt import ARQ_DOOR
 from jobkit.run.inside.lines import clean
 from jobkit.run.inside.values import safe_repr
-from jobkit.store.arq import Adoption, ArqQueue, Ended, Found, Scan
+from jobkit.store.arq import Adoption, ArqQueue, EndedInArq, Found, Scan
 from jobkit.tasks.call import Call, encode_call
 from jobkit.tasks.values import MASK, is_secret_name, shown_and_abridged
 from jobkit.worker.worker import JobWorker
@@ -247,7 +247,9 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(p.name for p in kinds if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
-def ended_result(ended: Ended, value: Any, order: Order, queue: str, serializer: Serializer | None) -> bytes | None:
+def ended_result(
+    ended: EndedInArq, value: Any, order: Order, queue: str, serializer: Serializer | None
+) -> bytes | None:
     """The result, as arq's readers want it, of a job that ended without its worker; None if it cannot be written.
 
     `value` is what it returned or raised, if that is known.
@@ -426,7 +428,7 @@ class Bridge:
             worker.jobs_failed += ended.state != "succeeded"
         await self._queue.settle(results)
 
-    async def _value(self, ended: Ended) -> Any:
+    async def _value(self, ended: EndedInArq) -> Any:
         """Return the value or exception of a job whose end another process than its worker stored (Redis was away until
         the worker had stopped); None if it is not kept."""
         store, codec = self._worker.store, self._worker.codec
