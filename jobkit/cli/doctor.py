@@ -15,10 +15,12 @@ import click
 from jobkit.cli import FAILED, as_json_option, out
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
-from jobkit.model import JobkitError
+from jobkit.model import JobkitError, JobState
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
+from jobkit.store.damage import damaged, discard
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.registry import registry
 
@@ -29,6 +31,9 @@ _SKEW_S = 2.0
 
 #: Fraction of the server's memory limit from which it is reported.
 _FULL = 0.9
+
+#: Jobs of each state that are read, and damaged records that are named.
+_LOOKED_AT, _NAMED = 500, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,12 @@ ok, warn, fail = (partial(Finding, level) for level in ("ok", "warn", "fail"))
 
 
 @click.command()
+@click.option("--remove-damaged", is_flag=True, help="Delete damaged records and keys. There is no way back.")
 @as_json_option
-def doctor(as_json: bool) -> int:
-    """Check URL, server, persistence, clock, home, workers and tasks. Exit status 1 if a check fails."""
+def doctor(remove_damaged: bool, as_json: bool) -> int:
+    """Check URL, server, persistence, clock, home, records, workers and tasks. Exit status 1 if a check fails."""
     findings = []
-    for finding in examine():
+    for finding in examine(remove_damaged):
         findings.append(finding)
         if not as_json:
             fix = f" → {finding.fix}" if finding.fix else ""
@@ -60,8 +66,8 @@ def doctor(as_json: bool) -> int:
     return FAILED if any(finding.level == "fail" for finding in findings) else 0
 
 
-def examine() -> Iterator[Finding]:
-    """Yield all findings, in an order in which later checks need earlier ones."""
+def examine(remove_damaged: bool = False) -> Iterator[Finding]:
+    """Yield all findings, in an order in which later checks need earlier ones; delete what is damaged if told so."""
     try:
         settings = Settings.load()
     except JobkitError as error:
@@ -73,7 +79,7 @@ def examine() -> Iterator[Finding]:
         yield ok("server", "private, for as long as the process that submits and runs the jobs")
     elif settings.is_embedded:
         yield _program()
-        yield from _embedded(settings)
+        yield from _embedded(settings, remove_damaged)
     else:
         if settings.secret:
             yield ok("secret", "payloads are signed")
@@ -89,7 +95,7 @@ def examine() -> Iterator[Finding]:
                 f"{settings.masked_url} is reached over the network without {missing}",
                 "use rediss:// and a user with a password, see docs/reliability.md",
             )
-        yield from _server(settings, "start one with `jobkit worker` or `jobkit up`")
+        yield from _server(settings, "start one with `jobkit worker` or `jobkit up`", remove_damaged)
     yield from _tasks(settings)
 
 
@@ -104,7 +110,7 @@ def _program() -> Finding:
     return ok("program", str(binary))
 
 
-def _embedded(settings: Settings) -> Iterator[Finding]:
+def _embedded(settings: Settings, remove_damaged: bool) -> Iterator[Finding]:
     if not settings.home.exists():
         yield ok("home", f"{settings.home} does not exist yet; the first job creates it")
         return
@@ -123,17 +129,17 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
         yield fail("worker", str(problem), "fix JOBKIT_TASKS or the module, then run `jobkit down`")
     version = f"jobkit {status.get('version')} on Python {status.get('python')}"
     yield ok("supervisor", f"pid {status.get('pid')} since {status.get('started')}, {version}")
-    yield from _server(attach(settings), "the supervisor starts them; see logs/ in the home")
+    yield from _server(attach(settings), "the supervisor starts them; see logs/ in the home", remove_damaged)
 
 
-def _server(settings: Settings, fix_workers: str) -> Iterator[Finding]:
+def _server(settings: Settings, fix_workers: str, remove_damaged: bool) -> Iterator[Finding]:
     try:
-        yield from asyncio.run(_ask(settings, fix_workers))
+        yield from asyncio.run(_ask(settings, fix_workers, remove_damaged))
     except JobkitError as error:
         yield fail("server", str(error))
 
 
-async def _ask(settings: Settings, fix_workers: str) -> list[Finding]:
+async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> list[Finding]:
     store = RedisStore(settings)
     try:
         await store.ping()
@@ -142,9 +148,11 @@ async def _ask(settings: Settings, fix_workers: str) -> list[Finding]:
         end = time.time()
         skew_s = seconds + micros / 1e6 - (begin + end) / 2
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
+        workers, queues = await store.workers(), await store.queues()
         return [
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
-            *_workers(await store.workers(), await store.queues(), fix_workers),
+            await _records(store, remove_damaged),
+            *_workers(workers, queues, fix_workers),
         ]
     except JobkitError:
         raise
@@ -195,6 +203,24 @@ def _redis(
         yield warn("clock", difference, "synchronize both by NTP")
     else:
         yield ok("clock", f"within {abs(skew_s):.2f} s of the server's")
+
+
+async def _records(store: RedisStore, remove_damaged: bool) -> Finding:
+    """Read the newest records of each kind, which finds damaged ones, and tell of all that are known."""
+    for state in JobState:
+        await store.list(Query(states=(state,), limit=_LOOKED_AT))
+    for read in (store.schedules.snapshots, store.rules, store.failures.groups, store.audit_log.entries, store.events):
+        await read()
+    found = await damaged(store)
+    if not found:
+        return ok("records", "none is known to be damaged")
+    count = f"{len(found)} damaged record{'s or keys' if len(found) > 1 else ' or key'}"
+    names = f"{', '.join(map(str, found[:_NAMED]))}{', ...' if len(found) > _NAMED else ''}"
+    if remove_damaged:
+        await discard(store, found)
+        return ok("records", f"{count} removed: {names}")
+    text = f"{count} left out: {names}"
+    return warn("records", text, "repair or remove: `jobkit doctor --remove-damaged` deletes them for good")
 
 
 def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ Files of large results are not exported; the line has the reference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -86,7 +87,10 @@ async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[
             )
         ]
     )
-    return [_dump(job_id, found[7 * i : 7 * i + 7]) for i, job_id in enumerate(job_ids)]
+    return [
+        namespace.readable(f"job:{job_id}", partial(_dump, job_id), found[7 * i : 7 * i + 7])
+        for i, job_id in enumerate(job_ids)
+    ]
 
 
 async def restore(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[bool]:
@@ -131,9 +135,9 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[Any]
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
     record, args, result, preview, log, artifacts, bodies = found
-    snapshot = wire.readable(f"the record of job {job_id}", wire.snapshot, record)
-    if snapshot is None:
+    if not record:
         return None
+    snapshot = wire.snapshot_of(job_id, record)
     return Dump(
         VERSION,
         snapshot.id,
@@ -141,7 +145,12 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
         args or b"",
         result or b"",
         preview or b"",
-        [tuple(entry[part].decode("utf-8", "replace") for part in (b"f", b"c", b"b", b"l")) for _, entry in log],
+        [_chunk(entry) for _, entry in log],
         wire.texts(artifacts),
-        {name.decode(): body for name, body in bodies.items()},
+        {wire.text(name): body for name, body in bodies.items()},
     )
+
+
+def _chunk(entry: Mapping[bytes, bytes]) -> tuple[str, str, str, str]:
+    first, count, size, lines = (wire.text(entry.get(part)) for part in (b"f", b"c", b"b", b"l"))
+    return first, count, size, lines

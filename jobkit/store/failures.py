@@ -27,7 +27,7 @@ class FailureStore:
             ids = await self._ns.ask("ZREVRANGE", "groups", start, start + _CHUNK - 1)
             if not ids:
                 break
-            groups = await self._groups([id.decode() for id in ids])
+            groups = await self._groups([wire.text(id) for id in ids])
             gone = [id for id, group in zip(ids, groups, strict=True) if group is None]
             if gone:  # expired, or damaged
                 await self._ns.ask("ZREM", "groups", *gone)
@@ -52,8 +52,8 @@ class FailureStore:
         )
         now_ms = await self._ns.now_ms()
         return [
-            wire.readable(
-                f"the record of group {id}",
+            self._ns.readable(
+                f"group:{id}",
                 partial(FailureGroup.from_wire, id, jobs=jobs, repeated=repeated, now_ms=now_ms),
                 wire.texts(record),
             )
@@ -105,4 +105,4 @@ class FailureStore:
     async def groups_of(self, job_ids: Sequence[str]) -> list[str]:
         """Return the group of each job, or ""."""
         found = await self._ns.ask("HMGET", "failed", *job_ids) if job_ids else []
-        return [group.decode() if group else "" for group in found]
+        return [wire.text(group) for group in found]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
+from functools import partial
 
 from jobkit.model import StoreUnavailable
 from jobkit.store import wire
@@ -66,7 +68,7 @@ class JobFinder:
         """
         ids = await self._by_age(Query(), "-inf", f"({below}" if below else "+inf", limit)
         found = await self._ns.fields(("seq",), [job_id for job_id, _ in ids])
-        rows = [(job_id, us, int(raw[0])) for (job_id, us), raw in zip(ids, found, strict=True) if raw]
+        rows = [(job_id, us, wire.number(raw[0])) for (job_id, us), raw in zip(ids, found, strict=True) if raw]
         return rows, str(ids[-1][1]) if ids else ""
 
     async def candidates(
@@ -78,14 +80,16 @@ class JobFinder:
             words, spec_words: see `query.words`; jobs whose record or spec does not contain them all are also None.
         """
         found = await self._ns.fields(wire.CANDIDATE, job_ids, words, spec_words)
-        gone = [job_id for job_id, raw in zip(job_ids, found, strict=True) if raw is None]
-        if gone:  # expired, and not pruned yet
-            with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
-                await self._ns.run_each("forget", gone)
+        await self._forget([job_id for job_id, raw in zip(job_ids, found, strict=True) if raw is None])
         return [
-            wire.readable(f"the record of job {job_id}", wire.candidate, raw)
+            self._ns.readable(f"job:{job_id}", partial(wire.candidate, job_id), raw)
             for job_id, raw in zip(job_ids, found, strict=True)
         ]
+
+    async def _forget(self, gone: Sequence[str | bytes]) -> None:
+        """Delete what is left of jobs that have expired and are not pruned yet, or whose id is not valid."""
+        with contextlib.suppress(StoreUnavailable):  # a replica, or a full disk
+            await self._ns.run_each("forget", gone)
 
     async def _by_age(self, query: Query, low: str, high: str, count: int) -> list[tuple[str, int]]:
         """Return the first `(id, us)` between two times of submit, of the states of a query and in its order of age."""
@@ -93,10 +97,18 @@ class JobFinder:
         command, first, last = ("ZRANGEBYSCORE", low, high) if is_oldest_first else ("ZREVRANGEBYSCORE", high, low)
         indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
         found: dict[str, int] = {}  # a job that changes its state meanwhile may be in two indexes
+        strange: list[bytes] = []
         for part in await self._ns.many(
             [(command, index, first, last, "WITHSCORES", "LIMIT", 0, count) for index in indexes]
         ):
-            found |= {job_id.decode("utf-8", "replace"): int(us) for job_id, us in part}
+            for raw, us in part:
+                job_id = wire.job_id(raw)
+                if job_id and math.isfinite(us):
+                    found[job_id] = int(us)
+                else:
+                    strange.append(raw)
+        if strange:
+            await self._forget(strange)
         ordered = sorted(found.items(), key=lambda pair: (pair[1], pair[0]), reverse=not is_oldest_first)
         return ordered[:count]
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.connect import Reaching, open_redis
 from jobkit.store.library import Functions
+from jobkit.store.wire import UNREADABLE
 
 T = TypeVar("T")
 
+logger = logging.getLogger("jobkit.store")
+
+#: Maximum number of damaged records that are logged and noted.
+_TOLD_LIMIT = 1_000
+
+#: Type of the key that a command needs, by its first letter, unless it is a string's.
+_TYPES = {"H": "hash", "Z": "zset", "X": "stream", "L": "list", "S": "set"}
 
 #: Number of jobs that one call changes, or reads, at most, so that it does not hold up others.
 _CHANGED, _READ = 50, 500
@@ -43,6 +55,8 @@ class RedisNamespace:
         self.ttl_ms = max(1, int(settings.result_ttl * 1000))
         self._reaching = Reaching(settings)
         self._is_closed = False
+        self._told: set[bytes] = set()
+        self._unreported: dict[bytes, str] = {}
 
     def channel(self, kind: str, name: str = "") -> str:
         """Return the channel of "all", of a job ("ch"), of a process ("client") or of a worker ("inbox")."""
@@ -69,25 +83,93 @@ class RedisNamespace:
         (reply,) = await self.many([(command, key, *args)])
         return reply
 
-    async def many(
-        self, commands: Iterable[tuple[Any, ...]], *, raises: bool = True, is_atomic: bool = False
-    ) -> list[Any]:
+    async def many(self, commands: Iterable[tuple[Any, ...]], *, is_atomic: bool = False) -> list[Any]:
         """Return the replies of commands as for `ask` that are sent together.
 
+        A key of another type than a command needs is put aside first, see `lua/lib/damage.lua`.
+
         Args:
-            raises: False returns an error of the server in its position.
             is_atomic: no other client's command comes between them.
         """
+        commands = list(commands)
         with self.reaching():
-            pipe = self.redis.pipeline(transaction=is_atomic)
-            for command, key, *args in commands:
-                scored = {"withscores": True} if "WITHSCORES" in args else {}  # the reply becomes pairs
-                pipe.execute_command(command, self.prefix + key, *args, **scored)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-            for reply in replies:
-                if raises and isinstance(reply, Exception):
+            await self.report()
+            replies = await self._send(commands, is_atomic)
+            damaged = [i for i, reply in enumerate(replies) if _is_of_another_type(reply)]
+            if damaged:
+                keys = {commands[i][1]: _type_for(commands[i][0]) for i in damaged}
+                await self.run("mend", [part for pair in keys.items() for part in pair])
+                for i, reply in zip(damaged, await self._send([commands[i] for i in damaged], is_atomic), strict=True):
+                    replies[i] = reply
+            for reply, command in zip(replies, commands, strict=True):
+                if _is_of_another_type(reply):
+                    raise ResponseError(f"{self.prefix}{command[1]} is damaged: {reply}")
+                if isinstance(reply, Exception):
                     raise reply
             return replies
+
+    async def _send(self, commands: Iterable[tuple[Any, ...]], is_atomic: bool) -> list[Any]:
+        pipe = self.redis.pipeline(transaction=is_atomic)
+        for command, key, *args in commands:
+            scored = {"withscores": True} if "WITHSCORES" in args else {}  # the reply becomes pairs
+            pipe.execute_command(command, self.prefix + key, *args, **scored)
+        return list(await pipe.execute(raise_on_error=False))
+
+    # -- what cannot be read ------------------------------------------------------------------------------------------
+
+    def readable(self, key: str, read: Callable[[Any], T], raw: Any, member: str | bytes = b"") -> T | None:
+        """Return `read(raw)`; None if `raw` is empty or cannot be read: one damaged record must not hide all others.
+
+        That is logged once, and noted for `jobkit doctor`.
+
+        Args:
+            key: the key, without the prefix. member: its field, member or entry.
+        """
+        if not raw:
+            return None
+        try:
+            return read(raw)
+        except UNREADABLE as error:
+            self.left_out(key, member, f"{type(error).__name__}: {error}"[:200])
+            return None
+
+    def all_readable(self, key: str, read: Callable[[str, Any], T], raws: Iterable[tuple[bytes, Any]]) -> list[T]:
+        """Return `read(member, raw)` of each member of a key that can be read."""
+        found = []
+        for member, raw in raws:
+            name = self.readable(key, bytes.decode, member, member)
+            one = self.readable(key, partial(read, name), raw, member) if name is not None else None
+            if one is not None:
+                found.append(one)
+        return found
+
+    async def records(self, kind: str, names: Sequence[str], read: Callable[[str, Any], T]) -> list[T | None]:
+        """Return `read(name, hash)` of the hash `{kind}:{name}` of each name; None if there is no readable one."""
+        found = await self.many([("HGETALL", f"{kind}:{name}") for name in names])
+        return [
+            self.readable(f"{kind}:{name}", partial(read, name), record)
+            for name, record in zip(names, found, strict=True)
+        ]
+
+    def names(self, key: str, members: Iterable[bytes]) -> list[str]:
+        """Return the members of a key as text, without those that are not UTF-8."""
+        return self.all_readable(key, lambda name, _: name, ((member, member) for member in members))
+
+    def left_out(self, key: str, member: str | bytes, why: str) -> None:
+        """Log and note that something cannot be read."""
+        member = member.encode("utf-8", "surrogateescape") if isinstance(member, str) else member
+        name = key.encode("utf-8", "surrogateescape") + (b"\n" + member if member else b"")
+        if name not in self._told and len(self._told) < _TOLD_LIMIT:
+            self._told.add(name)
+            logger.warning("%s cannot be read and is left out: %s", shown(name), why)
+            self._unreported[name] = why
+
+    async def report(self) -> None:
+        """Note what could not be read so far, unless the server takes no changes."""
+        found, self._unreported = self._unreported, {}
+        if found:
+            with contextlib.suppress(StoreUnavailable):
+                await self.run("report", [part for pair in found.items() for part in pair])
 
     async def fields(
         self,
@@ -119,9 +201,25 @@ class RedisNamespace:
         self._is_closed = False
 
     async def close(self) -> None:
+        if not self._is_closed:
+            await self.report()
         self._is_closed = True
         await self.redis.aclose()
         # A call that ends now, cancelled or cut, returns its connection to the pool; it may have opened it just now.
         for _ in range(3):
             await asyncio.sleep(0)
         await self.redis.connection_pool.disconnect()
+
+
+def shown(name: bytes) -> str:
+    """Return the name of something damaged for people: `key`, or `member in key`."""
+    key, _, member = name.decode("utf-8", "replace").partition("\n")
+    return f"{member!r} in {key}" if member else key
+
+
+def _is_of_another_type(reply: object) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
+
+
+def _type_for(command: str) -> str:
+    return "string" if command in ("GET", "SET") else _TYPES[command[0]]

@@ -8,6 +8,7 @@ and channels; `docs/architecture.md` lists them.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from jobkit.model import (
@@ -23,7 +25,6 @@ from jobkit.model import (
     JobEvent,
     JobSnapshot,
     JobState,
-    LogLine,
     LogSlice,
     Rule,
     StoreUnavailable,
@@ -31,7 +32,6 @@ from jobkit.model import (
 )
 from jobkit.settings import Settings
 from jobkit.store import wire
-from jobkit.store.connect import explain
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.namespace import RedisNamespace, in_slices
@@ -48,11 +48,15 @@ from jobkit.store.values import (
     SubmitReply,
     WorkerInfo,
     event_key,
+    parse_stream_id,
 )
 from jobkit.store.web import AuditLog, WebStore
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
+
+#: The mark of a namespace, see `place`.
+_PLACE = re.compile(rb"[0-9a-f]{16}")
 
 #: A lease that outlives any attempt, in ms: ten years.
 _FOREVER_MS = 315_360_000_000
@@ -148,7 +152,7 @@ class RedisStore(RedisNamespace):
 
     async def followers(self, job_id: str) -> list[str]:
         """Return the ids of the jobs that wait for the result of this one, in the order of their submits."""
-        return [id.decode() for id in await self.ask("ZRANGE", f"after:{job_id}", 0, -1)]
+        return self.names(f"after:{job_id}", await self.ask("ZRANGE", f"after:{job_id}", 0, -1))
 
     async def progress(self, news: Sequence[AttemptNews]) -> list[bool]:
         """Store and publish news; False if the token is no longer valid."""
@@ -271,13 +275,7 @@ class RedisStore(RedisNamespace):
 
     async def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot | None]:
         """Return the snapshot of each job; None if it is unknown or its record cannot be read."""
-        found = await self.many([("HGETALL", f"job:{job_id}") for job_id in job_ids], raises=False)
-        snapshots = []
-        for job_id, record in zip(job_ids, found, strict=True):
-            if isinstance(record, Exception) and not str(record).startswith("WRONGTYPE"):
-                raise explain(record, self.settings)
-            snapshots.append(wire.readable(f"the record of job {job_id}", wire.snapshot, record))
-        return snapshots
+        return await self.records("job", job_ids, wire.snapshot_of)
 
     async def result(self, job_id: str) -> bytes | None:
         """Return the sealed value, or None."""
@@ -291,7 +289,7 @@ class RedisStore(RedisNamespace):
         """Return a part of the result: the job's own, or that of the job whose cached result it has."""
         found: bytes | None = await self.ask("GET", f"{part}:{job_id}")
         if found is None and (source := await self.ask("HGET", f"job:{job_id}", "cached")):
-            found = await self.ask("GET", f"{part}:{source.decode()}")
+            found = await self.ask("GET", f"{part}:{source.decode('utf-8', 'replace')}")
         return found
 
     async def payload(self, job_id: str) -> bytes | None:
@@ -307,12 +305,10 @@ class RedisStore(RedisNamespace):
         (total, dropped), entries = await self.many(
             [("HMGET", f"job:{job_id}", "logn", "logdropped"), ("XRANGE", f"log:{job_id}", "-", "+")]
         )
-        lines: list[LogLine] = []
-        for _, entry in entries:
-            lines += wire.readable(f"log lines of job {job_id}", partial(wire.lines, after), entry) or ()
+        lines = [*chain(*self.all_readable(f"log:{job_id}", lambda _, entry: wire.lines(after, entry), entries))]
         if tail is not None:
             lines = lines[-tail:] if tail > 0 else []
-        return LogSlice(tuple(lines), int(total or 0), int(dropped or 0))
+        return LogSlice(tuple(lines), wire.number(total), wire.number(dropped))
 
     async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
         """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""
@@ -343,7 +339,7 @@ class RedisStore(RedisNamespace):
                     'with after="0-0"',
                     first,
                 )
-        return wire.all_readable("event", wire.event, entries)
+        return self.all_readable("events", wire.event, entries)
 
     async def last_event_id(self) -> str:
         """Return the id of the newest event of the namespace, or "0-0"."""
@@ -360,7 +356,7 @@ class RedisStore(RedisNamespace):
     async def artifacts(self, job_id: str) -> list[ArtifactInfo]:
         """Return a job's artifacts, oldest first."""
         found = await self.ask("HGETALL", f"artifacts:{job_id}")
-        infos = [ArtifactInfo(name.decode(), **_unjson(meta)) for name, meta in found.items()]
+        infos = self.all_readable(f"artifacts:{job_id}", wire.artifact, found.items())
         return sorted(infos, key=lambda info: (info.at_ms, info.name))
 
     async def artifact(self, job_id: str, name: str) -> bytes | None:
@@ -370,7 +366,7 @@ class RedisStore(RedisNamespace):
 
     async def folder(self, job_id: str) -> str:
         """Return the folder of a job's files, "" if it has none."""
-        return (await self.ask("HGET", "filed", job_id) or b"").decode()
+        return wire.text(await self.ask("HGET", "filed", job_id))
 
     async def place(self) -> str:
         """Return the namespace's random mark (16 hex digits); a different one means that the store was wiped.
@@ -378,14 +374,16 @@ class RedisStore(RedisNamespace):
         It is also the namespace's folder in a directory that several servers use.
         """
         value = await self.ask("GET", "place")  # first: a full server accepts no new mark, but has one
-        if value is None:
+        if value is None or not _PLACE.fullmatch(value):
+            if value is not None:
+                await self.run("mend", ["place", "a mark"])
             await self.ask("SET", "place", secrets.token_hex(8), "NX")
             value = await self.ask("GET", "place")
-        return (value or b"").decode()
+        return wire.text(value)
 
     async def orphaned(self, limit: int = 100) -> list[str]:
         """Return some folders whose jobs are deleted; a process that can reach them removes them."""
-        return sorted(folder.decode() for folder in await self.ask("SRANDMEMBER", "litter", limit))
+        return sorted(self.names("litter", await self.ask("SRANDMEMBER", "litter", limit)))
 
     async def cleaned_up(self, folders: Sequence[str]) -> None:
         """Remove deleted folders from the clean-up list."""
@@ -395,16 +393,17 @@ class RedisStore(RedisNamespace):
     async def owned(self, submissions: Sequence[tuple[str, int]]) -> list[bool]:
         """Return True for each job id and time of submit (microseconds) if that very job is stored."""
         found = await self.fields(("us",), [job_id for job_id, _ in submissions])
-        return [raw is not None and int(float(raw[0])) == us for raw, (_, us) in zip(found, submissions, strict=True)]
+        return [raw is not None and wire.number(raw[0]) == us for raw, (_, us) in zip(found, submissions, strict=True)]
 
     # -- queues, workers, tasks ---------------------------------------------------------------------------------------
 
     async def rules(self) -> list[Rule]:
         """Return the rules that were set for tasks and queues, by the gate's name."""
         found = await self.ask("HGETALL", "rules")
-        gates = sorted(gate.decode() for gate in found)
-        held = await self.many([("ZCARD", f"holders:{gate}") for gate in gates])
-        return [Rule.from_wire(gate, _unjson(found[gate.encode()]), n) for gate, n in zip(gates, held, strict=True)]
+        rules = self.all_readable("rules", lambda gate, raw: Rule.from_wire(gate, wire.mapping(raw)), found.items())
+        rules.sort(key=lambda rule: rule.gate)
+        held = await self.many([("ZCARD", f"holders:{rule.gate}") for rule in rules])
+        return [replace(rule, held=n) for rule, n in zip(rules, held, strict=True)]
 
     async def queues(self) -> dict[str, dict[str, int]]:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
@@ -431,9 +430,9 @@ class RedisStore(RedisNamespace):
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers, those with the newest heartbeat first; `is_alive` tells."""
         ids = await self.ask("ZREVRANGE", "workers", 0, -1)
-        found = await self.many([("HGETALL", f"worker:{id.decode('utf-8', 'replace')}") for id in ids])
-        decode = partial(wire.worker, now_ms=await self.now_ms())
-        return wire.all_readable("the record of worker", decode, zip(ids, found, strict=True))
+        names = self.names("workers", ids)
+        found = await self.records("worker", names, partial(wire.worker, now_ms=await self.now_ms()))
+        return [worker for worker in found if worker is not None]
 
     async def report_dead(self, has_died: Callable[[str], bool]) -> list[str]:
         """End the leases of workers whose processes have died, which will not renew them; return their ids.
@@ -450,7 +449,7 @@ class RedisStore(RedisNamespace):
 
     async def handed(self, worker_id: str) -> int:
         """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
-        return int(await self.ask("HGET", f"worker:{worker_id}", "handed") or 0)
+        return wire.number(await self.ask("HGET", f"worker:{worker_id}", "handed"))
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
         """Store sealed task definitions for processes that do not import them."""
@@ -466,7 +465,8 @@ class RedisStore(RedisNamespace):
         await self.ask("HSET", "took", *chain.from_iterable(seconds.items()))
 
     async def took(self) -> dict[str, float]:
-        return {task.decode(): float(value) for task, value in (await self.ask("HGETALL", "took")).items()}
+        found = await self.ask("HGETALL", "took")
+        return dict(self.all_readable("took", lambda task, value: (task, wire.seconds(value)), found.items()))
 
     # -- leader locks -------------------------------------------------------------------------------------------------
 
@@ -482,7 +482,8 @@ class RedisStore(RedisNamespace):
 
     async def marked(self, name: str) -> str:
         """Return the cursor of a leader, or ""."""
-        return (await self.ask("GET", name) or b"").decode()
+        found = wire.text(await self.ask("GET", name))
+        return found if parse_stream_id(found) else ""
 
     async def mark(self, name: str, value: str) -> None:
         """Store the cursor of a leader: how far it has come."""

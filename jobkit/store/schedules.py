@@ -50,7 +50,7 @@ class ScheduleStore:
     async def snapshots(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
         """Return all schedules, or those with these names, sorted by name."""
         if names is None:
-            names = [raw.decode() for raw in await self._ns.ask("ZRANGE", "schedules", 0, -1)]
+            names = self._ns.names("schedules", await self._ns.ask("ZRANGE", "schedules", 0, -1))
         found = await self._ns.many(
             [
                 command
@@ -61,10 +61,10 @@ class ScheduleStore:
         now_ms = await self._ns.now_ms()
         kept: list[ScheduleSnapshot] = []
         for name, record, raw_runs in zip(names, found[::2], found[1::2], strict=True):
-            read = [wire.readable(f"a run of schedule {name}", _run, raw) for raw in raw_runs]
+            read = [self._ns.readable(f"schedule-runs:{name}", _run, raw, raw) for raw in raw_runs]
             runs = [run for run in read if run is not None]
             decode = partial(_snapshot, runs=tuple(runs), now_ms=now_ms)
-            if (snapshot := wire.readable(f"schedule {name}", decode, record)) is not None:
+            if (snapshot := self._ns.readable(f"schedule:{name}", decode, record)) is not None:
                 kept.append(snapshot)
         live = [run.job_id for snapshot in kept for run in snapshot.runs if run.job_id and not run.finished_ms]
         states = dict(zip(live, await self._ns.fields(("state", "started"), live), strict=True))
@@ -81,7 +81,7 @@ class ScheduleStore:
         Only the first worker to ask gets a schedule; others get it again after half a second.
         """
         wait_ms, now_ms, *rows = await self._ns.run("schedule_due", [FIRING_MS, limit])
-        read = [wire.readable("a schedule that is due", partial(_due, now_ms=now_ms), row) for row in rows]
+        read = [self._ns.readable("schedules", partial(_due, now_ms=now_ms), row) for row in rows]
         return [due for due in read if due is not None], float("inf") if wait_ms < 0 else wait_ms / 1000
 
     async def fire(self, firing: Firing) -> list[SubmitReply] | None:
@@ -141,7 +141,7 @@ def _with_states(snapshot: ScheduleSnapshot, states: Mapping[str, Sequence[bytes
     for run in snapshot.runs:
         if run.job_id in states:
             state, started = states[run.job_id] or (b"", b"")
-            run = replace(run, state=(state or b"").decode(), started_ms=int(started or 0))
+            run = replace(run, state=wire.text(state), started_ms=wire.number(started))
         runs.append(run)
     return replace(snapshot, runs=tuple(runs))
 

@@ -49,7 +49,11 @@ class WebStore:
         pages = await self._ns.many(
             [("XRANGE", stream, start, "+", "COUNT", limit) for stream in _KEPT], is_atomic=True
         )
-        found = [(id.decode(), entry[b"u"]) for page in pages for id, entry in page]
+        found = [
+            pair
+            for stream, page in zip(_KEPT, pages, strict=True)
+            for pair in self._ns.all_readable(stream, lambda id, entry: (id, entry[b"u"]), page)
+        ]
         return sorted(found, key=lambda pair: event_key(pair[0]))[:limit]
 
     async def attend(self, records: Mapping[str, bytes], for_s: float) -> dict[str, bytes]:
@@ -59,13 +63,13 @@ class WebStore:
         """
         given = [part for pair in records.items() for part in pair]
         left = await self._ns.run("attend", [int(for_s * 1000), *given])
-        return {id.decode(): record for id, record in zip(left[::2], left[1::2], strict=True)}
+        return {wire.text(id): record for id, record in zip(left[::2], left[1::2], strict=True)}
 
     async def attending(self) -> dict[str, bytes]:
         """Return the records of current subscribers by id; at most 20,000."""
         alive = ("ZRANGEBYSCORE", "subs:ends", f"({await self._ns.now_ms()}", "+inf", "LIMIT", 0, 20_000)
         records, ids = await self._ns.many([("HGETALL", "subs"), alive], is_atomic=True)
-        return {id.decode(): records[id] for id in ids if id in records}
+        return {wire.text(id): records[id] for id in ids if id in records}
 
     async def depart(self, ids: Sequence[str]) -> list[bool]:
         """Remove subscribers; False for unknown ones."""
@@ -109,4 +113,4 @@ class AuditLog:
         if before and checked_stream_id("before", before) == (0, 0):
             return []  # Redis rejects a range before the first possible id
         found = await self._ns.ask("XREVRANGE", "audit", f"({before}" if before else "+", "-", "COUNT", max(1, limit))
-        return wire.all_readable("audit entry", lambda id, raw: AuditEntry.read(id, wire.mapping(raw[b"a"])), found)
+        return self._ns.all_readable("audit", lambda id, raw: AuditEntry.read(id, wire.mapping(raw[b"a"])), found)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,6 +17,7 @@ from jobkit.model.snapshot import WIRE, changes, progress
 from jobkit.store.query import Candidate
 from jobkit.store.values import (
     INLINE_RESULT_BYTES,
+    ArtifactInfo,
     AttemptNews,
     Claimed,
     Ending,
@@ -30,39 +30,42 @@ from jobkit.store.values import (
 
 logger = logging.getLogger("jobkit.store")
 
-T = TypeVar("T")
-
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
 
 #: Exceptions while decoding data that was not written by this or another version of jobkit.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, msgspec.MsgspecError)
 
-_told: set[str] = set()
-_TOLD_LIMIT = 1_000
+
+def text(raw: bytes | None) -> str:
+    """Decode a text, "" for None."""
+    return (raw or b"").decode("utf-8", "replace")
 
 
-def readable(what: str, read: Callable[[Any], T], raw: Any) -> T | None:
-    """Return `read(raw)`; None if `raw` is empty or cannot be read, which is logged once.
+def job_id(raw: bytes) -> str:
+    """Decode a job's id; "" for what is none."""
+    return raw.decode() if _ID.fullmatch(raw) else ""
 
-    One damaged record must not hide all others.
-    """
-    if not raw:
-        return None
+
+def number(raw: bytes | None) -> int:
+    """Decode a whole number; 0 for None, and for what is none."""
     try:
-        return read(raw)
-    except UNREADABLE as error:
-        if what not in _told and len(_told) < _TOLD_LIMIT:
-            _told.add(what)
-            logger.warning("%s cannot be read and is left out: %s: %.200s", what, type(error).__name__, error)
-        return None
+        return int(float(raw or 0))
+    except (ValueError, OverflowError):
+        return 0
 
 
-def all_readable(what: str, read: Callable[[str, Any], T], raws: Iterable[tuple[bytes, Any]]) -> list[T]:
-    """Return `read(id, raw)` of each `(id, raw)` that can be read; see `readable`."""
-    named = [(id.decode("utf-8", "replace"), raw) for id, raw in raws]
-    found = [readable(f"{what} {id}", partial(read, id), raw) for id, raw in named]
-    return [one for one in found if one is not None]
+def seconds(raw: bytes) -> float:
+    """Decode a duration. Raises ValueError if it is not valid."""
+    value = float(raw)
+    if not 0 <= value < 1e12:
+        raise ValueError(f"not a duration: {value}")
+    return value
+
+
+def artifact(name: str, raw: bytes) -> ArtifactInfo:
+    """Decode the metadata of an artifact."""
+    return msgspec.convert({**mapping(raw), "name": name}, ArtifactInfo)
 
 
 def mapping(raw: bytes) -> dict[str, Any]:
@@ -74,6 +77,9 @@ def mapping(raw: bytes) -> dict[str, Any]:
 
 
 # -- arguments and replies of the verbs -------------------------------------------------------------------------------
+
+#: What a job's id may be, see `settings.checked_name`.
+_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,200}")
 
 #: How the head of a claim begins, in `lua/lib/queue.lua`.
 _CLAIM = re.compile(rb'\{"token":"([\w.:-]{1,300})","id":"([\w.:-]{1,200})","attempt":(\d{1,9}),', re.ASCII)
@@ -262,6 +268,17 @@ def snapshot(record: Mapping[bytes, bytes], *, has_history: bool = True) -> JobS
     return JobSnapshot(spec=spec, seq=seq, rev=rev, history=past, **news, **changes(fields))
 
 
+def snapshot_of(job_id: str, record: Mapping[bytes, bytes]) -> JobSnapshot:
+    """Return the snapshot in the hash of this job."""
+    return _checked(job_id, snapshot(record))
+
+
+def _checked(job_id: str, found: JobSnapshot) -> JobSnapshot:
+    if found.spec.id != job_id:
+        raise ValueError(f"its spec has the id {found.spec.id!r:.100}")
+    return found
+
+
 _spec = msgspec.json.Decoder(JobSpec).decode
 
 #: The fields of a record that `candidate` decodes.
@@ -271,10 +288,10 @@ CANDIDATE = (
 _CANDIDATE = [name.encode() for name in CANDIDATE]
 
 
-def candidate(fields: Sequence[bytes | None]) -> Candidate:
-    """Decode the fields `CANDIDATE` of a record."""
+def candidate(job_id: str, fields: Sequence[bytes | None]) -> Candidate:
+    """Decode the fields `CANDIDATE` of a job's record."""
     record = {name: value for name, value in zip(_CANDIDATE, fields, strict=True) if value is not None}
-    return Candidate(int(record[b"us"]), snapshot(record, has_history=False))
+    return Candidate(int(record[b"us"]), _checked(job_id, snapshot(record, has_history=False)))
 
 
 #: The start of the only attempt is among so many first events if it is implied, in `lua/lib/queue.lua`.

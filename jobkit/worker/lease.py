@@ -139,7 +139,12 @@ class LeaseKeeper:
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(key, secrets.token_hex(8), nx=True)
         pipe.get(key)
-        _, place = pipe.execute()
+        _, place = pipe.execute(raise_on_error=False)
+        if isinstance(place, Exception):
+            if not str(place).startswith("WRONGTYPE"):
+                raise place
+            self.run("mend", ["place", "string"])
+            return False
         before, self._place = self._place, place
         return before not in (b"", place)
 

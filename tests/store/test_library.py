@@ -143,7 +143,7 @@ async def test_a_failed_call_leaves_no_state_to_the_next(store: RedisStore) -> N
     """Locals of the library live between calls. The list of jobs with due followers must be reset."""
     text = library.current.sources["lib/followers"]
     broken = text.replace(
-        "  is_settling = true\n", "  is_settling = true\n  if id == 'a' then error('by a test') end\n"
+        "  is_settling = true\n", "  is_settling = true\n  if id == 'a' then error({err = 'NOPERM by a test'}) end\n"
     )
     assert broken != text
     held, library.current = library.current, Library({**library.current.sources, "lib/followers": broken})
@@ -187,7 +187,7 @@ def test_no_file_uses_a_name_that_does_not_exist(path: str) -> None:
     text = re.sub(r"--[^\n]*", "", library.current.sources[path])
     text = re.sub(r"'(\\.|[^'\\])*'|\"(\\.|[^\"\\])*\"", "''", text)
     known = {*LUA, *MODULES, *NAMES.findall(library.current.sources["lib/call"])}
-    for made in (r"\blocal (?!function)([\w, ]+)", r"\bfor ([\w, ]+) (?:in|=)", r"\bfunction ?([\w.]*\([\w, ]*\))"):
+    for made in (r"\blocal (?!function)([\w, ]+)", r"\bfor ([\w, ]+) (?:in|=)", r"\bfunction ?([\w.]*\([\w, .]*\))"):
         known |= set(NAMES.findall(" ".join(re.findall(made, text))))
     used = set(re.findall(r"(?<![\w.:])([A-Za-z_]\w*)(?=[\s.(\[,)=~+\-*/<>\n])", text))
     fields = set(re.findall(r"([A-Za-z_]\w*)\s*=(?!=)", text))  # key of a table literal

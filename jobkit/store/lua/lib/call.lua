@@ -6,7 +6,14 @@
 -- keys[1] is the prefix of the namespace ("jk:default:"). All other keys are built from it and from ids that were checked
 -- before they came here, so a namespace lives on one server (no Redis Cluster).
 
-local call, try -- redis.call, and redis.pcall, which returns an error instead of raising it; not there at load
+local try -- redis.pcall, which returns an error instead of raising it; not there at load
+
+-- Runs a command. A key that is damaged is put aside first, see Damage; any other error is raised.
+local function call(...)
+  local reply = try(...)
+  if type(reply) == 'table' and reply.err then return Damage.mended(reply, ...) end
+  return reply
+end
 
 -- The only clock is Redis's own: milliseconds, and microseconds, which order jobs of the same millisecond.
 local P, NOW, NOW_US
@@ -23,7 +30,7 @@ local STEPS_MOST = 100
 local steps -- jobs that this call has moved beside those that it names, see Leftover
 
 local function begin(keys)
-  call, try = redis.call, redis.pcall
+  try = redis.pcall
   P = keys[1]
   local time = call('TIME')
   NOW = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -89,9 +96,17 @@ local function put(set, name, value)
   set[n + 1], set[n + 2] = name, value
 end
 
--- What `answer` returns for each group of `step` arguments from `start` on; it is called with the position of the group.
-local function each(args, start, step, answer)
+-- What `answer` returns for each group of `step` arguments from `start` on; it is called with the position of the group, which
+-- begins with a job's id. `default` if the data of that job make it fail.
+local function each(args, start, step, default, answer)
   local answers = {}
-  for i = start, #args, step do answers[#answers + 1] = answer(i) end
+  for i = start, #args, step do
+    local is_done, reply = pcall(answer, i)
+    if not is_done then
+      Damage.caught(args[i], reply)
+      reply = default
+    end
+    answers[#answers + 1] = reply
+  end
   return answers
 end

@@ -13,7 +13,7 @@ local LOOKED_AT_MOST, LOOK_EVERY_MS = 100, 2500
 local function free_to_run(rec)
   call('HDEL', rec.key, 'waits')
   rec.waits = false
-  local due = tonumber(call('HGET', rec.key, 'due') or 0)
+  local due = number(call('HGET', rec.key, 'due'))
   if due <= NOW then Queue.enter(rec) end
   Queue.line_up(rec, due, tick())
 end
@@ -32,7 +32,8 @@ local function no_result(state, error)
   if state == 'cancelled' then return 'was cancelled' end
   if state ~= 'failed' then return 'is not kept: it was removed, or has expired' end
   if not error then return 'failed' end
-  local text = error.kind == 'exception' and error.type .. ': ' .. error.message or error.message
+  local message = type(error.message) == 'string' and error.message or ''
+  local text = error.kind == 'exception' and tostring(error.type) .. ': ' .. message or message
   local first = string.match(text, '^[^\n]*')
   first = error.kind == 'dependency' and string.match(first, 'cannot run: (.*)$') or first -- what began it is enough
   if #first > 300 then first = string.gsub(string.sub(first, 1, 300), '[\128-\255]*$', '') .. '...' end
@@ -105,7 +106,7 @@ function Followers.leave(rec)
   call('HDEL', rec.key, 'waits')
   rec.waits = false
   if call('HGET', rec.key, 'many') then return end
-  for _, need in ipairs(Records.wish(rec, 'needs') or {}) do call('ZREM', P .. 'after:' .. need, rec.id) end
+  for _, need in ipairs(Records.needs(rec)) do call('ZREM', P .. 'after:' .. need, rec.id) end
 end
 
 -- A job that a follower needs has ended; `us` is the time of the follower's submit.
@@ -125,7 +126,9 @@ local function settle_some(id, ttl_ms)
   if not is_open then
     local found = call('ZPOPMIN', key, math.max(0, STEPS_MOST - steps))
     steps = steps + #found / 2
-    for i = 1, #found, 2 do settle_one(found[i], tonumber(found[i + 1]), id, why, task, ttl_ms) end
+    for i = 1, #found, 2 do
+      Damage.guard(found[i], settle_one, found[i], tonumber(found[i + 1]), id, why, task, ttl_ms)
+    end
   end
   if call('EXISTS', key) == 0 then
     call('ZREM', P .. 'needed', id)

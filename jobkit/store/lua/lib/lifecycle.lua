@@ -53,10 +53,10 @@ end
 -- How a job lost its workers, a line for each; `last` is not among its events yet.
 local function deaths(rec, last)
   local found = {}
-  for seq = 1, rec.seq do
+  for seq = math.max(1, rec.seq - 1000), rec.seq do
     local kept = call('HGET', rec.key, 'e' .. seq)
     local event = kept and object(kept)
-    if event and event.type == 'lost' then found[#found + 1] = event.data.reason end
+    if event and event.type == 'lost' and type(event.data) == 'table' then found[#found + 1] = tostring(event.data.reason) end
   end
   found[#found + 1] = last
   return table.concat(found, '\n')
@@ -118,7 +118,7 @@ end
 -- silence begins, so two thirds of one are long enough; less than 5.5 s is a busy machine. Returns when that time is
 -- over, or 0.
 local function waits_until(beat, lease_ms)
-  local until_ms = tonumber(call('GET', P .. 'grace') or 0)
+  local until_ms = number(call('GET', P .. 'grace'))
   if until_ms > NOW then return until_ms end
   if not beat or NOW - beat <= math.min(lease_ms + 5000, math.max(5500, lease_ms * 2 / 3)) then return 0 end
   local grace_ms = math.floor(lease_ms / 2) + 1000 -- a worker beats at least twice in a lease
@@ -163,7 +163,7 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
     local born = (math.floor(NOW / 1000) - uptime) * 1000
     local young = {}
     for _, id in ipairs(ids) do
-      local started = tonumber(call('HGET', P .. 'job:' .. id, 'started') or 0)
+      local started = number(call('HGET', P .. 'job:' .. id, 'started'))
       if started > born then young[#young + 1] = id else again = NOW - uptime * 1000 + 2 * lease_ms + 2000 end
     end
     ids = young
@@ -180,7 +180,7 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
     end
   end
   local is_alone = find_alone(lost, lease_ms)
-  for _, rec in ipairs(lost) do Lifecycle.lose(rec, max_losses, ttl_ms, is_alone[rec]) end
+  for _, rec in ipairs(lost) do Damage.guard(rec.id, Lifecycle.lose, rec, max_losses, ttl_ms, is_alone[rec]) end
   return true, again
 end
 

@@ -28,8 +28,11 @@ end
 
 local function gate_of(name, declared)
   local rule = rule_of(name) or {}
-  return {name = name, n = rule.n or declared.n, count = rule.count or declared.count,
-    period_ms = rule.count and rule.period_ms or declared.period_ms, paused = rule.paused}
+  local function limit(value) return type(value) == 'number' and value > 0 and value < math.huge and value or nil end
+  local gate = {name = name, n = limit(rule.n or declared.n), count = limit(rule.count or declared.count),
+    period_ms = limit(rule.count and rule.period_ms or declared.period_ms), paused = rule.paused}
+  if not gate.period_ms then gate.count = nil end
+  return gate
 end
 
 -- The gates of a job, the narrowest first, and the resources that it needs: {gate, use = {name: amount}} or nil.
@@ -37,13 +40,15 @@ function Limits.gates_of(rec)
   local terms = rec.terms and object(rec.terms) or {}
   local found, task = {}, 'task:' .. Records.task_of(rec.spec)
   local has_task = false
-  for _, declared in ipairs(terms.gates or {}) do
-    found[#found + 1] = gate_of(declared.name, declared)
-    has_task = has_task or declared.name == task
+  for _, declared in ipairs(type(terms.gates) == 'table' and terms.gates or {}) do
+    if type(declared) == 'table' and type(declared.name) == 'string' then
+      found[#found + 1] = gate_of(declared.name, declared)
+      has_task = has_task or declared.name == task
+    end
   end
   if rule_of(task) and not has_task then found[#found + 1] = gate_of(task, {}) end
   if rule_of('queue:' .. rec.queue) then found[#found + 1] = gate_of('queue:' .. rec.queue, {}) end
-  local use = terms.use
+  local use = type(terms.use) == 'table' and type(terms.uses) == 'string' and terms.use
   return found, use and {gate = 'res:' .. rec.queue .. ':' .. terms.uses, use = use} or nil
 end
 
@@ -63,7 +68,7 @@ function Limits.is_shut(gate, pending, only_reads)
   end
   if gate.count then
     if pending >= gate.count then return true end
-    local start_us = tonumber(call('LINDEX', P .. 'starts:' .. gate.name, pending - gate.count) or 0)
+    local start_us = number(call('LINDEX', P .. 'starts:' .. gate.name, pending - gate.count))
     local open_us = start_us + gate.period_ms * 1000
     if start_us > 0 and open_us > NOW_US then return true, open_us end
   end
@@ -150,13 +155,13 @@ function Limits.fits(worker, use)
   local using = call('HGETALL', key)
   for i = 1, #using, 2 do
     if call('ZSCORE', P .. 'leases', using[i]) then
-      for name, amount in pairs(object(using[i + 1])) do left[name] = (left[name] or 0) - amount end
+      for name, amount in pairs(object(using[i + 1])) do left[name] = number(left[name]) - number(amount) end
     else
       call('HDEL', key, using[i])
     end
   end
   for name, amount in pairs(use) do
-    if (left[name] or 0) < amount - 1e-9 then return false end
+    if number(left[name]) < number(amount) - 1e-9 then return false end
   end
   return true
 end
@@ -295,7 +300,7 @@ local function pump_one(name)
     end
     if steps >= STEPS_MOST then return arm(name, rec.queue, NOW_US) end -- the rest follow at once, in other calls
     steps = steps + 1
-    Queue.ready(rec, Queue.since_us(rec, unpark(rec, name, gate and name)))
+    Damage.guard(rec.id, Queue.ready, rec, Queue.since_us(rec, unpark(rec, name, gate and name)))
   end
 end
 

@@ -88,11 +88,11 @@ function Queue.idlest(queue, rec)
   if #ids == 0 then empty_line = idle end
   for _, id in ipairs(ids) do
     local w = call('HMGET', P .. 'worker:' .. id, 'free', 'lease', 'queues', 'ruled', 'has')
-    local free = tonumber(w[1] or 0)
-    if free <= 0 or not w[2] then
+    local free, lease_ms = number(w[1]), number(w[2])
+    if free <= 0 or lease_ms <= 0 then
       call('ZREM', idle, id)
     elseif not use or Limits.fits({id = id, has = w[5]}, use) then
-      return {id = id, free = free, lease_ms = tonumber(w[2]), queues = w[3], ruled = w[4] == '1'}
+      return {id = id, free = free, lease_ms = lease_ms, queues = w[3], ruled = w[4] == '1'}
     end
   end
 end
@@ -186,8 +186,8 @@ function Queue.promote(queue, limit)
       call('HDEL', P .. 'armed', gate)
       Limits.pump(gate)
     elseif rec and rec.state == 'scheduled' then
-      Queue.enter(rec)
-      Queue.ready(rec, tonumber(found[i + 1]) * 1000)
+      Damage.guard(id, Queue.enter, rec)
+      if rec.state == 'queued' then Damage.guard(id, Queue.ready, rec, tonumber(found[i + 1]) * 1000) end
     end
   end
   return true

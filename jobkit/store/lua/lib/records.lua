@@ -3,14 +3,16 @@
 local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers that were away
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 
--- The record of a job, or nil; also nil if the key holds something else, so that it blocks no queue. Counters are numbers;
--- fields that are not set are false.
+local STATES = {scheduled = true, queued = true, running = true, succeeded = true, failed = true, cancelled = true}
+
+-- The record of a job, or nil; also nil if it is damaged, so that it blocks no queue. Counters are numbers; fields that are not
+-- set are false.
 function Records.read(id)
   local key = P .. 'job:' .. id
-  local found = try('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
+  local found = call('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
     'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept',
     'alone', 'suspect')
-  if found.err or not found[1] then return nil end
+  if not found[1] and call('EXISTS', key) == 0 then return nil end
   local rec = {
     id = id, key = key, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
@@ -18,8 +20,17 @@ function Records.read(id)
     spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
     alone = number(found[22]), suspect = found[23],
   }
-  if not (rec.seq and rec.spec and rec.queue and number(rec.us) > 0) then return nil end
-  return rec
+  if STATES[rec.state] and rec.seq and rec.spec and rec.queue and number(rec.us) > 0 then return rec end
+  Damage.note('job:' .. id, 'it lacks a state, a number of events, a spec, a queue or a time of submit')
+end
+
+-- The ids of the jobs that it needs.
+function Records.needs(rec)
+  local needs, ids = Records.wish(rec, 'needs'), {}
+  for _, id in ipairs(type(needs) == 'table' and needs or {}) do
+    if type(id) == 'string' then ids[#ids + 1] = id end
+  end
+  return ids
 end
 
 -- The record of a job that this call is going to store. `is_new`: no subscriber can know its id yet, which was drawn at random
@@ -109,7 +120,7 @@ end
 -- How long to keep a job that no worker ended: its own wish, else the setting.
 function Records.kept_ms(rec, ttl_ms)
   local own_s = Records.wish(rec, 'result_ttl_s')
-  return type(own_s) == 'number' and math.max(1, math.floor(own_s * 1000)) or ttl_ms
+  return type(own_s) == 'number' and math.max(1, math.floor(number(own_s * 1000))) or ttl_ms
 end
 
 -- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.

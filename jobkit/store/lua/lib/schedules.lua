@@ -55,7 +55,7 @@ function Schedules.job_ended(rec, state)
     local run = object(json)
     if run.job == rec.id then
       run.state, run.finished = state, NOW
-      run.started = tonumber(call('HGET', rec.key, 'started') or 0)
+      run.started = number(call('HGET', rec.key, 'started'))
       call('LSET', runs, i - 1, cjson.encode(run))
       break
     end

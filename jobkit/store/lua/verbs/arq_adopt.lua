@@ -4,7 +4,7 @@
 verb('arq_adopt', UNLESS_FULL, function(args)
   local arq_queue, queue = args[1], args[2]
   local tracked = P .. 'arq:' .. arq_queue
-  return each(args, 3, 5, function(i)
+  return each(args, 3, 5, 0, function(i)
     local arq, id = args[i], args[i + 1]
     -- The score is asked for again: an abort makes a deferred job due at once.
     local score = tonumber(call('ZSCORE', arq_queue, arq))

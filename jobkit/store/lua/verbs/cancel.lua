@@ -2,7 +2,7 @@
 -- something is left over, see Leftover.
 verb('cancel', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
-  local answers = each(args, 2, 1, function(i)
+  local answers = each(args, 2, 1, '', function(i)
     local rec = Records.read(args[i])
     if rec then Lifecycle.cancel(rec, options.reason, options.ttl_ms) end
     return rec and rec.state or ''

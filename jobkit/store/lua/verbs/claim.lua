@@ -45,7 +45,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local me = {id = worker, has = options.has and cjson.encode(options.has)}
 
   -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
-  local coming = tonumber(known[1] or 0) - received
+  local coming = number(known[1]) - received
   free = free - coming
 
   -- `next_at`: when the next lease ends or the next job is due. It is read once, unless this call changes it (`is_changed`).
@@ -100,14 +100,14 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         else
           if ruled or rec.terms then
             is_changed = true
-            may = Limits.admit(rec, nil, me)
+            may = Damage.guard(id, Limits.admit, rec, nil, me)
           end
           if may and rec.suspect then
-            if is_empty() then return start_alone(rec) end
+            if is_empty() then return Damage.guard(id, start_alone, rec) or 0 end
             if make_room(rec) then return taken end
             passed = passed + 1 -- it waits for another worker
           elseif may then
-            taken = taken + start(rec)
+            taken = taken + (Damage.guard(id, start, rec) or 0)
           end
           if may == nil then parked = parked + 1 end
           if may == false then is_shut_whole = true; break end
@@ -133,10 +133,10 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         seen[id] = true
         n = n + 1
         if rec and rec.waits then -- for the results of others: it is those that have to run
-          for _, need in ipairs(Records.wish(rec, 'needs') or {}) do open[#open + 1] = need end
+          for _, need in ipairs(Records.needs(rec)) do open[#open + 1] = need end
         elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
-          and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then
-          local n = start(rec)
+          and (not (ruled or rec.terms) or Damage.guard(id, Limits.admit, rec, nil, me)) then
+          local n = Damage.guard(id, start, rec) or 0
           lent, free = lent - n, free - n
         end
       end
@@ -193,6 +193,9 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   if turns then
     local open = {}
     for i, queue in ipairs(queues) do open[i] = queue end
+    for queue, had in pairs(turns) do
+      if type(had) ~= 'number' then turns[queue] = nil end
+    end
     local function least()
       local found = math.huge
       for _, had in pairs(turns) do found = math.min(found, had) end

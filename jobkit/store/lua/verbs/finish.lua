@@ -4,7 +4,7 @@
 -- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
 -- changed), and last 1 if something is left over, see Leftover.
 verb('finish', ALSO_WHEN_FULL, function(args)
-  local answers = each(args, 1, 7, function(i)
+  local answers = each(args, 1, 7, 0, function(i)
     local id, token, outcome, options = args[i], args[i + 1], args[i + 2], cjson.decode(args[i + 3])
     local result, preview, data, ttl_ms = args[i + 4], args[i + 5], options.data, options.ttl_ms
     local rec = Records.read(id)

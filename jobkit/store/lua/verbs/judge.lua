@@ -3,7 +3,7 @@
 verb('judge', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
   local state = options.state
-  local answers = each(args, 2, 1, function(i)
+  local answers = each(args, 2, 1, 0, function(i)
     local group = args[i]
     local key = P .. 'group:' .. group
     if call('HEXISTS', key, 'state') == 0 then return 0 end

@@ -1,7 +1,7 @@
 -- Keeps artifacts of running attempts. args: for each: id, token, name, meta (JSON), body (sealed), folder or "". Returns 1
 -- if the token holds. An artifact replaces an earlier one of its name.
 verb('keep', ALSO_WHEN_FULL, function(args)
-  return each(args, 1, 6, function(i)
+  return each(args, 1, 6, 0, function(i)
     local id, name = args[i], args[i + 2]
     local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state')
     if rec[1] ~= args[i + 1] or rec[2] ~= 'running' then return 0 end

@@ -3,7 +3,7 @@
 verb('leave', ALSO_WHEN_FULL, function(args)
   local key = P .. 'worker:' .. args[1]
   Queue.unregister(args[1], call('HGET', key, 'queues'))
-  local handed = tonumber(call('HGET', key, 'handed') or 0)
+  local handed = number(call('HGET', key, 'handed'))
   call('DEL', key, P .. 'using:' .. args[1])
   call('ZREM', P .. 'workers', args[1])
   call('ZREM', P .. 'lending', args[1])

@@ -5,7 +5,7 @@
 -- more at its end, which wins: writing it anew would lose what Lua cannot tell, like an empty list from an empty object.
 verb('move', ALSO_WHEN_FULL, function(args)
   local options = cjson.decode(args[1])
-  local answers = each(args, 2, 1, function(i)
+  local answers = each(args, 2, 1, 'unknown', function(i)
     local rec = Records.read(args[i])
     if not rec then return 'unknown' end
     if rec.state ~= 'queued' and rec.state ~= 'scheduled' then return rec.state end

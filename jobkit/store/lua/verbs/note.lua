@@ -8,7 +8,7 @@
 local function of(who) return P .. 'audit:of:' .. who end
 
 local function forget(who, id)
-  call('XDEL', P .. 'audit', id)
+  try('XDEL', P .. 'audit', id) -- which takes no id of another form
   call('ZREM', of(who), id)
   if tonumber(call('ZINCRBY', P .. 'audit:people', -1, who)) <= 0 then call('ZREM', P .. 'audit:people', who) end
 end
@@ -43,7 +43,7 @@ verb('note', UNLESS_FULL, function(args)
   local trail, people, kind = P .. 'audit', P .. 'audit:people', P .. 'audit:kind:' .. redis.sha1hex(options.kind)
   local person = redis.sha1hex(options.person)
   local seen = call('GET', kind)
-  local n, last = string.match(seen or '', '^(%d+) (.+)$')
+  local n, last = string.match(seen or '', '^(%d+) (%d+%-%d+)$')
   n = (tonumber(n) or 0) + 1
   if last and n > options.alone then
     local found = call('XRANGE', trail, last, last)[1]

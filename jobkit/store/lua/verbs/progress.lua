@@ -3,7 +3,7 @@
 local LOG_BYTES, LOG_HEAD_BYTES = 1000000, 100000 -- of a job's log are kept, of its beginning
 
 verb('progress', ALSO_WHEN_FULL, function(args)
-  return each(args, 1, 6, function(i)
+  return each(args, 1, 6, 0, function(i)
     local id, token, numbers, lines = args[i], args[i + 1], args[i + 2], args[i + 3]
     local key = P .. 'job:' .. id
     local rec = call('HMGET', key, 'token', 'seq', 'client', 'state')
@@ -25,8 +25,8 @@ verb('progress', ALSO_WHEN_FULL, function(args)
         local oldest = call('XRANGE', P .. 'log:' .. id, '(' .. mark, '+', 'COUNT', 1)[1]
         if not oldest or oldest[1] == entry then break end
         call('XDEL', P .. 'log:' .. id, oldest[1])
-        call('HINCRBY', key, 'logdropped', oldest[2][4])
-        kept = call('HINCRBY', key, 'logb', -oldest[2][6])
+        call('HINCRBY', key, 'logdropped', number(oldest[2][4]))
+        kept = call('HINCRBY', key, 'logb', -number(oldest[2][6]))
       end
       call('PUBLISH', P .. 'ch:' .. id, Records.event(id, rec[2], 'logged', '{"first":' .. first .. ',"lines":' .. lines .. '}'))
     end

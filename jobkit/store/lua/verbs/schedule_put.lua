@@ -14,7 +14,7 @@ verb('schedule_put', UNLESS_FULL, function(args)
   call('HDEL', key, 'holds')
   call('PERSIST', key)
   call('PERSIST', P .. 'schedule-runs:' .. name)
-  local look = tonumber(old[3] or 0)
+  local look = number(old[3])
   if old[2] ~= timing or old[6] or not (old[3] or old[5]) then -- another row of slots; else it goes on in its old one
     look = options.next
     call('HSET', key, 'next', look, 'anchor', options.anchor, 'fired', 0, 'left_out', 0)

@@ -1,7 +1,7 @@
 -- Says what queued jobs wait for. args: id... Returns for each the JSON of a `Waiting` (model/limits.py) if it is parked, or if
 -- the gate of its queue is shut; else "".
 verb('waiting', READS_ONLY, function(args)
-  return each(args, 1, 1, function(i)
+  return each(args, 1, 1, '', function(i)
     local id = args[i]
     local rec, found = Records.read(id), nil
     if rec and rec.state == 'queued' then

@@ -1,0 +1,100 @@
+-- Damage: what no version of jobkit has written like this. A key of another type than its name says is put aside, to
+-- `damaged:{key}`, when a verb meets it; the verb goes on as if it was not there. A record or member that cannot be read stays
+-- in its place, and is left out. `damaged` (hash) names both with the reason, for `jobkit doctor`: the key, and after a
+-- newline the field, member or entry.
+
+local NOTED_MOST = 1000
+
+-- Both may be called while a verb only reads: then nothing is noted.
+local function write(name, why, is_aside)
+  local noted = try('HLEN', P .. 'damaged')
+  if type(noted) == 'table' then noted = try('UNLINK', P .. 'damaged') and 0 end
+  if is_aside then
+    try('HSET', P .. 'damaged', name, cjson.encode({at = NOW, why = why, aside = true}))
+  elseif noted < NOTED_MOST then
+    try('HSETNX', P .. 'damaged', name, cjson.encode({at = NOW, why = why}))
+  end
+end
+
+function Damage.note(name, why) write(name, why) end
+
+-- Puts a key aside; true if that was possible. Keys of arq's are not ours to move.
+function Damage.put_aside(key)
+  local name, kind = string.sub(key, #P + 1), try('TYPE', key).ok
+  if string.sub(key, 1, #P) ~= P or type(try('RENAME', key, P .. 'damaged:' .. name)) ~= 'table' then return false end
+  if try('EXISTS', key) == 1 then return false end
+  write(name, 'its type is ' .. kind, true)
+  return true
+end
+
+-- The reply to a command that has failed with `reply`, once what is damaged was put aside.
+function Damage.mended(reply, ...)
+  local command, key, field = ...
+  local text, is_mended = reply.err, false
+  if string.find(text, '^WRONGTYPE') or (command == 'XADD' and string.find(text, '^ERR')) then
+    is_mended = Damage.put_aside(key)
+  elseif command == 'HINCRBY' and string.find(text, '^ERR') then -- it is no number, or one at its limit
+    is_mended = try('HDEL', key, field) == 1
+    Damage.note(string.sub(key, #P + 1) .. '\n' .. field, 'it is no number, and was removed')
+  end
+  local again = is_mended and try(...)
+  if is_mended and not (type(again) == 'table' and again.err) then return again end
+  if string.find(text, '^WRONGTYPE') then reply.err = 'WRONGTYPE ' .. key .. ' is damaged: ' .. string.sub(text, 11) end
+  error(reply)
+end
+
+-- Takes a job out of every line: no verb meets it there again.
+local function stop(id)
+  call('ZREM', P .. 'leases', id)
+  for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
+    for _, line in ipairs({'ready:', 'due:', 'held:'}) do call('ZREM', P .. line .. queue, id) end
+  end
+end
+
+-- What `act` returns. If the data of a job make it fail, nil; the job then stays as it is, out of every line.
+function Damage.guard(id, act, ...)
+  local is_done, reply = pcall(act, ...)
+  if is_done then return reply end
+  Damage.caught(id, reply)
+  stop(id)
+end
+
+-- After an error. Raises it again if it is not about data: a user without the right to a command, for instance.
+function Damage.caught(id, reply)
+  local text = type(reply) == 'table' and reply.err or tostring(reply)
+  local code = string.match(text, '^(%u+) ')
+  if code and code ~= 'ERR' and code ~= 'WRONGTYPE' then error(reply) end
+  Damage.note('job:' .. id, 'a verb failed: ' .. text)
+end
+
+-- What is left of a job whose record is gone or cannot be read.
+function Damage.drop(id)
+  Records.forget(id)
+  for _, state in ipairs({'scheduled', 'queued', 'running'}) do call('ZREM', P .. 'state:' .. state, id) end
+  stop(id)
+end
+
+-- The index in which the records of a kind are listed.
+local LISTED = {worker = 'workers', group = 'groups', schedule = 'schedules'}
+local REMOVE = {hash = 'HDEL', zset = 'ZREM', set = 'SREM', stream = 'XDEL'}
+
+-- Removes what `damaged` names; returns 1, or 0 for a name that it does not have.
+function Damage.discard(name)
+  local note = call('HGET', P .. 'damaged', name)
+  if not note then return 0 end
+  local key, member = string.match(name, '^([^\n]*)\n(.*)$')
+  local kind, id = string.match(name, '^(%a+):(.*)$')
+  if object(note).aside then
+    call('UNLINK', P .. 'damaged:' .. name)
+  elseif member then
+    local remove = REMOVE[try('TYPE', P .. key).ok]
+    if remove then try(remove, P .. key, member) end
+  elseif kind == 'job' then
+    Damage.drop(id)
+  else
+    call('UNLINK', P .. name)
+    if LISTED[kind] then call('ZREM', P .. LISTED[kind], id) end
+  end
+  call('HDEL', P .. 'damaged', name)
+  return 1
+end
