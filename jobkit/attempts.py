@@ -17,8 +17,7 @@ from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
 from jobkit.files import FileStore
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
-from jobkit.model.format import size
-from jobkit.run.attempt import Assignment, Outcome, failed
+from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
 from jobkit.run.inside.values import Bounds
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
@@ -174,6 +173,7 @@ def assignment(
         cancel_grace_s=settings.cancel_grace if spec.cancel_grace_s is None else spec.cancel_grace_s,
         allow_pickle=codec.allow_pickle,
         bounds=FILE_BOUNDS if folder is not None else bounds or Bounds(),
+        result_bytes=MAX_RESULT_BYTES if folder is None else 0,
         log_path=str((folder and folder.file_store.log_path(folder.path)) or ""),
         log_owner=folder.owner if folder is not None else "",
         is_suspect=claimed.losses > 0,
@@ -198,7 +198,7 @@ def ending(
     """
     spec = claimed.spec
     ttl_s = settings.result_ttl if spec.result_ttl_s is None else spec.result_ttl_s
-    kind, delay_ms, result, preview, problem = outcome.outcome, 0, b"", outcome.preview, ""
+    kind, delay_ms, result, problem = outcome.outcome, 0, b"", ""
     reason, is_unstarted = outcome.reason, kind == "unstarted"
     if is_unstarted:
         kind, reason = "released", f"it could not be started on {platform.node()}: {reason}"
@@ -218,11 +218,10 @@ def ending(
         elif outcome.error_body:
             result = codec.seal(PICKLE, outcome.error_body, Subject("error", spec.id, spec.task))
     elif kind == "succeeded" and not result and len(outcome.body) > MAX_RESULT_BYTES:
-        hint = problem or "set JOBKIT_RESULTS to a directory that workers and clients share, and it is a file there"
-        limit = f"more than the {size(MAX_RESULT_BYTES)} that are kept in Redis"
-        preview = {**(preview or {}), "unavailable": f"the result takes {size(len(outcome.body))}, {limit}; {hint}"}
+        outcome = not_kept(outcome, too_large(len(outcome.body), MAX_RESULT_BYTES, problem))
     elif kind == "succeeded" and not result and outcome.form:
         result = codec.seal(outcome.form, outcome.body, subject)
+    preview = outcome.preview
     return Ending(
         job_id=spec.id,
         token=claimed.token,
@@ -231,6 +230,7 @@ def ending(
         reason=reason,
         result=result,
         preview=codec.seal(RAW, msgspec.json.encode(preview), preview_subject(spec.id)) if preview else b"",
+        problem=str(preview.get("unavailable", "")) if preview else "",
         summary=outcome.summary,
         usage=outcome.usage,
         delay_ms=delay_ms,

@@ -33,6 +33,10 @@ LARGE_BYTES = 1_000_000
 
 OWNER, LOG = "job", "log"
 
+#: Large artifacts on their way from a job's process to its worker have such names: in the job's folder or, if that is
+#: not on this machine, in `temporary`.
+PASSING = ".jobkit-"
+
 _PATH = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}/[a-z0-9.]{1,60}")
 _FOLDER = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}")
 _CHUNK = 4 << 20
@@ -334,6 +338,21 @@ def make_folders(path: Path) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
             os.chmod(folder, 0o700)
+
+
+def temporary() -> Path:
+    """Return the directory for temporary files, whether it can be used or not."""
+    return Path(os.environ.get("TMPDIR") or "/tmp")
+
+
+def clear_passing(folder: Path, min_age_s: float = 0.0) -> None:
+    """Delete artifacts on their way that are at least so old: their worker was killed."""
+    before = time.time() - min_age_s
+    for path in folder.glob(f"{PASSING}*"):
+        with contextlib.suppress(OSError):  # another worker was faster
+            found = path.lstat()
+            if found.st_uid == os.getuid() and found.st_mtime <= before:
+                path.unlink()
 
 
 def _entries(folder: Path) -> list[Path]:

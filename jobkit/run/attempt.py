@@ -21,10 +21,11 @@ from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
+from jobkit.model.format import size
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import python_version
-from jobkit.run.inside.values import Bounds
+from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
 from jobkit.tasks.call import Call, CallHead, put_in, read_call, read_head
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
@@ -40,7 +41,7 @@ class Assignment(msgspec.Struct, frozen=True):
         cancel_grace_s: between the polite and the final stop.
         reuse: so many jobs may run in one process, one after the other; 1 for a separate process.
         allow_pickle: the payload is signed, so it may name any module and hold pickles; the result may be one, too.
-        bounds: how much it may keep as artifacts.
+        bounds: how much it may keep as artifacts. result_bytes: the same of its result; 0 for no limit.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
         environ: variables of its process, for isolation "process".
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
@@ -59,6 +60,7 @@ class Assignment(msgspec.Struct, frozen=True):
     reuse: int = 1
     allow_pickle: bool = True
     bounds: Bounds = Bounds()
+    result_bytes: int = 0
     log_path: str = ""
     log_owner: str = ""
     is_alone: bool = False
@@ -247,8 +249,16 @@ def not_here(assignment: Assignment) -> Outcome:
 
 
 def not_kept(outcome: Outcome, sentence: str) -> Outcome:
-    """The outcome of a success without its value; the sentence says why."""
-    return replace(outcome, form=b"", body=b"", preview={**(outcome.preview or {}), "unavailable": sentence})
+    """The outcome of a success without its value; the sentence says why, and tables and lists that it is so."""
+    summary = f"(not kept) {outcome.summary}"[:SUMMARY_LIMIT]
+    preview = {**(outcome.preview or {}), "unavailable": sentence}
+    return replace(outcome, form=b"", body=b"", preview=preview, summary=summary)
+
+
+def too_large(count: int, most: int, hint: str = "") -> str:
+    """The sentence for a result of `count` bytes that is not kept. `hint`: what to do."""
+    hint = hint or "set JOBKIT_RESULTS to a directory that workers and clients share, and it is a file there"
+    return f"the result takes {size(count)}, more than the {size(most)} that are kept in Redis; {hint}"
 
 
 def timed_out(assignment: Assignment, note: str = "") -> Outcome:

@@ -156,6 +156,7 @@ class Ending(msgspec.Struct, frozen=True):
         is_unstarted: it is released before any of its code has run, so even one that must not run twice may run.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
         result: the sealed value, for succeeded. `preview`: its display form, sealed JSON. `summary`: one line.
+        problem: why the value of a success is not kept.
         usage: `cpu_s`, `peak_rss_bytes`, `exit`.
         ttl_ms: how long the ended job is kept.
         folder: folder of the job's files (see `jobkit.files`), if it has any.
@@ -170,6 +171,7 @@ class Ending(msgspec.Struct, frozen=True):
     result: bytes = b""
     preview: bytes = b""
     summary: str = ""
+    problem: str = ""
     usage: Mapping[str, Any] = {}
     delay_ms: int = 0
     is_unstarted: bool = False

@@ -17,7 +17,7 @@ from pathlib import Path
 from jobkit.attempts import artifact_subject
 from jobkit.codec import RAW, Codec
 from jobkit.files import FileStore, LogFile
-from jobkit.files.file_store import JobFolder
+from jobkit.files.file_store import JobFolder, clear_passing, temporary
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
@@ -85,12 +85,14 @@ class JobFiles:
                     body.unlink()
 
     async def continue_log(self, claimed: Claimed) -> None:
-        """Before a further attempt: write the lines of earlier ones first, if they were too few for a file."""
+        """Before a further attempt: write the lines of earlier ones first, if they were too few for a file, and delete
+        artifacts that they left on their way."""
         folder = self.folder(claimed)
         path = folder.file_store.log_path(folder.path) if folder is not None else None
         if folder is None or path is None:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
+            await asyncio.to_thread(clear_passing, path.parent)
             if not await asyncio.to_thread(path.exists):
                 found = await self._store.logs(claimed.spec.id)
                 log = LogFile(path, folder.owner)
@@ -132,6 +134,7 @@ class JobFiles:
         """Remove old folders whose job is not kept; return how many."""
         assert self.file_store is not None
         removed = 0
+        await asyncio.to_thread(clear_passing, temporary(), min_age_s)
         old = await asyncio.to_thread(list, self.file_store.old(min_age_s))
         for start in range(0, len(old), 200):
             batch = old[start : start + 200]
@@ -145,4 +148,4 @@ class JobFiles:
 
 def note(sentence: str) -> LogLine:
     """A line of the worker's own in a job's log."""
-    return LogLine(sentence, now_ms(), source="jobkit")
+    return LogLine(sentence, now_ms(), source="jobkit", level="WARNING")

@@ -306,6 +306,9 @@ class RunningJobs:
         else:
             is_slow = folder and is_large(outcome)
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
+        if ended.problem:
+            logger.warning("job %s: %s", spec.id, ended.problem)
+            attempt.lines([note(ended.problem)])
         if attempt.for_arq is not None:
             ended = replace(ended, for_arq=attempt.for_arq)
         # At a thousand jobs a second the line of each would cost more than the job; what went well is on record anyway.

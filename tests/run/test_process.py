@@ -18,10 +18,14 @@ import pytest
 
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Outcome
+from jobkit.run.inside.values import Bounds
 from jobkit.run.process.runner import ProcessRunner
 from tests.support import is_alive, until
 
 from .conftest import Heard, assign, pid_in
+
+#: Room for large artifacts, as with a directory for files.
+MANY = Bounds(each_bytes=10_000_000, total_bytes=10_000_000)
 
 
 async def run(runner: ProcessRunner, heard: Heard, function: Any, *args: Any, **options: Any) -> Outcome:
@@ -216,14 +220,89 @@ async def test_large_calls_and_results_arrive(runner: ProcessRunner, heard: Hear
     assert outcome.body.endswith(b"!")
 
 
-async def test_the_spool_is_private_and_empty_afterwards(runner: ProcessRunner, heard: Heard) -> None:
-    await run(runner, heard, lambda: bytes(3_000_000))
+async def test_a_result_above_its_limit_is_not_sent(runner: ProcessRunner, heard: Heard) -> None:
+    outcome = await run(runner, heard, lambda: b"x" * 3_000_000, result_bytes=2_000_000)
 
-    spool = Path(runner._spool)
-    assert stat.S_IMODE(spool.stat().st_mode) == 0o700
-    assert list(spool.iterdir()) == []
-    await runner.close()
-    assert not spool.exists()
+    assert (outcome.outcome, outcome.body) == ("succeeded", b"")
+    assert outcome.preview is not None
+    assert outcome.preview["unavailable"].startswith(
+        "the result takes 3.0 MB, more than the 2.0 MB that are kept in Redis"
+    )
+    assert outcome.summary == "(not kept) bytes of 3,000,000"
+
+
+async def test_a_process_that_sends_more_than_its_result_may_be_is_stopped(runner: ProcessRunner, heard: Heard) -> None:
+    def flood() -> None:
+        from jobkit.run.process import child, frames
+
+        while True:
+            child._send(frames.PART, bytes(1_000_000))
+
+    error = failure(await run(runner, heard, flood, result_bytes=2_000_000))
+
+    assert error.type == "protocol"
+    assert "larger than its result may be" in error.message
+
+
+async def test_no_directory_is_needed_for_a_large_result(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nonexistent")
+    runner = ProcessRunner()
+    await runner.start()
+    try:
+        outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path="/nonexistent/log")
+    finally:
+        await runner.close()
+
+    assert len(outcome.body) > 3_000_000
+
+
+async def test_the_folder_of_large_artifacts_is_made_anew(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def keep(name: str, media: str, body: Any) -> None:
+        assert isinstance(body, Path)
+        seen.append((stat.S_IMODE(body.stat().st_mode), body.stat().st_size))
+        body.unlink()
+
+    def save(path: Path) -> None:
+        import shutil
+
+        from jobkit.run.inside.context import current
+
+        for _ in range(2):
+            shutil.rmtree(path, ignore_errors=True)
+            current().save("a.bin", b"x" * 3_000_000)
+            while list(path.iterdir()):  # until the worker has it
+                pass
+
+    monkeypatch.setattr(heard, "artifact", keep)
+    folder = tmp_path / "of" / "the job"
+
+    outcome = await run(runner, heard, save, folder, log_path=str(folder / "log"), bounds=MANY)
+
+    assert outcome.outcome == "succeeded", outcome
+    assert seen == [(0o600, 3_000_000)] * 2
+
+
+async def test_a_large_artifact_that_no_disk_takes_is_an_error_in_the_job(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def save() -> None:
+        import resource
+        import signal
+
+        from jobkit.run.inside.context import current
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+        current().save("a.bin", b"x" * 3_000_000)
+
+    error = failure(await run(runner, heard, save, log_path=str(tmp_path / "log"), bounds=MANY))
+
+    assert (error.type, error.message) == ("OSError", "[Errno 27] artifact 'a.bin' cannot be kept: File too large")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_segfault_is_named_with_its_line(runner: ProcessRunner, heard: Heard) -> None:
@@ -368,12 +447,11 @@ async def test_a_zygote_that_still_imports_is_not_waited_for(tmp_path: Path, mon
 async def test_a_prepared_zygote_of_a_worker_that_does_not_serve_is_ended() -> None:
     runner = ProcessRunner()
     runner.prepare()
-    process, spool = runner._prepared[0], Path(runner._spool)  # type: ignore[index]
+    process = runner._prepared[0]  # type: ignore[index]
 
     runner.abandon()
 
     assert process.returncode == -signal.SIGKILL
-    assert not spool.exists()
 
 
 @pytest.mark.parametrize(("deaths", "outcome"), [(2, "succeeded"), (3, "unstarted")])

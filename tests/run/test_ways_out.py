@@ -411,7 +411,7 @@ async def test_a_stop_after_the_end_changes_nothing(places: Places, heard: Heard
 
         return Figure()
 
-    running = asyncio.create_task(places.processes.run(assign(give, tmp_path / "shows", timeout_s=0.3), heard))
+    running = asyncio.create_task(places.processes.run(assign(give, tmp_path / "shows"), heard))
     await until((tmp_path / "shows").exists, "the preview")
     places.processes.stop("j1", "cancel")
 

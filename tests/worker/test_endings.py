@@ -231,6 +231,20 @@ def test_the_page_has_the_sentence_that_is_shown(bench: Bench, case: str) -> Non
     assert re.fullmatch(pattern, shown(job)), shown(job)
 
 
+def test_a_value_that_is_not_kept_is_named_in_log_and_table(bench: Bench) -> None:
+    bench.worker()
+
+    job = bench.kit.submit(unkeepable)
+
+    assert job.wait(60)
+    (line,) = bench.kit.logs(job.id)
+    assert (line.source, line.level) == ("jobkit", "WARNING")
+    assert "its result could not be kept: " in line.text
+    assert job.snapshot.summary.startswith("(not kept) ")
+    with pytest.raises(jobkit.ResultUnavailable, match="its result could not be kept"):
+        job.result()
+
+
 def test_every_row_of_the_page_has_a_test() -> None:
     assert {row[0] for row in rows()} == set(CASES)
 

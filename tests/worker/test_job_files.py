@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from jobkit.attempts import MAX_RESULT_BYTES, ending, preview_subject
 from jobkit.codec import PICKLE, Codec, Subject, is_reference
-from jobkit.files.file_store import JobFolder
+from jobkit.files.file_store import PASSING, JobFolder
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.attempt import Outcome
 from jobkit.settings import Settings
@@ -126,6 +127,25 @@ async def test_output_of_a_lost_attempt_begins_the_log_of_the_next(job_files: Jo
     assert path.read_text() == "first\nsecond\n"
 
 
+async def test_large_artifacts_that_a_killed_worker_left_on_their_way_are_removed(
+    job_files: JobFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    job = await claimed(job_files, "a")
+    folder = tmp_path / "results" / folder_of(job_files, job).path
+    left, other, remote = folder / f"{PASSING}1-1", folder / "artifact.1", tmp_path / f"{PASSING}2-1"
+    for path in (left, other, remote):
+        path.touch()
+
+    await job_files.continue_log(job)
+    await job_files.sweep()
+
+    assert [path.exists() for path in (left, other, remote)] == [False, True, True]
+    os.utime(remote, (1, 1))
+    await job_files.sweep()
+    assert not remote.exists()
+
+
 # -- results that are too large, for the store or for the disk ---------------------------------------------------------
 
 
@@ -160,6 +180,8 @@ async def test_a_result_above_50_mb_without_a_file_store_is_a_success_that_says_
     assert (exceeds.outcome, exceeds.result) == ("succeeded", b"")
     shown = preview(exceeds)
     assert shown["text"] == "many zeros"
+    assert exceeds.problem == shown["unavailable"]
+    assert exceeds.summary.startswith("(not kept) ")
     assert "takes 51 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in shown["unavailable"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ _SAID_LINES = 10
 
 
 class ProcessAttempt:
-    """Made and driven by `ProcessRunner`, on its loop. A large result comes in the file `spool`."""
+    """Made and driven by `ProcessRunner`, on its loop. `spool`: see `frames.JobOrder`."""
 
     def __init__(self, assignment: Assignment, sink: Sink, spool: str, kernel_kills: KernelKills) -> None:
         self.assignment = assignment
@@ -64,6 +65,8 @@ class ProcessAttempt:
             self._log = LoopLog(assignment.log_path, assignment.log_owner)
         self._pipes = {source: OutputPipe(source, self._lines, self._log) for source in ("stdout", "stderr")}
         self._artifacts = 0
+        self._parts: list[bytes] = []  # of a large value
+        self._most_bytes = (assignment.result_bytes or math.inf) + frames.PART_BYTES
         self._has_lines = False
         self._has_limit = False
 
@@ -94,8 +97,8 @@ class ProcessAttempt:
             if self._log is not None:
                 rest = None if self._has_lines else (b"", b"")
                 await self._log.close(rest if ended is None else ended.log)
-            if ended is not None and ended.is_spooled and outcome.outcome == "succeeded":
-                return await asyncio.to_thread(frames.unspooled, self._spool, outcome)
+            if self._parts and outcome.form:
+                return replace(outcome, body=b"".join(self._parts))
             return outcome
         except asyncio.CancelledError:
             self.kill("kill")
@@ -104,8 +107,9 @@ class ProcessAttempt:
                     await asyncio.wait([self._outcome])
             raise
         finally:
-            Path(self._spool).unlink(missing_ok=True)
-            self._artifact_file(self._artifacts + 1).unlink(missing_ok=True)  # one that it died over
+            if not self._is_at_end:  # perhaps there is one that it died over
+                with contextlib.suppress(OSError):
+                    self._artifact_file(self._artifacts + 1).unlink()
 
     def stop(self, kind: str) -> None:
         """Ask it to stop (SIGTERM to its group); for good after its grace."""
@@ -216,7 +220,7 @@ class ProcessAttempt:
             self._outcome.set_result(outcome)
 
     def _artifact_file(self, number: int) -> Path:
-        return Path(f"{self._spool}{frames.ARTIFACT_SUFFIX}{number}")
+        return Path(f"{self._spool}{number}")
 
     # -- what comes from it ------------------------------------------------------------------------------------------
 
@@ -240,6 +244,10 @@ class ProcessAttempt:
             number = int(number)
             self._artifacts = max(self._artifacts, number)
             self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
+        elif kind == frames.PART:
+            self._parts.append(bytes(content))
+            if self._ended is not None or len(self._parts) * frames.PART_BYTES > self._most_bytes:
+                raise ValueError("a value that is larger than its result may be")
         elif kind in (frames.STAGE, frames.ENDED):
             if self._ended is None and kind == frames.STAGE:
                 self._later(_LONG_S, self._tell_of_stages)

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
-from jobkit.run.attempt import Outcome, not_kept
+from jobkit.run.attempt import Assignment, Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.context import Context, Stop
@@ -36,8 +36,6 @@ from jobkit.run.process.last_words import LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState
 
 CONTROL_FD = 3
-#: Results above this size go to the parent through a file.
-SPOOL_BYTES = 1_000_000
 #: So much memory may be used beside what the job has for what follows its end, such as the preview of its result.
 STAGES_BYTES = 1 << 30
 
@@ -188,12 +186,15 @@ class _FrameSink:
         self._send(frames.AWAITS, job_ids)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
-        if isinstance(body, bytes) and len(body) <= SPOOL_BYTES:
+        if isinstance(body, bytes) and len(body) <= frames.PART_BYTES:
             self._send(frames.ARTIFACT, (name, media, body, 0))
             return
         # A copy, also of a file: once `save` has returned, the job may change it.
         self._files += 1
-        frames.spool(f"{self._spool}{frames.ARTIFACT_SUFFIX}{self._files}", body)
+        try:
+            frames.spool(f"{self._spool}{self._files}", body)
+        except OSError as error:
+            raise OSError(error.errno, f"artifact {name!r} cannot be kept: {error.strerror or error}") from None
         self._send(frames.ARTIFACT, (name, media, b"", self._files))
 
 
@@ -204,29 +205,24 @@ class _Reporter:
         is_urgent: there is a first stage to tell at once.
     """
 
-    def __init__(self, order: frames.JobOrder, guard: SignalGuard, log: LogFile | None) -> None:
-        self._order, self._guard, self._log = order, guard, log
+    def __init__(self, job: Assignment, guard: SignalGuard, log: LogFile | None) -> None:
+        self._most, self._guard, self._log = job.result_bytes, guard, log
         self.is_urgent = False
         self._told: Outcome | None = None
-        self._is_spooled = False
-        self._problem = ""
 
     def send(self, outcome: Outcome, kind: bytes = frames.STAGE, **more: Any) -> None:
         if outcome is self._told and kind == frames.STAGE:
             return
         is_first, self._told, body = self._told is None, outcome, outcome.body
-        if is_first and len(body) > SPOOL_BYTES:
-            try:
-                frames.spool(self._order.spool, body)
-                self._is_spooled, body = True, b""
-            except OSError as error:
-                reason = f"its result of {len(body):,} bytes could not be written to the worker's disk: {error}"
-                self._problem = f"the task succeeded, but {reason}"
-        outcome = replace(outcome, body=body if is_first else b"")
-        if self._problem:
-            outcome = not_kept(outcome, self._problem)
+        if self._most and len(body) > self._most:
+            outcome, body = not_kept(outcome, too_large(len(body), self._most)), b""
+        if is_first and len(body) > frames.PART_BYTES:
+            for start in range(0, len(body), frames.PART_BYTES):
+                _send(frames.PART, body[start : start + frames.PART_BYTES])
+            is_first = False
         log = self._log.take() if self._log is not None else (b"", b"")
-        _send(kind, frames.EndReport(outcome, self._guard.is_stopped, self._is_spooled, log, **more))
+        outcome = replace(outcome, body=body if is_first else b"")
+        _send(kind, frames.EndReport(outcome, self._guard.is_stopped, log, **more))
 
 
 class _Life:
@@ -271,7 +267,7 @@ class _Life:
         os.environ.update(job.environ)
         context.own_process(guard.context)
         spent_s = _spent_s()
-        runner, report = asyncio.Runner(), _Reporter(order, guard, log)
+        runner, report = asyncio.Runner(), _Reporter(job, guard, log)
 
         def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
             report.is_urgent = True

@@ -1,7 +1,7 @@
 """Messages between child and parent.
 
 To the parent: frames, `length (4, big endian) · type (1) · msgpack`. The length counts the msgpack part. A frame is at
-most `FRAME_LIMIT` bytes: a larger result goes through a file in the runner's spool directory.
+most `FRAME_LIMIT` bytes: a larger value goes in parts, before the report that it belongs to. So it needs no disk.
 
 To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`.
 """
@@ -18,21 +18,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.files.file_store import make_folders
 from jobkit.files.log import Portion
 from jobkit.model import Retry
-from jobkit.run.attempt import Assignment, Outcome, not_kept
-from jobkit.run.shortage import patiently
+from jobkit.run.attempt import Assignment, Outcome
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
-#: Child to parent: it is set up and waits for an order; lines, progress, an artifact; how its job ended, first what is
-#: certain, then its end (`EndReport`).
-READY, LINES, PROGRESS, ARTIFACT, STAGE, ENDED = b"r", b"l", b"p", b"a", b"s", b"e"
+#: Child to parent: it is set up and waits for an order; lines, progress, an artifact; how its job ended, first a large
+#: value in parts, then what is certain, then its end (`EndReport`).
+READY, LINES, PROGRESS, ARTIFACT, PART, STAGE, ENDED = b"r", b"l", b"p", b"a", b"v", b"s", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
 AWAITS = b"w"
 
-#: Added to the spool's path, with a number: large artifacts on their way to the parent.
-ARTIFACT_SUFFIX = ".artifact"
+#: Values and artifacts above this size in bytes do not fit into one frame with others.
+PART_BYTES = 1_000_000
 
 #: Exit status of a child whose control channel was closed by its job.
 CUT_OFF = 213
@@ -42,7 +42,8 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class JobOrder(msgspec.Struct, frozen=True):
-    """One job for a child. `spool` is the file for a large result; with the last one the process ends."""
+    """One job for a child. With a number behind it, `spool` is the path of a large artifact on its way to the parent;
+    with the last job the process ends."""
 
     assignment: Assignment
     spool: str
@@ -53,9 +54,8 @@ class EndReport(msgspec.Struct, frozen=True):
     """End of a job, or a stage of it (see `jobkit.run.ended`), as its process reports it.
 
     Attributes:
-        outcome: without its usage; its value comes with the first report.
+        outcome: without its usage; its value comes with the first report, or before it in parts.
         was_stopped: a request to stop reached the job.
-        is_spooled: the value is in the spool file.
         log: lines of the whole log since the last report.
         is_alone: no process that the job started is left.
         is_fit: the process waits for another job.
@@ -63,7 +63,6 @@ class EndReport(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     was_stopped: bool
-    is_spooled: bool
     log: Portion
     is_alone: bool = False
     is_fit: bool = False
@@ -158,19 +157,17 @@ def orders(fd: int) -> Iterator[JobOrder]:
 
 
 def spool(path: str, body: bytes | Path) -> None:
-    """Write a large body (or copy a file) for the parent; mode 0600, never over an existing file."""
+    """Write a large artifact (or copy a file) for the parent; mode 0600, never over an existing file. Raises OSError,
+    and leaves nothing then."""
+    make_folders(Path(path).parent)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        if isinstance(body, bytes):
-            file.write(body)
-        else:
-            with body.open("rb") as source:
-                shutil.copyfileobj(source, file, 1 << 20)
-
-
-def unspooled(path: str, outcome: Outcome) -> Outcome:
-    """Return a success with the value that its child spooled."""
-    try:
-        return replace(outcome, body=patiently(Path(path).read_bytes))
-    except OSError as error:
-        sentence = f"the task succeeded, but its result could not be read from the disk: {error}"
-        return not_kept(outcome, sentence)
+        try:
+            if isinstance(body, bytes):
+                file.write(body)
+            else:
+                with body.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            file.flush()
+        except OSError:
+            os.unlink(path)
+            raise

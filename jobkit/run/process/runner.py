@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
+import secrets
 import socket
 import subprocess
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from jobkit.files.file_store import PASSING, temporary
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Assignment, Outcome, failed, unstarted
 from jobkit.run.inside.recorder import Sink
@@ -87,7 +87,7 @@ class ProcessRunner:
         self._watching: asyncio.Task[None] | None = None
         self._used_at = 0.0
         self._keys = 0
-        self._spool = ""
+        self._spool = f"{PASSING}{secrets.token_hex(8)}"
         self._is_closed = False
         self._prepared: Spawned | None = None
 
@@ -103,9 +103,6 @@ class ProcessRunner:
             link.close()
             process.kill()
             process.wait()
-        if self._spool:
-            shutil.rmtree(self._spool, ignore_errors=True)
-            self._spool = ""
 
     async def start(self) -> None:
         """Start the zygote and import the task modules in it. Raises JobkitError if one cannot be imported."""
@@ -120,7 +117,8 @@ class ProcessRunner:
         except JobkitError as error:
             return failed(ErrorKind.CRASH, "zygote", f"no process could be started for the job: {error}")
         self._keys += 1
-        spool = os.path.join(self._spool, f"{self._keys}.result")
+        folder = os.path.dirname(assignment.log_path) or temporary()
+        spool = f"{folder}/{self._spool}-{self._keys}-"
         attempt = ProcessAttempt(assignment, sink, spool, self.kernel_kills)
         self._attempts[assignment.job_id] = attempt
         self._used_at = asyncio.get_running_loop().time()
@@ -191,9 +189,7 @@ class ProcessRunner:
             self._start_method = "spawn"
 
     def _spawn(self) -> Spawned:
-        if not os.path.isdir(self._spool):  # a zygote takes its own along
-            self._spool = tempfile.mkdtemp(prefix="jobkit-")  # mode 0700
-        return _spawn(self._preload, self._spool, self._start_method, self.executable)
+        return _spawn(self._preload, self._start_method, self.executable)
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -421,9 +417,9 @@ def _not_started(error: OSError) -> JobkitError:
     return JobkitError(f"Python could not be started for the jobs: {error}")
 
 
-def _spawn(preload: Sequence[str], spool: str, start: str, executable: str) -> Spawned:
+def _spawn(preload: Sequence[str], start: str, executable: str) -> Spawned:
     """Start a zygote. Raises JobkitError if its Python cannot be started."""
-    options = {"preload": preload, "spool": spool, "start": start, "locals": keeps_locals()}
+    options = {"preload": preload, "start": start, "locals": keeps_locals()}
     arguments = msgspec.msgpack.encode({**options, "files": first_file_limit()})
     # The key that signs payloads is none of the jobs' business. Neither is our URL, which may hold a password; both
     # would stay readable in /proc/PID/environ if they were only removed later.

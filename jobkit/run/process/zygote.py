@@ -20,7 +20,6 @@ import gc
 import mmap
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -66,7 +65,7 @@ class _Forked:
         return f"{_MARK}={self.key}".encode()
 
 
-def main(fd: int, preload: list[str], spool: str, start: str, files: int) -> int:
+def main(fd: int, preload: list[str], start: str, files: int) -> int:
     """Serve until the worker's end closes; return the exit status. `files`: the limit of open files, of the jobs too.
 
     With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork.
@@ -85,7 +84,7 @@ def main(fd: int, preload: list[str], spool: str, start: str, files: int) -> int
     if problem := _preload(early):
         _send(link, {"failed": problem})
         return 2
-    zygote = Zygote(link, spool, late)
+    zygote = Zygote(link, late)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -120,10 +119,9 @@ def _why_unsafe() -> str:
 
 
 class Zygote:
-    def __init__(self, link: socket.socket, spool: str, late: list[str]) -> None:
+    def __init__(self, link: socket.socket, late: list[str]) -> None:
         self._late = late
         self._link = link
-        self._spool = spool
         self._jobs: dict[int, _Forked] = {}  # by pid
         # A byte for each process, which sets it while it runs a job: those that wait for one have no descendants.
         self._busy = mmap.mmap(-1, _SLOTS)
@@ -257,7 +255,7 @@ class Zygote:
         return [pid for pid in orphans if tree.belongs_to(pid, group, job.tag)]
 
     def _end(self) -> None:
-        """Leave nothing behind: no process, and no results of a worker that was killed."""
+        """Leave no process behind."""
         signal.set_wakeup_fd(-1)
         deadline = time.monotonic() + _DYING_LIMIT_S
         with contextlib.suppress(ChildProcessError):  # none is left
@@ -269,7 +267,6 @@ class Zygote:
                 while os.wait4(-1, os.WNOHANG)[0]:
                     pass
                 time.sleep(0.002)
-        shutil.rmtree(self._spool, ignore_errors=True)
 
 
 def _send(link: socket.socket, message: dict[str, Any]) -> None:
@@ -285,4 +282,4 @@ if __name__ == "__main__":
     link_fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
-    sys.exit(main(link_fd, arguments["preload"], arguments["spool"], arguments["start"], arguments["files"]))
+    sys.exit(main(link_fd, arguments["preload"], arguments["start"], arguments["files"]))
