@@ -304,7 +304,7 @@ class RunningJobs:
         if attempt.is_released and outcome.outcome != "succeeded":
             ended = self.release(attempt)
         else:
-            is_slow = folder and is_large(outcome)
+            is_slow = is_large(outcome)  # to write, or to sign
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
         if ended.problem:
             logger.warning("job %s: %s", spec.id, ended.problem)

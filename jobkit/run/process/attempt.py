@@ -98,7 +98,7 @@ class ProcessAttempt:
                 rest = None if self._has_lines else (b"", b"")
                 await self._log.close(rest if ended is None else ended.log)
             if self._parts and outcome.form:
-                return replace(outcome, body=b"".join(self._parts))
+                return replace(outcome, body=await asyncio.to_thread(b"".join, self._parts))
             return outcome
         except asyncio.CancelledError:
             self.kill("kill")
