@@ -93,7 +93,7 @@ async def check_reuse(store: Any, snapshot: JobSnapshot, codec: Codec) -> None:
 
 
 def is_large(outcome: Outcome) -> bool:
-    """Return whether `ending` has a file to write, and so must not be called on a loop."""
+    """Return whether `ending` has a file to write or much to sign, and so must not be called on a loop."""
     return len(outcome.body) > LARGE_BYTES
 
 
