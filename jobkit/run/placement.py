@@ -112,7 +112,11 @@ class Placement:
 
     async def _run_here(self, assignment: Assignment, sink: Sink) -> Outcome:
         if assignment.is_suspect and assignment.isolation in ("async", "process", "thread"):
-            return await self._run_apart(assignment, sink)
+            outcome = await self._run_apart(assignment, sink)
+            has_crashed = outcome.error is not None and outcome.error.kind is ErrorKind.CRASH
+            if has_crashed and assignment.isolation == "async" and self._is_known(assignment):
+                self.watch.bar(assignment)
+            return outcome
         if assignment.isolation == "thread":
             return await self._threads.run(assignment, sink)
         if assignment.isolation == "async" and self._may_share(assignment):
@@ -122,10 +126,15 @@ class Placement:
         return await self._processes.run(assignment, sink)
 
     def _may_share(self, assignment: Assignment) -> bool:
-        """Return whether the call may run on the loop: it names code that the worker was started with."""
-        head = read_head(assignment.call)
-        if assignment.is_alone or function_of(assignment.task, head) in self.watch.barred:
+        """Return whether the call may run on the loop."""
+        if assignment.is_alone or not self._is_known(assignment):
             return False
+        barred = self.watch.barred
+        return not barred or function_of(assignment.task, read_head(assignment.call)) not in barred
+
+    def _is_known(self, assignment: Assignment) -> bool:
+        """Return whether the call names code that the worker was started with."""
+        head = read_head(assignment.call)
         if head.ref and assignment.allow_pickle:
             return head.ref.partition(":")[0] in self._modules
         is_by_name = head.is_named or not assignment.allow_pickle  # an unsigned call runs registered tasks alone

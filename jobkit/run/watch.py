@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import functools
 import logging
 import math
 import os
@@ -30,6 +31,9 @@ from jobkit.run.inside.context import Stop
 from jobkit.run.inside.tracebacks import fault_text
 from jobkit.run.shared import AsyncRunner, Running
 from jobkit.tasks.call import CallHead, read_head
+from jobkit.tasks.registry import registry
+from jobkit.tasks.task import lookup
+from jobkit.tasks.work import code_version
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -64,7 +68,7 @@ class LoopWatch:
             job that blocks, or of all that may block. Does not return.
 
     Attributes:
-        barred: functions (see `function_of`) that have blocked the loop.
+        barred: functions (see `function_of`) that must not run on the loop: they have blocked one, or have crashed.
     """
 
     def __init__(self, own: AsyncRunner, block_s: float, dead_s: float, give_way_s: float = GIVE_WAY_S) -> None:
@@ -117,6 +121,13 @@ class LoopWatch:
         """End the process after so many seconds of the processor, on all cores together; 0 for never."""
         if math.isfinite(self._dead_s):
             signal.setitimer(signal.ITIMER_PROF, seconds * _CORES)
+
+    def bar(self, assignment: Assignment) -> None:
+        """Run later attempts of this function in separate processes, until its code changes."""
+        name = function_of(assignment.task, read_head(assignment.call))
+        if name not in self.barred:
+            self.barred.add(name)
+            logger.warning("%s does not run on a worker's loop any more, until its code changes", assignment.task)
 
     def ask(self, job_id: str, kind: str) -> None:
         """Stop an attempt, from any thread: in the middle of its code if it blocks the loop just then."""
@@ -171,7 +182,7 @@ class LoopWatch:
         if not self._is_held(step):
             return
         if running is not None:
-            self.barred.add(function_of(running.assignment.task, read_head(running.assignment.call)))
+            self.bar(running.assignment)
         text = (
             f"the event loop is blocked for more than {self._block_s:g} s{f' by {where}' if where else ''}: "
             "coroutines must not wait or calculate for long without await; use asyncio.to_thread or a plain function"
@@ -249,8 +260,15 @@ class LoopWatch:
 
 
 def function_of(task: str, head: CallHead) -> str:
-    """Return the reference of the function that an attempt calls, or the task's name if there is none."""
-    return head.ref or task
+    """Return the reference of the function that an attempt calls, or the task's name if there is none, with the version
+    of its code: "tasks:fetch@0123456789abcdef"."""
+    return _versioned(head.ref or task)
+
+
+@functools.lru_cache(maxsize=1000)
+def _versioned(name: str) -> str:
+    found = lookup(name) if ":" in name else registry.known(name)
+    return f"{name}@{code_version(getattr(found, 'function', found))}"
 
 
 def _name(running: Running | None) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -238,12 +238,14 @@ class RedisStore(RedisNamespace):
         pruned: int = await self.run("prune", [wire.options(limit=limit, keep=keep)])
         return pruned
 
-    async def renew(self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any]) -> Renewal:
+    async def renew(
+        self, worker_id: str, held: Mapping[str, str], facts: Mapping[str, Any], barred: Collection[str] = ()
+    ) -> Renewal:
         """Send a worker's heartbeat: its leases (`held` is job id to token) and its published state.
 
         The heartbeat thread sends the same over a separate connection; see `jobkit.worker.lease`.
         """
-        args = wire.renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self.ttl_ms)
+        args = wire.renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self.ttl_ms, barred)
         return wire.read_renewal(await self.run("renew", args))
 
     async def leave(self, worker_id: str) -> int:

@@ -198,6 +198,8 @@ class Renewal(msgspec.Struct, frozen=True):
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
     has_left: bool = False
     """Calls have left something over, with which `settle` goes on."""
+    barred: frozenset[str] = frozenset()
+    """Functions that must not run on a worker's loop."""
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

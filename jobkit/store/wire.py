@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -223,7 +223,13 @@ def read_claim(reply: Sequence[Any]) -> tuple[list[Claimed], float]:
 
 
 def renew_args(
-    worker: str, facts: Mapping[str, Any], held: Mapping[str, str], lease_ms: int, max_losses: int, ttl_ms: int
+    worker: str,
+    facts: Mapping[str, Any],
+    held: Mapping[str, str],
+    lease_ms: int,
+    max_losses: int,
+    ttl_ms: int,
+    barred: Collection[str] = (),
 ) -> list[Any]:
     """Arguments of `renew`, a worker's heartbeat. `held` is job id to token."""
     given = options(
@@ -231,6 +237,7 @@ def renew_args(
         max_losses=max_losses,
         ttl_ms=ttl_ms,
         facts={name: str(value) for name, value in facts.items()},
+        barred=sorted(barred) or None,
     )
     args: list[Any] = [worker, given]
     for pair in held.items():
@@ -239,9 +246,10 @@ def renew_args(
 
 
 def read_renewal(reply: Sequence[Any]) -> Renewal:
-    stop, lost, cancelled, left = reply
+    stop, lost, cancelled, left, barred = reply
     lost, cancelled = ([id.decode() for id in ids] for ids in (lost, cancelled))  # they came from here
-    return Renewal(tuple(lost), tuple(cancelled), stop.decode("utf-8", "replace"), bool(left))
+    names = frozenset(name.decode("utf-8", "replace") for name in barred)
+    return Renewal(tuple(lost), tuple(cancelled), stop.decode("utf-8", "replace"), bool(left), names)
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

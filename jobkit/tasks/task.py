@@ -243,7 +243,7 @@ class TaskDef(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         ref = self.ref
-        found = _lookup(ref) if ref else None
+        found = lookup(ref) if ref else None
         if isinstance(found, TaskDef) and found.name == self.name:
             return (load_ref, (ref,)) if found.given == self.given else (_with_options, (ref, dict(self.given)))
         # An empty one first, so that a function that refers to its own task gets the same object after unpickling.
@@ -311,7 +311,7 @@ def reference(function: Any) -> str:
     if loaded is None or getattr(loaded, "__spec__", None) is None or "ipykernel" in getattr(loaded, "__file__", ""):
         return ""
     ref = f"{module}:{qualname}"
-    found = _lookup(ref)
+    found = lookup(ref)
     # After a reload the module has a new function with the same name, which the other process will run, too.
     inner = found.function if isinstance(found, TaskDef) else found
     is_same = inner is function or (
@@ -330,7 +330,7 @@ def load_ref(ref: str) -> Any:
     """
     module, _, qualname = ref.partition(":")
     importlib.import_module(module)
-    found = _lookup(ref)
+    found = lookup(ref)
     if found is None:
         raise UnknownTask(f"module {module!r} has no {qualname!r}; is the code here another version?")
     return found
@@ -391,7 +391,8 @@ def _installed() -> tuple[Path, ...]:
     return tuple(Path(path).absolute() for path in paths if path)
 
 
-def _lookup(ref: str) -> Any:
+def lookup(ref: str) -> Any:
+    """Return what a reference names in a module that is loaded, or None."""
     module, _, qualname = ref.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):

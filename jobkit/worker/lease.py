@@ -42,6 +42,7 @@ class LeaseKeeper:
     Args:
         held: what the worker runs now, job id to token; called in the keeper's thread, like the next four.
         facts: what others may see of the worker.
+        barred: functions that must not run on a worker's loop, of this worker and, after each beat, of all.
         on_beat: the server has answered.
         on_renewal: what a beat learned.
         on_wiped: the server does not know what it knew before.
@@ -55,6 +56,7 @@ class LeaseKeeper:
         *,
         held: Callable[[], Mapping[str, str]],
         facts: Callable[[], Mapping[str, Any]],
+        barred: set[str],
         on_beat: Callable[[], object],
         on_renewal: Callable[[Renewal], None],
         on_wiped: Callable[[], object],
@@ -62,7 +64,9 @@ class LeaseKeeper:
         outages: OutageLog,
     ) -> None:
         self._settings, self._worker_id, self._outages = settings, worker_id, outages
-        self._held, self._facts, self._on_beat, self._on_renewal = held, facts, on_beat, on_renewal
+        self._held, self._facts, self._barred = held, facts, barred
+        self._all_barred: frozenset[str] = frozenset()
+        self._on_beat, self._on_renewal = on_beat, on_renewal
         self._on_wiped, self._on_failure = on_wiped, on_failure
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
@@ -83,6 +87,7 @@ class LeaseKeeper:
             int(settings.lease * 1000),
             settings.max_losses,
             self._ttl_ms,
+            self._barred - self._all_barred,
         )
         try:
             renewal = read_renewal(self.run("renew", args))
@@ -99,6 +104,8 @@ class LeaseKeeper:
             )
             self._on_wiped()
         self._on_beat()
+        self._all_barred = renewal.barred
+        self._barred |= renewal.barred
         if renewal.lost or renewal.cancelled or renewal.stop:
             self._on_renewal(renewal)
         if refused is not None:

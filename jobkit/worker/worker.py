@@ -98,8 +98,7 @@ class JobWorker(arq.worker.Worker):
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
-        self._received = 0
-        self._wait_s = float("inf")
+        self._received, self._wait_s = 0, math.inf
         self._cpu = CpuMeter()
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
@@ -118,6 +117,7 @@ class JobWorker(arq.worker.Worker):
             self.info.id,
             held=self._held,
             facts=self._facts,
+            barred=set() if self._watch is None else self._watch.barred,
             on_beat=lambda: self.loop.call_soon_threadsafe(self.pause.end),
             on_renewal=self._renewed_elsewhere,
             on_wiped=lambda: self.loop.call_soon_threadsafe(self._is_unknown.set),

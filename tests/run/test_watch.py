@@ -14,6 +14,7 @@ import pytest
 from jobkit.run.attempt import Outcome
 from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
+from jobkit.tasks.work import code_version
 
 from .conftest import Heard, assign
 
@@ -100,7 +101,7 @@ def test_blocks_are_remembered_by_function_and_not_by_job() -> None:
     watched.run((hold, 1.0), (hold, 1.0))
 
     assert len(watched.told) == 2
-    assert watched.barred == {ref(hold)}
+    assert watched.barred == {f"{ref(hold)}@{code_version(hold)}"}
 
 
 def test_a_loop_in_another_thread_is_watched_as_well() -> None:

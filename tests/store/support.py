@@ -212,7 +212,7 @@ async def check_keys(store: RedisStore) -> None:
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
-        elif kind in ("worker", "grace", "starts", "using", "subs", "lending", "died", "room"):
+        elif kind in ("worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred"):
             assert await store.redis.pttl(raw) != -1, f"{raw} would stay forever"  # -2: it has just expired
         else:
             assert kind in (
@@ -281,6 +281,7 @@ async def clear(store: RedisStore) -> None:
         "lending",
         "died",
         "room",
+        "barred",
         "group",
         "groups",
     }  # a group with a verdict outlives its jobs

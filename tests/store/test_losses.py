@@ -270,6 +270,12 @@ async def test_every_idle_worker_is_notified_of_a_suspect(store: RedisStore) -> 
         await until(both, "both workers to be woken")
 
 
+async def test_all_workers_learn_of_functions_that_one_has_barred(store: RedisStore) -> None:
+    assert (await store.renew("w1", {}, {}, barred={"tasks:fetch@1"})).barred == {"tasks:fetch@1"}
+    assert (await store.renew("w2", {}, {}, barred={"tasks:load@1"})).barred == {"tasks:fetch@1", "tasks:load@1"}
+    assert (await store.renew("w1", {}, {})).barred == {"tasks:fetch@1", "tasks:load@1"}
+
+
 @pytest.mark.parametrize("value", ["", "again", None, True])
 def test_on_lost_has_two_values(value: object) -> None:
     import jobkit

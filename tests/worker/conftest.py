@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import redis
 
 import jobkit
 from jobkit.client.kit import Kit
@@ -81,6 +82,11 @@ class Bench:
             what=f"{name} to be started {times} times",
         )
         return [int(word) for word in lines[-1].split()[1:]]
+
+    def barred(self) -> set[bytes]:
+        """Return the functions that must not run on a worker's loop."""
+        with redis.Redis.from_url(self.place["url"]) as client:
+            return set(client.smembers(f"jk:{self.place['namespace']}:barred"))
 
     def check_keys(self) -> None:
         """Check that each key of the namespace has an owner or expires."""

@@ -49,7 +49,7 @@ def test_a_worker_loads_neither_the_client_nor_a_login_that_it_does_not_offer(be
     assert not {"jobkit.client", "param", "cryptography.hazmat", "psutil"}.intersection(found)
 
 
-def test_a_block_is_reported_with_its_line(bench: Bench) -> None:
+def test_a_block_is_reported_with_its_line_and_its_function_leaves_all_loops(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(jobs.block, bench.file(), 3.0)
 
@@ -58,6 +58,13 @@ def test_a_block_is_reported_with_its_line(bench: Bench) -> None:
     assert "the event loop is blocked for more than 0.8 s by jobs.py:" in log[0]
     assert "in block" in log[0]
     assert "the event loop is blocked" in bench.said()
+
+    wait_until(lambda: bench.barred(), what="the function to be barred")
+    second = bench.worker("-q", "other")
+    bench.kit.options(queue="other").submit(jobs.block, bench.file("again"), 0.0).result(60)
+    assert bench.started("again") != [second.pid]
+    bench.kit.options(queue="other").submit(jobs.moody, bench.file("another")).result(60)
+    assert bench.started("another") == [second.pid]
 
 
 def test_later_jobs_go_to_another_worker(bench: Bench) -> None:
@@ -203,6 +210,10 @@ def test_a_coroutine_that_kills_the_worker_runs_separately_and_the_crash_is_repo
         job.result(60)
     assert job.error.kind == "crash"
     assert job.snapshot.losses == 1
+
+    again = bench.kit.submit(jobs.moody, bench.file("again"), "falls")
+    assert again.wait(60)
+    assert (again.error.kind, again.attempt, again.snapshot.losses) == ("crash", 1, 0)
 
 
 @pytest.mark.nightly

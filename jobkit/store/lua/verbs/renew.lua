@@ -1,6 +1,9 @@
--- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name)}, then id, token of each job.
--- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover)}. A lapsed lease is renewed unless the job was recovered
--- meanwhile: then its token is another one.
+-- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name), barred (more functions that must not
+-- run on a worker's loop, if there are any)}, then id, token of each job.
+-- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover), {barred functions}}. A
+-- lapsed lease is renewed unless the job was recovered meanwhile: then its token is another one.
+local BARRED_MS = 30 * 86400000 -- after the last one
+
 verb('renew', ALSO_WHEN_FULL, function(args)
   local worker, options = args[1], cjson.decode(args[2])
   local key, lease_ms = P .. 'worker:' .. worker, options.lease_ms
@@ -20,6 +23,10 @@ verb('renew', ALSO_WHEN_FULL, function(args)
       lost[#lost + 1] = args[i]
     end
   end
+  if options.barred then
+    call('SADD', P .. 'barred', unpack(options.barred))
+    call('PEXPIRE', P .. 'barred', BARRED_MS)
+  end
   Lifecycle.recover(64, lease_ms, options.max_losses, options.ttl_ms, beat)
   if call('EXISTS', P .. 'gates') == 1 then Limits.revisit() end
   Leftover.go_on(options.ttl_ms)
@@ -28,5 +35,5 @@ verb('renew', ALSO_WHEN_FULL, function(args)
     call('ZREM', P .. 'workers', gone)
   end
   try('HSET', 'jk:libraries', LIBRARY, math.floor(NOW / 1000)) -- it is in use; a user's rights may end at the namespace
-  return {call('HGET', key, 'stop') or '', lost, cancelled, left}
+  return {call('HGET', key, 'stop') or '', lost, cancelled, left, call('SMEMBERS', P .. 'barred')}
 end)
