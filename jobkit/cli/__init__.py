@@ -8,6 +8,7 @@ once. An error is one sentence on stderr and an exit status: 0 success (or the j
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -107,6 +108,9 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("JOBKIT_DEBUG"):
                 raise
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                where = f" for {error.filename}" if error.filename else ""
+                sys.exit(_report(JobkitError(f"there is no space on the disk{where}: free some"), FAILED))
             place = traceback.extract_tb(error.__traceback__)[-1]
             click.echo(
                 f"jobkit: this is a bug in jobkit: {type(error).__name__}: {error} at {place.filename}:{place.lineno}; "

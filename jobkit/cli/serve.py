@@ -32,8 +32,9 @@ from jobkit.cli import BadInput, options, out
 from jobkit.cli.worker import kept_worker
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child, Keeper
+from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
-from jobkit.embedded.launch import check_died, environment, request_workers
+from jobkit.embedded.launch import check_died, environment
 from jobkit.own_machine import system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, read_login
 from jobkit.settings import Settings
@@ -105,7 +106,8 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
                 "stop it there with Ctrl-C, or use another JOBKIT_HOME"
             )
         port = free_port(port)
-        home.up_lock.write_text(_address(port), "utf-8")
+        with suppress(OSError):  # the disk is full: others do not learn the address
+            home.up_lock.write_text(_address(port), "utf-8")
         server = ensure_running(settings)
         child = _dashboard(port, home, replace(settings, secret=server.secret))
         with Keeper([child]) as keeper:
@@ -113,7 +115,8 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
 
             def tick() -> None:
                 announce()
-                request_workers(home, settings)  # keep the server running while no page is open
+                with suppress(OSError):  # the disk is full, or the home was deleted
+                    request_workers(home, settings)  # keep the server running while no page is open
                 if not home.is_supervised() and not keeper.signals:
                     check_died(home)  # or was it stopped elsewhere?
                     out.say("the embedded server died; restarting it")

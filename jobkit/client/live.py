@@ -59,7 +59,11 @@ class LiveJobs:
 
     async def start(self) -> None:
         """Learn which store this is, to notice when it is another one, and follow its events."""
-        self._place = await self._store.place()
+        try:
+            self._place = await self._store.place()
+        except StoreUnavailable as error:
+            if not error.only_reads:
+                raise  # else it is a new namespace of a full server, which can be read
         self._loop = asyncio.get_running_loop()
         self._stops = [
             self._hub.listen_own(self.take),
@@ -212,7 +216,7 @@ class LiveJobs:
         if not gone:
             return
         before, self._place = self._place, await self._store.place()
-        if before != self._place:
+        if before not in ("", self._place):
             logger.warning("the store was wiped or exchanged: live jobs that it does not know any more are lost")
             self._wiped = {job_id for job_id, job in list(self._jobs.items()) if not job._is_over}
             for job_id in self._wiped:

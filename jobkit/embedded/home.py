@@ -56,6 +56,10 @@ class Home:
         """Return the home at `path`; creates missing directories. Raises JobkitError if others may write to it, or it
         cannot be used."""
         home = cls.at(path)
+        try:
+            str(home.path).encode()
+        except UnicodeEncodeError:
+            raise JobkitError(f"JOBKIT_HOME {str(home.path)!a} is not text: set it to another directory") from None
         make_private(home.path, "JOBKIT_HOME")
         for folder in (home.data, home.logs, home.spool, home.namespaces):
             make_private(folder, "the jobkit home's directory")
@@ -63,13 +67,13 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """Socket of the server. A home with a long path has its socket in `/tmp/jobkit-UID/`.
+        """Socket of the server. A home whose path is long, or not printable text, has its socket in `/tmp/jobkit-UID/`.
 
         The path depends only on the home's path and the user, not on TMPDIR or XDG_RUNTIME_DIR, which differ between a
         login, a cron job and a notebook of the same user.
         """
         path = self.path / "redis.sock"
-        if len(os.fsencode(path)) <= MAX_SOCKET_BYTES:
+        if len(os.fsencode(path)) <= MAX_SOCKET_BYTES and str(path).isprintable():
             return path
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         return Path("/tmp") / f"jobkit-{os.geteuid()}" / f"{digest}.sock"
@@ -103,7 +107,22 @@ class Home:
             return {}
 
     def write_status(self, status: dict[str, Any]) -> None:
-        write_private(self.status_file, json.dumps(status, indent=1))
+        """Write the status, if that is possible: on a full disk over the last one, which takes no more space."""
+        text = json.dumps(status, indent=1)
+        try:
+            write_private(self.status_file, text)
+        except OSError:
+            with suppress(OSError), self.status_file.open("r+") as file:
+                file.write(text)
+                file.truncate()
+
+    def identity(self) -> tuple[int, int] | None:
+        """Return what a later home at this path does not have: device and inode of the lock; None if it is gone."""
+        try:
+            found = self.lock.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def is_supervised(self) -> bool:
         """Return True if a supervisor lives: it holds the lock, which the kernel releases when it dies."""
@@ -168,8 +187,9 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
 
 
 def say(line: str) -> None:
-    """Write one line to the log of this process."""
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
+    """Write one line to the log of this process, unless the disk is full."""
+    with suppress(OSError):
+        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
 def lines_of(log: Path, after: int = 0) -> list[str]:

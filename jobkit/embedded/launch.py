@@ -1,8 +1,4 @@
-"""Demand for the embedded server of a home, and its start and stop by those who need it.
-
-Requests for workers are small files, one per namespace, written by clients. A file instead of a message: requests
-outlive the supervisor, so that jobs that waited during a restart get a worker. Its modification time is that of the
-last use.
+"""Start and stop of the embedded server of a home by those who need it.
 
 The first process that needs the server starts the supervisor; others wait for the first. All facts are in the home: the
 lock shows that a supervisor lives, its status file what it is doing, the socket that the server answers.
@@ -10,6 +6,7 @@ lock shows that a supervisor lives, its status file what it is doing, the socket
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,126 +16,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
+from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
 from jobkit.embedded.server import answers, ask
 from jobkit.model import JobkitError, JobState, StoreUnavailable
-from jobkit.own_machine import write_private
 from jobkit.settings import Settings
 
-# -- demand ------------------------------------------------------------------------------------------------------------
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Client name of local workers' connections, so that they do not count as users of the server.
 WORKER_CLIENT = "jobkit-local-worker"
-#: Settings that a local worker inherits from the client.
-_PASSED_ON = (
-    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
-    "locals",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRequest:
-    """Requirements for the local worker of a namespace.
-
-    Attributes:
-        tasks: modules to import, without duplicates, in the order of the requests.
-        folders: directories to import them from: the clients' working directories, newest first.
-        environ: `JOBKIT_...` variables of the settings in `_PASSED_ON`.
-        origins: `sys.prefix` of the first client that requested it, by module.
-        idle_stop: seconds without use after which the server may stop.
-        drain: seconds that a stopping worker waits for its jobs.
-    """
-
-    namespace: str
-    tasks: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    environ: Mapping[str, str] = field(default_factory=dict)
-    idle_stop: float = 600.0
-    drain: float = 30.0
-    origins: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, settings: Settings) -> WorkerRequest:
-        environ = {f"JOBKIT_{name.upper()}": f"{getattr(settings, name)}" for name in _PASSED_ON}
-        return cls(
-            namespace=settings.namespace,
-            tasks=settings.tasks,
-            folders=(_cwd(),) if settings.tasks else (),
-            environ={name: value for name, value in environ.items() if value},
-            idle_stop=settings.idle_stop,
-            drain=settings.drain,
-            origins=dict.fromkeys(settings.tasks, sys.prefix),
-        )
-
-    def joined(self, other: WorkerRequest) -> WorkerRequest:
-        """Return the union with an older request: the modules of both, the newer times."""
-        return replace(
-            self,
-            tasks=tuple(dict.fromkeys((*other.tasks, *self.tasks))),
-            folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
-            origins={**self.origins, **other.origins},
-        )
-
-    @property
-    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Requirements that need a new worker when they change."""
-        return self.tasks, self.folders
-
-
-def request_workers(home: Home, settings: Settings, *, only_looks: bool = False) -> bool:
-    """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified.
-
-    With `only_looks`, the requirements are written only if the namespace is new: only a submit changes what workers
-    load.
-    """
-    path = home.namespaces / f"{settings.namespace}.json"
-    request = WorkerRequest.of(settings)
-    known = _read(path)
-    if known is not None:
-        request = request.joined(known)
-        if only_looks or request == known:
-            os.utime(path)
-            return False
-    write_private(path, msgspec.json.encode(request).decode())
-    return known is None or request.workers_need != known.workers_need
-
-
-def read_requests(home: Home) -> dict[str, WorkerRequest]:
-    """Return all requests by namespace; unreadable files are ignored."""
-    found = (_read(path) for path in sorted(home.namespaces.glob("*.json")))
-    return {request.namespace: request for request in found if request is not None}
-
-
-def last_used_s(home: Home) -> float:
-    """Return the seconds since the server was last used; infinity if it never was."""
-    newest = max((path.stat().st_mtime for path in home.namespaces.glob("*.json")), default=float("-inf"))
-    return max(0.0, time.time() - newest)
-
-
-def mark_used(home: Home) -> None:
-    """Let `last_used_s` count from now on."""
-    for path in home.namespaces.glob("*.json"):
-        os.utime(path)
-
-
-def _read(path: Path) -> WorkerRequest | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=WorkerRequest)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def _cwd() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError:  # it has been deleted
-        return os.path.dirname(os.path.abspath(sys.argv[0]))
 
 
 def server_url(home: Home, client_name: str = "") -> str:
@@ -182,10 +76,29 @@ async def _counts(home: Home, namespaces: list[str]) -> list[tuple[int, int]]:
 
 # -- start and stop ----------------------------------------------------------------------------------------------------
 
+
+def _explained(verb: Callable[Concatenate[Settings, P], T]) -> Callable[Concatenate[Settings, P], T]:
+    """Make a verb raise JobkitError, a sentence, if the file system of its home fails."""
+
+    @wraps(verb)
+    def explained(settings: Settings, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return verb(settings, *args, **kwargs)
+        except JobkitError:
+            raise
+        except OSError as error:
+            fix = "free space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "see `jobkit doctor`"
+            reason = error.strerror or error
+            raise JobkitError(f"the jobkit home {settings.home} cannot be used ({reason}): {fix}") from error
+
+    return explained
+
+
 _START_S = 30.0
 _STOP_MARGIN_S = 30.0
 
 
+@_explained
 def ensure_running(
     settings: Settings,
     *,
@@ -244,6 +157,7 @@ def ensure_running(
         time.sleep(0.01)
 
 
+@_explained
 def revive(settings: Settings) -> bool:
     """Start the supervisor of a home again if it has died; return True if this process has started it.
 
@@ -275,6 +189,7 @@ def check_died(home: Home) -> None:
     )
 
 
+@_explained
 def want_workers(settings: Settings) -> None:
     """Ask the supervisor of a running server for workers that load the task modules of `settings`.
 
@@ -285,6 +200,7 @@ def want_workers(settings: Settings) -> None:
         _signal(home.status(), signal.SIGHUP)
 
 
+@_explained
 def attach(settings: Settings) -> Settings:
     """Return `settings` for a worker of its home's server: starts nothing, and does not count as a user."""
     return _served(settings, Home.open(settings.home), WORKER_CLIENT)
@@ -296,6 +212,7 @@ def _served(settings: Settings, home: Home, client_name: str = "") -> Settings:
     return replace(settings, url=server_url(home, client_name), secret=home.secret(), results=results, home=home.path)
 
 
+@_explained
 def shutdown(
     settings: Settings,
     *,
@@ -309,7 +226,7 @@ def shutdown(
     given back at once. `on_wait` is called once if it takes longer than a second.
 
     Raises:
-        JobkitError: it does not end.
+        JobkitError: it does not end, or it would lose what its disk did not take (not with `now`).
     """
     if not settings.home.is_dir():
         return False
@@ -317,6 +234,11 @@ def shutdown(
     if not home.is_supervised():
         return False
     _check_host(home, home.status())
+    if not now and _cannot_write(home):
+        raise JobkitError(
+            f"the disk of {home.path} is full or fails, so the server cannot store how jobs ended: free space and run "
+            "`jobkit down` again, or stop it with `jobkit down --now`, after which these jobs may run again"
+        )
     drain_s = max((request.drain for request in read_requests(home).values()), default=settings.drain)
     begin = time.monotonic()
     deadline = begin + drain_s + _STOP_MARGIN_S
@@ -338,6 +260,14 @@ def shutdown(
             )
         time.sleep(0.02)
     return True
+
+
+def _cannot_write(home: Home) -> bool:
+    """Return True if the server has changes in memory that it could not write to its disk."""
+    try:
+        return "aof_last_write_status:err" in str(ask(str(home.socket), "INFO", "persistence"))
+    except (OSError, JobkitError):
+        return False
 
 
 def _check_host(home: Home, status: Mapping[str, object]) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,9 @@ class Server:
                 f"{self.home.data} was written by {flavour} and {self.binary} cannot read it: install {flavour}-server "
                 "and start jobkit once, which converts it, or use another JOBKIT_HOME"
             )
-        write_private(self.home.config, config_text(self.home, self.binary))
+        config = config_text(self.home, self.binary)
+        if not self.home.config.exists() or self.home.config.read_text("utf-8", "replace") != config:
+            write_private(self.home.config, config)
         rewrites = any(self.home.data.glob("appendonlydir/*.base.rdb"))
         said_before = self.log.stat().st_size if self.log.exists() else 0
         # An invalid LC_ALL of the user would end redis-server, which needs no locale.
@@ -162,6 +163,13 @@ class Server:
         process.wait()
         self.home.socket.unlink(missing_ok=True)
 
+    def kill(self) -> None:
+        """Kill the server; one that stops would remove its socket, or that of another server at its path."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def _clear_socket(self) -> None:
         """Remove the socket of a dead server, and stop one that outlived its supervisor."""
         socket = str(self.home.socket)
@@ -185,6 +193,8 @@ class Server:
         how = f"signal {-status}" if status < 0 else f"status {status}"
         text = " / ".join(said) or "it said nothing"
         lowered = text.lower()
+        if os.strerror(errno.ENOSPC).lower() in lowered:
+            return f"redis-server did not start, because the disk of {self.home.path} is full: free space"
         if any(word in lowered for word in ("append only file", "aof", "rdb", "manifest")):
             log = next(iter(self.home.data.glob("appendonlydir/*.manifest")), self.home.data / "appendonly.aof")
             return (
@@ -210,16 +220,21 @@ def data_flavour(data: Path) -> str:
     return ""
 
 
+def _quoted(path: Path) -> str:
+    """Return a path for the configuration file: in quotes, all but printable ASCII escaped."""
+    escaped = re.sub(rb"[^ !#-\[\]-~]", lambda found: b"\\x%02x" % found[0][0], os.fsencode(path))
+    return f'"{escaped.decode()}"'
+
+
 def config_text(home: Home, binary: ServerBinary) -> str:
     """Return the text of the configuration file: what differs from the server's defaults, and why."""
-    quoted = partial(json.dumps, ensure_ascii=False)
     lines = [
         "# Written by jobkit at every start; changes here are lost.",
         "port 0",
-        f"unixsocket {quoted(str(home.socket))}",
+        f"unixsocket {_quoted(home.socket)}",
         "unixsocketperm 700",
-        f"dir {quoted(str(home.data))}",
-        f"logfile {quoted(str(home.logs / 'redis.log'))}",
+        f"dir {_quoted(home.data)}",
+        f"logfile {_quoted(home.logs / 'redis.log')}",
         # The append-only file has everything; snapshots are not needed.
         'save ""',
         "appendonly yes",

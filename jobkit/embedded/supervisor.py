@@ -14,13 +14,15 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jobkit.embedded.children import Child, Keeper
+from jobkit.embedded.demand import WorkerRequest, last_used_s, mark_used, read_requests
 from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
-from jobkit.embedded.launch import WorkerRequest, last_used_s, mark_used, open_jobs, other_clients, read_requests
+from jobkit.embedded.launch import open_jobs, other_clients
 from jobkit.embedded.server import Server, data_flavour
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
@@ -40,6 +42,10 @@ class _StopRequested(Exception):
     """A stop was requested while the server loads."""
 
 
+class _HomeGone(Exception):
+    """The home was deleted. There may be another one at its path, with its own supervisor."""
+
+
 class Supervisor:
     """Supervises the server and workers of a home, whose lock must be held. Raises JobkitError without a server."""
 
@@ -53,6 +59,7 @@ class Supervisor:
         self._server_again_at = 0.0
         self._idle_checked = 0.0
         self._had_jobs = False
+        self._identity = home.identity()
         self._status: dict[str, object] = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -76,10 +83,15 @@ class Supervisor:
                         say("the server is idle; stopping it")
                         break
                     self.workers.wait(min(pause_s, _TICK_S))
+            except _HomeGone:
+                self._end_without_home()
+                return
             except _StopRequested:
                 pass
-            finally:
-                self._end()
+            except BaseException:
+                self._end("failed")
+                raise
+            self._end("stopped")
 
     # -- the server ---------------------------------------------------------------------------------------------
 
@@ -112,6 +124,8 @@ class Supervisor:
 
     def _tend(self) -> float:
         """Check everything once; return the seconds until the next check is due."""
+        if self.home.identity() != self._identity:
+            raise _HomeGone
         self._tend_server()
         for namespace, request in read_requests(self.home).items():
             old = self.served.get(namespace)
@@ -199,13 +213,19 @@ class Supervisor:
             mark_used(self.home)
         return last_used_s(self.home) >= idle_stop
 
-    def _end(self) -> None:
+    def _end(self, state: str) -> None:
         self._set_state("stopping")
         drain_s = max((request.drain for request in self.served.values()), default=30.0)
         self.workers.stop(drain_s + 5.0)
         self.server.stop()
-        self._set_state("stopped")
-        say("stopped")
+        self._set_state(state)
+        say(state)
+
+    def _end_without_home(self) -> None:
+        """Stop all, and touch no file: those at the same paths belong to another home."""
+        say(f"the home {self.home.path} was deleted; stopping")
+        self.workers.stop(0.0)
+        self.server.kill()
 
     def _set_state(self, state: str | None) -> None:
         """Write the status file; None keeps the state."""
@@ -235,9 +255,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = 0
         try:
             Supervisor(home, options.worker_command).run()
-        except JobkitError as error:
-            say(f"error: {error}")
-            home.write_status(home.status() | {"state": "failed", "error": str(error)})
+        except Exception as error:
+            why = str(error)
+            if not isinstance(error, JobkitError):
+                why = f"the supervisor failed ({type(error).__name__}: {error}); see {home.supervisor_log}"
+                say(traceback.format_exc())
+            say(f"error: {why}")
+            home.write_status(home.status() | {"state": "failed", "error": why})
             status = 1
         os._exit(status)  # with the lock: once it is free, no process of the home lives
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -84,6 +85,20 @@ def test_up_starts_everything_and_ctrl_c_ends_all(fresh: Terminal) -> None:
     assert up.returncode == 0, err
     assert "Traceback" not in err
     wait_until(lambda: not processes_of(fresh.home), what="everything to end")
+
+
+@pytest.mark.nightly
+def test_up_ends_when_its_home_is_deleted(fresh: Terminal) -> None:
+    with fresh.start("up", "--port", str(free_port())) as up:
+        assert up.stdout is not None
+        assert up.stdout.readline().startswith("http://localhost:")
+
+        shutil.rmtree(fresh.home)
+
+        _, err = up.communicate(timeout=60)
+    assert up.returncode == 1
+    assert err.splitlines()[-1] == f"jobkit: the home {fresh.home} was deleted, and its jobs with it"
+    wait_until(lambda: not processes_of(fresh.home), what="the supervisor to end")
 
 
 def test_up_ends_when_the_server_is_stopped_elsewhere(fresh: Terminal) -> None:

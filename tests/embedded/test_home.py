@@ -51,6 +51,11 @@ def test_a_home_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Pat
         Home.open(tmp_path / "file")
 
 
+def test_a_path_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobkitError, match=r"JOBKIT_HOME '.*\\udcff' is not text: set it to another directory"):
+        Home.open(tmp_path / "\udcff")
+
+
 def test_the_secret_is_created_once_and_private_also_by_concurrent_callers(tmp_path: Path) -> None:
     home = Home.open(tmp_path / "home")
     before = os.umask(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -21,8 +22,8 @@ import psutil
 import pytest
 
 from jobkit.embedded import attach, ensure_running, shutdown
+from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home
-from jobkit.embedded.launch import request_workers
 from jobkit.embedded.server import Server, answers, ask, data_flavour
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
@@ -46,7 +47,12 @@ def pid_of_server(settings: Settings) -> int:
 
 
 def workers_of(settings: Settings) -> list[int]:
-    return [p.pid for p in processes_of(settings.home) if p.cmdline() == IDLE_WORKER]
+    found = []
+    for process in processes_of(settings.home):
+        with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie by now
+            if process.cmdline() == IDLE_WORKER:
+                found.append(process.pid)
+    return found
 
 
 def supervisor_of(settings: Settings) -> int:
@@ -483,3 +489,42 @@ def test_broken_modules_of_another_environment_do_not_affect_the_own_ones(settin
 
     wait_until(lambda: "mine" in map(tasks_of, processes_of(home.path)))
     assert "no module named pandas" in home.status()["problems"]["default"]
+
+
+@pytest.mark.parametrize("is_made_again", [False, True])
+@pytest.mark.parametrize("depth", ["", "d" * 90], ids=["socket in the home", "socket elsewhere"])
+def test_a_supervisor_whose_home_is_deleted_ends_with_its_processes_and_leaves_a_new_home_alone(
+    settings: Settings, is_made_again: bool, depth: str
+) -> None:
+    there = replace(settings, home=settings.home / "deleted" / depth)
+    started(there)
+    wait_until(lambda: workers_of(there))
+    before = {process.pid for process in processes_of(there.home)}
+
+    shutil.rmtree(there.home)
+    if is_made_again:
+        started(there)
+        wait_until(lambda: len(workers_of(there)) == 1 and not before & set(workers_of(there)), what="one new worker")
+
+    wait_until(lambda: not before & {process.pid for process in processes_of(there.home)}, what="the old ones to end")
+    if is_made_again:
+        assert say(there, "PING") == "PONG"
+        assert len(workers_of(there)) == 1
+        shutdown(there, now=True)
+    else:
+        assert not there.home.exists()
+    with contextlib.suppress(OSError):
+        Home(there.home).socket.unlink()
+        Home(there.home).socket.parent.rmdir()
+
+
+def test_a_home_may_have_any_text_in_its_path(settings: Settings) -> None:
+    strange = replace(settings, home=settings.home / 'a\n\x1bü "q\\')
+    started(strange)
+    try:
+        assert say(strange, "PING") == "PONG"
+        assert str(Home(strange.home).socket).isprintable()
+    finally:
+        shutdown(strange, now=True)
+    with contextlib.suppress(OSError):  # other homes of this user have their sockets there too
+        Home(strange.home).socket.parent.rmdir()

@@ -1,0 +1,137 @@
+"""Demand for the embedded server of a home: which workers its clients need, and when it was last used.
+
+Requests for workers are small files, one per namespace, written by clients. A file instead of a message: requests
+outlive the supervisor, so that jobs that waited during a restart get a worker. Its modification time is that of the
+last use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from jobkit.embedded.home import Home
+from jobkit.own_machine import write_private
+from jobkit.settings import Settings
+
+#: Settings that a local worker inherits from the client.
+_PASSED_ON = (
+    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
+    "locals",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRequest:
+    """Requirements for the local worker of a namespace.
+
+    Attributes:
+        tasks: modules to import, without duplicates, in the order of the requests.
+        folders: directories to import them from: the clients' working directories, newest first.
+        environ: `JOBKIT_...` variables of the settings in `_PASSED_ON`.
+        origins: `sys.prefix` of the first client that requested it, by module.
+        idle_stop: seconds without use after which the server may stop.
+        drain: seconds that a stopping worker waits for its jobs.
+    """
+
+    namespace: str
+    tasks: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    idle_stop: float = 600.0
+    drain: float = 30.0
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> WorkerRequest:
+        environ = {f"JOBKIT_{name.upper()}": f"{getattr(settings, name)}" for name in _PASSED_ON}
+        return cls(
+            namespace=settings.namespace,
+            tasks=settings.tasks,
+            folders=(_cwd(),) if settings.tasks else (),
+            environ={name: value for name, value in environ.items() if value},
+            idle_stop=settings.idle_stop,
+            drain=settings.drain,
+            origins=dict.fromkeys(settings.tasks, sys.prefix),
+        )
+
+    def joined(self, other: WorkerRequest) -> WorkerRequest:
+        """Return the union with an older request: the modules of both, the newer times."""
+        return replace(
+            self,
+            tasks=tuple(dict.fromkeys((*other.tasks, *self.tasks))),
+            folders=tuple(dict.fromkeys((*self.folders, *other.folders))),
+            origins={**self.origins, **other.origins},
+        )
+
+    @property
+    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Requirements that need a new worker when they change."""
+        return self.tasks, self.folders
+
+
+def request_workers(home: Home, settings: Settings, *, only_looks: bool = False) -> bool:
+    """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified.
+
+    With `only_looks`, the requirements are written only if the namespace is new, and if that is possible: only a submit
+    changes what workers load. Else raises OSError.
+    """
+    path = home.namespaces / f"{settings.namespace}.json"
+    request = WorkerRequest.of(settings)
+    known = _read(path)
+    if known is not None:
+        request = request.joined(known)
+        if only_looks or request == known:
+            _touch(path)
+            return False
+    try:
+        write_private(path, msgspec.json.encode(request).decode())
+    except OSError:
+        if not only_looks:
+            raise
+        return False
+    return known is None or request.workers_need != known.workers_need
+
+
+def read_requests(home: Home) -> dict[str, WorkerRequest]:
+    """Return all requests by namespace; unreadable files are ignored."""
+    found = (_read(path) for path in sorted(home.namespaces.glob("*.json")))
+    return {request.namespace: request for request in found if request is not None}
+
+
+def last_used_s(home: Home) -> float:
+    """Return the seconds since the server was last used; infinity if it never was."""
+    newest = max((path.stat().st_mtime for path in home.namespaces.glob("*.json")), default=float("-inf"))
+    return max(0.0, time.time() - newest)
+
+
+def mark_used(home: Home) -> None:
+    """Let `last_used_s` count from now on."""
+    for path in home.namespaces.glob("*.json"):
+        _touch(path)
+
+
+def _touch(path: Path) -> None:
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _read(path: Path) -> WorkerRequest | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=WorkerRequest)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _cwd() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it has been deleted
+        return os.path.dirname(os.path.abspath(sys.argv[0]))
