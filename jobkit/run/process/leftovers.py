@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from jobkit.run.process import tree
+from jobkit.run.shortage import patiently, shortage
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -34,7 +35,7 @@ def new_owner() -> str:
 def end_orphans() -> None:
     """End the processes whose worker is gone. Blocks: some ms if there are none."""
     deadline = time.monotonic() + _GRACE_S
-    while _found(_is_orphaned):
+    while patiently(_found, _is_orphaned):
         if time.monotonic() > deadline:
             return _end(_is_orphaned)
         time.sleep(_LOOK_S)
@@ -49,7 +50,7 @@ def end_owned_by(owner: str) -> None:
 def _end(is_sought: Callable[[str], bool]) -> None:
     """Return when they are gone, or will not go."""
     for n in range(_ROUNDS):
-        pids = _found(is_sought)
+        pids = patiently(_found, is_sought)
         if not pids:
             return
         if n == 0:
@@ -68,7 +69,7 @@ def _found(is_sought: Callable[[str], bool]) -> list[int]:
     prefix, user, spaces = f"{OWNER}=".encode(), os.geteuid(), _namespaces("self")
     found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc") if spaces else ())):
-        with contextlib.suppress(OSError, ValueError):  # it has ended, it is not ours to read, its mark is not ours
+        try:
             if pid == os.getpid() or os.stat(f"/proc/{pid}").st_uid != user:
                 continue
             with open(f"/proc/{pid}/environ", "rb") as file:
@@ -76,6 +77,9 @@ def _found(is_sought: Callable[[str], bool]) -> list[int]:
             is_found = marks and is_sought(marks[0].removeprefix(prefix).decode())
             if is_found and tree.identity(pid) and _namespaces(str(pid)) == spaces:
                 found.append(pid)
+        except (OSError, ValueError) as error:  # it has ended, it is not ours to read, its mark is not ours
+            if shortage(error):
+                raise
     return found
 
 

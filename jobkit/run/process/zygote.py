@@ -37,7 +37,7 @@ from jobkit.run.inside import bars
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.process import child, last_words, tree
 from jobkit.run.process.state import reseed_numpy
-from jobkit.run.shortage import set_file_limit, shortage
+from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
 from jobkit.tasks.registry import registry
 
 _MESSAGE_LIMIT = 65_536
@@ -282,4 +282,5 @@ if __name__ == "__main__":
     link_fd, arguments = int(sys.argv[1]), _unpack(bytes.fromhex(sys.argv[2]))
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
-    sys.exit(main(link_fd, arguments["preload"], arguments["start"], arguments["files"]))
+    files = arguments.get("files") or first_file_limit()  # earlier versions, whose jobs may run here, do not send it
+    sys.exit(main(link_fd, arguments["preload"], arguments["start"], files))
