@@ -286,12 +286,14 @@ class Recorder:
         window = at_ms // _BATCH_MS
         if window != self._window:
             self._window, self._left = window, self._burst
-        is_full = self._buffer.size > _BATCH_CHARS or (self._memory is not None and self._memory.is_full)
-        if self._left > 0 or (is_full and not self._buffer.is_flooded):
+        if self._left > 0 or (not self._buffer.is_flooded and self._is_full()):
             self._left -= 1
             self._hand_on(at_ms)
         else:
             self._arm_once()
+
+    def _is_full(self) -> bool:
+        return self._buffer.size > _BATCH_CHARS or (self._memory is not None and self._memory.is_full)
 
     def _hand_on(self, at_ms: int) -> None:
         if self._log is not None:
