@@ -15,7 +15,8 @@ import click
 from jobkit.cli import FAILED, as_json_option, out
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home
-from jobkit.model import JobkitError, JobState
+from jobkit.files import FileStore
+from jobkit.model import InvalidParams, JobkitError, JobState
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
@@ -133,6 +134,12 @@ def _embedded(settings: Settings, remove_damaged: bool) -> Iterator[Finding]:
 
 
 def _server(settings: Settings, fix_workers: str, remove_damaged: bool) -> Iterator[Finding]:
+    try:
+        if file_store := FileStore.of(settings):
+            file_store.place.check()
+            yield ok("results", f"larger ones are files in {file_store.place.shown}")
+    except InvalidParams as error:
+        yield fail("results", str(error))
     try:
         yield from asyncio.run(_ask(settings, fix_workers, remove_damaged))
     except JobkitError as error:

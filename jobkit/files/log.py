@@ -13,6 +13,7 @@ the text, at most `SEARCH_BYTES` a call, and returns a cursor to continue.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -35,7 +36,7 @@ _PORTION = 200_000
 #: At this size the file is rotated, and the previously rotated one deleted: the newest 50 to 100 MB are kept.
 PIECE_BYTES = 50_000_000
 
-_ASIDE, _CUT, MARKS = ".1", ".cut", ".marks"
+_ASIDE, _CUT, MARKS, _GIVEN_UP = ".1", ".cut", ".marks", ".none"
 
 #: Values of a mark's lowest byte: `source + 8 * level`, as indexes into these tuples. The bytes above are the time
 #: (ms).
@@ -72,7 +73,7 @@ class LogFile:
         self._owner = owner
         self._data, self._marks = bytearray(), bytearray()
         self.is_file = False  #: True after the first write
-        self._is_broken = False
+        self.problem = ""  #: why the disk did not take it
 
     def add(self, lines: Iterable[str], mark: bytes = NO_MARK) -> None:
         """Buffer lines without their newlines. `mark` applies to each of them, see `mark_of`."""
@@ -111,14 +112,18 @@ class LogFile:
             self.write(self.take())
 
     def write(self, portion: Portion) -> None:
-        """Append to the file. A disk error ends the file but not the job: the store has head and tail of the log."""
-        if self._is_broken or not portion[0]:
+        """Append to the file. A disk error ends the file but not the job: the store has head and tail of the log.
+
+        A file without its end would look as if it were whole, so it is deleted.
+        """
+        if self.problem or not portion[0]:
             return
         try:
             self._append(*portion)
             self.is_file = True
-        except OSError:
-            self._is_broken = True
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            _give_up(self.path)
 
     def _append(self, data: bytes, marks: bytes) -> None:
         with self._locked() as file:
@@ -143,12 +148,29 @@ class LogFile:
                 with _private(self.path.parent / OWNER, "wb") as owner:
                     owner.write(self._owner.encode())
                 continue
+            if not file.tell() and _given_up(self.path).exists():
+                file.close()
+                raise OSError(errno.ENOSPC, "an earlier part could not be written")
             with contextlib.suppress(OSError):  # without locks in the file system: usually there is only one writer
                 fcntl.flock(file, fcntl.LOCK_EX)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
                     return file
             file.close()
+
+
+def _given_up(path: Path) -> Path:
+    """Return the path of an empty file that stands for a log of which a part could not be written."""
+    return path.with_name(path.name + _GIVEN_UP)
+
+
+def _give_up(path: Path) -> None:
+    """Delete the log's file for good."""
+    pieces = path, aside_of(path)
+    with contextlib.suppress(OSError):  # the disk has gone
+        for piece in (*pieces, *map(marks_of, pieces)):
+            piece.unlink(missing_ok=True)
+        _given_up(path).touch(mode=0o600)
 
 
 def _private(path: Path, mode: str) -> IO[bytes]:

@@ -177,6 +177,10 @@ def test_doctor_names_what_is_wrong_and_ends_with_1(fresh: Terminal) -> None:
     assert no_module.returncode == 1
     assert "fail  tasks" in no_module.stdout
 
+    (fresh.home.parent / "file").touch()
+    no_results = fresh.run("doctor", JOBKIT_URL="redis://127.0.0.1:1/0", JOBKIT_RESULTS=str(fresh.home.parent / "file"))
+    assert "fail  results" in no_results.stdout
+
     os.mkdir(fresh.home)
     fresh.home.chmod(0o777)
     open_home = fresh.run("doctor")

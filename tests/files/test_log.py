@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,22 @@ def path(tmp_path: Path) -> Path:
 
 def numbers(found: LogSlice) -> list[int]:
     return [line.n for line in found.lines]
+
+
+def test_a_log_that_the_disk_does_not_take_to_its_end_has_no_file(path: Path) -> None:
+    """Readers then use what the store keeps, which counts the lines that it has not."""
+    log, other = LogFile(path, "j 1\n"), LogFile(path, "j 1\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
+    try:
+        log.write((b"x" * 1_000 + b"\n", mark_of("stdout")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    other.write((b"later\n", mark_of("stdout")))
+
+    assert (log.problem, other.problem) == ("File too large", "an earlier part could not be written")
+    assert sorted(each.name for each in path.parent.iterdir()) == ["log.none"]
 
 
 def test_pages_go_both_ways(path: Path) -> None:

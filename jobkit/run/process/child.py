@@ -288,6 +288,8 @@ class _Life:
             with contextlib.suppress(AttributeError, OSError, ValueError):  # the task may have put anything there
                 stream.flush()  # type: ignore[union-attr]
         _libc.fflush(None)
+        if log is not None and log.problem:
+            recorder.line("jobkit", f"the file of the whole log could not be written: {log.problem}", "WARNING")
         recorder.close()
         sink.is_open = False
         if ended.more is None:
