@@ -190,6 +190,24 @@ FAULTS: dict[str, Fault] = {
     "stale card": Fault(
         patch=_every(1, "jobkit.ui.card.job_feed", "JobFeed", "take", _not_at_all), only="kill", shows="the card"
     ),
+    # Losses count against a job whatever died with it.
+    "guilty neighbours": Fault(
+        (
+            (
+                "lib/lifecycle",
+                "rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses",
+                "rec.losses >= max_losses",
+            ),
+        ),
+        case="innocents beside pills",
+        shows="(light|plain) .* failed as lost",
+    ),
+    # Server and workers of a home live on when their supervisor dies.
+    "orphaned home": Fault(
+        patch=lambda: setattr(importlib.import_module("jobkit.embedded.children"), "_libc", None),
+        case="no supervisor",
+        shows="was left|ran at the same time",
+    ),
     # Lines that a crashed process had not sent are lost.
     "no last words": Fault(
         patch=_every(1, "jobkit.run.process.last_words", "LastWords", "hold", _not_at_all),

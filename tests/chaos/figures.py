@@ -112,6 +112,23 @@ def answer(times: int) -> list[float]:
     return took
 
 
+def comeback(times: int, away_s: float) -> list[float]:
+    """Return the seconds from the return of Redis to the start of a job that is submitted at once."""
+    took = []
+    with fresh() as bench:
+        bench.worker()
+        for n in range(1, times + 1):
+            bench.server.kill()
+            pause(away_s)
+            bench.server.start()
+            began = time.monotonic()
+            job = bench.kit.submit(jobs.work, bench.file())
+            bench.started(times=n)
+            took.append(time.monotonic() - began)
+            job.result(20)
+    return took
+
+
 def at_home(times: int, name: str) -> list[float]:
     """Return the seconds from an outage of a home to the next start of its job, for which a process waits."""
     took = []
@@ -151,6 +168,7 @@ FIGURES: dict[str, Callable[[], list[float]]] = {
     "home: zygote killed": lambda: at_home(3, "zygote"),
     "home: supervisor killed": lambda: at_home(3, "supervisor"),
     "home: everything killed": lambda: at_home(3, "everything"),
+    "Redis back after 6 s": lambda: comeback(3, 6.0),
     "submit to a frozen server": lambda: answer(3),
 }
 

@@ -108,3 +108,7 @@ def test_every_fault_in_a_class_still_fits_its_class() -> None:
     code = "from tests.chaos import faults\nfor fault in faults.FAULTS.values(): fault.patch and fault.patch()"
 
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_case_has_a_fault_that_shows_what_it_finds() -> None:
+    assert {fault.case for fault in FAULTS.values()} - {""} == set(CASES)
