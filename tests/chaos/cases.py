@@ -26,15 +26,14 @@ class Case:
 
 CASES: dict[str, Case] = {
     "innocents beside pills": Case((), (*_INNOCENT, "poison of the loop", "poison of the zygote")),
-    "no temporary folder": Case(("cleaner",), (*_INNOCENT, "large result")),
     "no supervisor": Case(("supervisor",), _INNOCENT, "home", 2.0),
-    "a full disk": Case(("full",), (*_INNOCENT, "large result"), "home", 2.0),
     "strange ends of coroutines": Case((), (*_INNOCENT, "strange end")),
     "no descriptors": Case(("descriptors",), _INNOCENT),
     "programs that outlive": Case(("family",), (*_INNOCENT, "programs")),
     "last words": Case((), ("chatty", "chatty crash")),
     "previews that harm": Case((), (*_INNOCENT, "harmful preview", "hanging preview")),
     "strange bytes": Case(("strange_bytes",), _INNOCENT),
+    "keys of another type": Case(("damage",), _INNOCENT),
     "submits without a reply": Case(("swallow",), _INNOCENT),
     "many followers": Case(("kill",), (*_INNOCENT, "leader of many"), rate=2.0),
     "a terminal that closes": Case(("hang_up",), _INNOCENT),

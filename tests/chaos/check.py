@@ -14,6 +14,7 @@ import redis
 
 from jobkit.model import EventType, JobCancelled, JobFailed, JobkitError, JobSnapshot
 from jobkit.settings import Settings
+from jobkit.store.damage import damaged, discard
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.chaos import newer, record
@@ -289,6 +290,7 @@ def structure(url: str, namespace: str, *, has_older: bool) -> list[str]:
         store = RedisStore(Settings(url=url, namespace=namespace).checked())
         problems = []
         try:
+            await discard(store, await damaged(store))
             for law in laws:
                 try:
                     await law(store)  # type: ignore[operator]

@@ -107,12 +107,6 @@ async def _never(*_: Any) -> bool:
     return False
 
 
-def _one_step() -> None:
-    """Go on neither at once nor with a heartbeat."""
-    _every(1, "jobkit.store.redis", "RedisStore", "_settle", _never)()
-    _every(1, "jobkit.worker.lease", "LeaseKeeper", "_settle", _not_at_all)()
-
-
 def _only_exceptions(error: BaseException, **options: Any) -> Any:
     """Replace `raised`."""
     if not isinstance(error, Exception):
@@ -226,6 +220,12 @@ FAULTS: dict[str, Fault] = {
         case="strange bytes",
         shows="a worker said",
     ),
+    # A key of another type is met again and again.
+    "no quarantine": Fault(
+        (("lib/damage", "is_mended = Damage.put_aside(key)", ""),),
+        case="keys of another type",
+        shows="came to its end|a worker said",
+    ),
     # A submit without a reply counts as refused.
     "unanswered is refused": Fault(
         patch=_every(1, "jobkit.client.sent", "Sent", "__exit__", _not_at_all),
@@ -234,8 +234,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # The followers of a job are settled up to a limit, and the others never.
     "no second step": Fault(
-        (("lib/call", "STEPS_MOST = 200", "STEPS_MOST = 3"),),
-        patch=_one_step,
+        (("lib/leftover", "  local has_done = false\n", "  do return end\n  local has_done = false\n"),),
         case="many followers",
         shows="came to its end|terminal events",
     ),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LEASE_S, HEARTBEAT_S, MAX_LOSSES = 2.0, 0.5, 4
 
-_STRANGE = (b"S\xff", b"\xff\x00", b"", b"{}", b"[1]", b'{"id": 1}\n\xff', b"x" * 100_000)
+_STRANGE = (b"S\xff", b"J\xff", b"\xff\x00", b"", b"{}", b"[1]", b'{"id": 1}\n\xff', b"x" * 100_000)
 
 Break = Callable[["World", Random], Iterator[float] | None]
 
@@ -182,6 +182,13 @@ def strange_bytes(world: World, rng: Random) -> None:
     message = rng.choice(_STRANGE)
     for channel in world.ask("PUBSUB", "CHANNELS", f"jk:{world.settings['namespace']}:*") or ():
         world.ask("PUBLISH", channel, message)
+
+
+@outage(0.5)
+def damage(world: World, rng: Random) -> None:
+    """Another program replaces a key of the namespace by one of another type."""
+    key = rng.choice(["idle:default", "lending", "rules", "took"])
+    world.ask("SET", f"jk:{world.settings['namespace']}:{key}", "junk")
 
 
 # -- connections -------------------------------------------------------------------------------------------------------
