@@ -87,7 +87,7 @@ KINDS: dict[str, Kind] = {
     "programs": Kind(jobs.programs, arguments=_for_leases),
     "poison": Kind(jobs.poison, 0.1, ends=_LOST, costs=_LOSSES),
     "poisonous coroutine": Kind(jobs.poison_async, 0.1, ends=_LOST, costs=_LOSSES),
-    # Once it was lost, it runs in a process of its own, which crashes.
+    # Once it was lost, it runs in a separate process, which crashes.
     "poison of the loop": Kind(jobs.poison_loop, ends=frozenset({"lost", "crash"}), costs=_LOSSES),
     "poison of the zygote": Kind(jobs.poison_zygote, ends=_LOST, costs=_LOSSES),
 }

@@ -208,6 +208,13 @@ def swallow(world: World, rng: Random) -> Iterator[float]:
     yield seconds
 
 
+@outage(0.2, disturbs=True, at="team", costs="losses")
+def silence(world: World, rng: Random) -> Iterator[float]:
+    """Requests reach Redis, replies are lost, for longer than a submit waits."""
+    world.tell_proxy("swallow 6.5")
+    yield 6.5
+
+
 @outage(1, disturbs=True, at="team", costs="losses")
 def freeze(world: World, rng: Random) -> Iterator[float]:
     """Nothing passes, for less or more than a lease."""
