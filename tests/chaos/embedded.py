@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from jobkit.embedded import ensure_running, shutdown
+from jobkit.embedded import ensure_running
 from jobkit.embedded.home import Home
 from jobkit.embedded.launch import server_url
 from jobkit.embedded.server import answers, ask
@@ -107,6 +108,7 @@ class Embedded(World):
         return [*self._home.logs.glob("*.log"), self.folder / "dashboard.log"]
 
     def end(self) -> None:
+        """Delete the home, with which all of its processes have to end."""
         if self._supervisor is not None:
             self._supervisor.resume()
-        shutdown(Settings(home=self.home), now=True)
+        shutil.rmtree(self.home, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import os
 import signal
 import weakref
@@ -101,6 +102,10 @@ def _on_message(worker: Any, message: bytes) -> None:
 
 def _die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _write_or_fail(_: Any, home: Any, status: dict[str, Any]) -> None:
+    home.status_file.write_text(json.dumps(status))
 
 
 async def _never(*_: Any) -> bool:
@@ -201,6 +206,19 @@ FAULTS: dict[str, Fault] = {
         patch=lambda: setattr(importlib.import_module("jobkit.embedded.children"), "_libc", None),
         case="no supervisor",
         shows="was left|ran at the same time",
+    ),
+    # A supervisor does not see that its home was deleted.
+    "no look at the home": Fault(
+        patch=_every(1, "jobkit.embedded.home", "Home", "identity", _not_at_all),
+        case="a deleted home",
+        shows="was left",
+    ),
+    # A supervisor dies of a status that it cannot write.
+    "brittle status": Fault(
+        patch=_every(1, "jobkit.embedded.home", "Home", "write_status", _write_or_fail),
+        case="a full disk",
+        shows="came to its end|terminal events|said|ran .* times",
+        test="tests/embedded/test_full_disk.py",
     ),
     # Lines that a crashed process had not sent are lost.
     "no last words": Fault(

@@ -198,10 +198,10 @@ class World(ABC):
                 self.dashboard.kill()
                 self.dashboard.wait()
         self._dashboard_log.close()
+        if (self.home / "logs").exists():
+            shutil.copytree(self.home / "logs", self.folder / "logs")
         self.end()
         left = self._left()
-        if (self.home / "logs").exists():
-            shutil.copytree(self.home / "logs", self.folder / "logs")  # the disk may vanish with this process
         if self.disk.is_mount():
             subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
         return left
