@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 
@@ -9,6 +10,8 @@ import pytest
 import redis
 
 from jobkit.client.loop import background
+from jobkit.store.redis import RedisStore
+from tests.fuzz.test_damage import spoil
 from tests.support import by_default
 
 from . import broken, jobs
@@ -57,6 +60,30 @@ def test_strange_messages_stop_no_worker_and_no_listener(own_bench: Bench) -> No
     assert worker.poll() is None
     assert "Traceback" not in bench.said()
     assert "a message to this worker is left out" in bench.said()
+
+
+@pytest.mark.parametrize("how", by_default(["junk", "another type"]))
+def test_whatever_stands_in_a_key_the_worker_runs_the_next_job(own_bench: Bench, how: str) -> None:
+    bench, noise = own_bench, random.Random(7)
+    worker = bench.worker()
+    kit, prefix = bench.kit, f"jk:{bench.kit.settings.namespace}:".encode()
+    kit.schedule(jobs.count_up, {"n": 1}, every=3600, name="nightly")
+    kit.limit(task="count_up", concurrency=50)
+    assert kit.submit(jobs.count_up, 0).result(20) == 1
+    store = RedisStore(kit.settings)
+
+    async def spoil_all() -> int:
+        keys = sorted([key async for key in store.redis.scan_iter(prefix + b"*") if b":damaged" not in key])
+        for key in keys:
+            await spoil(store, key, how, noise)
+            assert await asyncio.to_thread(lambda: kit.submit(jobs.count_up, 1).result(20)) == 2, key
+        await store.close()
+        return len(keys)
+
+    assert asyncio.run(spoil_all()) > 15
+    assert worker.poll() is None
+    assert "Traceback" not in bench.said()
+    assert bench.said().count("has failed") == 0
 
 
 def test_a_watcher_that_raises_does_not_stop_the_others() -> None:
