@@ -53,6 +53,9 @@ class Subject(msgspec.Struct, frozen=True):
     job_id: str
     task: str
 
+    def __str__(self) -> str:
+        return f"{self.kind.partition(chr(0))[0]} of job {self.job_id}"
+
     def bytes(self) -> bytes:
         return "\x00".join((self.kind, self.job_id, self.task)).encode()
 
@@ -118,12 +121,12 @@ class Codec:
             SignatureError: in every other case, before any of the body is parsed.
         """
         if len(envelope) < _HEAD or envelope[:3] != MAGIC:
-            raise SignatureError(f"the {subject.kind} of job {subject.job_id} is not a jobkit payload")
+            raise SignatureError(f"the {subject} is not a jobkit payload")
         key_id, mac, form, body = envelope[3:7], envelope[7:39], envelope[39:40], envelope[40:]
         if not self._keys:
             if any(key_id):
                 raise SignatureError(
-                    f"the {subject.kind} of job {subject.job_id} is signed, but there is no JOBKIT_SECRET here; "
+                    f"the {subject} is signed, but there is no JOBKIT_SECRET here; "
                     "set the same as the submitter"
                 )
         else:
@@ -131,13 +134,13 @@ class Codec:
             if key is None or not hmac.compare_digest(mac, _mac(key, form, (body,), subject)):
                 what = "is not signed" if not any(key_id) else "does not carry a valid signature"
                 raise SignatureError(
-                    f"the {subject.kind} of job {subject.job_id} {what}; JOBKIT_SECRET must be the same for "
+                    f"the {subject} {what}; JOBKIT_SECRET must be the same for "
                     "submitters and workers"
                 )
         if form not in (MSGPACK, PICKLE, CLOUDPICKLE, RAW, FILE) or (
             form in (PICKLE, CLOUDPICKLE) and not self.allow_pickle
         ):
-            raise SignatureError(f"the {subject.kind} of job {subject.job_id} has a format that is not allowed here")
+            raise SignatureError(f"the {subject} has a format that is not allowed here")
         return form, body
 
     def loads(self, envelope: bytes, subject: Subject) -> Any:

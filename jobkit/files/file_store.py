@@ -139,7 +139,7 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     if form != FILE:
         return form, body
     path, count, shown = _reference(body, subject)
-    what = f"the {subject.kind.partition(chr(0))[0]} of job {subject.job_id}"
+    what = f"the {subject}"
     if file_store is None:
         raise ResultUnavailable(
             f"{what} ({size(count)}) is a file in {shown}, and no directory for results is set here: set "
@@ -164,7 +164,7 @@ def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
         path, count, shown = "", 0, ""
     if not _PATH.fullmatch(path):
         raise SignatureError(
-            f"the reference to the {subject.kind} of job {subject.job_id} is not one that jobkit wrote"
+            f"the reference to the {subject} is not one that jobkit wrote"
         )
     return path, count, shown
 
