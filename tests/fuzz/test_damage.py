@@ -260,3 +260,25 @@ async def test_no_damaged_key_breaks_a_reader_or_a_verb(store: RedisStore, how: 
 
     assert found >= 4
     assert not failures, "\n".join(f"{key}: {name}: {why}" for key, of in failures.items() for name, why in of.items())
+
+
+@pytest.mark.parametrize(
+    "index", ["jobs", "ready:default", "due:default", "leases", "expiry", "state:queued", "state:failed"]
+)
+async def test_an_index_that_was_overwritten_is_filled_again(store: RedisStore, index: str) -> None:
+    await furnish(store)
+    key = f"{store.prefix}{index}"
+    before = set(await store.redis.zrange(key, 0, -1))
+    assert before
+    await store.redis.set(key, "a text")
+
+    await store.list(Query())
+    await store.list(Query(states=("queued", "failed")))
+    await store.queues()
+    await store.renew("w9", {}, {})
+    await store.prune()
+    for _ in range(10):
+        await store.renew("w9", {}, {})
+
+    assert set(await store.redis.zrange(key, 0, -1)) == before - {b"!task:simulate"}
+    assert await store.redis.zrange(f"{store.prefix}left", 0, -1) == []

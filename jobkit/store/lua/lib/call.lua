@@ -89,6 +89,7 @@ local function number(text)
 end
 
 local IS_OVER = {succeeded = true, failed = true, cancelled = true} -- states that a job never leaves
+local STATES = {scheduled = true, queued = true, running = true, succeeded = true, failed = true, cancelled = true}
 
 -- Appends a pair to a flat list of field, value.
 local function put(set, name, value)

@@ -4,6 +4,7 @@
 -- newline the field, member or entry.
 
 local NOTED_MOST = 1000
+local LEASE_MS = 15000 -- of a running job whose lease is not known; its worker renews it sooner
 
 -- Both may be called while a verb only reads: then nothing is noted.
 local function write(name, why, is_aside)
@@ -18,12 +19,48 @@ end
 
 function Damage.note(name, why) write(name, why) end
 
+-- Indexes of jobs, which are filled again from the records when they were put aside, with what the score of a job is there,
+-- nil if it does not belong there.
+local INDEXES = {
+  jobs = function(rec) return rec.us end,
+  state = function(rec, state) return rec.state == state and rec.us end,
+  expiry = function(rec) return IS_OVER[rec.state] and NOW + math.max(0, call('PTTL', rec.key)) end,
+  leases = function(rec) return rec.state == 'running' and NOW + LEASE_MS end,
+  due = function(rec, queue)
+    return rec.state == 'scheduled' and rec.queue == queue and not rec.waits and number(call('HGET', rec.key, 'due'))
+  end,
+  ready = function(rec, queue)
+    return rec.state == 'queued' and rec.queue == queue and not call('HGET', rec.key, 'parked') and Queue.score(rec, rec.us)
+  end,
+}
+
+-- Fills an index again from another one, in steps, from the time of submit `from` (us) on. `what` is "INDEX SOURCE".
+function Damage.relist(what, _, from)
+  local name, source = string.match(what, '^(%S+) (%S+)$')
+  local kind, part = string.match(name or '', '^(%a+):?(.*)$')
+  if not INDEXES[kind] then return end
+  local found = call('ZRANGEBYSCORE', P .. source, '(' .. string.format('%.0f', from), '+inf', 'WITHSCORES', 'LIMIT', 0,
+    math.max(1, STEPS_MOST - steps))
+  for i = 1, #found, 2 do
+    local rec = Records.read(found[i])
+    local score = rec and INDEXES[kind](rec, part)
+    if score then call('ZADD', P .. name, 'NX', score, rec.id) end
+    steps = steps + 1
+  end
+  if #found > 0 then Leftover.keep('relist', what, found[#found]) end
+end
+
 -- Puts a key aside; true if that was possible. Keys of arq's are not ours to move.
 function Damage.put_aside(key)
   local name, kind = string.sub(key, #P + 1), try('TYPE', key).ok
   if string.sub(key, 1, #P) ~= P or type(try('RENAME', key, P .. 'damaged:' .. name)) ~= 'table' then return false end
   if try('EXISTS', key) == 1 then return false end
   write(name, 'its type is ' .. kind, true)
+  if name == 'jobs' then
+    for state in pairs(STATES) do Leftover.keep('relist', 'jobs state:' .. state, 0) end
+  elseif INDEXES[string.match(name, '^%a+')] then
+    Leftover.keep('relist', name .. ' jobs', 0)
+  end
   return true
 end
 

@@ -3,8 +3,6 @@
 local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers that were away
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 
-local STATES = {scheduled = true, queued = true, running = true, succeeded = true, failed = true, cancelled = true}
-
 -- The record of a job, or nil; also nil if it is damaged, so that it blocks no queue. Counters are numbers; fields that are not
 -- set are false.
 function Records.read(id)
