@@ -122,10 +122,14 @@ def _embedded(settings: Settings, remove_damaged: bool) -> Iterator[Finding]:
         yield fail("home", str(error))
         return
     yield ok("home", f"{home.path} is private, and so is its signing key")
-    if not home.is_supervised():
-        yield ok("supervisor", "not running; it starts with the first job or `jobkit up`")
-        return
     status = home.status()
+    if not home.is_supervised():
+        if status.get("state") in (None, "stopped"):
+            yield ok("supervisor", "not running; it starts with the first job or `jobkit up`")
+        else:
+            how = str(status.get("error") or f"pid {status.get('pid')} has died")
+            yield warn("supervisor", how, f"the next command starts it again; see {home.supervisor_log}")
+        return
     for problem in status.get("problems", {}).values():
         yield fail("worker", str(problem), "fix JOBKIT_TASKS or the module, then run `jobkit down`")
     version = f"jobkit {status.get('version')} on Python {status.get('python')}"

@@ -162,6 +162,12 @@ def test_doctor_finds_no_problem_in_a_running_home_and_starts_none(fresh: Termin
     for check in ("url", "home", "supervisor", "server", "eviction", "persistence", "clock", "workers", "tasks"):
         assert by_check[check]["level"] == "ok", by_check[check]
 
+    supervisor = Home(fresh.home).status()["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    wait_until(lambda: not Home(fresh.home).is_supervised())
+    assert f"pid {supervisor} has died → the next command starts it again" in fresh.run("doctor").stdout
+    assert not Home(fresh.home).is_supervised()
+
 
 def test_doctor_names_what_is_wrong_and_ends_with_1(fresh: Terminal) -> None:
     unreachable = fresh.run("doctor", JOBKIT_URL="redis://127.0.0.1:1/0")

@@ -10,7 +10,10 @@ import panel as pn
 import pytest
 
 import jobkit.ui
+from jobkit.client.loop import background
+from jobkit.model import StoreUnavailable
 from jobkit.ui import PAGES, Dashboard, Page, PageSession
+from jobkit.ui.app.header import StoreBannerFeed
 from jobkit.ui.live.page import read_query
 from jobkit.ui.words.theme import Theme
 from tests.support import wait_until
@@ -242,3 +245,18 @@ def test_a_connection_that_is_cut_while_a_dashboard_is_built_is_reported(
     monkeypatch.setattr(hub, "on_status", cut_before)
 
     assert Dashboard(stage.kit)._nav.status == "reconnecting"
+
+
+def test_the_line_above_every_page_says_that_the_server_was_stopped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused() -> None:
+        raise StoreUnavailable("it does not answer")
+
+    monkeypatch.setattr(stage.kit.verbs.store, "refused", refused)
+    feed = StoreBannerFeed(stage.kit)
+    assert background.call(feed.data()) == {"said": ""}
+
+    monkeypatch.setattr(stage.kit.hub, "stopped", "it was stopped")
+
+    assert background.call(feed.data()) == {"said": "it was stopped"}
