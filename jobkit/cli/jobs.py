@@ -66,8 +66,21 @@ def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, 
     query = replace(parse(" ".join(map(quoted, words)), Query(**wanted).checked()), limit=limit)
     if search:
         query = replace(query, search=(*query.texts, search))
-    found = islice(out.snapshots(jobkit.connect(), query), limit)
-    out.listing(as_json, found, COLUMNS, empty="No jobs. `jobkit tasks` lists the tasks to submit.")
+    kit = jobkit.connect()
+    found = list(islice(out.snapshots(kit, query), limit))
+    seen = _seen(kit) if not as_json and any(job.state is JobState.RUNNING for job in found) else set()
+    columns = {**COLUMNS, "STATE": lambda job: _state(job, job.worker in seen)}
+    out.listing(as_json, found, columns, empty="No jobs. `jobkit tasks` lists the tasks to submit.")
+
+
+def _seen(kit: Kit) -> set[str]:
+    """Return the ids of workers that have sent a heartbeat within half a lease."""
+    return {worker.id for worker in kit.workers() if worker.beat_age_s <= kit.settings.lease / 2}
+
+
+def _state(job: JobSnapshot, is_seen: bool) -> str:
+    word = "cancelling" if job.is_cancelling else "stalled" if job.state is JobState.RUNNING and not is_seen else None
+    return out.state_text(job.state, word)
 
 
 def _progress(job: JobSnapshot) -> str:
@@ -78,7 +91,7 @@ def _progress(job: JobSnapshot) -> str:
 
 COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
     "ID": lambda job: job.id[: out.SHOWN_ID],
-    "STATE": lambda job: out.state_text(job.state, "cancelling" if job.is_cancelling else None),
+    "STATE": lambda job: _state(job, True),
     "TASK": lambda job: job.spec.task,
     "PROGRESS": _progress,
     "QUEUE": lambda job: job.spec.queue,
@@ -108,7 +121,8 @@ def show(job_id: str, as_json: bool) -> None:
         return
     spec = snapshot.spec
     title = click.style(out.one_line(spec.title or spec.task), bold=True)
-    click.echo(f"{out.state_text(snapshot.state)}  {title}")
+    is_seen = snapshot.state is not JobState.RUNNING or snapshot.worker in _seen(kit)
+    click.echo(f"{_state(snapshot, is_seen)}  {title}")
     facts = {
         "id": spec.id,
         "task": spec.task,

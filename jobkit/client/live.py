@@ -222,5 +222,10 @@ class LiveJobs:
             for job_id in self._wiped:
                 self.refresh_later(job_id)
         for job in gone:
-            job._vanish("the store was wiped or exchanged" if job.id in self._wiped else "it was removed")
+            why = "it was removed"
+            if job.id in self._wiped:
+                why = "the store was wiped or exchanged"
+            elif await self._store.has_lost(job.snapshot):
+                why = "the server has lost it: it was restored to an older state, or failed over to a replica"
+            job._vanish(why)
             self._kept.pop(job.id, None)

@@ -343,6 +343,20 @@ class RedisStore(RedisNamespace):
                 )
         return self.all_readable("events", wire.event, entries)
 
+    async def has_lost(self, unknown: JobSnapshot) -> bool:
+        """Return whether the server has never stored a job that it does not know: its submit is not among the events.
+
+        False if events of that time are not kept any more.
+        """
+        at_ms = 0 if unknown.submitted_at is None else int(unknown.submitted_at.timestamp() * 1000)
+        entries, oldest = await self.many(
+            [("XRANGE", "events", at_ms - 100, at_ms + 100), ("XRANGE", "events", "-", "+", "COUNT", 1)]
+        )
+        if oldest and event_key(oldest[0][0].decode())[0] > at_ms - 100:
+            return False
+        name = f'"id":"{unknown.id}"'.encode()
+        return not any(name in event.get(b"e", b"") for _, event in entries)
+
     async def last_event_id(self) -> str:
         """Return the id of the newest event of the namespace, or "0-0"."""
         entries = await self.ask("XREVRANGE", "events", "+", "-", "COUNT", 1)

@@ -10,9 +10,15 @@ import signal
 import subprocess
 import sys
 from datetime import datetime
+from types import SimpleNamespace
 
+import click
 import pytest
 
+from jobkit.cli import jobs
+from jobkit.model import JobSnapshot, JobSpec, JobState
+from jobkit.settings import Settings
+from jobkit.store.values import WorkerInfo
 from tests.support import by_default
 
 from .conftest import Terminal, wait_until
@@ -20,6 +26,19 @@ from .conftest import Terminal, wait_until
 
 def state_of(terminal: Terminal, job_id: str) -> str:
     return str(json.loads(terminal.ok("show", job_id, "--json"))["state"])
+
+
+def test_a_running_job_whose_worker_is_silent_is_stalled() -> None:
+    workers = [WorkerInfo("w1", beat_age_s=7.0), WorkerInfo("w2", beat_age_s=8.0)]
+    kit = SimpleNamespace(settings=Settings(lease=15.0), workers=lambda: workers)
+    seen = jobs._seen(kit)  # type: ignore[arg-type]
+
+    def shown(state: JobState, worker: str) -> str:
+        job = JobSnapshot(JobSpec("a", "task"), 1, state, worker=worker)
+        return click.unstyle(jobs._state(job, worker in seen)).split()[-1]
+
+    assert [shown(JobState.RUNNING, worker) for worker in ("w1", "w2", "w3")] == ["running", "stalled", "stalled"]
+    assert shown(JobState.QUEUED, "") == "queued"
 
 
 def test_submit_prints_the_id_alone(terminal: Terminal) -> None:

@@ -121,6 +121,7 @@ class Verbs(RuleBasedStateMachine):
         # Leases are long: only `lapse` and `come_due` let time pass.
         self.store = RedisStore(settings_for(self.url, lease=60.0, max_losses=MAX_LOSSES))
         self.lives: dict[str, Life] = {}
+        self.left: set[str] = set()  # workers that were stopped
         self.died: dict[str, str] = {}  # by worker: the job that it has lost, "" for several
         self.tokens: list[tuple[str, str]] = []
 
@@ -177,6 +178,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(by=workers, free=st.integers(0, 3))
     def claim(self, by: Any, free: int) -> None:
         self.do(self.store.renew(by.id, {}, {"queues": ",".join(by.queues)}))  # as a worker does before it claims
+        self.left.discard(by.id)
         held = sum(life.worker == by.id for life in self.running())
         claimed, _ = self.do(self.store.claim(by, free, held=held))
         self.recover()
@@ -204,7 +206,7 @@ class Verbs(RuleBasedStateMachine):
                 worker = life.worker
                 is_alone = workers.count(worker) == 1 and self.died.get(worker, id) == id
                 self.died[worker] = id if is_alone else ""
-                life.lose(is_alone=is_alone)
+                life.lose(is_alone=is_alone and worker not in self.left)
 
     def running(self) -> Sequence[Life]:
         return [life for life in self.lives.values() if life.state == "running"]
@@ -234,7 +236,10 @@ class Verbs(RuleBasedStateMachine):
         id, token = self.token(n)
         error = ERROR if outcome in ("failed", "retried") else None
         preview = summary.encode()
-        one = Ending(id, token, outcome, error, "why", result, preview, summary, usage, delay_ms, max_losses=MAX_LOSSES)
+        one = Ending(
+            id, token, outcome, error, "why", result, preview, summary, usage=usage, delay_ms=delay_ms,
+            max_losses=MAX_LOSSES,
+        )  # fmt: skip
         expected = self.lives[id].finish(one) if id in self.lives else FENCED
         assert self.do(self.store.finish([one])) == [expected]
 
@@ -258,6 +263,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(n=st.integers(0, 3), by=workers)
     def renew(self, n: int, by: Any) -> None:
         id, token = self.token(n)
+        self.left.discard(by.id)
         found = self.do(self.store.renew(by.id, {id: token}, {"queues": ",".join(by.queues)}))
         life = self.lives.get(id)
         if life is not None and life.holds(token):
@@ -277,6 +283,7 @@ class Verbs(RuleBasedStateMachine):
     @rule(by=workers)
     def leave(self, by: Any) -> None:
         self.do(self.store.leave(by.id))
+        self.left.add(by.id)
 
     @rule(n=st.integers(0, 3))
     def lease_ends(self, n: int) -> None:

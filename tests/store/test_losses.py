@@ -270,6 +270,23 @@ async def test_every_idle_worker_is_notified_of_a_suspect(store: RedisStore) -> 
         await until(both, "both workers to be woken")
 
 
+@pytest.mark.parametrize("how", ["draining", "left"])
+async def test_a_worker_that_was_stopped_did_not_die(store: RedisStore, how: str) -> None:
+    await submit(store, "a")
+    for turn in range(4):
+        await claim(store, by=worker(f"w{turn}"))
+        if how == "left":
+            await store.leave(f"w{turn}")
+        else:
+            await store.renew(f"w{turn}", {}, {"draining": 1})
+        await lapse(store, "a")
+        await sweep(store)
+
+    found = await snapshot(store, "a")
+    assert (found.state, found.losses) == (JobState.QUEUED, 4)
+    assert found.history[-1].data["reason"] == "worker w3 was stopped, and did not give back attempt 4"
+
+
 async def test_all_workers_learn_of_functions_that_one_has_barred(store: RedisStore) -> None:
     assert (await store.renew("w1", {}, {}, barred={"tasks:fetch@1"})).barred == {"tasks:fetch@1"}
     assert (await store.renew("w2", {}, {}, barred={"tasks:load@1"})).barred == {"tasks:fetch@1", "tasks:load@1"}

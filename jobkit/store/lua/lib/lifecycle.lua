@@ -78,16 +78,14 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   if rec.terms then Limits.pump() end
 end
 
--- A lease ran out: the worker died, or was away for too long. Or the worker says so itself (`where`): what it ran the
--- attempt in died under it. The job goes back to its old place in the line, or ends here. A loss counts against it only if
+-- A lease ran out: the worker died, or was away for too long. Or the worker says so itself: what it ran the attempt in died
+-- under it. `where` says how. The job goes back to its old place in the line, or ends here. A loss counts against it only if
 -- nothing else was lost with it (`is_alone`). After `max_losses` others it is a suspect: its next worker runs nothing else
 -- (see `claim`), so that there is no doubt whose fault its death is.
 function Lifecycle.lose(rec, max_losses, ttl_ms, is_alone, where, usage)
   rec.losses = rec.losses + 1
   rec.alone = rec.alone + (is_alone and 1 or 0)
   ttl_ms = Records.kept_ms(rec, ttl_ms)
-  where = (where or 'worker ' .. rec.worker .. ' died or lost contact while it ran attempt ' .. rec.attempt)
-    .. (is_alone and '' or ', with other jobs')
   local is_spent = rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses
   if rec.cancel then
     Lifecycle.conclude(rec, 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
@@ -174,13 +172,20 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
     if rec and rec.state == 'running' then
       lost[#lost + 1] = rec
       -- It may only be frozen, and then still has a channel: it would be given this very job again.
-      Queue.unregister(rec.worker, call('HGET', P .. 'worker:' .. rec.worker, 'queues'))
+      local known = call('HMGET', P .. 'worker:' .. rec.worker, 'queues', 'draining')
+      Queue.unregister(rec.worker, known[1])
+      rec.is_stopped = not known[1] or known[2] == '1'
     else
       call('ZREM', P .. 'leases', id)
     end
   end
   local is_alone = find_alone(lost, lease_ms)
-  for _, rec in ipairs(lost) do Damage.guard(rec.id, Lifecycle.lose, rec, max_losses, ttl_ms, is_alone[rec]) end
+  for _, rec in ipairs(lost) do
+    local how = rec.is_stopped and ' was stopped, and did not give back attempt '
+      or ' died or lost contact while it ran attempt '
+    local where = 'worker ' .. rec.worker .. how .. rec.attempt .. (is_alone[rec] and '' or ', with other jobs')
+    Damage.guard(rec.id, Lifecycle.lose, rec, max_losses, ttl_ms, is_alone[rec] and not rec.is_stopped, where)
+  end
   return true, again
 end
 

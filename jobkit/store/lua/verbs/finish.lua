@@ -21,7 +21,8 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     if data.error then put(set, 'error', cjson.encode(data.error)) end
     if outcome == 'lost' or (outcome == 'released' and not options.unstarted and Records.wish(rec, 'on_lost') == 'fail') then
       call('HSET', rec.key, 'fin', token, unpack(set))
-      Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, not data.shared, data.reason, data.usage)
+      Lifecycle.lose(rec, data.max_losses or math.huge, ttl_ms, not data.shared,
+        (data.reason or '') .. (data.shared and ', with other jobs' or ''), data.usage)
     elseif IS_OVER[outcome] then
       if data.summary then put(set, 'summary', data.summary) end
       if result ~= '' then call('SET', P .. 'result:' .. id, result, 'PX', ttl_ms) end
