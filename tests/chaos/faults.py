@@ -207,6 +207,12 @@ FAULTS: dict[str, Fault] = {
         case="no supervisor",
         shows="was left|ran at the same time",
     ),
+    # A large result is not written, and nobody says so.
+    "lost results": Fault(
+        patch=_every(1, "jobkit.files.file_store", "Directory", "write", _not_at_all),
+        case="no temporary folder",
+        shows="large .* succeeded with",
+    ),
     # A supervisor does not see that its home was deleted.
     "no look at the home": Fault(
         patch=_every(1, "jobkit.embedded.home", "Home", "identity", _not_at_all),
