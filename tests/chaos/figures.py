@@ -158,6 +158,24 @@ def at_home(times: int, name: str) -> list[float]:
     return took
 
 
+def deletion(times: int) -> list[float]:
+    """Return the seconds from the deletion of a home to the end of its last process."""
+    took = []
+    for n in range(times):
+        folder = Path(tempfile.mkdtemp(prefix="jkf-"))
+        world = Embedded(folder, "", f"figures deletion {n}")
+        try:
+            world.start(shows=False)
+            began = time.monotonic()
+            shutil.rmtree(world.home, ignore_errors=True)
+            wait_until(lambda world=world: not living_with("CHAOS_RUN", world.run), what="all processes to end")
+            took.append(time.monotonic() - began)
+        finally:
+            world.close()
+            shutil.rmtree(folder, ignore_errors=True)
+    return took
+
+
 #: What is measured, by its name in the output.
 FIGURES: dict[str, Callable[[], list[float]]] = {
     "worker killed, lease 15 s": lambda: recovery(4, JOBKIT_LEASE="15", JOBKIT_HEARTBEAT="5"),
@@ -168,6 +186,7 @@ FIGURES: dict[str, Callable[[], list[float]]] = {
     "home: zygote killed": lambda: at_home(3, "zygote"),
     "home: supervisor killed": lambda: at_home(3, "supervisor"),
     "home: everything killed": lambda: at_home(3, "everything"),
+    "home: deleted": lambda: deletion(3),
     "Redis back after 6 s": lambda: comeback(3, 6.0),
     "submit to a frozen server": lambda: answer(3),
 }
