@@ -115,12 +115,13 @@ class Chaos:
             if case.place == "home"
             else Team(self.folder, fault, run, workers=workers, older=older)
         )
-        self.outages = self.world.possible() if case.outages is None else list(case.outages)
+        usual = [name for name in self.world.possible() if OUTAGES[name].weight or pairs]
+        self.outages = usual if case.outages is None else list(case.outages)
         is_mixed = case.outages is None and not (
             fault or pairs
         )  # without pills a fault shows sooner, and a price is fair
-        usual = [name for name, kind in KINDS.items() if kind.weight and (is_mixed or not kind.costs)]
-        self._kinds = [KINDS[name] for name in case.kinds or usual]
+        kinds = [name for name, kind in KINDS.items() if kind.weight and (is_mixed or not kind.costs)]
+        self._kinds = [KINDS[name] for name in case.kinds or kinds]
         faults.apply(fault)
         self.sent: dict[str, Sent] = {}
         self.watches: list[Watch] = []

@@ -207,7 +207,7 @@ FAULTS: dict[str, Fault] = {
         case="no supervisor",
         shows="was left|ran at the same time",
     ),
-    # A large result is not written, and nobody says so.
+    # A large result is not written, without a word.
     "lost results": Fault(
         patch=_every(1, "jobkit.files.file_store", "Directory", "write", _not_at_all),
         case="no temporary folder",

@@ -111,7 +111,7 @@ def family(world: World, rng: Random) -> None:
         _signal(both, signal.SIGKILL)
 
 
-@outage(costs="releases")
+@outage(0.5, costs="releases")
 def descriptors(world: World, rng: Random) -> Iterator[float]:
     """A worker may open only two more files, and its children too few."""
     seconds = rng.uniform(0.5, 2)
@@ -127,14 +127,14 @@ def descriptors(world: World, rng: Random) -> Iterator[float]:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-@outage()
+@outage(0.5)
 def cleaner(world: World, rng: Random) -> None:
     """All temporary folders are deleted, as by a cleaner of /tmp."""
     for entry in world.temporary.iterdir():
         shutil.rmtree(entry, ignore_errors=True)
 
 
-@outage(disturbs=True, costs="losses")
+@outage(0.5, disturbs=True, costs="losses")
 def full(world: World, rng: Random) -> Iterator[float]:
     """The disk of the home and of temporary folders is full."""
     seconds, ballast = rng.uniform(1, 2) * LEASE_S, world.disk / "ballast"
@@ -234,7 +234,7 @@ def dashboard(world: World, rng: Random) -> None:
 # -- the embedded place ------------------------------------------------------------------------------------------------
 
 
-@outage(disturbs=True, costs="losses", at="home")
+@outage(1, disturbs=True, costs="losses", at="home")
 def supervisor(world: World, rng: Random) -> None:
     """SIGKILL of the home's supervisor, with which its server and workers end."""
     world.kill_supervisor()

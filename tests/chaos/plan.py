@@ -22,10 +22,10 @@ class Step:
 def steps(seed: int, seconds: float, names: Sequence[str]) -> Iterator[Step]:
     """Yield outages one by one, by their weights. If there is one name only, it happens every second or two."""
     rng = Random(seed)
-    weights = [OUTAGES[name].weight if len(names) > 1 else 1.0 for name in names]
+    weights = [OUTAGES[name].weight or 1.0 for name in names]
     pause_s = (0.1, 1.4) if len(names) > 1 else (1.0, 2.0)
     at_s = 0.0
-    while any(weights) and (at_s := at_s + rng.uniform(*pause_s)) < seconds:
+    while names and (at_s := at_s + rng.uniform(*pause_s)) < seconds:
         name, choices = rng.choices(names, weights)[0], Random(rng.random())
         if not (OUTAGES[name].disturbs and _is_lull(at_s)):
             yield Step(at_s, name, choices)
