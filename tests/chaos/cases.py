@@ -37,7 +37,7 @@ CASES: dict[str, Case] = {
     "previews that harm": Case((), (*_INNOCENT, "harmful preview", "hanging preview")),
     "strange bytes": Case(("strange_bytes",), _INNOCENT),
     "keys of another type": Case(("damage",), _INNOCENT),
-    "submits without a reply": Case(("swallow", "silence"), _INNOCENT),
+    "submits without a reply": Case(("silence",), _INNOCENT, rate=8.0),
     "many followers": Case(("kill",), (*_INNOCENT, "leader of many"), rate=2.0),
     "a terminal that closes": Case(("hang_up",), _INNOCENT),
 }
