@@ -362,9 +362,13 @@ class Lives(Verbs):
 
 
 class Deaths(Lives):
-    """Only verbs before the end of a job: lost attempts in a row."""
+    """Only verbs before the end of one job: lost attempts in a row, each of which it suffers alone."""
 
     finish = cancel = delete = None
+
+    @rule(client=st.sampled_from(["", "me"]))
+    def submit(self, client: str) -> None:
+        self.submitted([job("a")], client)
 
 
 def difference(verbs: str, url: str, examples: int = 100) -> str:
