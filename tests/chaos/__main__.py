@@ -103,7 +103,7 @@ def _show_faults(names: Sequence[str]) -> int:
     for n, (name, fault) in enumerate((name, FAULTS[name]) for name in names or FAULTS):
         if fault.machine:
             missed += _report(name, "the state machine", _first_problem("--machine", "--fault", name))
-        if breaks := ("--only", fault.only) if fault.only else ("--case", fault.case) if fault.case else ():
+        if breaks := ("--only", fault.only) if fault.only else ("--case", fault.case) if fault.shows else ():
             for seed in (n, n + 100, n + 200):  # the outcome of a seed depends on the machine, too
                 options = ("--seconds", "15", "--rate", "12", "--seed", str(seed), "--fault", name, *breaks)
                 if (found := _first_problem(*options, pattern=fault.shows))[0]:

@@ -117,9 +117,8 @@ class Chaos:
         )
         usual = [name for name in self.world.possible() if OUTAGES[name].weight or pairs]
         self.outages = usual if case.outages is None else list(case.outages)
-        is_mixed = case.outages is None and not (
-            fault or pairs
-        )  # without pills a fault shows sooner, and a price is fair
+        # Without pills a fault shows sooner, and jobs that pay for nothing are known.
+        is_mixed = case.outages is None and not (fault or pairs)
         kinds = [name for name, kind in KINDS.items() if kind.weight and (is_mixed or not kind.costs)]
         self._kinds = [KINDS[name] for name in case.kinds or kinds]
         faults.apply(fault)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jobkit.model import ErrorKind
 from jobkit.store import library
 
 _HUSH = """function Records.hush(rec, kind, data, set)
@@ -34,7 +35,7 @@ class Fault:
         patch: alternatively a function that changes classes of this process.
         machine: the verbs with which the state machine finds it; "" if it cannot.
         only: the outage, or case: the case, with which a run of chaos finds it; "" if no run should.
-        shows: pattern of the problem that counts as found.
+        shows: pattern of the problem that counts as found; "" if the test finds what its case cannot.
         test: id of a test that fails with it; "" if none is named.
     """
 
@@ -110,6 +111,11 @@ def _write_or_fail(_: Any, home: Any, status: dict[str, Any]) -> None:
 
 async def _never(*_: Any) -> bool:
     return False
+
+
+def _fail(why: str) -> Any:
+    """Replace `unstarted`."""
+    return importlib.import_module("jobkit.run.attempt").failed(ErrorKind.REJECTED, "rejected", why)
 
 
 def _only_exceptions(error: BaseException, **options: Any) -> Any:
@@ -195,17 +201,11 @@ FAULTS: dict[str, Fault] = {
             (
                 "lib/lifecycle",
                 "rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses",
-                "rec.losses >= max_losses",
+                "rec.losses >= 1",
             ),
         ),
         case="innocents beside pills",
         shows="(light|plain) .* failed as lost",
-    ),
-    # Server and workers of a home live on when their supervisor dies.
-    "orphaned home": Fault(
-        patch=lambda: setattr(importlib.import_module("jobkit.embedded.children"), "_libc", None),
-        case="no supervisor",
-        shows="was left|ran at the same time",
     ),
     # A large result is not written, without a word.
     "lost results": Fault(
@@ -217,7 +217,8 @@ FAULTS: dict[str, Fault] = {
     "no look at the home": Fault(
         patch=_every(1, "jobkit.embedded.home", "Home", "identity", _not_at_all),
         case="a deleted home",
-        shows="was left",
+        test="tests/embedded/test_supervisor.py::"
+        "test_a_supervisor_whose_home_is_deleted_ends_with_its_processes_and_leaves_a_new_home_alone",
     ),
     # A supervisor dies of a status that it cannot write.
     "brittle status": Fault(
@@ -258,15 +259,18 @@ FAULTS: dict[str, Fault] = {
     ),
     # The followers of a job are settled up to a limit, and the others never.
     "no second step": Fault(
-        (("lib/leftover", "  local has_done = false\n", "  do return end\n  local has_done = false\n"),),
+        (
+            ("lib/leftover", "  local has_done = false\n", "  do return end\n  local has_done = false\n"),
+            ("lib/followers", "NOW - LOOK_EVERY_MS, 'LIMIT'", "0, 'LIMIT'"),
+        ),
         case="many followers",
         shows="came to its end|terminal events",
     ),
     # A job for which there are no descriptors fails.
     "no shortage": Fault(
-        patch=lambda: importlib.import_module("jobkit.run.shortage")._REASONS.clear(),
+        patch=lambda: setattr(importlib.import_module("jobkit.run.process.runner"), "unstarted", _fail),
         case="no descriptors",
-        shows="failed as|releases, and nothing|a worker said",
+        shows="failed as rejected",
     ),
     # A closed terminal kills the worker.
     "no hang-up": Fault(
@@ -289,6 +293,7 @@ FAULTS: dict[str, Fault] = {
     # Waiting processes leave a dead embedded server to the next command.
     "no revival": Fault(
         patch=_every(1, "jobkit.store.events", "EventHub", "_has_revived", _never),
+        case="no supervisor",
         test="tests/embedded/test_waiting.py",
     ),
     # After an outage a worker waits as long as before.

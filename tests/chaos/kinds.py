@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
     ),
     "crash": Kind(jobs.crash, 0.3, ends=frozenset({"crash"})),
     "leader": Kind(jobs.light, 0.3, arguments=lambda _: {"seconds": 0.5}, followers=10),
-    "leader of many": Kind(jobs.light, arguments=lambda _: {"seconds": 0.5}, followers=1000),
+    "leader of many": Kind(jobs.light, arguments=lambda _: {"seconds": 4.0}, followers=500),
     "large result": Kind(jobs.large, 0.5, value=lambda result: result[:16]),
     "chatty": Kind(jobs.chatty, 0.5, arguments=lambda _: {"crashes": False}, tells=True),
     "chatty crash": Kind(
