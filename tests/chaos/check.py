@@ -294,7 +294,7 @@ def structure(url: str, namespace: str, *, has_older: bool) -> list[str]:
             for law in laws:
                 try:
                     await law(store)  # type: ignore[operator]
-                except AssertionError as error:
+                except (AssertionError, JobkitError) as error:
                     problems.append(f"{law.__name__}: {error}"[:1000])
             return problems
         finally:

@@ -249,7 +249,7 @@ FAULTS: dict[str, Fault] = {
     "no quarantine": Fault(
         (("lib/damage", "is_mended = Damage.put_aside(key)", ""),),
         case="keys of another type",
-        shows="came to its end|a worker said",
+        shows="came to its end|a worker said|is damaged",
     ),
     # A submit without a reply counts as refused.
     "unanswered is refused": Fault(
