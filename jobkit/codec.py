@@ -126,17 +126,13 @@ class Codec:
         if not self._keys:
             if any(key_id):
                 raise SignatureError(
-                    f"the {subject} is signed, but there is no JOBKIT_SECRET here; "
-                    "set the same as the submitter"
+                    f"the {subject} is signed, but there is no JOBKIT_SECRET here; set the same as the submitter"
                 )
         else:
             key = self._keys.get(key_id)
             if key is None or not hmac.compare_digest(mac, _mac(key, form, (body,), subject)):
                 what = "is not signed" if not any(key_id) else "does not carry a valid signature"
-                raise SignatureError(
-                    f"the {subject} {what}; JOBKIT_SECRET must be the same for "
-                    "submitters and workers"
-                )
+                raise SignatureError(f"the {subject} {what}; JOBKIT_SECRET must be the same for submitters and workers")
         if form not in (MSGPACK, PICKLE, CLOUDPICKLE, RAW, FILE) or (
             form in (PICKLE, CLOUDPICKLE) and not self.allow_pickle
         ):

@@ -163,9 +163,7 @@ def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
     except msgspec.DecodeError:
         path, count, shown = "", 0, ""
     if not _PATH.fullmatch(path):
-        raise SignatureError(
-            f"the reference to the {subject} is not one that jobkit wrote"
-        )
+        raise SignatureError(f"the reference to the {subject} is not one that jobkit wrote")
     return path, count, shown
 
 

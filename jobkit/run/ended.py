@@ -98,7 +98,7 @@ def succeeded(value: Any, *, allow_pickle: bool, leaves: type[BaseException] = S
         return Ended(failed(ErrorKind.MEMORY, "MemoryError", sentence))
     except BaseException as error:  # encoders call code of the value's own
         form, body = b"", b""
-        reason = str(error) if isinstance(error, InvalidParams) else class_name(error)
+        reason = str(error) if issubclass(type(error), InvalidParams) else class_name(error)
         problem = _unavailable(value, reason, allow_pickle)
     if form == MSGPACK and len(body) <= _QUICK_BYTES:
         preview, summary = preview_of(value)
@@ -119,7 +119,7 @@ def succeeded(value: Any, *, allow_pickle: bool, leaves: type[BaseException] = S
 
 def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
     """An exception that left the task."""
-    if isinstance(error, Rejected):
+    if issubclass(type(error), Rejected):  # `isinstance` would ask the exception itself
         return Ended(failed(ErrorKind.REJECTED, "rejected", str(error)))
     is_exit = issubclass(type(error), SystemExit)
     first = Outcome(
@@ -134,7 +134,7 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
         if is_exit:
             code = error.code  # type: ignore[attr-defined]  # of SystemExit
             found = replace(found, message=f"the task called sys.exit({'' if code is None else safe_repr(code, 200)})")
-        elif isinstance(error, ModuleNotFoundError) and error.name and _is_missing(error.name):
+        elif type(error) is ModuleNotFoundError and error.name and _is_missing(error.name):
             # The code's author has it, this machine has not: say where, and what to do.
             found = replace(
                 found,
@@ -152,13 +152,9 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
 
 def incomplete(outcome: Outcome, why: str) -> Outcome:
     """The outcome of a stage after which the next one failed. `why`: what happened instead."""
-    error = outcome.error
-    if error is not None:
-        return (
-            outcome
-            if error.message
-            else replace(outcome, error=replace(error, message=f"its message could not be read: {why}"))
-        )
+    if (error := outcome.error) is not None:
+        message = error.message or f"its message could not be read: {why}"
+        return replace(outcome, error=replace(error, message=message))
     preview = dict(outcome.preview or {})
     return replace(outcome, preview={**preview, "text": f"{preview.get('text', '')} (no preview: {why})"})
 
