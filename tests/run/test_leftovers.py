@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,3 +86,17 @@ async def test_programs_of_jobs_end_with_a_killed_zygote_before_the_loss_is_repo
     assert outcome.outcome == "lost"
     program = await until(lambda: pid_in(tmp_path / "program"), "the program")
     assert not is_alive(program)
+
+
+async def test_a_job_that_starts_while_those_of_a_killed_zygote_are_ended_gets_a_living_process(
+    runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await runner.run(assign(len, "abc"), heard)).summary == "3"  # others wait for jobs now
+    monkeypatch.setattr("jobkit.run.process.runner.end_owned_by", lambda owner: time.sleep(0.5))
+    zygote = runner._zygote
+    assert zygote is not None
+    zygote._on_death()  # seen before the death of the processes that wait
+
+    outcome = await runner.run(assign(len, "abc"), heard)
+
+    assert (outcome.outcome, outcome.summary) == ("succeeded", "3")

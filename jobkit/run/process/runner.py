@@ -400,6 +400,8 @@ class ZygoteLink:
         self._link.close()
         if not self._first.done():
             self._first.set_exception(Died("the process that imports the task modules died while doing so"))
+        for child in self.forked.values():  # those that wait for a job are gone as well
+            child.is_usable = False
         why = f"its parent, the worker's zygote (process {self.pid}), died"
         ending = self._loop.run_in_executor(None, end_owned_by, self._owner)  # before another attempt can start
         ending.add_done_callback(lambda _: self._orphan_all(why))
