@@ -28,7 +28,7 @@ CASES: dict[str, Case] = {
     "innocents beside pills": Case((), (*_INNOCENT, "poison of the loop", "poison of the zygote")),
     "no supervisor": Case(("supervisor",), _INNOCENT, "home", 2.0),
     "no temporary folder": Case(("cleaner",), (*_INNOCENT, "large result")),
-    "a full disk": Case(("full", "crash"), (*_INNOCENT, "large result"), "home", 2.0),
+    "a full disk": Case(("full", "kill"), (*_INNOCENT, "large result"), "home", 2.0),
     "a deleted home": Case((), _INNOCENT, "home", 2.0),
     "strange ends of coroutines": Case((), (*_INNOCENT, "strange end")),
     "no descriptors": Case(("descriptors",), _INNOCENT),

@@ -151,7 +151,7 @@ def full(world: World, rng: Random) -> Iterator[float]:
 @outage(1.5, disturbs=True, costs="losses")
 def crash(world: World, rng: Random) -> None:
     """SIGKILL of Redis, which is restarted at once."""
-    if world.server.is_running:
+    if world.server.is_running and not world.may_lose_writes:
         world.server.kill()
         world.server.start()
 
@@ -237,7 +237,8 @@ def dashboard(world: World, rng: Random) -> None:
 @outage(1, disturbs=True, costs="losses", at="home")
 def supervisor(world: World, rng: Random) -> None:
     """SIGKILL of the home's supervisor, with which its server and workers end."""
-    world.kill_supervisor()
+    if not world.may_lose_writes:
+        world.kill_supervisor()
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,12 @@ class Team(World):
 
     def __init__(self, folder: Path, fault: str, run: str, *, workers: int = 3, older: str = "") -> None:
         self._socket = folder / "p.sock"
-        super().__init__(folder, fault, run, {"url": f"unix://{self._socket}", "secret": "of this run"})
+        settings = {
+            "url": f"unix://{self._socket}",
+            "secret": "of this run",
+            "results": str(folder / "disk/results"),
+        }
+        super().__init__(folder, fault, run, settings)
         self.server = Server()
         self._count = workers
         self._older = _earlier(older, folder / "older") if older else None

@@ -161,6 +161,11 @@ class World(ABC):
         return bool(self._ongoing)
 
     @property
+    def may_lose_writes(self) -> bool:
+        """True while Redis's disk is full: if it dies now, it loses what it took before it noticed that."""
+        return self.place == "home" and any(each.name == "full" for each in self._ongoing)
+
+    @property
     def is_calm(self) -> bool:
         """True if the dashboard has had enough time to be up to date."""
         disturbs = any(OUTAGES[each.name].disturbs for each in self._ongoing)
