@@ -33,6 +33,7 @@ class Window:
     Attributes:
         url: of the page, with its query (`?job=...`).
         rows: the table's rows by job id. counts: its counters. card: the JSON of the open job's card.
+        is_open: the table is there.
     """
 
     url: str
@@ -110,7 +111,6 @@ class Window:
         for model in self._names:
             await self._ask(model, {"action": "hello"})
         self.opened += 1
-        self.is_open = True
 
     async def _patch(self, content: Any) -> None:
         for event in content["events"]:
@@ -128,7 +128,7 @@ class Window:
                 self.card = json.loads(value)
 
     def _load(self, page: dict[str, Any]) -> None:
-        self._number = page["n"]
+        self._number, self.is_open = page["n"], True
         self.rows = {row["id"]: row for row in page["rows"]}
         self.counts = page["counts"]
 
