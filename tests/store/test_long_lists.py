@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from jobkit.model import Gate, JobSpec
+from jobkit.model import Gate, JobSpec, LogLine
 from jobkit.store import export
 from jobkit.store.arq import Adoption, ArqQueue
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import sliced
-from jobkit.store.values import Claimed, Submission
+from jobkit.store.values import AttemptNews, Claimed, Submission
 
 from .conftest import settings_for
 from .server import Server
@@ -250,6 +250,15 @@ async def waiting_jobs_of_many_workers(store: RedisStore, ids: list[str]) -> Non
         some = [ids[(200 * n + i) % len(ids)] for i in range(200)]
         await store.claim(worker(f"w{n}", "none"), 0, awaited=some)
     await store.claim(worker("other", "none"), 0, awaited=ids[:200], lent=5)
+
+
+@scenario
+async def a_log_of_many_lines(store: RedisStore, ids: list[str]) -> None:
+    root = await running_root(store)
+    line = [LogLine("x" * (1_000_000 // len(ids)), 0)]
+    for start in range(0, len(ids), 100):
+        await store.progress([AttemptNews("root", root.token, lines=line) for _ in ids[start : start + 100]])
+    await store.progress([AttemptNews("root", root.token, lines=[LogLine("x" * 850_000, 0)])])
 
 
 @pytest.mark.parametrize("body", SCENARIOS, ids=lambda body: body.__name__)

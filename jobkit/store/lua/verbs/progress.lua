@@ -21,7 +21,8 @@ verb('progress', ALSO_WHEN_FULL, function(args)
       local kept = call('HINCRBY', key, 'logb', bytes)
       local mark = call('HGET', key, 'loghead')
       if not mark and kept >= LOG_HEAD_BYTES then mark = entry; call('HSET', key, 'loghead', mark) end
-      while kept > LOG_BYTES do -- head and tail stay, the middle is only counted
+      while kept > LOG_BYTES and steps < STEPS_MOST do -- head and tail stay, the middle is only counted
+        steps = steps + 1
         local oldest = call('XRANGE', P .. 'log:' .. id, '(' .. mark, '+', 'COUNT', 1)[1]
         if not oldest or oldest[1] == entry then break end
         call('XDEL', P .. 'log:' .. id, oldest[1])
