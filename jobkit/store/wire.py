@@ -90,14 +90,19 @@ def options(**values: Any) -> bytes:
     return _json({name: value for name, value in values.items() if value is not None})
 
 
+#: The submit of a job that needs more others leaves them to `settle`.
+_NEEDS_MOST = 1_000
+
+
 class _SubmitOptions(msgspec.Struct, omit_defaults=True):
-    """Options of a submit, of which most have none. `terms` is JSON text."""
+    """Options of a submit, of which most have none. `terms` is JSON text, `many` the ids of many needs."""
 
     priority: int = 0
     delay_ms: int = 0
     at_ms: int = 0
     needs: tuple[str, ...] = ()
     terms: str = ""
+    many: str = ""
 
 
 def submit_args(jobs: Sequence[Submission]) -> list[Any]:
@@ -106,17 +111,14 @@ def submit_args(jobs: Sequence[Submission]) -> list[Any]:
     for job in jobs:
         spec, constraints = job.spec, job.spec.constraints()
         terms = _json(constraints).decode() if constraints else ""
-        given = _json(_SubmitOptions(spec.priority, spec.delay_ms, spec.at_ms, spec.needs, terms))
+        needs, many = ((), ",".join(spec.needs)) if len(spec.needs) > _NEEDS_MOST else (spec.needs, "")
+        given = _json(_SubmitOptions(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many))
         args += [spec.id, _json(spec), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
 
 
-#: A submit looks at so many needs of a job, `NEEDS_MOST` in `lua/lib/followers.lua`.
-_NEEDS_MOST = 1_000
-
-
 def has_many_needs(jobs: Sequence[Submission]) -> bool:
-    """Return True if a job needs more others than a submit looks at, so that something is left over."""
+    """Return True if the submit of these jobs leaves something over."""
     return any(len(job.spec.needs) > _NEEDS_MOST for job in jobs)
 
 

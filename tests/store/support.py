@@ -260,7 +260,8 @@ async def clear(store: RedisStore) -> None:
     while (await structure(store)).leases:
         await store.claim(worker("sweeper", "nothing"), 0)
     await store.delete(everything)
-    await store.renew("sweeper", {}, {})
+    while (await store.renew("sweeper", {}, {})).has_left:
+        pass
     await store.leave("sweeper")
     for schedule in await store.schedules.snapshots():
         assert await store.schedules.remove(schedule.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobkit.model import JobState
+from jobkit.store import wire
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, come_due, ending, job, snapshot, started, submit, types, worker
@@ -72,7 +73,16 @@ async def test_a_failure_ends_everything_downstream_and_names_its_origin(store: 
     assert "job root" in await reason(store, "d")
 
 
-async def test_a_chain_of_a_thousand_ends_in_one_step(store: RedisStore) -> None:
+async def test_a_hundred_followers_end_in_the_step_that_ends_the_job(store: RedisStore) -> None:
+    root = await started(store, "root")
+    await store.submit([job(f"f{n}", needs=("root",)) for n in range(100)])
+
+    assert await store.run("finish", wire.finish_args([ending(root, "failed")])) == [1, 0]
+
+    assert (await store.counts())["failed"] == 101
+
+
+async def test_a_chain_of_a_thousand_ends(store: RedisStore) -> None:
     root = await started(store, "j0")
     await store.submit([job(f"j{n}", needs=(f"j{n - 1}",)) for n in range(1, 1000)])
 

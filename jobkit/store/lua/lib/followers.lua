@@ -1,12 +1,11 @@
 -- Followers: jobs that need the results of others. They wait, and go on or end when those have ended.
 --
--- A follower's field `waits` counts the open jobs that it needs. If it needs many, it has the field `many`, `needs:{id}` lists those
--- that no call has looked at yet, and `waits` is one more until that list is empty. `after:{id}` has the followers of a job,
+-- A follower's field `waits` counts the open jobs that it needs. If it needs many, it has the field `many`, `needs:{id}` has
+-- their ids, and `waits` is one more until calls have looked at all of them. `after:{id}` has the followers of a job,
 -- with the time of their submit (us), which tells a follower from a later job of its id. `needed` has the jobs with
 -- followers by the time of the last look at them. No follower that is left over can start.
 
-local NEEDS_MOST = 1000 -- looked at by one call
-local PUSHED_MOST = 5000 -- arguments of one command
+local NEEDS_MOST, NEEDS_BYTES = 1000, 250000 -- looked at by one call; more than the bytes of so many ids
 local LOOKED_AT_MOST, LOOK_EVERY_MS = 100, 2500
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
@@ -69,13 +68,6 @@ end
 -- A new job that needs the results of others: it waits for them, is free to run if all are there, or ends if one never
 -- will be.
 function Followers.await(rec, needs)
-  if #needs > NEEDS_MOST then
-    local list = P .. 'needs:' .. rec.id
-    call('DEL', list)
-    for i = 1, #needs, PUSHED_MOST do call('RPUSH', list, unpack(needs, i, math.min(#needs, i + PUSHED_MOST - 1))) end
-    call('HSET', rec.key, 'waits', 1, 'many', 1)
-    return Leftover.keep('needs', rec.id, 0)
-  end
   local open = look_at(rec, needs)
   if open == 0 then
     free_to_run(rec)
@@ -84,18 +76,29 @@ function Followers.await(rec, needs)
   end
 end
 
--- Goes on with the needs of a job that has many.
-function Followers.go_on(id)
-  local list = P .. 'needs:' .. id
-  local rec = Records.read(id)
-  local needs = rec and rec.waits and call('LPOP', list, NEEDS_MOST)
-  if not needs then return call('DEL', list) end
+-- The same with so many that one call cannot look at all of them. `ids` are separated by commas.
+function Followers.await_many(rec, ids)
+  call('SET', P .. 'needs:' .. rec.id, ids)
+  call('HSET', rec.key, 'waits', 1, 'many', 1)
+  Leftover.keep('needs', rec.id, 0)
+end
+
+-- Goes on with the needs of a job that has many, from a byte of their ids on.
+function Followers.go_on(id, _, from)
+  local key, rec = P .. 'needs:' .. id, Records.read(id)
+  if not (rec and rec.waits and call('HGET', rec.key, 'many')) then return call('DEL', key) end
+  local needs, past = {}, 0
+  for need, behind in string.gmatch(call('GETRANGE', key, from, from + NEEDS_BYTES - 1), '([^,]+),?()') do
+    needs[#needs + 1], past = need, behind - 1
+    if #needs == NEEDS_MOST then break end
+  end
   steps = STEPS_MOST
-  local open, is_last = look_at(rec, needs), call('EXISTS', list) == 0
-  if not open then return call('DEL', list) end
+  local is_last, open = from + past >= call('STRLEN', key), look_at(rec, needs)
+  if is_last or not open then call('DEL', key) end
+  if not open then return end
   local waits = call('HINCRBY', rec.key, 'waits', open - (is_last and 1 or 0))
   if not is_last then
-    Leftover.keep('needs', id, 0)
+    Leftover.keep('needs', id, from + past)
   elseif waits <= 0 then
     free_to_run(rec)
   end

@@ -223,7 +223,7 @@ end
 local function submit_one(client, args, i)
   local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
   local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
-  local terms, priority, needs = options.terms, options.priority or 0, options.needs
+  local terms, priority, needs, many = options.terms, options.priority or 0, options.needs, options.many
   local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
   local known, other
   if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
@@ -231,13 +231,13 @@ local function submit_one(client, args, i)
     if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
     return known
   end
-  if other then due, needs = NOW, nil end
+  if other then due, needs, many = NOW, nil, nil end
   local more = {}
   if client ~= '' then put(more, 'client', client) end
   if priority ~= 0 then put(more, 'priority', priority) end
   if terms then put(more, 'terms', terms) end
   local rec = Records.new(id, spec, payload, queue, priority, terms)
-  if not Lifecycle.create(rec, due, needs, more) then return 0 end
+  if not Lifecycle.create(rec, due, needs or many, more) then return 0 end
   rec.client = client -- not before: the reply tells the submitter as much as the first event
   if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
   if terms then Dedup.submitted(rec) end
@@ -246,6 +246,8 @@ local function submit_one(client, args, i)
     return {'is', id}
   elseif needs then
     Followers.await(rec, needs)
+  elseif many then
+    Followers.await_many(rec, many)
   else
     -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
     Queue.line_up(rec, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
@@ -254,8 +256,8 @@ local function submit_one(client, args, i)
 end
 
 -- Stores jobs once each. `client` is the channel of their submitter. From args[start] on, for each job: id, spec, payload,
--- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once),
--- terms (JSON text of what Limits and Dedup look at)}.
+-- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once), many
+-- (instead, if they are many: the ids, separated by commas), terms (JSON text of what Limits and Dedup look at)}.
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
 -- perhaps what Dedup.find returns.
 function Lifecycle.submit(client, args, start)
