@@ -72,6 +72,7 @@ async def test_jobs_of_workers_that_are_known_to_be_dead_run_again_at_once_and_o
     assert (await snapshot(store, "of alive")).losses == 0
     assert {found.id: found.is_alive for found in await store.workers()} == {"dead": False, "alive": True}
     assert await store.report_dead(lambda process: process == "process of dead") == []
+    await store.redis.delete(f"{store.prefix}grace")
 
 
 async def test_with_on_lost_fail_a_dead_worker_ends_the_job(store: RedisStore) -> None:
