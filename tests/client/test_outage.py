@@ -14,6 +14,7 @@ from msgspec.structs import replace
 import jobkit
 from jobkit.client.kit import Kit
 from jobkit.model import Gate, JobEvent
+from jobkit.store.redis import RedisStore
 from tests.store.server import Server, running_server
 from tests.support import wait_until
 
@@ -58,11 +59,23 @@ def _until_end(events: Iterator[JobEvent]) -> Iterator[JobEvent]:
             return
 
 
-def test_a_kit_that_cannot_start_leaves_no_connection(server: Server) -> None:
+def test_a_new_namespace_of_a_full_server_can_be_read(server: Server) -> None:
     with redis.Redis.from_url(server.url) as client:
-        client.config_set("maxmemory", 1)  # cannot mark a new namespace
+        client.config_set("maxmemory", 1)
+        try:
+            with jobkit.connect(server.url, namespace="new") as kit:
+                assert kit.jobs() == []
+        finally:
+            client.config_set("maxmemory", 0)
 
-        with pytest.raises(jobkit.StoreUnavailable, match="has reached its memory limit"):
+
+def test_a_kit_that_cannot_start_leaves_no_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_: RedisStore) -> str:
+        raise jobkit.StoreUnavailable("it refuses")
+
+    monkeypatch.setattr(RedisStore, "place", refuse)
+    with redis.Redis.from_url(server.url) as client:
+        with pytest.raises(jobkit.StoreUnavailable, match="it refuses"):
             jobkit.connect(server.url, secret="of these tests")
 
         wait_until(lambda: len(client.client_list()) == 1, what="its connections to be closed")
