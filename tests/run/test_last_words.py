@@ -167,6 +167,19 @@ def test_memory_keeps_the_newest_lines(texts: list[str]) -> None:
     assert kept or not texts
 
 
+def test_lines_that_are_longer_as_bytes_fit_into_the_memory() -> None:
+    binary, named = LogLine("\udc80" * 8_000, 5), LogLine("named", 5, "log", "INFO", "n" * 70_000)
+    with mmap.mmap(-1, SIZE) as memory:
+        words = LastWords(memory)
+        for _ in range(9):
+            words.hold([LogLine("x" * 7_000, 5), binary, named])
+        words.hold([binary])
+        found = unsent(taken(memory))
+
+    assert b"\\udc80" * 8_000 > found[-1].text.encode() > b"\\udc80" * 5_000
+    assert sum(line.count for line in found) == 9 * 3 + 1
+
+
 def test_damaged_memory_is_read_without_an_error() -> None:
     assert unsent(b"\xff" * 100) == [LogLine.left_out(0xFFFFFFFF, ANY)]
     assert unsent(bytes(4) + b"x\t\n5\tstdout\t\t\thello\n\xfe\n") == [LogLine("hello", 5)]

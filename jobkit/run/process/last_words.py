@@ -19,8 +19,11 @@ _HEAD = struct.Struct("<I")
 _END = b"\xff"
 #: Together they fit into one message of the zygote.
 SIZE = 60_000
-#: Of full memory so much is kept: the newest lines. Above this is room for the longest line.
+#: Of full memory so much is kept: the newest lines.
 _KEPT = 24_000
+#: Longest line with its newline; above what is kept there is room for it. Only text that is no UTF-8 can be longer: the
+#: rest is left out.
+_LINE_BYTES = SIZE - _HEAD.size - _KEPT - len(_END)
 
 
 class LastWords:
@@ -38,8 +41,8 @@ class LastWords:
     def hold(self, lines: Sequence[LogLine]) -> None:
         """Hold lines until `release`, which follows when they have been sent."""
         for line in lines:
-            text = f"{line.at_ms}\t{line.source}\t{line.level}\t{line.logger}\t{line.text}\n"
-            data = text.encode("utf-8", "backslashreplace") + _END
+            text = f"{line.at_ms}\t{line.source}\t{line.level}\t{line.logger}\t{line.text}"
+            data = text.encode("utf-8", "backslashreplace")[: _LINE_BYTES - 1] + b"\n" + _END
             if self._end + len(data) > SIZE:
                 self._make_room()
             start, self._end = self._end, self._end + len(data) - 1
