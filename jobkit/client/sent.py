@@ -32,8 +32,16 @@ class Sent:
         if not self._job_ids:
             return
         if isinstance(error, StoreUnavailable):
-            if error.is_sent or self.accepted:
-                raise SubmitUnanswered(error, self._sentence(), self._job_ids[: self.sent], self._id) from error
+            if not error.is_sent:
+                self.sent = self.accepted
+            if self.sent:
+                raise SubmitUnanswered(
+                    f"{error}. {self._sentence()}",
+                    job_ids=self._job_ids[: self.sent],
+                    id=self._id,
+                    reason=str(error),
+                    only_reads=error.only_reads,
+                ) from error
         elif isinstance(error, KeyboardInterrupt):
             print(f"Interrupted. {self._sentence()}.", file=sys.stderr)
         elif isinstance(error, asyncio.CancelledError):

@@ -89,7 +89,7 @@ def prepare(
 
     Args:
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
-        job_id: of the waiting job whose place it takes; "" for a new one.
+        job_id: that it is sealed for; "" for that of the options, or a new one.
 
     Raises:
         InvalidParams: an argument or option is refused; the message names it.
@@ -142,8 +142,9 @@ def prepare(
 
 
 def _sent(spec: JobSpec) -> Sent:
-    """Return the block that sends one job. Only its caller can repeat a job that repeats another one."""
-    return Sent([spec.id], id="" if spec.key or spec.retry_of else spec.id, key=spec.key)
+    """Return the block that sends one job. An id does not make it safe to repeat a retry, nor a job with debounce."""
+    is_debounced = spec.once is not None and spec.once.scope == "debounce"
+    return Sent([spec.id], id="" if spec.key or spec.retry_of or is_debounced else spec.id, key=spec.key)
 
 
 def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: Origin) -> SubmitTemplate:
@@ -235,7 +236,7 @@ class BoundKit:
             if reply.created_ms:
                 return self._accepted(spec, reply)
         if reply.reseal_for is None:
-            return await asyncio.to_thread(self._accepted, spec, reply)
+            return await asyncio.to_thread(self._found, spec, reply)
         return await asyncio.to_thread(self.send, again(job_id=reply.reseal_for), again)
 
     def map(
@@ -347,13 +348,19 @@ class BoundKit:
                 if reply.created_ms:
                     self._connection.run_here([spec.id])
                 if reply.reseal_for is None or again is None:
-                    return self._accepted(spec, reply)
+                    return self._found(spec, reply)
             prepared = again(job_id=reply.reseal_for)
 
     def _known(self, spec: JobSpec) -> Job | None:
         """Return the handle of the job with the same key. None if it has ended: once deleted, its key is free."""
         known = self._connection.live.get(spec.id) if spec.key else None
         return None if known is None or known._is_over else known
+
+    def _found(self, spec: JobSpec, reply: SubmitReply) -> Job:
+        """`_accepted` for one job. If a known job cannot be read, an earlier try may have stored it."""
+        with _sent(spec) as on_way:
+            on_way.accepted = 1
+            return self._accepted(spec, reply)
 
     def _accepted(self, spec: JobSpec, reply: SubmitReply) -> Job:
         """Return the handle of an accepted submission: of its new job, or of the job that does the same work."""

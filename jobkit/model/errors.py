@@ -70,7 +70,7 @@ class EventsExpired(JobkitError):
         oldest: id of the oldest stored event; `kit.events(after="0-0")` starts there.
     """
 
-    def __init__(self, message: str, oldest: str) -> None:
+    def __init__(self, message: str, oldest: str = "") -> None:
         super().__init__(message)
         self.oldest = oldest
 
@@ -106,10 +106,17 @@ class SubmitUnanswered(StoreUnavailable):
         reason: why there is no answer.
     """
 
-    def __init__(self, reason: StoreUnavailable, sentence: str, job_ids: Sequence[str], id: str) -> None:
-        super().__init__(f"{reason}. {sentence}", only_reads=reason.only_reads, is_sent=True)
-        self.reason = str(reason)
-        self.job_ids, self.id = tuple(job_ids), id
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        job_ids: Sequence[str] = (),
+        id: str = "",
+        reason: str = "",
+        only_reads: bool = False,
+    ) -> None:
+        super().__init__(message, only_reads=only_reads, is_sent=True)
+        self.job_ids, self.id, self.reason = tuple(job_ids), id, reason
 
 
 @contextlib.contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import secrets
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 import pytest
@@ -16,7 +17,9 @@ import jobkit
 from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
 from jobkit.http.core.handling import problem_of
-from jobkit.model import SubmitUnanswered
+from jobkit.model import StoreUnavailable, SubmitUnanswered
+from jobkit.store.sending import Sender
+from jobkit.store.values import Submission, SubmitReply
 from tests import faults
 from tests.store.server import Server
 from tests.support import environment
@@ -100,6 +103,53 @@ def test_an_unanswered_map_says_which_jobs_and_is_completed_with_its_id(struck: 
     batch = struck.options(id=error.id).map(jobs.count_up, range(500))
     assert [job.id for job in batch.jobs][:400] == list(error.job_ids)
     assert kit.counts()["queued"] == 500
+
+
+def test_an_unanswered_debounced_submit_does_not_ask_for_an_id(struck: Kit) -> None:
+    with pytest.raises(jobkit.SubmitUnanswered, match="may have been accepted: kit.get") as caught:
+        struck.options(debounce=60).submit(jobs.count_up, 1)
+
+    assert caught.value.id == ""
+    assert "options(id=" not in str(caught.value)
+
+
+def test_jobs_of_a_refused_slice_do_not_count_as_perhaps_accepted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit_many = Sender.submit_many
+
+    async def submit_first(sender: Sender, submissions: Sequence[Submission]) -> list[SubmitReply]:
+        if submissions[0].spec.params["n"]:
+            raise StoreUnavailable("Redis is full", only_reads=True)
+        return await submit_many(sender, submissions)
+
+    monkeypatch.setattr(Sender, "submit_many", submit_first)
+    with pytest.raises(jobkit.SubmitUnanswered, match="Of 300 jobs 200 were accepted [(]the first is") as caught:
+        kit.map(jobs.count_up, range(300))
+
+    assert {job.id for job in kit.jobs(limit=500)} == set(caught.value.job_ids)
+
+
+@pytest.mark.parametrize("form", [submit, submit_async])
+@pytest.mark.parametrize("struck", ["submit:before_reply:drop"], indirect=True)
+def test_a_job_that_a_first_try_has_stored_is_named_if_it_cannot_be_read(
+    struck: Kit, kit: Kit, form: Callable[[Kit], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise StoreUnavailable("Redis does not answer")
+
+    monkeypatch.setattr(Connection, "job", unreadable)
+    with pytest.raises(jobkit.SubmitUnanswered) as caught:
+        form(struck)
+
+    assert [job.id for job in kit.jobs()] == list(caught.value.job_ids)
+
+
+def test_an_unanswered_submit_can_be_pickled(struck: Kit) -> None:
+    with pytest.raises(jobkit.SubmitUnanswered) as caught:
+        struck.submit(jobs.count_up, 1)
+    error = pickle.loads(pickle.dumps(caught.value))
+
+    assert (str(error), error.job_ids, error.id) == (str(caught.value), caught.value.job_ids, caught.value.id)
+    assert error.is_sent
 
 
 @pytest.mark.parametrize("struck", [SECOND_LOST], indirect=True)

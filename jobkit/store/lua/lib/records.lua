@@ -31,8 +31,9 @@ function Records.needs(rec)
   return ids
 end
 
--- The record of a job that this call is going to store. `is_new`: no subscriber can know its id yet, which was drawn at random
--- and so begins with a hexadecimal digit; those of keys and schedules begin with "k" and "s".
+-- The record of a job that this call is going to store. `is_new`: no subscriber knows its id, which is drawn at random by
+-- default and so begins with a hexadecimal digit; those of keys and schedules begin with "k" and "s". No client
+-- subscribes to an id that it has chosen before the job is stored.
 function Records.new(id, spec, payload, queue, priority, terms)
   return {
     id = id, key = P .. 'job:' .. id, spec = spec, payload = payload, queue = queue, priority = priority, terms = terms,
