@@ -21,6 +21,7 @@ def read_all_of(handler: RequestHandler) -> None:
 
 async def send_early(handler: RequestHandler, body: bytes) -> None:
     """Send the response before the end of the request's body; the handler's method then calls `finish`."""
+    handler.request.headers.pop("Expect", None)  # or Tornado would send "100 Continue" after the response
     handler.set_header("Connection", "close")
     if body:
         handler.set_header("Content-Length", str(len(body)))

@@ -119,7 +119,10 @@ class LoginHandler(tornado.web.RequestHandler):
     def check_xsrf_cookie(self) -> None:
         """Do nothing: Tornado calls this before the body with the token is read; see `post`."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
+        if self._is_refused:
+            await self.finish()
+            return
         self._show()
 
     async def post(self) -> None:

@@ -35,11 +35,12 @@ class _Guard(HTTPMessageDelegate):
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Any:
         if "\0" in unquote(start_line.path.partition("?")[0]):
+            self._headers = headers
             return self._refuse(start_line, 400, "No path has a NUL.")
         begun = self._handler.headers_received(start_line, headers)
-        self._is_streamed = getattr(getattr(self._handler, "delegate", None), "stream_request_body", False)
+        self._is_streamed = _is_streamed(self._handler)
         if not self._is_streamed:
-            self._start_line = start_line
+            self._start_line, self._headers = start_line, headers
             length = headers.get("Content-Length", "0")
             if length.isdecimal() and int(length) > self._body_bytes:
                 return self._refuse_body()
@@ -67,6 +68,7 @@ class _Guard(HTTPMessageDelegate):
 
     def _refuse(self, start_line: RequestStartLine, status: int, sentence: str) -> Any:
         self._is_refused = True
+        self._headers.pop("Expect", None)  # or Tornado would send "100 Continue" after the response
         self._connection.set_max_body_size(DRAINED_BYTES)
         body = f"{sentence}\n".encode()
         headers = HTTPHeaders(
@@ -79,3 +81,10 @@ class _Guard(HTTPMessageDelegate):
         )
         line = ResponseStartLine("HTTP/1.1", status, HTTPStatus(status).phrase)
         return self._connection.write_headers(line, headers, b"" if start_line.method == "HEAD" else body)
+
+
+def _is_streamed(handler: Any) -> bool:
+    """Return True if the handler of a request reads its body in parts. Adapters, as that for a proxy, are around it."""
+    while handler is not None and not hasattr(handler, "stream_request_body"):
+        handler = getattr(handler, "delegate", None)
+    return handler is not None and handler.stream_request_body

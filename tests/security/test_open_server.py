@@ -406,6 +406,21 @@ def test_a_body_of_60_mb_gets_a_sentence_and_not_a_cut_connection(site: PeopleSi
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("path", ["/page", "/api/jobs"])
+@pytest.mark.parametrize("is_behind_proxy", [True, False])
+def test_a_body_that_is_too_large_gets_one_response(stage: Stage, path: str, is_behind_proxy: bool) -> None:
+    site = PeopleSite(stage.kit, str, use_xheaders=is_behind_proxy)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 5000000\r\n"
+    try:
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as stream:
+            stream.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode() + b"x" * 5_000_000)
+            answer = stream.makefile("rb").read()
+    finally:
+        site.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_strange_paths_are_refused_on_every_route_and_never_an_error(site: PeopleSite) -> None:
     (server, _) = site._running
     rules = [rule.matcher.regex.pattern for rule in server._tornado.wildcard_router.rules]

@@ -409,6 +409,19 @@ def test_a_login_form_larger_than_64_kb_is_refused_before_all_of_it_is_read(site
         assert http.get("/api/jobs").status_code == 200
 
 
+def test_reading_the_login_page_with_a_large_body_is_refused_once(
+    site: PeopleSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tornado.access")
+    with socket.create_connection(("127.0.0.1", urlsplit(site.url).port or 0), timeout=30) as stream:
+        stream.sendall(b"GET /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 70000\r\n\r\n")
+        stream.sendall(b"x" * 70_000)
+        answer = stream.makefile("rb").read()
+    assert answer.count(b"HTTP/1.1 413 ") == answer.count(b"<form") == 1
+    wait_until(lambda: "413 GET /login" in caplog.text)
+    assert "after headers written" not in caplog.text
+
+
 def test_a_logout_ends_the_login_also_for_a_copy_of_its_cookie(site: PeopleSite) -> None:
     with site.client("view") as http, site.client("view") as other:
         copy = dict(http.cookies)
