@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -88,15 +89,27 @@ async def test_programs_of_jobs_end_with_a_killed_zygote_before_the_loss_is_repo
     assert not is_alive(program)
 
 
-async def test_a_job_that_starts_while_those_of_a_killed_zygote_are_ended_gets_a_living_process(
-    runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
+async def test_a_job_that_starts_while_those_of_a_dead_zygote_are_ended_waits_for_that(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await runner.run(assign(len, "abc"), heard)).summary == "3"  # others wait for jobs now
-    monkeypatch.setattr("jobkit.run.process.runner.end_owned_by", lambda owner: time.sleep(0.5))
+    def wait(path: Path) -> None:
+        import os
+        import time
+
+        (path / "pid").write_text(f"{os.getpid()}\n")
+        time.sleep(60)
+
+    ended: list[str] = []
+    monkeypatch.setattr("jobkit.run.process.runner.end_owned_by", lambda owner: ended.append(time.sleep(0.3) or owner))
+    first = asyncio.create_task(runner.run(assign(wait, tmp_path), heard))
+    await until(lambda: pid_in(tmp_path / "pid"), "its start")
     zygote = runner._zygote
     assert zygote is not None
-    zygote._on_death()  # seen before the death of the processes that wait
+    os.kill(zygote.pid, signal.SIGKILL)
+    await until(lambda: not zygote.is_alive, "its death to be noticed")
 
-    outcome = await runner.run(assign(len, "abc"), heard)
+    second = await runner.run(assign(len, "abc", job_id="j2"), heard)
 
-    assert (outcome.outcome, outcome.summary) == ("succeeded", "3")
+    assert ended == [zygote._owner]
+    assert (second.outcome, second.summary) == ("succeeded", "3")
+    assert (await first).reason.endswith(f"the worker's zygote (process {zygote.pid}), died")

@@ -288,6 +288,7 @@ class ZygoteLink:
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self.forked: dict[int, ChildProcess] = {}
         self.is_alive = True
+        self._ending: asyncio.Future[None] | None = None  # of what a dead zygote has left behind
         self.unsafe = ""  #: why nothing should be forked from it
         self._loop.add_reader(link, self._on_message)
 
@@ -360,6 +361,8 @@ class ZygoteLink:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
             await asyncio.to_thread(end_owned_by, self._owner)
+        if self._ending is not None:  # it has died before
+            await asyncio.wait([self._ending])
         self._orphan_all("the worker closed")
         self._send_again()  # closes what could not be sent
 
@@ -403,8 +406,9 @@ class ZygoteLink:
         for child in self.forked.values():  # those that wait for a job are gone as well
             child.is_usable = False
         why = f"its parent, the worker's zygote (process {self.pid}), died"
-        ending = self._loop.run_in_executor(None, end_owned_by, self._owner)  # before another attempt can start
-        ending.add_done_callback(lambda _: self._orphan_all(why))
+        # Before another attempt can start.
+        self._ending = self._loop.run_in_executor(None, end_owned_by, self._owner)
+        self._ending.add_done_callback(lambda _: self._orphan_all(why))
 
     def _orphan_all(self, why: str) -> None:
         forked, self.forked = self.forked, {}
