@@ -19,7 +19,7 @@ def _short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = dict(library.current.sources)
     for path, old, new in (
         ("lib/call", "STEPS_MOST = 100\n", f"STEPS_MOST = {STEPS}\n"),
-        ("lib/followers", "NEEDS_MOST, NEEDS_BYTES = 1000,", f"NEEDS_MOST, NEEDS_BYTES = {NEEDS},"),
+        ("lib/followers", "NEEDS_MOST, NEEDS_BYTES = 500,", f"NEEDS_MOST, NEEDS_BYTES = {NEEDS},"),
         ("lib/limits", "COUNTED_MOST = 500 ", f"COUNTED_MOST = {COUNTED} "),
     ):
         assert old in sources[path]

@@ -5,7 +5,7 @@
 -- with the time of their submit (us), which tells a follower from a later job of its id. `needed` has the jobs with
 -- followers by the time of the last look at them. No follower that is left over can start.
 
-local NEEDS_MOST, NEEDS_BYTES = 1000, 250000 -- looked at by one call; more than the bytes of so many ids
+local NEEDS_MOST, NEEDS_BYTES = 500, 125000 -- looked at by one call; more than the bytes of so many ids
 local LOOKED_AT_MOST, LOOK_EVERY_MS = 100, 2500
 
 -- A job that waited for others has all it needs: it is queued, or goes on to wait for its time.
