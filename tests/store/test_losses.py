@@ -220,6 +220,45 @@ async def test_a_worker_goes_on_when_another_one_has_taken_the_suspect(store: Re
     assert [one.spec.id for one in await take(store, "w1", held=1)] == ["fresh"]
 
 
+async def test_a_suspect_that_is_moved_to_a_queue_of_others_does_not_start_in_the_worker_that_makes_room(
+    store: RedisStore,
+) -> None:
+    old = await started(store, "old")
+    await make_suspects(store, "a")
+    assert await take(store, "w1", held=1) == []
+
+    await store.move(["a"], queue="gpu")
+    await store.finish([ending(old)])
+    await submit(store, "fresh")
+
+    assert [one.spec.id for one in await take(store, "w1")] == ["fresh"]
+
+
+async def test_no_room_is_made_for_a_suspect_whose_queue_was_paused(store: RedisStore) -> None:
+    await started(store, "old")
+    await make_suspects(store, "a")
+    assert (await store.claim(worker("w1", "default", "other"), 5, held=1))[0] == []
+
+    await store.set_rule("queue:default", {"paused": {"by": "ada"}})
+    await submit(store, "fresh", queue="other")
+
+    claimed, _ = await store.claim(worker("w1", "default", "other"), 5, held=1)
+    assert [one.spec.id for one in claimed] == ["fresh"]
+
+
+async def test_another_worker_makes_room_once_the_first_one_has_left(store: RedisStore) -> None:
+    await submit(store, "old1", "old2")
+    await take(store, "w1", free=1)
+    await take(store, "w2", free=1)
+    await make_suspects(store, "a")
+    assert await take(store, "w1", held=1) == []
+
+    await store.leave("w1")
+    await submit(store, "fresh")
+
+    assert await take(store, "w2", held=1) == []
+
+
 async def test_a_suspect_for_which_a_running_job_waits_starts_beside_it(store: RedisStore) -> None:
     await started(store, "waits")
     await make_suspects(store, "a")

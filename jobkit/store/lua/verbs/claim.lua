@@ -64,6 +64,17 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     return message and 1 or 0
   end
 
+  local function serves(queue)
+    for _, one in ipairs(queues) do
+      if one == queue then return true end
+    end
+    return false
+  end
+
+  local function may_start(rec)
+    return not (ruled or rec.terms) or Damage.guard(rec.id, Limits.admit, rec, nil, me)
+  end
+
   local function is_empty()
     return tonumber(args[4]) + coming == 0 and #reply == 1
   end
@@ -124,8 +135,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     -- all slots of all workers for good: what jobs of this worker wait for, then what those of others do. The newest wait is
     -- the most urgent: depth first, or each of a thousand such jobs would start before the first one could end.
     local function take_awaited(ids, lent, most)
-      local serves, open, seen, n = {}, {}, {}, 0
-      for _, queue in ipairs(queues) do serves[queue] = true end
+      local open, seen, n = {}, {}, 0
       for i = #ids, 1, -1 do open[#open + 1] = ids[i] end
       while #open > 0 and lent > 0 and n < most do
         local id = table.remove(open)
@@ -134,8 +144,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
         n = n + 1
         if rec and rec.waits then -- for the results of others: it is those that have to run
           for _, need in ipairs(Records.needs(rec)) do open[#open + 1] = need end
-        elseif rec and rec.state == 'queued' and serves[rec.queue] and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
-          and (not (ruled or rec.terms) or Damage.guard(id, Limits.admit, rec, nil, me)) then
+        elseif rec and rec.state == 'queued' and serves(rec.queue) and call('ZSCORE', P .. 'ready:' .. rec.queue, id)
+          and may_start(rec) then
           local n = Damage.guard(id, start, rec) or 0
           lent, free = lent - n, free - n
         end
@@ -167,12 +177,13 @@ verb('claim', ALSO_WHEN_FULL, function(args)
 
   if known[9] then
     local rec = Records.read(known[9])
-    local waits = rec and rec.state == 'queued' and free > 0 and call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id)
+    local waits = rec and rec.state == 'queued' and free > 0 and serves(rec.queue)
+      and call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id) and may_start(rec)
     is_taken = rec and rec.state == 'running' and rec.worker == worker or waits and not is_empty() and make_room(rec)
     if not is_taken then
       call('HDEL', key, 'suspect')
       if call('GET', P .. 'room') == worker then call('DEL', P .. 'room') end
-      if waits and is_empty() and (not (ruled or rec.terms) or Limits.admit(rec, nil, me)) then start_alone(rec) end
+      if waits and is_empty() then Damage.guard(rec.id, start_alone, rec) end
     end
     is_changed = true
   end

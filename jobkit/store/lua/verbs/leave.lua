@@ -7,5 +7,6 @@ verb('leave', ALSO_WHEN_FULL, function(args)
   call('DEL', key, P .. 'using:' .. args[1])
   call('ZREM', P .. 'workers', args[1])
   call('ZREM', P .. 'lending', args[1])
+  if call('GET', P .. 'room') == args[1] then call('DEL', P .. 'room') end
   return handed
 end)
