@@ -14,13 +14,13 @@ import click
 
 from jobkit.cli import FAILED, as_json_option, out
 from jobkit.embedded import attach
-from jobkit.embedded.home import Home
+from jobkit.embedded.home import Home, own_version
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
-from jobkit.store.damage import damaged, discard
+from jobkit.store.damage import damaged, discard, reread
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.registry import registry
@@ -159,10 +159,11 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         end = time.time()
         skew_s = seconds + micros / 1e6 - (begin + end) / 2
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
+        await reread(store)
         workers, queues = await store.workers(), await store.queues()
         return [
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
-            await _records(store, remove_damaged),
+            *await _records(store, [worker.version for worker in workers], remove_damaged),
             *_workers(workers, queues, fix_workers),
         ]
     except JobkitError:
@@ -216,22 +217,39 @@ def _redis(
         yield ok("clock", f"within {abs(skew_s):.2f} s of the server's")
 
 
-async def _records(store: RedisStore, remove_damaged: bool) -> Finding:
-    """Read the newest records of each kind, which finds damaged ones, and tell of all that are known."""
+async def _records(store: RedisStore, versions: Sequence[str], remove_damaged: bool) -> list[Finding]:
+    """Read the newest records of each kind, which finds damaged ones, and tell of all that are known.
+
+    Nothing is removed if a worker of a later version is known: what it has written may look damaged from here.
+    """
     for state in JobState:
         await store.list(Query(states=(state,), limit=_LOOKED_AT))
     for read in (store.schedules.snapshots, store.rules, store.failures.groups, store.audit_log.entries, store.events):
         await read()
-    found = await damaged(store)
+    every = await damaged(store)
+    found = [one for one in every if not one.is_readable]
+    findings = []
+    if stuck := [str(one) for one in every if one.is_readable]:
+        names = f"{', '.join(stuck[:_NAMED])}{', ...' if len(stuck) > _NAMED else ''}"
+        findings.append(warn("jobs", f"{len(stuck)} may be stuck: {names}", "cancel, retry or delete them"))
     if not found:
-        return ok("records", "none is known to be damaged")
+        return [*findings, ok("records", "none is known to be damaged")]
     count = f"{len(found)} damaged record{'s or keys' if len(found) > 1 else ' or key'}"
     names = f"{', '.join(map(str, found[:_NAMED]))}{', ...' if len(found) > _NAMED else ''}"
+    text = f"{count} left out: {names}"
+    later = max(versions, key=_numbers, default="")
+    if remove_damaged and _numbers(later) > _numbers(own_version()):
+        why = f"not removed, for a worker of jobkit {later} may have written them (this is {own_version()})"
+        return [*findings, warn("records", f"{text}; {why}", "repeat this with that version")]
     if remove_damaged:
         await discard(store, found)
-        return ok("records", f"{count} removed: {names}")
-    text = f"{count} left out: {names}"
-    return warn("records", text, "repair or remove: `jobkit doctor --remove-damaged` deletes them for good")
+        return [*findings, ok("records", f"{count} removed: {names}")]
+    fix = "repair or remove: `jobkit doctor --remove-damaged` deletes them for good"
+    return [*findings, warn("records", text, fix)]
+
+
+def _numbers(version: str) -> list[int]:
+    return list(map(int, re.findall(r"\d+", version)))
 
 
 def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str) -> Iterator[Finding]:

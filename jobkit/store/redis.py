@@ -163,7 +163,7 @@ class RedisStore(RedisNamespace):
         return [answer == 1 for answer in await self.run("keep", wire.keep_args(artifacts))]
 
     async def finish(self, endings: Sequence[Ending]) -> list[int]:
-        """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), or `FENCED`."""
+        """End attempts: `FINISHED`, `ALREADY` (same token before: the reply was lost), `FENCED` or `DAMAGED`."""
         answers: list[int] = await self.run("finish", wire.finish_args(endings))
         await self._settle(answers.pop())
         return answers

@@ -186,7 +186,7 @@ class Ending(msgspec.Struct, frozen=True):
 AWAITED_MOST = 200
 
 #: Replies of `finish`, one per ending.
-FINISHED, ALREADY, FENCED = 1, 2, 0
+FINISHED, ALREADY, FENCED, DAMAGED = 1, 2, 0, 3
 
 
 class Renewal(msgspec.Struct, frozen=True):

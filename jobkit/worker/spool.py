@@ -21,7 +21,7 @@ from jobkit.files.file_store import Directory
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import FENCED, Ending
+from jobkit.store.values import DAMAGED, FENCED, Ending
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -88,10 +88,17 @@ class Spool:
         return Subject("spool", name, "")
 
 
+#: Outcome of storing an ending, by the reply; with any other reply it is stored.
+_OUTCOMES = {
+    FENCED: "comes too late: another attempt holds the job now",
+    DAMAGED: "cannot be stored, for the job's data are damaged: see `jobkit doctor`",
+}
+
+
 async def store_left(spool: Spool, store: RedisStore) -> None:
     """Store what earlier workers of this home left. Raises StoreUnavailable."""
     for name, endings in await asyncio.to_thread(list, spool.left()):
         for ended, answer in zip(endings, await store.finish(endings), strict=True):
-            how = "comes too late: another attempt holds the job now" if answer == FENCED else "is stored"
+            how = _OUTCOMES.get(answer, "is stored")
             logger.info("job %s: that an earlier worker ended it (%s) %s", ended.job_id, ended.outcome, how)
         await asyncio.to_thread(spool.forget, name)

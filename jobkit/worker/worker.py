@@ -29,7 +29,7 @@ from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import FENCED, AttemptNews, Ending, Kept, Renewal
+from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
 from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
 from jobkit.worker.helpers import Helpers
@@ -334,6 +334,9 @@ class JobWorker(arq.worker.Worker):
                 attempt.on_stored()
             if answer == FENCED:
                 logger.warning("job %s: another attempt holds it now; this outcome was not stored", ended.job_id)
+            elif answer == DAMAGED:
+                sentence = "job %s: its data are damaged, and its outcome (%s) could not be stored: see `jobkit doctor`"
+                logger.error(sentence, ended.job_id, ended.outcome)
         self.running.launch_all(claimed)
 
     def _free(self, running: int) -> int:

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from tests.fuzz.test_damage import furnish
+from jobkit.store.values import DAMAGED
+from tests.fuzz.test_damage import FAILURE, furnish
 from tests.store.conftest import settings_for
 from tests.store.server import Server
+from tests.store.support import claim, ending, submit, worker
 
 from .conftest import Terminal
 
@@ -73,3 +76,64 @@ def test_commands_go_on_and_doctor_counts_names_and_removes(terminal: Terminal, 
         assert client.exists(f"{prefix}job:done", f"{prefix}args:done", f"{prefix}damaged:state:queued") == 0
         assert client.zscore(f"{prefix}jobs", "done") is None
         assert client.hget(f"{prefix}job:good", "state") == b"queued"
+
+
+def test_what_was_repaired_or_is_of_a_later_version_is_not_removed(terminal: Terminal, server: Server) -> None:
+    settings = settings_for(server.url)
+    place = {"JOBKIT_URL": server.url, "JOBKIT_NAMESPACE": settings.namespace}
+    prefix = f"jk:{settings.namespace}:"
+
+    async def fill() -> str:
+        store = RedisStore(settings)
+        await furnish(store)
+        good = await store.redis.hgetall(f"{prefix}schedule:nightly")
+        await store.redis.hset(f"{prefix}schedule:nightly", "spec", "{")
+        [group] = await store.failures.groups()
+        await store.redis.hset(f"{prefix}group:{group.id}", "count", "x")
+        assert [found.name for found in await store.schedules.snapshots()] == ["second"]
+        await submit(store, "another", queue="other")
+        await store.finish([ending((await claim(store, by=worker("w2", "other")))[0], "failed", error=FAILURE)])
+        await store.redis.hset(f"{prefix}schedule:nightly", mapping=good)
+        await store.close()
+        return group.id
+
+    group = f"group:{asyncio.run(fill())}"
+    with redis.Redis.from_url(server.url) as client:
+        client.hset(f"{prefix}job:done", "spec", "{")
+        client.hset(f"{prefix}worker:w1", "version", "99.1")
+        noted = set(client.hkeys(f"{prefix}damaged"))
+        assert noted >= {b"schedule:nightly", f"{group}\ncount".encode()}
+
+        told = terminal.run("doctor", "--remove-damaged", **place).stdout
+        assert "2 damaged records or keys left out: " in told
+        assert "not removed, for a worker of jobkit 99.1 may have written them" in told
+        client.hset(f"{prefix}worker:w1", "version", "0.0.1")
+        assert "2 damaged records or keys removed: " in terminal.run("doctor", "--remove-damaged", **place).stdout
+
+        assert client.exists(f"{prefix}schedule:nightly") == 1
+        assert client.hget(f"{prefix}{group}", "count") == b"1"
+        assert client.exists(f"{prefix}job:done") == 0
+
+
+def test_doctor_names_jobs_that_no_verb_can_use(terminal: Terminal, server: Server) -> None:
+    settings = settings_for(server.url)
+    place = {"JOBKIT_URL": server.url, "JOBKIT_NAMESPACE": settings.namespace}
+
+    asyncio.run(stop_two(settings))
+
+    told = terminal.run("doctor", "--remove-damaged", **place).stdout
+    assert "1 damaged record or key removed: job:without (it lacks a state" in told
+    assert "1 may be stuck: job:running (a verb failed: " in told
+    assert "1 may be stuck: job:running (" in terminal.run("doctor", **place).stdout
+
+
+async def stop_two(settings: Settings) -> None:
+    """Leave a running job whose outcome no verb could store, and one without its time of submit."""
+    store = RedisStore(settings)
+    await submit(store, "running")
+    [claimed] = await claim(store)
+    assert (await store.run("finish", ["running", claimed.token, "succeeded", "{", "", "", ""]))[0] == DAMAGED
+    await submit(store, "without")
+    await store.redis.hdel(f"{store.prefix}job:without", "us")
+    assert await claim(store) == []
+    await store.close()

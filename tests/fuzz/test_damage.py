@@ -251,7 +251,7 @@ async def test_no_damaged_key_breaks_a_reader_or_a_verb(store: RedisStore, how: 
             failures[key.removeprefix(store.prefix.encode()).decode()] = failed
         found += len(await damaged(store))
         await discard(store, await damaged(store))
-        assert await damaged(store) == []
+        assert [one for one in await damaged(store) if not one.is_readable] == []
         await store.redis.flushdb()
         pipe: Any = store.redis.pipeline(transaction=False)
         for name, value in kept.items():

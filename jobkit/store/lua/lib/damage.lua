@@ -1,19 +1,22 @@
 -- Damage: what no version of jobkit has written like this. A key of another type than its name says is put aside, to
 -- `damaged:{key}`, when a verb meets it; the verb goes on as if it was not there. A record or member that cannot be read stays
 -- in its place, and is left out. `damaged` (hash) names both with the reason, for `jobkit doctor`: the key, and after a
--- newline the field, member or entry.
+-- newline the field, member or entry. A note has `aside` if the key was put aside, `removed` if the field was removed, and
+-- `failed` if the record may be sound, but a verb has failed with it.
 
 local NOTED_MOST = 1000
 local LEASE_MS = 15000 -- of a running job whose lease is not known; its worker renews it sooner
 
 -- Both may be called while a verb only reads: then nothing is noted.
-local function write(name, why, is_aside)
+local function write(name, why, how)
   local noted = try('HLEN', P .. 'damaged')
   if type(noted) == 'table' then noted = try('UNLINK', P .. 'damaged') and 0 end
-  if is_aside then
-    try('HSET', P .. 'damaged', name, cjson.encode({at = NOW, why = why, aside = true}))
+  local note = {at = NOW, why = why}
+  if how then note[how] = true end
+  if how == 'aside' then
+    try('HSET', P .. 'damaged', name, cjson.encode(note))
   elseif noted < NOTED_MOST then
-    try('HSETNX', P .. 'damaged', name, cjson.encode({at = NOW, why = why}))
+    try('HSETNX', P .. 'damaged', name, cjson.encode(note))
   end
 end
 
@@ -55,7 +58,7 @@ function Damage.put_aside(key)
   local name, kind = string.sub(key, #P + 1), try('TYPE', key).ok
   if string.sub(key, 1, #P) ~= P or type(try('RENAME', key, P .. 'damaged:' .. name)) ~= 'table' then return false end
   if try('EXISTS', key) == 1 then return false end
-  write(name, 'its type is ' .. kind, true)
+  write(name, 'its type is ' .. kind, 'aside')
   if name == 'jobs' then
     for state in pairs(STATES) do Leftover.keep('relist', 'jobs state:' .. state, 0) end
   elseif INDEXES[string.match(name, '^%a+')] then
@@ -72,7 +75,7 @@ function Damage.mended(reply, ...)
     is_mended = Damage.put_aside(key)
   elseif command == 'HINCRBY' and string.find(text, '^ERR') then -- it is no number, or one at its limit
     is_mended = try('HDEL', key, field) == 1
-    Damage.note(string.sub(key, #P + 1) .. '\n' .. field, 'it is no number, and was removed')
+    write(string.sub(key, #P + 1) .. '\n' .. field, 'it is no number, and was removed', 'removed')
   end
   local again = is_mended and try(...)
   if is_mended and not (type(again) == 'table' and again.err) then return again end
@@ -101,7 +104,7 @@ function Damage.caught(id, reply)
   local text = type(reply) == 'table' and reply.err or tostring(reply)
   local code = string.match(text, '^(%u+) ')
   if code and code ~= 'ERR' and code ~= 'WRONGTYPE' then error(reply) end
-  Damage.note('job:' .. id, 'a verb failed: ' .. text)
+  write('job:' .. id, 'a verb failed: ' .. text, 'failed')
 end
 
 -- What is left of a job whose record is gone or cannot be read.
@@ -121,10 +124,11 @@ function Damage.discard(name)
   if not note then return 0 end
   local key, member = string.match(name, '^([^\n]*)\n(.*)$')
   local kind, id = string.match(name, '^(%a+):(.*)$')
-  if object(note).aside then
+  local how = object(note)
+  if how.aside then
     call('UNLINK', P .. 'damaged:' .. name)
   elseif member then
-    local remove = REMOVE[try('TYPE', P .. key).ok]
+    local remove = not how.removed and REMOVE[try('TYPE', P .. key).ok]
     if remove then try(remove, P .. key, member) end
   elseif kind == 'job' then
     Damage.drop(id)

@@ -1,10 +1,10 @@
 -- Ends attempts. args: for each: id, token, outcome, {ttl_ms, inline_bytes (a result up to this size goes with the event),
 -- delay_ms, unstarted (released before any of its code has run), folder, arq_ttl_ms and arq_hold_ms (see Arq.clear), data {error, reason, summary, usage (JSON text), and for a lost
 -- attempt max_losses, shared (others were lost with it)}}, result, preview, result for arq's readers.
--- Returns 1 (done), 2 (this token ended it before: the reply was lost) or 0 (the token does not hold any more; nothing was
--- changed), and last 1 if something is left over, see Leftover.
+-- Returns 1 (done), 2 (this token ended it before: the reply was lost), 0 (the token does not hold any more; nothing was
+-- changed) or 3 (the job's data are damaged), and last 1 if something is left over, see Leftover.
 verb('finish', ALSO_WHEN_FULL, function(args)
-  local answers = each(args, 1, 7, 0, function(i)
+  local answers = each(args, 1, 7, 3, function(i)
     local id, token, outcome, options = args[i], args[i + 1], args[i + 2], cjson.decode(args[i + 3])
     local result, preview, data, ttl_ms = args[i + 4], args[i + 5], options.data, options.ttl_ms
     local rec = Records.read(id)
