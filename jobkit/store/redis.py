@@ -11,8 +11,7 @@ import contextlib
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -34,7 +33,7 @@ from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
-from jobkit.store.namespace import RedisNamespace, in_slices
+from jobkit.store.namespace import in_slices
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
@@ -51,6 +50,7 @@ from jobkit.store.values import (
     parse_stream_id,
 )
 from jobkit.store.web import AuditLog, WebStore
+from jobkit.store.workers import WorkerRecords
 
 _json = msgspec.json.encode
 _unjson = msgspec.json.decode
@@ -62,7 +62,7 @@ _PLACE = re.compile(rb"[0-9a-f]{16}")
 _FOREVER_MS = 315_360_000_000
 
 
-class RedisStore(RedisNamespace):
+class RedisStore(WorkerRecords):
     """Jobs, workers and tasks of a namespace; the rest is in its parts.
 
     Every verb raises `StoreUnavailable` if the server does not answer.
@@ -248,14 +248,6 @@ class RedisStore(RedisNamespace):
         args = wire.renew_args(worker_id, facts, held, self._lease_ms, self.settings.max_losses, self.ttl_ms, barred)
         return wire.read_renewal(await self.run("renew", args))
 
-    async def leave(self, worker_id: str) -> int:
-        """Deregister a worker that shuts down, so that no queue offers it.
-
-        Return the number of jobs handed to it since it subscribed; the last may still be in transit.
-        """
-        handed: int = await self.run("leave", [worker_id])
-        return handed
-
     async def set_rule(self, gate: str, change: Mapping[str, Any] | None) -> Rule:
         """Change the rule of a task or queue, which overrides the declaration of the task; return the new rule.
 
@@ -267,11 +259,6 @@ class RedisStore(RedisNamespace):
         rule, held, left = await self.run("rule", [gate, b"" if change is None else _json(change)])
         await self._settle(left)
         return Rule.from_wire(gate, _unjson(rule) if rule else {}, held)
-
-    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
-        """Request workers to end: "drain" finishes their jobs, "now" releases them. Return how many are known."""
-        asked: int = await self.run("stop", [how, *worker_ids])
-        return asked
 
     # -- reading jobs -------------------------------------------------------------------------------------------------
 
@@ -411,7 +398,7 @@ class RedisStore(RedisNamespace):
         found = await self.fields(("us",), [job_id for job_id, _ in submissions])
         return [raw is not None and wire.number(raw[0]) == us for raw, (_, us) in zip(found, submissions, strict=True)]
 
-    # -- queues, workers, tasks ---------------------------------------------------------------------------------------
+    # -- queues and tasks ----------------------------------------------------------------------------------------------
 
     async def rules(self) -> list[Rule]:
         """Return the rules that were set for tasks and queues, by the gate's name."""
@@ -442,30 +429,6 @@ class RedisStore(RedisNamespace):
             }
             for i, name in enumerate(names)
         }
-
-    async def workers(self) -> list[WorkerInfo]:
-        """Return the workers, those with the newest heartbeat first; `is_alive` tells."""
-        ids = await self.ask("ZREVRANGE", "workers", 0, -1)
-        names = self.names("workers", ids)
-        found = await self.records("worker", names, partial(wire.worker, now_ms=await self.now_ms()))
-        return [worker for worker in found if worker is not None]
-
-    async def report_dead(self, has_died: Callable[[str], bool]) -> list[str]:
-        """End the leases of workers whose processes have died, which will not renew them; return their ids.
-
-        Args:
-            has_died: says so of a process, by the field `process` of a worker's record.
-        """
-        ids = [id.decode("utf-8", "replace") for id in await self.ask("ZRANGE", "workers", 0, -1)]
-        processes = await self.many([("HGET", f"worker:{id}", "process") for id in ids])
-        dead = [id for id, process in zip(ids, processes, strict=True) if process and has_died(process.decode())]
-        if dead:
-            await self.run("died", dead)
-        return dead
-
-    async def handed(self, worker_id: str) -> int:
-        """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
-        return wire.number(await self.ask("HGET", f"worker:{worker_id}", "handed"))
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
         """Store sealed task definitions for processes that do not import them."""

@@ -1,0 +1,51 @@
+"""Workers in the store: which there are, which have died, and requests to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from jobkit.store import wire
+from jobkit.store.namespace import RedisNamespace
+from jobkit.store.values import WorkerInfo
+
+
+class WorkerRecords(RedisNamespace):
+    """Workers of a namespace. Their claims and heartbeats are in `RedisStore`, because these move jobs."""
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers, those with the newest heartbeat first; `is_alive` tells."""
+        ids = await self.ask("ZREVRANGE", "workers", 0, -1)
+        names = self.names("workers", ids)
+        found = await self.records("worker", names, partial(wire.worker, now_ms=await self.now_ms()))
+        return [worker for worker in found if worker is not None]
+
+    async def handed(self, worker_id: str) -> int:
+        """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
+        return wire.number(await self.ask("HGET", f"worker:{worker_id}", "handed"))
+
+    async def leave(self, worker_id: str) -> int:
+        """Deregister a worker that shuts down, so that no queue offers it.
+
+        Return the number of jobs handed to it since it subscribed; the last may still be in transit.
+        """
+        handed: int = await self.run("leave", [worker_id])
+        return handed
+
+    async def report_dead(self, has_died: Callable[[str], bool]) -> list[str]:
+        """End the leases of workers whose processes have died, which will not renew them; return their ids.
+
+        Args:
+            has_died: says so of a process, by the field `process` of a worker's record.
+        """
+        ids = [id.decode("utf-8", "replace") for id in await self.ask("ZRANGE", "workers", 0, -1)]
+        processes = await self.many([("HGET", f"worker:{id}", "process") for id in ids])
+        dead = [id for id, process in zip(ids, processes, strict=True) if process and has_died(process.decode())]
+        if dead:
+            await self.run("died", dead)
+        return dead
+
+    async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
+        """Request workers to end: "drain" finishes their jobs, "now" releases them. Return how many are known."""
+        asked: int = await self.run("stop", [how, *worker_ids])
+        return asked
