@@ -117,10 +117,13 @@ class Home:
                 file.truncate()
 
     def identity(self) -> tuple[int, int] | None:
-        """Return what a later home at this path does not have: device and inode of the lock; None if it is gone."""
+        """Return what a later home at this path does not have: device and inode of the lock; None if it is gone.
+
+        Raises OSError if the file system does not say.
+        """
         try:
             found = self.lock.stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return found.st_dev, found.st_ino
 
@@ -129,6 +132,7 @@ class Home:
         try:
             with self.lock.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_UN)
         except BlockingIOError:
             return True
         except (FileNotFoundError, NotADirectoryError):
@@ -143,7 +147,10 @@ def own_version() -> str:
 
 @contextmanager
 def holding(path: Path, *, patience_s: float = 0.0) -> Iterator[bool]:
-    """Hold the lock file at `path` for the block; yields False if it is not free within `patience_s`."""
+    """Hold the lock file at `path` for the block; yields False if it is not free within `patience_s`.
+
+    It is released by name: a process that another thread forked meanwhile has the file open for as long as it lives.
+    """
     deadline, is_mine = time.monotonic() + patience_s, False
     with append_private(path) as file:
         while not is_mine:
@@ -154,7 +161,11 @@ def holding(path: Path, *, patience_s: float = 0.0) -> Iterator[bool]:
                 if time.monotonic() >= deadline:
                     break
                 time.sleep(0.005)
-        yield is_mine
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -124,8 +125,9 @@ class Supervisor:
 
     def _tend(self) -> float:
         """Check everything once; return the seconds until the next check is due."""
-        if self.home.identity() != self._identity:
-            raise _HomeGone
+        with suppress(OSError):  # a network file system that is away: the home was not deleted
+            if self.home.identity() != self._identity:
+                raise _HomeGone
         self._tend_server()
         for namespace, request in read_requests(self.home).items():
             old = self.served.get(namespace)

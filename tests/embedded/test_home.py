@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,33 @@ def test_the_lock_shows_if_a_supervisor_lives(tmp_path: Path) -> None:
             assert not is_mine_too
 
     assert not home.is_supervised()
+
+
+def test_a_process_that_is_forked_meanwhile_does_not_keep_a_lock(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    with holding(home.launch_lock):
+        child = os.fork()  # as by another thread
+        if child == 0:
+            signal.pause()
+    try:
+        with holding(home.launch_lock) as is_free:
+            assert is_free
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_home_is_gone_only_if_the_file_system_says_so(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    home.lock.touch()
+    assert home.identity() is not None
+
+    home.lock.unlink()
+    assert home.identity() is None
+
+    home.lock.symlink_to(home.lock)  # cannot be read, as on a network file system that is away
+    with pytest.raises(OSError, match="symbolic links"):
+        home.identity()
 
 
 def test_the_socket_of_a_long_path_depends_only_on_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
