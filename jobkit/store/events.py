@@ -150,7 +150,7 @@ class EventHub:
         return self._listeners.add(self._own, listener)
 
     def on_status(self, callback: Callable[[bool], object]) -> Callable[[], None]:
-        """Call `callback(is_live)` when the connection is cut or back, and with False again when `stopped` is known.
+        """Call `callback(is_live)` when the connection is cut or back, and with False again when `stopped` changes.
 
         Returns a function that ends it.
         """
@@ -257,7 +257,14 @@ class EventHub:
         if self._revive is None:
             return False
         try:
-            return await asyncio.to_thread(self._revive)
+            has_started = await asyncio.to_thread(self._revive)
+            self._stopped_at = None  # it is starting, or about to answer
+            if self.stopped:
+                self.stopped = ""
+                self._listeners.tell(STATUS, False)
+            return has_started
+        except RuntimeError:  # no further thread can be started: tried again
+            return False
         except JobkitError as error:
             now = asyncio.get_running_loop().time()
             self._stopped_at = self._stopped_at or now

@@ -17,7 +17,7 @@ import pytest
 import jobkit
 from jobkit.client import Kit
 from jobkit.embedded import ensure_running, revive, shutdown
-from jobkit.embedded.home import Home
+from jobkit.embedded.home import Home, holding
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import events
@@ -181,3 +181,32 @@ def test_a_home_that_was_deleted_is_told_and_not_made_again(settings: Settings, 
     with pytest.raises(StoreUnavailable, match="was deleted, and its jobs with it"):
         waiting.result(30)
     assert not settings.home.exists()
+
+
+def test_a_server_that_starts_again_is_not_stopped_any_more_even_while_it_loads(settings: Settings, kit: Kit) -> None:
+    shutdown(settings, now=True)
+    wait_until(lambda: kit.hub.stopped)
+    heard: list[str] = []
+    kit.hub.on_status(lambda is_live: heard.append(kit.hub.connection(is_live)))
+
+    with holding(Home(settings.home).lock):  # a supervisor that reads much data
+        wait_until(lambda: not kit.hub.stopped)
+
+        assert heard == ["reconnecting"]
+
+
+def test_a_process_without_room_for_a_thread_starts_a_dead_server_later(
+    settings: Settings, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def short() -> bool:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("can't start new thread")
+        return revive(settings)
+
+    monkeypatch.setattr(kit.hub, "_revive", short)
+    kill_supervisor(settings)
+
+    wait_until(lambda: len(tries) >= 3 and kit.hub.is_live, what="the hub to be back")
