@@ -109,8 +109,13 @@ class Connection:
         self._connect_after_fork()
 
     def _connect_after_fork(self) -> None:
-        if not self.is_closed and self._generation != background.generation:
-            self._connect()
+        if self.is_closed or self._generation == background.generation:
+            return
+        if background.is_here:
+            raise JobkitError("a kit of the process that forked this one cannot connect on jobkit's own event loop")
+        with background.connecting:
+            if self._generation != background.generation:
+                self._connect()
 
     def follow(self, job: Job) -> None:
         """Let a handle move in this process, which was forked from the handle's own."""

@@ -106,6 +106,7 @@ class Handle(Parameterized, Generic[S]):
     _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
     _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
     _generation = 0  # `background.generation` of the process in which it moves
+    _renewed = 0  # that of the forked process that its locks belong to
 
     def __init__(self, snapshot: S) -> None:
         self._snapshot = self._published = snapshot
@@ -134,18 +135,26 @@ class Handle(Parameterized, Generic[S]):
         """Move in this process from now on, if it was forked after the handle was made. Raises StoreUnavailable."""
         if self._generation == background.generation:
             return
-        before, self._generation = self._generation, background.generation
-        # Threads that do not exist here may hold the locks, and were to publish what waits.
-        self._lock, self._waiting, self._published, self._cards = threading.RLock(), (), self._snapshot, ()
-        self.__dict__.pop("_publishing", None)
+        with background.inheriting:
+            if self._generation == background.generation:
+                return  # another thread has begun
+            if self._renewed != background.generation:
+                self._renew()
+                self._renewed = background.generation
+            before, self._generation = self._generation, background.generation
         try:
             self._join()
         except BaseException:
             self._generation = before
             raise
 
+    def _renew(self) -> None:
+        """Replace what belongs to threads that do not exist here: they may hold the locks, and were to publish."""
+        self._lock, self._waiting, self._published, self._cards = threading.RLock(), (), self._snapshot, ()
+        self.__dict__.pop("_publishing", None)
+
     def _join(self) -> None:
-        """Subscribe to its events in this process."""
+        """Subscribe to its events in this process. Other threads of it may use the handle meanwhile."""
 
     def _replaces(self, newer: S, older: S) -> bool:
         """Return True if watchers need not hear of an unpublished snapshot once there is a newer one."""

@@ -231,10 +231,18 @@ class Job(Handle[JobSnapshot]):
                     self._waited_for.set_result(None)
             return self._waited_for
 
-    def _join(self) -> None:
+    def _renew(self) -> None:
+        super()._renew()
         self._waited_for, self._when_done = None, ()
-        if not self._is_over:
+
+    def _join(self) -> None:
+        if self._is_over:
+            return
+        try:
             self._kit._connection.follow(self)
+        except BaseException as error:
+            self._interrupt(str(error) or type(error).__name__)  # of other threads
+            raise
 
     def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
         """Take a newer snapshot. Watchers hear of it on their own thread, every state in order."""

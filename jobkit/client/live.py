@@ -108,13 +108,20 @@ class LiveJobs:
         if (known := self.get(snapshot.id)) is not None:
             return known
         job = self._make(snapshot)
-        self.follow(job)
+        with self._lock:
+            if (known := self._jobs.get(snapshot.id)) is not None:
+                return known  # another thread was faster: only one handle moves
+            self._keep(job)
+        self._hear(job)
         return job
 
     def follow(self, job: Job) -> None:
         """Keep a handle that was made elsewhere, and subscribe to the job's channel."""
         with self._lock:
             self._keep(job)
+        self._hear(job)
+
+    def _hear(self, job: Job) -> None:
         if not job.snapshot.is_terminal:
             stop = self._hub.listen(self.take, job.id)
             weakref.finalize(job, stop)

@@ -30,6 +30,8 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.inheriting, self.connecting = threading.Lock(), threading.RLock()
+        """Held while a forked child renews a handle of its parent, and while it connects a kit of it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._watchers: queue.SimpleQueue[Callable[[], None] | None] | None = None
@@ -121,6 +123,7 @@ class BackgroundLoop:
     def after_fork_in_child(self) -> None:
         """Forget what belongs to the parent: its threads do not exist here."""
         self._lock = threading.Lock()
+        self.inheriting, self.connecting = threading.Lock(), threading.RLock()
         self._loop = self._thread = self._watchers = self._watcher_thread = None
         self.generation += 1
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.model import JobSnapshot
 from jobkit.tasks.registry import registry
 from tests.support import wait_until
 
@@ -42,6 +45,24 @@ def test_one_kit_has_one_handle_for_a_job(kit: Kit) -> None:
     job = kit.submit(len, "abc")
 
     assert kit.get(job.id) is job
+
+
+def test_threads_that_find_a_job_at_once_have_one_handle(
+    kit: Kit, place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with jobkit.connect(**place) as other:
+        job = other.options(delay=1000).submit(len, "abc")
+        make, both = kit._connection.live._make, threading.Barrier(2)
+
+        def make_at_once(snapshot: JobSnapshot) -> jobkit.Job:
+            both.wait(20)
+            return make(snapshot)
+
+        monkeypatch.setattr(kit._connection.live, "_make", make_at_once)
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(kit.get, [job.id] * 2)
+
+    assert first is second
 
 
 def test_an_unknown_id_is_named(kit: Kit) -> None:

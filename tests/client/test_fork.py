@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import jobkit
 from jobkit.client import live
+from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from tests.store.server import Server
@@ -196,6 +199,61 @@ def test_the_processes_of_a_pool_wait_for_a_job_of_their_parent(kit: Kit) -> Non
         kit.cancel(_shared[0].id)
         assert results.get(30) == ["cancelled"] * 4
     pool.join()
+
+
+def test_threads_of_a_forked_child_wait_for_the_same_job(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, connects = kit.submit(jobs.count_up, 1), []
+    join, connect = jobkit.Job._join, Connection._connect
+
+    def join_late(job: jobkit.Job) -> None:
+        time.sleep(0.2)
+        join(job)
+
+    def connect_late(connection: Connection) -> None:
+        connects.append(connection)
+        time.sleep(0.2)
+        connect(connection)
+
+    monkeypatch.setattr(jobkit.Job, "_join", join_late)
+    monkeypatch.setattr(Connection, "_connect", connect_late)
+
+    def wait() -> tuple[set[str], int]:
+        ways = [lambda: outcome(job), lambda: outcome(kit.get(job.id))] * 3
+        with ThreadPoolExecutor(len(ways)) as pool:
+            return {each.result() for each in [pool.submit(way) for way in ways]}, len(connects)
+
+    child = Child(wait)
+    kit.cancel(job.id)
+
+    assert child.said() == "({'cancelled'}, 1)"
+
+
+def test_threads_of_a_forked_child_do_not_wait_for_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    server.start()
+    try:
+        with jobkit.connect(server.url, secret="of these tests") as kit:
+            job, follow, is_waiting = kit.submit(jobs.count_up, 1), Connection.follow, threading.Event()
+            server.kill()
+
+            def follow_late(connection: Connection, job: jobkit.Job) -> None:
+                is_waiting.wait(20)
+                follow(connection, job)
+
+            monkeypatch.setattr(Connection, "follow", follow_late)
+
+            def wait() -> list[str]:
+                with ThreadPoolExecutor(2) as pool:
+                    first = pool.submit(lambda: job.wait(20))
+                    wait_until(lambda: job._generation == background.generation)
+                    second = pool.submit(lambda: job.wait(20))
+                    wait_until(lambda: job._waited_for is not None)
+                    is_waiting.set()
+                    return [type(each.exception()).__name__ for each in (first, second)]
+
+            assert Child(wait).said() == "['StoreUnavailable', 'StoreUnavailable']"
+    finally:
+        server.stop()
 
 
 def test_what_a_child_collects_does_not_cut_the_connections_of_its_parent(kit: Kit) -> None:
