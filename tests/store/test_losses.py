@@ -246,6 +246,41 @@ async def test_no_room_is_made_for_a_suspect_whose_queue_was_paused(store: Redis
     assert [one.spec.id for one in claimed] == ["fresh"]
 
 
+#: Milliseconds that a suspect may hold up others, `ALONE_MOST_MS` in lua/verbs/claim.lua.
+ALONE_MOST_MS = 600_000
+
+
+async def test_suspects_do_not_wait_for_ever_for_a_worker_that_is_never_empty(store: RedisStore) -> None:
+    await started(store, "endless")
+    await make_suspects(store, "a", "b")
+    await submit(store, "fresh")
+    assert await take(store, "w1", held=1) == []
+    assert await take(store, "w2", held=1) != []  # while w1 makes room, others see both
+
+    for id in ("a", "b"):
+        await store.redis.hincrby(f"{store.prefix}job:{id}", "room", -ALONE_MOST_MS - 1)
+    await submit(store, "last")
+
+    claimed = await take(store, "w1", held=1)
+    assert [one.spec.id for one in claimed] == ["a", "b", "last"]
+    await lapse(store, "a", "b")
+    await sweep(store)
+    assert await take(store, "w3", held=1) == []  # makes room again
+
+
+async def test_a_suspect_that_runs_for_long_does_not_keep_its_worker_to_itself(store: RedisStore) -> None:
+    await make_suspects(store, "endless")
+    await submit(store, "fresh")
+    assert [one.spec.id for one in await take(store, "w1")] == ["endless"]
+    assert await take(store, "w1", held=1) == []
+
+    await store.redis.hincrby(f"{store.prefix}job:endless", "started", -ALONE_MOST_MS - 1)
+    claimed = await take(store, "w1", held=1)
+    await store.redis.hincrby(f"{store.prefix}job:endless", "started", ALONE_MOST_MS + 1)
+
+    assert [one.spec.id for one in claimed] == ["fresh"]
+
+
 async def test_another_worker_makes_room_once_the_first_one_has_left(store: RedisStore) -> None:
     await submit(store, "old1", "old2")
     await take(store, "w1", free=1)

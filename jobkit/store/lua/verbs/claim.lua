@@ -6,10 +6,12 @@
 --
 -- A suspect (see `Lifecycle.lose`) starts only in a worker without other jobs, which takes nothing else as long as it runs.
 -- If none is empty, one worker at a time takes no more jobs until it is. The jobs that such a worker's jobs wait for start
--- nevertheless. A worker's `suspect` is the job that it runs alone, or makes room for.
+-- nevertheless. A worker's `suspect` is the job that it runs alone, or makes room for. Other jobs may run for days, and so may
+-- the suspect: neither the wait for an empty worker (since the record's `room`) nor that for its end lasts longer than ALONE_MOST_MS.
 local AWAITED_MOST = 200 -- of the jobs that jobs of the worker wait for, so many are looked at in one claim
 local OTHERS_MOST = 500 -- the same of all other workers together
 local BLOCKED_MOST = 200 -- ready jobs that may not start, and are looked at in one claim
+local ALONE_MOST_MS = 600000 -- a suspect holds up other jobs no longer before it starts, nor when it runs
 local ROOM_MS = 30000    -- after this long without a claim of the worker that makes room, another one may do it
 
 -- A worker's options stay the same, so they are decoded once. They must not be changed.
@@ -59,6 +61,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   -- Starts a ready job; returns 1, or 0 if it was not ours to run.
   local function start(rec)
     call('ZREM', P .. 'ready:' .. rec.queue, rec.id)
+    if rec.suspect then call('HDEL', rec.key, 'room') end
     local message = Queue.start(rec, worker, lease_ms)
     reply[#reply + 1] = message
     return message and 1 or 0
@@ -89,6 +92,12 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     return n
   end
 
+  -- True if a suspect has waited long enough for an empty worker.
+  local function is_overdue(rec)
+    call('HSETNX', rec.key, 'room', NOW)
+    return NOW - number(call('HGET', rec.key, 'room')) > ALONE_MOST_MS
+  end
+
   -- True if this worker takes no more jobs, so that it can run a suspect: unless another one does so already.
   local function make_room(rec)
     local other = call('GET', P .. 'room')
@@ -113,8 +122,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
             is_changed = true
             may = Damage.guard(id, Limits.admit, rec, nil, me)
           end
-          if may and rec.suspect then
-            if is_empty() then return Damage.guard(id, start_alone, rec) or 0 end
+          if may and rec.suspect and is_empty() then return Damage.guard(id, start_alone, rec) or 0 end
+          if may and rec.suspect and not is_overdue(rec) then
             if make_room(rec) then return taken end
             passed = passed + 1 -- it waits for another worker
           elseif may then
@@ -179,7 +188,9 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     local rec = Records.read(known[9])
     local waits = rec and rec.state == 'queued' and free > 0 and serves(rec.queue)
       and call('ZSCORE', P .. 'ready:' .. rec.queue, rec.id) and may_start(rec)
-    is_taken = rec and rec.state == 'running' and rec.worker == worker or waits and not is_empty() and make_room(rec)
+    local runs_here = rec and rec.state == 'running' and rec.worker == worker
+    is_taken = runs_here and NOW - number(call('HGET', rec.key, 'started')) <= ALONE_MOST_MS
+      or waits and not is_empty() and not is_overdue(rec) and make_room(rec)
     if not is_taken then
       call('HDEL', key, 'suspect')
       if call('GET', P .. 'room') == worker then call('DEL', P .. 'room') end
