@@ -44,7 +44,7 @@ class LeaseKeeper:
         facts: what others may see of the worker.
         barred: functions that must not run on a worker's loop, of this worker and, after each beat, of all.
         on_beat: the server has answered.
-        on_renewal: what a beat learned.
+        on_renewal: what a beat learned, and what was held when it was sent.
         on_wiped: the server does not know what it knew before.
         on_failure: a beat has raised another error than that the server is away. The next beat comes as usual.
     """
@@ -58,7 +58,7 @@ class LeaseKeeper:
         facts: Callable[[], Mapping[str, Any]],
         barred: set[str],
         on_beat: Callable[[], object],
-        on_renewal: Callable[[Renewal], None],
+        on_renewal: Callable[[Renewal, Mapping[str, str]], None],
         on_wiped: Callable[[], object],
         on_failure: Callable[[Exception], object],
         outages: OutageLog,
@@ -79,11 +79,11 @@ class LeaseKeeper:
 
     def beat(self) -> None:
         """One heartbeat, now, in the calling thread. Raises StoreUnavailable."""
-        settings, self.is_full = self._settings, False
+        settings, self.is_full, held = self._settings, False, self._held()
         args = renew_args(
             self._worker_id,
             self._facts(),
-            self._held(),
+            held,
             int(settings.lease * 1000),
             settings.max_losses,
             self._ttl_ms,
@@ -107,7 +107,7 @@ class LeaseKeeper:
         self._all_barred = renewal.barred
         self._barred |= renewal.barred
         if renewal.lost or renewal.cancelled or renewal.stop:
-            self._on_renewal(renewal)
+            self._on_renewal(renewal, held)
         if refused is not None:
             self.is_full = True
             self._outages.met(refused)

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,10 @@ class RunningAttempt:
     @property
     def job_id(self) -> str:
         return self.claimed.spec.id
+
+    @property
+    def has_ended(self) -> bool:
+        return self.run is not None and self.run.done()
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._numbers, self._has_numbers = (done, total, message), True
@@ -247,6 +251,13 @@ class RunningJobs:
     def abandon(self, attempt: RunningAttempt) -> None:
         attempt.is_lost = True
         self.runner.stop(attempt.job_id, "kill")
+
+    def of(self, job_ids: Sequence[str], held: Mapping[str, str]) -> list[RunningAttempt]:
+        """Return the attempts with these tokens that go on. A heartbeat may be late: one that has ended meanwhile is
+        not lost, nor is the next attempt at its job."""
+        ending_ids = {ended.job_id for ended in list(self.endings)}
+        found = [self.attempts.get(job_id) for job_id in job_ids if job_id not in ending_ids]
+        return [a for a in found if a is not None and a.claimed.token == held[a.job_id] and not a.has_ended]
 
     def forget(self, job_id: str, token: str) -> RunningAttempt | None:
         """Return the attempt, if it was held."""

@@ -447,20 +447,18 @@ class JobWorker(arq.worker.Worker):
                 continue
             await asyncio.sleep(_AWAY_S)
 
-    def _renewed_elsewhere(self, renewal: Renewal) -> None:
+    def _renewed_elsewhere(self, renewal: Renewal, held: Mapping[str, str]) -> None:
         if self._watch is not None:
-            for kind, job_ids in (("cancel", renewal.cancelled), ("kill", renewal.lost)):
+            lost = [attempt.job_id for attempt in self.running.of(renewal.lost, held)]
+            for kind, job_ids in (("cancel", renewal.cancelled), ("kill", lost)):
                 for job_id in job_ids:
                     self._watch.ask(job_id, kind)
-        self.loop.call_soon_threadsafe(self._take_renewal, renewal)
+        self.loop.call_soon_threadsafe(self._take_renewal, renewal, held)
 
-    def _take_renewal(self, renewal: Renewal) -> None:
-        ending_ids = {ended.job_id for ended in self.running.endings}
-        for job_id in renewal.lost:
-            attempt = self.running.attempts.get(job_id)
-            if attempt is not None and job_id not in ending_ids:
-                logger.warning("job %s: the lease is lost; its attempt here is stopped", job_id)
-                self.running.abandon(attempt)
+    def _take_renewal(self, renewal: Renewal, held: Mapping[str, str]) -> None:
+        for attempt in self.running.of(renewal.lost, held):
+            logger.warning("job %s: the lease is lost; its attempt here is stopped", attempt.job_id)
+            self.running.abandon(attempt)
         for job_id in renewal.cancelled:
             self.running.cancel(job_id)
         if renewal.stop:
