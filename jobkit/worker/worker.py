@@ -251,7 +251,9 @@ class JobWorker(arq.worker.Worker):
         self.running.give_back()
         try:
             await self._exchange(takes=False, lends=False)
-        except StoreUnavailable:
+        except Exception as error:
+            if not isinstance(error, StoreUnavailable):
+                self.helpers.fail("exchange with Redis", error)
             await self._spool_endings()
 
     async def _spool_endings(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -10,14 +11,14 @@ import pytest
 
 from jobkit.attempts import read_preview
 from jobkit.codec import Codec
-from jobkit.model import Gate, JobError, LogLine, Once
+from jobkit.model import Gate, JobError, LogLine, Once, StoreUnavailable
 from jobkit.model.people import AuditEntry
 from jobkit.schedules.firing import decide, firing
 from jobkit.store.damage import damaged, discard
 from jobkit.store.export import read_dumps, restore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ArtifactInfo, AttemptNews, Kept, WorkerInfo
+from jobkit.store.values import ALREADY, FINISHED, ArtifactInfo, AttemptNews, Kept, WorkerInfo
 from tests.store.conftest import settings_for
 from tests.store.server import Server
 from tests.store.support import claim, ending, submit, worker
@@ -282,3 +283,26 @@ async def test_an_index_that_was_overwritten_is_filled_again(store: RedisStore, 
 
     assert set(await store.redis.zrange(key, 0, -1)) == before - {b"!task:simulate"}
     assert await store.redis.zrange(f"{store.prefix}left", 0, -1) == []
+
+
+@pytest.mark.parametrize("command", ["xadd", "zrem", "publish", "hincrby"])
+async def test_a_missing_right_is_no_damage(store: RedisStore, command: str) -> None:
+    await submit(store, "first", "second")
+    [first] = await claim(store)
+    news = AttemptNews("first", first.token, True, 1, 2, "x", [LogLine("y", 1)])
+    events = len(await store.events())
+    admin: Any = store.redis
+    await admin.execute_command("ACL", "SETUSER", "default", f"-{command}")
+    try:
+        for act in (store.progress([news]), store.finish([ending(first)]), store.claim(worker("w2"), 1)):
+            with contextlib.suppress(StoreUnavailable):
+                await act
+    finally:
+        await admin.execute_command("ACL", "SETUSER", "default", f"+{command}")
+
+    assert len(await store.events()) >= events
+    assert await store.redis.hgetall(f"{store.prefix}damaged") == {}
+    assert (await store.finish([ending(first)]))[0] in (FINISHED, ALREADY)
+    [second] = await store.snapshots(["second"])
+    assert second is not None
+    assert second.state == "running" or [one.spec.id for one in await claim(store)] == ["second"]
