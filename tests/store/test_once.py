@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission, SubmitReply
 from tests.support import until
 
-from .support import claim, come_due, ending, job, snapshot, submit, types
+from .support import claim, come_due, ending, job, snapshot, started, submit, types
 
 HOUR_MS = 3_600_000
 
@@ -119,6 +120,18 @@ async def test_the_last_submit_replaces_the_waiting_job(store: RedisStore) -> No
     await come_due(store, "a")
     [claimed] = await claim(store)
     assert (claimed.spec, claimed.payload) == (spec, b"new")
+
+
+async def test_the_job_that_replaces_another_one_waits_for_what_it_needs(store: RedisStore) -> None:
+    needed = await started(store, "needed")
+    await ask(store, "a", **last(1))
+    assert await ask(store, "a", needs=("needed",), **last(1)) == SubmitReply("a")
+    await asyncio.sleep(0.01)
+
+    assert await claim(store) == []
+    await store.finish([ending(needed)])
+
+    assert [one.spec.id for one in await claim(store)] == ["a"]
 
 
 async def test_a_started_job_is_not_replaced(store: RedisStore) -> None:

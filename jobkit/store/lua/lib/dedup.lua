@@ -17,7 +17,7 @@ local function standing_for(once)
   return rec
 end
 
--- Another submit replaces a waiting job: its arguments, from its time on.
+-- Another submit replaces a waiting job: its arguments, from its time on. The caller lines it up.
 function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
   Queue.leave(rec)
   call('SET', P .. 'args:' .. rec.id, payload)
@@ -27,7 +27,6 @@ function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
   local data = '{"state":"scheduled","due":' .. string.format('%.0f', due) .. ',"asked":' .. spec .. '}'
   Records.emit(rec, 'submitted', data,
     {'spec', spec, 'queue', queue, 'priority', priority, 'due', due, 'terms', terms})
-  Queue.line_up(rec, due)
 end
 
 -- What the reply to a submit is if it is no new job: {"is", id} for the job that it already is; {"seal for", id} for the job

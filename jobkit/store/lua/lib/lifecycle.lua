@@ -219,6 +219,13 @@ function Lifecycle.create(rec, due, waits, more)
   return true
 end
 
+-- A job waits for what it needs, else for its time.
+local function await_or_line_up(rec, needs, many, due, ...)
+  if needs then return Followers.await(rec, needs) end
+  if many then return Followers.await_many(rec, many) end
+  Queue.line_up(rec, due, ...)
+end
+
 -- Stores the job from args[i] on: see `submit`.
 local function submit_one(client, args, i)
   local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
@@ -228,7 +235,10 @@ local function submit_one(client, args, i)
   local known, other
   if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
   if known then
-    if other then Dedup.replace(other, spec, payload, queue, priority, due, terms) end
+    if other then
+      Dedup.replace(other, spec, payload, queue, priority, due, terms)
+      await_or_line_up(other, needs, many, due)
+    end
     return known
   end
   if other then due, needs, many = NOW, nil, nil end
@@ -244,14 +254,9 @@ local function submit_one(client, args, i)
   if other then
     Dedup.end_as(rec, other)
     return {'is', id}
-  elseif needs then
-    Followers.await(rec, needs)
-  elseif many then
-    Followers.await_many(rec, many)
-  else
-    -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-    Queue.line_up(rec, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
   end
+  -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
+  await_or_line_up(rec, needs, many, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
   return NOW
 end
 
