@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+import redis
 
 T = TypeVar("T")
 
@@ -40,6 +41,13 @@ def wait_until(predicate: Callable[[], T], timeout_s: float = PATIENCE_S, what: 
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what or predicate}; last saw {value!r}"
         time.sleep(next(pauses))
     return value
+
+
+def keep_from_writing_audit(client: redis.Redis, namespace: str = "default") -> None:
+    """Take the right to write the audit trail from everybody, from now on."""
+    others = [f"~jk:{namespace}:{rest}" for rest in ("", "[^a]*", "a[^u]*")]
+    rights = ["resetkeys", *others, f"%R~jk:{namespace}:audit", "~jk:libraries"]
+    client.execute_command("ACL", "SETUSER", "default", *rights)
 
 
 def _pauses() -> Iterator[float]:

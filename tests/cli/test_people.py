@@ -21,7 +21,7 @@ from jobkit.connecting import default_kit
 from jobkit.model.people import AuditEntry
 from jobkit.people import is_password, read_login
 from tests.store.server import Server
-from tests.support import by_default
+from tests.support import by_default, keep_from_writing_audit
 
 
 def run(*arguments: str, typed: str = "") -> tuple[int, str]:
@@ -178,7 +178,7 @@ def test_the_audit_trail_refuses_unknown_filters(options: list[str]) -> None:
 def test_a_failure_to_write_the_audit_trail_is_reported(kit: jobkit.Kit) -> None:
     job = kit.submit(len, "abc")
     with redis.Redis.from_url(kit.settings.url) as client:
-        client.set("jk:default:audit", "no stream")
+        keep_from_writing_audit(client)
 
     done = cli("cancel", job.id)
 

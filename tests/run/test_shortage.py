@@ -65,8 +65,12 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
             assigned = [assign(wait_for, str(sign), str(started), job_id=f"j{n}") for n in range(8)]
             running = [asyncio.create_task(runner.run(each, heard)) for each in assigned]
             await until(lambda: any(task.done() for task in running), "a job to be given back")
+
+        def settled() -> int:
+            return sum(task.done() for task in running) + len(started.read_text().split() if started.exists() else ())
+
+        await until(lambda: settled() == 8, "the others")
         given_back = [task.result() for task in running if task.done()]
-        await until(lambda: started.exists() and len(started.read_text().split()) + len(given_back) == 8, "the others")
         sign.touch()
         outcomes = await asyncio.gather(*running)
         assert {outcome.outcome for outcome in given_back} == {"unstarted"}
