@@ -6,9 +6,12 @@ The worker and `sync://` share it, so that a job ends in the same way in both.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import platform
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -94,7 +97,7 @@ async def check_reuse(store: Any, snapshot: JobSnapshot, codec: Codec) -> None:
 
 def is_large(outcome: Outcome) -> bool:
     """Return whether `ending` has a file to write or much to sign, and so must not be called on a loop."""
-    return len(outcome.body) > LARGE_BYTES
+    return bool(outcome.file) or len(outcome.body) > LARGE_BYTES
 
 
 class NeedMissing(Exception):
@@ -189,6 +192,13 @@ def refused(error: SignatureError | NeedMissing) -> Outcome:
     return failed(ErrorKind.REJECTED, type(error).__name__, str(error))
 
 
+def delete_file(outcome: Outcome) -> None:
+    """Delete the file of an outcome that is not stored. Blocks."""
+    if outcome.file:
+        with contextlib.suppress(OSError):
+            os.unlink(outcome.file)
+
+
 def ending(
     claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, folder: JobFolder | None = None
 ) -> Ending:
@@ -206,9 +216,15 @@ def ending(
     if kind == "succeeded" and folder is not None and is_large(outcome):
         try:
             name = f"result.{claimed.attempt}"
-            result = patiently(folder.put, name, outcome.form, outcome.body, subject, codec)
+            if outcome.file:
+                result = patiently(folder.adopt, name, outcome.form, Path(outcome.file), subject, codec)
+            else:
+                result = patiently(folder.put, name, outcome.form, outcome.body, subject, codec)
         except OSError as error:
             problem = f"it could not be written to {folder.file_store.place.shown} ({error.strerror or error})"
+            if outcome.file:  # on its way, it was removed or the disk has failed
+                delete_file(outcome)
+                outcome = not_kept(outcome, f"the task returned, but its result is lost: {problem}")
     if kind == "failed":
         delay_s = spec.retry_delay_s(
             retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry

@@ -28,7 +28,8 @@ import msgspec
 from jobkit.model import InvalidParams, SignatureError
 
 MAGIC = b"JK1"
-_HEAD = len(MAGIC) + 4 + 32 + 1
+#: Bytes of an envelope before its body.
+HEAD_BYTES = len(MAGIC) + 4 + 32 + 1
 
 #: Format byte: how the body is encoded.
 MSGPACK, PICKLE, CLOUDPICKLE = b"m", b"p", b"c"
@@ -120,7 +121,7 @@ class Codec:
         Raises:
             SignatureError: in every other case, before any of the body is parsed.
         """
-        if len(envelope) < _HEAD or envelope[:3] != MAGIC:
+        if len(envelope) < HEAD_BYTES or envelope[:3] != MAGIC:
             raise SignatureError(f"the {subject} is not a jobkit payload")
         key_id, mac, form, body = envelope[3:7], envelope[7:39], envelope[39:40], envelope[40:]
         if not self._keys:
@@ -157,7 +158,7 @@ def decode(form: bytes, body: bytes) -> Any:
 
 def is_reference(envelope: bytes) -> bool:
     """Return True if an envelope only names the file that contains the real one."""
-    return envelope[_HEAD - 1 : _HEAD] == FILE
+    return envelope[HEAD_BYTES - 1 : HEAD_BYTES] == FILE
 
 
 def pickled(value: Any) -> tuple[bytes, bytes]:

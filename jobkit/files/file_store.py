@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.codec import FILE, Codec, Subject
+from jobkit.codec import FILE, HEAD_BYTES, Codec, Subject
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.format import size
 from jobkit.settings import Settings, masked
@@ -33,8 +33,8 @@ LARGE_BYTES = 1_000_000
 
 OWNER, LOG = "job", "log"
 
-#: Large artifacts on their way from a job's process to its worker have such names: in the job's folder or, if that is
-#: not on this machine, in `temporary`.
+#: Large results and artifacts on their way from a job's process to its worker have such names: in the job's folder or,
+#: if that is not on this machine, in `temporary` (artifacts only).
 PASSING = ".jobkit-"
 
 _PATH = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}/[a-z0-9.]{1,60}")
@@ -121,9 +121,24 @@ class JobFolder(msgspec.Struct, frozen=True):
         """Seal a body into a file, and return the sealed reference to it, for the store. Raises OSError."""
         self.file_store.claim(self)
         place, path = self.file_store.place, f"{self.path}/{name}"
-        head = codec.head(form, _parts(body), Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task))
+        head = codec.head(form, _parts(body), _in_file(subject, path))
         place.write(path, itertools.chain([head], _parts(body)))
         written = len(head) + (body.stat().st_size if isinstance(body, Path) else len(body))
+        return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
+
+    def adopt(self, name: str, form: bytes, file: Path, subject: Subject, codec: Codec) -> bytes:
+        """Do the same with a file in this folder, on this machine, that has `HEAD_BYTES` of room before the body: it is
+        sealed and renamed, and not copied."""
+        self.file_store.claim(self)
+        place, path = self.file_store.place, f"{self.path}/{name}"
+        assert isinstance(place, Directory)
+        with open(os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b", buffering=0) as opened:
+            opened.seek(HEAD_BYTES)
+            head = codec.head(form, iter(lambda: opened.read(_CHUNK), b""), _in_file(subject, path))
+            written = opened.tell()
+            opened.seek(0)
+            opened.write(head)
+        place.adopt(file, path)
         return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
 
 
@@ -153,7 +168,12 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
             f"{what} ({size(count)}) is a file that cannot be read from {file_store.place.shown} on this machine "
             f"({error.strerror or error}){there}: it has expired, or the directory is not shared with the workers"
         ) from None
-    return codec.verify(envelope, Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task))
+    return codec.verify(envelope, _in_file(subject, path))
+
+
+def _in_file(subject: Subject, path: str) -> Subject:
+    """Return the subject of the envelope in a file."""
+    return Subject(f"{subject.kind}\0{path}", subject.job_id, subject.task)
 
 
 def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
@@ -222,6 +242,10 @@ class Directory:
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
+
+    def adopt(self, file: Path, path: str) -> None:
+        """Rename a file of this directory."""
+        os.replace(file, self.root / path)
 
     def read(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
@@ -344,7 +368,7 @@ def temporary() -> Path:
 
 
 def clear_passing(folder: Path, min_age_s: float = 0.0) -> None:
-    """Delete artifacts on their way that are at least so old: their worker was killed."""
+    """Delete results and artifacts on their way that are at least so old: their worker was killed."""
     before = time.time() - min_age_s
     for path in folder.glob(f"{PASSING}*"):
         with contextlib.suppress(OSError):  # another worker was faster

@@ -87,6 +87,8 @@ class Outcome(msgspec.Struct, frozen=True):
         is_shared: for "lost": what died ran other attempts, too.
         usage: `cpu_s`, `peak_rss_bytes`, `exit` (status, or name of the signal), where known;
             of a local worker also `python` (version and prefix).
+        file: path of a file in the job's folder with the value instead of `body`, behind room for the head of its
+            envelope (`codec.HEAD_BYTES`); "" without one. The runner's caller deletes or renames it.
     """
 
     outcome: str
@@ -101,6 +103,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reason: str = ""
     is_shared: bool = False
     usage: Mapping[str, Any] = {}
+    file: str = ""
 
 
 class Runner(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jobkit.attempts import NeedMissing, assignment, ending, is_large, needed, refused
+from jobkit.attempts import NeedMissing, assignment, delete_file, ending, is_large, needed, refused
 from jobkit.codec import Codec
 from jobkit.model import ErrorKind, JobSpec, LogLine, SignatureError, StoreUnavailable
 from jobkit.model.plain import now_ms
@@ -305,6 +305,8 @@ class RunningJobs:
         if outcome.outcome == "unstarted":
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
         self.lenders.pop(attempt, None)
+        if outcome.file and (attempt.is_lost or attempt.refusal):
+            await asyncio.to_thread(delete_file, outcome)
         if attempt.is_lost:
             self.forget(spec.id, claimed.token)
             self.wake.set()

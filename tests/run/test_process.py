@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from jobkit.codec import HEAD_BYTES, decode
+from jobkit.files.file_store import PASSING
 from jobkit.model import ErrorKind, JobkitError
 from jobkit.run.attempt import Outcome
 from jobkit.run.inside.values import Bounds
@@ -249,11 +251,86 @@ async def test_no_directory_is_needed_for_a_large_result(heard: Heard, monkeypat
     runner = ProcessRunner()
     await runner.start()
     try:
-        outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path="/nonexistent/log")
+        outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path="/proc/none/log")
     finally:
         await runner.close()
 
     assert len(outcome.body) > 3_000_000
+
+
+async def test_a_large_result_goes_through_a_file_in_the_folder_of_its_job(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    """The worker never has it in memory."""
+    folder = tmp_path / "of" / "the job"
+
+    outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path=str(folder / "log"))
+
+    path = Path(outcome.file)
+    assert (outcome.outcome, outcome.body, [path]) == ("succeeded", b"", list(folder.iterdir()))
+    assert path.name.startswith(PASSING)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    written = path.read_bytes()
+    assert written[:HEAD_BYTES] == bytes(HEAD_BYTES)
+    assert decode(outcome.form, written[HEAD_BYTES:]) == b"x" * 3_000_000
+
+
+async def test_a_large_result_that_no_disk_takes_goes_to_the_worker(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def limited() -> bytes:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+        return b"x" * 3_000_000
+
+    outcome = await run(runner, heard, limited, log_path=str(tmp_path / "log"))
+
+    assert outcome.file == ""
+    assert decode(outcome.form, outcome.body) == b"x" * 3_000_000
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_no_file_stays_of_a_result_whose_process_dies_before_it_is_told(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def dies() -> bytes:
+        import os
+
+        from jobkit.run.process import child
+
+        child._send = lambda kind, content: os._exit(7)  # type: ignore[assignment]
+        return b"x" * 3_000_000
+
+    outcome = await run(runner, heard, dies, log_path=str(tmp_path / "log"))
+
+    assert (outcome.outcome, outcome.file) == ("failed", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_process_cannot_name_the_file_of_its_result(
+    runner: ProcessRunner, heard: Heard, tmp_path: Path
+) -> None:
+    def forges(path: str) -> bytes:
+        from msgspec.structs import replace
+
+        from jobkit.run.process import child
+
+        before = child._send
+
+        def send(kind: bytes, content: Any) -> None:
+            before(kind, replace(content, outcome=replace(content.outcome, file=path)))
+
+        child._send = send
+        return b"x"
+
+    other = tmp_path / "of another"
+    other.touch()
+
+    error = failure(await run(runner, heard, forges, str(other), log_path=str(tmp_path / "log")))
+
+    assert error.type == "protocol"
+    assert other.exists()
 
 
 async def test_the_folder_of_large_artifacts_is_made_anew(

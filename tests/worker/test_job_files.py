@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from jobkit.attempts import MAX_RESULT_BYTES, ending, preview_subject
-from jobkit.codec import PICKLE, Codec, Subject, is_reference
-from jobkit.files.file_store import PASSING, JobFolder
+from jobkit.codec import HEAD_BYTES, PICKLE, Codec, Subject, is_reference
+from jobkit.files.file_store import PASSING, JobFolder, opened
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.attempt import Outcome
 from jobkit.settings import Settings
@@ -183,6 +184,22 @@ async def test_a_result_above_50_mb_without_a_file_store_is_a_success_that_says_
     assert exceeds.problem == shown["unavailable"]
     assert exceeds.summary.startswith("(not kept) ")
     assert "takes 51 MB, more than the 50 MB that are kept in Redis; set JOBKIT_RESULTS" in shown["unavailable"]
+
+
+async def test_a_result_in_a_file_of_its_folder_is_sealed_there(job_files: JobFiles, tmp_path: Path) -> None:
+    job = await claimed(job_files, "a")
+    place = folder_of(job_files, job)
+    path = tmp_path / "results" / place.path / f"{PASSING}1-0"
+    path.write_bytes(bytes(HEAD_BYTES) + bytes(5_000_000))
+    outcome = replace(value(0), file=str(path))
+
+    ended = ending(job, outcome, CODEC, job_files._settings, place)
+
+    assert not path.exists()
+    assert opened(ended.result, Subject("result", "a", "t"), CODEC, job_files.file_store) == (PICKLE, bytes(5_000_000))
+    lost = ending(job, outcome, CODEC, job_files._settings, place)
+    assert (lost.outcome, lost.result, lost.summary) == ("succeeded", b"", "(not kept) ")
+    assert "its result is lost" in lost.problem
 
 
 @pytest.mark.usefixtures("full_disk")

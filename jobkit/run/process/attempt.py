@@ -91,12 +91,16 @@ class ProcessAttempt:
 
     async def outcome(self) -> Outcome:
         """Return its outcome, once none of its processes is left. A cancel kills it first."""
+        is_taken = False
         try:
             await asyncio.wait([self._outcome])
             outcome, ended = self._outcome.result(), self._ended
             if self._log is not None:
                 rest = None if self._has_lines else (b"", b"")
                 await self._log.close(rest if ended is None else ended.log)
+            if outcome.form and ended is not None and ended.is_in_file:
+                is_taken = True
+                return replace(outcome, file=str(self._file(0)))
             if self._parts and outcome.form:
                 return replace(outcome, body=await asyncio.to_thread(b"".join, self._parts))
             return outcome
@@ -109,7 +113,10 @@ class ProcessAttempt:
         finally:
             if not self._is_at_end:  # perhaps there is one that it died over
                 with contextlib.suppress(OSError):
-                    self._artifact_file(self._artifacts + 1).unlink()
+                    self._file(self._artifacts + 1).unlink()
+            if self.assignment.log_path and not is_taken:
+                with contextlib.suppress(OSError):
+                    self._file(0).unlink()
 
     def stop(self, kind: str) -> None:
         """Ask it to stop (SIGTERM to its group); for good after its grace."""
@@ -219,7 +226,8 @@ class ProcessAttempt:
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
-    def _artifact_file(self, number: int) -> Path:
+    def _file(self, number: int) -> Path:
+        """Return the path of a large artifact on its way, with 0 that of a large result."""
         return Path(f"{self._spool}{number}")
 
     # -- what comes from it ------------------------------------------------------------------------------------------
@@ -243,7 +251,7 @@ class ProcessAttempt:
             name, media, body, number = content
             number = int(number)
             self._artifacts = max(self._artifacts, number)
-            self._sink.artifact(str(name), str(media), self._artifact_file(number) if number else bytes(body))
+            self._sink.artifact(str(name), str(media), self._file(number) if number else bytes(body))
         elif kind == frames.PART:
             self._parts.append(bytes(content))
             if self._ended is not None or len(self._parts) * frames.PART_BYTES > self._most_bytes:
@@ -253,6 +261,8 @@ class ProcessAttempt:
                 self._later(_LONG_S, self._tell_of_stages)
                 self._later(STAGES_LIMIT_S, self._cut_short)
             self._ended = ended = frames.EndReport.from_wire(content).after(self._ended)
+            if ended.is_in_file and not self.assignment.log_path:
+                raise ValueError("a value in a file of no folder")
             self._is_at_end = kind == frames.ENDED
             child = self._child
             if child is None or not self._is_at_end:

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
-from jobkit.run.attempt import Assignment, Outcome, not_kept, too_large
+from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.context import Context, Stop
@@ -205,8 +205,9 @@ class _Reporter:
         is_urgent: there is a first stage to tell at once.
     """
 
-    def __init__(self, job: Assignment, guard: SignalGuard, log: LogFile | None) -> None:
-        self._most, self._guard, self._log = job.result_bytes, guard, log
+    def __init__(self, order: frames.JobOrder, guard: SignalGuard, log: LogFile | None) -> None:
+        self._most, self._guard, self._log = order.assignment.result_bytes, guard, log
+        self._file = f"{order.spool}0" if order.assignment.log_path else ""  # in the job's folder
         self.is_urgent = False
         self._told: Outcome | None = None
 
@@ -216,13 +217,22 @@ class _Reporter:
         is_first, self._told, body = self._told is None, outcome, outcome.body
         if self._most and len(body) > self._most:
             outcome, body = not_kept(outcome, too_large(len(body), self._most)), b""
+        is_in_file = False
         if is_first and len(body) > frames.PART_BYTES:
-            for start in range(0, len(body), frames.PART_BYTES):
+            is_first, is_in_file = False, self._write(body)
+            for start in range(0, 0 if is_in_file else len(body), frames.PART_BYTES):
                 _send(frames.PART, body[start : start + frames.PART_BYTES])
-            is_first = False
         log = self._log.take() if self._log is not None else (b"", b"")
         outcome = replace(outcome, body=body if is_first else b"")
-        _send(kind, frames.EndReport(outcome, self._guard.is_stopped, log, **more))
+        _send(kind, frames.EndReport(outcome, self._guard.is_stopped, log, is_in_file=is_in_file, **more))
+
+    def _write(self, body: bytes) -> bool:
+        """Return whether a large value could be written to a file for the worker."""
+        if self._file:
+            with contextlib.suppress(OSError):
+                frames.spool(self._file, body, is_result=True)
+                return True
+        return False
 
 
 class _Life:
@@ -267,7 +277,7 @@ class _Life:
         os.environ.update(job.environ)
         context.own_process(guard.context)
         spent_s = _spent_s()
-        runner, report = asyncio.Runner(), _Reporter(job, guard, log)
+        runner, report = asyncio.Runner(), _Reporter(order, guard, log)
 
         def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
             report.is_urgent = True

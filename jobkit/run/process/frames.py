@@ -1,7 +1,8 @@
 """Messages between child and parent.
 
 To the parent: frames, `length (4, big endian) · type (1) · msgpack`. The length counts the msgpack part. A frame is at
-most `FRAME_LIMIT` bytes: a larger value goes in parts, before the report that it belongs to. So it needs no disk.
+most `FRAME_LIMIT` bytes. A larger value is written to a file in the job's folder or, if there is none on this machine
+or it cannot be written, goes in parts, before the report that it belongs to.
 
 To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`.
 """
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.codec import HEAD_BYTES
 from jobkit.files.file_store import make_folders
 from jobkit.files.log import Portion
 from jobkit.model import Retry
@@ -42,8 +44,8 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 class JobOrder(msgspec.Struct, frozen=True):
-    """One job for a child. With a number behind it, `spool` is the path of a large artifact on its way to the parent;
-    with the last job the process ends."""
+    """One job for a child. With a number behind it, `spool` is the path of a large artifact on its way to the parent,
+    with 0 that of a large result; with the last job the process ends."""
 
     assignment: Assignment
     spool: str
@@ -55,6 +57,7 @@ class EndReport(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: without its usage; its value comes with the first report, or before it in parts.
+        is_in_file: its value is in a file, see `JobOrder`.
         was_stopped: a request to stop reached the job.
         log: lines of the whole log since the last report.
         is_alone: no process that the job started is left.
@@ -68,6 +71,7 @@ class EndReport(msgspec.Struct, frozen=True):
     is_fit: bool = False
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
+    is_in_file: bool = False
 
     @classmethod
     def from_wire(cls, wire: Any) -> EndReport:
@@ -75,6 +79,8 @@ class EndReport(msgspec.Struct, frozen=True):
         ended = msgspec.convert(wire, cls, dec_hook=lambda kind, value: kind(*value))
         if ended.outcome.outcome not in ("succeeded", "failed", "cancelled"):
             raise ValueError(f"an outcome of {ended.outcome.outcome!r}")
+        if ended.outcome.file:
+            raise ValueError("an outcome that names a file")
         return ended
 
     def after(self, before: EndReport | None) -> EndReport:
@@ -83,7 +89,7 @@ class EndReport(msgspec.Struct, frozen=True):
             return self
         body = before.outcome.body if self.outcome.form else b""
         log = before.log[0] + self.log[0], before.log[1] + self.log[1]
-        return replace(self, outcome=replace(self.outcome, body=body), log=log)
+        return replace(self, outcome=replace(self.outcome, body=body), log=log, is_in_file=before.is_in_file)
 
 
 _read_order = msgspec.msgpack.Decoder(JobOrder).decode
@@ -156,12 +162,14 @@ def orders(fd: int) -> Iterator[JobOrder]:
             yield replace(order, assignment=replace(order.assignment, call=stream.read(call_length)))
 
 
-def spool(path: str, body: bytes | Path) -> None:
+def spool(path: str, body: bytes | Path, *, is_result: bool = False) -> None:
     """Write a large artifact (or copy a file) for the parent; mode 0600, never over an existing file. Raises OSError,
-    and leaves nothing then."""
+    and leaves nothing then. `is_result`: there is room for the head of an envelope before it."""
     make_folders(Path(path).parent)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         try:
+            if is_result:
+                file.seek(HEAD_BYTES)
             if isinstance(body, bytes):
                 file.write(body)
             else:
