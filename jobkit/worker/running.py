@@ -23,7 +23,7 @@ from jobkit.model.plain import now_ms
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.values import Body, Bounds
-from jobkit.run.process.leftovers import end_orphans
+from jobkit.run.process.leftovers import Orphans
 from jobkit.run.shortage import shortage
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
@@ -196,6 +196,7 @@ class RunningJobs:
         self.has_news = False
         self.news_at = 0.0
         self.admit: Callable[[Sequence[RunningAttempt]], None] = self.start
+        self._orphans = Orphans()
 
     def launch_all(self, claimed: Sequence[Claimed]) -> None:
         """Start what was claimed: a first half now, the rest one turn of the loop later.
@@ -277,7 +278,7 @@ class RunningJobs:
             await asyncio.wait([before.run])
         try:
             if claimed.losses:  # to a worker of this machine, perhaps
-                await asyncio.to_thread(end_orphans)
+                await self._orphans.end()
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
             given = await self._needed(spec) if spec.needs else None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.run.process import leftovers
-from jobkit.run.process.leftovers import OWNER, end_orphans, end_owned_by, new_owner
+from jobkit.run.process.leftovers import OWNER, Orphans, end_orphans, end_owned_by, new_owner
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.run.process.tree import identity
 from tests.support import is_alive, until
@@ -113,3 +113,25 @@ async def test_a_job_that_starts_while_those_of_a_dead_zygote_are_ended_waits_fo
     assert ended == [zygote._owner]
     assert (second.outcome, second.summary) == ("succeeded", "3")
     assert (await first).reason.endswith(f"the worker's zygote (process {zygote.pid}), died")
+
+
+async def test_one_look_serves_all_attempts_that_asked_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(len(looks))
+        time.sleep(0.05)
+        if len(looks) == 1:
+            raise OSError("there is no descriptor to do so")
+
+    monkeypatch.setattr(leftovers, "end_orphans", look)
+    orphans = Orphans()
+
+    async def late() -> None:
+        await until(lambda: looks, what="the first look")
+        await orphans.end()
+
+    answers = await asyncio.gather(*(orphans.end() for _ in range(20)), late(), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [OSError, *[type(None)] * 20]
+    assert looks == [0, 1]

@@ -9,6 +9,7 @@ environment is not found.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -39,6 +40,24 @@ def end_orphans() -> None:
         if time.monotonic() > deadline:
             return _end(_is_orphaned)
         time.sleep(_LOOK_S)
+
+
+class Orphans:
+    """Looks for processes whose worker is gone, on behalf of many attempts: a look reads all processes of the machine,
+    so one serves all that asked for it before it began."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._begun = self._done = 0  # numbers of the last look that has begun, and that has ended well
+
+    async def end(self) -> None:
+        """Return when those that there are now have been ended. Raises OSError."""
+        before = self._begun
+        async with self._lock:
+            if self._done <= before:
+                self._begun += 1
+                await asyncio.to_thread(end_orphans)
+                self._done = self._begun
 
 
 def end_owned_by(owner: str) -> None:
