@@ -40,7 +40,8 @@ class WorkerRecords(RedisNamespace):
         """
         ids = [id.decode("utf-8", "replace") for id in await self.ask("ZRANGE", "workers", 0, -1)]
         processes = await self.many([("HGET", f"worker:{id}", "process") for id in ids])
-        dead = [id for id, process in zip(ids, processes, strict=True) if process and has_died(process.decode())]
+        marks = [(process or b"").decode("utf-8", "replace") for process in processes]
+        dead = [id for id, mark in zip(ids, marks, strict=True) if mark and has_died(mark)]
         if dead:
             await self.run("died", dead)
         return dead

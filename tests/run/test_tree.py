@@ -34,3 +34,5 @@ def test_processes_that_cannot_be_seen_from_here_count_as_alive_and_those_of_an_
     assert not tree.has_died("")
     assert tree.has_died(f"{boot} {namespace} {pid} 1{start}")
     assert tree.has_died(f"earlier {namespace} {pid} {start}")
+    for damaged in (f"{boot} {namespace} x {start}", f"earlier {namespace} {'9' * 5000} {start}", "a b c d"):
+        assert not tree.has_died(damaged)

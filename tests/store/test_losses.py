@@ -65,6 +65,7 @@ async def test_jobs_of_workers_that_are_known_to_be_dead_run_again_at_once_and_o
     await lapse(store, "of alive")
     await store.redis.set(f"{store.prefix}grace", 2**50, px=20_000)  # its worker gets time to renew
 
+    await store.redis.hset(f"{store.prefix}worker:alive", "process", b"damaged \xff")
     assert await store.report_dead(lambda process: process == "process of dead") == ["dead"]
     [again] = await claim(store, by=worker("next"))
 

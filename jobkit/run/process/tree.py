@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections import deque
 from collections.abc import Iterable
@@ -71,10 +72,10 @@ def mark(pid: int) -> str:
 def has_died(marked: str) -> bool:
     """Return True if the process of a mark, which was made on this machine, is known to have ended.
 
-    False for one of another namespace of pids (a container), which cannot be seen from here.
+    False for one of another namespace of pids (a container), which cannot be seen from here, and for a damaged mark.
     """
     own, its = mark(os.getpid()).split(), marked.split()
-    if len(own) != 4 or len(its) != 4:
+    if len(own) != 4 or not re.fullmatch(r"\S+ \d+ \d{1,10} \d+", marked, re.ASCII):
         return False
     return its[0] != own[0] or (its[1] == own[1] and mark(int(its[2])) != marked)
 
