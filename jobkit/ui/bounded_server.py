@@ -21,7 +21,8 @@ class BoundedServer(HTTPServer):
     """Server whose requests have bodies of at most `max_body_size` bytes, and no path with a NUL."""
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
-        body_bytes = self.conn_params.max_body_size or 0
+        most = self.conn_params.max_body_size
+        body_bytes = request_conn.stream.max_buffer_size if most is None else most  # as Tornado does
         return _Guard(super().start_request(server_conn, request_conn), request_conn, body_bytes)
 
 
@@ -44,7 +45,7 @@ class _Guard(HTTPMessageDelegate):
             length = headers.get("Content-Length", "0")
             if length.isdecimal() and int(length) > self._body_bytes:
                 return self._refuse_body()
-            self._connection.set_max_body_size(DRAINED_BYTES)
+            self._connection.set_max_body_size(max(DRAINED_BYTES, self._body_bytes))
         return begun
 
     def data_received(self, chunk: bytes) -> Any:
