@@ -43,10 +43,11 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: A
         job = kit.submit_info(task, values, given(options))
     except SubmitUnanswered as error:
         (job_id,) = error.job_ids
-        again = f"--id {job_id}" if error.id else "the same --key"
+        again = f"--id {job_id}" if error.id else "the same --key" if options["key"] else ""  # none: it is debounced
         out.echo(job_id)
-        sentence = f"Job {job_id} may have been accepted: `jobkit show {job_id}` tells; the same command with {again}"
-        raise JobkitError(f"{error.reason}. {sentence} submits it once") from None
+        sentence = f"Job {job_id} may have been accepted: `jobkit show {job_id}` tells"
+        advice = f"; the same command with {again} submits it once" if again else ""
+        raise JobkitError(f"{error.reason}. {sentence}{advice}") from None
     return submitted(kit, job, is_waiting)
 
 

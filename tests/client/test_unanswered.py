@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import secrets
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,7 +24,7 @@ from jobkit.store.sending import Sender
 from jobkit.store.values import Submission, SubmitReply
 from tests import faults
 from tests.store.server import Server
-from tests.support import environment
+from tests.support import ROOT, environment
 from tests.worker import jobs
 
 #: Each try is stored, and each reply is lost: of blocking code and of a coroutine.
@@ -224,22 +226,28 @@ def test_an_id_names_one_job(kit: Kit) -> None:
         kit.options(id=given, key="nightly").submit(jobs.count_up, 1)
 
 
-def test_the_command_line_prints_the_id_of_an_unanswered_submit(place: dict[str, str], kit: Kit) -> None:
-    names = {f"JOBKIT_{name.upper()}": value for name, value in place.items()} | {"JOBKIT_TASKS": "tests.worker.jobs"}
+def test_the_command_line_prints_the_id_of_an_unanswered_submit(
+    place: dict[str, str], kit: Kit, tmp_path: Path
+) -> None:
+    (tmp_path / "late.py").write_text("import jobkit\n@jobkit.task(debounce=60)\ndef late() -> None: ...\n")
+    names = {f"JOBKIT_{name.upper()}": value for name, value in place.items()}
+    names |= {"JOBKIT_TASKS": "tests.worker.jobs,late", "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
 
-    def run(fault: str, *more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", PROGRAM, fault, "submit", "count_up", "n=1", *more]
+    def run(fault: str, *more: str, task: Sequence[str] = ("count_up", "n=1")) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", PROGRAM, fault, "submit", *task, *more]
         return subprocess.run(command, env=environment(**names), capture_output=True, text=True, check=False)
 
     first = run(LOST)
     [job] = kit.jobs()
     second = run("", "--id", job.id)
+    debounced = run(LOST, task=["late"])
 
     assert (first.returncode, first.stdout) == (1, f"{job.id}\n")
     assert f"Job {job.id} may have been accepted: `jobkit show {job.id}` tells" in first.stderr
     assert f"the same command with --id {job.id} submits it once" in first.stderr
     assert (second.returncode, second.stdout) == (0, f"{job.id}\n")
-    assert len(kit.jobs()) == 1
+    assert len(kit.jobs()) == 2
+    assert debounced.stderr.rstrip().endswith("tells")
 
 
 def test_http_answers_with_the_id(struck: Kit) -> None:
