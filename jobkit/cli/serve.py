@@ -17,6 +17,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,9 +36,11 @@ from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import check_died, environment
+from jobkit.model import StoreUnavailable
 from jobkit.own_machine import system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, read_login
 from jobkit.settings import Settings
+from jobkit.store.events import RESTART_S
 
 #: Port of the dashboard, if it is free.
 DEFAULT_PORT = 5006
@@ -112,15 +115,24 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
         child = _dashboard(port, home, replace(settings, secret=server.secret))
         with Keeper([child]) as keeper:
             announce = _announcing(port, settings, show=show)
+            stopped_at: list[float] = []
 
             def tick() -> None:
                 announce()
                 with suppress(OSError):  # the disk is full, or the home was deleted
                     request_workers(home, settings)  # keep the server running while no page is open
-                if not home.is_supervised() and not keeper.signals:
-                    check_died(home)  # or was it stopped elsewhere?
-                    out.say("the embedded server died; restarting it")
-                    ensure_running(settings)
+                if home.is_supervised() or keeper.signals:
+                    stopped_at.clear()
+                    return
+                try:
+                    check_died(home)
+                except StoreUnavailable:  # it was stopped elsewhere, perhaps to be started again
+                    stopped_at.append(time.monotonic())
+                    if time.monotonic() - stopped_at[0] < RESTART_S and home.path.is_dir():
+                        return
+                    raise
+                out.say("the embedded server died; restarting it")
+                ensure_running(settings)
 
             out.say(f"server and workers run in {home.path}; Ctrl-C stops all")
             try:

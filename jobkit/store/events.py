@@ -34,7 +34,7 @@ STATUS, HEARD = "connection status", "confirmed subscriptions"
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 #: Seconds after which a server that was stopped counts as stopped for those who wait. Until then it may be restarting.
-_RESTART_S = 5.0
+RESTART_S = 5.0
 
 
 class Listeners:
@@ -268,7 +268,7 @@ class EventHub:
         except JobkitError as error:
             now = asyncio.get_running_loop().time()
             self._stopped_at = self._stopped_at or now
-            if not self.stopped and now - self._stopped_at >= _RESTART_S:
+            if not self.stopped and now - self._stopped_at >= RESTART_S:
                 self.stopped = str(error)
                 self._listeners.tell(STATUS, False)
                 async with self._news:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,22 @@ def test_up_ends_when_the_server_is_stopped_elsewhere(fresh: Terminal) -> None:
     assert up.returncode == 1
     assert err.splitlines()[-1].startswith(f"jobkit: the embedded server in {fresh.home} was stopped (`jobkit down`)")
     assert processes_of(fresh.home) == []
+
+
+def test_up_goes_on_when_the_server_is_restarted_elsewhere(fresh: Terminal) -> None:
+    with fresh.start("up", "--port", str(free_port())) as up:
+        assert up.stdout is not None
+        assert up.stdout.readline().startswith("http://localhost:")
+        assert fresh.run("down", "--now").stdout == "stopped\n"
+        time.sleep(0.5)  # it has looked
+
+        assert fresh.run("jobs", "--json").returncode == 0
+
+        with pytest.raises(subprocess.TimeoutExpired):
+            up.wait(6)
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+    assert up.returncode == 0
 
 
 def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:

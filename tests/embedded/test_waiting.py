@@ -91,7 +91,7 @@ def test_of_several_who_wait_one_starts_the_dead_server(settings: Settings) -> N
 @pytest.fixture
 def kit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kit]:
     """Kit of a server without a real worker; stops count at once."""
-    monkeypatch.setattr(events, "_RESTART_S", 0.1)
+    monkeypatch.setattr(events, "RESTART_S", 0.1)
     ensure_running(settings, worker_command=IDLE_WORKER)
     with jobkit.connect(home=settings.home) as kit:
         yield kit
