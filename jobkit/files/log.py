@@ -144,9 +144,7 @@ class LogFile:
             try:
                 file = _private(self.path, "ab")
             except FileNotFoundError:
-                make_folders(self.path.parent)
-                with _private(self.path.parent / OWNER, "wb") as owner:
-                    owner.write(self._owner.encode())
+                make_job_folder(self.path.parent, self._owner)
                 continue
             if not file.tell() and _given_up(self.path).exists():
                 file.close()
@@ -157,6 +155,13 @@ class LogFile:
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
                     return file
             file.close()
+
+
+def make_job_folder(folder: Path, owner: str) -> None:
+    """Create the folder of a job, and the file in it that tells a sweep whose it is."""
+    make_folders(folder)
+    with _private(folder / OWNER, "wb") as file:
+        file.write(owner.encode())
 
 
 def _given_up(path: Path) -> Path:

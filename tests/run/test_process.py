@@ -264,10 +264,11 @@ async def test_a_large_result_goes_through_a_file_in_the_folder_of_its_job(
     """The worker never has it in memory."""
     folder = tmp_path / "of" / "the job"
 
-    outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path=str(folder / "log"))
+    outcome = await run(runner, heard, lambda: b"x" * 3_000_000, log_path=str(folder / "log"), log_owner="a 1\n")
 
     path = Path(outcome.file)
-    assert (outcome.outcome, outcome.body, [path]) == ("succeeded", b"", list(folder.iterdir()))
+    assert (outcome.outcome, outcome.body, path.parent) == ("succeeded", b"", folder)
+    assert (folder / "job").read_text() == "a 1\n"  # else a sweep would take the folder for that of no job
     assert path.name.startswith(PASSING)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     written = path.read_bytes()

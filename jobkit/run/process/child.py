@@ -167,8 +167,9 @@ class SignalGuard:
 class _FrameSink:
     """Frames to the parent. Blocking: where the worker is slow, the pipe holds the job back."""
 
-    def __init__(self, spool: str) -> None:
-        self._spool = spool
+    def __init__(self, order: frames.JobOrder) -> None:
+        job = order.assignment
+        self._spool, self._owner = order.spool, job.log_owner if job.log_path else ""
         self._files = 0
         self.is_open = True
 
@@ -192,7 +193,7 @@ class _FrameSink:
         # A copy, also of a file: once `save` has returned, the job may change it.
         self._files += 1
         try:
-            frames.spool(f"{self._spool}{self._files}", body)
+            frames.spool(f"{self._spool}{self._files}", body, self._owner)
         except OSError as error:
             raise OSError(error.errno, f"artifact {name!r} cannot be kept: {error.strerror or error}") from None
         self._send(frames.ARTIFACT, (name, media, b"", self._files))
@@ -208,6 +209,7 @@ class _Reporter:
     def __init__(self, order: frames.JobOrder, guard: SignalGuard, log: LogFile | None) -> None:
         self._most, self._guard, self._log = order.assignment.result_bytes, guard, log
         self._file = f"{order.spool}0" if order.assignment.log_path else ""  # in the job's folder
+        self._owner = order.assignment.log_owner
         self.is_urgent = False
         self._told: Outcome | None = None
 
@@ -230,7 +232,7 @@ class _Reporter:
         """Return whether a large value could be written to a file for the worker."""
         if self._file:
             with contextlib.suppress(OSError):
-                frames.spool(self._file, body, is_result=True)
+                frames.spool(self._file, body, self._owner, is_result=True)
                 return True
         return False
 
@@ -269,7 +271,7 @@ class _Life:
         """Run one job and say how it ended; whether the process is fit for another one."""
         job, guard = order.assignment, SignalGuard()
         self._guard = guard
-        sink = _FrameSink(order.spool)
+        sink = _FrameSink(order)
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
         recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log, memory=self._last_words)
         guard.context = Context(job.job_id, job.attempt, job.task, recorder)

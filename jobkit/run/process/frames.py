@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from jobkit.codec import HEAD_BYTES
 from jobkit.files.file_store import make_folders
-from jobkit.files.log import Portion
+from jobkit.files.log import Portion, make_job_folder
 from jobkit.model import Retry
 from jobkit.run.attempt import Assignment, Outcome
 
@@ -162,10 +162,19 @@ def orders(fd: int) -> Iterator[JobOrder]:
             yield replace(order, assignment=replace(order.assignment, call=stream.read(call_length)))
 
 
-def spool(path: str, body: bytes | Path, *, is_result: bool = False) -> None:
+def spool(path: str, body: bytes | Path, owner: str, *, is_result: bool = False) -> None:
     """Write a large artifact (or copy a file) for the parent; mode 0600, never over an existing file. Raises OSError,
-    and leaves nothing then. `is_result`: there is room for the head of an envelope before it."""
-    make_folders(Path(path).parent)
+    and leaves nothing then.
+
+    Args:
+        owner: for the folder, if it is the job's; "" for another one.
+        is_result: there is room for the head of an envelope before it.
+    """
+    folder = Path(path).parent
+    if owner and not folder.is_dir():
+        make_job_folder(folder, owner)
+    else:
+        make_folders(folder)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         try:
             if is_result:
