@@ -64,18 +64,18 @@ async def discard(namespace: RedisNamespace, every: Sequence[Damage]) -> int:
     return sum(await namespace.run_each("discard", [one.name for one in every if not one.is_readable]))
 
 
-class _Note(NamedTuple):
+class _DamageNote(NamedTuple):
     why: str
     is_aside: bool = False
     has_failed: bool = False
 
 
-def _note(raw: bytes) -> _Note:
+def _note(raw: bytes) -> _DamageNote:
     try:
         note = wire.mapping(raw)
     except wire.UNREADABLE:
-        return _Note("no reason is known")
-    return _Note(str(note.get("why")), note.get("aside") is True, note.get("failed") is True)
+        return _DamageNote("no reason is known")
+    return _DamageNote(str(note.get("why")), note.get("aside") is True, note.get("failed") is True)
 
 
 async def _look_at(namespace: RedisNamespace, names: Sequence[bytes]) -> tuple[set[bytes], dict[bytes, JobSnapshot]]:

@@ -43,11 +43,9 @@ logger = logging.getLogger("jobkit.worker")
 #: Look for due work this often even if nothing woke us: a net under the wake-ups, not how they work.
 SAFETY_POLL_S = 5.0
 
-#: How long at the end to wait for jobs that are on their way to us, and for attempts that were killed.
-_HANDED_LIMIT_S, _KILL_LIMIT_S = 1.0, 10.0
-
-#: Between questions of a worker that starts while the server is away.
-_AWAY_S = 0.5
+#: Seconds to wait at the end for jobs that are on their way to us, and for attempts that were killed; and between
+#: questions of a worker that starts while the server is away.
+_HANDED_LIMIT_S, _KILL_LIMIT_S, _AWAY_S = 1.0, 10.0, 0.5
 
 
 async def _never(ctx: dict[Any, Any]) -> None:
