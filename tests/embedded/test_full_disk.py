@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,7 +85,8 @@ def small_disk() -> Iterator[Settings]:
     """Settings with a home on a small file system, which only root can mount."""
     with home_of_test() as settings:
         mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(settings.home)]
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        may_mount = os.geteuid() == 0 and shutil.which("mount") and shutil.which("umount")
+        if not may_mount or subprocess.run(mount, capture_output=True).returncode != 0:
             pytest.skip("needs the right to mount a file system")
         settings.home.chmod(0o700)
         try:
