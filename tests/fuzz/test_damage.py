@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -19,8 +19,6 @@ from jobkit.store.export import read_dumps, restore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FINISHED, ArtifactInfo, AttemptNews, Kept, WorkerInfo
-from tests.store.conftest import settings_for
-from tests.store.server import Server
 from tests.store.support import claim, ending, submit, worker
 from tests.store.test_schedules import CODEC, put, spec
 from tests.support import by_default
@@ -28,22 +26,6 @@ from tests.support import by_default
 HOUR_MS = 3_600_000
 ABLE = WorkerInfo(id="w1", resources={"gpu": 2}, weights={"default": 2.0})
 FAILURE = JobError("exception", "ValueError", "no", "Traceback", "tasks.py:3")
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server = Server()
-    server.start()
-    yield server.url
-    server.stop()
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(settings_for(url))
-    yield store
-    await store.redis.flushall()
-    await store.close()
 
 
 async def furnish(store: RedisStore) -> None:

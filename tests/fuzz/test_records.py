@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -23,7 +23,6 @@ from jobkit.store.values import Claimed
 from jobkit.store.wire import read_claimed
 from jobkit.tasks.info import TaskInfo
 from tests.store.conftest import settings_for
-from tests.store.server import Server
 from tests.store.support import submit, worker
 from tests.support import examples
 from tests.worker import jobs
@@ -40,14 +39,6 @@ texts = st.one_of(
     st.text(max_size=20),
 ).map(str.encode)
 damaged = st.one_of(texts, st.binary(max_size=30))
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server = Server()
-    server.start()
-    yield server.url
-    server.stop()
 
 
 def run(coroutine: Awaitable[Any]) -> Any:
@@ -136,14 +127,6 @@ def test_a_claim_with_an_unreadable_spec_still_names_its_job() -> None:
 
     assert (claimed.spec.id, claimed.token, claimed.attempt, claimed.payload) == ("a", "w:1", 1, b"")
     assert claimed.problem.startswith("the record of job a cannot be read")
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(settings_for(url))
-    yield store
-    await store.redis.flushall()
-    await store.close()
 
 
 async def test_a_key_of_another_type_blocks_no_worker(store: RedisStore) -> None:
