@@ -439,8 +439,7 @@ class JobWorker(arq.worker.Worker):
 
     async def _introduce_later(self) -> None:
         """Make known what a full store did not take at the start, and everything again when the store was wiped."""
-        while True:
-            await self._is_unknown.wait()
+        while await self._is_unknown.wait():
             with contextlib.suppress(StoreUnavailable):  # the heartbeat says it
                 await self.introduce()
                 self._is_unknown.clear()
