@@ -25,7 +25,7 @@ class Telemetry:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
             raise JobkitError(
-                f"JOBKIT_OTEL needs OpenTelemetry: pip install 'jobkit[otel]' ({error.name} is missing)"
+                f"JOBKIT_OTEL needs OpenTelemetry: pip install 'panel-jobkit[otel]' ({error.name} is missing)"
             ) from None
         self._trace: Any = trace
         self._namespace = namespace
