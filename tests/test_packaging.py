@@ -30,6 +30,7 @@ OPTIONAL = {
     "opentelemetry",  # the extra `otel`
     "PIL",  # only for types; Bokeh needs it
     "pytest",  # jobkit.testing
+    "typing_extensions",  # only for types; type checkers bring it
 }
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import msgspec
 
 from jobkit.client import checks
 from jobkit.client.handle import FromSnapshot, Handle, slices, ui
-from jobkit.client.job import Job
+from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobkit.client")
 
-Rule = Callable[["Job"], object]
+Rule = Callable[[Job], object]
 
 
 class BatchSnapshot(msgspec.Struct, frozen=True):
@@ -41,10 +41,10 @@ class BatchSnapshot(msgspec.Struct, frozen=True):
     counts: Mapping[str, int] = {}
 
 
-class Batch(Handle[BatchSnapshot]):
+class Batch(Handle[BatchSnapshot], Generic[R]):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
 
-    Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
+    `Batch[R]` is one whose jobs return an `R`. Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
 
     Attributes:
         jobs: the jobs, in the order in which they were submitted.
@@ -56,16 +56,16 @@ class Batch(Handle[BatchSnapshot]):
     progress = FromSnapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts = FromSnapshot("counts", "Number of jobs by state; states without a job are left out.")
 
-    def __init__(self, kit: Any, jobs: Sequence[Job], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
+    def __init__(self, kit: Any, jobs: Sequence[Job[R]], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
         super().__init__(BatchSnapshot())
         self._kit = kit
         self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
         self.jobs = list(jobs)
         self.axes = tuple(axes)
         self.seed = seed
-        self.stopped_by: Job | None = None
+        self.stopped_by: Job[R] | None = None
         self._rule: Rule | None = None
-        self._to_judge: deque[Job] = deque()
+        self._to_judge: deque[Job[R]] = deque()
         self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
         self._sum = 0.0
@@ -86,7 +86,7 @@ class Batch(Handle[BatchSnapshot]):
         self._settle()
         return self.is_terminal
 
-    def as_completed(self, timeout: checks.Timeout = None) -> Iterator[Job]:
+    def as_completed(self, timeout: checks.Timeout = None) -> Iterator[Job[R]]:
         """The jobs in the order in which they end. Raises TimeoutError when `timeout` seconds are over first."""
         return as_completed(self.jobs, timeout)
 
@@ -121,7 +121,7 @@ class Batch(Handle[BatchSnapshot]):
         self._kit.cancel_many(open_jobs, reason)
         return len(open_jobs)
 
-    def retry_failed(self, *, replace: bool = False) -> Batch:
+    def retry_failed(self, *, replace: bool = False) -> Batch[R]:
         """Run the failed ones once more, as new jobs in a new batch.
 
         Args:
@@ -140,7 +140,7 @@ class Batch(Handle[BatchSnapshot]):
             self._recount()
         return Batch(self._kit, again, axes=self.axes)
 
-    def stop_when(self, rule: Callable[[Job], object] | str) -> Batch:
+    def stop_when(self, rule: Callable[[Job[R]], object] | str) -> Batch[R]:
         """Cancel the rest as soon as a rule holds for a job that has succeeded or failed; returns this batch.
 
         Args:
@@ -176,7 +176,7 @@ class Batch(Handle[BatchSnapshot]):
 
         return stop
 
-    def _follow(self, i: int, job: Job) -> None:
+    def _follow(self, i: int, job: Job[R]) -> None:
         with self._lock:
             self._count(job.observe(partial(self._moved, i)), 1)
 
@@ -237,13 +237,13 @@ class Batch(Handle[BatchSnapshot]):
 
     # -- as a sequence ------------------------------------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[Job[R]]:
         return iter(self.jobs)
 
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, index: int) -> Job:
+    def __getitem__(self, index: int) -> Job[R]:
         return self.jobs[index]
 
     def __reduce__(self) -> NoReturn:
@@ -281,7 +281,7 @@ def told(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {state}" for state, n in counts.items()) or "no jobs"
 
 
-def as_completed(jobs: Iterable[Job], timeout: checks.Timeout = None) -> Iterator[Job]:
+def as_completed(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> Iterator[Job[R]]:
     """The jobs in the order in which they end, each as soon as it has.
 
     Raises:
@@ -325,7 +325,7 @@ def _next(
     raise queue.Empty
 
 
-def wait(jobs: Iterable[Job], timeout: checks.Timeout = None) -> tuple[list[Job], list[Job]]:
+def wait(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> tuple[list[Job[R]], list[Job[R]]]:
     """Wait until all have ended or `timeout` seconds are over; `(ended, not ended)`, each in the order given."""
     waiting = _handles(jobs)
     with contextlib.suppress(TimeoutError):
@@ -333,7 +333,7 @@ def wait(jobs: Iterable[Job], timeout: checks.Timeout = None) -> tuple[list[Job]
     return [job for job in waiting if job.is_terminal], [job for job in waiting if not job.is_terminal]
 
 
-def _handles(jobs: object) -> list[Job]:
+def _handles(jobs: Iterable[Job[R]]) -> list[Job[R]]:
     if isinstance(jobs, Iterable) and not isinstance(jobs, str):
         found = list(jobs)
         if all(isinstance(each, Job) for each in found):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
 from jobkit.client.handle import FromSnapshot, Handle, named_by_id, slices, ui
@@ -28,10 +28,22 @@ from jobkit.model import (
 )
 from jobkit.run.inside import context
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", covariant=True)
+
 
 @named_by_id
-class Job(Handle[JobSnapshot]):
-    """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`."""
+class Job(Handle[JobSnapshot], Generic[R]):
+    """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`.
+
+    For type checkers `Job[R]` is a job whose result is an `R`, and `Job` one of any result.
+    """
 
     id = FromSnapshot("spec.id", "Id, 1 to 200 characters.")
     task = FromSnapshot("spec.task", "Name of the task.")
@@ -102,7 +114,7 @@ class Job(Handle[JobSnapshot]):
 
     # -- waiting for it -----------------------------------------------------------------------------------------------
 
-    def result(self, timeout: checks.Timeout = None) -> Any:
+    def result(self, timeout: checks.Timeout = None) -> R:
         """The value that the task returned; waits for it. Ctrl-C stops the waiting, not the job.
 
         Args:
@@ -146,7 +158,7 @@ class Job(Handle[JobSnapshot]):
         self._settle()
         return True
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         return self._kit.aio.outcome(self).__await__()
 
     # -- acting on it -------------------------------------------------------------------------------------------------
@@ -158,11 +170,11 @@ class Job(Handle[JobSnapshot]):
         """
         return self._kit.cancel(self.id, reason)
 
-    def retry(self) -> Job:
+    def retry(self) -> Job[R]:
         """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""
         return self._kit.retry(self.id)
 
-    def rerun(self, **changes: Any) -> Job:
+    def rerun(self, **changes: Any) -> Job[R]:
         """Submit it once more with some arguments changed: `job.rerun(n=20)`."""
         return self._kit.rerun(self.id, changes)
 
