@@ -70,9 +70,7 @@ class Codec:
     """
 
     def __init__(self, keys: Sequence[bytes] = (), *, allow_pickle: bool | None = None) -> None:
-        self._keys = {
-            _key_id(key): hmac.new(hashlib.sha256(b"jobkit-mac\x00" + key).digest(), None, "sha256") for key in keys
-        }
+        self._keys = {_key_id(key): hashlib.sha256(b"jobkit-mac\x00" + key).digest() for key in keys}
         self._signer = next(iter(self._keys), None)
         self.allow_pickle = bool(self._keys) if allow_pickle is None else allow_pickle
 
@@ -190,12 +188,12 @@ def _cloudpickled(value: Any) -> bytes:
     are sent as Bokeh's own JSON.
     """
     with io.BytesIO() as file:
-        _pickler()(file, protocol=5).dump(value)
+        pickler()(file, protocol=5).dump(value)
         return file.getvalue()
 
 
 @functools.cache
-def _pickler() -> Any:
+def pickler() -> Any:
     """Return the class of picklers; cloudpickle is imported when it is first needed."""
     import cloudpickle
 
@@ -308,9 +306,8 @@ def _key_id(key: bytes) -> bytes:
     return digest if any(digest) else b"\x00\x00\x00\x01"
 
 
-def _mac(key: hmac.HMAC, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
-    mac = key.copy()
-    mac.update(subject.bytes() + b"\x00" + form)
+def _mac(key: bytes, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
+    mac = hmac.new(key, subject.bytes() + b"\x00" + form, "sha256")
     for part in parts:
         mac.update(part)
     return mac.digest()

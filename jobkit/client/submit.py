@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.connection import Connection
+from jobkit.client.executor import JobExecutor, JobFuture
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
 from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
@@ -296,6 +297,17 @@ class BoundKit:
         return self.options(**options or {})._map(name, Sweep(items), owner=owner)
 
     def _map(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
+        rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
+        jobs = self.submit_each(task, listed(sweep.points, most), owner)
+        jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
+        batch = Batch(self._kit, jobs, axes=sweep.axes, seed=sweep.seed)
+        if rule is not None:
+            batch.stop_when(rule)
+        self._connection.run_here([job.id for job in jobs], batch.judge)
+        return batch
+
+    def submit_each(self, task: Callable[..., Any] | str, items: Sequence[Any], owner: str = "") -> list[Job]:
+        """Return the jobs of these items, see `map`. Those of `sync://` have not run."""
         self._connection.ensure_open()
         definition = self._definition(task)
         over = self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
@@ -303,11 +315,10 @@ class BoundKit:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
-        rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
         batch_id = over.id or new_id()
         prepared = [
             self.prepared(definition, *arguments(item), owner, job_id=_hashed(f"{batch_id} {i}")[:16])
-            for i, item in enumerate(listed(sweep.points, most))
+            for i, item in enumerate(items)
         ]
         job_ids = [each.spec.id for each in prepared]
         with Sent(job_ids, id=batch_id) as on_way, self._connection.live.expecting(*job_ids):
@@ -326,12 +337,19 @@ class BoundKit:
             finally:
                 if sent is not None:
                     sent.cancel()  # no-op unless this was interrupted
-        jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
-        batch = Batch(self._kit, jobs, axes=sweep.axes, seed=sweep.seed)
-        if rule is not None:
-            batch.stop_when(rule)
-        self._connection.run_here([job.id for job in jobs], batch.judge)
-        return batch
+        return jobs
+
+    def executor(self, /, *, max_workers: int | None = None, **options: Any) -> JobExecutor:
+        """Return an executor of `concurrent.futures` whose calls are jobs, for `asyncio` and others that take one.
+
+        Args:
+            max_workers: maximum number of its jobs that run at once; None for as many as the workers have slots.
+            options: of its jobs, as for `options`.
+
+        Raises:
+            InvalidParams: an unknown option or an invalid value.
+        """
+        return JobExecutor(self.options(**options), max_workers)
 
     # -- steps --------------------------------------------------------------------------------------------------------
 
@@ -415,7 +433,9 @@ class BoundKit:
         return made
 
     def reference_of(self, value: Any) -> Reference | None:
-        """Return the placeholder for a job or batch among arguments, None for any other value."""
+        """Return the placeholder for a job, its future or a batch among arguments, None for any other value."""
+        if isinstance(value, JobFuture):
+            value = value.job
         if not isinstance(value, (Job, Batch, Jobs)):
             return None
         mine, its = self._connection.store.settings, value._kit.verbs.store.settings

@@ -1,0 +1,311 @@
+"""`JobExecutor`: a kit as an executor of `concurrent.futures`, whose futures follow jobs."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+
+from jobkit.client import checks
+from jobkit.client.job import Job
+from jobkit.client.sweep import MAX_JOBS
+from jobkit.client.verbs import Verbs
+from jobkit.model import InvalidParams, JobFailed, JobkitError, JobSnapshot, JobState
+from jobkit.run.inside import context
+from jobkit.tasks.task import name_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger("jobkit.client")
+
+
+class JobFuture(Future[T]):
+    """The future of a job. It is `running()` from the first start of the job on, also while that waits for a retry.
+
+    As everywhere in `concurrent.futures`, `cancel()` has no effect on what runs; `future.job.cancel()` stops it.
+
+    Attributes:
+        job: the live handle.
+    """
+
+    def __init__(self, job: Job[T], withdraw: Callable[[Job], None]) -> None:
+        super().__init__()
+        self.job = job
+        self._withdraw = withdraw
+        self._begun = Lock()
+
+    def cancel(self) -> bool:
+        """Cancel the job if it has not started; returns whether it is cancelled."""
+        if not super().cancel():
+            return False
+        self._begin()
+        return True
+
+    def result(self, timeout: checks.Timeout = None) -> T:
+        """Return what the job returned; waits for it.
+
+        Args:
+            timeout: seconds, `timedelta` or text like "90s" to wait at most; None for ever.
+
+        Raises:
+            CancelledError, TimeoutError: as for any future. The exception of the job's function, if it could be
+            rebuilt here; `__cause__` is the `JobFailed` with the remote traceback. Else what `Job.result` raises.
+        """
+        return super().result(self._awaited(timeout))
+
+    def exception(self, timeout: checks.Timeout = None) -> BaseException | None:
+        """Return what `result` would raise, or None."""
+        return super().exception(self._awaited(timeout))
+
+    def _awaited(self, timeout: checks.Timeout) -> float | None:
+        """Return the seconds that are left to wait. Inside a job its slot is lent meanwhile."""
+        seconds = checks.timeout_s(timeout)
+        if self.done() or context.active() is None:
+            return seconds
+        began = time.monotonic()
+        with suppress(JobkitError):  # the future has it, too
+            self.job.wait(seconds)
+        return None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+
+    def _observe(self, _: JobSnapshot, after: JobSnapshot) -> None:
+        if after.state is JobState.RUNNING:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Leave the state "pending", once."""
+        if self._begun.acquire(blocking=False) and not self.set_running_or_notify_cancel():
+            self._withdraw(self.job)
+
+    def _end(self, ended: Future[None]) -> None:
+        """Take the outcome of the ended job. Unpickles, and calls the future's callbacks."""
+        job = self.job
+        if job.snapshot.state is JobState.CANCELLED and not job.snapshot.attempt:
+            self.cancel()  # by another way than this future
+        self._begin()
+        if self.cancelled():
+            return
+        try:
+            ended.result()
+            value = job.kit.outcome(job)
+        except BaseException as error:
+            self.set_exception(_raised(error))
+        else:
+            self.set_result(value)
+
+
+def _raised(error: BaseException) -> BaseException:
+    """Return the exception of the job's own function, caused by the `JobFailed`, if that has it."""
+    original = error.__cause__ if isinstance(error, JobFailed) else None
+    if original is None:
+        return error
+    error.__cause__ = None
+    original.__cause__ = error.with_traceback(None)
+    return original
+
+
+class Chunk:
+    """Calls a function once for each of several tuples of arguments; returns the list of values."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__name__ = name_of(function)  # the job's name
+        self.__doc__ = ""  # else this class's would be the job's title
+
+    def __call__(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        return [self._function(*args) for args in calls]
+
+
+class JobExecutor(Executor):
+    """Runs calls as jobs of a kit; made by `kit.executor(...)`.
+
+    An accepted call is a job like any other: it outlives this executor and this process. So unlike those of the
+    standard library, an executor that is not shut down does not hold up the end of the program.
+
+    Args:
+        bound: the `BoundKit` that submits the jobs.
+        max_workers: maximum number of its jobs that run at once; None for as many as the workers have slots.
+
+    Raises:
+        InvalidParams: (a ValueError) `max_workers` is not a number above 0.
+    """
+
+    def __init__(self, bound: Any, max_workers: int | None = None) -> None:
+        if max_workers is not None:
+            if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
+                raise InvalidParams(f"max_workers must be greater than 0, not {max_workers!r}", "max_workers")
+            bound = bound.options(concurrency=max_workers, limit_key=f"executor {os.urandom(8).hex()}")
+        self._bound = bound
+        self._lock = Lock()
+        self._futures: set[JobFuture[Any]] = set()  # of jobs that have not ended
+        self._unwanted: list[str] = []  # ids of jobs to cancel
+        self._cancelling: Future[None] | None = None
+        self._is_shut_down = False
+        self._ending = ThreadPoolExecutor(1, "jobkit-executor")  # one thread takes outcomes and calls callbacks
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[T]:
+        """Submit a task or any other callable; returns a future with its `job`.
+
+        Raises:
+            RuntimeError: after `shutdown`. InvalidParams, StoreUnavailable: see `Kit.submit`.
+        """
+        self._ensure_open()
+        return self._follow(self._bound.submit(fn, *args, **kwargs))
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: checks.Timeout = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """Yield `fn(*args)` for the items of the iterables, in their order. Jobs that are not needed are cancelled.
+
+        Args:
+            timeout: from now, for all of them; seconds, `timedelta` or text like "90s".
+            chunksize: number of calls in a job; more than 1 pays if a call takes less than 50 ms.
+            buffersize: maximum number of jobs ahead of the awaited value; None submits all at once.
+
+        Raises:
+            TimeoutError: (by the iterator) a value has not come in time. InvalidParams: (a ValueError) a size is less
+                than 1.
+        """
+        self._ensure_open()
+        for name, size in (("chunksize", chunksize), ("buffersize", buffersize)):
+            if size is not None and size < 1:
+                raise InvalidParams(f"{name} must be >= 1, not {size!r}", name)
+        seconds = checks.timeout_s(timeout)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        calls: Iterator[tuple[Any, ...]] = zip(*iterables)  # noqa: B905  # until the shortest ends, as `map` does
+        is_chunked = chunksize > 1 and not inspect.iscoroutinefunction(fn)
+        if is_chunked:
+            fn, calls = Chunk(fn), zip(batched(calls, chunksize))
+        if buffersize is None:
+            futures = deque(future for part in batched(calls, MAX_JOBS) for future in self._submit_each(fn, part))
+        else:
+            futures = deque(self.submit(fn, *args) for args in itertools.islice(calls, buffersize))
+        values = self._values(futures, deadline, (self.submit(fn, *args) for args in calls))
+        return itertools.chain.from_iterable(values) if is_chunked else values
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls.
+
+        Args:
+            wait: return when all futures are done and their callbacks have been called.
+            cancel_futures: cancel the jobs that have not started.
+        """
+        with self._lock:
+            self._is_shut_down = True
+            futures = list(self._futures)
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        if wait:
+            for future in futures:
+                with suppress(CancelledError):
+                    future.exception()
+            if (cancelling := self._cancelling) is not None:
+                cancelling.result()
+        if wait or not futures:
+            self._ending.shutdown(wait)
+
+    def abort(self) -> None:
+        """Cancel all of its jobs, also those that run."""
+        with self._lock:
+            futures = list(self._futures)
+        for future in futures:
+            if not future.cancel():
+                self._withdraw(future.job)
+
+    def _ensure_open(self) -> None:
+        if self._is_shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _submit_each(self, fn: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[JobFuture[Any]]:
+        """Submit many calls in bulk."""
+        jobs = self._bound.submit_each(fn, calls)
+        jobs[0].kit._connection.run_here([job.id for job in jobs])
+        return [self._follow(job) for job in jobs]
+
+    def _values(
+        self, futures: deque[JobFuture[Any]], deadline: float | None, more: Iterator[JobFuture[Any]]
+    ) -> Iterator[Any]:
+        try:
+            while futures:
+                futures.extend(itertools.islice(more, 1))
+                left = None if deadline is None else deadline - time.monotonic()
+                yield _value(futures.popleft(), left)  # without a reference to it here
+        finally:
+            for future in futures:
+                future.cancel()
+
+    # -- moved by its jobs --------------------------------------------------------------------------------------------
+
+    def _follow(self, job: Job[T]) -> JobFuture[T]:
+        future = JobFuture(job, self._withdraw)
+        with self._lock:
+            self._futures.add(future)
+        if job.observe(future._observe).state is JobState.RUNNING:
+            future._begin()
+        job._ended.add_done_callback(partial(self._on_end, future))
+        return future
+
+    def _on_end(self, future: JobFuture[Any], ended: Future[None]) -> None:
+        """Pass an end from jobkit's loop, which runs no code of users, to the executor's thread."""
+        if future.job.snapshot.attempt:
+            future._begin()
+        with suppress(RuntimeError):  # it was shut down, or the program ends: no caller waits
+            self._ending.submit(self._end, future, ended)
+
+    def _end(self, future: JobFuture[Any], ended: Future[None]) -> None:
+        try:
+            future._end(ended)
+        finally:
+            with self._lock:
+                self._futures.discard(future)
+                is_last = self._is_shut_down and not self._futures
+            if is_last:
+                self._ending.shutdown(wait=False)
+
+    def _withdraw(self, job: Job) -> None:
+        """Cancel the job of a cancelled future, without waiting for that."""
+        with self._lock:
+            self._unwanted.append(job.id)
+            if self._cancelling is None:
+                self._cancelling = job.kit._connection.spawn(self._cancel_unwanted, job.kit.verbs)
+
+    async def _cancel_unwanted(self, verbs: Verbs) -> None:
+        while True:
+            with self._lock:
+                job_ids, self._unwanted = self._unwanted, []
+                if not job_ids:
+                    self._cancelling = None
+                    return
+            try:
+                await verbs.cancel_many(job_ids, "its future was cancelled")
+            except JobkitError as error:
+                logger.warning("jobs of cancelled futures were not cancelled (%s): %s", error, ", ".join(job_ids))
+
+
+def _value(future: JobFuture[T], timeout: float | None) -> T:
+    try:
+        return future.result(timeout)
+    finally:
+        future.cancel()  # if it took too long
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items; the last one may be shorter."""
+    source = iter(items)
+    while found := list(itertools.islice(source, size)):
+        yield found
