@@ -36,6 +36,7 @@ KNOWN_TO = {
     "ipywidgets": {"ui"},
     "click": {"cli"},
     "rich": {"cli", "run"},
+    "joblib": {"joblib"},
     "opentelemetry": {"notify"},
 }
 

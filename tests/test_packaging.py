@@ -27,9 +27,11 @@ OPTIONAL = {
     "attr",  # an argument is a class of attrs
     "fsspec",  # `JOBKIT_RESULTS` is a URL; a sentence says what is missing
     "IPython",  # the code runs in IPython, or shows a widget of ipywidgets, which needs it
+    "joblib",  # the extra `joblib`
     "opentelemetry",  # the extra `otel`
     "PIL",  # only for types; Bokeh needs it
     "pytest",  # jobkit.testing
+    "threadpoolctl",  # scikit-learn, whose threads are then limited, needs it
     "typing_extensions",  # only for types; type checkers bring it
 }
 

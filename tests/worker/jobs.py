@@ -251,7 +251,7 @@ def nest(place: dict[str, str], depth: int) -> int:
 
 
 #: Ways to wait for jobs.
-WAYS = ("result", "wait", "batch", "as_completed", "jobkit.wait", "dependency", "thread")
+WAYS = ("result", "wait", "batch", "as_completed", "jobkit.wait", "dependency", "thread", "executor")
 
 
 @jobkit.task
@@ -269,6 +269,9 @@ def wait_in(place: dict[str, str], way: str) -> int:
             assert len(jobkit.wait(batch.jobs)[0]) == 3
         elif way == "dependency":
             return int(kit.submit(sum, batch).result())
+        elif way == "executor":
+            with kit.executor() as executor:
+                return sum(executor.map(count_up.function, [0, 1, 2]))
         elif way == "thread":
             thread = threading.Thread(target=batch.wait)
             thread.start()

@@ -1,0 +1,254 @@
+"""joblib's `Parallel` on the queue: scikit-learn's `n_jobs=-1` uses the workers.
+
+    import joblib, jobkit.joblib
+
+    with joblib.parallel_config("jobkit"):
+        GridSearchCV(model, grid, n_jobs=-1).fit(X, y)
+
+Importing this module registers the backend. Each batch of calls is a job; joblib makes batches of short calls larger.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import joblib
+from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
+
+from jobkit.client.executor import JobExecutor
+from jobkit.client.submit import MAX_PAYLOAD_BYTES
+from jobkit.codec import pickler
+from jobkit.connecting import connect
+from jobkit.files.file_store import make_folders
+from jobkit.model import InvalidParams, ResultUnavailable
+from jobkit.run.inside import context
+from jobkit.tasks.task import name_of
+
+#: Options of the jobs unless given. A search ends with its program, so its parts are not kept for long.
+_OPTIONS = {"reuse": 1000, "result_ttl": "1h"}
+
+#: Folder of arrays below the directory for large results, and the seconds after which those of a killed program go.
+_FOLDER, _KEPT_S = "arrays", 7 * 86_400.0
+
+
+class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
+    """Runs the batches of `joblib.Parallel` as jobs.
+
+    `n_jobs=-1`, the default, means all slots of the workers; 1 runs the calls here, as joblib promises.
+
+    Args:
+        kit: where the jobs go; the default kit unless given.
+        options: of the jobs, as for `kit.options`: `joblib.parallel_config("jobkit", queue="gpu")`. Processes stay for
+            further batches (`reuse=1000`), and ended jobs are kept for an hour (`result_ttl="1h"`), unless given.
+
+    Raises:
+        InvalidParams: an unknown option or an invalid value.
+    """
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    default_n_jobs = -1
+
+    def __init__(self, kit: Any = None, nesting_level: int | None = None, **options: Any) -> None:
+        super().__init__(nesting_level=nesting_level)
+        isolation = options.get("isolation") or "process"
+        kept = {name: value for name, value in _OPTIONS.items() if name != "reuse" or isolation == "process"}
+        self._kit = kit or connect()
+        self._bound = self._kit.options(**{**kept, **options})
+        self._executor: JobExecutor | None = None
+        self._arrays: Arrays | None = None
+        self._threads, self._most_calls = 0, sys.maxsize
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many calls run at once. Negative: so many less than all slots of the workers, plus one."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is not None and n_jobs > 0:
+            return int(n_jobs)
+        queue = self._bound.over.queue or "default"
+        serving = [each.slots for each in self._kit.workers() if each.takes_jobs and queue in each.queues]
+        return max(1, (sum(serving) or int(joblib.cpu_count())) + 1 + (-1 if n_jobs is None else n_jobs))
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **settings: Any) -> int:
+        """Prepare a call of `Parallel`; return the effective number of jobs."""
+        found = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._threads = self.inner_max_num_threads or max(1, joblib.cpu_count() // found)
+        self._executor = self._bound.executor(max_workers=n_jobs if n_jobs and n_jobs > 0 else None)
+        self._arrays = Arrays(self._kit, settings.get("max_nbytes"), settings.get("mmap_mode"))
+        return found
+
+    def compute_batch_size(self) -> int:
+        return max(1, min(int(super().compute_batch_size()), self._most_calls))
+
+    def submit(self, func: Any, callback: Callable[[Any], object] | None = None) -> Future[Any]:
+        """Submit a batch. An error becomes that of the future, because callbacks call this, too, and theirs is
+        not seen."""
+        assert self._executor is not None
+        assert self._arrays is not None
+        future: Future[Any]
+        try:
+            batch = CallBatch(self._arrays.dumps(func), len(func), name_of(func.items[0][0]), self._threads)
+            self._most_calls = MAX_PAYLOAD_BYTES // 2 * len(func) // len(batch.body)
+            future = self._executor.submit(batch)
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
+        else:
+            awaited = context.waiting([future.job.id])  # a job lends its slot meanwhile
+            awaited.__enter__()
+            future.add_done_callback(lambda _: awaited.__exit__(None, None, None) and None)
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future
+
+    def retrieve_result_callback(self, out: Future[Any]) -> Any:
+        return out.result()
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Cancel all jobs, also those that run."""
+        if self._executor is not None:
+            self._executor.abort()
+
+    def terminate(self) -> None:
+        """End a call of `Parallel`."""
+        if self._executor is not None and self._arrays is not None:
+            self._executor.shutdown(wait=False)
+            self._arrays.delete()
+        self.reset_batch_stats()
+
+
+class CallBatch:
+    """A job: a pickled batch of calls. Returns the list of their values.
+
+    Args:
+        body: pickle of joblib's callable. size, of: number of calls, and the name of what they call.
+        threads: maximum number of threads of native libraries (BLAS, OpenMP).
+    """
+
+    def __init__(self, body: bytes, size: int, of: str, threads: int) -> None:
+        self.body, self._threads = body, threads
+        self.__name__, self.__doc__ = of, f"{size} × {of}"  # the job's name and title
+
+    def __call__(self) -> list[Any]:
+        calls = pickle.loads(self.body)
+        with _limited(self._threads):
+            return list(calls())
+
+
+def _limited(threads: int) -> AbstractContextManager[Any]:
+    try:
+        from threadpoolctl import threadpool_limits  # scikit-learn needs it
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(threads)  # type: ignore[no-any-return]  # it has no types
+
+
+class Arrays:
+    """Large arrays among the arguments: each is one file, which the jobs map into their memory, as joblib does.
+
+    The files are in the directory for large results, which local workers have and others may share
+    (`JOBKIT_RESULTS`). Without one, arrays travel with each batch.
+
+    Args:
+        most_bytes: larger arrays become files; None for no files. mode: how they are mapped: "r", "c", ...
+    """
+
+    def __init__(self, kit: Any, most_bytes: int | None, mode: str | None) -> None:
+        self._store = kit.verbs.file_store
+        self._most_bytes, self._mode = most_bytes, {"w+": "r+"}.get(mode or "", mode)
+        self._folder: Path | None = None
+        if self._store is not None and most_bytes is not None and mode is not None:
+            self._folder = self._store.place.local(f"{_FOLDER}/{secrets.token_hex(8)}")
+        self._files: dict[int, tuple[Any, str]] = {}  # with the array, so that its id stays its own
+
+    def dumps(self, calls: Any) -> bytes:
+        """Return the pickle of a batch.
+
+        Raises:
+            InvalidParams: too large. OSError: a file cannot be written.
+        """
+        with io.BytesIO() as file:
+            self._pickler(file).dump(calls)
+            body = file.getvalue()
+        if len(body) > MAX_PAYLOAD_BYTES:
+            raise InvalidParams(
+                f"a batch of {len(calls)} calls takes {len(body) / 1e6:.1f} MB, more than the "
+                f"{MAX_PAYLOAD_BYTES / 1e6:.0f} MB that travel through the queue: set JOBKIT_RESULTS, here and on the "
+                "workers, to a directory that they share (large arrays are then mapped from there), or pass paths of "
+                "files"
+            )
+        return body
+
+    def delete(self) -> None:
+        """Delete the files. Jobs that have mapped one keep it."""
+        self._files.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _pickler(self, file: io.BytesIO) -> Any:
+        arrays, base = self, pickler()
+
+        class Pickler(base):  # type: ignore[misc,valid-type]
+            def reducer_override(self, obj: Any) -> Any:
+                if arrays._is_large(obj):
+                    return mapped, (arrays._file(obj), arrays._mode)
+                return super().reducer_override(obj)
+
+        return Pickler(file, protocol=5)
+
+    def _is_large(self, obj: Any) -> bool:
+        numpy = sys.modules.get("numpy")
+        if self._folder is None or numpy is None or type(obj) is not numpy.ndarray or obj.dtype.hasobject:
+            return False
+        return bool(obj.nbytes > (self._most_bytes or 0))
+
+    def _file(self, array: Any) -> str:
+        """Return the file of an array, written at its first use."""
+        assert self._folder is not None
+        if id(array) not in self._files:
+            import numpy
+
+            if not self._files:
+                make_folders(self._folder)
+                _sweep(self._folder.parent)
+            path = self._folder / f"{len(self._files)}.npy"
+            numpy.save(path, array, allow_pickle=False)
+            self._files[id(array)] = array, str(path)
+        return self._files[id(array)][1]
+
+
+def mapped(path: str, mode: Any) -> Any:
+    """Return the array of a file, mapped into memory."""
+    import numpy
+
+    try:
+        return numpy.load(path, mmap_mode=mode, allow_pickle=False)
+    except OSError as error:
+        raise ResultUnavailable(
+            f"an array of this call is the file {path}, which cannot be read here ({error.strerror or error}): "
+            "JOBKIT_RESULTS must be one directory, at the same path, for this machine and the submitting one"
+        ) from None
+
+
+def _sweep(folder: Path) -> None:
+    """Delete the arrays of calls that were killed."""
+    for each in folder.iterdir():
+        with suppress(OSError):
+            if each.stat().st_mtime < time.time() - _KEPT_S:
+                shutil.rmtree(each)
+
+
+joblib.register_parallel_backend("jobkit", JobkitBackend)
