@@ -7,13 +7,11 @@ foreground. No threads: the owner of a `Child` calls `tend()` at intervals.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +20,15 @@ from types import FrameType
 from typing import Any
 
 from jobkit.embedded.home import append_private
+from jobkit.system.death import Guard, end_with_parent
 
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+#: What ends with this process on a system whose kernel does not see to it.
+_guard = Guard()
+_guarded: list[subprocess.Popen[bytes]] = []
 
 
 def start(
@@ -41,19 +41,17 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a child in a new session, so that Ctrl-C in the terminal does not reach it. Only for the main thread.
 
-    It gets `death_signal` when this process (the kernel watches the thread) dies, even by SIGKILL (Linux only). Its
-    output is appended to `log`; None inherits this process's output.
+    It gets `death_signal` when this process (the kernel watches the thread) dies, even by SIGKILL. Its output is
+    appended to `log`; None inherits this process's output.
     """
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-            if os.getppid() != parent:  # the parent died between fork and prctl
-                os._exit(1)
+        if not end_with_parent(parent, death_signal):
+            os._exit(1)
 
     with contextlib.nullcontext() if log is None else append_private(log) as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -64,6 +62,9 @@ def start(
             umask=0o077 if log is not None else -1,
             preexec_fn=die_with_parent,
         )
+    _guard.add(process.pid, death_signal)
+    _guarded.append(process)
+    return process
 
 
 @dataclass(slots=True)
@@ -211,6 +212,9 @@ class Keeper:
         select.select([self._wakeup], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             self._wakeup.recv(4096)
+        for process in [process for process in _guarded if process.returncode is not None]:
+            _guarded.remove(process)
+            _guard.remove(process.pid)
 
     def tend(self) -> float:
         """Start children that should run and do not; return the seconds until the next call is due."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import importlib
 import os
 import re
@@ -28,6 +27,7 @@ from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, s
 from jobkit.own_machine import of_tornado, server_of_tornado
 from jobkit.people import LoginState
 from jobkit.settings import Settings
+from jobkit.system.death import end_forks_with
 
 #: Paths of the API.
 PATTERN = r"(?:/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-known/)?mercure(?:/.*)?)"
@@ -35,7 +35,6 @@ PATTERN = r"(?:/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-kno
 #: `jobkit dashboard --web` passes the folder to its server in this variable: `PATH=FOLDER`.
 WEB_VARIABLE = "_JOBKIT_WEB"
 
-_PR_SET_PDEATHSIG = 1
 
 _Routes = list[tuple[str, Any, dict[str, Any]]]
 
@@ -255,7 +254,8 @@ def plugin_routes(api: Api) -> _Routes:
     # yet could not serve the files of a page that another process has made.
     for module in ("panel_material_ui", "jobkit.ui.panel_server"):
         importlib.import_module(module)
-    _end_with_parent()
+    # Bokeh does not end those that Tornado forks: they would keep the port and answer from it after a `kill`.
+    end_forks_with(signal.SIGTERM, _is_forked_by_tornado)
     if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
         IOLoop.current().add_callback(api.kit)
     path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
@@ -263,25 +263,6 @@ def plugin_routes(api: Api) -> _Routes:
         return routes(api)
     options = {"path": folder, "default_filename": "index.html", "api": api}
     return [*routes(api), (rf"/{re.escape(path)}/(.*)", WebFolder, options)]
-
-
-def _end_with_parent() -> None:
-    """Send SIGTERM to processes that Tornado forks from this one when this one ends. Linux only.
-
-    Bokeh does not: ending the server by its process id (`kill`, a container's stop) leaves the others running, which
-    keep the port and answer from it.
-    """
-    if sys.platform != "linux":
-        return
-    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
-
-    def forked() -> None:
-        if _is_forked_by_tornado():
-            prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-            if os.getppid() != parent:  # it ended between fork and prctl
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    os.register_at_fork(after_in_child=forked)
 
 
 def _is_forked_by_tornado() -> bool:

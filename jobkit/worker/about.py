@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import secrets
 import socket
 import sys
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.limits import resources_text
-from jobkit.run.process import tree
 from jobkit.store.values import WorkerInfo
+from jobkit.system import processes
 
 if TYPE_CHECKING:
     from jobkit.store.redis import RedisStore
@@ -58,7 +57,7 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
     return {
         "host": info.host,
         "pid": info.pid,
-        "process": tree.mark(info.pid),
+        "process": processes.mark(info.pid),
         "queues": ",".join(info.queues),
         "slots": info.slots,
         "started": info.started_ms,
@@ -74,8 +73,8 @@ logger = logging.getLogger("jobkit.worker")
 
 
 def own_rss_bytes() -> int:
-    """Return the resident memory of this process; its peak on a system without `/proc`."""
-    return tree.rss_bytes([os.getpid()]) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the resident memory of this process."""
+    return processes.rss_bytes(os.getpid())
 
 
 class CpuMeter:

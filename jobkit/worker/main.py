@@ -16,10 +16,10 @@ from jobkit.model import JobkitError
 from jobkit.model.plain import iso
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import Placement
-from jobkit.run.process import tree
 from jobkit.run.process.state import hiding
 from jobkit.run.shortage import Threads, raise_file_limit
 from jobkit.settings import Settings, masked
+from jobkit.system import processes
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits
@@ -249,7 +249,7 @@ async def _serve(worker: JobWorker) -> None:
 
 async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
     if is_local:  # all workers are processes of this machine
-        for dead in await worker.store.report_dead(tree.has_died):
+        for dead in await worker.store.report_dead(processes.has_died):
             logger.info("worker %s has died; its jobs run again", dead)
     tasks, codec = registry.all(), worker.codec
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})

@@ -17,7 +17,7 @@ import jobkit
 from jobkit.run.process import frames
 from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
-from jobkit.run.process.tree import KernelKills, counter_file
+from jobkit.system.memory import KernelKills, counter_file
 from tests.run.conftest import Heard, assign
 from tests.support import by_default, examples
 from tests.worker import jobs

@@ -22,7 +22,7 @@ from jobkit.run.process.attempt import ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import SIZE, LastWords, taken, unsent
 from jobkit.run.process.runner import ProcessRunner
-from jobkit.run.process.tree import KernelKills, counter_file
+from jobkit.system.memory import KernelKills, counter_file
 
 from .conftest import Heard, assign
 

@@ -15,7 +15,7 @@ import pytest
 from jobkit.run.process import leftovers
 from jobkit.run.process.leftovers import OWNER, Orphans, end_orphans, end_owned_by, new_owner
 from jobkit.run.process.runner import ProcessRunner
-from jobkit.run.process.tree import identity
+from jobkit.system.processes import identity
 from tests.support import is_alive, until
 
 from .conftest import Heard, assign, pid_in

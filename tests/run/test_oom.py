@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobkit.run.process.tree import KernelKills, counter_file
+from jobkit.system.memory import KernelKills, counter_file
 
 V1 = Path("/sys/fs/cgroup/memory")
 

@@ -7,7 +7,7 @@ import contextlib
 import math
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
 from jobkit.run.inside.tracebacks import crash_text, fault_text
-from jobkit.run.process import frames, tree
+from jobkit.run.process import frames
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.output import OutputPipe
-from jobkit.run.process.tree import KernelKills
+from jobkit.system import processes
+from jobkit.system.memory import KernelKills
 
 #: The task modules may take so long to import.
 START_LIMIT_S = 120.0
@@ -306,17 +307,17 @@ class ProcessAttempt:
     def _later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
         self._timers.append(self._loop.call_later(delay_s, callback, *args))
 
-    def sample(self) -> None:
-        """Look at the memory of the whole tree."""
+    def sample(self, table: Mapping[int, int] | None) -> None:
+        """Look at the memory of the whole tree. `table`: see `processes.parents`."""
         if self._child is None or not self._child.pid:
             return
         pid = self._child.pid
-        below = tree.descendants(pid)
+        below = processes.descendants(pid, table)
         pids = (pid, *below)
-        used, limit = tree.rss_bytes(pids), self.assignment.memory_limit_bytes
+        used, limit = sum(map(processes.rss_bytes, pids)), self.assignment.memory_limit_bytes
         if limit is not None and used > limit and below:
             # Forked processes share most of their memory, which the sum counts for each of them.
-            used = tree.pss_bytes(pids) or used
+            used = sum(map(processes.pss_bytes, pids)) or used
         self._rss = used or self._rss
         self._peak = max(self._peak, used)
         if limit is not None and used > limit and not self.stop_kind:

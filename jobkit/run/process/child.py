@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import mmap
 import os
@@ -31,30 +30,29 @@ from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.inside.values import Body
-from jobkit.run.process import frames, tree
-from jobkit.run.process.last_words import LastWords
+from jobkit.run.process import frames
+from jobkit.run.process.last_words import BUSY, LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState
+from jobkit.system import death, own, processes
+from jobkit.system.memory import offer_to_kernel, peak_rss_bytes
 
 CONTROL_FD = 3
 #: So much memory may be used beside what the job has for what follows its end, such as the preview of its result.
 STAGES_BYTES = 1 << 30
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_libc = ctypes.CDLL(None)
 
-
-def main(zygote: int, fds: tuple[int, int, int], busy: memoryview, memory: mmap.mmap) -> NoReturn:
+def main(zygote: int, fds: tuple[int, int, int], memory: mmap.mmap) -> NoReturn:
     """The life of a job's process, right after the fork.
 
     Args:
         zygote: pid of the parent. fds: control channel, and what becomes standard output and error.
-        busy: a byte that the parent sees too: 0 while there is no job and nothing that one has left. memory: for
-            `LastWords`.
+        memory: for `LastWords`, and a byte at `BUSY` that the parent sees too: 0 while there is no job and nothing that
+            one has left.
     """
     status = 1
     try:
         prepare(zygote, fds)
-        _Life(busy, LastWords(memory)).serve()
+        _Life(memory).serve()
         status = 0
     except BaseException:  # a bug of ours: on the job's log, and the parent sees a death without a result
         import traceback
@@ -71,8 +69,7 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     # Ctrl-C goes to the worker, which decides. A handler, not SIG_IGN: that would be inherited by programs it starts.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     os.setpgid(0, 0)
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != zygote:  # it died before we asked to die with it
+    if not death.end_with_parent(zygote, signal.SIGKILL):
         os._exit(1)
     control, out, err = fds
     null = os.open(os.devnull, os.O_RDONLY)
@@ -80,21 +77,14 @@ def prepare(zygote: int, fds: tuple[int, int, int]) -> None:
     high = [os.dup(fd) if fd <= CONTROL_FD else fd for fd in (null, out, err, control)]
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=target != CONTROL_FD)
-    os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    own.close_from(CONTROL_FD + 1)
     global _control
     _control = _identity(CONTROL_FD)
-    with contextlib.suppress(OSError):  # not in every container
-        # Let the kernel take the job when memory runs out, not the worker and not Redis.
-        Path("/proc/self/oom_score_adj").write_bytes(b"800")
+    offer_to_kernel()
     for name in HIDDEN:
         os.environ.pop(name, None)
-    _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, 1, 0)  # C's printf: by lines, although to a pipe
+    own.print_by_lines()
     gc.enable()
-
-
-def become_subreaper() -> None:
-    """Let daemons that a job leaves behind stay below this process."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _send(kind: bytes, content: Any) -> None:
@@ -240,9 +230,9 @@ class _Reporter:
 class _Life:
     """One job after the other, until the worker has no more for this process."""
 
-    def __init__(self, busy: memoryview, last_words: LastWords) -> None:
-        become_subreaper()
-        self._busy, self._last_words = busy, last_words
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._adopts = death.adopt_orphans()
+        self._memory, self._last_words = memory, LastWords(memory)
         self._guard = SignalGuard()
         self._ticker = Ticker(self._tick)
         self._before: ProcessState | None = None
@@ -254,18 +244,18 @@ class _Life:
     def serve(self) -> None:
         _send(frames.READY, None)
         for order in frames.orders(CONTROL_FD):
-            self._busy[0] = 1
+            self._memory[BUSY] = 1
             if self._before is None and not order.is_last:
                 self._before = ProcessState()
             is_fit = self._run(order)
-            if _is_childless():
-                self._busy[0] = 0
+            if self._adopts and own.is_childless():  # else it may have left what is not below it
+                self._memory[BUSY] = 0
             if not is_fit:
                 break
             if self._before is not None:
                 self._before.restore()
-        if self._busy[0]:
-            tree.kill(tree.descendants(os.getpid()))
+        if self._memory[BUSY]:
+            processes.kill(processes.descendants(os.getpid()))
 
     def _run(self, order: frames.JobOrder) -> bool:
         """Run one job and say how it ended; whether the process is fit for another one."""
@@ -299,7 +289,7 @@ class _Life:
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             with contextlib.suppress(AttributeError, OSError, ValueError):  # the task may have put anything there
                 stream.flush()  # type: ignore[union-attr]
-        _libc.fflush(None)
+        own.flush_c_output()
         if log is not None and log.problem:
             recorder.line("jobkit", f"the file of the whole log could not be written: {log.problem}", "WARNING")
         recorder.close()
@@ -309,7 +299,7 @@ class _Life:
         else:
             with _limited_memory():
                 outcome = ended.last(report.send)
-        is_alone, is_fit = _is_childless(), False
+        is_alone, is_fit = own.is_childless(), False
         if not order.is_last and is_alone and not guard.is_stopped and self._before is not None:
             # The next request to stop is for the next job: it waits until that has begun.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -327,8 +317,9 @@ class _Life:
     def _peak_rss_bytes(self) -> int:
         """Of this job, as far as the process knows: its peak, if that is newer than the jobs before."""
         before = self._peak
-        self._peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return self._peak * 1024 if self._peak > before else tree.rss_bytes([os.getpid()])
+        usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        self._peak = max(map(peak_rss_bytes, usages))
+        return self._peak if self._peak > before else processes.rss_bytes(os.getpid())
 
     def _tick(self) -> bool:
         job = self._guard.context
@@ -342,15 +333,6 @@ class _Life:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with contextlib.suppress(OSError):
             os.close(CONTROL_FD)
-
-
-def _is_childless() -> bool:
-    """Return whether no process that the job started is left, running or not."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return True
-    return False
 
 
 def _spent_s() -> float:
@@ -383,11 +365,11 @@ async def _stoppable(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
 
 @contextlib.contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Allow this process `STAGES_BYTES` more memory meanwhile."""
+    """Allow this process `STAGES_BYTES` more memory meanwhile, if the system keeps such a limit."""
     limits = resource.getrlimit(resource.RLIMIT_DATA)
-    most = tree.data_bytes(os.getpid()) + STAGES_BYTES
-    with contextlib.suppress(OSError, ValueError):  # the limit of the job itself is lower
-        resource.setrlimit(resource.RLIMIT_DATA, (most, limits[1]))
+    if used := processes.data_bytes(os.getpid()):
+        with contextlib.suppress(OSError, ValueError):  # the limit of the job itself is lower
+            resource.setrlimit(resource.RLIMIT_DATA, (used + STAGES_BYTES, limits[1]))
     try:
         yield
     finally:

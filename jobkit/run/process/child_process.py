@@ -84,7 +84,7 @@ class ChildProcess:
             theirs.callback(control.close)
             ends = []
             for _ in range(2):
-                ends.append(os.pipe2(os.O_CLOEXEC))
+                ends.append(os.pipe())
                 undo.callback(os.close, ends[-1][0])
                 theirs.callback(os.close, ends[-1][1])
             (out, out_end), (err, err_end) = ends

@@ -19,6 +19,8 @@ _HEAD = struct.Struct("<I")
 _END = b"\xff"
 #: Together they fit into one message of the zygote.
 SIZE = 60_000
+#: A byte behind them that the process sets while it runs a job; see `child.main`. And the size of all of it.
+BUSY, SHARED = SIZE, SIZE + 1
 #: Of full memory so much is kept: the newest lines.
 _KEPT = 24_000
 #: Longest line with its newline; above what is kept there is room for it. Only text that is no UTF-8 can be longer: the

@@ -1,4 +1,4 @@
-"""Processes that outlive their worker and its zygote. They are found by a mark in their environment and ended (Linux).
+"""Processes that outlive their worker and its zygote. They are found by a mark in their environment and ended.
 
 A zygote ends all that its jobs have started when its worker dies. If both are killed at once, programs of a job and
 processes that it has forked would go on beside its next attempt. All of them have the environment of their zygote, and
@@ -17,8 +17,8 @@ import secrets
 import time
 from collections.abc import Callable
 
-from jobkit.run.process import tree
-from jobkit.run.shortage import patiently, shortage
+from jobkit.run.shortage import patiently
+from jobkit.system import processes
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -28,8 +28,8 @@ _GRACE_S, _LOOK_S, _ROUNDS = 1.0, 0.02, 50
 
 
 def new_owner() -> str:
-    """Return the value of `OWNER` for one zygote of this process; "" on a system without `/proc`."""
-    own = tree.identity(os.getpid())
+    """Return the value of `OWNER` for one zygote of this process; "" if the system does not tell its start time."""
+    own = processes.identity(os.getpid())
     return "" if own is None else f"{own[0]}.{own[1]}.{secrets.token_hex(4)}"
 
 
@@ -74,37 +74,21 @@ def _end(is_sought: Callable[[str], bool]) -> None:
             return
         if n == 0:
             logger.warning("processes that jobs have left behind are ended: %s", ", ".join(map(str, pids)))
-        tree.kill(pids)
+        processes.kill(pids)
         time.sleep(_LOOK_S)
 
 
 def _is_orphaned(owner: str) -> bool:
     pid, start, _ = owner.split(".")
-    return tree.identity(int(pid)) != (int(pid), int(start))
+    return processes.identity(int(pid)) != (int(pid), int(start))
 
 
 def _found(is_sought: Callable[[str], bool]) -> list[int]:
     """Return the other processes of this user, in this container, whose owner is sought."""
-    prefix, user, spaces = f"{OWNER}=".encode(), os.geteuid(), _namespaces("self")
-    found = []
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc") if spaces else ())):
-        try:
-            if pid == os.getpid() or os.stat(f"/proc/{pid}").st_uid != user:
-                continue
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                marks = [entry for entry in file.read().split(b"\0") if entry.startswith(prefix)]
-            is_found = marks and is_sought(marks[0].removeprefix(prefix).decode())
-            if is_found and tree.identity(pid) and _namespaces(str(pid)) == spaces:
+    prefix, found = f"{OWNER}=".encode(), []
+    for pid, entries in processes.mine():
+        marks = [entry for entry in entries if entry.startswith(prefix)]
+        with contextlib.suppress(ValueError):  # its mark is not ours
+            if marks and is_sought(marks[0].removeprefix(prefix).decode()) and processes.identity(pid):
                 found.append(pid)
-        except (OSError, ValueError) as error:  # it has ended, it is not ours to read, its mark is not ours
-            if shortage(error):
-                raise
     return found
-
-
-def _namespaces(pid: str) -> list[str]:
-    """Return the namespaces in which its process ids and start times are counted; [] if it has ended."""
-    links = (f"/proc/{pid}/ns/{kind}" for kind in ("pid", "time"))
-    with contextlib.suppress(OSError):
-        return [os.readlink(link) for link in links if os.path.lexists(link)]
-    return []

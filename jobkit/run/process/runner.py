@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections import deque
@@ -32,8 +31,10 @@ from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import unsent
 from jobkit.run.process.leftovers import OWNER, end_owned_by, new_owner
 from jobkit.run.process.state import without_hidden
-from jobkit.run.process.tree import KernelKills, counter_file
 from jobkit.run.shortage import Shortage, first_file_limit, shortage
+from jobkit.system import processes
+from jobkit.system.link import Link, pair
+from jobkit.system.memory import KernelKills, counter_file
 from jobkit.tasks.call import read_head
 
 logger = logging.getLogger("jobkit.worker")
@@ -50,7 +51,7 @@ _AGAIN_S = 0.005
 
 
 #: A zygote's process, the worker's end of its link, and the `OWNER` of its processes.
-Spawned = tuple[subprocess.Popen[bytes], socket.socket, str]
+Spawned = tuple[subprocess.Popen[bytes], Link, str]
 
 
 class ProcessRunner:
@@ -250,8 +251,9 @@ class ProcessRunner:
             while self._attempts or loop.time() - self._used_at < _IDLE_S:
                 await asyncio.sleep(_SAMPLE_S)
                 self.kernel_kills.look()
+                table = processes.parents() if self._attempts else None
                 for attempt in tuple(self._attempts.values()):
-                    attempt.sample()
+                    attempt.sample(table)
                 for child, since in tuple(self._waiting.items()):
                     if child.kind is not None and loop.time() - since >= _IDLE_S:
                         self._retire(child)
@@ -281,7 +283,7 @@ class Died(JobkitError):
 class ZygoteLink:
     """The worker's end of one zygote."""
 
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket, owner: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], link: Link, owner: str) -> None:
         self._process, self._link, self._owner = process, link, owner
         self._loop = asyncio.get_running_loop()
         self._first: asyncio.Future[str] = self._loop.create_future()
@@ -297,7 +299,7 @@ class ZygoteLink:
         return self._process.pid
 
     @classmethod
-    async def launch(cls, process: subprocess.Popen[bytes], link: socket.socket, owner: str) -> ZygoteLink:
+    async def launch(cls, process: subprocess.Popen[bytes], link: Link, owner: str) -> ZygoteLink:
         """Return the link when the zygote has imported the task modules. Raises JobkitError if it cannot."""
         zygote = cls(process, link, owner)
         try:
@@ -314,22 +316,25 @@ class ZygoteLink:
         long busy. Raises OSError if there are no descriptors to keep `fds` until then."""
         if not self.is_alive:
             return
-        data = msgspec.msgpack.encode(message)
+        data, held = msgspec.msgpack.encode(message), []
         if self._unsent or not self._send(data, fds):
             with contextlib.ExitStack() as undo:
-                held = []
                 for fd in fds:
                     held.append(os.dup(fd))
                     undo.callback(os.close, held[-1])
                 undo.pop_all()
-            if not self._unsent:
-                self._loop.call_later(_AGAIN_S, self._send_again)
-            self._unsent.append((data, held))
+        elif self._link.is_behind:
+            data = b""  # nothing but the rest of it
+        else:
+            return
+        if not self._unsent:
+            self._loop.call_later(_AGAIN_S, self._send_again)
+        self._unsent.append((data, held))
 
     def _send(self, data: bytes, fds: Sequence[int]) -> bool:
         """Return False if the socket is full, or the kernel has no room for the message."""
         try:
-            socket.send_fds(self._link, [data], list(fds))
+            self._link.send(data, fds)
         except OSError as error:
             if shortage(error):
                 return False
@@ -350,7 +355,7 @@ class ZygoteLink:
         """End the zygote and all of its jobs; returns when they are gone."""
         if self.is_alive:
             self._loop.remove_reader(self._link)
-            self._link.shutdown(socket.SHUT_RDWR)  # it kills everything below it and exits
+            self._link.shutdown()  # it kills everything below it and exits
             self._link.close()
             self.is_alive = False
         if self._first.cancelled() or not self._first.done():  # it still imports, and has not started anything
@@ -369,7 +374,7 @@ class ZygoteLink:
     def _on_message(self) -> None:
         while True:
             try:
-                data = self._link.recv(65_536)
+                data, _ = self._link.receive()
             except BlockingIOError:
                 return
             except OSError:
@@ -441,10 +446,9 @@ def _spawn(preload: Sequence[str], start: str, executable: str) -> Spawned:
     if home not in entries and "site-packages" not in home:
         entries.append(home)
     try:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = pair()
     except OSError as error:
         raise _not_started(error) from None
-    ours.setblocking(False)
     try:
         process = subprocess.Popen(
             [*command, "-m", "jobkit.run.process.zygote", str(theirs.fileno()), arguments.hex()],

@@ -1,7 +1,6 @@
 """`python -m jobkit.run.process.zygote FD`: the process that forks a job's process, ready because all is imported.
 
-Single-threaded, no event loop, runs no user code after its start. One message each way is one packet on a SEQPACKET
-socket, msgpack:
+Single-threaded, no event loop, runs no user code after its start. Messages each way on a `Link`, msgpack:
 
     worker to zygote   {"op": "fork", "key"} + three descriptors | {"op": "term" or "kill", "key"}
     zygote to worker   {"unsafe": why not to fork, or ""} or {"failed": text}, once; {"started": key, "pid"};
@@ -35,16 +34,16 @@ import msgspec
 from jobkit.model import JobkitError
 from jobkit.run.inside import bars
 from jobkit.run.inside.tracebacks import keep_locals
-from jobkit.run.process import child, last_words, tree
+from jobkit.run.process import child, last_words
 from jobkit.run.process.state import reseed_numpy
 from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
+from jobkit.system import memory, processes
+from jobkit.system.death import Guard, adopt_orphans
+from jobkit.system.link import Link
 from jobkit.tasks.registry import registry
 
-_MESSAGE_LIMIT = 65_536
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
-#: So many processes at once.
-_SLOTS = 4096
 #: By this variable daemons that a job leaves behind are known.
 _MARK = "JOBKIT_PROCESS"
 
@@ -54,10 +53,14 @@ class _Forked:
     """A forked child, of one job or several; its pid is its process group."""
 
     key: int
-    slot: int
-    memory: mmap.mmap
+    memory: mmap.mmap  # see `last_words`
     seen: set[tuple[int, int]] = field(default_factory=set)  # what came from it when it was asked to stop
     doomed: set[int] = field(default_factory=set)  # what was killed along with it
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether it runs a job, or that has left something behind: those that wait have no descendants."""
+        return bool(self.memory[last_words.BUSY])
 
     @property
     def tag(self) -> bytes:
@@ -71,8 +74,9 @@ def main(fd: int, preload: list[str], start: str, files: int) -> int:
     With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork.
     """
     set_file_limit(files)
-    link = socket.socket(fileno=fd)
-    child.become_subreaper()
+    end = socket.socket(fileno=fd)
+    end.set_inheritable(False)
+    link, adopts = Link(end), adopt_orphans()
     # The worker decides about both; SIGTERM is blocked, not ignored, so that a child gets one that comes early.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -84,7 +88,7 @@ def main(fd: int, preload: list[str], start: str, files: int) -> int:
     if problem := _preload(early):
         _send(link, {"failed": problem})
         return 2
-    zygote = Zygote(link, late)
+    zygote = Zygote(link, late, adopts)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -119,15 +123,14 @@ def _why_unsafe() -> str:
 
 
 class Zygote:
-    def __init__(self, link: socket.socket, late: list[str]) -> None:
+    def __init__(self, link: Link, late: list[str], adopts: bool) -> None:
         self._late = late
         self._link = link
         self._jobs: dict[int, _Forked] = {}  # by pid
-        # A byte for each process, which sets it while it runs a job: those that wait for one have no descendants.
-        self._busy = mmap.mmap(-1, _SLOTS)
-        self._slots = list(range(_SLOTS))
+        self._adopts, self._guard = adopts, Guard()
         self._dying: list[tuple[float, set[int], dict[str, Any]]] = []
-        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake, wake = os.pipe()
+        os.set_blocking(wake, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
@@ -147,7 +150,7 @@ class Zygote:
 
     def _receive(self) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self._link, _MESSAGE_LIMIT, 3)
+            data, fds = self._link.receive(3)
         except OSError:
             return False
         if not data:
@@ -164,21 +167,15 @@ class Zygote:
             stream.flush()
         zygote, key = os.getpid(), message["key"]
         reseed_numpy()  # here, for its child: there each page that it touches would have to be copied
-        slot = self._slots.pop() if self._slots else -1
         try:
             if len(fds) < 3:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
-            if slot < 0:
-                raise OSError(f"{_SLOTS} are there already")
-            self._busy[slot] = 0
-            memory = mmap.mmap(-1, last_words.SIZE)
+            shared = memory.shared(last_words.SHARED)
             with warnings.catch_warnings():
                 # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
         except OSError as error:  # no memory, or too many processes
-            if slot >= 0:
-                self._slots.append(slot)
             _send(self._link, {"started": key, "pid": 0, "problem": shortage(error) or str(error)})
         else:
             if pid == 0:
@@ -186,11 +183,12 @@ class Zygote:
                 if self._late and (problem := _preload(self._late)):
                     os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
                     os._exit(1)
-                child.main(zygote, (fds[0], fds[1], fds[2]), memoryview(self._busy)[slot : slot + 1], memory)
+                child.main(zygote, (fds[0], fds[1], fds[2]), shared)
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)  # the child does it, too: one of them comes first
-            memory.madvise(mmap.MADV_DONTFORK)  # later children have no business with it
-            self._jobs[pid] = _Forked(key, slot, memory)
+            memory.keep_from_forks(shared)  # later children have no business with it
+            self._jobs[pid] = _Forked(key, shared)
+            self._guard.add(-pid, signal.SIGKILL)
             _send(self._link, {"started": key, "pid": pid})
         finally:
             for fd in fds:
@@ -200,12 +198,12 @@ class Zygote:
         for pid, job in self._jobs.items():
             if job.key == message["key"]:
                 if message["op"] == "kill":
-                    tree.send(-pid, signal.SIGSTOP)
-                    job.doomed |= tree.kill([pid, *self._left_behind(job, pid)])
-                    tree.send(-pid, signal.SIGKILL)
+                    processes.send(-pid, signal.SIGSTOP)
+                    job.doomed |= processes.kill([pid, *self._left_behind(job, pid)])
+                    processes.send(-pid, signal.SIGKILL)
                 else:
-                    job.seen.update(filter(None, map(tree.identity, tree.descendants(pid))))
-                    tree.send(-pid, signal.SIGTERM)
+                    job.seen.update(filter(None, map(processes.identity, processes.descendants(pid))))
+                    processes.send(-pid, signal.SIGTERM)
                 return
 
     def _reap(self) -> None:
@@ -219,19 +217,19 @@ class Zygote:
             job = self._jobs.pop(pid, None)
             if job is None:
                 continue  # an orphan that we had inherited
-            self._slots.append(job.slot)
+            self._guard.remove(-pid)
             doomed = job.doomed
-            if self._busy[job.slot] or job.seen:  # else it was alone when it said so, and it starts nothing any more
-                survivors = [seen[0] for seen in job.seen if tree.identity(seen[0]) == seen]
+            if job.is_busy or job.seen:  # else it was alone when it said so, and it starts nothing any more
+                survivors = [seen[0] for seen in job.seen if processes.identity(seen[0]) == seen]
                 survivors += self._left_behind(job, pid)
                 if survivors:
-                    doomed |= tree.kill(survivors)
-                tree.send(-pid, signal.SIGKILL)
+                    doomed |= processes.kill(survivors)
+                processes.send(-pid, signal.SIGKILL)
             message = {
                 "exited": job.key,
                 "code": os.waitstatus_to_exitcode(status),
                 "cpu_s": round(usage.ru_utime + usage.ru_stime, 6),
-                "peak_rss_bytes": usage.ru_maxrss * 1024,
+                "peak_rss_bytes": memory.peak_rss_bytes(usage),
                 "unsent": last_words.taken(job.memory),
             }
             job.memory.close()
@@ -241,7 +239,7 @@ class Zygote:
         """Say of a job that it has exited, once all that came from it is gone as well."""
         waiting, self._dying = self._dying, []
         for deadline, doomed, message in waiting:
-            if any(map(tree.identity, doomed)) and time.monotonic() < deadline:
+            if any(map(processes.identity, doomed)) and time.monotonic() < deadline:
                 self._dying.append((deadline, doomed, message))
             else:
                 _send(self._link, message)
@@ -249,27 +247,29 @@ class Zygote:
     def _left_behind(self, job: _Forked, group: int) -> list[int]:
         """Processes whose parent is gone, of this job's group or with its mark; while no other process has a job, all
         orphans are its own."""
-        orphans = [pid for pid in tree.children(os.getpid()) if pid not in self._jobs]
-        if not orphans or all(other is job or not self._busy[other.slot] for other in self._jobs.values()):
+        orphans = [pid for pid in processes.orphans() if pid not in self._jobs]
+        if self._adopts and all(other is job or not other.is_busy for other in self._jobs.values()):
             return orphans
-        return [pid for pid in orphans if tree.belongs_to(pid, group, job.tag)]
+        return [pid for pid in orphans if processes.belongs_to(pid, group, job.tag)]
 
     def _end(self) -> None:
         """Leave no process behind."""
         signal.set_wakeup_fd(-1)
+        if not self._adopts:
+            processes.kill(left for pid, job in self._jobs.items() for left in self._left_behind(job, pid))
         deadline = time.monotonic() + _DYING_LIMIT_S
         with contextlib.suppress(ChildProcessError):  # none is left
             while time.monotonic() < deadline:
                 for pid in self._jobs:
-                    tree.send(-pid, signal.SIGKILL)
-                for pid in tree.children(os.getpid()):
-                    tree.kill([pid])
+                    processes.send(-pid, signal.SIGKILL)
+                for pid in processes.children(os.getpid()):
+                    processes.kill([pid])
                 while os.wait4(-1, os.WNOHANG)[0]:
                     pass
                 time.sleep(0.002)
 
 
-def _send(link: socket.socket, message: dict[str, Any]) -> None:
+def _send(link: Link, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # the worker is gone; the next receive sees it
         link.send(_pack(message))
 

@@ -8,31 +8,31 @@ import sys
 
 import pytest
 
-from jobkit.run.process import tree
+from jobkit.system import processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def test_the_end_of_a_process_is_known_before_it_is_reaped() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    mark = tree.mark(process.pid)
-    assert not tree.has_died(mark)
+    mark = processes.mark(process.pid)
+    assert not processes.has_died(mark)
 
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
-    assert tree.has_died(mark)
+    assert processes.has_died(mark)
     process.wait()
-    assert tree.has_died(mark)
-    assert tree.mark(process.pid) == ""
+    assert processes.has_died(mark)
+    assert processes.mark(process.pid) == ""
 
 
 def test_processes_that_cannot_be_seen_from_here_count_as_alive_and_those_of_an_earlier_boot_as_dead() -> None:
-    boot, namespace, pid, start = tree.mark(os.getpid()).split()
+    boot, namespace, pid, start = processes.mark(os.getpid()).split()
 
-    assert not tree.has_died(f"{boot} 1{namespace} {pid} {start}")
-    assert not tree.has_died("")
-    assert tree.has_died(f"{boot} {namespace} {pid} 1{start}")
-    assert tree.has_died(f"earlier {namespace} {pid} {start}")
+    assert not processes.has_died(f"{boot} 1{namespace} {pid} {start}")
+    assert not processes.has_died("")
+    assert processes.has_died(f"{boot} {namespace} {pid} 1{start}")
+    assert processes.has_died(f"earlier {namespace} {pid} {start}")
     for damaged in (f"{boot} {namespace} x {start}", f"earlier {namespace} {'9' * 5000} {start}", "a b c d"):
-        assert not tree.has_died(damaged)
+        assert not processes.has_died(damaged)

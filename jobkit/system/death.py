@@ -1,0 +1,106 @@
+"""Processes that end with their parent, however that ends: by the kernel on Linux, elsewhere by a `Guard`."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+
+#: Linux's call, None elsewhere.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def end_with_parent(parent: int, number: int) -> bool:
+    """Let this process get a signal when its parent (the thread that has started it) ends; False if it has already.
+
+    Only for a new process. Does nothing on a system without such a call: see `Guard`.
+    """
+    if _prctl is None:
+        return True
+    _prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    return os.getppid() == parent
+
+
+def adopt_orphans() -> bool:
+    """Let processes whose parent ends, below this one, become its children. Returns False if the system cannot."""
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return _prctl is not None
+
+
+class Guard:
+    """Sends signals to processes when this one ends, on a system whose kernel does not (`end_with_parent`).
+
+    A shell holds the other end of a pipe, which the kernel closes however this process ends. It has the newest list of
+    processes, and runs even while this process or the others do nothing but C code. It starts with the first of them.
+    """
+
+    #: A line is a whole list of `SIGNAL:PID`.
+    _SCRIPT = (
+        'while read -r line; do last=$line; done; for each in $last; do kill -s "${each%%:*}" -- "${each#*:}"; done'
+    )
+
+    def __init__(self) -> None:
+        self._targets: dict[int, int] = {}
+        self._shell: subprocess.Popen[bytes] | None = None
+
+    def add(self, pid: int, number: int) -> None:
+        """Add a process, or with a negative id a group, and the signal that it is to get."""
+        if _prctl is None:
+            self._targets[pid] = number
+            self._tell()
+
+    def remove(self, pid: int) -> None:
+        """Remove a process that has ended."""
+        if self._targets.pop(pid, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        line = " ".join(f"{signal.Signals(number).name[3:]}:{pid}" for pid, number in self._targets.items())
+        for _ in range(2):
+            if self._shell is None:
+                self._shell = self._started()
+            assert self._shell.stdin is not None
+            try:
+                os.write(self._shell.stdin.fileno(), f"{line}\n".encode())
+                return
+            except BrokenPipeError:  # it was killed
+                with contextlib.suppress(OSError):
+                    self._shell.stdin.close()
+                self._shell = None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", self._SCRIPT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},  # nobody takes it for a process of a job
+            start_new_session=True,
+        )
+
+
+def end_forks_with(number: int, is_meant: Callable[[], bool]) -> None:
+    """Let processes that are forked from this one get a signal when it ends. `is_meant` is called in each of them."""
+    parent = os.getpid()
+    ours, theirs = (-1, -1) if _prctl is not None else os.pipe()
+
+    def forked() -> None:
+        if _prctl is not None:
+            if is_meant() and not end_with_parent(parent, number):
+                os.kill(os.getpid(), number)
+            return
+        os.close(theirs)
+        if is_meant():
+            threading.Thread(target=wait, name="jobkit-parent", daemon=True).start()
+
+    def wait() -> None:
+        os.read(ours, 1)  # until all ends that write have been closed
+        os.kill(os.getpid(), number)
+
+    os.register_at_fork(after_in_child=forked)
