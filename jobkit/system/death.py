@@ -80,7 +80,7 @@ class Guard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={},  # nobody takes it for a process of a job
+            env={},  # it must not count as a process of a job
             start_new_session=True,
         )
 

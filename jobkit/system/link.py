@@ -1,6 +1,6 @@
 """`Link`: one end of a connection between two processes, for messages with descriptors.
 
-Linux keeps messages apart itself (SEQPACKET). Where it does not, each has its length (4 bytes) in front, on a stream.
+Linux keeps messages apart itself (SEQPACKET). Elsewhere each has its length (4 bytes) in front, on a stream.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a process does to itself: descriptors, output of C code; and whether it may be forked."""
+"""Descriptors, children and C output of the calling process, and whether it may fork."""
 
 from __future__ import annotations
 

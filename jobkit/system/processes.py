@@ -8,7 +8,9 @@ import re
 import signal
 from collections.abc import Iterable
 
-if os.path.isdir("/proc/self/task"):
+HAS_PROC = os.path.isdir("/proc/self/task")
+
+if HAS_PROC:
     from jobkit.system.proc import (
         children,
         data_bytes,

@@ -56,6 +56,7 @@ class ProcessAttempt:
         self._ended: frames.EndReport | None = None  #: what it has said last about its end
         self._is_at_end = False  #: that was the last stage
         self._is_cut_short = False
+        self.libraries: Sequence[str] = ()  #: see `frames.EndReport`
         self.damage = ""  #: of the control channel, in a few words
         self._rss = self._peak = 0
         self._timers: list[asyncio.TimerHandle] = []
@@ -265,6 +266,7 @@ class ProcessAttempt:
             if ended.is_in_file and not self.assignment.log_path:
                 raise ValueError("a value in a file of no folder")
             self._is_at_end = kind == frames.ENDED
+            self.libraries = ended.libraries
             child = self._child
             if child is None or not self._is_at_end:
                 return

@@ -32,7 +32,7 @@ from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.process import frames
 from jobkit.run.process.last_words import BUSY, LastWords
-from jobkit.run.process.state import HIDDEN, ProcessState
+from jobkit.run.process.state import HIDDEN, ProcessState, libraries
 from jobkit.system import death, own, processes
 from jobkit.system.memory import offer_to_kernel, peak_rss_bytes
 
@@ -41,18 +41,19 @@ CONTROL_FD = 3
 STAGES_BYTES = 1 << 30
 
 
-def main(zygote: int, fds: tuple[int, int, int], memory: mmap.mmap) -> NoReturn:
-    """The life of a job's process, right after the fork.
+def main(zygote: int, fds: tuple[int, int, int], memory: mmap.mmap, *, tells_libraries: bool = False) -> NoReturn:
+    """The life of a job's process, right after the fork (or the imports of a spawned one).
 
     Args:
         zygote: pid of the parent. fds: control channel, and what becomes standard output and error.
         memory: for `LastWords`, and a byte at `BUSY` that the parent sees too: 0 while there is no job and nothing that
             one has left.
+        tells_libraries: it tells the worker what its jobs have imported.
     """
     status = 1
     try:
         prepare(zygote, fds)
-        _Life(memory).serve()
+        _Life(memory, set(sys.modules) if tells_libraries else None).serve()
         status = 0
     except BaseException:  # a bug of ours: on the job's log, and the parent sees a death without a result
         import traceback
@@ -230,7 +231,8 @@ class _Reporter:
 class _Life:
     """One job after the other, until the worker has no more for this process."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: mmap.mmap, modules: set[str] | None) -> None:
+        self._modules = modules
         self._adopts = death.adopt_orphans()
         self._memory, self._last_words = memory, LastWords(memory)
         self._guard = SignalGuard()
@@ -311,6 +313,7 @@ class _Life:
             peak_rss_bytes=self._peak_rss_bytes(),
             is_alone=is_alone,
             is_fit=is_fit,
+            libraries=[] if self._modules is None else libraries(self._modules),
         )
         return is_fit
 

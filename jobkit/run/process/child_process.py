@@ -76,8 +76,12 @@ class ChildProcess:
         self._is_damaged = False
         self._is_unread = False
 
-    def start(self) -> None:
-        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes."""
+    def start(self, libraries: Sequence[str] = ()) -> None:
+        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes.
+
+        Args:
+            libraries: see `spawned`.
+        """
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as undo:
             ours, control = socket.socketpair()
             undo.callback(ours.close)
@@ -88,7 +92,7 @@ class ChildProcess:
                 undo.callback(os.close, ends[-1][0])
                 theirs.callback(os.close, ends[-1][1])
             (out, out_end), (err, err_end) = ends
-            self._tell({"op": "fork", "key": self.key}, (control.fileno(), out_end, err_end))
+            self._tell({"op": "fork", "key": self.key, "libraries": libraries}, (control.fileno(), out_end, err_end))
             undo.pop_all()
         ours.setblocking(False)
         self._control = ours

@@ -62,6 +62,7 @@ class EndReport(msgspec.Struct, frozen=True):
         log: lines of the whole log since the last report.
         is_alone: no process that the job started is left.
         is_fit: the process waits for another job.
+        libraries: what the job has imported and later ones may need, in a process that is no fork.
     """
 
     outcome: Outcome
@@ -72,6 +73,7 @@ class EndReport(msgspec.Struct, frozen=True):
     cpu_s: float = 0.0
     peak_rss_bytes: int = 0
     is_in_file: bool = False
+    libraries: list[str] = []
 
     @classmethod
     def from_wire(cls, wire: Any) -> EndReport:

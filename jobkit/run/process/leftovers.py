@@ -22,7 +22,8 @@ from jobkit.system import processes
 
 logger = logging.getLogger("jobkit.worker")
 
-OWNER = "JOBKIT_OWNER"
+#: Another one without `/proc`: the start times of both cannot be compared.
+OWNER = "JOBKIT_OWNER" if processes.HAS_PROC else "JOBKIT_OWNER_ID"
 #: Seconds that a zygote has to end its processes itself, and between two looks; so many rounds of kills at most.
 _GRACE_S, _LOOK_S, _ROUNDS = 1.0, 0.02, 50
 

@@ -30,9 +30,9 @@ from jobkit.run.process.attempt import START_LIMIT_S, ProcessAttempt
 from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import unsent
 from jobkit.run.process.leftovers import OWNER, end_owned_by, new_owner
-from jobkit.run.process.state import without_hidden
+from jobkit.run.process.state import LIBRARIES_MOST, without_hidden
 from jobkit.run.shortage import Shortage, first_file_limit, shortage
-from jobkit.system import processes
+from jobkit.system import own, processes
 from jobkit.system.link import Link, pair
 from jobkit.system.memory import KernelKills, counter_file
 from jobkit.tasks.call import read_head
@@ -62,7 +62,8 @@ class ProcessRunner:
         spares: so many processes wait for jobs, once there has been one. Each takes a few MB.
         start_method: "fork": from a zygote that has imported the task modules. "spawn": from one that has imported
             nothing of the user's; each process imports them by itself, so that no thread, lock or device is shared, and
-            the spares wait from the beginning. "auto": fork, but spawn where a task module makes that unsafe.
+            the spares wait from the beginning. "auto": fork, but spawn where the system or a task module makes that
+            unsafe.
         executable: the interpreter; this process's own unless given.
         is_on_demand: the zygote starts with the first job, and ends while there are no jobs.
     """
@@ -77,7 +78,8 @@ class ProcessRunner:
         is_on_demand: bool = False,
     ) -> None:
         self.executable, self._is_on_demand = executable, is_on_demand
-        self._start_method = start_method
+        self._start_method = "spawn" if start_method == "auto" and not own.FORK_IS_SAFE else start_method
+        self._libraries: dict[str, None] = {}  # that recent jobs have imported
         self._preload = tuple(preload)
         self._spares_wanted = spares
         self._zygote: ZygoteLink | None = None
@@ -127,7 +129,10 @@ class ProcessRunner:
             self._watching = asyncio.create_task(self._watch())
         try:
             self._begin(attempt, zygote)
-            return await attempt.outcome()
+            outcome = await attempt.outcome()
+            if attempt.libraries:
+                self._import_later(attempt.libraries)
+            return outcome
         finally:
             if self._attempts.get(assignment.job_id) is attempt:
                 del self._attempts[assignment.job_id]
@@ -215,7 +220,7 @@ class ProcessRunner:
     def _fork(self, zygote: ZygoteLink) -> ChildProcess:
         self._keys += 1
         child = ChildProcess(self._keys, zygote.tell, self._wait, self._on_gone)
-        child.start()
+        child.start(tuple(self._libraries))
         zygote.forked[child.key] = child
         return child
 
@@ -224,6 +229,16 @@ class ProcessRunner:
         with contextlib.suppress(OSError):  # no room for more at the moment
             for _ in range(self._spares_wanted - spares if zygote.is_alive else 0):
                 self._wait(self._fork(zygote))
+
+    def _import_later(self, libraries: Sequence[str]) -> None:
+        """Let spares import what a job has imported: those that wait now are replaced."""
+        self._libraries |= dict.fromkeys(libraries)
+        for name in tuple(self._libraries)[:-LIBRARIES_MOST]:
+            del self._libraries[name]
+        for child in [child for child in self._waiting if child.kind is None]:
+            self._retire(child)
+        if self._zygote is not None:
+            self._fill(self._zygote)
 
     def _wait(self, child: ChildProcess) -> None:
         """Keep a process for a job that will come."""

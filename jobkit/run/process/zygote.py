@@ -2,7 +2,8 @@
 
 Single-threaded, no event loop, runs no user code after its start. Messages each way on a `Link`, msgpack:
 
-    worker to zygote   {"op": "fork", "key"} + three descriptors | {"op": "term" or "kill", "key"}
+    worker to zygote   {"op": "fork", "key", "libraries": see `spawned`} + three descriptors
+                       {"op": "term" or "kill", "key"}
     zygote to worker   {"unsafe": why not to fork, or ""} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes", "unsent": see `last_words`}
 
@@ -31,16 +32,16 @@ from typing import Any
 import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
-from jobkit.model import JobkitError
 from jobkit.run.inside import bars
 from jobkit.run.inside.tracebacks import keep_locals
-from jobkit.run.process import child, last_words
+from jobkit.run.process import child, last_words, spawned
+from jobkit.run.process.spawned import preload
 from jobkit.run.process.state import reseed_numpy
 from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
 from jobkit.system import memory, processes
 from jobkit.system.death import Guard, adopt_orphans
 from jobkit.system.link import Link
-from jobkit.tasks.registry import registry
+from jobkit.system.own import FORK_IS_SAFE
 
 #: How often to look whether what was killed is gone, and how long at most.
 _DYING_MS, _DYING_LIMIT_S = 2, 2.0
@@ -49,8 +50,8 @@ _MARK = "JOBKIT_PROCESS"
 
 
 @dataclass
-class _Forked:
-    """A forked child, of one job or several; its pid is its process group."""
+class _Started:
+    """A job's process, of one job or several; its pid is its process group."""
 
     key: int
     memory: mmap.mmap  # see `last_words`
@@ -68,10 +69,11 @@ class _Forked:
         return f"{_MARK}={self.key}".encode()
 
 
-def main(fd: int, preload: list[str], start: str, files: int) -> int:
+def main(fd: int, modules: list[str], start: str, files: int) -> int:
     """Serve until the worker's end closes; return the exit status. `files`: the limit of open files, of the jobs too.
 
-    With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork.
+    With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork. If even
+    such forks break (macOS), it is another Python (see `spawned`).
     """
     set_file_limit(files)
     end = socket.socket(fileno=fd)
@@ -84,25 +86,16 @@ def main(fd: int, preload: list[str], start: str, files: int) -> int:
     # The stack at a signal such as SIGSEGV: on a job's log, and the worker takes it from there. A file
     # would be one more descriptor for the job's own code to stumble over.
     faulthandler.enable(file=2, all_threads=False)
-    early, late = ([], preload) if start == "spawn" else (preload, [])
-    if problem := _preload(early):
+    early, late = ([], modules) if start == "spawn" else (modules, [])
+    if problem := preload(early):
         _send(link, {"failed": problem})
         return 2
-    zygote = Zygote(link, late, adopts)
+    zygote = Zygote(link, late, adopts, forks=start != "spawn" or FORK_IS_SAFE)
     gc.collect()
     gc.freeze()
     gc.disable()
     _send(link, {"unsafe": _why_unsafe()})
     return zygote.serve()
-
-
-def _preload(modules: list[str]) -> str:
-    """Import the task modules; return what is wrong with the first that fails, or ""."""
-    try:
-        registry.load(modules)
-    except JobkitError as error:
-        return str(error)
-    return ""
 
 
 #: They run threads, and locks that those hold at a fork stay locked in the child for ever. (numpy's BLAS and
@@ -123,10 +116,9 @@ def _why_unsafe() -> str:
 
 
 class Zygote:
-    def __init__(self, link: Link, late: list[str], adopts: bool) -> None:
-        self._late = late
-        self._link = link
-        self._jobs: dict[int, _Forked] = {}  # by pid
+    def __init__(self, link: Link, late: list[str], adopts: bool, *, forks: bool) -> None:
+        self._link, self._late, self._forks = link, late, forks
+        self._jobs: dict[int, _Started] = {}  # by pid
         self._adopts, self._guard = adopts, Guard()
         self._dying: list[tuple[float, set[int], dict[str, Any]]] = []
         self._wake, wake = os.pipe()
@@ -157,42 +149,50 @@ class Zygote:
             return False
         message = _unpack(data)
         if message["op"] == "fork":
-            self._fork(message, fds)
+            self._start(message, fds)
         else:
             self._stop(message)
         return True
 
-    def _fork(self, message: dict[str, Any], fds: list[int]) -> None:
-        for stream in (sys.stdout, sys.stderr):  # or the child would print what is left in them a second time
-            stream.flush()
-        zygote, key = os.getpid(), message["key"]
-        reseed_numpy()  # here, for its child: there each page that it touches would have to be copied
+    def _start(self, message: dict[str, Any], fds: list[int]) -> None:
+        key, mark = message["key"], (_MARK, str(message["key"]))
         try:
             if len(fds) < 3:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
-            shared = memory.shared(last_words.SHARED)
-            with warnings.catch_warnings():
-                # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+            if self._forks:
+                pid, shared = self._fork(mark, fds)
+            else:
+                pid, shared = spawned.start(fds, self._late, message.get("libraries", ()), mark)
         except OSError as error:  # no memory, or too many processes
             _send(self._link, {"started": key, "pid": 0, "problem": shortage(error) or str(error)})
         else:
-            if pid == 0:
-                os.environ[_MARK] = str(key)
-                if self._late and (problem := _preload(self._late)):
-                    os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
-                    os._exit(1)
-                child.main(zygote, (fds[0], fds[1], fds[2]), shared)
-            with contextlib.suppress(OSError):
-                os.setpgid(pid, pid)  # the child does it, too: one of them comes first
-            memory.keep_from_forks(shared)  # later children have no business with it
-            self._jobs[pid] = _Forked(key, shared)
+            self._jobs[pid] = _Started(key, shared)
             self._guard.add(-pid, signal.SIGKILL)
             _send(self._link, {"started": key, "pid": pid})
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _fork(self, mark: tuple[str, str], fds: list[int]) -> tuple[int, mmap.mmap]:
+        for stream in (sys.stdout, sys.stderr):  # or the child would print what is left in them a second time
+            stream.flush()
+        zygote = os.getpid()
+        reseed_numpy()  # here, for its child: there each page that it touches would have to be copied
+        shared = memory.shared(last_words.SHARED)
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking with threads. Those here are numpy's BLAS pool, which survives a fork.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            os.environ.update([mark])
+            if self._late and (problem := preload(self._late)):
+                os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
+                os._exit(1)
+            child.main(zygote, (fds[0], fds[1], fds[2]), shared)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)  # the child does it, too: one of them comes first
+        memory.keep_from_forks(shared)  # later children have no business with it
+        return pid, shared
 
     def _stop(self, message: dict[str, Any]) -> None:
         for pid, job in self._jobs.items():
@@ -244,7 +244,7 @@ class Zygote:
             else:
                 _send(self._link, message)
 
-    def _left_behind(self, job: _Forked, group: int) -> list[int]:
+    def _left_behind(self, job: _Started, group: int) -> list[int]:
         """Processes whose parent is gone, of this job's group or with its mark; while no other process has a job, all
         orphans are its own."""
         orphans = [pid for pid in processes.orphans() if pid not in self._jobs]
