@@ -16,12 +16,12 @@ from typing import Any
 
 import msgspec
 
-from jobkit.codec import PICKLE, RAW, Codec, Subject, is_reference
+from jobkit.codec import MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_reference
 from jobkit.files import FileStore
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
-from jobkit.model import ErrorKind, JobSnapshot, JobSpec, ResultUnavailable, SignatureError
+from jobkit.model import ErrorKind, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
 from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
-from jobkit.run.inside.values import Bounds
+from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
@@ -49,13 +49,14 @@ def preview_subject(job_id: str) -> Subject:
 async def read_preview(store: Any, job_id: str, codec: Codec) -> dict[str, Any] | None:
     """Return what any page may show of a job's result; None if nothing is kept.
 
-    A preview that its worker did not seal for this job is not shown: then its only parts are `unavailable`, a sentence
+    Small plain results have no preview in the store (`jobkit.run.ended.succeeded`): it is made here. A preview or
+    result that its worker did not seal for this job is not shown: then its only parts are `unavailable`, a sentence
     that says so, and `problem`, which is "signature".
     """
     sealed = await store.preview(job_id)
-    if sealed is None:
-        return None
     try:
+        if sealed is None:
+            return await _plain_preview(store, job_id, codec)
         try:
             _, body = codec.verify(sealed, preview_subject(job_id))
         except SignatureError:
@@ -70,6 +71,15 @@ async def read_preview(store: Any, job_id: str, codec: Codec) -> dict[str, Any] 
     except msgspec.MsgspecError as error:
         return {"type": "", "unavailable": f"its preview cannot be read: {error}"}
     return found
+
+
+async def _plain_preview(store: Any, job_id: str, codec: Codec) -> dict[str, Any] | None:
+    sealed, (snapshot,) = await asyncio.gather(store.result(job_id), store.snapshots([job_id]))
+    if sealed is None or snapshot is None or snapshot.state is not JobState.SUCCEEDED or is_reference(sealed):
+        return None
+    await check_reuse(store, snapshot, codec)
+    form, body = codec.verify(sealed, Subject("result", snapshot.result_id, snapshot.spec.task))
+    return preview_of(decode(form, body))[0] if form == MSGPACK else None
 
 
 async def check_reuse(store: Any, snapshot: JobSnapshot, codec: Codec) -> None:

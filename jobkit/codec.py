@@ -70,7 +70,9 @@ class Codec:
     """
 
     def __init__(self, keys: Sequence[bytes] = (), *, allow_pickle: bool | None = None) -> None:
-        self._keys = {_key_id(key): hashlib.sha256(b"jobkit-mac\x00" + key).digest() for key in keys}
+        self._keys = {
+            _key_id(key): hmac.new(hashlib.sha256(b"jobkit-mac\x00" + key).digest(), None, "sha256") for key in keys
+        }
         self._signer = next(iter(self._keys), None)
         self.allow_pickle = bool(self._keys) if allow_pickle is None else allow_pickle
 
@@ -306,8 +308,9 @@ def _key_id(key: bytes) -> bytes:
     return digest if any(digest) else b"\x00\x00\x00\x01"
 
 
-def _mac(key: bytes, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
-    mac = hmac.new(key, subject.bytes() + b"\x00" + form, "sha256")
+def _mac(key: hmac.HMAC, form: bytes, parts: Iterable[bytes | memoryview], subject: Subject) -> bytes:
+    mac = key.copy()
+    mac.update(subject.bytes() + b"\x00" + form)
     for part in parts:
         mac.update(part)
     return mac.digest()

@@ -25,7 +25,7 @@ from pathlib import Path
 from jobkit.model import InvalidParams
 from jobkit.model.people import Person, Role
 from jobkit.own_machine import write_private
-from jobkit.settings import Settings
+from jobkit.settings import Settings, check_private
 
 #: Name in `roles` for unauthenticated remote users, for instance behind a proxy that authenticates them.
 ANONYMOUS = "anonymous"
@@ -109,9 +109,7 @@ def read_login(path: str | Path) -> Mapping[str, Account]:
     """
     file = Path(path)
     try:
-        facts = file.stat()
-        if os.name == "posix" and facts.st_mode & 0o077:
-            raise InvalidParams(f"the login file {file} can be read by others: chmod 600 {file}", "login")
+        facts = check_private(file, "the login file", "login")
         return _read(str(file), facts.st_mtime_ns, facts.st_size)
     except OSError as error:
         raise InvalidParams(f"the login file {file} cannot be read: {error.strerror or error}", "login") from None

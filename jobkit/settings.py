@@ -115,8 +115,9 @@ class Settings:
     Attributes:
         url: where jobs go (`JOBKIT_URL`).
         home: directory of the embedded server, its workers and spool (`JOBKIT_HOME`); mode 0700.
-        secret: key that signs payloads (`JOBKIT_SECRET`). Several are comma-separated: the first signs, all verify. If
-            empty: the embedded server's own key, or unsigned plain data on a remote Redis.
+        secret: key that signs payloads (`JOBKIT_SECRET`, or the content of the file `JOBKIT_SECRET_FILE`). Several are
+            comma-separated: the first signs, all verify. If empty: the embedded server's own key, or unsigned plain
+            data on a remote Redis.
         namespace: prefix of every key and channel.
         tasks: modules to import for their tasks.
         routing: task-name pattern to queue; the first match wins.
@@ -203,6 +204,8 @@ class Settings:
                 variable = name.upper()  # the usual name, shared with other publishers
             if environ.get(variable):
                 values[name] = environ[variable], variable
+            elif name == "secret" and (file := environ.get("JOBKIT_SECRET_FILE")):
+                values[name] = _secret_in(file), "JOBKIT_SECRET_FILE"
         for name, value in arguments.items():
             if name not in known:
                 raise InvalidParams(f"unknown setting {name!r}; allowed are {', '.join(sorted(known))}", name)
@@ -296,8 +299,38 @@ def checked_name(kind: str, value: object) -> str:
     return value
 
 
+def check_private(path: Path, what: str, field: str) -> os.stat_result:
+    """Return the facts about a file with secrets.
+
+    The group may read a file of root's, because containers mount secrets like that (mode 0440).
+
+    Raises:
+        InvalidParams: other users can read it. The message begins with `what`.
+        OSError: there is no such file.
+    """
+    facts = path.stat()
+    if os.name == "posix" and facts.st_mode & (0o077 if facts.st_uid else 0o037):
+        raise InvalidParams(f"{what} {path} can be read by others: chmod 600 {path}, or mount it with mode 0440", field)
+    return facts
+
+
+def _secret_in(path: str) -> str:
+    what = "the file of JOBKIT_SECRET_FILE"
+    try:
+        check_private(Path(path), what, "secret")
+        text = Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InvalidParams(f"{what} {path} cannot be read: {reason}", "secret") from None
+    if not text:
+        raise InvalidParams(f"{what} {path} is empty", "secret")
+    return text
+
+
 def user_name() -> str:
-    """Return the user name of this process, or ""."""
+    """Return the name of the user of this process: on a JupyterHub that of its login; "" if there is none."""
+    if name := os.environ.get("JUPYTERHUB_USER"):
+        return name
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -140,8 +140,8 @@ def test_every_threat_of_security_md_names_tests_that_exist() -> None:
 
 def test_systemd_accepts_the_service_files(tmp_path: Path) -> None:
     for unit in TEAM.glob("*.service"):
-        (words,) = commands_in(unit.read_text())
-        check_command(words)
+        for words in commands_in(unit.read_text()):
+            check_command(words)
         if shutil.which("systemd-analyze") is None:
             continue
         # The program and user of the example do not exist here.
@@ -158,7 +158,7 @@ def test_the_environment_of_services_has_settings_that_exist() -> None:
     names = re.findall(r"(?m)\b(JOBKIT_[A-Z_]+)\b", "".join(path.read_text() for path in TEAM.iterdir()))
     known = {f"JOBKIT_{name.upper()}" for name in Settings.__dataclass_fields__}
 
-    assert set(names) - known <= {"JOBKIT_HOME"}
+    assert set(names) - known <= {"JOBKIT_HOME", "JOBKIT_SECRET_FILE"}
 
 
 def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
@@ -169,9 +169,9 @@ def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
         mounted = {volume.partition(":")[0] for volume in service.get("volumes", ())}
         assert mounted <= set(compose["volumes"])
         assert set(service.get("secrets", ())) <= set(compose["secrets"])
-    check_command(compose["services"]["worker"]["command"])
-    (started,) = commands_in(compose["services"]["dashboard"]["command"][0])
-    check_command(started)
+    for name in ("worker", "dashboard"):
+        check_command(compose["services"][name]["command"])
+    check_command(compose["services"]["worker"]["healthcheck"]["test"][2:])
 
     objects = list(yaml.safe_load_all((TEAM / "kubernetes.yaml").read_text()))
     assert [each["kind"] for each in objects] == ["Deployment", "Deployment", "Service"]
@@ -181,9 +181,7 @@ def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
         (container,) = template["spec"]["containers"]
         volumes = {volume["name"] for volume in template["spec"].get("volumes", ())}
         assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
-        if "command" in container:
-            (words,) = commands_in(container["args"][0])
-        else:
-            words = container["args"]
-        check_command(words)
+        check_command(container["args"])
+    probe = objects[0]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    check_command(probe["exec"]["command"][1:])
     assert objects[2]["spec"]["selector"] == objects[1]["spec"]["selector"]["matchLabels"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,16 @@ def test_an_error_in_a_login_file_is_one_sentence(file: Path, told: object, name
 def test_a_file_that_others_can_read_is_refused(file: Path) -> None:
     written(file, {"ada": "x"}).chmod(0o644)
 
+    with pytest.raises(InvalidParams, match="chmod 600"):
+        read_login(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of root's")
+def test_a_mounted_file_may_be_readable_by_its_group(file: Path) -> None:
+    written(file, {"ada": "x"}).chmod(0o440)
+
+    assert set(read_login(file)) == {"ada"}
+    os.chown(file, 1, -1)
     with pytest.raises(InvalidParams, match="chmod 600"):
         read_login(file)
 

@@ -101,6 +101,35 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}
 
 
+def test_the_secret_can_be_in_a_file_that_a_container_mounts(project: Path, tmp_path: Path) -> None:
+    """Kubernetes mounts a link to a link, and files of root's that their group can read."""
+    (tmp_path / "..data").mkdir()
+    mounted = tmp_path / "..data" / "secret"
+    (tmp_path / "secret").symlink_to("..data/secret")
+    environ = {"JOBKIT_SECRET_FILE": str(tmp_path / "secret")}
+    mounted.write_text("s1,s2\n")
+    mounted.chmod(0o440 if mounted.stat().st_uid == 0 else 0o400)
+
+    assert load(project, environ).secret == "s1,s2"
+    assert load(project, {**environ, "JOBKIT_SECRET": "s3"}).secret == "s3"
+
+    for mode, text, named in ((0o444, "s1", "chmod 600"), (0o600, " \n", "is empty"), (0o600, "\ud800", "not text")):
+        mounted.chmod(0o600)
+        mounted.write_text(text, "utf-8", "surrogatepass")
+        mounted.chmod(mode)
+        with pytest.raises(InvalidParams, match=named) as raised:
+            load(project, environ)
+        assert raised.value.field == "secret"
+    with pytest.raises(InvalidParams, match="No such file"):
+        load(project, {"JOBKIT_SECRET_FILE": str(tmp_path / "none")})
+
+
+def test_on_a_hub_the_user_is_the_one_of_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTERHUB_USER", "ada@lab.example")
+
+    assert user_name() == "ada@lab.example"
+
+
 def test_the_nearest_table_is_used_and_files_without_one_are_skipped(project: Path) -> None:
     table(project, 'namespace = "near"')
     (project.parent.parent / "pyproject.toml").write_text('[tool.jobkit]\nnamespace = "far"\n')

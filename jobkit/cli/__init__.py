@@ -19,6 +19,7 @@ from keyword import iskeyword
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobkit import __version__
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
@@ -73,14 +74,21 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # a shell asks for completions
+                return None
             close = difflib.get_close_matches(cmd_name, COMMANDS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; commands are {', '.join(COMMANDS)}"
             raise BadInput(f"there is no command {cmd_name!r}{hint}")
         module = importlib.import_module(f"jobkit.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return commands without importing them, or the options."""
+        found = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
@@ -91,6 +99,8 @@ class Commands(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         extra["standalone_mode"] = False
+        if os.environ.get("NO_COLOR"):
+            extra["color"] = False
         try:
             status = super().main(args, prog_name or "jobkit", **extra)
         except click.ClickException as error:
@@ -145,7 +155,23 @@ def main(url: str | None, namespace: str | None, home: str | None) -> None:
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; times in UTC.")
 
-id_arguments = click.argument("job_ids", nargs=-1, required=True, metavar="ID...")
+
+def complete(kind: str) -> dict[str, Any]:
+    """Return the argument of a parameter that completes it in a shell; `kind`: see `jobkit.cli.complete`."""
+
+    def found(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        module = importlib.import_module("jobkit.cli.complete")
+        completed: list[CompletionItem[str]] = module.complete(kind, incomplete)
+        return completed
+
+    return {"shell_complete": found}
+
+
+id_argument = click.argument("job_id", metavar="ID", **complete("jobs"))
+
+
+def id_arguments(kind: str = "jobs", *, required: bool = True) -> Callable[[C], C]:
+    return click.argument("job_ids", nargs=-1, required=required, metavar="ID...", **complete(kind))
 
 
 def options(*each: Callable[[C], C]) -> Callable[[C], C]:
@@ -166,14 +192,14 @@ def state_option(kind: type[StrEnum], help: str) -> Callable[[C], C]:
 #: Options that select jobs.
 selection_options = options(
     state_option(JobState, "Only jobs in this state; may be repeated."),
-    click.option("--task", "-t", metavar="NAME", help="Only jobs of this task."),
-    click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue."),
+    click.option("--task", "-t", metavar="NAME", help="Only jobs of this task.", **complete("tasks")),
+    click.option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.", **complete("queues")),
     click.option("--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."),
 )
 
 #: Options of a job that is submitted, now or by a schedule.
 job_options = options(
-    click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default."),
+    click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default.", **complete("queues")),
     click.option("--priority", "-p", type=int, help="Priority; higher first."),
     click.option("--timeout", type=float, metavar="SECONDS", help="Maximum run time per attempt."),
     click.option("--retries", type=int, metavar="N", help="Maximum number of further attempts after a failure."),

@@ -110,6 +110,13 @@ def follow(kit: Kit, job_id: str) -> int:
     return ending(kit, snapshot)
 
 
+def wait(kit: Kit, job_id: str) -> int:
+    """Return the exit status of a job when it has ended; print nothing."""
+    for snapshot, _ in steps(kit, job_id):
+        state = snapshot.state
+    return _status(state)
+
+
 def print_events(kit: Kit, job_id: str) -> int:
     """Print a job's events from its first to its last, one JSON object per line. Returns the exit status."""
     for event in kit.job_events(job_id):

@@ -11,8 +11,19 @@ import click
 from msgspec.structs import replace
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, given, id_arguments, job_options, out, selection_options
-from jobkit.cli.follow import follow, print_events, result_text, steps, submitted
+from jobkit.cli import (
+    FAILED,
+    BadInput,
+    as_json_option,
+    complete,
+    given,
+    id_argument,
+    id_arguments,
+    job_options,
+    out,
+    selection_options,
+)
+from jobkit.cli.follow import follow, print_events, result_text, steps, submitted, wait
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
@@ -24,15 +35,16 @@ from jobkit.store.query import Query
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", **complete("tasks"))
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
 @click.option("--delay", type=float, metavar="SECONDS", help="Earliest start, in seconds from now.")
 @click.option("--key", metavar="TEXT", help="Return the same job for the same key and task.")
 @click.option("--id", metavar="ID", help="Id of the new job, 16 to 32 hexadecimal digits; return the job if it exists.")
 @job_options
-def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: Any) -> int:
-    """Submit a job and print its id.
+@as_json_option
+def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, as_json: bool, **options: Any) -> int:
+    """Submit a job and print its id, or with --json all of it as `jobkit show` does; with --wait when it has ended.
 
     Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled. Without a reply of the server the job may
     have been accepted: its id is printed, and the exit status is 1.
@@ -44,11 +56,15 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, **options: A
     except SubmitUnanswered as error:
         (job_id,) = error.job_ids
         again = f"--id {job_id}" if error.id else "the same --key" if options["key"] else ""  # none: it is debounced
-        out.echo(job_id)
+        out.echo_json({"id": job_id}) if as_json else out.echo(job_id)
         sentence = f"Job {job_id} may have been accepted: `jobkit show {job_id}` tells"
         advice = f"; the same command with {again} submits it once" if again else ""
         raise JobkitError(f"{error.reason}. {sentence}{advice}") from None
-    return submitted(kit, job, is_waiting)
+    if not as_json:
+        return submitted(kit, job, is_waiting)
+    status = wait(kit, job.id) if is_waiting else 0
+    out.echo_json(_as_json(kit, job.id))
+    return status
 
 
 @click.command()
@@ -103,23 +119,19 @@ COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument
 @as_json_option
 def show(job_id: str, as_json: bool) -> None:
     """Show a job: arguments, times, attempts, the end of its log, its result or error."""
     kit = jobkit.connect()
-    snapshot = kit.snapshot(out.find(kit, job_id))
-    attempts = attempts_of(snapshot.history)
-    preview = kit.preview(snapshot.id)
-    waits_for = kit.waits_for(snapshot.id) if snapshot.state is JobState.QUEUED else ""
+    job_id = out.find(kit, job_id)
     if as_json:
-        shown = [
-            {"attempt": a.number, "worker": a.worker, "started_at": iso(a.started_at), "finished_at": iso(a.ended_at)}
-            | {"outcome": a.outcome, "reason": a.reason, "usage": dict(a.usage)}
-            for a in attempts
-        ]
-        out.echo_json({**snapshot.to_json(), "waits_for": waits_for, "attempts": shown, "preview": preview})
+        out.echo_json(_as_json(kit, job_id))
         return
+    snapshot = kit.snapshot(job_id)
+    attempts = attempts_of(snapshot.history)
+    preview = kit.preview(job_id)
+    waits_for = _waits_for(kit, snapshot)
     spec = snapshot.spec
     title = click.style(out.one_line(spec.title or spec.task), bold=True)
     is_seen = snapshot.state is not JobState.RUNNING or snapshot.worker in _seen(kit)
@@ -160,13 +172,28 @@ def show(job_id: str, as_json: bool) -> None:
         out.section("error", (snapshot.error.traceback or str(snapshot.error)).splitlines())
 
 
+def _as_json(kit: Kit, job_id: str) -> dict[str, Any]:
+    snapshot = kit.snapshot(job_id)
+    attempts = [
+        {"attempt": a.number, "worker": a.worker, "started_at": iso(a.started_at), "finished_at": iso(a.ended_at)}
+        | {"outcome": a.outcome, "reason": a.reason, "usage": dict(a.usage)}
+        for a in attempts_of(snapshot.history)
+    ]
+    more = {"waits_for": _waits_for(kit, snapshot), "attempts": attempts, "preview": kit.preview(job_id)}
+    return {**snapshot.to_json(), **more}
+
+
+def _waits_for(kit: Kit, snapshot: JobSnapshot) -> str:
+    return kit.waits_for(snapshot.id) if snapshot.state is JobState.QUEUED else ""
+
+
 def _moment(at: Any) -> str:
     """Return `2026-11-24 15:00:07 (3 min ago)` in local time."""
     return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({out.ago(at)})"
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one event per line, as JSON.")
 def watch(job_id: str, as_json: bool) -> int:
     """Follow a job to its end: log, progress, result. Exit status as of `submit --wait`."""
@@ -176,7 +203,7 @@ def watch(job_id: str, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@id_argument
 @click.option("--follow", "-f", "is_following", is_flag=True, help="Follow the log until the job ends.")
 @click.option("--tail", "-n", type=click.IntRange(0), metavar="N", help="Print only the last N lines.")
 @click.option("--all", "-a", "is_whole", is_flag=True, help="Print the whole log, also the middle of a long one.")
@@ -233,7 +260,7 @@ def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> 
 
 
 @click.command()
-@id_arguments
+@id_arguments("open jobs")
 @click.option("--reason", default="", metavar="TEXT", help="Reason, shown with the jobs.")
 def cancel(job_ids: tuple[str, ...], reason: str) -> int:
     """Ask jobs to stop. A waiting job is cancelled at once, a running job when its worker has stopped it."""
@@ -253,9 +280,9 @@ def cancel(job_ids: tuple[str, ...], reason: str) -> int:
 
 
 @click.command()
-@click.argument("job_ids", nargs=-1, metavar="ID...")
+@id_arguments("ended jobs", required=False)
 @click.option("--failed", "all_failed", is_flag=True, help="Retry all failed jobs that have not been retried.")
-@click.option("--task", "-t", metavar="NAME", help="With --failed: only jobs of this task.")
+@click.option("--task", "-t", metavar="NAME", help="With --failed: only jobs of this task.", **complete("tasks"))
 def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
     """Run ended jobs again, each as a new job, and print the new ids."""
     if bool(job_ids) == all_failed:
@@ -271,7 +298,7 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
 
 
 @click.command()
-@id_arguments
+@id_arguments("ended jobs")
 def rm(job_ids: tuple[str, ...]) -> int:
     """Delete ended jobs with their results, logs and artifacts."""
     kit = jobkit.connect()
@@ -304,8 +331,8 @@ def prune(keep: int | None) -> None:
 
 
 @click.command()
-@id_arguments
-@click.option("--queue", "-q", metavar="NAME", help="New queue.")
+@id_arguments("open jobs")
+@click.option("--queue", "-q", metavar="NAME", help="New queue.", **complete("queues"))
 @click.option("--priority", "-p", type=int, help="New priority; higher first.")
 def move(job_ids: tuple[str, ...], queue: str | None, priority: int | None) -> int:
     """Move waiting jobs to another queue or priority."""

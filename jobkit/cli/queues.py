@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, out
+from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
 from jobkit.model import JobEvent
 from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
@@ -39,7 +39,7 @@ _MINUTE_S = 60.0
 
 
 @click.command()
-@click.argument("name", metavar="[TASK]", required=False)
+@click.argument("name", metavar="[TASK]", required=False, **complete("tasks"))
 @as_json_option
 def tasks(name: str | None, as_json: bool) -> None:
     """List the tasks that can be submitted, or show one with its parameters."""
@@ -111,8 +111,16 @@ def queues(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("queues", nargs=-1, metavar="[QUEUE]...")
-@click.option("--task", "-t", "tasks", multiple=True, metavar="NAME", help="Pause this task; may be repeated.")
+@click.argument("queues", nargs=-1, metavar="[QUEUE]...", **complete("queues"))
+@click.option(
+    "--task",
+    "-t",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    help="Pause this task; may be repeated.",
+    **complete("tasks"),
+)
 def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
     """Pause queues or tasks: no further job starts until `jobkit resume`. Running jobs go on, new jobs wait."""
     kit = _given(queues, tasks)
@@ -129,8 +137,16 @@ def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("queues", nargs=-1, metavar="[QUEUE]...")
-@click.option("--task", "-t", "tasks", multiple=True, metavar="NAME", help="Resume this task; may be repeated.")
+@click.argument("queues", nargs=-1, metavar="[QUEUE]...", **complete("queues"))
+@click.option(
+    "--task",
+    "-t",
+    "tasks",
+    multiple=True,
+    metavar="NAME",
+    help="Resume this task; may be repeated.",
+    **complete("tasks"),
+)
 def resume(queues: tuple[str, ...], tasks: tuple[str, ...]) -> int:
     """Resume paused queues or tasks."""
     kit = _given(queues, tasks)

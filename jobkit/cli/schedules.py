@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, as_json_option, given, job_options, out
+from jobkit.cli import BadInput, as_json_option, complete, given, job_options, out
 from jobkit.cli.follow import submitted
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit, Schedule
@@ -19,7 +19,7 @@ from jobkit.schedules.words import lateness, moment_text, utc
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", **complete("tasks"))
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--cron", metavar="LINE", help='"minute hour day month weekday", or @daily and the like.')
 @click.option("--every", type=float, metavar="SECONDS", help="Interval between runs.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,9 @@ _KEPT = "_JOBKIT_KEPT"
 @click.option("--max-memory", metavar="SIZE", help="Stop between jobs if memory exceeds this: 2GB.")
 @click.option("--locals", "keeps_locals", is_flag=True, help="Store the failing frame's local variables with errors.")
 @click.option("--watch", is_flag=True, help="Restart when task code changes; running jobs finish on the old code.")
+@click.option(
+    "--check", "is_check", is_flag=True, help="Only check that this machine's worker of the queues takes jobs."
+)
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
 @click.option("--embedded", is_flag=True, hidden=True, help="Started by the supervisor of an embedded server.")
 def worker(
@@ -78,10 +83,14 @@ def worker(
     max_memory: str | None,
     keeps_locals: bool,
     watch: bool,
+    is_check: bool,
     verbose: bool,
     embedded: bool,
 ) -> int:
-    """Run jobs until Ctrl-C, SIGTERM or SIGHUP. Running jobs may finish; a second Ctrl-C releases them to the queue."""
+    """Run jobs until Ctrl-C, SIGTERM or SIGHUP. Running jobs may finish; a second Ctrl-C releases them to the queue.
+
+    With --check, for probes: exit status 0 if a worker of this machine serves the queue (each -q; default: any).
+    """
     settings = Settings.load()
     if arq is None and settings.scheme == "sync":
         raise BadInput(
@@ -89,6 +98,8 @@ def worker(
         )
     settings = replace(settings, locals=settings.locals or keeps_locals)
     served = queues_of(queues)
+    if is_check:
+        return check_workers(settings, served)
     has = None if resources is None else option_values.resources("--resources", resources)
     memory_bytes = None if max_memory is None else option_values.size_bytes("--max-memory", max_memory)
     if arq is not None and (modules or len(queues) > 1 or has or isinstance(served, dict)):
@@ -153,6 +164,33 @@ def _all_queues(tasks: Sequence[str], settings: Settings) -> tuple[str, ...]:
         known = set()
     others = {*known, *settings.routing.values()} - {None, "", "default"}
     return ("default", *sorted(filter(None, others)))
+
+
+def check_workers(settings: Settings, queues: Iterable[str]) -> int:
+    """Print the workers of this machine that take jobs of each queue, or what is missing. Returns the exit status."""
+    from jobkit.embedded import attach
+    from jobkit.embedded.home import Home
+    from jobkit.store.redis import RedisStore
+
+    async def read() -> list[WorkerInfo]:
+        store = RedisStore(attach(settings) if settings.is_embedded else settings)
+        try:
+            return await store.workers()
+        finally:
+            await store.close()
+
+    if settings.is_embedded and not Home.at(settings.home).is_supervised():
+        raise JobkitError(f"nothing runs in {settings.home}")
+    host = socket.gethostname()
+    found = [worker for worker in asyncio.run(read()) if worker.host == host and worker.is_alive]
+    taking = [worker for worker in found if worker.takes_jobs]
+    missing = [queue for queue in queues if not any(queue in worker.queues for worker in taking)]
+    if missing or not taking:
+        which = f" of {', '.join(missing)}" if missing else ""
+        raise JobkitError(f"no worker on {host} takes jobs{which}{'; one is draining' if found != taking else ''}")
+    for worker in taking:
+        out.echo(f"{worker.id} serves {', '.join(worker.queues)}, {worker.running}/{worker.slots} busy")
+    return 0
 
 
 def kept_worker(name: str, arguments: Sequence[str], give_up: Sequence[int] = (), **environ: str) -> Child:

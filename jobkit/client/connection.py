@@ -175,6 +175,16 @@ class Connection:
         """`run` from a coroutine: in a thread, since it may take long."""
         return await asyncio.to_thread(partial(self.run, verb, *args, **kwargs))
 
+    def run_started(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run`, on an embedded server that is started if it was stopped."""
+        self.ensure_open()
+        self.start_stopped()
+        return verb(*args, **kwargs)
+
+    async def run_started_async(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`run_started` from a coroutine: in a thread."""
+        return await asyncio.to_thread(partial(self.run_started, verb, *args, **kwargs))
+
     def spawn(self, verb: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a verb on the background loop; once more if an embedded server had died."""
         self.ensure_open()

@@ -221,7 +221,7 @@ class Job(Handle[JobSnapshot], Generic[R]):
         return self._kit.artifacts(self.id)
 
     def preview(self) -> dict[str, Any] | None:
-        """Return the preview of its result that pages may show, or None: made by the worker, JSON only."""
+        """Return the preview of its result that pages may show, JSON only; None if no result is kept."""
         return self._kit.preview(self.id)
 
     def view(self) -> Any:

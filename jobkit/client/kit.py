@@ -72,6 +72,11 @@ def in_thread(service: str, verb: Callable[Concatenate[S, P], T]) -> Callable[Co
     return _form("run", service, verb)  # type: ignore[no-any-return]
 
 
+def submitting(service: str, verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """`in_thread` for a verb that puts jobs to work: it starts an embedded server that was stopped."""
+    return _form("run_started", service, verb)  # type: ignore[no-any-return]
+
+
 def on_loop(
     service: str, verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 ) -> Callable[Concatenate[Any, P], T]:
@@ -175,12 +180,12 @@ class Kit:
 
     # -- running again ------------------------------------------------------------------------------------------------
 
-    retry = in_thread("_repeater", Repeater.retry)
-    retry_all = in_thread("_repeater", Repeater.retry_all)
-    retry_many = in_thread("_repeater", Repeater.retry_many)
-    retry_failures = in_thread("_repeater", Repeater.retry_failures)
-    rerun = in_thread("_repeater", Repeater.rerun)
-    rerun_with = in_thread("_repeater", Repeater.rerun_with)
+    retry = submitting("_repeater", Repeater.retry)
+    retry_all = submitting("_repeater", Repeater.retry_all)
+    retry_many = submitting("_repeater", Repeater.retry_many)
+    retry_failures = submitting("_repeater", Repeater.retry_failures)
+    rerun = submitting("_repeater", Repeater.rerun)
+    rerun_with = submitting("_repeater", Repeater.rerun_with)
     checked_changes = in_thread("_repeater", Repeater.checked_changes)
 
     # -- groups of failures -------------------------------------------------------------------------------------------
@@ -218,7 +223,7 @@ class Kit:
     pause_schedule = on_loop("_schedules", ScheduleVerbs.pause_schedule)
     resume_schedule = on_loop("_schedules", ScheduleVerbs.resume_schedule)
     remove_schedule = on_loop("_schedules", ScheduleVerbs.remove_schedule)
-    run_schedule = in_thread("_schedules", ScheduleVerbs.run_schedule)
+    run_schedule = submitting("_schedules", ScheduleVerbs.run_schedule)
     fire_schedules = in_thread("_schedules", ScheduleVerbs.fire_schedules)
     register_schedules = on_loop("_schedules", ScheduleVerbs.register_schedules)
 

@@ -250,7 +250,7 @@ class Verbs:
         return FileStore.of(self.settings)
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
-        """Return the preview of a job's result that pages may show, or None: made by the worker, JSON only."""
+        """Return the preview of a job's result that pages may show, JSON only; None if no result is kept."""
         return await read_preview(self.store, job_id, self.codec)
 
     # -- acting -------------------------------------------------------------------------------------------------------

@@ -373,7 +373,7 @@ def environment() -> dict[str, str]:
     environ = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("JOBKIT_SECRET", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
+        if name not in ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
         and name not in ("JOBKIT_OWNER", "JOBKIT_PROCESS", "JOBKIT_JOB_ID")
         and not name.startswith("JPY_")
         # A kernel's inline backend needs a notebook.

@@ -78,7 +78,8 @@ class Outcome(msgspec.Struct, frozen=True):
             ever).
         form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then
             `preview["unavailable"]` is the sentence that says why.
-        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.values`.
+        preview: what any page may show of the value, JSON only; see `jobkit.run.inside.values`. None for small plain
+            data.
         summary: one line of it, at most 200 characters.
         error: for "failed". `error_types`: qualified names of the exception's class and its bases, for `retry_on`.
         error_body: the pickled exception, empty if it cannot be pickled.

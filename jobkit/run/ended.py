@@ -37,6 +37,9 @@ TOO_LONG = f"it took longer than {STAGES_LIMIT_S:g} s"
 #: Plain data up to this size is shown at once: no other code than ours is called for it.
 _QUICK_BYTES = 1_000_000
 
+#: Plain data up to this size has no preview beside it: `jobkit.attempts.read_preview` makes one.
+_SMALL_BYTES = 10_000
+
 _CODECS = {allow: Codec(allow_pickle=allow) for allow in (False, True)}
 
 
@@ -102,7 +105,7 @@ def succeeded(value: Any, *, allow_pickle: bool, leaves: type[BaseException] = S
         problem = _unavailable(value, reason, allow_pickle)
     if form == MSGPACK and len(body) <= _QUICK_BYTES:
         preview, summary = preview_of(value)
-        return Ended(Outcome("succeeded", form, body, preview, summary))
+        return Ended(Outcome("succeeded", form, body, preview if len(body) > _SMALL_BYTES else None, summary))
 
     def shown(preview: dict[str, Any], summary: str) -> Outcome:
         outcome = Outcome("succeeded", form, body, preview, summary)

@@ -271,7 +271,7 @@ class RedisStore(WorkerRecords):
         return await self._result_part("result", job_id)
 
     async def preview(self, job_id: str) -> bytes | None:
-        """Return the sealed preview of its result (`jobkit.attempts.read_preview`)."""
+        """Return the sealed preview beside its result, if it has one (`jobkit.attempts.read_preview`)."""
         return await self._result_part("preview", job_id)
 
     async def _result_part(self, part: str, job_id: str) -> bytes | None:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -150,12 +150,12 @@ class DeviceAllocator:
         self._count = count
         self._given_back = asyncio.Event()
 
-    @asynccontextmanager
-    async def taken(self, use: Mapping[str, float]) -> AsyncIterator[dict[str, str]]:
+    def taken(self, use: Mapping[str, float]) -> AbstractAsyncContextManager[dict[str, str]]:
         """Hold the devices of a job until it has ended; yield its environment."""
-        if not use:
-            yield {}
-            return
+        return self._taken(use) if use else nullcontext({})
+
+    @asynccontextmanager
+    async def _taken(self, use: Mapping[str, float]) -> AsyncIterator[dict[str, str]]:
         count = int(use.get("gpu", 0))
         while len(self._free) < min(self._count, count):  # a job that lost its lease may still have them
             self._given_back.clear()
@@ -197,6 +197,8 @@ class Durations:
     def typical_s(self, task: str) -> float | None:
         """Return seconds, or None if not known or too short to matter."""
         runs = self._runs.get(task)
+        if runs and max(runs) < _LEAST_S:
+            return None
         seconds = median(runs) if runs else self._stored.get(task)
         return None if seconds is None or seconds < _LEAST_S else round(seconds, 3)
 

@@ -21,6 +21,7 @@ from jobkit.embedded.home import Home, holding
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import events
+from tests.support import by_default
 
 from .conftest import IDLE_WORKER, processes_of, wait_until
 
@@ -146,6 +147,28 @@ def test_a_submit_starts_a_stopped_server_and_earlier_handles_go_on(settings: Se
 
     assert job.result(60) == 42
     assert not kit.hub.stopped
+
+
+@pytest.mark.parametrize(
+    "again",
+    by_default(
+        [
+            lambda kit, job: kit.rerun_with(job.id, {}),
+            lambda kit, job: job.retry(),
+            lambda kit, job: asyncio.run(kit.aio.retry(job.id)),
+        ]
+    ),
+    ids=["rerun_with", "retry", "aio.retry"],
+)
+def test_a_repetition_starts_a_stopped_server_as_a_submit_does(
+    settings: Settings, kit: Kit, again: Callable[[Kit, Any], Any]
+) -> None:
+    job = kit.submit(noted, "/dev/null", 0.0)
+    job.cancel()
+    shutdown(settings, now=True)
+    wait_until(lambda: kit.hub.stopped)
+
+    assert again(kit, job).result(60) == 42
 
 
 def test_a_restart_of_the_server_is_not_told(settings: Settings) -> None:

@@ -1,0 +1,87 @@
+"""Completions for a shell: names and ids, read from a running server. Starts no server, and imports no task module."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from click.shell_completion import CompletionItem
+
+from jobkit.embedded import attach
+from jobkit.embedded.home import Home
+from jobkit.model import TERMINAL, JobState
+from jobkit.settings import Settings
+from jobkit.store.query import Query
+from jobkit.store.redis import RedisStore
+
+#: Seconds after which a completion gives up on the server.
+_MOST_S = 2.0
+
+#: The newest jobs whose ids are completed.
+_JOBS = 100
+
+#: States of the jobs of each kind.
+_STATES: dict[str, tuple[JobState, ...]] = {
+    "jobs": (),
+    "ended jobs": tuple(TERMINAL),
+    "open jobs": tuple(state for state in JobState if state not in TERMINAL),
+}
+
+
+def complete(kind: str, incomplete: str) -> list[CompletionItem[str]]:
+    """Return what a parameter can be: "tasks", "queues", or one of `_STATES`; [] if that cannot be read."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(Exception):  # a sentence would stand in the middle of the command line
+        settings = Settings.load()
+        if kind == "tasks":
+            found = dict.fromkeys(_in_code(settings.task_modules), "")
+        if settings.is_embedded and settings.home.exists() and Home.at(settings.home).is_supervised():
+            settings = attach(settings)
+        if settings.scheme not in ("local", "sync"):
+            found |= asyncio.run(asyncio.wait_for(_read(settings, kind), _MOST_S))
+    return [CompletionItem(name, help=words) for name, words in found.items() if name.startswith(incomplete)]
+
+
+async def _read(settings: Settings, kind: str) -> dict[str, str]:
+    store = RedisStore(settings)
+    try:
+        if kind == "tasks":
+            return dict.fromkeys(sorted(await store.tasks()), "")
+        if kind == "queues":
+            return dict.fromkeys(await store.queues(), "")
+        jobs = (await store.list(Query(states=_STATES[kind], limit=_JOBS))).jobs
+        return {job.id: f"{job.spec.task} ({job.state})" for job in jobs}
+    finally:
+        await store.close()
+
+
+def _in_code(modules: Iterable[str]) -> Iterator[str]:
+    """Yield the names of tasks in the source of modules."""
+    sys.path.insert(0, os.getcwd())
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.has_location or spec.origin is None:
+            continue
+        with open(spec.origin, encoding="utf-8") as file:
+            body = ast.parse(file.read()).body
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from (_name(node.name, mark) for mark in node.decorator_list if _is_named(mark, "task"))
+            elif isinstance(node, ast.ClassDef) and any(_is_named(base, "Task") for base in node.bases):
+                yield _name(node.name, node)
+
+
+def _is_named(node: ast.expr, name: str) -> bool:
+    """Return whether it is `name`, `jobkit.name`, or a call of either."""
+    node = node.func if isinstance(node, ast.Call) else node
+    return getattr(node, "attr", getattr(node, "id", "")) == name
+
+
+def _name(name: str, options: ast.AST) -> str:
+    given = [word.value for word in getattr(options, "keywords", ()) if word.arg == "name"]
+    return str(given[0].value) if given and isinstance(given[0], ast.Constant) else name
