@@ -24,6 +24,7 @@ from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.run.inside import context
 from jobkit.run.inside.recorder import AWAITED_MOST
+from jobkit.tasks.shown import Shown
 from jobkit.tasks.values import short_repr
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class BatchSnapshot(msgspec.Struct, frozen=True):
     counts: Mapping[str, int] = {}
 
 
-class Batch(Handle[BatchSnapshot], Generic[R]):
+class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
 
     `Batch[R]` is one whose jobs return an `R`. Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
@@ -255,11 +256,11 @@ class Batch(Handle[BatchSnapshot], Generic[R]):
     def __repr__(self) -> str:
         return f"<Batch of {len(self.jobs)} jobs, {self.progress:.0%}: {told(self.counts)}>"
 
-    def _ipython_display_(self) -> None:
-        ui().display_batch(self)
+    def _cell(self) -> Any:
+        return ui().BatchDisplay(self)
 
 
-class Jobs(list[Job]):
+class Jobs(Shown, list[Job]):
     """Jobs that were found: a list that shows itself in a notebook as a live table."""
 
     def __init__(self, kit: Any, jobs: Iterable[Job]) -> None:
@@ -272,8 +273,8 @@ class Jobs(list[Job]):
 
     __panel__ = view
 
-    def _ipython_display_(self) -> None:
-        ui().display_batch(Batch(self._kit, self), is_list=True)
+    def _cell(self) -> Any:
+        return ui().BatchDisplay(Batch(self._kit, self), is_list=True)
 
 
 def told(counts: Mapping[str, int]) -> str:

@@ -27,6 +27,7 @@ from jobkit.model import (
     attempts_of,
 )
 from jobkit.run.inside import context
+from jobkit.tasks.shown import Shown
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -39,7 +40,7 @@ else:
 
 
 @named_by_id
-class Job(Handle[JobSnapshot], Generic[R]):
+class Job(Shown, Handle[JobSnapshot], Generic[R]):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`.
 
     For type checkers `Job[R]` is a job whose result is an `R`, and `Job` one of any result.
@@ -323,5 +324,5 @@ class Job(Handle[JobSnapshot], Generic[R]):
             arguments = arguments[:59] + "…"
         return f"<Job {self.id} {self.task}({arguments}) {snapshot.state}{progress}>"
 
-    def _ipython_display_(self) -> None:
-        ui().display_job(self)
+    def _cell(self) -> Any:
+        return ui().JobDisplay(self)

@@ -16,9 +16,11 @@ from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 
+from jobkit.client.batch import Batch, Jobs
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
+from jobkit.client.handle import ui
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
 from jobkit.client.reader import JobReader, has_outcome
@@ -35,6 +37,7 @@ from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
 from jobkit.store.web import AuditLog
+from jobkit.tasks.shown import Shown
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -91,7 +94,7 @@ def stream(
     return _form("iterate", service, verb)  # type: ignore[no-any-return]
 
 
-class Kit:
+class Kit(Shown):
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
@@ -299,10 +302,9 @@ class Kit:
         state = "closed" if self.is_closed else "open"
         return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
 
-    def _ipython_display_(self) -> None:
-        print(repr(self))
-        if not self.is_closed and (jobs := self.jobs()):
-            jobs._ipython_display_()
+    def _cell(self) -> Any:
+        jobs = Jobs(self, ()) if self.is_closed else self.jobs()
+        return ui().BatchDisplay(Batch(self, jobs), is_list=True, heading=repr(self))
 
 
 class AioKit:

@@ -22,6 +22,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import JobOptions, check_submit_options, effective_options
+from jobkit.tasks.shown import Shown
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
@@ -43,7 +44,7 @@ def _kit() -> Any:
     return connect()
 
 
-class TaskDef(Generic[P, R]):
+class TaskDef(Shown, Generic[P, R]):
     """A task, made by `@jobkit.task`: call it to run it here, `submit` it to run it in the background.
 
     Attributes:
@@ -268,12 +269,11 @@ class TaskDef(Generic[P, R]):
         shown = f"<task {self.name}({', '.join(spec.name for spec in self.signature.params)})>"
         return f"{shown}.options({given})" if given else shown
 
-    def _ipython_display_(self) -> None:
-        """Show its form in a notebook."""
+    def _cell(self) -> Any:
+        """Return the display of its form."""
         from jobkit import ui
 
-        if not self.is_registered or not ui.display_form(_kit, {self.name: self.info()}):
-            raise NotImplementedError  # IPython tries the next representation
+        return ui.FormDisplay(_kit, {self.name: self.info()} if self.is_registered else {}, repr(self))
 
 
 def name_of(function: Callable[..., Any]) -> str:

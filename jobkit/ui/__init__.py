@@ -40,9 +40,9 @@ _HOMES = {
     "JobTable": "jobs.job_table",
     "TaskForm": "form.task_form",
     "Timeline": "timeline.timeline",
-    "display_job": "notebook",
-    "display_batch": "notebook",
-    "display_form": "notebook",
+    "JobDisplay": "notebook",
+    "BatchDisplay": "notebook",
+    "FormDisplay": "notebook",
     "action": "access.actions",
     "each": "access.actions",
 }

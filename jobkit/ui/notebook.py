@@ -9,6 +9,7 @@ how things stood. When the job ends the widget's output becomes empty. A job tha
 from __future__ import annotations
 
 import contextvars
+import importlib
 import logging
 import secrets
 import threading
@@ -35,89 +36,188 @@ _TAIL = 12
 _KEEP_S = 10.0
 
 
-def display_job(job: Job) -> None:
-    """Show the card of `job` in the current cell; outside a notebook, print its one line."""
-    if not _is_notebook():
-        print(repr(job))
-    elif not job.snapshot.is_terminal:
-        live_card(job)
-    else:
-        model = CardModel(job.snapshot)
-        try:
-            log = job.kit.log_slice(job.id, tail=_TAIL)
-            model.load_log(log.lines, log.total, log.dropped)
-            model.keep([artifact.to_json() for artifact in job.kit.artifacts(job.id)])
-            model.show(job.kit.preview(job.id))
-        except JobkitError:
-            logger.debug("log and result of a job could not be read for its card", exc_info=True)
-        _display(_saved_job(job, model))
+class CellDisplay:
+    """The display of one thing in a cell: a line of text, static HTML, and a live widget.
+
+    Front ends ask in three ways, see `Shown`. Kernels of IPython (JupyterLab, VS Code, Colab, papermill, Quarto) call
+    `show`, whose outputs become static at the end. marimo calls `marimo`. Others take a bundle of MIME types.
+
+    Attributes:
+        text: the line. is_empty: there is nothing else. is_over: nothing changes any more. heading: printed above.
+        handle: the job or batch, whose `result()` waits until its outputs are static.
+    """
+
+    handle: Job | Batch | None = None
+    text = heading = ""
+    is_empty = is_over = False
+
+    def model(self) -> Any:
+        """Return what `html` shows, as of now."""
+
+    def html(self, model: Any) -> str:
+        raise NotImplementedError
+
+    def live(self, **hooks: Any) -> Any:
+        """Return a new live widget; `hooks` as of `LiveWidget`."""
+        raise NotImplementedError
+
+    def widget(self) -> Any:
+        """Return a live widget to put into others. It follows nothing while no page shows it: its parent was closed."""
+        widget = self.live()
+        widget.layout.flex = "1 1 340px"  # in a row, they share its width
+        widget._view_count = 0  # from now on the browser counts its views
+        return widget
+
+    def widgets(self) -> list[Any]:
+        """Return the widgets that marimo shows, one below the other."""
+        return [self.live()]
+
+    def static(self, model: Any) -> dict[str, Any]:
+        """Return what a saved notebook shows, by MIME type."""
+        return {"text/plain": self.text, "text/html": self.html(model)}
+
+    def show(self) -> None:
+        """Show it in the current cell. Raises NotImplementedError outside a kernel of IPython."""
+        if self.is_empty or not _is_notebook():
+            raise NotImplementedError
+        if self.heading:
+            print(self.heading)
+        if self.is_over:
+            _display(self.static(self.model()))
+        else:
+            self.show_live()
+
+    def show_live(self, handles: Sequence[Any] = ()) -> None:
+        """Show a widget that becomes static at the end, in the two outputs of `handles` or in new ones."""
+        output = _Output(self.static)
+        if self.handle is not None:
+            self.handle._cards += (output.is_static,)
+        output.show(self.live(on_end=output.end, on_change=output.keep), self.model(), handles)
+
+    def bundle(self) -> dict[str, Any]:
+        """Return the representations by MIME type: in a terminal the line, without a kernel nothing live."""
+        shell, is_notebook = _shell(), _is_notebook()
+        if self.is_empty or (shell is not None and not is_notebook):
+            return {"text/plain": self.text}
+        live = _widget_view(self.live()) if is_notebook and not self.is_over else {}
+        return {**live, **self.static(self.model())}
+
+    def marimo(self) -> Any:
+        """Return what marimo shows: live widgets, and what an export shows instead of them."""
+        marimo = importlib.import_module("marimo")
+        if self.is_empty:
+            return marimo.plain_text(self.text)
+        widgets = self.widgets()
+        widgets[0].saved = _new_id()
+        static = _behind_widget(widgets[0].saved, self.html(self.model()))
+        live = "".join(marimo.as_html(widget).text for widget in widgets)
+        return marimo.Html(
+            f'<div style="display:grid;gap:12px;grid-template-columns:minmax(0,1fr)">{static}{live}</div>'
+        )
 
 
-def display_form(kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], filled: Filled | None = None) -> bool:
-    """Show the form of tasks in the current cell, and below it the card of the job that was submitted last.
+class JobDisplay(CellDisplay):
+    """The card of a job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = self.handle = job
+        self.text, self.is_over = repr(job), job.snapshot.is_terminal
+
+    def model(self) -> CardModel:
+        kit, job_id = self.job.kit, self.job.id
+        model = CardModel(self.job.snapshot)
+        if self.is_over:
+            try:
+                log = kit.log_slice(job_id, tail=_TAIL)
+                model.load_log(log.lines, log.total, log.dropped)
+                model.keep([artifact.to_json() for artifact in kit.artifacts(job_id)])
+                model.show(kit.preview(job_id))
+            except JobkitError:
+                logger.debug("log and result of a job could not be read for its card", exc_info=True)
+        return model
+
+    def html(self, model: CardModel) -> str:
+        return card_html(model)
+
+    def live(self, **hooks: Any) -> Any:
+        from jobkit.ui.widgets import JobWidget
+
+        return JobWidget(self.job.kit, self.job.id, **hooks)
+
+
+class BatchDisplay(CellDisplay):
+    """The card of many jobs; `is_list` as of `BatchModel`."""
+
+    def __init__(self, batch: Batch, *, is_list: bool = False, heading: str = "") -> None:
+        self.batch = self.handle = batch
+        self.is_list, self.heading = is_list, heading
+        self.text = heading or (repr(list(batch)) if is_list else repr(batch))
+        self.is_empty, self.is_over = not len(batch), batch.is_terminal
+
+    def model(self) -> BatchModel:
+        batch = self.batch
+        model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=self.is_list)
+        if self.is_over:
+            model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
+            try:
+                while wanting := model.wanting():
+                    for i in wanting:
+                        model.show(i, batch[i].preview())
+            except JobkitError:
+                logger.debug("results of a batch could not be read for its card", exc_info=True)
+        return model
+
+    def html(self, model: BatchModel) -> str:
+        return batch_html(model)
+
+    def live(self, **hooks: Any) -> Any:
+        from jobkit.ui.widgets import BatchWidget
+
+        return BatchWidget(self.batch, is_list=self.is_list, **hooks)
+
+
+class FormDisplay(CellDisplay):
+    """The form of tasks, and below it the card of the job that was submitted last.
 
     Args:
         kit: gives the kit to submit with. infos: the tasks, by name. filled: what it starts from.
-
-    Returns:
-        False outside a notebook; nothing was shown then.
     """
-    if not (_is_notebook() and infos):
-        return False
-    from jobkit.ui.widgets import FormWidget
 
-    below: list[Any] = []
+    def __init__(
+        self, kit: Callable[[], Kit], infos: Mapping[str, TaskInfo], text: str, filled: Filled | None = None
+    ) -> None:
+        self.kit, self.infos, self.text, self.filled, self.is_empty = kit, infos, text, filled, not infos
 
-    def submitted(job_id: str) -> None:
-        # Not on the background loop, which reads the job: it must not wait for itself.
-        background.watchers_do(lambda: live_card(kit().get(job_id), below))
+    def html(self, model: Any) -> str:
+        return form_html(list(self.infos.values()))
 
-    text = ", ".join(f"form of task {name}" for name in infos)
-    saved = {"text/plain": text, "text/html": form_html(list(infos.values()))}
-    _Output(lambda _: saved).show(FormWidget(kit, infos, on_submit=submitted, filled=filled), None)
-    below = [_display({"text/plain": ""}) for _ in range(2)]
-    return True
+    def live(self, submitted: Callable[[str], None] | None = None, **hooks: Any) -> Any:
+        """`submitted` is called with the id of each job that is submitted from here, in a thread of jobkit's."""
+        from jobkit.ui.widgets import FormWidget
 
+        def on_submit(job_id: str) -> None:
+            # Not on the background loop, which reads the job: it must not wait for itself.
+            if submitted is not None:
+                background.watchers_do(lambda: submitted(job_id))
 
-def live_card(job: Job, handles: Sequence[Any] = ()) -> None:
-    """Show the live card, which becomes static when the job ends, in the two outputs of `handles` or in new ones."""
-    from jobkit.ui.widgets import JobWidget
+        return FormWidget(self.kit, self.infos, on_submit=on_submit, filled=self.filled)
 
-    output = _Output(lambda model: _saved_job(job, model))
-    job._cards += (output.is_static,)
-    widget = JobWidget(job.kit, job.id, on_end=output.end, on_change=output.keep)
-    output.show(widget, CardModel(job.snapshot), handles)
+    def show_live(self, handles: Sequence[Any] = ()) -> None:
+        below: list[Any] = []
+        form = self.live(lambda job_id: JobDisplay(self.kit().get(job_id)).show_live(below))
+        _Output(self.static).show(form, None)
+        below += [_display({"text/plain": ""}) for _ in range(2)]
 
+    def widget(self) -> Any:
+        from ipywidgets import VBox  # type: ignore[import-untyped]
 
-def _saved_job(job: Job, model: CardModel) -> dict[str, Any]:
-    return {"text/plain": repr(job), "text/html": card_html(model)}
+        return VBox(self.widgets(), layout={"grid_gap": "12px"})
 
+    def widgets(self) -> list[Any]:
+        from jobkit.ui.widgets import JobWidget
 
-def display_batch(batch: Batch, *, is_list: bool = False) -> None:
-    """Show the card of many jobs in the current cell, static once all have ended; outside a notebook, print one line.
-
-    `is_list`: they were found and not submitted together, see `BatchModel`.
-    """
-    text = repr(list(batch)) if is_list else repr(batch)
-    if not _is_notebook() or not len(batch):
-        print(text)
-        return
-    from jobkit.ui.widgets import BatchWidget
-
-    output = _Output(lambda model: {"text/plain": text, "text/html": batch_html(model)})
-    model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=is_list)
-    if not batch.is_terminal:
-        batch._cards += (output.is_static,)
-        output.show(BatchWidget(batch, is_list=is_list, on_end=output.end, on_change=output.keep), model)
-        return
-    model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
-    try:
-        while wanting := model.wanting():
-            for i in wanting:
-                model.show(i, batch[i].preview())
-    except JobkitError:
-        logger.debug("results of a batch could not be read for its card", exc_info=True)
-    _display(output.static(model))
+        card = JobWidget()
+        return [self.live(lambda job_id: card.follow(self.kit(), job_id)), card]
 
 
 class _Output:
@@ -132,15 +232,13 @@ class _Output:
         self.static = static
         self._ends: deque[Any] = deque()
         self._handles: Sequence[Any] = ()
-        self._id = f"jk-{secrets.token_hex(6)}"
+        self._id = _new_id()
         self._kept: tuple[float, str] = (0.0, "")
 
     def show(self, widget: Any, model: Any, handles: Sequence[Any] = ()) -> None:
         """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
         widget.saved = self._id
-        live = widget._repr_mimebundle_()
-        shown = {**((live[0] if isinstance(live, tuple) else live) or {}), "text/plain": ""}
-        bundles = (self._behind(self.static(model)), shown)
+        bundles = (self._behind(self.static(model)), {**_widget_view(widget), "text/plain": ""})
         self._kept = (time.monotonic(), "")
         if handles:
             for handle, bundle in zip(handles, bundles, strict=True):
@@ -180,7 +278,7 @@ class _Output:
         its style hides what a widget says that cannot be shown ("Loading widget...", "model not found")."""
         child, own = ".jp-OutputArea-child", f":has(#{self._id})"
         style = f"{child}{own}+{child}:has(>.jp-OutputArea-output:not([data-mime-type])):not(:has(.jk)){{display:none}}"
-        return {**bundle, "text/html": f'<div id="{self._id}">{bundle["text/html"]}<style>{style}</style></div>'}
+        return {**bundle, "text/html": _behind_widget(self._id, f"{bundle['text/html']}<style>{style}</style>")}
 
     def _update(self, bundles: Sequence[Mapping[str, Any]]) -> None:
         try:
@@ -189,6 +287,20 @@ class _Output:
                 contextvars.Context().run(handle.update, dict(bundle), raw=True)
         except Exception:  # the kernel is going away; the next display reads the truth from the store
             logger.debug("a card could not be made static", exc_info=True)
+
+
+def _new_id() -> str:
+    return f"jk-{secrets.token_hex(6)}"
+
+
+def _behind_widget(saved: str, html: str) -> str:
+    """Return HTML that the widget with this id in `saved` hides."""
+    return f'<div id="{saved}">{html}</div>'
+
+
+def _widget_view(widget: Any) -> dict[str, Any]:
+    shown = widget._repr_mimebundle_()
+    return dict((shown[0] if isinstance(shown, tuple) else shown) or {})
 
 
 def _in_next_cell(action: Callable[[], None]) -> None:

@@ -23,7 +23,6 @@ from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.job_feed import EMPTY, CardControl
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.control import Control, Requests
-from jobkit.ui.live.shared_feed import Deliver
 from jobkit.ui.words import assets
 
 logger = logging.getLogger("jobkit.ui")
@@ -33,6 +32,9 @@ _BEAT_S = 2.0
 
 #: Seconds between two messages of a job's card to the notebook, at least.
 _WINDOW_S = 0.1
+
+#: Actions that the browser of a job's card may request.
+_ACTIONS = ("cancel",)
 
 
 class TextWidget(anywidget.AnyWidget):
@@ -78,26 +80,51 @@ class LiveWidget(TextWidget):
 
     Args:
         texts: see `TextWidget`.
-        control: makes the card's control, from the function that shows texts and the one to call at the end.
         on_end: called once on jobkit's background loop with the model when it changes no more.
         on_change: called there with the model after each delivery.
     """
 
     _control: Any = None
+    _beating: Any = None
 
     def __init__(
         self,
         texts: Mapping[str, str],
-        control: Callable[[Deliver, Callable[[Any], None]], Control],
         on_end: Callable[[Any], None] | None = None,
         on_change: Callable[[Any], None] | None = None,
     ) -> None:
         super().__init__(texts)
         self._on_end = on_end
         self._on_change = on_change
+        self.on_request(self._do)
+        self.observe(self._viewed, "_view_count")
+
+    def control(self) -> Control:
+        """Return a new control of the card."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Follow the jobs."""
         self._beating = background.spawn(self._beat())
-        self._control = control(self._deliver, self._ended)
-        self.on_request(self._control.do)
+        self._control = self.control()
+
+    def rest(self) -> None:
+        """Follow nothing more, until `begin`; any number of times."""
+        if self._control is not None:
+            self._control.stop()
+            self._control = None
+            self._stop_beating()
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if self._control is not None:
+            self._control.do(action, asked)
+
+    def _viewed(self, change: Any) -> None:
+        """Rest while no page shows it. The browser counts its views only if `_view_count` was a number at first."""
+        if change["old"] and not change["new"]:
+            self.rest()
+        elif change["new"] and self._control is None:
+            self.begin()
 
     @property
     def shown(self) -> Any:
@@ -115,12 +142,13 @@ class LiveWidget(TextWidget):
         return state
 
     def close(self) -> None:
-        self._control.stop()
-        self._stop_beating()
+        self.rest()
         super().close()
 
     async def _beat(self) -> None:
         for count in itertools.count(1):
+            if getattr(self.comm, "_closed", False):  # by the front end, or by marimo when its cell runs again
+                return self.close()
             self.put({"beat": str(count)})
             await asyncio.sleep(_BEAT_S)
 
@@ -140,22 +168,33 @@ class LiveWidget(TextWidget):
 
 
 class JobWidget(LiveWidget):
-    """The live card of one job, with the texts of `CardModel`; `hooks` as of `LiveWidget`."""
+    """The live card of one job, or of none yet, with the texts of `CardModel`; `hooks` as of `LiveWidget`."""
 
     _esm = assets.esm("card")
     _css = assets.css("card")
 
-    def __init__(self, kit: Kit, job_id: str, **hooks: Callable[[CardModel], None] | None) -> None:
-        actions = ("cancel",)
-        super().__init__(
-            {**EMPTY, "log_append": "", "actions": dumps(actions)},
-            lambda put, end: CardControl(Actions(kit), put, actions=actions, on_end=end, window_s=_WINDOW_S),
-            **hooks,
-        )
-        self._control.follow(job_id)
+    def __init__(self, kit: Kit | None = None, job_id: str = "", **hooks: Callable[[CardModel], None] | None) -> None:
+        super().__init__({**EMPTY, "log_append": "", "actions": dumps(_ACTIONS)}, **hooks)
+        if kit is not None:
+            self.follow(kit, job_id)
+
+    def follow(self, kit: Kit, job_id: str) -> None:
+        """Show this job."""
+        self.rest()
+        self._kit, self._job_id = kit, job_id
+        self.begin()
+
+    def control(self) -> Control:
+        shown = CardControl(Actions(self._kit), self._deliver, actions=_ACTIONS, on_end=self._ended, window_s=_WINDOW_S)
+        shown.follow(self._job_id)
+        return shown
 
     def current(self) -> Mapping[str, str]:
         return {"log": self.shown.log_json(self.shown.lines)}
+
+    def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        # A page that is loaded again has the newest text, but not the time: marimo keeps the texts as they were sent.
+        super()._do(action, {} if action == "hello" else asked)
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         super()._deliver(whole, parts)
@@ -170,11 +209,13 @@ class BatchWidget(LiveWidget):
     _css = assets.css("batch")
 
     def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
-        super().__init__(
-            dict.fromkeys(("head", "table", "delta", "plot", "refused"), ""),
-            lambda put, end: BatchControl(Actions(batch._kit), put, batch, is_list=is_list, on_end=end),
-            **hooks,
-        )
+        super().__init__(dict.fromkeys(("head", "table", "delta", "plot", "refused"), ""), **hooks)
+        self._batch, self._is_list = batch, is_list
+        self.begin()
+
+    def control(self) -> Control:
+        batch = self._batch
+        return BatchControl(Actions(batch._kit), self._deliver, batch, is_list=self._is_list, on_end=self._ended)
 
     def current(self) -> Mapping[str, str]:
         return {"table": dumps(self.shown.rows())}

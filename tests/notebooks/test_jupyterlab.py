@@ -294,3 +294,57 @@ def test_a_card_without_a_kernel_says_so_and_a_saved_notebook_shows_the_last_sta
         assert "Error displaying widget" not in page.locator(".jp-Notebook").inner_text()
         assert card.count() == 0
         shot(page, f"lab-{name}-opened-again")
+
+
+WIDGET_CELLS = (
+    *CELLS[:2],
+    "from ipywidgets import HBox, VBox\n"
+    "job, batch = kit.submit(walk, 10_000, 0.1), kit.map(time.sleep, [0.1, 300])\n"
+    "box = HBox([job.widget(), batch.widget()])\nbox",
+    "@jobkit.task\ndef double(n: int = 5):\n    return 2 * n\nform = double.widget()\nform",
+)
+FOLLOWED = (
+    "[name for name, each in (('job', box.children[0]), ('batch', box.children[1])) if each._control is not None]"
+)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("lab", [WIDGET_CELLS], indirect=True, ids=["widgets"])
+def test_widgets_in_other_widgets_are_live_and_rest_when_their_parent_closes(lab: tuple[str, Path], page: Page) -> None:
+    page.goto(lab[0])
+    start_kernel(page)
+    command(page, "notebook:run-all-cells")
+    card, batch, form = page.locator(".jk-card").first, page.locator(".jk-batch"), page.locator(".jk-form")
+    wait_until(lambda: re.search(r"\d / 10,000", card.inner_text()) if card.count() else None, what="the card to move")
+    batch.locator(".below:has-text('1 / 2')").wait_for()
+    assert abs(card.bounding_box()["width"] - batch.bounding_box()["width"]) < 40  # side by side
+    assert card.bounding_box()["y"] == batch.bounding_box()["y"]
+    form.wait_for()
+    shot(page, "lab-widgets")
+    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    shot(page, "lab-widgets-dark")
+
+    assert evaluated(page, FOLLOWED) == "['job', 'batch']"
+    evaluated(page, "box.close()")
+    batch.wait_for(state="detached")
+    wait_until(lambda: evaluated(page, FOLLOWED) == "[]", what="the widgets to rest")
+
+    evaluated(page, "batch.cancel()")  # its job has the second of two slots
+    form.locator("[data-name=n] input").first.fill("21")
+    form.get_by_role("button", name="Submit").click()
+    page.locator(".jk-card:has-text('n=21')").locator(".result:has-text('42')").wait_for()
+    shot(page, "lab-widgets-form")
+
+
+def evaluated(page: Page, code: str) -> str:
+    """Return the text of an expression in the kernel of the notebook."""
+    return page.evaluate(
+        """async code => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const reply = await kernel.requestExecute({code: '', user_expressions: {it: code}, silent: true}).done;
+            return reply.content.user_expressions.it.data['text/plain'];
+        }""",
+        code,
+    )

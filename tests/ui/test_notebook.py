@@ -148,12 +148,87 @@ def test_an_ended_job_is_static_from_the_start(stage: Stage, display: Display) -
     assert "last 12 of 50 lines" in only.now["text/html"]
 
 
-def test_outside_a_notebook_a_job_shows_its_line(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_the_line_of_a_job_and_a_program_without_ipython_its_static_card(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = stage.submit("train", {"n": 3})
+    job = stage.kit.get(job_id)
+    line = {"text/plain": f"<Job {job_id} train(n=3) queued>"}
+    with pytest.raises(NotImplementedError):  # IPython takes the next representation
+        job._ipython_display_()
 
-    stage.kit.get(job_id)._ipython_display_()
+    bundle = job._repr_mimebundle_()
 
-    assert capsys.readouterr().out == f"<Job {job_id} train(n=3) queued>\n"
+    assert bundle.items() > line.items()
+    assert "shows it live" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" not in bundle
+
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: type("Terminal", (), {"kernel": None})())
+    assert job._repr_mimebundle_() == line
+
+
+def test_a_front_end_that_asks_for_a_bundle_gets_the_widget_and_the_static_card(stage: Stage, display: Display) -> None:
+    job_id = stage.submit("train", {"n": 3})
+    job = stage.kit.get(job_id)
+    stage.start(job_id)
+
+    bundle = job._repr_mimebundle_(include=None, exclude=None)
+
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert "shows it live" in bundle["text/html"]
+    assert display.outputs == []  # it is returned, not displayed
+
+    stage.succeed(job_id)
+    wait_until(lambda: job.is_terminal, what="the end")
+    assert set(job._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+def test_ipython_displays_a_job_once(stage: Stage, display: Display) -> None:
+    from IPython.core.formatters import DisplayFormatter
+
+    job = stage.kit.get(stage.submit("train"))
+
+    assert DisplayFormatter().format(job) == ({}, {})  # it has shown itself
+    assert len(display.outputs) == 2
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["open", "closed"])
+def test_a_kit_shows_its_address_and_its_jobs(stage: Stage, display: Display, is_closed: bool, capsys: Any) -> None:
+    stage.submit("train", {"n": 3})
+    if is_closed:
+        stage.kit.close()
+        with pytest.raises(NotImplementedError):  # the bundle follows
+            stage.kit._ipython_display_()
+        assert stage.kit._repr_mimebundle_() == {"text/plain": repr(stage.kit)}
+    else:
+        stage.kit._ipython_display_()
+        assert capsys.readouterr().out == f"{stage.kit!r}\n"
+        assert "n=3" in display.outputs[0].now["text/html"]
+
+
+def test_a_widget_for_other_widgets_rests_while_no_page_shows_it(stage: Stage) -> None:
+    job_id = stage.submit("train")
+    widget = stage.kit.get(job_id).widget()
+    wait_until(lambda: widget.snapshot, what="the first snapshot")
+    widget._view_count = 2
+    widget._view_count = 0  # its parent was closed
+
+    assert widget.beat == ""
+    stage.start(job_id)
+    assert shown(widget)["state"] == "queued"
+
+    widget._view_count = 1
+    wait_until(lambda: widget.snapshot and shown(widget)["state"] == "running" and widget.beat, what="it to go on")
+    widget.close()
+
+
+def test_a_widget_whose_comm_was_closed_by_the_front_end_follows_nothing(
+    widget: JobWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.ui.widgets._BEAT_S", 0.01)
+    widget.comm._closed = True
+
+    wait_until(lambda: widget.shown is None, what="the widget to close")
 
 
 def test_a_job_that_ends_between_two_cells_is_shown_again_by_the_next(
@@ -222,7 +297,7 @@ def test_a_kernel_beats_until_its_job_has_ended(stage: Stage, widget: JobWidget)
 
 
 def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage, display: Display) -> None:
-    from jobkit.ui.notebook import display_form
+    from jobkit.ui.notebook import FormDisplay
     from jobkit.ui.widgets import FormWidget
 
     @jobkit.task(name="formed")
@@ -243,7 +318,7 @@ def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FormWidget, "__init__", noted)
-        assert display_form(lambda: stage.kit, {"formed": formed.info()})
+        FormDisplay(lambda: stage.kit, {"formed": formed.info()}, "formed").show()
     (saved, form, below, _), fields = (
         display.outputs,
         '{"action": "submit", "task": "formed", "fields": {"n": {"text": "%s"}}, "k": %d}',

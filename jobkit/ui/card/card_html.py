@@ -73,13 +73,17 @@ def card_html(model: CardModel, now: datetime | None = None) -> str:
     return _saved_card("jks", snapshot.face, parts, "card_static.css")
 
 
+#: Selectors of a page's theme: of JupyterLab, marimo and VS Code.
+_IS = "[data-jp-theme-light={0}],[data-theme={1}],.vscode-{1}"
+
+
 def _saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     """Return the parts of a card with the styles of all saved cards and its own `sheet`, in the colours of `face`."""
     names = {"t": "text", "m": "muted", "l": "line", "b": "bg", "c": face, "k": f"{face}-bg"}
     light, dark = (";".join(f"--{short}:{values[name]}" for short, name in names.items()) for values in assets.tokens())
     themes = (
-        f".jks{{{light}}}@media(prefers-color-scheme:dark){{body:not([data-jp-theme-light=true]) .jks{{{dark}}}}}"
-        f"body[data-jp-theme-light=false] .jks{{{dark}}}"
+        f".jks{{{light}}}@media(prefers-color-scheme:dark){{body:not({_IS.format('true', 'light')}) .jks{{{dark}}}}}"
+        f"body:is({_IS.format('false', 'dark')}) .jks{{{dark}}}"
     )
     # A page may hold many cards, and each brings its own colours. Twice: stronger than the page's rules.
     own = f"{kind}-{face}"

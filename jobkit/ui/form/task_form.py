@@ -10,12 +10,13 @@ import param
 
 from jobkit.client import Kit
 from jobkit.model import JobSnapshot
+from jobkit.tasks.shown import Shown
 from jobkit.ui.form.form_model import Filled, FormModel
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
 
 
-class TaskForm(LivePage):
+class TaskForm(Shown, LivePage):
     """A form for each of a kit's tasks.
 
     Args:
@@ -83,11 +84,10 @@ class TaskForm(LivePage):
         self._filled = filled
         self.prefill = self._form.filling(filled)
 
-    def _ipython_display_(self) -> None:
-        from jobkit.ui.notebook import display_form
+    def _cell(self) -> Any:
+        from jobkit.ui.notebook import FormDisplay
 
         found = self._kit.tasks()
         names = self._names if self._names is not None else sorted(found)
         infos = {name: found[name] for name in names if name in found}
-        if not display_form(lambda: self._kit, infos, self._filled):
-            raise NotImplementedError  # not in a notebook: panel's own display
+        return FormDisplay(lambda: self._kit, infos, f"form of task {', '.join(infos)}", self._filled)

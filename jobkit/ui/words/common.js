@@ -241,7 +241,8 @@ function hostTheme(el) {
   if (body.dataset.vscodeThemeKind) return body.dataset.vscodeThemeKind.includes("light") ? "light" : "dark";
   const page = materialPage(el);
   if (page) return page.classList.contains("mui-dark") ? "dark" : "light";
-  if (root.dataset.theme === "dark" || root.dataset.bsTheme === "dark") return "dark";
+  if (root.dataset.theme === "dark" || root.dataset.bsTheme === "dark" || body.dataset.theme === "dark") return "dark";
+  if (body.dataset.theme === "light") return "light";  // marimo
   return matchMedia("(prefers-color-scheme: dark)").matches && !root.dataset.themeManaged ? "dark" : "light";
 }
 
@@ -293,7 +294,7 @@ const CHECK_MS = 250, RELOAD_MS = 3000;
  */
 class Pulse {
   constructor(limitMs, isPage) {
-    Object.assign(this, {limit: limitMs / CHECK_MS, isPage, silent: 0, isAway: false, isExpected: false, refused: false, listeners: new Set(), holds: new Set(), heardAt: Date.now()});
+    Object.assign(this, {limit: limitMs / CHECK_MS, isPage, silent: 0, isAway: false, isExpected: false, refused: false, listeners: new Set(), holds: new Set(), heardAt: isPage ? Date.now() : 0});
     this.timer = setInterval(() => this.check(), CHECK_MS);
   }
 
@@ -344,7 +345,7 @@ class Pulse {
 
   /** Return the sentence that the page shows; `elsewhere` says where to look instead, in a notebook. */
   sentence(elsewhere) {
-    const said = this.refused || "", state = `The page shows the state of ${clock(this.heardAt).slice(0, 8)}`;
+    const said = this.refused || "", state = this.heardAt ? `The page shows the state of ${clock(this.heardAt).slice(0, 8)}` : "The page shows a saved state";
     if (!this.isPage) return `${said}The kernel does not answer: it has ended or was restarted. ${state}.${elsewhere ? ` ${elsewhere}` : ""}`;
     if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page has lost its session. Load it again to continue; typed values will be lost.`;
     return `${said}The server does not answer. ${state}, and nothing can be changed. The page reconnects by itself.`;
@@ -371,16 +372,17 @@ function followPulse(model, el, isPage) {
   pulses.set(model, pulse);
   const stops = [];
   const on = (name, fn) => { model.on(name, fn); stops.push(() => model.off(name, fn)); };
-  const beat = () => { if (Number(model.get("beat")) > 0) pulse.beat(); else if (!isPage) pulse.isExpected = false; };
+  const isBeating = () => Number(model.get("beat")) > 0, beat = () => { if (isBeating()) pulse.beat(); else if (!isPage) pulse.isExpected = false; };
   on("change:beat", beat);
   if (isPage) {
     model.set("beat", "shown");  // from now on beats come here
     model.save_changes();
   } else {
-    beat();
+    pulse.isExpected = isBeating();  // a page that was saved has the last beat of a kernel that may be gone
     on("comm_live_update", () => { if (el.closest(".jupyter-widgets-disconnected")) { pulse.isExpected = true; pulse.turn(true); } });
     const hidden = h("style", {text: `#${model.get("saved")}, .jp-OutputArea-child:has(#${model.get("saved")}) { display: none }`});
-    if (model.get("saved")) document.head.append(hidden);  // the static card that a saved notebook shows
+    if (model.get("saved") && globalThis.__MARIMO_STATIC__) el.style.display = "none";  // an export of marimo, without a kernel
+    else if (model.get("saved")) document.head.append(hidden);  // the static card that a saved notebook shows
     stops.push(() => clearInterval(pulse.timer), () => hidden.remove());
   }
   return {stop: () => stops.forEach((stop) => stop()), show(component) {
