@@ -294,7 +294,7 @@ const CHECK_MS = 250, RELOAD_MS = 3000;
  */
 class Pulse {
   constructor(limitMs, isPage) {
-    Object.assign(this, {limit: limitMs / CHECK_MS, isPage, silent: 0, isAway: false, isExpected: false, refused: false, listeners: new Set(), holds: new Set(), heardAt: isPage ? Date.now() : 0});
+    Object.assign(this, {limit: limitMs / CHECK_MS, isPage, silent: 0, isAway: false, isExpected: false, refused: false, listeners: new Set(), holds: new Set(), heardAt: isPage ? Date.now() : null});
     this.timer = setInterval(() => this.check(), CHECK_MS);
   }
 
@@ -345,7 +345,7 @@ class Pulse {
 
   /** Return the sentence that the page shows; `elsewhere` says where to look instead, in a notebook. */
   sentence(elsewhere) {
-    const said = this.refused || "", state = this.heardAt ? `The page shows the state of ${clock(this.heardAt).slice(0, 8)}` : "The page shows a saved state";
+    const said = this.refused || "", state = this.heardAt == null ? "The page shows a saved state" : `The page shows the state of ${clock(this.heardAt).slice(0, 8)}`;
     if (!this.isPage) return `${said}The kernel does not answer: it has ended or was restarted. ${state}.${elsewhere ? ` ${elsewhere}` : ""}`;
     if (this.answeredAt && this.holdsInput()) return `${said}The server is back, but this page has lost its session. Load it again to continue; typed values will be lost.`;
     return `${said}The server does not answer. ${state}, and nothing can be changed. The page reconnects by itself.`;

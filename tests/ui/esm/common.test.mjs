@@ -105,5 +105,11 @@ test("silence is counted while the page is seen, and a lost session loads it aga
   isTyped = false;
   await pulse.probe();
   assert.equal(loaded, 1);
+
+  const ofNotebook = new Pulse(1000, false);
+  clearInterval(ofNotebook.timer);
+  assert.match(ofNotebook.sentence(), /The page shows a saved state\.$/);  // it never heard of its kernel
+  ofNotebook.beat();
+  assert.match(ofNotebook.sentence(), /The page shows the state of \d\d:\d\d:\d\d\.$/);
   Date.now = realNow;
 });
