@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
+import shlex
 import signal
 import site
 import socket
@@ -24,12 +26,15 @@ from urllib.parse import quote
 
 from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
-from jobkit.embedded.server import answers, ask
+from jobkit.embedded.server import answers, ask, data_flavour
 from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.settings import Settings
+from jobkit.store.binary import find_server
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+logger = logging.getLogger("jobkit.embedded")
 
 #: Client name of local workers' connections, so that they do not count as users of the server.
 WORKER_CLIENT = "jobkit-local-worker"
@@ -139,6 +144,8 @@ def ensure_running(
                 if _may_be_used(home, status):
                     if is_news:
                         _signal(status, signal.SIGHUP)
+                    if is_launched:
+                        _log_start(settings, home, status)
                     return served
                 is_launched = False
                 continue
@@ -335,6 +342,8 @@ def _launch_once(
             return False
         if revives:
             check_died(home)
+        if home.status().get("state") == "failed":
+            find_server(data_flavour(home.data))  # a page tries again and again: no process each time
         _launch(home, worker_command, meanwhile)
         return True
 
@@ -358,6 +367,13 @@ def _launch(home: Home, worker_command: Sequence[str] | None, meanwhile: Callabl
         meanwhile()
     if starter.wait():
         raise _ended(home)
+
+
+def _log_start(settings: Settings, home: Home, status: Mapping[str, object]) -> None:
+    """Log what was started, where, and how to stop it."""
+    option = "" if home.path == Settings().home else f" --home {shlex.quote(str(home.path))}"
+    logger.info("started a server and workers on this machine: %s, in %s", status.get("server"), home.path)
+    logger.info("they end %d min after their last use; `jobkit%s down` stops them now", settings.idle_stop / 60, option)
 
 
 def _ended(home: Home) -> JobkitError:

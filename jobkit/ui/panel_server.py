@@ -1,7 +1,8 @@
 """Changes to Panel's server, for `panel serve dashboard.py` as for `jobkit dashboard`.
 
-Panel has no hooks for these: who may have a session, which files `/components` serves, how long a request may take,
-which address `--show` opens. So methods are wrapped, see `HOOKS`. The module is loaded with a kit if Panel is loaded
+Panel has no hooks for these: who may have a session, what a browser shows until there is one or if there can be none,
+which files `/components` serves, how long a request may take, which address `--show` opens. So methods are wrapped, see
+`HOOKS`. The module is loaded with a kit if Panel is loaded
 (`pn.serve` in a program), with most parts of `jobkit.ui`, and by `panel serve` itself before it listens (the entry
 point in the group `panel.io.rest`), since a page's own code runs only when it is first opened.
 """
@@ -9,6 +10,7 @@ point in the group `panel.io.rest`), since a page's own code runs only when it i
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import bokeh.server.server
 import param
@@ -29,6 +31,7 @@ from bokeh.server.contexts import ApplicationContext
 from bokeh.server.server import BaseServer
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
 from bokeh.server.views.ws import WSHandler
+from panel.io import handlers
 from panel.io import server as panels_server
 from panel.io.liveness import LivenessHandler
 from panel.io.state import state
@@ -55,8 +58,10 @@ from jobkit.own_machine import (
 from jobkit.settings import Settings
 from jobkit.ui import patch
 from jobkit.ui.bounded_server import BoundedServer
+from jobkit.ui.words.theme import Theme, ground
 
 logger = logging.getLogger("jobkit.ui")
+_embedded = logging.getLogger("jobkit.embedded")
 
 #: Seconds for the headers of a request, also between two requests of one connection, and for its body.
 HEADER_S = BODY_S = 60.0
@@ -66,6 +71,15 @@ BODY_BYTES = 2 * 2**20
 
 #: Name under which a request keeps its visitor.
 _VISITOR = "jobkit_visitor"
+
+#: Seconds after which a browser reloads a page whose program could not reach what it needs.
+RETRY_S = 3
+
+#: Applications that have made a session, or whose first visitor has seen the skeleton.
+_begun: WeakSet[ApplicationContext] = WeakSet()
+
+#: Errors of page programs that are in the log already.
+_logged: set[str] = set()
 
 #: Who may put a page into a frame.
 FRAMES = "frame-ancestors 'self'"
@@ -99,11 +113,26 @@ _notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
 _templates = Loader(str(Path(__file__).parent))
 
 
-class SessionRefused(tornado.web.HTTPError):
+class OtherPage(tornado.web.HTTPError):
+    """A visitor gets a page of this folder instead of a session.
+
+    Args:
+        status: of the reply.
+        name: file of the page, a template with `values`.
+        scripts: source of its scripts, as a content security policy writes it.
+    """
+
+    def __init__(self, status: int, name: str, *, scripts: str = "'none'", **values: Any) -> None:
+        super().__init__(status)
+        self.page = _templates.load(name).generate(**values)
+        self.policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; {FRAMES}"
+
+
+class SessionRefused(OtherPage):
     """A visitor gets a page with a sentence instead of a session.
 
     Args:
-        title, sentence, lines: what the page shows; `lines` are commands or settings.
+        title, sentence, lines: what the page shows; text in backticks and `lines` are commands or settings.
         status: of the reply.
         reload_s: seconds until the page reloads; 0 for never.
     """
@@ -111,9 +140,7 @@ class SessionRefused(tornado.web.HTTPError):
     def __init__(
         self, title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0
     ) -> None:
-        super().__init__(status)
-        page = _templates.load("refused.html")
-        self.page = page.generate(title=title, sentence=sentence, lines=lines, reload_s=reload_s)
+        super().__init__(status, "refused.html", title=title, sentence=sentence, lines=lines, reload_s=reload_s)
 
 
 def decide_here(settings: Settings) -> AccessDecision | None:
@@ -142,6 +169,14 @@ def refuse(title: str, sentence: str, lines: Sequence[str] = (), *, status: int 
     if (document := state.curdoc) is not None:
         refusal = partial(SessionRefused, title, sentence, lines, status=status, reload_s=reload_s)
         _notes.setdefault(document, _Note()).refusal = refusal
+
+
+def _settings() -> Settings:
+    """Return the settings; if they cannot be read, which a page says, only how others reach this server."""
+    try:
+        return Settings.load()
+    except JobkitError:
+        return Settings(public_url=os.environ.get("JOBKIT_PUBLIC_URL", ""))
 
 
 def sentence_of(decision: AccessDecision) -> str:
@@ -175,6 +210,7 @@ def _check(document: Document, request: Any) -> None:
 
 async def _create_session(old: Any, self: Any, session_id: Any, request: Any = None, token: Any = None) -> Any:
     """Check the visitor of each page and each websocket before it gets its session, new or not."""
+    _begun.add(self)
     session = await old(self, session_id, request, token)
     if request is not None:
         try:
@@ -187,12 +223,45 @@ async def _create_session(old: Any, self: Any, session_id: Any, request: Any = N
 
 
 async def _get_session(old: Any, self: Any) -> Any:
+    if _is_first_visit(self):
+        _begun.add(self.application_context)
+        look = ground(Theme.read({}), self.get_cookie("jobkit-theme", ""))
+        raise OtherPage(200, "skeleton.html", scripts="'unsafe-inline'", look=look)
     session = await old(self)
     if (note := _notes.get(session.document)) is not None:
         _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
         if not note.framed:
             self.set_header("Content-Security-Policy", FRAMES)
     return session
+
+
+def _is_first_visit(handler: Any) -> bool:
+    """Return whether a browser opens a dashboard whose program has not run yet.
+
+    That takes seconds: it loads most of jobkit and may start a server. So the browser gets the skeleton at once, asks
+    for the page again immediately, and shows the skeleton until it has it.
+    """
+    context = handler.application_context
+    return (
+        context not in _begun
+        and handler.request.headers.get("Sec-Fetch-Dest") in ("document", "iframe")
+        and any("Dashboard" in source and "jobkit" in source for source in patch.page_sources([context]))
+    )
+
+
+def _explain_failure(old: Any, handler: Any, module: Any, error: Exception) -> None:
+    """Say on the page why its program failed, if that is an error of jobkit: what is missing, and how to get it."""
+    if not isinstance(error, JobkitError) or state.curdoc is None:
+        old(handler, module, error)
+        return
+    if str(error) not in _logged:
+        _logged.add(str(error))
+        logger.error("%s; open pages try again every %d s", error, RETRY_S)
+    decision = decide_here(_settings())
+    sentence = f"{str(error)[:1].upper()}{str(error)[1:]}."
+    if decision is not None and not decision.is_own:
+        sentence = "The log of this server says why."
+    refuse("The dashboard cannot start", sentence, status=503, reload_s=RETRY_S)
 
 
 async def _prepare(old: Any, self: Any) -> None:
@@ -207,7 +276,7 @@ def _take_token(handler: Any) -> None:
     token = handler.get_query_argument(TOKEN_FIELD, "")
     if not is_access_token(token):
         return
-    if _decide(handler.request, Settings.load()).needs_token:
+    if _decide(handler.request, _settings()).needs_token:
         handler.set_cookie(
             cookie_name(of_tornado(handler.request)),
             access_cookie(),
@@ -224,13 +293,13 @@ def _take_token(handler: Any) -> None:
 
 def _write_error(old: Any, self: Any, status: int, **options: Any) -> None:
     error = (options.get("exc_info") or (None, None))[1]
-    if not isinstance(error, SessionRefused):
+    if not isinstance(error, OtherPage):
         old(self, status, **options)
         return
     self.set_header("Content-Type", "text/html; charset=utf-8")
     self.set_header("Cache-Control", "no-store")
     self.set_header("X-Content-Type-Options", "nosniff")
-    self.set_header("Content-Security-Policy", f"default-src 'none'; style-src 'unsafe-inline'; {FRAMES}")
+    self.set_header("Content-Security-Policy", error.policy)
     self.finish(error.page)
 
 
@@ -264,7 +333,7 @@ async def _check_liveness(_old: Any, self: Any) -> None:
     """`/liveness?endpoint=...` runs a page's code: only for those who may see the page."""
     if self.get_query_argument("endpoint", ""):
         _remember(self)
-        is_open = server_of_tornado(self.application).has_login or _decide(self.request, Settings.load()).is_own
+        is_open = server_of_tornado(self.application).has_login or _decide(self.request, _settings()).is_own
         if not (is_open and await _is_logged_in(self)):
             raise tornado.web.HTTPError(403)
 
@@ -291,14 +360,15 @@ def serves_jobkit(application: Any) -> bool:
     """Return whether a server of Bokeh's has pages with jobkit: its code is loaded, or a page's text names it."""
     if "jobkit.http" in sys.modules or "jobkit.ui.access.session" in sys.modules:
         return True
-    return any("jobkit" in source for source in patch.page_sources(application))
+    contexts = getattr(application, "applications", {}).values()
+    return any("jobkit" in source for source in patch.page_sources(contexts))
 
 
 def _needs_token(server: Any) -> bool:
     application = patch.application_of(server)
     if server.port is None or not serves_jobkit(application):
         return False
-    return not why_closed(server_of_tornado(application).configured(Settings.load())) and not system_tells()
+    return not why_closed(server_of_tornado(application).configured(_settings())) and not system_tells()
 
 
 def _show(old: Any, self: Any, app_path: str, browser: str | None = None, new: Any = "tab") -> None:
@@ -313,6 +383,8 @@ def _show(old: Any, self: Any, app_path: str, browser: str | None = None, new: A
 
 
 def _start(old: Any, self: Any) -> None:
+    if serves_jobkit(patch.application_of(self)):
+        _embedded.setLevel(_embedded.level or logging.INFO)  # it logs its start, and how to stop it
     old(self)
     if _needs_token(self) and not tornado.process.task_id():
         try:
@@ -343,6 +415,8 @@ HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (BaseServer, "show", _show),
     (BaseServer, "start", _start),
 ]
+if hasattr(handlers, "autoreload_handle_exception"):  # else the error is in the log alone
+    HOOKS.append((handlers, "autoreload_handle_exception", _explain_failure))
 if (session_info := getattr(panels_server, "SessionInfoHandler", None)) is not None:  # from Panel 1.10 on
     HOOKS.append((session_info, "prepare", _require_login))
 

@@ -219,8 +219,8 @@ def is_finished(handler: Any) -> bool:
     return bool(handler._finished)
 
 
-def page_sources(application: Any) -> list[str]:
-    """Return the texts of the programs that a server's application runs for its pages; "" for one that is not known."""
-    handlers = [h for each in getattr(application, "applications", {}).values() for h in each.application.handlers]
+def page_sources(contexts: Iterable[Any]) -> list[str]:
+    """Return the texts of the programs that a server runs for these pages; "" for one that is not known."""
+    handlers = [h for each in contexts for h in each.application.handlers]
     mains = [getattr(handler, "_main_handler", handler) for handler in handlers]  # of a directory
     return [str(getattr(getattr(main, "_runner", None), "source", "")) for main in mains]

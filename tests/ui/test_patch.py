@@ -39,6 +39,7 @@ SIGNATURES = {
     "HTTPServer": ["args", "kwargs"],
     "show": ["self", "app_path", "browser", "new"],
     "start": ["self"],
+    "autoreload_handle_exception": ["handler", "module", "e"],
 }
 
 

@@ -43,6 +43,9 @@ logger = logging.getLogger("jobkit.ui")
 _FILLED = {"min-height": "0", "overflow": "hidden"}
 _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
+#: Colour below the pages, which hides the skeleton of `words/skeleton.css`.
+_GROUND = "var(--mui-palette-background-default)"
+
 #: What is old is pale: the header sets this while the server is away.
 _PALE = {"opacity": "var(--jk-stale, 1)"}
 
@@ -338,7 +341,7 @@ class Dashboard(Viewer):
                 self._drawer,
                 sizing_mode="stretch_both",
                 margin=0,
-                styles={"gap": "0", "min-height": "0", "overflow": "hidden"},
+                styles={"gap": "0", "min-height": "0", "overflow": "hidden", "background": _GROUND},
             )
             theme = (pn.state.cookies or {}).get("jobkit-theme")
             self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's

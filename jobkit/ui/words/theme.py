@@ -23,8 +23,8 @@ _IS_FONT = ("sans", "mono")
 
 #: Values around jobkit's components, unless a theme changes them.
 _OWN = {
-    "light": {"bg": "#ffffff", "accent": "#1d4ed8", "muted": "#475569", "line": "#e2e8f0"},
-    "dark": {"bg": "#0f1216", "accent": "#93c5fd", "muted": "#cbd5e1", "line": "#262e38"},
+    "light": {"bg": "#ffffff", "accent": "#1d4ed8", "muted": "#475569", "line": "#e2e8f0", "ghost": "#e9eef4"},
+    "dark": {"bg": "#0f1216", "accent": "#93c5fd", "muted": "#cbd5e1", "line": "#262e38", "ghost": "#1b212a"},
 }
 
 _BAR = {"minHeight": "48px !important", "height": "48px", "paddingLeft": "16px", "paddingRight": "8px", "margin": 0}
@@ -75,16 +75,16 @@ def palette(theme: Theme) -> dict[str, Any]:
 
 
 def ground(theme: Theme, name: str | None) -> str:
-    """Return the style of a page before its scripts run: the ground of the theme `name`, None for the system's.
+    """Return the style of a page before its scripts run: a skeleton in the theme `name`, the system's if None or "".
 
-    It is the variable by which Panel's template paints a page, until the scripts set it.
+    The first variable is the one by which Panel's template paints a page, until the scripts set it.
     """
     light, dark = (
-        f":root {{ --mui-palette-background-default: {values.get('bg', _OWN[each]['bg'])} }}"
-        for each, values in (("light", theme.light), ("dark", theme.dark))
+        f":root {{ --mui-palette-background-default: {own['bg']}; --jk-ghost: {own['ghost']} }}"
+        for own in ({**_OWN["light"], **theme.light}, {**_OWN["dark"], **theme.dark})
     )
     either = f"{light} @media (prefers-color-scheme: dark) {{ {dark} }}"
-    return {"light": light, "dark": dark}.get(name or "", either)
+    return f"{ {'light': light, 'dark': dark}.get(name or '', either) }\n{assets.source('skeleton.css')}"
 
 
 def header_look(theme: Theme) -> dict[str, Any]:
