@@ -43,7 +43,8 @@ def _split(requirement: str) -> tuple[str, str]:
     return name, bounds.replace(" ", "")
 
 
-def _declared() -> dict[str, str]:
+def declared() -> dict[str, str]:
+    """Return the dependencies of the package, with their bounds."""
     return dict(map(_split, PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["custom"]["dependencies"]))
 
 
@@ -53,7 +54,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     imported -= {"jobkit", *sys.stdlib_module_names}
     names = {distributions[module][0].lower().replace("_", "-") for module in imported - OPTIONAL}
 
-    assert names <= _declared().keys() <= names | {"ipywidgets"}  # which anywidget needs, in older versions, too
+    assert names <= declared().keys() <= names | {"ipywidgets"}  # which anywidget needs, in older versions, too
     assert imported >= OPTIONAL
 
 
@@ -79,7 +80,7 @@ def test_no_text_installs_the_distribution_that_is_called_jobkit() -> None:
 
 
 def test_pyproject_and_environment_ask_for_the_same_versions() -> None:
-    wanted = _declared()
+    wanted = declared()
     lines = (ROOT / "environment.yml").read_text().splitlines()
     conda = dict(
         _split(line.strip(" -"))

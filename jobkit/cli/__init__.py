@@ -121,6 +121,9 @@ class Commands(click.Group):
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 where = f" for {error.filename}" if error.filename else ""
                 sys.exit(_report(JobkitError(f"there is no space on the disk{where}: free some"), FAILED))
+            if isinstance(error, ModuleNotFoundError) and not (error.name or "jobkit").startswith("jobkit"):
+                why = f"this needs the package {error.name}, which is missing: `pip install panel-jobkit` brings it"
+                sys.exit(_report(JobkitError(why), FAILED))
             place = traceback.extract_tb(error.__traceback__)[-1]
             click.echo(
                 f"jobkit: this is a bug in jobkit: {type(error).__name__}: {error} at {place.filename}:{place.lineno}; "
