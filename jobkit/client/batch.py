@@ -8,7 +8,7 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
@@ -90,6 +90,25 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     def as_completed(self, timeout: checks.Timeout = None) -> Iterator[Job[R]]:
         """The jobs in the order in which they end. Raises TimeoutError when `timeout` seconds are over first."""
         return as_completed(self.jobs, timeout)
+
+    def result(self, timeout: checks.Timeout = None) -> list[R]:
+        """Return the values of all jobs, in their order; waits for them. `await batch` does the same.
+
+        Raises:
+            JobFailed, JobCancelled: a job has not succeeded; raised at once, the others go on.
+            TimeoutError, ResultUnavailable: see `Job.result`.
+        """
+        jobs = list(self.jobs)
+        for job in as_completed(jobs, timeout):
+            if job.snapshot.state != JobState.SUCCEEDED:
+                job.result()
+        self._settle()
+        return [job.result() for job in jobs]
+
+    values = result
+
+    def __await__(self) -> Generator[Any, None, list[R]]:
+        return self._kit.aio.outcomes(self).__await__()  # type: ignore[no-any-return]  # a kit is above this room
 
     def results(self) -> pd.DataFrame:
         """One row a job, at any moment, with the job's id as index.
@@ -299,7 +318,7 @@ def as_completed(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> Iter
         try:
             job, end = _next(ended, unended, None if deadline is None else max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise TimeoutError(f"{left} of {len(waiting)} jobs have not ended after {timeout} s") from None
+            raise TimeoutError(f"{left} of {len(waiting)} jobs have not ended after {checks.shown(timeout)}") from None
         end.result()
         job.wait(0)
         yield job
@@ -317,13 +336,18 @@ def _next(
         return ended.get_nowait()
     if context.active() is None:
         return ended.get(timeout=timeout_s)
-    while jobs and jobs[0]._is_over:
-        jobs.popleft()
-    with context.waiting([job.id for job in itertools.islice((j for j in jobs if not j._is_over), AWAITED_MOST)]):
+    with context.waiting(open_ids(jobs)):
         for slice_s in slices(timeout_s):
             with contextlib.suppress(queue.Empty):
                 return ended.get(timeout=slice_s)
     raise queue.Empty
+
+
+def open_ids(jobs: deque[Job[R]]) -> list[str]:
+    """Return the ids that a job which waits for all these jobs reports. Drops ended jobs at the left."""
+    while jobs and jobs[0]._is_over:
+        jobs.popleft()
+    return [job.id for job in itertools.islice((job for job in jobs if not job._is_over), AWAITED_MOST)]
 
 
 def wait(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> tuple[list[Job[R]], list[Job[R]]]:

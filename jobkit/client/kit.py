@@ -11,12 +11,14 @@ import contextlib
 import importlib
 import sys
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 
-from jobkit.client.batch import Batch, Jobs
+from jobkit.client.batch import Batch, Jobs, open_ids
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
@@ -28,7 +30,7 @@ from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.verbs import Verbs
-from jobkit.model import InvalidParams
+from jobkit.model import InvalidParams, JobState
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
 from jobkit.store import export
@@ -318,6 +320,34 @@ class AioKit:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""
         with _wakeful(), contextlib.nullcontext() if job._is_over else context.waiting([job.id], blocks=False):
             await asyncio.shield(asyncio.wrap_future(job._ended))
+        return await self._value(job)
+
+    async def outcomes(self, batch: Batch) -> list[Any]:
+        """Return the values of `await batch`, see `Batch.result`."""
+        loop, jobs = asyncio.get_running_loop(), list(batch.jobs)
+        ended: asyncio.Queue[tuple[Job, Future[None]]] = asyncio.Queue()
+
+        def put(job: Job, end: Future[None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(ended.put_nowait, (job, end))
+
+        for job in jobs:
+            job._ended.add_done_callback(partial(put, job))
+        unended, is_job = deque(jobs), context.active() is not None
+        for _ in jobs:
+            awaited = open_ids(unended) if is_job else []
+            with _wakeful(), context.waiting(awaited, blocks=False) if awaited else contextlib.nullcontext():
+                job, end = await ended.get()
+            end.result()
+            if job.snapshot.state is not JobState.SUCCEEDED:
+                await self._value(job)
+        if batch._cards:
+            await asyncio.to_thread(batch.wait)
+        batch._publish()
+        return [await self._value(job) for job in jobs]
+
+    async def _value(self, job: Job) -> Any:
+        """Return the value of an ended job."""
         if job._cards:
             await asyncio.to_thread(job.wait)
         job._publish()

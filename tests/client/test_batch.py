@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -26,6 +27,30 @@ def test_a_map_submits_one_job_for_each_item_and_collects_their_values(kit: Kit)
     table = batch.results()
     assert list(table["value"]) == [2, 5, 5]
     assert list(table["a"]) == [1, 2, 4]
+
+
+def test_a_batch_has_the_values_of_its_jobs(kit: Kit) -> None:
+    async def values() -> list:
+        return await kit.map(abs, [-1, 2, -3])
+
+    assert asyncio.run(values()) == [1, 2, 3]
+    assert kit.map(abs, [-1, 2, -3]).result("1m") == [1, 2, 3]
+    assert kit.map(abs, [-4]).values() == [4]
+
+
+def test_the_first_failure_of_a_batch_ends_the_wait_for_its_values(kit: Kit) -> None:
+    async def values(batch: jobkit.Batch) -> list:
+        return await batch
+
+    slow = kit.options(delay=0 if kit.settings.scheme == "sync" else 600)
+    for way in (jobkit.Batch.result, lambda batch: asyncio.run(values(batch))):
+        batch = jobkit.Batch(kit, [*slow.map(abs, [1]), kit.submit(int, "x")])
+        with pytest.raises(jobkit.JobFailed, match="invalid literal"):
+            way(batch)
+        batch.cancel()
+    if kit.settings.scheme != "sync":
+        with pytest.raises(TimeoutError, match="1 of 1 jobs have not ended after 10 ms"):
+            slow.map(abs, [1]).result("10ms")
 
 
 def test_a_sweep_submits_every_combination_the_last_axis_fastest(kit: Kit) -> None:
