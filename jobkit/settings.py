@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from jobkit.model import TERMINAL, EventType, InvalidParams
+from jobkit.model.format import seconds_in
 from jobkit.model.people import Role
 
 #: Allowed schemes of `url`. The documentation of `connect` says what each does.
@@ -379,6 +380,11 @@ def _list(value: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def _seconds(value: Any) -> float:
+    found = seconds_in(value)
+    return float(_number(float, 0, value if found is None else found))
+
+
 def _number(kind: type, least: int, value: Any) -> float | int:
     number: float | int = kind(value)
     is_cut = kind is int and isinstance(value, float) and number != value
@@ -439,7 +445,7 @@ _TYPES = {f.name: f.type for f in fields(Settings)}
 #: Parser of each setting, by its name or else its type, and what its value must be.
 _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "str": (_text, "text"),
-    "float": (partial(_number, float, 0), "a number of seconds, 0 or more"),
+    "float": (_seconds, 'seconds or a text like "12h" or "7d", 0 or more'),
     "bool": (_flag, "true or false"),
     "int": (partial(_number, int, 1), "a whole number from 1"),
     "keep": (partial(_number, int, 0), "a whole number from 0"),

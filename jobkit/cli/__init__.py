@@ -23,6 +23,7 @@ from click.shell_completion import CompletionItem
 
 from jobkit import __version__
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobState, UnknownTask
+from jobkit.model.format import seconds_in
 
 #: Command -> its module, and its line in `--help`, in the order of a job's life.
 COMMANDS = {
@@ -200,11 +201,20 @@ selection_options = options(
     click.option("--search", "-S", metavar="TEXT", help="Text in id, task, arguments, tags, owner, message or error."),
 )
 
+
+def age(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`: a callback of options. Raises BadInput."""
+    found = None if text is None else seconds_in(text)
+    if text is not None and (found is None or found >= 1e12):
+        raise BadInput(f"{option.opts[0]} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
+    return found
+
+
 #: Options of a job that is submitted, now or by a schedule.
 job_options = options(
     click.option("--queue", "-q", metavar="NAME", help="Queue, instead of the task's default.", **complete("queues")),
     click.option("--priority", "-p", type=int, help="Priority; higher first."),
-    click.option("--timeout", type=float, metavar="SECONDS", help="Maximum run time per attempt."),
+    click.option("--timeout", callback=age, metavar="TIME", help="Maximum run time per attempt: 90, 15m, 2h."),
     click.option("--retries", type=int, metavar="N", help="Maximum number of further attempts after a failure."),
     click.option("--tag", "tags", multiple=True, metavar="TEXT", help="Add a tag; may be repeated."),
 )

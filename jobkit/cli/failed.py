@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, options, out, state_option
+from jobkit.cli import FAILED, BadInput, age, as_json_option, options, out, state_option
 from jobkit.cli.queues import task_info
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
 from jobkit.model.failure import shared
@@ -29,8 +29,8 @@ selecting = options(
     click.argument("which", nargs=-1, metavar="[GROUP_OR_ID]..."),
     click.option("--task", "-t", metavar="NAME", help="The groups of this task that are not muted or resolved."),
     click.option("--all", "-a", "everything", is_flag=True, help="All groups that are not muted or resolved."),
-    click.option("--older", metavar="AGE", callback=out.age, help="Only jobs that failed more than this ago."),
-    click.option("--newer", metavar="AGE", callback=out.age, help="Only jobs that failed less than this ago: 30m, 1d."),
+    click.option("--older", metavar="AGE", callback=age, help="Only jobs that failed more than this ago."),
+    click.option("--newer", metavar="AGE", callback=age, help="Only jobs that failed less than this ago: 30m, 1d."),
 )
 
 

@@ -14,6 +14,7 @@ import jobkit
 from jobkit.cli import (
     FAILED,
     BadInput,
+    age,
     as_json_option,
     complete,
     given,
@@ -38,7 +39,7 @@ from jobkit.store.query import Query
 @click.argument("task", **complete("tasks"))
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
-@click.option("--delay", type=float, metavar="SECONDS", help="Earliest start, in seconds from now.")
+@click.option("--delay", callback=age, metavar="TIME", help="Earliest start, from now: 90, 15m, 2h.")
 @click.option("--key", metavar="TEXT", help="Return the same job for the same key and task.")
 @click.option("--id", metavar="ID", help="Id of the new job, 16 to 32 hexadecimal digits; return the job if it exists.")
 @job_options

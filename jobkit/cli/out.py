@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from jobkit.cli import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
-from jobkit.model.format import seconds_in
 from jobkit.run.inside.lines import clean
 from jobkit.settings import user_name
 
@@ -146,14 +145,6 @@ def section(title: str, lines: Iterable[str]) -> None:
 def count(n: int, noun: str = "job") -> str:
     """Return `1 job`, `1,200 jobs`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def age(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    """Return the seconds of `90`, `15m`, `2h`, `30d` or `4w`: a callback of options. Raises BadInput."""
-    found = None if text is None else seconds_in(text)
-    if text is not None and (found is None or found >= 1e12):
-        raise BadInput(f"{option.opts[0]} must be a time like 90, 15m, 2h, 30d or 4w, not {text!r}")
-    return found
 
 
 def snapshots(kit: Kit, query: Query) -> Iterator[JobSnapshot]:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, as_json_option, out
+from jobkit.cli import BadInput, age, as_json_option, out
 from jobkit.model.people import AuditEntry, Role
 from jobkit.people import Account, hashed, read_login, write_login
 
@@ -122,7 +122,7 @@ def _targets(entry: AuditEntry) -> str:
 @click.option("--scope", default="", metavar="SCOPES", help="Scopes: view, submit, operate; comma-separated. [view]")
 @click.option("--tasks", default="", metavar="PATTERNS", help="Only these tasks: 'train_*,report'. [all]")
 @click.option(
-    "--expires", default="30d", show_default=True, metavar="TIME", callback=out.age, help="Lifetime: 90, 15m, 12h, 4w."
+    "--expires", default="30d", show_default=True, metavar="TIME", callback=age, help="Lifetime: 90, 15m, 12h, 4w."
 )
 @click.option("--name", "subject", default="", metavar="NAME", help="Name of its user, who owns the submitted jobs.")
 @click.option("--own", "only_own", is_flag=True, help="Only jobs that --name owns.")

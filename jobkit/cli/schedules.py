@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import jobkit
-from jobkit.cli import BadInput, as_json_option, complete, given, job_options, out
+from jobkit.cli import BadInput, age, as_json_option, complete, given, job_options, out
 from jobkit.cli.follow import submitted
 from jobkit.cli.queues import task_info
 from jobkit.client import Kit, Schedule
@@ -22,7 +22,7 @@ from jobkit.schedules.words import lateness, moment_text, utc
 @click.argument("task", **complete("tasks"))
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--cron", metavar="LINE", help='"minute hour day month weekday", or @daily and the like.')
-@click.option("--every", type=float, metavar="SECONDS", help="Interval between runs.")
+@click.option("--every", callback=age, metavar="TIME", help="Interval between runs: 90, 15m, 2h.")
 @click.option("--at", metavar="TIME", help="Run once at this time: 2026-11-24T16:30.")
 @click.option("--tz", metavar="ZONE", help="Time zone of --cron, such as Europe/Berlin. [UTC]")
 @click.option("--until", metavar="TIME", help="Last time of a run.")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 import jobkit
-from jobkit.cli import FAILED, BadInput, as_json_option, out
+from jobkit.cli import FAILED, BadInput, age, as_json_option, out
 from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
@@ -61,7 +61,7 @@ _KEPT = "_JOBKIT_KEPT"
 @click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
 @click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
 @click.option("--max-jobs", type=click.IntRange(1), metavar="N", help="Stop after N jobs.")
-@click.option("--max-time", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")
+@click.option("--max-time", callback=age, metavar="TIME", help="Stop after this time: 90, 15m, 2h.")
 @click.option("--max-memory", metavar="SIZE", help="Stop between jobs if memory exceeds this: 2GB.")
 @click.option("--locals", "keeps_locals", is_flag=True, help="Store the failing frame's local variables with errors.")
 @click.option("--watch", is_flag=True, help="Restart when task code changes; running jobs finish on the old code.")
@@ -114,6 +114,8 @@ def worker(
     from jobkit.worker.about import RecycleLimits
     from jobkit.worker.main import run_arq_worker, run_worker
 
+    if max_time == 0:
+        raise BadInput("--max-time must be above 0")
     recycle = RecycleLimits(max_jobs, max_time, memory_bytes)
     if arq is not None:
         queue = queues[0] if queues else None

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from jobkit.model import InvalidParams, JobNotFound
-from jobkit.model.format import seconds_in
+from jobkit.model.format import duration, seconds_in
 from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.values import short_repr
 
@@ -54,13 +54,17 @@ def reason(value: object) -> None:
 Timeout = float | str | timedelta | None
 
 
-def timeout_s(value: object) -> float | None:
-    """Return the seconds to wait at most, None for ever. Raises InvalidParams if it is not a length of time."""
+def timeout_s(value: object, name: str = "timeout") -> float | None:
+    """Return the seconds of a length of time, None for no limit. Raises InvalidParams if it is something else."""
     if value is None:
         return None
     if (seconds := seconds_in(value)) is not None:
         return seconds if seconds < _EVER_S else None
     raise InvalidParams(
-        f'timeout must be a number of seconds, a timedelta, a text like "90s" or None, not {short_repr(value)}',
-        "timeout",
+        f'{name} must be a number of seconds, a timedelta, a text like "90s" or None, not {short_repr(value)}', name
     )
+
+
+def shown(value: Timeout) -> str:
+    """Return a length of time for a message: "0.3 s" as "300 ms"."""
+    return duration(timeout_s(value))

@@ -47,18 +47,20 @@ class FailureVerbs:
         group: str,
         *,
         is_repeated: bool | None = None,
-        older_than: float | None = None,
-        newer_than: float | None = None,
+        older_than: checks.Timeout = None,
+        newer_than: checks.Timeout = None,
     ) -> AsyncIterator[str]:
         """Ids of a group's jobs, that failed first first; read as it goes.
 
         Args:
             is_repeated: only those that another job repeats (True), or that none does (False).
-            older_than, newer_than: only those that failed more, or less, than so many seconds ago.
+            older_than, newer_than: only those that failed longer, or less long, ago than this: seconds, `timedelta` or
+                text like "7d".
         """
         now = datetime.now(UTC).timestamp()
-        cursor = "" if newer_than is None else f"{(now - newer_than) * 1e6:.0f}"
-        last_us = None if older_than is None else (now - older_than) * 1e6
+        oldest_s, newest_s = checks.timeout_s(newer_than, "newer_than"), checks.timeout_s(older_than, "older_than")
+        cursor = "" if oldest_s is None else f"{(now - oldest_s) * 1e6:.0f}"
+        last_us = None if newest_s is None else (now - newest_s) * 1e6
         while True:
             ids, cursor = await self._connection.store.failures.jobs(
                 group, before=cursor, limit=500, oldest_first=True, is_repeated=is_repeated, until=last_us

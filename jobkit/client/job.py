@@ -130,7 +130,9 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         """
         try:
             if not self.wait(timeout):
-                raise TimeoutError(f"job {self.id} ({self.task}) is still {self._snapshot.state} after {timeout} s")
+                raise TimeoutError(
+                    f"job {self.id} ({self.task}) is still {self._snapshot.state} after {checks.shown(timeout)}"
+                )
             return self._kit.outcome(self)
         except KeyboardInterrupt:
             if not self._snapshot.is_terminal:

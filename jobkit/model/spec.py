@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
+from jobkit.model.errors import InvalidParams
+from jobkit.model.format import seconds_in
 from jobkit.model.limits import Gate, resources_text
 from jobkit.model.plain import Record
 
@@ -13,12 +16,27 @@ class Retry(Exception):
     """Raise this in a task to request another attempt.
 
     Args:
-        after: seconds to wait before it; None uses the job's backoff.
+        after: time to wait before it, in seconds, as `timedelta` or text like "5m"; None uses the job's backoff.
+
+    Attributes:
+        after: the seconds, or None.
+
+    Raises:
+        InvalidParams: `after` is not a length of time.
     """
 
-    def __init__(self, after: float | None = None, message: str = "the task asked for another attempt") -> None:
+    after: float | None
+
+    def __init__(
+        self, after: float | str | timedelta | None = None, message: str = "the task asked for another attempt"
+    ) -> None:
         super().__init__(message)
-        self.after = after
+        self.after = None if after is None else seconds_in(after)
+        if after is not None and self.after is None:
+            raise InvalidParams(f'after must be seconds, a timedelta or a text like "5m", not {after!r}', "after")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.after, *self.args), self.__dict__
 
 
 class Backoff(Record, frozen=True):

@@ -14,8 +14,7 @@ import redis
 from click.testing import CliRunner
 
 import jobkit
-from jobkit.cli import BadInput, main
-from jobkit.cli.out import age
+from jobkit.cli import BadInput, age, main
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
 from jobkit.model.people import AuditEntry

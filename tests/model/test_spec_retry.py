@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.model import Backoff, JobSpec, Retry
+from jobkit.model import Backoff, InvalidParams, JobSpec, Retry
 
 names = st.text("abcXYZ019_.:-", min_size=1, max_size=20)
 seconds = st.none() | st.floats(0, 1e6)
@@ -147,5 +148,13 @@ def test_a_task_that_asks_for_another_attempt_gets_its_own_wait_but_no_more_atte
 
     assert delay(spec, asked=Retry(after=3)) == 3
     assert delay(spec, asked=Retry(after=-3)) == 0
+    assert delay(spec, asked=Retry(after="5m")) == 300
     assert delay(spec, asked=Retry()) == 7
     assert delay(spec, retried=1, asked=Retry(after=3)) is None
+
+
+def test_a_retry_travels_and_takes_only_lengths_of_time() -> None:
+    sent = pickle.loads(pickle.dumps(Retry("2h", "busy")))
+    assert (sent.after, str(sent)) == (7200, "busy")
+    with pytest.raises(InvalidParams, match="after must be seconds"):
+        Retry("soon")
