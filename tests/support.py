@@ -26,6 +26,15 @@ PATIENCE_S = 60.0
 #: True in a nightly run, which tries more examples.
 NIGHTLY = bool(os.environ.get("NIGHTLY"))
 
+#: True in a run without what macOS lacks (`make portable`).
+PORTABLE = getattr(sys.modules.get("sitecustomize"), "IS_PORTABLE", False)
+
+
+def weaker_without(what: str) -> pytest.MarkDecorator:
+    """Return a mark for a test of a promise that is weaker without something, as docs/reliability.md says."""
+    return pytest.mark.skipif(PORTABLE, reason=f"weaker without {what}, see docs/reliability.md")
+
+
 #: Environment variable that marks all processes of a test run, also detached ones.
 MARK = "JOBKIT_TEST_RUN"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.system.weaker import weaker
 from jobkit.tasks.registry import registry
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -54,7 +56,7 @@ ok, warn, fail = (partial(Finding, level) for level in ("ok", "warn", "fail"))
 @click.option("--remove-damaged", is_flag=True, help="Delete damaged records and keys. There is no way back.")
 @as_json_option
 def doctor(remove_damaged: bool, as_json: bool) -> int:
-    """Check URL, server, persistence, clock, home, records, workers and tasks. Exit status 1 if a check fails."""
+    """Check system, URL, server, persistence, clock, home, records, workers and tasks. Exit status 1 if one fails."""
     findings = []
     for finding in examine(remove_damaged):
         findings.append(finding)
@@ -74,6 +76,7 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
     except JobkitError as error:
         yield fail("settings", str(error), "fix it, then run `jobkit doctor` again")
         return
+    yield _system()
     yield ok("url", f"{settings.masked_url}, namespace {settings.namespace}")
     if settings.scheme == "sync":
         yield _program()
@@ -98,6 +101,12 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
             )
         yield from _server(settings, "start one with `jobkit worker` or `jobkit up`", remove_damaged)
     yield from _tasks(settings)
+
+
+def _system() -> Finding:
+    found = "; ".join(weaker())
+    name = f"{platform.system()}, Python {platform.python_version()}"
+    return ok("system", f"{name}: {found} (docs/reliability.md)" if found else name)
 
 
 def _program() -> Finding:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 #: Linux's call, None elsewhere.
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
+IS_BY_KERNEL = _prctl is not None
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 

@@ -200,8 +200,8 @@ def only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a busy worker: it notices the end of a process before it reads the pipes."""
     start = ChildProcess.start
 
-    def start_unheard(child: ChildProcess) -> None:
-        start(child)
+    def start_unheard(child: ChildProcess, *libraries: Any) -> None:
+        start(child, *libraries)
         for pipe in (child._control, *child._outputs):
             assert pipe is not None
             asyncio.get_running_loop().remove_reader(pipe)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.system.memory import KernelKills, counter_file
+from tests.support import weaker_without
 
 V1 = Path("/sys/fs/cgroup/memory")
 
@@ -91,6 +92,7 @@ asyncio.run(main())
 """
 
 
+@weaker_without("control groups")
 async def test_a_job_that_the_kernel_killed_is_named_so_and_its_worker_lives(group: Path, tmp_path: Path) -> None:
     script = tmp_path / "worker.py"
     script.write_text(SCRIPT)

@@ -498,7 +498,7 @@ async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken_tasks.py").write_text("import no_such_thing\n")
-    runner = ProcessRunner(preload=["broken_tasks"])
+    runner = ProcessRunner(preload=["broken_tasks"], start_method="fork")
 
     with pytest.raises(JobkitError, match=r"broken_tasks.*No module named 'no_such_thing'"):
         await runner.start()
@@ -508,7 +508,7 @@ async def test_a_module_that_cannot_be_imported_fails_the_start_with_its_error(
 async def test_a_zygote_that_still_imports_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "slow_tasks.py").write_text("import pathlib, time\npathlib.Path('began').touch()\ntime.sleep(3)\n")
-    runner = ProcessRunner(preload=["slow_tasks"])
+    runner = ProcessRunner(preload=["slow_tasks"], start_method="fork")
     runner.prepare()
     process = runner._prepared[0]  # type: ignore[index]
     starting = asyncio.create_task(runner.start())
@@ -544,7 +544,7 @@ async def test_a_zygote_that_is_killed_during_its_imports_is_restarted_twice(
         "    died.write_text('x' * (before + 1))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    runner = ProcessRunner(preload=["deadly_tasks"])
+    runner = ProcessRunner(preload=["deadly_tasks"], start_method="fork")
     try:
         await runner.start()
         (tmp_path / "deadly_tasks.died").write_text("x")

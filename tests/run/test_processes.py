@@ -6,11 +6,8 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from jobkit.system import processes
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+from tests.support import wait_until
 
 
 def test_the_end_of_a_process_is_known_before_it_is_reaped() -> None:
@@ -19,9 +16,8 @@ def test_the_end_of_a_process_is_known_before_it_is_reaped() -> None:
     assert not processes.has_died(mark)
 
     process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
-    assert processes.has_died(mark)
+    wait_until(lambda: processes.has_died(mark))
     process.wait()
     assert processes.has_died(mark)
     assert processes.mark(process.pid) == ""

@@ -17,7 +17,7 @@ import pytest
 from jobkit.model import ErrorKind
 from jobkit.run.attempt import Outcome
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import is_alive, until
+from tests.support import PORTABLE, is_alive, until, weaker_without
 
 from .conftest import Heard, assign, pid_in
 from .test_process import failure
@@ -33,6 +33,7 @@ async def pid_of(runner: ProcessRunner, **options: Any) -> int:
     return int((await warm(runner, os.getpid, **options)).summary)
 
 
+@pytest.mark.skipif(PORTABLE, reason="spares of spawned processes wait always")
 async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runner: ProcessRunner, heard: Heard) -> None:
     assert not runner._waiting
 
@@ -44,6 +45,7 @@ async def test_spares_wait_after_the_first_job_and_their_number_is_bounded(runne
     await until(lambda: len(zygote.children()) == 2, "the end of all but the spares")
 
 
+@pytest.mark.skipif(PORTABLE, reason="spares of spawned processes wait always")
 async def test_spares_end_without_jobs_and_start_again_with_the_next(
     runner: ProcessRunner, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +261,7 @@ async def test_a_process_with_live_threads_children_or_files_gets_no_further_job
     assert not is_alive(left_behind)
 
 
+@weaker_without("a subreaper")
 async def test_a_daemon_of_a_warm_job_ends_with_it(runner: ProcessRunner, tmp_path: Path) -> None:
     def daemon(path: Path) -> None:
         import subprocess

@@ -83,13 +83,13 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
 
 NO_FORK = """
 import errno, os
-fork, refused = os.fork, []
-def refuse():
+fork, spawn, refused = os.fork, os.posix_spawn, []
+def refuse(*args, **options):
     if len(refused) < 2:
         refused.append(1)
         raise OSError(errno.{name}, os.strerror(errno.{name}))
-    return fork()
-os.fork = refuse
+    return spawn(*args, **options) if args else fork()
+os.fork = os.posix_spawn = refuse
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import until
+from tests.support import PORTABLE, until
 
 from .conftest import Heard, assign
 from .test_process import failure
@@ -65,13 +65,14 @@ async def test_a_coroutine_runs_in_a_process_that_imports_the_tasks_itself(make:
 
 
 async def test_a_forked_process_has_the_tasks_from_the_zygote(make: object, heard: Heard) -> None:
-    runner = await make()  # type: ignore[operator]
+    runner = await make(start_method="fork")  # type: ignore[operator]
 
     outcome = await runner.run(assign(None, ref="spawned_tasks:where"), heard)
 
     assert int(outcome.summary) == runner.pid
 
 
+@pytest.mark.skipif(PORTABLE, reason="does not fork")
 async def test_a_module_that_starts_a_thread_is_not_forked_from(
     make: object, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:

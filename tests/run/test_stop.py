@@ -11,7 +11,7 @@ import pytest
 
 from jobkit.model import ErrorKind
 from jobkit.run.process.runner import ProcessRunner
-from tests.support import is_alive, until
+from tests.support import is_alive, until, weaker_without
 
 from .conftest import Heard, assign, pid_in
 from .test_process import failure, family
@@ -176,6 +176,7 @@ async def test_a_job_above_its_memory_limit_is_killed_with_both_numbers(runner: 
     assert outcome.usage["peak_rss_bytes"] > 200_000_000
 
 
+@weaker_without("shares of memory")
 async def test_shared_memory_of_forks_counts_once(runner: ProcessRunner, heard: Heard) -> None:
     def forks() -> int:
         import os

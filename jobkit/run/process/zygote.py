@@ -255,8 +255,8 @@ class Zygote:
     def _end(self) -> None:
         """Leave no process behind."""
         signal.set_wakeup_fd(-1)
-        if not self._adopts:
-            processes.kill(left for pid, job in self._jobs.items() for left in self._left_behind(job, pid))
+        if not self._adopts:  # what comes from a job would not be found any more when its parent has ended
+            processes.kill(each for pid, job in self._jobs.items() for each in (pid, *self._left_behind(job, pid)))
         deadline = time.monotonic() + _DYING_LIMIT_S
         with contextlib.suppress(ChildProcessError):  # none is left
             while time.monotonic() < deadline:
