@@ -35,6 +35,10 @@ PROXY_HEADERS = frozenset(
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
+#: Variable of a server for the proxy of its user's Jupyter server, which has checked that the visitor is this user:
+#: role and name of the user, `admin:ada`.
+PROXIED_VARIABLE = "_JOBKIT_PROXIED"
+
 #: Name of the token parameter in the printed URL. Needed if the system does not report the owner of a connection.
 TOKEN_FIELD = "token"
 
@@ -224,6 +228,7 @@ class ServerConfig:
     public_url: str = ""
     address: str = ""  #: that it listens on; "" if not configured
     has_login: bool = False
+    is_proxied: bool = False  #: see `PROXIED_VARIABLE`
 
     def configured(self, settings: Settings, *, names: Collection[str] = (), public_url: str = "") -> ServerConfig:
         """Return this server with the settings' public URL and further names."""
@@ -268,6 +273,9 @@ def why_closed(server: ServerConfig) -> str:
 def decide(visitor: RequestSender) -> AccessDecision:
     """Decide whether a request comes from the user who runs the server, on this machine."""
     connection = visitor.connection
+    if visitor.server.is_proxied:
+        is_own = connection.is_unix and connection.uid == os.geteuid()
+        return OWN if is_own else AccessDecision(False, "this server is for the Jupyter server of its own user")
     if why := why_closed(visitor.server):
         return AccessDecision(False, why)
     if not connection.is_local:
@@ -311,6 +319,7 @@ def server_of_tornado(application: Any) -> ServerConfig:
         names=frozenset({*getattr(application, "websocket_origins", ()), *filter(None, others)}),
         address=url.partition("://")[2].rstrip("/").rpartition(":")[0].strip("[]"),
         has_login=provider is not None and (provider.get_user is not None or provider.get_user_async is not None),
+        is_proxied=PROXIED_VARIABLE in os.environ,
     )
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from jobkit.model import InvalidParams
 from jobkit.model.people import Person, Role
-from jobkit.own_machine import write_private
+from jobkit.own_machine import PROXIED_VARIABLE, write_private
 from jobkit.settings import Settings, check_private
 
 #: Name in `roles` for unauthenticated remote users, for instance behind a proxy that authenticates them.
@@ -299,7 +299,11 @@ def accounts_of(settings: Settings) -> Mapping[str, Account]:
 
 
 def stranger(settings: Settings, *, is_own_machine: bool) -> Person:
-    """Return the unauthenticated user: admin on this machine, else with the exact role of `anonymous` in `roles`."""
+    """Return the unauthenticated user: admin on this machine, else with the exact role of `anonymous` in `roles`.
+
+    Behind the proxy of a JupyterHub's user it is that user.
+    """
     if is_own_machine:
-        return Person()
+        role, _, name = os.environ.get(PROXIED_VARIABLE, "").partition(":")
+        return _person(name, Role(role or Role.ADMIN))
     return Person("", Role(settings.roles.get(ANONYMOUS, Role.NONE)))

@@ -328,9 +328,14 @@ def _secret_in(path: str) -> str:
     return text
 
 
+def hub_user() -> str:
+    """Return the name with which the user of this process has logged in at a JupyterHub; "" without one."""
+    return os.environ.get("JUPYTERHUB_USER", "")
+
+
 def user_name() -> str:
-    """Return the name of the user of this process: on a JupyterHub that of its login; "" if there is none."""
-    if name := os.environ.get("JUPYTERHUB_USER"):
+    """Return the user name of this process, or "". On a JupyterHub it is that of the Hub."""
+    if name := hub_user():
         return name
     try:
         return getpass.getuser()

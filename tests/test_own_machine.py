@@ -121,6 +121,20 @@ def test_a_server_is_open_to_its_own_user_and_root(changed: dict[str, Any]) -> N
     assert decide(replace(OWNER, **changed)) == own_machine.OWN
 
 
+def test_behind_the_proxy_of_jupyter_only_its_own_user_may_connect_to_the_socket() -> None:
+    forwarded = replace(OWNER, server=ServerConfig(names=frozenset({"*"}), is_proxied=True), host="hub.example")
+    forwarded = replace(forwarded, headers=("Host", "X-Forwarded-For"))
+
+    assert decide(replace(forwarded, connection=ClientConnection(is_unix=True, unix_uid=os.geteuid()))).is_own
+    for connection in (
+        ClientConnection(is_unix=True, unix_uid=STRANGER),
+        ClientConnection(is_unix=True),
+        a_connection(os.geteuid()),
+        ClientConnection(),
+    ):
+        assert not decide(replace(forwarded, connection=connection)).is_own
+
+
 def test_if_the_system_does_not_know_only_the_cookie_of_the_token_opens_it() -> None:
     untold = replace(OWNER, connection=a_connection(None))
     name, right = "jobkit-access-5006", own_machine.access_cookie()

@@ -10,6 +10,7 @@ import pytest
 
 from jobkit.model import InvalidParams
 from jobkit.model.people import Person, Role
+from jobkit.own_machine import PROXIED_VARIABLE
 from jobkit.people import Account, hashed, is_password, person_named, read_login, stranger, write_login
 from jobkit.settings import Settings
 
@@ -147,6 +148,17 @@ def test_anonymous_users_have_all_rights_here_and_none_from_elsewhere_by_default
     assert stranger(settings(), is_own_machine=True).role is Role.ADMIN
     assert stranger(settings(roles={"*": "admin"}), is_own_machine=False).role is Role.NONE
     assert stranger(settings(roles={"anonymous": "view"}), is_own_machine=False).role is Role.VIEW
+
+
+def test_behind_the_proxy_of_a_hubs_user_one_is_that_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, person in {
+        "own:ada:b": Person("ada:b", Role.OWN),
+        "admin:": Person(),
+        "own:*": Person("*", Role.NONE),
+    }.items():
+        monkeypatch.setenv(PROXIED_VARIABLE, said)
+        assert stranger(settings(), is_own_machine=True) == person
+        assert stranger(settings(), is_own_machine=False).role is Role.NONE
 
 
 def test_a_role_decides_what_its_user_sees_and_may_do() -> None:

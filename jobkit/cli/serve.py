@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import importlib.util
 import ipaddress
+import json
 import os
 import secrets
 import signal
@@ -22,8 +23,11 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import click
 
@@ -37,14 +41,31 @@ from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import check_died, environment
 from jobkit.model import StoreUnavailable
-from jobkit.own_machine import system_tells, to_open, to_print
-from jobkit.people import ANONYMOUS, read_login
-from jobkit.settings import Settings
+from jobkit.model.people import Role
+from jobkit.own_machine import PROXIED_VARIABLE, system_tells, to_open, to_print
+from jobkit.people import ANONYMOUS, person_named, read_login
+from jobkit.settings import Settings, hub_user
 from jobkit.store.events import RESTART_S
 
 #: Port of the dashboard, if it is free.
 DEFAULT_PORT = 5006
 _PORTS_TRIED = 20
+
+#: Command line of the dashboard's server.
+_PANEL_SERVE = [
+    sys.executable,
+    "-m",
+    "panel",
+    "serve",
+    str(Path(__file__).with_name("app.py")),
+    "--plugins=jobkit.http",
+]
+
+#: Seconds that a JupyterHub has for its answer.
+_HUB_S = 5.0
+
+#: Key of a server without a secret.
+_random_secret = cache(partial(secrets.token_bytes, 32))
 
 #: Variables with the keys of cookies and sessions, for Panel and Bokeh.
 SEALING = {"PANEL_COOKIE_SECRET": "cookie", "BOKEH_SECRET_KEY": "session"}
@@ -203,6 +224,8 @@ def _address(port: int) -> str:
 
 @click.command()
 @_page_options
+@click.option("--unix-socket", metavar="FILE", help="Serve for the proxy of your Jupyter server, on this socket.")
+@click.option("--prefix", default="", metavar="PATH", help="With --unix-socket: path under which the proxy serves it.")
 @click.option("--web", metavar="DIR", help="Also serve the web page in this folder, at /DIR/.")
 @click.option("--host", metavar="ADDRESS", help="Address to listen on; needs a login unless loopback. [127.0.0.1]")
 @click.option("--login", metavar="FILE", help='Require a login; FILE is JSON: {"name": "password"}.')
@@ -212,6 +235,8 @@ def _address(port: int) -> str:
 def dashboard(
     port: int | None,
     show: bool,
+    unix_socket: str | None,
+    prefix: str,
     web: str | None,
     host: str | None,
     login: str | None,
@@ -222,6 +247,12 @@ def dashboard(
     """Serve the dashboard and the HTTP API, without workers. Listens on 127.0.0.1 unless --host is given."""
     from jobkit.http.tornado_app import WEB_VARIABLE
 
+    if unix_socket:
+        if port or show or web or host or login or oauth or cert or key:
+            raise BadInput("--unix-socket can be used with --prefix only: login, TLS and address are the proxy's")
+        serve_behind_jupyter(unix_socket, prefix)
+    if prefix:
+        raise BadInput("--prefix needs --unix-socket FILE")
     login, oauth = login or Settings.load().login or None, oauth or os.environ.get(PROVIDER)
     secured = tls(cert, key)
     if secured and show:
@@ -253,10 +284,51 @@ def _web_folder(folder: str) -> str:
     return f"{name}={path.resolve()}"
 
 
+def serve_behind_jupyter(unix_socket: str, prefix: str) -> NoReturn:
+    """Become the dashboard's server of this user behind the proxy of their Jupyter server.
+
+    That has checked that the visitor is this user, and the origin of websockets. No other user can open the socket.
+    """
+    settings = Settings.load()
+    secret = settings.secret
+    with suppress(StoreUnavailable), jobkit.connect() as kit:  # the page says what is missing, and tries again
+        secret = kit.settings.secret
+    argv = [*_PANEL_SERVE, "--unix-socket", unix_socket, "--prefix", prefix, "--use-xheaders"]
+    argv += ["--allow-websocket-origin", "*", "--session-ids", "signed"]
+    name = hub_user()
+    environ = {**os.environ, **sealing(replace(settings, secret=secret))}
+    environ[PROXIED_VARIABLE] = f"{hub_role(name, settings) if name else Role.ADMIN}:{name}"
+    environ.pop(PROVIDER, None)  # of another dashboard
+    sys.stdout.flush()
+    os.execve(argv[0], argv, environ)
+
+
+def hub_role(name: str, settings: Settings) -> Role:
+    """Return the role of a JupyterHub's user on the dashboard behind their own Jupyter server.
+
+    The embedded server is theirs alone. On a shared one admins of the Hub are admins; the table of roles, with the
+    groups of the Hub, decides for the others; without a table it is `own`. An unreachable Hub names neither.
+    """
+    told: dict[str, object] = {}
+    request = Request(
+        f"{os.environ.get('JUPYTERHUB_API_URL', '')}/user",
+        headers={"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"},
+    )
+    try:
+        with urlopen(request, timeout=_HUB_S) as answer:
+            told = json.load(answer)
+    except (OSError, ValueError) as error:
+        out.say(f"the JupyterHub does not tell groups and admins: {error}")
+    if settings.is_embedded or told.get("admin") is True:
+        return Role.ADMIN
+    if not settings.roles:
+        return Role.OWN
+    return person_named(name, replace(settings, login=""), is_listed=True, claims=told).role
+
+
 def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
     """Return the command line of the dashboard's server, which accepts sessions of this server's pages only."""
-    command = [sys.executable, "-m", "panel", "serve", str(Path(__file__).with_name("app.py"))]
-    command += ["--address", host, "--port", str(port), "--plugins", "jobkit.http"]
+    command = [*_PANEL_SERVE, "--address", host, "--port", str(port)]
     for name in names_of(host):
         command += ["--allow-websocket-origin", f"{name}:{port}"]
     if public := urlsplit(Settings.load().public_url).netloc:
@@ -316,10 +388,7 @@ def guard(settings: Settings, login: str | None = None, oauth: str | None = None
     the file. Keys are derived from the secret, so all processes of this server and the next have the same. They are
     passed in the environment, which other users of this machine cannot read.
     """
-    options, environ = ["--session-ids", "signed", "--enable-xsrf-cookies"], {}
-    secret = settings.secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
-    for name, use in SEALING.items():
-        environ[name] = _key(secret, use, settings).hex()
+    options, environ = ["--session-ids", "signed", "--enable-xsrf-cookies"], sealing(settings)
     path, provider = login or settings.login, oauth or os.environ.get(PROVIDER, "")
     if path:
         read_login(path)
@@ -328,8 +397,8 @@ def guard(settings: Settings, login: str | None = None, oauth: str | None = None
     if provider:
         check_provider(provider, settings, has_file=bool(path))
         environ[PROVIDER] = provider
-        sealing = base64.urlsafe_b64encode(_key(secret, "oauth", settings)).decode()
-        environ["PANEL_OAUTH_ENCRYPTION"] = os.environ.get("PANEL_OAUTH_ENCRYPTION") or sealing
+        key = base64.urlsafe_b64encode(_key("oauth", settings)).decode()
+        environ["PANEL_OAUTH_ENCRYPTION"] = os.environ.get("PANEL_OAUTH_ENCRYPTION") or key
         if settings.public_url and not os.environ.get("PANEL_OAUTH_REDIRECT_URI"):
             environ["PANEL_OAUTH_REDIRECT_URI"] = f"{settings.public_url.rstrip('/')}/login"
         options += ["--oauth-error-template", str(web / "oauth.html"), "--logout-template", str(web / "oauth.html")]
@@ -338,7 +407,13 @@ def guard(settings: Settings, login: str | None = None, oauth: str | None = None
     return options, environ
 
 
-def _key(secret: bytes, use: str, settings: Settings) -> bytes:
+def sealing(settings: Settings) -> dict[str, str]:
+    """Return the environment with the keys of cookies and sessions."""
+    return {name: _key(use, settings).hex() for name, use in SEALING.items()}
+
+
+def _key(use: str, settings: Settings) -> bytes:
+    secret = settings.secret.partition(",")[0].strip().encode() or _random_secret()
     return hmac.new(secret, f"jobkit-{use}\x00{settings.namespace}".encode(), hashlib.sha256).digest()
 
 

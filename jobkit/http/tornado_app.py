@@ -18,13 +18,13 @@ from urllib.parse import urlencode
 
 import tornado.iostream
 import tornado.web
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
 from jobkit.http.bodies import read_all_of, send_early
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
-from jobkit.own_machine import of_tornado, server_of_tornado
+from jobkit.own_machine import PROXIED_VARIABLE, of_tornado, server_of_tornado
 from jobkit.people import LoginState
 from jobkit.settings import Settings
 from jobkit.system.death import end_forks_with
@@ -35,6 +35,8 @@ PATTERN = r"(?:/api(?:/.*)?|/\.well-known/(?:oauth-protected-resource/\.well-kno
 #: `jobkit dashboard --web` passes the folder to its server in this variable: `PATH=FOLDER`.
 WEB_VARIABLE = "_JOBKIT_WEB"
 
+#: Milliseconds between two checks whether the parent lives.
+_LOOK_MS = 1000
 
 _Routes = list[tuple[str, Any, dict[str, Any]]]
 
@@ -256,6 +258,8 @@ def plugin_routes(api: Api) -> _Routes:
         importlib.import_module(module)
     # Bokeh does not end those that Tornado forks: they would keep the port and answer from it after a `kill`.
     end_forks_with(signal.SIGTERM, _is_forked_by_tornado)
+    if PROXIED_VARIABLE in os.environ:
+        PeriodicCallback(partial(_end_without, os.getppid()), _LOOK_MS).start()
     if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
         IOLoop.current().add_callback(api.kit)
     path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
@@ -263,6 +267,12 @@ def plugin_routes(api: Api) -> _Routes:
         return routes(api)
     options = {"path": folder, "default_filename": "index.html", "api": api}
     return [*routes(api), (rf"/{re.escape(path)}/(.*)", WebFolder, options)]
+
+
+def _end_without(parent: int) -> None:
+    """End this server if the Jupyter server that started it was killed, which ends it in other cases."""
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_forked_by_tornado() -> bool:

@@ -142,7 +142,8 @@ def grant_of(
     `own` is None if the server is open to no request; `text` is a token from elsewhere than the header. Raises Problem:
     the token is not accepted, or the login came without its XSRF token.
     """
-    text = bearer(request) or text
+    if not (request.server.is_proxied and own is not None and own.is_own):  # else the header has Jupyter's own token
+        text = bearer(request) or text
     if text is not None:
         try:
             return Tokens(settings.secret, settings.namespace).read(text)
@@ -155,12 +156,12 @@ def grant_of(
             )
         login = request.login(settings)
         return _grant_of_role(login.person, login)
-    if own is not None and own.is_own:
+    if own is None or (request.server.has_login and not own.is_own):
+        return None
+    person = stranger(settings, is_own_machine=own.is_own)
+    if own.is_own and not person.name:
         return Grant(scopes=frozenset(SCOPES), is_open=True)
-    if own is not None and not request.server.has_login:
-        person = stranger(settings, is_own_machine=False)
-        return _grant_of_role(person) if person.role is not Role.NONE else None
-    return None
+    return _grant_of_role(person) if person.role is not Role.NONE else None
 
 
 def _grant_of_role(person: Person, login: LoginState | None = None) -> Grant:

@@ -155,7 +155,7 @@ class Dashboard(Viewer):
             home=self._home,
             place=_place(kit) if person.role is not Role.NONE else "",
             who=person.name,
-            logout=f"{pn.state.base_url}logout" if person.name else "",
+            logout=f"{pn.state.base_url}logout" if pn.state.user else "",
             bell=person.role is not Role.NONE,
             on={
                 "page": lambda asked: self.go(str(asked.get("page"))),
