@@ -43,12 +43,11 @@ from jobkit.model import (
 
 if TYPE_CHECKING:
     from jobkit.client import Batch, Job, Kit, Schedule, as_completed, wait
+    from jobkit.client.typed import Task, task
     from jobkit.connecting import connect
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.context import current
-    from jobkit.tasks.registry import task
     from jobkit.tasks.specs import Range
-    from jobkit.tasks.task_class import Task
 
 __version__ = "0.1.0"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 import msgspec
 
 from jobkit.client import checks
-from jobkit.client.handle import FromSnapshot, Handle, slices, ui
+from jobkit.client.handle import Handle, from_snapshot, slices, ui
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
@@ -54,8 +54,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         stopped_by: the job for which the `stop_when` rule held, or None.
     """
 
-    progress = FromSnapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
-    counts = FromSnapshot("counts", "Number of jobs by state; states without a job are left out.")
+    progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
+    counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 
     def __init__(self, kit: Any, jobs: Sequence[Job[R]], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
         super().__init__(BatchSnapshot())

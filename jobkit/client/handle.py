@@ -85,6 +85,11 @@ class FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for ty
         return super().__get__(obj, objtype) if obj is None else self.read(obj._shown)
 
 
+def from_snapshot(read: str | Callable[[Any], Any], doc: str) -> Any:
+    """Return a `FromSnapshot`; the annotation of the attribute says what reading it gives."""
+    return FromSnapshot(read, doc)
+
+
 @cache
 def _readers(kind: type[Handle[Any]]) -> Mapping[str, Callable[[Any], Any]]:
     return {name: each.read for name, each in kind.param.objects().items() if isinstance(each, FromSnapshot)}

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
-from jobkit.client.handle import FromSnapshot, Handle, named_by_id, slices, ui
+from jobkit.client.handle import Handle, from_snapshot, named_by_id, slices, ui
 from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import (
     Attempt,
     InvalidParams,
+    JobError,
     JobEvent,
     JobNotFound,
     JobSnapshot,
+    JobState,
     StoreUnavailable,
     UnknownTask,
     attempts_of,
@@ -46,23 +48,25 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     For type checkers `Job[R]` is a job whose result is an `R`, and `Job` one of any result.
     """
 
-    id = FromSnapshot("spec.id", "Id, 1 to 200 characters.")
-    task = FromSnapshot("spec.task", "Name of the task.")
-    queue = FromSnapshot("spec.queue", "Name of the queue.")
-    state = FromSnapshot("state", "A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
-    progress = FromSnapshot("progress", "0..1, or None while nothing is known.")
-    done = FromSnapshot("done", "Progress in the job's own unit, or None.")
-    total = FromSnapshot("total", "What `done` will reach, or None.")
-    message = FromSnapshot("message", "What the job last said about its progress.")
-    attempt = FromSnapshot("attempt", "Number of the current or last attempt, from 1; 0 before the first.")
-    worker = FromSnapshot("worker", "Id of the worker that has or had it.")
-    owner = FromSnapshot("spec.owner", "Who submitted it.")
-    tags = FromSnapshot(lambda snapshot: list(snapshot.spec.tags), "Free labels.")
-    submitted_at = FromSnapshot("submitted_at", "When it was accepted (aware, UTC).")
-    started_at = FromSnapshot("started_at", "When the current or last attempt began, or None.")
-    finished_at = FromSnapshot("finished_at", "When it ended, or None.")
-    error = FromSnapshot("error", "JobError (kind, type, message, traceback) of the last failed attempt, or None.")
-    seq = FromSnapshot("seq", "Number of its last change of state.")
+    id: str = from_snapshot("spec.id", "Id, 1 to 200 characters.")
+    task: str = from_snapshot("spec.task", "Name of the task.")
+    queue: str = from_snapshot("spec.queue", "Name of the queue.")
+    state: JobState = from_snapshot("state", "A JobState: scheduled, queued, running, succeeded, failed or cancelled.")
+    progress: float | None = from_snapshot("progress", "0..1, or None while nothing is known.")
+    done: float | None = from_snapshot("done", "Progress in the job's own unit, or None.")
+    total: float | None = from_snapshot("total", "What `done` will reach, or None.")
+    message: str = from_snapshot("message", "What the job last said about its progress.")
+    attempt: int = from_snapshot("attempt", "Number of the current or last attempt, from 1; 0 before the first.")
+    worker: str = from_snapshot("worker", "Id of the worker that has or had it.")
+    owner: str = from_snapshot("spec.owner", "Who submitted it.")
+    tags: list[str] = from_snapshot(lambda snapshot: list(snapshot.spec.tags), "Free labels.")
+    submitted_at: datetime = from_snapshot("submitted_at", "When it was accepted (aware, UTC).")
+    started_at: datetime | None = from_snapshot("started_at", "When the current or last attempt began, or None.")
+    finished_at: datetime | None = from_snapshot("finished_at", "When it ended, or None.")
+    error: JobError | None = from_snapshot(
+        "error", "Kind, type, message and traceback of the last failed attempt, or None."
+    )
+    seq: int = from_snapshot("seq", "Number of its last change of state.")
 
     _result = b""
     _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()

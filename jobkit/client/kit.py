@@ -29,6 +29,7 @@ from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import BoundKit
+from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobState
 from jobkit.run.inside import context
@@ -96,7 +97,7 @@ def stream(
     return _form("iterate", service, verb)  # type: ignore[no-any-return]
 
 
-class Kit(Shown):
+class Kit(Shown, SubmitVerbs):
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:
@@ -134,13 +135,8 @@ class Kit(Shown):
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    submit = in_thread("_submitter", BoundKit.submit)
-    map = in_thread("_submitter", BoundKit.map)
-    sweep = in_thread("_submitter", BoundKit.sweep)
     submit_info = in_thread("_submitter", BoundKit.submit_info)
     map_info = in_thread("_submitter", BoundKit.map_info)
-    options = in_thread("_submitter", BoundKit.options)
-    executor = in_thread("_submitter", BoundKit.executor)
     submit_sealed = on_loop("verbs.sender", Sender.submit_many)
 
     # -- finding jobs and looking at them -----------------------------------------------------------------------------
@@ -309,12 +305,12 @@ class Kit(Shown):
         return ui().BatchDisplay(Batch(self, jobs), is_list=True, heading=repr(self))
 
 
-class AioKit:
+class AioKit(AioSubmitVerbs):
     """The kit's verbs as coroutines, for code that already runs in an event loop (any loop)."""
 
     def __init__(self, kit: Kit) -> None:
+        super().__init__(kit._submitter)
         self._kit = kit
-        self.submit = kit._submitter.submit_async
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""

@@ -10,12 +10,12 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec.structs import asdict, fields, replace
 
 from jobkit.client.connection import Connection
-from jobkit.client.handle import FromSnapshot, Handle, named_by_id
+from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.submit import BoundKit, Origin, prepare
@@ -28,7 +28,7 @@ from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
-from jobkit.tasks.options import JobOptions
+from jobkit.tasks.options import JobOptions, SharedOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
@@ -53,27 +53,27 @@ class Schedule(Handle[ScheduleSnapshot]):
     Its parameters move by themselves when it fires, is paused or is changed, also by other processes.
     """
 
-    id = FromSnapshot("name", "The same as its name.")
-    task = FromSnapshot("spec.job.task", "Name of the task.")
-    params = FromSnapshot(lambda s: dict(s.spec.job.params), "The arguments as they can be shown.")
-    cron = FromSnapshot(lambda s: s.spec.cron or None, "The cron line, or None.")
-    every = FromSnapshot(lambda s: s.spec.every_ms / 1000 or None, "Seconds from one run to the next, or None.")
-    at = FromSnapshot(lambda s: _in_zone(s, s.spec.at_ms), "The one moment, or None.")
-    tz = FromSnapshot("spec.tz", "Name of the time zone that the cron line is meant in.")
-    until = FromSnapshot(lambda s: _in_zone(s, s.spec.until_ms), "No run after this moment, or None.")
-    count = FromSnapshot(lambda s: s.spec.count or None, "So many runs in all, or None.")
-    missed = FromSnapshot("spec.missed", "How to handle slots that were not fired in time: once, skip or all.")
-    missed_limit = FromSnapshot("spec.missed_limit", "With missed='all', at most so many are run after all.")
-    overlap = FromSnapshot("spec.overlap", "While the run before has not ended: allow, skip or wait.")
-    next_at = FromSnapshot(
+    id: str = from_snapshot("name", "The same as its name.")
+    task: str = from_snapshot("spec.job.task", "Name of the task.")
+    params: dict[str, Any] = from_snapshot(lambda s: dict(s.spec.job.params), "The arguments as they can be shown.")
+    cron: str | None = from_snapshot(lambda s: s.spec.cron or None, "The cron line, or None.")
+    every: float | None = from_snapshot(lambda s: s.spec.every_ms / 1000 or None, "Seconds between runs, or None.")
+    at: datetime | None = from_snapshot(lambda s: _in_zone(s, s.spec.at_ms), "The one moment, or None.")
+    tz: str = from_snapshot("spec.tz", "Name of the time zone that the cron line is meant in.")
+    until: datetime | None = from_snapshot(lambda s: _in_zone(s, s.spec.until_ms), "No run after this moment, or None.")
+    count: int | None = from_snapshot(lambda s: s.spec.count or None, "So many runs in all, or None.")
+    missed: str = from_snapshot("spec.missed", "How to handle slots that were not fired in time: once, skip or all.")
+    missed_limit: int = from_snapshot("spec.missed_limit", "With missed='all', at most so many are run after all.")
+    overlap: str = from_snapshot("spec.overlap", "While the run before has not ended: allow, skip or wait.")
+    next_at: datetime | None = from_snapshot(
         lambda s: _in_zone(s, s.next_ms),
         "The next run (aware, in `tz`); None if there is no further one, or while it is paused.",
     )
-    paused = FromSnapshot("is_paused", "True while it is paused.")
-    ended = FromSnapshot(lambda s: s.ended_ms > 0, "True when no run is left.")
-    fired = FromSnapshot("fired", "How many runs there were since its times were set.")
-    left_out = FromSnapshot("left_out", "How many slots there were without a run.")
-    runs = FromSnapshot(lambda s: list(s.runs), "The last runs, newest first, at most 14.")
+    paused: bool = from_snapshot("is_paused", "True while it is paused.")
+    ended: bool = from_snapshot(lambda s: s.ended_ms > 0, "True when no run is left.")
+    fired: int = from_snapshot("fired", "How many runs there were since its times were set.")
+    left_out: int = from_snapshot("left_out", "How many slots there were without a run.")
+    runs: list[ScheduleRun] = from_snapshot(lambda s: list(s.runs), "The last runs, newest first, at most 14.")
 
     def __init__(self, verbs: ScheduleVerbs, connection: Connection, snapshot: ScheduleSnapshot) -> None:
         super().__init__(snapshot)
@@ -172,6 +172,7 @@ class ScheduleVerbs:
         self._lock = threading.Lock()
         self._is_registered = False
 
+    @takes(SharedOptions)
     def schedule(
         self,
         /,
@@ -188,7 +189,7 @@ class ScheduleVerbs:
         missed: str = "once",
         missed_limit: int = 100,
         overlap: str = "allow",
-        **options: Any,
+        **options: Unpack[SharedOptions],
     ) -> Schedule:
         """Run a task again and again, or once at a later time: `kit.schedule(simulate, {"n": 10}, cron="*/5 * * * *")`.
 
@@ -233,7 +234,7 @@ class ScheduleVerbs:
         now_ms = self._connection.call(self._connection.store.now_ms)
         when = timing(**times, now_ms=now_ms)
         wanted = "" if name is None else checked_name("name", name)
-        prepared = self._submitter.options(**options).prepared(task, *_arguments(params), owner)
+        prepared = self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
         return self._put(spec, payload, now_ms)
 
@@ -263,7 +264,7 @@ class ScheduleVerbs:
         if params is None:
             job, payload = spec.job, self._payload(name)
         else:
-            prepared = self._submitter.options(**options).prepared(spec.job.task, (), dict(params))
+            prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
                 same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from operator import attrgetter
@@ -20,10 +20,11 @@ from msgspec.structs import replace
 
 from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
 from jobkit.client.connection import Connection
-from jobkit.client.executor import JobExecutor, JobFuture
+from jobkit.client.executor import JobFuture
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
-from jobkit.client.sweep import MAX_JOBS, MAX_LIMIT, Sweep, sweep_of
+from jobkit.client.submit_verbs import SubmitVerbs
+from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.snapshot import changes
@@ -185,8 +186,8 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
     return template
 
 
-class BoundKit:
-    """The submitting verbs of a kit, with options for its next submissions. Every verb may raise `StoreUnavailable`.
+class BoundKit(SubmitVerbs):
+    """Submits for a kit, with options for all of its submissions.
 
     Args:
         kit: of the batches. before_submit: called once, before the first submit.
@@ -198,34 +199,32 @@ class BoundKit:
         self.over = JobOptions()
         self.origin = Origin(connection.settings, connection.codec, connection.owner)
 
-    def options(self, /, **options: Any) -> BoundKit:
-        """Return this with options for its next submissions: `kit.options(queue="gpu").submit(len, "abc")`.
+    @property
+    def _submitter(self) -> BoundKit:
+        return self
 
-        They replace those of the same name.
-        """
+    def with_options(self, options: Mapping[str, Any]) -> BoundKit:
+        """Return this with further options; they replace those of the same name."""
         bound = copy(self)
         bound.over = self.over.merged(check_submit_options(options))
         return bound
 
+    def __repr__(self) -> str:
+        return f"{self._kit!r}.{self.over}"
+
     # -- verbs --------------------------------------------------------------------------------------------------------
 
-    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """Submit a task, any other callable, or a task by name; returns a live `Job` at once.
-
-        Raises:
-            InvalidParams: an argument is refused; nothing was stored.
-            UnknownTask: no task of that name.
-            StoreUnavailable: the store did not answer, and nothing was stored.
-            SubmitUnanswered: (a StoreUnavailable) the job may have been accepted; the message has its id.
-        """
+    def submit_one(self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+        """See `submit`."""
+        self._connection.ensure_open()
         again = partial(self.prepared, task, args, kwargs)
         return self.send(again(), again)
 
-    async def submit_async(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """`submit` from a coroutine, over a connection of its loop. Rare cases block, so they run in a thread."""
+    async def submit_async(self, task: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Job:
+        """`submit_one` from a coroutine, over a connection of its loop. Rare cases block, so they run in a thread."""
         self._connection.ensure_open()
         if isinstance(task, str) or self._connection.inline is not None or not self._connection.hub.is_live:
-            return await asyncio.to_thread(self.submit, task, *args, **kwargs)
+            return await asyncio.to_thread(self.submit_one, task, args, kwargs)
         again = partial(self.prepared, task, args, kwargs)
         prepared = again()
         spec = prepared.spec
@@ -240,38 +239,6 @@ class BoundKit:
             return await asyncio.to_thread(self._found, spec, reply)
         return await asyncio.to_thread(self.send, again(job_id=reply.reseal_for), again)
 
-    def map(
-        self,
-        task: Callable[..., Any] | str,
-        items: Iterable[Any],
-        /,
-        *,
-        stop_when: Callable[[Job], object] | str | None = None,
-    ) -> Batch:
-        """Submit a task once for each item, in bulk; returns a live `Batch`.
-
-        Args:
-            items: mappings are arguments by name, tuples by position, anything else is the one argument.
-            stop_when: a rule after which the rest is cancelled, see `Batch.stop_when`.
-
-        Raises:
-            InvalidParams: there are none or too many, or one is refused; nothing was stored then.
-        """
-        return self._map(task, Sweep(items, stop_when=stop_when))
-
-    def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch:
-        """Submit a task once for each combination of the axes' values: `kit.sweep(f, n=[1, 2], method=["a", "b"])`.
-
-        Args:
-            axes: arguments of the task, each with a list of values; and, as single values, `how` ("grid", "zip" or
-                "random"), `samples` and `seed` of a random sweep, `limit` (at most so many points) and `stop_when`
-                (see `Batch.stop_when`). A random sweep may also draw from `jobkit.Range(0.0, 1.0)`.
-
-        Raises:
-            InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
-        """
-        return self._map(task, sweep_of(axes), MAX_LIMIT)
-
     def submit_info(
         self, name: str, params: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
     ) -> Job:
@@ -282,7 +249,7 @@ class BoundKit:
             options: queue, delay, at, key, tags, priority, timeout, retries, ...
             owner: who submits; the person at this process unless given.
         """
-        again = partial(self.options(**options or {}).prepared, name, (), params, owner)
+        again = partial(self.with_options(options or {}).prepared, name, (), params, owner)
         return self.send(again(), again)
 
     def map_info(
@@ -294,9 +261,10 @@ class BoundKit:
         owner: str = "",
     ) -> Batch:
         """`submit_info` once for each of `items`, in bulk; see there."""
-        return self.options(**options or {})._map(name, Sweep(items), owner=owner)
+        return self.with_options(options or {}).submit_all(name, Sweep(items), owner=owner)
 
-    def _map(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
+    def submit_all(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
+        """Submit a task once for each point of a sweep, of which there may be so many; see `map`."""
         rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
         jobs = self.submit_each(task, listed(sweep.points, most), owner)
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
@@ -338,18 +306,6 @@ class BoundKit:
                 if sent is not None:
                     sent.cancel()  # no-op unless this was interrupted
         return jobs
-
-    def executor(self, /, *, max_workers: int | None = None, **options: Any) -> JobExecutor:
-        """Return an executor of `concurrent.futures` whose calls are jobs, for `asyncio` and others that take one.
-
-        Args:
-            max_workers: maximum number of its jobs that run at once; None for as many as the workers have slots.
-            options: of its jobs, as for `options`.
-
-        Raises:
-            InvalidParams: an unknown option or an invalid value.
-        """
-        return JobExecutor(self.options(**options), max_workers)
 
     # -- steps --------------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from jobkit.model import Backoff, InvalidParams
 from jobkit.model.limits import MAX_PLACES
@@ -17,6 +18,8 @@ from jobkit.tasks import option_values
 from jobkit.tasks.option_values import Key, Unique, positive_seconds, seconds
 from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.signature import close_names
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: Priorities range from -1000 to 1000.
 MAX_PRIORITY = 1000
@@ -115,6 +118,79 @@ class JobOptions:
         if "tags" in changes:
             changes["tags"] = tuple(dict.fromkeys((*self.tags, *over.tags)))
         return replace(self, **changes, given=self.given | over.given)
+
+
+#: A length of time: seconds, or text like "90s", "12h", "7d".
+Duration = float | str | timedelta
+
+
+class SharedOptions(TypedDict, total=False):
+    """The options that a task and a submission have, for type checkers and completion; see `JobOptions`."""
+
+    queue: str | None
+    timeout: Duration | None
+    retries: int
+    backoff: Backoff | Duration | None
+    retry_on: type[BaseException] | str | Collection[type[BaseException] | str] | None
+    isolation: Literal["process", "thread", "async"] | None
+    reuse: int | None
+    memory_limit: int | str | None
+    result_ttl: Duration | None
+    concurrency: int | None
+    rate: str | None
+    limit_key: Callable[..., Any] | str | None
+    resources: Mapping[str, float] | str | None
+    unique: bool | Literal["queued", "active"] | Duration | Callable[..., Any] | None
+    unique_key: Callable[..., Any] | str | None
+    debounce: Duration | None
+    cache: Duration | None
+    cache_ignore: str | Collection[str] | None
+    version: str | int | None
+    priority: int
+    cancel_grace: Duration | None
+    on_lost: Literal["retry", "fail"]
+    tags: Collection[str] | None
+    title: str | None
+
+
+class TaskOptions(SharedOptions, total=False):
+    """The options of a task."""
+
+    schedule: str | Duration | Mapping[str, Any] | None
+
+
+class SubmitOptions(SharedOptions, total=False):
+    """The options of a submission."""
+
+    delay: Duration | None
+    at: datetime | str | None
+    key: str | None
+    id: str | None
+    fresh: bool
+
+
+class _Unset:
+    """The default of an option in a signature."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def takes(options: type) -> Callable[[F], F]:
+    """Make a function's signature list the options of a `TypedDict` instead of `**options`, for help and completion."""
+
+    def decorate(function: F) -> F:
+        shown = inspect.signature(function)
+        known = [each for each in shown.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        hints = {name: hint.__forward_arg__ for name, hint in options.__annotations__.items()}
+        named = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_Unset(), annotation=hint)
+            for name, hint in hints.items()
+        ]
+        function.__signature__ = shown.replace(parameters=[*known, *named])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
 
 
 #: Options of a task and of a submission: field by public name.

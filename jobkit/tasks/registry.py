@@ -9,15 +9,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Unpack
 
 from jobkit.model import InvalidParams, JobkitError
-from jobkit.tasks.options import check_options
+from jobkit.tasks.options import TaskOptions, check_options, takes
 from jobkit.tasks.signature import close_names
 from jobkit.tasks.task import TaskDef, name_of, reference
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Registry:
@@ -147,24 +144,15 @@ def _is_same(one: TaskDef[..., Any], other: TaskDef[..., Any]) -> bool:
 registry = Registry()
 
 
-@overload
-def task(function: Callable[P, R], /) -> TaskDef[P, R]: ...
-
-
-@overload
-def task(*, name: str = ..., **options: Any) -> Callable[[Callable[P, R]], TaskDef[P, R]]: ...
-
-
-def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **options: Any) -> Any:
+@takes(TaskOptions)
+def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **options: Unpack[TaskOptions]) -> Any:
     """Make a function a task: `@jobkit.task` or `@jobkit.task(queue="gpu", timeout=3600)`.
 
     Args:
         function: a plain function or an `async def`.
         name: name of the task; default: the function's name.
-        options: queue, timeout, retries, backoff, retry_on, isolation, reuse, memory_limit, result_ttl, priority,
-            schedule, cancel_grace, on_lost, tags, title; concurrency, rate, limit_key, resources; unique, unique_key,
-            debounce, cache, cache_ignore, version. Durations are seconds, `timedelta` or text like
-            "12h"; `memory_limit` is bytes or "2GB".
+        options: see `JobOptions`. Durations are seconds, `timedelta` or text like "12h"; `memory_limit` is bytes or
+            "2GB".
 
     Returns:
         A `TaskDef`: calling it runs the function as if undecorated, `submit` runs it in the background.

@@ -17,16 +17,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import JobOptions, check_submit_options, effective_options
+from jobkit.tasks.options import JobOptions, SubmitOptions, check_submit_options, effective_options
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
 from jobkit.tasks.work import code_version
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    J = TypeVar("J", default=Any)
+    B = TypeVar("B", default=Any)
+else:
+    from typing import TypeVar
+
+    J, B = TypeVar("J"), TypeVar("B")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,8 +54,11 @@ def _kit() -> Any:
     return connect()
 
 
-class TaskDef(Shown, Generic[P, R]):
+class TaskDef(Shown, Generic[P, R, J, B]):
     """A task, made by `@jobkit.task`: call it to run it here, `submit` it to run it in the background.
+
+    For type checkers it has parameters P, a call returns R, a submit J, a map or sweep B. Jobs and batches are above
+    this room: `jobkit.client.typed` names their types.
 
     Attributes:
         name: unique within a process; workers look the task up by it.
@@ -89,23 +102,21 @@ class TaskDef(Shown, Generic[P, R]):
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> J:
         """Submit the task with these arguments; returns a `Job` at once.
 
         Raises:
             InvalidParams: an argument is missing, unknown or not allowed; nothing was stored.
             StoreUnavailable: the store did not answer.
         """
-        return _kit().submit(self, *args, **kwargs)
+        return _kit().submit(self, *args, **kwargs)  # type: ignore[no-any-return]  # `_kit` has no type here
 
-    def options(self, **options: Any) -> TaskDef[P, R]:
+    @takes(SubmitOptions)
+    def options(self, **options: Unpack[SubmitOptions]) -> TaskDef[P, R, J, B]:
         """Return the task with other options for its next submissions: `simulate.options(queue="gpu").submit(10)`.
 
         Args:
-            options: queue, delay, at, key, id, priority, timeout, retries, backoff, retry_on, tags, title, isolation,
-                reuse, memory_limit, result_ttl, cancel_grace, on_lost, concurrency, rate, limit_key, resources, unique,
-                unique_key, debounce, cache, cache_ignore, version, fresh. Durations are seconds, `timedelta` or text
-                like "12h".
+            options: see `JobOptions`. Durations are seconds, `timedelta` or text like "12h".
 
         Raises:
             InvalidParams: an unknown option or an invalid value.
@@ -116,13 +127,13 @@ class TaskDef(Shown, Generic[P, R]):
         self.effective(made.chosen)  # raises if they contradict the task's
         return made
 
-    def map(self, items: Iterable[Any], *, stop_when: Any = None) -> Any:
+    def map(self, items: Iterable[Any], *, stop_when: Any = None) -> B:
         """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
-        return _kit().map(self, items, stop_when=stop_when)
+        return _kit().map(self, items, stop_when=stop_when)  # type: ignore[no-any-return]
 
-    def sweep(self, **axes: Any) -> Any:
+    def sweep(self, **axes: Any) -> B:
         """Submit the task once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""
-        return _kit().sweep(self, **axes)
+        return _kit().sweep(self, **axes)  # type: ignore[no-any-return]
 
     def form(self) -> Any:
         """Return a form with a field for each parameter and a submit button."""

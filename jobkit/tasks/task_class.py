@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import param
 from param.parameterized import ParameterizedMetaclass
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.options import check_options
+from jobkit.tasks.options import SubmitOptions, TaskOptions, check_options, takes
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef
 
@@ -17,10 +17,18 @@ from jobkit.tasks.task import TaskDef
 _RESERVED = ("submit", "options", "map", "sweep", "form", "run", "task_def")
 
 
+class ClassOptions(TaskOptions, total=False):
+    """The keywords of a task class."""
+
+    name: str
+
+
 class _TaskMeta(ParameterizedMetaclass):
     """Accepts a task's options as class keywords: `class Train(jobkit.Task, queue="gpu")`."""
 
-    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Any) -> Any:
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Unpack[ClassOptions]
+    ) -> Any:
         return super().__new__(mcs, name, bases, namespace)
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **options: Any) -> None:
@@ -88,7 +96,8 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
         return cls.task_def().submit(**parameters)
 
     @classmethod
-    def options(cls, **options: Any) -> TaskDef[..., Any]:
+    @takes(SubmitOptions)
+    def options(cls, **options: Unpack[SubmitOptions]) -> TaskDef[..., Any]:
         """Return the task with other options for its next submissions; see `TaskDef.options`."""
         return cls.task_def().options(**options)
 

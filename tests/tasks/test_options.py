@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 
 from jobkit.cli.jobs import submit
+from jobkit.client.kit import Kit
 from jobkit.http.api.shapes import Submit
 from jobkit.model import Backoff, InvalidParams
-from jobkit.tasks.options import OPTIONS, check_options, check_submit_options, read_options, write_options
+from jobkit.tasks.options import (
+    OPTIONS,
+    SubmitOptions,
+    TaskOptions,
+    check_options,
+    check_submit_options,
+    read_options,
+    write_options,
+)
 from jobkit.tasks.registry import task
 from jobkit.tasks.task import TaskDef
+
+
+@pytest.mark.parametrize(("of", "typed"), [("task", TaskOptions), ("submission", SubmitOptions)])
+def test_type_checkers_know_the_same_options(of: str, typed: Any) -> None:
+    """Their names, and whether None is allowed."""
+    hints = get_type_hints(typed)
+
+    assert hints.keys() == OPTIONS[of].keys()
+    for name, option in OPTIONS[of].items():
+        assert (type(None) in get_args(hints[name])) == option.metadata["is_nullable"], name
 
 
 @pytest.mark.parametrize(
@@ -155,9 +174,9 @@ def test_submission_that_is_not_allowed_is_refused(given: dict[str, Any], senten
 
 
 def test_every_list_of_options_is_of_the_table() -> None:
-    for function, of in ((task, "task"), (TaskDef.options, "submission")):
-        [listed] = re.findall(r" options: (queue.*?)\. Durations", " ".join((function.__doc__ or "").split()))
-        assert set(re.split("[,;] ", listed)) == set(OPTIONS[of])
+    for function, of in ((task, "task"), (TaskDef.options, "submission"), (Kit.options, "submission")):
+        listed = set(inspect.signature(function).parameters) - {"self", "function", "name"}
+        assert listed == OPTIONS[of].keys()
     assert {each.name for each in msgspec.structs.fields(Submit)} - {"task", "params"} <= set(OPTIONS["submission"])
     assert {each.name for each in submit.params} - {"task", "arguments", "is_waiting"} <= set(OPTIONS["submission"])
 
