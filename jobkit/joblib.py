@@ -64,7 +64,7 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         isolation = options.get("isolation") or "process"
         kept = {name: value for name, value in _OPTIONS.items() if name != "reuse" or isolation == "process"}
         self._kit = kit or connect()
-        self._bound = self._kit.options(**{**kept, **options})
+        self._bound = self._kit._submitter.with_options({**kept, **options})
         self._executor: JobExecutor | None = None
         self._arrays: Arrays | None = None
         self._threads, self._most_calls = 0, sys.maxsize

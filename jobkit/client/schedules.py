@@ -28,7 +28,7 @@ from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
-from jobkit.tasks.options import JobOptions, SharedOptions, takes
+from jobkit.tasks.options import Duration, JobOptions, SharedOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
@@ -133,9 +133,9 @@ class Schedule(Handle[ScheduleSnapshot]):
         snapshot = self._snapshot
         if snapshot.is_paused:
             return "paused"
-        if snapshot.ended_ms or not snapshot.next_ms:
-            return "ended"
         at = self.next_at
+        if snapshot.ended_ms or at is None:
+            return "ended"
         late_s = (now - at).total_seconds()
         when = f"{duration(late_s)} late" if late_s > LATE_S else f"next {ago(at, now)}"
         return f"{when} ({moment_text(at, now)})"
@@ -180,10 +180,10 @@ class ScheduleVerbs:
         params: Mapping[str, Any] | Sequence[Any] | None = None,
         *,
         cron: str | None = None,
-        every: Any = None,
-        at: Any = None,
+        every: Duration | None = None,
+        at: datetime | str | None = None,
         tz: str | None = None,
-        until: Any = None,
+        until: datetime | str | None = None,
         count: int | None = None,
         name: str | None = None,
         missed: str = "once",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import JobOptions, SubmitOptions, check_submit_options, effective_options
+from jobkit.tasks.options import JobOptions, SubmitOptions, check_submit_options, effective_options, takes
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec

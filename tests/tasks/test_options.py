@@ -178,7 +178,9 @@ def test_every_list_of_options_is_of_the_table() -> None:
         listed = set(inspect.signature(function).parameters) - {"self", "function", "name"}
         assert listed == OPTIONS[of].keys()
     assert {each.name for each in msgspec.structs.fields(Submit)} - {"task", "params"} <= set(OPTIONS["submission"])
-    assert {each.name for each in submit.params} - {"task", "arguments", "is_waiting"} <= set(OPTIONS["submission"])
+    assert {each.name for each in submit.params} - {"task", "arguments", "is_waiting", "as_json"} <= set(
+        OPTIONS["submission"]
+    )
 
 
 def test_options_of_the_submission_win_and_tags_add_up() -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jobkit
 
@@ -145,7 +146,7 @@ async def deaf(path: str) -> None:
 
 
 @jobkit.task
-def surroundings() -> dict[str, object]:
+def surroundings() -> dict[str, Any]:
     fds = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -157,7 +158,7 @@ def surroundings() -> dict[str, object]:
 
 
 @jobkit.task
-async def surroundings_of_coroutine() -> dict[str, object]:
+async def surroundings_of_coroutine() -> dict[str, Any]:
     return surroundings.function()
 
 
