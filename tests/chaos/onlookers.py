@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,11 +180,14 @@ def _models(document: Any) -> Iterator[tuple[str, str]]:
 
 
 class EventReader:
-    """Reader of `GET /api/events` from the first event on; `events` are (id, job, seq) in order of arrival."""
+    """Reader of `GET /api/events` from the first event on.
 
-    def __init__(self, url: str) -> None:
+    `events` are (id, job, seq) in order of arrival: all of them, or the last `most`.
+    """
+
+    def __init__(self, url: str, most: int | None = None) -> None:
         self._url = url
-        self.events: list[tuple[str, str, int]] = []
+        self.events: deque[tuple[str, str, int]] = deque(maxlen=most)
         self.problems: list[str] = []
         self.connects = 0
         self._last = "0-0"

@@ -117,7 +117,7 @@ class Load:
         if time.monotonic() > self._opened_at + _PAGE_S:
             self._close_pages()
             self._opened_at = time.monotonic()
-            self._pages = [Window(f"{self._base}/app"), EventReader(f"{self._base}/api/events")]
+            self._pages = [Window(f"{self._base}/app"), EventReader(f"{self._base}/api/events", most=0)]
 
     def close(self) -> None:
         self._over.set()

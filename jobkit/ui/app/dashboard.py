@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlencode
 
 import panel as pn
 import param
+from panel.util import edit_readonly
 from panel.viewable import Viewable, Viewer
 from panel_material_ui.template.base import Page as MaterialPage
 
@@ -355,6 +356,9 @@ class Dashboard(Viewer):
                 meta_title=escape(self._title),  # Panel's template takes it for markup; the header sets the text
                 title="",
             )
+            # Its own reference is to a state of the whole server, which would keep the page after its session.
+            with edit_readonly(self._layout):
+                self._layout.busy = self._layout.param.loading
         layout: Viewable = self._layout
         return layout
 

@@ -7,6 +7,7 @@ during a read are applied after it. When the connection comes back, and when a s
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 import weakref
@@ -471,5 +472,8 @@ async def answered(read: Callable[[], Awaitable[T]]) -> T:
 
 
 def soon(function: Callable[..., object], *values: Any) -> None:
-    """Call it on the background loop; from any thread."""
-    background.start().call_soon_threadsafe(function, *values)
+    """Call it on the background loop; from any thread.
+
+    It gets an empty context: a feed that goes on would keep the document of the session that began it.
+    """
+    background.start().call_soon_threadsafe(function, *values, context=contextvars.Context())
