@@ -161,6 +161,7 @@ class Ending(msgspec.Struct, frozen=True):
         ttl_ms: how long the ended job is kept.
         folder: folder of the job's files (see `jobkit.files`), if it has any.
         for_arq: None unless it is a job of arq's client.
+        news, kept: of the attempt, as far as the store may not know them; only in the file of a worker (`Spool`).
     """
 
     job_id: str
@@ -180,6 +181,8 @@ class Ending(msgspec.Struct, frozen=True):
     max_losses: int = 0
     is_shared: bool = False
     for_arq: ArqResult | None = None
+    news: Sequence[AttemptNews] = ()
+    kept: Sequence[Kept] = ()
 
 
 #: Maximum number of awaited jobs that one claim considers.

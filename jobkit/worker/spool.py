@@ -1,4 +1,4 @@
-"""Endings that a worker could not store while the server was away, on disk.
+"""Endings that a worker could not store while the server was away, on disk, with the last lines of their logs.
 
 A worker that runs keeps its endings and stores them when the server is back. The files here are for one that has to end
 or dies before that: the next worker of the same home stores what they hold, as far as its tokens still hold. That is
@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.files.file_store import Directory
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import DAMAGED, FENCED, Ending
+from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -39,14 +40,14 @@ class Spool:
         self.written: tuple[str, ...] = ()  #: what the file has, `id token` each
         self._is_silent = False
 
-    def write(self, endings: Sequence[Ending]) -> None:
-        """Keep these and nothing else; for none, nothing."""
+    def write(self, endings: Sequence[Ending], news: Sequence[AttemptNews] = (), kept: Sequence[Kept] = ()) -> None:
+        """Keep these endings with their news and artifacts, and nothing else; for none, nothing."""
         tokens = tuple(f"{ending.job_id} {ending.token}" for ending in endings)
         if tokens == self.written:
             return
         try:
             if endings:
-                body = msgspec.msgpack.encode(endings)
+                body = msgspec.msgpack.encode([_with(ended, news, kept) for ended in endings])
                 self._place.write(self._worker_id, [self._codec.seal(RAW, body, self._subject(self._worker_id))])
                 if not self.written:
                     logger.info("what ended meanwhile is kept in %s until Redis answers again", self._place.root)
@@ -88,6 +89,16 @@ class Spool:
         return Subject("spool", name, "")
 
 
+def _with(ended: Ending, news: Sequence[AttemptNews], kept: Sequence[Kept]) -> Ending:
+    """Return an ending with what is its attempt's of news and artifacts."""
+    attempt = (ended.job_id, ended.token)
+    return replace(
+        ended,
+        news=[each for each in news if (each.job_id, each.token) == attempt],
+        kept=[each for each in kept if (each.job_id, each.token) == attempt],
+    )
+
+
 #: Outcome of storing an ending, by the reply; with any other reply it is stored.
 _OUTCOMES = {
     FENCED: "comes too late: another attempt holds the job now",
@@ -98,7 +109,10 @@ _OUTCOMES = {
 async def store_left(spool: Spool, store: RedisStore) -> None:
     """Store what earlier workers of this home left. Raises StoreUnavailable."""
     for name, endings in await asyncio.to_thread(list, spool.left()):
-        for ended, answer in zip(endings, await store.finish(endings), strict=True):
+        news = [each for ended in endings for each in ended.news]
+        kept = [each for ended in endings for each in ended.kept]
+        answers, _, _ = await store.exchange(news, endings, None, kept)
+        for ended, answer in zip(endings, answers, strict=True):
             how = _OUTCOMES.get(answer, "is stored")
             logger.info("job %s: that an earlier worker ended it (%s) %s", ended.job_id, ended.outcome, how)
         await asyncio.to_thread(spool.forget, name)

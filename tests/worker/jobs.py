@@ -41,6 +41,16 @@ def work(path: str, seconds: float = 0.0) -> str:
 
 
 @jobkit.task
+def speak(path: str, seconds: float) -> str:
+    note(path, f"start {os.getpid()}")
+    time.sleep(seconds)
+    jobkit.current().save("model.txt", b"weights")
+    print("last words", flush=True)
+    note(path, "end")
+    return "done"
+
+
+@jobkit.task
 async def wait(path: str, seconds: float = 0.0) -> str:
     note(path, f"start {os.getpid()}")
     try:

@@ -50,11 +50,11 @@ def home(own_bench: Bench) -> dict[str, str]:
 def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subprocess.Popen[bytes], list[jobkit.Job]]:
     """Start a worker whose jobs end while the server is down."""
     worker = bench.worker(**home)
-    running = [bench.kit.submit(task, bench.file(task.name), 1.0) for task in (jobs.work, jobs.wait)]
-    for task in (jobs.work, jobs.wait):
+    running = [bench.kit.submit(task, bench.file(task.name), 1.0) for task in (jobs.speak, jobs.wait)]
+    for task in (jobs.speak, jobs.wait):
         bench.started(task.name)
     bench.server.kill()
-    wait_until(lambda: all(bench.notes(name)[-1] == "end" for name in ("work", "wait")), what="the end of the jobs")
+    wait_until(lambda: all(bench.notes(name)[-1] == "end" for name in ("speak", "wait")), what="the end of the jobs")
     ids = [job.id.encode() for job in running]
     wait_until(lambda: [id for path in spooled(bench) for id in ids if id in path.read_bytes()] == ids, what="the file")
     return worker, running
@@ -77,6 +77,8 @@ def test_results_of_an_outage_are_stored_by_the_next_worker_of_the_home(
 
     assert [job.result(60) for job in running] == ["done"] * 2
     assert [(job.attempt, job.snapshot.losses) for job in running] == [(1, 0)] * 2
+    assert [str(line) for line in running[0].logs(tail=1)] == ["last words"]
+    assert [one.read() for one in running[0].artifacts()] == [b"weights"]
     wait_until(lambda: not spooled(bench), what="the file to be gone")
 
 
