@@ -25,6 +25,8 @@ from jobkit.system.death import Guard, end_with_parent
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
+#: Longest pause after a death by a signal: mostly a job has killed its worker, and others wait for the next one.
+KILLED_PAUSE_S = 2.0
 
 #: What ends with this process on a system whose kernel does not see to it.
 _guard = Guard()
@@ -125,12 +127,12 @@ class Child:
             self.failures = 0
             self._start_again_at = now
         else:
-            self._pause(now)
+            self._pause(now, KILLED_PAUSE_S if status < 0 else LONGEST_PAUSE_S)
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         self.say(f"{self.name} ended ({how}); restarting in {max(0.0, self._start_again_at - now):.1f} s")
 
-    def _pause(self, now: float) -> None:
-        self._start_again_at = now + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.failures)
+    def _pause(self, now: float, longest_s: float = LONGEST_PAUSE_S) -> None:
+        self._start_again_at = now + min(longest_s, FIRST_PAUSE_S * 2**self.failures)
         self.failures += 1
 
     @property
