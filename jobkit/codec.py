@@ -86,6 +86,11 @@ class Codec:
         """Return the codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""
         return cls([key.strip().encode() for key in secret.split(",") if key.strip()])
 
+    def sign_as(self, other: Codec) -> None:
+        """Sign with the key of another codec from now on, and verify with the keys of both."""
+        self._keys = {**self._keys, **other._keys}
+        self._signer = other._signer
+
     def dumps(self, value: Any, subject: Subject) -> bytes:
         """Return `value` in an envelope.
 

@@ -79,7 +79,7 @@ def open_kit(settings: Settings) -> Kit:
         from jobkit.client.kit import Kit
 
         return Kit(settings)
-    from jobkit.embedded.launch import ensure_running, revive, want_workers
+    from jobkit.embedded.launch import ensure_running, revive, secret_of, want_workers
 
     start = partial(ensure_running, settings, only_looks=True)
     served = start(meanwhile=partial(import_module, "jobkit.client.kit"))
@@ -88,7 +88,11 @@ def open_kit(settings: Settings) -> Kit:
     from jobkit.client.kit import Kit
 
     embedded = EmbeddedServer(
-        start, partial(start, revives=True), partial(revive, settings), partial(want_workers, settings)
+        start,
+        partial(start, revives=True),
+        partial(revive, settings),
+        partial(want_workers, settings),
+        partial(secret_of, settings),
     )
     return Kit(served, embedded=embedded)
 

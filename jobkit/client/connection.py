@@ -55,12 +55,14 @@ class EmbeddedServer:
             reading and waiting do not.
         revive: `start_again` without waiting; returns True if this call has started it.
         want_workers: called once, before the first submit; starts local workers that can run it.
+        secret: returns the key of its home. A home that was deleted and made again has another one.
     """
 
     start: Callable[[], object]
     start_again: Callable[[], object]
     revive: Callable[[], bool]
     want_workers: Callable[[], None]
+    secret: Callable[[], str]
 
 
 class Connection:
@@ -134,7 +136,9 @@ class Connection:
             self.inline = Inline(self.store, self.hub, self.codec, self.settings, self._space.paused)
         else:
             self.store = self._open_store(self.settings)
-            self.hub = EventHub(self.store, None if self._embedded is None else self._embedded.revive)
+            self.hub = EventHub(
+                self.store, None if self._embedded is None else partial(self._started, self._embedded.revive)
+            )
             self._direct = DirectSubmit(self.settings, self.hub.client_id)
         self._senders = LoopSenders(partial(self._open_store, self.settings), self.hub.client_id)
         self.verbs = Verbs(self.settings, self.store, self.hub, self.codec)
@@ -162,7 +166,14 @@ class Connection:
     def start_stopped(self) -> None:
         """Start an embedded server that was stopped or has died; no-op while it is connected."""
         if self._embedded is not None and not self.hub.is_live:
-            self._embedded.start()
+            self._started(self._embedded.start)
+
+    def _started(self, start: Callable[[], T]) -> T:
+        """Start the embedded server in one of its ways, and use the key of its home."""
+        assert self._embedded is not None
+        started = start()
+        self.codec.sign_as(Codec.from_secret(self._embedded.secret()))
+        return started
 
     # -- running verbs ------------------------------------------------------------------------------------------------
 
@@ -210,7 +221,7 @@ class Connection:
             if self._embedded is None:
                 raise
             with repeating(error):
-                await asyncio.to_thread(self._embedded.start_again)
+                await asyncio.to_thread(self._started, self._embedded.start_again)
                 value = await verb()
         if self.inline is not None:
             await self.hub.flush()

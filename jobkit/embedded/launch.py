@@ -180,6 +180,12 @@ def revive(settings: Settings) -> bool:
     return _launch_once(home, revives=True)
 
 
+@_explained
+def secret_of(settings: Settings) -> str:
+    """Return the key of a home."""
+    return Home.at(settings.home).secret()
+
+
 def check_died(home: Home) -> None:
     """Raise StoreUnavailable if the server of a home was stopped, or cannot start; not if it runs or has died."""
     if not home.path.is_dir():

@@ -206,6 +206,20 @@ def test_a_home_that_was_deleted_is_told_and_not_made_again(settings: Settings, 
     assert not settings.home.exists()
 
 
+@pytest.mark.parametrize("maker", ["the kit itself", "another process"])
+def test_a_kit_signs_with_the_key_of_a_home_that_was_deleted_and_made_again(
+    settings: Settings, kit: Kit, maker: str
+) -> None:
+    shutil.rmtree(settings.home)
+    wait_until(lambda: not kit.hub.is_live and not processes_of(settings.home))
+
+    if maker == "another process":
+        ensure_running(settings)
+        wait_until(lambda: kit.hub.is_live)
+
+    assert kit.submit(noted, "/dev/null", 0.0).result(60) == 42
+
+
 def test_a_server_that_starts_again_is_not_stopped_any_more_even_while_it_loads(settings: Settings, kit: Kit) -> None:
     shutdown(settings, now=True)
     wait_until(lambda: kit.hub.stopped)
