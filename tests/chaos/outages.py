@@ -12,10 +12,13 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import psutil
+
+from tests.support import wait_until
 
 if TYPE_CHECKING:
     from tests.chaos.world import World
@@ -137,12 +140,9 @@ def cleaner(world: World, rng: Random) -> None:
 @outage(0.5, disturbs=True, costs="losses")
 def full(world: World, rng: Random) -> Iterator[float]:
     """The disk of the home and of temporary folders is full."""
-    seconds, ballast = rng.uniform(1, 2) * LEASE_S, world.disk / "ballast"
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
+    seconds, ballast = rng.uniform(1, 2) * LEASE_S, _ballast(world)
     yield seconds
-    ballast.unlink()
+    ballast.unlink(missing_ok=True)
 
 
 # -- Redis -------------------------------------------------------------------------------------------------------------
@@ -241,6 +241,25 @@ def supervisor(world: World, rng: Random) -> None:
         world.kill_supervisor()
 
 
+@outage(disturbs=True, costs="losses", at="home")
+def starved(world: World, rng: Random) -> Iterator[float]:
+    """SIGKILL of the home's supervisor while the disk is full, which it still is when another one starts.
+
+    What Redis takes between the last write to its disk and the first one that fails is lost with it: it takes nothing.
+    """
+    seconds = rng.uniform(1, 2) * LEASE_S
+    if world.may_lose_writes:
+        return
+    world.ask("CLIENT", "PAUSE", "10000", "WRITE")
+    wait_until(
+        lambda: (world.ask("INFO", "persistence") or {}).get("aof_buffer_length") == 0, what="Redis's last write"
+    )
+    ballast = _ballast(world)
+    world.kill_supervisor()
+    yield seconds
+    ballast.unlink(missing_ok=True)
+
+
 # -- helpers -----------------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +268,15 @@ def _one(world: World, rng: Random) -> Sequence[psutil.Process | psutil.Popen]:
     luck = rng.random()
     awake = [worker for worker in world.workers if _is_awake(worker.pid)]
     return awake[int(luck * len(awake)) :][:1]
+
+
+def _ballast(world: World) -> Path:
+    """Fill the disk by a file."""
+    ballast = world.disk / "ballast"
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return ballast
 
 
 def _limit_files(process: psutil.Process, count: int | None = None) -> None:

@@ -124,7 +124,7 @@ class World(ABC):
     def possible(self) -> list[str]:
         """Return the names of the outages that can happen here."""
         names = [name for name, outage in OUTAGES.items() if self.place in outage.places]
-        return names if self.disk.is_mount() else [name for name in names if name != "full"]
+        return names if self.disk.is_mount() else [name for name in names if name not in ("full", "starved")]
 
     def begin(self, name: str, rng: Random) -> None:
         """Begin an outage, unless the same one still goes on."""
@@ -134,8 +134,9 @@ class World(ABC):
             log.write(f"{time.monotonic() - self._began:.2f} {name}\n")
         self.counts[name] += 1
         self._disturb(name)
-        if (rest := OUTAGES[name].begin(self, rng)) is not None:
-            self._ongoing.append(Ongoing(name, time.monotonic() + next(rest), rest))
+        rest = OUTAGES[name].begin(self, rng)
+        if rest is not None and (seconds := next(rest, None)) is not None:
+            self._ongoing.append(Ongoing(name, time.monotonic() + seconds, rest))
 
     def keep_up(self, until: float | None = None) -> None:
         """End outages whose time is over, and replace what has died."""
@@ -163,7 +164,7 @@ class World(ABC):
     @property
     def may_lose_writes(self) -> bool:
         """True while Redis's disk is full: if it dies now, it loses what it took before it noticed that."""
-        return self.place == "home" and any(each.name == "full" for each in self._ongoing)
+        return self.place == "home" and any(each.name in ("full", "starved") for each in self._ongoing)
 
     @property
     def is_calm(self) -> bool:
