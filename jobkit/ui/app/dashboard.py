@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlencode
 
 import panel as pn
 import param
-from panel.util import edit_readonly
+from panel.util.parameters import edit_readonly
 from panel.viewable import Viewable, Viewer
 from panel_material_ui.template.base import Page as MaterialPage
 
