@@ -97,6 +97,8 @@ def _seen(kit: Kit) -> set[str]:
 
 
 def _state(job: JobSnapshot, is_seen: bool) -> str:
+    if job.lacks_result:
+        return out.styled("! succeeded (not kept)", "yellow")
     word = "cancelling" if job.is_cancelling else "stalled" if job.state is JobState.RUNNING and not is_seen else None
     return out.state_text(job.state, word)
 

@@ -91,7 +91,12 @@ def echo_json(value: Any) -> None:
 def state_text(state: JobState, word: str | None = None) -> Styled:
     """Return `✓ succeeded`, coloured if a terminal reads."""
     glyph, colour = GLYPHS[state]
-    return Styled(click.style(f"{glyph} {word or state}", fg=colour))
+    return styled(f"{glyph} {word or state}", colour)
+
+
+def styled(text: str, colour: str) -> Styled:
+    """Return text that is coloured if a terminal reads."""
+    return Styled(click.style(text, fg=colour))
 
 
 def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:

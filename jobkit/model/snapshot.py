@@ -79,6 +79,10 @@ class Attempt(msgspec.Struct, frozen=True):
         return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds()
 
 
+#: Begin of the summary of a result that could not be kept.
+NOT_KEPT = "(not kept)"
+
+
 class JobSnapshot(msgspec.Struct, frozen=True):
     """State of a job at one `seq`. Times are aware UTC, by Redis's clock.
 
@@ -139,6 +143,11 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     @property
     def is_terminal(self) -> bool:
         return self.state.is_terminal
+
+    @property
+    def lacks_result(self) -> bool:
+        """True if it succeeded, and its result could not be kept."""
+        return self.state is JobState.SUCCEEDED and self.summary.startswith(NOT_KEPT)
 
     @property
     def is_cancelling(self) -> bool:

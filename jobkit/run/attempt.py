@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.format import size
-from jobkit.model.snapshot import JobError
+from jobkit.model.snapshot import NOT_KEPT, JobError
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import python_version
 from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
@@ -254,7 +254,7 @@ def not_here(assignment: Assignment) -> Outcome:
 
 def not_kept(outcome: Outcome, sentence: str) -> Outcome:
     """The outcome of a success without its value; the sentence says why, and tables and lists that it is so."""
-    summary = f"(not kept) {outcome.summary}"[:SUMMARY_LIMIT]
+    summary = f"{NOT_KEPT} {outcome.summary}"[:SUMMARY_LIMIT]
     preview = {**(outcome.preview or {}), "unavailable": sentence}
     return replace(outcome, form=b"", body=b"", preview=preview, summary=summary)
 

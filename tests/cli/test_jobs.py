@@ -41,6 +41,12 @@ def test_a_running_job_whose_worker_is_silent_is_stalled() -> None:
     assert shown(JobState.QUEUED, "") == "queued"
 
 
+def test_a_success_whose_result_was_not_kept_has_no_tick() -> None:
+    job = JobSnapshot(JobSpec("a", "task"), 2, JobState.SUCCEEDED, summary="(not kept) bytes of 3,000,000")
+
+    assert click.unstyle(jobs._state(job, True)) == "! succeeded (not kept)"
+
+
 def test_submit_prints_the_id_alone(terminal: Terminal) -> None:
     done = terminal.run("submit", "count", "n=2")
 
