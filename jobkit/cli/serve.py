@@ -23,11 +23,10 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, partial
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import click
 
@@ -40,7 +39,7 @@ from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
 from jobkit.embedded.home import Home, holding
 from jobkit.embedded.launch import check_died, environment
-from jobkit.model import StoreUnavailable
+from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.people import Role
 from jobkit.own_machine import PROXIED_VARIABLE, system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, person_named, read_login
@@ -64,8 +63,8 @@ _PANEL_SERVE = [
 #: Seconds that a JupyterHub has for its answer.
 _HUB_S = 5.0
 
-#: Key of a server without a secret.
-_random_secret = cache(partial(secrets.token_bytes, 32))
+#: Connects to the JupyterHub directly: its token is not for a proxy of the environment (`http_proxy`).
+_hub = build_opener(ProxyHandler({}))
 
 #: Variables with the keys of cookies and sessions, for Panel and Bokeh.
 SEALING = {"PANEL_COOKIE_SECRET": "cookie", "BOKEH_SECRET_KEY": "session"}
@@ -291,7 +290,7 @@ def serve_behind_jupyter(unix_socket: str, prefix: str) -> NoReturn:
     """
     settings = Settings.load()
     secret = settings.secret
-    with suppress(StoreUnavailable), jobkit.connect() as kit:  # the page says what is missing, and tries again
+    with suppress(JobkitError), jobkit.connect() as kit:  # the page says what is missing, and tries again
         secret = kit.settings.secret
     argv = [*_PANEL_SERVE, "--unix-socket", unix_socket, "--prefix", prefix, "--use-xheaders"]
     argv += ["--allow-websocket-origin", "*", "--session-ids", "signed"]
@@ -315,7 +314,7 @@ def hub_role(name: str, settings: Settings) -> Role:
         headers={"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"},
     )
     try:
-        with urlopen(request, timeout=_HUB_S) as answer:
+        with _hub.open(request, timeout=_HUB_S) as answer:
             told = json.load(answer)
     except (OSError, ValueError) as error:
         out.say(f"the JupyterHub does not tell groups and admins: {error}")
@@ -413,7 +412,7 @@ def sealing(settings: Settings) -> dict[str, str]:
 
 
 def _key(use: str, settings: Settings) -> bytes:
-    secret = settings.secret.partition(",")[0].strip().encode() or _random_secret()
+    secret = settings.secret.partition(",")[0].strip().encode() or secrets.token_bytes(32)
     return hmac.new(secret, f"jobkit-{use}\x00{settings.namespace}".encode(), hashlib.sha256).digest()
 
 

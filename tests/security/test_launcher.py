@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 from urllib.request import Request
 
@@ -135,7 +136,7 @@ def test_the_hub_and_the_table_of_roles_decide_what_its_user_may_do(
 
     monkeypatch.setenv("JUPYTERHUB_API_URL", "http://hub/api")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "t")
-    monkeypatch.setattr("jobkit.cli.serve.urlopen", answer)
+    monkeypatch.setattr("jobkit.cli.serve._hub", SimpleNamespace(open=answer))
 
     assert hub_role("ada", Settings(url="redis://team", roles=roles)) is role
     assert hub_role("ada", Settings(roles=roles)) is Role.ADMIN  # the embedded server is theirs alone
