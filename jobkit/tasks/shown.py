@@ -19,8 +19,8 @@ class Shown:
         """Display it; IPython calls this first, and if it raises NotImplementedError `_repr_mimebundle_`."""
         self._cell().show()
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return self._cell().bundle()  # type: ignore[no-any-return]
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:
+        return self._cell().bundle()
 
     def _display_(self) -> Any:
         """Return what marimo shows."""

@@ -94,13 +94,13 @@ class CellDisplay:
             self.handle._cards += (output.is_static,)
         output.show(self.live(on_end=output.end, on_change=output.keep), self.model(), handles)
 
-    def bundle(self) -> dict[str, Any]:
-        """Return the representations by MIME type: in a terminal the line, without a kernel nothing live."""
+    def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return representations and metadata by MIME type: in a terminal the line, without a kernel nothing live."""
         shell, is_notebook = _shell(), _is_notebook()
         if self.is_empty or (shell is not None and not is_notebook):
-            return {"text/plain": self.text}
-        live = _widget_view(self.live()) if is_notebook and not self.is_over else {}
-        return {**live, **self.static(self.model())}
+            return {"text/plain": self.text}, {}
+        live, metadata = _widget_view(self.live()) if is_notebook and not self.is_over else ({}, {})
+        return {**live, **self.static(self.model())}, metadata
 
     def marimo(self) -> Any:
         """Return what marimo shows: live widgets, and what an export shows instead of them."""
@@ -110,9 +110,10 @@ class CellDisplay:
         widgets = self.widgets()
         widgets[0].saved = _new_id()
         static = _behind_widget(widgets[0].saved, self.html(self.model()))
+        heading = marimo.plain_text(self.heading).text if self.heading else ""
         live = "".join(marimo.as_html(widget).text for widget in widgets)
         return marimo.Html(
-            f'<div style="display:grid;gap:12px;grid-template-columns:minmax(0,1fr)">{static}{live}</div>'
+            f'<div style="display:grid;gap:12px;grid-template-columns:minmax(0,1fr)">{heading}{static}{live}</div>'
         )
 
 
@@ -238,13 +239,14 @@ class _Output:
     def show(self, widget: Any, model: Any, handles: Sequence[Any] = ()) -> None:
         """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
         widget.saved = self._id
-        bundles = (self._behind(self.static(model)), {**_widget_view(widget), "text/plain": ""})
+        live, metadata = _widget_view(widget)
+        bundles = ((self._behind(self.static(model)), {}), ({**live, "text/plain": ""}, metadata))
         self._kept = (time.monotonic(), "")
         if handles:
-            for handle, bundle in zip(handles, bundles, strict=True):
-                handle.update(bundle, raw=True)
+            for handle, (bundle, more) in zip(handles, bundles, strict=True):
+                handle.update(bundle, raw=True, metadata=more)
         else:
-            handles = [_display(bundle) for bundle in bundles]
+            handles = [_display(*each) for each in bundles]
         self._handles = handles
         self._turn()
 
@@ -298,9 +300,10 @@ def _behind_widget(saved: str, html: str) -> str:
     return f'<div id="{saved}">{html}</div>'
 
 
-def _widget_view(widget: Any) -> dict[str, Any]:
+def _widget_view(widget: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a widget's bundle and its metadata, which tells Colab where it gets its part for widgets."""
     shown = widget._repr_mimebundle_()
-    return dict((shown[0] if isinstance(shown, tuple) else shown) or {})
+    return shown if isinstance(shown, tuple) else (shown or {}, {})
 
 
 def _in_next_cell(action: Callable[[], None]) -> None:
@@ -315,10 +318,10 @@ def _in_next_cell(action: Callable[[], None]) -> None:
     events.register("pre_run_cell", fire)
 
 
-def _display(bundle: Mapping[str, Any]) -> Any:
+def _display(bundle: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> Any:
     from IPython.display import display
 
-    return display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # IPython's
+    return display(bundle, raw=True, display_id=True, metadata=metadata)  # type: ignore[no-untyped-call]  # IPython's
 
 
 def _is_notebook() -> bool:

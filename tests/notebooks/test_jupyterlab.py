@@ -55,9 +55,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(notebook, folder / "walk.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     process = subprocess.Popen(
         [sys.executable, "-c", f"{NO_FORMAT_PARSER}; from jupyterlab.labapp import main; main()", 
@@ -69,7 +67,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        wait_until(lambda: _answers(port), what="JupyterLab to answer")
+        wait_until(lambda: answers(port), what="JupyterLab to answer")
         yield f"http://127.0.0.1:{port}/lab/tree/walk.ipynb", folder
     finally:
         process.terminate()
@@ -82,7 +80,14 @@ def lab(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answers(port: int) -> bool:
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

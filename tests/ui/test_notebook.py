@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
 
 import jobkit
+from jobkit.client.batch import Jobs
+from jobkit.ui.notebook import FormDisplay
 from jobkit.ui.widgets import JobWidget
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -25,7 +30,7 @@ class Output:
     def now(self) -> dict[str, Any]:
         return self.shown[-1]
 
-    def update(self, data: dict[str, Any], *, raw: bool) -> None:
+    def update(self, data: dict[str, Any], *, raw: bool, metadata: dict[str, Any] | None = None) -> None:
         self.shown.append(data)
 
 
@@ -34,9 +39,11 @@ class Display:
 
     def __init__(self) -> None:
         self.outputs: list[Output] = []
+        self.metadata: list[Any] = []
 
-    def __call__(self, data: dict[str, Any], *, raw: bool, display_id: bool = False) -> Output:
+    def __call__(self, data: dict[str, Any], *, raw: bool, display_id: bool = False, metadata: Any = None) -> Output:
         self.outputs.append(Output(data))
+        self.metadata.append(metadata)
         return self.outputs[-1]
 
 
@@ -157,14 +164,14 @@ def test_a_terminal_shows_the_line_of_a_job_and_a_program_without_ipython_its_st
     with pytest.raises(NotImplementedError):  # IPython takes the next representation
         job._ipython_display_()
 
-    bundle = job._repr_mimebundle_()
+    bundle, _ = job._repr_mimebundle_()
 
     assert bundle.items() > line.items()
     assert "shows it live" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" not in bundle
 
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: type("Terminal", (), {"kernel": None})())
-    assert job._repr_mimebundle_() == line
+    assert job._repr_mimebundle_() == (line, {})
 
 
 def test_a_front_end_that_asks_for_a_bundle_gets_the_widget_and_the_static_card(stage: Stage, display: Display) -> None:
@@ -172,15 +179,15 @@ def test_a_front_end_that_asks_for_a_bundle_gets_the_widget_and_the_static_card(
     job = stage.kit.get(job_id)
     stage.start(job_id)
 
-    bundle = job._repr_mimebundle_(include=None, exclude=None)
+    bundle, metadata = job._repr_mimebundle_(include=None, exclude=None)
 
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
     assert "shows it live" in bundle["text/html"]
-    assert display.outputs == []  # it is returned, not displayed
+    assert (metadata, display.outputs) == ({}, [])  # it is returned, not displayed
 
     stage.succeed(job_id)
     wait_until(lambda: job.is_terminal, what="the end")
-    assert set(job._repr_mimebundle_()) == {"text/html", "text/plain"}
+    assert set(job._repr_mimebundle_()[0]) == {"text/html", "text/plain"}
 
 
 def test_ipython_displays_a_job_once(stage: Stage, display: Display) -> None:
@@ -192,6 +199,52 @@ def test_ipython_displays_a_job_once(stage: Stage, display: Display) -> None:
     assert len(display.outputs) == 2
 
 
+def test_colab_is_told_where_its_part_for_widgets_is(
+    stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Colab shows a widget of another package only with this metadata, which anywidget gives."""
+    colab = SimpleNamespace(enable_custom_widget_manager=lambda: None, _widgets=SimpleNamespace(_installed_url="/here"))
+    monkeypatch.setitem(sys.modules, "google.colab.output", colab)
+    job = stage.kit.get(stage.submit("train"))
+
+    job._ipython_display_()
+
+    told = {"application/vnd.jupyter.widget-view+json": {"colab": {"custom_widget_manager": {"url": "/here"}}}}
+    assert display.metadata == [{}, told]
+    assert job._repr_mimebundle_()[1] == told
+
+
+def test_marimo_gets_widgets_and_before_them_what_its_export_shows(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+
+    def as_html(widget: Any) -> Any:
+        shown.append(widget)
+        return SimpleNamespace(text=f"<live-{len(shown)}>")
+
+    marimo = SimpleNamespace(as_html=as_html, Html=str, plain_text=repr)
+    monkeypatch.setitem(sys.modules, "marimo", marimo)
+
+    @jobkit.task(name="formed")
+    def formed(n: int = 3) -> int:
+        return n * 10
+
+    job_id = stage.submit("train")
+    html = stage.kit.get(job_id)._display_()
+    assert re.search(rf'<div id="{shown[0].saved}">.*shows it live.*</div><live-1></div>$', html, re.S)
+
+    html = FormDisplay(lambda: stage.kit, {"formed": formed.info()}, "formed").marimo()
+    form, card = shown[1:]
+    assert re.search(rf'<div id="{form.saved}">.*<live-2><live-3></div>$', html, re.S)
+    form.request = '{"action": "submit", "task": "formed", "fields": {"n": {"text": "4"}}, "k": 1}'
+    wait_until(lambda: "40" in card.preview, what="the job's card below the form")
+
+    form.request = '{"action": "submit", "task": "formed", "fields": {"n": {"text": "5"}}, "k": 2}'
+    wait_until(lambda: "50" in card.preview, what="the card of the next job")
+    assert Jobs(stage.kit, ())._display_() == "'[]'"
+
+
 @pytest.mark.parametrize("is_closed", [False, True], ids=["open", "closed"])
 def test_a_kit_shows_its_address_and_its_jobs(stage: Stage, display: Display, is_closed: bool, capsys: Any) -> None:
     stage.submit("train", {"n": 3})
@@ -199,7 +252,7 @@ def test_a_kit_shows_its_address_and_its_jobs(stage: Stage, display: Display, is
         stage.kit.close()
         with pytest.raises(NotImplementedError):  # the bundle follows
             stage.kit._ipython_display_()
-        assert stage.kit._repr_mimebundle_() == {"text/plain": repr(stage.kit)}
+        assert stage.kit._repr_mimebundle_() == ({"text/plain": repr(stage.kit)}, {})
     else:
         stage.kit._ipython_display_()
         assert capsys.readouterr().out == f"{stage.kit!r}\n"
@@ -223,9 +276,12 @@ def test_a_widget_for_other_widgets_rests_while_no_page_shows_it(stage: Stage) -
 
 
 def test_a_widget_whose_comm_was_closed_by_the_front_end_follows_nothing(
-    widget: JobWidget, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobkit.ui.widgets._BEAT_S", 0.01)
+    widget = JobWidget(stage.kit, stage.submit("train"))
+    wait_until(lambda: widget.snapshot, what="the first snapshot")
+
     widget.comm._closed = True
 
     wait_until(lambda: widget.shown is None, what="the widget to close")
@@ -297,7 +353,6 @@ def test_a_kernel_beats_until_its_job_has_ended(stage: Stage, widget: JobWidget)
 
 
 def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage, display: Display) -> None:
-    from jobkit.ui.notebook import FormDisplay
     from jobkit.ui.widgets import FormWidget
 
     @jobkit.task(name="formed")

@@ -380,9 +380,16 @@ function followPulse(model, el, isPage) {
   } else {
     pulse.isExpected = isBeating();  // a page that was saved has the last beat of a kernel that may be gone
     on("comm_live_update", () => { if (el.closest(".jupyter-widgets-disconnected")) { pulse.isExpected = true; pulse.turn(true); } });
-    const hidden = h("style", {text: `#${model.get("saved")}, .jp-OutputArea-child:has(#${model.get("saved")}) { display: none }`});
-    if (model.get("saved") && globalThis.__MARIMO_STATIC__) el.style.display = "none";  // an export of marimo, without a kernel
-    else if (model.get("saved")) document.head.append(hidden);  // the static card that a saved notebook shows
+    const saved = model.get("saved"), hidden = h("style", {text: `#${saved}, .jp-OutputArea-child:has(#${saved}) { display: none }`});
+    if (saved) {  // the static card of a saved notebook is hidden, unless this page never heard of a kernel
+      document.head.append(hidden);
+      pulse.listeners.add(() => {
+        const isStatic = pulse.isAway && pulse.heardAt == null;
+        el.style.display = isStatic ? "none" : "";
+        hidden.media = isStatic ? "not all" : "";
+      });
+    }
+    if (globalThis.__MARIMO_STATIC__) pulse.turn(true);  // an export of marimo
     stops.push(() => clearInterval(pulse.timer), () => hidden.remove());
   }
   return {stop: () => stops.forEach((stop) => stop()), show(component) {
