@@ -240,7 +240,10 @@ class _Output:
         """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
         widget.saved = self._id
         live, metadata = _widget_view(widget)
-        bundles = ((self._behind(self.static(model)), {}), ({**live, "text/plain": ""}, metadata))
+        bundles: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (self._behind(self.static(model)), {}),
+            ({**live, "text/plain": ""}, metadata),
+        ]
         self._kept = (time.monotonic(), "")
         if handles:
             for handle, (bundle, more) in zip(handles, bundles, strict=True):
@@ -301,7 +304,7 @@ def _behind_widget(saved: str, html: str) -> str:
 
 
 def _widget_view(widget: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a widget's bundle and its metadata, which tells Colab where it gets its part for widgets."""
+    """Return a widget's bundle and its metadata, which name Colab's loader of widgets."""
     shown = widget._repr_mimebundle_()
     return shown if isinstance(shown, tuple) else (shown or {}, {})
 

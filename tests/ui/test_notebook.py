@@ -199,7 +199,7 @@ def test_ipython_displays_a_job_once(stage: Stage, display: Display) -> None:
     assert len(display.outputs) == 2
 
 
-def test_colab_is_told_where_its_part_for_widgets_is(
+def test_colab_gets_the_address_of_its_loader_of_widgets(
     stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Colab shows a widget of another package only with this metadata, which anywidget gives."""

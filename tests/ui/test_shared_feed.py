@@ -100,6 +100,24 @@ async def until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+async def test_a_feed_rests_when_its_kit_was_closed(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook goes on showing the card, and would log a refusal every few seconds."""
+    looks: list[bool] = []
+    monkeypatch.setattr(Letters, "LOOK_S", 0.001)
+    monkeypatch.setattr(Letters, "look", lambda _: looks.append(kit.is_closed))
+
+    async def source() -> str:
+        return ""
+
+    feed = Letters(kit, source)
+    feed.add(screen()[1])
+    await until(lambda: bool(looks))
+    kit.is_closed = True
+
+    await until(lambda: not feed.runners)
+    assert not any(looks)
+
+
 async def test_events_during_a_read_are_applied_after_it(kit: Kit, hub: Hub) -> None:
     is_reading, go, (shown, subscriber) = asyncio.Event(), asyncio.Event(), screen()
 

@@ -257,8 +257,10 @@ class SharedFeed(Generic[S]):
             self.take(event)
 
     async def _look_again(self, seconds: float) -> None:
-        while not self.is_over:
+        while True:
             await asyncio.sleep(seconds)
+            if self.is_over or self.kit.is_closed:
+                return
             try:
                 self.look()
             except Exception:
