@@ -18,33 +18,32 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jobkit.model import (
-    Backoff,
-    ErrorKind,
-    EventsExpired,
-    EventType,
-    InvalidParams,
-    JobCancelled,
-    JobError,
-    JobEvent,
-    JobFailed,
-    JobkitError,
-    JobNotFound,
-    JobSnapshot,
-    JobState,
-    ResultExpired,
-    ResultUnavailable,
-    Retry,
-    SignatureError,
-    StoreUnavailable,
-    SubmitUnanswered,
-    UnknownTask,
-)
-
 if TYPE_CHECKING:
     from jobkit.client import Batch, Job, Kit, Schedule, as_completed, wait
     from jobkit.client.typed import Task, task
     from jobkit.connecting import connect
+    from jobkit.model import (
+        Backoff,
+        ErrorKind,
+        EventsExpired,
+        EventType,
+        InvalidParams,
+        JobCancelled,
+        JobError,
+        JobEvent,
+        JobFailed,
+        JobkitError,
+        JobNotFound,
+        JobSnapshot,
+        JobState,
+        ResultExpired,
+        ResultUnavailable,
+        Retry,
+        SignatureError,
+        StoreUnavailable,
+        SubmitUnanswered,
+        UnknownTask,
+    )
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.context import current
     from jobkit.tasks.specs import Range
@@ -98,6 +97,31 @@ _LAZY = {
     "task": "jobkit.tasks.registry",
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
+    **dict.fromkeys(
+        (
+            "Backoff",
+            "ErrorKind",
+            "EventsExpired",
+            "EventType",
+            "InvalidParams",
+            "JobCancelled",
+            "JobError",
+            "JobEvent",
+            "JobFailed",
+            "JobkitError",
+            "JobNotFound",
+            "JobSnapshot",
+            "JobState",
+            "ResultExpired",
+            "ResultUnavailable",
+            "Retry",
+            "SignatureError",
+            "StoreUnavailable",
+            "SubmitUnanswered",
+            "UnknownTask",
+        ),
+        "jobkit.model",
+    ),
     **dict.fromkeys(("Batch", "Job", "Kit", "Schedule", "as_completed", "wait"), "jobkit.client"),
 }
 

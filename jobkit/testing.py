@@ -1,7 +1,5 @@
 """Help for tests of code that submits jobs: no Redis of yours, no worker, no waiting.
 
-    pytest_plugins = ["jobkit.testing"]                  # in conftest.py
-
     def test_upload_starts_a_job(jobkit_kit):            # jobs run at once, in this process
         upload("data.csv")
         jobkit_kit.assert_submitted(simulate, path="data.csv")
@@ -12,13 +10,15 @@
         jobkit_queue.clock.tick(days=1)
         [job] = jobkit_queue.run()
 
-Both fixtures are a `MemoryKit` and, during the test, the process's default kit.
+Both fixtures are a `MemoryKit` and, during the test, the process's default kit. pytest finds them by itself
+(`jobkit.pytest_plugin`).
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
 from jobkit.model import InvalidParams
+from jobkit.pytest_plugin import jobkit_kit, jobkit_queue
 from jobkit.schedules.firing import decide, firing
 from jobkit.settings import Settings
 from jobkit.store import library
@@ -234,15 +235,8 @@ def _call(task: Any, params: Any) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in params.items())})"
 
 
-@pytest.fixture
-def jobkit_kit() -> Iterator[MemoryKit]:
-    """The default kit of the test: jobs run at once."""
-    with MemoryKit() as kit, default_kit(kit):
-        yield kit
-
-
-@pytest.fixture
-def jobkit_queue() -> Iterator[MemoryKit]:
-    """The default kit of the test: jobs wait for `jobkit_queue.run()`, and time for `jobkit_queue.clock.tick()`."""
-    with MemoryKit(at_once=False) as kit, default_kit(kit):
+@contextmanager
+def default_memory_kit(*, at_once: bool) -> Iterator[MemoryKit]:
+    """Make a `MemoryKit` the default kit of the process, for a while."""
+    with MemoryKit(at_once=at_once) as kit, default_kit(kit):
         yield kit

@@ -102,7 +102,13 @@ class Installed:
 def test_the_sdist_makes_the_wheel_with_all_files_of_the_package(built: Path) -> None:
     with ZipFile(next(built.glob("*.whl"))) as wheel:
         names = {name for name in wheel.namelist() if name.startswith("jobkit/")}
-    tracked = subprocess.run(["git", "ls-files", "jobkit"], cwd=ROOT, capture_output=True, text=True, check=False)
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "jobkit"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert names == set(tracked.stdout.split())
 
@@ -121,6 +127,34 @@ def test_the_wheel_runs_without_the_checkout(built: Path, tmp_path: Path) -> Non
 
     assert Path(where).is_relative_to(tmp_path)
     assert (is_equal, result) == ("True", "8")
+
+
+def test_pytest_finds_the_fixtures_by_itself_and_other_runs_load_nothing(built: Path, tmp_path: Path) -> None:
+    installed = Installed(tmp_path, built)
+    (tmp_path / "ours.py").write_text(TASKS)
+    (tmp_path / "test_ours.py").write_text(
+        "import ours\n\ndef test_it(jobkit_kit):\n"
+        "    ours.twice.submit(n=4)\n    jobkit_kit.assert_submitted('twice', n=4)\n"
+    )
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n\ndef test_it():\n    loaded = {name for name in sys.modules if name.startswith('jobkit')}\n"
+        "    assert loaded == {'jobkit', 'jobkit.pytest_plugin'}\n"
+    )
+
+    run = (
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error::pytest.PytestAssertRewriteWarning",
+        "-p",
+        "no:valkey",
+        "-p",
+        "no:schemathesis",
+    )
+
+    assert "1 passed" in installed.run(*run, "test_ours.py")
+    assert "1 passed" in installed.run(*run, "test_other.py")
 
 
 def test_the_list_for_a_worker_is_that_of_the_package_without_the_rest() -> None:

@@ -1,4 +1,4 @@
-"""The fixtures that users get by `pytest_plugins = ["jobkit.testing"]`, which is allowed only in a root conftest."""
+"""The fixtures that pytest finds by itself where jobkit is installed, also for a checkout that was installed before."""
 
 from jobkit.testing import jobkit_kit as jobkit_kit
 from jobkit.testing import jobkit_queue as jobkit_queue

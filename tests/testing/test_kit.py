@@ -114,7 +114,7 @@ def test_the_kit_needs_no_pytest_fixture_and_no_environment(monkeypatch: pytest.
         assert kit.submit(len, "abc").result() == 3
 
 
-def test_a_users_own_tests_get_the_fixtures_by_one_line(tmp_path: Path) -> None:
+def test_tests_that_name_the_plugin_themselves_get_the_fixtures_too(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["jobkit.testing"]\n')
     (tmp_path / "test_mine.py").write_text(
         "import jobkit\n\n"
