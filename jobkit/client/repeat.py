@@ -19,7 +19,7 @@ from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.reader import JobReader
 from jobkit.client.sent import Sent
-from jobkit.client.submit import BoundKit, new_id
+from jobkit.client.submit import BoundKit, active_span, new_id
 from jobkit.codec import MSGPACK, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission
@@ -194,6 +194,7 @@ class Repeater:
             at_ms=0,
             once=None if old.once is not None and old.once.scope == "debounce" else old.once,
             is_fresh=bool(old.cache_key),
+            traceparent=active_span(),
         )
         return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
@@ -137,10 +138,21 @@ def prepare(
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, **work
     )
+    if traceparent := active_span():
+        spec = replace(spec, traceparent=traceparent)
     if needs and spec.result_ttl_s is None:
         # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
         spec = replace(spec, result_ttl_s=origin.settings.result_ttl)
     return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
+
+
+def active_span() -> str:
+    """Return the W3C trace context of the active OpenTelemetry span, or "". Without its API loaded there is none."""
+    trace = sys.modules.get("opentelemetry.trace")
+    context = None if trace is None else trace.get_current_span().get_span_context()
+    if context is None or not context.is_valid:
+        return ""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def _sent(spec: JobSpec) -> Sent:

@@ -118,6 +118,7 @@ class JobSpec(Record, frozen=True):
             cache.
         is_fresh: run even if there is a cached result.
         delay_ms: delay at submit; 0 for none. `at_ms`: earliest start; 0 for none.
+        traceparent: W3C trace context of the span in which it was submitted, or "".
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
     """
 
@@ -153,6 +154,7 @@ class JobSpec(Record, frozen=True):
     cache_ms: int = 0
     is_fresh: bool = False
     abridged: tuple[str, ...] = ()
+    traceparent: str = ""
 
     def retry_delay_s(
         self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None

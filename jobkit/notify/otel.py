@@ -1,5 +1,7 @@
 """OpenTelemetry traces: for every ended job a span from submit to end, with a child span for each attempt.
 
+A job that was submitted inside a span is a child of that span.
+
 The export is configured by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...). Attribute names follow
 its conventions for messaging if there is one.
 """
@@ -23,11 +25,13 @@ class Telemetry:
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ImportError as error:
             raise JobkitError(
                 f"JOBKIT_OTEL needs OpenTelemetry: pip install 'panel-jobkit[otel]' ({error.name} is missing)"
             ) from None
         self._trace: Any = trace
+        self._propagator = TraceContextTextMapPropagator()
         self._namespace = namespace
         self._provider = TracerProvider(resource=Resource.create({"service.name": "jobkit"}))
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -53,7 +57,11 @@ class Telemetry:
             "jobkit.attempts": snapshot.attempt,
         }
         span = self._tracer.start_span(
-            f"job {spec.task}", kind=trace.SpanKind.CONSUMER, start_time=_ns(begin), attributes=attributes
+            f"job {spec.task}",
+            context=self._propagator.extract({"traceparent": spec.traceparent}),  # of no span if it is ""
+            kind=trace.SpanKind.CONSUMER,
+            start_time=_ns(begin),
+            attributes=attributes,
         )
         within = trace.set_span_in_context(span)
         for attempt in attempts_of(snapshot.history):

@@ -113,7 +113,7 @@ def scheduled(prepared: Submission, name: str, when: Timing, codec: Codec, **rul
         if name != job.task or job.params:
             call = job.task.encode() + b"\0" + msgspec.json.encode(dict(job.params), order="sorted")
             name += f"-{hashlib.sha256(call).hexdigest()[:6]}"
-    job = replace(job, id="", key="", delay_ms=0, at_ms=0)
+    job = replace(job, id="", key="", delay_ms=0, at_ms=0, traceparent="")
     spec = ScheduleSpec(name, job, **asdict(when), **rules)
     return spec, codec.seal(form, body, subject_of(spec))
 

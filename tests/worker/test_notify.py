@@ -91,8 +91,11 @@ def test_a_command_gets_the_message_and_one_that_fails_is_named(bench: Bench, tm
     assert "no-such-program was not notified" in bench.said()
 
 
-def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> None:
+def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts_below_the_submitters_span(bench: Bench) -> None:
     trace_service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+    from opentelemetry import trace
+
+    submitter = trace.SpanContext(0xAB, 0xCD, is_remote=False, trace_flags=trace.TraceFlags(1))
 
     def spans_of(bodies: list[bytes]) -> list[Any]:
         """Return all three spans, which may come in several requests, or none."""
@@ -107,7 +110,8 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
             OTEL_EXPORTER_OTLP_COMPRESSION="none",
             OTEL_BSP_SCHEDULE_DELAY="100",
         )
-        job = bench.kit.options(retries=1, backoff=0, tags=["nightly"]).submit(len, 5)
+        with trace.use_span(trace.NonRecordingSpan(submitter)):
+            job = bench.kit.options(retries=1, backoff=0, tags=["nightly"]).submit(len, 5)
         job.wait(60)
         spans = wait_until(lambda: spans_of(receiver.bodies), what="the spans of the job and of both attempts")
         worker.terminate()
@@ -118,6 +122,7 @@ def test_opentelemetry_gets_a_trace_of_a_job_and_its_attempts(bench: Bench) -> N
     facts = {one.key: one.value for one in whole.attributes}
     assert facts["messaging.message.id"].string_value == job.id
     assert facts["error.type"].string_value == "TypeError"
+    assert (whole.trace_id.hex(), whole.parent_span_id.hex()) == (f"{0xAB:032x}", f"{0xCD:016x}")
     assert [span.parent_span_id for span in runs] == [whole.span_id] * 2
     assert all(whole.start_time_unix_nano <= run.start_time_unix_nano <= whole.end_time_unix_nano for run in runs)
 
