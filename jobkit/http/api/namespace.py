@@ -235,12 +235,17 @@ async def health(call: ApiCall) -> Response:
 
 async def metrics(call: ApiCall) -> Response:
     """Read the metrics for Prometheus."""
-    counts, queues, workers, position = await asyncio.gather(
+    endings = call.api.endings
+    counts, queues, workers, position, _ = await asyncio.gather(
         call.kit.aio.counts(),
         call.kit.aio.queues(),
         call.kit.aio.workers(),
         on_loop(call.kit.verbs.store.last_event_id()),
+        on_loop(endings.read(call.kit.verbs.store)),
     )
+    outcomes = [
+        ({"task": task, "state": state, "kind": kind}, n) for (task, state, kind), n in endings.outcomes.items()
+    ]
     alive = [worker for worker in workers if worker.is_alive]
     states = ("queued", "scheduled", "running")
     waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
@@ -262,6 +267,13 @@ async def metrics(call: ApiCall) -> Response:
             ("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
             ("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
             ("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),
+            ("task_jobs_total", "counter", "Ended jobs of a task, by state and kind of the error.", outcomes),
+            (
+                "task_duration_seconds",
+                "histogram",
+                "Run times of the last attempts of ended jobs.",
+                endings.histogram(),
+            ),
             ("last_event_timestamp_seconds", "gauge", "Time of the newest event.", [({}, newest_s)]),
             ("http_streams", "gauge", "Open event streams of this process.", [({}, call.api.streams)]),
             ("http_requests_total", "counter", "Requests answered by this process.", requests),
@@ -271,7 +283,8 @@ async def metrics(call: ApiCall) -> Response:
     return Response(200, text.encode(), headers)
 
 
-Sample = tuple[Mapping[str, str], float]
+#: Labels and value; of a histogram with the suffix of the name, too.
+Sample = tuple[Mapping[str, str], float] | tuple[Mapping[str, str], float, str]
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
@@ -281,8 +294,8 @@ def exposition(metrics: Iterable[tuple[str, str, str, Iterable[Sample]]]) -> str
     lines = []
     for name, kind, help, samples in metrics:
         lines += [f"# HELP jobkit_{name} {help}", f"# TYPE jobkit_{name} {kind}"]
-        for labels, value in samples:
+        for labels, value, *suffix in samples:
             written = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
             number = int(value) if value == int(value) else value
-            lines.append(f"jobkit_{name}{f'{{{written}}}' if written else ''} {number}")
+            lines.append(f"jobkit_{name}{''.join(suffix)}{f'{{{written}}}' if written else ''} {number}")
     return "\n".join([*lines, ""])

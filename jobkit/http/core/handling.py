@@ -21,6 +21,7 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.http.auth import access
 from jobkit.http.auth.access import NAMELESS, Grant, Rate
+from jobkit.http.core.endings import Endings
 from jobkit.http.core.tail import Tail, on_loop
 from jobkit.http.messages import (
     Problem,
@@ -230,6 +231,7 @@ class Api:
         self.streams_of: Counter[str] = Counter()
         self.topics_of: Counter[str] = Counter()
         self.answered: Counter[tuple[str, int]] = Counter()
+        self.endings = Endings()
 
     # -- one request ------------------------------------------------------------------------------------------------
 
