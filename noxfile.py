@@ -1,0 +1,56 @@
+"""The default tests on other Pythons, with the oldest dependencies, and with versions of redis-py that arq refuses.
+
+    pip install nox uv
+    nox -l                          # lists the sessions
+    nox -s tests-3.13               # or lowest, "redis(8)"; arguments after -- go to pytest
+
+A Python that is missing here is downloaded by uv, or its session is skipped.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lowest"]
+
+#: Rooms that speak to the store by redis-py.
+STORE = ("tests/store", "tests/client", "tests/worker")
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def tests(session: nox.Session) -> None:
+    """Run the default tests."""
+    session.install("-e", ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """Run the default tests with the oldest dependencies that pyproject.toml allows."""
+    pins = f"{session.create_tmp()}/lowest.txt"
+    compile_pins = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--resolution", "lowest-direct")
+    session.run(
+        *compile_pins,
+        "--python",
+        "3.11",
+        "--extra",
+        "otel",
+        "--extra",
+        "joblib",
+        "pyproject.toml",
+        "-o",
+        pins,
+        external=True,
+    )
+    session.install("-e", ".[test]", "-c", pins)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("version", ["6", "7", "8"], ids=["6", "7", "8"])
+def redis(session: nox.Session, version: str) -> None:
+    """Run the tests of the store with a redis-py that is newer than arq allows."""
+    session.install("-e", ".[test]")
+    session.install("--no-deps", f"redis=={version}.*")
+    session.run("pytest", *(session.posargs or STORE))
