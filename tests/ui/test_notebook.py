@@ -14,6 +14,7 @@ import pytest
 
 import jobkit
 from jobkit.client.batch import Jobs
+from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.notebook import FormDisplay
 from jobkit.ui.widgets import JobWidget
 from tests.support import wait_until
@@ -389,3 +390,11 @@ def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage
     widgets[0].request = fields % (4, 2)
     wait_until(lambda: "40" in below.now.get("text/html", ""), what="the job's card below the form")
     assert [job.result() for job in stage.kit.jobs()] == [40]
+
+
+def test_a_form_without_tasks_says_so(stage: Stage, display: Display) -> None:
+    form = TaskForm(stage.kit, names=["unknown"])
+
+    with pytest.raises(NotImplementedError):
+        form._ipython_display_()
+    assert form._repr_mimebundle_()[0] == {"text/plain": "No tasks yet. Write a function with @jobkit.task."}

@@ -90,4 +90,5 @@ class TaskForm(Shown, LivePage):
         found = self._kit.tasks()
         names = self._names if self._names is not None else sorted(found)
         infos = {name: found[name] for name in names if name in found}
-        return FormDisplay(lambda: self._kit, infos, f"form of task {', '.join(infos)}", self._filled)
+        text = f"form of task {', '.join(infos)}" if infos else "No tasks yet. Write a function with @jobkit.task."
+        return FormDisplay(lambda: self._kit, infos, text, self._filled)
