@@ -40,11 +40,12 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     death_signal: int,
+    keeps: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child in a new session, so that Ctrl-C in the terminal does not reach it. Only for the main thread.
 
     It gets `death_signal` when this process (the kernel watches the thread) dies, even by SIGKILL. Its output is
-    appended to `log`; None inherits this process's output.
+    appended to `log`; None inherits this process's output. It inherits the descriptors `keeps`.
     """
     parent = os.getpid()
 
@@ -61,6 +62,7 @@ def start(
             env=env,
             cwd=cwd,
             start_new_session=True,
+            pass_fds=keeps,
             umask=0o077 if log is not None else -1,
             preexec_fn=die_with_parent,
         )

@@ -42,6 +42,7 @@ class Home:
         self.results = path / "results"  # large results, artifacts and whole logs; see `jobkit.files`
         self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `launch`
         self.lock = path / "lock"  # locked by the supervisor while it lives
+        self.data_lock = path / "data.lock"  # locked by the server while it lives
         self.launch_lock = path / "launch.lock"  # locked while a process starts a supervisor
         self.up_lock = path / "up.lock"  # locked by `jobkit up`
         self.status_file = path / "supervisor.json"
@@ -151,21 +152,26 @@ def holding(path: Path, *, patience_s: float = 0.0) -> Iterator[bool]:
 
     It is released by name: a process that another thread forked meanwhile has the file open for as long as it lives.
     """
-    deadline, is_mine = time.monotonic() + patience_s, False
     with append_private(path) as file:
-        while not is_mine:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_mine = True
-            except OSError:
-                if time.monotonic() >= deadline:
-                    break
-                time.sleep(0.005)
+        is_mine = acquire(file, patience_s)
         try:
             yield is_mine
         finally:
             if is_mine:
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def acquire(file: BinaryIO, patience_s: float) -> bool:
+    """Lock a file for all who have it open; return False if it is not free within `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
 
 
 def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:

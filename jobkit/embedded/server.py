@@ -22,7 +22,7 @@ from typing import Any
 import hiredis
 
 from jobkit.embedded import children
-from jobkit.embedded.home import Home, lines_of
+from jobkit.embedded.home import Home, acquire, append_private, lines_of
 from jobkit.model import JobkitError
 from jobkit.own_machine import unix_peer_uid, write_private
 from jobkit.store.binary import ServerBinary, version_text
@@ -108,12 +108,19 @@ class Server:
         said_before = self.log.stat().st_size if self.log.exists() else 0
         # An invalid LC_ALL of the user would end redis-server, which needs no locale.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
-        self.process = children.start(
-            [str(self.binary.path), str(self.home.config)],
-            log=self.log,
-            env={**environment, "LC_ALL": "C"},
-            death_signal=signal.SIGTERM,  # the server flushes its file and exits
-        )
+        with append_private(self.home.data_lock) as lock:
+            # Held by the server as long as it lives: one that is stopping may have lost its socket to a cleaner.
+            if not acquire(lock, _STOP_S):
+                raise JobkitError(
+                    f"another server uses {self.home.data} and does not end: stop it, or use another JOBKIT_HOME"
+                )
+            self.process = children.start(
+                [str(self.binary.path), str(self.home.config)],
+                log=self.log,
+                env={**environment, "LC_ALL": "C"},
+                death_signal=signal.SIGTERM,  # the server flushes its file and exits
+                keeps=(lock.fileno(),),
+            )
         started = time.monotonic()
         while True:
             status = self.process.poll()

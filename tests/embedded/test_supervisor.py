@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -356,6 +357,20 @@ def test_a_stale_socket_is_replaced(settings: Settings) -> None:
         gone.bind(str(settings.home / "redis.sock"))
 
     assert started(settings).url
+
+
+def test_a_server_that_has_lost_its_socket_is_awaited_before_another_one_reads_its_data(settings: Settings) -> None:
+    home = Home.open(settings.home)
+    old, new = (Server(home, binary.find_server()) for _ in range(2))
+    old.start()
+    home.socket.unlink()  # by a cleaner of /tmp
+    assert old.process is not None
+    threading.Timer(0.3, old.process.terminate).start()
+
+    new.start()
+
+    assert old.process.poll() is not None
+    new.stop()
 
 
 def test_a_home_with_a_long_path_has_its_socket_elsewhere(settings: Settings) -> None:
