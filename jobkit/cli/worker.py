@@ -121,11 +121,12 @@ def worker(
         queue = queues[0] if queues else None
         status = run_arq_worker(arq, settings, burst=burst, slots=slots, queue=queue, recycle=recycle, verbose=verbose)
     else:
-        is_local = settings.is_embedded
+        is_local, revive = settings.is_embedded, None
         if is_local:
             from jobkit.embedded import attach, ensure_running
 
             settings = attach(settings) if embedded else ensure_running(settings, only_looks=True)
+            revive = None if embedded else _reviving(settings)
         status = run_worker(
             settings,
             tasks=tasks,
@@ -137,8 +138,25 @@ def worker(
             verbose=verbose,
             is_local=is_local,
             is_supervised=embedded,
+            revive=revive,
         )
     return 0 if status == STOPPED and not is_kept else status  # only a keeper needs to know that `jobkit stop` ended it
+
+
+def _reviving(settings: Settings) -> Callable[[], bool]:
+    """Return a function that starts a dead embedded server again, and returns False once its home is gone."""
+    from jobkit.embedded.home import Home
+    from jobkit.embedded.launch import revive
+
+    home = Home.at(settings.home)
+    known = home.identity()
+
+    def is_there() -> bool:
+        with suppress(JobkitError):  # it was stopped, and may be started again
+            revive(settings)
+        return home.identity() == known
+
+    return is_there
 
 
 def queues_of(given: Sequence[str]) -> tuple[str, ...] | dict[str, float]:

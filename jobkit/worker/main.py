@@ -81,6 +81,7 @@ def run_worker(
     verbose: bool = False,
     is_local: bool = False,
     is_supervised: bool = False,
+    revive: Callable[[], bool] | None = None,
 ) -> int:
     """Run jobs until a signal, a limit or (burst) an empty queue; blocks.
 
@@ -92,6 +93,7 @@ def run_worker(
         recycle: stop (after running jobs) when these limits are reached.
         is_local: it serves a home on this machine: jobs run in the environment of who submitted them.
         is_supervised: by the home's supervisor, whose SIGHUP asks it to retire.
+        revive: see `JobWorker`.
 
     Returns:
         the exit status, see `run_in_new_loop`.
@@ -132,6 +134,7 @@ def run_worker(
             tasks=registry.names(),
             introduce=partial(_introduce, is_local=is_local),
             watch=runner.watch,
+            revive=revive,
         )
 
     def serve(worker: JobWorker) -> None:

@@ -59,6 +59,8 @@ class JobWorker(arq.worker.Worker):
         queues, slots, resources, burst, recycle: see `run_worker`.
         tasks: names to show to others. introduce: makes them known, with the schedules in their code.
         watch: of the loop that coroutines share with the worker.
+        revive: called in a thread after a cut. Starts an embedded server again that has died; returns False if its home
+            is gone, with which this worker ends.
         functions, arq_options: what else `arq.worker.Worker` takes, such as `on_startup`, `ctx`, `handle_signals`.
     """
 
@@ -76,6 +78,7 @@ class JobWorker(arq.worker.Worker):
         introduce: Callable[[JobWorker], Awaitable[None]] | None = None,
         functions: Sequence[Any] = (_never,),
         watch: LoopWatch | None = None,
+        revive: Callable[[], bool] | None = None,
         **arq_options: Any,
     ) -> None:
         info = identify(queues, slots, tasks, resources)
@@ -100,7 +103,7 @@ class JobWorker(arq.worker.Worker):
         self._cpu = CpuMeter()
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
-        self._watch = watch
+        self._watch, self._revive = watch, revive
         if watch is not None:
             watch.on_block, watch.on_hopeless = self._on_block, self._on_hopeless
         self._scheduler = Scheduler(self.store, self.codec, self.pause)
@@ -175,7 +178,13 @@ class JobWorker(arq.worker.Worker):
                 if self.burst or error.is_refusal:
                     raise
                 self._outages.met(error)
+                await self._revive_server()
                 await asyncio.sleep(_AWAY_S)
+
+    async def _revive_server(self) -> None:
+        if self._revive is not None and not await asyncio.to_thread(self._revive):
+            self.was_asked_to_stop = True
+            self._ask_to_stop("now", f"the home {self.settings.home} was deleted")
 
     async def _serve(self) -> None:
         failures = 0
@@ -370,6 +379,7 @@ class JobWorker(arq.worker.Worker):
                 if failures == 0:
                     logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
                 self._is_listening = False
+                await self._revive_server()
                 await self.pause.wait(failures)
                 failures += 1
             finally:

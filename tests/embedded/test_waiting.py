@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +23,7 @@ from jobkit.embedded.home import Home, holding
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import events
-from tests.support import by_default
+from tests.support import by_default, environment
 
 from .conftest import IDLE_WORKER, processes_of, wait_until
 
@@ -40,6 +42,12 @@ def killed(settings: Settings, *kinds: str) -> None:
     for process, line in lines.items():
         if any(kind in line for kind in kinds):
             process.kill()
+
+
+def delete(home: Path) -> None:
+    """Delete a home whose processes may still write to it."""
+    while home.exists():
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def noted(path: str, seconds: float) -> int:
@@ -199,7 +207,7 @@ def test_a_home_that_was_deleted_is_told_and_not_made_again(settings: Settings, 
     job = kit.submit(noted, "/dev/null", 0.0)
     waiting = told(job.result)
     shutdown(settings, now=True)
-    shutil.rmtree(settings.home)
+    delete(settings.home)
 
     with pytest.raises(StoreUnavailable, match="was deleted, and its jobs with it"):
         waiting.result(30)
@@ -210,7 +218,7 @@ def test_a_home_that_was_deleted_is_told_and_not_made_again(settings: Settings, 
 def test_a_kit_signs_with_the_key_of_a_home_that_was_deleted_and_made_again(
     settings: Settings, kit: Kit, maker: str
 ) -> None:
-    shutil.rmtree(settings.home)
+    delete(settings.home)
     wait_until(lambda: not kit.hub.is_live and not processes_of(settings.home))
 
     if maker == "another process":
@@ -218,6 +226,25 @@ def test_a_kit_signs_with_the_key_of_a_home_that_was_deleted_and_made_again(
         wait_until(lambda: kit.hub.is_live)
 
     assert kit.submit(noted, "/dev/null", 0.0).result(60) == 42
+
+
+def test_an_idle_worker_starts_a_dead_server_again_and_ends_with_a_deleted_home(settings: Settings) -> None:
+    ensure_running(settings, worker_command=IDLE_WORKER)
+    variables = environment(JOBKIT_HOME=str(settings.home), JOBKIT_NAMESPACE=settings.namespace)
+    with subprocess.Popen([sys.executable, "-m", "jobkit", "worker"], env=variables) as worker:
+        try:
+            with jobkit.connect(home=settings.home) as kit:
+                wait_until(lambda: [each for each in kit.workers() if each.is_alive], what="the worker")
+            before = supervisor_of(settings)
+            kill_supervisor(settings)
+            wait_until(lambda: Home(settings.home).status().get("pid", before) != before, what="another server")
+
+            delete(settings.home)
+
+            assert worker.wait(60) == 0
+        finally:
+            worker.kill()
+    assert not settings.home.exists()
 
 
 def test_a_server_that_starts_again_is_not_stopped_any_more_even_while_it_loads(settings: Settings, kit: Kit) -> None:
