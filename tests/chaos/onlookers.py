@@ -96,13 +96,24 @@ class Window:
             reading: Any = socket.read_message()
             while not (reading.done() or self._over.is_set()):
                 await asyncio.wait([reading], timeout=0.2)
-            if self._over.is_set() or (fragment := reading.result()) is None:
+            if self._over.is_set():
+                await self._part(socket, reading)
+                return
+            if (fragment := reading.result()) is None:
                 return
             fragments.append(fragment)
             header = json.loads(fragments[0])
             if len(fragments) == 3 + 2 * header.get("num_buffers", 0):
                 content, fragments = fragments[2], []
                 yield header["msgtype"], json.loads(content)
+
+    async def _part(self, socket: WebSocketClientConnection, reading: Any) -> None:
+        """Close the connection, and read until the server has closed it, too."""
+        socket.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while await reading is not None:
+                    reading = socket.read_message()
 
     async def _open(self, document: Any) -> None:
         self._number = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import weakref
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.ui.stage import Stage
 @pytest.mark.parametrize("slugs", by_default([["jobs"], [page.slug for page in PAGES]]), ids=["one", "all"])
 def test_nothing_is_kept_of_a_window_that_was_closed(stage: Stage, slugs: list[str]) -> None:
     """Each session of a server takes 0.6 MB, and a server runs for months."""
+    logging.disable()  # what pytest keeps of a log refers to pages
     job_id = stage.submit()
     kept: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -38,8 +40,9 @@ def test_nothing_is_kept_of_a_window_that_was_closed(stage: Stage, slugs: list[s
         wait_until(lambda: not _left(kept), what="the end of what the windows had")
     finally:
         server.close()
+        logging.disable(logging.NOTSET)
 
 
-def _left(kept: weakref.WeakSet[Any]) -> list[Any]:
+def _left(kept: weakref.WeakSet[Any]) -> int:
     gc.collect()
-    return [type(each) for each in kept]
+    return len(kept)
