@@ -17,6 +17,7 @@ from param.parameterized import Parameterized, Parameters, discard_events
 
 from jobkit.client.loop import background
 from jobkit.model import StoreUnavailable
+from jobkit.model.neighbours import HasNeighbours
 from jobkit.run.inside import context
 
 S = TypeVar("S")
@@ -95,7 +96,7 @@ def _readers(kind: type[Handle[Any]]) -> Mapping[str, Callable[[Any], Any]]:
     return {name: each.read for name, each in kind.param.objects().items() if isinstance(each, FromSnapshot)}
 
 
-class Handle(Parameterized, Generic[S]):
+class Handle(HasNeighbours, Parameterized, Generic[S]):
     """A live object whose parameters are read from a snapshot that moves.
 
     A change of an object without watchers sets no parameters. If there are some, their thread sets what has changed in

@@ -19,8 +19,10 @@ from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import (
     Attempt,
     InvalidParams,
+    JobCancelled,
     JobError,
     JobEvent,
+    JobFailed,
     JobNotFound,
     JobSnapshot,
     JobState,
@@ -133,15 +135,31 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
             ResultExpired: (a ResultUnavailable) it succeeded, but its value is no longer kept.
         """
         try:
-            if not self.wait(timeout):
-                raise TimeoutError(
-                    f"job {self.id} ({self.task}) is still {self._snapshot.state} after {checks.shown(timeout)}"
-                )
+            self._wait_for_end(timeout)
             return self._kit.outcome(self)
         except KeyboardInterrupt:
             if not self._snapshot.is_terminal:
                 print(f"Stopped waiting; job {self.id} goes on. Come back with: jobkit.connect().get({self.id!r})")
             raise
+
+    def exception(self, timeout: checks.Timeout = None) -> BaseException | None:
+        """Return the `JobFailed` or `JobCancelled` that `result` would raise, None if it succeeded; waits for its end.
+
+        Raises:
+            TimeoutError: it has not ended in time; it goes on.
+        """
+        self._wait_for_end(timeout)
+        if self._snapshot.state is not JobState.SUCCEEDED:
+            try:
+                self._kit.outcome(self)
+            except (JobFailed, JobCancelled) as error:
+                return error
+        return None
+
+    def _wait_for_end(self, timeout: checks.Timeout) -> None:
+        if not self.wait(timeout):
+            spent = checks.shown(timeout)
+            raise TimeoutError(f"job {self.id} ({self.task}) is still {self._snapshot.state} after {spent}")
 
     def wait(self, timeout: checks.Timeout = None) -> bool:
         """Wait until it has ended; True if it has, False when `timeout` seconds were over first.

@@ -32,6 +32,7 @@ from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobState
+from jobkit.model.neighbours import HasNeighbours
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
 from jobkit.store import export
@@ -97,7 +98,7 @@ def stream(
     return _form("iterate", service, verb)  # type: ignore[no-any-return]
 
 
-class Kit(Shown, SubmitVerbs):
+class Kit(HasNeighbours, Shown, SubmitVerbs):
     """A connection to one store of jobs: submits, finds and shows them. Made by `jobkit.connect()`.
 
     Args:

@@ -28,6 +28,7 @@ from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.neighbours import HasNeighbours
 from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
@@ -198,7 +199,7 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
     return template
 
 
-class BoundKit(SubmitVerbs):
+class BoundKit(HasNeighbours, SubmitVerbs):
     """Submits for a kit, with options for all of its submissions.
 
     Args:

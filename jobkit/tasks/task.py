@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 
 from jobkit.model import InvalidParams, UnknownTask
+from jobkit.model.neighbours import HasNeighbours
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.options import JobOptions, SubmitOptions, check_submit_options, effective_options, takes
 from jobkit.tasks.shown import Shown
@@ -54,7 +55,7 @@ def _kit() -> Any:
     return connect()
 
 
-class TaskDef(Shown, Generic[P, R, J, B]):
+class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
     """A task, made by `@jobkit.task`: call it to run it here, `submit` it to run it in the background.
 
     For type checkers it has parameters P, a call returns R, a submit J, a map or sweep B. Jobs and batches are above
