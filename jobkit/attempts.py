@@ -25,7 +25,7 @@ from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
-from jobkit.tasks.call import read_head, with_results
+from jobkit.tasks.call import WITH_ENV, read_head, with_results
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
@@ -174,12 +174,17 @@ def assignment(
     _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
     if given:
         call = with_results(call, given)
+    variables: Mapping[str, str] = {}
+    if has_env := spec.isolation == WITH_ENV:
+        if not codec.allow_pickle:
+            raise SignatureError("it sets environment variables, and those need a signing key (JOBKIT_SECRET)")
+        variables = read_head(call).variables
     return Assignment(
         job_id=spec.id,
         task=spec.task,
         attempt=claimed.attempt,
         call=call,
-        isolation=spec.isolation,
+        isolation="process" if has_env else spec.isolation,
         reuse=spec.reuse,
         timeout_s=spec.timeout_s,
         memory_limit_bytes=spec.memory_limit_bytes,
@@ -191,7 +196,7 @@ def assignment(
         log_owner=folder.owner if folder is not None else "",
         is_suspect=claimed.losses > 0,
         is_alone=claimed.losses > 0 or spec.on_lost == "fail",
-        environ=environ or {},
+        environ={**variables, **(environ or {})},
     )
 
 

@@ -109,7 +109,7 @@ class Repeater:
         body = encode_call(
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
-            has_references=bool(spec.needs), is_named=head.is_named,
+            has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables,
         )  # fmt: skip
         return self._submitter.send(self._sealed(spec, "", bound, form, body))
 

@@ -33,7 +33,7 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.call import PLAIN, Call, Reference, encode_call, ids_of, replaced
+from jobkit.tasks.call import PLAIN, WITH_ENV, Call, Reference, encode_call, ids_of, replaced
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import JobOptions, check_submit_options
 from jobkit.tasks.registry import registry
@@ -116,8 +116,10 @@ def prepare(
         call, cwd = Call(None if ref else task.function, *task.signature.call_args(bound)), working_directory()
     encoded = encode_call(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
-        is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"],
+        is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=dict(options.env),
     )  # fmt: skip
+    if options.env and not codec.allow_pickle:
+        raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
     if not codec.allow_pickle and isinstance(task, TaskDef):
         known = registry.known(name)
         if known is None or known.ref != ref:
@@ -193,6 +195,8 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
         at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
         **dict(zip(_SAME, _same_of(options), strict=True)),
     )
+    if options.env:
+        spec = replace(spec, isolation=WITH_ENV)
     template = SubmitTemplate(options, spec, path)
     if is_kept and task.ref:
         origin.templates[task] = template

@@ -102,7 +102,7 @@ class JobSpec(Record, frozen=True):
         priority: higher first.
         key: the idempotency key, or "".
         retry_of: id of the job that this one repeats, or "".
-        isolation: "process", "thread" or "async".
+        isolation: "process", "thread" or "async"; "process+env" for a process with variables of the submission.
         reuse: maximum number of jobs of the task that run in one process, one after the other.
         timeout_s, memory_limit_bytes: limits of one attempt, or None.
         cancel_grace_s: seconds between SIGTERM and SIGKILL, or None for the worker's setting.

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import math
+import os
 import threading
 import time
 import types
@@ -465,12 +466,18 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
     token = context.CURRENT.set(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
+    before = {name: os.environ.get(name) for name in assignment.environ}
+    os.environ.update(assignment.environ)
     started = time.process_time()
     try:
         outcome = execute(assignment, _run_coroutine, leaves=KeyboardInterrupt).last()
     except KeyboardInterrupt:
         outcome = Outcome("cancelled", reason="interrupted from the keyboard")
     finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         context.CURRENT.reset(token)
         _copying.remove()
         ticker.stop()

@@ -25,6 +25,10 @@ from jobkit.model import InvalidParams, SignatureError
 #: Maximum depth of searched lists and dicts, and maximum number of items of one call.
 MAX_DEPTH, MAX_ITEMS = 8, 200_000
 
+#: Isolation in the record of a job with variables. Workers of earlier versions refuse it, instead of running the job
+#: without them.
+WITH_ENV = "process+env"
+
 #: `[steps, ids, is_many]`: the path from `[args, kwargs]` to a position, and the jobs whose results belong there.
 Need = tuple[list[int], list[str], bool]
 
@@ -156,6 +160,7 @@ class CallHead(
         changes: arguments by name, plain values, that replace those in the call; later ones win.
         is_named: submitted by task name: the worker runs its own task with this name.
         cache_key: digest of task, code version and arguments for the result cache, or "".
+        variables: of the environment of its process. Only for isolation `WITH_ENV`: earlier versions do not know them.
     """
 
     ref: str = ""
@@ -170,6 +175,7 @@ class CallHead(
     changes: dict[str, Any] = {}
     is_named: bool = False
     cache_key: str = ""
+    variables: dict[str, str] = {}
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -28,12 +28,16 @@ _LEAST_MEMORY_BYTES = 16 * 1024**2
 _MAX_AMOUNT = 1e9
 _MAX_RESOURCES = 16
 
+_MAX_VARIABLES = 100
+_MAX_VARIABLE = 32_000
+
 #: Until the first job starts, or until it ends.
 SCOPES = ("queued", "active")
 
 _SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -197,6 +201,27 @@ def resources(name: str, value: Any) -> Mapping[str, float]:
         if each == "gpu" and amount != int(amount):
             raise InvalidParams(f"{name}: gpu is counted in whole devices, not {amount!r}", name)
     return {each: float(value[each]) for each in sorted(value)}
+
+
+def env(name: str, value: Any) -> Mapping[str, str]:
+    """Return variables of a job's environment by name; numbers become text. Messages contain no values."""
+    if not isinstance(value, Mapping) or len(value) > _MAX_VARIABLES:
+        raise InvalidParams(
+            f'{name} must be at most {_MAX_VARIABLES} variables with their values, like {{"OMP_NUM_THREADS": 4}}', name
+        )
+    found = {}
+    for each, text in value.items():
+        if not isinstance(each, str) or not _VARIABLE.fullmatch(each):
+            raise InvalidParams(f"{name}: {each!r:.60} is no name of a variable: letters, digits and _", name)
+        if each.startswith("JOBKIT_"):
+            raise InvalidParams(f"{name}: {each} is jobkit's own, like all names that begin with JOBKIT_", name)
+        written = str(text) if _is_number(text) else text
+        if not isinstance(written, str) or "\0" in written or len(written) > _MAX_VARIABLE:
+            raise InvalidParams(
+                f"{name}: {each} must be text of at most {_MAX_VARIABLE:,} characters, or a number", name
+            )
+        found[each] = written
+    return found
 
 
 @must_be('True, "queued", "active", seconds, or a function or text that gives the key, like "{user}"')

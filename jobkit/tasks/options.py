@@ -75,6 +75,7 @@ class JobOptions:
         delay_s: delay of a submission; 0 for none. at: its earliest start (aware), or None.
         key: idempotency key of a submission, or "". id: id of its job (of a batch: that its ids are made from), or "".
         fresh: run even if there is a cached result.
+        env: environment variables of a submission's process, sealed with its arguments.
         given: names of the fields that were set explicitly; `merged` lets them win.
     """
 
@@ -108,15 +109,18 @@ class JobOptions:
     key: str = _option(checked_name, "", of="submission")
     id: str = _option(option_values.job_id, "", of="submission")
     fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
+    env: Mapping[str, str] = _option(option_values.env, dict, of="submission")
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def merged(self, over: JobOptions) -> Self:
-        """Return these options, overridden by those that were set in `over`; tags are added."""
+        """Return these options, overridden by those that were set in `over`; tags and variables are added."""
         if not over.given:
             return self
         changes: dict[str, Any] = {name: getattr(over, name) for name in over.given}
         if "tags" in changes:
             changes["tags"] = tuple(dict.fromkeys((*self.tags, *over.tags)))
+        if "env" in changes:
+            changes["env"] = {**self.env, **over.env}
         return replace(self, **changes, given=self.given | over.given)
 
 
@@ -167,6 +171,7 @@ class SubmitOptions(SharedOptions, total=False):
     key: str | None
     id: str | None
     fresh: bool
+    env: Mapping[str, str | float] | None
 
 
 class _Unset:
@@ -248,12 +253,15 @@ def effective_options(
         InvalidParams: options that contradict each other.
     """
     merged = options if over is None else options.merged(over)
+    if merged.env and "isolation" not in merged.given:
+        merged = replace(merged, isolation="process")  # a coroutine, too: the worker's loop has one environment
     runs_as = merged.isolation or isolation
     shared = ", where many jobs share one process"
     for option, is_set, why in (
         (f"reuse={merged.reuse}", merged.reuse > 1, ""),
         ("memory_limit", merged.memory_limit_bytes, shared),
         ("resources", merged.resources, shared),
+        ("env", merged.env, shared),
     ):
         if is_set and runs_as != "process":
             raise InvalidParams(

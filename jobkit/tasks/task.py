@@ -277,7 +277,9 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
         return self if instance is None else functools.partial(self.function, instance)  # type: ignore[arg-type]  # the descriptor protocol tells nothing of P
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
+        given = ", ".join(
+            f"{name}={dict.fromkeys(value, '…') if name == 'env' else value!r}" for name, value in self.given.items()
+        )
         shown = f"<task {self.name}({', '.join(spec.name for spec in self.signature.params)})>"
         return f"{shown}.options({given})" if given else shown
 

@@ -33,11 +33,12 @@ def work_of(
         InvalidParams: a key cannot be computed from these arguments.
     """
     once = None
+    more = {"env=": dict(options.env)} if options.env else {}  # counts like an argument
     if options.unique is not None:
         chosen = options.unique_key or options.unique.key
         text = _keyed(task, "unique_key" if options.unique_key else "unique", chosen, values)
         if chosen is None:
-            text = _arguments(values, codec)
+            text = _arguments({**values, **more}, codec)
         if text is not None:  # None: the key opts this job out
             once = Once(_digest("unique", task, text), options.unique.scope, round(options.unique.seconds * 1000))
     elif options.debounce_s is not None:
@@ -50,7 +51,7 @@ def work_of(
                 f"cache_ignore names {min(unknown)!r}, which task {task} does not have: {', '.join(values) or 'none'}",
                 "cache_ignore",
             )
-        counted = {name: value for name, value in values.items() if name not in options.cache_ignore}
+        counted = {name: value for name, value in values.items() if name not in options.cache_ignore} | more
         # Not "cache": results under that prefix were made before calls contained the key, and cannot be verified.
         cache_key = _digest("cache2", task, options.version or version(), _arguments(counted, codec))
         cache_ms = round(options.cache_s * 1000)

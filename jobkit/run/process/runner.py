@@ -282,13 +282,13 @@ class ProcessRunner:
 
 
 def _kind(assignment: Assignment) -> object:
-    """Jobs that may share a process: of one task, from the same directory, with the same import path.
+    """Jobs that may share a process: of one task, from the same directory, with the same import path and variables.
 
     Not of several tasks, so that what one leaves behind meets nothing but itself. Not of several places: there `utils`
     may be another module.
     """
     head = read_head(assignment.call)
-    return assignment.task, head.ref, head.cwd, head.path
+    return assignment.task, head.ref, head.cwd, head.path, tuple(sorted(head.variables.items()))
 
 
 class Died(JobkitError):
