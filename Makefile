@@ -1,5 +1,5 @@
 # One command each; `make` alone lists them.
-.PHONY: help check format test touched nightly hub docs bench chaos soak
+.PHONY: help check format test touched nightly hub portable docs bench chaos soak
 
 SECONDS = 60
 SEED =
@@ -12,6 +12,7 @@ help:
 	@echo "make touched the tests of what differs from main; the pre-push hook runs the same"
 	@echo "make nightly all tests, also the slow ones: matrices, fuzzing with many examples, long runs of chaos"
 	@echo "make hub     install JupyterHub and its proxy (npm), without which nightly tests of them are skipped"
+	@echo "make portable the tests of processes, without what macOS lacks; part of make nightly"
 	@echo "make docs    the site, in docs/_build; pip install -e .[docs]"
 	@echo "make chaos   kill, freeze and cut everything at random and check every promise; SECONDS=600 SEED=1"
 	@echo "make soak    work for MINUTES=30 with cut connections: no memory, files, threads or keys may grow"
@@ -33,12 +34,15 @@ test:
 touched:
 	python -m tests.touched
 
-nightly:
+nightly: portable
 	NIGHTLY=1 pytest -m ""
 
 hub:
 	pip install -q -e ".[hub]"
 	npm install --silent --no-save --prefix build/hub configurable-http-proxy
+
+portable:
+	PYTHONPATH=tests/portable pytest tests/run tests/worker tests/embedded
 
 chaos:
 	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
