@@ -83,13 +83,13 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
 
 NO_FORK = """
 import errno, os
-fork, spawn, refused = os.fork, os.posix_spawn, []
-def refuse(*args, **options):
+fork, refused = os.fork, []
+def refuse():
     if len(refused) < 2:
         refused.append(1)
         raise OSError(errno.{name}, os.strerror(errno.{name}))
-    return spawn(*args, **options) if args else fork()
-os.fork = os.posix_spawn = refuse
+    return fork()
+os.fork = refuse
 """
 
 
@@ -100,7 +100,7 @@ async def test_a_job_whose_process_cannot_be_forked_is_given_back(
     (tmp_path / f"no_fork_{name}.py").write_text(NO_FORK.format(name=name))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
-    runner = ProcessRunner([f"no_fork_{name}"], spares=0)
+    runner = ProcessRunner([f"no_fork_{name}"], spares=0, start_method="fork")
     await runner.start()
     try:
         outcomes = [await runner.run(assign(len, "abc"), heard) for _ in range(3)]
