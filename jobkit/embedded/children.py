@@ -21,6 +21,7 @@ from typing import Any
 
 from jobkit.embedded.home import append_private
 from jobkit.system.death import Guard, end_with_parent
+from jobkit.system.processes import send
 
 #: Seconds after which a child counts as healthy: it is restarted at once when it dies.
 WELL_AFTER_S = 10.0
@@ -155,8 +156,7 @@ class Child:
     def kill(self) -> None:
         """Kill the process and its group with SIGKILL, and reap it."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            send(-self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 

@@ -162,7 +162,7 @@ class Command(_Ruled):
             raise DeliveryRefused(f"it had not ended after {TIMEOUT_S:g} s and was killed", may_retry=False) from None
         finally:
             if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):  # the second: of a zombie on macOS
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode:

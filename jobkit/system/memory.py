@@ -8,6 +8,7 @@ certain.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import mmap
 import os
@@ -108,7 +109,7 @@ def named(size: int) -> tuple[mmap.mmap, int]:
     try:
         system.shm_unlink(name)
         os.ftruncate(fd, size)
-        os.set_inheritable(fd, True)
+        fcntl.fcntl(fd, fcntl.F_SETFD, 0)  # inheritable
         return mmap.mmap(fd, size), fd
     except BaseException:
         os.close(fd)

@@ -80,7 +80,8 @@ def belongs_to(pid: int, group: int, entry: bytes) -> bool:
 
 def send(pid: int, number: int) -> None:
     """A signal to a process (or, negative, to a group) that may be gone."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # the second: it became another user's
+    # The second: it became another user's, or (macOS) nothing but zombies are left of a group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
@@ -92,10 +93,8 @@ def kill(roots: Iterable[int]) -> set[int]:
     frozen: set[int] = set()
     roots = set(roots)
     for _ in range(20):
-        found = set(roots)
-        for pid in tuple(found):
-            found.update(descendants(pid))
-        new = found - frozen
+        table = parents()
+        new = roots.union(*(descendants(pid, table) for pid in roots)) - frozen
         if not new:
             break
         for pid in new:
