@@ -130,7 +130,7 @@ class ProcessRunner:
         try:
             self._begin(attempt, zygote)
             outcome = await attempt.outcome()
-            if attempt.libraries:
+            if not self._libraries.keys() >= set(attempt.libraries):
                 self._import_later(attempt.libraries)
             return outcome
         finally:
@@ -231,11 +231,11 @@ class ProcessRunner:
                 self._wait(self._fork(zygote))
 
     def _import_later(self, libraries: Sequence[str]) -> None:
-        """Let spares import what a job has imported: those that wait now are replaced."""
+        """Let spares import what a job has imported. Those that wait are replaced, unless they still import."""
         self._libraries |= dict.fromkeys(libraries)
         for name in tuple(self._libraries)[:-LIBRARIES_MOST]:
             del self._libraries[name]
-        for child in [child for child in self._waiting if child.kind is None]:
+        for child in [child for child in self._waiting if child.kind is None and child.is_ready]:
             self._retire(child)
         if self._zygote is not None:
             self._fill(self._zygote)
