@@ -72,6 +72,13 @@ def start(
     return process
 
 
+def release_ended() -> None:
+    """Send no signal to processes that have been reaped: others may get their ids."""
+    for process in [process for process in _guarded if process.returncode is not None]:
+        _guarded.remove(process)
+        _guard.remove(process.pid)
+
+
 @dataclass(slots=True)
 class Child:
     """A process that should be running.
@@ -216,9 +223,7 @@ class Keeper:
         select.select([self._wakeup], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             self._wakeup.recv(4096)
-        for process in [process for process in _guarded if process.returncode is not None]:
-            _guarded.remove(process)
-            _guard.remove(process.pid)
+        release_ended()
 
     def tend(self) -> float:
         """Start children that should run and do not; return the seconds until the next call is due."""

@@ -168,6 +168,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 ask_harder()
         process.wait()
+        children.release_ended()
         self.home.socket.unlink(missing_ok=True)
 
     def kill(self) -> None:
@@ -176,6 +177,7 @@ class Server:
         if process is not None:
             process.kill()
             process.wait()
+            children.release_ended()
 
     def _clear_socket(self) -> None:
         """Remove the socket of a dead server, and stop one that outlived its supervisor."""

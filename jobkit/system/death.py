@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
@@ -60,6 +59,9 @@ class Guard:
         """Remove a process that has ended."""
         if self._targets.pop(pid, None) is not None:
             self._tell()
+        if self._shell is not None and not self._targets:
+            self._close(self._shell)
+            self._shell = None
 
     def _tell(self) -> None:
         line = " ".join(f"{signal.Signals(number).name[3:]}:{pid}" for pid, number in self._targets.items())
@@ -71,9 +73,14 @@ class Guard:
                 os.write(self._shell.stdin.fileno(), f"{line}\n".encode())
                 return
             except BrokenPipeError:  # it was killed
-                with contextlib.suppress(OSError):
-                    self._shell.stdin.close()
+                self._close(self._shell)
                 self._shell = None
+
+    def _close(self, shell: subprocess.Popen[bytes]) -> None:
+        """End the shell, which sends the signals of its list."""
+        assert shell.stdin is not None
+        shell.stdin.close()
+        shell.wait()
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
