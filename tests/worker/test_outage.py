@@ -50,8 +50,9 @@ def home(own_bench: Bench) -> dict[str, str]:
 def started_and_then_away(bench: Bench, home: dict[str, str]) -> tuple[subprocess.Popen[bytes], list[jobkit.Job]]:
     """Start a worker whose jobs end while the server is down."""
     worker = bench.worker(**home)
-    running = [bench.kit.submit(task, bench.file(task.name), 1.0) for task in (jobs.speak, jobs.wait)]
-    for task in (jobs.speak, jobs.wait):
+    running = []
+    for task in (jobs.speak, jobs.wait):  # one after the other: a process may start late
+        running.append(bench.kit.submit(task, bench.file(task.name), 1.0))
         bench.started(task.name)
     bench.server.kill()
     wait_until(lambda: all(bench.notes(name)[-1] == "end" for name in ("speak", "wait")), what="the end of the jobs")
