@@ -15,6 +15,7 @@ NAMES = (
     "latency",
     "throughput",
     "submit",
+    "executors",
     "process",
     "imports",
     "progress",
