@@ -32,8 +32,7 @@ from tests.ui.test_serving import _free_port
 
 __all__ = ["browser", "window"]
 
-pytest.importorskip("jupyter_server_proxy", reason="jupyter-server-proxy is not installed: pip install -e .[jupyter]")
-from jupyter_server_proxy.config import ServerProcess
+proxy = pytest.importorskip("jupyter_server_proxy.config", reason="it is not installed: pip install -e .[jupyter]")
 
 SECRET = "of these tests"
 
@@ -77,7 +76,7 @@ def redis() -> Iterator[Server]:
 @pytest.fixture
 def served(redis: Server) -> Iterator[tuple[httpx.Client, Path]]:
     """The command of the entry, as jupyter-server-proxy runs it for ada of a JupyterHub; a client on its socket."""
-    process = ServerProcess(name="jobkit", **entry())
+    process = proxy.ServerProcess(name="jobkit", **entry())
     assert Path(process.launcher_entry.icon_path).read_text().startswith("<svg ")
     with tempfile.TemporaryDirectory(prefix="jk-", dir="/tmp") as folder:
         socket = Path(folder) / "socket"
