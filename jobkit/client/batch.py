@@ -57,6 +57,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 
+    _internal = frozenset({"judge", "listen"})
+
     def __init__(self, kit: Any, jobs: Sequence[Job[R]], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
         super().__init__(BatchSnapshot())
         self._kit = kit

@@ -19,6 +19,7 @@ from jobkit.client.loop import background
 from jobkit.model import StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.run.inside import context
+from jobkit.tasks.shown import Listed
 
 S = TypeVar("S")
 H = TypeVar("H", bound=Parameterized)
@@ -96,7 +97,7 @@ def _readers(kind: type[Handle[Any]]) -> Mapping[str, Callable[[Any], Any]]:
     return {name: each.read for name, each in kind.param.objects().items() if isinstance(each, FromSnapshot)}
 
 
-class Handle(HasNeighbours, Parameterized, Generic[S]):
+class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     """A live object whose parameters are read from a snapshot that moves.
 
     A change of an object without watchers sets no parameters. If there are some, their thread sets what has changed in

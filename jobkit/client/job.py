@@ -70,6 +70,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     )
     seq: int = from_snapshot("seq", "Number of its last change of state.")
 
+    _internal = frozenset({"observe", "when_done"})
     _result = b""
     _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
     _waited_for: Future[None] | None = None  # `_ended`, once it is needed
@@ -341,12 +342,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     # -- how it shows itself ------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        snapshot = self.snapshot
-        progress = f" {snapshot.progress:.0%}" if snapshot.progress is not None and not snapshot.is_terminal else ""
-        arguments = ", ".join(f"{name}={value!r}" for name, value in snapshot.spec.params.items())
-        if len(arguments) > 60:
-            arguments = arguments[:59] + "…"
-        return f"<Job {self.id} {self.task}({arguments}) {snapshot.state}{progress}>"
+        return f"<Job {self.snapshot.label}>"
 
     def _cell(self) -> Any:
         return ui().JobDisplay(self)

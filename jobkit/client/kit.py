@@ -110,6 +110,14 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         StoreUnavailable: the server does not answer.
     """
 
+    _internal = frozenset(
+        {
+            "artifact", "checked_changes", "codec", "dump", "failed_snapshots", "forget_group", "groups_of", "handle",
+            "hub", "log_slice", "map_info", "outcome", "page", "register_schedules", "restore", "retry_all",
+            "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs", "waits_for_many",
+        }
+    )  # fmt: skip
+
     def __init__(
         self,
         settings: Settings,
@@ -312,6 +320,10 @@ class AioKit(AioSubmitVerbs):
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit._submitter)
         self._kit = kit
+
+    def __dir__(self) -> list[str]:
+        verbs = [name for name in dir(self._kit) if hasattr(getattr(type(self._kit), name, None), "coroutine")]
+        return sorted([*verbs, "map", "options", "submit", "sweep"])
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""

@@ -35,7 +35,7 @@ from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.call import PLAIN, WITH_ENV, Call, Reference, encode_call, ids_of, replaced
 from jobkit.tasks.info import TaskInfo, plain_arguments
-from jobkit.tasks.options import JobOptions, check_submit_options
+from jobkit.tasks.options import OPTIONS, JobOptions, check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths, working_directory
 from jobkit.tasks.values import shown_and_abridged
@@ -226,8 +226,17 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         bound.over = self.over.merged(check_submit_options(options))
         return bound
 
+    def told(self, part: str = "") -> str:
+        """Return the code that gives this, or a part of the kit with its options."""
+        fields = {name: field.name for name, field in OPTIONS["submission"].items() if field.name in self.over.given}
+        given = ", ".join(f"{name}={getattr(self.over, field)!r}" for name, field in fields.items())
+        return f"{self._kit!r}{part}{f'.options({given})' if given else ''}"
+
     def __repr__(self) -> str:
-        return f"{self._kit!r}.{self.over}"
+        return self.told()
+
+    def __dir__(self) -> list[str]:
+        return [name for name in vars(SubmitVerbs) if name[0] != "_"]
 
     # -- verbs --------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from jobkit.client.executor import JobExecutor
 from jobkit.client.job import Job
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
 from jobkit.tasks.options import SubmitOptions, takes
+from jobkit.tasks.shown import Listed
 from jobkit.tasks.task_class import Task
 
 P = ParamSpec("P")
@@ -20,7 +21,7 @@ R = TypeVar("R")
 StopWhen = Callable[[Job[Any]], object] | str | None
 
 
-class SubmitVerbs:
+class SubmitVerbs(Listed):
     """The submitting verbs of a kit and of its `options(...)`. Every verb may raise `StoreUnavailable`."""
 
     _submitter: Any  # the `BoundKit` that does the work
@@ -103,7 +104,7 @@ class SubmitVerbs:
         return self._submitter.submit_all(task, sweep_of(axes), MAX_LIMIT)
 
 
-class AioSubmitVerbs:
+class AioSubmitVerbs(Listed):
     """The submitting verbs as coroutines, of `kit.aio` and of its `options(...)`; see `SubmitVerbs`."""
 
     def __init__(self, submitter: Any) -> None:
@@ -113,6 +114,9 @@ class AioSubmitVerbs:
     def options(self, /, **options: Unpack[SubmitOptions]) -> AioSubmitVerbs:
         """Return the submitting verbs with options: `await kit.aio.options(queue="gpu").submit(len, "abc")`."""
         return AioSubmitVerbs(self._submitter.with_options(options))
+
+    def __repr__(self) -> str:
+        return self._submitter.told(".aio")
 
     @overload
     def submit(self, task: type[Task] | str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Job[Any]]: ...

@@ -166,6 +166,11 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True, rename=_SNAPSHOT):
     def is_paused(self) -> bool:
         return self.paused_ms > 0
 
+    def __repr__(self) -> str:
+        next_at = instant(self.next_ms)
+        state = "paused" if self.is_paused else f"next at {next_at:%Y-%m-%dT%H:%M:%SZ}" if next_at else "ended"
+        return f"<ScheduleSnapshot {self.name} {self.spec.job.task}, {state}, fired {self.fired}>"
+
     @property
     def overdue_s(self) -> float:
         """Seconds since the next slot should have fired; 0 if it waits for the previous run."""

@@ -179,6 +179,18 @@ class JobSnapshot(msgspec.Struct, frozen=True):
             return None
         return min(1.0, max(0.0, self.done / self.total))
 
+    @property
+    def label(self) -> str:
+        """One line: id, task with its arguments, state, and progress if it runs."""
+        progress = f" {self.progress:.0%}" if self.progress is not None and not self.is_terminal else ""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.spec.params.items())
+        if len(arguments) > 60:
+            arguments = arguments[:59] + "…"
+        return f"{self.spec.id} {self.spec.task}({arguments}) {self.state}{progress}"
+
+    def __repr__(self) -> str:
+        return f"<JobSnapshot {self.label}, seq {self.seq}>"
+
     def elapsed_s(self, now: datetime) -> float | None:
         """Return the seconds that the current or last attempt has run at `now`, or None before the first."""
         if self.started_at is None:

@@ -1,11 +1,20 @@
-"""`Shown`: the base of what shows itself in a notebook, in each of the ways in which front ends ask for that."""
+"""Bases of objects that people see: `Listed` by `dir()`, `Shown` in a notebook, as each front end asks for it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
-class Shown:
+class Listed:
+    """`dir()` and completion list the public names of an object, except those of jobkit's own code."""
+
+    _internal: ClassVar[frozenset[str]] = frozenset()
+
+    def __dir__(self) -> list[str]:
+        return sorted(name for name in super().__dir__() if name[0] != "_" and name not in self._internal)
+
+
+class Shown(Listed):
     """A subclass has `_cell()`, which returns its `CellDisplay` of `jobkit.ui.notebook`."""
 
     def _cell(self) -> Any:

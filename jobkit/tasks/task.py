@@ -27,6 +27,7 @@ from jobkit.tasks.shown import Shown
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
 from jobkit.tasks.specs import documented
+from jobkit.tasks.submit_method import submit_method
 from jobkit.tasks.work import code_version
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
 
     given: Mapping[str, Any] = MappingProxyType({})
     is_registered = False
+    _internal = frozenset(
+        {
+            "chosen", "code_version", "effective", "given", "info", "is_async", "is_class", "is_generator",
+            "is_registered", "isolation", "options_set", "ref", "run_checked", "signature", "source_dir", "where",
+        }
+    )  # fmt: skip
 
     def __init__(self, function: Callable[P, R], *, name: str = "", options: JobOptions | None = None) -> None:
         if not callable(function):
@@ -103,6 +110,7 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
+    @submit_method
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> J:
         """Submit the task with these arguments; returns a `Job` at once.
 

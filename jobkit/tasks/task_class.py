@@ -11,6 +11,7 @@ from param.parameterized import ParameterizedMetaclass
 from jobkit.model import InvalidParams
 from jobkit.tasks.options import SubmitOptions, TaskOptions, check_options, takes
 from jobkit.tasks.registry import registry
+from jobkit.tasks.submit_method import submit_of_class
 from jobkit.tasks.task import TaskDef
 
 #: Methods of a task class that a parameter must not override.
@@ -90,7 +91,7 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
             raise InvalidParams(f"{cls.__name__} has no run(self), so it cannot be submitted", "task")
         return found  # type: ignore[no-any-return]  # set by the metaclass
 
-    @classmethod
+    @submit_of_class  # type: ignore[arg-type]  # mypy knows only `classmethod` itself
     def submit(cls, **parameters: Any) -> Any:
         """Submit the task with these parameters; returns a `Job` at once. See `TaskDef.submit`."""
         return cls.task_def().submit(**parameters)
