@@ -4,6 +4,9 @@
 and expire; connections are cut, pages and streams are opened and closed; no process is killed, since that would free
 what it leaks. Every few seconds memory, open files and threads of each process are read, and keys and memory of Redis.
 The table shows each of them. It fails if the line through the later two thirds of the readings rises.
+
+It begins with so many jobs that all that is bounded is full when it measures: the events that Redis keeps (20,000), and
+the newest jobs and events that a server of pages remembers for its streams (5,000 each, 5 MB together).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ import jobkit
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
 from jobkit.model import StoreUnavailable
-from tests.chaos import check
+from tests.chaos import check, jobs
 from tests.chaos.kinds import KINDS
 from tests.chaos.onlookers import EventReader, Window
 from tests.chaos.team import Team
@@ -45,6 +48,9 @@ _READ_S, _BREAK_S, _PAGE_S = 5.0, 15.0, 60.0
 
 #: Seconds for which an ended job is kept, so that the number of keys has a level.
 _KEPT_S = 30
+
+#: Jobs at the beginning, each with two events.
+_FILL = 10_000
 
 #: By quantity: the growth during the run that is noise, as a number and as a share of the level.
 NOISE = {"MB": (4.0, 0.04), "files": (3.0, 0.0), "threads": (1.5, 0.0), "keys": (60.0, 0.04)}
@@ -119,6 +125,13 @@ class Load:
             self._opened_at = time.monotonic()
             self._pages = [Window(f"{self._base}/app"), EventReader(f"{self._base}/api/events", most=0)]
 
+    def _fill(self, kit: Kit) -> None:
+        """Submit and cancel many jobs, in steps."""
+        each = {"path": self._path, "name": "filling", "seconds": 0.0}
+        for _ in range(_FILL // 500):
+            with contextlib.suppress(StoreUnavailable):
+                kit.options(delay=3600).map(jobs.light, [each] * 500).cancel()
+
     def close(self) -> None:
         self._over.set()
         for thread in self._threads:
@@ -135,6 +148,7 @@ class Load:
     def _submit(self, kit: Kit) -> None:
         rng = random.Random(1)
         kinds = [kind for kind in KINDS.values() if kind.weight and not kind.costs]
+        self._fill(kit)
         while not self._over.wait(rng.expovariate(self._rate)):
             kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
             self.count += 1
