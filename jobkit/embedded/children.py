@@ -49,6 +49,7 @@ def start(
     appended to `log`; None inherits this process's output. It inherits the descriptors `keeps`.
     """
     parent = os.getpid()
+    _guard.prepare()
 
     def die_with_parent() -> None:
         if not end_with_parent(parent, death_signal):

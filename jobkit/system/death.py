@@ -37,7 +37,7 @@ class Guard:
     """Sends signals to processes when this one ends, on a system whose kernel does not (`end_with_parent`).
 
     A shell holds the other end of a pipe, which the kernel closes however this process ends. It has the newest list of
-    processes, and runs even while this process or the others do nothing but C code. It starts with the first of them.
+    processes, and runs even while this process or the others do nothing but C code. It ends with the last of them.
     """
 
     #: A line is a whole list of `SIGNAL:PID`.
@@ -48,6 +48,11 @@ class Guard:
     def __init__(self) -> None:
         self._targets: dict[int, int] = {}
         self._shell: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Start the shell: to be called before a process starts, so that it is in the list at once."""
+        if _prctl is None and self._shell is None:
+            self._shell = self._started()
 
     def add(self, pid: int, number: int) -> None:
         """Add a process, or with a negative id a group, and the signal that it is to get."""
@@ -66,8 +71,8 @@ class Guard:
     def _tell(self) -> None:
         line = " ".join(f"{signal.Signals(number).name[3:]}:{pid}" for pid, number in self._targets.items())
         for _ in range(2):
-            if self._shell is None:
-                self._shell = self._started()
+            self.prepare()
+            assert self._shell is not None
             assert self._shell.stdin is not None
             try:
                 os.write(self._shell.stdin.fileno(), f"{line}\n".encode())

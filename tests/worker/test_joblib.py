@@ -18,7 +18,7 @@ from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams, JobFailed
 from tests.client.calls import double, fail, hold, where
 from tests.store.server import Server
-from tests.support import wait_until
+from tests.support import PORTABLE, wait_until
 
 from . import jobs
 from .conftest import Bench
@@ -43,6 +43,7 @@ def test_calls_run_in_batches_in_warm_processes(kit: Kit) -> None:
     assert {level for *_, level in values} == {("ThreadingBackend", 1)}  # for calls of Parallel in the calls
 
 
+@pytest.mark.skipif(PORTABLE, reason="needs processes that start at once")
 def test_short_calls_share_jobs_more_and_more(kit: Kit) -> None:
     with parallel_config("jobkit", kit=kit):
         assert Parallel()(delayed(double)(n) for n in range(500)) == [2 * n for n in range(500)]
@@ -60,6 +61,7 @@ def test_the_number_of_jobs_is_that_of_slots_or_the_one_given(kit: Kit) -> None:
         assert joblib.effective_n_jobs(-1) == joblib.cpu_count()
 
 
+@pytest.mark.skipif(PORTABLE, reason="needs processes that start at once")
 def test_n_jobs_bounds_what_runs(bench: Bench) -> None:
     bench.worker("-c", "4")
     with parallel_config("jobkit", kit=bench.kit):

@@ -159,6 +159,7 @@ class Zygote:
         try:
             if len(fds) < 3:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
+            self._guard.prepare()
             if self._forks:
                 pid, shared = self._fork(mark, fds)
             else:
