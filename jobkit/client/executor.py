@@ -9,10 +9,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
 from functools import partial
-from threading import Lock
+from threading import Condition, Lock, Thread, current_thread
 from typing import Any, ParamSpec, TypeVar
 
 from jobkit.client import checks
@@ -38,7 +38,7 @@ class JobFuture(Future[T]):
         job: the live handle.
     """
 
-    def __init__(self, job: Job[T], withdraw: Callable[[Job], None]) -> None:
+    def __init__(self, job: Job[T], withdraw: Callable[[JobFuture[Any]], None]) -> None:
         super().__init__()
         self.job = job
         self._withdraw = withdraw
@@ -84,7 +84,7 @@ class JobFuture(Future[T]):
     def _begin(self) -> None:
         """Leave the state "pending", once."""
         if self._begun.acquire(blocking=False) and not self.set_running_or_notify_cancel():
-            self._withdraw(self.job)
+            self._withdraw(self)
 
     def _end(self, ended: Future[None]) -> None:
         """Take the outcome of the ended job. Unpickles, and calls the future's callbacks."""
@@ -145,12 +145,13 @@ class JobExecutor(Executor):
                 raise InvalidParams(f"max_workers must be greater than 0, not {max_workers!r}", "max_workers")
             bound = bound.options(concurrency=max_workers, limit_key=f"executor {os.urandom(8).hex()}")
         self._bound = bound
-        self._lock = Lock()
-        self._futures: set[JobFuture[Any]] = set()  # of jobs that have not ended
+        self._lock = Condition()
+        self._futures: set[JobFuture[Any]] = set()  # those that are not done, and whose callbacks were not called
+        self._ended: deque[tuple[JobFuture[Any], Future[None]]] = deque()
+        self._thread: Thread | None = None  # while there are ended ones: takes outcomes, calls callbacks
         self._unwanted: list[str] = []  # ids of jobs to cancel
         self._cancelling: Future[None] | None = None
         self._is_shut_down = False
-        self._ending = ThreadPoolExecutor(1, "jobkit-executor")  # one thread takes outcomes and calls callbacks
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[T]:
         """Submit a task or any other callable; returns a future with its `job`.
@@ -216,8 +217,9 @@ class JobExecutor(Executor):
                     future.exception()
             if (cancelling := self._cancelling) is not None:
                 cancelling.result()
-        if wait or not futures:
-            self._ending.shutdown(wait)
+            if current_thread() is not self._thread:  # else a callback waits here
+                with self._lock:
+                    self._lock.wait_for(lambda: not self._futures)
 
     def abort(self) -> None:
         """Cancel all of its jobs, also those that run."""
@@ -225,7 +227,7 @@ class JobExecutor(Executor):
             futures = list(self._futures)
         for future in futures:
             if not future.cancel():
-                self._withdraw(future.job)
+                self._withdraw(future)
 
     def _ensure_open(self) -> None:
         if self._is_shut_down:
@@ -264,21 +266,37 @@ class JobExecutor(Executor):
         """Pass an end from jobkit's loop, which runs no code of users, to the executor's thread."""
         if future.job.snapshot.attempt:
             future._begin()
-        with suppress(RuntimeError):  # it was shut down, or the program ends: no caller waits
-            self._ending.submit(self._end, future, ended)
+        with self._lock:
+            self._ended.append((future, ended))
+            if self._thread is None:
+                self._thread = Thread(target=self._take_ended, name="jobkit-executor", daemon=True)
+                with suppress(RuntimeError):  # the program ends: no caller waits
+                    self._thread.start()
 
-    def _end(self, future: JobFuture[Any], ended: Future[None]) -> None:
-        try:
-            future._end(ended)
-        finally:
+    def _take_ended(self) -> None:
+        while True:
             with self._lock:
-                self._futures.discard(future)
-                is_last = self._is_shut_down and not self._futures
-            if is_last:
-                self._ending.shutdown(wait=False)
+                if not self._ended:
+                    self._thread = None
+                    return
+                future, ended = self._ended.popleft()
+            try:
+                future._end(ended)
+            except Exception:
+                logger.exception("the outcome of job %s was not taken", future.job.id)
+            self._discard(future)
+            del future
 
-    def _withdraw(self, job: Job) -> None:
-        """Cancel the job of a cancelled future, without waiting for that."""
+    def _discard(self, future: JobFuture[Any]) -> None:
+        with self._lock:
+            self._futures.discard(future)
+            self._lock.notify_all()
+
+    def _withdraw(self, future: JobFuture[Any]) -> None:
+        """Cancel the job of a future, without waiting for that."""
+        job = future.job
+        if future.cancelled():
+            self._discard(future)
         with self._lock:
             self._unwanted.append(job.id)
             if self._cancelling is None:

@@ -103,6 +103,19 @@ def test_wrong_sizes_are_refused(kit: Kit, name: str) -> None:
         executor.map(double, [1], **{name: 0})
 
 
+def test_a_program_that_forgets_an_executor_keeps_no_thread(queued: Kit, tmp_path: Path) -> None:
+    executor = queued.executor(max_workers=1)
+    assert executor.submit(double, 1).result() == 2
+    running = executor.submit(hold, str(tmp_path / "started"), str(tmp_path / "go"))
+    wait_until(running.running)
+    executor.abort()
+    executor.shutdown(wait=False)
+
+    wait_until(lambda: "jobkit-executor" not in {thread.name for thread in threading.enumerate()})
+    with pytest.raises(jobkit.JobCancelled):
+        running.result("1m")
+
+
 def test_asyncio_takes_it(kit: Kit) -> None:
     async def main(executor: JobExecutor) -> list:
         loop = asyncio.get_running_loop()
