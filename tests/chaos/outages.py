@@ -116,9 +116,12 @@ def family(world: World, rng: Random) -> None:
 
 @outage(0.5, costs="releases")
 def descriptors(world: World, rng: Random) -> Iterator[float]:
-    """A worker may open only two more files, and its children too few."""
+    """A worker may open only two more files, and its children too few.
+
+    One that is still starting would take that for the limit of its jobs, for ever.
+    """
     seconds = rng.uniform(0.5, 2)
-    short = [psutil.Process(worker.pid) for worker in _one(world, rng)]
+    short = [psutil.Process(worker.pid) for worker in _one(world, rng) if _children(worker.pid)]
     for process in short:
         _limit_files(process, process.num_fds() + 2)
     yield seconds
