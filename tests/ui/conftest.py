@@ -86,7 +86,7 @@ def serve() -> Iterator[Callable[[Callable[[], Any]], str]]:
 
     def start(make: Callable[[], Any]) -> str:
         servers.append(PageServer(make))
-        return f"http://127.0.0.1:{servers[-1].port}/page"
+        return f"http://localhost:{servers[-1].port}/page"
 
     yield start
     for server in servers:
