@@ -72,7 +72,12 @@ class BackgroundLoop:
         It gets an empty context, not the caller's: what goes on long after a notebook cell has ended must not speak in
         that cell's name (ipykernel keeps the cell that output belongs to in a context variable).
         """
-        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self.start())
+        try:
+            loop = self.start()
+        except RuntimeError:  # the interpreter is ending, and starts no thread
+            coroutine.close()
+            raise
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for its value; an interrupt (Ctrl-C) cancels it."""
