@@ -146,6 +146,11 @@ class ClientConnection:
         return tcp_peer_uid(self.peer, self.local)
 
 
+def own_uid() -> int | None:
+    """Return the effective uid of this process; None on Windows, which has none."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
 def unix_peer_uid(stream: socket.socket) -> int | None:
     """Return the uid of the process at the other end of a unix socket; None if the system does not report it."""
     try:
@@ -212,8 +217,8 @@ def system_tells() -> bool:
     """Return whether this system reports the owner of a TCP connection; tries it with a loopback connection."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-            return tcp_peer_uid(client.getsockname(), client.getpeername()) == os.geteuid()
-    except (OSError, AttributeError):  # no loopback, or no uids
+            return tcp_peer_uid(client.getsockname(), client.getpeername()) == (own_uid() or 0)
+    except OSError:  # no loopback
         return False
 
 
@@ -285,7 +290,7 @@ def decide(visitor: RequestSender) -> AccessDecision:
     if host_name(visitor.host) not in LOOPBACK_NAMES:
         return AccessDecision(False, "this server has no login, so it accepts requests to localhost only")
     if connection.uid is not None:
-        if connection.uid in (os.geteuid(), 0):
+        if connection.uid in (own_uid(), 0):
             return OWN
         return AccessDecision(False, "this server belongs to another user of this machine")
     if _is_same(visitor.cookies.get(cookie_name(connection), ""), access_cookie):
@@ -353,12 +358,14 @@ def access_token() -> str:
         if not path.exists():
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
             write_private(path, secrets.token_urlsafe(32), replaces=False)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
             found, text = os.fstat(descriptor), file.read(200).strip()
     except OSError as error:
         raise JobkitError(f"the token of the dashboard {path} cannot be used: {error.strerror or error}") from None
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077 or len(text) < 32:
+    # Windows has no modes; there a file in the user's profile is private.
+    is_open = own_uid() is not None and (found.st_uid != own_uid() or stat.S_IMODE(found.st_mode) & 0o077)
+    if is_open or len(text) < 32:
         raise JobkitError(f"the token of the dashboard {path} is damaged, or not yours alone: remove it")
     return text
 
@@ -366,9 +373,10 @@ def access_token() -> str:
 def write_private(path: Path, text: str, *, replaces: bool = True) -> None:
     """Write a file of mode 0600 atomically, under any umask. Without `replaces`, the first of two writers wins."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.fchmod(descriptor, 0o600)
+        if hasattr(os, "fchmod"):  # not on Windows before Python 3.13
+            os.fchmod(descriptor, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         if replaces:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
 import hmac
 import json
@@ -17,10 +16,12 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from jobkit.model import InvalidParams
 from jobkit.model.people import Person, Role
@@ -176,8 +177,8 @@ def end_login(login_id: str, settings: Settings) -> None:
     """
     path = _ended_logins(settings)
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="ascii") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
+        _lock(file)
         now = time.time()
         kept = [line for line in file if float(line.split()[1]) > now]
         file.seek(0)
@@ -189,12 +190,20 @@ def has_ended(login_id: str, settings: Settings) -> bool:
     """Return True if `end_login` ended this login, or if that cannot be read."""
     try:
         with _ended_logins(settings).open(encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            _lock(file, is_shared=True)
             return any(line.split()[0] == login_id for line in file)
     except FileNotFoundError:
         return False
     except OSError:
         return True
+
+
+def _lock(file: IO[str], *, is_shared: bool = False) -> None:
+    """Wait for the lock of a file, which its end releases. No-op on Windows, on which one process serves."""
+    with suppress(ModuleNotFoundError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX)
 
 
 def split_seal(cookie: bytes | None) -> tuple[str, str]:

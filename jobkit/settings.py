@@ -10,6 +10,7 @@ import getpass
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -223,6 +224,8 @@ class Settings:
                 "unix:///path/to.sock, redis+sentinel:// or sync://",
                 "url",
             )
+        if scheme == "unix" and sys.platform == "win32":
+            raise InvalidParams("Python on Windows has no unix sockets; use redis://host:6379/0", "url")
         if self.heartbeat * 2 > self.lease:
             raise InvalidParams(
                 f"lease must be at least twice the heartbeat: got lease={self.lease:g} and heartbeat="
@@ -339,7 +342,7 @@ def user_name() -> str:
         return name
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (KeyError, OSError, ImportError):  # the last one on Windows without USERNAME
         return ""
 
 

@@ -38,6 +38,9 @@ def weaker_without(what: str) -> pytest.MarkDecorator:
 #: Environment variable that marks all processes of a test run, also detached ones.
 MARK = "JOBKIT_TEST_RUN"
 
+#: Environment variable with the server program for tests that pretend to run on Windows: it serves TCP.
+PROGRAM = "TESTS_ON_WINDOWS"
+
 #: Audit event of a process that was forked from a prepared one.
 FORKED = "jobkit.tests.forked"
 

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from io import TextIOWrapper
 from keyword import iskeyword
 from typing import Any, NoReturn, TypeVar
 
@@ -102,6 +103,8 @@ class Commands(click.Group):
         extra["standalone_mode"] = False
         if os.environ.get("NO_COLOR"):
             extra["color"] = False
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # "✓" is not in each encoding: cp1252 of a file on Windows
         try:
             status = super().main(args, prog_name or "jobkit", **extra)
         except click.ClickException as error:

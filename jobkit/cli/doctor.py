@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,6 @@ from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.system.weaker import weaker
 from jobkit.tasks.registry import registry
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -78,7 +78,9 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
         return
     yield _system()
     yield ok("url", f"{settings.masked_url}, namespace {settings.namespace}")
-    if settings.scheme == "sync":
+    if sys.platform == "win32" and settings.scheme in ("sync", "local"):
+        yield _program()
+    elif settings.scheme == "sync":
         yield _program()
         yield ok("server", "private, for as long as the process that submits and runs the jobs")
     elif settings.is_embedded:
@@ -104,8 +106,12 @@ def examine(remove_damaged: bool = False) -> Iterator[Finding]:
 
 
 def _system() -> Finding:
-    found = "; ".join(weaker())
     name = f"{platform.system()}, Python {platform.python_version()}"
+    if sys.platform == "win32":
+        return ok("system", f"{name}: runs neither a server nor workers")
+    from jobkit.system.weaker import weaker
+
+    found = "; ".join(weaker())
     return ok("system", f"{name}: {found} (docs/reliability.md)" if found else name)
 
 

@@ -58,12 +58,14 @@ def _target(file: Path | None) -> Iterator[IO[bytes]]:
         return
     try:
         with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as part:
-            try:
-                yield part
-            except BaseException:
-                Path(part.name).unlink()
-                raise
-        Path(part.name).replace(file)
+            pass
+        try:
+            with open(part.name, "wb") as stream:
+                yield stream
+            Path(part.name).replace(file)
+        except BaseException:
+            Path(part.name).unlink()  # after it was closed, as Windows wants it
+            raise
     except OSError as error:
         raise BadInput(f"{file} cannot be written: {error.strerror or error}") from None
 

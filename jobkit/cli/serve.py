@@ -44,6 +44,7 @@ from jobkit.model.people import Role
 from jobkit.own_machine import PROXIED_VARIABLE, system_tells, to_open, to_print
 from jobkit.people import ANONYMOUS, person_named, read_login
 from jobkit.settings import Settings, hub_user
+from jobkit.store.binary import check_system
 from jobkit.store.events import RESTART_S
 
 #: Port of the dashboard, if it is free.
@@ -92,6 +93,7 @@ _page_options = options(
 @_page_options
 def up(port: int | None, show: bool) -> int:
     """Run server, workers and dashboard in the foreground, restarted when they die. Ctrl-C stops all."""
+    check_system()
     settings = Settings.load()
     if settings.scheme == "sync":
         raise BadInput(
@@ -112,6 +114,7 @@ def down(now: bool) -> None:
             f"`jobkit down` stops an embedded server, and JOBKIT_URL is {settings.masked_url}; `jobkit stop` stops its "
             "workers"
         )
+    check_system()
     was_running = shutdown(
         settings, now=now, on_wait=lambda: out.say("running jobs may finish; --now releases them to the queue")
     )

@@ -24,6 +24,7 @@ from jobkit.cli import FAILED, BadInput, age, as_json_option, out
 from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
+from jobkit.store.binary import check_system
 from jobkit.tasks import option_values
 from jobkit.tasks.registry import registry
 
@@ -96,6 +97,7 @@ def worker(
         raise BadInput(
             "sync:// runs each job in the process that submits it and needs no worker; set JOBKIT_URL to a Redis"
         )
+    check_system()
     settings = replace(settings, locals=settings.locals or keeps_locals)
     served = queues_of(queues)
     if is_check:

@@ -18,9 +18,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from jobkit.client.inline import Inline
 from jobkit.client.job import Job
 from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
@@ -34,6 +33,9 @@ from jobkit.store.private import Space
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import DirectSubmit, LoopSenders
 from jobkit.store.values import Submission, SubmitReply
+
+if TYPE_CHECKING:
+    from jobkit.client.inline import Inline
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,6 +135,8 @@ class Connection:
             self._space = Space.of(self.settings, is_shared=not self._has_own_space)
             self.store = self._open_store(self._space.settings)
             self.hub = EventHub(self.store)
+            from jobkit.client.inline import Inline  # runs jobs here, which Windows cannot
+
             self.inline = Inline(self.store, self.hub, self.codec, self.settings, self._space.paused)
         else:
             self.store = self._open_store(self.settings)

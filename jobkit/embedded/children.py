@@ -29,6 +29,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 #: Longest pause after a death by a signal: mostly a job has killed its worker, and others wait for the next one.
 KILLED_PAUSE_S = 2.0
 
+#: Windows lacks these signals. It runs no children, but the command line loads this module.
+_SIGKILL, _SIGHUP = getattr(signal, "SIGKILL", signal.SIGTERM), getattr(signal, "SIGHUP", signal.SIGTERM)
+
 #: What ends with this process on a system whose kernel does not see to it.
 _guard = Guard()
 _guarded: list[subprocess.Popen[bytes]] = []
@@ -95,7 +98,7 @@ class Child:
     log: Path | None = None
     env: Mapping[str, str] | None = None
     cwd: Path | None = None
-    death_signal: int = signal.SIGKILL
+    death_signal: int = _SIGKILL
     give_up: frozenset[int] = frozenset()
     say: Callable[[str], None] = lambda line: None
     process: subprocess.Popen[bytes] | None = None
@@ -186,7 +189,7 @@ class Keeper:
     def __init__(
         self,
         children: Iterable[Child] = (),
-        stop_signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+        stop_signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM, _SIGHUP),
     ) -> None:
         self.children = {child.name: child for child in children}
         self.retired: list[Child] = []

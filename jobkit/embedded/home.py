@@ -6,7 +6,6 @@ could put a payload into the owner's worker.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,9 @@ from typing import Any, BinaryIO
 
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
+
+with suppress(ModuleNotFoundError):  # Windows has no locks by the kernel, and no home; the command line loads this
+    import fcntl
 
 #: Maximum length of a socket path that all platforms support (macOS has room for 103 bytes).
 MAX_SOCKET_BYTES = 100

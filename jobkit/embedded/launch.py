@@ -29,7 +29,7 @@ from jobkit.embedded.home import Home, append_private, holding, lines_of, own_ve
 from jobkit.embedded.server import answers, ask, data_flavour
 from jobkit.model import JobkitError, JobState, StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store.binary import find_server
+from jobkit.store.binary import check_system, find_server
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,6 +127,7 @@ def ensure_running(
         JobkitError: no server program, an unusable home, unreadable data, or a server that is in use by another version
             of jobkit.
     """
+    check_system()
     if revives:
         check_died(Home.at(settings.home))
     home = Home.open(settings.home)

@@ -132,7 +132,7 @@ class JobFolder(msgspec.Struct, frozen=True):
         self.file_store.claim(self)
         place, path = self.file_store.place, f"{self.path}/{name}"
         assert isinstance(place, Directory)
-        with open(os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b", buffering=0) as opened:
+        with open(os.open(file, os.O_RDWR | os.O_NOFOLLOW), "r+b", buffering=0) as opened:
             opened.seek(HEAD_BYTES)
             head = codec.head(form, iter(lambda: opened.read(_CHUNK), b""), _in_file(subject, path))
             written = opened.tell()
@@ -232,10 +232,11 @@ class Directory:
         target = self.root / path
         make_folders(target.parent)
         aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, 0o600)  # the umask may have removed bits
+                if hasattr(os, "fchmod"):  # not on Windows before Python 3.13
+                    os.fchmod(fd, 0o600)  # the umask may have removed bits
                 for part in parts:
                     file.write(part)
             os.replace(aside, target)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import struct
@@ -140,6 +139,8 @@ class LogFile:
 
     def _locked(self) -> IO[bytes]:
         """Return the open and locked file. The lock keeps other writers from rotating it during a write."""
+        import fcntl  # Windows has none, and no worker
+
         while True:
             try:
                 file = _private(self.path, "ab")

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from jobkit.model import JobkitError
+
+try:
+    import resource
+except ModuleNotFoundError:  # on Windows, which runs no worker; but clients load this module
+    resource = None  # type: ignore[assignment]
 
 V = TypeVar("V")
 
@@ -38,7 +42,7 @@ _REASONS = {
     errno.ETOOMANYREFS: "its worker has reached its limit of open files (`ulimit -n`)",
 }
 
-_first_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+_first_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource is not None else 0
 
 
 class Shortage(JobkitError):

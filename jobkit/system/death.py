@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 #: Linux's call, None elsewhere.
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+_prctl = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "prctl", None)
 IS_BY_KERNEL = _prctl is not None
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -100,6 +100,8 @@ class Guard:
 
 def end_forks_with(number: int, is_meant: Callable[[], bool]) -> None:
     """Let processes that are forked from this one get a signal when it ends. `is_meant` is called in each of them."""
+    if not hasattr(os, "register_at_fork"):  # on Windows, on which nothing forks
+        return
     parent = os.getpid()
     ours, theirs = (-1, -1) if _prctl is not None else os.pipe()
 

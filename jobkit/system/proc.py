@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096  # Windows has no `/proc` either
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -6,6 +6,7 @@ without an owner may be left.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from jobkit.client.kit import Kit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
 from tests.store.server import Server
-from tests.support import environment, wait_until
+from tests.support import PROGRAM, environment, wait_until
 
 
 @pytest.fixture(scope="package", params=["sync", "redis", pytest.param("local", marks=pytest.mark.nightly)])
@@ -36,9 +37,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         shutdown(Settings(home=home), now=True)
         shutil.rmtree(home)
     else:
-        server = Server()
+        server = Server(os.environ.get(PROGRAM, ""))
         server.start()
-        arguments = {"url": server.url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
+        url = f"redis://127.0.0.1:{server.listen()}" if PROGRAM in os.environ else server.url
+        arguments = {"url": url, "namespace": f"t{secrets.token_hex(4)}", "secret": "of these tests"}
         with worker_of(arguments):
             yield arguments
         server.stop()
