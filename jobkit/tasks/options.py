@@ -123,6 +123,12 @@ class JobOptions:
             changes["env"] = {**self.env, **over.env}
         return replace(self, **changes, given=self.given | over.given)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what is set, by name: workers of other versions have other fields."""
+        names = (each.name for each in fields(self))
+        values = {name: value for name in names if (value := getattr(self, name)) != getattr(_DEFAULTS, name)}
+        return partial(JobOptions, **values), ()
+
 
 #: A length of time: seconds, or text like "90s", "12h", "7d".
 Duration = float | str | timedelta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_type_hints
 
@@ -212,6 +213,17 @@ def test_a_memory_limit_that_cannot_be_enforced_is_refused() -> None:
         TaskDef(work, options=check_options({"memory_limit": "1GB"}))
     options = check_options({"memory_limit": "1GB", "isolation": "process"})
     assert TaskDef(work, options=options).effective(check_submit_options({})).memory_limit_bytes == 10**9
+
+
+def test_pickled_options_name_only_what_is_set() -> None:
+    """So a worker that lacks an option, or has more, can read those of a task that travels by value."""
+    options = check_options({"queue": "gpu", "timeout": None, "tags": ["a"]})
+
+    again = pickle.loads(packed := pickle.dumps(options))
+
+    assert (again, again.given) == (options, options.given)
+    assert b"queue" in packed
+    assert not any(name.encode() in packed for name in ("env", "retries", "cancel_grace_s", "limit_key"))
 
 
 def test_given_options_survive_json_and_newer_ones_are_dropped() -> None:
