@@ -21,7 +21,7 @@ from jobkit.client.sweep import MAX_JOBS
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.run.inside import context
-from jobkit.tasks.task import name_of
+from jobkit.tasks.task import TaskDef, name_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -174,7 +174,8 @@ class JobExecutor(Executor):
 
         Args:
             timeout: from now, for all of them; seconds, `timedelta` or text like "90s".
-            chunksize: number of calls in a job; more than 1 pays if a call takes less than 50 ms.
+            chunksize: number of calls in a job; more than 1 pays if a call takes less than 50 ms. Each call of a task
+                is a job, with the task's options.
             buffersize: maximum number of jobs ahead of the awaited value; None submits all at once.
 
         Raises:
@@ -188,7 +189,7 @@ class JobExecutor(Executor):
         seconds = checks.timeout_s(timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
         calls: Iterator[tuple[Any, ...]] = zip(*iterables)  # noqa: B905  # until the shortest ends, as `map` does
-        is_chunked = chunksize > 1 and not inspect.iscoroutinefunction(fn)
+        is_chunked = chunksize > 1 and not isinstance(fn, TaskDef) and not inspect.iscoroutinefunction(fn)
         if is_chunked:
             fn, calls = Chunk(fn), zip(batched(calls, chunksize))
         if buffersize is None:
@@ -211,15 +212,14 @@ class JobExecutor(Executor):
         if cancel_futures:
             for future in futures:
                 future.cancel()
-        if wait:
+        if wait and current_thread() is not self._thread:  # a callback would wait for itself
             for future in futures:
                 with suppress(CancelledError):
                     future.exception()
             if (cancelling := self._cancelling) is not None:
                 cancelling.result()
-            if current_thread() is not self._thread:  # else a callback waits here
-                with self._lock:
-                    self._lock.wait_for(lambda: not self._futures)
+            with self._lock:
+                self._lock.wait_for(lambda: not self._futures)
 
     def abort(self) -> None:
         """Cancel all of its jobs, also those that run."""

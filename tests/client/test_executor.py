@@ -13,6 +13,7 @@ import pytest
 import jobkit
 from jobkit.client.executor import JobExecutor
 from jobkit.client.kit import Kit
+from jobkit.tasks.task import TaskDef
 from tests.client.calls import double, fail, hold, plus
 from tests.support import wait_until
 
@@ -66,6 +67,20 @@ def test_map_keeps_the_order(kit: Kit) -> None:
         assert next(values) == (0, 1)
         with pytest.raises(ZeroDivisionError):
             next(values)
+
+
+def test_calls_of_a_task_are_jobs_with_its_options_whatever_the_chunks(kit: Kit) -> None:
+    task = TaskDef(plus).options(timeout="1h")
+    with kit.executor() as executor:
+        assert list(executor.map(task, [1, 2, 3], [4, 5, 6], chunksize=2)) == [5, 7, 9]
+    assert [job.snapshot.spec.timeout_s for job in kit.jobs()] == [3600] * 3
+
+
+def test_a_callback_may_shut_down_while_other_jobs_go_on(kit: Kit) -> None:
+    executor = kit.executor(max_workers=1)
+    futures = [executor.submit(double, n) for n in range(3)]
+    futures[0].add_done_callback(lambda _: executor.shutdown())
+    assert [future.result(30) for future in futures] == [0, 2, 4]
 
 
 def test_the_same_work_twice_gives_two_futures(kit: Kit) -> None:
