@@ -11,11 +11,14 @@ Importing this module registers the backend. Each batch of calls is a job; jobli
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import pickle
 import secrets
 import shutil
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -100,7 +103,8 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         assert self._arrays is not None
         future: Future[Any]
         try:
-            batch = CallBatch(self._arrays.dumps(func), len(func), name_of(func.items[0][0]), self._threads)
+            body, arrays = self._arrays.dumps(func)
+            batch = CallBatch(body, len(func), name_of(func.items[0][0]), self._threads)
             self._most_calls = MAX_PAYLOAD_BYTES // 2 * len(func) // len(batch.body)
             future = self._executor.submit(batch)
         except Exception as error:
@@ -110,6 +114,7 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             awaited = context.waiting([future.job.id])  # a job lends its slot meanwhile
             awaited.__enter__()
             future.add_done_callback(lambda _: awaited.__exit__(None, None, None) and None)
+            future.add_done_callback(lambda _: arrays.clear())
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -160,7 +165,8 @@ class Arrays:
     """Large arrays among the arguments: each is one file, which the jobs map into their memory, as joblib does.
 
     The files are in the directory for large results, which local workers have and others may share
-    (`JOBKIT_RESULTS`). Without one, arrays travel with each batch.
+    (`JOBKIT_RESULTS`). Without one, arrays travel with each batch. A file is deleted with its array: one that is made
+    for a call alone goes with its batch, so a long generator of calls fills neither memory nor disk.
 
     Args:
         most_bytes: larger arrays become files; None for no files. mode: how they are mapped: "r", "c", ...
@@ -172,16 +178,18 @@ class Arrays:
         self._folder: Path | None = None
         if self._store is not None and most_bytes is not None and mode is not None:
             self._folder = self._store.place.local(f"{_FOLDER}/{secrets.token_hex(8)}")
-        self._files: dict[int, tuple[Any, str]] = {}  # with the array, so that its id stays its own
+        self._files: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the id of the array while that lives
+        self._numbers = itertools.count()
 
-    def dumps(self, calls: Any) -> bytes:
-        """Return the pickle of a batch.
+    def dumps(self, calls: Any) -> tuple[bytes, list[Any]]:
+        """Return the pickle of a batch, and the arrays that must live until it has ended.
 
         Raises:
             InvalidParams: too large. OSError: a file cannot be written.
         """
+        used: list[Any] = []
         with io.BytesIO() as file:
-            self._pickler(file).dump(calls)
+            self._pickler(file, used).dump(calls)
             body = file.getvalue()
         if len(body) > MAX_PAYLOAD_BYTES:
             raise InvalidParams(
@@ -190,7 +198,7 @@ class Arrays:
                 "workers, to a directory that they share (large arrays are then mapped from there), or pass paths of "
                 "files"
             )
-        return body
+        return body, used
 
     def delete(self) -> None:
         """Delete the files. Jobs that have mapped one keep it."""
@@ -198,12 +206,13 @@ class Arrays:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _pickler(self, file: io.BytesIO) -> Any:
+    def _pickler(self, file: io.BytesIO, used: list[Any]) -> Any:
         arrays, base = self, pickler()
 
         class Pickler(base):  # type: ignore[misc,valid-type]
             def reducer_override(self, obj: Any) -> Any:
                 if arrays._is_large(obj):
+                    used.append(obj)
                     return mapped, (arrays._file(obj), arrays._mode)
                 return super().reducer_override(obj)
 
@@ -211,23 +220,28 @@ class Arrays:
 
     def _is_large(self, obj: Any) -> bool:
         numpy = sys.modules.get("numpy")
-        if self._folder is None or numpy is None or type(obj) is not numpy.ndarray or obj.dtype.hasobject:
+        if self._folder is None or numpy is None or type(obj) not in (numpy.ndarray, numpy.memmap):
             return False
-        return bool(obj.nbytes > (self._most_bytes or 0))
+        return bool(obj.nbytes > (self._most_bytes or 0)) and not obj.dtype.hasobject
 
     def _file(self, array: Any) -> str:
         """Return the file of an array, written at its first use."""
         assert self._folder is not None
-        if id(array) not in self._files:
+        key = id(array)
+        if key not in self._files:
             import numpy
 
-            if not self._files:
+            if not (number := next(self._numbers)):
                 make_folders(self._folder)
                 _sweep(self._folder.parent)
-            path = self._folder / f"{len(self._files)}.npy"
+            path = self._folder / f"{number}.npy"
             numpy.save(path, array, allow_pickle=False)
-            self._files[id(array)] = array, str(path)
-        return self._files[id(array)][1]
+            self._files[key] = weakref.ref(array, lambda _: self._forget(key)), str(path)
+        return self._files[key][1]
+
+    def _forget(self, key: int) -> None:
+        with suppress(OSError):
+            os.unlink(self._files.pop(key)[1])
 
 
 def mapped(path: str, mode: Any) -> Any:

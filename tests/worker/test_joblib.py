@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def test_what_cannot_be_sent_raises_and_does_not_hang(kit: Kit, monkeypatch: pyt
         monkeypatch.setattr(jobkit.joblib, "MAX_PAYLOAD_BYTES", 100_000)
         with pytest.raises(InvalidParams, match=r"takes 1\.6 MB, more than the 0 MB .* set JOBKIT_RESULTS"):
             Parallel(n_jobs=2)(delayed(np.sum)(np.zeros(200_000)) for _ in range(2))
+    wait_until(lambda: all(job.is_terminal for job in kit.jobs()), what="the rest to be cancelled")
 
 
 def test_a_wrong_option_is_refused_before_anything_is_called(kit: Kit) -> None:
@@ -151,6 +153,35 @@ def test_large_arrays_are_mapped_from_one_file_each(shared_server: Server, tmp_p
         assert set(orders) == {True}
         assert not list((tmp_path / "results" / "arrays").iterdir())
         assert all(len(job.snapshot.spec.params) == 0 for job in bench.kit.jobs())
+    finally:
+        bench.close()
+    bench.check_keys()
+
+
+def test_arrays_of_single_calls_go_with_them_and_memmaps_are_mapped(shared_server: Server, tmp_path: Path) -> None:
+    bench = Bench(shared_server, tmp_path)
+    bench.place["results"] = str(tmp_path / "results")
+    bench.kit.close()
+    bench.kit = jobkit.connect(**bench.place)
+    made: list[weakref.ref[np.ndarray]] = []
+    most: list[tuple[int, int]] = []
+
+    def calls() -> Iterator[object]:
+        for n in range(60):
+            array = np.full(200_000, float(n))
+            made.append(weakref.ref(array))
+            alive = sum(each() is not None for each in made)
+            most.append((alive, len(list((tmp_path / "results").rglob("*.npy")))))
+            yield delayed(np.sum)(array)
+
+    try:
+        bench.worker("-c", "2")
+        own = np.memmap(tmp_path / "own", dtype=float, mode="w+", shape=(3, 500_000))
+        with parallel_config("jobkit", kit=bench.kit):
+            assert Parallel(n_jobs=2, batch_size=1)(calls()) == [200_000.0 * n for n in range(60)]
+            found = Parallel(n_jobs=2)(delayed(describe)(own, n) for n in range(2))
+        assert max(most) < (40, 40)
+        assert [kind for kind, *_ in found] == ["memmap"] * 2
     finally:
         bench.close()
     bench.check_keys()
