@@ -47,7 +47,7 @@ class Spool:
             return
         try:
             if endings:
-                body = msgspec.msgpack.encode([_with(ended, news, kept) for ended in endings])
+                body = msgspec.msgpack.encode(_with(endings, news, kept))
                 self._place.write(self._worker_id, [self._codec.seal(RAW, body, self._subject(self._worker_id))])
                 if not self.written:
                     logger.info("what ended meanwhile is kept in %s until Redis answers again", self._place.root)
@@ -89,14 +89,18 @@ class Spool:
         return Subject("spool", name, "")
 
 
-def _with(ended: Ending, news: Sequence[AttemptNews], kept: Sequence[Kept]) -> Ending:
-    """Return an ending with what is its attempt's of news and artifacts."""
-    attempt = (ended.job_id, ended.token)
-    return replace(
-        ended,
-        news=[each for each in news if (each.job_id, each.token) == attempt],
-        kept=[each for each in kept if (each.job_id, each.token) == attempt],
-    )
+def _with(endings: Sequence[Ending], news: Sequence[AttemptNews], kept: Sequence[Kept]) -> list[Ending]:
+    """Return endings with what is their attempts' of news and artifacts. After hours those of the others are many."""
+    told: dict[tuple[str, str], tuple[list[AttemptNews], list[Kept]]]
+    told = {(ended.job_id, ended.token): ([], []) for ended in endings}
+    for item in news:
+        if found := told.get((item.job_id, item.token)):
+            found[0].append(item)
+    for artifact in kept:
+        if found := told.get((artifact.job_id, artifact.token)):
+            found[1].append(artifact)
+    every = (told[ended.job_id, ended.token] for ended in endings)
+    return [replace(ended, news=n, kept=k) for ended, (n, k) in zip(endings, every, strict=True)]
 
 
 #: Outcome of storing an ending, by the reply; with any other reply it is stored.
