@@ -54,12 +54,18 @@ def reason(value: object) -> None:
 Timeout = float | str | timedelta | None
 
 
-def timeout_s(value: object, name: str = "timeout") -> float | None:
-    """Return the seconds of a length of time, None for no limit. Raises InvalidParams if it is something else."""
+def timeout_s(value: object) -> float | None:
+    """Return the seconds to wait at most, None for ever. Raises InvalidParams if it is not a length of time."""
+    seconds = seconds_of(value, "timeout")
+    return seconds if seconds is not None and seconds < _EVER_S else None
+
+
+def seconds_of(value: object, name: str) -> float | None:
+    """Return the seconds of a length of time, None for None. Raises InvalidParams if it is something else."""
     if value is None:
         return None
     if (seconds := seconds_in(value)) is not None:
-        return seconds if seconds < _EVER_S else None
+        return seconds
     raise InvalidParams(
         f'{name} must be a number of seconds, a timedelta, a text like "90s" or None, not {short_repr(value)}', name
     )

@@ -58,7 +58,7 @@ class FailureVerbs:
                 text like "7d".
         """
         now = datetime.now(UTC).timestamp()
-        oldest_s, newest_s = checks.timeout_s(newer_than, "newer_than"), checks.timeout_s(older_than, "older_than")
+        oldest_s, newest_s = checks.seconds_of(newer_than, "newer_than"), checks.seconds_of(older_than, "older_than")
         cursor = "" if oldest_s is None else f"{(now - oldest_s) * 1e6:.0f}"
         last_us = None if newest_s is None else (now - newest_s) * 1e6
         while True:

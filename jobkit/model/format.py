@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from numbers import Real
 from typing import Any
 
 import msgspec
@@ -57,8 +58,8 @@ def seconds_in(value: object) -> float | None:
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.lower())
         return float(match[1]) * _UNIT_S[match[2]] if match and match[2] in _UNIT_S else None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:  # not NaN
-        return value
+    if isinstance(value, Real) and not isinstance(value, bool) and value == value:  # not NaN
+        return value if isinstance(value, (int, float)) else float(value)  # NumPy's
     return None
 
 

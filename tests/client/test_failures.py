@@ -90,6 +90,8 @@ def test_a_group_is_run_again_only_once(kit: Kit) -> None:
         kit.get(new).wait(60)
     assert only(kit).jobs == 4
     assert set(kit.failed_jobs(only(kit).id, is_repeated=False)) == set(came.jobs.values())
+    assert len(list(kit.failed_jobs(only(kit).id, newer_than="2000w"))) == 4
+    assert not list(kit.failed_jobs(only(kit).id, older_than="2000w"))
 
 
 @pytest.mark.parametrize("is_importable", [True, False], ids=["a task", "a function that travels by value"])

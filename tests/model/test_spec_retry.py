@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import msgspec
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +150,7 @@ def test_a_task_that_asks_for_another_attempt_gets_its_own_wait_but_no_more_atte
     assert delay(spec, asked=Retry(after=3)) == 3
     assert delay(spec, asked=Retry(after=-3)) == 0
     assert delay(spec, asked=Retry(after="5m")) == 300
+    assert delay(spec, asked=Retry(after=numpy.int64(300))) == 300  # type: ignore[arg-type]  # computed by NumPy
     assert delay(spec, asked=Retry()) == 7
     assert delay(spec, retried=1, asked=Retry(after=3)) is None
 
