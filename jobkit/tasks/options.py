@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -128,6 +128,12 @@ class JobOptions:
         names = (each.name for each in fields(self))
         values = {name: value for name in names if (value := getattr(self, name)) != getattr(_DEFAULTS, name)}
         return partial(JobOptions, **values), ()
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """Read what clients of jobkit before `env` have pickled: the values of the other fields, in their order."""
+        names = (each.name for each in fields(self) if each.name != "env")
+        for name, value in [*zip(names, state, strict=True), ("env", {})]:
+            object.__setattr__(self, name, value)
 
 
 #: A length of time: seconds, or text like "90s", "12h", "7d".

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_type_hints
 
@@ -17,6 +18,7 @@ from jobkit.http.api.shapes import Submit
 from jobkit.model import Backoff, InvalidParams
 from jobkit.tasks.options import (
     OPTIONS,
+    JobOptions,
     SubmitOptions,
     TaskOptions,
     check_options,
@@ -224,6 +226,16 @@ def test_pickled_options_name_only_what_is_set() -> None:
     assert (again, again.given) == (options, options.given)
     assert b"queue" in packed
     assert not any(name.encode() in packed for name in ("env", "retries", "cancel_grace_s", "limit_key"))
+
+
+def test_options_that_a_client_without_variables_has_pickled_are_read() -> None:
+    options = check_options({"queue": "gpu", "tags": ["a"]})
+    state = [getattr(options, each.name) for each in fields(options) if each.name != "env"]
+
+    read = object.__new__(JobOptions)
+    read.__setstate__(state)
+
+    assert (read, read.given) == (options, options.given)
 
 
 def test_given_options_survive_json_and_newer_ones_are_dropped() -> None:
