@@ -168,7 +168,7 @@ def complete(kind: str) -> dict[str, Any]:
 
     def found(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         module = importlib.import_module("jobkit.cli.complete")
-        completed: list[CompletionItem[str]] = module.complete(kind, incomplete)
+        completed: list[CompletionItem[str]] = module.complete(kind, incomplete, ctx.find_root().params)
         return completed
 
     return {"shell_complete": found}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import importlib.util
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from click.shell_completion import CompletionItem
 
@@ -32,19 +34,29 @@ _STATES: dict[str, tuple[JobState, ...]] = {
     "open jobs": tuple(state for state in JobState if state not in TERMINAL),
 }
 
+#: Names that `settings.checked_name` accepts. Others are left out: a shell would run the commands in them.
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
-def complete(kind: str, incomplete: str) -> list[CompletionItem[str]]:
-    """Return what a parameter can be: "tasks", "queues", or one of `_STATES`; [] if that cannot be read."""
+
+def complete(kind: str, incomplete: str, options: Mapping[str, Any]) -> list[CompletionItem[str]]:
+    """Return what a parameter can be: "tasks", "queues", or one of `_STATES`; [] if that cannot be read.
+
+    `options` are those before the command: `--url` and others.
+    """
     found: dict[str, str] = {}
     with contextlib.suppress(Exception):  # a sentence would stand in the middle of the command line
-        settings = Settings.load()
+        settings = Settings.load(**options)
         if kind == "tasks":
             found = dict.fromkeys(_in_code(settings.task_modules), "")
         if settings.is_embedded and settings.home.exists() and Home.at(settings.home).is_supervised():
             settings = attach(settings)
         if settings.scheme not in ("local", "sync"):
             found |= asyncio.run(asyncio.wait_for(_read(settings, kind), _MOST_S))
-    return [CompletionItem(name, help=words) for name, words in found.items() if name.startswith(incomplete)]
+    return [
+        CompletionItem(name, help=words)
+        for name, words in found.items()
+        if name.startswith(incomplete) and _NAME.fullmatch(name)
+    ]
 
 
 async def _read(settings: Settings, kind: str) -> dict[str, str]:
@@ -55,25 +67,29 @@ async def _read(settings: Settings, kind: str) -> dict[str, str]:
         if kind == "queues":
             return dict.fromkeys(await store.queues(), "")
         jobs = (await store.list(Query(states=_STATES[kind], limit=_JOBS))).jobs
-        return {job.id: f"{job.spec.task} ({job.state})" for job in jobs}
+        return {job.id: f"{job.spec.task} ({job.state})" for job in jobs if _NAME.fullmatch(job.spec.task)}
     finally:
         await store.close()
 
 
 def _in_code(modules: Iterable[str]) -> Iterator[str]:
     """Yield the names of tasks in the source of modules."""
-    sys.path.insert(0, os.getcwd())
     for module in modules:
-        spec = importlib.util.find_spec(module)
-        if spec is None or not spec.has_location or spec.origin is None:
+        if (path := _source(module)) is None:
             continue
-        with open(spec.origin, encoding="utf-8") as file:
-            body = ast.parse(file.read()).body
+        body = ast.parse(path.read_text("utf-8")).body
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield from (_name(node.name, mark) for mark in node.decorator_list if _is_named(mark, "task"))
             elif isinstance(node, ast.ClassDef) and any(_is_named(base, "Task") for base in node.bases):
                 yield _name(node.name, node)
+
+
+def _source(module: str) -> Path | None:
+    """Return the file of a module, without importing its packages as `importlib.util.find_spec` does."""
+    name = module.replace(".", "/")
+    files = (Path(folder, end) for folder in (os.getcwd(), *sys.path) for end in (f"{name}.py", f"{name}/__init__.py"))
+    return next(filter(Path.is_file, files), None)
 
 
 def _is_named(node: ast.expr, name: str) -> bool:

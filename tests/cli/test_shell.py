@@ -54,6 +54,36 @@ def test_a_completion_starts_no_server_and_imports_no_task(fresh: Terminal) -> N
     assert not fresh.home.exists()
 
 
+def test_a_completion_imports_no_package_of_a_task_module(fresh: Terminal) -> None:
+    """The names of packages come from `pyproject.toml`, perhaps of a stranger's folder."""
+    package = fresh.folder / "pack"
+    package.mkdir()
+    (package / "__init__.py").write_text("open('imported', 'w')\n")
+    (package / "tasks.py").write_text("import jobkit\n@jobkit.task\ndef one(): ...\n")
+    (fresh.folder / "redis.py").write_text("open('imported', 'w')\n")
+
+    environ = {"JOBKIT_TASKS": "pack.tasks", "JOBKIT_URL": "redis://127.0.0.1:1"}
+    assert completed(fresh, "submit", "", **environ) == {"one"}
+    assert not (fresh.folder / "imported").exists()
+
+
+def test_a_completion_offers_no_command_of_the_shell(fresh: Terminal) -> None:
+    names = ["fine", "$(touch ran)", "a\nplain,b", "`x`", "a b", "\x1b[2J"]
+    code = "import jobkit\n" + "".join(f"@jobkit.task(name={name!r})\ndef f(): ...\n" for name in names)
+    (fresh.folder / "cli_tasks.py").write_text(code)
+
+    assert completed(fresh, "submit", "") == {"fine"}
+
+
+def test_a_completion_reads_the_server_that_the_options_before_the_command_name(
+    terminal: Terminal, fresh: Terminal
+) -> None:
+    job_id = terminal.ok("submit", "count", "n=2")
+
+    assert completed(fresh, "--home", str(terminal.home), "show", "") >= {job_id}
+    terminal.ok("watch", job_id)
+
+
 def test_a_completion_loads_nothing_heavy(terminal: Terminal) -> None:
     script = (
         "import sys\nfrom jobkit.cli import main\n"
