@@ -23,6 +23,7 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -311,17 +312,17 @@ def hub_role(name: str, settings: Settings) -> Role:
     The embedded server is theirs alone. On a shared one admins of the Hub are admins; the table of roles, with the
     groups of the Hub, decides for the others; without a table it is `own`. An unreachable Hub names neither.
     """
+    if settings.is_embedded:
+        return Role.ADMIN
     told: dict[str, object] = {}
-    request = Request(
-        f"{os.environ.get('JUPYTERHUB_API_URL', '')}/user",
-        headers={"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"},
-    )
+    token = {"Authorization": f"token {os.environ.get('JUPYTERHUB_API_TOKEN', '')}"}
     try:
+        request = Request(f"{os.environ.get('JUPYTERHUB_API_URL', '')}/user", headers=token)
         with _hub.open(request, timeout=_HUB_S) as answer:
             told = json.load(answer)
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         out.say(f"the JupyterHub does not tell groups and admins: {error}")
-    if settings.is_embedded or told.get("admin") is True:
+    if told.get("admin") is True:
         return Role.ADMIN
     if not settings.roles:
         return Role.OWN

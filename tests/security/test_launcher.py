@@ -23,7 +23,9 @@ import pytest
 import jobkit
 from jobkit.cli.launcher import entry
 from jobkit.cli.serve import hub_role
+from jobkit.embedded import launch
 from jobkit.model.people import Role
+from jobkit.own_machine import PROXIED_VARIABLE
 from jobkit.settings import Settings
 from tests.store.server import Server
 from tests.support import NO_FORMAT_PARSER, ROOT, environment, wait_until
@@ -140,6 +142,19 @@ def test_the_hub_and_the_table_of_roles_decide_what_its_user_may_do(
 
     assert hub_role("ada", Settings(url="redis://team", roles=roles)) is role
     assert hub_role("ada", Settings(roles=roles)) is Role.ADMIN  # the embedded server is theirs alone
+
+
+def test_a_hub_that_cannot_be_asked_names_no_admins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUPYTERHUB_API_URL", raising=False)
+
+    assert hub_role("ada", Settings(url="redis://team")) is Role.OWN
+
+
+def test_what_the_dashboard_starts_is_not_behind_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded server that a page starts passes its environment to workers and jobs."""
+    monkeypatch.setenv(PROXIED_VARIABLE, "admin:ada")
+
+    assert PROXIED_VARIABLE not in launch.environment()
 
 
 @pytest.mark.nightly
