@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from tests.support import ROOT
+from tests.support import ROOT, environment
 from tests.test_packaging import PYPROJECT
 
 GITHUB = ROOT / ".github"
@@ -72,6 +73,23 @@ def test_the_sessions_of_the_workflow_exist_and_cover_what_is_promised() -> None
         assert f'"{version}"' in noxfile
     assert ("ubuntu-latest", "lowest") in run
     assert all(re.search(rf"def {re.split('[-(]', name)[0]}\(", noxfile) for _, name in run)
+
+
+def test_the_job_of_the_release_can_be_submitted(tmp_path: Path) -> None:
+    steps = _workflow(GITHUB / "workflows" / "release.yml")["jobs"]["build"]["steps"]
+    (command,) = [line for step in steps for line in step.get("run", "").splitlines() if "jobkit submit" in line]
+    setting, _, *arguments = command.split()
+
+    name, _, value = setting.partition("=")
+    env = environment(JOBKIT_HOME=str(tmp_path), **{name: value})
+    subprocess.run([sys.executable, "-m", "jobkit", *arguments], cwd=tmp_path, env=env, check=True, capture_output=True)
+
+
+def test_every_system_of_the_tests_has_the_browser_that_they_need() -> None:
+    """Under CI the tests of pages fail without one, and only some machines of GitHub have one on the PATH."""
+    (job,) = [job for job in _workflow(GITHUB / "workflows" / "tests.yml")["jobs"].values() if "strategy" in job]
+
+    assert any("playwright install --with-deps chromium" in step.get("run", "") for step in job["steps"])
 
 
 def test_all_files_name_the_project_by_the_same_address() -> None:
