@@ -63,8 +63,13 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, as_json: boo
         raise JobkitError(f"{error.reason}. {sentence}{advice}") from None
     if not as_json:
         return submitted(kit, job, is_waiting)
-    status = wait(kit, job.id) if is_waiting else 0
-    out.echo_json(_as_json(kit, job.id))
+    try:
+        status = wait(kit, job.id) if is_waiting else 0
+        told = _as_json(kit, job.id)
+    except (JobkitError, KeyboardInterrupt):
+        out.echo_json({"id": job.id})
+        raise
+    out.echo_json(told)
     return status
 
 

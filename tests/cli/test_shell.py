@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from jobkit.cli import main
+from jobkit.model import StoreUnavailable
 
 from .conftest import Terminal
 
@@ -132,6 +136,17 @@ def test_submit_prints_json_for_scripts(terminal: Terminal) -> None:
 
     failed = terminal.run("submit", "fail", "text=no luck", "--json", "--wait")
     assert (failed.returncode, json.loads(failed.stdout)["error"]["message"]) == (1, "no luck")
+
+
+def test_submit_prints_the_id_also_if_the_job_cannot_be_read_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable("Redis does not answer")
+
+    monkeypatch.setattr("jobkit.cli.jobs._as_json", away)
+    done = CliRunner().invoke(main, ["submit", "count_words", "--json"], env={"JOBKIT_URL": "sync://"})
+
+    assert (done.exit_code, list(json.loads(done.stdout))) == (1, ["id"])
+    assert "Redis does not answer" in done.stderr
 
 
 def test_a_probe_says_whether_a_worker_here_takes_jobs_of_the_queue(fresh: Terminal, tmp_path: Path) -> None:
