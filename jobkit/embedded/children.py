@@ -146,7 +146,7 @@ class Child:
         self.say(f"{self.name} ended ({how}); restarting in {max(0.0, self._start_again_at - now):.1f} s")
 
     def _pause(self, now: float, longest_s: float = LONGEST_PAUSE_S) -> None:
-        self._start_again_at = now + min(longest_s, FIRST_PAUSE_S * 2**self.failures)
+        self._start_again_at = now + min(longest_s, FIRST_PAUSE_S * 2 ** min(self.failures, 10))
         self.failures += 1
 
     @property

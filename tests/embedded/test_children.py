@@ -14,7 +14,7 @@ def test_a_worker_that_jobs_kill_again_and_again_is_awaited_for_less_long_than_o
     how: str, pause_s: float
 ) -> None:
     said: list[str] = []
-    child = Child("worker", ["sh", "-c", how], say=said.append, failures=20)
+    child = Child("worker", ["sh", "-c", how], say=said.append, failures=2_000)
     child.tend()
 
     wait_until(lambda: not child.is_running)
