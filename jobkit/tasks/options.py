@@ -130,9 +130,12 @@ class JobOptions:
         return partial(JobOptions, **values), ()
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        """Read what clients of jobkit before `env` have pickled: the values of the other fields, in their order."""
-        names = (each.name for each in fields(self) if each.name != "env")
-        for name, value in [*zip(names, state, strict=True), ("env", {})]:
+        """Read what older clients have pickled: the values of all fields that they know, in their order."""
+        added = ("id", "env")[len(state) - len(fields(self)) :]
+        for name in added:
+            object.__setattr__(self, name, getattr(_DEFAULTS, name))
+        names = [each.name for each in fields(self) if each.name not in added]
+        for name, value in zip(names, state, strict=True):
             object.__setattr__(self, name, value)
 
 

@@ -228,9 +228,10 @@ def test_pickled_options_name_only_what_is_set() -> None:
     assert not any(name.encode() in packed for name in ("env", "retries", "cancel_grace_s", "limit_key"))
 
 
-def test_options_that_a_client_without_variables_has_pickled_are_read() -> None:
+@pytest.mark.parametrize("added", [("env",), ("id", "env")])
+def test_options_that_an_older_client_has_pickled_are_read(added: tuple[str, ...]) -> None:
     options = check_options({"queue": "gpu", "tags": ["a"]})
-    state = [getattr(options, each.name) for each in fields(options) if each.name != "env"]
+    state = [getattr(options, each.name) for each in fields(options) if each.name not in added]
 
     read = object.__new__(JobOptions)
     read.__setstate__(state)
