@@ -259,3 +259,15 @@ def test_an_import_loads_nothing_that_is_heavy_and_not_needed(module: str, heavy
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
+
+
+def test_no_function_of_a_package_has_the_name_of_a_module_in_it() -> None:
+    """The import of that module would replace it."""
+    replaced = [
+        f"{path}: {node.name}"
+        for path in PACKAGE.rglob("__init__.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        and ((path.parent / f"{node.name}.py").exists() or (path.parent / node.name).is_dir())
+    ]
+    assert not replaced

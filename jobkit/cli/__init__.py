@@ -164,10 +164,10 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 
 def complete(kind: str) -> dict[str, Any]:
-    """Return the argument of a parameter that completes it in a shell; `kind`: see `jobkit.cli.complete`."""
+    """Return the argument of a parameter that completes it in a shell; `kind`: see `jobkit.cli.completion`."""
 
     def found(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-        module = importlib.import_module("jobkit.cli.complete")
+        module = importlib.import_module("jobkit.cli.completion")
         completed: list[CompletionItem[str]] = module.complete(kind, incomplete, ctx.find_root().params)
         return completed
 
