@@ -51,6 +51,8 @@ class BackgroundLoop:
                 self._thread = threading.Thread(target=self._run, args=(loop,), name="jobkit-loop", daemon=True)
                 self._thread.start()
                 self._loop = loop
+                atexit.unregister(self.stop)
+                atexit.register(self.stop)  # the last, so that it ends before a private server does
             return self._loop
 
     @staticmethod
@@ -160,4 +162,3 @@ background = BackgroundLoop()
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=background.after_fork_in_child)
-atexit.register(background.stop)

@@ -44,6 +44,13 @@ def test_the_server_ends_with_its_process_in_every_case(end: str) -> None:
     wait_until(lambda: not pids_of(folder) and not folder.exists(), what="the end of the server and its folder")
 
 
+def test_a_program_that_closes_no_kit_ends_without_a_warning() -> None:
+    code = "import jobkit; print(jobkit.connect('sync://').submit(len, 'abc').result())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
 def test_a_forked_child_gets_its_own_server_and_does_not_end_the_parents() -> None:
     code = PROGRAM.format(
         end="""
