@@ -209,14 +209,14 @@ class Arrays:
     def _pickler(self, file: io.BytesIO, used: list[Any]) -> Any:
         arrays, base = self, pickler()
 
-        class Pickler(base):  # type: ignore[misc,valid-type]
+        class ArrayPickler(base):  # type: ignore[misc,valid-type]
             def reducer_override(self, obj: Any) -> Any:
                 if arrays._is_large(obj):
                     used.append(obj)
                     return mapped, (arrays._file(obj), arrays._mode)
                 return super().reducer_override(obj)
 
-        return Pickler(file, protocol=5)
+        return ArrayPickler(file, protocol=5)
 
     def _is_large(self, obj: Any) -> bool:
         numpy = sys.modules.get("numpy")

@@ -94,7 +94,7 @@ def options(**values: Any) -> bytes:
 _NEEDS_MOST = 1_000
 
 
-class _SubmitOptions(msgspec.Struct, omit_defaults=True):
+class _SubmitFields(msgspec.Struct, omit_defaults=True):
     """Options of a submit, of which most have none. `terms` is JSON text, `many` the ids of many needs."""
 
     priority: int = 0
@@ -112,7 +112,7 @@ def submit_args(jobs: Sequence[Submission]) -> list[Any]:
         spec, constraints = job.spec, job.spec.constraints()
         terms = _json(constraints).decode() if constraints else ""
         needs, many = ((), ",".join(spec.needs)) if len(spec.needs) > _NEEDS_MOST else (spec.needs, "")
-        given = _json(_SubmitOptions(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many))
+        given = _json(_SubmitFields(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many))
         args += [spec.id, _json(spec), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
 

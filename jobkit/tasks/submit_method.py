@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Submit:
+class SubmitMethod:
     # A bound method; its docstring is that of the task.
 
     __slots__ = ("__func__", "__self__")
@@ -53,7 +53,7 @@ class _SubmitMethod:
         self._function = function
 
     def __get__(self, task: Any, owner: Any = None) -> Any:
-        return self._function if task is None else Submit(self._function, task)
+        return self._function if task is None else SubmitMethod(self._function, task)
 
 
 class submit_of_class(classmethod):  # type: ignore[type-arg]  # as `classmethod`

@@ -23,10 +23,10 @@ class BoundedServer(HTTPServer):
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         most = self.conn_params.max_body_size
         body_bytes = request_conn.stream.max_buffer_size if most is None else most  # as Tornado does
-        return _Guard(super().start_request(server_conn, request_conn), request_conn, body_bytes)
+        return _BodyGuard(super().start_request(server_conn, request_conn), request_conn, body_bytes)
 
 
-class _Guard(HTTPMessageDelegate):
+class _BodyGuard(HTTPMessageDelegate):
     """Passes a request on to its handler, or refuses it. A handler that reads its body in parts bounds it itself."""
 
     def __init__(self, handler: Any, connection: Any, body_bytes: int) -> None:
