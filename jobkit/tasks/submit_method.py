@@ -41,6 +41,12 @@ class SubmitMethod:
         ]
         return inspect.Signature(parameters, return_annotation="Job")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SubmitMethod) and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((SubmitMethod, id(self.__self__)))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (self.__self__, "submit")
 

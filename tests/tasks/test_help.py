@@ -59,6 +59,12 @@ def test_submit_can_be_passed_on_and_pickled() -> None:
     assert pickle.loads(pickle.dumps(simulate.submit)).__self__ is simulate
 
 
+def test_submits_of_a_task_are_equal_like_bound_methods() -> None:
+    """So one that was registered as a callback can be removed."""
+    assert simulate.submit == simulate.submit
+    assert len({simulate.submit, simulate.submit, simulate.options(queue="gpu").submit}) == 2
+
+
 @pytest.mark.parametrize(
     ("code", "shown"),
     [
