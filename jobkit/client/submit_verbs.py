@@ -119,16 +119,16 @@ class AioSubmitVerbs(Listed):
         return self._submitter.told(".aio")
 
     @overload
-    def submit(self, task: type[Task] | str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Job[Any]]: ...
+    async def submit(self, task: type[Task] | str, /, *args: Any, **kwargs: Any) -> Job[Any]: ...
     @overload
-    def submit(
+    async def submit(
         self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Coroutine[Any, Any, Job[R]]: ...
+    ) -> Job[R]: ...
     @overload
-    def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Job[R]]: ...
-    def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Job[Any]]:
+    async def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """Submit a task, any other callable, or a task by name; returns a live `Job`. See `Kit.submit`."""
-        return self._submitter.submit_async(task, args, kwargs)
+        return await self._submitter.submit_async(task, args, kwargs)
 
     @overload
     async def map(

@@ -70,6 +70,7 @@ def test_dir_lists_what_users_type(objects: dict[str, Any]) -> None:
     assert dir(kit.options(queue="gpu")) == ["executor", "map", "options", "submit", "sweep"]
     for name in ("submit", "get"):
         assert callable(getattr(kit.aio, name))
+    assert all(map(inspect.iscoroutinefunction, (kit.aio.submit, kit.aio.map, kit.aio.sweep)))  # as callbacks
 
 
 def test_text_says_what_an_object_is(objects: dict[str, Any]) -> None:
