@@ -31,7 +31,7 @@ from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
-from jobkit.model import InvalidParams, JobState
+from jobkit.model import InvalidParams, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
@@ -310,8 +310,13 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         return f"<Kit {self.settings.masked_url} namespace={self.settings.namespace} {state}>"
 
     def _cell(self) -> Any:
-        jobs = Jobs(self, ()) if self.is_closed else self.jobs()
-        return ui().BatchDisplay(Batch(self, jobs), is_list=True, heading=repr(self))
+        jobs, said = Jobs(self, ()), repr(self)
+        if not self.is_closed:
+            try:
+                jobs = self.jobs()
+            except StoreUnavailable as error:
+                said = f"{said}\n{error}"
+        return ui().BatchDisplay(Batch(self, jobs), is_list=True, heading=said)
 
 
 class AioKit(AioSubmitVerbs):

@@ -87,12 +87,13 @@ class CellDisplay:
         else:
             self.show_live()
 
-    def show_live(self, handles: Sequence[Any] = ()) -> None:
+    def show_live(self, handles: Sequence[Any] = ()) -> _Output:
         """Show a widget that becomes static at the end, in the two outputs of `handles` or in new ones."""
         output = _Output(self.static)
         if self.handle is not None:
             self.handle._cards += (output.is_static,)
         output.show(self.live(on_end=output.end, on_change=output.keep), self.model(), handles)
+        return output
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return representations and metadata by MIME type: in a terminal the line, without a kernel nothing live."""
@@ -203,11 +204,21 @@ class FormDisplay(CellDisplay):
 
         return FormWidget(self.kit, self.infos, on_submit=on_submit, filled=self.filled)
 
-    def show_live(self, handles: Sequence[Any] = ()) -> None:
+    def show_live(self, handles: Sequence[Any] = ()) -> _Output:
         below: list[Any] = []
-        form = self.live(lambda job_id: JobDisplay(self.kit().get(job_id)).show_live(below))
-        _Output(self.static).show(form, None)
+        card: _Output | None = None
+
+        def submitted(job_id: str) -> None:
+            nonlocal card
+            shown = JobDisplay(self.kit().get(job_id))
+            if card is not None:
+                card.leave()
+            card = shown.show_live(below)
+
+        form = _Output(self.static)
+        form.show(self.live(submitted), None)
         below += [_display({"text/plain": ""}) for _ in range(2)]
+        return form
 
     def widget(self) -> Any:
         from ipywidgets import VBox  # type: ignore[import-untyped]
@@ -233,11 +244,13 @@ class _Output:
         self.static = static
         self._ends: deque[Any] = deque()
         self._handles: Sequence[Any] = ()
+        self._updating = threading.Lock()
         self._id = _new_id()
         self._kept: tuple[float, str] = (0.0, "")
 
     def show(self, widget: Any, model: Any, handles: Sequence[Any] = ()) -> None:
         """Show a widget, and hidden behind it what a saved notebook shows; in the outputs of `handles` if given."""
+        self._widget = widget
         widget.saved = self._id
         live, metadata = _widget_view(widget)
         bundles: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -266,6 +279,13 @@ class _Output:
         self._ends.append(model)
         self._turn()
 
+    def leave(self) -> None:
+        """Leave the outputs to another card."""
+        with self._updating:
+            self._handles = ()
+        self._widget.close()
+        self.is_static.set()
+
     def _turn(self) -> None:
         while self._handles:
             try:
@@ -287,9 +307,10 @@ class _Output:
 
     def _update(self, bundles: Sequence[Mapping[str, Any]]) -> None:
         try:
-            for handle, bundle in zip(self._handles, bundles, strict=False):
-                # In a new context, an output belongs to the cell that runs now, not to the cell that began this.
-                contextvars.Context().run(handle.update, dict(bundle), raw=True)
+            with self._updating:
+                for handle, bundle in zip(self._handles, bundles, strict=False):
+                    # In a new context, an output belongs to the cell that runs now, not to the cell that began this.
+                    contextvars.Context().run(handle.update, dict(bundle), raw=True)
         except Exception:  # the kernel is going away; the next display reads the truth from the store
             logger.debug("a card could not be made static", exc_info=True)
 

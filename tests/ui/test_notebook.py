@@ -14,9 +14,10 @@ import pytest
 
 import jobkit
 from jobkit.client.batch import Jobs
+from jobkit.tasks.info import TaskInfo
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.notebook import FormDisplay
-from jobkit.ui.widgets import JobWidget
+from jobkit.ui.widgets import JobWidget, TextWidget
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
@@ -260,6 +261,17 @@ def test_a_kit_shows_its_address_and_its_jobs(stage: Stage, display: Display, is
         assert "n=3" in display.outputs[0].now["text/html"]
 
 
+def test_a_kit_whose_server_is_away_says_so(stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: object) -> None:
+        raise jobkit.StoreUnavailable("Redis does not answer")
+
+    monkeypatch.setattr(type(stage.kit), "jobs", unavailable)
+
+    with pytest.raises(NotImplementedError):  # the bundle follows
+        stage.kit._ipython_display_()
+    assert stage.kit._repr_mimebundle_() == ({"text/plain": f"{stage.kit!r}\nRedis does not answer"}, {})
+
+
 def test_a_widget_for_other_widgets_rests_while_no_page_shows_it(stage: Stage) -> None:
     job_id = stage.submit("train")
     widget = stage.kit.get(job_id).widget()
@@ -390,6 +402,35 @@ def test_a_task_shows_its_form_and_below_it_the_job_that_it_submits(stage: Stage
     widgets[0].request = fields % (4, 2)
     wait_until(lambda: "40" in below.now.get("text/html", ""), what="the job's card below the form")
     assert [job.result() for job in stage.kit.jobs()] == [40]
+
+
+def test_the_end_of_an_earlier_job_leaves_the_card_of_the_next_one_below_a_form(
+    stage: Stage, display: Display, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Any] = []
+
+    class FormWidget(TextWidget):
+        def __init__(self, *_: object, on_submit: Any, **__: object) -> None:
+            super().__init__({})
+            submitted.append(on_submit)
+
+    monkeypatch.setattr("jobkit.ui.widgets.FormWidget", FormWidget)
+    first, second = stage.submit("train", {"n": 1}), stage.submit("train", {"n": 2})
+    stage.start(second)
+    FormDisplay(lambda: stage.kit, {"train": TaskInfo(name="train")}, "formed").show()
+    _, _, below, card = display.outputs
+    for job in (first, second):
+        submitted[0](job)
+        wait_until(lambda job=job: job in str(below.now), what="the job's card below the form")  # type: ignore[misc]
+    live = card.now
+
+    stage.succeed(first)
+    stage.kit.get(first).wait(5)
+    stage.log(second, "goes on")
+    wait_until(lambda: "goes on" in str(below.now), what="news of the second job")
+
+    assert second in str(below.now)
+    assert card.now == live
 
 
 def test_a_form_without_tasks_says_so(stage: Stage, display: Display) -> None:
