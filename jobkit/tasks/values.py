@@ -120,7 +120,7 @@ def _reader(cls: Any) -> Callable[[Any, Mapping[str, Any]], list[Field]] | None:
         return _typed_dict
     if issubclass(cls, msgspec.Struct):
         return _msgspec
-    if isinstance(getattr(cls, "__pydantic_fields__", None), dict) and hasattr(cls, "model_validate"):
+    if isinstance(getattr(cls, "model_fields", None), dict) and hasattr(cls, "model_validate"):
         return _pydantic
     if dataclasses.is_dataclass(cls):
         return _dataclass
@@ -186,7 +186,7 @@ def _attrs(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
 
 def _pydantic(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
     fields = []
-    for name, info in cls.__pydantic_fields__.items():
+    for name, info in cls.model_fields.items():
         default = (
             MISSING if info.is_required() else _made(lambda info=info: info.get_default(call_default_factory=True))
         )
