@@ -5,6 +5,8 @@ It sits above client and embedded, since a `local://` kit needs a server that ha
 
 from __future__ import annotations
 
+import atexit
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,3 +95,9 @@ def open_kit(settings: Settings) -> Kit:
         partial(secret_of, settings),
     )
     return Kit(served, embedded=embedded)
+
+
+@atexit.register
+def _close_all() -> None:
+    if (connection := sys.modules.get("jobkit.client.connection")) is not None:
+        connection.close_all()

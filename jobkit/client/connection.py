@@ -10,7 +10,6 @@ caller's thread (`run`) and calls the others.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import sys
 import time
@@ -319,7 +318,3 @@ def close_all() -> None:
     for connection in list(_open):
         with contextlib.suppress(Exception):  # the process is ending
             connection.close()
-
-
-# After the imports of the private server and the loop, which end later for that reason.
-atexit.register(close_all)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,10 +167,3 @@ async def test_everything_works_inside_a_running_loop(kit: Kit) -> None:
     assert await asyncio.gather(*[await kit.aio.submit(len, "x" * n) for n in range(5)]) == list(range(5))
     assert (await kit.aio.counts())["succeeded"] == 6
     assert (await kit.aio.snapshot(job.id)).state == "succeeded"
-
-
-def test_a_program_of_a_private_server_ends_without_a_word(tmp_path: Path) -> None:
-    """Its server ends after the connections, which would else be cut and say so."""
-    code = "import jobkit; print(jobkit.connect('sync://').submit(pow, 2, 3).result())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "8\n", "")
