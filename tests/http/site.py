@@ -73,7 +73,7 @@ class Site:
         level = "info" if self._is_logging else "error"
         config = uvicorn.Config(
             app, host="127.0.0.1", port=self.port, log_level=level, timeout_graceful_shutdown=0, lifespan="off",
-            server_header=False, timeout_keep_alive=30,
+            server_header=False, timeout_keep_alive=30, ws="none",
         )  # fmt: skip
         server = uvicorn.Server(config)
         running = asyncio.create_task(server._serve())
