@@ -68,7 +68,8 @@ def open_blocking(settings: Settings, reply_timeout_s: float | None = None) -> r
 
 
 def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
-    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, **more}
+    # redis-py 8 gives up replies after 5 s by default, earlier versions wait.
+    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": None, **more}
     if settings.scheme != "unix":
         options["socket_keepalive"] = True
         options["socket_keepalive_options"] = {

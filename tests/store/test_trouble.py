@@ -14,7 +14,7 @@ from jobkit.embedded.server import answers
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store import connect, library
-from jobkit.store.connect import explain, open_blocking
+from jobkit.store.connect import explain, open_blocking, open_redis
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
@@ -298,6 +298,12 @@ def test_a_frozen_server_does_not_block_a_submit(server: Server, monkeypatch: py
 
     assert not direct.submit(job("b")).created_ms  # the call was on its way, and is stored once
     direct.close()
+
+
+def test_replies_are_awaited_without_a_limit_by_every_version_of_redis_py() -> None:
+    client = open_redis(Settings.load(url="redis://localhost:1"))
+
+    assert client.connection_pool.make_connection().socket_timeout is None
 
 
 def test_a_tcp_connection_is_given_up_when_its_other_end_is_gone(server: Server) -> None:
