@@ -270,3 +270,4 @@ class Keeper:
                 time.sleep(0.02)
         for child in children:
             child.kill()
+        release_ended()

@@ -398,7 +398,7 @@ def environment() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name not in ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
-        and name not in ("JOBKIT_OWNER", "JOBKIT_PROCESS", "JOBKIT_JOB_ID", PROXIED_VARIABLE)
+        and name not in ("JOBKIT_OWNER", "JOBKIT_OWNER_ID", "JOBKIT_PROCESS", "JOBKIT_JOB_ID", PROXIED_VARIABLE)
         and not name.startswith("JPY_")
         # A kernel's inline backend needs a notebook.
         and not (name == "MPLBACKEND" and value.startswith("module://"))

@@ -106,11 +106,14 @@ def end_forks_with(number: int, is_meant: Callable[[], bool]) -> None:
     ours, theirs = (-1, -1) if _prctl is not None else os.pipe()
 
     def forked() -> None:
+        nonlocal theirs
         if _prctl is not None:
             if is_meant() and not end_with_parent(parent, number):
                 os.kill(os.getpid(), number)
             return
-        os.close(theirs)
+        if theirs >= 0:  # else it is a fork of a fork, where the number may be that of another file
+            os.close(theirs)
+            theirs = -1
         if is_meant():
             threading.Thread(target=wait, name="jobkit-parent", daemon=True).start()
 

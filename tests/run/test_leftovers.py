@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from jobkit.embedded import launch
 from jobkit.run.process import leftovers
 from jobkit.run.process.leftovers import OWNER, Orphans, end_orphans, end_owned_by, new_owner
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.system.processes import identity
-from tests.support import is_alive, until
+from tests.support import PORTABLE, is_alive, until
 
 from .conftest import Heard, assign, pid_in
 
@@ -67,6 +68,15 @@ def test_processes_of_one_zygote_are_ended_and_those_of_another_one_of_the_same_
 
     assert programs[0].wait(60) == -signal.SIGKILL
     assert programs[1].poll() is None
+
+
+def test_a_server_that_a_job_starts_is_no_program_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"JOBKIT_OWNER", "JOBKIT_OWNER_ID"}
+    for name in names:
+        monkeypatch.setenv(name, new_owner())
+
+    assert OWNER in names
+    assert not names & set(launch.environment())
 
 
 async def test_programs_of_jobs_end_with_a_killed_zygote_before_the_loss_is_reported(
@@ -135,3 +145,32 @@ async def test_one_look_serves_all_attempts_that_asked_before_it_began(monkeypat
 
     assert [type(answer) for answer in answers] == [OSError, *[type(None)] * 20]
     assert looks == [0, 1]
+
+
+@pytest.mark.skipif(not PORTABLE, reason="the kernel keeps those of each zygote apart")
+async def test_the_end_of_a_job_ends_no_program_of_another_workers_job(heard: Heard, tmp_path: Path) -> None:
+    def leave(path: Path) -> None:
+        import subprocess
+        import time
+
+        subprocess.run(["sh", "-c", f"sleep 1000 > /dev/null 2>&1 & echo $! > {path}/program"], start_new_session=True)
+        while not (path / "done").exists():
+            time.sleep(0.01)
+
+    runners = [ProcessRunner(spares=0) for _ in range(2)]
+    try:
+        for runner in runners:
+            await runner.start()
+        running = asyncio.create_task(runners[0].run(assign(leave, tmp_path), heard))
+        program = await until(lambda: pid_in(tmp_path / "program"), "the program")
+
+        assert (await runners[1].run(assign(len, "abc"), heard)).summary == "3"
+        await runners[1].close()
+
+        assert is_alive(program)
+        (tmp_path / "done").touch()
+        await running
+        await until(lambda: not is_alive(program), "its end with its own job")
+    finally:
+        for runner in runners:
+            await runner.close()

@@ -54,6 +54,7 @@ class _Started:
     """A job's process, of one job or several; its pid is its process group."""
 
     key: int
+    mark: str  # value of `_MARK` in the environment of all programs that it starts
     memory: mmap.mmap  # see `last_words`
     seen: set[tuple[int, int]] = field(default_factory=set)  # what came from it when it was asked to stop
     doomed: set[int] = field(default_factory=set)  # what was killed along with it
@@ -62,11 +63,6 @@ class _Started:
     def is_busy(self) -> bool:
         """Return whether it runs a job, or that has left something behind: those that wait have no descendants."""
         return bool(self.memory[last_words.BUSY])
-
-    @property
-    def tag(self) -> bytes:
-        """In the environment of all programs that it starts."""
-        return f"{_MARK}={self.key}".encode()
 
 
 def main(fd: int, modules: list[str], start: str, files: int) -> int:
@@ -155,19 +151,20 @@ class Zygote:
         return True
 
     def _start(self, message: dict[str, Any], fds: list[int]) -> None:
-        key, mark = message["key"], (_MARK, str(message["key"]))
+        key = message["key"]
+        mark = f"{os.getpid()}.{key}"  # keys are those of one worker, and without adoption its orphans are seen by all
         try:
             if len(fds) < 3:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
             self._guard.prepare()
             if self._forks:
-                pid, shared = self._fork(mark, fds)
+                pid, shared = self._fork((_MARK, mark), fds)
             else:
-                pid, shared = spawned.start(fds, self._late, message.get("libraries", ()), mark)
+                pid, shared = spawned.start(fds, self._late, message.get("libraries", ()), (_MARK, mark))
         except OSError as error:  # no memory, or too many processes
             _send(self._link, {"started": key, "pid": 0, "problem": shortage(error) or str(error)})
         else:
-            self._jobs[pid] = _Started(key, shared)
+            self._jobs[pid] = _Started(key, mark, shared)
             self._guard.add(-pid, signal.SIGKILL)
             _send(self._link, {"started": key, "pid": pid})
         finally:
@@ -251,7 +248,7 @@ class Zygote:
         orphans = [pid for pid in processes.orphans() if pid not in self._jobs]
         if self._adopts and all(other is job or not other.is_busy for other in self._jobs.values()):
             return orphans
-        return [pid for pid in orphans if processes.belongs_to(pid, group, job.tag)]
+        return [pid for pid in orphans if processes.belongs_to(pid, group, f"{_MARK}={job.mark}".encode())]
 
     def _end(self) -> None:
         """Leave no process behind."""
