@@ -127,3 +127,62 @@ async def test_an_import_that_hangs_ends_the_job(make: object, heard: Heard, mon
     error = failure(await runner.run(assign(None, ref="spawned_tasks:where", timeout_s=0.1), heard))
 
     assert error.message == "the job's process was not ready within 0.3 s: it hung while it imported the tasks"
+
+
+needs_new_pythons = pytest.mark.skipif(not PORTABLE, reason="a system without forks: see `make portable`")
+
+
+@needs_new_pythons
+async def test_libraries_of_other_jobs_that_end_a_process_end_no_job(
+    make: object, heard: Heard, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "deadly.py").write_text("import os; os.abort()")
+    runner = await make(spares=1)  # type: ignore[operator]
+    await until(lambda: [spare for spare in runner._waiting if spare.is_ready], "a spare without it")
+    runner._import_later(["deadly"])
+
+    for _ in range(2):
+        assert (await runner.run(assign(None, ref="spawned_tasks:where"), heard)).outcome == "succeeded"
+
+    assert [text[:14] for text in caplog.messages] == ["a process died"]
+
+
+@needs_new_pythons
+async def test_variables_of_a_job_are_there_before_a_library_of_other_jobs_is_imported(
+    make: object, heard: Heard, tmp_path: Path
+) -> None:
+    (tmp_path / "reading.py").write_text("import os; THREADS = os.environ.get('THREADS')")
+    runner = await make(spares=1)  # type: ignore[operator]
+    await until(lambda: [spare for spare in runner._waiting if spare.is_ready], "a spare without it")
+    runner._import_later(["reading"])
+
+    def threads() -> tuple[str | None, bool]:
+        import sys
+
+        is_there = "reading" in sys.modules
+        import reading
+
+        return reading.THREADS, is_there
+
+    first = await runner.run(assign(threads), heard)
+    second = await runner.run(assign(threads, environ={"THREADS": "4"}), heard)
+
+    assert (first.summary, second.summary) == ("(None, True)", "('4', False)")
+
+
+async def test_jobs_that_import_many_libraries_in_turn_replace_no_spares(
+    make: object, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobkit.run.process.runner.LIBRARIES_MOST", 2)
+    runner = await make(start_method="spawn")  # type: ignore[operator]
+    await until(lambda: len(runner._waiting) == 2 and all(p.is_ready for p in runner._waiting), "the spares")
+    spares = set(runner._waiting)
+
+    for libraries in (["a", "b", "c"], ["d", "e", "f"], ["a", "b"]):
+        runner._import_later(libraries)
+
+    assert set(runner._waiting) == spares
+    assert list(runner._libraries) == ["a", "b"]
+    runner._libraries.clear()
+    runner._import_later(["a"])
+    assert not spares & set(runner._waiting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from jobkit.run.process.runner import ZygoteLink
 from jobkit.system import link, proc, processes, psutil_table
 from tests.support import ROOT, environment, is_alive, wait_until
 
@@ -79,6 +82,28 @@ def test_a_full_link_loses_and_doubles_nothing(ends: tuple[link.Link, link.Link]
         assert theirs.receive()[0].startswith(b"%d " % received)
 
 
+def ended() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["true"])
+
+
+async def test_the_rest_of_the_last_message_for_a_zygote_is_sent(ends: tuple[link.Link, link.Link]) -> None:
+    ours, theirs = ends
+    ours._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    zygote = ZygoteLink(ended(), ours, "")
+    for _ in range(3):
+        zygote.tell({"op": "fork", "text": "x" * 60_000})
+
+    theirs._socket.setblocking(False)
+    received = 0
+    while received < 3:
+        with contextlib.suppress(BlockingIOError):
+            theirs.receive()
+            received += 1
+        await asyncio.sleep(0)
+    zygote._first.cancel()
+    await zygote.close()
+
+
 GUARD = """
 import os, signal, subprocess, sys, time
 from jobkit.system import death
@@ -126,6 +151,32 @@ if pid:
     os.kill(os.getpid(), signal.SIGKILL)
 time.sleep(1000)
 """
+
+
+FORKS_OF_FORKS = """
+import os, signal
+from jobkit.system import death
+death._prctl = None
+death.end_forks_with(signal.SIGTERM, lambda: False)
+if os.fork() == 0:
+    fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(5)]
+    if os.fork() == 0:
+        for fd in fds:
+            os.fstat(fd)
+        print("all are open", flush=True)
+        os._exit(0)
+    os.wait()
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_fork_of_a_fork_keeps_its_files() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS_OF_FORKS], capture_output=True, text=True, check=False, env=environment()
+    )
+
+    assert (done.stdout, done.stderr) == ("all are open\n", "")
 
 
 @pytest.mark.parametrize("way", ["kernel", "pipe"])

@@ -63,6 +63,7 @@ class ChildProcess:
         self.kind: object = None  #: which jobs it is kept for
         self.is_usable = True
         self.is_ready = False  #: it is set up and has imported what it has to
+        self.libraries: Sequence[str] = ()  #: what else it imports, see `spawned`
         self.spent_cpu_s = 0.0  #: by jobs that have ended in it
         self.jobs = 0
         self._tell, self._on_vacant, self._on_gone = tell, on_vacant, on_gone
@@ -77,11 +78,8 @@ class ChildProcess:
         self._is_unread = False
 
     def start(self, libraries: Sequence[str] = ()) -> None:
-        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes.
-
-        Args:
-            libraries: see `spawned`.
-        """
+        """Ask the zygote for the process. Raises OSError if there are no descriptors for its pipes."""
+        self.libraries = libraries
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as undo:
             ours, control = socket.socketpair()
             undo.callback(ours.close)
@@ -144,8 +142,9 @@ class ChildProcess:
         """The zygote has reaped it and killed what was left of its tree."""
         self._drain()
         attempt = self._attempt
-        if self._is_unread and self.is_ready and attempt is not None and not attempt.stop_kind:
-            self._end(None)  # it died while it waited: that is not this job's affair
+        is_early = self._is_unread if self.is_ready else code < 0 and len(self.libraries) > 0
+        if is_early and attempt is not None and not attempt.stop_kind:
+            self._end(None)  # it died while it waited, or of what other jobs have imported: not this job's affair
         else:
             spent_s = max(0.0, cpu_s - self.spent_cpu_s)
             self._end(lambda attempt: attempt.on_exit(code, spent_s, peak_rss_bytes, unsent))

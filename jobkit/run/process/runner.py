@@ -80,6 +80,7 @@ class ProcessRunner:
         self.executable, self._is_on_demand = executable, is_on_demand
         self._start_method = "spawn" if start_method == "auto" and not own.FORK_IS_SAFE else start_method
         self._libraries: dict[str, None] = {}  # that recent jobs have imported
+        self._imports_libraries = True  # False if some of them end a process that has the others
         self._preload = tuple(preload)
         self._spares_wanted = spares
         self._zygote: ZygoteLink | None = None
@@ -130,7 +131,7 @@ class ProcessRunner:
         try:
             self._begin(attempt, zygote)
             outcome = await attempt.outcome()
-            if not self._libraries.keys() >= set(attempt.libraries):
+            if self._imports_libraries and not self._libraries.keys() >= set(attempt.libraries):
                 self._import_later(attempt.libraries)
             return outcome
         finally:
@@ -206,9 +207,11 @@ class ProcessRunner:
         usable = [child for child in self._waiting if child.is_usable]
         # The warm process that worked last, so that those that are not needed come to their end.
         warm = [child for child in usable if kind is not None and child.kind == kind][-1:]
-        spares = [child for child in usable if child.kind is None]
+        # Libraries read variables when they are imported: those of the job must be there before.
+        environ = attempt.assignment.environ
+        spares = [child for child in usable if child.kind is None and not (environ and child.libraries)]
         try:
-            child = next(iter(warm + spares), None) or self._fork(zygote)
+            child = next(iter(warm + spares), None) or self._fork(zygote, () if environ else tuple(self._libraries))
         except OSError as error:
             attempt.finish(unstarted(shortage(error) or str(error)))
             return
@@ -217,10 +220,10 @@ class ProcessRunner:
         attempt.begin(child, is_last=child.jobs + 1 >= reuse)
         self._fill(zygote)
 
-    def _fork(self, zygote: ZygoteLink) -> ChildProcess:
+    def _fork(self, zygote: ZygoteLink, libraries: Sequence[str]) -> ChildProcess:
         self._keys += 1
         child = ChildProcess(self._keys, zygote.tell, self._wait, self._on_gone)
-        child.start(tuple(self._libraries))
+        child.start(libraries)
         zygote.forked[child.key] = child
         return child
 
@@ -228,13 +231,15 @@ class ProcessRunner:
         spares = sum(child.kind is None and child.is_usable for child in self._waiting)
         with contextlib.suppress(OSError):  # no room for more at the moment
             for _ in range(self._spares_wanted - spares if zygote.is_alive else 0):
-                self._wait(self._fork(zygote))
+                self._wait(self._fork(zygote, tuple(self._libraries)))
 
     def _import_later(self, libraries: Sequence[str]) -> None:
         """Let spares import what a job has imported. Those that wait are replaced, unless they still import."""
         self._libraries |= dict.fromkeys(libraries)
-        for name in tuple(self._libraries)[:-LIBRARIES_MOST]:
-            del self._libraries[name]
+        if forgotten := tuple(self._libraries)[:-LIBRARIES_MOST]:
+            for name in forgotten:
+                del self._libraries[name]
+            return  # jobs take turns that import more than one process may: each would have all spares replaced
         for child in [child for child in self._waiting if child.kind is None and child.is_ready]:
             self._retire(child)
         if self._zygote is not None:
@@ -253,7 +258,11 @@ class ProcessRunner:
 
     def _on_gone(self, child: ChildProcess, unread: Any) -> None:
         self._waiting.pop(child, None)
-        if unread is not None:  # the process died while it waited: that is not this job's affair
+        if unread is not None:  # the process died before it had a job: that is not this job's affair
+            if not child.is_ready and self._imports_libraries:
+                logger.warning("a process died while it imported what jobs had imported; now each job does that")
+                self._imports_libraries = False
+                self._libraries.clear()
             if self._zygote is not None and self._zygote.is_alive:
                 self._begin(unread, self._zygote)
             else:
@@ -365,6 +374,8 @@ class ZygoteLink:
             self._unsent.popleft()
             for fd in fds:
                 os.close(fd)
+            if self.is_alive and self._link.is_behind:
+                self._unsent.appendleft((b"", []))
 
     async def close(self) -> None:
         """End the zygote and all of its jobs; returns when they are gone."""

@@ -64,7 +64,7 @@ def main(argument: str) -> NoReturn:
         os.write(fds[2], f"{problem}\n".encode("utf-8", "backslashreplace"))
         os._exit(1)
     for name in libraries:
-        with contextlib.suppress(Exception):  # the job that needs it will say what is wrong
+        with contextlib.suppress(BaseException):  # the job that needs it will say what is wrong
             importlib.import_module(name)
     child.main(zygote, tuple(fds), shared, tells_libraries=True)
 
