@@ -42,7 +42,7 @@ hub:
 	npm install --silent --no-save --prefix build/hub configurable-http-proxy
 
 portable:
-	PYTHONPATH=tests/portable pytest tests/system tests/run tests/worker tests/embedded
+	PYTHONPATH=$(CURDIR)/tests/portable pytest tests/system tests/run tests/worker tests/embedded
 
 chaos:
 	python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -1,4 +1,4 @@
-"""A Linux without what macOS lacks, for all processes started with `PYTHONPATH=tests/portable` (see `make portable`).
+"""A Linux without what macOS lacks, for processes that have this folder in their PYTHONPATH (see `make portable`).
 
 Python imports it at its start. It removes functions, hides `/proc` from jobkit (psutil and tests may read it), and lets
 jobkit take forks for unsafe. What the kernel itself does differently on macOS it cannot show.

@@ -30,6 +30,7 @@ def alive(): return [thread.name for thread in threading.enumerate()]
 @pytest.fixture
 async def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[object]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     runners = []
 
     async def make(more: str = "", **options: object) -> ProcessRunner:
@@ -157,12 +158,11 @@ async def test_variables_of_a_job_are_there_before_a_library_of_other_jobs_is_im
     runner._import_later(["reading"])
 
     def threads() -> tuple[str | None, bool]:
+        import importlib
         import sys
 
         is_there = "reading" in sys.modules
-        import reading
-
-        return reading.THREADS, is_there
+        return importlib.import_module("reading").THREADS, is_there
 
     first = await runner.run(assign(threads), heard)
     second = await runner.run(assign(threads, environ={"THREADS": "4"}), heard)

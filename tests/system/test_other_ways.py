@@ -28,7 +28,7 @@ def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
     if request.param == "stream":
         real = socket.socketpair
 
-        def socketpair(family: int, kind: int) -> Any:
+        def socketpair(family: int = socket.AF_UNIX, kind: int = socket.SOCK_STREAM) -> Any:
             if kind == socket.SOCK_SEQPACKET:
                 raise OSError(errno.EPROTONOSUPPORT, "as on macOS")
             return real(family, kind)
