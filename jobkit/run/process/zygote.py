@@ -152,7 +152,7 @@ class Zygote:
 
     def _start(self, message: dict[str, Any], fds: list[int]) -> None:
         key = message["key"]
-        mark = f"{os.getpid()}.{key}"  # keys are those of one worker, and without adoption its orphans are seen by all
+        mark = f"{os.getpid()}.{key}"  # two workers use the same keys, and without adoption each sees the orphans of both
         try:
             if len(fds) < 3:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
