@@ -21,7 +21,9 @@ ELSEWHERE = {
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "demo": ["tests/tasks/test_demo.py"],
+    "joblib": ["tests/worker/test_joblib.py"],
     "notify": ["tests/worker/test_notify.py"],
+    "pytest_plugin": ["tests/testing"],
 }
 
 

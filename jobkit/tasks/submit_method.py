@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SubmitMethod:
-    # A bound method; its docstring is that of the task.
+    # A bound method; its docstring is that of the task, if it has one.
 
     __slots__ = ("__func__", "__self__")
     __name__ = "submit"
@@ -26,7 +26,7 @@ class SubmitMethod:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]  # read by help()
-        return str(self.__self__.doc)
+        return str(self.__self__.doc or self.__func__.__doc__)
 
     @property
     def __signature__(self) -> inspect.Signature:

@@ -128,7 +128,12 @@ def die(count: int, way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_quick_lines_before_a_death_are_reported(runner: ProcessRunner, heard: Heard, way: str) -> None:
-    outcome = await runner.run(assign(die, 2_000, way, timeout_s=2.0 if way == "timeout" else None), heard)
+    job = asyncio.create_task(runner.run(assign(die, 2_000, way, timeout_s=60.0), heard))
+    if way == "timeout":  # as soon as it prints
+        while not heard.log:
+            await asyncio.sleep(0.01)
+        runner.stop("j1", "timeout")
+    outcome = await job
 
     assert outcome.outcome == "failed"
     assert heard.texts == [*(f"line {i}" for i in range(2_000)), "last words"]
