@@ -133,6 +133,7 @@ class Child:
 
     def _died(self, status: int, now: float) -> None:
         self.process = None
+        release_ended()
         if status in self.give_up:
             self.gave_up_with = status
             self.say(f"{self.name} ended with status {status} and is not restarted")
@@ -170,6 +171,7 @@ class Child:
             send(-self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+            release_ended()
 
 
 #: Seconds that a child may take to give its jobs back after the second request.
@@ -270,4 +272,3 @@ class Keeper:
                 time.sleep(0.02)
         for child in children:
             child.kill()
-        release_ended()

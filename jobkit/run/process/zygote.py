@@ -152,7 +152,7 @@ class Zygote:
 
     def _start(self, message: dict[str, Any], fds: list[int]) -> None:
         key = message["key"]
-        mark = f"{os.getpid()}.{key}"  # two workers use the same keys, and without adoption each sees the orphans of both
+        mark = f"{os.getpid()}.{key}"  # workers use the same keys, and without adoption see each other's orphans
         try:
             if len(fds) < 3:
                 raise OSError(errno.EMFILE, "descriptors were lost on their way")
