@@ -23,6 +23,7 @@ from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.last_words import SIZE, LastWords, taken, unsent
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.system.memory import KernelKills, counter_file
+from tests.support import until
 
 from .conftest import Heard, assign
 
@@ -129,9 +130,8 @@ def die(count: int, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 async def test_quick_lines_before_a_death_are_reported(runner: ProcessRunner, heard: Heard, way: str) -> None:
     job = asyncio.create_task(runner.run(assign(die, 2_000, way, timeout_s=60.0), heard))
-    if way == "timeout":  # as soon as it prints
-        while not heard.log:
-            await asyncio.sleep(0.01)
+    if way == "timeout":
+        await until(lambda: heard.log, "its first line")
         runner.stop("j1", "timeout")
     outcome = await job
 
