@@ -116,9 +116,10 @@ def down(now: bool) -> None:
             "workers"
         )
     check_system()
-    was_running = shutdown(
-        settings, now=now, on_wait=lambda: out.say("running jobs may finish; --now releases them to the queue")
+    waiting = (
+        "running jobs go back to the queue" if now else "running jobs may finish; --now releases them to the queue"
     )
+    was_running = shutdown(settings, now=now, on_wait=lambda: out.say(waiting))
     click.echo("stopped" if was_running else f"nothing is running in {settings.home}")
 
 

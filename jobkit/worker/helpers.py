@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from jobkit.model import JobkitError
@@ -45,3 +45,11 @@ class Helpers:
             sentence = "the %s of this worker has failed: %s: %s; it ends with status 1, to be started again"
             logger.error(sentence, what, type(error).__name__, error, exc_info=bug)
             self._on_failure()
+
+
+async def end(helpers: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel helpers, and wait for their ends. Asks again each second: a library may swallow a cancellation."""
+    while left := [helper for helper in helpers if not helper.done()]:
+        for helper in left:
+            helper.cancel()
+        await asyncio.wait(left, timeout=1.0)

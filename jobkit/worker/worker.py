@@ -32,7 +32,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
 from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
-from jobkit.worker.helpers import Helpers
+from jobkit.worker.helpers import Helpers, end
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningAttempt, RunningJobs
 from jobkit.worker.scheduler import Scheduler
@@ -145,9 +145,7 @@ class JobWorker(arq.worker.Worker):
             try:
                 await self._serve()
             finally:
-                for helper in helpers:
-                    helper.cancel()
-                await asyncio.wait(helpers)
+                await end(helpers)
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)

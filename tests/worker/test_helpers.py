@@ -11,6 +11,7 @@ import redis
 
 from jobkit.client.loop import background
 from jobkit.store.redis import RedisStore
+from jobkit.worker.helpers import Helpers, end
 from tests.fuzz.test_damage import spoil
 from tests.support import by_default
 
@@ -96,3 +97,22 @@ def test_a_watcher_that_raises_does_not_stop_the_others() -> None:
     background.watchers_do(called.set)
 
     assert called.wait(5)
+
+
+async def test_a_helper_that_swallows_a_cancellation_is_asked_again() -> None:
+    asked = 0
+
+    async def stubborn() -> None:
+        nonlocal asked
+        while asked < 2:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                asked += 1
+
+    helper = Helpers(lambda: None).run("inbox", stubborn())
+    await asyncio.sleep(0)
+
+    await end([helper])
+
+    assert (asked, helper.done()) == (2, True)
