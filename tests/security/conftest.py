@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.store.server import Server
 from tests.worker.conftest import bench, own_bench, shared_server
 
 __all__ = ["bench", "own_bench", "shared_server"]
@@ -22,6 +24,15 @@ class Trap:
 
     def __reduce__(self) -> Any:
         return Path.touch, (self.mark,)
+
+
+@pytest.fixture
+def redis() -> Iterator[Server]:
+    """A server of its own."""
+    server = Server()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="package")

@@ -58,14 +58,6 @@ c.Spawner.environment = {environ}
 
 
 @pytest.fixture
-def redis() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def hub(redis: Server) -> Iterator[str]:
     """A JupyterHub whose users share a Redis; its URL."""
     if PROXY is None:

@@ -68,14 +68,6 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def redis() -> Iterator[Server]:
-    server = Server()
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def served(redis: Server) -> Iterator[tuple[httpx.Client, Path]]:
     """The command of the entry, as jupyter-server-proxy runs it for ada of a JupyterHub; a client on its socket."""
     process = proxy.ServerProcess(name="jobkit", **entry())
