@@ -110,17 +110,15 @@ def queues(as_json: bool) -> None:
             out.echo(f"No worker serves {name}: run `jobkit worker -q {name}`", err=True)
 
 
+def _tasks_option(verb: str) -> Callable[[Any], Any]:
+    """Return the option for tasks of a command that does `verb`."""
+    words = f"{verb} this task; may be repeated."
+    return click.option("--task", "-t", "tasks", multiple=True, metavar="NAME", help=words, **complete("tasks"))
+
+
 @click.command()
 @click.argument("queues", nargs=-1, metavar="[QUEUE]...", **complete("queues"))
-@click.option(
-    "--task",
-    "-t",
-    "tasks",
-    multiple=True,
-    metavar="NAME",
-    help="Pause this task; may be repeated.",
-    **complete("tasks"),
-)
+@_tasks_option("Pause")
 def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
     """Pause queues or tasks: no further job starts until `jobkit resume`. Running jobs go on, new jobs wait."""
     kit = _given(queues, tasks)
@@ -138,15 +136,7 @@ def pause(queues: tuple[str, ...], tasks: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("queues", nargs=-1, metavar="[QUEUE]...", **complete("queues"))
-@click.option(
-    "--task",
-    "-t",
-    "tasks",
-    multiple=True,
-    metavar="NAME",
-    help="Resume this task; may be repeated.",
-    **complete("tasks"),
-)
+@_tasks_option("Resume")
 def resume(queues: tuple[str, ...], tasks: tuple[str, ...]) -> int:
     """Resume paused queues or tasks."""
     kit = _given(queues, tasks)
