@@ -141,6 +141,15 @@ def _no_thread_or_descriptor_left(request: pytest.FixtureRequest) -> Iterator[No
         time.sleep(0.02)  # between two polls
 
 
+@pytest.fixture(autouse=True)
+def _no_kit_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a `sync://` kit open: later tests would find its jobs."""
+    before = private.spaces_in_use()
+    yield
+    left = private.spaces_in_use() - before
+    assert not left, f"{request.node.name} left kits of these namespaces open: {left}"
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """Real server of one module's tests, which they may kill and restart."""

@@ -180,6 +180,12 @@ _spaces: dict[str, Space] = {}
 _spaces_lock = threading.Lock()
 
 
+def spaces_in_use() -> set[str]:
+    """Return the namespaces whose space is shared by open kits."""
+    with _spaces_lock:
+        return set(_spaces)
+
+
 def _after_fork_in_child() -> None:
     global _spaces_lock
     _spaces_lock = threading.Lock()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import jobkit
 from jobkit.cli import main
 from jobkit.model import StoreUnavailable
 
@@ -144,7 +145,9 @@ def test_submit_prints_the_id_also_if_the_job_cannot_be_read_then(monkeypatch: p
 
     monkeypatch.setattr("jobkit.cli.jobs._as_json", away)
     arguments = ["submit", "estimate_pi", "points=1000000", "--json"]
-    done = CliRunner().invoke(main, arguments, env={"JOBKIT_URL": "sync://"})
+    with jobkit.connect("sync://") as kit:
+        monkeypatch.setattr("jobkit.connect", lambda: kit)
+        done = CliRunner().invoke(main, arguments)
     printed = done.stdout[done.stdout.rindex("{") :]  # behind what the job printed in this process
 
     assert (done.exit_code, list(json.loads(printed))) == (1, ["id"])

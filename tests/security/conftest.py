@@ -28,7 +28,7 @@ class Trap:
 
 @pytest.fixture
 def redis() -> Iterator[Server]:
-    """A server of its own."""
+    """A separate server."""
     server = Server()
     server.start()
     yield server
