@@ -68,8 +68,10 @@ def open_blocking(settings: Settings, reply_timeout_s: float | None = None) -> r
 
 
 def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
-    # redis-py 8 gives up replies after 5 s by default, earlier versions wait.
-    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": None, **more}
+    # Two defaults of redis-py 8 are new: it gives up replies after 5 s, and it uses RESP 3, in which a server may send
+    # messages between replies. `library._Replies` would take them for replies.
+    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": None, "protocol": 2}
+    options |= more
     if settings.scheme != "unix":
         options["socket_keepalive"] = True
         options["socket_keepalive_options"] = {

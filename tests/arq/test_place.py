@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from arq.connections import ArqRedis, RedisSettings, create_pool
@@ -77,8 +78,11 @@ def test_queue_names_are_converted_to_valid_ones() -> None:
     assert odd != other
 
 
-async def test_changes_of_a_key_are_notified_also_after_a_cut(arq_redis: ArqRedis, settings: Settings) -> None:
-    store = RedisStore(settings)
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_changes_of_a_key_are_notified_also_after_a_cut(
+    arq_redis: ArqRedis, settings: Settings, protocol: int
+) -> None:
+    store = RedisStore(replace(settings, url=f"{settings.url}?protocol={protocol}"))
     watch = KeyWatch(store.redis, ["arq:queue", "other"])
     listening = asyncio.create_task(watch.run())
     await until(lambda: watch.changed.is_set(), "the watch to connect")

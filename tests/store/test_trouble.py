@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import psutil
 import pytest
@@ -300,10 +301,13 @@ def test_a_frozen_server_does_not_block_a_submit(server: Server, monkeypatch: py
     direct.close()
 
 
-def test_replies_are_awaited_without_a_limit_by_every_version_of_redis_py() -> None:
-    client = open_redis(Settings.load(url="redis://localhost:1"))
+@pytest.mark.parametrize("url", ["redis://localhost:1", "redis+sentinel://localhost:1/mymaster"])
+def test_every_version_of_redis_py_awaits_replies_without_a_limit_and_gets_nothing_else(url: str) -> None:
+    client = open_redis(Settings.load(url=url))
 
-    assert client.connection_pool.make_connection().socket_timeout is None
+    connection: Any = client.connection_pool.make_connection()
+    assert connection.socket_timeout is None
+    assert connection.protocol == 2
 
 
 def test_a_tcp_connection_is_given_up_when_its_other_end_is_gone(server: Server) -> None:

@@ -325,19 +325,20 @@ class KeyWatch:
                     await self._hearing.disconnect(nowait=True)
 
     async def _listen(self) -> None:
-        # Two connections, since one that is subscribed may not ask anything (in the protocol that all servers speak).
+        # Two connections, because one that is subscribed takes no other commands in RESP 2. If the URL asks for RESP 3,
+        # the confirmation and the messages are pushes and not replies.
         async with self._connection() as hearing, self._connection() as asking:
             await hearing.send_command("CLIENT", "ID")
             me = await hearing.read_response()
             await hearing.send_command("SUBSCRIBE", "__redis__:invalidate")
-            await hearing.read_response()
+            await hearing.read_response(push_request=True)
             await asking.send_command("CLIENT", "TRACKING", "ON", "REDIRECT", me)
             await asking.read_response()
             self._asking, self._hearing = asking, hearing
             try:
                 while True:
                     self.changed.set()
-                    await hearing.read_response()
+                    await hearing.read_response(push_request=True)
             finally:
                 self._asking = self._hearing = None
 
