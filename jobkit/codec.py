@@ -11,6 +11,7 @@ a result call `loads`. The dashboard, the command line and HTTP never do.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import hashlib
 import hmac
@@ -35,6 +36,9 @@ HEAD_BYTES = len(MAGIC) + 4 + 32 + 1
 MSGPACK, PICKLE, CLOUDPICKLE = b"m", b"p", b"c"
 #: Raw bytes (an artifact), and a reference to a file that contains the envelope (see `jobkit.files`).
 RAW, FILE = b"r", b"f"
+
+#: The file name of code in a cloudpickle, which does not keep its source file.
+DYNAMIC = "<dynamic-code>"
 
 #: Values with more nodes are pickled without testing for plain data, because the test would take longer.
 _PLAIN_NODES = 10_000
@@ -199,6 +203,11 @@ def _cloudpickled(value: Any) -> bytes:
         return file.getvalue()
 
 
+#: Names the file of code that is pickled; "" for `DYNAMIC`.
+name_of_code: contextvars.ContextVar[Callable[[types.CodeType], str]]
+name_of_code = contextvars.ContextVar("jobkit_name_of_code", default=lambda code: "")
+
+
 @functools.cache
 def pickler() -> Any:
     """Return the class of picklers; cloudpickle is imported when it is first needed."""
@@ -206,6 +215,8 @@ def pickler() -> Any:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
         def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is types.CodeType:
+                return self._code_reduced(obj)
             if isinstance(obj, getattr(sys.modules.get("bokeh.model"), "Model", ())):
                 return bokeh_model, (_bokeh_text(obj),)
             if isinstance(obj, _CACHED) and not _is_importable(obj):  # defined in a notebook or script
@@ -223,6 +234,12 @@ def pickler() -> Any:
                         "defined in a notebook or script: move it to a module, or submit a function that makes it"
                     )
             return super().reducer_override(obj)
+
+        def _code_reduced(self, code: types.CodeType) -> Any:
+            name = name_of_code.get()(code) or DYNAMIC
+            made, args = self.dispatch_table[types.CodeType](code)
+            # Before 3.1 cloudpickle keeps the file name.
+            return made, tuple(name if arg in (DYNAMIC, code.co_filename) else arg for arg in args)
 
     return Pickler
 

@@ -116,6 +116,12 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         return None if seconds is None else timedelta(seconds=seconds)
 
     @property
+    def traceback(self) -> str:
+        """The traceback of the last failed attempt, from your own frames on; "" if there is none."""
+        error = self.error
+        return "" if error is None else error.traceback
+
+    @property
     def attempts(self) -> list[Attempt]:
         """Its attempts so far, oldest first."""
         return attempts_of(self.snapshot.history)
@@ -138,6 +144,8 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         try:
             self._wait_for_end(timeout)
             return self._kit.outcome(self)
+        except (JobFailed, JobCancelled) as error:
+            raise error.with_traceback(None)  # noqa: B904  # it is the same one, without our frames
         except KeyboardInterrupt:
             if not self._snapshot.is_terminal:
                 print(f"Stopped waiting; job {self.id} goes on. Come back with: jobkit.connect().get({self.id!r})")
@@ -154,7 +162,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
             try:
                 self._kit.outcome(self)
             except (JobFailed, JobCancelled) as error:
-                return error
+                return error.with_traceback(None)
         return None
 
     def _wait_for_end(self, timeout: checks.Timeout) -> None:

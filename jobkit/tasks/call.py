@@ -21,6 +21,7 @@ import msgspec
 
 from jobkit.codec import MSGPACK, Codec, decode
 from jobkit.model import InvalidParams, SignatureError
+from jobkit.tasks.sources import Source, Sources, install
 
 #: Maximum depth of searched lists and dicts, and maximum number of items of one call.
 MAX_DEPTH, MAX_ITEMS = 8, 200_000
@@ -161,6 +162,7 @@ class CallHead(
         is_named: submitted by task name: the worker runs its own task with this name.
         cache_key: digest of task, code version and arguments for the result cache, or "".
         variables: of the environment of its process. Only for isolation `WITH_ENV`: earlier versions do not know them.
+        sources: lines of the code that is sent by value, by its file name there.
     """
 
     ref: str = ""
@@ -176,6 +178,7 @@ class CallHead(
     is_named: bool = False
     cache_key: str = ""
     variables: dict[str, str] = {}
+    sources: dict[str, Source] = {}
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -207,13 +210,16 @@ def encode_call(
     if call.function is not None:
         inner.append(call.function)
     try:
-        form, body = codec.encode(inner)
+        with Sources() as sources:
+            form, body = codec.encode(inner)
     except InvalidParams as error:
         raise _which(codec, args, kwargs, call.function, error) from None
     environment = environment or own_environment()
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept = environment if environment.executable else None
-    made = CallHead(form=form, body=body, needs=tuple(needs), python=python, environment=kept, **head)
+    made = CallHead(
+        form=form, body=body, needs=tuple(needs), python=python, environment=kept, sources=dict(sources), **head
+    )  # fmt: skip
     return msgspec.msgpack.encode(made)
 
 
@@ -280,6 +286,7 @@ def read_call(head: CallHead, *, allow_pickle: bool) -> Call:
     forms = [head.form, *(form for form, _ in head.given.values())]
     if not allow_pickle and any(form != MSGPACK for form in forms):
         raise SignatureError("its arguments hold a pickle, and pickles need a signing key (JOBKIT_SECRET)")
+    install(head.sources)
     args, kwargs, *function = decode(head.form, head.body)
     if not allow_pickle and function:
         raise SignatureError("it carries a function, and functions need a signing key (JOBKIT_SECRET)")

@@ -50,6 +50,24 @@ def test_a_traceback_is_read_root_cause_first_with_library_frames_marked() -> No
     assert last.headline == "ValueError: no score"
 
 
+def test_frames_of_cells_are_read_with_the_line_that_failed() -> None:
+    [raised] = chain_of(
+        "Traceback (most recent call last):\n"
+        "  Cell In[26], line 5, in evaluate\n"
+        "    return mean(scores)\n"
+        "  Cell In[25], line 3, in mean\n"
+        "      2     total = sum(scores)\n"
+        "----> 3     return total / len(scores)\n"
+        "ZeroDivisionError: division by zero"
+    )
+
+    assert [(frame.place, frame.code) for frame in raised.frames] == [
+        ("Cell In[26], line 5 in evaluate", "return mean(scores)"),
+        ("Cell In[25], line 3 in mean", "return total / len(scores)"),
+    ]
+    assert raised.headline == "ZeroDivisionError: division by zero"
+
+
 def test_equal_frames_of_a_recursion_are_one_with_a_count() -> None:
     def dive(n: int) -> None:
         dive(n - 1) if n else fail()

@@ -16,7 +16,7 @@ import warnings
 from typing import Any, TextIO
 
 from jobkit.run.inside.context import active_recorder
-from jobkit.run.inside.tracebacks import DYNAMIC
+from jobkit.run.inside.tracebacks import place_of
 
 
 class Routed(io.TextIOBase):
@@ -132,8 +132,11 @@ def _showwarning(original: Any) -> Any:
         if recorder is None or file is not None:
             original(message, category, filename, lineno, file, line)
         else:
-            place = f"line {lineno}" if filename == DYNAMIC else f"{os.path.basename(filename)}:{lineno}"
-            recorder.line("warning", f"{place}: {category.__name__}: {' '.join(str(message).split())}", "WARNING")
+            recorder.line(
+                "warning",
+                f"{place_of(filename, lineno)}: {category.__name__}: {' '.join(str(message).split())}",
+                "WARNING",
+            )
 
     return showwarning
 

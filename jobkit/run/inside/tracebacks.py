@@ -24,6 +24,7 @@ from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.lines import clean, cut
+from jobkit.tasks.sources import SOURCE_AROUND, is_dynamic, label_of
 from jobkit.tasks.values import MASK, is_secret_name
 
 _NAMES, _CHARS = 40, 500
@@ -92,11 +93,8 @@ _short = _Short()
 MESSAGE_LIMIT, TRACEBACK_LINES, TRACEBACK_LIMIT = 1_000, 200, 64_000
 ERROR_BODY_LIMIT = 1_000_000
 
-#: Lines of code that are kept on each side of the failing one.
-SOURCE_AROUND = 2
-
-#: The file name of functions that travelled by value: cloudpickle does not keep their source file.
-DYNAMIC = "<dynamic-code>"
+#: How IPython calls the file of a cell.
+_CELL = "Cell In["
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 #: The demo's tasks are what a user would write.
@@ -110,13 +108,14 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
     """The error as text, its traceback from the user's own frames on."""
     try:
         _trim(error)
-        where, text, source = "", _format(error), ""
+        where, source, variables = "", "", ""
         users = [at for at in traceback.walk_tb(error.__traceback__) if _is_users(_file_of(at[0]))]
         if users:
             frame, line = users[-1]
             where, source = _place(frame.f_code.co_filename, line, frame.f_code.co_name), _source(frame, line)
             if keeps_locals():
-                text += f"\n\nLocal variables in {where}:\n{locals_text(frame)}"
+                variables = f"\n\nLocal variables in {where}:\n{locals_text(frame)}"
+        text = _format(error, source) + variables
     except BaseException:  # exceptions of the user's may raise anything from any attribute
         where, text, source = "", "", ""
     return JobError(
@@ -220,15 +219,60 @@ def _source(frame: FrameType, at: int) -> str:
 
 
 def _place(filename: str, line: int, name: str) -> str:
-    """ "file.py:28 in evaluate"; code that came by value (from a notebook or a script) has no file here."""
-    if filename == DYNAMIC or "ipykernel_" in filename or filename.startswith("<ipython-input"):
-        return f"line {line} in {name}"
-    return f"{clean(os.path.basename(filename)) or filename}:{line} in {name}"
+    """ "file.py:28 in evaluate", "Cell In[25], line 3 in evaluate"; "line 3 in evaluate" if the file is not known."""
+    return f"{place_of(filename, line)} in {name}"
 
 
-def _format(error: BaseException) -> str:
-    text = "".join(traceback.TracebackException.from_exception(error, compact=True).format())
-    lines = text.rstrip().split("\n")
+def place_of(filename: str, line: int) -> str:
+    if is_dynamic(filename):
+        filename = label_of(filename)
+    if not filename or "ipykernel_" in filename or filename.startswith("<ipython-input"):
+        return f"line {line}"
+    if filename.startswith(_CELL):
+        return f"{filename}, line {line}"
+    return f"{clean(os.path.basename(filename)) or filename}:{line}"
+
+
+class _Frames(traceback.StackSummary):
+    """Frames as text: those of sent code by their cell or script, and the failing one with the lines around it."""
+
+    failing: tuple[traceback.FrameSummary, str] | None = None
+
+    def format_frame_summary(self, frame_summary: traceback.FrameSummary, **options: Any) -> str:
+        text = super().format_frame_summary(frame_summary, **options)
+        if not is_dynamic(frame_summary.filename):
+            return text
+        first, rest = text.split("\n", 1)
+        label = label_of(frame_summary.filename) or frame_summary.filename
+        shown = label if label.startswith(_CELL) else f'File "{label}"'
+        first = first.replace(f'File "{frame_summary.filename}"', clean(shown))
+        if self.failing is not None and self.failing[0] is frame_summary and self.failing[1]:
+            rest = _numbered(self.failing[1], frame_summary.lineno or 0)
+        return f"{first}\n{rest}"
+
+
+def _numbered(source: str, at: int) -> str:
+    lines = [line.partition("\t") for line in source.split("\n")]
+    width = max(4, *(len(number) for number, _, _ in lines))
+    return "".join(
+        f"{'-' * (width + 1 - len(number)) + '> ' if int(number) == at else ' ' * (width + 3 - len(number))}"
+        f"{number} {text}".rstrip()
+        + "\n"
+        for number, _, text in lines
+    )
+
+
+def _format(error: BaseException, source: str = "") -> str:
+    found = traceback.TracebackException.from_exception(error, compact=True)
+    left: list[traceback.TracebackException | None] = [found]
+    while left:
+        if (one := left.pop()) is not None:
+            one.stack = _Frames(one.stack)
+            left += [one.__cause__, one.__context__, *(one.exceptions or ())]
+    users = [frame for frame in found.stack if _is_users(os.path.abspath(frame.filename))]
+    if users:
+        found.stack.failing = users[-1], source  # type: ignore[attr-defined]  # of `_Frames`
+    lines = "".join(found.format()).rstrip().split("\n")
     if len(lines) > TRACEBACK_LINES:  # a deep recursion through several functions is not folded by Python
         head, tail = TRACEBACK_LINES // 3, TRACEBACK_LINES - TRACEBACK_LINES // 3
         lines = [*lines[:head], f"  … {len(lines) - head - tail:,} lines left out …", *lines[-tail:]]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-_FRAME = re.compile(r'^\s*File "(?P<file>.+?)", line (?P<line>\d+)(?:, in (?P<name>.+))?$')
+_FRAME = re.compile(r'^\s*(?:File "(?P<file>.+?)"|(?P<cell>Cell In\[\d+\])), line (?P<line>\d+)(?:, in (?P<name>.+))?$')
+#: A line of those around a failing one, which are numbered; its own has an arrow.
+_NUMBERED = re.compile(r"^(?P<arrow>-+>)?\s*\d+(?: (?P<code>.*))?$")
 _CHAIN = re.compile(
     r"^(The above exception was the direct cause of the following exception:"
     r"|During handling of the above exception, another exception occurred:)$"
@@ -53,9 +55,10 @@ def chain_of(text: str, limit: int = 60) -> list[Raised]:
     for line in text.splitlines():
         match = _FRAME.match(line)
         if match:
-            file, name = match["file"], match["name"]
+            file, name = match["file"] or match["cell"], match["name"]
             base = file.replace("\\", "/").rpartition("/")[2]
-            place = f"{base}:{match['line']}" + (f" in {name}" if name else "")
+            place = f"{file}, line {match['line']}" if match["cell"] else f"{base}:{match['line']}"
+            place += f" in {name}" if name else ""
             _fold(frames)
             frames.append(Frame(file, place, is_library=bool(_LIBRARY.search(file))))
             in_frame = True
@@ -67,6 +70,9 @@ def chain_of(text: str, limit: int = 60) -> list[Raised]:
             _fold(frames)
             chain.append(Raised(headline, tuple(frames[-limit:])))
             frames, headline, in_frame = [], "", False
+        elif in_frame and frames and (numbered := _NUMBERED.match(line)):
+            if numbered["arrow"]:
+                frames[-1] = replace(frames[-1], code=(numbered["code"] or "").strip())
         elif line.startswith("    ") and in_frame and frames:
             if not frames[-1].code and not set(line.strip()) <= set("^~ "):
                 frames[-1] = replace(frames[-1], code=line.strip())

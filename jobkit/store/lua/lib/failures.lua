@@ -15,7 +15,8 @@ function Failures.add(rec, err)
   local task, kind, name = Records.task_of(rec.spec), text(err.kind), text(err.type)
   if kind == '' then kind = 'exception' end
   local where = (kind == 'exception' or kind == 'crash') and text(err.where) or ''
-  local group = string.sub(redis.sha1hex(table.concat({task, kind, name, where}, '\0')), 1, 12)
+  local place = string.gsub(where, '^Cell In%[%d+%], ', '') -- a cell that is run again has another number
+  local group = string.sub(redis.sha1hex(table.concat({task, kind, name, place}, '\0')), 1, 12)
   local key = P .. 'group:' .. group
   local hour = math.floor(NOW / 3600000)
   local slot = 'h' .. hour % 24
