@@ -41,6 +41,8 @@ for _module, _names in _MISSING.items():
     for _name in _names.split():
         with contextlib.suppress(AttributeError):
             delattr(_module, _name)
+if sys.version_info >= (3, 13):
+    os.process_cpu_count = os.cpu_count  # Linux's asks `sched_getaffinity`
 
 
 class _CDLL(ctypes.CDLL):
