@@ -20,12 +20,13 @@ from jobkit.codec import MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_refere
 from jobkit.files import FileStore
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
+from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
 from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
-from jobkit.tasks.call import WITH_ENV, read_head, with_results
+from jobkit.tasks.call import WITH_ENV, WITH_PARTS, Located, isolation_of, read_head, with_parts, with_results
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
@@ -158,12 +159,13 @@ def assignment(
     bounds: Bounds | None = None,
     given: Mapping[str, tuple[bytes, bytes]] | None = None,
     environ: Mapping[str, str] | None = None,
+    located: Mapping[str, Located] | None = None,
 ) -> Assignment:
     """Return the assignment for a runner, its payload verified.
 
     Args:
         folder: where its files go. bounds: of its artifacts without such a place.
-        given: the results that it needs, see `needed`. environ: variables of its process.
+        given: the results that it needs, see `needed`. environ: variables of its process. located: its large parts.
 
     Raises:
         SignatureError: the payload was not sealed for this job by a key that we hold.
@@ -174,8 +176,11 @@ def assignment(
     _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
     if given:
         call = with_results(call, given)
+    if located:
+        call = with_parts(call, located)
     variables: Mapping[str, str] = {}
-    if has_env := spec.isolation == WITH_ENV:
+    isolation, marks = isolation_of(spec.isolation)
+    if WITH_ENV in marks:
         if not codec.allow_pickle:
             raise SignatureError("it sets environment variables, and those need a signing key (JOBKIT_SECRET)")
         variables = read_head(call).variables
@@ -184,7 +189,7 @@ def assignment(
         task=spec.task,
         attempt=claimed.attempt,
         call=call,
-        isolation="process" if has_env else spec.isolation,
+        isolation=isolation,
         reuse=spec.reuse,
         timeout_s=spec.timeout_s,
         memory_limit_bytes=spec.memory_limit_bytes,
@@ -195,13 +200,27 @@ def assignment(
         log_path=str((folder and folder.file_store.log_path(folder.path)) or ""),
         log_owner=folder.owner if folder is not None else "",
         is_suspect=claimed.losses > 0,
-        is_alone=claimed.losses > 0 or spec.on_lost == "fail",
+        is_alone=claimed.losses > 0
+        or spec.on_lost == "fail"
+        or WITH_PARTS in marks,  # a loop would wait while it reads
         environ={**variables, **(environ or {})},
     )
 
 
-def refused(error: SignatureError | NeedMissing) -> Outcome:
-    """The outcome of a job that cannot be run: its payload was refused, or a result that it needs is not there."""
+async def located_parts(claimed: Claimed, codec: Codec, part_store: PartStore) -> dict[str, Located]:
+    """Return the large parts of a call, or the paths of their files. Nothing is unpickled.
+
+    Raises:
+        SignatureError: the payload was not sealed for this job by a key that we hold. PartUnavailable: a part is not
+            kept, or not to be reached from here. StoreUnavailable: the server does not answer.
+    """
+    spec = claimed.spec
+    _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
+    return await part_store.locate(read_head(call).part_names)
+
+
+def refused(error: SignatureError | NeedMissing | PartUnavailable) -> Outcome:
+    """The outcome of a job that cannot be run: its payload was refused, or what it needs is not there."""
     if isinstance(error, NeedMissing):
         return failed(ErrorKind.DEPENDENCY, "dependency", str(error))
     return failed(ErrorKind.REJECTED, type(error).__name__, str(error))

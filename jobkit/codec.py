@@ -65,6 +65,29 @@ class Subject(msgspec.Struct, frozen=True):
         return "\x00".join((self.kind, self.job_id, self.task)).encode()
 
 
+class Blob(msgspec.Struct, frozen=True):
+    """A large part of a call, which is stored beside it and once for all calls that share it.
+
+    It has no seal: the sealed calls name it by the SHA-256 of its content, which its readers check.
+
+    Attributes:
+        content: empty if it is known to be stored. what: for messages: "argument 'data' of simulate".
+    """
+
+    name: str
+    content: bytes = b""
+    what: str = ""
+
+    @classmethod
+    def of(cls, content: bytes, what: str = "") -> Blob:
+        return cls(digest(content), content, what)
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of a content: 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 class Codec:
     """Seals and opens envelopes with one set of keys.
 

@@ -29,16 +29,18 @@ import joblib
 from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
 from jobkit.client.executor import JobExecutor
-from jobkit.client.submit import MAX_PAYLOAD_BYTES
 from jobkit.codec import pickler
 from jobkit.connecting import connect
 from jobkit.files.file_store import make_folders
-from jobkit.model import InvalidParams, ResultUnavailable
+from jobkit.model import ResultUnavailable
 from jobkit.run.inside import context
 from jobkit.tasks.task import name_of
 
 #: Options of the jobs unless given. A search ends with its program, so its parts are not kept for long.
 _OPTIONS = {"reuse": 1000, "result_ttl": "1h"}
+
+#: A batch takes so many bytes at most, if it has several calls.
+_BATCH_BYTES = 5_000_000
 
 #: Folder of arrays below the directory for large results, and the seconds after which those of a killed program go.
 _FOLDER, _KEPT_S = "arrays", 7 * 86_400.0
@@ -105,7 +107,7 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         try:
             body, arrays = self._arrays.dumps(func)
             batch = CallBatch(body, len(func), name_of(func.items[0][0]), self._threads)
-            self._most_calls = MAX_PAYLOAD_BYTES // 2 * len(func) // len(batch.body)
+            self._most_calls = _BATCH_BYTES * len(func) // len(batch.body)
             future = self._executor.submit(batch)
         except Exception as error:
             future = Future()
@@ -185,20 +187,12 @@ class Arrays:
         """Return the pickle of a batch, and the arrays that must live until it has ended.
 
         Raises:
-            InvalidParams: too large. OSError: a file cannot be written.
+            OSError: a file cannot be written.
         """
         used: list[Any] = []
         with io.BytesIO() as file:
             self._pickler(file, used).dump(calls)
-            body = file.getvalue()
-        if len(body) > MAX_PAYLOAD_BYTES:
-            raise InvalidParams(
-                f"a batch of {len(calls)} calls takes {len(body) / 1e6:.1f} MB, more than the "
-                f"{MAX_PAYLOAD_BYTES / 1e6:.0f} MB that travel through the queue: set JOBKIT_RESULTS, here and on the "
-                "workers, to a directory that they share (large arrays are then mapped from there), or pass paths of "
-                "files"
-            )
-        return body, used
+            return file.getvalue(), used
 
     def delete(self) -> None:
         """Delete the files. Jobs that have mapped one keep it."""

@@ -25,7 +25,7 @@ from jobkit.client.live import LiveJobs
 from jobkit.client.loop import background
 from jobkit.client.verbs import Verbs
 from jobkit.codec import Codec
-from jobkit.model import JobkitError, JobSnapshot, StoreUnavailable
+from jobkit.model import JobkitError, JobNotFound, JobSnapshot, StoreUnavailable
 from jobkit.model.errors import repeating
 from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
@@ -45,6 +45,9 @@ _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 #: A submit that fails within so many seconds is repeated on the way that can revive the server. Its id makes that safe,
 #: but no caller should wait twice for a server that does not answer.
 _SLOW_S = 1.0
+
+#: Parts that their last job takes with it between their upload and the submit are uploaded again, so often at most.
+_UPLOADS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +234,27 @@ class Connection:
             await self.hub.flush()
         return value
 
+    def keep_parts(self, submissions: Sequence[Submission]) -> None:
+        """Store the large parts of calls, before their submits; each once."""
+        if blobs := {blob.name: blob for each in submissions for blob in each.blobs}:
+            self.call(self.verbs.parts.keep, blobs.values())
+
     def send(self, submission: Submission) -> SubmitReply:
+        """Submit a job, and its large parts before.
+
+        Raises:
+            JobNotFound: parts of its arguments are no longer kept, and not known here.
+        """
+        if not submission.blobs:
+            return self._send(submission)
+        for _ in range(_UPLOADS):
+            self.keep_parts([submission])
+            reply = self._send(submission)
+            if not reply.lacks:
+                return reply
+        raise no_longer_kept(submission)
+
+    def _send(self, submission: Submission) -> SubmitReply:
         """Submit a job: over a separate connection of blocking code, if possible, not over the background loop."""
         began, first = time.monotonic(), None
         if self._direct is not None and not background.is_here:
@@ -245,7 +268,9 @@ class Connection:
             return self.call(self.verbs.sender.submit, submission)
 
     async def send_async(self, submission: Submission) -> SubmitReply:
-        """`send` from a coroutine: over a connection of its loop."""
+        """`send` from a coroutine: over a connection of its loop. With large parts, in a thread."""
+        if submission.blobs:
+            return await asyncio.to_thread(self.send, submission)
         began, first = time.monotonic(), None
         if self._direct is not None:
             try:
@@ -301,6 +326,12 @@ class Connection:
         """Run the jobs of a `sync://` kit that were submitted while their queue or task was paused."""
         if self.inline is not None:
             self.inline.run_paused()
+
+
+def no_longer_kept(submission: Submission) -> JobNotFound:
+    """Return the error for a submission whose large parts the store does not have."""
+    of = f"job {submission.spec.retry_of!r}" if submission.spec.retry_of else submission.spec.task
+    return JobNotFound(f"large parts of the arguments of {of} are no longer kept: submit it anew")
 
 
 async def anext_of(source: AsyncIterator[T]) -> T | None:

@@ -12,10 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, needed, refused
+from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, located_parts, needed, refused
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
+from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.shared import run_here
@@ -23,6 +24,7 @@ from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
+from jobkit.tasks.call import WITH_PARTS
 
 #: All of it stays in the memory of this process's own server.
 _BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
@@ -36,6 +38,7 @@ class Inline:
     ) -> None:
         self._store, self._hub, self._codec, self._settings = store, hub, codec, settings
         self._paused = paused
+        self._parts = PartStore(store, lambda: None)
         self.is_at_once = True  # else jobs wait for `jobkit.testing.MemoryKit.run`
 
     def run_each(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
@@ -75,9 +78,12 @@ class Inline:
         try:
             needs = claimed.spec.needs
             given = background.call(needed(self._store, claimed.spec, self._codec)) if needs else None
-            how = assignment(claimed, self._codec, self._settings, bounds=_BOUNDS, given=given)
+            located = None
+            if WITH_PARTS in claimed.spec.isolation:
+                located = background.call(located_parts(claimed, self._codec, self._parts))
+            how = assignment(claimed, self._codec, self._settings, bounds=_BOUNDS, given=given, located=located)
             outcome = run_here(how, _StoreSink(self._store, self._codec, claimed))
-        except (NeedMissing, SignatureError) as error:
+        except (NeedMissing, PartUnavailable, SignatureError) as error:
             outcome = refused(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jobkit.client.job import Job
-from jobkit.codec import pickled
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.cell import Cell, read_cell
 
@@ -105,20 +104,13 @@ def _title(source: str) -> str:
 
 
 def _explained(error: InvalidParams, variables: Mapping[str, Any]) -> InvalidParams:
-    """Return the error with the name of the refused variable."""
-    sizes = {}
-    for name, value in variables.items():
-        if isinstance(value, Job):
-            continue
-        try:
-            sizes[name] = len(pickled(value)[1])
-        except InvalidParams as refused:
-            return InvalidParams(
-                f"the cell uses {name}, a {type(value).__name__} of the notebook, which cannot be sent to a job: make "
-                f"it inside the cell ({refused})",
-                name,
-            )
-    large = max(sizes, key=lambda name: sizes[name], default="")
-    if "MB" in str(error) and large:
-        return InvalidParams(f"{error} (the largest is {large}, {sizes[large] / 1e6:.1f} MB)", large)
-    return error
+    """Return the error with the name of the variable that cannot be sent."""
+    name = error.field or ""
+    if name not in variables or "cannot be sent" not in str(error):
+        return error
+    kind = type(variables[name]).__name__
+    return InvalidParams(
+        f"the cell uses {name}, a {kind} of the notebook, which cannot be sent to a job: make it inside the cell "
+        f"({str(error).partition(': ')[2]})",
+        name,
+    )

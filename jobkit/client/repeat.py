@@ -14,16 +14,28 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.client import checks
-from jobkit.client.connection import Connection
+from jobkit.client.connection import Connection, no_longer_kept
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.reader import JobReader
 from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
-from jobkit.codec import MSGPACK, Subject
+from jobkit.codec import MSGPACK, Blob, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission
-from jobkit.tasks.call import Call, encode_call, ids_of, read_call, read_head, replaced, with_changes, with_needs
+from jobkit.tasks.call import (
+    WITH_PARTS,
+    Call,
+    LargeParts,
+    encode_call,
+    ids_of,
+    marked,
+    read_call,
+    read_head,
+    replaced,
+    with_changes,
+    with_needs,
+)
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, load_ref
@@ -93,6 +105,9 @@ class Repeater:
         spec, codec = self._snapshot(job_id).spec, self._connection.codec
         form, body = self._call_of(spec, self._payload(job_id))
         head = read_head(body)
+        if head.parts:
+            located = self._connection.call(self._connection.verbs.parts.locate, head.part_names)
+            head = replace(head, located=located)
         call = read_call(head, allow_pickle=codec.allow_pickle)
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
         changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
@@ -106,12 +121,14 @@ class Repeater:
         spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0)
         if task is not None and spec.limits:
             spec = replace(spec, limits=gates_of(task.name, task.effective(), bound) or spec.limits)
+        large = LargeParts(spec.task)
         body = encode_call(
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
-            has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables,
+            has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables, large=large,
         )  # fmt: skip
-        return self._submitter.send(self._sealed(spec, "", bound, form, body))
+        made = self._sealed(spec, "", bound, form, body)
+        return self._submitter.send(replace(made, blobs=tuple(large.blobs.values())))
 
     def rerun_with(
         self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""
@@ -182,9 +199,11 @@ class Repeater:
         """Return the submission of a job like `old`, at once: it neither reuses a kept result nor replaces a job."""
         params, abridged = shown_and_abridged(params)
         kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
+        blobs = tuple(Blob(name) for name in read_head(body).part_names) if form == MSGPACK else ()
         spec = replace(
             old,
             id=new_id(),
+            isolation=marked(old.isolation, WITH_PARTS, blobs),
             key="",
             retry_of=old.id,
             owner=owner or self._connection.owner,
@@ -196,7 +215,7 @@ class Repeater:
             is_fresh=bool(old.cache_key),
             traceparent=active_span(),
         )
-        return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)))
+        return Submission(spec, self._connection.codec.seal(form, body, Subject("args", spec.id, spec.task)), blobs)
 
     # -- many at once -------------------------------------------------------------------------------------------------
 
@@ -247,6 +266,9 @@ class Repeater:
             with Sent([each.spec.id for each in made.values()]):
                 replies = self._connection.call(self._connection.verbs.sender.submit_many, [*made.values()])
             for job_id, reply in zip(made, replies, strict=True):
+                if reply.lacks:
+                    out.refused[job_id] = str(no_longer_kept(made[job_id]))
+                    continue
                 out.jobs[job_id] = reply.job_id  # that of another job if the same work waits or runs already
                 if reply.created_ms:
                     self._connection.run_here([reply.job_id])

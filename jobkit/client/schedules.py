@@ -28,6 +28,7 @@ from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
+from jobkit.tasks.call import WITH_PARTS, marked
 from jobkit.tasks.options import Duration, JobOptions, SharedOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
@@ -236,6 +237,7 @@ class ScheduleVerbs:
         wanted = "" if name is None else checked_name("name", name)
         prepared = self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
+        self._connection.keep_parts([prepared])
         return self._put(spec, payload, now_ms)
 
     def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
@@ -262,15 +264,17 @@ class ScheduleVerbs:
                 stays |= dict.fromkeys(_KINDS)
             when = timing(**stays | times, now_ms=now_ms)
         if params is None:
-            job, payload = spec.job, self._payload(name)
+            job, payload, blobs = spec.job, self._payload(name), spec.blobs
         else:
             prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
                 same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
+                same["isolation"] = marked(spec.job.isolation, WITH_PARTS, prepared.blobs)
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))
             made, payload = scheduled(prepared, name, when, self._connection.codec)
-            job = made.job
-        return self._put(replace(spec, job=job, module="", **asdict(when), **rules), payload, now_ms)
+            job, blobs = made.job, made.blobs
+            self._connection.keep_parts([prepared])
+        return self._put(replace(spec, job=job, blobs=blobs, module="", **asdict(when), **rules), payload, now_ms)
 
     def _put(self, spec: ScheduleSpec, payload: bytes, now_ms: int) -> Schedule:
         next_ms = Timing.of(spec).after(now_ms, now_ms)

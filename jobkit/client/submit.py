@@ -33,16 +33,24 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.call import PLAIN, WITH_ENV, Call, Reference, encode_call, ids_of, replaced
+from jobkit.tasks.call import (
+    PLAIN,
+    WITH_ENV,
+    WITH_PARTS,
+    Call,
+    LargeParts,
+    Reference,
+    encode_call,
+    ids_of,
+    read_head,
+    replaced,
+)
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.options import OPTIONS, JobOptions, check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths, working_directory
 from jobkit.tasks.values import shown_and_abridged
 from jobkit.tasks.work import work_of
-
-#: Sealed arguments larger than this are refused: they belong in a file or a table store.
-MAX_PAYLOAD_BYTES = 10_000_000
 
 #: Options that a job's spec has unchanged.
 _SAME = (
@@ -88,17 +96,19 @@ def prepare(
     *,
     needs: tuple[str, ...] = (),
     job_id: str = "",
+    large: LargeParts | None = None,
 ) -> Submission:
     """Return the submission for a call of a task, which is a `TaskInfo` if only a worker has its code.
 
     Args:
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
         job_id: that it is sealed for; "" for that of the options, or a new one.
+        large: has the large parts of the other calls of its batch.
 
     Raises:
         InvalidParams: an argument or option is refused; the message names it.
     """
-    codec, name, ref = origin.codec, task.name, task.ref
+    codec, name, ref, large = origin.codec, task.name, task.ref, large or LargeParts(task.name)
     template = _template_of(task, over, origin)
     options = template.options
     if isinstance(task, TaskInfo):
@@ -116,8 +126,9 @@ def prepare(
         call, cwd = Call(None if ref else task.function, *task.signature.call_args(bound)), working_directory()
     encoded = encode_call(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
-        is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=dict(options.env),
+        is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=dict(options.env), large=large,
     )  # fmt: skip
+    blobs = tuple(large.blobs[part] for part in read_head(encoded).part_names) if large.blobs else ()
     if options.env and not codec.allow_pickle:
         raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
     if not codec.allow_pickle and isinstance(task, TaskDef):
@@ -129,11 +140,6 @@ def prepare(
                 "the same text here and on the workers",
                 "task",
             )
-    if len(encoded) > MAX_PAYLOAD_BYTES:
-        raise InvalidParams(
-            f"the arguments of {name} take {len(encoded) / 1e6:.1f} MB, more than the {MAX_PAYLOAD_BYTES / 1e6:.0f} MB "
-            "that travel through the queue; save the data to a file and pass its path"
-        )
     if not job_id:  # the same key and task give the same job as long as it is kept
         key = options.key
         job_id = options.id or ("k" + _hashed(f"{name}\x00{key}")[:15] if key else new_id())
@@ -141,12 +147,14 @@ def prepare(
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, **work
     )
+    if blobs:
+        spec = replace(spec, isolation=spec.isolation + WITH_PARTS)
     if traceparent := active_span():
         spec = replace(spec, traceparent=traceparent)
     if needs and spec.result_ttl_s is None:
         # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
         spec = replace(spec, result_ttl_s=origin.settings.result_ttl)
-    return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)))
+    return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)), blobs)
 
 
 def active_span() -> str:
@@ -196,7 +204,7 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
         **dict(zip(_SAME, _same_of(options), strict=True)),
     )
     if options.env:
-        spec = replace(spec, isolation=WITH_ENV)
+        spec = replace(spec, isolation=spec.isolation + WITH_ENV)
     template = SubmitTemplate(options, spec, path)
     if is_kept and task.ref:
         origin.templates[task] = template
@@ -309,12 +317,13 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
-        batch_id = over.id or new_id()
+        batch_id, large = over.id or new_id(), LargeParts(definition.name)
         prepared = [
-            self.prepared(definition, *arguments(item), owner, job_id=_hashed(f"{batch_id} {i}")[:16])
+            self.prepared(definition, *arguments(item), owner, job_id=_hashed(f"{batch_id} {i}")[:16], large=large)
             for i, item in enumerate(items)
         ]
         job_ids = [each.spec.id for each in prepared]
+        self._connection.keep_parts(prepared)
         with Sent(job_ids, id=batch_id) as on_way, self._connection.live.expecting(*job_ids):
             jobs: list[Job] = []
             submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))
@@ -326,7 +335,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
                     if i < len(parts):
                         on_way.sent += len(parts[i])
                     sent = self._connection.spawn(submit, parts[i]) if i < len(parts) else None
-                    jobs += [self._accepted(each.spec, reply) for each, reply in zip(part, replies, strict=True)]
+                    for each, reply in zip(part, replies, strict=True):
+                        jobs.append(self._accepted(each.spec, self._connection.send(each) if reply.lacks else reply))
                     replies = sent.result() if sent is not None else []
             finally:
                 if sent is not None:
@@ -397,6 +407,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         owner: str = "",
         *,
         job_id: str = "",
+        large: LargeParts | None = None,
     ) -> Submission:
         """Check and seal the arguments of a call; for a new job unless an id is given."""
         task = self._definition(task)
@@ -408,7 +419,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
                 args, kwargs = referring
                 needs = ids_of(referring)
         origin = replace(self.origin, owner=owner) if owner else self.origin
-        made = prepare(task, args, kwargs, self.over, origin, needs=needs, job_id=job_id)
+        made = prepare(task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, large=large)
         if self._before_submit:
             self._before_submit[0]()
             self._before_submit.clear()

@@ -36,6 +36,7 @@ from jobkit.model import (
 )
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import iso
+from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query, QueryPage
@@ -64,7 +65,8 @@ class Verbs:
     """See the module's docstring. Every method may raise `StoreUnavailable`.
 
     Attributes:
-        sender: submits jobs that were prepared elsewhere. trail: writes acts into the audit trail.
+        sender: submits jobs that were prepared elsewhere. parts: keeps large parts of calls.
+        trail: writes acts into the audit trail.
     """
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
@@ -73,6 +75,9 @@ class Verbs:
         self._index: Index | None = None
         self.trail = Trail(store)
         self.refused_tasks: dict[str, str] = {}
+        is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
+        most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
+        self.parts = PartStore(store, lambda: None if is_here else self.file_store, most)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,14 @@
 """`FileStore`: the files of one namespace, by job; `Directory` and `Remote`: their storage, by relative paths.
 
     DIRECTORY / base (of the namespace) / xx / folder (of the job) / job, result.1, artifact names, log
+    DIRECTORY / base / blobs / SHA-256.random digits / content
 
 All names are generated here and carry no meaning. `base` comes from the store (`RedisStore.place`), so two servers that
 share a directory never mix up their files. A folder belongs to one submission, not to an id, which may be used again.
 Its file `job` names the owner, so that a sweep finds orphaned folders.
+
+`blobs` has large parts of calls. A folder there is never used again once the store has dropped it, because each upload
+makes a new one.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.codec import FILE, HEAD_BYTES, Codec, Subject
+from jobkit.codec import FILE, HEAD_BYTES, Blob, Codec, Subject
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.format import size
 from jobkit.settings import Settings, masked
@@ -39,15 +43,20 @@ PASSING = ".jobkit-"
 
 _PATH = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}/[a-z0-9.]{1,60}")
 _FOLDER = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}")
+_BLOB = re.compile(r"[0-9a-f]{16}/blobs/([0-9a-f]{64})\.[0-9a-f]{16}")
 _CHUNK = 4 << 20
 
 
 class Owned(msgspec.Struct, frozen=True):
-    """A folder and the submission that owns it: job id ("" if unknown) and time of submit (microseconds)."""
+    """A folder and the submission that owns it: job id ("" if unknown) and time of submit (microseconds).
+
+    `blob`: instead, the SHA-256 of the large part of calls that it has.
+    """
 
     folder: str
-    job_id: str
-    us: int
+    job_id: str = ""
+    us: int = 0
+    blob: str = ""
 
 
 class FileStore:
@@ -88,11 +97,31 @@ class FileStore:
         """Return the path of the job's log file, or None if the storage is not on this machine."""
         return self.place.local(f"{folder}/{LOG}") if _FOLDER.fullmatch(folder) else None
 
+    def put_blob(self, blob: Blob) -> str:
+        """Write a large part of calls and return its folder. Raises OSError."""
+        folder = f"{self.base}/blobs/{blob.name}.{secrets.token_hex(8)}"
+        self.place.write(f"{folder}/content", [blob.content])
+        return folder
+
+    def blob(self, folder: str) -> bytes | Path:
+        """Return the file of a large part of calls, or its content if the storage is not on this machine.
+
+        Raises:
+            OSError: it does not exist, or cannot be read.
+        """
+        if not _BLOB.fullmatch(folder):
+            raise FileNotFoundError(f"{folder[:200]!r} is no folder that jobkit made")
+        local = self.place.local(f"{folder}/content")
+        if local is None:
+            return self.place.read(f"{folder}/content")
+        local.stat()
+        return local
+
     def remove(self, folders: Iterable[str]) -> list[str]:
         """Delete folders of deleted jobs and return those that no longer exist."""
         gone = []
         for folder in folders:
-            if _FOLDER.fullmatch(folder):
+            if _FOLDER.fullmatch(folder) or _BLOB.fullmatch(folder):
                 with contextlib.suppress(FileNotFoundError):
                     self.place.remove(folder)
             gone.append(folder)
@@ -101,6 +130,8 @@ class FileStore:
     def old(self, min_age_s: float) -> Iterator[Owned]:
         """Yield the namespace's folders that are at least `min_age_s` seconds old, with their owner."""
         for folder in self.place.folders(self.base, min_age_s):
+            if found := _BLOB.fullmatch(folder):
+                yield Owned(folder, blob=found[1])
             if not _FOLDER.fullmatch(folder):
                 continue
             try:

@@ -36,6 +36,7 @@ class ScheduleSpec(Record, frozen=True):
             it when the previous one ends.
         module: module of `@task(schedule=...)` for a schedule that is defined in code and changes with it; "" for one
             that was created or changed at run time.
+        blobs: names of the large parts of its arguments.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ScheduleSpec(Record, frozen=True):
     missed_limit: int = 100
     overlap: str = "allow"
     module: str = ""
+    blobs: tuple[str, ...] = ()
 
     def timing(self) -> dict[str, Any]:
         """Return the timing fields in wire form."""

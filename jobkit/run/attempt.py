@@ -162,7 +162,7 @@ def resolve(
         _follow(head)
     elif is_signed:
         _add_path(head, len(sys.path))
-    if head.form == CLOUDPICKLE and head.python and head.python != python_version():
+    if CLOUDPICKLE in head.forms and head.python and head.python != python_version():
         raise Rejected(
             f"task {task!r} was submitted from Python {head.python} and the worker on {platform.node()} runs Python "
             f"{python_version()}: code typed in a notebook or script only travels between equal versions; start a "
@@ -190,7 +190,7 @@ def resolve(
     if head.needs:
         args, kwargs = _with_results(task, head, decoded)
         wrong = f"the result of another job does not fit task {task!r}"
-    elif decoded.function is None and kwargs and head.form == MSGPACK and head.ref != ARQ_DOOR:
+    elif decoded.function is None and kwargs and head.forms == {MSGPACK} and head.ref != ARQ_DOOR:
         # The task has another name than its function, which the reference leads to: plain data still becomes its types.
         wrong = f"the arguments do not fit task {task!r}"
     checks_itself = isinstance(getattr(function, "__self__", None), TaskDef) or isinstance(function, functools.partial)

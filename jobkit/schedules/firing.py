@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict, replace
 
-from jobkit.codec import Codec, Subject
+from jobkit.codec import Blob, Codec, Subject
 from jobkit.model import InvalidParams, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.schedules.timing import MOST_COUNTED, Timing
 from jobkit.store.values import Firing, Submission
@@ -91,7 +91,8 @@ def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_i
     job_id = job_id or "s" + hashlib.sha256(f"{spec.name}\x00{slot_ms}".encode()).hexdigest()[:15]
     # Overlapping runs are controlled by `overlap`, not by `unique` or `debounce`.
     job: JobSpec = replace(spec.job, id=job_id, schedule=spec.name, slot_ms=slot_ms, once=None)
-    return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)))
+    blobs = tuple(map(Blob, spec.blobs))
+    return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)), blobs)
 
 
 def scheduled(prepared: Submission, name: str, when: Timing, codec: Codec, **rules: Any) -> tuple[ScheduleSpec, bytes]:
@@ -114,7 +115,8 @@ def scheduled(prepared: Submission, name: str, when: Timing, codec: Codec, **rul
             call = job.task.encode() + b"\0" + msgspec.json.encode(dict(job.params), order="sorted")
             name += f"-{hashlib.sha256(call).hexdigest()[:6]}"
     job = replace(job, id="", key="", delay_ms=0, at_ms=0, traceparent="")
-    spec = ScheduleSpec(name, job, **asdict(when), **rules)
+    blobs = tuple(blob.name for blob in prepared.blobs)
+    spec = ScheduleSpec(name, job, **asdict(when), **rules, blobs=blobs)
     return spec, codec.seal(form, body, subject_of(spec))
 
 

@@ -31,6 +31,7 @@ from jobkit.model import (
 )
 from jobkit.settings import Settings
 from jobkit.store import wire
+from jobkit.store.blobs import BlobStore
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.namespace import in_slices
@@ -69,7 +70,7 @@ class RedisStore(WorkerRecords):
 
     Attributes:
         finder: pages of jobs. schedules, failures: schedules, groups of failed jobs.
-        web: updates, subscribers and tokens of HTTP. audit_log: actions of users.
+        web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -82,6 +83,7 @@ class RedisStore(WorkerRecords):
         self.failures = FailureStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
+        self.blobs = BlobStore(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.model import ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.model import JobkitError, ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
 from jobkit.store.values import Firing, SubmitReply
@@ -36,6 +36,9 @@ class ScheduleStore:
 
         Returns:
             False if it is defined in code (`spec.module`) and was changed at run time, which takes precedence.
+
+        Raises:
+            JobkitError: large parts of its arguments are not kept.
         """
         options = wire.options(
             name=spec.name,
@@ -44,8 +47,14 @@ class ScheduleStore:
             next=next_ms,
             anchor=next_ms - spec.every_ms if spec.every_ms else 0,
             is_code=bool(spec.module),
+            blobs=spec.blobs or None,
         )
-        return bool(await self._ns.run("schedule_put", [options, payload]) == 1)
+        reply = await self._ns.run("schedule_put", [options, payload])
+        if reply == -1:
+            raise JobkitError(
+                f"large parts of the arguments of schedule {spec.name!r} are no longer kept: make it anew"
+            )
+        return bool(reply == 1)
 
     async def snapshots(self, names: Sequence[str] | None = None) -> list[ScheduleSnapshot]:
         """Return all schedules, or those with these names, sorted by name."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobSpec, LogLine, ScheduleRun
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
@@ -24,10 +25,11 @@ INLINE_RESULT_BYTES = 16_384
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A job to store: its spec and its sealed arguments."""
+    """A job to store: its spec and its sealed arguments. `blobs`: the large parts that the sealed arguments name."""
 
     spec: JobSpec
     payload: bytes
+    blobs: tuple[Blob, ...] = ()
 
 
 class SubmitReply(NamedTuple):
@@ -40,11 +42,13 @@ class SubmitReply(NamedTuple):
             arguments of another one were replaced, or if it ended at once with a cached result.
         reseal_for: not None if nothing was stored: seal the arguments for this id and submit again, which replaces the
             arguments of the waiting job with this id. "": use a new id, because that job has started.
+        lacks: not "" if nothing was stored: the name of a large part of the arguments that is not kept.
     """
 
     job_id: str
     created_ms: int = 0
     reseal_for: str | None = None
+    lacks: str = ""
 
 
 class Firing(msgspec.Struct, frozen=True):

@@ -103,6 +103,7 @@ class _SubmitFields(msgspec.Struct, omit_defaults=True):
     needs: tuple[str, ...] = ()
     terms: str = ""
     many: str = ""
+    blobs: tuple[str, ...] = ()
 
 
 def submit_args(jobs: Sequence[Submission]) -> list[Any]:
@@ -112,7 +113,8 @@ def submit_args(jobs: Sequence[Submission]) -> list[Any]:
         spec, constraints = job.spec, job.spec.constraints()
         terms = _json(constraints).decode() if constraints else ""
         needs, many = ((), ",".join(spec.needs)) if len(spec.needs) > _NEEDS_MOST else (spec.needs, "")
-        given = _json(_SubmitFields(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many))
+        blobs = tuple(blob.name for blob in job.blobs)
+        given = _json(_SubmitFields(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many, blobs))
         args += [spec.id, _json(spec), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
 
@@ -130,8 +132,10 @@ def answers(jobs: Sequence[Submission], reply: Sequence[Any]) -> list[SubmitRepl
 def _answer(own_id: str, answer: Any) -> SubmitReply:
     if isinstance(answer, int):
         return SubmitReply(own_id, answer)
-    kind, job_id = answer[0], answer[1].decode()
-    return SubmitReply("", reseal_for=job_id) if kind == b"seal for" else SubmitReply(job_id)
+    kind, name = answer[0], answer[1].decode()
+    if kind == b"lacks":
+        return SubmitReply("", lacks=name)
+    return SubmitReply("", reseal_for=name) if kind == b"seal for" else SubmitReply(name)
 
 
 def finish_args(endings: Sequence[Ending]) -> list[Any]:

@@ -7,10 +7,14 @@ unpickle: which directory to import from, where to work, which module has the fu
 Results of other jobs as arguments are placeholders until they are known: such a call is sent with None at each position
 and a list of which result belongs where, so it stays plain data. The worker adds the results; the process that runs the
 job inserts them.
+
+Large parts (the function, an argument) are left out in the same way if the call is too large for the queue: the sealed
+call names them by their SHA-256 (`Part`), and the process that runs the job inserts them.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,16 +23,36 @@ from typing import Any
 
 import msgspec
 
-from jobkit.codec import MSGPACK, Codec, decode
+from jobkit.codec import MSGPACK, Blob, Codec, decode, digest
 from jobkit.model import InvalidParams, SignatureError
 from jobkit.tasks.sources import Source, Sources, install
+from jobkit.tasks.unsendable import told
 
 #: Maximum depth of searched lists and dicts, and maximum number of items of one call.
 MAX_DEPTH, MAX_ITEMS = 8, 200_000
 
-#: Isolation in the record of a job with variables. Workers of earlier versions refuse it, instead of running the job
-#: without them.
-WITH_ENV = "process+env"
+#: What follows the isolation in the record of a job with variables, or with large parts. Workers that do not know one
+#: refuse the job, instead of running it without.
+WITH_ENV, WITH_PARTS = "+env", "+parts"
+
+_MARKS = frozenset({WITH_ENV, WITH_PARTS})
+
+
+def isolation_of(text: str) -> tuple[str, frozenset[str]]:
+    """Return the isolation in a record without its marks, and these; unchanged if there is one of a newer version."""
+    isolation, *rest = text.split("+")
+    marks = frozenset(f"+{mark}" for mark in rest)
+    return (isolation, marks) if marks <= _MARKS else (text, frozenset())
+
+
+def marked(isolation: str, mark: str, is_set: object) -> str:
+    """Return the isolation in a record with a mark or without it."""
+    return isolation.replace(mark, "") + (mark if is_set else "")
+
+
+#: Calls above this size in bytes do not travel through the queue as a whole: parts from `_PART_BYTES` on are left out.
+LARGE_BYTES = 1_000_000
+_PART_BYTES = 100_000
 
 #: `[steps, ids, is_many]`: the path from `[args, kwargs]` to a position, and the jobs whose results belong there.
 Need = tuple[list[int], list[str], bool]
@@ -126,6 +150,84 @@ def _put(value: Any, steps: Sequence[int], item: Any) -> Any:
     return tuple(items) if isinstance(value, tuple) else items
 
 
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A large part of a call: the path from `[args, kwargs, function]` to its position, SHA-256, format and size."""
+
+    steps: list[int]
+    name: str
+    form: bytes
+    size: int
+
+
+#: Path of the file of a large part on this machine, or "" and its content.
+Located = tuple[str, bytes]
+
+
+class LargeParts:
+    """Takes large parts out of calls. What several calls of a batch have in common is encoded once.
+
+    Args:
+        task: name, for messages.
+
+    Attributes:
+        blobs: the parts, by name. sources: see `CallHead`.
+    """
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self.blobs: dict[str, Blob] = {}
+        self.sources: dict[str, Source] = {}
+        self._known: dict[int, tuple[Any, Part]] = {}  # by the id of a value, which is kept so that this stays its own
+
+    def known(self, whole: list[Any], sources: dict[str, Source]) -> tuple[list[Any], list[Part]]:
+        """Return the call without the parts of earlier calls, and these; add their sources."""
+        parts: list[Part] = []
+        for steps, value, _ in _items(whole) if self._known else ():
+            if (known := self._known.get(id(value))) is not None:
+                parts.append(msgspec.structs.replace(known[1], steps=steps))
+        if parts:
+            sources |= self.sources
+        return _without(whole, parts), parts
+
+    def taken_out(self, codec: Codec, whole: list[Any]) -> tuple[list[Any], list[Part]]:
+        """Return the call without its large parts, and these."""
+        parts: list[Part] = []
+        for steps, value, what in _items(whole):
+            if type(value) in _SMALL:
+                continue
+            form, body = codec.encode(value)
+            if len(body) > _PART_BYTES:
+                parts.append(part := self.add(steps, form, body, what))
+                self._known[id(value)] = value, part
+        return _without(whole, parts), parts
+
+    def add(self, steps: list[int], form: bytes, body: bytes, what: str) -> Part:
+        """Return an encoded value as a part."""
+        blob = Blob.of(body, f"{what} of {self._task}")
+        self.blobs[blob.name] = blob
+        return Part(steps, blob.name, form, len(body))
+
+
+#: Types of values that are small.
+_SMALL = frozenset({int, float, bool, type(None)})
+
+
+def _items(whole: Sequence[Any]) -> Iterator[tuple[list[int], Any, str]]:
+    """Yield path, value and name of each argument and of the function."""
+    for i, value in enumerate(whole[0]):
+        yield [0, i], value, f"argument {i + 1}"
+    for i, (name, value) in enumerate(whole[1].items()):
+        yield [1, i], value, f"argument {name!r}"
+    if len(whole) > 2:
+        yield [2], whole[2], "the function (with what it refers to)"
+
+
+def _without(whole: list[Any], parts: Sequence[Part]) -> list[Any]:
+    for part in parts:
+        whole = _put(whole, part.steps, None)
+    return whole
+
+
 class Environment(msgspec.Struct, frozen=True, array_like=True):
     """The Python of a process: `sys.prefix`, its interpreter and its full version ("3.11.7")."""
 
@@ -145,7 +247,7 @@ class CallHead(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
-    rename={"environment": "env", "is_named": "named", "cache_key": "cache"},
+    rename={"environment": "env", "is_named": "named", "cache_key": "cache", "located": "at"},
 ):
     """The outer layer of a payload: everything that is needed before unpickling.
 
@@ -161,7 +263,9 @@ class CallHead(
         changes: arguments by name, plain values, that replace those in the call; later ones win.
         is_named: submitted by task name: the worker runs its own task with this name.
         cache_key: digest of task, code version and arguments for the result cache, or "".
-        variables: of the environment of its process. Only for isolation `WITH_ENV`: earlier versions do not know them.
+        variables: of the environment of its process. Only with `WITH_ENV`: earlier versions do not know them.
+        parts: large parts, that of the whole call first. Only with `WITH_PARTS`.
+        located: these parts by name, as contents or paths of files; set by a worker.
         sources: lines of the code that is sent by value, by its file name there.
     """
 
@@ -179,6 +283,17 @@ class CallHead(
     cache_key: str = ""
     variables: dict[str, str] = {}
     sources: dict[str, Source] = {}
+    parts: tuple[Part, ...] = ()
+    located: dict[str, Located] = {}
+
+    @property
+    def part_names(self) -> list[str]:
+        return list(dict.fromkeys(part.name for part in self.parts))
+
+    @property
+    def forms(self) -> set[bytes]:
+        """Formats of function and arguments."""
+        return {self.form, *(part.form for part in self.parts)}
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -190,13 +305,20 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def encode_call(
-    codec: Codec, call: Call, *, has_references: bool = False, environment: Environment | None = None, **head: Any
+    codec: Codec,
+    call: Call,
+    *,
+    has_references: bool = False,
+    environment: Environment | None = None,
+    large: LargeParts | None = None,
+    **head: Any,
 ) -> bytes:
     """Return the body of a payload (its format is always `codec.MSGPACK`).
 
     Args:
         has_references: some arguments are references to results of other jobs.
         environment: environment to run in on this machine; default: this process's own.
+        large: takes the large parts out of a large call; None to leave them in.
         head: further fields of `CallHead`.
 
     Raises:
@@ -209,16 +331,28 @@ def encode_call(
     inner: list[Any] = [args, kwargs]
     if call.function is not None:
         inner.append(call.function)
+    parts: list[Part] = []
     try:
         with Sources() as sources:
+            if large is not None:
+                inner, parts = large.known(inner, sources)
             form, body = codec.encode(inner)
+            if large is not None and len(body) > LARGE_BYTES:
+                inner, more = large.taken_out(codec, inner)
+                parts += more
+                form, body = codec.encode(inner)
+                if len(body) > LARGE_BYTES:  # of many arguments, none of which is large
+                    parts.insert(0, large.add([], form, body, "the list of arguments"))
+                    form, body = codec.encode(None)
+                large.sources |= sources
     except InvalidParams as error:
         raise _which(codec, args, kwargs, call.function, error) from None
     environment = environment or own_environment()
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept = environment if environment.executable else None
     made = CallHead(
-        form=form, body=body, needs=tuple(needs), python=python, environment=kept, sources=dict(sources), **head
+        form=form, body=body, needs=tuple(needs), parts=tuple(parts), python=python, environment=kept,
+        sources=dict(sources), **head,
     )  # fmt: skip
     return msgspec.msgpack.encode(made)
 
@@ -237,7 +371,8 @@ def _which(
         try:
             codec.encode(function)
         except InvalidParams as refused:
-            return InvalidParams(f"the function (or something that it refers to) cannot be sent: {refused}", "function")
+            sentence = f"the function (or something that it refers to) cannot be sent: {refused}"
+            return told(function, codec.encode) or InvalidParams(sentence, "function")
     return error
 
 
@@ -249,6 +384,11 @@ def _edited(body: bytes, **fields: Any) -> bytes:
 def with_results(body: bytes, given: Mapping[str, tuple[bytes, bytes]]) -> bytes:
     """Return the body with the results that it needs. Runs no code."""
     return _edited(body, given=given)
+
+
+def with_parts(body: bytes, located: Mapping[str, Located]) -> bytes:
+    """Return the body with its large parts, or the paths of their files. Runs no code."""
+    return _edited(body, at=located)
 
 
 def with_needs(body: bytes, names: Mapping[str, str]) -> bytes:
@@ -281,15 +421,30 @@ def read_call(head: CallHead, *, allow_pickle: bool) -> Call:
         allow_pickle: the payload is signed with one of our keys (`Codec.allow_pickle`).
 
     Raises:
-        SignatureError: the call contains a pickle or a function but has no signature.
+        SignatureError: the call contains a pickle or a function but has no signature, or a large part is another one.
+        OSError: the file of a large part cannot be read.
     """
-    forms = [head.form, *(form for form, _ in head.given.values())]
+    forms = [*head.forms, *(form for form, _ in head.given.values())]
     if not allow_pickle and any(form != MSGPACK for form in forms):
         raise SignatureError("its arguments hold a pickle, and pickles need a signing key (JOBKIT_SECRET)")
     install(head.sources)
-    args, kwargs, *function = decode(head.form, head.body)
+    whole = decode(head.form, head.body)
+    for part in head.parts:
+        whole = _put(whole, part.steps, decode(part.form, _content(head, part)))
+    args, kwargs, *function = whole
     if not allow_pickle and function:
         raise SignatureError("it carries a function, and functions need a signing key (JOBKIT_SECRET)")
     if head.needs:
         args, kwargs = put_in(args, kwargs, head.needs, Reference)
     return Call(function[0] if function else None, args, kwargs)
+
+
+def _content(head: CallHead, part: Part) -> bytes:
+    """Return the content of a part. The head is sealed, so what has this SHA-256 is what was submitted."""
+    path, content = head.located.get(part.name, ("", b""))
+    if path:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            content = file.read(part.size + 1)
+    if len(content) != part.size or digest(content) != part.name:
+        raise SignatureError("a large part of its arguments is not what was submitted")
+    return content

@@ -105,21 +105,22 @@ class JobFiles:
 
     async def tidy(self) -> None:
         """Remove litter with each heartbeat and sweep now and then, until cancelled."""
-        if self.file_store is None:
-            return
         sweep_at = time.monotonic() + 60.0
         while True:
             await asyncio.sleep(self._settings.heartbeat)
             try:
-                await self.clear_litter()
+                if self.file_store is not None:
+                    await self.clear_litter()
                 if time.monotonic() >= sweep_at:
                     sweep_at = time.monotonic() + _SWEEP_EVERY_S
-                    await self.sweep()
+                    await self._store.blobs.sweep()
+                    if self.file_store is not None:
+                        await self.sweep()
                 self._is_silent = False
             except StoreUnavailable:
                 continue
             except OSError as error:
-                if not self._is_silent:
+                if not self._is_silent and self.file_store is not None:
                     where = self.file_store.place.shown
                     logger.warning("files of forgotten jobs cannot be removed from %s: %s", where, error)
                 self._is_silent = True
@@ -139,7 +140,12 @@ class JobFiles:
         for start in range(0, len(old), 200):
             batch = old[start : start + 200]
             owned = await self._store.owned([(one.job_id, one.us) for one in batch])
-            stray = [one.folder for one, is_owned in zip(batch, owned, strict=True) if not is_owned]
+            stored = await self._store.blobs.folders([one.blob for one in batch])
+            stray = [
+                one.folder
+                for one, is_owned, folder in zip(batch, owned, stored, strict=True)
+                if (one.folder != folder if one.blob else not is_owned)
+            ]
             removed += len(await asyncio.to_thread(self.file_store.remove, stray))
         if removed:
             logger.info("removed %d folders of files that belonged to no job", removed)

@@ -12,14 +12,24 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from jobkit.attempts import NeedMissing, assignment, delete_file, ending, is_large, needed, refused
+from jobkit.attempts import (
+    NeedMissing,
+    assignment,
+    delete_file,
+    ending,
+    is_large,
+    located_parts,
+    needed,
+    refused,
+)
 from jobkit.codec import Codec
-from jobkit.model import ErrorKind, JobSpec, LogLine, SignatureError, StoreUnavailable
+from jobkit.model import ErrorKind, LogLine, SignatureError, StoreUnavailable
 from jobkit.model.plain import now_ms
+from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.values import Body, Bounds
@@ -28,9 +38,12 @@ from jobkit.run.shortage import shortage
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo
+from jobkit.tasks.call import WITH_PARTS
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.job_files import JobFiles, note
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -183,6 +196,7 @@ class RunningJobs:
         self._store, self._pause = store, pause
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
+        self._parts = PartStore(store, lambda: self.job_files.file_store)
         self.durations = Durations(store)
         self.runner = runner
         self.capacity = Capacity(info.slots, runner.room)
@@ -281,12 +295,19 @@ class RunningJobs:
                 await self._orphans.end()
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
-            given = await self._needed(spec) if spec.needs else None
+            given = located = None
+            if spec.needs:
+                files = self.job_files.file_store
+                given = await self._once_reachable(needed, self._store, spec, self._codec, files)
+            if WITH_PARTS in spec.isolation:
+                located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
             attempt.typical_s = self.durations.typical_s(spec.task)
             if attempt.typical_s is not None:  # tell how long it will probably take
                 attempt.progress(None, None, "")
             async with self._devices.taken(spec.resources) as environ:
-                assigned = assignment(claimed, self._codec, self._settings, folder, given=given, environ=environ)
+                assigned = assignment(
+                    claimed, self._codec, self._settings, folder, given=given, environ=environ, located=located
+                )
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
             if outcome.outcome == "succeeded":
@@ -296,7 +317,7 @@ class RunningJobs:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = refused(error)
             self.rejected += 1
-        except NeedMissing as error:
+        except (NeedMissing, PartUnavailable) as error:
             outcome = refused(error)
         except BaseException as error:  # ours, not the user's: the job must end all the same, and say so
             task = asyncio.current_task()
@@ -336,12 +357,12 @@ class RunningJobs:
         logger.exception("job %s: jobkit failed to run it", job_id)
         return failed(ErrorKind.REJECTED, "Rejected", f"jobkit failed to run it: {type(error).__name__}: {error}")
 
-    async def _needed(self, spec: JobSpec) -> dict[str, tuple[bytes, bytes]]:
-        """The results that a job needs; waits while the server does not answer, as its lease does."""
+    async def _once_reachable(self, read: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Return what a job needs; waits while the server does not answer, as its lease does."""
         failures = 0
         while True:
             try:
-                return await needed(self._store, spec, self._codec, self.job_files.file_store)
+                return await read(*args)
             except StoreUnavailable:
                 await self._pause.wait(failures)
                 failures += 1

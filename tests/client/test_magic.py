@@ -55,12 +55,13 @@ def test_an_error_in_a_cell_has_its_line(shell: Any) -> None:
     assert job.error.traceback.count("File ") == 1
 
 
-def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit) -> None:
-    shell.user_ns.update(lock=threading.Lock(), big=b"x" * 11_000_000, small=1)
+def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.user_ns.update(lock=threading.Lock(), big=b"x" * 3_000_000, small=1)
+    monkeypatch.setattr(kit.verbs.parts, "_most_bytes", 2_000_000)
 
     assert "missing is not defined" in refusal(shell, "", "missing + 1")
     assert "cannot be sent to a job: make it inside the cell" in refusal(shell, "", "lock.locked()")
-    assert "the largest is big, 11.0 MB" in refusal(shell, "", "len(big) + small")
+    assert "argument 'big' of cell takes 3.0 MB, more than the 2.0 MB" in refusal(shell, "", "len(big) + small")
     assert "unknown option 'qeue' (did you mean 'queue'" in refusal(shell, "qeue=gpu", "1")
     assert "timeout must be a number of seconds" in refusal(shell, "timeout=soon", "1")
     assert "kit=nothing must be a variable" in refusal(shell, "kit=nothing", "1")

@@ -202,14 +202,17 @@ def test_no_job_finds_the_key_or_the_url_in_its_environment(bench: Bench) -> Non
 # -- user input -----------------------------------------------------------------------------------------------------
 
 
-def test_too_large_and_too_deep_arguments_are_refused_and_not_stored(bench: Bench) -> None:
+def test_too_large_and_too_deep_arguments_are_refused_and_not_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
     before = len(bench.kit.jobs(limit=1000))
+    monkeypatch.setattr(bench.kit.verbs.parts, "_most_bytes", 2_000_000)
 
-    with pytest.raises(jobkit.InvalidParams, match=r"take 10\.\d MB, more than the 10 MB"):
-        bench.kit.submit(len, bytes(10_100_000))
+    with pytest.raises(jobkit.InvalidParams, match=r"takes 3\.\d MB, more than the 2\.0 MB"):
+        bench.kit.submit(len, bytes(3_000_000))
     with pytest.raises(jobkit.InvalidParams):
         bench.kit.submit(len, deep)
 

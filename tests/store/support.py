@@ -212,6 +212,11 @@ async def check_keys(store: RedisStore) -> None:
             assert await store.schedules.snapshots([name]), f"{raw} belongs to no schedule"
             lives = await store.redis.zscore(f"{store.prefix}schedules", name)
             assert lives is not None, f"schedule {name} is in no index"
+        elif kind == "blob":
+            is_used = await store.redis.exists(f"{store.prefix}uses:{name}")
+            assert (await store.redis.pttl(raw) > 0) != bool(is_used), f"{raw} has {is_used or 'no'} users"
+        elif kind in ("uses", "blobs"):
+            continue  # `check_blobs` checks their contents
         elif kind in ("worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred"):
             assert await store.redis.pttl(raw) != -1, f"{raw} would stay forever"  # -2: it has just expired
         else:
@@ -227,6 +232,23 @@ async def check_keys(store: RedisStore) -> None:
                 *_HOLD,
                 *_SHARED,
             ), f"{raw} has no owner"
+
+
+async def check_blobs(store: RedisStore) -> None:
+    """Check that large parts of calls are kept for exactly the jobs and schedules that name them."""
+    by_user = await store.redis.hgetall(f"{store.prefix}blobs")
+    expected: dict[str, set[str]] = {}
+    for user, blobs in by_user.items():
+        for name in blobs.decode().split():
+            expected.setdefault(name, set()).add(user.decode())
+    found = {
+        name: {user.decode() for user in await store.redis.smembers(f"{store.prefix}uses:{name}")}
+        for name in await names(store, "uses")
+    }
+    assert found == expected
+    assert set(found) <= set(await names(store, "blob"))
+    where = await structure(store)
+    assert {user.decode() for user in by_user if not user.startswith(b"schedule ")} <= where.jobs
 
 
 async def check_groups(store: RedisStore) -> None:

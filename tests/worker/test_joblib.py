@@ -105,8 +105,8 @@ def test_what_cannot_be_sent_raises_and_does_not_hang(kit: Kit, monkeypatch: pyt
     with parallel_config("jobkit", kit=kit):
         with pytest.raises(TypeError, match="generator"):
             Parallel(n_jobs=2, batch_size=1)(calls())
-        monkeypatch.setattr(jobkit.joblib, "MAX_PAYLOAD_BYTES", 100_000)
-        with pytest.raises(InvalidParams, match=r"takes 1\.6 MB, more than the 0 MB .* set JOBKIT_RESULTS"):
+        monkeypatch.setattr(kit.verbs.parts, "_most_bytes", 1_000_000)
+        with pytest.raises(InvalidParams, match=r"takes 1\.6 MB, more than the 1\.0 MB .* set JOBKIT_RESULTS"):
             Parallel(n_jobs=2)(delayed(np.sum)(np.zeros(200_000)) for _ in range(2))
     wait_until(lambda: all(job.is_terminal for job in kit.jobs()), what="the rest to be cancelled")
 

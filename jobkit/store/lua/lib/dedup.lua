@@ -18,8 +18,9 @@ local function standing_for(once)
 end
 
 -- Another submit replaces a waiting job: its arguments, from its time on. The caller lines it up.
-function Dedup.replace(rec, spec, payload, queue, priority, due, terms)
+function Dedup.replace(rec, spec, payload, queue, priority, due, terms, blobs)
   Queue.leave(rec)
+  Blobs.use(rec.id, blobs or {})
   call('SET', P .. 'args:' .. rec.id, payload)
   call('SADD', P .. 'queues', queue)
   rec.queue, rec.priority, rec.spec, rec.terms = queue, priority, spec, terms

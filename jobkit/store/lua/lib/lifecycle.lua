@@ -231,12 +231,15 @@ local function submit_one(client, args, i)
   local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
   local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
   local terms, priority, needs, many = options.terms, options.priority or 0, options.needs, options.many
+  local blobs = options.blobs
+  local lack = blobs and Blobs.lacking(blobs)
+  if lack then return {'lacks', lack} end
   local due = math.max(NOW + (options.delay_ms or 0), options.at_ms or 0)
   local known, other
   if terms then known, other = Dedup.find(object(terms), id, has_record(id)) end
   if known then
     if other then
-      Dedup.replace(other, spec, payload, queue, priority, due, terms)
+      Dedup.replace(other, spec, payload, queue, priority, due, terms, blobs)
       await_or_line_up(other, needs, many, due)
     end
     return known
@@ -248,6 +251,7 @@ local function submit_one(client, args, i)
   if terms then put(more, 'terms', terms) end
   local rec = Records.new(id, spec, payload, queue, priority, terms)
   if not Lifecycle.create(rec, due, needs or many, more) then return 0 end
+  if blobs then Blobs.use(id, blobs) end
   rec.client = client -- not before: the reply tells the submitter as much as the first event
   if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
   if terms then Dedup.submitted(rec) end
@@ -262,9 +266,10 @@ end
 
 -- Stores jobs once each. `client` is the channel of their submitter. From args[start] on, for each job: id, spec, payload,
 -- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once), many
--- (instead, if they are many: the ids, separated by commas), terms (JSON text of what Limits and Dedup look at)}.
+-- (instead, if they are many: the ids, separated by commas), blobs (names of large parts), terms (JSON text of what Limits
+-- and Dedup look at)}.
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
--- perhaps what Dedup.find returns.
+-- perhaps what Dedup.find returns; for one with blobs perhaps {"lacks", name}: that part is not there, and nothing was stored.
 function Lifecycle.submit(client, args, start)
   local replies = {}
   for i = start, #args, 5 do replies[#replies + 1] = submit_one(client, args, i) end

@@ -7,11 +7,13 @@ verb('schedule_change', ALSO_WHEN_FULL, function(args)
   local s = call('HMGET', key, 'rev', 'paused', 'ended')
   if not s[1] then
     call('ZREM', P .. 'schedules', name)
+    Blobs.leave('schedule ' .. name)
     return 0
   end
   if what == 'remove' then
     call('DEL', key, P .. 'schedule-args:' .. name, P .. 'schedule-runs:' .. name)
     call('ZREM', P .. 'schedules', name)
+    Blobs.leave('schedule ' .. name)
   elseif what == 'pause' then
     if s[2] or s[3] then return 1 end
     call('HSET', key, 'paused', NOW)

@@ -11,6 +11,7 @@ verb('schedule_due', UNLESS_FULL, function(args)
     local spec, slot, paused, last = unpack(call('HMGET', key, 'spec', 'next', 'paused', 'last'))
     if not spec then
       call('ZREM', P .. 'schedules', name)
+      Blobs.leave('schedule ' .. name)
     elseif not slot or paused then -- it has ended, or is paused
       call('ZADD', P .. 'schedules', paused and '+inf' or NOW + 60000, name)
     else

@@ -1,5 +1,6 @@
 -- Keeps a schedule, or changes the one of its name. args: {name, spec (JSON text), timing (JSON text), next (slot), anchor,
--- is_code (it comes from the code)}, payload. Returns 1; 0 if it comes from the code and was changed at run time.
+-- is_code (it comes from the code), blobs (names of large parts)}, payload. Returns 1; 0 if it comes from the code and was
+-- changed at run time; -1 if a large part is not there.
 verb('schedule_put', UNLESS_FULL, function(args)
   local options, payload = cjson.decode(args[1]), args[2]
   local name, spec, timing = options.name, options.spec, options.timing
@@ -9,6 +10,8 @@ verb('schedule_put', UNLESS_FULL, function(args)
     if old[1] and old[4] ~= '1' then return 0 end
     if old[1] == spec and call('GET', P .. 'schedule-args:' .. name) == payload then return 1 end
   end
+  if Blobs.lacking(options.blobs or {}) then return -1 end
+  Blobs.use('schedule ' .. name, options.blobs or {})
   call('SET', P .. 'schedule-args:' .. name, payload)
   call('HSET', key, 'spec', spec, 'timing', timing, 'rev', string.format('%.0f', NOW_US), 'code', options.is_code and 1 or 0, 'changed', NOW)
   call('HDEL', key, 'holds')

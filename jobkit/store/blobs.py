@@ -1,0 +1,42 @@
+"""Large parts of calls in the store; see `lua/lib/blobs.lua`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobkit.store.namespace import RedisNamespace
+
+#: First byte of what is stored: a content follows, or the folder that has it, its size and the name of the storage.
+INLINE, FILE = b"r", b"f"
+
+
+class BlobStore:
+    """Verbs for large parts of calls, by the SHA-256 of their content."""
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
+
+    async def missing(self, names: Sequence[str]) -> list[str]:
+        """Return which of these are not stored; the others stay for an hour at least."""
+        replies = await self._ns.run("blob_keep", [item for name in names for item in (name, b"")])
+        return [name for name, reply in zip(names, replies, strict=True) if not reply]
+
+    async def put(self, name: str, stored: bytes) -> bool:
+        """Store a content, or the name of its folder; for an hour, until a job uses it. False if it was stored before."""
+        (reply,) = await self._ns.run("blob_keep", [name, stored])
+        return bool(reply == 2)
+
+    async def read(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what is stored under these names."""
+        return await self._ns.many([("GET", f"blob:{name}") for name in names])
+
+    async def folders(self, names: Sequence[str]) -> list[str]:
+        """Return the folder that has each content, "" for none."""
+        found = [raw or b"" for raw in await self._ns.many([("GETRANGE", f"blob:{name}", 0, 200) for name in names])]
+        return [raw[1:].split(b" ")[0].decode("utf-8", "replace") if raw[:1] == FILE else "" for raw in found]
+
+    async def sweep(self) -> None:
+        """Drop what is kept for jobs and schedules that are gone."""
+        cursor = b"0"
+        while (cursor := await self._ns.run("blob_sweep", [cursor])) != b"0":
+            pass
