@@ -22,7 +22,7 @@ class BlobStore:
         return [name for name, reply in zip(names, replies, strict=True) if not reply]
 
     async def put(self, name: str, stored: bytes) -> bool:
-        """Store a content, or the name of its folder; for an hour, until a job uses it. False if it was stored before."""
+        """Store a content or its folder, for an hour, until a job uses it. False if it was stored before."""
         (reply,) = await self._ns.run("blob_keep", [name, stored])
         return bool(reply == 2)
 

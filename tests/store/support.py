@@ -152,6 +152,7 @@ async def check_laws(store: RedisStore) -> None:
         assert ids <= where.jobs
     await check_events(store, where.jobs)
     await check_groups(store)
+    await check_blobs(store)
 
 
 async def check_events(store: RedisStore, ids: set[str]) -> None:
