@@ -26,7 +26,7 @@ from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
-from jobkit.tasks.call import WITH_ENV, WITH_PARTS, Located, isolation_of, read_head, with_parts, with_results
+from jobkit.tasks.call import WITH_ENV, WITH_KIT, Located, isolation_of, read_head, with_parts, with_results
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
@@ -184,6 +184,9 @@ def assignment(
         if not codec.allow_pickle:
             raise SignatureError("it sets environment variables, and those need a signing key (JOBKIT_SECRET)")
         variables = read_head(call).variables
+    kit_settings = {}
+    if WITH_KIT in marks and codec.has_key and read_head(call).has_kit:
+        kit_settings = {"url": settings.url, "secret": settings.secret, "results": settings.results}
     return Assignment(
         job_id=spec.id,
         task=spec.task,
@@ -200,10 +203,9 @@ def assignment(
         log_path=str((folder and folder.file_store.log_path(folder.path)) or ""),
         log_owner=folder.owner if folder is not None else "",
         is_suspect=claimed.losses > 0,
-        is_alone=claimed.losses > 0
-        or spec.on_lost == "fail"
-        or WITH_PARTS in marks,  # a loop would wait while it reads
+        is_alone=claimed.losses > 0 or spec.on_lost == "fail" or bool(marks),  # parts and kits would hold up a loop
         environ={**variables, **(environ or {})},
+        kit_settings=kit_settings,
     )
 
 

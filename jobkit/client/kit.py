@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from functools import partial, wraps
 from operator import attrgetter
-from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from jobkit.client.batch import Batch, Jobs, open_ids
 from jobkit.client.connection import Connection, EmbeddedServer
@@ -30,6 +30,7 @@ from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
+from jobkit.client.travel import mark_of, travelled_kit
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours
@@ -302,8 +303,11 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> NoReturn:
-        raise InvalidParams("a kit cannot travel to another process: call jobkit.connect() there")
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A kit that travels with a job connects again there."""
+        if self.is_closed:
+            raise InvalidParams(f"this kit ({self.settings.masked_url}) is closed and cannot travel: connect again")
+        return travelled_kit, (mark_of(self), self.settings.namespace, self.settings.masked_url)
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"

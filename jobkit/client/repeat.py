@@ -24,7 +24,6 @@ from jobkit.codec import MSGPACK, Blob, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
-    WITH_PARTS,
     Call,
     LargeParts,
     encode_call,
@@ -199,11 +198,12 @@ class Repeater:
         """Return the submission of a job like `old`, at once: it neither reuses a kept result nor replaces a job."""
         params, abridged = shown_and_abridged(params)
         kept = [name for name in old.abridged if params.get(name) == old.params.get(name)]
-        blobs = tuple(Blob(name) for name in read_head(body).part_names) if form == MSGPACK else ()
+        head = read_head(body) if form == MSGPACK else None
+        blobs = tuple(map(Blob, head.part_names)) if head is not None else ()
         spec = replace(
             old,
             id=new_id(),
-            isolation=marked(old.isolation, WITH_PARTS, blobs),
+            isolation=old.isolation if head is None else marked(old.isolation, head),
             key="",
             retry_of=old.id,
             owner=owner or self._connection.owner,

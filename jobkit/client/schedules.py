@@ -28,7 +28,6 @@ from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
-from jobkit.tasks.call import WITH_PARTS, marked
 from jobkit.tasks.options import Duration, JobOptions, SharedOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
@@ -269,7 +268,8 @@ class ScheduleVerbs:
             prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
                 same = {f.name: getattr(spec.job, f.name) for f in fields(JobSpec) if f.name not in _OF_ARGUMENTS}
-                same["isolation"] = marked(spec.job.isolation, WITH_PARTS, prepared.blobs)
+                _, *marks = prepared.spec.isolation.partition("+")  # of these arguments
+                same["isolation"] = "".join([spec.job.isolation.partition("+")[0], *marks])
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))
             made, payload = scheduled(prepared, name, when, self._connection.codec)
             job, blobs = made.job, made.blobs

@@ -36,12 +36,12 @@ from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.call import (
     PLAIN,
     WITH_ENV,
-    WITH_PARTS,
     Call,
     LargeParts,
     Reference,
     encode_call,
     ids_of,
+    marked,
     read_head,
     replaced,
 )
@@ -128,7 +128,8 @@ def prepare(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
         is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=dict(options.env), large=large,
     )  # fmt: skip
-    blobs = tuple(large.blobs[part] for part in read_head(encoded).part_names) if large.blobs else ()
+    head = read_head(encoded) if large.blobs or b"kit" in encoded else None
+    blobs = tuple(large.blobs[part] for part in head.part_names) if head is not None else ()
     if options.env and not codec.allow_pickle:
         raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
     if not codec.allow_pickle and isinstance(task, TaskDef):
@@ -147,8 +148,8 @@ def prepare(
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, **work
     )
-    if blobs:
-        spec = replace(spec, isolation=spec.isolation + WITH_PARTS)
+    if head is not None and (head.parts or head.has_kit):
+        spec = replace(spec, isolation=marked(spec.isolation, head))
     if traceparent := active_span():
         spec = replace(spec, traceparent=traceparent)
     if needs and spec.result_ttl_s is None:

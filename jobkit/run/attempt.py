@@ -44,6 +44,7 @@ class Assignment(msgspec.Struct, frozen=True):
         bounds: how much it may keep as artifacts. result_bytes: the same of its result; 0 for no limit.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
         environ: variables of its process, for isolation "process".
+        kit_settings: settings for a kit among its arguments; with the key, so only for signed calls that have one.
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
             twice, which the end of a shared process would make it.
         is_suspect: it may be what its earlier worker or zygote died of: it gets a separate zygote.
@@ -66,6 +67,7 @@ class Assignment(msgspec.Struct, frozen=True):
     is_alone: bool = False
     is_suspect: bool = False
     environ: Mapping[str, str] = {}
+    kit_settings: Mapping[str, str] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True):

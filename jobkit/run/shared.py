@@ -91,6 +91,7 @@ class SharedContext(Context):
         self, assignment: Assignment, sink: Sink, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
     ) -> None:
         super().__init__(assignment.job_id, assignment.attempt, assignment.task)
+        self.kit_settings = assignment.kit_settings
         self._assignment, self._loop = assignment, loop
         self._worker_thread = 0 if is_threaded else threading.get_ident()
         self._sink = LoopSink(sink, loop, self._worker_thread)

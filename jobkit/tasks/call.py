@@ -31,11 +31,14 @@ from jobkit.tasks.unsendable import told
 #: Maximum depth of searched lists and dicts, and maximum number of items of one call.
 MAX_DEPTH, MAX_ITEMS = 8, 200_000
 
-#: What follows the isolation in the record of a job with variables, or with large parts. Workers that do not know one
+#: What follows the isolation in the record of a job with variables, large parts, or a kit. Workers that do not know one
 #: refuse the job, instead of running it without.
-WITH_ENV, WITH_PARTS = "+env", "+parts"
+WITH_ENV, WITH_PARTS, WITH_KIT = "+env", "+parts", "+kit"
 
-_MARKS = frozenset({WITH_ENV, WITH_PARTS})
+#: The function in a pickle that has a kit (`client/travel.py`).
+_KIT = b"travelled_kit"
+
+_MARKS = frozenset({WITH_ENV, WITH_PARTS, WITH_KIT})
 
 
 def isolation_of(text: str) -> tuple[str, frozenset[str]]:
@@ -45,9 +48,10 @@ def isolation_of(text: str) -> tuple[str, frozenset[str]]:
     return (isolation, marks) if marks <= _MARKS else (text, frozenset())
 
 
-def marked(isolation: str, mark: str, is_set: object) -> str:
-    """Return the isolation in a record with a mark or without it."""
-    return isolation.replace(mark, "") + (mark if is_set else "")
+def marked(isolation: str, head: CallHead) -> str:
+    """Return the isolation in the record of a call with the marks for its parts and its kit."""
+    plain = isolation.replace(WITH_PARTS, "").replace(WITH_KIT, "")
+    return plain + (WITH_PARTS if head.parts else "") + (WITH_KIT if head.has_kit else "")
 
 
 #: Calls above this size in bytes do not travel through the queue as a whole: parts from `_PART_BYTES` on are left out.
@@ -170,13 +174,14 @@ class LargeParts:
         task: name, for messages.
 
     Attributes:
-        blobs: the parts, by name. sources: see `CallHead`.
+        blobs: the parts, by name. sources: see `CallHead`. with_kit: names of parts with a kit.
     """
 
     def __init__(self, task: str) -> None:
         self._task = task
         self.blobs: dict[str, Blob] = {}
         self.sources: dict[str, Source] = {}
+        self.with_kit: set[str] = set()
         self._known: dict[int, tuple[Any, Part]] = {}  # by the id of a value, which is kept so that this stays its own
 
     def known(self, whole: list[Any], sources: dict[str, Source]) -> tuple[list[Any], list[Part]]:
@@ -205,6 +210,8 @@ class LargeParts:
         """Return an encoded value as a part."""
         blob = Blob.of(body, f"{what} of {self._task}")
         self.blobs[blob.name] = blob
+        if _KIT in body:
+            self.with_kit.add(blob.name)
         return Part(steps, blob.name, form, len(body))
 
 
@@ -247,7 +254,7 @@ class CallHead(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
-    rename={"environment": "env", "is_named": "named", "cache_key": "cache", "located": "at"},
+    rename={"environment": "env", "is_named": "named", "cache_key": "cache", "located": "at", "has_kit": "kit"},
 ):
     """The outer layer of a payload: everything that is needed before unpickling.
 
@@ -265,6 +272,7 @@ class CallHead(
         cache_key: digest of task, code version and arguments for the result cache, or "".
         variables: of the environment of its process. Only with `WITH_ENV`: earlier versions do not know them.
         parts: large parts, that of the whole call first. Only with `WITH_PARTS`.
+        has_kit: a kit is among the arguments, and gets the settings of the worker. Only with `WITH_KIT`.
         located: these parts by name, as contents or paths of files; set by a worker.
         sources: lines of the code that is sent by value, by its file name there.
     """
@@ -285,6 +293,7 @@ class CallHead(
     sources: dict[str, Source] = {}
     parts: tuple[Part, ...] = ()
     located: dict[str, Located] = {}
+    has_kit: bool = False
 
     @property
     def part_names(self) -> list[str]:
@@ -350,9 +359,10 @@ def encode_call(
     environment = environment or own_environment()
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept = environment if environment.executable else None
+    has_kit = _KIT in body or (large is not None and any(part.name in large.with_kit for part in parts))
     made = CallHead(
-        form=form, body=body, needs=tuple(needs), parts=tuple(parts), python=python, environment=kept,
-        sources=dict(sources), **head,
+        form=form, body=body, needs=tuple(needs), parts=tuple(parts), has_kit=has_kit, python=python,
+        environment=kept, sources=dict(sources), **head,
     )  # fmt: skip
     return msgspec.msgpack.encode(made)
 

@@ -273,11 +273,6 @@ def test_what_a_child_collects_does_not_cut_the_connections_of_its_parent(kit: K
     assert job.wait(20)
 
 
-def test_a_kit_that_is_pickled_says_what_to_do_instead(kit: Kit) -> None:
-    with pytest.raises(jobkit.InvalidParams, match=r"a kit cannot travel to another process: call jobkit.connect\(\)"):
-        kit.submit(lambda: kit)
-
-
 def test_an_iterator_does_not_go_on_in_a_forked_child(kit: Kit) -> None:
     events = kit.events(after="0-0")
     kit.submit(jobs.count_up, 1)

@@ -55,9 +55,9 @@ def test_jobs_submitted_one_by_one_share_a_large_argument(kit: Kit, stored: Call
 
 
 def test_many_small_arguments_may_be_large_together(kit: Kit, stored: Callable[[], list[int]]) -> None:
-    job = kit.submit(lambda *texts: sum(map(len, texts)), *[f"{n}" * 50_000 for n in range(100, 150)])
+    job = kit.submit(lambda *texts: sum(map(len, texts)), *[f"{n}" * 20_000 for n in range(100, 150)])
 
-    assert job.result(30) == 7.5 * MB
+    assert job.result(30) == 3 * MB
     assert len(stored()) == 1
 
 
@@ -134,3 +134,22 @@ def test_what_is_too_large_is_refused_with_the_argument_and_the_way_out(
     ):
         kit.submit(len, bytes(3 * MB))
     assert not kit.jobs()
+
+
+def test_a_kit_travels_and_connects_again(kit: Kit) -> None:
+    def submit_more(n: int) -> tuple[int, str]:
+        job = kit.options(tags=["inner"]).submit(pow, 2, n)
+        return job.result(30), job.id
+
+    value, inner = kit.submit(submit_more, 5).result(60)
+
+    assert value == 32
+    assert list(kit.get(inner).tags) == ["inner"]
+    assert kit.submit(lambda given: given.settings.namespace, kit).result(60)
+
+
+def test_a_closed_kit_does_not_travel(place: dict[str, str]) -> None:
+    with jobkit.connect(**place) as kit, jobkit.connect(**place) as other:
+        other.close()
+        with pytest.raises(jobkit.InvalidParams, match="is closed and cannot travel: connect again"):
+            kit.submit(lambda: other)

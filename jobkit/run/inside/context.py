@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -31,15 +31,17 @@ class Context:
         task: name of the task.
         should_stop: True once the job was asked to stop. Code that cannot be interrupted (a thread) looks here and
             returns.
+        kit_settings: the worker's own, for kits among the arguments; {} if there are none.
     """
 
-    __slots__ = ("_recorder", "attempt", "job_id", "should_stop", "task")
+    __slots__ = ("_recorder", "attempt", "job_id", "kit_settings", "should_stop", "task")
 
     def __init__(self, job_id: str, attempt: int, task: str, recorder: Recorder | None = None) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.task = task
         self.should_stop = False
+        self.kit_settings: Mapping[str, str] = {}
         self._recorder = recorder
 
     @property

@@ -267,6 +267,7 @@ class _Life:
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
         recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log, memory=self._last_words)
         guard.context = Context(job.job_id, job.attempt, job.task, recorder)
+        guard.context.kit_settings = job.kit_settings
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
         context.own_process(guard.context)
