@@ -6,7 +6,8 @@ The pickle has no password and no key. The worker gives its own settings to thos
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from jobkit.model import JobkitError
 from jobkit.run.inside import context
@@ -38,7 +39,7 @@ def travelled_kit(place: str, namespace: str, url: str) -> Kit:
     if (known := _here.get(place)) is not None and not known.is_closed:
         return known
     running = context.active()
-    settings = running.kit_settings if running is not None else {}
+    settings: Mapping[str, Any] = running.kit_settings if running is not None else {}
     what = f"the kit of {url}, namespace {namespace},"
     if not settings:
         raise JobkitError(f"{what} can be used in jobs only: call jobkit.connect() here")
