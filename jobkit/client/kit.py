@@ -12,7 +12,7 @@ import importlib
 import sys
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial, wraps
 from operator import attrgetter
@@ -30,9 +30,8 @@ from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
-from jobkit.client.travel import mark_of, travelled_kit
 from jobkit.client.verbs import Verbs
-from jobkit.model import InvalidParams, JobState, StoreUnavailable
+from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
@@ -304,10 +303,10 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A kit that travels with a job connects again there."""
+        """The pickle has no password and no key: `travelled_kit` connects again."""
         if self.is_closed:
             raise InvalidParams(f"this kit ({self.settings.masked_url}) is closed and cannot travel: connect again")
-        return travelled_kit, (mark_of(self), self.settings.namespace, self.settings.masked_url)
+        return travelled_kit, (_mark_of(self), self.settings.namespace, self.settings.masked_url)
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "open"
@@ -405,3 +404,37 @@ def _wakeful() -> Iterator[None]:
         yield
     finally:
         _waiting[loop] -= 1
+
+
+#: Open kits of this process, by the mark of their namespace (`RedisStore.place`).
+_travelling: weakref.WeakValueDictionary[str, Kit] = weakref.WeakValueDictionary()
+
+
+def _mark_of(kit: Kit) -> str:
+    """Return the mark of a kit's namespace, by which `travelled_kit` finds the kit in this process."""
+    place: str = kit._connection.call(kit._connection.store.place)
+    _travelling[place] = kit
+    return place
+
+
+def travelled_kit(place: str, namespace: str, url: str) -> Kit:
+    """Return the kit of a pickle: that of this process, or a new one in the process of a job.
+
+    Args:
+        place: mark of its namespace. url: for messages, without password.
+
+    Raises:
+        JobkitError: this is not the process of a job, or the worker serves another server.
+    """
+    if (known := _travelling.get(place)) is not None and not known.is_closed:
+        return known
+    running = context.active()
+    settings: Mapping[str, Any] = running.kit_settings if running is not None else {}
+    what = f"the kit of {url}, namespace {namespace},"
+    if not settings:
+        raise JobkitError(f"{what} can be used in jobs only: call jobkit.connect() here")
+    kit = Kit(Settings.load(**settings, namespace=namespace))
+    if _mark_of(kit) != place:
+        kit.close()
+        raise JobkitError(f"{what} is that of another server than this worker's: call jobkit.connect(...) in the job")
+    return kit

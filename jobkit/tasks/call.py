@@ -35,7 +35,7 @@ MAX_DEPTH, MAX_ITEMS = 8, 200_000
 #: refuse the job, instead of running it without.
 WITH_ENV, WITH_PARTS, WITH_KIT = "+env", "+parts", "+kit"
 
-#: The function in a pickle that has a kit (`client/travel.py`).
+#: The function in a pickle that has a kit (`client/kit.py`).
 _KIT = b"travelled_kit"
 
 _MARKS = frozenset({WITH_ENV, WITH_PARTS, WITH_KIT})
