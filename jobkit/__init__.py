@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UnknownTask,
     )
     from jobkit.run.inside.bars import progress
+    from jobkit.run.inside.checkpoints import checkpoint, resume
     from jobkit.run.inside.context import current
     from jobkit.tasks.specs import Range
 
@@ -66,8 +67,10 @@ __all__ = [
     "wait",
     # Inside a job
     "Retry",
+    "checkpoint",
     "current",
     "progress",
+    "resume",
     # What events of a job
     "ErrorKind",
     "EventType",
@@ -92,8 +95,10 @@ __all__ = [
 
 _LAZY = {
     "Range": "jobkit.tasks.specs",
+    "checkpoint": "jobkit.run.inside.checkpoints",
     "current": "jobkit.run.inside.context",
     "progress": "jobkit.run.inside.bars",
+    "resume": "jobkit.run.inside.checkpoints",
     "task": "jobkit.tasks.registry",
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",

@@ -10,7 +10,7 @@ import contextlib
 import os
 import platform
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import msgspec
 
 from jobkit.codec import MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_reference
 from jobkit.files import FileStore
+from jobkit.files.checkpoints import STORED_BYTES, CheckpointPlace
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
 from jobkit.model import ErrorKind, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
 from jobkit.parts import PartStore, PartUnavailable
@@ -160,12 +161,14 @@ def assignment(
     given: Mapping[str, tuple[bytes, bytes]] | None = None,
     environ: Mapping[str, str] | None = None,
     located: Mapping[str, Located] | None = None,
+    checkpoints: Sequence[CheckpointPlace] = (),
 ) -> Assignment:
     """Return the assignment for a runner, its payload verified.
 
     Args:
         folder: where its files go. bounds: of its artifacts without such a place.
         given: the results that it needs, see `needed`. environ: variables of its process. located: its large parts.
+        checkpoints: see `checkpoint_places`; needed if an earlier attempt may have written one.
 
     Raises:
         SignatureError: the payload was not sealed for this job by a key that we hold.
@@ -206,7 +209,45 @@ def assignment(
         is_alone=claimed.losses > 0 or spec.on_lost == "fail" or bool(marks),  # parts and kits would hold up a loop
         environ={**variables, **(environ or {})},
         kit_settings=kit_settings,
+        checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder),),
     )
+
+
+def _own_checkpoints(
+    claimed: Claimed, codec: Codec, settings: Settings, folder: JobFolder | None, **more: Any
+) -> CheckpointPlace:
+    return CheckpointPlace.of(codec, claimed.spec.id, claimed.spec.task, claimed.us, folder, settings.results, **more)
+
+
+async def checkpoint_places(
+    store: Any,
+    claimed: Claimed,
+    codec: Codec,
+    settings: Settings,
+    file_store: FileStore | None = None,
+    most: int = STORED_BYTES,
+) -> tuple[CheckpointPlace, ...]:
+    """Return where the checkpoints of a job are, and then those of the job from which it was told to start.
+
+    Args:
+        most: size of the largest one that the store keeps, in bytes.
+
+    Raises:
+        SignatureError: its call was not sealed for this job. StoreUnavailable: the server does not answer.
+    """
+    spec = claimed.spec
+    folder = None if file_store is None else file_store.folder(spec.id, claimed.us)
+    known = tuple(await store.checkpoints(spec.id)) if claimed.attempt > 1 else ()
+    own = _own_checkpoints(claimed, codec, settings, folder, known=known, most=most)
+    if not spec.retry_of:
+        return (own,)
+    _, call = codec.verify(claimed.payload, Subject("args", spec.id, spec.task))
+    if (source := read_head(call).resumes) is None:
+        return (own,)
+    job_id, us = source
+    folder = None if file_store is None else file_store.folder(job_id, us)
+    known = tuple(await store.checkpoints(job_id)) if await store.submitted_us(job_id) == us else ()
+    return own, CheckpointPlace.of(codec, job_id, spec.task, us, folder, settings.results, known=known)
 
 
 async def located_parts(claimed: Claimed, codec: Codec, part_store: PartStore) -> dict[str, Located]:

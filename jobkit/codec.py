@@ -168,11 +168,25 @@ class Codec:
             if key is None or not hmac.compare_digest(mac, _mac(key, form, (body,), subject)):
                 what = "is not signed" if not any(key_id) else "does not carry a valid signature"
                 raise SignatureError(f"the {subject} {what}; JOBKIT_SECRET must be the same for submitters and workers")
+        self.check_form(form, subject)
+        return form, body
+
+    def check_form(self, form: bytes, subject: Subject) -> None:
+        """Raise SignatureError if nothing of this format may be decoded here."""
         if form not in (MSGPACK, PICKLE, CLOUDPICKLE, RAW, FILE) or (
             form in (PICKLE, CLOUDPICKLE) and not self.allow_pickle
         ):
             raise SignatureError(f"the {subject} has a format that is not allowed here")
-        return form, body
+
+    def narrowed(self, subject: Subject) -> tuple[bytes, ...]:
+        """Return keys for one subject, for a process that must not have ours: a `Codec` with them verifies what another
+        one with them has signed. No keys if there are none here."""
+        made = []
+        for key in sorted(self._keys, key=lambda key: key != self._signer):
+            mac = self._keys[key].copy()
+            mac.update(b"narrowed\0" + subject.bytes())
+            made.append(mac.digest())
+        return tuple(made)
 
     def loads(self, envelope: bytes, subject: Subject) -> Any:
         """Return the value in an envelope. Unpickling runs code: never call this in a server.

@@ -11,11 +11,22 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from jobkit.attempts import NeedMissing, artifact_subject, assignment, ending, located_parts, needed, refused
+from jobkit.attempts import (
+    NeedMissing,
+    artifact_subject,
+    assignment,
+    checkpoint_places,
+    ending,
+    located_parts,
+    needed,
+    refused,
+)
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.inside.values import Body, Bounds
@@ -81,7 +92,18 @@ class Inline:
             located = None
             if WITH_PARTS in claimed.spec.isolation:
                 located = background.call(located_parts(claimed, self._codec, self._parts))
-            how = assignment(claimed, self._codec, self._settings, bounds=_BOUNDS, given=given, located=located)
+            places = background.call(
+                checkpoint_places(self._store, claimed, self._codec, self._settings, most=_BOUNDS.each_bytes)
+            )
+            how = assignment(
+                claimed,
+                self._codec,
+                self._settings,
+                bounds=_BOUNDS,
+                given=given,
+                located=located,
+                checkpoints=places,
+            )
             outcome = run_here(how, _StoreSink(self._store, self._codec, claimed))
         except (NeedMissing, PartUnavailable, SignatureError) as error:
             outcome = refused(error)
@@ -99,15 +121,23 @@ class _StoreSink:
     def __init__(self, store: RedisStore, codec: Codec, claimed: Claimed) -> None:
         self._store, self._codec, self._claimed = store, codec, claimed
         self._job_id, self._token = claimed.spec.id, claimed.token
+        self._more: dict[str, Any] = {}
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self._tell(AttemptNews(self._job_id, self._token, True, done, total, message))
+        self._tell(AttemptNews(self._job_id, self._token, True, done, total, message, more=self._more))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._tell(AttemptNews(self._job_id, self._token, lines=lines))
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         """Do nothing: there is no slot to lend. A job that is submitted here has ended when its submit returns."""
+
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        background.call(self._store.keep([Kept.of_checkpoint(self._job_id, self._token, info, sealed, "")]))
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        if info is not None:
+            self._more = {"resumed": info.phrase, "resumed_done": info.done}
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         content = body if isinstance(body, bytes) else body.read_bytes()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
+from jobkit.client.checkpoints import Checkpoint
 from jobkit.client.handle import Handle, from_snapshot, named_by_id, slices, ui
 from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import (
@@ -197,20 +198,32 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
 
     # -- acting on it -------------------------------------------------------------------------------------------------
 
-    def cancel(self, reason: str = "") -> bool:
+    def cancel(self, reason: str = "", *, checkpoint: bool = False) -> bool:
         """Ask it to stop. A waiting job is cancelled at once, a running one when its worker has stopped it.
+
+        Args:
+            checkpoint: let it stop at its next `jobkit.checkpoint`; one that has not done so within its grace
+                (`cancel_grace`) is stopped as by any other cancel.
 
         Returns False if it has already ended.
         """
-        return self._kit.cancel(self.id, reason)
+        return self._kit.cancel(self.id, reason, at_checkpoint=checkpoint)
 
     def retry(self) -> Job[R]:
         """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""
         return self._kit.retry(self.id)
 
-    def rerun(self, **changes: Any) -> Job[R]:
-        """Submit it once more with some arguments changed: `job.rerun(n=20)`."""
-        return self._kit.rerun(self.id, changes)
+    def rerun(self, *, from_checkpoint: bool = False, **changes: Any) -> Job[R]:
+        """Submit it once more with some arguments changed: `job.rerun(n=20)`.
+
+        Args:
+            from_checkpoint: the new job goes on from the newest checkpoint of this one.
+
+        Raises:
+            InvalidParams: a changed argument is refused.
+            JobkitError: it has no checkpoint.
+        """
+        return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint)
 
     def form(self) -> Any:
         """A form with its arguments filled in, to run it again with changes.
@@ -253,6 +266,10 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts that it saved with `jobkit.current().save(name, obj)`, oldest first."""
         return self._kit.artifacts(self.id)
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the newest two checkpoints that it wrote with `jobkit.checkpoint`, oldest first."""
+        return self._kit.checkpoints(self.id)
 
     def preview(self) -> dict[str, Any] | None:
         """Return the preview of its result that pages may show, JSON only; None if no result is kept."""

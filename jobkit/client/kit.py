@@ -176,6 +176,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     log_file = in_thread("_reader", JobReader.log_file)
     artifacts = in_thread("_reader", JobReader.artifacts)
     artifact = in_thread("_reader", JobReader.artifact)
+    checkpoints = in_thread("_reader", JobReader.checkpoints)
 
     # -- stopping, deleting, keeping elsewhere ------------------------------------------------------------------------
 

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from jobkit.attempts import artifact_subject, check_reuse
 from jobkit.client import checks
 from jobkit.client.batch import Jobs
+from jobkit.client.checkpoints import Checkpoint, checkpoints_in
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.outputs import Artifact, outcome_of
 from jobkit.client.verbs import log_lines
 from jobkit.codec import is_reference
-from jobkit.files.file_store import opened
+from jobkit.files.checkpoints import CheckpointPlace
+from jobkit.files.file_store import JobFolder, opened
 from jobkit.model import InvalidParams, JobSpec, JobState, LogLine, ResultExpired
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
@@ -133,6 +135,21 @@ class JobReader:
             )
             for info in infos
         ]  # fmt: skip
+
+    def checkpoints(self, job_id: str) -> list[Checkpoint]:
+        """Return the newest two checkpoints of a job, oldest first, also while it runs; see `jobkit.checkpoint`.
+
+        Raises:
+            JobNotFound: the job is not kept.
+        """
+        verbs, store, call = self._connection.verbs, self._connection.store, self._connection.call
+        spec = call(verbs.snapshot, job_id).spec
+        known = call(store.checkpoints, job_id)
+        us, path = (call(store.submitted_us, job_id), call(store.folder, job_id)) if known else (0, "")
+        folder = JobFolder(verbs.file_store, path, "") if path and verbs.file_store is not None else None
+        results = self._connection.settings.results
+        codec = self._connection.codec
+        return checkpoints_in(CheckpointPlace.of(codec, job_id, spec.task, us, folder, results, known=tuple(known)))
 
     def artifact(self, job_id: str, name: str) -> Artifact:
         """One of them.

@@ -25,6 +25,7 @@ from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, Job
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
     Call,
+    CallHead,
     LargeParts,
     encode_call,
     ids_of,
@@ -95,11 +96,15 @@ class Repeater:
             again[job_id] = self._submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
         return again[job_id]
 
-    def rerun(self, job_id: str, changes: Mapping[str, Any]) -> Job:
+    def rerun(self, job_id: str, changes: Mapping[str, Any], *, from_checkpoint: bool = False) -> Job:
         """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
+
+        Args:
+            from_checkpoint: the new job goes on from the newest checkpoint of this one.
 
         Raises:
             InvalidParams: a changed argument is refused.
+            JobkitError: it has no checkpoint.
         """
         spec, codec = self._snapshot(job_id).spec, self._connection.codec
         form, body = self._call_of(spec, self._payload(job_id))
@@ -107,6 +112,7 @@ class Repeater:
         if head.parts:
             located = self._connection.call(self._connection.verbs.parts.locate, head.part_names)
             head = replace(head, located=located)
+        source = self._source(job_id, head) if from_checkpoint else None
         call = read_call(head, allow_pickle=codec.allow_pickle)
         task = _task_of(spec, head.ref, call, may_import=codec.allow_pickle)
         changes = {**head.changes, **replaced(dict(changes), self._submitter.reference_of)}
@@ -125,9 +131,19 @@ class Repeater:
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
             has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables, large=large,
+            resumes=source,
         )  # fmt: skip
         made = self._sealed(spec, "", bound, form, body)
         return self._submitter.send(replace(made, blobs=tuple(large.blobs.values())))
+
+    def _source(self, job_id: str, head: CallHead) -> tuple[str, int]:
+        """Return the job whose checkpoint a repetition of this one goes on from, and its time of submit."""
+        store = self._connection.store
+        if self._connection.call(store.checkpoints, job_id):
+            return job_id, self._connection.call(store.submitted_us, job_id)
+        if head.resumes is None:
+            raise JobkitError(f"job {job_id} has no checkpoint: job.rerun() runs it again from the beginning")
+        return head.resumes  # it ended before its first one
 
     def rerun_with(
         self, job_id: str, changes: Mapping[str, Any], options: Mapping[str, Any] | None = None, *, owner: str = ""

@@ -260,21 +260,21 @@ class Verbs:
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    async def cancel(self, job_id: str, reason: str = "") -> bool:
-        """Request a job to stop; return False if it has already ended.
+    async def cancel(self, job_id: str, reason: str = "", *, at_checkpoint: bool = False) -> bool:
+        """Request a job to stop, or let it first write a checkpoint; return False if it has already ended.
 
         Raises:
             JobNotFound: it is not kept.
         """
         checks.reason(reason)
         before = await self.snapshot(job_id)
-        await self.store.cancel([job_id], reason)
+        await self.store.cancel([job_id], reason, at_checkpoint=at_checkpoint)
         return not before.is_terminal
 
-    async def cancel_many(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        """Request jobs to stop; return the state of each now, "" for an unknown one."""
+    async def cancel_many(self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False) -> list[str]:
+        """Request jobs to stop as `cancel` does; return the state of each now, "" for an unknown one."""
         checks.reason(reason)
-        return await self.store.cancel(checks.job_ids(job_ids), reason)
+        return await self.store.cancel(checks.job_ids(job_ids), reason, at_checkpoint=at_checkpoint)
 
     async def stop_workers(
         self, *, host: str | None = None, queue: str | None = None, now: bool = False

@@ -23,7 +23,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -258,8 +258,12 @@ class Directory:
                 "results",
             )
 
-    def write(self, path: str, parts: Iterable[Part]) -> None:
-        """Write a file atomically: readers see all of it or no file."""
+    def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
+        """Write a file atomically: readers see all of it or no file.
+
+        Args:
+            is_durable: wait for the disk before it gets its name, so that a power cut leaves no empty file.
+        """
         target = self.root / path
         make_folders(target.parent)
         aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
@@ -270,6 +274,9 @@ class Directory:
                     os.fchmod(fd, 0o600)  # the umask may have removed bits
                 for part in parts:
                     file.write(part)
+                if is_durable:
+                    file.flush()
+                    os.fsync(fd)
             os.replace(aside, target)
         except BaseException:
             aside.unlink(missing_ok=True)
@@ -281,6 +288,18 @@ class Directory:
 
     def read(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading; it can seek."""
+        return (self.root / path).open("rb")
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder; none if it does not exist."""
+        return [path.name for path in _entries(self.root / folder)]
+
+    def delete(self, path: str) -> None:
+        """Delete a file; no error if it does not exist."""
+        (self.root / path).unlink(missing_ok=True)
 
     def local(self, path: str) -> Path | None:
         """Return the path on this machine, or None for remote storage."""
@@ -326,7 +345,7 @@ class Remote:
     def check(self) -> None:
         """Do nothing: it cannot be tested without writing."""
 
-    def write(self, path: str, parts: Iterable[Part]) -> None:
+    def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         with self._reaching():
             full = self._full(path)
             self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
@@ -338,6 +357,18 @@ class Remote:
         with self._reaching():
             found: bytes = self._fs.cat_file(self._full(path))
             return found
+
+    def open(self, path: str) -> BinaryIO:
+        with self._reaching():
+            file: BinaryIO = self._fs.open(self._full(path), "rb")
+            return file
+
+    def names(self, folder: str) -> list[str]:
+        return self._names(folder)
+
+    def delete(self, path: str) -> None:
+        with self._reaching(), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._full(path))
 
     def local(self, path: str) -> Path | None:
         return None

@@ -96,6 +96,10 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         done, total, message: progress in the job's own unit; None if unknown.
         awaits: id of the job that the running attempt waits for (or "ID and 3 more"), with its slot lent meanwhile; ""
             if it waits for none.
+        resumed: how the running attempt goes on from a checkpoint: "resumed at epoch 43"; "" if it began anew.
+            `resumed_done`: its progress at that moment, None if not known.
+        saved: text of the newest checkpoint of the attempt ("epoch 43"). `saved_at`: when it was written, None if there
+            is none.
         typical_s: usual run time of the task, if that is more than a second and known to the worker; set while it runs.
         error: error of the last failed attempt; None once the job has succeeded.
         cancel_requested_at: when cancellation of the running job was requested.
@@ -120,6 +124,10 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     total: float | None = None
     message: str = ""
     awaits: str = ""
+    resumed: str = ""
+    resumed_done: float | None = None
+    saved: str = ""
+    saved_at: datetime | None = None
     typical_s: float | None = None
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
@@ -167,8 +175,8 @@ class JobSnapshot(msgspec.Struct, frozen=True):
 
     @property
     def shown_message(self) -> str:
-        """Text beside the progress bar: what the job waits for, and its message."""
-        return " · ".join(filter(None, (self.lent_text, self.message)))
+        """Text beside the progress bar: what the job waits for, the checkpoint that it resumed at, its message."""
+        return " · ".join(filter(None, (self.lent_text, self.resumed, self.message)))
 
     @property
     def progress(self) -> float | None:
@@ -200,14 +208,15 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     def eta_s(self, now: datetime) -> float | None:
         """Return the estimated seconds left, or None if the job is not running or there is no estimate.
 
-        With progress: extrapolated from the mean rate so far. Without: the usual run time of the task minus the elapsed
-        time, None if it already runs longer than usual.
+        With progress: extrapolated from the mean rate of the attempt so far. Without: the usual run time of the task
+        minus the elapsed time, None if it already runs longer than usual.
         """
         fraction, elapsed = self.progress, self.elapsed_s(now)
         if self.state is not JobState.RUNNING or elapsed is None:
             return None
-        if fraction:
-            return elapsed / fraction - elapsed
+        before = (self.resumed_done or 0) / self.total if self.total else 0.0
+        if fraction and fraction > before:
+            return elapsed * (1 - fraction) / (fraction - before)
         return None if self.typical_s is None or elapsed > self.typical_s else self.typical_s - elapsed
 
     def to_json(self) -> dict[str, Any]:
@@ -230,7 +239,7 @@ _SPEC_JSON = (
 _JOB_JSON = (
     "state", "progress", "done", "total", "message", "awaits", "attempt", "worker", "cached_from", "submitted_at",
     "due_at", "started_at", "finished_at", "cancel_requested_at", "retried", "losses", "releases", "summary", "usage",
-    "seq",
+    "resumed", "saved", "saved_at", "seq",
 )  # fmt: skip
 
 
@@ -277,8 +286,9 @@ def finite_or_none(value: Any) -> float | None:
 
 def progress(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the snapshot fields in news of progress or in a record's newest progress."""
-    numbers = {name: finite_or_none(data.get(name)) for name in ("done", "total", "typical_s")}
-    return {**numbers, **{name: str(data.get(name) or "") for name in ("message", "awaits")}}
+    numbers = {name: finite_or_none(data.get(name)) for name in ("done", "total", "typical_s", "resumed_done")}
+    texts = {name: str(data.get(name) or "") for name in ("message", "awaits", "resumed", "saved")}
+    return {**numbers, **texts, "saved_at": instant(finite_or_none(data.get("saved_at")))}
 
 
 def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
@@ -301,7 +311,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
     if event.type is not EventType.CANCEL_REQUESTED:
         moved["awaits"] = ""
     if event.type is EventType.STARTED:
-        moved |= {"done": None, "total": None, "message": "", "typical_s": None}
+        moved |= progress({})
     elif event.type is EventType.SUCCEEDED:
         moved["error"] = None
     elif event.type is EventType.MOVED:

@@ -20,9 +20,11 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
+from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.format import size
 from jobkit.model.snapshot import NOT_KEPT, JobError
+from jobkit.run.inside import context
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import python_version
 from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
@@ -47,6 +49,7 @@ class Assignment(msgspec.Struct, frozen=True):
         kit_settings: settings for a kit among its arguments; with the key, so only for signed calls that have one.
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
             twice, which the end of a shared process would make it.
+        checkpoints: where those of its job are, then those of the job from whose checkpoint it starts.
         is_suspect: it may be what its earlier worker or zygote died of: it gets a separate zygote.
     """
 
@@ -68,6 +71,7 @@ class Assignment(msgspec.Struct, frozen=True):
     is_suspect: bool = False
     environ: Mapping[str, str] = {}
     kit_settings: Mapping[str, str] = {}
+    checkpoints: tuple[CheckpointPlace, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -204,6 +208,8 @@ def resolve(
             args, kwargs = _bound(task, function, args, kwargs, head.changes)
     except InvalidParams as error:
         raise Rejected(f"{wrong}: {error}") from None
+    if (job := context.active()) is not None:
+        job.function = function
     return function, args, kwargs
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from jobkit.model import JobkitError, LogLine
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.run.attempt import Assignment, Outcome, resolve, timed_out, unstarted
 from jobkit.run.ended import (
     STAGES_LIMIT_S,
@@ -67,6 +68,12 @@ class LoopSink:
     def awaits(self, job_ids: Sequence[str]) -> None:
         self.call(self.sink.awaits, job_ids)
 
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        self.call(self.sink.checkpoint, info, sealed)
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        self.call(self.sink.resumed, info)
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
         self.call(self.sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
@@ -90,7 +97,7 @@ class SharedContext(Context):
     def __init__(
         self, assignment: Assignment, sink: Sink, loop: asyncio.AbstractEventLoop, *, is_threaded: bool
     ) -> None:
-        super().__init__(assignment.job_id, assignment.attempt, assignment.task)
+        super().__init__(assignment.job_id, assignment.attempt, assignment.task, places=assignment.checkpoints)
         self.kit_settings = assignment.kit_settings
         self._assignment, self._loop = assignment, loop
         self._worker_thread = 0 if is_threaded else threading.get_ident()
@@ -163,7 +170,11 @@ class SharedProcess:
             self._routing.remove()
 
     def stop(self, job_id: str, kind: str) -> None:
-        if (running := self.running.get(job_id)) is not None:
+        if (running := self.running.get(job_id)) is None:
+            return
+        if kind == "ask":
+            running.context.ask()
+        else:
             running.stop(kind)
 
     def _forget(self, running: object, job_id: str) -> None:
@@ -339,6 +350,8 @@ class AsyncRunner(SharedProcess):
                 if running.is_closed:
                     raise
                 ended = raised(error, allow_pickle=assignment.allow_pickle)
+            if own.has_yielded and not running.kind:
+                ended = Ended(running.stopped())
             if running.is_asked and not await running.is_undelivered() and running.kind:
                 ended = Ended(running.stopped())
             outcome = await last_stage(ended)
@@ -420,8 +433,9 @@ class _Thread:
 
     def _deliver(self, outcome: Outcome) -> None:
         if not self.done.done():
-            if self.kind and outcome.outcome == "succeeded":  # it looked at should_stop and returned
-                outcome = stopped_outcome(self.kind, self.assignment)
+            is_stopped = self.kind or self.context.has_yielded
+            if is_stopped and outcome.outcome == "succeeded":  # it looked at should_stop and returned
+                outcome = stopped_outcome(self.kind or "cancel", self.assignment)
             self.done.set_result(outcome)
 
 
@@ -466,7 +480,8 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     ticker = Ticker(lambda: recorder.tick())
     recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
-    token = context.CURRENT.set(Context(assignment.job_id, assignment.attempt, assignment.task, recorder))
+    own = Context(assignment.job_id, assignment.attempt, assignment.task, recorder, assignment.checkpoints)
+    token = context.CURRENT.set(own)
     before = {name: os.environ.get(name) for name in assignment.environ}
     os.environ.update(assignment.environ)
     started = time.process_time()

@@ -29,6 +29,7 @@ from jobkit.model import (
     StoreUnavailable,
     Waiting,
 )
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
 from jobkit.store import wire
 from jobkit.store.blobs import BlobStore
@@ -198,13 +199,13 @@ class RedisStore(WorkerRecords):
         self.has_left = bool(left or answers.get("settle"))
         return ended, claimed, 0.0 if self.has_left else wait_s
 
-    async def cancel(self, job_ids: Sequence[str], reason: str = "") -> list[str]:
-        """Request jobs to stop. Return the state that each is in now, "" if unknown.
+    async def cancel(self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False) -> list[str]:
+        """Request jobs to stop, or to stop at their next checkpoint. Return the state of each now, "" if unknown.
 
         A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a terminal
         one keeps its state.
         """
-        options = wire.options(reason=reason, ttl_ms=self.ttl_ms)
+        options = wire.options(reason=reason, ttl_ms=self.ttl_ms, at_checkpoint=at_checkpoint or None)
         states: list[str] = []
         for some in in_slices(job_ids):
             *found, left = await self.run("cancel", [options, *some])
@@ -368,6 +369,16 @@ class RedisStore(WorkerRecords):
         """Return the sealed artifact (or sealed reference to its file), or None."""
         found: bytes | None = await self.ask("HGET", f"bodies:{job_id}", name)
         return found
+
+    async def checkpoints(self, job_id: str) -> list[tuple[CheckpointInfo, bytes]]:
+        """Return the newest checkpoints of a job, oldest first: metadata and, unless they are files, their bytes."""
+        key = f"checkpoints:{job_id}"
+        found = self.all_readable(key, lambda _, raw: wire.checkpoint(raw), (await self.ask("HGETALL", key)).items())
+        return sorted(found, key=lambda one: one[0].name)
+
+    async def submitted_us(self, job_id: str) -> int:
+        """Return the time of submit of a job (microseconds), different for each job of an id; 0 if unknown."""
+        return wire.number(await self.ask("HGET", f"job:{job_id}", "us"))
 
     async def folder(self, job_id: str) -> str:
         """Return the folder of a job's files, "" if it has none."""

@@ -10,6 +10,7 @@ import msgspec
 
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobSpec, LogLine, ScheduleRun
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
 
@@ -104,7 +105,8 @@ class AttemptNews(msgspec.Struct, frozen=True):
     """News of a running attempt: progress, new log lines, or both.
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
-    names the jobs that it waits for with its slot lent; both are sent with the progress.
+    names the jobs that it waits for with its slot lent, `more` has what else its record says about the attempt (see
+    `model.snapshot.progress`); all are sent with the progress.
     """
 
     job_id: str
@@ -116,6 +118,7 @@ class AttemptNews(msgspec.Struct, frozen=True):
     lines: Sequence[LogLine] = ()
     typical_s: float | None = None
     awaits: str = ""
+    more: Mapping[str, Any] = {}
 
 
 class ArtifactInfo(msgspec.Struct, frozen=True):
@@ -128,13 +131,22 @@ class ArtifactInfo(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """An artifact of a running attempt. `body` is sealed: the content, or a reference to its file in `folder`."""
+    """An artifact of a running attempt. `body` is sealed: the content, or a reference to its file in `folder`.
+
+    For a checkpoint `checkpoint` is its `CheckpointInfo` as JSON, and `body` is empty if it is a file.
+    """
 
     job_id: str
     token: str
     info: ArtifactInfo
     body: bytes
     folder: str = ""
+    checkpoint: bytes = b""
+
+    @classmethod
+    def of_checkpoint(cls, job_id: str, token: str, info: CheckpointInfo, body: bytes, folder: str) -> Kept:
+        facts = ArtifactInfo(info.name, "", info.size_bytes, info.at_ms)
+        return cls(job_id, token, facts, body, folder, msgspec.json.encode(info))
 
 
 class ArqResult(msgspec.Struct, frozen=True):
@@ -201,6 +213,8 @@ class Renewal(msgspec.Struct, frozen=True):
 
     lost: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    """Ids of jobs to stop at their next checkpoint."""
     stop: str = ""
     """"" to continue, "drain" or "now" if this worker was asked to stop."""
     has_left: bool = False

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.snapshot import WIRE, changes, progress
 from jobkit.store.query import Candidate
 from jobkit.store.values import (
@@ -66,6 +67,12 @@ def seconds(raw: bytes) -> float:
 def artifact(name: str, raw: bytes) -> ArtifactInfo:
     """Decode the metadata of an artifact."""
     return msgspec.convert({**mapping(raw), "name": name}, ArtifactInfo)
+
+
+def checkpoint(raw: bytes) -> tuple[CheckpointInfo, bytes]:
+    """Decode a checkpoint: its metadata and, unless it is a file, its bytes."""
+    facts, _, body = raw.partition(b"\n")
+    return CheckpointInfo.from_wire(_unjson(facts)), body
 
 
 def mapping(raw: bytes) -> dict[str, Any]:
@@ -177,6 +184,7 @@ def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
                 fields["typical_s"] = item.typical_s
             if item.awaits:
                 fields["awaits"] = item.awaits
+            fields |= item.more
             numbers = _json(fields)[1:-1]
         lines = _json([line.to_wire() for line in item.lines]) if item.lines else b""
         args += [item.job_id, item.token, numbers, lines, len(item.lines), len(lines)]
@@ -189,7 +197,10 @@ def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
     for kept in artifacts:
         info = kept.info
         meta = _json({"media_type": info.media_type, "size_bytes": info.size_bytes, "at_ms": info.at_ms})
-        args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder]
+        if kept.checkpoint:
+            args += [kept.job_id, kept.token, f"\n{info.name}", kept.checkpoint, kept.body, kept.folder]
+        else:
+            args += [kept.job_id, kept.token, info.name, meta, kept.body, kept.folder]
     return args
 
 
@@ -252,10 +263,12 @@ def renew_args(
 
 
 def read_renewal(reply: Sequence[Any]) -> Renewal:
-    stop, lost, cancelled, left, barred = reply
-    lost, cancelled = ([id.decode() for id in ids] for ids in (lost, cancelled))  # they came from here
+    stop, lost, cancelled, left, barred, asked = reply
+    lost, cancelled, asked = (
+        tuple(id.decode() for id in ids) for ids in (lost, cancelled, asked)
+    )  # they came from here
     names = frozenset(name.decode("utf-8", "replace") for name in barred)
-    return Renewal(tuple(lost), tuple(cancelled), stop.decode("utf-8", "replace"), bool(left), names)
+    return Renewal(lost, cancelled, asked, stop.decode("utf-8", "replace"), bool(left), names)
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

@@ -270,6 +270,7 @@ class CallHead(
         changes: arguments by name, plain values, that replace those in the call; later ones win.
         is_named: submitted by task name: the worker runs its own task with this name.
         cache_key: digest of task, code version and arguments for the result cache, or "".
+        resumes: id and time of submit (microseconds) of the job from whose checkpoint it starts.
         variables: of the environment of its process. Only with `WITH_ENV`: earlier versions do not know them.
         parts: large parts, that of the whole call first. Only with `WITH_PARTS`.
         has_kit: a kit is among the arguments, and gets the settings of the worker. Only with `WITH_KIT`.
@@ -289,6 +290,7 @@ class CallHead(
     changes: dict[str, Any] = {}
     is_named: bool = False
     cache_key: str = ""
+    resumes: tuple[str, int] | None = None
     variables: dict[str, str] = {}
     sources: dict[str, Source] = {}
     parts: tuple[Part, ...] = ()

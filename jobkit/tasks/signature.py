@@ -240,8 +240,17 @@ def is_task_class(found: object) -> bool:
 
 
 def run_class(cls: type, *args: Any, **kwargs: Any) -> Any:
-    """Create an instance with these parameters and call its `run`; returns a coroutine if `run` is async."""
-    return cls(*args, **kwargs).run()
+    """Create an instance with these parameters and call its `run`; returns a coroutine if `run` is async.
+
+    Its declared `state` comes from the newest checkpoint, if there is one.
+    """
+    made = cls(*args, **kwargs)
+    if cls.__jobkit_state__:  # type: ignore[attr-defined]  # of a task class
+        from jobkit import resume
+
+        kept: Mapping[str, Any] = resume({})
+        made.param.update({name: kept[name] for name in cls.__jobkit_state__ if name in kept})  # type: ignore[attr-defined]
+    return made.run()
 
 
 def _signature_of_class(cls: Any) -> Signature:

@@ -46,6 +46,7 @@ class _TaskMeta(ParameterizedMetaclass):
         inherited: dict[str, Any] = next(
             (vars(base)["__jobkit_options__"] for base in cls.__mro__[1:] if "__jobkit_options__" in vars(base)), {}
         )
+        type.__setattr__(cls, "__jobkit_state__", _declared_state(cls))
         task_name = options.pop("name", "")  # never inherited
         options = {**inherited, **options}
         type.__setattr__(cls, "__jobkit_options__", options)
@@ -53,6 +54,17 @@ class _TaskMeta(ParameterizedMetaclass):
         type.__setattr__(cls, "__jobkit_task__", made)
         if "__qualname__" in namespace:  # a class statement; cloudpickle builds classes without one
             registry.register(made)
+
+
+def _declared_state(cls: Any) -> tuple[str, ...]:
+    """Return the names in the attribute `state` of a task class, which is a list or tuple of its parameters' names."""
+    declared = getattr(cls, "state", None)
+    if "state" in cls.param or not isinstance(declared, (list, tuple)) or not all(isinstance(n, str) for n in declared):
+        return ()
+    if unknown := [name for name in declared if name not in cls.param or name == "name"]:
+        known = ", ".join(name for name in cls.param if name != "name") or "none"
+        raise InvalidParams(f"state of {cls.__name__} names {unknown[0]!r}; its parameters are: {known}", "state")
+    return tuple(declared)
 
 
 class Task(param.Parameterized, metaclass=_TaskMeta):
@@ -71,9 +83,13 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
     ```
 
     Subclassing makes the task; its name is the class's name. Options go beside the base class, as keywords.
+
+    A class attribute `state = ["epoch", "loss"]` names the parameters that a checkpoint keeps:
+    `jobkit.checkpoint(self)` writes them, and an attempt that goes on from one has them before `run` begins.
     """
 
     __jobkit_task_class__: ClassVar[bool] = True
+    __jobkit_state__: ClassVar[tuple[str, ...]] = ()
 
     def run(self) -> Any:
         """Run the task; may be `async def`. The return value is the job's result."""

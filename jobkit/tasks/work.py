@@ -38,7 +38,7 @@ def work_of(
         chosen = options.unique_key or options.unique.key
         text = _keyed(task, "unique_key" if options.unique_key else "unique", chosen, values)
         if chosen is None:
-            text = _arguments({**values, **more}, codec)
+            text = arguments_text({**values, **more}, codec)
         if text is not None:  # None: the key opts this job out
             once = Once(_digest("unique", task, text), options.unique.scope, round(options.unique.seconds * 1000))
     elif options.debounce_s is not None:
@@ -53,7 +53,7 @@ def work_of(
             )
         counted = {name: value for name, value in values.items() if name not in options.cache_ignore} | more
         # Not "cache": results under that prefix were made before calls contained the key, and cannot be verified.
-        cache_key = _digest("cache2", task, options.version or version(), _arguments(counted, codec))
+        cache_key = _digest("cache2", task, options.version or version(), arguments_text(counted, codec))
         cache_ms = round(options.cache_s * 1000)
     return {
         "limits": gates_of(task, options, values), "once": once, "cache_key": cache_key, "cache_ms": cache_ms
@@ -115,7 +115,7 @@ def _keyed(task: str, option: str, key: Key | None, values: Mapping[str, Any]) -
     return text
 
 
-def _arguments(values: Mapping[str, Any], codec: Codec) -> str:
+def arguments_text(values: Mapping[str, Any], codec: Codec) -> str:
     """Return a text that is equal for equal arguments."""
     parts: list[str] = []
     for name in sorted(values):

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from jobkit.attempts import (
     NeedMissing,
     assignment,
+    checkpoint_places,
     delete_file,
     ending,
     is_large,
@@ -27,7 +28,9 @@ from jobkit.attempts import (
     refused,
 )
 from jobkit.codec import Codec
+from jobkit.files.checkpoints import KEPT, CheckpointPlace
 from jobkit.model import ErrorKind, LogLine, SignatureError, StoreUnavailable
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.plain import now_ms
 from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
@@ -66,6 +69,12 @@ class RunningAttempt:
     """Executes it."""
     typical_s: float | None = None
     """Usual duration of its task, in seconds."""
+    uses_checkpoints: bool = False
+    """It can go on later from its newest checkpoint."""
+    is_asked: bool = False
+    """It was asked to stop at its next checkpoint. `is_yielding`: because its worker stops, so that it runs again."""
+    is_yielding: bool = False
+    _more: dict[str, Any] = field(default_factory=dict)
     awaited: Sequence[str] = ()
     """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
     refusal: str = ""
@@ -108,6 +117,23 @@ class RunningAttempt:
             self._lines.add(line)
         self.wake()
 
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        self.uses_checkpoints = True
+        folder = self.job_files.folder(self.claimed)
+        kept = Kept.of_checkpoint(self.job_id, self.claimed.token, info, sealed, "" if folder is None else folder.path)
+        # The store keeps as many. A job that writes more before the next exchange must not fill the worker.
+        older = [one for one in self.kept if one.checkpoint][: 1 - KEPT]
+        self.kept = [one for one in self.kept if one not in older] + [kept]
+        self._more |= {"saved": info.text, "saved_at": info.at_ms}
+        self.progress(*self._numbers)
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        self.uses_checkpoints = True
+        if info is not None:
+            self._more |= {"resumed": info.phrase, "resumed_done": info.done}
+            self._more |= {"saved": info.text, "saved_at": info.at_ms}
+            self.progress(*self._numbers)
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         keeping = self._keep(self._keeping, name, media, body)
         self._keeping = asyncio.get_running_loop().create_task(keeping)
@@ -146,7 +172,8 @@ class RunningAttempt:
             return None
         lines = self._lines.take(now_ms()) if self._lines else ()
         numbers = self._has_numbers, *self._numbers
-        news = AttemptNews(self.job_id, self.claimed.token, *numbers, lines, self.typical_s, self._awaited_text)
+        token, text = self.claimed.token, self._awaited_text
+        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, dict(self._more))
         self._has_numbers = False
         return news
 
@@ -301,16 +328,27 @@ class RunningJobs:
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
             if WITH_PARTS in spec.isolation:
                 located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
+            places: tuple[CheckpointPlace, ...] = ()
+            if claimed.attempt > 1 or spec.retry_of:
+                given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
+                places = await self._once_reachable(checkpoint_places, *given_to)
             attempt.typical_s = self.durations.typical_s(spec.task)
             if attempt.typical_s is not None:  # tell how long it will probably take
                 attempt.progress(None, None, "")
             async with self._devices.taken(spec.resources) as environ:
                 assigned = assignment(
-                    claimed, self._codec, self._settings, folder, given=given, environ=environ, located=located
+                    claimed,
+                    self._codec,
+                    self._settings,
+                    folder,
+                    given=given,
+                    environ=environ,
+                    located=located,
+                    checkpoints=places,
                 )
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
-            if outcome.outcome == "succeeded":
+            if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
                 self.durations.add(spec.task, time.monotonic() - began)
             await attempt.settle()
         except SignatureError as error:
@@ -336,7 +374,8 @@ class RunningJobs:
         if attempt.refusal:
             outcome = failed(ErrorKind.REJECTED, "Rejected", attempt.refusal)
         self._count(attempt, outcome)
-        if attempt.is_released and outcome.outcome != "succeeded":
+        yields = attempt.is_yielding and not attempt.is_cancelled and outcome.outcome == "cancelled"
+        if yields or (attempt.is_released and outcome.outcome != "succeeded"):
             ended = self.release(attempt)
         else:
             is_slow = is_large(outcome)  # to write, or to sign
@@ -411,9 +450,35 @@ class RunningJobs:
             self.news_at = max(time.monotonic(), self.news_at + NEWS_WINDOW_S)
             asyncio.get_running_loop().call_later(max(0.0, self.news_at - time.monotonic()), self.wake.set)
 
-    def cancel(self, job_id: str) -> None:
+    def ask(self, job_id: str) -> None:
+        """A user asks a job to stop at its next checkpoint, and after its grace in any case."""
         attempt = self.attempts.get(job_id)
-        if attempt is not None and not attempt.is_cancelled:
+        if attempt is not None and not attempt.is_asked and not attempt.is_cancelled:
+            grace_s = attempt.claimed.spec.cancel_grace_s
+            self._ask_to_yield(attempt)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._settings.cancel_grace if grace_s is None else grace_s, self._cancel, attempt)
+
+    def ask_all(self) -> None:
+        """The worker stops: jobs that use checkpoints go on elsewhere."""
+        for attempt in self.attempts.values():
+            if attempt.uses_checkpoints and not attempt.is_asked:
+                attempt.is_yielding = True
+                self._ask_to_yield(attempt)
+
+    def _ask_to_yield(self, attempt: RunningAttempt) -> None:
+        """Until it has ended: a runner does not know an attempt yet that it is about to start."""
+        attempt.is_asked = True
+        if self.attempts.get(attempt.job_id) is attempt and not attempt.has_ended:
+            self.runner.stop(attempt.job_id, "ask")
+            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_yield, attempt)
+
+    def cancel(self, job_id: str) -> None:
+        if (attempt := self.attempts.get(job_id)) is not None:
+            self._cancel(attempt)
+
+    def _cancel(self, attempt: RunningAttempt) -> None:
+        if not attempt.is_cancelled:
             attempt.is_cancelled = True
             self._ask_to_cancel(attempt)
 

@@ -241,6 +241,7 @@ class JobWorker(arq.worker.Worker):
         while (self.running.attempts or self.running.endings) and self._stop != "now" and time.monotonic() < deadline:
             if self._stop != "retire":  # perhaps only now: a retiring worker is stopped
                 deadline = min(deadline, time.monotonic() + self.settings.drain)
+                self.running.ask_all()
             try:
                 await self._exchange(takes=False)
             except Exception as error:
@@ -393,7 +394,8 @@ class JobWorker(arq.worker.Worker):
             logger.warning("a message to this worker is left out: %s: %.300s", type(error).__name__, error)
 
     def _on_message(self, message: bytes) -> None:
-        """`J...`: a job that a submit hands over; `C...`: cancel; `S...`: stop; `T`: a new schedule; else a wake-up."""
+        """`J...`: a job that a submit hands over; `C...`: cancel; `A...`: the same at a checkpoint; `S...`: stop;
+        `T`: a new schedule; else a wake-up."""
         kind = message[:1]
         if kind == b"J":
             claimed = read_claimed(message[1:])
@@ -401,6 +403,8 @@ class JobWorker(arq.worker.Worker):
             self.running.launch(claimed)
         elif kind == b"C":
             self.running.cancel(message[1:].decode("utf-8", "replace"))
+        elif kind == b"A":
+            self.running.ask(message[1:].decode("utf-8", "replace"))
         elif kind == b"S":
             self._take_request(message[1:].decode("utf-8", "replace"))
         elif kind == b"T":
@@ -468,6 +472,8 @@ class JobWorker(arq.worker.Worker):
             self.running.abandon(attempt)
         for job_id in renewal.cancelled:
             self.running.cancel(job_id)
+        for job_id in renewal.asked:
+            self.running.ask(job_id)
         if renewal.stop:
             self._take_request(renewal.stop)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -13,6 +14,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+import param
 
 import jobkit
 
@@ -365,3 +368,87 @@ def kill_worker(path: str) -> None:
     stat = Path(f"/proc/{os.getppid()}/stat").read_text()
     os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
     time.sleep(60)
+
+
+def one_step(path: str, state: dict[str, Any], stays_at: int = -1, fails_at: int = -1) -> None:
+    """Do a step of a job that keeps checkpoints, and write the next one."""
+    step, attempt = state["step"], jobkit.current().attempt
+    note(path, f"step {step}")
+    if attempt == 1 and step == stays_at:
+        time.sleep(600)
+    if attempt == 1 and step == fails_at:
+        raise RuntimeError("of this attempt")
+    state |= {"step": step + 1, "sum": state["sum"] + step}
+    with open("steps.txt", "a") as file:
+        file.write(f"{step} ")
+    jobkit.checkpoint(state, files="steps.txt")
+
+
+def begin(path: str) -> dict[str, Any]:
+    """Go to a folder of this attempt alone, where the files of a checkpoint have to be put."""
+    folder = Path(path).with_name(f"attempt {jobkit.current().job_id} {jobkit.current().attempt}")
+    folder.mkdir()
+    os.chdir(folder)
+    return jobkit.resume({"step": 0, "sum": 0})
+
+
+@jobkit.task
+def count(path: str, steps: int, stays_at: int = -1, fails_at: int = -1, pause_s: float = 0.0) -> dict[str, Any]:
+    """Add numbers, with a checkpoint after each."""
+    state = begin(path)
+    for _ in jobkit.progress(range(state["step"], steps)):
+        one_step(path, state, stays_at, fails_at)
+        time.sleep(pause_s)
+    return state | {"file": Path("steps.txt").read_text().strip()}
+
+
+@jobkit.task(isolation="thread")
+def count_in_thread(path: str, steps: int, pause_s: float = 0.0) -> int:
+    state = jobkit.resume({"step": 0})
+    for step in range(state["step"], steps):
+        note(path, f"step {step}")
+        jobkit.checkpoint({"step": step + 1})
+        time.sleep(pause_s)
+    return steps
+
+
+@jobkit.task
+async def count_on_loop(path: str, steps: int, pause_s: float = 0.0) -> int:
+    state = jobkit.resume({"step": 0})
+    for step in range(state["step"], steps):
+        note(path, f"step {step}")
+        jobkit.checkpoint({"step": step + 1})
+        await asyncio.sleep(pause_s)
+    return steps
+
+
+@jobkit.task
+def count_politely(path: str) -> str:
+    """Write one checkpoint, when it is asked to stop."""
+    step = 0
+    while not jobkit.current().should_stop:
+        note(path, f"step {step}")
+        step += 1
+        time.sleep(0.02)
+    with contextlib.suppress(BaseException):
+        jobkit.checkpoint({"step": step})
+    return "early"
+
+
+class Counting(jobkit.Task):
+    """The same as a class, whose state are parameters."""
+
+    path = param.String()
+    steps = param.Integer(6)
+    step = param.Integer(0)
+    seen = param.List([])
+    state = ("step", "seen")
+
+    def run(self) -> list[int]:
+        for step in range(self.step, self.steps):
+            if step == 3 and jobkit.current().attempt == 1:
+                time.sleep(600)
+            self.seen = [*self.seen, step]
+            self.step = step + 1
+            jobkit.checkpoint(self)
+        return self.seen

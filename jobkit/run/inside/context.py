@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.run.inside.recorder import KEEP, Keep, Recorder
 from jobkit.run.inside.values import checked_name, render
+from jobkit.tasks.work import code_version
 
 
 class Stop(BaseException):
@@ -29,20 +31,71 @@ class Context:
         job_id: "" outside a job.
         attempt: from 1; 0 outside a job.
         task: name of the task.
-        should_stop: True once the job was asked to stop. Code that cannot be interrupted (a thread) looks here and
-            returns.
+        has_yielded: it has seen that it was asked to stop at a checkpoint, so its end is not the end of its work.
+        function: what it calls, once that is known.
         kit_settings: the worker's own, for kits among the arguments; {} if there are none.
+        places: where its checkpoints are, see `Assignment`. kept_state: its `Checkpoints`, once they are used.
     """
 
-    __slots__ = ("_recorder", "attempt", "job_id", "kit_settings", "should_stop", "task")
+    __slots__ = (
+        "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "job_id", "kept_state",
+        "kit_settings", "places", "task",
+    )  # fmt: skip
 
-    def __init__(self, job_id: str, attempt: int, task: str, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        attempt: int,
+        task: str,
+        recorder: Recorder | None = None,
+        places: Sequence[CheckpointPlace] = (),
+        is_asked: Callable[[], object] = bool,
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.task = task
-        self.should_stop = False
+        self.has_yielded = self._must_stop = False
+        self.function: Callable[..., Any] | None = None
         self.kit_settings: Mapping[str, str] = {}
         self._recorder = recorder
+        self.places = places
+        self.kept_state: Any = None
+        self._is_asked = is_asked
+
+    @property
+    def should_stop(self) -> bool:
+        """True once the job was asked to stop. Long loops, and code that cannot be interrupted (a thread), look here
+        and return.
+
+        Before a worker shuts down, and after `job.cancel(checkpoint=True)`, it is True for a while before anything is
+        raised in the job, which can write a last checkpoint.
+        """
+        self.has_yielded = self.has_yielded or self.is_asked
+        return self._must_stop or self.has_yielded
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        self._must_stop = value
+
+    @property
+    def is_asked(self) -> bool:
+        """True once it was asked to stop at its next checkpoint."""
+        return bool(self._is_asked())
+
+    def ask(self) -> None:
+        """Let it stop at its next checkpoint."""
+        self._is_asked = lambda: True
+
+    def stop_if_asked(self) -> None:
+        """Raise `Stop` if it was asked to stop at a checkpoint, once."""
+        if self.is_asked and not self._must_stop:
+            self.has_yielded = self._must_stop = True
+            raise Stop("the job was asked to stop at a checkpoint")
+
+    @property
+    def code(self) -> str:
+        """Hash of the code that it runs, "" if that is not known."""
+        return "" if self.function is None else code_version(self.function)
 
     @property
     def recorder(self) -> Recorder | None:

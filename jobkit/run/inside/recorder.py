@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
 from jobkit.run.inside.values import Body, Bounds
@@ -55,6 +56,14 @@ class Sink(Protocol):
         """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
         ...
 
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        """A checkpoint was written: to a file, or `sealed` is to be kept in the store."""
+        ...
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        """The task goes on from this checkpoint; None: it uses checkpoints, and there is none yet."""
+        ...
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         """Something to keep. A worker's sink owns a file from now on, and removes it when it has its content."""
         ...
@@ -80,14 +89,18 @@ class Memory(Protocol):
 
 
 class Bar:
-    """One progress bar of a job. A counting loop looks at `due` alone, which `Recorder.tick` raises: no clock in it."""
+    """One progress bar of a job. A counting loop looks at `due` alone, which `Recorder.tick` raises: no clock in it.
 
-    __slots__ = ("done", "due", "message", "poke", "total")
+    `passed`: steps of its loop that earlier attempts have done.
+    """
+
+    __slots__ = ("done", "due", "message", "passed", "poke", "total")
 
     def __init__(self, message: str = "", total: float | None = None, poke: Callable[[], None] | None = None) -> None:
         self.message = message
         self.total = total
         self.done: float = 0
+        self.passed: float = 0
         self.due = False
         self.poke = poke  #: called on each tick, for bars that do not look at `due`
 
@@ -137,6 +150,7 @@ class Recorder:
         self._bar_text = ""  # what the open bars add to it
         self._awaited: list[Sequence[str]] = []  # the jobs of each wait, in the order in which they began
         self._has_moved = False
+        self._resumed: CheckpointInfo | None = None  # until a bar goes on from it
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
         #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
@@ -194,6 +208,25 @@ class Recorder:
             self._sink.artifact(name, media, body)
             self._kept[name] = size
 
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        """A checkpoint was written; see `Sink`."""
+        with self._guard, self._lock:
+            self._sink.checkpoint(info, sealed)
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        """The task goes on from a checkpoint: so does its progress, and a bar over the rest of the loop."""
+        with self._guard, self._lock:
+            self._sink.resumed(info)
+            if info is not None and info.done is not None and not self._bars:
+                self._resumed = info
+                self.report(info.done, info.total)
+
+    @property
+    def position(self) -> tuple[float | None, float | None]:
+        """`done` and `total` of the job's progress, None if not known."""
+        self.moved()
+        return tamed(self._done, self._total, "")[:2]
+
     @contextlib.contextmanager
     def waiting(self, job_ids: Sequence[str]) -> Iterator[None]:
         """Tell the worker that the task waits for other jobs, so that it can lend the slot."""
@@ -218,6 +251,12 @@ class Recorder:
         """
         if not self._bars and bar.message:
             self._said = ""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and bar.total is not None and resumed.total is not None and resumed.done is not None:
+            # The checkpoint was written in a step of the loop that the bar counts now or later, or after that step.
+            passed = resumed.total - bar.total - bar.done
+            if 0 <= passed - resumed.done <= 1:
+                bar.passed = passed
         self._bars.append(bar)
         self.moved()
         self._arm_once()
@@ -228,7 +267,7 @@ class Recorder:
             if not self._bars:
                 return
             outer, *inner = self._bars
-            self._done, self._total = outer.done, outer.total
+            self._done, self._total = outer.passed + outer.done, outer.total and outer.passed + outer.total
             parts = [_text(outer.message), *map(_inner, inner[:2])]
             self._bar_text = " · ".join(part for part in parts if part)
             self._changed()

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import mark_of
 from jobkit.model import ErrorKind, LogLine
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
@@ -52,7 +53,7 @@ class ProcessAttempt:
         self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._child: ChildProcess | None = None
         self.stop_kind = ""  #: "cancel", "timeout", "memory", "start" or "kill", the first that was asked for
-        self._was_killed = False
+        self._was_killed = self._is_asked = False
         self._ended: frames.EndReport | None = None  #: what it has said last about its end
         self._is_at_end = False  #: that was the last stage
         self._is_cut_short = False
@@ -129,6 +130,12 @@ class ProcessAttempt:
             self._child.stop("term")
         self._later(self.assignment.cancel_grace_s, self.kill, kind)
 
+    def ask(self) -> None:
+        """Let it stop at its next checkpoint."""
+        self._is_asked = True
+        if self._child is not None and self._ended is None:
+            self._child.stop("ask")
+
     def kill(self, kind: str) -> None:
         """Stop it for good: SIGKILL to its whole tree."""
         if self._outcome.done():
@@ -173,6 +180,8 @@ class ProcessAttempt:
             died = f"its process died meanwhile ({self.stop_kind or crash_text(code)[0]})"
             return incomplete(ended.outcome, TOO_LONG if self._is_cut_short else died)
         if self.stop_kind:
+            return self._stopped()
+        if ended is not None and self._is_asked:
             return self._stopped()
         if ended is not None:  # SIGTERM came from outside, from a system that shuts down for instance
             return failed(ErrorKind.CRASH, "SIGTERM", "the job's process was told to stop (signal 15, SIGTERM)")
@@ -249,6 +258,11 @@ class ProcessAttempt:
             self._sink.progress(*tamed(*content))
         elif kind == frames.AWAITS:
             self._sink.awaits([str(job_id) for job_id in content])
+        elif kind == frames.CHECKPOINT:
+            info, sealed = content
+            self._sink.checkpoint(CheckpointInfo.from_wire(info), bytes(sealed))
+        elif kind == frames.RESUMED:
+            self._sink.resumed(None if content is None else CheckpointInfo.from_wire(content))
         elif kind == frames.ARTIFACT:
             name, media, body, number = content
             number = int(number)

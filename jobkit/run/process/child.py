@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
+from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
@@ -31,7 +33,7 @@ from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.process import frames
-from jobkit.run.process.last_words import BUSY, LastWords
+from jobkit.run.process.last_words import ASKED, BUSY, LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState, libraries
 from jobkit.system import death, own, processes
 from jobkit.system.memory import offer_to_kernel, peak_rss_bytes
@@ -135,6 +137,11 @@ class SignalGuard:
                 self._is_pending = False
                 self._stop()
 
+    @property
+    def was_stopped(self) -> bool:
+        """Return whether a request to stop has reached the task."""
+        return self.is_stopped or (self.context is not None and self.context.has_yielded)
+
     def end(self) -> None:
         """The task has ended: a request to stop comes too late."""
         self._is_over = True
@@ -177,6 +184,12 @@ class _FrameSink:
     def awaits(self, job_ids: Sequence[str]) -> None:
         self._send(frames.AWAITS, job_ids)
 
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        self._send(frames.CHECKPOINT, (info, sealed))
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        self._send(frames.RESUMED, info)
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         if isinstance(body, bytes) and len(body) <= frames.PART_BYTES:
             self._send(frames.ARTIFACT, (name, media, body, 0))
@@ -217,7 +230,7 @@ class _Reporter:
                 _send(frames.PART, body[start : start + frames.PART_BYTES])
         log = self._log.take() if self._log is not None else (b"", b"")
         outcome = replace(outcome, body=body if is_first else b"")
-        _send(kind, frames.EndReport(outcome, self._guard.is_stopped, log, is_in_file=is_in_file, **more))
+        _send(kind, frames.EndReport(outcome, self._guard.was_stopped, log, is_in_file=is_in_file, **more))
 
     def _write(self, body: bytes) -> bool:
         """Return whether a large value could be written to a file for the worker."""
@@ -266,7 +279,9 @@ class _Life:
         sink = _FrameSink(order)
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
         recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log, memory=self._last_words)
-        guard.context = Context(job.job_id, job.attempt, job.task, recorder)
+        self._memory[ASKED] = 0
+        is_asked = partial(self._memory.__getitem__, ASKED)
+        guard.context = Context(job.job_id, job.attempt, job.task, recorder, job.checkpoints, is_asked)
         guard.context.kit_settings = job.kit_settings
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
@@ -283,7 +298,7 @@ class _Life:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             ended = execute(job, run, guard.end, owns_process=True)
         except Stop as stop:
-            ended = Ended(Outcome("cancelled")) if guard.is_stopped else raised(stop, allow_pickle=job.allow_pickle)
+            ended = Ended(Outcome("cancelled")) if guard.was_stopped else raised(stop, allow_pickle=job.allow_pickle)
         guard.end()
         if report.is_urgent:  # what the coroutine has left behind (a thread, a task) may not end
             report.send(ended.outcome)

@@ -123,7 +123,8 @@ class ChildProcess:
                 self._control.shutdown(socket.SHUT_WR)
 
     def stop(self, op: str) -> None:
-        """Ask the zygote for a SIGTERM to its group ("term"), or for the end of its tree ("kill")."""
+        """Ask the zygote for a SIGTERM to its group ("term"), for the end of its tree ("kill"), or to let the job stop
+        at its next checkpoint ("ask")."""
         self.is_usable = False  # the signal may arrive late, and must not find another job
         self._tell({"op": op, "key": self.key})
 

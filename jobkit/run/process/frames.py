@@ -32,6 +32,8 @@ FRAME_LIMIT = 16 * 1024 * 1024
 READY, LINES, PROGRESS, ARTIFACT, PART, STAGE, ENDED = b"r", b"l", b"p", b"a", b"v", b"s", b"e"
 #: Child to parent: ids of the jobs that the task waits for now, [] when it goes on.
 AWAITS = b"w"
+#: Child to parent: a checkpoint that was written, with its bytes if the store keeps it; the newest one, at its resume.
+CHECKPOINT, RESUMED = b"k", b"u"
 
 #: Values and artifacts above this size in bytes do not fit into one frame with others.
 PART_BYTES = 1_000_000

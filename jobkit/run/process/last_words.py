@@ -19,8 +19,9 @@ _HEAD = struct.Struct("<I")
 _END = b"\xff"
 #: Together they fit into one message of the zygote.
 SIZE = 60_000
-#: A byte behind them that the process sets while it runs a job; see `child.main`. And the size of all of it.
-BUSY, SHARED = SIZE, SIZE + 1
+#: Behind them a byte that the process sets while it runs a job (see `child.main`), and one that the zygote sets to let
+#: the job stop at its next checkpoint. And the size of all of it.
+BUSY, ASKED, SHARED = SIZE, SIZE + 1, SIZE + 2
 #: Of full memory so much is kept: the newest lines.
 _KEPT = 24_000
 #: Longest line with its newline; above what is kept there is room for it. Only text that is no UTF-8 can be longer: the

@@ -140,7 +140,9 @@ class ProcessRunner:
 
     def stop(self, job_id: str, kind: str) -> None:
         if (attempt := self._attempts.get(job_id)) is not None:
-            if kind == "kill":
+            if kind == "ask":
+                attempt.ask()
+            elif kind == "kill":
                 attempt.kill(kind)
             else:
                 attempt.stop(kind)

@@ -3,7 +3,7 @@
 Single-threaded, no event loop, runs no user code after its start. Messages each way on a `Link`, msgpack:
 
     worker to zygote   {"op": "fork", "key", "libraries": see `spawned`} + three descriptors
-                       {"op": "term" or "kill", "key"}
+                       {"op": "ask" (to stop at a checkpoint), "term" or "kill", "key"}
     zygote to worker   {"unsafe": why not to fork, or ""} or {"failed": text}, once; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes", "unsent": see `last_words`}
 
@@ -199,6 +199,8 @@ class Zygote:
                     processes.send(-pid, signal.SIGSTOP)
                     job.doomed |= processes.kill([pid, *self._left_behind(job, pid)])
                     processes.send(-pid, signal.SIGKILL)
+                elif message["op"] == "ask":
+                    job.memory[last_words.ASKED] = 1
                 else:
                     job.seen.update(filter(None, map(processes.identity, processes.descendants(pid))))
                     processes.send(-pid, signal.SIGTERM)

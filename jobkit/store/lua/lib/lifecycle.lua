@@ -29,6 +29,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if rec.kept then
     call('PEXPIRE', P .. 'artifacts:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
+    call('PEXPIRE', P .. 'checkpoints:' .. rec.id, ttl_ms)
   end
   if state == 'failed' then Failures.add(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
@@ -40,13 +41,20 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   end
 end
 
--- A waiting job is cancelled here and now; the worker of a running one is told.
-function Lifecycle.cancel(rec, reason, ttl_ms)
+-- A waiting job is cancelled here and now; the worker of a running one is told, perhaps to let it write a checkpoint first.
+function Lifecycle.cancel(rec, reason, ttl_ms, at_checkpoint)
   if rec.state == 'queued' or rec.state == 'scheduled' then
     Lifecycle.conclude(rec, 'cancelled', {reason = reason}, {}, Records.kept_ms(rec, ttl_ms))
   elseif rec.state == 'running' then
-    if not rec.cancel then Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW}) end
-    call('PUBLISH', P .. 'inbox:' .. rec.worker, 'C' .. rec.id)
+    if not rec.cancel then
+      if at_checkpoint then call('HSET', rec.key, 'asked', 1) end
+      Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW})
+    elseif at_checkpoint then
+      return -- it was asked before, perhaps for less patience
+    else
+      call('HDEL', rec.key, 'asked')
+    end
+    call('PUBLISH', P .. 'inbox:' .. rec.worker, (at_checkpoint and 'A' or 'C') .. rec.id)
   end
 end
 

@@ -1,6 +1,7 @@
 -- A worker's heartbeat. args: worker, {lease_ms, max_losses, ttl_ms, facts (text by name), barred (more functions that must not
 -- run on a worker's loop, if there are any)}, then id, token of each job.
--- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover), {barred functions}}. A
+-- Returns {stop, {ids no longer held}, {ids asked to stop}, 1 if something is left over (see Leftover), {barred functions}, {ids asked to stop at a
+-- checkpoint}}. A
 -- lapsed lease is renewed unless the job was recovered meanwhile: then its token is another one.
 local BARRED_MS = 30 * 86400000 -- after the last one
 
@@ -13,12 +14,13 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   call('HSET', key, unpack(set))
   call('PEXPIRE', key, 3600000)
   call('ZADD', P .. 'workers', NOW, worker)
-  local lost, cancelled = {}, {}
+  local lost, cancelled, asked = {}, {}, {}
   for i = 3, #args, 2 do
-    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'arq')
+    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'arq', 'asked')
     if rec[1] == args[i + 1] and rec[2] == 'running' and (not rec[4] or Arq.renew(rec[4], rec[1], lease_ms)) then
       call('ZADD', P .. 'leases', NOW + lease_ms, args[i])
-      if rec[3] then cancelled[#cancelled + 1] = args[i] end
+      local found = rec[5] and asked or cancelled
+      if rec[3] then found[#found + 1] = args[i] end
     else
       lost[#lost + 1] = args[i]
     end
@@ -35,5 +37,5 @@ verb('renew', ALSO_WHEN_FULL, function(args)
     call('ZREM', P .. 'workers', gone)
   end
   try('HSET', 'jk:libraries', LIBRARY, math.floor(NOW / 1000)) -- it is in use; a user's rights may end at the namespace
-  return {call('HGET', key, 'stop') or '', lost, cancelled, left, call('SMEMBERS', P .. 'barred')}
+  return {call('HGET', key, 'stop') or '', lost, cancelled, left, call('SMEMBERS', P .. 'barred'), asked}
 end)

@@ -1,0 +1,306 @@
+"""Checkpoints of a job as files in its folder: the newest two, each whole or not at all.
+
+A checkpoint is one file:
+
+    value · file · file · ... · sealed head · length of the head (8 bytes) · MAGIC
+
+The head has the size and digest of everything before it. It is sealed with a key for this job alone, which the job's
+own process has (`CheckpointPlace`): so the process writes and reads without its worker, and a checkpoint is stored when
+the call that writes it returns. Without a place for files the same bytes are kept in the store, if they are few.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import secrets
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import msgspec
+from msgspec.structs import replace
+
+from jobkit.codec import RAW, Codec, Subject
+from jobkit.files.file_store import FileStore, JobFolder, Part, make_folders, place_of
+from jobkit.model import SignatureError
+from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, is_checkpoint_name
+
+#: So many checkpoints of a job are kept.
+KEPT = 2
+#: Largest checkpoint that is kept in the store, in bytes, for a job without a place for files.
+STORED_BYTES = 1_000_000
+
+#: So many of its files are named in the facts about a checkpoint.
+FILES_NAMED = 20
+
+_MAGIC = b"JKC1"
+_TAIL = struct.Struct(">Q4s")
+_CHUNK = 1 << 20
+#: A head names each file: so large it is for some 100,000 of them.
+_HEAD_MOST = 16 << 20
+
+
+class CheckpointPlace(msgspec.Struct, frozen=True):
+    """Place of a job's checkpoints, and the keys that seal them: all that its process needs.
+
+    Attributes:
+        job_id, task: of the job.
+        keys: see `Codec.narrowed`. allow_pickle: they may hold pickles.
+        results: directory or URL; "" if they are kept in the store. folder, owner: of the job, see `JobFolder`.
+        most: maximum size of one in the store, in bytes.
+        known: those that the store knows, oldest first, with their bytes if they are kept there.
+    """
+
+    job_id: str
+    task: str
+    keys: tuple[bytes, ...] = ()
+    allow_pickle: bool = False
+    results: str = ""
+    folder: str = ""
+    owner: str = ""
+    most: int = STORED_BYTES
+    known: tuple[tuple[CheckpointInfo, bytes], ...] = ()
+
+    @classmethod
+    def of(
+        cls, codec: Codec, job_id: str, task: str, us: int, folder: JobFolder | None, results: str = "", **more: Any
+    ) -> CheckpointPlace:
+        """Return the place of a submission. `us`: its time of submit in microseconds, as part of its identity."""
+        keys = codec.narrowed(Subject(f"checkpoints\0{us}", job_id, task))
+        if folder is None:
+            return cls(job_id, task, keys, codec.allow_pickle, **more)
+        return cls(job_id, task, keys, codec.allow_pickle, results, folder.path, folder.owner, **more)
+
+
+class _Piece(msgspec.Struct, frozen=True, array_like=True):
+    """The value (with the name "") or a file in a checkpoint."""
+
+    name: str
+    size: int
+    digest: bytes
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The sealed end of a checkpoint.
+
+    Attributes:
+        form: how the value is encoded, see `codec`.
+        version: what its job said about the version of its state. code: hash of the code that wrote it.
+    """
+
+    info: CheckpointInfo
+    form: bytes
+    pieces: tuple[_Piece, ...]
+    version: str = ""
+    code: str = ""
+
+
+class Damaged(Exception):
+    """A checkpoint is not what its job has written; the message says how."""
+
+
+class CheckpointFiles:
+    """The checkpoints of one job. All methods block; those that read or write raise `OSError`."""
+
+    def __init__(self, place: CheckpointPlace) -> None:
+        self.codec = Codec(place.keys, allow_pickle=place.allow_pickle)
+        self._place = place
+        self._folder: JobFolder | None = None
+        self._is_claimed = not place.owner
+        if place.results:
+            self._folder = JobFolder(FileStore(place_of(place.results)), place.folder, place.owner)
+        self.stored: dict[str, bytes] = {info.name: body for info, body in place.known if body}
+
+    @property
+    def shown(self) -> str:
+        """Directory or URL, for messages; "" if they are in the store."""
+        return "" if self._folder is None else self._folder.file_store.place.shown
+
+    def names(self) -> list[str]:
+        """Return the names of the checkpoints, oldest first."""
+        found = set(self.stored)
+        if self._folder is not None:
+            found |= set(self._folder.file_store.place.names(self._folder.path))
+        return sorted(filter(is_checkpoint_name, found))
+
+    def last_number(self, attempt: int) -> int:
+        """Return the number of the newest checkpoint of an attempt, 0 if it has none."""
+        start = checkpoint_name(attempt, 0)[:-8]
+        return max((int(name[-8:]) for name in self.names() if name.startswith(start)), default=0)
+
+    def write(self, head: Head, body: bytes, files: Mapping[str, Path]) -> tuple[CheckpointInfo, bytes]:
+        """Store a checkpoint, then delete those before the last one. Return its facts and, for the store, its bytes.
+
+        Args:
+            head: without pieces. files: to copy, by the name that they have in it.
+        """
+        name, pieces = head.info.name, list[_Piece]()
+        parts = self._parts(head, body, files, pieces)
+        sealed = b""
+        if self._folder is None:
+            sealed = self._in_memory(parts)
+            self.stored[name] = sealed
+            for old in sorted(self.stored)[:-KEPT]:
+                del self.stored[old]
+        else:
+            store = self._folder.file_store
+            if not self._is_claimed:
+                store.claim(self._folder)
+                self._is_claimed = True
+            store.place.write(f"{self._folder.path}/{name}", parts, is_durable=True)
+            for old in self.names()[:-KEPT]:
+                with contextlib.suppress(OSError):  # another attempt of the job was faster
+                    store.place.delete(f"{self._folder.path}/{old}")
+        return _sized(head.info, pieces), sealed
+
+    def _in_memory(self, parts: Iterator[Part]) -> bytes:
+        made = bytearray()
+        for part in parts:
+            made += part
+            if len(made) > self._place.most:
+                raise OSError(
+                    f"there is no directory for files (JOBKIT_RESULTS), and more than {self._place.most:,} bytes are "
+                    "not kept in Redis"
+                )
+        return bytes(made)
+
+    def _parts(self, head: Head, body: bytes, files: Mapping[str, Path], pieces: list[_Piece]) -> Iterator[Part]:
+        digest = hashlib.sha256(body).digest()
+        pieces.append(_Piece("", len(body), digest))
+        yield memoryview(body)
+        for name, path in files.items():
+            size, running = 0, hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    running.update(chunk)
+                    size += len(chunk)
+                    yield chunk
+            pieces.append(_Piece(name, size, running.digest()))
+        whole = replace(head, info=_sized(head.info, pieces), pieces=tuple(pieces))
+        sealed = self.codec.seal(RAW, msgspec.msgpack.encode(whole), self._subject(head.info.name))
+        yield sealed + _TAIL.pack(len(sealed), _MAGIC)
+
+    def open(self, name: str) -> BinaryIO:
+        if (body := self.stored.get(name)) is not None:
+            return io.BytesIO(body)
+        if self._folder is None:
+            raise FileNotFoundError(2, "it is not kept any more")
+        return self._folder.file_store.place.open(f"{self._folder.path}/{name}")
+
+    def head(self, file: BinaryIO, name: str) -> Head:
+        """Return the verified head of an opened checkpoint. Raises Damaged and SignatureError."""
+        size = file.seek(0, os.SEEK_END)
+        if size < _TAIL.size:
+            raise Damaged("it is not whole")
+        file.seek(size - _TAIL.size)
+        length, magic = _TAIL.unpack(file.read(_TAIL.size))
+        if magic != _MAGIC or not 0 < length <= min(_HEAD_MOST, size - _TAIL.size):
+            raise Damaged("it is not whole")
+        file.seek(size - _TAIL.size - length)
+        form, body = self.codec.verify(file.read(length), self._subject(name))
+        try:
+            head = msgspec.msgpack.decode(body, type=Head)
+        except msgspec.MsgspecError as error:
+            raise Damaged(f"its head cannot be read: {error}") from None
+        if form != RAW or head.info.name != name or not head.pieces or head.pieces[0].name:
+            raise Damaged("its head is not that of a checkpoint")
+        if sum(piece.size for piece in head.pieces) != size - _TAIL.size - length:
+            raise Damaged("it is not whole")
+        return head
+
+    def value(self, file: BinaryIO, head: Head) -> tuple[bytes, bytes]:
+        """Return the verified `(format, body)` of the value, not unpickled. Raises Damaged and SignatureError."""
+        first = head.pieces[0]
+        file.seek(0)
+        body = file.read(first.size)
+        if hashlib.sha256(body).digest() != first.digest:
+            raise Damaged("its value was changed")
+        self.codec.check_form(head.form, self._subject(head.info.name))
+        return head.form, body
+
+    def restore(self, file: BinaryIO, head: Head, folder: Path) -> None:
+        """Put the files back below a folder: all of them, or none if one is damaged. Raises Damaged."""
+        file.seek(head.pieces[0].size)
+        aside: list[tuple[Path, Path]] = []
+        try:
+            for piece in head.pieces[1:]:
+                target = _below(folder, piece.name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.parent.resolve().is_relative_to(folder.resolve()):
+                    raise Damaged(f"the folder of its file {piece.name!r} leads out of {folder}")
+                made = target.with_name(f".{secrets.token_hex(6)}.part")
+                aside.append((made, target))
+                _copy(file, made, piece)
+            for made, target in aside:
+                os.replace(made, target)
+        finally:
+            for made, _ in aside:
+                made.unlink(missing_ok=True)
+
+    def _subject(self, name: str) -> Subject:
+        return Subject(f"checkpoint\0{name}", self._place.job_id, self._place.task)
+
+
+def _sized(info: CheckpointInfo, pieces: Sequence[_Piece]) -> CheckpointInfo:
+    names = tuple(piece.name for piece in pieces[1 : 1 + FILES_NAMED])
+    return replace(info, size_bytes=sum(piece.size for piece in pieces), files=names)
+
+
+def _copy(file: BinaryIO, made: Path, piece: _Piece) -> None:
+    digest, left = hashlib.sha256(), piece.size
+    with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as target:
+        while left and (chunk := file.read(min(left, _CHUNK))):
+            digest.update(chunk)
+            target.write(chunk)
+            left -= len(chunk)
+    if digest.digest() != piece.digest:
+        raise Damaged(f"its file {piece.name!r} was changed")
+
+
+def _below(folder: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise Damaged(f"its file {name!r} would be outside of the working directory")
+    return folder / path
+
+
+def relative_files(files: Sequence[str | os.PathLike[str]], folder: Path) -> dict[str, Path]:
+    """Return the files to copy by their names relative to `folder`; a directory stands for all files below it.
+
+    Raises:
+        ValueError: one is not below the folder. OSError: one cannot be found.
+    """
+    found: dict[str, Path] = {}
+    base = folder.resolve()
+    for each in files:
+        path = Path(os.path.abspath(folder / each))
+        for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
+            if not file.resolve(strict=True).is_relative_to(base) or not file.is_relative_to(folder):
+                raise ValueError(f"{str(each)!r} is not below the working directory {folder}")
+            if not file.is_file():
+                raise OSError(f"{str(each)!r} is not a file")
+            found[file.relative_to(folder).as_posix()] = file
+    return found
+
+
+def own_key() -> bytes:
+    """Return the key of this user for checkpoints outside of jobs: `JOBKIT_SECRET`, else one made at first use."""
+    from jobkit.settings import Settings
+
+    settings = Settings.load()
+    if settings.secret:
+        return settings.secret.encode()
+    path = settings.home.expanduser() / "checkpoint-key"
+    with contextlib.suppress(FileExistsError):
+        make_folders(path.parent)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    return path.read_bytes()
+
+
+#: What reading a checkpoint may raise, if it is not what its job has written.
+UNREADABLE = (Damaged, SignatureError, OSError)

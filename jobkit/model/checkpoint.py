@@ -1,0 +1,63 @@
+"""`CheckpointInfo`: what is known of a checkpoint without reading it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jobkit.model.plain import Record
+
+#: Name of a checkpoint. Sorted by it, those of a later attempt come last, and within an attempt the newest.
+_NAME = re.compile(r"checkpoint\.\d{6}\.\d{8}", re.ASCII)
+
+
+class CheckpointInfo(Record, frozen=True):
+    """Metadata of a checkpoint.
+
+    Attributes:
+        name: see `checkpoint_name`.
+        at_ms: when it was written, by the clock of the job's machine.
+        attempt: number of the attempt that wrote it.
+        text: "epoch 43" if the value tells, else "".
+        size_bytes: of value and files.
+        files: names of its files, relative to the working directory.
+        done, total: the job's progress at that moment, None if not known.
+        host: machine that wrote it. place: directory or URL in which it is; "" if it is in the store.
+    """
+
+    name: str
+    at_ms: int = 0
+    attempt: int = 0
+    text: str = ""
+    size_bytes: int = 0
+    files: tuple[str, ...] = ()
+    done: float | None = None
+    total: float | None = None
+    host: str = ""
+    place: str = ""
+
+    @property
+    def phrase(self) -> str:
+        """Text for a job that goes on from it: "resumed at epoch 43"."""
+        return f"resumed at {self.text}" if self.text else "resumed from a checkpoint"
+
+
+def checkpoint_name(attempt: int, number: int) -> str:
+    """Return the name of the `number`-th checkpoint of an attempt."""
+    return f"checkpoint.{attempt:06d}.{number:08d}"
+
+
+def is_checkpoint_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def label_of(value: Any) -> str:
+    """Return a few words about a state: "epoch 43" for `{"epoch": 43, ...}`; "" if it holds no number to name."""
+    if type(value) in (int, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        for name, number in value.items():
+            if isinstance(name, str) and type(number) in (int, float) and abs(number) < 1e15:
+                shown = number if isinstance(number, int) else f"{number:g}"
+                return f"{name} {shown}"[:80]
+    return ""

@@ -1,0 +1,164 @@
+"""A job that keeps checkpoints goes on from the newest one, whatever ended its attempt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from tests.support import wait_until
+
+from . import jobs
+from .conftest import Bench
+
+STEPS = 6
+
+
+def steps(bench: Bench, name: str = "notes") -> list[int]:
+    return [int(line.split()[1]) for line in bench.notes(name) if line.startswith("step")]
+
+
+@pytest.mark.parametrize("has_files", [True, False], ids=["in files", "in Redis"])
+def test_a_job_whose_worker_was_killed_goes_on_from_its_last_checkpoint(bench: Bench, has_files: bool) -> None:
+    variables = {"JOBKIT_RESULTS": bench.file("results")} if has_files else {}
+    worker = bench.worker(**variables)
+    job = bench.kit.submit(jobs.count, bench.file(), STEPS, stays_at=3)
+    wait_until(lambda: steps(bench) == [0, 1, 2, 3], what="the fourth step")
+    wait_until(lambda: job.snapshot.saved == "step 3", what="the checkpoint to be known")
+
+    worker.kill()
+    bench.worker(**variables)
+
+    assert job.result(60) == {"step": STEPS, "sum": 15, "file": "0 1 2 3 4 5"}
+    assert steps(bench) == [0, 1, 2, 3, 3, 4, 5]
+    assert job.snapshot.resumed == "resumed at step 3"
+    assert "resumed at step 3 (written by attempt 1)" in job.logs()
+    assert [kept.text for kept in job.checkpoints()] == ["step 5", "step 6"]
+    assert [kept.attempt for kept in job.checkpoints()] == [2, 2]
+    if not has_files:
+        assert job.checkpoints()[-1].value() == {"step": 6, "sum": 15}
+
+
+@pytest.mark.parametrize("task", [jobs.count, jobs.count_in_thread, jobs.count_on_loop])
+def test_a_worker_that_stops_lets_a_job_stop_at_its_next_checkpoint(bench: Bench, task: jobkit.Task) -> None:
+    worker = bench.worker(JOBKIT_RESULTS=bench.file("results"), JOBKIT_DRAIN="600")
+    job = bench.kit.submit(task, bench.file(), 1000, pause_s=0.02)
+    wait_until(lambda: len(steps(bench)) > 3, what="some steps")
+
+    worker.terminate()
+
+    assert worker.wait(60) == 0
+    wait_until(lambda: job.state == "queued", what="the job to be back")
+    assert job.snapshot.releases == 1
+    assert job.attempts[0].outcome == "released"
+    done = len(steps(bench))
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    wait_until(lambda: len(steps(bench)) > done + 3, what="some more steps")
+    job.cancel()
+    assert job.wait(60)
+    assert steps(bench) == list(range(len(steps(bench))))
+
+
+def test_a_job_that_was_cancelled_at_a_checkpoint_is_continued_by_a_new_one(bench: Bench) -> None:
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    job = bench.kit.submit(jobs.count, bench.file(), 1000, pause_s=0.02)
+    wait_until(lambda: len(steps(bench)) > 3, what="some steps")
+
+    assert job.cancel(checkpoint=True)
+
+    assert job.wait(60)
+    assert job.state == "cancelled"
+    done = len(steps(bench))
+    again = job.rerun(from_checkpoint=True, steps=done + 2)
+    assert again.result(60)["step"] == done + 2
+    assert steps(bench) == list(range(done + 2))
+    assert again.snapshot.resumed == f"resumed at step {done}"
+    assert again.rerun(from_checkpoint=True).result(60)["step"] == done + 2
+    assert len(steps(bench)) == done + 2
+
+
+def test_a_job_that_asks_whether_to_stop_is_no_success_when_it_returns_early(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.submit(jobs.count_politely, bench.file())
+    wait_until(lambda: len(steps(bench)) > 3, what="some steps")
+
+    job.cancel(checkpoint=True)
+
+    assert job.wait(60)
+    assert job.state == "cancelled"
+    assert job.checkpoints()[-1].text == f"step {len(steps(bench))}"
+
+
+def test_a_job_without_a_checkpoint_in_its_grace_is_cancelled_as_ever(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.options(cancel_grace=0.3).submit(jobs.work, bench.file(), 600.0)
+    bench.started()
+
+    job.cancel(checkpoint=True)
+
+    assert job.wait(60)
+    assert job.state == "cancelled"
+    assert bench.notes()[-1] == "stopped"
+
+
+def test_a_second_cancel_does_not_wait_for_a_checkpoint(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.options(cancel_grace=600).submit(jobs.work, bench.file(), 600.0)
+    bench.started()
+    job.cancel(checkpoint=True)
+    wait_until(lambda: job.snapshot.cancel_requested_at is not None, what="the request to be shown")
+
+    job.cancel()
+
+    assert job.wait(60)
+    assert bench.notes()[-1] == "stopped"
+
+
+@pytest.mark.parametrize("how", ["raise", "timeout"])
+def test_a_retried_attempt_goes_on_from_the_checkpoint(bench: Bench, how: str) -> None:
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    options = {"retries": 1, "backoff": 0.0} | ({"timeout": 1.0} if how == "timeout" else {})
+    more = {"fails_at": 3} if how == "raise" else {"stays_at": 3}
+    job = bench.kit.options(**options).submit(jobs.count, bench.file(), STEPS, **more)
+
+    assert job.result(60)["sum"] == 15
+    assert steps(bench) == [0, 1, 2, 3, 3, 4, 5]
+
+
+def test_a_worker_that_does_not_share_the_directory_says_where_the_checkpoint_is(bench: Bench) -> None:
+    worker = bench.worker(JOBKIT_RESULTS=bench.file("here"))
+    job = bench.kit.submit(jobs.count, bench.file(), STEPS, stays_at=3)
+    wait_until(lambda: job.snapshot.saved == "step 3", what="the checkpoint to be known")
+
+    worker.kill()
+    bench.worker(JOBKIT_RESULTS=bench.file("there"))
+
+    assert job.result(60)["sum"] == 15
+    assert steps(bench) == [0, 1, 2, 3, *range(STEPS)]
+    (said,) = [line for line in job.logs() if "share" in line]
+    assert bench.file("here") in said
+    assert bench.file("there") in said
+
+
+def test_a_task_class_has_its_declared_state_before_it_runs(bench: Bench) -> None:
+    worker = bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    job = bench.kit.submit(jobs.Counting, path=bench.file(), steps=STEPS)
+    wait_until(lambda: job.snapshot.saved == "step 3", what="the checkpoint to be known")
+
+    worker.kill()
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+
+    assert job.result(60) == [0, 1, 2, 3, 4, 5]
+    assert job.snapshot.resumed == "resumed at step 3"
+
+
+def test_checkpoints_go_with_their_job(bench: Bench) -> None:
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    job = bench.kit.submit(jobs.count, bench.file(), STEPS)
+    job.result(60)
+    assert len(list(Path(bench.file("results")).rglob("checkpoint.*"))) == 2
+
+    bench.kit.delete([job.id])
+
+    wait_until(lambda: not list(Path(bench.file("results")).rglob("checkpoint.*")), what="the files to go")
