@@ -68,7 +68,7 @@ def test_a_job_that_was_cancelled_at_a_checkpoint_is_continued_by_a_new_one(benc
     assert job.cancel(checkpoint=True)
 
     assert job.wait(60)
-    assert job.state == "cancelled"
+    assert bench.kit.get(job.id).state == "cancelled"
     done = len(steps(bench))
     again = job.rerun(from_checkpoint=True, steps=done + 2)
     assert again.result(60)["step"] == done + 2

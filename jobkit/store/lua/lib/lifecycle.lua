@@ -47,12 +47,12 @@ function Lifecycle.cancel(rec, reason, ttl_ms, at_checkpoint)
     Lifecycle.conclude(rec, 'cancelled', {reason = reason}, {}, Records.kept_ms(rec, ttl_ms))
   elseif rec.state == 'running' then
     if not rec.cancel then
-      if at_checkpoint then call('HSET', rec.key, 'asked', 1) end
+      if at_checkpoint then call('HSET', rec.key, 'at_checkpoint', 1) end
       Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW})
     elseif at_checkpoint then
       return -- it was asked before, perhaps for less patience
     else
-      call('HDEL', rec.key, 'asked')
+      call('HDEL', rec.key, 'at_checkpoint')
     end
     call('PUBLISH', P .. 'inbox:' .. rec.worker, (at_checkpoint and 'A' or 'C') .. rec.id)
   end

@@ -16,7 +16,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   call('ZADD', P .. 'workers', NOW, worker)
   local lost, cancelled, asked = {}, {}, {}
   for i = 3, #args, 2 do
-    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'arq', 'asked')
+    local rec = call('HMGET', P .. 'job:' .. args[i], 'token', 'state', 'cancel', 'arq', 'at_checkpoint')
     if rec[1] == args[i + 1] and rec[2] == 'running' and (not rec[4] or Arq.renew(rec[4], rec[1], lease_ms)) then
       call('ZADD', P .. 'leases', NOW + lease_ms, args[i])
       local found = rec[5] and asked or cancelled
