@@ -239,7 +239,7 @@ async def _times(index: Index, query: Query, rounds: int) -> list[float]:
         began = time.perf_counter()
         page = await index.page(at)
         times.append((time.perf_counter() - began) * 1000)
-        at = Query(**{**{f: getattr(query, f) for f in Query.__slots__}, "cursor": page.next_cursor})
+        at = Query(**{**{f: getattr(query, f) for f in Query.__struct_fields__}, "cursor": page.next_cursor})
     return times
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.checkpoints import checkpoint, resume
     from jobkit.run.inside.context import current
+    from jobkit.run.inside.live import log_metrics
     from jobkit.tasks.specs import Range
 
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ __all__ = [
     "Retry",
     "checkpoint",
     "current",
+    "log_metrics",
     "progress",
     "resume",
     # What events of a job
@@ -97,6 +99,7 @@ _LAZY = {
     "Range": "jobkit.tasks.specs",
     "checkpoint": "jobkit.run.inside.checkpoints",
     "current": "jobkit.run.inside.context",
+    "log_metrics": "jobkit.run.inside.live",
     "progress": "jobkit.run.inside.bars",
     "resume": "jobkit.run.inside.checkpoints",
     "task": "jobkit.tasks.registry",

@@ -135,6 +135,10 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
             rows.append({**{f"{k} (argument)" if k in own else k: v for k, v in job.params.items()}, **own})
         return pd.DataFrame(rows, index=pd.Index([job.id for job in self.jobs], name="id"))
 
+    def metrics(self) -> pd.DataFrame:
+        """Return the metrics of all jobs: `job` (its id), a column for each argument, and those of `Job.metrics`."""
+        return self._kit.metrics_of(self.jobs)  # type: ignore[no-any-return]  # a kit is above this room
+
     # -- acting -------------------------------------------------------------------------------------------------------
 
     def cancel(self, reason: str = "") -> int:

@@ -83,8 +83,12 @@ class FromSnapshot(param.Parameter):  # type: ignore[type-arg]  # generic for ty
         super().__init__(doc=doc)
         self.read = attrgetter(read) if isinstance(read, str) else read
 
+    def of(self, handle: Any, snapshot: Any) -> Any:
+        """Return the value for a handle with this snapshot."""
+        return self.read(snapshot)
+
     def __get__(self, obj: Any, objtype: Any = None) -> Any:
-        return super().__get__(obj, objtype) if obj is None else self.read(obj._shown)
+        return super().__get__(obj, objtype) if obj is None else self.of(obj, obj._shown)
 
 
 def from_snapshot(read: str | Callable[[Any], Any], doc: str) -> Any:
@@ -93,8 +97,8 @@ def from_snapshot(read: str | Callable[[Any], Any], doc: str) -> Any:
 
 
 @cache
-def _readers(kind: type[Handle[Any]]) -> Mapping[str, Callable[[Any], Any]]:
-    return {name: each.read for name, each in kind.param.objects().items() if isinstance(each, FromSnapshot)}
+def _readers(kind: type[Handle[Any]]) -> Mapping[str, Callable[[Any, Any], Any]]:
+    return {name: each.of for name, each in kind.param.objects().items() if isinstance(each, FromSnapshot)}
 
 
 class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
@@ -193,7 +197,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
                 self._tell(snapshot)
 
     def _tell(self, snapshot: S) -> None:
-        now = {name: read(snapshot) for name, read in _readers(type(self)).items()}
+        now = {name: read(self, snapshot) for name, read in _readers(type(self)).items()}
         changed = {name: value for name, value in now.items() if name not in self._told or value != self._told[name]}
         self._told = {**self._told, **changed}
         self.param.update(**changed)

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobkit.attempts import (
@@ -27,6 +27,7 @@ from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
 from jobkit.model import LogLine, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Curves, Point
 from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.inside.values import Body, Bounds
@@ -122,9 +123,20 @@ class _StoreSink:
         self._store, self._codec, self._claimed = store, codec, claimed
         self._job_id, self._token = claimed.spec.id, claimed.token
         self._more: dict[str, Any] = {}
+        self._numbers: tuple[float | None, float | None, str] = (None, None, "")
+        self._curves: Curves | None = None
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._numbers = done, total, message
         self._tell(AttemptNews(self._job_id, self._token, True, done, total, message, more=self._more))
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        if self._curves is None:
+            self._curves = Curves(*background.call(self._store.metrics([self._job_id])))
+        self._curves.add(batch)
+        metrics = self._curves.take()
+        self._more["metrics"] = self._curves.summary().to_wire()
+        self._tell(AttemptNews(self._job_id, self._token, True, *self._numbers, more=self._more, metrics=metrics))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self._tell(AttemptNews(self._job_id, self._token, lines=lines))

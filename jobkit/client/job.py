@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from jobkit.client import checks
 from jobkit.client.checkpoints import Checkpoint
-from jobkit.client.handle import Handle, from_snapshot, named_by_id, slices, ui
+from jobkit.client.handle import FromSnapshot, Handle, from_snapshot, named_by_id, slices, ui
+from jobkit.client.metrics import Metrics
 from jobkit.client.outputs import Artifact, Logs
 from jobkit.model import (
     Attempt,
@@ -44,6 +45,11 @@ else:
     R = TypeVar("R", covariant=True)
 
 
+class _MetricsParameter(FromSnapshot):
+    def of(self, handle: Any, snapshot: JobSnapshot) -> Metrics:
+        return Metrics(handle, snapshot.metrics)
+
+
 @named_by_id
 class Job(Shown, Handle[JobSnapshot], Generic[R]):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`.
@@ -69,6 +75,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     error: JobError | None = from_snapshot(
         "error", "Kind, type, message and traceback of the last failed attempt, or None."
     )
+    metrics: Metrics = _MetricsParameter("metrics", "Newest values of its metrics; called, all points as a DataFrame.")  # type: ignore[assignment]  # a parameter
     seq: int = from_snapshot("seq", "Number of its last change of state.")
 
     _internal = frozenset({"observe", "when_done"})

@@ -113,8 +113,9 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     _internal = frozenset(
         {
             "artifact", "checked_changes", "codec", "dump", "failed_snapshots", "forget_group", "groups_of", "handle",
-            "hub", "log_slice", "map_info", "outcome", "page", "register_schedules", "restore", "retry_all",
-            "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs", "waits_for_many",
+            "hub", "log_slice", "map_info", "metrics_of", "outcome", "page", "register_schedules", "restore",
+            "retry_all", "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs",
+            "waits_for_many",
         }
     )  # fmt: skip
 
@@ -174,6 +175,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     logs = in_thread("_reader", JobReader.logs)
     log_slice = on_loop("verbs", Verbs.log_slice)
     log_file = in_thread("_reader", JobReader.log_file)
+    metrics = in_thread("_reader", JobReader.metrics)
+    metrics_of = in_thread("_reader", JobReader.metrics_of)
     artifacts = in_thread("_reader", JobReader.artifacts)
     artifact = in_thread("_reader", JobReader.artifact)
     checkpoints = in_thread("_reader", JobReader.checkpoints)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from jobkit.client.batch import Jobs
 from jobkit.client.checkpoints import Checkpoint, checkpoints_in
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
+from jobkit.client.metrics import frame_of, rows_of
 from jobkit.client.outputs import Artifact, outcome_of
 from jobkit.client.verbs import log_lines
 from jobkit.codec import is_reference
@@ -28,6 +29,9 @@ from jobkit.store.values import ArtifactInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class JobReader:
@@ -119,6 +123,31 @@ class JobReader:
         """
         folder = self._connection.call(self._connection.store.folder, job_id)
         return self._connection.verbs.log_path(folder) if folder else None
+
+    def metrics(self, job_id: str) -> pd.DataFrame:
+        """Return a job's metrics, see `Metrics`; also while it runs.
+
+        Raises:
+            JobNotFound: the job is not kept.
+        """
+        self._connection.call(self._connection.verbs.snapshot, job_id)
+        [lines] = self._connection.call(self._connection.store.metrics, [job_id])
+        return frame_of(*rows_of(lines))
+
+    def metrics_of(self, jobs: Sequence[Job]) -> pd.DataFrame:
+        """Return the metrics of several jobs, each row with the job's id and its arguments."""
+        found = self._connection.call(self._connection.store.metrics, [job.id for job in jobs])
+        first: dict[str, None] = {"job": None}
+        names: dict[str, None] = {}
+        rows: list[dict[str, Any]] = []
+        for job, lines in zip(jobs, found, strict=True):
+            its_names, its_rows = rows_of(lines)
+            names |= dict.fromkeys(its_names)
+            own = {"job", "step", "time", *its_names}
+            known = {f"{name} (argument)" if name in own else name: value for name, value in job.params.items()}
+            first |= dict.fromkeys(known)
+            rows += [{"job": job.id, **known, **row} for row in its_rows]
+        return frame_of(list(names), rows, list(first))
 
     def artifacts(self, job_id: str) -> list[Artifact]:
         """Return what a job saved with `jobkit.current().save(name, obj)`, oldest first; also while it runs.

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
+from jobkit.model.metrics import NO_METRICS, MetricsSummary
 from jobkit.model.plain import Record, instant, to_json
 from jobkit.model.spec import JobSpec
 
@@ -100,6 +101,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
             `resumed_done`: its progress at that moment, None if not known.
         saved: text of the newest checkpoint of the attempt ("epoch 43"). `saved_at`: when it was written, None if there
             is none.
+        metrics: newest values of its metrics, and a small curve.
         typical_s: usual run time of the task, if that is more than a second and known to the worker; set while it runs.
         error: error of the last failed attempt; None once the job has succeeded.
         cancel_requested_at: when cancellation of the running job was requested.
@@ -129,6 +131,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     saved: str = ""
     saved_at: datetime | None = None
     typical_s: float | None = None
+    metrics: MetricsSummary = NO_METRICS
     error: JobError | None = None
     cancel_requested_at: datetime | None = None
     retried: int = 0
@@ -288,7 +291,8 @@ def progress(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the snapshot fields in news of progress or in a record's newest progress."""
     numbers = {name: finite_or_none(data.get(name)) for name in ("done", "total", "typical_s", "resumed_done")}
     texts = {name: str(data.get(name) or "") for name in ("message", "awaits", "resumed", "saved")}
-    return {**numbers, **texts, "saved_at": instant(finite_or_none(data.get("saved_at")))}
+    metrics = MetricsSummary.from_wire(data["metrics"]) if "metrics" in data else NO_METRICS
+    return {**numbers, **texts, "saved_at": instant(finite_or_none(data.get("saved_at"))), "metrics": metrics}
 
 
 def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from jobkit.model import JobkitError, LogLine
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Point
 from jobkit.run.attempt import Assignment, Outcome, resolve, timed_out, unstarted
 from jobkit.run.ended import (
     STAGES_LIMIT_S,
@@ -64,6 +65,9 @@ class LoopSink:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.call(self.sink.progress, done, total, message)
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        self.call(self.sink.metrics, batch)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self.call(self.sink.awaits, job_ids)

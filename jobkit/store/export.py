@@ -1,8 +1,8 @@
 """Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
-artifacts. Nothing is unsealed, so an imported line is still authentic, and runs or unpickles only with the same secret.
-Files of large results are not exported; the line has the reference.
+artifacts, metrics. Nothing is unsealed, so an imported line is still authentic, and runs or unpickles only with the
+same secret. Files of large results are not exported; the line has the reference.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Dump(_Head, frozen=True):
     log: list[tuple[str, str, str, str]]
     artifacts: dict[str, str]
     bodies: dict[str, bytes]
+    metrics: list[str] = []
 
     @property
     def snapshot(self) -> JobSnapshot:
@@ -84,11 +85,12 @@ async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[
                 ("XRANGE", f"log:{job_id}", "-", "+"),
                 ("HGETALL", f"artifacts:{job_id}"),
                 ("HGETALL", f"bodies:{job_id}"),
+                ("LRANGE", f"metrics:{job_id}", 0, -1),
             )
         ]
     )
     return [
-        namespace.readable(f"job:{job_id}", partial(_dump, job_id), found[7 * i : 7 * i + 7])
+        namespace.readable(f"job:{job_id}", partial(_dump, job_id), found[8 * i : 8 * i + 8])
         for i, job_id in enumerate(job_ids)
     ]
 
@@ -119,6 +121,7 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[Any]
             record=dump.record,
             log=dump.log,
             artifacts=dump.artifacts,
+            metrics=dump.metrics,
         )
         args += [
             snapshot.id,
@@ -134,7 +137,7 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[Any]
 
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
-    record, args, result, preview, log, artifacts, bodies = found
+    record, args, result, preview, log, artifacts, bodies, metrics = found
     if not record:
         return None
     snapshot = wire.snapshot_of(job_id, record)
@@ -148,6 +151,7 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
         [_chunk(entry) for _, entry in log],
         wire.texts(artifacts),
         {wire.text(name): body for name, body in bodies.items()},
+        list(map(wire.text, metrics)),
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobSpec, LogLine, ScheduleRun
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import MetricsNews
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
 
@@ -102,7 +103,7 @@ class Claimed(msgspec.Struct, frozen=True, rename={"started_ms": "started"}):
 
 
 class AttemptNews(msgspec.Struct, frozen=True):
-    """News of a running attempt: progress, new log lines, or both.
+    """News of a running attempt: any of progress, new log lines and a line of its metrics.
 
     `size_bytes` is the size of `lines` for the log's limit. `typical_s` is the usual run time of the task, `awaits`
     names the jobs that it waits for with its slot lent, `more` has what else its record says about the attempt (see
@@ -119,6 +120,7 @@ class AttemptNews(msgspec.Struct, frozen=True):
     typical_s: float | None = None
     awaits: str = ""
     more: Mapping[str, Any] = {}
+    metrics: MetricsNews | None = None
 
 
 class ArtifactInfo(msgspec.Struct, frozen=True):

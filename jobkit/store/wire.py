@@ -191,6 +191,15 @@ def progress_args(news: Sequence[AttemptNews]) -> list[Any]:
     return args
 
 
+def measure_args(news: Sequence[AttemptNews]) -> list[Any]:
+    """Arguments of `measure`."""
+    args: list[Any] = []
+    for item in news:
+        if (metrics := item.metrics) is not None:
+            args += [item.job_id, item.token, metrics.how, metrics.stored, metrics.told]
+    return args
+
+
 def keep_args(artifacts: Sequence[Kept]) -> list[Any]:
     """Arguments of `keep`."""
     args: list[Any] = []

@@ -31,6 +31,7 @@ from jobkit.codec import Codec
 from jobkit.files.checkpoints import KEPT, CheckpointPlace
 from jobkit.model import ErrorKind, LogLine, SignatureError, StoreUnavailable
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
 from jobkit.parts import PartStore, PartUnavailable
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
@@ -83,6 +84,8 @@ class RunningAttempt:
     """Its result for arq's readers."""
     on_stored: Callable[[], None] | None = None
     """Called when the store knows its end."""
+    curves: Curves | None = None
+    """Of its metrics; made with the first of them, or read if an earlier attempt had some."""
     _numbers: tuple[float | None, float | None, str] = (None, None, "")
     _has_numbers: bool = False
     _lines: LineBuffer | None = None
@@ -103,6 +106,12 @@ class RunningAttempt:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._numbers, self._has_numbers = (done, total, message), True
+        self.wake()
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        self.curves = self.curves or Curves()
+        self.curves.add(batch)
+        self._has_numbers = True
         self.wake()
 
     def awaits(self, job_ids: Sequence[str]) -> None:
@@ -173,7 +182,11 @@ class RunningAttempt:
         lines = self._lines.take(now_ms()) if self._lines else ()
         numbers = self._has_numbers, *self._numbers
         token, text = self.claimed.token, self._awaited_text
-        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, dict(self._more))
+        metrics = None
+        if self.curves is not None:
+            metrics = self.curves.take()
+            self._more["metrics"] = self.curves.summary().to_wire()
+        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, dict(self._more), metrics)
         self._has_numbers = False
         return news
 
@@ -322,6 +335,8 @@ class RunningJobs:
                 await self._orphans.end()
             if claimed.attempt > 1:
                 await self.job_files.continue_log(claimed)
+                [lines] = await self._once_reachable(self._store.metrics, [spec.id])
+                attempt.curves = Curves(lines) if lines else None
             given = located = None
             if spec.needs:
                 files = self.job_files.file_store

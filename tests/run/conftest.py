@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from jobkit.codec import Codec
 from jobkit.model import LogLine
+from jobkit.model.metrics import Point
 from jobkit.run.attempt import Assignment
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import Call, encode_call
@@ -28,12 +29,17 @@ class Heard:
     def __init__(self) -> None:
         self.news: list[tuple[float | None, float | None, str]] = []
         self.awaited: list[list[str]] = []
+        self.curves: dict[str, list[Point]] = {}
         self.log: list[LogLine] = []
         self.arrived: list[float] = []
         self.artifacts: dict[str, tuple[str, bytes]] = {}
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.news.append((done, total, message))
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        for name, points in batch.items():
+            self.curves.setdefault(name, []).extend(points)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self.awaited.append(list(job_ids))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from jobkit.model import LogLine
+from jobkit.model.metrics import Point
 from jobkit.run.inside import bars
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import CURRENT, Context, current
@@ -31,6 +32,8 @@ class Last:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self.shown = done, total, message
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None: ...
 
     def awaits(self, job_ids: Sequence[str]) -> None: ...
 

@@ -197,7 +197,7 @@ async def check_keys(store: RedisStore) -> None:
     """Check that every key belongs to the namespace, a stored job or a worker, and is deleted with it."""
     for raw in await keys(store):
         kind, _, name = raw.removeprefix(store.prefix).partition(":")
-        if kind in ("job", "args", "log", "result", "preview", "artifacts", "bodies", "checkpoints"):
+        if kind in ("job", "args", "log", "result", "preview", "artifacts", "bodies", "checkpoints", "metrics"):
             state = await store.redis.hget(f"{store.prefix}job:{name}", "state")
             assert state is not None, f"{raw} belongs to no job"
             is_ended = JobState(state.decode()).is_terminal

@@ -11,15 +11,17 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Protocol
 
 from jobkit.files.log import mark_of
 from jobkit.model import LogLine
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Point
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
+from jobkit.run.inside.metrics import MetricBuffer
 from jobkit.run.inside.values import Body, Bounds
 
 #: At most this often per second a job's progress leaves it.
@@ -51,6 +53,10 @@ class Sink(Protocol):
     def progress(self, done: float | None, total: float | None, message: str) -> None: ...
 
     def lines(self, lines: Sequence[LogLine]) -> None: ...
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        """Points of curves, by name."""
+        ...
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         """The task waits for these jobs now, those of its newest wait first; empty: it goes on."""
@@ -153,6 +159,8 @@ class Recorder:
         self._resumed: CheckpointInfo | None = None  # until a bar goes on from it
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
+        self._metrics: MetricBuffer | None = None
+        self._metrics_at = -math.inf  # when the last of them were sent
         #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
         self.is_passive = False
 
@@ -227,6 +235,28 @@ class Recorder:
         self.moved()
         return tamed(self._done, self._total, "")[:2]
 
+    def log_metrics(self, step: Any, numbers: Mapping[str, Any]) -> None:
+        """Add points to the job's curves; never raises for what they are."""
+        buffer = self._metrics
+        if buffer is None:
+            with self._guard, self._lock:
+                buffer = self._metrics = self._metrics or MetricBuffer(self._warn)
+        buffer.add(step, numbers)
+        if buffer.is_full or (self.is_passive and time.monotonic() - self._metrics_at >= PROGRESS_INTERVAL_S):
+            self._send_metrics()
+        elif not self._is_armed:
+            self._arm_once()
+
+    def _warn(self, sentence: str) -> None:
+        self.line("jobkit", sentence, "WARNING")
+
+    def _send_metrics(self) -> None:
+        if self._metrics is not None and self._metrics.count:
+            with self._guard, self._lock:
+                self._metrics_at = time.monotonic()
+                if batch := self._metrics.take():
+                    self._sink.metrics(batch)
+
     @contextlib.contextmanager
     def waiting(self, job_ids: Sequence[str]) -> Iterator[None]:
         """Tell the worker that the task waits for other jobs, so that it can lend the slot."""
@@ -294,11 +324,14 @@ class Recorder:
             self._flush(at_ms, at_ms)
             if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
                 self._send_progress()
+            if time.monotonic() - self._metrics_at >= PROGRESS_INTERVAL_S:
+                self._send_metrics()
             self._is_armed = False  # first: who writes from now on arms anew, or is seen below
             self._is_armed = bool(
                 self._bars
                 or self._buffer
                 or self._has_moved
+                or (self._metrics is not None and self._metrics.count > 0)
                 or any(self._parts.values())
                 or any(splitter.is_partial for splitter in self._splitters.values())
             )
@@ -307,6 +340,7 @@ class Recorder:
     def close(self) -> None:
         """Hand on all that is left: partial lines and the last progress."""
         with self._guard, self._lock:
+            self._send_metrics()
             self._flush(None, now_ms())
             self._send_progress()
             self._bars.clear()

@@ -256,6 +256,8 @@ class ProcessAttempt:
             self._flush_soon()
         elif kind == frames.PROGRESS:
             self._sink.progress(*tamed(*content))
+        elif kind == frames.METRICS:
+            self._sink.metrics(frames.read_batch(content))
         elif kind == frames.AWAITS:
             self._sink.awaits([str(job_id) for job_id in content])
         elif kind == frames.CHECKPOINT:

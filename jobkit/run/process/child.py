@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from jobkit.files.log import LogFile
 from jobkit.model import LogLine
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
@@ -180,6 +181,9 @@ class _FrameSink:
 
     def progress(self, done: float | None, total: float | None, message: str) -> None:
         self._send(frames.PROGRESS, (done, total, message))
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        self._send(frames.METRICS, batch)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self._send(frames.AWAITS, job_ids)

@@ -9,10 +9,11 @@ To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpa
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from jobkit.codec import HEAD_BYTES
 from jobkit.files.file_store import make_folders
 from jobkit.files.log import Portion, make_job_folder
 from jobkit.model import Retry
+from jobkit.model.metrics import Point, is_name
 from jobkit.run.attempt import Assignment, Outcome
 
 FRAME_LIMIT = 16 * 1024 * 1024
@@ -34,6 +36,8 @@ READY, LINES, PROGRESS, ARTIFACT, PART, STAGE, ENDED = b"r", b"l", b"p", b"a", b
 AWAITS = b"w"
 #: Child to parent: a checkpoint that was written, with its bytes if the store keeps it; the newest one, at its resume.
 CHECKPOINT, RESUMED = b"k", b"u"
+#: Child to parent: points of metrics, by name.
+METRICS = b"m"
 
 #: Values and artifacts above this size in bytes do not fit into one frame with others.
 PART_BYTES = 1_000_000
@@ -94,6 +98,15 @@ class EndReport(msgspec.Struct, frozen=True):
         body = before.outcome.body if self.outcome.form else b""
         log = before.log[0] + self.log[0], before.log[1] + self.log[1]
         return replace(self, outcome=replace(self.outcome, body=body), log=log, is_in_file=before.is_in_file)
+
+
+def read_batch(content: Any) -> Mapping[str, Sequence[Point]]:
+    """Return the points in a frame of metrics. Raises ValueError for anything else."""
+    batch = msgspec.convert(content, dict[str, list[tuple[int | float, int, float]]])
+    for name, points in batch.items():
+        if not is_name(name) or not all(math.isfinite(step) for step, _, _ in points):
+            raise ValueError(f"metrics of the name {name!r:.100}")
+    return batch
 
 
 _read_order = msgspec.msgpack.Decoder(JobOrder).decode

@@ -126,7 +126,7 @@ end
 function Records.forget(id)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
   call('UNLINK', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
-    P .. 'artifacts:' .. id, P .. 'bodies:' .. id, P .. 'checkpoints:' .. id)
+    P .. 'artifacts:' .. id, P .. 'bodies:' .. id, P .. 'checkpoints:' .. id, P .. 'metrics:' .. id)
   Blobs.leave(id)
   local folder = call('HGET', P .. 'filed', id)
   if folder then

@@ -1,6 +1,6 @@
 -- Puts ended jobs back that were written down elsewhere. args: for each: id, {us, state, ttl_ms, record (fields, all text),
--- log (list of {first, count, bytes, lines}), artifacts (meta by name)}, arguments, result, preview, how many bodies of
--- artifacts, and name, body of each. Returns 1 for each that is kept now, 0 if the id was known.
+-- log (list of {first, count, bytes, lines}), artifacts (meta by name), metrics (lines)}, arguments, result, preview, how
+-- many bodies of artifacts, and name, body of each. Returns 1 for each that is kept now, 0 if the id was known.
 verb('restore', UNLESS_FULL, function(args)
   local answers = {}
   local i = 1
@@ -24,7 +24,8 @@ verb('restore', UNLESS_FULL, function(args)
       for n = 1, bodies do
         call('HSET', P .. 'bodies:' .. id, args[i + 4 + 2 * n], args[i + 5 + 2 * n])
       end
-      for _, name in ipairs({'log:', 'artifacts:', 'bodies:'}) do call('PEXPIRE', P .. name .. id, ttl_ms) end
+      for _, line in ipairs(options.metrics or {}) do call('RPUSH', P .. 'metrics:' .. id, line) end
+      for _, name in ipairs({'log:', 'artifacts:', 'bodies:', 'metrics:'}) do call('PEXPIRE', P .. name .. id, ttl_ms) end
       call('ZADD', P .. 'jobs', us, id)
       call('ZADD', P .. 'state:' .. state, us, id)
       call('ZADD', P .. 'expiry', NOW + ttl_ms, id)

@@ -1,0 +1,23 @@
+"""`jobkit.log_metrics`: what a job shows of itself while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobkit.run.inside.context import active_recorder
+
+
+def log_metrics(step: float | None = None, **numbers: Any) -> None:
+    """Add a point to each named curve of this job: `jobkit.log_metrics(epoch, loss=0.3, acc=0.9)`.
+
+    The card and the jobs table draw them while the job runs; `job.metrics()` returns them. Names with other characters
+    are given as `**{"train/loss": 0.3}`. NaN and infinity are kept, and drawn as gaps. Outside a job it does nothing.
+
+    Args:
+        step: the place on the x axis, a finite number; one more than the last step unless given. A later attempt of the
+            job that begins again at an earlier step replaces what came after it.
+        numbers: anything that `float()` takes, but no text: also scalars of NumPy and PyTorch. What cannot be kept is
+            said once in the job's log.
+    """
+    if (recorder := active_recorder()) is not None:
+        recorder.log_metrics(step, numbers)

@@ -1,0 +1,185 @@
+"""Metrics of jobs of real workers: live, across attempts, and whatever a job logs."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.support import wait_until
+
+from .conftest import Bench
+
+
+def train(go: str, start: int, stop: int) -> int:
+    """Log steps from `start`, wait for a file, and go on to `stop`."""
+    first = jobkit.current().attempt == 1
+    for step in range(0 if first else start, stop):
+        jobkit.log_metrics(step, loss=1 / (step + 1), **{"val/acc": float(jobkit.current().attempt)})
+        while first and step == 50 and not Path(go).exists():
+            time.sleep(0.01)
+    return stop
+
+
+def test_metrics_of_a_running_job_move_its_handle(bench: Bench) -> None:
+    bench.worker()
+    go, moved = bench.folder / "go", threading.Event()
+    job = bench.kit.submit(train, str(go), 0, 60)
+    job.param.watch(lambda event: event.new.get("loss") == pytest.approx(1 / 51) and moved.set(), "metrics")
+
+    assert moved.wait(60)
+    assert job.state == "running"
+    assert list(job.metrics()["step"]) == list(range(51))
+    go.touch()
+    job.result(60)
+
+    frame = job.metrics()
+    assert list(frame.columns) == ["step", "time", "loss", "val/acc"]
+    assert list(frame["loss"]) == [1 / (step + 1) for step in range(60)]
+    assert dict(job.metrics) == {"loss": 1 / 60, "val/acc": 1.0}
+    assert dict(jobkit.connect(**bench.place).get(job.id).metrics) == dict(job.metrics)
+
+
+def test_an_attempt_after_a_killed_worker_goes_on_from_its_step(bench: Bench) -> None:
+    first = bench.worker()
+    job = bench.kit.submit(train, bench.file("go"), 40, 60)
+    wait_until(lambda: len(job.metrics()) == 51, what="the metrics of the first attempt")
+
+    first.kill()
+    first.wait()
+    bench.worker()
+    job.result(60)
+
+    frame = job.metrics()
+    assert job.attempt == 2
+    assert list(frame["step"]) == list(range(60))
+    assert list(frame["val/acc"]) == [1.0] * 40 + [2.0] * 20
+
+
+def test_a_batch_gives_its_metrics_by_argument(bench: Bench) -> None:
+    bench.worker()
+
+    @jobkit.task
+    def fit(lr: float, loss: str = "mse") -> None:
+        for step in range(3):
+            jobkit.log_metrics(step, loss=lr * step)
+
+    batch = bench.kit.map(fit, [{"lr": 0.1}, {"lr": 0.2}])
+    batch.wait(60)
+
+    frame = batch.metrics()
+    assert list(frame.columns) == ["job", "lr", "loss (argument)", "step", "time", "loss"]
+    assert list(frame["loss"]) == [0, 0.1, 0.2, 0, 0.2, 0.4]
+    assert set(frame["job"]) == {job.id for job in batch}
+
+
+class Text:
+    def __float__(self) -> float:
+        raise RuntimeError("no")
+
+
+@pytest.fixture(scope="module")
+def inline() -> Iterator[Kit]:
+    with jobkit.connect("sync://") as kit:
+        kit.submit(lambda: jobkit.log_metrics(x=1)).metrics()  # opens all connections
+        yield kit
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (3, 3.0), (True, 1.0), (np.float32(0.5), 0.5), (np.int64(7), 7.0), (np.array(2.5), 2.5), (math.inf, math.inf),
+        (math.nan, math.nan),
+    ],
+)  # fmt: skip
+def test_numbers_of_any_kind_are_kept(inline: Kit, value: Any, kept: float) -> None:
+    job = inline.submit(lambda: jobkit.log_metrics(x=value))
+
+    assert job.logs() == []
+    np.testing.assert_equal(job.metrics["x"], kept)
+    np.testing.assert_equal(job.metrics()["x"].tolist(), [kept])
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (lambda: jobkit.log_metrics(x="0.3"), "metric 'x' is a number, not str '0.3': this value is not kept"),
+        (lambda: jobkit.log_metrics(x=None), "metric 'x' is a number, not NoneType: this value is not kept"),
+        (lambda: jobkit.log_metrics(x=Text()), "metric 'x' is a number, not Text: this value is not kept"),
+        (lambda: jobkit.log_metrics(x=10**400), "metric 'x' is a number, not int: this value is not kept"),
+        (lambda: jobkit.log_metrics(x=np.zeros(3)), "metric 'x' is a number, not ndarray: this value is not kept"),
+        (
+            lambda: jobkit.log_metrics(**{"a\nb": 1}),
+            "metric 'a\\nb' is not kept: a name has 1 to 100 printable characters",
+        ),
+        (
+            lambda: jobkit.log_metrics({"x": 1}, y=1),  # type: ignore[arg-type]  # a mistake
+            "a step of log_metrics is a finite number, not of type dict: its metrics get the next step instead",
+        ),
+        (
+            lambda: jobkit.log_metrics(math.inf, y=1),
+            "a step of log_metrics is a finite number, not inf: its metrics get the next step instead",
+        ),
+        (
+            lambda: [jobkit.log_metrics(**{f"m{n}": n}) for n in range(100_000)],
+            "metric 'm200' and other new ones are not kept: a job may have 200 names",
+        ),
+        (
+            lambda: [jobkit.log_metrics(step, x=step) for step in (5, 3)],
+            "metric 'x' has gone back to an earlier step; both are kept, in this order: log phases of a job under "
+            "their own names, or with steps that go on",
+        ),
+    ],
+)
+def test_what_is_no_metric_is_said_once_and_the_job_goes_on(inline: Kit, log: Any, said: str) -> None:
+    def twice() -> str:
+        log()
+        log()
+        return "done"
+
+    job = inline.submit(twice)
+
+    assert job.result() == "done"
+    assert job.logs() == [said]
+
+
+def test_steps_count_by_themselves(inline: Kit) -> None:
+    def count() -> None:
+        jobkit.log_metrics(x=1)
+        jobkit.log_metrics(x=2)
+        jobkit.log_metrics(10, x=3)
+        jobkit.log_metrics(x=4)
+
+    assert list(inline.submit(count).metrics()["step"]) == [0, 1, 10, 11]
+
+
+def test_a_retry_at_once_starts_its_curves_again(inline: Kit) -> None:
+    def fit() -> None:
+        for _ in range(3):
+            jobkit.log_metrics(x=jobkit.current().attempt)
+        if jobkit.current().attempt == 1:
+            raise OSError("again")
+
+    job = inline.options(retries=1).submit(fit)
+
+    assert job.attempt == 2
+    assert list(job.metrics()["x"]) == [2, 2, 2]
+
+
+def test_metrics_outside_a_job_do_nothing() -> None:
+    jobkit.log_metrics(3, loss="nonsense")
+
+
+def test_a_job_without_metrics_has_none(inline: Kit, tmp_path: Path) -> None:
+    job = inline.submit(len, "abc")
+
+    assert job.metrics().empty
+    assert (dict(job.metrics), repr(job.metrics)) == ({}, "<Metrics none>")
