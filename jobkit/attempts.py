@@ -27,7 +27,16 @@ from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
 from jobkit.settings import Settings
 from jobkit.store.values import Claimed, Ending
-from jobkit.tasks.call import WITH_ENV, WITH_KIT, Located, isolation_of, read_head, with_parts, with_results
+from jobkit.tasks.call import (
+    WITH_ENV,
+    WITH_KIT,
+    WITH_SEED,
+    Located,
+    isolation_of,
+    read_head,
+    with_parts,
+    with_results,
+)
 
 #: A result larger than this is not kept in the store; its preview is.
 MAX_RESULT_BYTES = 50_000_000
@@ -210,6 +219,7 @@ def assignment(
         environ={**variables, **(environ or {})},
         kit_settings=kit_settings,
         checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder),),
+        seed=read_head(call).seed if WITH_SEED in marks else None,
     )
 
 

@@ -36,6 +36,7 @@ from jobkit.settings import Settings
 from jobkit.store import library
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Submission, SubmitReply
+from jobkit.tasks.call import with_own_seed
 from jobkit.tasks.registry import registry
 from jobkit.tasks.values import shown_and_abridged
 
@@ -129,7 +130,7 @@ class MemoryKit(Kit):
         """Fire the schedules that are due, and claim one of the jobs that are."""
         while due := (await self._store.schedules.due())[0]:
             for one in due:
-                await self._store.schedules.fire(firing(one, decide(one), self.codec))
+                await self._store.schedules.fire(firing(one, decide(one), self.codec, with_own_seed))
         queues = tuple(await self._store.queues()) or ("default",)
         return (await self._store.claim(this_process(queues), 1))[0]
 

@@ -131,7 +131,7 @@ class Repeater:
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
             has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables, large=large,
-            resumes=source,
+            resumes=source, seed=head.seed, is_drawn=head.is_drawn,
         )  # fmt: skip
         made = self._sealed(spec, "", bound, form, body)
         return self._submitter.send(replace(made, blobs=tuple(large.blobs.values())))

@@ -28,6 +28,7 @@ from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import SCHEDULES_CHANGED, Firing
+from jobkit.tasks.call import with_own_seed
 from jobkit.tasks.options import Duration, JobOptions, SharedOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
@@ -342,7 +343,7 @@ class ScheduleVerbs:
         """Run it once now, paused or not."""
         kept = self._connection.call(self._kept_schedule, name)
         payload = self._payload(name)
-        made = job_of(kept.spec, 0, payload, self._connection.codec, "s" + secrets.token_hex(8)[:15])
+        made = job_of(kept.spec, 0, payload, self._connection.codec, "s" + secrets.token_hex(8)[:15], with_own_seed)
         run = ScheduleRun(0, kept.now_ms, made.spec.id)
         if self._connection.call(self._connection.store.schedules.fire, Firing(name, "", 0, (made,), (run,))) is None:
             raise JobkitError(f"schedule {name!r} was removed meanwhile")
@@ -357,7 +358,7 @@ class ScheduleVerbs:
         fired: list[Job] = []
         while found := self._connection.call(self._connection.store.schedules.due)[0]:
             for due in found:
-                made = firing(due, decide(due), self._connection.codec)
+                made = firing(due, decide(due), self._connection.codec, with_own_seed)
                 if self._connection.call(self._connection.store.schedules.fire, made) is None:
                     continue
                 for job in made.jobs:

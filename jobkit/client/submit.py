@@ -36,6 +36,7 @@ from jobkit.store.values import Submission, SubmitReply
 from jobkit.tasks.call import (
     PLAIN,
     WITH_ENV,
+    WITH_SEED,
     Call,
     LargeParts,
     Reference,
@@ -83,6 +84,11 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
+def random_seed() -> int:
+    """Return a seed that all libraries take."""
+    return int.from_bytes(os.urandom(4), "big")
+
+
 def _hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -124,9 +130,11 @@ def prepare(
         # What travels by value must not be imported, so the bare function goes, not the TaskDef around it. It may
         # import what lies beside the notebook or script, where the worker's machine has it.
         call, cwd = Call(None if ref else task.function, *task.signature.call_args(bound)), working_directory()
+    seed = random_seed() if options.seed is True else options.seed
     encoded = encode_call(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
         is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=dict(options.env), large=large,
+        seed=seed, is_drawn=options.seed is True,
     )  # fmt: skip
     head = read_head(encoded) if large.blobs or b"kit" in encoded else None
     blobs = tuple(large.blobs[part] for part in head.part_names) if head is not None else ()
@@ -146,7 +154,7 @@ def prepare(
         job_id = options.id or ("k" + _hashed(f"{name}\x00{key}")[:15] if key else new_id())
     params, abridged = shown_and_abridged(bound)
     spec: JobSpec = replace(
-        template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, **work
+        template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed, **work
     )
     if head is not None and (head.parts or head.has_kit):
         spec = replace(spec, isolation=marked(spec.isolation, head))
@@ -206,6 +214,8 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
     )
     if options.env:
         spec = replace(spec, isolation=spec.isolation + WITH_ENV)
+    if options.seed is not None:
+        spec = replace(spec, isolation=spec.isolation + WITH_SEED)
     template = SubmitTemplate(options, spec, path)
     if is_kept and task.ref:
         origin.templates[task] = template

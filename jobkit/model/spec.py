@@ -102,7 +102,8 @@ class JobSpec(Record, frozen=True):
         priority: higher first.
         key: the idempotency key, or "".
         retry_of: id of the job that this one repeats, or "".
-        isolation: "process", "thread" or "async"; "process+env" for a process with variables of the submission.
+        isolation: "process", "thread" or "async"; with marks of what a worker must know, see
+            `isolation_of` in `jobkit/tasks/call.py`.
         reuse: maximum number of jobs of the task that run in one process, one after the other.
         timeout_s, memory_limit_bytes: limits of one attempt, or None.
         cancel_grace_s: seconds between SIGTERM and SIGKILL, or None for the worker's setting.
@@ -119,6 +120,8 @@ class JobSpec(Record, frozen=True):
         is_fresh: run even if there is a cached result.
         delay_ms: delay at submit; 0 for none. `at_ms`: earliest start; 0 for none.
         traceparent: W3C trace context of the span in which it was submitted, or "".
+        seed: of its random numbers; None for none.
+        made: name of the kept facts about the process that submitted it, or "".
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
     """
 
@@ -155,6 +158,8 @@ class JobSpec(Record, frozen=True):
     is_fresh: bool = False
     abridged: tuple[str, ...] = ()
     traceparent: str = ""
+    seed: int | None = None
+    made: str = ""
 
     def retry_delay_s(
         self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None

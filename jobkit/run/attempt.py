@@ -45,7 +45,7 @@ class Assignment(msgspec.Struct, frozen=True):
         allow_pickle: the payload is signed, so it may name any module and hold pickles; the result may be one, too.
         bounds: how much it may keep as artifacts. result_bytes: the same of its result; 0 for no limit.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
-        environ: variables of its process, for isolation "process".
+        environ: variables of its process, for isolation "process". seed: of its random numbers, likewise.
         kit_settings: settings for a kit among its arguments; with the key, so only for signed calls that have one.
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
             twice, which the end of a shared process would make it.
@@ -72,6 +72,7 @@ class Assignment(msgspec.Struct, frozen=True):
     environ: Mapping[str, str] = {}
     kit_settings: Mapping[str, str] = {}
     checkpoints: tuple[CheckpointPlace, ...] = ()
+    seed: int | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

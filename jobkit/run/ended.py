@@ -27,6 +27,7 @@ from jobkit.model import ErrorKind, InvalidParams, Retry
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, Rejected, failed, not_kept, resolve
 from jobkit.run.inside.context import Stop
+from jobkit.run.inside.seeds import seeded
 from jobkit.run.inside.tracebacks import class_name, describe, error_body, error_types
 from jobkit.run.inside.values import preview_of, safe_repr
 
@@ -77,9 +78,10 @@ def execute(
     """
     try:
         function, args, kwargs = resolve(assignment, owns_process=owns_process)
-        value = function(*args, **kwargs)
-        if issubclass(type(value), types.CoroutineType):
-            value = run(value)
+        with seeded(assignment.seed):
+            value = function(*args, **kwargs)
+            if issubclass(type(value), types.CoroutineType):
+                value = run(value)
     except leaves:
         raise
     except BaseException as error:

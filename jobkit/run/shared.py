@@ -485,6 +485,7 @@ def run_here(assignment: Assignment, sink: Sink) -> Outcome:
     recorder = Recorder(sink, ticker.arm, bounds=assignment.bounds)
     recorder.is_passive = True
     own = Context(assignment.job_id, assignment.attempt, assignment.task, recorder, assignment.checkpoints)
+    own.seed = assignment.seed
     token = context.CURRENT.set(own)
     before = {name: os.environ.get(name) for name in assignment.environ}
     os.environ.update(assignment.environ)

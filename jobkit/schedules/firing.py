@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -61,13 +62,21 @@ def decide(due: ScheduleSnapshot) -> Firing:
     )
 
 
-def firing(due: ScheduleSnapshot, decision: Firing, codec: Codec) -> Firing:
+#: Returns the job of a slot and its call as they are to be, from what the schedule has.
+Edit = Callable[[JobSpec, bytes], tuple[JobSpec, bytes]]
+
+
+def _unchanged(job: JobSpec, body: bytes) -> tuple[JobSpec, bytes]:
+    return job, body
+
+
+def firing(due: ScheduleSnapshot, decision: Firing, codec: Codec, edit: Edit = _unchanged) -> Firing:
     """Return the decision with its jobs; the schedule's arguments are sealed again for each. Unpickles nothing.
 
     Raises:
         SignatureError: the arguments were not sealed for this schedule with one of our keys.
     """
-    jobs = [job_of(due.spec, slot_ms, due.payload, codec) for slot_ms in decision.slots]
+    jobs = [job_of(due.spec, slot_ms, due.payload, codec, edit=edit) for slot_ms in decision.slots]
     runs = [ScheduleRun(job.spec.slot_ms, due.now_ms, job.spec.id) for job in jobs]
     if decision.left_out:
         runs.insert(0, ScheduleRun(decision.first_ms, due.now_ms, why=decision.why, count=decision.left_out))
@@ -80,7 +89,9 @@ def without_jobs(decision: Firing, why: str) -> Firing:
     return replace(decision, slots=(), left_out=left_out, first_ms=decision.slot_ms, why=why[:500])
 
 
-def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "") -> Submission:
+def job_of(
+    spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_id: str = "", edit: Edit = _unchanged
+) -> Submission:
     """Return the job of a slot. Its id is a hash of schedule and slot, so a repeated call yields the same job.
 
     Raises:
@@ -91,6 +102,7 @@ def job_of(spec: ScheduleSpec, slot_ms: int, payload: bytes, codec: Codec, job_i
     job_id = job_id or "s" + hashlib.sha256(f"{spec.name}\x00{slot_ms}".encode()).hexdigest()[:15]
     # Overlapping runs are controlled by `overlap`, not by `unique` or `debounce`.
     job: JobSpec = replace(spec.job, id=job_id, schedule=spec.name, slot_ms=slot_ms, once=None)
+    job, body = edit(job, body)
     blobs = tuple(map(Blob, spec.blobs))
     return Submission(job, codec.seal(form, body, Subject("args", job.id, job.task)), blobs)
 

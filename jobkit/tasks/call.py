@@ -14,6 +14,7 @@ call names them by their SHA-256 (`Part`), and the process that runs the job ins
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -22,23 +23,24 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK, Blob, Codec, decode, digest
-from jobkit.model import InvalidParams, SignatureError
+from jobkit.model import InvalidParams, JobSpec, SignatureError
 from jobkit.tasks.sources import Source, Sources, install
 from jobkit.tasks.unsendable import told
 
 #: Maximum depth of searched lists and dicts, and maximum number of items of one call.
 MAX_DEPTH, MAX_ITEMS = 8, 200_000
 
-#: What follows the isolation in the record of a job with variables, large parts, or a kit. Workers that do not know one
-#: refuse the job, instead of running it without.
-WITH_ENV, WITH_PARTS, WITH_KIT = "+env", "+parts", "+kit"
+#: What follows the isolation in the record of a job with variables, a seed, large parts, or a kit. Workers that do not
+#: know one refuse the job, instead of running it without.
+WITH_ENV, WITH_SEED, WITH_PARTS, WITH_KIT = "+env", "+seed", "+parts", "+kit"
 
 #: The function in a pickle that has a kit (`client/kit.py`).
 _KIT = b"travelled_kit"
 
-_MARKS = frozenset({WITH_ENV, WITH_PARTS, WITH_KIT})
+_MARKS = frozenset({WITH_ENV, WITH_SEED, WITH_PARTS, WITH_KIT})
 
 
 def isolation_of(text: str) -> tuple[str, frozenset[str]]:
@@ -254,7 +256,14 @@ class CallHead(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
-    rename={"environment": "env", "is_named": "named", "cache_key": "cache", "located": "at", "has_kit": "kit"},
+    rename={
+        "environment": "env",
+        "is_named": "named",
+        "cache_key": "cache",
+        "located": "at",
+        "has_kit": "kit",
+        "is_drawn": "drawn",
+    },
 ):
     """The outer layer of a payload: everything that is needed before unpickling.
 
@@ -272,6 +281,8 @@ class CallHead(
         cache_key: digest of task, code version and arguments for the result cache, or "".
         resumes: id and time of submit (microseconds) of the job from whose checkpoint it starts.
         variables: of the environment of its process. Only with `WITH_ENV`: earlier versions do not know them.
+        seed: of its random numbers, None for none. Only with `WITH_SEED`. is_drawn: it was drawn, so that each slot of
+            a schedule has another one.
         parts: large parts, that of the whole call first. Only with `WITH_PARTS`.
         has_kit: a kit is among the arguments, and gets the settings of the worker. Only with `WITH_KIT`.
         located: these parts by name, as contents or paths of files; set by a worker.
@@ -292,6 +303,8 @@ class CallHead(
     cache_key: str = ""
     resumes: tuple[str, int] | None = None
     variables: dict[str, str] = {}
+    seed: int | None = None
+    is_drawn: bool = False
     sources: dict[str, Source] = {}
     parts: tuple[Part, ...] = ()
     located: dict[str, Located] = {}
@@ -418,6 +431,14 @@ def with_changes(body: bytes, changes: Mapping[str, Any]) -> bytes:
     """
     # The cached result is for the old arguments.
     return _edited(body, changes={**read_head(body).changes, **changes}, cache="")
+
+
+def with_own_seed(spec: JobSpec, body: bytes) -> tuple[JobSpec, bytes]:
+    """Return the job of a slot of a schedule, and its body: with another seed for each id if the seed is drawn."""
+    if spec.seed is None or not read_head(body).is_drawn:
+        return spec, body
+    seed = int.from_bytes(hashlib.sha256(f"{spec.seed} {spec.id}".encode()).digest()[:4], "big")
+    return replace(spec, seed=seed), _edited(body, seed=seed)
 
 
 #: Decodes the head of a body. Runs no code.

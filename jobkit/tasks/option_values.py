@@ -224,6 +224,16 @@ def env(name: str, value: Any) -> Mapping[str, str]:
     return found
 
 
+@must_be("True to draw one for each job, or a whole number from 0 to 4294967295")
+def seed(name: str, value: Any) -> bool | int | None:
+    """Return True to draw a seed for each job, the seed itself, or None for none."""
+    if value is True or value is False:
+        return value or None
+    if not isinstance(value, int) or not 0 <= value < 2**32:
+        raise ValueError
+    return value
+
+
 @must_be('True, "queued", "active", seconds, or a function or text that gives the key, like "{user}"')
 def unique(name: str, value: Any) -> Unique | None:
     """Return what `unique=` means: True, a scope, seconds from the submit, or a key."""

@@ -76,6 +76,7 @@ class JobOptions:
         key: idempotency key of a submission, or "". id: id of its job (of a batch: that its ids are made from), or "".
         fresh: run even if there is a cached result.
         env: environment variables of a submission's process, sealed with its arguments.
+        seed: seed of `random`, numpy and torch in the job's process; True to draw one for each job; None for none.
         given: names of the fields that were set explicitly; `merged` lets them win.
     """
 
@@ -110,6 +111,7 @@ class JobOptions:
     id: str = _option(option_values.job_id, "", of="submission")
     fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
     env: Mapping[str, str] = _option(option_values.env, dict, of="submission")
+    seed: bool | int | None = _option(option_values.seed)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def merged(self, over: JobOptions) -> Self:
@@ -131,7 +133,7 @@ class JobOptions:
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         """Read what older clients have pickled: the values of all fields that they know, in their order."""
-        added = ("id", "env")[len(state) - len(fields(self)) :]
+        added = ("id", "env", "seed")[len(state) - len(fields(self)) :]
         for name in added:
             object.__setattr__(self, name, getattr(_DEFAULTS, name))
         names = [each.name for each in fields(self) if each.name not in added]
@@ -168,6 +170,7 @@ class SharedOptions(TypedDict, total=False):
     priority: int
     cancel_grace: Duration | None
     on_lost: Literal["retry", "fail"]
+    seed: bool | int | None
     tags: Collection[str] | None
     title: str | None
 
@@ -268,7 +271,7 @@ def effective_options(
         InvalidParams: options that contradict each other.
     """
     merged = options if over is None else options.merged(over)
-    if merged.env and "isolation" not in merged.given:
+    if (merged.env or merged.seed is not None) and "isolation" not in merged.given:
         merged = replace(merged, isolation="process")  # a coroutine, too: the worker's loop has one environment
     runs_as = merged.isolation or isolation
     shared = ", where many jobs share one process"
@@ -277,6 +280,7 @@ def effective_options(
         ("memory_limit", merged.memory_limit_bytes, shared),
         ("resources", merged.resources, shared),
         ("env", merged.env, shared),
+        ("seed", merged.seed is not None, shared),
     ):
         if is_set and runs_as != "process":
             raise InvalidParams(

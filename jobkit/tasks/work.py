@@ -33,7 +33,9 @@ def work_of(
         InvalidParams: a key cannot be computed from these arguments.
     """
     once = None
-    more = {"env=": dict(options.env)} if options.env else {}  # counts like an argument
+    more: dict[str, Any] = {"env=": dict(options.env)} if options.env else {}  # counts like an argument
+    if options.seed is not None and options.seed is not True:  # a drawn one does not
+        more["seed="] = options.seed
     if options.unique is not None:
         chosen = options.unique_key or options.unique.key
         text = _keyed(task, "unique_key" if options.unique_key else "unique", chosen, values)

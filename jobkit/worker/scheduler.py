@@ -15,6 +15,7 @@ from jobkit.codec import Codec
 from jobkit.model import ScheduleSnapshot, SignatureError, StoreUnavailable
 from jobkit.schedules.firing import decide, firing, without_jobs
 from jobkit.store.redis import RedisStore
+from jobkit.tasks.call import with_own_seed
 from jobkit.worker.about import RetryPause
 
 logger = logging.getLogger("jobkit.worker")
@@ -64,10 +65,10 @@ class Scheduler:
         try:
             decision = decide(due)
             try:
-                made = firing(due, decision, self._codec)
+                made = firing(due, decision, self._codec, with_own_seed)
             except SignatureError as error:
                 logger.warning("schedule %s: its slot is left out: %s", name, error)
-                made = firing(due, without_jobs(decision, str(error)), self._codec)
+                made = firing(due, without_jobs(decision, str(error)), self._codec, with_own_seed)
         except Exception:  # a timing of a newer version, for instance: another worker may know it
             if (name, due.rev) not in self._told and len(self._told) < 1_000:
                 self._told.add((name, due.rev))

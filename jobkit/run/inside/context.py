@@ -31,6 +31,8 @@ class Context:
         job_id: "" outside a job.
         attempt: from 1; 0 outside a job.
         task: name of the task.
+        seed: of its random numbers, for generators that it makes itself: `numpy.random.default_rng(job.seed)`; None
+            without `seed=`.
         has_yielded: it has seen that it was asked to stop at a checkpoint, so its end is not the end of its work.
         function: what it calls, once that is known.
         kit_settings: the worker's own, for kits among the arguments; {} if there are none.
@@ -39,7 +41,7 @@ class Context:
 
     __slots__ = (
         "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "job_id", "kept_state",
-        "kit_settings", "places", "task",
+        "kit_settings", "places", "seed", "task",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +56,7 @@ class Context:
         self.job_id = job_id
         self.attempt = attempt
         self.task = task
+        self.seed: int | None = None
         self.has_yielded = self._must_stop = False
         self.function: Callable[..., Any] | None = None
         self.kit_settings: Mapping[str, str] = {}

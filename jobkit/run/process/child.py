@@ -286,6 +286,7 @@ class _Life:
         self._memory[ASKED] = 0
         is_asked = partial(self._memory.__getitem__, ASKED)
         guard.context = Context(job.job_id, job.attempt, job.task, recorder, job.checkpoints, is_asked)
+        guard.context.seed = job.seed
         guard.context.kit_settings = job.kit_settings
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
