@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -109,9 +110,10 @@ async def test_a_task_that_prints_such_a_report_and_survives_keeps_it_in_its_log
 WAYS = "segfault", "exit", "kill", "timeout"
 
 
-def die(count: int, way: str) -> None:
-    """Print lines faster than they are sent, then die at once."""
+def die(count: int, way: str, printed: str = "") -> None:
+    """Print lines faster than they are sent, then die at once, or create a file and wait for the timeout."""
     import ctypes
+    import pathlib
     import time
 
     for i in range(count):
@@ -124,14 +126,18 @@ def die(count: int, way: str) -> None:
     elif way == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif way == "timeout":
+        pathlib.Path(printed).touch()
         time.sleep(60)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_quick_lines_before_a_death_are_reported(runner: ProcessRunner, heard: Heard, way: str) -> None:
-    job = asyncio.create_task(runner.run(assign(die, 2_000, way, timeout_s=60.0), heard))
+async def test_quick_lines_before_a_death_are_reported(
+    runner: ProcessRunner, heard: Heard, way: str, tmp_path: Path
+) -> None:
+    printed = tmp_path / "printed"
+    job = asyncio.create_task(runner.run(assign(die, 2_000, way, str(printed), timeout_s=60.0), heard))
     if way == "timeout":
-        await until(lambda: heard.log, "its first line")
+        await until(printed.exists, "its last line")
         runner.stop("j1", "timeout")
     outcome = await job
 
