@@ -30,6 +30,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.connecting import default_kit
 from jobkit.model import InvalidParams
+from jobkit.model.batch import BatchSpec
 from jobkit.pytest_plugin import jobkit_kit, jobkit_queue
 from jobkit.schedules.firing import decide, firing
 from jobkit.settings import Settings
@@ -215,8 +216,10 @@ class _ClockedStore(RedisStore):
                 pipe.pexpire(key, left_ms - (self._us - before_us) // 1000)  # below 1: it is deleted
         await pipe.execute()
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
-        replies = await super().submit(jobs, client)
+    async def submit(
+        self, jobs: Sequence[Submission], client: str = "", batch: BatchSpec | None = None, place: int = 0
+    ) -> list[SubmitReply]:
+        replies = await super().submit(jobs, client, batch, place)
         self._us = await self.redis.incrby(f"{self.prefix}clock", len(jobs))
         return replies
 

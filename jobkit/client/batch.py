@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 import msgspec
 
 from jobkit.client import checks
-from jobkit.client.handle import Handle, from_snapshot, slices, ui
+from jobkit.client.handle import Handle, from_snapshot, named_by_id, slices, ui
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
+from jobkit.model.batch import MAX_NAME, BatchInfo, BatchSpec
 from jobkit.run.inside import context
 from jobkit.run.inside.recorder import AWAITED_MOST
+from jobkit.tasks.params import checked
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.values import short_repr
 
@@ -42,13 +44,18 @@ class BatchSnapshot(msgspec.Struct, frozen=True):
     counts: Mapping[str, int] = {}
 
 
+@named_by_id
 class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     """The jobs of one `map` or `sweep`. Its parameters move by themselves, like a job's.
+
+    It is stored: `kit.batch(id)` gives it in any process.
 
     `Batch[R]` is one whose jobs return an `R`. Iterating gives the jobs, `len()` their number, `batch[0]` one of them.
 
     Attributes:
-        jobs: the jobs, in the order in which they were submitted.
+        id: its id; "" for jobs that were put together otherwise, which are not stored.
+        name: the name that it was given, or "".
+        owner: user name of its submitter.
         axes: of a sweep, the names of the arguments that were swept; else ().
         seed: of a random sweep, the seed that gives the same points again; else None.
         stopped_by: the job for which the `stop_when` rule held, or None.
@@ -57,23 +64,61 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 
-    _internal = frozenset({"judge", "listen"})
+    _internal = frozenset({"judge", "listen", "take_jobs"})
 
-    def __init__(self, kit: Any, jobs: Sequence[Job[R]], *, axes: Sequence[str] = (), seed: int | None = None) -> None:
+    def __init__(
+        self,
+        kit: Any,
+        jobs: Sequence[Job[R]] | None,
+        info: BatchInfo | None = None,
+        *,
+        axes: Sequence[str] = (),
+    ) -> None:
         super().__init__(BatchSnapshot())
         self._kit = kit
         self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
-        self.jobs = list(jobs)
-        self.axes = tuple(axes)
-        self.seed = seed
+        self._jobs: list[Job[R]] | None = None  # read at the first use
+        self._followed: object = None  # what follows them in the store, see `BatchVerbs.load`
+        self._spec = info.spec if info is not None else BatchSpec("", "", 0, axes=tuple(axes))
+        self.id, self.owner, self.axes, self.seed = (
+            self._spec.id, self._spec.owner, self._spec.axes, self._spec.seed,
+        )  # fmt: skip
         self.stopped_by: Job[R] | None = None
         self._rule: Rule | None = None
         self._to_judge: deque[Job[R]] = deque()
         self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
         self._sum = 0.0
-        for i, job in enumerate(self.jobs):
+        if jobs is not None:
+            self.take_jobs(jobs)
+        elif info is not None:
+            self._advance(BatchSnapshot(info.progress, info.counts))
+
+    @property
+    def _own_name(self) -> str:
+        return self._spec.name
+
+    @property
+    def jobs(self) -> list[Job[R]]:
+        """The jobs, in the order in which they were submitted. Of a batch of `kit.batches()`: read at the first use."""
+        if self._jobs is None:
+            self._kit._batches.load(self)
+        return self._jobs or []
+
+    def take_jobs(self, jobs: Sequence[Job[R]]) -> None:
+        """Have these jobs from now on: further ones, or others in the places of some."""
+        with self._lock:
+            mine = self._jobs = [] if self._jobs is None else self._jobs
+            others = [(i, job) for i, job in enumerate(jobs) if i >= len(mine) or mine[i] is not job]
+            for i, job in others:
+                if i < len(mine):
+                    self._count(mine[i].snapshot, -1)
+                    mine[i] = job
+                else:
+                    mine.append(job)
+        for i, job in others:
             self._follow(i, job)
+            self._notify(i, job.snapshot)
         self._recount()
 
     # -- waiting ------------------------------------------------------------------------------------------------------
@@ -157,13 +202,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         failed = [i for i, job in enumerate(self.jobs) if job.state == JobState.FAILED]
         again = self._kit.retry_all([self.jobs[i].id for i in failed])
         if replace:
-            for i, job in zip(failed, again, strict=True):
-                with self._lock:
-                    self._count(self.jobs[i].snapshot, -1)
-                    self.jobs[i] = job
-                self._follow(i, job)
-                self._notify(i, job.snapshot)
-            self._recount()
+            renewed = dict(zip(failed, again, strict=True))
+            self.take_jobs([renewed.get(i, job) for i, job in enumerate(self.jobs)])
         return Batch(self._kit, again, axes=self.axes)
 
     def stop_when(self, rule: Callable[[Job[R]], object] | str) -> Batch[R]:
@@ -258,7 +298,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     def _recount(self) -> None:
         with self._lock:
             counts = {state: n for state in map(str, JobState) if (n := self._states.get(state, 0))}
-            progress = min(1.0, max(0.0, self._sum / len(self.jobs))) if self.jobs else 1.0
+            size = len(self._jobs or ())
+            progress = min(1.0, max(0.0, self._sum / size)) if size else 1.0
             self._advance(BatchSnapshot(progress, counts))
 
     # -- as a sequence ------------------------------------------------------------------------------------------------
@@ -279,7 +320,9 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         )
 
     def __repr__(self) -> str:
-        return f"<Batch of {len(self.jobs)} jobs, {self.progress:.0%}: {told(self.counts)}>"
+        own = " ".join(filter(None, (self.id[:8], repr(self.name) if self.name else "")))
+        size = self._spec.size if self._jobs is None else len(self._jobs)
+        return f"<Batch {own}{' ' if own else ''}of {size} jobs, {self.progress:.0%}: {told(self.counts)}>"
 
     def _cell(self) -> Any:
         return ui().BatchDisplay(self)
@@ -382,6 +425,14 @@ def rule_of(rule: object) -> Rule:
             "stop_when",
         )
     return rule
+
+
+def named(name: object) -> str:
+    """Return the checked `name=` of a batch."""
+    text = str(checked("name", name, "str", max=MAX_NAME))
+    if not text.isprintable():
+        raise InvalidParams(f"name must be one line of printable text, not {text!r:.60}", "name")
+    return text.strip()
 
 
 def listed(items: Iterable[Any], most: int = MAX_JOBS) -> list[Any]:

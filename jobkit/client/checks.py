@@ -23,6 +23,11 @@ def unknown_job(job_id: str) -> JobNotFound:
     return JobNotFound(f"no job {job_id[:60]!r} is kept here: it was never submitted, was removed, or has expired")
 
 
+def unknown_batch(batch_id: str) -> JobNotFound:
+    """The error for the id of a batch that the store does not have."""
+    return JobNotFound(f"no batch {batch_id[:60]!r} is kept here: it was never submitted, or its jobs are gone")
+
+
 def job_id(value: object) -> str:
     """An id, whether known or not. Raises InvalidParams if it is not a text."""
     return str(checked("job_id", value, "str"))

@@ -113,6 +113,7 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
     param = Guarded()
 
     # Values of the class until a handle needs its own, because each submit makes a handle.
+    id: str
     _waiting: tuple[S, ...] = ()  # to be published
     _told: Mapping[str, Any] = {}  # what param itself holds as the parameters' values
     _cards: tuple[threading.Event, ...] = ()  # set when a card that a notebook shows has become static
@@ -130,6 +131,10 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
         """All that is known now, as one frozen value."""
         self._touch()
         return self._snapshot
+
+    @property
+    def _own_name(self) -> str:
+        return str(self.id)
 
     @property
     def _shown(self) -> S:
@@ -214,14 +219,17 @@ class Handle(HasNeighbours, Listed, Parameterized, Generic[S]):
 
 
 class _Name(param.String):  # type: ignore[type-arg]  # generic for type checkers only
-    """The parameter `name` of a handle: its id."""
+    """The parameter `name` of a handle: its id, or that of its user."""
 
     def __get__(self, obj: Any, objtype: Any = None) -> Any:
-        return super().__get__(obj, objtype) if obj is None else obj.id
+        return super().__get__(obj, objtype) if obj is None else obj._own_name
 
 
 def named_by_id(kind: type[H]) -> type[H]:
-    """Give the handles of a class their id as `name`. param takes no subclass of String for it in a class's body."""
+    """Give the handles of a class their id as `name`, or what its `_own_name` says.
+
+    param takes no subclass of String for it in a class's body.
+    """
     kind.param.add_parameter("name", _Name(None, constant=True, doc="The same as its id."))
     return kind
 

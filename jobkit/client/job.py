@@ -83,6 +83,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     _observers: tuple[Callable[[JobSnapshot, JobSnapshot], None], ...] = ()
     _waited_for: Future[None] | None = None  # `_ended`, once it is needed
     _when_done: tuple[Callable[[], None], ...] = ()
+    _heard_by: object = None  # keeps the subscription of its batch
 
     def __init__(self, kit: Any, snapshot: JobSnapshot) -> None:
         super().__init__(snapshot)

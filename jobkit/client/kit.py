@@ -1,7 +1,7 @@
 """`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
 
-The verbs are written once, in `Verbs`, `BoundKit`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs` and
-`ScheduleVerbs`. The table in `Kit` gives them both forms; see `jobkit.client.connection` for how.
+The verbs are written once, in `Verbs`, `BoundKit`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs`,
+`ScheduleVerbs` and `BatchVerbs`. The table in `Kit` gives them both forms; see `jobkit.client.connection` for how.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from jobkit.client.batch import Batch, Jobs, open_ids
+from jobkit.client.batches import BatchVerbs
 from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
@@ -112,10 +113,10 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     _internal = frozenset(
         {
-            "artifact", "checked_changes", "codec", "dump", "failed_snapshots", "forget_group", "groups_of", "handle",
-            "hub", "log_slice", "map_info", "metrics_of", "outcome", "page", "register_schedules", "restore",
-            "retry_all", "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs",
-            "waits_for_many",
+            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "dump",
+            "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info", "metrics_of",
+            "outcome", "page", "register_schedules", "restore", "retry_all", "retry_batch", "retry_many",
+            "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs", "waits_for_many",
         }
     )  # fmt: skip
 
@@ -138,6 +139,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         self._limits = LimitVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
         self._schedules = ScheduleVerbs(connection, self._submitter)
+        self._batches = BatchVerbs(self, connection, self._repeater)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -167,6 +169,15 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     audit = on_loop("verbs.store.audit_log", AuditLog.entries)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    batch = in_thread("_batches", BatchVerbs.batch)
+    batches = in_thread("_batches", BatchVerbs.batches)
+    batch_info = on_loop("_batches", BatchVerbs.batch_info)
+    batch_infos = on_loop("_batches", BatchVerbs.batch_infos)
+    cancel_batch = on_loop("_batches", BatchVerbs.cancel_batch)
+    retry_batch = submitting("_batches", BatchVerbs.retry_batch)
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 

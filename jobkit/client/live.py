@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from jobkit.client.job import Job
@@ -120,6 +120,24 @@ class LiveJobs:
         with self._lock:
             self._keep(job)
         self._hear(job)
+
+    def handles(self, snapshots: Iterable[JobSnapshot | None], heard_by: object) -> list[Job]:
+        """Return the handles of jobs whose events `heard_by` gives to `take`; they keep it alive.
+
+        What happened between the reads of the snapshots and now is read again.
+        """
+        jobs = []
+        for snapshot in filter(None, snapshots):
+            if (job := self.get(snapshot.id)) is None:
+                job = self._make(snapshot)
+                with self._lock:
+                    job = self._jobs.get(snapshot.id, job)
+                    self._keep(job)
+            job._heard_by = heard_by
+            if not job.snapshot.is_terminal:
+                self.refresh_later(job.id)
+            jobs.append(job)
+        return jobs
 
     def _hear(self, job: Job) -> None:
         if not job.snapshot.is_terminal:

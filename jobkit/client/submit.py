@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.client.batch import Batch, Jobs, arguments, listed, rule_of
+from jobkit.client.batch import Batch, Jobs, arguments, listed, named, rule_of
 from jobkit.client.connection import Connection
 from jobkit.client.executor import JobFuture
 from jobkit.client.job import Job
@@ -28,6 +28,7 @@ from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
@@ -103,12 +104,13 @@ def prepare(
     needs: tuple[str, ...] = (),
     job_id: str = "",
     large: LargeParts | None = None,
+    batch: str = "",
 ) -> Submission:
     """Return the submission for a call of a task, which is a `TaskInfo` if only a worker has its code.
 
     Args:
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
-        job_id: that it is sealed for; "" for that of the options, or a new one.
+        job_id: that it is sealed for; "" for that of the options, or a new one. batch: id of its batch, or "".
         large: has the large parts of the other calls of its batch.
 
     Raises:
@@ -154,8 +156,9 @@ def prepare(
         job_id = options.id or ("k" + _hashed(f"{name}\x00{key}")[:15] if key else new_id())
     params, abridged = shown_and_abridged(bound)
     spec: JobSpec = replace(
-        template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed, **work
-    )
+        template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
+        batch=batch, **work,
+    )  # fmt: skip
     if head is not None and (head.parts or head.has_kit):
         spec = replace(spec, isolation=marked(spec.isolation, head))
     if traceparent := active_span():
@@ -311,41 +314,58 @@ class BoundKit(HasNeighbours, SubmitVerbs):
     def submit_all(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
         """Submit a task once for each point of a sweep, of which there may be so many; see `map`."""
         rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
-        jobs = self.submit_each(task, listed(sweep.points, most), owner)
+        self._connection.ensure_open()
+        definition, points = self._definition(task), listed(sweep.points, most)
+        spec = BatchSpec(
+            self._options_of(definition).id or new_id(), definition.name, len(points),
+            "" if definition.title == definition.name else definition.title,
+            named(sweep.name), owner or self.origin.owner, sweep.axes, sweep.seed,
+        )  # fmt: skip
+        jobs = self.submit_each(definition, points, owner, spec)
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
-        batch = Batch(self._kit, jobs, axes=sweep.axes, seed=sweep.seed)
+        batch = Batch(self._kit, jobs, BatchInfo(spec))
         if rule is not None:
             batch.stop_when(rule)
         self._connection.run_here([job.id for job in jobs], batch.judge)
         return batch
 
-    def submit_each(self, task: Callable[..., Any] | str, items: Sequence[Any], owner: str = "") -> list[Job]:
-        """Return the jobs of these items, see `map`. Those of `sync://` have not run."""
+    def _options_of(self, definition: TaskDef[..., Any] | TaskInfo) -> JobOptions:
+        return self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
+
+    def submit_each(
+        self,
+        task: Callable[..., Any] | TaskInfo | str,
+        items: Sequence[Any],
+        owner: str = "",
+        batch: BatchSpec | None = None,
+    ) -> list[Job]:
+        """Return the jobs of these items, see `map`; of a batch that is stored with them, or of none.
+
+        Those of `sync://` have not run.
+        """
         self._connection.ensure_open()
         definition = self._definition(task)
-        over = self.over if isinstance(definition, TaskInfo) else definition.chosen.merged(self.over)
+        over = self._options_of(definition)
         if over.key:
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
-        batch_id, large = over.id or new_id(), LargeParts(definition.name)
-        prepared = [
-            self.prepared(definition, *arguments(item), owner, job_id=_hashed(f"{batch_id} {i}")[:16], large=large)
-            for i, item in enumerate(items)
-        ]
+        call_id, batch_id = (batch.id, batch.id) if batch is not None else (over.id or new_id(), "")
+        make = partial(self.prepared, definition, owner=owner, batch=batch_id, large=LargeParts(definition.name))
+        prepared = [make(*arguments(item), job_id=_hashed(f"{call_id} {i}")[:16]) for i, item in enumerate(items)]
         job_ids = [each.spec.id for each in prepared]
         self._connection.keep_parts(prepared)
-        with Sent(job_ids, id=batch_id) as on_way, self._connection.live.expecting(*job_ids):
+        with Sent(job_ids, id=call_id) as on_way, self._connection.live.expecting(*job_ids):
             jobs: list[Job] = []
             submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))
             on_way.sent = len(parts[0])
-            replies, sent = self._connection.call(submit, parts[0]), None
+            replies, sent = self._connection.call(submit, parts[0], batch), None
             try:
                 for i, part in enumerate(parts, start=1):  # the server stores the next part while handles are made
                     on_way.accepted = on_way.sent
                     if i < len(parts):
                         on_way.sent += len(parts[i])
-                    sent = self._connection.spawn(submit, parts[i]) if i < len(parts) else None
+                    sent = self._connection.spawn(submit, parts[i], batch, on_way.accepted) if i < len(parts) else None
                     for each, reply in zip(part, replies, strict=True):
                         jobs.append(self._accepted(each.spec, self._connection.send(each) if reply.lacks else reply))
                     replies = sent.result() if sent is not None else []
@@ -419,6 +439,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         *,
         job_id: str = "",
         large: LargeParts | None = None,
+        batch: str = "",
     ) -> Submission:
         """Check and seal the arguments of a call; for a new job unless an id is given."""
         task = self._definition(task)
@@ -430,7 +451,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
                 args, kwargs = referring
                 needs = ids_of(referring)
         origin = replace(self.origin, owner=owner) if owner else self.origin
-        made = prepare(task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, large=large)
+        made = prepare(task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, large=large, batch=batch)
         if self._before_submit:
             self._before_submit[0]()
             self._before_submit.clear()

@@ -65,24 +65,37 @@ class SubmitVerbs(Listed):
         return self._submitter.submit_one(task, args, kwargs)
 
     @overload
-    def map(self, task: type[Task] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None) -> Batch[Any]: ...
+    def map(
+        self, task: type[Task] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
+    ) -> Batch[Any]: ...
     @overload
     def map(
-        self, task: Callable[..., Coroutine[Any, Any, R]], items: Iterable[Any], /, *, stop_when: StopWhen = None
+        self,
+        task: Callable[..., Coroutine[Any, Any, R]],
+        items: Iterable[Any],
+        /,
+        *,
+        stop_when: StopWhen = None,
+        name: str = "",
     ) -> Batch[R]: ...
     @overload
-    def map(self, task: Callable[..., R], items: Iterable[Any], /, *, stop_when: StopWhen = None) -> Batch[R]: ...
-    def map(self, task: Callable[..., Any] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None) -> Batch[Any]:
+    def map(
+        self, task: Callable[..., R], items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
+    ) -> Batch[R]: ...
+    def map(
+        self, task: Callable[..., Any] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
+    ) -> Batch[Any]:
         """Submit a task once for each item, in bulk; returns a live `Batch`.
 
         Args:
             items: mappings are arguments by name, tuples by position, anything else is the one argument.
             stop_when: a rule after which the rest is cancelled, see `Batch.stop_when`.
+            name: of the batch, for people; names may repeat.
 
         Raises:
             InvalidParams: there are none or too many, or one is refused; nothing was stored then.
         """
-        return self._submitter.submit_all(task, Sweep(items, stop_when=stop_when))
+        return self._submitter.submit_all(task, Sweep(items, stop_when=stop_when, name=name))
 
     @overload
     def sweep(self, task: type[Task] | str, /, **axes: Any) -> Batch[Any]: ...
@@ -95,8 +108,9 @@ class SubmitVerbs(Listed):
 
         Args:
             axes: arguments of the task, each with a list of values; and, as single values, `how` ("grid", "zip" or
-                "random"), `samples` and `seed` of a random sweep, `limit` (at most so many points) and `stop_when`
-                (see `Batch.stop_when`). A random sweep may also draw from `jobkit.Range(0.0, 1.0)`.
+                "random"), `samples` and `seed` of a random sweep, `limit` (at most so many points), `stop_when`
+                (see `Batch.stop_when`) and `name` (of the batch). A random sweep may also draw from
+                `jobkit.Range(0.0, 1.0)`.
 
         Raises:
             InvalidParams: an axis is empty or unusable, or there are too many points; nothing was stored then.
@@ -132,19 +146,27 @@ class AioSubmitVerbs(Listed):
 
     @overload
     async def map(
-        self, task: type[Task] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None
+        self, task: type[Task] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
     ) -> Batch[Any]: ...
     @overload
     async def map(
-        self, task: Callable[..., Coroutine[Any, Any, R]], items: Iterable[Any], /, *, stop_when: StopWhen = None
+        self,
+        task: Callable[..., Coroutine[Any, Any, R]],
+        items: Iterable[Any],
+        /,
+        *,
+        stop_when: StopWhen = None,
+        name: str = "",
     ) -> Batch[R]: ...
     @overload
-    async def map(self, task: Callable[..., R], items: Iterable[Any], /, *, stop_when: StopWhen = None) -> Batch[R]: ...
     async def map(
-        self, task: Callable[..., Any] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None
+        self, task: Callable[..., R], items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
+    ) -> Batch[R]: ...
+    async def map(
+        self, task: Callable[..., Any] | str, items: Iterable[Any], /, *, stop_when: StopWhen = None, name: str = ""
     ) -> Batch[Any]:
         """Submit a task once for each item, in bulk; returns a live `Batch`. See `Kit.map`."""
-        return await asyncio.to_thread(self._submitter.submit_all, task, Sweep(items, stop_when=stop_when))
+        return await asyncio.to_thread(self._submitter.submit_all, task, Sweep(items, stop_when=stop_when, name=name))
 
     @overload
     async def sweep(self, task: type[Task] | str, /, **axes: Any) -> Batch[Any]: ...

@@ -27,7 +27,7 @@ MAX_JOBS = 100_000
 MAX_LIMIT = 1_000_000
 
 #: Words that steer a sweep, where their value is not a list.
-WORDS = ("how", "samples", "seed", "limit", "stop_when")
+WORDS = ("how", "samples", "seed", "limit", "stop_when", "name")
 
 WAYS = ("grid", "zip", "random")
 
@@ -39,6 +39,7 @@ class Sweep(msgspec.Struct, frozen=True):
     axes: tuple[str, ...] = ()
     seed: int | None = None
     stop_when: Callable[..., object] | str | None = None
+    name: str = ""
 
 
 def sweep_of(given: Mapping[str, Any]) -> Sweep:
@@ -56,7 +57,7 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
             raise InvalidParams(f"{name} is for how='random'; a {how} sweep has no use for it", name)
     if how == "random":
         points, seed = _random(axes, words, limit)
-        return Sweep(points, tuple(axes), seed, words.get("stop_when"))
+        return Sweep(points, tuple(axes), seed, words.get("stop_when"), words.get("name", ""))
     values = {name: _values(name, axis, how, limit) for name, axis in axes.items()}
     lengths = {name: len(axis) for name, axis in values.items()}
     combined: Iterable[tuple[Any, ...]]
@@ -74,7 +75,7 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
             "limit",
         )
     points = [dict(zip(values, point, strict=True)) for point in itertools.islice(combined, limit)]
-    return Sweep(points, tuple(axes), None, words.get("stop_when"))
+    return Sweep(points, tuple(axes), None, words.get("stop_when"), words.get("name", ""))
 
 
 def _random(axes: Mapping[str, Any], words: Mapping[str, Any], limit: int | None) -> tuple[list[dict[str, Any]], int]:

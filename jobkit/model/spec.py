@@ -122,6 +122,7 @@ class JobSpec(Record, frozen=True):
         traceparent: W3C trace context of the span in which it was submitted, or "".
         seed: of its random numbers; None for none.
         made: name of the kept facts about the process that submitted it, or "".
+        batch: id of the batch that it belongs to, or "".
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
     """
 
@@ -160,6 +161,7 @@ class JobSpec(Record, frozen=True):
     traceparent: str = ""
     seed: int | None = None
     made: str = ""
+    batch: str = ""
 
     def retry_delay_s(
         self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None

@@ -29,9 +29,11 @@ from jobkit.model import (
     StoreUnavailable,
     Waiting,
 )
+from jobkit.model.batch import BatchSpec
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
 from jobkit.store import wire
+from jobkit.store.batches import BatchStore
 from jobkit.store.blobs import BlobStore
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
@@ -70,7 +72,7 @@ class RedisStore(WorkerRecords):
     Every verb raises `StoreUnavailable` if the server does not answer.
 
     Attributes:
-        finder: pages of jobs. schedules, failures: schedules, groups of failed jobs.
+        finder: pages of jobs. schedules, failures, batches: schedules, groups of failed jobs, batches.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
@@ -82,21 +84,28 @@ class RedisStore(WorkerRecords):
         self.finder = JobFinder(self)
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
+        self.batches = BatchStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
         self.blobs = BlobStore(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 
-    async def submit(self, jobs: Sequence[Submission], client: str = "") -> list[SubmitReply]:
+    async def submit(
+        self, jobs: Sequence[Submission], client: str = "", batch: BatchSpec | None = None, place: int = 0
+    ) -> list[SubmitReply]:
         """Store each job once; nothing changes if its id is known.
 
         A job whose spec says `once` or has a `cache_key` may turn out to be another job; see `SubmitReply`.
 
         Args:
             client: the submitter's own channel, to which every later event of the jobs is published, too.
+            batch: that these jobs are a part of, from `place` on.
         """
-        replies = wire.answers(jobs, await self.run("submit", [client, *wire.submit_args(jobs)]))
+        part = wire.part_args(batch, place, self.ttl_ms)
+        replies = wire.answers(
+            jobs, await self.run("submit", [client, part, *wire.submit_args(jobs, is_part=batch is not None)])
+        )
         await self._settle(wire.has_many_needs(jobs))
         return replies
 
@@ -493,7 +502,7 @@ class RedisStore(WorkerRecords):
     async def refused(self) -> StoreUnavailable | None:
         """Return why the server refuses changes although it can be read (full, disk error), or None."""
         try:
-            await self.run("submit", [""])  # no job
+            await self.run("submit", ["", ""])  # no job
         except StoreUnavailable as error:
             if not error.only_reads:
                 raise

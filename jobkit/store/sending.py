@@ -17,6 +17,7 @@ import hiredis
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from jobkit.model import StoreUnavailable
+from jobkit.model.batch import BatchSpec
 from jobkit.model.errors import repeating
 from jobkit.settings import Settings
 from jobkit.store import library, wire
@@ -46,7 +47,7 @@ class DirectSubmit:
         Raises:
             StoreUnavailable: no answer; the job may be stored or not, and the submit may be repeated.
         """
-        args = [self._client_id, *wire.submit_args([job])]
+        args = [self._client_id, b"", *wire.submit_args([job])]
         with self._reaching, self._lock:
             reply = library.run_blocking(self._call, self._prefix, "submit", args)
             left = wire.has_many_needs([job])
@@ -104,11 +105,13 @@ class Sender:
             if self._queue:
                 self._sender = asyncio.get_running_loop().create_task(self._send(), name="jobkit-submit")
 
-    async def submit_many(self, submissions: Sequence[Submission]) -> list[SubmitReply]:
-        """Submit many jobs, in slices that do not hold up others."""
+    async def submit_many(
+        self, submissions: Sequence[Submission], batch: BatchSpec | None = None, place: int = 0
+    ) -> list[SubmitReply]:
+        """Submit many jobs, in slices that do not hold up others; `batch` and `place` as of `RedisStore.submit`."""
         replies: list[SubmitReply] = []
-        for batch in sliced(submissions):
-            replies += await self._stored(batch)
+        for part in sliced(submissions):
+            replies += await self._stored(part, batch, place + len(replies))
         return replies
 
     async def _send(self) -> None:
@@ -129,23 +132,25 @@ class Sender:
         finally:
             self._is_busy = False
 
-    async def _stored(self, batch: Sequence[Submission]) -> list[SubmitReply]:
+    async def _stored(
+        self, jobs: Sequence[Submission], batch: BatchSpec | None = None, place: int = 0
+    ) -> list[SubmitReply]:
         """Store jobs. Ids are ours, so a submit whose reply was lost is safe to repeat: it finds itself."""
         began = asyncio.get_running_loop().time()
         try:
-            return await self._stored_once(batch)
+            return await self._stored_once(jobs, batch, place)
         except StoreUnavailable as error:
             if asyncio.get_running_loop().time() - began > 1.0:
                 raise  # a server that does not answer in time is not asked once more
             first = error
         await asyncio.sleep(0.05)
         with repeating(first):
-            return await self._stored_once(batch)
+            return await self._stored_once(jobs, batch, place)
 
-    async def _stored_once(self, batch: Sequence[Submission]) -> list[SubmitReply]:
+    async def _stored_once(self, jobs: Sequence[Submission], batch: BatchSpec | None, place: int) -> list[SubmitReply]:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                return await self._store.submit(batch, self._client_id)
+                return await self._store.submit(jobs, self._client_id, batch, place)
         except TimeoutError:
             error = TimeoutError(f"no reply within {REPLY_TIMEOUT_S:g} s")
             raise explain(error, self._store.settings) from None

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
+from jobkit.model.batch import BatchSpec
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.snapshot import WIRE, changes, progress
 from jobkit.store.query import Candidate
@@ -111,19 +112,28 @@ class _SubmitFields(msgspec.Struct, omit_defaults=True):
     terms: str = ""
     many: str = ""
     blobs: tuple[str, ...] = ()
+    batch: str = ""
 
 
-def submit_args(jobs: Sequence[Submission]) -> list[Any]:
-    """Arguments of `Lifecycle.submit`, in `lua/lib/lifecycle.lua`."""
+def submit_args(jobs: Sequence[Submission], *, is_part: bool = False) -> list[Any]:
+    """Arguments of `Lifecycle.submit`, in `lua/lib/lifecycle.lua`. `is_part`: they are sent with their batch."""
     args: list[Any] = []
     for job in jobs:
         spec, constraints = job.spec, job.spec.constraints()
         terms = _json(constraints).decode() if constraints else ""
         needs, many = ((), ",".join(spec.needs)) if len(spec.needs) > _NEEDS_MOST else (spec.needs, "")
         blobs = tuple(blob.name for blob in job.blobs)
-        given = _json(_SubmitFields(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many, blobs))
+        batch = "" if is_part else spec.batch
+        given = _json(_SubmitFields(spec.priority, spec.delay_ms, spec.at_ms, needs, terms, many, blobs, batch))
         args += [spec.id, _json(spec), job.payload, spec.queue, b"" if given == b"{}" else given]
     return args
+
+
+def part_args(spec: BatchSpec | None, place: int, ttl_ms: int) -> bytes:
+    """Argument of `submit` for the part of a batch that begins at `place`; empty for jobs of no batch."""
+    if spec is None:
+        return b""
+    return _json({"id": spec.id, "spec": _json(spec).decode(), "place": place, "ttl_ms": ttl_ms})
 
 
 def has_many_needs(jobs: Sequence[Submission]) -> bool:

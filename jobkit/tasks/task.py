@@ -136,9 +136,9 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
         self.effective(made.chosen)  # raises if they contradict the task's
         return made
 
-    def map(self, items: Iterable[Any], *, stop_when: Any = None) -> B:
-        """Submit the task once for each mapping of arguments; returns a `Batch`. `stop_when`: see `Batch.stop_when`."""
-        return _kit().map(self, items, stop_when=stop_when)  # type: ignore[no-any-return]
+    def map(self, items: Iterable[Any], *, stop_when: Any = None, name: str = "") -> B:
+        """Submit the task once for each mapping of arguments; returns a `Batch`. See `Kit.map`."""
+        return _kit().map(self, items, stop_when=stop_when, name=name)  # type: ignore[no-any-return]
 
     def sweep(self, **axes: Any) -> B:
         """Submit the task once for each combination of the values of `axes`; returns a `Batch`. See `Kit.sweep`."""

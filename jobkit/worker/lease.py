@@ -132,7 +132,7 @@ class LeaseKeeper:
     def _refused(self) -> StoreUnavailable | None:
         """Why the server takes no submit just now, although it takes heartbeats: it is full."""
         try:
-            self.run("submit", [""])  # no job
+            self.run("submit", ["", ""])  # no job
         except ResponseError as error:
             refused = explain(error, self._settings)
             if not refused.only_reads:

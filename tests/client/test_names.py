@@ -82,7 +82,8 @@ def test_text_says_what_an_object_is(objects: dict[str, Any]) -> None:
     assert repr(kit.aio.options(tags=["a"])) == f"{whole}.aio.options(tags=('a',))"
     assert repr(job) == f"<Job {job.id} add(a=1, b=2) succeeded>"
     assert repr(job.snapshot) == f"<JobSnapshot {job.id} add(a=1, b=2) succeeded, seq {job.seq}>"
-    assert repr(objects["batch"]) == "<Batch of 2 jobs, 100%: 2 succeeded>"
+    batch = objects["batch"]
+    assert repr(batch) == f"<Batch {batch.id[:8]} of 2 jobs, 100%: 2 succeeded>"
     assert repr(schedule).startswith("<Schedule names add: Every 5 min; next in ")
     assert re.fullmatch(r"<ScheduleSnapshot names add, next at \S+, fired 0>", repr(schedule.snapshot))
 

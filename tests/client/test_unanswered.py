@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -118,10 +119,10 @@ def test_an_unanswered_debounced_submit_does_not_ask_for_an_id(struck: Kit) -> N
 def test_jobs_of_a_refused_slice_do_not_count_as_perhaps_accepted(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     submit_many = Sender.submit_many
 
-    async def submit_first(sender: Sender, submissions: Sequence[Submission]) -> list[SubmitReply]:
+    async def submit_first(sender: Sender, submissions: Sequence[Submission], *part: Any) -> list[SubmitReply]:
         if submissions[0].spec.params["n"]:
             raise StoreUnavailable("Redis is full", only_reads=True)
-        return await submit_many(sender, submissions)
+        return await submit_many(sender, submissions, *part)
 
     monkeypatch.setattr(Sender, "submit_many", submit_first)
     with pytest.raises(jobkit.SubmitUnanswered, match="Of 300 jobs 200 were accepted [(]the first is") as caught:

@@ -205,6 +205,11 @@ async def check_keys(store: RedisStore) -> None:
         elif kind == "group":
             has_jobs = await store.redis.exists(f"{store.prefix}failed:{name}")
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"
+        elif kind in ("batch", "batch-jobs"):
+            [batch] = await store.batches.infos([name])
+            assert batch is not None, f"{raw} belongs to no batch"
+            assert (await store.redis.pttl(raw) > 0) == (not batch.open), f"{raw} with {batch.open} open jobs"
+            assert await store.redis.zscore(f"{store.prefix}batches", name) is not None, f"batch {name} is in no index"
         elif kind == "after":
             assert await store.redis.zscore(f"{store.prefix}needed", name) is not None, f"{raw} is in no index"
         elif kind in ("failed", "again", "groups", "needed", "left", "needs"):
@@ -230,6 +235,7 @@ async def check_keys(store: RedisStore) -> None:
                 "expiry",
                 "idle",
                 "schedules",
+                "batches",
                 *_HOLD,
                 *_SHARED,
             ), f"{raw} has no owner"

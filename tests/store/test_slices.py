@@ -164,7 +164,7 @@ async def test_a_heartbeat_leaves_followers_of_a_job_that_runs_alone(store: Redi
 
 async def submit_alone(store: RedisStore, submission: Submission) -> None:
     """Submit a job as a client that dies right after it."""
-    await store.run("submit", ["", *wire.submit_args([submission])])
+    await store.run("submit", ["", "", *wire.submit_args([submission])])
 
 
 @pytest.mark.parametrize("dies", [False, True])

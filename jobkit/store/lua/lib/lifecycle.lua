@@ -23,6 +23,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   put(set, 'finished', NOW)
   Records.emit(rec, state, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
+  if rec.batch then Batches.ended(rec.batch, ttl_ms) end
   call('PEXPIRE', rec.key, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
   if rec.logn then call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms) end
@@ -236,7 +237,7 @@ local function await_or_line_up(rec, needs, many, due, ...)
 end
 
 -- Stores the job from args[i] on: see `submit`.
-local function submit_one(client, args, i)
+local function submit_one(client, args, i, batch)
   local id, spec, payload, queue = args[i], args[i + 1], args[i + 2], args[i + 3]
   local options = args[i + 4] ~= '' and cjson.decode(args[i + 4]) or {}
   local terms, priority, needs, many = options.terms, options.priority or 0, options.needs, options.many
@@ -258,6 +259,8 @@ local function submit_one(client, args, i)
   if client ~= '' then put(more, 'client', client) end
   if priority ~= 0 then put(more, 'priority', priority) end
   if terms then put(more, 'terms', terms) end
+  local home = batch and batch.id or options.batch and Batches.is_kept(options.batch) and options.batch
+  if home then put(more, 'batch', home) end
   local rec = Records.new(id, spec, payload, queue, priority, terms)
   if not Lifecycle.create(rec, due, needs or many, more) then return 0 end
   if blobs then Blobs.use(id, blobs) end
@@ -266,21 +269,28 @@ local function submit_one(client, args, i)
   if terms then Dedup.submitted(rec) end
   if other then
     Dedup.end_as(rec, other)
-    return {'is', id}
+    return {'is', id}, rec
   end
   -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
   await_or_line_up(rec, needs, many, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
-  return NOW
+  if home and not batch then Batches.replace(home, rec, object(spec).retry_of) end
+  return NOW, rec
 end
 
 -- Stores jobs once each. `client` is the channel of their submitter. From args[start] on, for each job: id, spec, payload,
 -- queue, and "" or {priority, delay_ms, at_ms, needs (ids of the jobs whose results are arguments of this one, each once), many
 -- (instead, if they are many: the ids, separated by commas), blobs (names of large parts), terms (JSON text of what Limits
--- and Dedup look at)}.
+-- and Dedup look at), batch (id of its batch if it is not sent as a part of it)}.
 -- Returns the time of the submit (ms) for each new job, 0 if the id was known; nothing changes then. For one with terms
 -- perhaps what Dedup.find returns; for one with blobs perhaps {"lacks", name}: that part is not there, and nothing was stored.
-function Lifecycle.submit(client, args, start)
+-- `batch`: that these jobs are a part of, see Batches.join.
+function Lifecycle.submit(client, args, start, batch)
   local replies = {}
-  for i = start, #args, 5 do replies[#replies + 1] = submit_one(client, args, i) end
+  for i = start, #args, 5 do
+    local reply, rec = submit_one(client, args, i, batch)
+    replies[#replies + 1] = reply
+    if batch then Batches.join(batch, args[i], reply, rec) end
+  end
+  if batch then Batches.settle_part(batch) end
   return replies
 end

@@ -9,14 +9,14 @@ function Records.read(id)
   local key = P .. 'job:' .. id
   local found = call('HMGET', key, 'state', 'seq', 'queue', 'client', 'token', 'attempt', 'us', 'cancel',
     'retried', 'losses', 'releases', 'priority', 'fin', 'worker', 'spec', 'arq', 'waits', 'after', 'terms', 'logn', 'kept',
-    'alone', 'suspect')
+    'alone', 'suspect', 'batch')
   if not found[1] and call('EXISTS', key) == 0 then return nil end
   local rec = {
     id = id, key = key, state = found[1], seq = found[2] and number(found[2]), queue = found[3], client = found[4], token = found[5],
     attempt = number(found[6]), us = found[7], cancel = found[8], retried = number(found[9]), losses = number(found[10]),
     releases = number(found[11]), priority = number(found[12]), fin = found[13], worker = found[14] or '',
     spec = found[15], arq = found[16], waits = found[17], after = found[18], terms = found[19], logn = found[20], kept = found[21],
-    alone = number(found[22]), suspect = found[23],
+    alone = number(found[22]), suspect = found[23], batch = found[24],
   }
   if STATES[rec.state] and rec.seq and rec.spec and rec.queue and number(rec.us) > 0 then return rec end
   Damage.note('job:' .. id, 'it lacks a state, a number of events, a spec, a queue or a time of submit')
@@ -54,6 +54,7 @@ function Records.publish(rec, event, rider)
     call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
   end
   if not rec.is_new then call('PUBLISH', P .. 'ch:' .. rec.id, event) end
+  if rec.batch then call('PUBLISH', P .. 'ch:batch ' .. rec.batch, event) end
   call('PUBLISH', P .. 'all', event)
 end
 
@@ -101,6 +102,7 @@ end
 function Records.move(rec, state)
   call('ZREM', P .. 'state:' .. rec.state, rec.id)
   call('ZADD', P .. 'state:' .. state, rec.us, rec.id)
+  if rec.batch then Batches.count(rec.batch, rec.state, state) end
   rec.state = state
 end
 
@@ -125,6 +127,8 @@ end
 -- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
 function Records.forget(id)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
+  local batch = call('HGET', P .. 'job:' .. id, 'batch')
+  if batch then Batches.leave(batch, id) end
   call('UNLINK', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
     P .. 'artifacts:' .. id, P .. 'bodies:' .. id, P .. 'checkpoints:' .. id, P .. 'metrics:' .. id)
   Blobs.leave(id)

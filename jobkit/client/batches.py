@@ -1,0 +1,172 @@
+"""Stored batches: find them in any process, follow them, cancel and retry them."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+from jobkit.client import checks
+from jobkit.client.batch import Batch
+from jobkit.client.connection import Connection
+from jobkit.client.job import Job
+from jobkit.client.loop import background
+from jobkit.client.repeat import Repeated, Repeater
+from jobkit.model import JobEvent, JobState, StoreUnavailable
+from jobkit.model.batch import BatchInfo
+from jobkit.store.batches import subscription
+from jobkit.tasks.params import checked
+
+#: Jobs whose snapshots are read at a time.
+_READ = 500
+
+#: Seconds from the news that a batch has other jobs to the read of them, so that many need one.
+_REREAD_S = 0.2
+
+
+class BatchVerbs:
+    """Verbs about batches. Every one may raise `StoreUnavailable`."""
+
+    def __init__(self, kit: Any, connection: Connection, repeater: Repeater) -> None:
+        self._kit, self._connection, self._repeater = kit, connection, repeater
+
+    def batch(self, batch_id: str) -> Batch:
+        """The batch with that id, from whichever process it came, live.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        batch: Batch = Batch(self._kit, None, self._connection.call(self.batch_info, batch_id))
+        self.load(batch)
+        return batch
+
+    def batches(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> list[Batch]:
+        """Batches, newest first. Each reads its jobs, and is live, from the first use of them on.
+
+        Args:
+            limit: at most so many, from 1 to 10000. name, owner: only those of this name, of this user.
+        """
+        found = self._connection.call(self.batch_infos, limit, name=name, owner=owner)
+        return [Batch(self._kit, None, info) for info in found]
+
+    def load(self, batch: Batch) -> None:
+        """Read the jobs of a batch, and follow them from now on."""
+        followed = _Followed(self._connection, batch)
+        self._connection.call(self._connection.hub.ready, subscription(batch.id))
+        self._connection.call(followed.read)
+
+    async def batch_info(self, batch_id: str) -> BatchInfo:
+        """A batch without its jobs.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        (found,) = await self._connection.store.batches.infos([checked("batch_id", batch_id, "str")])
+        if found is None:
+            raise checks.unknown_batch(batch_id)
+        return found
+
+    async def batch_infos(
+        self, limit: int = 50, *, name: str | None = None, owner: str | None = None
+    ) -> list[BatchInfo]:
+        """Batches without their jobs, newest first; see `batches`."""
+        most = checked("limit", limit, "int", min=1, max=10_000)
+        for field, value in {"name": name, "owner": owner}.items():
+            checked(field, value, "str", nullable=True)
+        return await self._connection.store.batches.newest(most, name=name, owner=owner)
+
+    async def cancel_batch(self, batch_id: str, reason: str = "") -> int:
+        """Ask every job of a batch that has not ended to stop; return how many were asked.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        checks.reason(reason)
+        open_jobs = await self._in_states(batch_id, "scheduled", "queued", "running")
+        await self._connection.store.cancel(open_jobs, reason)
+        return len(open_jobs)
+
+    def retry_batch(self, batch_id: str, *, owner: str = "") -> Repeated:
+        """Run the failed jobs of a batch once more; the new jobs take their places.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        failed = self._connection.call(self._in_states, batch_id, str(JobState.FAILED))
+        return self._repeater.retry_many(failed, owner=owner)
+
+    async def _in_states(self, batch_id: str, *states: str) -> list[str]:
+        """Return ids of jobs of a batch in any of these states."""
+        await self.batch_info(batch_id)
+        ids = [job_id for job_id, _ in await self._connection.store.batches.members(batch_id)]
+        fields = await self._connection.store.fields(("state",), ids)
+        return [job_id for job_id, found in zip(ids, fields, strict=True) if found and found[0].decode() in states]
+
+
+class _Followed:
+    """A batch that follows its jobs in the store: one subscription brings their events, and news of further ones."""
+
+    def __init__(self, connection: Connection, batch: Batch) -> None:
+        self._connection, self._batch, self._key = connection, weakref.ref(batch), subscription(batch.id)
+        self._is_due = False
+        self._places: dict[int, int] = {}  # places in the list by those in the batch, which deleted jobs keep here
+        batch._followed = self
+        stops = [
+            connection.hub.listen(_weakly(self, "take"), self._key),
+            connection.hub.on_heard(_weakly(self, "heard")),
+        ]
+        for stop in stops:
+            weakref.finalize(self, stop)
+
+    def take(self, event: JobEvent) -> None:
+        """On the background loop."""
+        if event.job_id == self._key:
+            self._reread()
+        else:
+            self._connection.live.take(event)
+
+    def heard(self, key: str) -> None:
+        if key == self._key:  # after a cut connection
+            self._reread()
+
+    def _reread(self) -> None:
+        if not self._is_due and (batch := self._batch()) is not None and batch._jobs is not None:
+            self._is_due = True
+            background.spawn(self._read_soon())
+
+    async def _read_soon(self) -> None:
+        await asyncio.sleep(_REREAD_S)
+        self._is_due = False
+        try:
+            await self.read()
+        except StoreUnavailable:
+            return  # read again when the connection is back
+
+    async def read(self) -> None:
+        """Read the jobs of the batch that are not there yet."""
+        batch, store = self._batch(), self._connection.store
+        if batch is None:
+            return
+        members = await store.batches.members(batch.id)
+        jobs = list(batch._jobs or ())
+        known: dict[str, Job] = {job.id: job for job in jobs}
+        wanted = [job_id for job_id, _ in members if job_id not in known]
+        for start in range(0, len(wanted), _READ):
+            snapshots = await store.snapshots(wanted[start : start + _READ])
+            known |= {job.id: job for job in self._connection.live.handles(snapshots, self)}
+        for job_id, place in members:
+            if job_id in known:
+                i = self._places.setdefault(place, len(jobs))
+                jobs[i : i + 1] = [known[job_id]]
+        batch.take_jobs(jobs)
+
+
+def _weakly(obj: object, method: str) -> Any:
+    """Return a callback that calls a method as long as its object lives."""
+    ref = weakref.ref(obj)
+
+    def call(*args: Any) -> None:
+        if (alive := ref()) is not None:
+            getattr(alive, method)(*args)
+
+    return call

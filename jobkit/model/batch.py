@@ -1,0 +1,116 @@
+"""Batches as the store keeps them: the definition of a map or sweep, and how many of its jobs are in which state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from jobkit.model.events import JobState
+from jobkit.model.plain import Record, instant, to_json
+
+#: Characters of a batch's name.
+MAX_NAME = 200
+
+#: States of jobs that have not ended.
+OPEN = (JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING)
+
+
+class BatchSpec(Record, frozen=True):
+    """The part of a batch that never changes.
+
+    Attributes:
+        id: 1 to 200 characters, as a job's.
+        task, title: of its jobs. name: given by its user, or "". owner: user name of the submitter.
+        size: number of jobs that it was submitted with.
+        axes: names of the arguments that were swept; () for a map. seed: of a random sweep, or None.
+        rule: its `stop_when` in words, or "".
+    """
+
+    id: str
+    task: str
+    size: int
+    title: str = ""
+    name: str = ""
+    owner: str = ""
+    axes: tuple[str, ...] = ()
+    seed: int | None = None
+    rule: str = ""
+
+
+class BatchInfo(msgspec.Struct, frozen=True):
+    """A batch at one moment.
+
+    Attributes:
+        counts: number of its jobs by state, those of deleted and expired jobs too; states without a job are left out.
+        came: number of submits so far; less than `spec.size` while they go on, or if their process died.
+        made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
+        submitted_at: time of its first submit. started_at: of its first start.
+        ended_at: time of the last end; None while a job is open.
+        stopped_by: id of the job for which its rule held, or "".
+        us: time of the first submit in microseconds, by which batches are ordered.
+    """
+
+    spec: BatchSpec
+    counts: Mapping[str, int] = {}
+    came: int = 0
+    made: int = 0
+    deleted: int = 0
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    stopped_by: str = ""
+    us: int = 0
+
+    @classmethod
+    def from_wire(cls, batch_id: str, record: Mapping[str, str]) -> BatchInfo:
+        """Return the batch in a record. Raises ValueError or KeyError if it is not readable."""
+        spec = msgspec.json.decode(record["spec"], type=BatchSpec)
+        if spec.id != batch_id:
+            raise ValueError(f"its spec has the id {spec.id!r:.100}")
+        us = int(record["us"])
+        return cls(
+            spec,
+            {state: n for state in map(str, JobState) if (n := int(record.get(state, 0))) > 0},
+            int(record.get("came", 0)),
+            int(record.get("n", 0)),
+            int(record.get("deleted", 0)),
+            instant(us // 1000),
+            instant(record.get("first")),
+            instant(record.get("ended")),
+            record.get("stopped", ""),
+            us,
+        )
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def open(self) -> int:
+        """Number of jobs that have not ended."""
+        return sum(self.counts.get(state, 0) for state in OPEN)
+
+    @property
+    def progress(self) -> float:
+        """0..1: the share of its jobs that have ended."""
+        size = self.made + max(0, self.spec.size - self.came)
+        return min(1.0, max(0.0, (self.made - self.open) / size)) if size else 1.0
+
+    @property
+    def state(self) -> JobState:
+        """The state of the whole: running once one has started and while any is open, then its worst end."""
+        if self.open:
+            waiting = JobState.QUEUED if self.counts.get(JobState.QUEUED) else JobState.SCHEDULED
+            return JobState.RUNNING if self.started_at or self.counts.get(JobState.RUNNING) else waiting
+        ends = (JobState.FAILED, JobState.CANCELLED)
+        return next((state for state in ends if self.counts.get(state)), JobState.SUCCEEDED)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON for HTTP and the command line."""
+        spec: dict[str, Any] = to_json(self.spec)
+        mine: dict[str, Any] = to_json(self)
+        del mine["spec"], mine["us"]
+        return {**spec, "state": str(self.state), "progress": self.progress, **mine}

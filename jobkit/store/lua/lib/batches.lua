@@ -1,0 +1,106 @@
+-- Batches: the jobs of one map or sweep, counted by the calls that change their states.
+--
+-- `batch:{id}` (hash) is the record: `spec` (JSON text of its definition), `us` (time of its first submit), numbers of jobs by
+-- state, `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
+-- the first start, and of the last end while no job is open), `stopped` (the job for which its rule held). `batch-jobs:{id}` (sorted
+-- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `us`.
+-- The record of a job names its batch in the field `batch`, which other jobs do not have.
+
+local STALE_LOOKED_AT = 20
+
+local function key_of(batch) return P .. 'batch:' .. batch end
+
+local function jobs_of(batch) return P .. 'batch-jobs:' .. batch end
+
+-- Batches that expired, and are still listed: the oldest ones are looked at.
+local function drop_stale()
+  for _, id in ipairs(call('ZRANGE', P .. 'batches', 0, STALE_LOOKED_AT - 1)) do
+    if call('EXISTS', key_of(id)) == 0 then call('ZREM', P .. 'batches', id) end
+  end
+end
+
+-- A part of a batch is submitted: `join` with each of its jobs, its reply and, if it is new, its record; `settle_part` at the end.
+-- `batch`: {id, spec, ttl_ms, place (of the first job)}.
+function Batches.join(batch, id, reply, rec)
+  batch.n, batch.states, batch.members = batch.n or 0, batch.states or {}, batch.members or {}
+  if rec then
+    batch.n = batch.n + 1
+    batch.states[rec.state] = (batch.states[rec.state] or 0) + 1
+  end
+  local kind = type(reply) == 'table' and reply[1]
+  if kind ~= 'lacks' then put(batch.members, batch.place, kind == 'is' and reply[2] or id) end -- else it is sent alone
+  batch.place = batch.place + 1
+end
+
+function Batches.settle_part(batch)
+  local key = key_of(batch.id)
+  if call('EXISTS', key) == 0 then
+    if batch.n == 0 then return end -- there is nothing to keep: jobs of others do all of the work
+    drop_stale()
+    call('HSET', key, 'spec', batch.spec, 'us', NOW_US)
+    call('ZADD', P .. 'batches', NOW_US, batch.id)
+  end
+  for state, n in pairs(batch.states) do call('HINCRBY', key, state, n) end
+  if batch.states.running then call('HSETNX', key, 'first', NOW) end
+  if batch.n > 0 then call('HINCRBY', key, 'n', batch.n) end
+  if batch.place > number(call('HGET', key, 'came')) then call('HSET', key, 'came', batch.place) end
+  if #batch.members > 0 then call('ZADD', jobs_of(batch.id), 'NX', unpack(batch.members)) end
+  Batches.go_on(batch.id)
+  Batches.ended(batch.id, batch.ttl_ms)
+end
+
+-- It has new jobs. Subscribers read its jobs again.
+function Batches.go_on(batch)
+  call('HDEL', key_of(batch), 'ended')
+  call('PERSIST', key_of(batch))
+  call('PERSIST', jobs_of(batch))
+  call('PUBLISH', P .. 'ch:batch ' .. batch, Records.event('batch ' .. batch, 1, 'logged', '{}'))
+end
+
+function Batches.is_kept(batch) return call('EXISTS', key_of(batch)) == 1 end
+
+-- A job is submitted alone. If it repeats another one, it takes its place.
+function Batches.replace(batch, rec, old)
+  local key, jobs = key_of(batch), jobs_of(batch)
+  local place = old and call('ZSCORE', jobs, old)
+  local state = place and call('HGET', P .. 'job:' .. old, 'state')
+  if state then
+    call('HINCRBY', key, state, -1)
+    call('HDEL', P .. 'job:' .. old, 'batch')
+  else
+    call('HINCRBY', key, 'n', 1)
+  end
+  if place then call('ZREM', jobs, old) end
+  call('ZADD', jobs, place or (tonumber(call('ZRANGE', jobs, -1, -1, 'WITHSCORES')[2]) or -1) + 1, rec.id)
+  call('HINCRBY', key, rec.state, 1)
+  Batches.go_on(batch)
+end
+
+-- With each change of a job's state.
+function Batches.count(batch, from, to)
+  local key = key_of(batch)
+  if call('EXISTS', key) == 0 then return end
+  call('HINCRBY', key, from, -1)
+  call('HINCRBY', key, to, 1)
+  if to == 'running' then call('HSETNX', key, 'first', NOW) end
+end
+
+-- With the end of a job, which is kept for `ttl_ms`: the batch is kept as long as the last of its jobs.
+function Batches.ended(batch, ttl_ms)
+  local key = key_of(batch)
+  local open = call('HMGET', key, 'scheduled', 'queued', 'running', 'us')
+  if not open[4] or number(open[1]) + number(open[2]) + number(open[3]) > 0 then return end
+  call('HSET', key, 'ended', NOW)
+  call('PEXPIRE', key, ttl_ms)
+  call('PEXPIRE', jobs_of(batch), ttl_ms)
+end
+
+-- A job is deleted; with the last one goes the batch.
+function Batches.leave(batch, id)
+  local key = key_of(batch)
+  if call('EXISTS', key) == 0 then return end
+  call('ZREM', jobs_of(batch), id)
+  if call('HINCRBY', key, 'deleted', 1) < number(call('HGET', key, 'n')) then return end
+  call('DEL', key, jobs_of(batch))
+  call('ZREM', P .. 'batches', batch)
+end

@@ -1,0 +1,78 @@
+"""Batches that another process submitted: found, live, whole after retries."""
+
+from __future__ import annotations
+
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.support import wait_until
+
+
+def test_a_batch_is_found_again_with_its_name_axes_and_values(kit: Kit) -> None:
+    def area(a: float, b: float) -> float:
+        return a * b
+
+    made = kit.sweep(area, a=[1, 2], b=[3, 4], name="areas")
+    made.wait(60)
+
+    found = kit.batch(made.id)
+
+    assert (found.id, found.name, found.axes, found.owner) == (made.id, "areas", ("a", "b"), made[0].owner)
+    assert found.values() == [3, 4, 6, 8]
+    assert found.counts == {"succeeded": 4}
+    assert list(found.results()["value"]) == [3, 4, 6, 8]
+    assert "areas" in repr(found)
+    assert [batch.id for batch in kit.batches()] == [made.id]
+    assert [batch.id for batch in kit.batches(name="others")] == []
+    assert kit.batches()[0].counts == {"succeeded": 4}
+    assert kit.batches()[0].values() == [3, 4, 6, 8]
+
+
+def test_a_found_batch_moves_with_its_jobs(kit: Kit) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// no job waits")
+    made = kit.options(delay=600).map(len, ["a", "b", "c"])
+    found = kit.batch(made.id)
+    assert found.counts == {"scheduled": 3}
+
+    made[0].cancel()
+    wait_until(lambda: found.counts == {"scheduled": 2, "cancelled": 1})
+    assert found.cancel() == 2
+    assert found.wait(60)
+
+
+def test_a_found_batch_has_the_jobs_that_replace_its_failed_ones(kit: Kit) -> None:
+    made = kit.map(int, ["1", "x"])
+    made.wait(60)
+    found = kit.batch(made.id)
+
+    again = made[1].retry()
+
+    wait_until(lambda: [job.id for job in found] == [made[0].id, again.id])
+    again.wait(60)
+    assert kit.batch_info(made.id).counts == {"succeeded": 1, "failed": 1}
+    assert kit.batch(made.id)[1].id == again.id
+
+
+def test_a_batch_that_is_not_kept_is_named(kit: Kit) -> None:
+    with pytest.raises(jobkit.JobNotFound, match="no batch 'nothing' is kept here"):
+        kit.batch("nothing")
+    with pytest.raises(jobkit.InvalidParams, match="batch_id must be text"):
+        kit.batch(3)  # type: ignore[arg-type]
+    with pytest.raises(jobkit.InvalidParams, match="name must be one line"):
+        kit.map(len, ["a"], name="two\nlines")
+    with pytest.raises(jobkit.InvalidParams, match="name must be text"):
+        kit.sweep(len, obj=["a"], name=3)
+    assert kit.batches() == []
+
+
+def test_a_batch_is_cancelled_and_retried_without_its_handles(kit: Kit) -> None:
+    made = kit.options(delay=0 if kit.settings.scheme == "sync" else 600).map(int, ["x", "y"])
+    if kit.settings.scheme == "sync":
+        assert kit.cancel_batch(made.id) == 0
+        assert len(kit.retry_batch(made.id).jobs) == 2
+    else:
+        assert kit.cancel_batch(made.id, "enough") == 2
+        assert kit.batch_info(made.id).counts == {"cancelled": 2}
+        assert kit.retry_batch(made.id).jobs == {}

@@ -1,0 +1,183 @@
+"""Batches in the store: counted with each change of a job, whole after retries, gone with their jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobkit.model import JobState
+from jobkit.model.batch import BatchInfo, BatchSpec
+from jobkit.model.spec import Once
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import Submission
+
+from .support import claim, ending, job, keys, lapse, short_lease, worker
+
+
+def part(*ids: str, batch: str = "b1", **spec: Any) -> list[Submission]:
+    return [job(id, batch=batch, **spec) for id in ids]
+
+
+async def submit(store: RedisStore, *ids: str, place: int = 0, size: int = 0, **spec: Any) -> None:
+    batch = BatchSpec(spec.get("batch", "b1"), "simulate", size or len(ids), name="first try")
+    await store.submit(part(*ids, **spec), "", batch, place)
+
+
+async def info(store: RedisStore, batch: str = "b1") -> BatchInfo:
+    [found] = await store.batches.infos([batch])
+    assert found is not None
+    return found
+
+
+async def members(store: RedisStore, batch: str = "b1") -> list[str]:
+    return [job_id for job_id, _ in await store.batches.members(batch)]
+
+
+async def test_a_batch_counts_its_jobs_through_every_change_of_state(store: RedisStore) -> None:
+    await submit(store, "a", "b", "c", "d")
+    assert (await info(store)).counts == {"queued": 4}
+    assert (await info(store)).state == JobState.QUEUED
+
+    first, second, third = await claim(store, free=3)
+    assert (await info(store)).counts == {"queued": 1, "running": 3}
+    assert (await info(store)).started_at is not None
+    await store.finish([ending(first), ending(second, "failed"), ending(third, "released")])
+    found = await info(store)
+    assert (found.counts, found.state, found.ended_at) == (
+        {"queued": 2, "succeeded": 1, "failed": 1},
+        JobState.RUNNING,
+        None,
+    )
+    assert found.progress == 0.5
+
+    assert await store.cancel(["c", "d"]) == ["cancelled", "cancelled"]
+    found = await info(store)
+    assert found.counts == {"succeeded": 1, "failed": 1, "cancelled": 2}
+    assert (found.open, found.progress, found.state) == (0, 1.0, JobState.FAILED)
+    assert found.ended_at is not None
+    assert [batch.id for batch in await store.batches.newest()] == ["b1"]
+
+
+@short_lease
+async def test_a_lost_job_is_counted_as_queued_again(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    await claim(store, free=2)
+    await lapse(store, "a", "b")
+
+    assert len(await claim(store, free=1, by=worker("w2"))) == 1
+    assert (await info(store)).counts == {"queued": 1, "running": 1}
+
+
+async def test_a_batch_comes_in_parts_and_each_job_once(store: RedisStore) -> None:
+    await submit(store, "a", "b", size=4)
+    assert (await info(store)).came == 2
+    await submit(store, "a", "b", size=4)  # its reply was lost
+    await submit(store, "c", "d", size=4, place=2)
+
+    found = await info(store)
+    assert (found.came, found.made, found.counts) == (4, 4, {"queued": 4})
+    assert await store.batches.members("b1") == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+
+
+async def test_a_part_that_never_came_keeps_the_batch_from_being_whole(store: RedisStore) -> None:
+    await submit(store, "a", size=4)
+    await store.cancel(["a"])
+
+    found = await info(store)
+    assert (found.spec.size, found.came, found.open, found.progress) == (4, 1, 0, 0.25)
+
+
+async def test_a_retried_job_takes_the_place_of_the_failed_one(store: RedisStore) -> None:
+    await submit(store, "a", "b", "c")
+    for claimed in await claim(store, free=3):
+        await store.finish([ending(claimed, "failed" if claimed.spec.id == "b" else "succeeded")])
+
+    await store.submit([job("again", batch="b1", retry_of="b")])
+
+    found = await info(store)
+    assert (found.made, found.counts, found.ended_at) == (3, {"succeeded": 2, "queued": 1}, None)
+    assert await members(store) == ["a", "again", "c"]
+    [claimed] = await claim(store)
+    await store.finish([ending(claimed)])
+    assert (await info(store)).counts == {"succeeded": 3}
+    assert await store.delete(["b"]) == [True]  # which is of no batch any more
+    assert (await info(store)).deleted == 0
+
+
+async def test_a_retry_outlives_the_batch_of_its_job(store: RedisStore) -> None:
+    await submit(store, "a")
+    await store.cancel(["a"])
+    await store.delete(["a"])
+
+    await store.submit([job("again", batch="b1", retry_of="a")])
+
+    assert await store.batches.infos(["b1"]) == [None]
+    await store.cancel(["again"])
+
+
+async def test_a_batch_is_deleted_with_the_last_of_its_jobs(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    await store.cancel(["a", "b"])
+
+    await store.delete(["a"])
+    found = await info(store)
+    assert (found.deleted, found.counts) == (1, {"cancelled": 2})
+    assert await members(store) == ["b"]
+    await store.delete(["b"])
+
+    assert await store.batches.newest() == []
+    assert not [key for key in await keys(store) if "batch" in key]
+
+
+async def test_a_batch_expires_with_its_jobs(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    [first, second] = await claim(store, free=2)
+    await store.finish([ending(first, ttl_ms=60_000)])
+    assert await store.redis.pttl(f"{store.prefix}batch:b1") == -1
+    await store.finish([ending(second, ttl_ms=60_000)])
+    assert 0 < await store.redis.pttl(f"{store.prefix}batch:b1") <= 60_000
+
+    for kind in ("batch", "batch-jobs"):  # its time is over
+        await store.redis.delete(f"{store.prefix}{kind}:b1")
+    assert await store.batches.newest() == []
+    await submit(store, "z", batch="b2")
+    assert await store.redis.zrange(f"{store.prefix}batches", 0, -1) == [b"b2"]
+
+
+async def test_a_batch_shares_the_jobs_of_others_that_do_the_same_work(store: RedisStore) -> None:
+    same = Once("5f0c", "active")
+    await store.submit([job("theirs", once=same)])
+
+    batch = BatchSpec("b1", "simulate", 2)
+    await store.submit([*part("a", once=same), *part("b")], "", batch)
+    assert await members(store) == ["theirs", "b"]
+    assert ((await info(store)).came, (await info(store)).made) == (2, 1)
+    await store.submit(part("c", batch="b2", once=same), "", BatchSpec("b2", "simulate", 1))
+    assert await store.batches.infos(["b2"]) == [None]  # it has made nothing
+
+    await store.cancel(["b", "theirs"])
+    await store.delete(["b"])
+    assert await store.batches.infos(["b1"]) == [None]
+
+
+async def test_a_job_that_was_given_to_a_worker_at_its_submit_counts_as_running(store: RedisStore) -> None:
+
+    async with store.redis.pubsub() as inbox:
+        await inbox.subscribe(store.channel("inbox", "w1"))
+        await claim(store, free=1)
+        await submit(store, "a", "b")
+        assert (await info(store)).counts == {"queued": 1, "running": 1}
+
+
+@pytest.mark.parametrize("name", ["first try", "other"])
+async def test_batches_are_listed_newest_first_by_name_and_owner(store: RedisStore, name: str) -> None:
+    for n in range(3):
+        await store.submit(part(f"j{n}", batch=f"b{n}"), "", BatchSpec(f"b{n}", "f", 1, name=name, owner=f"o{n % 2}"))
+
+    assert [batch.id for batch in await store.batches.newest()] == ["b2", "b1", "b0"]
+    assert [batch.id for batch in await store.batches.newest(2)] == ["b2", "b1"]
+    assert [batch.id for batch in await store.batches.newest(owner="o0")] == ["b2", "b0"]
+    assert len(await store.batches.newest(name="first try")) == (3 if name == "first try" else 0)
+    newest = await info(store, "b2")
+    assert [batch.id for batch in await store.batches.newest(before_us=newest.us)] == ["b1", "b0"]
