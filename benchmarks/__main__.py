@@ -16,6 +16,7 @@ NAMES = (
     "throughput",
     "submit",
     "executors",
+    "closure",
     "process",
     "imports",
     "progress",

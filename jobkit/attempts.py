@@ -20,8 +20,8 @@ from jobkit.codec import MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_refere
 from jobkit.files import FileStore
 from jobkit.files.checkpoints import STORED_BYTES, CheckpointPlace
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
-from jobkit.model import ErrorKind, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
-from jobkit.parts import PartStore, PartUnavailable
+from jobkit.model import ErrorKind, JobkitError, JobSnapshot, JobSpec, JobState, ResultUnavailable, SignatureError
+from jobkit.parts import PartStore
 from jobkit.run.attempt import Assignment, Outcome, failed, not_kept, too_large
 from jobkit.run.inside.values import Bounds, preview_of
 from jobkit.run.shortage import Shortage, patiently, shortage
@@ -31,6 +31,7 @@ from jobkit.tasks.call import (
     WITH_ENV,
     WITH_KIT,
     WITH_SEED,
+    Environment,
     Located,
     isolation_of,
     read_head,
@@ -171,12 +172,14 @@ def assignment(
     environ: Mapping[str, str] | None = None,
     located: Mapping[str, Located] | None = None,
     checkpoints: Sequence[CheckpointPlace] = (),
+    environment: Environment | None = None,
 ) -> Assignment:
     """Return the assignment for a runner, its payload verified.
 
     Args:
         folder: where its files go. bounds: of its artifacts without such a place.
         given: the results that it needs, see `needed`. environ: variables of its process. located: its large parts.
+        environment: Python environment that was built for it.
         checkpoints: see `checkpoint_places`; needed if an earlier attempt may have written one.
 
     Raises:
@@ -218,6 +221,7 @@ def assignment(
         is_alone=claimed.losses > 0 or spec.on_lost == "fail" or bool(marks),  # parts and kits would hold up a loop
         environ={**variables, **(environ or {})},
         kit_settings=kit_settings,
+        environment=environment,
         checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder),),
         seed=read_head(call).seed if WITH_SEED in marks else None,
     )
@@ -272,7 +276,7 @@ async def located_parts(claimed: Claimed, codec: Codec, part_store: PartStore) -
     return await part_store.locate(read_head(call).part_names)
 
 
-def refused(error: SignatureError | NeedMissing | PartUnavailable) -> Outcome:
+def refused(error: JobkitError | NeedMissing) -> Outcome:
     """The outcome of a job that cannot be run: its payload was refused, or what it needs is not there."""
     if isinstance(error, NeedMissing):
         return failed(ErrorKind.DEPENDENCY, "dependency", str(error))

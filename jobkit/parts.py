@@ -7,6 +7,8 @@ store keeps the part for an hour, until the submit that names it is accepted. Th
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -22,6 +24,10 @@ MAX_STORED_BYTES, MAX_FILE_BYTES, MAX_SYNC_BYTES = 50_000_000, 2_000_000_000, 50
 
 #: A worker remembers so many bytes of parts that are not files of its machine: jobs of a batch have them in common.
 _CACHE_BYTES = 100_000_000
+
+
+#: For so many seconds after an upload the store is not asked again: it keeps a part without users for an hour.
+_KEPT_S = 1_800.0
 
 
 class PartUnavailable(JobkitError):
@@ -41,6 +47,7 @@ class PartStore:
     ) -> None:
         self._store, self._file_store, self._most_bytes = store, file_store, most_bytes
         self._uploads: dict[str, asyncio.Task[None]] = {}
+        self._kept: dict[str, float] = {}  # when they were last known to be stored, by the monotonic clock
         self._cache: dict[str, bytes] = {}
 
     def check(self, blobs: Iterable[Blob]) -> None:
@@ -57,13 +64,21 @@ class PartStore:
                     f"{blob.what} takes {size(len(blob.content))}, more than the {size(most)} that {where}; {hint}"
                 )
 
+    def is_kept(self, name: str) -> bool:
+        """Return True if a part was stored or used by this process so recently that it is stored still."""
+        return time.monotonic() - self._kept.get(name, -math.inf) < _KEPT_S
+
+    def lost(self, name: str) -> None:
+        """The store does not have this part, whatever was known of it."""
+        self._kept.pop(name, None)
+
     async def keep(self, blobs: Iterable[Blob]) -> None:
         """Store the parts that are not stored. A submit that names them has to follow within an hour.
 
         Raises:
             InvalidParams: one is too large, or the place for files cannot be written. StoreUnavailable.
         """
-        given = {blob.name: blob for blob in blobs if blob.content}
+        given = {blob.name: blob for blob in blobs if blob.content and not self.is_kept(blob.name)}
         if not given:
             return
         self.check(given.values())
@@ -72,6 +87,8 @@ class PartStore:
                 upload = self._uploads[name] = asyncio.create_task(self._upload(given[name]))
                 upload.add_done_callback(partial(self._forget, name))
             await asyncio.shield(upload)
+        self._kept = {name: at for name, at in self._kept.items() if self.is_kept(name)}
+        self._kept |= dict.fromkeys(given, time.monotonic())
 
     def _forget(self, name: str, _: object) -> None:
         del self._uploads[name]

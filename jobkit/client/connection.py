@@ -109,6 +109,11 @@ class Connection:
                 self._senders.close()
             _open.discard(self)
 
+    @property
+    def is_shared(self) -> bool:
+        """True if workers may be on other machines."""
+        return self._embedded is None and self.inline is None
+
     def ensure_open(self) -> None:
         """Connect anew in a forked child. Raises JobkitError if it is closed."""
         if self.is_closed:
@@ -236,8 +241,9 @@ class Connection:
 
     def keep_parts(self, submissions: Sequence[Submission]) -> None:
         """Store the large parts of calls, before their submits; each once."""
-        if blobs := {blob.name: blob for each in submissions for blob in each.blobs}:
-            self.call(self.verbs.parts.keep, blobs.values())
+        parts = self.verbs.parts
+        if blobs := {blob.name: blob for each in submissions for blob in each.blobs if not parts.is_kept(blob.name)}:
+            self.call(parts.keep, blobs.values())
 
     def send(self, submission: Submission) -> SubmitReply:
         """Submit a job, and its large parts before.
@@ -252,6 +258,7 @@ class Connection:
             reply = self._send(submission)
             if not reply.lacks:
                 return reply
+            self.verbs.parts.lost(reply.lacks)
         raise no_longer_kept(submission)
 
     def _send(self, submission: Submission) -> SubmitReply:

@@ -131,10 +131,11 @@ class Repeater:
             codec, Call(call.function, args, kwargs), ref=head.ref, path=head.path, cwd=head.cwd,
             environment=head.environment if head.ref else None,
             has_references=bool(spec.needs), is_named=head.is_named, variables=head.variables, large=large,
-            resumes=source, seed=head.seed, is_drawn=head.is_drawn,
+            resumes=source, seed=head.seed, is_drawn=head.is_drawn, code=head.code, project=head.project,
         )  # fmt: skip
         made = self._sealed(spec, "", bound, form, body)
-        return self._submitter.send(replace(made, blobs=tuple(large.blobs.values())))
+        blobs = tuple(large.blobs.get(blob.name, blob) for blob in made.blobs)
+        return self._submitter.send(replace(made, blobs=blobs))
 
     def _source(self, job_id: str, head: CallHead) -> tuple[str, int]:
         """Return the job whose checkpoint a repetition of this one goes on from, and its time of submit."""

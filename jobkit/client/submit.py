@@ -26,7 +26,7 @@ from jobkit.client.job import Job
 from jobkit.client.sent import Sent
 from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
-from jobkit.codec import MSGPACK, Codec, Subject
+from jobkit.codec import MSGPACK, RAW, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.neighbours import HasNeighbours
@@ -47,7 +47,9 @@ from jobkit.tasks.call import (
     read_head,
     replaced,
 )
+from jobkit.tasks.code import packer, project_pack
 from jobkit.tasks.info import TaskInfo, plain_arguments
+from jobkit.tasks.option_values import PROJECT_ENV
 from jobkit.tasks.options import OPTIONS, JobOptions, check_submit_options
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths, working_directory
@@ -78,6 +80,8 @@ class Origin(msgspec.Struct, frozen=True):
     owner: str = ""
     templates: WeakKeyDictionary[Any, SubmitTemplate] = msgspec.field(default_factory=WeakKeyDictionary)
     """Of the tasks that were submitted, if other processes can import them."""
+    ships: bool = False
+    """Workers may be on other machines: modules travel with functions that are sent by value."""
 
 
 def new_id() -> str:
@@ -133,12 +137,21 @@ def prepare(
         # import what lies beside the notebook or script, where the worker's machine has it.
         call, cwd = Call(None if ref else task.function, *task.signature.call_args(bound)), working_directory()
     seed = random_seed() if options.seed is True else options.seed
+    pack, is_here = None, origin.settings.scheme == "sync"
+    may_travel = origin.ships and not ref and template.spec.isolation != "thread"
+    if isinstance(task, TaskDef) and not is_here and (may_travel if options.ship is None else options.ship):
+        pack = packer(name, options.ship, ref, [*filter(None, [task.source_dir]), *own_paths()])
+    variables, project = dict(options.env), None
+    if variables.pop(PROJECT_ENV, None) is not None and not is_here:
+        folder = "" if isinstance(task, TaskInfo) else task.source_dir
+        packages = project_pack(folder or working_directory(), name)
+        project = large.add([], RAW, packages, "the list of packages")
     encoded = encode_call(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
-        is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=dict(options.env), large=large,
-        seed=seed, is_drawn=options.seed is True,
+        is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=variables, large=large,
+        pack=pack, project=project, seed=seed, is_drawn=options.seed is True,
     )  # fmt: skip
-    head = read_head(encoded) if large.blobs or b"kit" in encoded else None
+    head = read_head(encoded) if large.blobs or pack or b"kit" in encoded else None
     blobs = tuple(large.blobs[part] for part in head.part_names) if head is not None else ()
     if options.env and not codec.allow_pickle:
         raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
@@ -159,7 +172,7 @@ def prepare(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
         batch=batch, **work,
     )  # fmt: skip
-    if head is not None and (head.parts or head.has_kit):
+    if head is not None and (blobs or head.has_kit):
         spec = replace(spec, isolation=marked(spec.isolation, head))
     if traceparent := active_span():
         spec = replace(spec, traceparent=traceparent)
@@ -215,7 +228,7 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: O
         at_ms=int(options.at.timestamp() * 1000) if options.at else 0,
         **dict(zip(_SAME, _same_of(options), strict=True)),
     )
-    if options.env:
+    if options.env.keys() - {PROJECT_ENV}:
         spec = replace(spec, isolation=spec.isolation + WITH_ENV)
     if options.seed is not None:
         spec = replace(spec, isolation=spec.isolation + WITH_SEED)
@@ -236,7 +249,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         self._kit, self._connection = kit, connection
         self._before_submit = [before_submit] if before_submit else []
         self.over = JobOptions()
-        self.origin = Origin(connection.settings, connection.codec, connection.owner)
+        self.origin = Origin(connection.settings, connection.codec, connection.owner, ships=connection.is_shared)
 
     @property
     def _submitter(self) -> BoundKit:

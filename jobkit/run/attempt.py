@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from jobkit.codec import CLOUDPICKLE, MSGPACK, decode
 from jobkit.files.checkpoints import CheckpointPlace
+from jobkit.files.file_store import temporary
 from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, UnknownTask
 from jobkit.model.format import size
 from jobkit.model.snapshot import NOT_KEPT, JobError
@@ -28,7 +29,8 @@ from jobkit.run.inside import context
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import python_version
 from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
-from jobkit.tasks.call import Call, CallHead, put_in, read_call, read_head
+from jobkit.tasks import code
+from jobkit.tasks.call import Call, CallHead, Environment, content_of, put_in, read_call, read_head
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
 from jobkit.tasks.task import TaskDef, load_ref, target_of
@@ -46,6 +48,7 @@ class Assignment(msgspec.Struct, frozen=True):
         bounds: how much it may keep as artifacts. result_bytes: the same of its result; 0 for no limit.
         log_path: file for its whole log, or "". log_owner: what the folder of that file says about its owner.
         environ: variables of its process, for isolation "process". seed: of its random numbers, likewise.
+        environment: Python environment for its process, built by the worker; None for the usual one.
         kit_settings: settings for a kit among its arguments; with the key, so only for signed calls that have one.
         is_alone: nothing else may share a process with it: a worker died while it ran this job, or it must not run
             twice, which the end of a shared process would make it.
@@ -71,6 +74,7 @@ class Assignment(msgspec.Struct, frozen=True):
     is_suspect: bool = False
     environ: Mapping[str, str] = {}
     kit_settings: Mapping[str, str] = {}
+    environment: Environment | None = None
     checkpoints: tuple[CheckpointPlace, ...] = ()
     seed: int | None = None
 
@@ -167,6 +171,7 @@ def resolve(
     head = read_head(assignment.call)
     if is_signed and owns_process:
         _follow(head)
+        _use_code(task, head)
     elif is_signed:
         _add_path(head, len(sys.path))
     if CLOUDPICKLE in head.forms and head.python and head.python != python_version():
@@ -287,6 +292,17 @@ def _follow(head: CallHead) -> None:
     _add_path(head, 0)
 
 
+def _use_code(task: str, head: CallHead) -> None:
+    """Import the modules that came with the call before all others. Raises Rejected."""
+    if head.code is None:
+        return
+    try:
+        content = content_of(head, head.code)
+        code.use(code.unpacked(content, head.code.name, temporary() / f"jobkit-code-{os.getuid()}"))
+    except (OSError, SignatureError) as error:
+        raise Rejected(f"the code of task {task!r} could not be unpacked on {platform.node()}: {error}") from error
+
+
 def _add_path(head: CallHead, index: int) -> None:
     """Find the submitter's own modules too: first, or (in a process of many jobs) behind everything that is there."""
     new = [path for path in head.path if path not in sys.path and os.path.isdir(path)]
@@ -336,8 +352,15 @@ def _by_reference(task: str, ref: str) -> Callable[..., Any]:
         ) from error
 
 
+def how_to_get(module: str) -> str:
+    """Return what to do about a module that is missing on this machine."""
+    package = module.partition(".")[0]
+    return f"install it there ({sys.executable} -m pip install {package}), or submit with ship=True if it is your own"
+
+
 def _missing(task: str, error: ModuleNotFoundError) -> str:
+    name = error.name or str(error)
     return (
-        f"task {task!r} needs the module {error.name or str(error)!r}, which the worker on {platform.node()} does not "
-        "have: install it there, or start the worker where it can be imported"
+        f"task {task!r} needs the module {name!r}, which the worker on {platform.node()} does not "
+        f"have: {how_to_get(name)}"
     )

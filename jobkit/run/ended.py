@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from jobkit.codec import MSGPACK, Codec
 from jobkit.model import ErrorKind, InvalidParams, Retry
 from jobkit.model.snapshot import JobError
-from jobkit.run.attempt import Assignment, Outcome, Rejected, failed, not_kept, resolve
+from jobkit.run.attempt import Assignment, Outcome, Rejected, failed, how_to_get, not_kept, resolve
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.seeds import seeded
 from jobkit.run.inside.tracebacks import class_name, describe, error_body, error_types
@@ -144,7 +144,7 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
             found = replace(
                 found,
                 message=f"No module named {error.name!r} on the worker's machine {platform.node()} ({sys.executable}): "
-                "install it there, or start the worker where it can be imported",
+                + how_to_get(error.name),
             )
         outcome = replace(first, error=found)
         return Ended(outcome, None if is_exit or not allow_pickle else lambda: Ended(with_pickle(outcome)))

@@ -99,6 +99,8 @@ class Placement:
             runner.stop(job_id, kind)
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
+        if assignment.environment is not None:
+            return await self._run_elsewhere(assignment.environment, assignment, sink)
         if not self._is_local:
             return await self._run_here(assignment, sink)
         mine = own_environment()

@@ -25,8 +25,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.codec import MSGPACK, Blob, Codec, decode, digest
+from jobkit.codec import MSGPACK, RAW, Blob, Codec, decode, digest
 from jobkit.model import InvalidParams, JobSpec, SignatureError
+from jobkit.tasks.code import Packer
 from jobkit.tasks.sources import Source, Sources, install
 from jobkit.tasks.unsendable import told
 
@@ -37,8 +38,8 @@ MAX_DEPTH, MAX_ITEMS = 8, 200_000
 #: know one refuse the job, instead of running it without.
 WITH_ENV, WITH_SEED, WITH_PARTS, WITH_KIT = "+env", "+seed", "+parts", "+kit"
 
-#: The function in a pickle that has a kit (`client/kit.py`).
-_KIT = b"travelled_kit"
+#: How a pickle names the function that makes a kit (`client/kit.py`); a text of the same letters looks different.
+_KIT = b"travelled_kit\x94\x93"
 
 _MARKS = frozenset({WITH_ENV, WITH_SEED, WITH_PARTS, WITH_KIT})
 
@@ -53,7 +54,7 @@ def isolation_of(text: str) -> tuple[str, frozenset[str]]:
 def marked(isolation: str, head: CallHead) -> str:
     """Return the isolation in the record of a call with the marks for its parts and its kit."""
     plain = isolation.replace(WITH_PARTS, "").replace(WITH_KIT, "")
-    return plain + (WITH_PARTS if head.parts else "") + (WITH_KIT if head.has_kit else "")
+    return plain + (WITH_PARTS if head.part_names else "") + (WITH_KIT if head.has_kit else "")
 
 
 #: Calls above this size in bytes do not travel through the queue as a whole: parts from `_PART_BYTES` on are left out.
@@ -184,6 +185,7 @@ class LargeParts:
         self.blobs: dict[str, Blob] = {}
         self.sources: dict[str, Source] = {}
         self.with_kit: set[str] = set()
+        self._packs: dict[object, Part | None] = {}
         self._known: dict[int, tuple[Any, Part]] = {}  # by the id of a value, which is kept so that this stays its own
 
     def known(self, whole: list[Any], sources: dict[str, Source]) -> tuple[list[Any], list[Part]]:
@@ -207,6 +209,14 @@ class LargeParts:
                 parts.append(part := self.add(steps, form, body, what))
                 self._known[id(value)] = value, part
         return _without(whole, parts), parts
+
+    def code(self, bodies: list[bytes], pack: Packer) -> Part | None:
+        """Return the modules that these pickles need as a part, or None."""
+        key, make = pack(bodies)
+        if key not in self._packs:
+            content = make()
+            self._packs[key] = self.add([], RAW, content, "the code that travels with a call") if content else None
+        return self._packs[key]
 
     def add(self, steps: list[int], form: bytes, body: bytes, what: str) -> Part:
         """Return an encoded value as a part."""
@@ -284,6 +294,8 @@ class CallHead(
         seed: of its random numbers, None for none. Only with `WITH_SEED`. is_drawn: it was drawn, so that each slot of
             a schedule has another one.
         parts: large parts, that of the whole call first. Only with `WITH_PARTS`.
+        code: the pack of modules that travel with it, see `jobkit.tasks.code`. Only with `WITH_PARTS`.
+        project: the pack of the files that name the packages of the project in which it is to run. Likewise.
         has_kit: a kit is among the arguments, and gets the settings of the worker. Only with `WITH_KIT`.
         located: these parts by name, as contents or paths of files; set by a worker.
         sources: lines of the code that is sent by value, by its file name there.
@@ -308,11 +320,15 @@ class CallHead(
     sources: dict[str, Source] = {}
     parts: tuple[Part, ...] = ()
     located: dict[str, Located] = {}
+    code: Part | None = None
+    project: Part | None = None
     has_kit: bool = False
 
     @property
     def part_names(self) -> list[str]:
-        return list(dict.fromkeys(part.name for part in self.parts))
+        """Names of what is stored beside the call."""
+        parts = (*self.parts, self.code, self.project)
+        return list(dict.fromkeys(part.name for part in parts if part is not None))
 
     @property
     def forms(self) -> set[bytes]:
@@ -335,6 +351,8 @@ def encode_call(
     has_references: bool = False,
     environment: Environment | None = None,
     large: LargeParts | None = None,
+    pack: Packer | None = None,
+    code: Part | None = None,
     **head: Any,
 ) -> bytes:
     """Return the body of a payload (its format is always `codec.MSGPACK`).
@@ -343,6 +361,7 @@ def encode_call(
         has_references: some arguments are references to results of other jobs.
         environment: environment to run in on this machine; default: this process's own.
         large: takes the large parts out of a large call; None to leave them in.
+        pack: finds the modules that travel with it; needs `large`. code: the modules of an earlier call.
         head: further fields of `CallHead`.
 
     Raises:
@@ -375,8 +394,10 @@ def encode_call(
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept = environment if environment.executable else None
     has_kit = _KIT in body or (large is not None and any(part.name in large.with_kit for part in parts))
+    if pack is not None and large is not None:
+        code = large.code([body, *(large.blobs[part.name].content for part in parts)], pack)
     made = CallHead(
-        form=form, body=body, needs=tuple(needs), parts=tuple(parts), has_kit=has_kit, python=python,
+        form=form, body=body, needs=tuple(needs), parts=tuple(parts), has_kit=has_kit, code=code, python=python,
         environment=kept, sources=dict(sources), **head,
     )  # fmt: skip
     return msgspec.msgpack.encode(made)
@@ -463,7 +484,7 @@ def read_call(head: CallHead, *, allow_pickle: bool) -> Call:
     install(head.sources)
     whole = decode(head.form, head.body)
     for part in head.parts:
-        whole = _put(whole, part.steps, decode(part.form, _content(head, part)))
+        whole = _put(whole, part.steps, decode(part.form, content_of(head, part)))
     args, kwargs, *function = whole
     if not allow_pickle and function:
         raise SignatureError("it carries a function, and functions need a signing key (JOBKIT_SECRET)")
@@ -472,7 +493,7 @@ def read_call(head: CallHead, *, allow_pickle: bool) -> Call:
     return Call(function[0] if function else None, args, kwargs)
 
 
-def _content(head: CallHead, part: Part) -> bytes:
+def content_of(head: CallHead, part: Part) -> bytes:
     """Return the content of a part. The head is sealed, so what has this SHA-256 is what was submitted."""
     path, content = head.located.get(part.name, ("", b""))
     if path:

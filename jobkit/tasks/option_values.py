@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _DAY = timedelta(days=1)
 _LEAST_MEMORY_BYTES = 16 * 1024**2
 _MAX_AMOUNT = 1e9
 _MAX_RESOURCES = 16
+
+#: Beside variables: the job runs with the packages of the submitter's project. No variable has such a name.
+PROJECT_ENV = "=project"
 
 _MAX_VARIABLES = 100
 _MAX_VARIABLE = 32_000
@@ -204,7 +208,14 @@ def resources(name: str, value: Any) -> Mapping[str, float]:
 
 
 def env(name: str, value: Any) -> Mapping[str, str]:
-    """Return variables of a job's environment by name; numbers become text. Messages contain no values."""
+    """Return variables of a job's environment by name; numbers become text. Messages contain no values.
+
+    "project" stands for the Python environment of the project.
+    """
+    if isinstance(value, str):
+        if value != "project":
+            raise InvalidParams(f'{name} must be variables with their values, or "project", not {value!r}', name)
+        return {PROJECT_ENV: ""}
     if not isinstance(value, Mapping) or len(value) > _MAX_VARIABLES:
         raise InvalidParams(
             f'{name} must be at most {_MAX_VARIABLES} variables with their values, like {{"OMP_NUM_THREADS": 4}}', name
@@ -232,6 +243,22 @@ def seed(name: str, value: Any) -> bool | int | None:
     if not isinstance(value, int) or not 0 <= value < 2**32:
         raise ValueError
     return value
+
+
+def ship(name: str, value: Any) -> bool | tuple[str, ...]:
+    """Return what `ship=` means: True, False, or paths of files and folders."""
+    if isinstance(value, bool):
+        return value
+    paths = [value] if isinstance(value, (str, os.PathLike)) else value
+    if (
+        not isinstance(paths, (list, tuple))
+        or not paths
+        or not all(isinstance(each, (str, os.PathLike)) for each in paths)
+    ):
+        raise InvalidParams(
+            f'{name} must be True, False, or paths of files and folders like ["src"], not {value!r}', name
+        )
+    return tuple(os.fspath(each) for each in paths)
 
 
 @must_be('True, "queued", "active", seconds, or a function or text that gives the key, like "{user}"')

@@ -75,8 +75,11 @@ class JobOptions:
         delay_s: delay of a submission; 0 for none. at: its earliest start (aware), or None.
         key: idempotency key of a submission, or "". id: id of its job (of a batch: that its ids are made from), or "".
         fresh: run even if there is a cached result.
-        env: environment variables of a submission's process, sealed with its arguments.
+        env: environment variables of a submission's process, sealed with its arguments; `PROJECT_ENV` among them runs
+            it with the packages of the submitter's project.
         seed: seed of `random`, numpy and torch in the job's process; True to draw one for each job; None for none.
+        ship: modules that travel with the function: True for all of the user's own that it needs, False for none, or
+            paths of files and folders; None for those that a function sent by value needs on a shared Redis.
         given: names of the fields that were set explicitly; `merged` lets them win.
     """
 
@@ -112,6 +115,7 @@ class JobOptions:
     fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
     env: Mapping[str, str] = _option(option_values.env, dict, of="submission")
     seed: bool | int | None = _option(option_values.seed)
+    ship: bool | tuple[str, ...] | None = _option(option_values.ship)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def merged(self, over: JobOptions) -> Self:
@@ -133,7 +137,7 @@ class JobOptions:
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         """Read what older clients have pickled: the values of all fields that they know, in their order."""
-        added = ("id", "env", "seed")[len(state) - len(fields(self)) :]
+        added = ("id", "env", "seed", "ship")[len(state) - len(fields(self)) :]
         for name in added:
             object.__setattr__(self, name, getattr(_DEFAULTS, name))
         names = [each.name for each in fields(self) if each.name not in added]
@@ -173,6 +177,7 @@ class SharedOptions(TypedDict, total=False):
     seed: bool | int | None
     tags: Collection[str] | None
     title: str | None
+    ship: bool | str | Collection[str] | None
 
 
 class TaskOptions(SharedOptions, total=False):
@@ -189,7 +194,7 @@ class SubmitOptions(SharedOptions, total=False):
     key: str | None
     id: str | None
     fresh: bool
-    env: Mapping[str, str | float] | None
+    env: Mapping[str, str | float] | Literal["project"] | None
 
 
 class _Unset:
@@ -271,7 +276,7 @@ def effective_options(
         InvalidParams: options that contradict each other.
     """
     merged = options if over is None else options.merged(over)
-    if (merged.env or merged.seed is not None) and "isolation" not in merged.given:
+    if (merged.env or merged.ship or merged.seed is not None) and "isolation" not in merged.given:
         merged = replace(merged, isolation="process")  # a coroutine, too: the worker's loop has one environment
     runs_as = merged.isolation or isolation
     shared = ", where many jobs share one process"
@@ -281,6 +286,7 @@ def effective_options(
         ("resources", merged.resources, shared),
         ("env", merged.env, shared),
         ("seed", merged.seed is not None, shared),
+        ("ship", merged.ship, shared),
     ):
         if is_set and runs_as != "process":
             raise InvalidParams(

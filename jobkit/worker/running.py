@@ -46,6 +46,7 @@ from jobkit.tasks.call import WITH_PARTS
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.job_files import JobFiles, note
+from jobkit.worker.project_env import NotBuilt, ProjectEnvironments
 
 T = TypeVar("T")
 
@@ -113,6 +114,9 @@ class RunningAttempt:
         self.curves.add(batch)
         self._has_numbers = True
         self.wake()
+
+    def tell(self, message: str) -> None:
+        self.progress(None, None, message)
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self.awaited = job_ids
@@ -237,6 +241,7 @@ class RunningJobs:
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
         self._parts = PartStore(store, lambda: self.job_files.file_store)
+        self._projects = ProjectEnvironments()
         self.durations = Durations(store)
         self.runner = runner
         self.capacity = Capacity(info.slots, runner.room)
@@ -337,12 +342,13 @@ class RunningJobs:
                 await self.job_files.continue_log(claimed)
                 [lines] = await self._once_reachable(self._store.metrics, [spec.id])
                 attempt.curves = Curves(lines) if lines else None
-            given = located = None
+            given = located = environment = None
             if spec.needs:
                 files = self.job_files.file_store
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
             if WITH_PARTS in spec.isolation:
                 located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
+                environment = await self._projects.of_call(claimed, self._codec, located, attempt.tell)
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
@@ -359,6 +365,7 @@ class RunningJobs:
                     given=given,
                     environ=environ,
                     located=located,
+                    environment=environment,
                     checkpoints=places,
                 )
                 began = time.monotonic()
@@ -370,7 +377,7 @@ class RunningJobs:
             logger.warning("job %s rejected: %s", spec.id, error)
             outcome = refused(error)
             self.rejected += 1
-        except (NeedMissing, PartUnavailable) as error:
+        except (NeedMissing, PartUnavailable, NotBuilt) as error:
             outcome = refused(error)
         except BaseException as error:  # ours, not the user's: the job must end all the same, and say so
             task = asyncio.current_task()

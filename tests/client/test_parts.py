@@ -146,6 +146,7 @@ def test_a_kit_travels_and_connects_again(kit: Kit) -> None:
     assert value == 32
     assert list(kit.get(inner).tags) == ["inner"]
     assert kit.submit(lambda given: given.settings.namespace, kit).result(60)
+    assert kit.submit(lambda given: given, "jobkit.client.kit travelled_kit").snapshot.spec.isolation == "process"
 
 
 def test_a_closed_kit_does_not_travel(place: dict[str, str]) -> None:

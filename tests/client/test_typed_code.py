@@ -48,7 +48,7 @@ def test_a_module_missing_in_the_worker_is_named_with_host_and_fix(kit: Kit) -> 
         for job in (outside, inside):
             job.wait(60)
             assert "ghost_of_this_test" in job.error.message
-            assert "install it there, or start the worker where it can be imported" in job.error.message
+            assert "install it there (" in job.error.message
         assert inside.error.type == "ModuleNotFoundError"
         assert len(str(inside.error).splitlines()) == 1
     finally:

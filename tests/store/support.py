@@ -312,6 +312,7 @@ async def clear(store: RedisStore) -> None:
         "died",
         "room",
         "barred",
+        "blob",  # uploaded, and never used
         "group",
         "groups",
     }  # a group with a verdict outlives its jobs

@@ -9,7 +9,7 @@ from jobkit.model.spec import Once
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission
 
-from .support import ending, job, keys, started
+from .support import job, keys
 
 A, B = Blob.of(b"a"), Blob.of(b"b")
 
@@ -104,8 +104,6 @@ async def test_what_an_earlier_version_has_deleted_is_swept(store: RedisStore) -
     """Its verbs do not know of contents."""
     await upload(store, A, B)
     await store.submit([with_parts(job("j1"), A), with_parts(job("j2"), B)])
-    claimed = await started(store, "j3")
-    await store.finish([ending(claimed)])
     await store.cancel(["j1"])
     await store.redis.delete(f"{store.prefix}job:j1", f"{store.prefix}args:j1")
     for index in ("jobs", "expiry", "state:cancelled"):

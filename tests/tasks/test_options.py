@@ -228,7 +228,7 @@ def test_pickled_options_name_only_what_is_set() -> None:
     assert not any(name.encode() in packed for name in ("env", "retries", "cancel_grace_s", "limit_key"))
 
 
-@pytest.mark.parametrize("added", [("env", "seed"), ("id", "env", "seed")])
+@pytest.mark.parametrize("added", [("ship",), ("seed", "ship"), ("id", "env", "seed", "ship")])
 def test_options_that_an_older_client_has_pickled_are_read(added: tuple[str, ...]) -> None:
     options = check_options({"queue": "gpu", "tags": ["a"]})
     state = [getattr(options, each.name) for each in fields(options) if each.name not in added]

@@ -55,7 +55,7 @@ def refusal(function: Callable[..., Any], *args: Any) -> str:
 
 
 def test_the_variable_is_named_with_its_type_and_the_way_out(cell: types.SimpleNamespace) -> None:
-    assert refusal(cell.q).startswith("`q` uses `con` (sqlite3.Connection), a global of the ")
+    assert refusal(cell.q).startswith("`q` uses `con` (sqlite3.Connection), a global of ")
     assert refusal(cell.q).endswith(", which cannot be sent: open it inside `q`")
     assert refusal(cell.nested).endswith(", which cannot be sent: make it inside `nested`")
 

@@ -299,7 +299,8 @@ def _kind(assignment: Assignment) -> object:
     may be another module.
     """
     head = read_head(assignment.call)
-    return assignment.task, head.ref, head.cwd, head.path, tuple(sorted(head.variables.items()))
+    code = head.code.name if head.code is not None else ""
+    return assignment.task, head.ref, head.cwd, head.path, code, tuple(sorted(head.variables.items()))
 
 
 class Died(JobkitError):

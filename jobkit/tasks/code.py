@@ -1,0 +1,363 @@
+"""Modules of the user's own that travel with a call: found, packed by content, unpacked by the process that runs it.
+
+Which modules those are is read from the pickle of the call, which names what it needs, and from the imports of the
+modules themselves; none of it is run. A pack is a list of paths and contents. Its SHA-256 is part of the sealed call.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import functools
+import importlib
+import os
+import pickletools
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from jobkit.model import InvalidParams, SignatureError
+from jobkit.model.format import size
+
+#: A pack is at most so large, and has at most so many files.
+MAX_BYTES, MAX_FILES = 20_000_000, 2_000
+
+#: File of patterns, one a line, for what does not travel; in the folder that travels.
+IGNORE_FILE = ".jobkitignore"
+
+#: Files of a project that say which packages it needs, the first one preferred.
+LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"
+
+#: Patterns that hold everywhere.
+_IGNORED = (".*", "__pycache__", "*.pyc", "*.egg-info", "node_modules", "venv", "build", "dist")
+
+#: A path in a pack: names between slashes, none of which begins with a dot.
+_PATH = re.compile(r"(?:[\w+-][\w. +-]*/){0,20}[\w+-][\w. +-]*")
+
+_STRINGS = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"})
+
+#: Keys of a pickle whose values only say where code comes from.
+_OWN = ("__module__", "__name__", "__package__", "__file__")
+
+#: An unpacked pack that was not used for so many seconds is deleted by the next process that unpacks one.
+_KEPT_S = 7 * 86_400.0
+
+
+# -- finding ----------------------------------------------------------------------------------------------------------
+
+
+def names_in(bodies: Iterable[bytes], roots: Sequence[str]) -> set[str]:
+    """Return the modules below `roots` that pickles refer to."""
+    top = {name for root in roots for name in _modules_in(root)}
+    found: set[str] = set()
+    for body in bodies:
+        if any(name.encode() in body for name in top):
+            found |= {name for name in _referred(body) if name.partition(".")[0] in top}
+    return found
+
+
+def _modules_in(root: str) -> frozenset[str]:
+    try:
+        return _listed(root, os.stat(root).st_mtime_ns)
+    except OSError:
+        return frozenset()
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(root: str, _: int) -> frozenset[str]:
+    """Return the names of the modules and packages in a folder."""
+    found = set()
+    with suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            name, dot, suffix = entry.name.partition(".")
+            is_module = suffix == "py" if dot else os.path.isfile(f"{entry.path}/__init__.py")
+            if is_module and name.isidentifier() and name not in ("setup", "conftest"):
+                found.add(name)
+    return frozenset(found - {"jobkit"})
+
+
+def _referred(body: bytes) -> Iterator[str]:
+    """Yield the texts of a pickle that may be names of modules: all but those that only say where code comes from."""
+    memo: list[Any] = []
+    last = before = None
+    try:
+        for opcode, argument, _ in pickletools.genops(body):
+            name = opcode.name
+            if name == "MEMOIZE":
+                memo.append(last)
+                continue
+            if name in _STRINGS:
+                before, last = last, argument
+            elif name in ("BINGET", "LONG_BINGET"):
+                before, last = last, memo[argument] if argument < len(memo) else None
+            else:
+                last = None
+                continue
+            if (
+                isinstance(last, str)
+                and before not in _OWN
+                and last.isascii()
+                and last.replace(".", "_").isidentifier()
+            ):
+                yield last
+    except Exception:  # not a pickle that we understand: what was found is found
+        return
+
+
+def closure(names: Iterable[str], roots: Sequence[str]) -> dict[str, Path]:
+    """Return the files of these modules and of all that they import below `roots`, by path in the pack."""
+    found: dict[str, Path] = {}
+    left = sorted(names)
+    seen: set[str] = set()
+    while left:
+        name = left.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for part in _with_parents(name):
+            path = next(filter(None, (_file_of(part, root) for root in roots)), None)
+            if path is None:
+                break
+            where, file = path
+            if where not in found:
+                found[where] = file
+                left += _imports(file, part)
+    return found
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _file_of(name: str, root: str) -> tuple[str, Path] | None:
+    relative = name.replace(".", "/")
+    for where in (f"{relative}/__init__.py", f"{relative}.py"):
+        if (path := Path(root, where)).is_file():
+            return where, path
+    return None
+
+
+def _imports(file: Path, name: str) -> list[str]:
+    try:
+        return _imports_of(file, name, file.stat().st_mtime_ns)
+    except OSError:
+        return []
+
+
+@functools.lru_cache(maxsize=2_000)
+def _imports_of(file: Path, name: str, _: int) -> list[str]:
+    """Return the modules that a module imports, also those that its `from` imports may name."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return []
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def chosen(ship: Sequence[str]) -> dict[str, Path]:
+    """Return the files of the option `ship`, by path in the pack: files, packages, and folders to import from.
+
+    Raises:
+        InvalidParams: there is no such file or folder.
+    """
+    found: dict[str, Path] = {}
+    for each in ship:
+        path = Path(each).expanduser()
+        if path.is_file():
+            found.setdefault(path.name, path)
+        elif path.is_dir():
+            base = path.resolve().parent if (path / "__init__.py").is_file() else path.resolve()
+            for file in _files_below(path.resolve()):
+                found.setdefault(file.relative_to(base).as_posix(), file)
+        else:
+            raise InvalidParams(f"ship names {each!r}, and there is no such file or folder in {os.getcwd()}", "ship")
+    return found
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    patterns = [*_IGNORED, *_ignored_by(folder)]
+    for where, folders, files in os.walk(folder):
+        relative = PurePosixPath(Path(where).relative_to(folder).as_posix())
+        folders[:] = sorted(name for name in folders if not _is_ignored(relative / name, patterns, is_folder=True))
+        for name in sorted(files):
+            path = Path(where, name)
+            if not _is_ignored(relative / name, patterns, is_folder=False) and path.is_file():
+                yield path
+
+
+def _ignored_by(folder: Path) -> list[str]:
+    """Return the patterns of the nearest ignore file, in this folder or above."""
+    for each in (folder, *folder.parents):
+        with suppress(OSError):
+            lines = (each / IGNORE_FILE).read_text("utf-8").splitlines()
+            return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return []
+
+
+def _is_ignored(path: PurePosixPath, patterns: Sequence[str], *, is_folder: bool) -> bool:
+    """Return True if a pattern matches, as in a .gitignore: the last one that does decides, `!` takes back, a slash at
+    the end means folders, one elsewhere anchors it."""
+    is_ignored = False
+    for pattern in patterns:
+        is_back, plain = pattern.startswith("!"), pattern.lstrip("!")
+        if plain.endswith("/"):
+            if not is_folder:
+                continue
+            plain = plain.rstrip("/")
+        matches = (
+            fnmatch.fnmatchcase(path.as_posix(), plain.lstrip("/"))
+            if "/" in plain
+            else fnmatch.fnmatchcase(path.name, plain)
+        )
+        if matches:
+            is_ignored = not is_back
+    return is_ignored
+
+
+#: Returns for the pickles of a call what is equal for equal packs, and the function that makes the pack (b"" for none).
+Packer = Callable[[list[bytes]], tuple[object, Callable[[], bytes]]]
+
+
+def packer(task: str, ship: bool | Sequence[str] | None, ref: str, roots: Sequence[str]) -> Packer:
+    """Return the function that finds what travels with a call from its pickles; see the option `ship`.
+
+    Args:
+        ref: of the function, "" if it is sent by value. roots: folders that modules are imported from.
+    """
+
+    def pack(bodies: list[bytes]) -> tuple[object, Callable[[], bytes]]:
+        if isinstance(ship, (list, tuple)):
+            return tuple(ship), lambda: packed(chosen(ship), task)
+        names = frozenset([*names_in(bodies, roots), *([ref.partition(":")[0]] if ref else [])])
+        return names, lambda: packed(closure(names, roots), task)
+
+    return pack
+
+
+def project_pack(folder: str, task: str) -> bytes:
+    """Return the pack of the files that say which packages the project around a folder needs.
+
+    Raises:
+        InvalidParams: there are none.
+    """
+    for each in (Path(folder), *Path(folder).parents):
+        if (each / LOCK).is_file() and (each / PROJECT).is_file():
+            return packed({LOCK: each / LOCK, PROJECT: each / PROJECT}, task)
+        if (each / REQUIREMENTS).is_file():
+            return packed({REQUIREMENTS: each / REQUIREMENTS}, task)
+    raise InvalidParams(
+        f"env='project' needs a {LOCK} (with its {PROJECT}) or a {REQUIREMENTS} in {folder} or above it", "env"
+    )
+
+
+# -- packing ----------------------------------------------------------------------------------------------------------
+
+
+def packed(files: dict[str, Path], task: str) -> bytes:
+    """Return a pack of files, b"" for no files; the same contents give the same bytes.
+
+    Raises:
+        InvalidParams: too many or too large, or a name that cannot be unpacked everywhere.
+    """
+    if not files:
+        return b""
+    sizes = {where: path.stat().st_size for where, path in files.items()}
+    if len(files) > MAX_FILES or sum(sizes.values()) > MAX_BYTES:
+        largest = max(sizes, key=lambda where: sizes[where])
+        raise InvalidParams(
+            f"the code that would travel with {task} has {len(files):,} files and {size(sum(sizes.values()))}, and may "
+            f"have {MAX_FILES:,} files and {size(MAX_BYTES)}; the largest is {largest} ({size(sizes[largest])}): name "
+            f"what is not needed in {IGNORE_FILE}, or what is needed with ship=[...]",
+            "ship",
+        )
+    for where in files:
+        if not _PATH.fullmatch(where):
+            raise InvalidParams(
+                f"a file with the name {where!r} cannot travel with {task}: rename it, or ignore it", "ship"
+            )
+    return msgspec.msgpack.encode([(where, path.read_bytes()) for where, path in sorted(files.items())])
+
+
+_read_pack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+def unpacked(content: bytes, name: str, below: Path) -> Path:
+    """Return the folder with the files of a pack, unpacked unless it is there.
+
+    Args:
+        name: SHA-256 of the content, which was checked. below: folder of this user alone for all packs.
+
+    Raises:
+        SignatureError: a path leads out of the folder, or it is no pack. OSError: the disk.
+    """
+    target = below / name[:32]
+    private(below)
+    with suppress(FileNotFoundError):
+        os.utime(target)
+        return target
+    try:
+        files = _read_pack(content)
+    except msgspec.MsgspecError as error:
+        raise SignatureError(f"the code that came with it cannot be read: {error}") from None
+    if len(files) > MAX_FILES or not all(_PATH.fullmatch(where) for where, _ in files):
+        raise SignatureError("the code that came with it has a path that leads out of its folder")
+    _sweep(below)
+    aside = below / f".{secrets.token_hex(8)}"
+    try:
+        for where, body in files:
+            path = aside / where
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.write_bytes(body)
+        aside.mkdir(exist_ok=True, mode=0o700)
+        os.rename(aside, target)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not target.is_dir():  # else another process was faster
+            raise
+    return target
+
+
+def private(folder: Path) -> None:
+    """Create a folder of this user alone. Raises OSError if another user owns it, or may write to it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022 or folder.is_symlink():
+        raise PermissionError(f"{folder} is not a folder of this user alone: delete it")
+
+
+def _sweep(folder: Path) -> None:
+    before = time.time() - _KEPT_S
+    for each in folder.iterdir():
+        with suppress(OSError):
+            if each.stat().st_mtime < before:
+                shutil.rmtree(each, ignore_errors=True)
+
+
+def use(folder: Path) -> None:
+    """Import from this folder first. Modules of the same names that come from elsewhere are imported anew."""
+    names = {path.name.partition(".")[0] for path in folder.iterdir()}
+    for module, found in list(sys.modules.items()):
+        if module.partition(".")[0] in names and not str(getattr(found, "__file__", None) or "").startswith(
+            str(folder)
+        ):
+            del sys.modules[module]
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()

@@ -1,0 +1,123 @@
+"""Modules that travel with a call: which ones, what is left out, and that none leaves its folder."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from jobkit.codec import digest
+from jobkit.model import InvalidParams, SignatureError
+from jobkit.tasks import code
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Folder of a notebook: `helper` imports `pkg.sub`, which imports `pkg.deep`."""
+    files = {
+        "helper.py": "from pkg import sub",
+        "other.py": "",
+        "lazy.py": "def f():\n    import other",
+        "pkg/__init__.py": "",
+        "pkg/sub.py": "from . import deep\nimport json",
+        "pkg/deep.py": "",
+        "pkg/unused.py": "",
+        "pkg/data.csv": "1",
+        "broken.py": "def (",
+    }
+    for name, text in files.items():
+        path = tmp_path / "nb" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "nb"
+
+
+def test_modules_are_found_with_all_that_they_import(root: Path) -> None:
+    found = code.closure(["helper"], [str(root)])
+
+    assert sorted(found) == ["helper.py", "pkg/__init__.py", "pkg/deep.py", "pkg/sub.py"]
+    assert sorted(code.closure(["lazy"], [str(root)])) == ["lazy.py", "other.py"]
+    assert sorted(code.closure(["broken", "json"], [str(root)])) == ["broken.py"]
+
+
+def test_the_pickle_says_which_modules_are_needed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = [str(root)]
+
+    assert code.names_in([pickle.dumps({"a": "helper", "b": ["pkg.sub"]}, 5)], roots) == {"helper", "pkg.sub"}
+    assert code.names_in([pickle.dumps({"__module__": "helper", "__name__": "helper"}, 5)], roots) == set()
+    assert code.names_in([pickle.dumps("helpers and others", 5), b"helper, but no pickle"], roots) == set()
+
+
+def test_the_same_files_give_the_same_pack_and_a_change_another_one(root: Path) -> None:
+    key, pack = code.packer("f", True, "helper:f", [str(root)])([])
+
+    before = pack()
+    assert (key, pack()) == (frozenset({"helper"}), before)
+    (root / "pkg" / "deep.py").write_text("K = 1")
+    assert pack() != before
+    assert code.packer("f", None, "", [str(root)])([b""])[1]() == b""
+
+
+def test_named_folders_travel_as_a_whole_without_what_is_ignored(root: Path) -> None:
+    (root / "pkg" / ".jobkitignore").write_text("# data\n*.csv\n!keep.csv\nsecret/\n")
+    for name in ("keep.csv", "secret/key.txt", "__pycache__/x.pyc", ".hidden"):
+        (root / "pkg" / name).parent.mkdir(exist_ok=True)
+        (root / "pkg" / name).write_text("")
+
+    package = code.chosen([str(root / "pkg")])
+    assert sorted(package) == ["pkg/__init__.py", "pkg/deep.py", "pkg/keep.csv", "pkg/sub.py", "pkg/unused.py"]
+    assert "helper.py" in code.chosen([str(root)])
+    assert sorted(code.chosen([str(root / "helper.py")])) == ["helper.py"]
+    with pytest.raises(InvalidParams, match="ship names 'missing', and there is no such file or folder in"):
+        code.chosen(["missing"])
+
+
+def test_too_much_code_is_refused_with_the_largest_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "MAX_BYTES", 100)
+    (root / "pkg" / "data.csv").write_text("1" * 200)
+
+    with pytest.raises(InvalidParams, match=r"the largest is pkg/data.csv \(200 B\).*\.jobkitignore"):
+        code.packer("f", [str(root / "pkg")], "", [])([])[1]()
+
+
+@pytest.mark.parametrize(
+    "path", ["../evil.py", "/etc/evil.py", "a/../../evil.py", "a\\b.py", ".ssh/x", "a//b", "a/./b", ""]
+)
+def test_a_path_that_leaves_the_folder_is_refused_before_anything_is_written(tmp_path: Path, path: str) -> None:
+    content = msgspec.msgpack.encode([("fine.py", b""), (path, b"boom")])
+
+    with pytest.raises(SignatureError, match="leads out of its folder"):
+        code.unpacked(content, digest(content), tmp_path / "code")
+    assert not list(tmp_path.rglob("*.py"))
+
+
+def test_a_pack_is_unpacked_once_into_a_private_folder(root: Path, tmp_path: Path) -> None:
+    content = code.packer("f", True, "helper:f", [str(root)])([])[1]()
+    folder = code.unpacked(content, digest(content), tmp_path / "code")
+
+    assert (folder / "pkg" / "sub.py").read_text() == "from . import deep\nimport json"
+    assert (tmp_path / "code").stat().st_mode & 0o777 == 0o700
+    assert code.unpacked(b"not read again", digest(content), tmp_path / "code") == folder
+    (tmp_path / "code").chmod(0o777)
+    with pytest.raises(PermissionError, match="not a folder of this user alone"):
+        code.unpacked(content, digest(content), tmp_path / "code")
+
+
+def test_modules_of_the_same_name_from_elsewhere_are_imported_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("old", "new"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "travelling_module.py").write_text(f"PLACE = {place!r}")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "old"), *sys.path])
+    import travelling_module  # type: ignore[import-not-found]
+
+    assert travelling_module.PLACE == "old"
+    code.use(tmp_path / "new")
+    import travelling_module as again  # type: ignore[import-not-found]
+
+    assert again.PLACE == "new"
+    del sys.modules["travelling_module"]
