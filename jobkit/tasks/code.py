@@ -96,7 +96,7 @@ def _referred(body: bytes) -> Iterator[str]:
                 continue
             if name in _STRINGS:
                 before, last = last, argument
-            elif name in ("BINGET", "LONG_BINGET"):
+            elif name in ("BINGET", "LONG_BINGET") and isinstance(argument, int):
                 before, last = last, memo[argument] if argument < len(memo) else None
             else:
                 last = None
