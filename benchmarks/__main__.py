@@ -25,6 +25,7 @@ NAMES = (
     "schedules",
     "order",
     "dom",
+    "archive",
 )
 RESULTS = Path(__file__).parent / "results.md"
 

@@ -132,6 +132,7 @@ class Settings:
         max_losses: a job fails after this many of its workers have died while they ran nothing else.
         keep: maximum number of ended jobs that are kept, whatever their age; 0 for no limit.
         results: directory or fsspec URL for large results. If empty: in the home, or in Redis.
+        archive: directory or fsspec URL to which workers append every job that ends, for `kit.history`; "" for none.
         start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.
         locals: store the local variables of the failing frame with a job's error, secrets masked.
         public_url: public URL of the HTTP API if it is behind a proxy.
@@ -162,6 +163,7 @@ class Settings:
     max_losses: int = 5
     keep: int = 0
     results: str = ""
+    archive: str = ""
     start_method: str = "auto"
     locals: bool = False
     public_url: str = ""
@@ -236,9 +238,9 @@ class Settings:
         return replace(self, url="local://", home=Path(directory).expanduser()) if directory else self
 
     def __repr__(self) -> str:
-        """Hide passwords, which `url` and `results` may contain."""
+        """Hide passwords, which `url`, `results` and `archive` may contain."""
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
-        shown |= {"url": masked(self.url), "results": masked(self.results)}
+        shown |= {"url": masked(self.url), "results": masked(self.results), "archive": masked(self.archive)}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
@@ -381,6 +383,11 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _place(value: str) -> str:
+    """Return a directory as an absolute path, since workers may run in another one; a URL as it is."""
+    return value if not value or "://" in value else str(Path(value).expanduser().absolute())
+
+
 def _list(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
@@ -457,6 +464,7 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "bool": (_flag, "true or false"),
     "int": (partial(_number, int, 1), "a whole number from 1"),
     "keep": (partial(_number, int, 0), "a whole number from 0"),
+    "archive": (lambda value: _place(_text(value)), "a directory or URL"),
     "home": (lambda value: Path(value).expanduser().absolute(), "a path"),
     "namespace": (partial(checked_name, "namespace"), "a name"),
     "tasks": (_list, "module names, comma-separated"),

@@ -30,6 +30,7 @@ OPTIONAL = {
     "joblib",  # the extra `joblib`
     "opentelemetry",  # the extra `otel`
     "PIL",  # only for types; Bokeh needs it
+    "pyarrow",  # the extra `archive`
     "pytest",  # jobkit.testing
     "threadpoolctl",  # scikit-learn, whose threads are then limited, needs it
     "typing_extensions",  # only for types; type checkers bring it

@@ -77,6 +77,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_MAX_LOSSES": "1",
         "JOBKIT_KEEP": "1000",
         "JOBKIT_RESULTS": "s3://bucket/x",
+        "JOBKIT_ARCHIVE": "s3://bucket/y",
         "JOBKIT_START_METHOD": "spawn",
         "JOBKIT_LOCALS": "1",
         "JOBKIT_PUBLIC_URL": "https://jobs.example",
@@ -97,7 +98,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
 
     assert (settings.home, settings.secret, settings.tasks) == (Path("/some/home"), "s1,s2", ("a.b", "c"))
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
-    assert (settings.max_losses, settings.keep, settings.results) == (1, 1000, "s3://bucket/x")
+    assert (settings.max_losses, settings.keep) == (1, 1000)
+    assert (settings.results, settings.archive) == ("s3://bucket/x", "s3://bucket/y")
     assert (settings.start_method, settings.locals) == ("spawn", True)
     assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)
     assert settings.log_format == "json"
@@ -221,7 +223,7 @@ def test_every_scheme_of_the_contract_is_accepted(project: Path, scheme: str) ->
         ({"routing": {"x": "a b"}}, "queue", r"queue must be 1 to 200 characters of .*, not 'a b'"),
         ({"secret": 5}, "secret", r"secret must be text, not int"),
         ({"home": 5}, "home", r"argument home: home must be a path, not 5"),
-        ({"leese": 3}, "leese", r"unknown setting 'leese'; allowed are cancel_grace, drain"),
+        ({"leese": 3}, "leese", r"unknown setting 'leese'; allowed are archive, cancel_grace, drain"),
         ({"lease": 5, "heartbeat": 3}, "lease", r"at least twice the heartbeat: got lease=5 and heartbeat=3"),
         ({"lease": 5}, "lease", None),
     ],

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
+from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.tasks.registry import registry
@@ -180,6 +182,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
             *await _records(store, [worker.version for worker in workers], remove_damaged),
             *_workers(workers, queues, fix_workers),
+            *_archive(settings, await store.outbox.state()),
         ]
     except JobkitError:
         raise
@@ -280,6 +283,20 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
         if (waiting := numbers.get("queued")) and not numbers.get("workers"):
             fix = f"jobkit worker -q {queue}"
             yield warn("queue", f"{waiting} jobs wait in {queue}, and no worker serves it", fix)
+
+
+def _archive(settings: Settings, state: ArchiveState) -> Iterator[Finding]:
+    if state.sentence:
+        fix = "free space or repair it; jobs wait up to 30 days longer than their own time"
+        yield warn("archive", state.sentence, fix if state.problem else "start a worker with JOBKIT_ARCHIVE")
+    elif state.where:
+        yield ok("archive", f"{state.where}, {state.waiting:,} ended jobs wait for it")
+    elif settings.archive:
+        yield warn("archive", "JOBKIT_ARCHIVE is set here, and no worker has it", "set it for the workers, too")
+    if settings.archive and find_spec("pyarrow") is None:
+        yield warn(
+            "archive", "pyarrow is missing here, so its jobs cannot be read", "pip install 'panel-jobkit[archive]'"
+        )
 
 
 def _tasks(settings: Settings) -> Iterator[Finding]:

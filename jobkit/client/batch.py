@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import queue
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import msgspec
@@ -221,6 +223,17 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         self._to_judge += [job for job in self.jobs if job.is_terminal]
         self.judge()
         return self
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML file for a colleague without jobkit: the batch's card, and the cards of its first 50 jobs.
+
+        Jobs that failed come first. It loads nothing from elsewhere. Return its path.
+
+        Raises:
+            InvalidParams: the file cannot be written.
+        """
+        written: Path = ui().batch_report(self, path)
+        return written
 
     def view(self) -> Any:
         """A Panel component with the batch's card, live: bar, counts, plot and table."""

@@ -7,6 +7,7 @@ it with no adapter. Every change of state reaches watchers, in order; progress m
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -282,6 +283,17 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     def preview(self) -> dict[str, Any] | None:
         """Return the preview of its result that pages may show, JSON only; None if no result is kept."""
         return self._kit.preview(self.id)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML file for a colleague without jobkit: arguments, error, result, pictures and log.
+
+        It loads nothing from elsewhere. Return its path.
+
+        Raises:
+            InvalidParams: the file cannot be written.
+        """
+        written: Path = ui().job_report(self, path)
+        return written
 
     def view(self) -> Any:
         """A Panel component with the live card of this job, for your own app."""

@@ -24,6 +24,7 @@ from jobkit.client.connection import Connection, EmbeddedServer
 from jobkit.client.events import Hook, all_events, events_of_job
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.handle import ui
+from jobkit.client.history import HistoryVerbs
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
 from jobkit.client.reader import JobReader, has_outcome
@@ -115,8 +116,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "dump",
             "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info", "metrics_of",
-            "outcome", "page", "register_schedules", "restore", "retry_all", "retry_batch", "retry_many",
-            "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs", "waits_for_many",
+            "outcome", "page", "register_schedules", "reopen_archived", "restore", "retry_all", "retry_batch",
+            "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs", "waits_for_many",
         }
     )  # fmt: skip
 
@@ -137,6 +138,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         self._reader = JobReader(self, connection)
         self._failures = FailureVerbs(connection)
         self._limits = LimitVerbs(connection)
+        self._history = HistoryVerbs(connection)
         self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
         self._schedules = ScheduleVerbs(connection, self._submitter)
         self._batches = BatchVerbs(self, connection, self._repeater)
@@ -178,6 +180,11 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     batch_infos = on_loop("_batches", BatchVerbs.batch_infos)
     cancel_batch = on_loop("_batches", BatchVerbs.cancel_batch)
     retry_batch = submitting("_batches", BatchVerbs.retry_batch)
+
+    # -- jobs in the archive ------------------------------------------------------------------------------------------
+
+    history = in_thread("_history", HistoryVerbs.history)
+    reopen_archived = in_thread("_history", HistoryVerbs.reopen_archived)
 
     # -- outputs of a job ---------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from jobkit.files import FileStore
 from jobkit.files.log import aside_of, read_log
 from jobkit.model import (
     LOG_LEVELS,
+    InvalidParams,
     JobSnapshot,
     JobState,
     LogFilter,
@@ -35,7 +36,7 @@ from jobkit.model import (
     Waiting,
 )
 from jobkit.model.people import AuditEntry
-from jobkit.model.plain import iso
+from jobkit.model.plain import iso, now_ms
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings
 from jobkit.store.events import EventHub
@@ -48,6 +49,7 @@ from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.registry import unknown_task
 
 if TYPE_CHECKING:
+    from jobkit.archive import Archive
     from jobkit.index import Index
 
 logger = logging.getLogger("jobkit.client")
@@ -110,11 +112,19 @@ class Verbs:
             self._index = None
 
     async def page(self, query: Query) -> QueryPage:
-        """One page of snapshots; go on with `cursor=page.next_cursor`."""
+        """One page of snapshots; go on with `cursor=page.next_cursor`.
+
+        Raises:
+            InvalidParams: the query is for an archive, and there is none. JobkitError: it cannot be read.
+        """
+        if query.archived:
+            return await asyncio.to_thread(lambda: self.archive.page(query, now_ms())[0])
         return await (self.store.list(query) if self._index is None else self._index.page(query))
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
         """Return the number of jobs that match a query on all pages; None if it is not known within `for_s` seconds."""
+        if query.archived:
+            return await asyncio.to_thread(lambda: self.archive.find(query, now_ms()).total)
         if self._index is not None:
             return await self._index.count(query, for_s)
         total, cursor = 0, ""
@@ -253,6 +263,17 @@ class Verbs:
     def file_store(self) -> FileStore | None:
         """The place of large results. Made when first needed: not every client can use the workers' URL."""
         return FileStore.of(self.settings)
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The archive. Raises InvalidParams: there is none, or it cannot be used here."""
+        from jobkit.archive import archive_of
+
+        if (found := archive_of(self.settings)) is None:
+            raise InvalidParams(
+                "there is no archive: set JOBKIT_ARCHIVE to a directory or URL, here and for the workers", "archive"
+            )
+        return found
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """Return the preview of a job's result that pages may show, JSON only; None if no result is kept."""

@@ -23,8 +23,8 @@ from jobkit.settings import Settings
 
 #: Settings that a local worker inherits from the client.
 _PASSED_ON = (
-    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "start_method",
-    "locals",
+    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "archive",
+    "start_method", "locals",
 )  # fmt: skip
 
 

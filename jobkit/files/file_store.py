@@ -241,8 +241,8 @@ class Directory:
         shown: name for messages.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.expanduser().absolute()
+    def __init__(self, root: Path, setting: str = "results") -> None:
+        self.root, self._setting = root.expanduser().absolute(), setting
         self.shown = str(self.root)
 
     def check(self) -> None:
@@ -254,8 +254,9 @@ class Directory:
             problem = error.strerror or str(error)
         if problem:
             raise InvalidParams(
-                f"the directory for results {self.root} cannot be used ({problem}): set JOBKIT_RESULTS to another one",
-                "results",
+                f"the directory for {self._setting} {self.root} cannot be used ({problem}): set "
+                f"JOBKIT_{self._setting.upper()} to another one",
+                self._setting,
             )
 
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
@@ -293,6 +294,14 @@ class Directory:
         """Open a file for reading; it can seek."""
         return (self.root / path).open("rb")
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the names in a folder with their sizes in bytes; {} if it does not exist."""
+        found = {}
+        for entry in _entries(self.root / folder):
+            with contextlib.suppress(FileNotFoundError):  # deleted by another process
+                found[entry.name] = entry.stat().st_size
+        return found
+
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder; none if it does not exist."""
         return [path.name for path in _entries(self.root / folder)]
@@ -327,19 +336,19 @@ class Remote:
     Elsewhere no reader knows the name before the file is complete, because the reference is stored afterwards.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, setting: str = "results") -> None:
         try:
             import fsspec  # type: ignore[import-untyped,unused-ignore]  # ships no types
         except ImportError:
             raise InvalidParams(
-                f"results {masked(url)!r} is a URL, and URLs need the package fsspec: install it, or set "
-                "JOBKIT_RESULTS to a directory",
-                "results",
+                f"{setting} {masked(url)!r} is a URL, and URLs need the package fsspec: install it, or set "
+                f"JOBKIT_{setting.upper()} to a directory",
+                setting,
             ) from None
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise InvalidParams(f"results {masked(url)!r} cannot be used: {error}", "results") from None
+            raise InvalidParams(f"{setting} {masked(url)!r} cannot be used: {error}", setting) from None
         self.shown = masked(url)
 
     def check(self) -> None:
@@ -363,6 +372,15 @@ class Remote:
             file: BinaryIO = self._fs.open(self._full(path), "rb")
             return file
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        with self._reaching():
+            try:
+                self._fs.invalidate_cache()
+                found: list[Any] = self._fs.ls(self._full(folder), detail=True)
+            except FileNotFoundError:
+                return {}
+        return {str(one["name"]).rstrip("/").rpartition("/")[2]: int(one.get("size") or 0) for one in found}
+
     def names(self, folder: str) -> list[str]:
         return self._names(folder)
 
@@ -383,13 +401,7 @@ class Remote:
                 yield f"{base}/{group}/{folder}"
 
     def _names(self, path: str) -> list[str]:
-        with self._reaching():
-            try:
-                self._fs.invalidate_cache()
-                found: list[Any] = self._fs.ls(self._full(path), detail=False)
-            except FileNotFoundError:
-                return []
-        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(self.sizes(path))
 
     def _full(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}"
@@ -408,9 +420,9 @@ class Remote:
 Place = Directory | Remote
 
 
-def place_of(results: str) -> Place:
-    """Return the storage for a `results` setting. Raises InvalidParams: the URL is not supported."""
-    return Remote(results) if "://" in results else Directory(Path(results))
+def place_of(where: str, setting: str = "results") -> Place:
+    """Return the storage for the value of a setting. Raises InvalidParams: the URL is not supported."""
+    return Remote(where, setting) if "://" in where else Directory(Path(where), setting)
 
 
 def make_folders(path: Path) -> None:

@@ -14,9 +14,7 @@ import hmac
 import json
 import logging
 import os
-import secrets
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,12 +22,10 @@ from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
 from jobkit.settings import NotifyRule, Settings
+from jobkit.store.leader import ASK_S, Leader
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.notify")
-
-#: Seconds until the leader lock expires without renewal, and interval at which other workers try to acquire it.
-HOLD_S, ASK_S = 15.0, 5.0
 
 #: Seconds between the tries of one message.
 TRIES_S = (1.0, 5.0, 20.0)
@@ -187,9 +183,7 @@ class Notifier:
         tries_s: Iterable[float] = TRIES_S,
     ) -> None:
         self._store, self._sinks = store, sinks
-        self._lock, self._cursor, self._tries_s = lock, cursor, tries_s
-        self._owner = secrets.token_hex(8)
-        self._leads_until = 0.0
+        self._leader, self._cursor, self._tries_s = Leader(store, lock), cursor, tries_s
         self._away: set[str] = set()
 
     async def begin(self) -> None:
@@ -200,34 +194,11 @@ class Notifier:
 
     async def run(self) -> None:
         """Deliver until cancelled. Then close the sinks."""
-        said = ""
         try:
-            while True:
-                try:
-                    if await self._is_leader():
-                        await self._deliver_pending()
-                        said = ""
-                    else:
-                        await asyncio.sleep(ASK_S)
-                except Exception as error:
-                    sentence = str(error) if isinstance(error, JobkitError) else f"{type(error).__name__}: {error}"
-                    if sentence != said:
-                        logger.warning("notifications wait: %s", sentence)
-                    said = sentence
-                    await asyncio.sleep(ASK_S)
+            await self._leader.run(self._deliver_pending, logger, "notifications wait")
         finally:
-            if self._leads_until:  # another worker need not wait until the leader lock expires
-                with contextlib.suppress(JobkitError):
-                    await self._store.hold(self._lock, self._owner, 0.001)
             for sink in self._sinks:
                 await asyncio.to_thread(sink.close)
-
-    async def _is_leader(self) -> bool:
-        if time.monotonic() < self._leads_until:
-            return True
-        has = await self._store.hold(self._lock, self._owner, HOLD_S)
-        self._leads_until = time.monotonic() + HOLD_S / 3 if has else 0.0
-        return has
 
     async def _deliver_pending(self) -> None:
         """Deliver pending events, or wait for new ones."""
@@ -246,7 +217,7 @@ class Notifier:
                 wanted = [sink for sink in self._sinks if sink.wants(event, snapshots[event.job_id])]
                 if wanted:
                     await asyncio.gather(*(self._deliver(sink, event, snapshots[event.job_id]) for sink in wanted))
-                    if not await self._is_leader():  # another worker may deliver this event again
+                    if not await self._leader.is_leader():  # another worker may deliver this event again
                         return
                     await self._store.mark(self._cursor, event.id)
         if events:
@@ -263,7 +234,7 @@ class Notifier:
                 if refused.may_retry:
                     if (wait := next(waits, None)) is not None:
                         await asyncio.sleep(wait)
-                        await self._is_leader()  # renews the leader lock
+                        await self._leader.is_leader()  # renews the leader lock
                         continue
                     self._away.add(sink.name)
                 logger.warning("%s was not notified that job %s %s: %s", sink.name, event.job_id, event.type, refused)

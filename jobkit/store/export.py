@@ -22,7 +22,7 @@ from jobkit.store.namespace import RedisNamespace, in_slices
 VERSION = 2
 
 #: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere.
-_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt"})
+_LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt", "out"})
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -75,39 +75,51 @@ class Dump(_Head, frozen=True):
 
 async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[Dump | None]:
     """Return all data of each job; None if it does not exist or its record cannot be read."""
+    found = await read_keys(namespace, job_ids)
+    return [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
+
+
+async def read_keys(
+    namespace: RedisNamespace, names: Sequence[str], result_bytes: int | None = None
+) -> list[Sequence[Any]]:
+    """Return what all keys of each job contain; `result_bytes`: at most so many bytes of the result."""
     found = await namespace.many(
         [
             command
-            for job_id in job_ids
+            for name in names
             for command in (
-                ("HGETALL", f"job:{job_id}"),
-                *(("GET", f"{name}:{job_id}") for name in ("args", "result", "preview")),
-                ("XRANGE", f"log:{job_id}", "-", "+"),
-                ("HGETALL", f"artifacts:{job_id}"),
-                ("HGETALL", f"bodies:{job_id}"),
-                ("LRANGE", f"metrics:{job_id}", 0, -1),
+                ("HGETALL", f"job:{name}"),
+                ("GET", f"args:{name}"),
+                ("GET", f"result:{name}") if result_bytes is None else ("GETRANGE", f"result:{name}", 0, result_bytes),
+                ("GET", f"preview:{name}"),
+                ("XRANGE", f"log:{name}", "-", "+"),
+                ("HGETALL", f"artifacts:{name}"),
+                ("HGETALL", f"bodies:{name}"),
+                ("LRANGE", f"metrics:{name}", 0, -1),
             )
         ]
     )
-    return [
-        namespace.readable(f"job:{job_id}", partial(_dump, job_id), found[8 * i : 8 * i + 8])
-        for i, job_id in enumerate(job_ids)
-    ]
+    return [found[8 * i : 8 * i + 8] for i in range(len(names))]
 
 
-async def restore(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[bool]:
-    """Restore ended jobs; their time to live starts again. False if the id exists.
+def dump_of(namespace: RedisNamespace, job_id: str, keys: Sequence[Any]) -> Dump | None:
+    """Return the data of a job from the contents of its keys; None if it does not exist or cannot be read."""
+    return namespace.readable(f"job:{job_id}", partial(_dump, job_id), keys)
+
+
+async def restore(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: float = 0.0) -> list[bool]:
+    """Restore ended jobs; their time to live, at least `least_s`, starts again. False if the id exists.
 
     Raises:
         ValueError: a job has not ended.
     """
     answers: list[int] = []
     for some in in_slices(dumps):
-        answers += await namespace.run("restore", _restore_args(namespace, some))
+        answers += await namespace.run("restore", _restore_args(namespace, some, least_s))
     return [answer == 1 for answer in answers]
 
 
-def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[Any]:
+def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: float) -> list[Any]:
     args: list[Any] = []
     for dump in dumps:
         snapshot = dump.snapshot
@@ -117,7 +129,7 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump]) -> list[Any]
         options = wire.options(
             us=int(dump.record["us"]),
             state=snapshot.state.value,
-            ttl_ms=namespace.ttl_ms if own_s is None else max(1, int(own_s * 1000)),
+            ttl_ms=max(1, int(least_s * 1000), namespace.ttl_ms if own_s is None else int(own_s * 1000)),
             record=dump.record,
             log=dump.log,
             artifacts=dump.artifacts,

@@ -37,6 +37,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
     ("age:<1h  older:2d  age:1h..2h", "by the time since the submit: s, m, h, d, w"),
     ("took:>10s", "by how long the run took"),
+    ("in:archive", "ended jobs in the archive, however old"),
 )
 
 #: Maximum length of a search text.
@@ -94,6 +95,12 @@ def _states(name: str, value: str) -> dict[str, Any]:
     return {"states": tuple(dict.fromkeys(states))}
 
 
+def _archive(name: str, value: str) -> dict[str, Any]:
+    if value.lower() != "archive":
+        raise InvalidParams(f"in must be archive, not {value!r}", name)
+    return {"archived": True}
+
+
 def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str, Any]:
     """Return the bounds `least` and `most` of `<1h`, `>1h`, `1h..2h`; a plain duration has the sign `usual`."""
     first, dots, last = value.partition("..")
@@ -123,6 +130,7 @@ def _split(value: str) -> Iterator[str]:
 
 _FIELDS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "state": _states,
+    "in": _archive,
     **dict.fromkeys(FILTERS, lambda name, value: {name: tuple(_split(value))}),
     **dict.fromkeys(("older", "newer"), lambda name, value: {f"{name}_s": _seconds(name, value)}),
     "age": partial(_span, "older_s", "newer_s", "<"),

@@ -222,4 +222,4 @@ def _is_of_another_type(reply: object) -> bool:
 
 
 def _type_for(command: str) -> str:
-    return "string" if command in ("GET", "SET") else _TYPES[command[0]]
+    return "string" if command in ("GET", "GETRANGE", "SET") else _TYPES[command[0]]

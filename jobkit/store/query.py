@@ -86,6 +86,7 @@ class Query(msgspec.Struct, frozen=True):
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
         newer_s, older_s: submitted at most, at least so many seconds ago.
         took_min_s, took_max_s: seconds that the last attempt took; ended jobs only.
+        archived: ended jobs in the archive, instead of those in the store; see `jobkit.archive`.
         order: one of `ORDERS`, with "-" in front for descending; "" for the newest first. Jobs without a value come
             last, equal ones newest first.
     """
@@ -105,6 +106,7 @@ class Query(msgspec.Struct, frozen=True):
     took_min_s: float | None = None
     took_max_s: float | None = None
     order: str = ""
+    archived: bool = False
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -124,6 +126,8 @@ class Query(msgspec.Struct, frozen=True):
     def is_plain(self) -> bool:
         """True if the store's own indexes answer it without reading records: by state and age only."""
         is_named = any(getattr(self, name) for name in FILTERS)
+        if self.archived:
+            return False
         return self.is_by_age and not (is_named or self.texts) and self.took_min_s is None and self.took_max_s is None
 
     def checked(self) -> Query:
@@ -144,12 +148,13 @@ class QueryPage(msgspec.Struct, frozen=True):
     """A page of jobs. `next_cursor` is "" on the last one.
 
     `searched`: number of the newest jobs that were searched, if the index does not have all jobs yet; None for all
-    jobs.
+    jobs. `problems`: a sentence for each file of the archive that was left out.
     """
 
     jobs: tuple[JobSnapshot, ...]
     next_cursor: str = ""
     searched: int | None = None
+    problems: tuple[str, ...] = ()
 
 
 def narrowed(query: Query, only: str) -> Query:
@@ -161,7 +166,7 @@ def narrowed(query: Query, only: str) -> Query:
 
 def matches(job: JobSnapshot, query: Query, now_ms: int) -> bool:
     """Return True if `job` passes every filter of `query` at that time."""
-    if query.states and job.state not in query.states:
+    if (query.states and job.state not in query.states) or (query.archived and not job.is_terminal):
         return False
     for name, values in FILTERS.items():
         if (asked := patterns(query, name)) and not fits(values(job), asked):

@@ -38,6 +38,7 @@ from jobkit.store.blobs import BlobStore
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
 from jobkit.store.namespace import in_slices
+from jobkit.store.outbox import Outbox
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
@@ -74,6 +75,7 @@ class RedisStore(WorkerRecords):
     Attributes:
         finder: pages of jobs. schedules, failures, batches: schedules, groups of failed jobs, batches.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
+            outbox: jobs for the archive.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -88,6 +90,7 @@ class RedisStore(WorkerRecords):
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
         self.blobs = BlobStore(self)
+        self.outbox = Outbox(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

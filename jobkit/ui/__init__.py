@@ -43,6 +43,8 @@ _HOMES = {
     "JobDisplay": "notebook",
     "BatchDisplay": "notebook",
     "FormDisplay": "notebook",
+    "job_report": "card.report",
+    "batch_report": "card.report",
     "action": "access.actions",
     "each": "access.actions",
 }

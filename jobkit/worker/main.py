@@ -23,6 +23,7 @@ from jobkit.system import processes
 from jobkit.tasks.info import sealed_definition
 from jobkit.tasks.registry import registry
 from jobkit.worker.about import RecycleLimits
+from jobkit.worker.helpers import end
 
 if TYPE_CHECKING:
     from jobkit.worker.worker import JobWorker
@@ -234,19 +235,23 @@ def _drain_on_hangup(worker: JobWorker) -> None:
 
 
 async def _serve(worker: JobWorker) -> None:
-    telling = None
+    beside: list[asyncio.Task[None]] = []
     try:
         if worker.settings.notify or worker.settings.otel:
             from jobkit.notify import notifier_of  # its HTTP client takes 2 MB and 30 ms
 
             if notifier := notifier_of(worker.settings, worker.store):
                 await notifier.begin()
-                telling = worker.helpers.run("notifier", notifier.run())
+                beside.append(worker.helpers.run("notifier", notifier.run()))
+        if worker.settings.archive:
+            from jobkit.archive.writer import archiver_of
+
+            archiver = archiver_of(worker.settings, worker.store)
+            await archiver.begin()
+            beside.append(worker.helpers.run("archive", archiver.run()))
         await worker.async_run()
     finally:
-        if telling is not None:
-            telling.cancel()
-            await asyncio.wait([telling])
+        await end(beside)
         await worker.close()
 
 

@@ -190,7 +190,10 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 
 #: Keys that belong to the namespace, not to a job or a worker.
 _HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules", "once", "cache")
-_SHARED = ("events", "queues", "tasks", "took", "told", "teller", "workers", "place", "filed", "litter", "audit")
+_SHARED = (
+    "events", "queues", "tasks", "took", "told", "teller", "workers", "place", "filed", "litter", "audit", "outbox",
+    "archive", "archivist",
+)  # fmt: skip
 
 
 async def check_keys(store: RedisStore) -> None:

@@ -348,12 +348,23 @@ def _stop(how: str) -> Do:
     return each(do)
 
 
+async def _reopen_archived(call: ActionCall) -> None:
+    kept = set(await call.kit.aio.reopen_archived(list(call.targets), owner=call.person.only_owner))
+    for job_id in call.targets:
+        if job_id not in kept:
+            call.refuse(job_id, unknown_job(job_id))
+
+
 action("submit", each(_submit), "submitted", on="task", own_too=True)
 action("sweep", each(_sweep), "submitted", on="task", own_too=True)
 action("cancel", _cancel, "cancelled")
 action("retry", each(_retry), "submitted again")
 action("change", each(_change), "submitted again")
 action("delete", _delete, "deleted")
+action(
+    "reopen_archived", _reopen_archived, "brought back from the archive",
+    on="archived job", least=Role.VIEW, own_too=True,
+)  # fmt: skip
 action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN)
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
 

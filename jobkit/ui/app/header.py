@@ -135,7 +135,8 @@ _MEANWHILE = "Until then nothing can be submitted or changed here; jobs that run
 
 
 class StoreBannerFeed(TextFeed):
-    """`said`: the sentence on every page while the store refuses changes or was stopped, "" while it takes them.
+    """`said`: the sentence on every page while the store refuses changes or was stopped, or while the archive cannot be
+    written; "" if all is well.
 
     Each server process, not each page, checks every `LOOK_S` seconds with one small script that tries an empty write.
     So it is right without any worker, and the sentence goes by itself. A refused action triggers a check at once.
@@ -149,4 +150,6 @@ class StoreBannerFeed(TextFeed):
             refused = await self.kit.verbs.store.refused()
         except StoreUnavailable:
             return {"said": self.kit.hub.stopped}
+        if refused is None and self.kit.settings.archive:
+            return {"said": (await self.kit.verbs.store.outbox.state()).sentence}
         return {"said": f"{refused}. {_MEANWHILE}" if refused is not None else ""}

@@ -61,13 +61,28 @@ _GLYPHS = {
 def card_html(model: CardModel, now: datetime | None = None) -> str:
     """Return a job, the end of its log, the preview of its result and its artifacts as a self-contained piece of HTML;
     `now` is the moment that a running job's times refer to, the present unless given."""
+    return job_card(model, list(model.lines)[-_LINES:], model.total, now=now)
+
+
+def job_card(
+    model: CardModel,
+    lines: Sequence[LogLine],
+    total: int,
+    *,
+    before: str = "",
+    after: str = "",
+    now: datetime | None = None,
+) -> str:
+    """Return a job as HTML, with these last lines of its log, and HTML before and after its result."""
     snapshot, preview = model.snapshot, model.preview
     parts = [
         _head(snapshot, now or datetime.now(UTC)),
+        before,
         _error(snapshot),
         _result(preview) if preview else "",
+        after and f"<div>{after}</div>",
         _saved(model.artifacts),
-        _log(list(model.lines)[-_LINES:], model.total),
+        _log(lines, total),
         _attempts(snapshot),
     ]
     return _saved_card("jks", snapshot.face, parts, "card_static.css")
@@ -99,11 +114,12 @@ def _headline(face: str, title: str, brief: str, elapsed: str, word: str = "") -
     return f'<p class="t">{state} <b>{escape(title)}</b> {args}{time}</p>'
 
 
-def _folded(summary: str, body: str) -> str:
+def folded(summary: str, body: str) -> str:
+    """Return a part that opens with a click on its summary; both are HTML."""
     return f"<details><summary>{summary}</summary>{body}</details>"
 
 
-def _table(
+def table(
     rows: Sequence[Sequence[object]],
     heads: Sequence[str] = (),
     numeric: Collection[int] = (),
@@ -163,7 +179,7 @@ def _error(snapshot: JobSnapshot) -> str:
     text = error.traceback
     if len(text) > _CHARS:  # its last lines say what happened
         text = "…\n" + text[-_CHARS:].split("\n", 1)[-1]
-    trace = _folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
+    trace = folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
     headline = f"<p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>"
     return f'<div class="e">{headline}{where}{source}{cause}{trace}</div>'
 
@@ -184,7 +200,7 @@ def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
     rows = [[f"<code>{_brief(each['name'], 80)}</code>", size(each["size_bytes"])] for each in artifacts[:_ROWS]]
     more = " and more" if len(artifacts) > _ROWS else ""
     note = f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p>'
-    return _folded(f"{word}, {total}", _table(rows, numeric=(1,)) + note)
+    return folded(f"{word}, {total}", table(rows, numeric=(1,)) + note)
 
 
 def _log(last: Sequence[LogLine], total: int) -> str:
@@ -192,7 +208,7 @@ def _log(last: Sequence[LogLine], total: int) -> str:
         return ""
     lines = "1 line" if total == 1 else f"{total} lines"
     word = f"last {len(last)} of {number(total)} lines" if total > len(last) else lines
-    return _folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")
+    return folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")
 
 
 def _attempts(snapshot: JobSnapshot) -> str:
@@ -203,7 +219,7 @@ def _attempts(snapshot: JobSnapshot) -> str:
     for a in attempts[-8:]:
         times = (f"{a.started_at:%H:%M:%S}", duration(a.duration_s))
         rows.append([a.number, escape(a.outcome), *times, escape(a.worker), _brief(a.reason, 120)])
-    return _folded(f"{len(attempts)} attempts", _table(rows))
+    return folded(f"{len(attempts)} attempts", table(rows))
 
 
 def _result(preview: Mapping[str, Any]) -> str:
@@ -215,7 +231,7 @@ def _result(preview: Mapping[str, Any]) -> str:
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
     elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not is_nested:
-        body = _table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
+        body = table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
     else:
         if isinstance(plain, (dict, list)):
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
@@ -236,7 +252,7 @@ def _data(data: Mapping[str, Any]) -> str:
     ]
     cells = [[_brief(value, 80) for value in row] for row in rows]
     more = f'<p class="m">{number(len(rows))} of {number(tall)} rows</p>' if tall > len(rows) else ""
-    return _table(cells, [_brief(name, 40) for name in columns], numeric) + more
+    return table(cells, [_brief(name, 40) for name in columns], numeric) + more
 
 
 def _figure(png: str) -> str:
@@ -339,7 +355,7 @@ def _batch_table(model: BatchModel, name: str) -> str:
     ]
     cells = [[_batch_cell(kind, face, cells[c]) for c, _, kind in columns] for _, face, cells, *_ in rows]
     kept = f"{number(BATCH_ROWS)} of {number(size)} rows; <code>batch.results()</code> has all"
-    return _table(cells, [escape(name) for _, name, _ in columns], numeric, id=name) + (
+    return table(cells, [escape(name) for _, name, _ in columns], numeric, id=name) + (
         f'<p class="m">{kept}</p>' if size > BATCH_ROWS else ""
     )
 

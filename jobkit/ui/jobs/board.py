@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar
 
-from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
+from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
 from jobkit.store.query import Query, QueryPage, is_pattern, matches
@@ -83,6 +83,8 @@ class Board:
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
         self.paused: dict[str, str] = {}
         """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
+        self.problem = ""
+        """Why the page cannot be read, or what is left out of it."""
         self.is_away = False
         """The server does not answer, so what is shown may be old."""
         # Whether every job belongs on this page or on a later one.
@@ -187,7 +189,10 @@ class Board:
         return {**delta, "now": iso(now)} if delta else {}
 
     def _numbers(self) -> dict[str, Any]:
-        return {"counts": self.counts, "total": self.total, "away": self.is_away, "fresh": len(self._fresh)}
+        return {
+            "counts": self.counts, "total": self.total, "away": self.is_away, "fresh": len(self._fresh),
+            "problem": self.problem,
+        }  # fmt: skip
 
     def _forget_changes(self) -> None:
         self._told = self._numbers()
@@ -250,13 +255,25 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.kit.verbs.use_index()
             self.model.defaults = defaults_of(await self.kit.aio.tasks())
         await self._look_at_pauses()
-        page, counts = await asyncio.gather(self.kit.verbs.page(self.query), self.kit.verbs.counts(self.only))
+        page, counts = await asyncio.gather(self._page(), self.kit.verbs.counts(self.only))
         is_all = not page.next_cursor and not self.query.cursor and page.searched is None
         total = len(page.jobs) if is_all else await self._total(counts)
         self._total_at = asyncio.get_running_loop().time()
         self.searched = page.searched
+        self.model.problem = self.model.problem or " ".join(page.problems)
         self.model.load(page, counts, total)
         self.model.is_away = not self.kit.hub.is_live
+
+    async def _page(self) -> QueryPage:
+        """Read the page; an archive that cannot be read is an empty page with the reason."""
+        self.model.problem = ""
+        try:
+            return await self.kit.verbs.page(self.query)
+        except JobkitError as error:
+            if not self.query.archived or isinstance(error, StoreUnavailable):
+                raise
+            self.model.problem = str(error)
+            return QueryPage(())
 
     def loaded(self) -> None:
         super().loaded()
@@ -300,7 +317,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     async def count(self) -> None:
         counts, total = await self.kit.verbs.counts(self.only), self.model.total
         now = asyncio.get_running_loop().time()
-        if self.query.is_plain or now - self._total_at > _TOTAL_S:
+        if self.query.is_plain or (now - self._total_at > _TOTAL_S and not self.query.archived):
             total = await self._total(counts)
             self._total_at = now
         self.model.counts, self.model.total = counts, total

@@ -61,10 +61,15 @@ class ComparePage(pn.Column):
         query, why = read_search(asked.get("q", ""), limit=MOST)
         found: Sequence[JobSnapshot | None] = ()
         try:
+            if asked and not ids and not why:
+                found = (await kit.verbs.page(query)).jobs
+                ids = [job.id for job in found if job is not None] if query.archived else []
             if ids:
                 found = await kit.verbs.store.snapshots(ids)
-            elif asked and not why:
-                found = (await kit.verbs.page(query)).jobs
+                gone = [job_id for job_id, job in zip(ids, found, strict=True) if job is None]
+                if gone and kit.settings.archive:
+                    await access.act("reopen_archived", gone)
+                    found = await kit.verbs.store.snapshots(ids)
         except JobkitError as error:
             logger.info("jobs that were to be compared could not be read: %s", error)
             why = str(error)

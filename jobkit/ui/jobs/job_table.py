@@ -59,6 +59,7 @@ class JobTable(LivePage):
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
+        has_archive: whether the archive can be searched.
         work: what is being done to many, see `Bulk`. help: the lines of the search box's help.
     """
 
@@ -76,6 +77,7 @@ class JobTable(LivePage):
     notice = param.String(default="")
     may_act = param.Boolean(default=True)
     may_compare = param.Boolean(default=False)
+    has_archive = param.Boolean(default=False)
 
     _esm = assets.esm("table")
     _stylesheets: ClassVar[list[str]] = [assets.css("table")]
@@ -98,7 +100,7 @@ class JobTable(LivePage):
         self._on_go = on_go
         self._trail = [""]  # cursors of the pages up to this one
         may_act = may_act and access.may("cancel")
-        super().__init__(kit, access=access, may_act=may_act, **params)
+        super().__init__(kit, access=access, may_act=may_act, has_archive=bool(kit.settings.archive), **params)
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
         self.param.watch(lambda *_: self._follow(), ["search", "order", "cursor"])
 
@@ -116,10 +118,28 @@ class JobTable(LivePage):
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "open":
-            self.selected = str(asked.get("id", ""))[:200]
+            self._with_archived([str(asked.get("id", ""))[:200]], lambda: self._open(asked))
+            return
         super()._do(action, asked)
         if action == "hello" and self._bulk.shown:
             self._bridge.put(self, {"work": self._bulk.shown})
+
+    def _open(self, asked: Mapping[str, Any]) -> None:
+        self.selected = str(asked.get("id", ""))[:200]
+        super()._do("open", asked)
+
+    def _with_archived(self, ids: Sequence[str], then: Callable[[], object]) -> None:
+        """Call `then` in the session, once jobs that are shown from the archive are kept again."""
+        if not any(ids) or not read_search(self.search)[0].archived:
+            then()
+            return
+
+        def reopened(answer: ActionReply) -> None:
+            self._bridge.push(lambda: self.param.update(notice=answer.problem))
+            if answer.outcome in ("done", "partly"):
+                self._bridge.push(then)
+
+        self._access.begin("reopen_archived", ids, reopened)
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         given = asked.get("ids")
@@ -142,19 +162,24 @@ class JobTable(LivePage):
         elif action == "open-submit":
             self._on_go("submit")
         elif action == "compare" and self.may_compare:
-            self._on_go("compare", **({"ids": ",".join(ids)} if ids else {"q": self.search or "state:ended"}))
+            compared = {"ids": ",".join(ids)} if ids else {"q": self.search or "state:ended"}
+            self._with_archived(ids or [], lambda: self._on_go("compare", **compared))
         elif not self.may_act:
             return
         elif action == "bulk":
             query, problem = read_search(self.search)
-            if ids is not None or not problem:
-                self._bulk.ask(str(asked.get("what")), query if ids is None else ids)
+            if ids is not None:
+                self._with_archived(ids, lambda: self._bulk.ask(str(asked.get("what")), ids))
+            elif query.archived:
+                self.notice = "of jobs in the archive only those can be run again that are chosen one by one"
+            elif not problem:
+                self._bulk.ask(str(asked.get("what")), query)
         elif action == "go":
             self._bulk.go()
         elif action == "stop":
             self._bulk.stop()
         elif action == "retry" and ids is not None:
-            self._access.begin(action, ids, self._acted)
+            self._with_archived(ids, lambda: self._access.begin(action, ids, self._acted))
 
     def _acted(self, answer: ActionReply) -> None:
         """On the background loop: one sentence about what did not work."""

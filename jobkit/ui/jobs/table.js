@@ -18,6 +18,9 @@ const COUNTERS = [
   ["succeeded", "Succeeded", "succeeded"],
 ];
 
+/** The word of a search for jobs in the archive. */
+const IN_ARCHIVE = "in:archive";
+
 /** Milliseconds that a tab is hidden before it counts as left. */
 const HIDDEN_MS = 15000;
 
@@ -83,7 +86,8 @@ class Table extends View {
     n.first = h("button", {class: "btn small quiet", text: "First", onclick: () => this.turn("first")});
     n.newer = h("button", {class: "btn small", text: "Previous", onclick: () => this.turn("newer")});
     n.older = h("button", {class: "btn small", text: "Next", onclick: () => this.turn("older", {cursor: this.more})});
-    n.foot = h("div", {class: "foot"}, n.range, h("span", {class: "spring"}), n.dense, n.first, n.newer, n.older);
+    n.archive = h("button", {class: "btn quiet small", hidden: !this.model.get("has_archive"), title: "Also jobs that are no longer kept here", text: "Archive", onclick: () => this.turnToArchive()});
+    n.foot = h("div", {class: "foot"}, n.range, n.archive, h("span", {class: "spring"}), n.dense, n.first, n.newer, n.older);
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
@@ -110,9 +114,11 @@ class Table extends View {
     this.depth = page.depth || 0;
     this.total = page.total;
     this.searched = page.searched;
+    this.problem = page.problem || "";
     this.waiting = [];
     this.fresh = 0;
     this.setAway(page.away);
+    this.showNotice();
     const keep = new Set(page.rows.map((data) => data.id));
     for (const [id, row] of this.rows) if (!keep.has(id)) this.drop(id, row);
     const elements = page.rows.map((data) => {
@@ -297,7 +303,7 @@ class Table extends View {
     this.strip.soon();
     n.empty.hidden = count > 0;
     n.body.hidden = n.head.hidden = count === 0;
-    n.foot.hidden = !count && !this.depth && this.searched == null;
+    n.foot.hidden = !count && !this.depth && this.searched == null && n.archive.hidden;
     n.first.hidden = n.newer.hidden = n.older.hidden = !this.more && !this.depth;
     n.newer.disabled = n.first.disabled = !this.depth;
     n.older.disabled = !this.more;
@@ -309,7 +315,7 @@ class Table extends View {
 
   rangeText(count) {
     if (this.searched != null) return `Searching the newest ${number(this.searched)} of ${number(this.kept)} jobs…`;
-    const some = this.total == null ? (this.more ? "many jobs" : "") : many(this.total, "job");
+    const some = this.total == null ? (this.more ? "many jobs" : "") : many(this.total, "job") + (this.isArchive() ? " in the archive" : "");
     return dotted(this.depth ? `Page ${number(this.depth + 1)}` : this.more ? `${number(count)} shown` : "", some);
   }
 
@@ -357,7 +363,7 @@ class Table extends View {
 
   showNotice() {
     const {away} = this, text = away
-      ? `Redis does not answer. What you see is from ${clock(new Date()).slice(0, 8)}; it goes on by itself when the connection is back.` : this.model.get("notice");
+      ? `Redis does not answer. What you see is from ${clock(new Date()).slice(0, 8)}; it goes on by itself when the connection is back.` : this.model.get("notice") || this.problem;
     this.n.notice.hidden = !text;
     this.n.notice.dataset.level = away ? "warning" : "error";
     this.root.classList.toggle("stale", away);
@@ -408,6 +414,14 @@ class Table extends View {
     this.box.ask(words.join(" "));
   }
 
+  /** Turn between the jobs that are kept here and those in the archive. */
+  turnToArchive() {
+    const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && word !== IN_ARCHIVE);
+    this.box.ask((this.isArchive() ? words : [...words, IN_ARCHIVE]).join(" "));
+  }
+
+  isArchive() { return (this.model.get("search") || "").split(/\s+/).includes(IN_ARCHIVE); }
+
   chosenCounter() {
     const found = (this.model.get("search") || "").split(/\s+/).find((word) => word.startsWith("state:"));
     return found ? found.slice(6) : "";
@@ -416,6 +430,7 @@ class Table extends View {
   showCounter() {
     const counter = this.chosenCounter();
     for (const button of this.n.counters.children) button.setAttribute("aria-pressed", String(button.dataset.name === counter));
+    this.n.archive.setAttribute("aria-pressed", String(this.isArchive()));
   }
 
   // -- keyboard ----------------------------------------------------------------------------------------------------

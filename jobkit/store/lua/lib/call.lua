@@ -24,6 +24,7 @@ local ticks -- see `tick`
 local ended, is_settling -- jobs whose followers are still to be settled, see Followers.settle
 local left -- 1 if this call has left something over (see Leftover), so that its caller goes on by `settle`; else 0
 local rules -- of the namespace, by gate; read when first needed
+local has_archive -- see Outbox; looked up when first needed
 local waiting, is_pumping -- gates to look at when this call has done what it is for, see Limits.pump
 
 local STEPS_MOST = 100
@@ -38,7 +39,7 @@ local function begin(keys)
   done, ticks = nil, 0
   known_queue, empty_line = nil, nil
   ended, is_settling, left, steps = {}, false, 0, 0
-  rules = nil
+  rules, has_archive = nil, nil
   waiting, is_pumping = {}, false
 end
 

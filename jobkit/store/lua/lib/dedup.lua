@@ -53,7 +53,7 @@ end
 -- A new job with another one's kept result: it ends as it begins, and is kept no longer than that one.
 function Dedup.end_as(rec, source)
   local summary = call('HGET', source.key, 'summary') or ''
-  local left_ms = call('PTTL', source.key)
+  local left_ms = math.floor((tonumber(call('ZSCORE', P .. 'expiry', source.id)) or 0) - NOW)
   local ttl_ms = math.min(Records.kept_ms(rec, 604800000), left_ms > 0 and left_ms or 604800000)
   Lifecycle.conclude(rec, 'succeeded', {cached = source.id, summary = summary},
     {'cached', source.id, 'summary', summary}, ttl_ms)

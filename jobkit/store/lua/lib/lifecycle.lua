@@ -21,6 +21,8 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   data.state, data.finished = state, NOW
   put(set, 'state', state)
   put(set, 'finished', NOW)
+  local entry = Outbox.add(rec.id)
+  if entry then put(set, 'out', entry) end
   Records.emit(rec, state, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
   if rec.batch then Batches.ended(rec.batch, ttl_ms) end
@@ -33,6 +35,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
     call('PEXPIRE', P .. 'checkpoints:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'metrics:' .. rec.id, ttl_ms)
   end
+  if entry then Outbox.keep(rec.id, ttl_ms, entry) end
   if state == 'failed' then Failures.add(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end
   if rec.after then Followers.settle(rec.id, ttl_ms) end

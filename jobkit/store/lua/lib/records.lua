@@ -3,6 +3,9 @@
 local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers that were away
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 
+-- The keys of a job.
+Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies', 'checkpoints', 'metrics'}
+
 -- The record of a job, or nil; also nil if it is damaged, so that it blocks no queue. Counters are numbers; fields that are not
 -- set are false.
 function Records.read(id)
@@ -129,8 +132,10 @@ function Records.forget(id)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
   local batch = call('HGET', P .. 'job:' .. id, 'batch')
   if batch then Batches.leave(batch, id) end
-  call('UNLINK', P .. 'job:' .. id, P .. 'args:' .. id, P .. 'result:' .. id, P .. 'preview:' .. id, P .. 'log:' .. id,
-    P .. 'artifacts:' .. id, P .. 'bodies:' .. id, P .. 'checkpoints:' .. id, P .. 'metrics:' .. id)
+  Outbox.put_aside(id)
+  local owned = {}
+  for _, kind in ipairs(Records.KINDS) do owned[#owned + 1] = P .. kind .. ':' .. id end
+  call('UNLINK', unpack(owned))
   Blobs.leave(id)
   local folder = call('HGET', P .. 'filed', id)
   if folder then

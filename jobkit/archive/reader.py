@@ -1,0 +1,245 @@
+"""`Archive`: finds the jobs in an archive. Every method blocks, and reads files only."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobkit.archive.filters import after_cursor, columns_of, in_order, matching, order_column
+from jobkit.archive.folder import ArchiveFile, files_of
+from jobkit.archive.table import COLUMNS, arrow, conform, schema
+from jobkit.files.file_store import Directory, Place, place_of
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.settings import Settings
+from jobkit.store.export import Dump
+from jobkit.store.query import Query, QueryPage, submit_bounds, write_cursor
+
+logger = logging.getLogger("jobkit.archive")
+
+T = TypeVar("T")
+
+#: Columns for people.
+SHOWN = tuple(name for name in COLUMNS if name not in ("us", "text"))
+
+#: Times that the files are listed again if one is compacted away meanwhile.
+_LISTED_MOST = 5
+
+
+class _Gone(Exception):
+    """A file is gone since it was listed: the worker has merged it with others."""
+
+
+class Found(msgspec.Struct):
+    """The jobs that a query finds, in its order.
+
+    Attributes:
+        hits: table of pyarrow: number of the file, row, `us`, `id` and sort value of each after the query's cursor, up
+            to its limit. has_more: there are more.
+        total: how many match. problems: a sentence for each file that was left out.
+    """
+
+    hits: Any
+    files: list[ArchiveFile]
+    total: int
+    problems: list[str]
+    has_more: bool = False
+
+
+class Archive:
+    """The archived jobs of one namespace.
+
+    Attributes:
+        storage: where the files are.
+    """
+
+    def __init__(self, storage: Place, namespace: str) -> None:
+        self.storage, self.namespace = storage, namespace
+
+    def find(self, query: Query, now_ms: int) -> Found:
+        """Return the jobs that match at that time, up to the query's limit.
+
+        Raises:
+            JobkitError: the archive cannot be read.
+        """
+        return self._retried(lambda: self._find(query, now_ms))
+
+    def rows(self, query: Query, now_ms: int) -> tuple[Any, list[str]]:
+        """Return the jobs that match as a table of pyarrow with the columns `SHOWN`; and the problems."""
+
+        def read() -> tuple[Any, list[str]]:
+            found = self._find(query, now_ms)
+            return self._read(found, SHOWN), found.problems
+
+        return self._retried(read)
+
+    def dumps(self, query: Query, now_ms: int) -> tuple[list[Dump], Found]:
+        """Return all data of the jobs that match, decoded and validated; nothing is unsealed."""
+
+        def read() -> tuple[list[Dump], Found]:
+            found = self._find(query, now_ms)
+            return list(self._decoded(self._read(found, ["line"])["line"].to_pylist())), found
+
+        return self._retried(read)
+
+    def page(self, query: Query, now_ms: int) -> tuple[QueryPage, Found]:
+        """Return a page of the jobs that match, as the store does. Raises JobkitError: the archive cannot be read."""
+        dumps, found = self.dumps(query, now_ms)
+        cursor = ""
+        if found.has_more:
+            last = found.hits.slice(len(found.hits) - 1).to_pylist()[0]
+            cursor = write_cursor(query, last["value"], last["us"])
+        return QueryPage(tuple(dump.snapshot for dump in dumps), cursor, problems=tuple(found.problems)), found
+
+    def lookup(self, job_ids: Sequence[str]) -> list[Dump]:
+        """Return all data of the jobs with these ids; of several with one id, the newest."""
+        pa = arrow()
+
+        def read() -> list[Dump]:
+            ids = pa.array(job_ids, pa.string())
+            hits, files = self._hits(["us", "id"], lambda table: pa.compute.is_in(table["id"], value_set=ids), [])
+            found = Found(in_order(hits, Query()), files, len(hits), [])
+            dumps = self._decoded(self._read(found, ["line"])["line"].to_pylist())
+            newest = {dump.id: dump for dump in reversed(list(dumps))}
+            return [newest[job_id] for job_id in job_ids if job_id in newest]
+
+        return self._retried(read)
+
+    def _find(self, query: Query, now_ms: int) -> Found:
+        oldest_us, _ = submit_bounds(query, now_ms)
+        problems: list[str] = []
+        column = order_column(query)
+        hits, files = self._hits(
+            columns_of(query), lambda table: matching(table, query, now_ms), problems, oldest_us // 1000, column
+        )
+        hits = in_order(hits, query)
+        rest = after_cursor(hits, query)
+        return Found(rest.slice(0, query.limit), files, len(hits), problems, len(rest) > query.limit)
+
+    def _hits(
+        self,
+        columns: Sequence[str],
+        match: Callable[[Any], Any],
+        problems: list[str],
+        oldest_ms: int = 0,
+        value: str = "us",
+    ) -> tuple[Any, list[ArchiveFile]]:
+        """Return `file`, `row`, `us`, `id` and `value` of the rows of all files that match, and the files."""
+        pa = arrow()
+        tables = [_no_hits(value)]
+        files = [file for file in self._files() if file.last_ms >= oldest_ms]
+        for n, file in enumerate(files):
+            table = self._opened(file, partial(_columns, columns=columns), problems)
+            if table is None:
+                continue
+            numbers = pa.compute.indices_nonzero(match(table))
+            taken = table.take(numbers)
+            tables.append(
+                pa.table(
+                    {
+                        "file": pa.array([n] * len(numbers), pa.int32()),
+                        "row": numbers.cast(pa.int64()),
+                        "us": taken["us"],
+                        "id": taken["id"],
+                        "value": taken[value],
+                    }
+                )
+            )
+        return pa.concat_tables(tables), files
+
+    def _files(self) -> list[ArchiveFile]:
+        try:
+            if isinstance(self.storage, Directory) and self.storage.root.exists():
+                os.listdir(self.storage.root)  # raises if it is no directory
+            return files_of(self.storage, self.namespace)
+        except OSError as error:
+            raise JobkitError(f"the archive {self.storage.shown} cannot be read: {error.strerror or error}") from None
+
+    def _read(self, found: Found, columns: Sequence[str]) -> Any:
+        """Return columns of the hits, in their order. Reads only the groups of rows that have some."""
+        pa = arrow()
+        pc = pa.compute
+        tables, places = [], []
+        for n in pc.unique(found.hits["file"]).to_pylist():
+            numbers = pc.indices_nonzero(pc.equal(found.hits["file"], n))
+            wanted = found.hits["row"].take(numbers).to_numpy()
+            table = self._opened(found.files[n], partial(_some, rows=wanted, columns=columns), [])
+            if table is not None:
+                tables.append(table)
+                places.append(numbers)
+        if not tables:
+            return schema().empty_table().select(columns)
+        order = pc.sort_indices(pa.chunked_array(places))
+        return pa.concat_tables(tables).take(order)
+
+    def _opened(self, file: ArchiveFile, read: Callable[[Any], T], problems: list[str]) -> T | None:
+        """Return what `read` returns for a file, or None if the file is damaged."""
+        pa = arrow()
+        try:
+            with self.storage.open(file.path) as source:
+                return read(pa.parquet.ParquetFile(source))
+        except FileNotFoundError:
+            raise _Gone from None
+        except (OSError, pa.ArrowException) as error:
+            problem = f"{file.path} in the archive {self.storage.shown} cannot be read and is left out: {error}"
+            problems.append(problem)
+            logger.warning("%s", problem)
+            return None
+
+    def _decoded(self, lines: Iterable[bytes]) -> Iterator[Dump]:
+        for line in lines:
+            try:
+                yield Dump.from_line(line)
+            except InvalidParams as error:
+                logger.warning("a job in the archive %s cannot be read: %s", self.storage.shown, error)
+
+    def _retried(self, read: Callable[[], T]) -> T:
+        for _ in range(_LISTED_MOST):
+            try:
+                return read()
+            except _Gone:
+                continue
+        raise JobkitError(f"the archive {self.storage.shown} changes faster than it can be read: try again")
+
+
+def _no_hits(value: str) -> Any:
+    pa = arrow()
+    kinds = {"file": pa.int32(), "row": pa.int64(), "us": pa.int64(), "id": pa.string()}
+    return pa.schema([*kinds.items(), ("value", schema().field(value).type)]).empty_table()
+
+
+def _columns(parquet: Any, columns: Sequence[str]) -> Any:
+    """Return columns of a file; those that an earlier version has not written are empty."""
+    known = set(parquet.schema_arrow.names)
+    return conform(parquet.read(columns=[name for name in columns if name in known]), columns)
+
+
+def _some(parquet: Any, rows: Any, columns: Sequence[str]) -> Any:
+    """Return columns of these rows of a file."""
+    import numpy
+
+    pa = arrow()
+    known = set(parquet.schema_arrow.names)
+    names = [name for name in columns if name in known]
+    sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
+    ends = numpy.cumsum(sizes)
+    group_of = numpy.searchsorted(ends, rows, side="right")
+    groups = numpy.unique(group_of)
+    table = parquet.read_row_groups(groups.tolist(), columns=names)
+    # The first row of each group in the table that was read, less its first row in the file.
+    begins = numpy.cumsum([0, *(sizes[n] for n in groups)])[:-1]
+    shift = dict(zip(groups.tolist(), (begins - (ends[groups] - numpy.array(sizes)[groups])).tolist(), strict=True))
+    places = rows + numpy.array([shift[n] for n in group_of.tolist()], dtype=rows.dtype)
+    return conform(table.take(pa.array(places)), columns)
+
+
+def archive_of(settings: Settings) -> Archive | None:
+    """Return the archive of these settings, or None. Raises InvalidParams: it cannot be used, or pyarrow is missing."""
+    if not settings.archive:
+        return None
+    arrow()
+    return Archive(place_of(settings.archive, "archive"), settings.namespace)

@@ -1,0 +1,169 @@
+"""`Archiver`: appends the jobs of a namespace that end to its archive, in one worker at a time.
+
+The lock only saves work. That each job is appended once follows from the outbox: a part of it has the same jobs until
+it is done, and its file is named after it. So a worker that was killed between the two, or frozen with the old lock,
+writes the same file again. A file that was merged meanwhile is hidden by the larger one, and removed with the next
+merge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from jobkit.archive.folder import MERGED, ArchiveFile, all_files, covering, merged_path, path_of, to_merge
+from jobkit.archive.reader import Archive
+from jobkit.archive.table import GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
+from jobkit.files.file_store import Directory, place_of
+from jobkit.model import JobkitError, StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.store.export import Dump
+from jobkit.store.leader import Leader
+from jobkit.store.outbox import Part
+from jobkit.store.redis import RedisStore
+
+logger = logging.getLogger("jobkit.archive")
+
+#: Maximum number of jobs in a new file.
+PART_JOBS = 500
+
+#: Seconds between two notes that there is an archive, and between two scans for ended jobs that it lacks.
+_NOTED_S, _SCANNED_S = 60.0, 3600.0
+
+
+class Archiver:
+    """See the module's docstring.
+
+    Attributes:
+        every_s: seconds until the next file if few jobs wait.
+    """
+
+    every_s = 1.0
+
+    def __init__(self, store: RedisStore, archive: Archive) -> None:
+        self._store, self._outbox, self._archive = store, store.outbox, archive
+        self._noted_at = self._scanned_at = float("-inf")
+        self._problem = ""
+        self._written = 0
+        self._damaged: set[str] = set()
+
+    async def begin(self) -> None:
+        """Let jobs that end from now on wait for the archive."""
+        with contextlib.suppress(StoreUnavailable):  # `run` waits for the store
+            await self._note("")
+
+    async def run(self) -> None:
+        """Append until cancelled."""
+        await Leader(self._store, "archivist").run(self.append, logger, "the archive waits")
+
+    async def append(self) -> None:
+        """Append the jobs that wait, at most `PART_JOBS`; if they are fewer, wait a moment for more.
+
+        Raises:
+            JobkitError: the archive cannot be written. They wait on.
+        """
+        now = time.monotonic()
+        if now - self._noted_at > _NOTED_S:
+            await self._note(self._problem)
+        if now - self._scanned_at > _SCANNED_S:
+            await self._outbox.scan()
+            self._scanned_at = now
+        part = await self._outbox.next_part(PART_JOBS)
+        if part.name:
+            await self._write(part)
+        if len(part.entries) < PART_JOBS:
+            await asyncio.sleep(self.every_s)
+
+    async def _note(self, problem: str) -> None:
+        await self._outbox.open(self._archive.storage.shown, problem)
+        self._problem, self._noted_at = problem, time.monotonic()
+
+    async def _write(self, part: Part) -> None:
+        place, dumps = await self._store.place(), await self._outbox.read(part)
+        if not await self._outbox.is_waiting(part):
+            return  # another worker has written it, and its jobs may be gone
+        try:
+            await asyncio.to_thread(write, self._archive, place, part, dumps)
+        except OSError as error:
+            await self._note(f"it cannot be written: {error.strerror or error}")
+            raise JobkitError((await self._outbox.state()).sentence) from None
+        await self._outbox.done(part)
+        if self._problem:
+            await self._note("")
+        self._written += 1
+        if self._written % MERGED == 0:
+            await asyncio.to_thread(merge, self._archive, place, self._damaged)
+
+
+def write(archive: Archive, place: str, part: Part, dumps: Sequence[Dump]) -> None:
+    """Write the file of a part. Raises OSError."""
+    first, _, last = part.name.partition(" ")
+    archive.storage.write(path_of(archive.namespace, place, first, last), [to_parquet(dumps)], is_durable=True)
+
+
+def merge(archive: Archive, place: str, damaged: set[str]) -> None:
+    """Merge small files of a server into larger ones as long as there are many, and remove those that were merged.
+
+    Args:
+        damaged: paths of files that cannot be read; they stay, and more are added here.
+    """
+    storage = archive.storage
+    try:
+        while True:
+            files = all_files(storage, archive.namespace, place)
+            kept = list(covering(files))
+            for path in {file.path for file in files} - {file.path for file in kept}:
+                storage.delete(path)
+            if not (some := to_merge(kept, damaged)):
+                return
+            try:
+                storage.write(merged_path(some), [file_of(_tables(archive, some))], is_durable=True)
+            except _Damaged as error:
+                damaged.add(str(error))
+    except OSError as error:
+        logger.warning("small files in the archive %s stay as they are: %s", storage.shown, error)
+
+
+class _Damaged(Exception):
+    """A file cannot be read, or has columns of a later version; the message is its path."""
+
+
+def _tables(archive: Archive, files: Sequence[ArchiveFile]) -> Iterator[Any]:
+    """Yield the rows of files in tables of at least `GROUP_ROWS` rows, as far as there are so many."""
+    pa = arrow()
+    waiting, count = [], 0
+    for file in files:
+        try:
+            with archive.storage.open(file.path) as source:
+                parquet = pa.parquet.ParquetFile(source)
+                if set(parquet.schema_arrow.names) - set(schema().names):
+                    raise _Damaged(file.path)
+                for n in range(parquet.num_row_groups):
+                    waiting.append(conform(parquet.read_row_group(n)))
+                    count += len(waiting[-1])
+                    if count >= GROUP_ROWS:
+                        yield pa.concat_tables(waiting)
+                        waiting, count = [], 0
+        except (OSError, pa.ArrowException):
+            raise _Damaged(file.path) from None
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def archiver_of(settings: Settings, store: RedisStore) -> Archiver:
+    """Return what writes the archive of these settings.
+
+    Raises:
+        InvalidParams: pyarrow is missing, or the setting can certainly not be used.
+    """
+    if find_spec("pyarrow") is None:
+        arrow()  # raises; loaded later, by the one worker that writes
+    archive = Archive(place_of(settings.archive, "archive"), settings.namespace)
+    if isinstance(archive.storage, Directory) and archive.storage.root.exists():
+        archive.storage.check()
+    return Archiver(store, archive)

@@ -1,0 +1,38 @@
+"""`jobkit history`: jobs in the archive."""
+
+from __future__ import annotations
+
+import click
+from msgspec.structs import replace
+
+import jobkit
+from jobkit.cli import as_json_option, out
+from jobkit.cli.jobs import COLUMNS
+from jobkit.store.grammar import parse, quoted
+from jobkit.store.query import Query
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[SEARCH]...")
+@click.option("--order", "-o", metavar="[-]COLUMN", default="", help="Sort by a column: took, -took, task, ...")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number of jobs."
+)
+@click.option("--open", "reopens", is_flag=True, help="Bring these jobs back, so that `jobkit show` and `retry` work.")
+@as_json_option
+def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_json: bool) -> None:
+    """List ended jobs from the archive (JOBKIT_ARCHIVE), newest first, however old they are.
+
+    SEARCH is as in the dashboard: jobkit history task:train "age:<1y" lr=0.003
+    """
+    query = replace(parse(" ".join(map(quoted, words)), Query(order=order).checked()), limit=limit, archived=True)
+    kit = jobkit.connect()
+    page = kit.page(query)
+    if reopens:
+        kit.reopen_archived([job.id for job in page.jobs])
+    columns = {name: cell for name, cell in COLUMNS.items() if name != "PROGRESS"}
+    out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
+    for problem in page.problems:
+        out.echo(problem, err=True)
+    if page.next_cursor:
+        out.echo(f"There are more than {limit:,}; --limit shows more of them.", err=True)

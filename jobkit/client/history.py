@@ -1,0 +1,115 @@
+"""The archive of a kit: `history` as a DataFrame, and jobs that come back from it.
+
+These verbs read files, so they block. Nothing here unpickles.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from jobkit.client import checks
+from jobkit.client.connection import Connection
+from jobkit.model.plain import now_ms
+from jobkit.store import export
+from jobkit.store.grammar import parse
+from jobkit.store.query import Query
+from jobkit.tasks.params import checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Seconds that a job from the archive is kept at least.
+OPENED_S = 86_400.0
+
+#: More rows than any machine has memory for.
+_ALL = 10**9
+
+
+class HistoryVerbs:
+    """See the module's docstring."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def history(self, where: str = "", *, order: str = "", limit: int | None = None) -> pd.DataFrame:
+        """All jobs that have ended, from the archive (`JOBKIT_ARCHIVE`), also those that Redis has long forgotten.
+
+        One row a job, newest first, with the job's id as index. Columns: its arguments, as far as they can be shown,
+        the newest values of its metrics, then `task`, `state`, `result` (one line), `error`, `duration_s`,
+        `submitted_at`, `started_at`, `finished_at`, `queue`, `owner`, `tags`, `worker` and `attempt`. An argument that
+        is called like one of these or like a metric has "(argument)" behind its name, a metric "(metric)". A file that
+        cannot be read is left out, with a warning.
+
+        Args:
+            where: what the dashboard's search box takes: `"task:train age:<1y lr=0.003"`.
+            order: as for `jobs`. limit: at most so many; None for all.
+
+        Raises:
+            InvalidParams: a value is refused; there is no archive; or pyarrow is not installed.
+        """
+        checked("where", where, "str")
+        limit = checked("limit", limit, "int", min=1, nullable=True)
+        query = parse(where, Query(limit=limit or _ALL, order=checked("order", order, "str"))).checked()
+        table, problems = self._connection.verbs.archive.rows(query, now_ms())
+        for problem in problems:
+            warnings.warn(problem, stacklevel=2)
+        return _frame(table)
+
+    def reopen_archived(self, job_ids: Sequence[str], *, owner: str | None = None) -> list[str]:
+        """Bring jobs back from the archive, at least for a day; return the ids of those that are kept now.
+
+        They are what they were, with arguments, log, preview and small result: every verb of ended jobs applies.
+
+        Args:
+            owner: only jobs of this owner.
+        """
+        ids = list(dict.fromkeys(checks.job_ids(job_ids)))
+        found = self._connection.verbs.archive.lookup(ids)
+        dumps = [dump for dump in found if owner in (None, dump.snapshot.spec.owner)]
+        self._connection.call(export.restore, self._connection.store, [_archived(dump) for dump in dumps], OPENED_S)
+        return [dump.id for dump in dumps]
+
+
+def _archived(dump: export.Dump) -> export.Dump:
+    """Return a dump that says that the archive has this job. Its batch has counted it already, and once."""
+    kept = {name: value for name, value in dump.record.items() if name != "batch"}
+    return replace(dump, record={**kept, "out": "0-0"})
+
+
+def _frame(table: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    own = {
+        "task": table["task"],
+        "state": table["state"],
+        "result": table["summary"],
+        "error": table["error"],
+        "duration_s": table["took_ms"],
+        "submitted_at": table["submitted"],
+        "started_at": table["started"],
+        "finished_at": table["finished"],
+        **{name: table[name] for name in ("queue", "owner", "tags", "worker", "attempt")},
+    }
+    frame = pd.DataFrame({name: column.to_pandas() for name, column in own.items()})
+    frame["duration_s"] /= 1000
+    frame["error"] = frame["error"].fillna("")
+    arguments, metrics = _parts(table["params"]), _parts(table["metrics"])
+    taken = {*own, *metrics.columns}
+    arguments.columns = [f"{name} (argument)" if name in taken else name for name in arguments.columns]
+    metrics.columns = [f"{name} (metric)" if name in own else name for name in metrics.columns]
+    frame = pd.concat([arguments, metrics, frame], axis=1)
+    frame.index = pd.Index(table["id"].to_pylist(), name="id")
+    return frame
+
+
+def _parts(column: Any) -> pd.DataFrame:
+    """Return a column of JSON objects as a table."""
+    import pandas as pd
+
+    read = msgspec.json.Decoder(dict[str, Any]).decode
+    return pd.DataFrame.from_records([read(text or "{}") for text in column.to_pylist()], index=range(len(column)))

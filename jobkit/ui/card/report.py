@@ -1,0 +1,141 @@
+"""Reports: a job or a batch as one HTML file for readers without jobkit.
+
+The cards of `card_html.py`, with all arguments, the whole log and the pictures. The file loads nothing from elsewhere,
+and its own policy forbids it to.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobkit.model import InvalidParams, JobkitError, LogLine
+from jobkit.model.format import number
+from jobkit.model.plain import dumps
+from jobkit.tasks.params import checked
+from jobkit.ui.card.card_html import folded, job_card, table
+from jobkit.ui.card.card_model import CardModel
+from jobkit.ui.notebook import BatchDisplay
+from jobkit.ui.words import assets
+
+if TYPE_CHECKING:
+    from jobkit.client import Batch, Job
+    from jobkit.client.outputs import Artifact
+
+#: Limits of one report: log lines of a job, bytes of a picture, cards in the report of a batch.
+LINES, PICTURE_BYTES, CARDS = 5_000, 10_000_000, 50
+
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+
+_POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+_SHEET = """
+body { margin: 24px auto; max-width: 962px; padding: 0 16px; font: 14px/20px system-ui,sans-serif; }
+body { background: BG; color: TEXT; }
+body>div,body>details { margin-bottom: 16px; }
+footer { color: MUTED; font-size: 12px; }
+summary { cursor: pointer; }
+"""
+
+
+def job_report(job: Job, path: object) -> Path:
+    """Write the report of a job, and return its path.
+
+    Raises:
+        InvalidParams: the file cannot be written.
+    """
+    target = _checked(path)
+    snapshot = job.snapshot
+    return _write(target, snapshot.spec.title or snapshot.spec.task, [_card(job)])
+
+
+def batch_report(batch: Batch, path: object) -> Path:
+    """Write the report of a batch: its card, and below it the card of each of its first jobs, failed ones first."""
+    target = _checked(path)
+    display = BatchDisplay(batch)
+    model = display.model()
+    jobs = sorted(batch.jobs, key=lambda job: job.state != "failed")[:CARDS]
+    cards = [folded(f"{escape(job.snapshot.label)}", _card(job)) for job in jobs]
+    left = len(batch.jobs) - len(cards)
+    more = [f"<p>{number(left)} more jobs have no card here; the table has the first of them.</p>"] if left else []
+    return _write(target, model.title, [display.html(model), *cards, *more])
+
+
+def _card(job: Job) -> str:
+    kit, model = job.kit, CardModel(job.snapshot)
+    artifacts: list[Artifact] = []
+    lines: Sequence[LogLine] = ()
+    total = 0
+    problems = []
+    try:
+        log = kit.log_slice(job.id, tail=LINES)
+        lines, total = log.lines, log.total
+        artifacts = kit.artifacts(job.id)
+        model.show(kit.preview(job.id))
+    except JobkitError as error:
+        problems.append(str(error))
+    model.keep([artifact.to_json() for artifact in artifacts])
+    parts = [*map(_picture, artifacts), *(f'<p class="m">{escape(problem)}</p>' for problem in problems)]
+    return job_card(model, lines, total, before=_arguments(job), after="".join(parts))
+
+
+def _arguments(job: Job) -> str:
+    rows = [[f"<code>{escape(dumps(value))}</code>"] for value in job.params.values()]
+    return folded("Arguments", table(rows, names=[escape(name) for name in job.params])) if rows else ""
+
+
+def _picture(artifact: Artifact) -> str:
+    """Return an image as a part of the file. A picture in SVG is an image, too: its scripts do not run."""
+    if artifact.media_type not in _PICTURES:
+        return ""
+    name = escape(artifact.name)
+    if artifact.size_bytes > PICTURE_BYTES:
+        return f'<p class="m">{name} is too large for a report</p>'
+    try:
+        content = base64.b64encode(artifact.read()).decode()
+    except JobkitError as error:
+        return f'<p class="m">{name}: {escape(str(error))}</p>'
+    picture = f'<img alt="{name}" src="data:{artifact.media_type};base64,{content}">'
+    return f'<figure style="margin:0"><figcaption class="m">{name}</figcaption>{picture}</figure>'
+
+
+def _checked(path: object) -> Path:
+    target = Path(path if isinstance(path, os.PathLike) else checked("path", path, "str")).expanduser()
+    if target.is_dir() or not target.name:
+        raise InvalidParams(f"path must name a file like 'run.html', not the directory {str(target)!r}", "path")
+    return target
+
+
+def _write(path: Path, title: str, parts: Sequence[str]) -> Path:
+    from jobkit import __version__
+
+    light, dark = assets.tokens()
+    sheet, night = (
+        _SHEET.replace("BG", colours["bg"]).replace("TEXT", colours["text"]).replace("MUTED", colours["muted"])
+        for colours in (light, {**light, **dark})
+    )
+    text = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
+        f"<style>{sheet}@media(prefers-color-scheme:dark){{{night}}}</style></head><body>{''.join(parts)}"
+        f"<footer>Saved by jobkit {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</footer></body></html>\n"
+    )
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            aside.write_text(text, "utf-8", "replace")
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InvalidParams(f"{str(path)!r} cannot be written: {error.strerror or error}", "path") from None
+    return path

@@ -1,0 +1,283 @@
+"""Each job that ends is in the archive exactly once, whatever happens to workers, archive and Redis meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jobkit.archive import Archive, folder, writer
+from jobkit.archive.folder import MERGED, all_files, files_of
+from jobkit.archive.writer import Archiver
+from jobkit.files.file_store import Directory
+from jobkit.model import JobkitError
+from jobkit.model.plain import now_ms
+from jobkit.store.query import Query
+from jobkit.store.redis import RedisStore
+from tests.store.support import claim, ending, job, started, submit
+from tests.support import until
+
+from .conftest import write_all
+
+ALL = Query(limit=100_000)
+
+
+async def end(store: RedisStore, *ids: str, ttl_ms: int = 600_000) -> None:
+    await submit(store, *ids)
+    claimed = await claim(store, len(ids))
+    await store.finish([ending(one, result=b"42", summary="a number", ttl_ms=ttl_ms) for one in claimed])
+
+
+def ids(archive: Archive) -> list[str]:
+    """Return the id of every row of every file that readers see, oldest first."""
+    tables, _ = archive._hits(["us", "id"], lambda table: table["us"].is_valid(), [])
+    return [id for file, id in sorted(zip(tables["file"].to_pylist(), tables["id"].to_pylist(), strict=True))]
+
+
+async def test_what_ends_is_archived_with_everything_but_files(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    await end(store, "good")
+    await submit(store, "waits")
+    await store.cancel(["waits"])
+    await write_all(store, archive)
+
+    dumps, found = archive.dumps(ALL, now_ms())
+
+    assert [dump.id for dump in dumps] == ["waits", "good"]
+    assert found.total == 2
+    assert (dumps[1].args, dumps[1].result) == (b"arguments of good", b"42")
+    assert [event.type for event in dumps[1].snapshot.history] == ["submitted", "started", "succeeded"]
+
+
+async def test_a_namespace_without_an_archive_has_no_outbox(store: RedisStore, archive: Archive) -> None:
+    await end(store, "good")
+
+    assert (await store.outbox.state()).waiting == 0
+    assert not await store.redis.exists(f"{store.prefix}outbox")
+    assert not await store.redis.hexists(f"{store.prefix}job:good", "out")
+
+
+async def test_a_worker_killed_between_file_and_cursor_leaves_no_job_twice(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    await end(store, "a", "b")
+    part = await store.outbox.next_part(500)
+    writer.write(archive, await store.place(), part, await store.outbox.read(part))  # killed here
+    await end(store, "c")
+
+    await write_all(store, archive)
+
+    assert Counter(ids(archive)) == Counter(["a", "b", "c"])
+
+
+async def test_a_worker_frozen_with_the_old_lock_writes_nothing_twice_even_after_a_merge(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    await end(store, "a", "b")
+    part, place = await store.outbox.next_part(500), await store.place()
+    dumps = await store.outbox.read(part)  # frozen here
+    await write_all(store, archive)
+    for n in range(MERGED):
+        await end(store, f"c{n}")
+        await write_all(store, archive)
+    writer.merge(archive, place, set())
+    assert len(files_of(archive.storage, archive.namespace)) == 2
+    await store.delete(["a", "b"])
+
+    writer.write(archive, place, part, dumps)
+    await store.outbox.done(part)
+
+    assert Counter(ids(archive)) == Counter(["a", "b", *(f"c{n}" for n in range(MERGED))])
+    writer.merge(archive, place, set())
+    assert len(all_files(archive.storage, archive.namespace)) == 2
+
+
+async def test_two_workers_at_once_archive_each_job_once(store: RedisStore, archive: Archive) -> None:
+    both = [Archiver(store, archive), Archiver(store, archive)]
+    await both[0].begin()
+    for one in both:
+        one.every_s = 0.0
+    for n in range(6):
+        await end(store, *(f"j{n}.{i}" for i in range(5)))
+        await asyncio.gather(*(one.append() for one in both))
+    await write_all(store, archive)
+
+    assert Counter(ids(archive)) == Counter(f"j{n}.{i}" for n in range(6) for i in range(5))
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired"])
+async def test_a_job_that_goes_before_it_is_archived_is_archived_all_the_same(
+    store: RedisStore, archive: Archive, archiver: Archiver, how: str
+) -> None:
+    await end(store, "a", ttl_ms=1 if how == "expired" else 600_000)
+    if how == "deleted":
+        assert await store.delete(["a"]) == [True]
+    else:
+        await until(store.prune, "its time to be over")
+    assert await store.snapshots(["a"]) == [None]
+    await end(store, "a")  # its id may be used again
+
+    await write_all(store, archive)
+
+    assert ids(archive) == ["a", "a"]
+    dumps, _ = archive.dumps(ALL, now_ms())
+    assert [dump.args for dump in dumps] == [b"arguments of a"] * 2
+    assert [dump.snapshot.history[-1].type for dump in dumps] == ["succeeded"] * 2
+
+
+async def test_an_archived_job_goes_when_its_time_is_over(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    await end(store, "a")
+    held_ms = await store.redis.pttl(f"{store.prefix}job:a")
+
+    await write_all(store, archive)
+
+    for kind in ("job", "args", "result"):
+        assert 0 < await store.redis.pttl(f"{store.prefix}{kind}:a") <= 600_000 < held_ms
+
+
+async def test_while_the_archive_is_away_jobs_wait_and_it_is_told(
+    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+) -> None:
+    (tmp_path / "archive").write_text("no folder")
+    await end(store, "a", "b")
+
+    with pytest.raises(JobkitError, match="2 ended jobs wait for the archive .*: it cannot be written"):
+        await archiver.append()
+    assert (await store.outbox.state()).problem
+    (tmp_path / "archive").unlink()
+    archiver.every_s = 0.0
+    await archiver.append()
+
+    assert ids(archive) == ["a", "b"]
+    assert (await store.outbox.state()).sentence == ""
+
+
+async def test_jobs_that_ended_before_there_was_an_archive_are_added(
+    store: RedisStore, archive: Archive, tmp_path: Path
+) -> None:
+    await end(store, "a", "b")
+    await Archiver(store, archive).begin()
+    await end(store, "c")
+
+    await write_all(store, archive)
+    await write_all(store, archive)  # scans again
+
+    assert sorted(ids(archive)) == ["a", "b", "c"]
+
+
+async def test_more_jobs_than_the_outbox_takes_are_added_later(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    entries = f"{store.prefix}outbox"
+    fill = "for i = 1, 100000 do redis.call('XADD', KEYS[1], '*', 'id', 'gone') end"
+    await store.redis.eval(fill, 1, entries)  # type: ignore[misc]  # its type allows for no await
+    await end(store, "a")
+    assert not await store.redis.hexists(f"{store.prefix}job:a", "out")
+    await store.redis.delete(entries)
+
+    await write_all(store, archive)
+
+    assert ids(archive) == ["a"]
+
+
+async def test_many_small_files_become_one_and_readers_see_each_job_once_meanwhile(
+    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await store.place()
+    for n in range(MERGED):
+        await end(store, f"j{n}")
+        await write_all(store, archive)
+    seen: list[list[str]] = []
+    delete = Directory.delete
+
+    def look_and_delete(self: Directory, path: str) -> None:
+        seen.append(ids(archive))
+        delete(self, path)
+
+    monkeypatch.setattr(Directory, "delete", look_and_delete)
+    writer.merge(archive, place, set())
+
+    assert len(all_files(archive.storage, archive.namespace)) == 1
+    assert len(seen) == MERGED
+    assert all(one == [f"j{n}" for n in range(MERGED)] for one in (sorted(s, key=lambda i: int(i[1:])) for s in seen))
+
+
+async def test_a_reader_lists_again_if_a_file_is_merged_away(
+    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(MERGED):
+        await end(store, f"j{n}")
+        await write_all(store, archive)
+    place, listed = await store.place(), []
+
+    def listing(*args: object) -> object:
+        files = files_of(*args)  # type: ignore[arg-type]
+        if not listed:
+            writer.merge(archive, place, set())
+        listed.append(len(files))
+        return files
+
+    monkeypatch.setattr("jobkit.archive.reader.files_of", listing)
+
+    assert archive.find(ALL, now_ms()).total == MERGED
+    assert listed == [MERGED, 1]
+
+
+async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged(
+    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+) -> None:
+    for n in range(2 * MERGED + 1):
+        await end(store, f"j{n}")
+        await write_all(store, archive)
+    damaged = tmp_path / "archive" / files_of(archive.storage, archive.namespace)[MERGED].path
+    damaged.write_bytes(damaged.read_bytes()[: os.path.getsize(damaged) // 2])
+    (damaged.parent / "notes.txt").write_text("foreign")
+    (damaged.parent / "README.parquet").write_text("foreign")
+
+    writer.merge(archive, await store.place(), set())
+    found = archive.find(ALL, now_ms())
+
+    assert found.total == 2 * MERGED
+    assert len(found.problems) == 1
+    assert damaged.name in found.problems[0]
+    assert len(all_files(archive.storage, archive.namespace)) == 3
+
+
+async def test_two_namespaces_share_a_directory_and_see_their_own_jobs(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    await end(store, "a")
+    await write_all(store, archive)
+
+    assert Archive(archive.storage, "other").find(ALL, now_ms()).total == 0
+    assert folder.path_of("..", "0" * 16, "1-1", "1-2").startswith("namespace=../")
+
+
+async def test_a_wiped_redis_continues_the_archive(store: RedisStore, archive: Archive, archiver: Archiver) -> None:
+    await end(store, "a")
+    await write_all(store, archive)
+    keys = [key async for key in store.redis.scan_iter(f"{store.prefix}*")]
+    await store.redis.delete(*keys)
+    again = Archiver(store, archive)
+    await again.begin()
+    await end(store, "b")
+
+    await write_all(store, archive)
+
+    assert sorted(ids(archive)) == ["a", "b"]
+
+
+async def test_a_large_result_is_left_out(store: RedisStore, archive: Archive, archiver: Archiver) -> None:
+    claimed = await started(store, "a")
+    await store.finish([ending(claimed, result=b"x" * 1_000_001)])
+
+    await write_all(store, archive)
+
+    [dump], _ = archive.dumps(ALL, now_ms())
+    assert (dump.result, dump.args) == (b"", job("a").payload)
