@@ -20,6 +20,7 @@ NAMES = (
     "process",
     "imports",
     "progress",
+    "checkpoints",
     "memory",
     "idle",
     "schedules",

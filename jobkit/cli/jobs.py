@@ -270,13 +270,14 @@ def _found(kit: Kit, job_id: str, search: str, level: str, tail: int | None) -> 
 @click.command()
 @id_arguments("open jobs")
 @click.option("--reason", default="", metavar="TEXT", help="Reason, shown with the jobs.")
-def cancel(job_ids: tuple[str, ...], reason: str) -> int:
+@click.option("--checkpoint", is_flag=True, help="Stop running jobs at their next checkpoint, or after their grace.")
+def cancel(job_ids: tuple[str, ...], reason: str, checkpoint: bool) -> int:
     """Ask jobs to stop. A waiting job is cancelled at once, a running job when its worker has stopped it."""
     kit = jobkit.connect()
     failed = 0
     ids = [out.find(kit, prefix) for prefix in job_ids]
     for job_id in ids:
-        was_asked = kit.cancel(job_id, reason)
+        was_asked = kit.cancel(job_id, reason, at_checkpoint=checkpoint)
         state = kit.snapshot(job_id).state
         if was_asked:
             click.echo(f"{job_id} {'cancelling' if state is JobState.RUNNING else state}")
@@ -291,7 +292,8 @@ def cancel(job_ids: tuple[str, ...], reason: str) -> int:
 @id_arguments("ended jobs", required=False)
 @click.option("--failed", "all_failed", is_flag=True, help="Retry all failed jobs that have not been retried.")
 @click.option("--task", "-t", metavar="NAME", help="With --failed: only jobs of this task.", **complete("tasks"))
-def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
+@click.option("--from-checkpoint", is_flag=True, help="Go on from the newest checkpoint of each job.")
+def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_checkpoint: bool) -> None:
     """Run ended jobs again, each as a new job, and print the new ids."""
     if bool(job_ids) == all_failed:
         raise BadInput("give ids of jobs, or --failed for all failed jobs")
@@ -300,7 +302,7 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None) -> None:
     for group in kit.failures(task=task, limit=10_000) if all_failed else ():
         ids += kit.failed_jobs(group.id, is_repeated=False)
     for job_id in ids:
-        click.echo(kit.retry(job_id).id)
+        click.echo(kit.retry(job_id, from_checkpoint=from_checkpoint).id)
     if ids:
         out.note(kit, "retry", "job", ids)
 

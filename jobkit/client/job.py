@@ -230,7 +230,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
 
         Raises:
             InvalidParams: a changed argument is refused.
-            JobkitError: it has no checkpoint.
+            NoCheckpoint: (a JobkitError) it has none.
         """
         return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint)
 

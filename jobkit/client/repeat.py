@@ -22,6 +22,7 @@ from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
 from jobkit.codec import MSGPACK, Blob, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
+from jobkit.model.errors import NoCheckpoint
 from jobkit.store.values import Submission
 from jobkit.tasks.call import (
     Call,
@@ -35,6 +36,7 @@ from jobkit.tasks.call import (
     replaced,
     with_changes,
     with_needs,
+    with_source,
 )
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.registry import registry
@@ -67,17 +69,22 @@ class Repeater:
         self._connection, self._submitter = connection, submitter
         self._reader, self._failures = reader, failures
 
-    def retry(self, job_id: str, *, owner: str = "") -> Job:
+    def retry(self, job_id: str, *, owner: str = "", from_checkpoint: bool = False) -> Job:
         """Run an ended job once more with the same arguments: a new job, which names the old one as `retry_of`.
 
         If it ended because a job that it needs gave no result, that one runs again too, before it.
 
         Args:
             owner: of the new job; the person at this process unless given.
+            from_checkpoint: it goes on from the newest checkpoint of this one.
 
         Raises:
             JobkitError: it has not ended, or a job that it needs is no longer kept.
+            NoCheckpoint: (a JobkitError) it has none.
         """
+        if from_checkpoint:
+            made = self._repetition(self._snapshot(job_id), self._payload(job_id), owner, from_checkpoint=True)
+            return self._submitter.send(made)
         return self._retry(job_id, owner, {})
 
     def retry_all(self, job_ids: Sequence[str]) -> list[Job]:
@@ -104,7 +111,7 @@ class Repeater:
 
         Raises:
             InvalidParams: a changed argument is refused.
-            JobkitError: it has no checkpoint.
+            NoCheckpoint: (a JobkitError) it has none.
         """
         spec, codec = self._snapshot(job_id).spec, self._connection.codec
         form, body = self._call_of(spec, self._payload(job_id))
@@ -143,7 +150,7 @@ class Repeater:
         if self._connection.call(store.checkpoints, job_id):
             return job_id, self._connection.call(store.submitted_us, job_id)
         if head.resumes is None:
-            raise JobkitError(f"job {job_id} has no checkpoint: job.rerun() runs it again from the beginning")
+            raise NoCheckpoint(f"job {job_id} has no checkpoint: job.rerun() runs it again from the beginning")
         return head.resumes  # it ended before its first one
 
     def rerun_with(
@@ -186,6 +193,8 @@ class Repeater:
         owner: str,
         changes: Mapping[str, Any] | None = None,
         renamed: Mapping[str, str] | None = None,
+        *,
+        from_checkpoint: bool = False,
     ) -> Submission:
         """Return the submission that repeats an ended job.
 
@@ -196,6 +205,7 @@ class Repeater:
         if not old.is_terminal:
             raise JobkitError(f"job {spec.id} is {old.state}; only an ended job can be run again, so cancel it first")
         form, body = self._call_of(spec, payload)
+        body = with_source(body, self._source(spec.id, read_head(body)) if from_checkpoint else None)
         params = dict(spec.params)
         if changes:
             if form != MSGPACK or read_head(body).ref.startswith("jobkit.worker."):

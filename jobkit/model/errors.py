@@ -34,6 +34,10 @@ class JobNotFound(JobkitError, LookupError):
     """No job with that id: never submitted here, deleted, or expired."""
 
 
+class NoCheckpoint(JobkitError):
+    """The job has no checkpoint to go on from."""
+
+
 class JobFailed(JobkitError):
     """The job ended as `failed`. The message contains the error's type, its text and the remote traceback.
 

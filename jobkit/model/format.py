@@ -202,6 +202,11 @@ class Eta(msgspec.Struct):
     _seconds: float = 0.0
     _updates: int = 0
 
+    @property
+    def is_begun(self) -> bool:
+        """True after the first update."""
+        return self._updates > 0
+
     def update(self, done: float | None, total: float | None, elapsed_s: float) -> None:
         """Take the job's numbers at `elapsed_s` seconds after the start of its attempt."""
         if done is None or not total or elapsed_s < self._at_s:

@@ -462,6 +462,11 @@ def with_own_seed(spec: JobSpec, body: bytes) -> tuple[JobSpec, bytes]:
     return replace(spec, seed=seed), _edited(body, seed=seed)
 
 
+def with_source(body: bytes, source: tuple[str, int] | None) -> bytes:
+    """Return the body with another job (or none) from whose checkpoint it starts. Runs no code."""
+    return body if read_head(body).resumes == source else _edited(body, resumes=source)
+
+
 #: Decodes the head of a body. Runs no code.
 read_head = msgspec.msgpack.Decoder(CallHead).decode
 

@@ -39,5 +39,7 @@ CASES: dict[str, Case] = {
     "keys of another type": Case(("damage",), _INNOCENT),
     "submits without a reply": Case(("silence",), _INNOCENT, rate=8.0),
     "many followers": Case(("kill",), (*_INNOCENT, "leader of many"), rate=2.0),
+    "checkpoints": Case(("kill",), ("stepwise",), rate=2.0),
+    "checkpoints at home": Case(("kill", "full"), ("stepwise",), "home", 1.0),
     "a terminal that closes": Case(("hang_up",), _INNOCENT),
 }

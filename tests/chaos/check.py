@@ -105,6 +105,7 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
     yield from _overlaps(said, snapshot, runs)
     got = outcome(kit, snapshot)
     yield from _programs(said, runs)
+    yield from _steps(said, runs)
     if sent.kind.tells and runs and str(snapshot.error and snapshot.error.kind) != "lost":
         yield from _last_words(said, snapshot, runs[-1], kit)
     if snapshot.state == "succeeded":
@@ -147,6 +148,14 @@ def _programs(said: str, runs: list[Run]) -> Iterator[str]:
     for run in runs:
         if run.has_program:
             yield f"a program of attempt {run.attempt} of {said} lives on"
+
+
+def _steps(said: str, runs: list[Run]) -> Iterator[str]:
+    """Check that no attempt repeats a step whose checkpoint was stored when it began."""
+    for n, run in enumerate(runs):
+        done = max((step for each in runs[:n] for at, step in each.saved if at < run.began), default=0)
+        if run.first is not None and run.first < done:
+            yield f"attempt {run.attempt} of {said} began at step {run.first}, and {done} steps were stored"
 
 
 def price(sent: Sent, snapshot: JobSnapshot) -> Iterator[str]:

@@ -108,6 +108,24 @@ def programs(path: str, name: str, seconds: float) -> str:
     return run.end("returned")
 
 
+#: Steps of a job with checkpoints.
+STEPS = 12
+
+
+@jobkit.task
+def stepwise(path: str, name: str, seconds: float) -> dict[str, object]:
+    """Add numbers, with a checkpoint after each step."""
+    run = Execution(path, name)
+    state = jobkit.resume({"step": 0, "sum": 0})
+    for step in jobkit.progress(range(state["step"], STEPS)):
+        record.append(path, word="step", nonce=run.nonce, step=step)
+        time.sleep(seconds / STEPS)
+        state = {"step": step + 1, "sum": state["sum"] + step}
+        if jobkit.checkpoint(state):
+            record.append(path, word="saved", nonce=run.nonce, step=step + 1)
+    return {"nonce": run.end("returned"), "sum": state["sum"]}
+
+
 class Harmful:
     """A result whose preview harms the process that makes it."""
 

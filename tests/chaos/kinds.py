@@ -85,6 +85,11 @@ KINDS: dict[str, Kind] = {
         arguments=lambda rng: {"how": rng.choice(jobs.STRANGE).__name__},
     ),
     "programs": Kind(jobs.programs, arguments=_for_leases),
+    "stepwise": Kind(
+        jobs.stepwise,
+        arguments=_for_leases,
+        value=lambda result: result["nonce"] if result["sum"] == sum(range(jobs.STEPS)) else result,
+    ),
     "poison": Kind(jobs.poison, 0.1, ends=_LOST, costs=_LOSSES),
     "poisonous coroutine": Kind(jobs.poison_async, 0.1, ends=_LOST, costs=_LOSSES),
     # Once it was lost, it runs in a separate process, which crashes.

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Run:
 
     Attributes:
         nonce: identifies it. end: its recorded end, or "". program: id of the process that it started, or 0.
+        first: of a job with checkpoints, its first step. saved: when it had stored a checkpoint, and the next step.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Run:
     ended: float | None = None
     end: str = ""
     program: int = 0
+    first: int | None = None
+    saved: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def has_program(self) -> bool:
@@ -65,6 +68,11 @@ def runs(path: Path) -> dict[str, list[Run]]:
             run = Run(line["name"], line["job"], line["attempt"], line["nonce"], line["t"])
             by_nonce[run.nonce] = run
             found.setdefault(run.name, []).append(run)
+        elif line["word"] == "step":
+            run = by_nonce[line["nonce"]]
+            run.first = line["step"] if run.first is None else run.first
+        elif line["word"] == "saved":
+            by_nonce[line["nonce"]].saved.append((line["t"], line["step"]))
         elif line["word"] == "program":
             by_nonce[line["nonce"]].program = line["program"]
         else:

@@ -60,6 +60,13 @@ EXPECTED = {
         "enqueue_job": r"30",
         'task="download"': r"part 3 of a\.zip[\s\S]*succeeded",
     },
+    "08-checkpoints": {
+        "crashes_at=7": r"epoch 7\nresumed at epoch 7 \(written by attempt 1\)\nepoch 7\nepoch 8",
+        "job.attempt": r"\(0\.28243, 0\.28243, 2, 'resumed at epoch 7'\)",
+        "job.checkpoints()": r"\('epoch 11', 2, 11\), \('epoch 12', 2, 12\)",
+        "longer = ": r"0\.205891 0\.205891\nresumed at epoch 12[^\n]*\nepoch 12\nepoch 13\nepoch 14",
+        "endless": r"'cancelled'>, True",
+    },
 }
 
 

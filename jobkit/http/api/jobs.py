@@ -23,6 +23,7 @@ from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import TEXT, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobSnapshot, JobState
+from jobkit.model.errors import NoCheckpoint
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query, narrowed
 
@@ -106,7 +107,9 @@ async def read(call: ApiCall) -> Response:
 async def cancel(call: ApiCall) -> Any:
     """Ask a job to stop."""
     snapshot = await find(call)
-    if snapshot.is_terminal or not await call.kit.aio.cancel(snapshot.id, call.body.reason):
+    if snapshot.is_terminal or not await call.kit.aio.cancel(
+        snapshot.id, call.body.reason, at_checkpoint=call.body.checkpoint
+    ):
         has = "been cancelled" if snapshot.state is JobState.CANCELLED else snapshot.state
         raise Problem(409, "ended", f"job {snapshot.id} has {has}; there is nothing to cancel", "id")
     return (await call.kit.aio.snapshot(snapshot.id)).to_json()
@@ -118,8 +121,19 @@ async def retry(call: ApiCall) -> Response:
     if not snapshot.is_terminal:
         message = f"job {snapshot.id} is {snapshot.state}; only an ended job can be retried, so cancel it first"
         raise Problem(409, "not_ended", message, "id")
-    job: Any = await call.kit.aio.retry(snapshot.id, **({"owner": call.grant.subject} if call.grant.subject else {}))
+    owner = {"owner": call.grant.subject} if call.grant.subject else {}
+    try:
+        job: Any = await call.kit.aio.retry(snapshot.id, from_checkpoint=call.body.from_checkpoint, **owner)
+    except NoCheckpoint as error:
+        raise Problem(409, "no_checkpoint", str(error), "from_checkpoint") from None
     return accepted(call, job.id)
+
+
+async def checkpoints(call: ApiCall) -> Any:
+    """List the newest two checkpoints of a job, oldest first."""
+    snapshot = await find(call)
+    found: Any = await call.kit.aio.checkpoints(snapshot.id)
+    return {"checkpoints": [one.to_json() for one in found]}
 
 
 async def move_job(call: ApiCall) -> Any:

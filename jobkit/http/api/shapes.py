@@ -82,6 +82,13 @@ class Cancel(Struct, forbid_unknown_fields=True):
     """Reason of a cancellation."""
 
     reason: Annotated[str, doc("One sentence, shown with the job.", max_length=1000)] = ""
+    checkpoint: Annotated[bool, doc("Stop at its next checkpoint, or after its grace.")] = False
+
+
+class Retry(Struct, forbid_unknown_fields=True):
+    """Begin of the new job."""
+
+    from_checkpoint: Annotated[bool, doc("Go on from the newest checkpoint.")] = False
 
 
 class Nothing(Struct, forbid_unknown_fields=True):
@@ -196,6 +203,16 @@ class ArtifactJson(Struct):
     url: str
 
 
+class CheckpointJson(Struct):
+    """The state of a job at one moment; `text` says which, like "epoch 43", if its value tells."""
+
+    text: str
+    attempt: int
+    size_bytes: int
+    files: list[str]
+    created_at: datetime
+
+
 class TaskJson(Struct):
     """A task; `schema` is the JSON Schema of its arguments."""
 
@@ -278,6 +295,7 @@ NOT_ALWAYS = {"source"}
 
 ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
 AuditJson = _answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
+CheckpointsJson = _answer("CheckpointsJson", checkpoints=list[CheckpointJson])
 ChangedJson = _answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
 FailuresJson = _answer("FailuresJson", failures=list[FailureJson])
 PausedJson = _answer("PausedJson", paused=list[Pause])

@@ -296,7 +296,8 @@ def _short(target: str) -> str:
 
 async def _cancel(call: ActionCall) -> None:
     reason = str(call.details.get("reason") or (call.person.name and f"asked by {call.person.name}"))
-    states = await call.kit.aio.cancel_many(list(call.targets), reason)
+    at_checkpoint = call.details.get("checkpoint") is True
+    states = await call.kit.aio.cancel_many(list(call.targets), reason, at_checkpoint=at_checkpoint)
     for job_id, state in zip(call.targets, states, strict=True):
         if not state:
             call.refuse(job_id, unknown_job(job_id))
@@ -307,7 +308,8 @@ async def _cancel(call: ActionCall) -> None:
 
 
 async def _retry(call: ActionCall, job_id: str) -> None:
-    call.made.append((await call.kit.aio.retry(job_id, owner=call.person.name)).id)
+    from_checkpoint = call.details.get("checkpoint") is True
+    call.made.append((await call.kit.aio.retry(job_id, owner=call.person.name, from_checkpoint=from_checkpoint)).id)
 
 
 async def _delete(call: ActionCall) -> None:

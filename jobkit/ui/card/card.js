@@ -115,6 +115,8 @@ class Card extends LiveCard {
     const parts = [];
     if (running) {
       if (job.lent) parts.push(job.lent);
+      if (job.resumed) parts.push(job.resumed);
+      if (job.saved_at) parts.push(`checkpoint ${ago(this.since(job.saved_at))}`);
       if (job.waited_s >= 1) parts.push(`waited ${duration(job.waited_s)}`);
       if (job.worker) parts.push(`worker ${job.worker}`);
     } else if (job.finished_at) {
@@ -187,6 +189,7 @@ class Card extends LiveCard {
     add("Submitted", job.submitted_at && exact(job.submitted_at));
     add("Started", job.started_at && exact(job.started_at));
     add("Ended", job.finished_at && exact(job.finished_at));
+    add("Checkpoint", job.saved_at && [job.saved, exact(job.saved_at)].filter(Boolean).join(", "));
     add("Python", usage.python);
     add("CPU time", usage.cpu_s != null && duration(usage.cpu_s));
     add("Peak memory", usage.peak_rss_bytes && bytes(usage.peak_rss_bytes));
@@ -203,20 +206,24 @@ class Card extends LiveCard {
     if (!job || !job.id) return;
     const allowed = new Set(job.deleted ? [] : parse(this.model.get("actions"), []));
     const waiting = ["queued", "scheduled"].includes(job.state), running = job.state === "running";
-    if (!isNew(n.actions, [[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted])) return;
+    if (!isNew(n.actions, [[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted, job.saved, !job.saved_at])) return;
     const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
     const {button} = this, out = [];
     if (this.pending) out.push(button(this.pending, "", null, {disabled: true}));
     else if (allowed.has("cancel") && (running || waiting) && !job.cancel_requested_at) {
       if (this.asked === "cancel") {
-        out.push(button("Keep", "", () => this.confirm("")), button("Cancel job", "danger", () => this.act("cancel", "Cancelling…")));
+        out.push(button("Keep", "", () => this.confirm("")));
+        if (running && job.saved_at) out.push(button("Stop at checkpoint", "", () => this.act("cancel", "Cancelling…", {checkpoint: true}), {title: "Stop when the job has written its next checkpoint"}));
+        out.push(button("Cancel job", "danger", () => this.act("cancel", "Cancelling…")));
       } else out.push(button("Cancel", "", () => (running ? this.confirm("cancel") : this.act("cancel", "Cancelling…"))));
     }
     if (!this.pending && this.asked !== "cancel" && waiting && allowed.has("move")) out.unshift(button("Move…", "", () => this.openMover(), {title: "To another queue or priority"}));
     if (!waiting) n.mover.hidden = true;
     if (!this.pending && !running && !waiting) {
       if (allowed.has("rerun")) out.push(button("Change…", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
-      if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" ? "" : "primary", () => this.act("retry", "Submitting…")));
+      const goesOn = job.saved_at && job.state !== "succeeded";
+      if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" || goesOn ? "" : "primary", () => this.act("retry", "Submitting…"), goesOn ? {title: "From the beginning"} : {}));
+      if (allowed.has("retry") && goesOn) out.push(button("Continue", "primary", () => this.act("retry", "Submitting…", {checkpoint: true}), {title: `From its checkpoint${job.saved ? `: ${job.saved}` : ""}`}));
     }
     n.actions.replaceChildren(...out);
     n.actions.hidden = !out.length;
@@ -255,9 +262,9 @@ class Card extends LiveCard {
     }
   }
 
-  act(action, word) {
+  act(action, word, details = {}) {
     this.asked = "";
-    this.pending = ask(this.model, action) ? word : null;
+    this.pending = ask(this.model, action, details) ? word : null;
     this.showActions();
     clearTimeout(this.pendingTimer);
     // No answer: in a notebook the kernel is busy with a cell. It answers when that ends, or is found to be gone.

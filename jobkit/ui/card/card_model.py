@@ -103,6 +103,8 @@ class CardModel:
     def _move(self, snapshot: JobSnapshot, at: datetime) -> None:
         if snapshot.attempt != self.snapshot.attempt:
             self._eta = Eta()
+        if snapshot.resumed_done and not self._eta.is_begun:
+            self._eta = Eta(_done=snapshot.resumed_done)
         self.snapshot = snapshot
         if snapshot.state is JobState.RUNNING and snapshot.done is not None:
             self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)

@@ -260,8 +260,8 @@ class CardControl(Control):
         elif action in self._actions and action == "rerun":
             self._on_action("rerun", job_id)
         elif action in self._actions:
-            details = {name: asked.get(name) for name in ("queue", "priority")} if action == "move" else {}
-            self._act(action, [job_id], **details)
+            names = ("queue", "priority") if action == "move" else ("checkpoint",)
+            self._act(action, [job_id], **{name: asked[name] for name in names if name in asked})
 
     # -- on the background loop, for this browser alone ----------------------------------------------------------------
 

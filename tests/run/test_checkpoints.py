@@ -1,0 +1,443 @@
+"""Checkpoints of one job: what is written, what is read back, and what is said of the rest."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobkit
+from jobkit.codec import Codec
+from jobkit.files import FileStore
+from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head
+from jobkit.files.file_store import Directory, place_of
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.model.checkpoint import CheckpointInfo, label_of
+from jobkit.run.inside import context
+from jobkit.run.inside.context import Context, Stop
+from jobkit.run.inside.recorder import Bar, Recorder
+
+from .conftest import Heard
+
+CODEC = Codec([b"of these tests"])
+
+
+class Listener(Heard):
+    """Sink that also hears of checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[tuple[CheckpointInfo, bytes]] = []
+        self.went_on: list[str] = []
+
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        self.written.append((info, sealed))
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        self.went_on.append("" if info is None else info.phrase)
+
+
+class Bench:
+    """A job whose attempts run in this process one after the other, in the folder of the test."""
+
+    def __init__(self, folder: Path, results: str) -> None:
+        self.folder, self.results = folder, results
+        self.heard = Listener()
+        self.attempts = 0
+        self.known: list[tuple[CheckpointInfo, bytes]] = []
+
+    def place(self, job_id: str = "j1", codec: Codec = CODEC, **more: Any) -> CheckpointPlace:
+        if not self.results:
+            return CheckpointPlace.of(codec, job_id, "train", 7, None, **({"known": tuple(self.known)} | more))
+        folder = FileStore(place_of(self.results), "0" * 16).folder(job_id, 7)
+        return CheckpointPlace.of(codec, job_id, "train", 7, folder, self.results, **more)
+
+    def attempt(self, *places: CheckpointPlace) -> Context:
+        """Begin another attempt; what the verbs do from now on is its."""
+        self.attempts += 1
+        self.known = self.heard.written[-2:]
+        self.recorder = Recorder(self.heard, lambda: None)
+        self.job = Context("j1", self.attempts, "train", self.recorder, places or (self.place(),))
+        context.CURRENT.set(self.job)
+        return self.job
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.folder.joinpath("results").rglob("checkpoint.*"))
+
+
+@pytest.fixture(params=["directory", "url", "store"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    results = {"directory": str(tmp_path / "results"), "url": f"file://{tmp_path}/results", "store": ""}[request.param]
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("JOBKIT_JOB_ID", raising=False)
+    token = context.CURRENT.set(None)
+    yield Bench(tmp_path, results)
+    context.CURRENT.reset(token)
+
+
+in_files = pytest.mark.parametrize("bench", ["directory"], indirect=True)
+
+
+def test_the_next_attempt_has_the_newest_value_and_its_files(bench: Bench) -> None:
+    bench.attempt()
+    assert jobkit.resume({"step": 0}) == {"step": 0}
+    for step in range(4):
+        Path("model.pt").write_text(f"weights {step}")
+        Path("more").mkdir(exist_ok=True)
+        Path("more/notes").write_text(f"notes {step}")
+        assert jobkit.checkpoint({"step": step, "set": {1, 2}}, files=["model.pt", Path("more")])
+    Path("model.pt").unlink()
+    Path("more/notes").write_text("of a later step")
+
+    bench.attempt()
+
+    assert jobkit.resume({"step": 0}) == {"step": 3, "set": {1, 2}}
+    assert Path("model.pt").read_text() == "weights 3"
+    assert Path("more/notes").read_text() == "notes 3"
+    assert bench.heard.went_on == ["", "resumed at step 3"]
+    assert bench.heard.texts == ["resumed at step 3 (written by attempt 1)"]
+    assert sorted(Path.cwd().rglob("*.part")) == []
+    assert jobkit.checkpoint({"step": 9})
+    assert jobkit.resume({}) == {"step": 9}
+
+
+@in_files
+def test_the_newest_two_are_kept_in_files_that_only_their_owner_can_read(bench: Bench) -> None:
+    bench.attempt()
+    for step in range(5):
+        jobkit.checkpoint(step)
+
+    assert [path.name[-2:] for path in bench.files()] == ["04", "05"]
+    assert {path.stat().st_mode & 0o777 for path in bench.files()} == {0o600}
+
+
+@in_files
+def test_a_lost_attempt_that_still_runs_does_not_hide_what_the_next_one_has_written(bench: Bench) -> None:
+    lost = bench.attempt()
+    for step in range(5):
+        jobkit.checkpoint(step)
+    bench.attempt()
+    jobkit.checkpoint("of the second attempt")
+    context.CURRENT.set(lost)
+
+    jobkit.checkpoint("of the first one, too late")
+
+    bench.attempt()
+    assert jobkit.resume(None) == "of the second attempt"
+
+
+@in_files
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
+def test_a_damaged_checkpoint_is_left_out_and_the_one_before_it_is_used(bench: Bench, damage: str) -> None:
+    bench.attempt()
+    Path("model.pt").write_text("old")
+    jobkit.checkpoint({"step": 1}, "model.pt")
+    Path("model.pt").write_text("new")
+    jobkit.checkpoint({"step": 2}, "model.pt")
+    older, newest = bench.files()
+    content = bytearray(newest.read_bytes())
+    content[3] ^= 1
+    newest.write_bytes({"cut": content[:-9], "changed": content, "empty": b"", "other": older.read_bytes()}[damage])
+
+    bench.attempt()
+
+    assert jobkit.resume(None) == {"step": 1}
+    assert Path("model.pt").read_text() == "old"
+    assert "the newest checkpoint cannot be read" in bench.heard.texts[0]
+    assert "the one before it is used" in bench.heard.texts[0]
+
+
+@in_files
+def test_a_job_without_a_readable_checkpoint_begins_anew_and_says_so(bench: Bench) -> None:
+    bench.attempt()
+    jobkit.checkpoint(1)
+    bench.files()[0].write_bytes(b"")
+    bench.attempt()
+
+    assert jobkit.resume("anew") == "anew"
+    assert "there is no older one" in bench.heard.texts[0]
+
+
+@pytest.mark.parametrize("job_id", ["j1", "j2"])
+def test_nothing_is_unpickled_that_was_sealed_with_another_key_or_for_another_job(bench: Bench, job_id: str) -> None:
+    bench.attempt(bench.place(job_id, Codec([b"of another"])) if job_id == "j1" else bench.place(job_id))
+    jobkit.checkpoint(Pill())
+    foreign = bench.heard.written[-1:]
+    if bench.results:
+        (written,) = bench.files()
+        mine = Directory(bench.folder / "results").root / bench.place().folder / written.name
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(written, mine)
+
+    bench.attempt(bench.place(known=tuple(foreign)) if not bench.results else bench.place())
+
+    assert jobkit.resume("anew") == "anew"
+    assert not Pill.swallowed
+    assert "does not carry a valid signature" in bench.heard.texts[0]
+
+
+class Pill:
+    """A value that tells when it is unpickled."""
+
+    swallowed = False
+
+    def __setstate__(self, state: object) -> None:
+        Pill.swallowed = True
+
+    def __getstate__(self) -> object:
+        return 1
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", ""])
+@in_files
+def test_files_of_a_checkpoint_stay_below_the_working_directory(bench: Bench, name: str) -> None:
+    """Even if the job's own process has sealed other names."""
+    files = CheckpointFiles(bench.place())
+    (bench.folder / "source").write_text("x")
+    head = Head(CheckpointInfo("checkpoint.000001.00000001", attempt=1), *files.codec.encode(1)[:1], ())
+    files.write(head, files.codec.encode(1)[1], {name: bench.folder / "source"})
+    bench.attempts = 1
+    bench.attempt()
+
+    assert jobkit.resume("anew") == "anew"
+    assert not (bench.folder / "out.txt").exists()
+    assert "outside of the working directory" in bench.heard.texts[0]
+
+
+@in_files
+def test_files_do_not_follow_links_out_of_the_working_directory(bench: Bench) -> None:
+    (bench.folder / "outside").mkdir()
+    bench.attempt()
+    Path("sub").mkdir()
+    Path("sub/model.pt").write_text("weights")
+    jobkit.checkpoint(1, "sub")
+    Path("sub/model.pt").unlink()
+    Path("sub").rmdir()
+    Path("sub").symlink_to(bench.folder / "outside")
+    Path("victim").write_text("before")
+
+    bench.attempt()
+
+    assert jobkit.resume("anew") == "anew"
+    assert list((bench.folder / "outside").iterdir()) == []
+    (bench.folder / "outside/f").write_text("x")
+    with pytest.raises(InvalidParams, match="not below the working directory"):
+        jobkit.checkpoint(1, "sub/f")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"every": -1}, "every must be seconds"),
+        ({"every": "soon"}, "every must be seconds"),
+        ({"files": [3]}, "files must be names of files, not 3"),
+        ({"files": "/etc/passwd"}, "'/etc/passwd' is not below the working directory"),
+        ({"files": ["../x"]}, "'../x' is not below the working directory"),
+    ],
+)
+def test_a_wrong_argument_is_refused(bench: Bench, arguments: dict[str, Any], said: str) -> None:
+    bench.attempt()
+    (bench.folder / "x").write_text("x")
+    with pytest.raises(InvalidParams, match=said):
+        jobkit.checkpoint(1, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "files", "said"),
+    [
+        (threading.Lock(), (), "cannot be pickled"),
+        (1, "missing.pt", "No such file or directory: .*missing.pt"),
+    ],
+)
+def test_a_job_goes_on_without_a_checkpoint_that_cannot_be_written_and_says_so_once(
+    bench: Bench, value: object, files: object, said: str
+) -> None:
+    bench.attempt()
+    jobkit.checkpoint({"step": 1})
+
+    assert [jobkit.checkpoint(value, files) for _ in range(3)] == [False] * 3  # type: ignore[arg-type]
+
+    (line,) = bench.heard.texts
+    assert "the one before it stays" in line
+    assert re.search(said, line)
+    bench.attempt()
+    assert jobkit.resume(None) == {"step": 1}
+
+
+@in_files
+def test_a_full_disk_costs_the_new_checkpoint_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.attempt()
+    jobkit.checkpoint(1)
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert not jobkit.checkpoint(2)
+    assert "No space left on device" in bench.heard.texts[0]
+    assert len(list(bench.folder.joinpath("results").rglob("*checkpoint*"))) == 1
+    assert jobkit.checkpoint(3)
+    bench.attempt()
+    assert jobkit.resume(None) == 3
+
+
+@pytest.mark.parametrize("bench", ["store"], indirect=True)
+def test_a_checkpoint_too_large_for_the_store_is_not_kept(bench: Bench) -> None:
+    bench.attempt(bench.place(most=1000))
+
+    assert not jobkit.checkpoint(b"x" * 1001)
+    assert "JOBKIT_RESULTS" in bench.heard.texts[0]
+    assert jobkit.checkpoint(b"x")
+
+
+def test_checkpoints_are_as_rare_as_every_says_and_the_last_one_is_written(bench: Bench) -> None:
+    job = bench.attempt()
+
+    assert [jobkit.checkpoint(n, every="1h") for n in range(3)] == [True, False, False]
+    assert jobkit.checkpoint(3, every=0)
+    job.ask()
+    with pytest.raises(Stop):
+        jobkit.checkpoint(4, every="1h")
+    assert jobkit.checkpoint(5), "once: a clean-up may write, too"
+    assert job.has_yielded
+
+
+def test_a_version_of_the_state_refuses_checkpoints_of_another_one(bench: Bench) -> None:
+    bench.attempt()
+    jobkit.checkpoint({"step": 1})
+    bench.attempt()
+    assert jobkit.resume("anew", version=2) == "anew"
+    assert "it has no version, and this code wants 2" in bench.heard.texts[0]
+    jobkit.checkpoint({"step": 2})
+    bench.attempt()
+    assert jobkit.resume("anew", version=2) == {"step": 2}
+    bench.attempt()
+    assert jobkit.resume("anew") == {"step": 2}
+
+
+def test_other_code_of_the_task_is_mentioned(bench: Bench) -> None:
+    bench.attempt().function = lambda: 1
+    jobkit.checkpoint(1)
+    bench.attempt().function = lambda: 2
+    assert jobkit.resume(None) == 1
+    assert "the code of the task has changed since" in bench.heard.texts[0]
+
+
+def test_a_value_that_cannot_be_rebuilt_fails_the_attempt_and_loses_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.attempt()
+    jobkit.checkpoint({"pill": Pill()})
+    bench.attempt()
+    with monkeypatch.context() as patched:
+        patched.delattr("tests.run.test_checkpoints.Pill")
+        with pytest.raises(JobkitError, match="cannot be rebuilt"):
+            jobkit.resume("anew")
+    assert isinstance(jobkit.resume(None)["pill"], Pill)
+    Pill.swallowed = False
+
+
+def test_another_job_goes_on_from_the_checkpoint_until_it_has_its_own(bench: Bench) -> None:
+    bench.attempt()
+    jobkit.checkpoint({"step": 3})
+    source = bench.place(known=tuple(bench.heard.written)) if not bench.results else bench.place()
+    mine = bench.place("j2", known=())
+    bench.attempts = 0
+
+    bench.attempt(mine, source)
+    assert jobkit.resume(None) == {"step": 3}
+    jobkit.checkpoint({"step": 4})
+
+    bench.attempt(mine if bench.results else bench.place("j2", known=tuple(bench.heard.written[-1:])), source)
+    assert jobkit.resume(None) == {"step": 4}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"epoch": 43, "loss": 0.2}, "epoch 43"),
+        ({"name": "x", "loss": 0.25}, "loss 0.25"),
+        ({"done": True}, ""),
+        (7, "7"),
+        ([1], ""),
+        ({1: 2}, ""),
+    ],
+)
+def test_the_first_number_of_a_value_names_it(value: object, text: str) -> None:
+    assert label_of(value) == text
+
+
+@pytest.mark.parametrize("begun", [3, 4])
+def test_a_bar_over_the_rest_of_a_loop_starts_at_the_checkpoint(begun: int) -> None:
+    heard = Listener()
+    recorder = Recorder(heard, lambda: None)
+    recorder.resumed(CheckpointInfo("n", done=3, total=10))
+    assert heard.news[-1][:2] == (3, 10)
+    bar = Bar("", 10 - begun)
+    recorder.open_bar(bar)
+    bar.done = 2
+
+    assert recorder.position == (begun + 2, 10)
+
+
+def test_a_bar_over_the_whole_loop_or_another_one_starts_at_its_own_beginning() -> None:
+    for total in (10, 2, None):
+        recorder = Recorder(Listener(), lambda: None)
+        recorder.resumed(CheckpointInfo("n", done=3, total=10))
+        bar = Bar("", total)
+        recorder.open_bar(bar)
+        assert recorder.position == (0, total)
+
+
+@in_files
+def test_outside_of_a_job_a_call_with_the_same_arguments_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOBKIT_HOME", str(bench.folder / "home"))
+
+    def train(epochs: int, stops_at: int = -1) -> list[int]:
+        seen = []
+        state = jobkit.resume({"epoch": 0})
+        for epoch in range(state["epoch"], epochs):
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            seen.append(epoch)
+            jobkit.checkpoint({"epoch": epoch + 1})
+        return seen
+
+    with pytest.raises(KeyboardInterrupt):
+        train(4)
+    assert train(4) == [2, 3]
+    assert train(2) == [0, 1]
+    assert "resumed at epoch 2" in capsys.readouterr().err
+    (one, other) = Path("jobkit-checkpoints").iterdir()
+    assert len(list(one.iterdir())) == len(list(other.iterdir())) == 2
+    assert (bench.folder / "home/checkpoint-key").stat().st_mode & 0o777 == 0o600
+    (bench.folder / "home/checkpoint-key").write_text("of another user")
+    with pytest.raises(KeyboardInterrupt):
+        train(4)
+
+
+@in_files
+def test_a_program_that_a_job_has_started_keeps_no_checkpoints(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBKIT_JOB_ID", "j1")
+
+    assert jobkit.resume("anew") == "anew"
+    assert not jobkit.checkpoint(1)
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_damaged_head_is_no_crash() -> None:
+    files = CheckpointFiles(CheckpointPlace("j1", "t"))
+    for content in (b"", b"JKC1", bytes(11) + b"JKC1", b"x" * 20 + (2**60).to_bytes(8, "big") + b"JKC1"):
+        with pytest.raises(Damaged):
+            files.head(io.BytesIO(content), "checkpoint.000001.00000001")
