@@ -174,13 +174,16 @@ FACES: Mapping[str, str] = {
 }
 
 
-def progress_line(done: float | None, total: float | None, elapsed_s: float | None = None) -> str:
-    """`148 / 400 · 1.3 s each`, or the known part of it."""
+def progress_line(
+    done: float | None, total: float | None, elapsed_s: float | None = None, passed: float | None = None
+) -> str:
+    """`148 / 400 · 1.3 s each`, or the known part of it; `passed` of those were done before the elapsed time."""
     if done is None or not (done or total):
         return ""
     text = f"{number(done)} / {number(total)}" if total else number(done)
-    if elapsed_s and done >= 1 and elapsed_s / done >= 0.1:
-        text += f" · {duration(elapsed_s / done)} each"
+    own = done - (passed or 0)
+    if elapsed_s and own >= 1 and elapsed_s / own >= 0.1:
+        text += f" · {duration(elapsed_s / own)} each"
     return text
 
 

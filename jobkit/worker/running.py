@@ -482,9 +482,9 @@ class RunningJobs:
             loop.call_later(self._settings.cancel_grace if grace_s is None else grace_s, self._cancel, attempt)
 
     def ask_all(self) -> None:
-        """The worker stops: jobs that use checkpoints go on elsewhere."""
+        """The worker stops: jobs that use checkpoints go on elsewhere, unless they must not run twice."""
         for attempt in self.attempts.values():
-            if attempt.uses_checkpoints and not attempt.is_asked:
+            if attempt.uses_checkpoints and not attempt.is_asked and attempt.claimed.spec.on_lost != "fail":
                 attempt.is_yielding = True
                 self._ask_to_yield(attempt)
 

@@ -302,6 +302,9 @@ def test_cancel_retry_and_remove_follow_the_life_of_a_job(http: httpx.Client, st
     cancelled = http.post(f"{job['url']}/cancel", json={"reason": "not needed"})
     assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
     assert http.post(f"{job['url']}/cancel").status_code == 409
+    assert http.get(f"{job['url']}/checkpoints").json() == {"checkpoints": []}
+    refused = http.post(f"{job['url']}/retry", json={"from_checkpoint": True})
+    assert (refused.status_code, refused.json()["field"]) == (409, "from_checkpoint")
     again = http.post(f"{job['url']}/retry")
     assert again.status_code == 202
     assert http.get(again.json()["url"]).json()["retry_of"] == job["id"]

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head
 from jobkit.files.file_store import Directory, place_of
-from jobkit.model import InvalidParams, JobkitError
+from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
+from jobkit.model.format import progress_line
 from jobkit.run.inside import context
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Bar, Recorder
@@ -434,6 +436,28 @@ def test_a_program_that_a_job_has_started_keeps_no_checkpoints(bench: Bench, mon
     assert jobkit.resume("anew") == "anew"
     assert not jobkit.checkpoint(1)
     assert list(Path.cwd().iterdir()) == []
+
+
+@in_files
+def test_a_checkpoint_that_only_another_machine_has_is_named(bench: Bench) -> None:
+    info = CheckpointInfo("checkpoint.000001.00000007", attempt=1, text="step 7", host="node7", place="/data")
+    bench.attempts = 1
+    bench.attempt(bench.place(known=((info, b""),)))
+
+    assert jobkit.resume("anew") == "anew"
+    assert "the checkpoint of attempt 1 (step 7) is in /data of node7, and not in" in bench.heard.texts[0]
+    assert "set JOBKIT_RESULTS of all workers to a directory that they share" in bench.heard.texts[0]
+
+
+def test_the_time_left_counts_from_the_checkpoint() -> None:
+    now = datetime.now(UTC)
+    began = now - timedelta(seconds=70)
+    numbers = {"done": 50.0, "total": 100.0, "resumed": "resumed at epoch 43", "resumed_done": 43.0}
+    job = JobSnapshot(JobSpec("j1", "train"), 2, JobState.RUNNING, started_at=began, **numbers)  # type: ignore[arg-type]
+
+    assert job.eta_s(now) == pytest.approx(500, abs=1)
+    assert progress_line(job.done, job.total, 70.0, job.resumed_done) == "50 / 100 · 10 s each"
+    assert job.shown_message == "resumed at epoch 43"
 
 
 def test_a_damaged_head_is_no_crash() -> None:

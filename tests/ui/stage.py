@@ -64,9 +64,9 @@ class Stage:
         facts = {"host": "box", "queues": queues, "slots": slots, "running": running}
         self._do(self.store.renew(worker, held, facts))
 
-    def progress(self, job_id: str, done: float, total: float | None = None, message: str = "") -> None:
+    def progress(self, job_id: str, done: float, total: float | None = None, message: str = "", **more: Any) -> None:
         token = self._tokens[job_id].token
-        self._do(self.store.progress([AttemptNews(job_id, token, True, done, total, message)]))
+        self._do(self.store.progress([AttemptNews(job_id, token, True, done, total, message, more=more)]))
 
     def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
         at = int(time.time() * 1000)

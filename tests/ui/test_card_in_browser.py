@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -82,6 +83,27 @@ def test_cancel_asks_once_and_retry_shows_the_new_job(stage: Stage, serve: Serve
     page.wait_for_selector(".bar.cancelling")
     stage.cancelled(job)
     page.wait_for_selector(".chip:has-text('Cancelled')")
+
+
+def test_a_job_with_checkpoints_can_be_stopped_at_one_and_continued(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit()
+    stage.start(job)
+    saved = {"saved": "epoch 43", "saved_at": int(time.time() * 1000) - 120_000}
+    stage.progress(job, 43, 100, resumed="resumed at epoch 43", resumed_done=43, **saved)
+    page = window.open(serve(card(stage, job)))
+    page.wait_for_selector(".meta:has-text('resumed at epoch 43 · checkpoint 2 min ago')")
+    assert page.locator("[role=progressbar]").get_attribute("aria-valuenow") == "43"
+
+    page.click(".actions button:has-text('Cancel')")
+    page.click(".actions button:has-text('Stop at checkpoint')")
+
+    wait_until(lambda: stage.kit.snapshot(job).is_cancelling, what="the request")
+    stage.cancelled(job)
+    page.wait_for_selector(".chip:has-text('Cancelled')")
+    assert page.locator(".actions button").all_inner_texts() == ["Retry", "Continue"]
+    assert page.locator(".actions button.primary").get_attribute("title") == "From its checkpoint: epoch 43"
+    page.click(".actions button:has-text('Continue')")
+    page.wait_for_selector(f"text=job {job} has no checkpoint")  # of a stage
 
 
 @pytest.mark.nightly

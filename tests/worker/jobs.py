@@ -438,7 +438,6 @@ def count_politely(path: str) -> str:
 class Counting(jobkit.Task):
     """The same as a class, whose state are parameters."""
 
-    path = param.String()
     steps = param.Integer(6)
     step = param.Integer(0)
     seen = param.List([])
@@ -447,7 +446,7 @@ class Counting(jobkit.Task):
     def run(self) -> list[int]:
         for step in range(self.step, self.steps):
             if step == 3 and jobkit.current().attempt == 1:
-                time.sleep(600)
+                raise RuntimeError("of this attempt")
             self.seen = [*self.seen, step]
             self.step = step + 1
             jobkit.checkpoint(self)

@@ -19,7 +19,9 @@ def steps(bench: Bench, name: str = "notes") -> list[int]:
     return [int(line.split()[1]) for line in bench.notes(name) if line.startswith("step")]
 
 
-@pytest.mark.parametrize("has_files", [True, False], ids=["in files", "in Redis"])
+@pytest.mark.parametrize(
+    "has_files", [pytest.param(True, id="in files"), pytest.param(False, id="in Redis", marks=pytest.mark.nightly)]
+)
 def test_a_job_whose_worker_was_killed_goes_on_from_its_last_checkpoint(bench: Bench, has_files: bool) -> None:
     variables = {"JOBKIT_RESULTS": bench.file("results")} if has_files else {}
     worker = bench.worker(**variables)
@@ -40,7 +42,14 @@ def test_a_job_whose_worker_was_killed_goes_on_from_its_last_checkpoint(bench: B
         assert job.checkpoints()[-1].value() == {"step": 6, "sum": 15}
 
 
-@pytest.mark.parametrize("task", [jobs.count, jobs.count_in_thread, jobs.count_on_loop])
+@pytest.mark.parametrize(
+    "task",
+    [
+        jobs.count,
+        pytest.param(jobs.count_in_thread, marks=pytest.mark.nightly),
+        pytest.param(jobs.count_on_loop, marks=pytest.mark.nightly),
+    ],
+)
 def test_a_worker_that_stops_lets_a_job_stop_at_its_next_checkpoint(bench: Bench, task: jobkit.Task) -> None:
     worker = bench.worker(JOBKIT_RESULTS=bench.file("results"), JOBKIT_DRAIN="600")
     job = bench.kit.submit(task, bench.file(), 1000, pause_s=0.02)
@@ -115,7 +124,7 @@ def test_a_second_cancel_does_not_wait_for_a_checkpoint(bench: Bench) -> None:
     assert bench.notes()[-1] == "stopped"
 
 
-@pytest.mark.parametrize("how", ["raise", "timeout"])
+@pytest.mark.parametrize("how", ["raise", pytest.param("timeout", marks=pytest.mark.nightly)])
 def test_a_retried_attempt_goes_on_from_the_checkpoint(bench: Bench, how: str) -> None:
     bench.worker(JOBKIT_RESULTS=bench.file("results"))
     options = {"retries": 1, "backoff": 0.0} | ({"timeout": 1.0} if how == "timeout" else {})
@@ -126,6 +135,7 @@ def test_a_retried_attempt_goes_on_from_the_checkpoint(bench: Bench, how: str) -
     assert steps(bench) == [0, 1, 2, 3, 3, 4, 5]
 
 
+@pytest.mark.nightly
 def test_a_worker_that_does_not_share_the_directory_says_where_the_checkpoint_is(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_RESULTS=bench.file("here"))
     job = bench.kit.submit(jobs.count, bench.file(), STEPS, stays_at=3)
@@ -142,12 +152,9 @@ def test_a_worker_that_does_not_share_the_directory_says_where_the_checkpoint_is
 
 
 def test_a_task_class_has_its_declared_state_before_it_runs(bench: Bench) -> None:
-    worker = bench.worker(JOBKIT_RESULTS=bench.file("results"))
-    job = bench.kit.submit(jobs.Counting, path=bench.file(), steps=STEPS)
-    wait_until(lambda: job.snapshot.saved == "step 3", what="the checkpoint to be known")
-
-    worker.kill()
     bench.worker(JOBKIT_RESULTS=bench.file("results"))
+
+    job = bench.kit.options(retries=1, backoff=0.0).submit(jobs.Counting, steps=STEPS)
 
     assert job.result(60) == [0, 1, 2, 3, 4, 5]
     assert job.snapshot.resumed == "resumed at step 3"

@@ -167,8 +167,7 @@ class Checkpoints:
                 raise InvalidParams(f"files: {error}", "files") from None
             return self._fail(str(error))
         except OSError as error:
-            named = f": {error.filename!r}" if error.filename and error.filename in map(str, given) else ""
-            return self._fail(f"{error.strerror or error}{named}")
+            return self._fail(_reason(error))
         except Exception as error:  # pickling runs code of the value's own classes
             return self._fail(f"{class_name(error)}: {error}")
         self._number += 1
@@ -198,6 +197,12 @@ def _seconds(every: object) -> float:
     if seconds is None or not seconds >= 0:
         raise InvalidParams(f'every must be seconds, a timedelta or a text like "5m", not {every!r}', "every")
     return seconds
+
+
+def _reason(error: OSError) -> str:
+    """Return what is wrong, with the name of the file if it is one of the user's."""
+    name = os.path.relpath(error.filename) if isinstance(error.filename, str) else os.pardir
+    return str(error.strerror or error) + ("" if name.startswith(os.pardir) else f": {name!r}")
 
 
 def _which(info: CheckpointInfo) -> str:

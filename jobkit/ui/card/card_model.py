@@ -208,7 +208,7 @@ class CardModel:
             "lent": snapshot.lent_text,
             "face": snapshot.face,
             "args": params_brief(snapshot.spec.params, self.defaults),
-            "count": progress_line(snapshot.done, snapshot.total, elapsed_s),
+            "count": progress_line(snapshot.done, snapshot.total, elapsed_s, snapshot.resumed_done),
             "eta_s": self.eta_s(now),
             "typical_s": snapshot.typical_s,
             "waited_s": waited,
