@@ -202,6 +202,7 @@ def assignment(
     kit_settings = {}
     if WITH_KIT in marks and codec.has_key and read_head(call).has_kit:
         kit_settings = {"url": settings.url, "secret": settings.secret, "results": settings.results}
+    most = STORED_BYTES if bounds is None else bounds.each_bytes
     return Assignment(
         job_id=spec.id,
         task=spec.task,
@@ -222,7 +223,7 @@ def assignment(
         environ={**variables, **(environ or {})},
         kit_settings=kit_settings,
         environment=environment,
-        checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder),),
+        checkpoints=tuple(checkpoints) or (_own_checkpoints(claimed, codec, settings, folder, most=most),),
         seed=read_head(call).seed if WITH_SEED in marks else None,
     )
 

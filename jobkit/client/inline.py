@@ -25,6 +25,7 @@ from jobkit.attempts import (
 )
 from jobkit.client.loop import background
 from jobkit.codec import RAW, Codec
+from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.model import LogLine, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
@@ -93,9 +94,12 @@ class Inline:
             located = None
             if WITH_PARTS in claimed.spec.isolation:
                 located = background.call(located_parts(claimed, self._codec, self._parts))
-            places = background.call(
-                checkpoint_places(self._store, claimed, self._codec, self._settings, most=_BOUNDS.each_bytes)
-            )
+            places: tuple[CheckpointPlace, ...] = ()
+            if claimed.attempt > 1 or claimed.spec.retry_of:
+                most = _BOUNDS.each_bytes
+                places = background.call(
+                    checkpoint_places(self._store, claimed, self._codec, self._settings, most=most)
+                )
             how = assignment(
                 claimed,
                 self._codec,

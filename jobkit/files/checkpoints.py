@@ -253,12 +253,20 @@ def _sized(info: CheckpointInfo, pieces: Sequence[_Piece]) -> CheckpointInfo:
 def _copy(file: BinaryIO, made: Path, piece: _Piece) -> None:
     digest, left = hashlib.sha256(), piece.size
     with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as target:
-        while left and (chunk := file.read(min(left, _CHUNK))):
+        while left and (chunk := _read(file, min(left, _CHUNK))):
             digest.update(chunk)
             target.write(chunk)
             left -= len(chunk)
     if digest.digest() != piece.digest:
         raise Damaged(f"its file {piece.name!r} was changed")
+
+
+def _read(file: BinaryIO, count: int) -> bytes:
+    """Return bytes of a checkpoint. Raises Damaged: an `OSError` is of the file that is written."""
+    try:
+        return file.read(count)
+    except OSError as error:
+        raise Damaged(str(error)) from error
 
 
 def _below(folder: Path, name: str) -> Path:
@@ -272,18 +280,17 @@ def relative_files(files: Sequence[str | os.PathLike[str]], folder: Path) -> dic
     """Return the files to copy by their names relative to `folder`; a directory stands for all files below it.
 
     Raises:
-        ValueError: one is not below the folder. OSError: one cannot be found.
+        ValueError: one is not below the folder.
     """
     found: dict[str, Path] = {}
     base = folder.resolve()
     for each in files:
-        path = Path(os.path.abspath(folder / each))
+        path = folder / each
         for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
-            if not file.resolve(strict=True).is_relative_to(base) or not file.is_relative_to(folder):
+            real = file.parent.resolve() / file.name
+            if not real.is_relative_to(base) or ".." in real.parts:
                 raise ValueError(f"{str(each)!r} is not below the working directory {folder}")
-            if not file.is_file():
-                raise OSError(f"{str(each)!r} is not a file")
-            found[file.relative_to(folder).as_posix()] = file
+            found[real.relative_to(base).as_posix()] = real
     return found
 
 

@@ -443,9 +443,9 @@ def temporary() -> Path:
 
 
 def clear_passing(folder: Path, min_age_s: float = 0.0) -> None:
-    """Delete results and artifacts on their way that are at least so old: their worker was killed."""
+    """Delete results, artifacts and checkpoints on their way that are at least so old: their process was killed."""
     before = time.time() - min_age_s
-    for path in folder.glob(f"{PASSING}*"):
+    for path in itertools.chain(folder.glob(f"{PASSING}*"), folder.glob(".checkpoint.*.part")):
         with contextlib.suppress(OSError):  # another worker was faster
             found = path.lstat()
             if found.st_uid == os.getuid() and found.st_mtime <= before:

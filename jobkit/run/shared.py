@@ -164,7 +164,7 @@ class SharedProcess:
 
     async def start(self) -> None:
         if not self._is_started:
-            self._is_started = True
+            self._is_started = context.is_worker = True
             self._routing.install()
             bars.install()
 

@@ -348,6 +348,30 @@ def test_a_value_that_cannot_be_rebuilt_fails_the_attempt_and_loses_nothing(
     Pill.swallowed = False
 
 
+@in_files
+def test_a_job_whose_source_is_gone_says_so(bench: Bench) -> None:
+    bench.attempt(bench.place("j2"), bench.place())
+
+    assert jobkit.resume("anew") == "anew"
+    assert bench.heard.texts == ["the checkpoint of job j1 cannot be continued: this job begins anew"]
+
+
+@in_files
+def test_a_file_that_cannot_be_written_now_fails_the_attempt_and_loses_nothing(bench: Bench) -> None:
+    bench.attempt()
+    Path("model.pt").write_text("weights")
+    jobkit.checkpoint(1, "model.pt")
+    Path("model.pt").unlink()
+    Path("model.pt").mkdir()
+
+    bench.attempt()
+    with pytest.raises(OSError, match="model.pt"):
+        jobkit.resume("anew")
+
+    Path("model.pt").rmdir()
+    assert jobkit.resume("anew") == 1
+
+
 def test_another_job_goes_on_from_the_checkpoint_until_it_has_its_own(bench: Bench) -> None:
     bench.attempt()
     jobkit.checkpoint({"step": 3})

@@ -72,7 +72,7 @@ def _here(verb: str) -> Checkpoints | None:
     started."""
     job = context.active()
     if job is None:
-        is_of_job = "JOBKIT_JOB_ID" in os.environ
+        is_of_job = context.is_worker or "JOBKIT_JOB_ID" in os.environ
         return None if is_of_job else checkpoints_of_caller(sys._getframe(2), is_new=verb == "resume")
     recorder = job.recorder
     if recorder is None or not job.places:

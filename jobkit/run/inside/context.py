@@ -168,6 +168,8 @@ class Context:
 #: The job of the current thread or coroutine.
 CURRENT: contextvars.ContextVar[Context | None] = contextvars.ContextVar("jobkit_job", default=None)
 _OUTSIDE = Context("", 0, "")
+#: Whether this process is a worker: what runs in it without a context is a job's all the same.
+is_worker = False
 # In a forked child there is one job, and threads that the task starts (which have an empty context) belong to it.
 _of_process: Context | None = None
 

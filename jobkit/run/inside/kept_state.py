@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobkit.codec import decode
-from jobkit.files.checkpoints import (
-    UNREADABLE,
-    CheckpointFiles,
-    CheckpointPlace,
-    Head,
-    relative_files,
-)
-from jobkit.model import InvalidParams, JobkitError
+from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head, relative_files
+from jobkit.model import InvalidParams, JobkitError, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model.format import seconds_in
 from jobkit.model.plain import now_ms
@@ -78,6 +72,8 @@ class Checkpoints:
             found = self._newest(self._own, self._files)
         if found is None and self._source is not None:
             found = self._newest(self._source, CheckpointFiles(self._source))
+            if found is None:
+                self._say(f"the checkpoint of job {self._source.job_id} cannot be continued: this job begins anew")
         if found is None:
             self._voice.resumed(None)
             return default
@@ -91,10 +87,7 @@ class Checkpoints:
 
     def _newest(self, place: CheckpointPlace, files: CheckpointFiles) -> tuple[Head, Any] | None:
         """Return the newest checkpoint that can be used, with its value; say what is wrong with newer ones."""
-        try:
-            names = files.names()
-        except OSError as error:
-            raise OSError(f"the checkpoints of job {place.job_id} in {files.shown} cannot be read: {error}") from error
+        names = files.names()
         for info, _ in place.known[-1:]:
             if not names or info.name > names[-1]:
                 self._say(_unreached(info, files.shown))
@@ -108,7 +101,7 @@ class Checkpoints:
                         return None
                     form, body = files.value(file, head)
                     files.restore(file, head, Path.cwd())
-            except UNREADABLE as error:
+            except (Damaged, SignatureError, FileNotFoundError) as error:
                 older = "the one before it is used" if name != names[0] else "there is no older one"
                 self._say(f"the newest checkpoint cannot be read ({error}); {older}")
                 continue
