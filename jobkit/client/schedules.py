@@ -19,8 +19,18 @@ from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.submit import BoundKit, Origin, prepare
-from jobkit.model import InvalidParams, JobkitError, JobSpec, ScheduleRun, ScheduleSnapshot, ScheduleSpec
+from jobkit.files import FileStore
+from jobkit.model import (
+    InvalidParams,
+    JobkitError,
+    JobSpec,
+    ScheduleRun,
+    ScheduleSnapshot,
+    ScheduleSpec,
+    StoreUnavailable,
+)
 from jobkit.model.format import ago, duration
+from jobkit.parts import PartStore
 from jobkit.schedules.firing import decide, firing, job_of, scheduled
 from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
@@ -463,12 +473,17 @@ async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], origi
     coded = {task.name: task for task in tasks if task.effective().schedule and task.ref}
     loaded = {task.ref.partition(":")[0] for task in tasks if task.ref}
     now_ms = await store.now_ms() if coded else 0
+    settings = origin.settings
+    parts = PartStore(store, lambda: None if settings.scheme == "sync" else FileStore.of(settings))
     for task in coded.values():
         given = task.effective().schedule
         made = timing(**{name: given.get(name) for name in ("cron", "every", "tz")}, now_ms=0)
         rules = {name: given[name] for name in _RULES if name in given}
         try:
             prepared = prepare(task, (), {}, JobOptions(), origin)
+            await parts.keep(prepared.blobs)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # of the user's: a hint that names what is not there, for instance
             logger.warning("task %s: its schedule is left out: %s", task.name, error)
             continue

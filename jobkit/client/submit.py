@@ -143,8 +143,7 @@ def prepare(
         pack = packer(name, options.ship, ref, [*filter(None, [task.source_dir]), *own_paths()])
     variables, project = dict(options.env), None
     if variables.pop(PROJECT_ENV, None) is not None and not is_here:
-        folder = "" if isinstance(task, TaskInfo) else task.source_dir
-        packages = project_pack(folder or working_directory(), name)
+        packages = project_pack(task.source_dir or working_directory(), name)
         project = large.add([], RAW, packages, "the list of packages")
     encoded = encode_call(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,

@@ -222,6 +222,9 @@ def env(name: str, value: Any) -> Mapping[str, str]:
         )
     found = {}
     for each, text in value.items():
+        if each == PROJECT_ENV:
+            found[each] = ""
+            continue
         if not isinstance(each, str) or not _VARIABLE.fullmatch(each):
             raise InvalidParams(f"{name}: {each!r:.60} is no name of a variable: letters, digits and _", name)
         if each.startswith("JOBKIT_"):

@@ -113,7 +113,7 @@ class JobOptions:
     key: str = _option(checked_name, "", of="submission")
     id: str = _option(option_values.job_id, "", of="submission")
     fresh: bool = _option(partial(checked, kind="bool"), False, is_nullable=False, of="submission")
-    env: Mapping[str, str] = _option(option_values.env, dict, of="submission")
+    env: Mapping[str, str] = _option(option_values.env, dict)
     seed: bool | int | None = _option(option_values.seed)
     ship: bool | tuple[str, ...] | None = _option(option_values.ship)
     given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
@@ -183,6 +183,7 @@ class SharedOptions(TypedDict, total=False):
 class TaskOptions(SharedOptions, total=False):
     """The options of a task."""
 
+    env: Literal["project"] | None
     schedule: str | Duration | Mapping[str, Any] | None
 
 
@@ -252,7 +253,10 @@ def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
     values: dict[str, Any] = {}
     for name, value in given.items():
         option = table.get(name)
-        if option is None and name in OPTIONS["submission"]:
+        has_variables = (
+            name == "env" and isinstance(value, Mapping) and bool(value.keys() - {option_values.PROJECT_ENV})
+        )
+        if (option is None and name in OPTIONS["submission"]) or (has_variables and of == "task"):
             raise InvalidParams(
                 f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
             )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from jobkit.client.schedules import put_coded
+from jobkit.client.submit import Origin
+from jobkit.codec import Codec
+from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
+from jobkit.tasks.options import check_options
+from jobkit.tasks.task import TaskDef
 from tests.support import environment
 
 from .conftest import Bench
@@ -47,3 +55,29 @@ def test_modules_beside_the_program_travel_with_its_functions(bench: Bench, tmp_
     ]
     again = local.retry()
     assert again.result(60) == 9
+
+
+def tidy_up() -> None:
+    """Scheduled below."""
+
+
+def test_a_schedule_in_the_code_keeps_the_modules_that_travel(bench: Bench) -> None:
+    settings = Settings(url=bench.place["url"], namespace=bench.place["namespace"]).checked()
+    task = TaskDef(tidy_up, options=check_options({"ship": True, "schedule": "@hourly"}))
+
+    async def put() -> list[bytes | None]:
+        store = RedisStore(settings)
+        try:
+            await put_coded(store, [task], Origin(settings, Codec([b"key"])))
+            [schedule] = await store.schedules.snapshots()
+            found = await store.blobs.read(schedule.spec.blobs)
+            await store.schedules.remove(schedule.name)
+            return [*found, *await store.blobs.read(schedule.spec.blobs)]
+        finally:
+            await store.close()
+
+    assert task.ref
+    kept, removed = asyncio.run(put())
+    assert kept is not None
+    assert b"tests/worker/test_code.py" in kept
+    assert removed is None
