@@ -212,13 +212,13 @@ def env(name: str, value: Any) -> Mapping[str, str]:
 
     "project" stands for the Python environment of the project.
     """
-    if isinstance(value, str):
-        if value != "project":
-            raise InvalidParams(f'{name} must be variables with their values, or "project", not {value!r}', name)
+    if isinstance(value, str) and value == "project":
         return {PROJECT_ENV: ""}
     if not isinstance(value, Mapping) or len(value) > _MAX_VARIABLES:
         raise InvalidParams(
-            f'{name} must be at most {_MAX_VARIABLES} variables with their values, like {{"OMP_NUM_THREADS": 4}}', name
+            f'{name} must be at most {_MAX_VARIABLES} variables with their values, like {{"OMP_NUM_THREADS": 4}}, or '
+            '"project" for the packages of the project',
+            name,
         )
     found = {}
     for each, text in value.items():
