@@ -36,14 +36,17 @@ if TYPE_CHECKING:
         JobNotFound,
         JobSnapshot,
         JobState,
+        QuestionClosed,
         ResultExpired,
         ResultUnavailable,
         Retry,
         SignatureError,
         StoreUnavailable,
         SubmitUnanswered,
+        Unanswered,
         UnknownTask,
     )
+    from jobkit.run.inside.asking import ask
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.checkpoints import checkpoint, resume
     from jobkit.run.inside.context import current
@@ -68,6 +71,7 @@ __all__ = [
     "wait",
     # Inside a job
     "Retry",
+    "ask",
     "checkpoint",
     "current",
     "log_metrics",
@@ -87,16 +91,19 @@ __all__ = [
     "EventsExpired",
     "JobNotFound",
     "JobkitError",
+    "QuestionClosed",
     "ResultExpired",
     "ResultUnavailable",
     "SignatureError",
     "StoreUnavailable",
     "SubmitUnanswered",
+    "Unanswered",
     "UnknownTask",
 ]
 
 _LAZY = {
     "Range": "jobkit.tasks.specs",
+    "ask": "jobkit.run.inside.asking",
     "checkpoint": "jobkit.run.inside.checkpoints",
     "current": "jobkit.run.inside.context",
     "log_metrics": "jobkit.run.inside.live",
@@ -120,12 +127,14 @@ _LAZY = {
             "JobNotFound",
             "JobSnapshot",
             "JobState",
+            "QuestionClosed",
             "ResultExpired",
             "ResultUnavailable",
             "Retry",
             "SignatureError",
             "StoreUnavailable",
             "SubmitUnanswered",
+            "Unanswered",
             "UnknownTask",
         ),
         "jobkit.model",

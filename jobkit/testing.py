@@ -38,6 +38,7 @@ from jobkit.store import library
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Submission, SubmitReply
 from jobkit.tasks.call import with_own_seed
+from jobkit.tasks.question import Question
 from jobkit.tasks.registry import registry
 from jobkit.tasks.values import shown_and_abridged
 
@@ -102,6 +103,8 @@ class MemoryKit(Kit):
         assert self._connection.inline is not None  # the kit is of `sync://`
         self._inline = self._connection.inline
         self._inline.is_at_once = at_once
+        self._inline.person = self._answer
+        self._answers: list[Any] = []
         self.clock._kits.add(self)
 
     def _clocked(self, settings: Settings) -> _ClockedStore:
@@ -112,6 +115,21 @@ class MemoryKit(Kit):
     def _move_clock(self) -> None:
         if not self.is_closed:
             self._connection.call(self._store.move_to, self.clock())
+
+    def answer_with(self, *answers: Any) -> None:
+        """Answer the next questions of jobs (`jobkit.ask`) with these values, in this order.
+
+        Args:
+            answers: values by name, the one value that is asked for, or a function that gets the `Question` and returns
+                the answer. A question without an answer fails its job.
+        """
+        self._answers += answers
+
+    def _answer(self, question: Question) -> Any:
+        if not self._answers:
+            raise InvalidParams(f"the test has no answer, give one by answer_with(...): {question.text}", "answer")
+        answer = self._answers.pop(0)
+        return answer(question) if callable(answer) else answer
 
     def run(self) -> list[Job]:
         """Run all jobs whose time has come, and those that they submit, in their order; schedules fire.

@@ -36,6 +36,7 @@ COMMANDS = {
     "show": ("jobs", "Show everything about a job."),
     "watch": ("jobs", "Follow a job to its end."),
     "logs": ("jobs", "Print the log of a job."),
+    "answer": ("questions", "Answer the question of a job, or show it."),
     "cancel": ("jobs", "Ask jobs to stop."),
     "retry": ("jobs", "Run ended jobs again."),
     "failed": ("failed", "List, show, retry, delete, mute or resolve groups of failed jobs."),

@@ -31,6 +31,7 @@ from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLin
 from jobkit.model.format import duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.plain import iso
+from jobkit.model.question import closed_questions
 from jobkit.store.grammar import parse, quoted
 from jobkit.store.query import Query
 
@@ -166,6 +167,7 @@ def show(job_id: str, as_json: bool) -> None:
         "cached from": snapshot.cached_from,
         "resources": resources_text(spec.resources),
         "waits for": waits_for.removeprefix("waits for "),
+        "asks": "; ".join(f"{one.text} (since {out.ago(one.at)})" for one in snapshot.asking),
         "python": str(snapshot.usage.get("python", "")),
         "memory": size(snapshot.usage.get("peak_rss_bytes")),
     }
@@ -173,6 +175,7 @@ def show(job_id: str, as_json: bool) -> None:
     if len(attempts) > 1 or (attempts and attempts[0].reason):
         lines = (f"{a.number}  {a.outcome:<10} {duration(a.duration_s):<9} {a.reason}" for a in attempts)
         out.section("attempts", lines)
+    out.section("questions", (one.sentence for one in closed_questions(snapshot.history)))
     out.section("log", (line.text for line in kit.logs(snapshot.id, tail=10)))
     if snapshot.state is JobState.SUCCEEDED:
         out.section("result", result_text(preview, snapshot.summary).splitlines())

@@ -5,12 +5,15 @@ A delay, the backoff before a retry and limits are not waited for: the job passe
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from jobkit.attempts import (
@@ -30,14 +33,18 @@ from jobkit.model import LogLine, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.parts import PartStore, PartUnavailable
+from jobkit.questions import Asked, answer, follow, read
+from jobkit.run.inside.answers import Reply
+from jobkit.run.inside.asking import has_person, prompt
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.shared import run_here
-from jobkit.settings import Settings
+from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.tasks.call import WITH_PARTS
+from jobkit.tasks.question import ONE, Question
 
 #: All of it stays in the memory of this process's own server.
 _BOUNDS = Bounds(each_bytes=100_000_000, total_bytes=500_000_000)
@@ -53,6 +60,8 @@ class Inline:
         self._paused = paused
         self._parts = PartStore(store, lambda: None)
         self.is_at_once = True  # else jobs wait for `jobkit.testing.MemoryKit.run`
+        self.person: Callable[[Question], Any] = at_terminal
+        """Answers the questions of jobs; None leaves them to other threads of the process."""
 
     def run_each(self, job_ids: Sequence[str], then: Callable[[], None] | None = None) -> None:
         """Run stored jobs in their order; `then` is called after each."""
@@ -109,7 +118,7 @@ class Inline:
                 located=located,
                 checkpoints=places,
             )
-            outcome = run_here(how, _StoreSink(self._store, self._codec, claimed))
+            outcome = run_here(how, _StoreSink(self._store, self._hub, self._codec, claimed, self.person))
         except (NeedMissing, PartUnavailable, SignatureError) as error:
             outcome = refused(error)
         return background.call(self._finish(ending(claimed, outcome, self._codec, self._settings)))
@@ -123,8 +132,10 @@ class Inline:
 class _StoreSink:
     """Stores the news of the running job as they come."""
 
-    def __init__(self, store: RedisStore, codec: Codec, claimed: Claimed) -> None:
-        self._store, self._codec, self._claimed = store, codec, claimed
+    def __init__(
+        self, store: RedisStore, hub: EventHub, codec: Codec, claimed: Claimed, person: Callable[[Question], Any]
+    ) -> None:
+        self._store, self._hub, self._codec, self._claimed, self._person = store, hub, codec, claimed, person
         self._job_id, self._token = claimed.spec.id, claimed.token
         self._more: dict[str, Any] = {}
         self._numbers: tuple[float | None, float | None, str] = (None, None, "")
@@ -155,6 +166,30 @@ class _StoreSink:
         if info is not None:
             self._more = {"resumed": info.phrase, "resumed_done": info.done}
 
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        first: Future[Reply] = Future()
+
+        def take(found: Reply) -> None:
+            reply(found)
+            if not first.done():
+                first.set_result(found)
+
+        background.spawn(self._follow(Asked(key, text, timeout_s, body, take)))
+        if first.result().kind == "wait":
+            (snapshot,) = background.call(self._store.snapshots([self._job_id]))
+            question = background.call(read(self._store, self._codec, snapshot, key)) if snapshot else None
+            if snapshot is not None and question is not None and (given := self._person(question)) is not None:
+                background.call(answer(self._store, self._codec, snapshot, given, by=user_name(), key=key))
+
+    async def _follow(self, asked: Asked) -> None:
+        changed = asyncio.Event()
+        stop = self._hub.listen(lambda event: changed.set(), self._job_id)
+        try:
+            await self._hub.ready(self._job_id)
+            await follow(self._store, self._codec, self._claimed, asked, changed, lambda failures: asyncio.sleep(0.1))
+        finally:
+            stop()
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         content = body if isinstance(body, bytes) else body.read_bytes()
         spec = self._claimed.spec
@@ -164,6 +199,16 @@ class _StoreSink:
 
     def _tell(self, news: AttemptNews) -> None:
         background.call(self._store.progress([news]))
+
+
+def at_terminal(question: Question) -> Any:
+    """Return the answer of the person who runs this program, None if no person can type."""
+    if not has_person():
+        return None
+    with contextlib.suppress(EOFError):
+        values = prompt(question)
+        return values[ONE] if question.is_one else values
+    return None
 
 
 def this_process(queues: Sequence[str] = ("default",)) -> WorkerInfo:

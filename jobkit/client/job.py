@@ -29,12 +29,15 @@ from jobkit.model import (
     JobNotFound,
     JobSnapshot,
     JobState,
+    OpenQuestion,
     StoreUnavailable,
     UnknownTask,
     attempts_of,
 )
 from jobkit.run.inside import context
+from jobkit.tasks.question import Question
 from jobkit.tasks.shown import Shown
+from jobkit.tasks.values import MISSING
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -77,6 +80,9 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         "error", "Kind, type, message and traceback of the last failed attempt, or None."
     )
     metrics: Metrics = _MetricsParameter("metrics", "Newest values of its metrics; called, all points as a DataFrame.")  # type: ignore[assignment]  # a parameter
+    asking: list[OpenQuestion] = from_snapshot(
+        lambda snapshot: list(snapshot.asking), "Its questions that wait for an answer, oldest first."
+    )
     seq: int = from_snapshot("seq", "Number of its last change of state.")
 
     _internal = frozenset({"observe", "when_done"})
@@ -217,6 +223,19 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         Returns False if it has already ended.
         """
         return self._kit.cancel(self.id, reason, at_checkpoint=checkpoint)
+
+    def question(self) -> Question | None:
+        """Return the question that it asks people now (the oldest of several), None if it asks nothing."""
+        return self._kit.question(self.id)
+
+    def answer(self, value: Any = MISSING, /, **values: Any) -> None:
+        """Answer the question that it asks: `job.answer(True)` or, with several fields, `job.answer(noise=3)`.
+
+        Raises:
+            InvalidParams: the answer is not allowed; names the value.
+            QuestionClosed: it was answered before, it is too late, or the job asks nothing.
+        """
+        self._kit.answer(self.id, values if value is MISSING else value)
 
     def retry(self) -> Job[R]:
         """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""

@@ -168,6 +168,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     refused = on_loop("verbs", Verbs.refused)
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
+    question = on_loop("verbs", Verbs.question)
     audit = on_loop("verbs.store.audit_log", AuditLog.entries)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
@@ -201,6 +202,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     # -- stopping, deleting, keeping elsewhere ------------------------------------------------------------------------
 
+    answer = on_loop("verbs", Verbs.answer)
     cancel = on_loop("verbs", Verbs.cancel)
     cancel_many = on_loop("verbs", Verbs.cancel_many)
     delete = on_loop("verbs", Verbs.delete)

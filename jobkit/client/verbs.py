@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
+from jobkit import questions
 from jobkit.attempts import read_preview
 from jobkit.client import checks
 from jobkit.codec import Codec
@@ -30,6 +31,7 @@ from jobkit.model import (
     LogFilter,
     LogLine,
     LogSlice,
+    OpenQuestion,
     SignatureError,
     StoreUnavailable,
     UnknownTask,
@@ -38,14 +40,15 @@ from jobkit.model import (
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import iso, now_ms
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
-from jobkit.settings import Settings
+from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
-from jobkit.store.query import Query, QueryPage
+from jobkit.store.query import ASKING, Query, QueryPage
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked, one_of
+from jobkit.tasks.question import Question
 from jobkit.tasks.registry import unknown_task
 
 if TYPE_CHECKING:
@@ -149,6 +152,13 @@ class Verbs:
         )
         return {str(state): len(page.jobs) for state, page in zip(JobState, pages, strict=True)}
 
+    async def asking(self, owner: str | None = None) -> int:
+        """Return the number of jobs with a question that waits for an answer; of an owner's jobs, at most 1,000."""
+        count = await self.store.questions.count()
+        if owner is None or not count:
+            return count
+        return len((await self.store.list(Query(flag=ASKING, owner=owner, limit=_OWN_MOST))).jobs)
+
     async def stats(self) -> dict[str, Any]:
         """Jobs by state, queues, how many workers take jobs, with how many slots; why the store takes no changes."""
         counts, queues, workers, refused = await asyncio.gather(
@@ -190,6 +200,18 @@ class Verbs:
     def unknown_task(self, name: str, known: Iterable[str]) -> UnknownTask:
         """The error for a task that cannot be submitted by name; ask `tasks` before."""
         return UnknownTask(self.refused_tasks.get(name) or unknown_task(name, known))
+
+    async def question(self, job_id: str, key: str = "") -> Question | None:
+        """Return the question that a job asks people now (the oldest of several), or None.
+
+        Args:
+            key: of a certain question.
+
+        Raises:
+            JobNotFound: the job is not kept.
+            SignatureError: its worker did not seal the question for it.
+        """
+        return await questions.read(self.store, self.codec, await self.snapshot(job_id), key)
 
     async def waits_for(self, job_id: str) -> str:
         """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 before it".
@@ -291,6 +313,22 @@ class Verbs:
         before = await self.snapshot(job_id)
         await self.store.cancel([job_id], reason, at_checkpoint=at_checkpoint)
         return not before.is_terminal
+
+    async def answer(self, job_id: str, answer: Any, *, by: str | None = None, key: str = "") -> OpenQuestion:
+        """Answer the question that a job asks (the oldest of several), and return it. The first answer counts.
+
+        Args:
+            answer: values by name, or the one value that is asked for.
+            by: who answers; the user of this process unless given.
+            key: of a certain question.
+
+        Raises:
+            InvalidParams: the answer is not allowed; names the value.
+            QuestionClosed: it was answered before, it is too late, or the job asks nothing.
+            JobNotFound: the job is not kept.
+        """
+        by = user_name() if by is None else by
+        return await questions.answer(self.store, self.codec, await self.snapshot(job_id), answer, by=by, key=key)
 
     async def cancel_many(self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False) -> list[str]:
         """Request jobs to stop as `cancel` does; return the state of each now, "" for an unknown one."""

@@ -90,6 +90,7 @@ class Head(msgspec.Struct, frozen=True):
     Attributes:
         form: how the value is encoded, see `codec`.
         version: what its job said about the version of its state. code: hash of the code that wrote it.
+        asked: how often the job had asked each question, by the begin of its key.
     """
 
     info: CheckpointInfo
@@ -97,6 +98,7 @@ class Head(msgspec.Struct, frozen=True):
     pieces: tuple[_Piece, ...]
     version: str = ""
     code: str = ""
+    asked: Mapping[str, int] = {}
 
 
 class Damaged(Exception):

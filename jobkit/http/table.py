@@ -53,6 +53,8 @@ ROUTES = (
     _act("/api/jobs/{id}/cancel", jobs.cancel, 202, shapes.JobJson, body=shapes.Cancel),
     _act("/api/jobs/{id}/retry", jobs.retry, 202, shapes.AcceptedJson, body=shapes.Retry, others=(409, 502)),
     _see("/api/jobs/{id}/checkpoints", jobs.checkpoints, shapes.CheckpointsJson),
+    _see("/api/jobs/{id}/question", jobs.question, shapes.QuestionJson, others=(404, 502)),
+    _act("/api/jobs/{id}/question", jobs.answer, 200, shapes.AnsweredJson, body=shapes.Answer, others=(409, 502)),
     _see("/api/jobs/{id}/result", jobs.result, *_RESULT, others=(409, 410, 502)),
     _see("/api/jobs/{id}/logs", jobs.logs, shapes.LogJson, "text/plain", query=shapes.LogQuery),
     _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson),

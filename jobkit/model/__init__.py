@@ -11,17 +11,20 @@ from jobkit.model.errors import (
     JobFailed,
     JobkitError,
     JobNotFound,
+    QuestionClosed,
     ResultExpired,
     ResultUnavailable,
     SignatureError,
     StoreUnavailable,
     SubmitUnanswered,
+    Unanswered,
     UnknownTask,
 )
 from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.limits import Gate, Pause, Rule, Waiting
 from jobkit.model.log import LOG_LEVELS, LogFilter, LogLine, LogSlice
+from jobkit.model.question import OpenQuestion
 from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of
 from jobkit.model.spec import Backoff, JobSpec, Once, Retry

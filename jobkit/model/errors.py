@@ -67,6 +67,14 @@ class ResultExpired(ResultUnavailable):
     """The job succeeded, but its value has been deleted because its time to live is over."""
 
 
+class Unanswered(JobkitError, TimeoutError):
+    """No answer to the question of a job came in time. Raised by `jobkit.ask`."""
+
+
+class QuestionClosed(JobkitError):
+    """A question cannot be answered any more: the message says who answered it, or why else."""
+
+
 class EventsExpired(JobkitError):
     """Events after the requested id have been trimmed. Read the jobs again, then continue from `oldest`.
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from jobkit.model.events import ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.metrics import NO_METRICS, MetricsSummary
 from jobkit.model.plain import Record, instant, to_json
+from jobkit.model.question import OpenQuestion, open_questions
 from jobkit.model.spec import JobSpec
 
 
@@ -109,6 +110,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         summary: one line about the result, made by the worker, at most 200 characters.
         usage: of the last attempt: `cpu_s`, `peak_rss_bytes`, `exit`.
         cached_from: id of the job whose cached result this one returned; "" if it ran itself.
+        asking: its questions that wait for an answer, oldest first.
         history: the numbered events so far, oldest first; the middle of very long histories is dropped.
     """
 
@@ -140,6 +142,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     summary: str = ""
     usage: Mapping[str, Any] = msgspec.field(default_factory=dict)
     cached_from: str = ""
+    asking: tuple[OpenQuestion, ...] = ()
     history: tuple[JobEvent, ...] = ()
 
     @property
@@ -178,8 +181,9 @@ class JobSnapshot(msgspec.Struct, frozen=True):
 
     @property
     def shown_message(self) -> str:
-        """Text beside the progress bar: what the job waits for, the checkpoint that it resumed at, its message."""
-        return " · ".join(filter(None, (self.lent_text, self.resumed, self.message)))
+        """Text beside the progress bar: what the job asks or waits for, its resume, and its message."""
+        asks = f"Asks: {self.asking[0].text}" if self.asking else ""
+        return " · ".join(filter(None, (asks, self.lent_text, self.resumed, self.message)))
 
     @property
     def progress(self) -> float | None:
@@ -242,7 +246,7 @@ _SPEC_JSON = (
 _JOB_JSON = (
     "state", "progress", "done", "total", "message", "awaits", "attempt", "worker", "cached_from", "submitted_at",
     "due_at", "started_at", "finished_at", "cancel_requested_at", "retried", "losses", "releases", "summary", "usage",
-    "resumed", "saved", "saved_at", "seq",
+    "resumed", "saved", "saved_at", "asking", "seq",
 )  # fmt: skip
 
 
@@ -271,6 +275,7 @@ WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "summary": ("summary", str),
     "usage": ("usage", _mapping),
     "cached": ("cached_from", str),
+    "asking": ("asking", open_questions),
     "asked": ("spec", JobSpec.from_wire),  # only in events: another submit replaced this one's arguments
 }
 
@@ -312,7 +317,7 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
     if event.seq != snapshot.seq + 1:
         return None
     moved = changes(event.data)
-    if event.type is not EventType.CANCEL_REQUESTED:
+    if event.type not in _DURING:
         moved["awaits"] = ""
     if event.type is EventType.STARTED:
         moved |= progress({})
@@ -320,6 +325,8 @@ def apply(snapshot: JobSnapshot, event: JobEvent) -> JobSnapshot | None:
         moved["error"] = None
     elif event.type is EventType.MOVED:
         moved["spec"] = moved_spec(snapshot.spec, event.data)
+    if event.type.is_end:
+        moved["asking"] = ()
     kept = replace(event, result=b"") if event.result else event
     return replace(snapshot, seq=event.seq, history=(*snapshot.history, kept), **moved)
 
@@ -328,6 +335,9 @@ def moved_spec(spec: JobSpec, data: Mapping[str, Any]) -> JobSpec:
     """Return the spec of a job that was moved: the same, with a new queue and priority."""
     return replace(spec, queue=str(data.get("queue", spec.queue)), priority=int(data.get("priority", spec.priority)))
 
+
+#: Events of a running attempt, which goes on.
+_DURING = frozenset({EventType.CANCEL_REQUESTED, EventType.ASKED, EventType.ANSWERED, EventType.UNANSWERED})
 
 #: Events that end an attempt; their names are the outcomes.
 _ENDS = frozenset(

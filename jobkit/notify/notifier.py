@@ -78,6 +78,10 @@ def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
         text += f" after {(snapshot.finished_at - snapshot.started_at).total_seconds():.1f} s"
     if event.type is EventType.FAILED and snapshot.error is not None:
         text += f": {str(snapshot.error).splitlines()[0][:300]}"
+    elif event.type is EventType.ASKED:
+        text += f": {event.data.get('text', '')}"
+    elif event.type is EventType.ANSWERED:
+        text += f" by {event.data.get('by') or 'a user'}: {event.data.get('text', '')} {event.data.get('said', '')}"
     elif event.type is EventType.SUCCEEDED and snapshot.summary:
         text += f": {snapshot.summary}"
     return f"{text} (job {spec.id[:8]})"

@@ -84,7 +84,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: "succeeded", "failed", "cancelled" (only where a cancel was asked for), "released" (it could not be
-            finished for a reason outside of it, and is to run again), "unstarted" (the same, and none of its code has
+            finished for a reason outside of it, and is to run again), "asked" (it runs again when its question
+            has been answered), "unstarted" (the same, and none of its code has
             run) or "lost" (it is to run again, though the death of its process may have been its fault, so not for
             ever).
         form, body: the encoded value of a success (`codec.encode`); empty if it could not be written, and then

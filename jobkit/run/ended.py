@@ -26,6 +26,7 @@ from jobkit.codec import MSGPACK, Codec
 from jobkit.model import ErrorKind, InvalidParams, Retry
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, Rejected, failed, how_to_get, not_kept, resolve
+from jobkit.run.inside.answers import WaitsWithoutSlot
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.seeds import seeded
 from jobkit.run.inside.tracebacks import class_name, describe, error_body, error_types
@@ -126,6 +127,8 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
     """An exception that left the task."""
     if issubclass(type(error), Rejected):  # `isinstance` would ask the exception itself
         return Ended(failed(ErrorKind.REJECTED, "rejected", str(error)))
+    if issubclass(type(error), WaitsWithoutSlot):
+        return Ended(Outcome("asked", reason="it waits for an answer, without a slot"))
     is_exit = issubclass(type(error), SystemExit)
     first = Outcome(
         "failed",

@@ -39,6 +39,7 @@ from jobkit.run.ended import (
     succeeded,
 )
 from jobkit.run.inside import bars, context
+from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
@@ -77,6 +78,9 @@ class LoopSink:
 
     def resumed(self, info: CheckpointInfo | None) -> None:
         self.call(self.sink.resumed, info)
+
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self.call(self.sink.ask, key, text, timeout_s, body, reply)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.

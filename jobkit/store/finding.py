@@ -11,6 +11,7 @@ from jobkit.model import StoreUnavailable
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
 from jobkit.store.query import (
+    ASKING,
     Candidate,
     Query,
     in_order,
@@ -96,6 +97,8 @@ class JobFinder:
         is_oldest_first = query.order == "submitted"
         command, first, last = ("ZRANGEBYSCORE", low, high) if is_oldest_first else ("ZREVRANGEBYSCORE", high, low)
         indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
+        if query.flag:
+            indexes = [ASKING]
         found: dict[str, int] = {}  # a job that changes its state meanwhile may be in two indexes
         strange: list[bytes] = []
         for part in await self._ns.many(

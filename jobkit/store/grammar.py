@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.store.query import FILTERS, STATES, Query
+from jobkit.store.query import ASKING, FILTERS, STATES, Query
 
 #: Names for several states: the counters of the jobs page.
 COUNTERS: Mapping[str, tuple[str, ...]] = {
@@ -35,6 +35,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("queue:gpu  owner:ada  tag:nightly", "by queue, owner, tag"),
     ("worker:gpu-1", "by the last worker, or its host"),
     ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
+    ("is:asking", "with a question that waits for an answer"),
     ("age:<1h  older:2d  age:1h..2h", "by the time since the submit: s, m, h, d, w"),
     ("took:>10s", "by how long the run took"),
     ("in:archive", "ended jobs in the archive, however old"),
@@ -101,6 +102,12 @@ def _archive(name: str, value: str) -> dict[str, Any]:
     return {"archived": True}
 
 
+def _flag(name: str, value: str) -> dict[str, Any]:
+    if value.lower() != ASKING:
+        raise InvalidParams(f"{name} must be {ASKING}, not {value!r}", name)
+    return {"flag": (ASKING,)}
+
+
 def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str, Any]:
     """Return the bounds `least` and `most` of `<1h`, `>1h`, `1h..2h`; a plain duration has the sign `usual`."""
     first, dots, last = value.partition("..")
@@ -131,6 +138,7 @@ def _split(value: str) -> Iterator[str]:
 _FIELDS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "state": _states,
     "in": _archive,
+    "is": _flag,
     **dict.fromkeys(FILTERS, lambda name, value: {name: tuple(_split(value))}),
     **dict.fromkeys(("older", "newer"), lambda name, value: {f"{name}_s": _seconds(name, value)}),
     "age": partial(_span, "older_s", "newer_s", "<"),

@@ -29,6 +29,9 @@ Names = str | tuple[str, ...] | None
 #: States in the order of a job's life, used by `order="state"`.
 STATES = tuple(str(state) for state in JobState)
 
+#: Flag of jobs with a question that waits for an answer.
+ASKING = "asking"
+
 #: Filters by name, each with the values of a job, one of which must fit; see `Query`.
 FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
     "task": lambda job: (job.spec.task,),
@@ -37,6 +40,7 @@ FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
     "worker": lambda job: (job.worker,),
     "error": lambda job: (job.error.type, job.error.kind) if job.error else (),
     "tag": lambda job: job.spec.tags,
+    "flag": lambda job: (ASKING,) if job.asking else (),
 }
 
 
@@ -80,7 +84,7 @@ class Query(msgspec.Struct, frozen=True):
     Attributes:
         states: allowed states; empty for all.
         task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
-            error: the type or kind of the error.
+            error: the type or kind of the error. flag: `ASKING`.
         search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
             key, message, summary, worker, or the error's type and message; ignores case for A to Z.
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
@@ -101,6 +105,7 @@ class Query(msgspec.Struct, frozen=True):
     tag: Names = None
     worker: Names = None
     error: Names = None
+    flag: Names = None
     newer_s: float | None = None
     older_s: float | None = None
     took_min_s: float | None = None

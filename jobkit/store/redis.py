@@ -40,6 +40,7 @@ from jobkit.store.finding import JobFinder
 from jobkit.store.namespace import in_slices
 from jobkit.store.outbox import Outbox
 from jobkit.store.query import Query, QueryPage
+from jobkit.store.questions import QuestionStore
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
     ArtifactInfo,
@@ -74,6 +75,7 @@ class RedisStore(WorkerRecords):
 
     Attributes:
         finder: pages of jobs. schedules, failures, batches: schedules, groups of failed jobs, batches.
+        questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive.
         has_left: the last exchange has left something over, with which the next one goes on.
@@ -87,6 +89,7 @@ class RedisStore(WorkerRecords):
         self.schedules = ScheduleStore(self)
         self.failures = FailureStore(self)
         self.batches = BatchStore(self)
+        self.questions = QuestionStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
         self.blobs = BlobStore(self)

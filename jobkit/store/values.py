@@ -168,9 +168,10 @@ class Ending(msgspec.Struct, frozen=True):
     """Outcome of an attempt.
 
     Attributes:
-        outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back) or
-            "lost" (its process host died: run again, at most `max_losses` times). `is_shared`: other attempts were lost
-            with it, so that it does not count against the job.
+        outcome: "succeeded", "failed", "cancelled", "retried" (run again after `delay_ms`), "released" (given back),
+            "asked" (run again when its question is answered) or "lost" (its process host died: run again, at most
+            `max_losses` times). `is_shared`: other attempts were lost with it, so that it does not count against the
+            job.
         is_unstarted: it is released before any of its code has run, so even one that must not run twice may run.
         error: for failed and retried. `reason`: one sentence for cancelled and released.
         result: the sealed value, for succeeded. `preview`: its display form, sealed JSON. `summary`: one line.

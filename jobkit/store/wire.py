@@ -293,7 +293,7 @@ def read_renewal(reply: Sequence[Any]) -> Renewal:
 # -- records ----------------------------------------------------------------------------------------------------------
 
 #: Fields of a record that contain JSON; the others contain text or numbers.
-_JSON_FIELDS = frozenset({"error", "usage"})
+_JSON_FIELDS = frozenset({"error", "usage", "asking"})
 
 
 def snapshot(record: Mapping[bytes, bytes], *, has_history: bool = True) -> JobSnapshot:
@@ -330,6 +330,7 @@ _spec = msgspec.json.Decoder(JobSpec).decode
 #: The fields of a record that `candidate` decodes.
 CANDIDATE = (
     "spec", "us", "seq", "state", "submitted", "started", "finished", "worker", "attempt", "p", "summary", "error",
+    "asking",
 )  # fmt: skip
 _CANDIDATE = [name.encode() for name in CANDIDATE]
 

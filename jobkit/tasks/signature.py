@@ -165,7 +165,7 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         InvalidParams: an invalid annotation (a `Range` on a type that it cannot bound).
     """
     if is_task_class(function):
-        return _signature_of_class(function)
+        return signature_of_class(function)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
@@ -253,7 +253,7 @@ def run_class(cls: type, *args: Any, **kwargs: Any) -> Any:
     return made.run()
 
 
-def _signature_of_class(cls: Any) -> Signature:
+def signature_of_class(cls: Any) -> Signature:
     """Return the signature of a `Task` class: its parameters by name, in the order of definition.
 
     Private (`_x`) and read-only parameters and `name` are left out. Defaults that are not plain remain in the class,

@@ -162,9 +162,10 @@ def _msgspec(cls: Any, hints: Mapping[str, Any]) -> list[Field]:
 
 def _default(field: Any, none: object) -> Any:
     """Return the default of a field that has `default` and `default_factory`, each `none` if there is none."""
-    if field.default is not none:
+    kind = type(none)  # a class that came by cloudpickle has a copy of `dataclasses.MISSING`
+    if not isinstance(field.default, kind):
         return field.default
-    return MISSING if field.default_factory is none else _made(field.default_factory)
+    return MISSING if isinstance(field.default_factory, kind) else _made(field.default_factory)
 
 
 def _attrs(cls: Any, hints: Mapping[str, Any]) -> list[Field]:

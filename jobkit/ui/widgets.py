@@ -34,7 +34,7 @@ _BEAT_S = 2.0
 _WINDOW_S = 0.1
 
 #: Actions that the browser of a job's card may request.
-_ACTIONS = ("cancel",)
+_ACTIONS = ("answer", "cancel")
 
 
 class TextWidget(anywidget.AnyWidget):

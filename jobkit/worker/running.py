@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,9 @@ from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
 from jobkit.parts import PartStore, PartUnavailable
+from jobkit.questions import Asked
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
+from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.process.leftovers import Orphans
@@ -44,11 +47,16 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import AWAITED_MOST, ArqResult, AttemptNews, Claimed, Ending, Kept, WorkerInfo
 from jobkit.tasks.call import WITH_PARTS
 from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
+from jobkit.worker.asking import Asker
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.job_files import JobFiles, note
 from jobkit.worker.project_env import NotBuilt, ProjectEnvironments
 
 T = TypeVar("T")
+
+
+#: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
+_FRESH_S = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +67,7 @@ class RunningAttempt:
     wake: Callable[[], None]
     job_files: JobFiles
     lend: Callable[[RunningAttempt], None]
+    asker: Asker
     before: RunningAttempt | None
     """An earlier attempt at the same job, which it takes over from."""
     is_lost: bool = False
@@ -77,6 +86,8 @@ class RunningAttempt:
     """It was asked to stop at its next checkpoint. `is_yielding`: because its worker stops, so that it runs again."""
     is_yielding: bool = False
     _more: dict[str, Any] = field(default_factory=dict)
+    _saved_at: float = -math.inf
+    """When it wrote its newest checkpoint, or went on from it."""
     awaited: Sequence[str] = ()
     """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
     refusal: str = ""
@@ -123,6 +134,13 @@ class RunningAttempt:
         self.progress(*self._numbers)
         self.lend(self)
 
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self.asker.ask(self.claimed, Asked(key, text, timeout_s, body, reply, self._may_end))
+
+    def _may_end(self) -> bool:
+        """Return whether little is lost if it ends and goes on later from its checkpoint."""
+        return time.monotonic() - self._saved_at < _FRESH_S and self.claimed.spec.on_lost != "fail"
+
     def lines(self, lines: Sequence[LogLine]) -> None:
         if self._lines is None:
             self._lines = LineBuffer(now_ms())
@@ -138,6 +156,7 @@ class RunningAttempt:
         older = [one for one in self.kept if one.checkpoint][: 1 - KEPT]
         self.kept = [one for one in self.kept if one not in older] + [kept]
         self._more |= {"saved": info.text, "saved_at": info.at_ms}
+        self._saved_at = time.monotonic()
         self.progress(*self._numbers)
 
     def resumed(self, info: CheckpointInfo | None) -> None:
@@ -145,6 +164,7 @@ class RunningAttempt:
         if info is not None:
             self._more |= {"resumed": info.phrase, "resumed_done": info.done}
             self._more |= {"saved": info.text, "saved_at": info.at_ms}
+            self._saved_at = time.monotonic()
             self.progress(*self._numbers)
 
     def artifact(self, name: str, media: str, body: Body) -> None:
@@ -242,6 +262,7 @@ class RunningJobs:
         self.job_files = JobFiles(settings, store, codec)
         self._parts = PartStore(store, lambda: self.job_files.file_store)
         self._projects = ProjectEnvironments()
+        self.asker = Asker(store, codec, pause)
         self.durations = Durations(store)
         self.runner = runner
         self.capacity = Capacity(info.slots, runner.room)
@@ -278,7 +299,7 @@ class RunningJobs:
         before = self.attempts.get(claimed.spec.id)
         if before is not None:  # lost to a lapsed lease, and claimed again by ourselves
             self.abandon(before)
-        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend, before)
+        attempt = RunningAttempt(claimed, self._note_news, self.job_files, self._lend, self.asker, before)
         self.attempts[attempt.job_id] = attempt
         return attempt
 
@@ -387,6 +408,7 @@ class RunningJobs:
         if outcome.outcome == "unstarted":
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
         self.lenders.pop(attempt, None)
+        self.asker.end(claimed)
         if outcome.file and (attempt.is_lost or attempt.refusal):
             await asyncio.to_thread(delete_file, outcome)
         if attempt.is_lost:

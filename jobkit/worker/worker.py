@@ -374,6 +374,7 @@ class JobWorker(arq.worker.Worker):
                         self._is_listening, failures = True, 0
                         self.running.wake.set()
                         self._scheduler.wake()
+                        self.running.asker.look()
             except (RedisError, OSError, StoreUnavailable) as error:
                 if failures == 0:
                     logger.warning("the worker's channel was cut (%s); coming back", type(error).__name__)
@@ -395,7 +396,7 @@ class JobWorker(arq.worker.Worker):
 
     def _on_message(self, message: bytes) -> None:
         """`J...`: a job that a submit hands over; `C...`: cancel; `A...`: the same at a checkpoint; `S...`: stop;
-        `T`: a new schedule; else a wake-up."""
+        `T`: a new schedule; `Q...`: an answer; else a wake-up."""
         kind = message[:1]
         if kind == b"J":
             claimed = read_claimed(message[1:])
@@ -405,6 +406,8 @@ class JobWorker(arq.worker.Worker):
             self.running.cancel(message[1:].decode("utf-8", "replace"))
         elif kind == b"A":
             self.running.ask(message[1:].decode("utf-8", "replace"))
+        elif kind == b"Q":
+            self.running.asker.look(message[1:].decode("utf-8", "replace"))
         elif kind == b"S":
             self._take_request(message[1:].decode("utf-8", "replace"))
         elif kind == b"T":
@@ -415,7 +418,7 @@ class JobWorker(arq.worker.Worker):
     def _count(self, attempt: RunningAttempt, outcome: Outcome) -> None:
         if outcome.outcome == "succeeded":
             self.jobs_complete += 1
-        elif outcome.outcome not in ("released", "unstarted", "lost"):
+        elif outcome.outcome not in ("released", "unstarted", "lost", "asked"):
             self.jobs_failed += 1
 
     def _release(self, attempt: RunningAttempt) -> Ending:

@@ -51,6 +51,20 @@ def count_until(path: str) -> int:
     return n
 
 
+def question(n: Annotated[int, jobkit.Range(1, 9)]) -> None:
+    """Parameters of a choice.
+
+    Args:
+        n: how many to take
+    """
+
+
+@jobkit.task
+def choose() -> int:
+    """Ask for a number."""
+    return jobkit.ask(question, "How many?")["n"]
+
+
 @jobkit.task
 def fail(text: str = "no") -> None:
     """Fail."""

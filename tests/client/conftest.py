@@ -79,6 +79,7 @@ OWNED = (
     "tasks",
     "took",
     "events",
+    "asking",
     "idle:",
     "grace",
 )

@@ -32,6 +32,8 @@ EXPECTED = {
         "survey": r"squares\.csv', 'text/csv', 29",
         "artifacts()[0].read()": r"4,16",
         "%%job": r"Done",
+        "question.text": r"'Which series is noise\?', \['north', 'south'\]",
+        "job.answer": r"'south'",
         "total.result()": r"1\.007, \{'weights': \[0\.2, 0\.3, 0\.5\]\}",
     },
     "03-sweep": {

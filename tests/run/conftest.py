@@ -16,6 +16,7 @@ from jobkit.codec import Codec
 from jobkit.model import LogLine
 from jobkit.model.metrics import Point
 from jobkit.run.attempt import Assignment
+from jobkit.run.inside.answers import Reply
 from jobkit.run.process.runner import ProcessRunner
 from jobkit.tasks.call import Call, encode_call
 from tests.support import wait_until
@@ -30,6 +31,7 @@ class Heard:
         self.news: list[tuple[float | None, float | None, str]] = []
         self.awaited: list[list[str]] = []
         self.curves: dict[str, list[Point]] = {}
+        self.asked: list[tuple[str, str, Callable[[Reply], None]]] = []
         self.log: list[LogLine] = []
         self.arrived: list[float] = []
         self.artifacts: dict[str, tuple[str, bytes]] = {}
@@ -43,6 +45,9 @@ class Heard:
 
     def awaits(self, job_ids: Sequence[str]) -> None:
         self.awaited.append(list(job_ids))
+
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self.asked.append((key, text, reply))
 
     def lines(self, lines: Sequence[LogLine]) -> None:
         self.log += lines

@@ -50,7 +50,7 @@ def test_an_order_has_a_call_of_50_mb() -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    orders = list(frames.orders(read))
+    orders = list(frames.Inbox(read).orders())
     thread.join()
 
     assert orders == [frames.JobOrder(Assignment("j", "task", 1, call), "/spool", True)]

@@ -11,6 +11,7 @@ import pytest
 from jobkit.model import LogLine
 from jobkit.model.metrics import Point
 from jobkit.run.inside import bars
+from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.bars import progress
 from jobkit.run.inside.context import CURRENT, Context, current
 from jobkit.run.inside.recorder import Bar, Recorder
@@ -36,6 +37,10 @@ class Last:
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None: ...
 
     def awaits(self, job_ids: Sequence[str]) -> None: ...
+
+    def ask(
+        self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]
+    ) -> None: ...
 
     def artifact(self, name: str, media: str, body: Body) -> None: ...
 

@@ -44,6 +44,8 @@ def a_job(stage: Stage, way: str) -> str:
         stage.save(job, "a.txt", "text/plain", SECRET.encode())
     if way == "ended":
         stage.succeed(job, {"type": "str", "text": SECRET, "json": SECRET})
+    if way == "asking":
+        stage.ask(job, str, SECRET)
     if way == "failed":
         stage.fail(job, message=f"{SECRET} {job}")
     return job
@@ -79,6 +81,8 @@ TABLE = {
     "POST /api/jobs/{id}/cancel": acts(202),
     "POST /api/jobs/{id}/retry": acts(502),  # a stage keeps no signed arguments
     "POST /api/jobs/{id}/move": acts(200),
+    "GET /api/jobs/{id}/question": LOOK_AT_ONE,
+    "POST /api/jobs/{id}/question": acts(200),
     "GET /api/jobs/{id}/result": LOOK_AT_ONE,
     "GET /api/jobs/{id}/logs": LOOK_AT_ONE,
     "GET /api/jobs/{id}/artifacts": LOOK_AT_ONE,
@@ -117,7 +121,14 @@ TABLE = {
 #: Streams: see `test_roles` and `tests/http`.
 STREAMS = re.compile(r".*/events|/\.well-known/.*")
 
-BODIES = {"POST /api/jobs": {"task": "double"}, "POST /api/jobs/{id}/move": {"queue": "other"}}
+BODIES = {
+    "POST /api/jobs": {"task": "double"},
+    "POST /api/jobs/{id}/move": {"queue": "other"},
+    "POST /api/jobs/{id}/question": {"answer": "yes"},
+}
+
+#: State of the job for a route, by the end of its path; "ended" for others.
+WAYS = {"cancel": "waiting", "move": "waiting", "question": "asking"}
 
 
 def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: PeopleSite) -> None:
@@ -129,7 +140,7 @@ def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: Peo
             for method, path in routes:
                 name = f"{method} {path}"
                 if "/jobs/{id}" in path:
-                    job = a_job(stage, "waiting" if path.endswith(("cancel", "move")) else "ended")
+                    job = a_job(stage, WAYS.get(path.rpartition("/")[2], "ended"))
                     path = path.replace("{id}", job).replace("{name}", "a.txt")
                 elif "/schedules/{name}" in path:
                     path = path.replace("{name}", a_schedule(stage))
@@ -162,7 +173,8 @@ def test_each_role_may_open_the_pages_of_the_table(role: str) -> None:
 def everything(stage: Stage) -> object:
     """Return everything that a request could change."""
     kit = stage.kit
-    jobs = sorted((job.id, str(job.state), job.spec.queue) for job in kit.page(Query(limit=1000)).jobs)
+    found = kit.page(Query(limit=1000)).jobs
+    jobs = sorted((job.id, str(job.state), job.spec.queue, job.asking) for job in found)
     groups = sorted((group.id, str(group.state), group.jobs) for group in kit.failures())
     schedules = sorted((one.name, one.paused, len(one.runs)) for one in kit.schedules())
     return jobs, groups, schedules, kit.paused(), [worker.is_draining for worker in kit.workers()]
@@ -171,7 +183,8 @@ def everything(stage: Stage) -> object:
 @pytest.mark.parametrize("role", ["none", "own", "view"])
 def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: str) -> None:
     """Forged requests as in `test_roles`, but to components that are built as if the role might see them."""
-    ids = {way: a_job(stage, way) for way in ("waiting", "running", "ended")}
+    ids = {way: a_job(stage, way) for way in ("waiting", "running", "asking", "ended")}
+    (question,) = stage.kit.snapshot(ids["asking"]).asking
     group, schedule = a_group(stage), a_schedule(stage)
     stage.beat("gpu-1")
     before = everything(stage)
@@ -192,6 +205,7 @@ def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: s
     asked += [{"action": action, "id": schedule} for action in SchedulesPage.ACTIONS]
     asked += [{"action": "drain_worker", "id": "gpu-1"}, {"action": "move", "queue": "other", "priority": 9}]
     asked += [{"action": action, "ids": list(ids.values())} for action in ("cancel", "retry", "delete", "rerun")]
+    asked += [{"action": "answer", "key": question.key, "fields": {"answer": {"text": "yes"}}}]
     asked += [{"action": "bulk", "what": what, "query": ""} for what in ("cancel", "retry", "delete")]
     asked += [{"action": "bulk", "what": "cancel", "ids": list(ids.values())}, {"action": "go"}]
     asked += [{"action": action, "name": "a.txt"} for action in ("show", "save", "whole-log")]

@@ -181,26 +181,35 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
         after = apply(now, event)
         assert after is not None
         now = after
-        if event.type not in (EventType.SUBMITTED, EventType.CANCEL_REQUESTED, EventType.MOVED):
+        if event.type not in _SAME_STATE:
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
     error = expected.error and replace(expected.error, traceback="", source="")
     news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}
     assert replace(now, **news, history=()) == replace(expected, error=error, history=())
 
 
+#: Events that need not change the state.
+_SAME_STATE = (
+    *(EventType.SUBMITTED, EventType.CANCEL_REQUESTED, EventType.MOVED),
+    *(EventType.ASKED, EventType.ANSWERED, EventType.UNANSWERED),
+)
+
 #: Keys that belong to the namespace, not to a job or a worker.
 _HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules", "once", "cache")
 _SHARED = (
     "events", "queues", "tasks", "took", "told", "teller", "workers", "place", "filed", "litter", "audit", "outbox",
-    "archive", "archivist",
+    "archive", "archivist", "asking",
 )  # fmt: skip
+
+#: Keys of a job.
+_OF_JOB = ("job", "args", "log", "result", "preview", "artifacts", "bodies", "checkpoints", "metrics", "asks")
 
 
 async def check_keys(store: RedisStore) -> None:
     """Check that every key belongs to the namespace, a stored job or a worker, and is deleted with it."""
     for raw in await keys(store):
         kind, _, name = raw.removeprefix(store.prefix).partition(":")
-        if kind in ("job", "args", "log", "result", "preview", "artifacts", "bodies", "checkpoints", "metrics"):
+        if kind in _OF_JOB:
             state = await store.redis.hget(f"{store.prefix}job:{name}", "state")
             assert state is not None, f"{raw} belongs to no job"
             is_ended = JobState(state.decode()).is_terminal

@@ -177,3 +177,19 @@ def test_two_kits_do_not_see_each_others_jobs(jobkit_queue: MemoryKit) -> None:
         other.submit(len, "abc")
 
         assert jobkit_queue.jobs() == []
+
+
+@jobkit.task
+def choose_testing() -> tuple[bool, str]:
+    return jobkit.ask(bool, "Go on?"), jobkit.ask(["red", "blue"], "Colour?")
+
+
+def test_questions_of_jobs_are_answered_by_the_test() -> None:
+    with MemoryKit() as kit:
+        kit.answer_with(True, lambda question: question.params[0].choices[1].value)
+        answered = kit.submit(choose_testing)
+        kit.answer_with(False)
+        unanswered = kit.submit(choose_testing)
+
+        assert answered.result() == (True, "blue")
+        assert "the test has no answer, give one by answer_with(...): Colour?" in str(unanswered.exception())

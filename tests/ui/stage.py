@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Coroutine, Mapping
@@ -15,9 +16,13 @@ from jobkit.client.loop import background
 from jobkit.codec import RAW
 from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.snapshot import JobError
+from jobkit.questions import Asked, follow
+from jobkit.run.inside.answers import Answers
+from jobkit.run.inside.asking import Call
 from jobkit.settings import Settings
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
+from tests.support import wait_until
 
 T = TypeVar("T")
 
@@ -84,6 +89,16 @@ class Stage:
     ) -> None:
         preview = preview or {"type": "int", "text": "42"}
         self._finish(job_id, "succeeded", preview=preview, summary=summary, result=result)
+
+    def ask(self, job_id: str, wanted: Any, text: str, show: Any = None, timeout_s: float | None = None) -> str:
+        """Ask a question as a running job does; return its key."""
+        claimed, asked = self._tokens[job_id], Call(wanted, text, show, timeout_s, "")
+        key, body = next(asked.questions(Answers()))
+        question = Asked(key, text, timeout_s, body, lambda reply: None)
+        background.spawn(follow(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep))
+        wait_until(lambda: self.kit.snapshot(job_id).asking, what="the question")
+        background.call(self.kit.hub.flush())
+        return key
 
     def publish(self, *infos: TaskInfo) -> None:
         """Publish tasks, as a worker does at its start."""

@@ -17,6 +17,7 @@ from jobkit.model import (
     JobState,
     LogLine,
     LogSlice,
+    OpenQuestion,
     ScheduleRun,
     ScheduleSnapshot,
     ScheduleSpec,
@@ -247,6 +248,27 @@ class Move(Struct, forbid_unknown_fields=True, kw_only=True):
     priority: Annotated[Priority | UnsetType, doc("Another priority; higher first.")] = UNSET
 
 
+class Answer(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The answer to a question."""
+
+    answer: Annotated[Any, doc("Values by name, or the one value that is asked for, as the question's `schema` says.")]
+    key: Annotated[str, doc("`key` of the question; the oldest open one unless given.", max_length=100)] = ""
+
+
+class QuestionJson(Struct):
+    """A question of a running job; `shown` is the preview of what it shows, `schema` the JSON Schema of the answer."""
+
+    key: str
+    asked_at: datetime
+    due_at: datetime | None
+    text: str
+    params: list[dict[str, Any]]
+    is_one: bool
+    problem: str
+    schema: dict[str, Any]
+    shown: dict[str, Any]
+
+
 class FailureQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Filter of the groups of failures."""
 
@@ -289,11 +311,12 @@ class FailureJson(FailureGroup, frozen=True):
 
 
 #: Types of the model that answers contain. Their JSON has all fields but those of `NOT_ALWAYS`.
-MODELS = (AuditEntry, FailureJson, JobError, Pause, WorkerInfo)
+MODELS = (AuditEntry, FailureJson, JobError, OpenQuestion, Pause, WorkerInfo)
 NOT_ALWAYS = {"source"}
 
 
 ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
+AnsweredJson = _answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
 AuditJson = _answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
 CheckpointsJson = _answer("CheckpointsJson", checkpoints=list[CheckpointJson])
 ChangedJson = _answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)

@@ -39,6 +39,7 @@ from jobkit.model import (
     InvalidParams,
     JobkitError,
     JobNotFound,
+    QuestionClosed,
     ResultExpired,
     ResultUnavailable,
     SignatureError,
@@ -433,6 +434,7 @@ _REFUSALS: dict[type[JobkitError], tuple[int, str, str | None]] = {
     ResultUnavailable: (410, "result_unavailable", None),
     # Not the caller's fault: Redis holds something that no worker or submitter of ours wrote.
     SignatureError: (502, "signature", None),
+    QuestionClosed: (409, "question_closed", None),
     JobkitError: (409, "conflict", None),
 }
 

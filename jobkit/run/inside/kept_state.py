@@ -16,6 +16,7 @@ from jobkit.model import InvalidParams, JobkitError, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model.format import seconds_in
 from jobkit.model.plain import now_ms
+from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.context import Context
 from jobkit.run.inside.tracebacks import class_name
 
@@ -30,6 +31,9 @@ class Voice(Protocol):
     def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None: ...
 
     def resumed(self, info: CheckpointInfo | None) -> None: ...
+
+    @property
+    def answers(self) -> Answers: ...
 
     @property
     def position(self) -> tuple[float | None, float | None]: ...
@@ -83,6 +87,7 @@ class Checkpoints:
             notes.append("the code of the task has changed since")
         self._say(f"{head.info.phrase} ({', '.join(notes)})" if notes else head.info.phrase, "INFO")
         self._voice.resumed(head.info)
+        self._voice.answers.counts = head.asked
         return value
 
     def _newest(self, place: CheckpointPlace, files: CheckpointFiles) -> tuple[Head, Any] | None:
@@ -153,7 +158,7 @@ class Checkpoints:
             )
             copied = relative_files(given, Path.cwd())
             form, body = self._files.codec.encode(value)
-            head = Head(info, form, (), self._version, self._code())
+            head = Head(info, form, (), self._version, self._code(), self._voice.answers.counts)
             info, sealed = self._files.write(head, body, copied)
         except ValueError as error:
             if not isinstance(error, InvalidParams):  # of `relative_files`

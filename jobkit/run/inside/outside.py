@@ -21,6 +21,7 @@ from jobkit.codec import Codec
 from jobkit.files.checkpoints import CheckpointPlace, own_key
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.format import size
+from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.kept_state import Checkpoints
 from jobkit.tasks.work import arguments_text
 
@@ -66,6 +67,7 @@ class _Printer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.answers = Answers()  # no question has a key here
 
     def line(self, source: str, text: str, level: str = "", logger: str = "") -> None:
         print(f"jobkit: {text}", file=sys.stderr)

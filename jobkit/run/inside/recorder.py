@@ -20,6 +20,7 @@ from jobkit.model import LogLine
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.model.plain import now_ms
+from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
 from jobkit.run.inside.metrics import MetricBuffer
 from jobkit.run.inside.values import Body, Bounds
@@ -68,6 +69,10 @@ class Sink(Protocol):
 
     def resumed(self, info: CheckpointInfo | None) -> None:
         """The task goes on from this checkpoint; None: it uses checkpoints, and there is none yet."""
+        ...
+
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        """A question for people; `reply` is called in any thread with each reply to it."""
         ...
 
     def artifact(self, name: str, media: str, body: Body) -> None:
@@ -120,6 +125,7 @@ class Recorder:
         burst: how many batches may leave at once in `BATCH_S` before lines wait for each other.
         memory: holds those that wait, for the case that their process dies.
         guard: entered around everything that must not be torn apart by a signal handler's exception.
+        answers: replies to its questions.
     """
 
     def __init__(
@@ -132,12 +138,14 @@ class Recorder:
         bounds: Bounds | None = None,
         log: WholeLog | None = None,
         memory: Memory | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self._sink = sink
         self._bounds = bounds or Bounds()
         self._kept: dict[str, int] = {}
         self._log = log
         self._memory = memory
+        self._answers = answers or Answers()
         self._arm = arm
         self._is_armed = False
         self._burst = burst
@@ -256,6 +264,17 @@ class Recorder:
                 self._metrics_at = time.monotonic()
                 if batch := self._metrics.take():
                     self._sink.metrics(batch)
+
+    @property
+    def answers(self) -> Answers:
+        return self._answers
+
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes) -> None:
+        """Ask people. The replies come to `answers`. What was said before is told first."""
+        at_ms = now_ms()
+        with self._guard, self._lock:
+            self._flush(at_ms, at_ms)
+            self._sink.ask(key, text, timeout_s, body, self._answers.put)
 
     @contextlib.contextmanager
     def waiting(self, job_ids: Sequence[str]) -> Iterator[None]:

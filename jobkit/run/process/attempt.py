@@ -21,6 +21,7 @@ from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
 from jobkit.run.ended import STAGES_LIMIT_S, TOO_LONG, incomplete
+from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
 from jobkit.run.inside.log_tee import LoopLog
 from jobkit.run.inside.recorder import Sink, tamed
@@ -265,6 +266,10 @@ class ProcessAttempt:
             self._sink.checkpoint(CheckpointInfo.from_wire(info), bytes(sealed))
         elif kind == frames.RESUMED:
             self._sink.resumed(None if content is None else CheckpointInfo.from_wire(content))
+        elif kind == frames.ASK:
+            key, text, timeout_s, body = content
+            limit_s = None if timeout_s is None else float(timeout_s)
+            self._sink.ask(str(key), str(text), limit_s, bytes(body), self._reply)
         elif kind == frames.ARTIFACT:
             name, media, body, number = content
             number = int(number)
@@ -294,6 +299,10 @@ class ProcessAttempt:
                 child.leave(is_fit=ended.is_fit)
             else:  # a warm one would wait for its next call
                 child.retire()
+
+    def _reply(self, reply: Reply) -> None:
+        if self._child is not None:
+            self._child.send(frames.reply_frame(reply))
 
     def _tell_of_stages(self) -> None:
         if not self._is_at_end:

@@ -30,6 +30,7 @@ from jobkit.model.metrics import Point
 from jobkit.run.attempt import Outcome, not_kept, too_large
 from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
+from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Recorder, Ticker
 from jobkit.run.inside.values import Body
@@ -194,6 +195,9 @@ class _FrameSink:
     def resumed(self, info: CheckpointInfo | None) -> None:
         self._send(frames.RESUMED, info)
 
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self._send(frames.ASK, (key, text, timeout_s, body))  # the replies come by the `Inbox`
+
     def artifact(self, name: str, media: str, body: Body) -> None:
         if isinstance(body, bytes) and len(body) <= frames.PART_BYTES:
             self._send(frames.ARTIFACT, (name, media, body, 0))
@@ -254,6 +258,7 @@ class _Life:
         self._memory, self._last_words = memory, LastWords(memory)
         self._guard = SignalGuard()
         self._ticker = Ticker(self._tick)
+        self._inbox = frames.Inbox(CONTROL_FD)
         self._before: ProcessState | None = None
         self._peak = 0
         capture.own_process()
@@ -262,7 +267,7 @@ class _Life:
 
     def serve(self) -> None:
         _send(frames.READY, None)
-        for order in frames.orders(CONTROL_FD):
+        for order in self._inbox.orders():
             self._memory[BUSY] = 1
             if self._before is None and not order.is_last:
                 self._before = ProcessState()
@@ -282,9 +287,17 @@ class _Life:
         self._guard = guard
         sink = _FrameSink(order)
         log = LogFile(Path(job.log_path), job.log_owner) if job.log_path else None
-        recorder = Recorder(sink, self._ticker.arm, guard=guard, bounds=job.bounds, log=log, memory=self._last_words)
         self._memory[ASKED] = 0
         is_asked = partial(self._memory.__getitem__, ASKED)
+        recorder = Recorder(
+            sink,
+            self._ticker.arm,
+            guard=guard,
+            bounds=job.bounds,
+            log=log,
+            memory=self._last_words,
+            answers=Answers(self._inbox.reply),
+        )
         guard.context = Context(job.job_id, job.attempt, job.task, recorder, job.checkpoints, is_asked)
         guard.context.seed = job.seed
         guard.context.kit_settings = job.kit_settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -105,6 +106,11 @@ class ChildProcess:
         self.jobs += 1
         self._attempt = attempt
         self._unsent = call
+        self._send()
+
+    def send(self, data: bytes) -> None:
+        """Send it something, after what it gets already."""
+        self._unsent = itertools.chain(self._unsent, (data,))
         self._send()
 
     def leave(self, *, is_fit: bool) -> None:

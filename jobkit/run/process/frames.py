@@ -4,7 +4,8 @@ To the parent: frames, `length (4, big endian) · type (1) · msgpack`. The leng
 most `FRAME_LIMIT` bytes. A larger value is written to a file in the job's folder or, if there is none on this machine
 or it cannot be written, goes in parts, before the report that it belongs to.
 
-To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`.
+To the child: orders, `length (4) · length of the call (8) · JobOrder as msgpack · call`. A reply to a question is an
+order of length 0, with the reply as msgpack in place of the call.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from jobkit.files.log import Portion, make_job_folder
 from jobkit.model import Retry
 from jobkit.model.metrics import Point, is_name
 from jobkit.run.attempt import Assignment, Outcome
+from jobkit.run.inside.answers import Reply
 
 FRAME_LIMIT = 16 * 1024 * 1024
 
@@ -38,6 +40,8 @@ AWAITS = b"w"
 CHECKPOINT, RESUMED = b"k", b"u"
 #: Child to parent: points of metrics, by name.
 METRICS = b"m"
+#: Child to parent: a question for people, see `Sink.ask`.
+ASK = b"q"
 
 #: Values and artifacts above this size in bytes do not fit into one frame with others.
 PART_BYTES = 1_000_000
@@ -85,7 +89,7 @@ class EndReport(msgspec.Struct, frozen=True):
     def from_wire(cls, wire: Any) -> EndReport:
         """Raises ValueError for anything else."""
         ended = msgspec.convert(wire, cls, dec_hook=lambda kind, value: kind(*value))
-        if ended.outcome.outcome not in ("succeeded", "failed", "cancelled"):
+        if ended.outcome.outcome not in ("succeeded", "failed", "cancelled", "asked"):
             raise ValueError(f"an outcome of {ended.outcome.outcome!r}")
         if ended.outcome.file:
             raise ValueError("an outcome that names a file")
@@ -110,6 +114,7 @@ def read_batch(content: Any) -> Mapping[str, Sequence[Point]]:
 
 
 _read_order = msgspec.msgpack.Decoder(JobOrder).decode
+_read_reply = msgspec.msgpack.Decoder(Reply).decode
 
 
 def _plain(value: object) -> Any:
@@ -170,13 +175,39 @@ class Frames:
             del buffer[:start]
 
 
-def orders(fd: int) -> Iterator[JobOrder]:
-    """Yield the orders that arrive on a blocking descriptor, until the parent has no more or is gone."""
-    with open(fd, "rb", closefd=False) as stream:
-        while head := stream.read(_ORDER_HEAD.size):
-            length, call_length = _ORDER_HEAD.unpack(head)
-            order = _read_order(stream.read(length))
-            yield replace(order, assignment=replace(order.assignment, call=stream.read(call_length)))
+def reply_frame(reply: Reply) -> bytes:
+    """Return the bytes of a reply to a question, for `Inbox`."""
+    body = _pack(reply)
+    return _ORDER_HEAD.pack(0, len(body)) + body
+
+
+class Inbox:
+    """Messages of the parent to a child, on a blocking descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._stream = open(fd, "rb", closefd=False)  # noqa: SIM115  # as long as the process lives
+
+    def _next(self) -> JobOrder | Reply | None:
+        if not (head := self._stream.read(_ORDER_HEAD.size)):
+            return None
+        length, call_length = _ORDER_HEAD.unpack(head)
+        if not length:
+            return _read_reply(self._stream.read(call_length))
+        order = _read_order(self._stream.read(length))
+        return replace(order, assignment=replace(order.assignment, call=self._stream.read(call_length)))
+
+    def orders(self) -> Iterator[JobOrder]:
+        """Yield the orders that arrive, until the parent has no more or is gone."""
+        while (message := self._next()) is not None:
+            if isinstance(message, JobOrder):  # else a reply that its job did not wait for any more
+                yield message
+
+    def reply(self) -> Reply:
+        """Return the next reply to a question of the running job. Raises EOFError if the parent is gone."""
+        while not isinstance(message := self._next(), Reply):
+            if message is None:
+                raise EOFError("the worker is gone")
+        return message
 
 
 def spool(path: str, body: bytes | Path, owner: str, *, is_result: bool = False) -> None:

@@ -141,7 +141,7 @@ class Dashboard(Viewer):
         self._holders = {slug: pn.Column(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
-            actions=("cancel", "retry", "move", *(("rerun",) if "submit" in self._pages else ())),
+            actions=("answer", "cancel", "retry", "move", *(("rerun",) if "submit" in self._pages else ())),
             access=self._access,
             on_action=self._acted,
             on_close=lambda: self.open(""),

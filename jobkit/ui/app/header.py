@@ -76,21 +76,30 @@ _MOST = 3
 _ENDS = {EventType.SUCCEEDED: "is done", EventType.FAILED: "has failed", EventType.CANCELLED: "was cancelled"}
 
 
-def notifications(ended: Sequence[JobSnapshot]) -> list[dict[str, str]]:
-    """Return notifications: `title`, `body` and the `id` of the job ("" for several at once)."""
-    if len(ended) > _MOST:
-        failed = sum(job.state == "failed" for job in ended)
-        body = f"{failed} failed" if failed else "none failed"
-        return [{"id": "", "title": f"{len(ended)} of your jobs have ended", "body": body}]
-    return [_notification(job) for job in ended]
+def notifications(jobs: Sequence[JobSnapshot]) -> list[dict[str, str]]:
+    """Return notifications of jobs that have ended or ask: `title`, `body` and the `id` of the job ("" for several)."""
+    if len(jobs) <= _MOST:
+        return [_notification(job) for job in jobs]
+    failed, asking = sum(job.state == "failed" for job in jobs), sum(bool(job.asking) for job in jobs)
+    if asking == len(jobs):
+        return [{"id": "", "title": f"{asking} of your jobs ask a question", "body": ""}]
+    body = f"{failed} failed" if failed else "none failed"
+    body += f", {asking} more ask a question" if asking else ""
+    return [{"id": "", "title": f"{len(jobs) - asking} of your jobs have ended", "body": body}]
 
 
 def _notification(job: JobSnapshot) -> dict[str, str]:
+    name = (job.spec.title or job.spec.task)[:150]
+    if job.asking:
+        return {"id": job.id, "title": f"{name} asks", "body": job.asking[0].text}
     took = job.elapsed_s(job.finished_at) if job.finished_at is not None else None
     reason = str(job.error) if job.error is not None else job.summary
     parts = [f"after {duration(took)}" if took else "", reason]
-    title = f"{(job.spec.title or job.spec.task)[:150]} {_ENDS[EventType(job.state)]}"
-    return {"id": job.id, "title": title, "body": " · ".join(filter(None, parts))[:300]}
+    return {
+        "id": job.id,
+        "title": f"{name} {_ENDS[EventType(job.state)]}",
+        "body": " · ".join(filter(None, parts))[:300],
+    }
 
 
 @dataclass(eq=False, slots=True)
@@ -101,7 +110,7 @@ class BellSubscriber(Subscriber):
 
 
 class BellFeed(SharedFeed[BellSubscriber]):
-    """Delivers `ended`, `notifications` as JSON, soon after jobs have ended. Missed ones are not repeated."""
+    """Delivers `ended`, `notifications` as JSON, soon after jobs have ended or asked. Missed ones are not repeated."""
 
     WINDOW_S = 1.0
 
@@ -110,7 +119,7 @@ class BellFeed(SharedFeed[BellSubscriber]):
         self._ended: dict[str, None] = {}
 
     def take(self, event: JobEvent) -> None:
-        if event.type in _ENDS:
+        if event.type in _ENDS or event.type is EventType.ASKED:
             self._ended[event.job_id] = None
             self.poke()
 
@@ -121,7 +130,7 @@ class BellFeed(SharedFeed[BellSubscriber]):
 
     async def _notify(self, ended: Sequence[str]) -> None:
         found = await self.kit.verbs.store.snapshots(ended[-500:])
-        jobs = [job for job in found if job is not None and job.is_terminal]
+        jobs = [job for job in found if job is not None and (job.is_terminal or job.asking)]
         for subscriber in list(self.subscribers):
             if mine := [job for job in jobs if job.spec.owner == subscriber.owner]:
                 told = {"ended": notifications(mine), "n": f"{mine[-1].id} {mine[-1].seq} {len(mine)}"}

@@ -93,7 +93,7 @@ class Nav extends View {
 
   setBell(on) {
     this.n.bell.setAttribute("aria-pressed", String(on));
-    this.n.bell.title = on ? "You are notified when a job of yours ends; click to stop" : "Notify me when a job of mine ends";
+    this.n.bell.title = on ? "You are notified when a job of yours ends or asks; click to stop" : "Notify me when a job of mine ends";
     if (on || this.belled) ask(this.model, "bell", {on});
     this.belled = on;
   }

@@ -8,13 +8,15 @@ class Card extends LiveCard {
     if (model.get("keyboard")) this.listen(document, "keydown", (event) => this.key(event));
     this.show();
     this.showPreview();
+    this.question.show();
     this.pane.show(true);
     ask(model, "hello", {v: this.job.v});
     requestAnimationFrame(() => this.pane.show(true));  // scrolling needs a height, and that needs the document
   }
 
   get listeners() {
-    return {snapshot: () => this.show(), preview: () => this.showPreview(), actions: () => this.showActions(),
+    return {snapshot: () => this.show(), preview: () => this.showPreview(), actions: () => { this.showActions(); this.question.show(); },
+      question: () => this.question.show(), answered: () => this.question.answer(),
       artifacts: () => this.showArtifacts(), alike: () => this.showAlike(), file: () => this.takeFile()};
   }
 
@@ -27,7 +29,10 @@ class Card extends LiveCard {
     this.showActions();
   }
 
-  themed() { this.showPreview(); }
+  themed() {
+    this.showPreview();
+    this.question.showPreview();
+  }
 
   build() {
     const {n} = this;
@@ -42,12 +47,16 @@ class Card extends LiveCard {
     n.error = h("section", {class: "failure", "aria-label": "Error", hidden: true});
     n.alike = h("button", {class: "btn quiet small", hidden: true, title: "The group of failures", onclick: () => ask(this.model, "group", {id: this.group})});
     n.result = h("section", {class: "result", "aria-label": "Result", hidden: true});
+    this.question = new Question(this);
+    n.toldTitle = h("summary");
+    n.toldList = h("dl");
+    n.told = h("details", {class: "facts told", hidden: true}, n.toldTitle, n.toldList);
     n.attemptsTitle = h("summary");
     n.attemptList = h("ol", {class: "timeline"});
     n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
     n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
     this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta),
-      n.mover, n.alert, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.attempts, n.details, n.live);
+      n.mover, n.alert, this.question.root, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
   }
 
   show() {
@@ -81,6 +90,7 @@ class Card extends LiveCard {
     put(n.message, job.message || "");
     n.message.title = job.message || "";
     this.showError();
+    this.showTold();
     this.showAttempts();
     this.showFacts();
     this.showActions();
@@ -107,6 +117,7 @@ class Card extends LiveCard {
     const job = this.job, n = this.n;
     if (!job || !job.id) return;
     const running = job.state === "running";
+    this.question.tick();
     this.showElapsed(running || job.finished_at ? job : {});
     n.elapsed.title = job.started_at ? `started ${exact(job.started_at)}${job.finished_at ? `\nended ${exact(job.finished_at)}` : ""}` : "";
     if (n.bar.classList.contains("usual")) n.fill.style.width = usualWidth(this.since(job.started_at) || 0, job.typical_s);
@@ -126,7 +137,7 @@ class Card extends LiveCard {
       parts.push(`queued ${ago(this.since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
     } else {
       const due = this.since(job.due_at);
-      parts.push(due == null ? (job.needs && job.needs.length ? "waits for results" : "scheduled") : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
+      parts.push(due == null ? (job.asking?.length ? "waits for an answer" : job.needs && job.needs.length ? "waits for results" : "scheduled") : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
     }
     if (job.attempt > 1 || (job.retries && job.attempt)) {
       parts.push(`attempt ${job.attempt}${job.retries ? ` of ${job.retries + 1 + job.losses + job.releases}` : ""}`);
@@ -153,6 +164,17 @@ class Card extends LiveCard {
     this.n.alike.hidden = more < 1;
     this.group = told?.group;
     put(this.n.alike, `${number(more)} more like this`);
+  }
+
+  /** Show the questions that were answered. */
+  showTold() {
+    const told = this.job.told || [], n = this.n;
+    n.told.hidden = !told.length;
+    if (!isNew(n.toldList, told)) return;
+    put(n.toldTitle, many(told.length, "question"));
+    n.toldList.replaceChildren(...told.flatMap((each) => [h("dt", {class: "muted", text: each.text}),
+      h("dd", {title: exact(each.at)}, each.is_late ? h("span", {class: "muted", text: `not answered in ${duration(each.waited_s)}`})
+        : [h("span", {class: "mono", text: each.said}), h("span", {class: "muted", text: ` · ${[each.by, `after ${duration(each.waited_s)}`].filter(Boolean).join(", ")}`})])]));
   }
 
   showAttempts() {

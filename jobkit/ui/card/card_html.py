@@ -16,7 +16,8 @@ from html import escape
 from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
-from jobkit.model.format import FACES, duration, number, params_brief, percent, progress_line, size
+from jobkit.model.format import FACES, ago, duration, number, params_brief, percent, progress_line, size
+from jobkit.model.question import closed_questions
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import COLOURS, is_number
 from jobkit.ui.card.card_model import CardModel
@@ -83,6 +84,7 @@ def job_card(
         after and f"<div>{after}</div>",
         _saved(model.artifacts),
         _log(lines, total),
+        _told(snapshot),
         _attempts(snapshot),
     ]
     return _saved_card("jks", snapshot.face, parts, "card_static.css")
@@ -155,6 +157,9 @@ def _head(snapshot: JobSnapshot, now: datetime) -> str:
     )
     known = "".join(f"{escape(fact)} · " for fact in facts if fact)
     parts.append(f'<p class="m">{known}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
+    for asked in snapshot.asking:
+        since = f"asked {ago(asked.at, now)}"
+        parts.append(f'<p><b>Question</b> {escape(asked.text)} <span class="m">{since}</span></p>')
     if not snapshot.is_terminal:
         if spec.needs and snapshot.state == "scheduled":
             shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in spec.needs[:6])
@@ -209,6 +214,14 @@ def _log(last: Sequence[LogLine], total: int) -> str:
     lines = "1 line" if total == 1 else f"{total} lines"
     word = f"last {len(last)} of {number(total)} lines" if total > len(last) else lines
     return folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")
+
+
+def _told(snapshot: JobSnapshot) -> str:
+    told = closed_questions(snapshot.history)
+    if not told:
+        return ""
+    word = "1 question" if len(told) == 1 else f"{len(told)} questions"
+    return folded(word, "".join(f"<p>{_brief(each.sentence, 500)}</p>" for each in told[-_ROWS:]))
 
 
 def _attempts(snapshot: JobSnapshot) -> str:

@@ -16,13 +16,14 @@ from typing import Any
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
 from jobkit.model.plain import dumps, iso, to_json
+from jobkit.model.question import closed_questions
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
 LOG_LINES = 500
 
 #: The card's texts that replace what it has.
-_WHOLE = ("snapshot", "log", "preview", "artifacts")
+_WHOLE = ("snapshot", "log", "preview", "artifacts", "question")
 
 #: The states that a queued or scheduled job comes from.
 _TO_QUEUE = (EventType.SUBMITTED, EventType.QUEUED, EventType.LOST, EventType.RELEASED)
@@ -33,6 +34,7 @@ class CardModel:
     """One job as its card shows it.
 
     Attributes:
+        question: that it asks, see `jobkit.ui.card.question`.
         defaults: of the task's parameters, if known: arguments that equal them are left out of the brief.
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         connection: whether events arrive, see `EventHub.connection`.
@@ -54,6 +56,7 @@ class CardModel:
     preview: Mapping[str, Any] | None = None
     is_deleted: bool = False
     artifacts: list[dict[str, Any]] = field(default_factory=list)
+    question: Mapping[str, Any] = field(default_factory=dict)
     held: str = ""
     needed: Sequence[JobSnapshot | None] = ()
     queue_workers: int | None = None
@@ -142,6 +145,18 @@ class CardModel:
             self.artifacts = artifacts
             self._dirty.add("artifacts")
 
+    @property
+    def has_other_question(self) -> bool:
+        """True if the job has another first question than `question`, or none any more."""
+        asking = self.snapshot.asking
+        told = (asking[0].key, len(asking) - 1) if asking else (None, None)
+        return told != (self.question.get("key"), self.question.get("more"))
+
+    def ask(self, question: Mapping[str, Any]) -> None:
+        """Set the question that was read."""
+        self.question = question
+        self._dirty.add("question")
+
     def connected(self, connection: str) -> None:
         """Set whether events arrive: `EventHub.connection`."""
         if connection != self.connection:
@@ -187,7 +202,7 @@ class CardModel:
             return dumps(self.card(now))
         if name == "log":
             return self.log_json(self.lines)
-        value = self.preview if name == "preview" else self.artifacts
+        value = {"preview": self.preview, "artifacts": self.artifacts, "question": self.question}[name]
         return dumps(value) if value else ""
 
     def log_json(self, lines: Iterable[LogLine]) -> str:
@@ -213,6 +228,7 @@ class CardModel:
             "typical_s": snapshot.typical_s,
             "waited_s": waited,
             "queued_at": iso(queued_at),
+            "told": [to_json(each) for each in closed_questions(snapshot.history)],
             "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
             "chain": chain_of(error.traceback) if error else [],
             "now": iso(now),
@@ -224,6 +240,8 @@ class CardModel:
 
     def eta_s(self, now: datetime) -> float | None:
         """Return seconds left, smoothed; of a job without progress, as past runs of its task say; or None."""
+        if self.snapshot.asking:
+            return None
         if self.snapshot.progress is None:
             return self.snapshot.eta_s(now)
         if self.snapshot.state is not JobState.RUNNING or self._eta.left_s is None:

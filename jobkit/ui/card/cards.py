@@ -26,7 +26,7 @@ class JobCard(LivePage):
     Args:
         kit: where the job is.
         job_id: the job, or "" for none yet.
-        actions: any of "cancel", "retry", "move" and "rerun"; () makes a card that only looks.
+        actions: any of "answer", "cancel", "retry", "move" and "rerun"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
             shows unless `on_action` is given; "rerun" is only offered with `on_action`.
         on_group: called in the session with the id of the job's group of failures; with it, the card shows
@@ -34,8 +34,9 @@ class JobCard(LivePage):
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        snapshot, log, log_append, preview, artifacts: the texts that the browser shows first; see `CardModel`.
+        snapshot, log, log_append, preview, artifacts, question: texts that the browser shows first; see `CardModel`.
             Later ones bypass them, see `SessionBridge`.
+        answered: what is wrong with an answer, see `AnswerForm`.
         alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or a log, see `downloads`.
         refused: why the last request failed.
@@ -47,6 +48,8 @@ class JobCard(LivePage):
     log_append = param.String(default="")
     preview = param.String(default="")
     artifacts = param.String(default="")
+    question = param.String(default="")
+    answered = param.String(default="")
     alike = param.String(default="")
     file = param.String(default="")
     refused = param.String(default="")
@@ -63,7 +66,7 @@ class JobCard(LivePage):
         kit: Kit,
         job_id: str = "",
         *,
-        actions: Sequence[str] = ("cancel", "retry"),
+        actions: Sequence[str] = ("answer", "cancel", "retry"),
         on_action: Callable[[str, str], object] | None = None,
         on_group: Callable[[str], object] | None = None,
         access: Actions | None = None,

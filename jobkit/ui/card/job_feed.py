@@ -24,16 +24,17 @@ from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import answer
+from jobkit.ui.card.question import AnswerForm, read_question
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
 #: Actions that the buttons of a card may request.
-ACTIONS = ("cancel", "retry", "move", "rerun")
+ACTIONS = ("answer", "cancel", "retry", "move", "rerun")
 
 #: Texts of a card that shows no job.
-EMPTY = dict.fromkeys(("snapshot", "log", "preview", "artifacts", "file", "refused"), "")
+EMPTY = dict.fromkeys(("snapshot", "log", "preview", "artifacts", "question", "answered", "file", "refused"), "")
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
@@ -57,6 +58,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self._missing = ""
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
+        self._questions = self.paced(0.0, self._read_question)
         self._is_ending = False
 
     def add(self, subscriber: Subscriber) -> None:
@@ -93,6 +95,8 @@ class JobFeed(SharedFeed[Subscriber]):
         await self._read_log(view)
         if is_new:
             await self._read_artifacts(view)
+        if view.has_other_question:
+            view.ask(await read_question(self.kit, view.snapshot))
         view.connected(self.kit.hub.connection(self.kit.hub.is_live))
         self.model = view
 
@@ -108,12 +112,19 @@ class JobFeed(SharedFeed[Subscriber]):
     async def _read_artifacts(self, view: CardModel) -> None:
         view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
 
+    async def _read_question(self) -> None:
+        if (view := self.model) is not None and view.has_other_question:
+            view.ask(await read_question(self.kit, view.snapshot))
+            self.poke()
+
     def take(self, event: JobEvent) -> None:
         if event.job_id == CONTROL:
             self._gates.poke()
         elif self.model is not None:
             if self.model.take(event):
                 self.poke()
+                if self.model.has_other_question:
+                    self._questions.poke()
             if self.model.needs_snapshot:
                 self.reload()
             self._end_if_terminal()
@@ -218,6 +229,7 @@ class CardControl(Control):
         self._page: tuple[str, Mapping[str, Any]] = ("", {})
         """The newest request for a page of a log, after the id of its job; those that waited before it are dropped."""
         self._pages = Pacer(0.0, lambda: self._fetch(*self._page), Runners())
+        self._answers = AnswerForm(access, lambda texts: self._put(texts, {}))
         self.job_id = ""
 
     def follow(self, job_id: str) -> None:
@@ -257,6 +269,9 @@ class CardControl(Control):
             background.spawn(self._look_alike())
         elif action == "group" and self._on_group is not None:
             self._on_group(str(asked.get("id", ""))[:40])
+        elif action in ("answer", "check-answer"):
+            if "answer" in self._actions:
+                background.spawn(self._answers.do(job_id, asked))
         elif action in self._actions and action == "rerun":
             self._on_action("rerun", job_id)
         elif action in self._actions:

@@ -7,6 +7,7 @@
 class Fields {
   fields = new Map();  // every input by the name of its parameter; in a structure by its path: "model.lr"
   groups = new Map();  // every structure by its path
+  prefix = "f";  // of the ids of inputs, which are unique in a page
 
   /** Return the field or the group of a name. */
   of(name) { return this.fields.get(name) || this.groups.get(name); }
@@ -18,7 +19,7 @@ class Fields {
   field(spec, prefilled) {
     if (spec.kind === "struct" && spec.parts) return this.fieldset(spec, prefilled);
     if (spec.kind === "bool" && spec.nullable) spec = {...spec, kind: "choice", choices: [["yes", true], ["no", false]], isBool: true};
-    const id = `f-${spec.name.replace(/\W/g, "-")}`, kind = spec.kind, has = "default" in spec && spec.default !== null;
+    const id = `${this.prefix}-${spec.name.replace(/\W/g, "-")}`, kind = spec.kind, has = "default" in spec && spec.default !== null;
     const usual = spec.default_text && !has ? "" : has ? spec.default : kind === "bool" ? false : "";
     const field = {spec, initial: usual, restore: () => field.set(field.initial)};
     const touched = () => this.changed();
@@ -100,7 +101,7 @@ class Fields {
     field.dot = h("button", {type: "button", class: "reset", hidden: true, title: "Back to the default", text: "reset", onclick: () => { this.release(field); field.restore(); this.error(field, ""); this.changed(); }});
     field.message = h("p", {class: "message", id: `${id}-m`, role: "alert", hidden: true});
     const label = h("label", {class: "label", for: id, text: spec.shown || spec.label || spec.name, title: spec.label && spec.label !== spec.name ? spec.name : false});
-    const what = spec.range !== undefined ? spec.range : kindOf(spec), hint = spec.help ? h("p", {class: "hint muted", text: spec.help, title: spec.help}) : null;
+    const what = spec.range !== undefined ? spec.range : kindWords(spec), hint = spec.help ? h("p", {class: "hint muted", text: spec.help, title: spec.help}) : null;
     // Short help stands beside the label, so that ten parameters are seen at once; what is longer stands under its field.
     const isShort = hint && label.textContent.length + spec.help.length + what.length <= SHORT;
     hint?.classList.toggle("beside", isShort);
@@ -259,7 +260,7 @@ function fieldText(spec, value) {
 
 const KIND_WORDS = {time: "time", duration: "duration", uuid: "UUID", decimal: "decimal number", bytes: "base64", int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};
 
-function kindOf(spec) {
+function kindWords(spec) {
   const unit = {str: " characters", list: " items"}[spec.kind] || "";
   const range = spec.min == null && spec.max == null ? "" : spec.min == null ? `at most ${number(spec.max)}${unit}` : spec.max == null ? `from ${number(spec.min)}${unit}` : unit && spec.min === spec.max ? `${number(spec.min)}${unit}` : `${number(spec.min)} – ${number(spec.max)}${unit}`;
   const words = (each) => each.type_name || KIND_WORDS[each.kind] || each.kind;

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
-from jobkit.store.query import Query, QueryPage, is_pattern, matches
+from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber, answered
@@ -32,6 +32,9 @@ _TOTAL_S = 3.0
 _THIN_S = 1.0
 
 
+_WITH_MESSAGE = (JobState.RUNNING, JobState.QUEUED)
+
+
 def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | None = None) -> dict[str, Any]:
     """Return one job as a row of the table; what is empty is left out, since a page of them travels at once."""
     spec = snapshot.spec
@@ -47,9 +50,11 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "worker": snapshot.worker,
         "cancelling": snapshot.is_cancelling,
         "progress": snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None,
-        "eta_s": eta_s,
+        "eta_s": None if snapshot.asking else eta_s,
         "typical_s": snapshot.typical_s if snapshot.progress is None else None,
-        "message": snapshot.shown_message if snapshot.state in (JobState.RUNNING, JobState.QUEUED) else "",
+        "message": snapshot.shown_message
+        if snapshot.asking or snapshot.state in (JobState.RUNNING, JobState.QUEUED)
+        else "",
         "note": _note(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
         "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,
@@ -255,7 +260,7 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.kit.verbs.use_index()
             self.model.defaults = defaults_of(await self.kit.aio.tasks())
         await self._look_at_pauses()
-        page, counts = await asyncio.gather(self._page(), self.kit.verbs.counts(self.only))
+        page, counts = await asyncio.gather(self._page(), self._counts())
         is_all = not page.next_cursor and not self.query.cursor and page.searched is None
         total = len(page.jobs) if is_all else await self._total(counts)
         self._total_at = asyncio.get_running_loop().time()
@@ -287,11 +292,17 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.model.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
         self.poke()
 
+    async def _counts(self) -> dict[str, int]:
+        """Return the number of jobs by state, and as "asking" of those with a question that waits for an answer."""
+        verbs = self.kit.verbs
+        counts, asking = await asyncio.gather(verbs.counts(self.only), verbs.asking(self.only))
+        return {**counts, ASKING: asking}
+
     async def _total(self, counts: Mapping[str, int]) -> int | None:
         if self.only is not None and is_pattern(self.only):
             return None  # a name, and no pattern: others' jobs are not to be counted
         if self.query.is_plain and not self.is_aging:
-            return sum(counts.get(state, 0) for state in self.query.states or counts)
+            return sum(counts.get(state, 0) for state in self.query.states or JobState)
         return await self.kit.verbs.count(self.query)
 
     def take(self, event: JobEvent) -> None:
@@ -315,7 +326,7 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.reload_in(_THIN_S)  # many have left: fill it up from the next page
 
     async def count(self) -> None:
-        counts, total = await self.kit.verbs.counts(self.only), self.model.total
+        counts, total = await self._counts(), self.model.total
         now = asyncio.get_running_loop().time()
         if self.query.is_plain or (now - self._total_at > _TOTAL_S and not self.query.archived):
             total = await self._total(counts)

@@ -16,6 +16,7 @@ const COUNTERS = [
   ["running", "Running", "running"],
   ["failed", "Failed", "failed"],
   ["succeeded", "Succeeded", "succeeded"],
+  ["asking", "Asking", "retrying"],  // shown only if there are some
 ];
 
 /** The word of a search for jobs in the archive. */
@@ -281,7 +282,7 @@ class Table extends View {
       }
       if (data.message && !data.cancelling) note = dotted(note, data.message);
     } else if (data.face === "queued") note = data.message || "";  // what holds it back
-    else if (data.face === "scheduled") note = "waits for its time";
+    else if (data.face === "scheduled") note = data.message || "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
     put(n.note, note || (running ? "" : WORDS[data.face] || data.face));  // never a glyph alone
@@ -327,12 +328,14 @@ class Table extends View {
 
   counts(counts) {
     const of = (...names) => names.reduce((sum, name) => sum + (counts[name] || 0), 0);
-    const totals = {"": of(...Object.keys(counts)), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded")};
+    const totals = {"": of(...Object.keys(counts)) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), asking: of("asking")};
     for (const button of this.n.counters.children) {
       put(button.count, number(totals[button.dataset.name]));
       button.classList.toggle("zero", !totals[button.dataset.name]);
     }
     this.kept = totals[""];
+    const asking = this.n.counters.lastChild;
+    asking.hidden = !counts.asking && this.chosenCounter() !== "asking";
   }
 
   showSkeleton() {
@@ -408,9 +411,9 @@ class Table extends View {
   // -- search ------------------------------------------------------------------------------------------------------
 
   filter(name) {
-    const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && !word.startsWith("state:"));
+    const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && !word.startsWith("state:") && word !== "is:asking");
     const before = this.chosenCounter();
-    if (name && name !== before) words.unshift(`state:${name}`);
+    if (name && name !== before) words.unshift(name === "asking" ? "is:asking" : `state:${name}`);
     this.box.ask(words.join(" "));
   }
 
@@ -423,8 +426,8 @@ class Table extends View {
   isArchive() { return (this.model.get("search") || "").split(/\s+/).includes(IN_ARCHIVE); }
 
   chosenCounter() {
-    const found = (this.model.get("search") || "").split(/\s+/).find((word) => word.startsWith("state:"));
-    return found ? found.slice(6) : "";
+    const found = (this.model.get("search") || "").split(/\s+/).find((word) => word.startsWith("state:") || word === "is:asking");
+    return found ? found.replace(/^(state|is):/, "") : "";
   }
 
   showCounter() {

@@ -13,7 +13,7 @@ from pathlib import Path
 _BEFORE = {
     "batch": ("csv", "live_card"),
     "table": ("search", "bulk", "strip"),
-    "card": ("preview", "error", "log_pane", "live_card"),
+    "card": ("preview", "error", "log_pane", "live_card", "fields", "question"),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page",),
     "form": ("fields",),

@@ -35,6 +35,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
     call('PEXPIRE', P .. 'checkpoints:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'metrics:' .. rec.id, ttl_ms)
   end
+  if rec.questions then Questions.ended(rec, ttl_ms) end
   if entry then Outbox.keep(rec.id, ttl_ms, entry) end
   if state == 'failed' then Failures.add(rec, data.error or {}) end
   if state == 'succeeded' and string.find(rec.spec, '"retry_of":', 1, true) then Failures.healed(rec.spec) end

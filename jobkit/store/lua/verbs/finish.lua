@@ -11,7 +11,7 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     if not rec then return 0 end
     if rec.fin == token or (rec.token == token and rec.state ~= 'running') then return 2 end
     if not (rec.state == 'running' and rec.token == token) then return 0 end
-    if rec.cancel and (outcome == 'retried' or outcome == 'released') then outcome = 'cancelled'; data.error = nil end
+    if rec.cancel and (outcome == 'retried' or outcome == 'released' or outcome == 'asked') then outcome = 'cancelled'; data.error = nil end
     if options.arq_ttl_ms then
       rec.for_arq = {body = args[i + 6], ttl_ms = options.arq_ttl_ms, hold_ms = options.arq_hold_ms}
     end
@@ -29,6 +29,9 @@ verb('finish', ALSO_WHEN_FULL, function(args)
       if outcome == 'succeeded' and rec.retried > 0 then call('HDEL', rec.key, 'error') end
       if preview ~= '' then call('SET', P .. 'preview:' .. id, preview, 'PX', ttl_ms) end
       Lifecycle.conclude(rec, outcome, data, set, ttl_ms, result ~= '' and #result <= options.inline_bytes and result or nil)
+    elseif outcome == 'asked' then
+      put(set, 'fin', token)
+      Questions.park(rec, data, set)
     else
       data.summary = nil
       local count = outcome == 'retried' and 'retried' or 'releases'

@@ -1,0 +1,98 @@
+// The question of a job on its card (question.py): what it shows, and the form for the answer. assets.py puts it in front of card.js.
+
+class Question extends Fields {
+  constructor(card) {
+    super();
+    this.card = card;
+    this.model = card.model;
+    const n = (this.n = {});
+    n.since = h("span", {class: "muted since"});
+    n.text = h("p", {class: "text"});
+    n.problem = h("p", {class: "message problem", hidden: true});
+    n.shown = h("div", {class: "shown"});
+    n.fields = h("div", {class: "fields"});
+    n.trouble = h("p", {class: "message trouble", role: "alert", hidden: true});
+    n.submit = h("button", {class: "btn primary", type: "submit", title: "Ctrl+Enter", text: "Answer"});
+    n.more = h("span", {class: "muted"});
+    n.footer = h("footer", null, n.submit, n.more);
+    this.root = h("form", {class: "question jk-fields", "aria-label": "Question", novalidate: true, autocomplete: "off", hidden: true, onsubmit: (event) => { event.preventDefault(); this.submit(); },
+      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
+      h("header", {class: "strip"}, h("h4", {text: "Question"}), n.since), n.text, n.problem, n.shown, n.fields, n.trouble, n.footer);
+  }
+
+  /** A new question; one that is shown already keeps what was typed. */
+  show() {
+    const n = this.n, asked = parse(this.model.get("question"), null), mayAnswer = parse(this.model.get("actions"), []).includes("answer");
+    this.asked = asked?.key ? asked : null;
+    this.root.hidden = !this.asked;
+    put(n.more, asked?.more ? `${many(asked.more, "more question")}` : "");
+    if (!isNew(this.root, [asked?.key, mayAnswer, asked?.unavailable]) || !this.asked) return;
+    this.prefix = `q-${asked.key.replace(/\W/g, "-")}`;
+    this.fields.clear();
+    this.groups.clear();
+    this.busy = false;
+    put(n.text, asked.text);
+    n.problem.hidden = !asked.problem && !asked.unavailable;
+    put(n.problem, asked.unavailable || (asked.problem ? `The answer before was refused: ${asked.problem}` : ""));
+    const params = mayAnswer && !asked.unavailable ? asked.params.map(whole) : [], isOne = asked.params?.length === 1;
+    n.fields.replaceChildren(...params.map((spec) => this.field(isOne && spec.name === "answer" ? {...(spec.kind === "bool" && spec.required ? {...spec, kind: "choice", choices: [["yes", true], ["no", false]], isBool: true} : spec), shown: "Answer"} : spec)));
+    n.fields.hidden = n.footer.hidden = !params.length;
+    n.trouble.hidden = true;
+    this.showPreview();
+    this.ready();
+    this.tick();
+  }
+
+  showPreview() {
+    const preview = this.asked?.shown, dark = this.card.root.dataset.theme === "dark", isFigure = Boolean(preview?.bokeh);
+    if (!isNew(this.n.shown, [this.asked?.key, isFigure && dark])) return;
+    const blocks = preview && Object.keys(preview).length ? previewBlocks(preview, dark) : [];
+    this.n.shown.hidden = !blocks.length;
+    this.n.shown.replaceChildren(...blocks);
+  }
+
+  tick() {
+    if (!this.asked) return;
+    const {card} = this, due = this.asked.due_at && card.since(this.asked.due_at);
+    put(this.n.since, [`waits for an answer since ${ticking(card.since(this.asked.asked_at))}`, due && (due > 0 ? "too late now" : `closes ${ago(due)}`)].filter(Boolean).join(" · "));
+  }
+
+  changed() { this.mark(); }
+
+  check(field) {
+    if (!this.asked || !this.isChanged(field)) return this.error(field, "");
+    ask(this.model, "check-answer", {key: this.asked.key, name: field.spec.name, field: field.read()});
+  }
+
+  submit() {
+    if (this.busy || !this.asked) return;
+    this.busy = true;
+    this.n.submit.disabled = true;
+    put(this.n.submit, "Answering…");
+    if (!ask(this.model, "answer", {key: this.asked.key, fields: this.collect(this.asked.params)})) return this.ready();
+    clearTimeout(this.busyTimer);
+    this.busyTimer = setTimeout(() => this.ready(), 15000);
+  }
+
+  ready() {
+    clearTimeout(this.busyTimer);
+    this.busy = this.n.submit.disabled = false;
+    put(this.n.submit, "Answer");
+    this.mark();
+  }
+
+  /** The reply to a check or an answer. */
+  answer() {
+    const reply = parse(this.model.get("answered"), null);
+    if (!reply || reply.key !== this.asked?.key) return;
+    if (reply.checked) {
+      const field = this.fields.get(reply.checked);
+      return field && this.error(field, reply.errors[reply.checked] || "");
+    }
+    if (this.showErrors(reply.errors, this.n.trouble)) this.ready();
+    else put(this.n.submit, "Answered");
+  }
+}
+
+/** A parameter with the field that its JSON leaves out if it is true. */
+const whole = (spec) => ({required: true, ...spec, ...(spec.parts && {parts: spec.parts.map(whole)})});

@@ -1,0 +1,81 @@
+"""The question of a job on its card: the texts `question` and `answered`, and what the browser's form asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jobkit.client import Kit
+from jobkit.model import InvalidParams, JobkitError, JobSnapshot
+from jobkit.model.plain import dumps, iso
+from jobkit.tasks.question import ONE, Question
+from jobkit.ui.access.actions import Actions
+from jobkit.ui.form.form_model import read_field, read_form
+
+_numbers = itertools.count(1)
+
+
+async def read_question(kit: Kit, snapshot: JobSnapshot) -> dict[str, Any]:
+    """Return the question that a job asks first, as its card shows it; {} if it asks nothing."""
+    if not snapshot.asking:
+        return {}
+    asked, more = snapshot.asking[0], len(snapshot.asking) - 1
+    shown: dict[str, Any] = {"key": asked.key, "asked_at": iso(asked.at), "due_at": iso(asked.due), "more": more}
+    try:
+        question = await kit.aio.question(snapshot.id, asked.key)
+    except JobkitError as error:
+        return {**shown, "text": asked.text, "unavailable": str(error)}
+    if question is None:  # answered just now
+        return {}
+    facts = question.to_json()
+    return shown | {name: facts[name] for name in ("text", "params", "problem")} | {"shown": question.shown}
+
+
+class AnswerForm:
+    """Requests of the form for an answer, on one card.
+
+    Args:
+        put: shows the text `answered`, which has errors by field ("" for the form as a whole).
+    """
+
+    def __init__(self, access: Actions, put: Callable[[Mapping[str, str]], object]) -> None:
+        self._access, self._put = access, put
+
+    async def do(self, job_id: str, asked: Mapping[str, Any]) -> None:
+        """Check a field ("check-answer"), or answer the question ("answer")."""
+        key, fields, name = str(asked.get("key", ""))[:100], asked.get("fields") or {}, str(asked.get("name", ""))
+        try:
+            question = await self._access.kit.aio.question(job_id, key)
+        except JobkitError as error:
+            return self._tell(key, {"": str(error)})
+        if question is None:
+            return self._tell(key, {"": "this question is not there any more"})
+        if asked.get("action") == "check-answer":
+            self._tell(key, await asyncio.to_thread(_checked, question, name, asked.get("field") or {}), checked=name)
+        else:
+            self._tell(key, await self._answer(job_id, key, question, fields))
+
+    async def _answer(self, job_id: str, key: str, question: Question, fields: Mapping[str, Any]) -> dict[str, str]:
+        """Return errors by field, {} if the question is answered."""
+        values, errors = await asyncio.to_thread(read_form, question.params, fields)
+        if errors:
+            return errors
+        answer = values.get(ONE) if question.is_one else values
+        reply = await self._access.act("answer", [job_id], answer=answer, key=key)
+        if not reply.problem:
+            return {}
+        return {(reply.error.field or "") if isinstance(reply.error, InvalidParams) else "": reply.problem}
+
+    def _tell(self, key: str, errors: Mapping[str, str], **facts: Any) -> None:
+        self._put({"answered": dumps({"key": key, "errors": errors, **facts, "n": next(_numbers)})})
+
+
+def _checked(question: Question, name: str, field: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        if (spec := question.info.signature.spec_for(name)) is not None:
+            read_field(spec, field)
+    except InvalidParams as error:
+        return {name: str(error)}
+    return {}
