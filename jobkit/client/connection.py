@@ -98,12 +98,12 @@ class Connection:
         self._connect()
         _open.add(self)
 
-    def close(self) -> None:
-        """Close the connections. Jobs are not affected."""
+    def close(self, *, is_exiting: bool = False) -> None:
+        """Close the connections. Jobs are not affected. Waits for them raise, unless the program ends."""
         if not self.is_closed:
             self.is_closed = True
             if self._generation == background.generation:
-                background.call(self._close())
+                background.call(self._close(None if is_exiting else self._closed()))
                 if self._direct is not None:
                     self._direct.close()
                 self._senders.close()
@@ -117,8 +117,11 @@ class Connection:
     def ensure_open(self) -> None:
         """Connect anew in a forked child. Raises JobkitError if it is closed."""
         if self.is_closed:
-            raise JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
+            raise self._closed()
         self._connect_after_fork()
+
+    def _closed(self) -> JobkitError:
+        return JobkitError(f"this kit ({self.settings.masked_url}) is closed; connect again")
 
     def _connect_after_fork(self) -> None:
         if self.is_closed or self._generation == background.generation:
@@ -167,10 +170,10 @@ class Connection:
             await self.store.close()
             raise
 
-    async def _close(self) -> None:
-        self.live.close()
+    async def _close(self, why: JobkitError | None) -> None:
+        self.live.close(why)
         await self.verbs.close()
-        await self.hub.close()
+        await self.hub.close(str(why or ""))
         if self.inline is not None:
             await self._space.leave(self.store)
         await self.store.close()
@@ -355,4 +358,4 @@ def close_all() -> None:
     """Close every open kit of this process."""
     for connection in list(_open):
         with contextlib.suppress(Exception):  # the process is ending
-            connection.close()
+            connection.close(is_exiting=True)

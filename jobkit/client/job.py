@@ -194,6 +194,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         Raises:
             JobNotFound: the store no longer knows it.
             StoreUnavailable: its embedded server was stopped; the job goes on when that is started again.
+            JobkitError: the kit was closed; the job goes on.
         """
         seconds, ended = checks.timeout_s(timeout), self._ended
         if not self._is_over and seconds != 0:
@@ -324,10 +325,14 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
 
     @property
     def _ended(self) -> Future[None]:
-        """Done when it has ended; failed if the store no longer knows it. If that was stopped, this one fails."""
+        """Done when it has ended; failed if the store no longer knows it, if the server is stopped (then another one
+        follows) or the kit closed. Raises JobkitError if that is closed already.
+        """
         self._come_along()
         with self._lock:
             if self._waited_for is None:
+                if not self._is_over and self._kit.is_closed:
+                    self._kit._connection.ensure_open()  # raises: its end would never be noticed
                 self._waited_for = Future()
                 if self._is_over:
                     self._waited_for.set_result(None)
@@ -343,7 +348,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         try:
             self._kit._connection.follow(self)
         except BaseException as error:
-            self._interrupt(str(error) or type(error).__name__)  # of other threads
+            self._interrupt(StoreUnavailable(str(error) or type(error).__name__))  # of other threads
             raise
 
     def _advance(self, snapshot: JobSnapshot, result: bytes = b"") -> None:
@@ -381,13 +386,13 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         for callback in callbacks:
             callback()
 
-    def _interrupt(self, why: str) -> None:
-        """Let all present waits raise StoreUnavailable, although it has not ended."""
+    def _interrupt(self, error: Exception) -> None:
+        """Let all present waits raise `error`, although it has not ended."""
         with self._lock:
             if self._is_over or self._waited_for is None:
                 return
             waited_for, self._waited_for = self._waited_for, None
-        waited_for.set_exception(StoreUnavailable(why))
+        waited_for.set_exception(error)
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Call `callback` once it has ended, in some thread of jobkit's; at once if it has."""

@@ -72,11 +72,15 @@ class LiveJobs:
         ]
         self._runner = self._loop.create_task(self._refresh_for_ever(), name="jobkit-live")
 
-    def close(self) -> None:
+    def close(self, why: Exception | None = None) -> None:
+        """Follow no job any more. Present waits raise `why`, if given."""
         for stop in self._stops:
             stop()
         if self._runner is not None:
             self._runner.cancel()
+        if why is not None:
+            for job in list(self._jobs.values()):
+                job._interrupt(why)
 
     def get(self, job_id: str) -> Job | None:
         if (known := self._jobs.get(job_id)) is None and (known := self._inherited.get(job_id)) is not None:
@@ -222,7 +226,7 @@ class LiveJobs:
                 self._stale.update(ids)
                 if self._hub.stopped:
                     for job in filter(None, map(self._jobs.get, ids)):
-                        job._interrupt(self._hub.stopped)
+                        job._interrupt(StoreUnavailable(self._hub.stopped))
                 await asyncio.sleep(1.0)
                 self._wake.set()
             except Exception:

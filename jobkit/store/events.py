@@ -186,7 +186,8 @@ class EventHub:
         finally:
             self._flushing.pop(mark, None)
 
-    async def close(self) -> None:
+    async def close(self, why: str = "") -> None:
+        """End it. With `why`, listeners of the status hear of it, and `stopped` says so."""
         self._is_live = False
         self._end_flushes()
         if self._reader is not None:
@@ -196,6 +197,9 @@ class EventHub:
             self._reader = None
         with contextlib.suppress(RedisError, OSError):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        if why:
+            self.stopped = why
+            self._listeners.tell(STATUS, False)
 
     # -- on the loop ------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,8 @@ class CellDisplay:
     `show`, whose outputs become static at the end. marimo calls `marimo`. Others take a bundle of MIME types.
 
     Attributes:
-        text: the line. is_empty: there is nothing else. is_over: nothing changes any more. heading: printed above.
+        text: the line. is_empty: there is nothing else. heading: printed above.
+        is_over: nothing changes any more, or the kit is closed.
         handle: the job or batch, whose `result()` waits until its outputs are static.
     """
 
@@ -62,7 +63,12 @@ class CellDisplay:
         raise NotImplementedError
 
     def widget(self) -> Any:
-        """Return a live widget to put into others. It follows nothing while no page shows it: its parent was closed."""
+        """Return a live widget to put into others. It follows nothing while no page shows it: its parent was closed.
+
+        Raises JobkitError if the kit is closed.
+        """
+        if self.handle is not None:
+            self.handle._kit._connection.ensure_open()
         widget = self.live()
         widget.layout.flex = "1 1 340px"  # in a row, they share its width
         widget._view_count = 0  # from now on the browser counts its views
@@ -92,7 +98,14 @@ class CellDisplay:
         output = _Output(self.static)
         if self.handle is not None:
             self.handle._cards += (output.is_static,)
-        output.show(self.live(on_end=output.end, on_change=output.keep), self.model(), handles)
+
+        def end(model: Any) -> None:
+            if model is None and self.handle is not None and self.handle._kit.is_closed:  # before it was read
+                model = self.model()
+            if model is not None:
+                output.end(model)
+
+        output.show(self.live(on_end=end, on_change=output.keep), self.model(), handles)
         return output
 
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -123,7 +136,7 @@ class JobDisplay(CellDisplay):
 
     def __init__(self, job: Job) -> None:
         self.job = self.handle = job
-        self.text, self.is_over = repr(job), job.snapshot.is_terminal
+        self.text, self.is_over = repr(job), job.snapshot.is_terminal or job.kit.is_closed
 
     def model(self) -> CardModel:
         kit, job_id = self.job.kit, self.job.id
@@ -154,7 +167,7 @@ class BatchDisplay(CellDisplay):
         self.batch = self.handle = batch
         self.is_list, self.heading = is_list, heading
         self.text = heading or (repr(list(batch)) if is_list else repr(batch))
-        self.is_empty, self.is_over = not len(batch), batch.is_terminal
+        self.is_empty, self.is_over = not len(batch), batch.is_terminal or batch._kit.is_closed
 
     def model(self) -> BatchModel:
         batch = self.batch
@@ -221,9 +234,11 @@ class FormDisplay(CellDisplay):
         return form
 
     def widget(self) -> Any:
-        from ipywidgets import VBox  # type: ignore[import-untyped]
+        from jobkit.ui.widgets import WidgetColumn
 
-        return VBox(self.widgets(), layout={"grid_gap": "12px"})
+        form, card = self.widgets()
+        card._view_count = 0
+        return WidgetColumn([form, card])
 
     def widgets(self) -> list[Any]:
         from jobkit.ui.widgets import JobWidget
@@ -296,6 +311,7 @@ class _Output:
             # first: a cell that begins just before it takes the update below, one that begins after it says it again.
             _in_next_cell(lambda bundles=bundles: self._update(bundles))  # type: ignore[misc]  # the default binds it
             self._update(bundles)
+            self._widget.close()
             self.is_static.set()
 
     def _behind(self, bundle: Mapping[str, Any]) -> dict[str, Any]:

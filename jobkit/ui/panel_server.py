@@ -118,13 +118,13 @@ class OtherPage(tornado.web.HTTPError):
 
     Args:
         status: of the reply.
-        name: file of the page, a template with `values`.
+        name: file of the page, a template with `values` and `theme`: "light", "dark", or "" for the system's.
         scripts: source of its scripts, as a content security policy writes it.
     """
 
     def __init__(self, status: int, name: str, *, scripts: str = "'none'", **values: Any) -> None:
         super().__init__(status)
-        self.page = _templates.load(name).generate(**values)
+        self.name, self.values = name, values
         self.policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; {FRAMES}"
 
 
@@ -225,7 +225,7 @@ async def _create_session(old: Any, self: Any, session_id: Any, request: Any = N
 async def _get_session(old: Any, self: Any) -> Any:
     if _is_first_visit(self):
         _begun.add(self.application_context)
-        look = ground(Theme.read({}), self.get_cookie("jobkit-theme", ""))
+        look = ground(Theme.read({}), _theme_of(self))
         raise OtherPage(200, "skeleton.html", scripts="'unsafe-inline'", look=look)
     session = await old(self)
     if (note := _notes.get(session.document)) is not None:
@@ -233,6 +233,12 @@ async def _get_session(old: Any, self: Any) -> Any:
         if not note.framed:
             self.set_header("Content-Security-Policy", FRAMES)
     return session
+
+
+def _theme_of(handler: Any) -> str:
+    """Return what the switch of the dashboard's header was set to in this browser: "light", "dark", or "" if never."""
+    theme: str = handler.get_cookie("jobkit-theme", "")
+    return theme if theme in ("light", "dark") else ""
 
 
 def _is_first_visit(handler: Any) -> bool:
@@ -300,7 +306,7 @@ def _write_error(old: Any, self: Any, status: int, **options: Any) -> None:
     self.set_header("Cache-Control", "no-store")
     self.set_header("X-Content-Type-Options", "nosniff")
     self.set_header("Content-Security-Policy", error.policy)
-    self.finish(error.page)
+    self.finish(_templates.load(error.name).generate(**error.values, theme=_theme_of(self)))
 
 
 async def _open_websocket(old: Any, self: Any, token: str) -> Any:

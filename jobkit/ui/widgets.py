@@ -11,6 +11,7 @@ from typing import Any
 
 import anywidget
 import traitlets
+from ipywidgets import VBox  # type: ignore[import-untyped]
 
 from jobkit.client import Batch, Kit
 from jobkit.client.loop import background
@@ -80,7 +81,7 @@ class LiveWidget(TextWidget):
 
     Args:
         texts: see `TextWidget`.
-        on_end: called once on jobkit's background loop with the model when it changes no more.
+        on_end: called once on jobkit's background loop when it changes no more, with the model; None if it has none.
         on_change: called there with the model after each delivery.
     """
 
@@ -104,7 +105,7 @@ class LiveWidget(TextWidget):
         raise NotImplementedError
 
     def begin(self) -> None:
-        """Follow the jobs."""
+        """Follow the jobs, if there are any."""
         self._beating = background.spawn(self._beat())
         self._control = self.control()
 
@@ -163,7 +164,7 @@ class LiveWidget(TextWidget):
 
     def _ended(self, model: Any) -> None:
         self._stop_beating()
-        if model is not None and self._on_end is not None:
+        if self._on_end is not None:
             self._on_end(model)
 
 
@@ -172,6 +173,7 @@ class JobWidget(LiveWidget):
 
     _esm = assets.esm("card")
     _css = assets.css("card")
+    _job_id = ""
 
     def __init__(self, kit: Kit | None = None, job_id: str = "", **hooks: Callable[[CardModel], None] | None) -> None:
         super().__init__({**EMPTY, "log_append": "", "actions": dumps(_ACTIONS)}, **hooks)
@@ -183,6 +185,10 @@ class JobWidget(LiveWidget):
         self.rest()
         self._kit, self._job_id = kit, job_id
         self.begin()
+
+    def begin(self) -> None:
+        if self._job_id:
+            super().begin()
 
     def control(self) -> Control:
         shown = CardControl(Actions(self._kit), self._deliver, actions=_ACTIONS, on_end=self._ended, window_s=_WINDOW_S)
@@ -245,3 +251,15 @@ class FormWidget(TextWidget):
         form = FormModel(lambda: Actions(kit()), self.put, on_submit=on_submit, infos=infos)
         super().__init__({"tasks": form.tasks(), "prefill": form.filling(filled) if filled else "", "reply": ""})
         self.on_request(form.do)
+
+
+class WidgetColumn(VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """Widgets one below the other, which end with it."""
+
+    def __init__(self, widgets: Iterable[Any]) -> None:
+        super().__init__(list(widgets), layout={"grid_gap": "12px"})
+
+    def close(self) -> None:
+        for widget in self.children:
+            widget.close()
+        super().close()

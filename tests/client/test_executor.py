@@ -213,6 +213,21 @@ def test_a_deleted_job_ends_its_future(queued: Kit) -> None:
         queued.resume("default")
 
 
+def test_a_kit_that_is_closed_ends_the_futures_of_its_jobs(queued: Kit, place: dict[str, str]) -> None:
+    queued.pause("default")
+    try:
+        with jobkit.connect(**place) as other:
+            future = other.executor().submit(double, 1)
+            called = threading.Event()
+            future.add_done_callback(lambda _: called.set())
+        assert isinstance(future.exception(60), jobkit.JobkitError)
+        assert "is closed; connect again" in str(future.exception())
+        assert called.wait(60)
+        queued.cancel(future.job.id)
+    finally:
+        queued.resume("default")
+
+
 def test_a_timeout_ends_the_wait_and_cancels_what_map_had_left(queued: Kit, tmp_path: Path) -> None:
     go = str(tmp_path / "go")
     with queued.executor(max_workers=1) as executor:

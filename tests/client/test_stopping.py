@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Annotated, Any
 
 import pytest
 
@@ -135,3 +136,22 @@ def test_a_closed_kit_raises(place: dict[str, str]) -> None:
 
     with pytest.raises(jobkit.JobkitError, match="is closed; connect again"):
         kit.submit(len, "abc")
+
+
+def test_waits_end_when_their_kit_is_closed(kit: Kit, place: dict[str, str]) -> None:
+    kit.pause("default")
+    try:
+        other = jobkit.connect(**place)
+        jobs = [other.submit(len, "abc") for _ in range(3)]
+        with ThreadPoolExecutor() as threads:
+            waits: list[Future[Any]] = [threads.submit(jobs[0].result), threads.submit(jobkit.wait, jobs[1:2])]
+            wait_until(lambda: all(job._waited_for is not None for job in jobs[:2]), what="the waits")
+            other.close()
+            for wait in (*waits, threads.submit(jobs[2].wait)):
+                with pytest.raises(jobkit.JobkitError, match="is closed; connect again"):
+                    wait.result(60)
+        assert kit.get(jobs[0].id).state == "queued"  # it goes on without its kit
+        for job in jobs:
+            kit.cancel(job.id)
+    finally:
+        kit.resume("default")

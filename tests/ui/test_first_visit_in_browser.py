@@ -63,8 +63,10 @@ def test_a_page_says_what_is_missing_and_becomes_the_dashboard(
         assert "namespace must be 1 to 200 characters" in page.inner_text("[role=status]")
         assert "not a <b>name</b>" in page.inner_text("[role=status]").replace("\\", "")
         assert "tries again" in page.inner_text("main")
+        page.context.add_cookies([{"name": "jobkit-theme", "value": "dark", "url": site.url}])
         with page.expect_response(lambda reply: reply.status == 503):  # by itself
             pass
+        page.wait_for_function("getComputedStyle(document.body).backgroundColor === 'rgb(15, 18, 22)'")
 
         site.configure(url=server.url)
         page.wait_for_selector(".jk-table")

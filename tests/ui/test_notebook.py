@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
+from ipywidgets.widgets.widget import _instances  # type: ignore[import-untyped]
 
 import jobkit
-from jobkit.client.batch import Jobs
+from jobkit.client.batch import Batch, Jobs
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.form.task_form import TaskForm
+from jobkit.ui.live.shared_feed import _feeds
 from jobkit.ui.notebook import FormDisplay
 from jobkit.ui.widgets import JobWidget, TextWidget
 from tests.support import wait_until
@@ -124,6 +126,60 @@ def test_a_job_is_shown_live_and_its_output_becomes_static_at_its_end(stage: Sta
     assert "the last words" in saved.now["text/html"]
     assert "42" in saved.now["text/html"]
     assert "shows it live" not in saved.now["text/html"]
+
+
+def test_an_output_that_became_static_keeps_neither_widget_nor_feed(stage: Stage, display: Display) -> None:
+    job_id = stage.submit("train", {"n": 3}, title="Train")
+    job = stage.kit.get(job_id)
+    job._ipython_display_()
+    batch = Batch(stage.kit, [job])
+    batch._ipython_display_()
+    shown = [display.outputs[i].now["application/vnd.jupyter.widget-view+json"]["model_id"] for i in (1, 3)]
+    assert all(model in _instances for model in shown)
+
+    stage.start(job_id)
+    stage.succeed(job_id, {"type": "int", "text": "42"})
+
+    wait_until(lambda: not any(model in _instances for model in shown), what="the widgets to close")
+    wait_until(lambda: not _feeds.get(stage.kit), what="the feeds to end")
+
+
+def test_the_live_card_of_a_closed_kit_becomes_static(stage: Stage, display: Display) -> None:
+    job_id = stage.submit("train", {"n": 3}, title="Train")
+    stage.start(job_id)
+    job = stage.kit.get(job_id)
+    Batch(stage.kit, [job])._ipython_display_()
+    job._ipython_display_()
+    wait_until(lambda: "Running" in display.outputs[2].now["text/html"], what="the running job")
+
+    stage.kit.close()
+
+    for live in (display.outputs[1], display.outputs[3]):
+        wait_until(lambda live=live: live.now == {"text/plain": ""}, what="the output to be replaced")  # type: ignore[misc]
+    assert "shows it live" in display.outputs[2].now["text/html"]
+    job._ipython_display_()
+    assert "Running" in display.outputs[-1].now["text/html"]
+    with pytest.raises(jobkit.JobkitError, match="is closed; connect again"):
+        job.widget()
+
+
+def test_the_widget_of_a_closed_kit_says_so_and_beats_no_more(stage: Stage, widget: JobWidget) -> None:
+    stage.kit.close()
+
+    wait_until(lambda: widget.beat == "", what="the last beat")
+    assert "is closed; connect again" in shown(widget)["connection"]
+
+
+def test_the_widget_of_a_task_ends_with_its_card(stage: Stage) -> None:
+    column = FormDisplay(lambda: stage.kit, {}, "nothing").widget()
+    form, card = column.children
+    card.follow(stage.kit, stage.submit("train"))
+    wait_until(lambda: card.snapshot, what="the first snapshot")
+
+    column.close()
+
+    assert [each.comm for each in (form, card)] == [None, None]
+    wait_until(lambda: not _feeds.get(stage.kit), what="the feed to end")
 
 
 def test_the_saved_output_is_renewed_while_the_job_runs(

@@ -81,6 +81,14 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             self.model.connection = self.kit.hub.connection(is_live)
             self.poke()
 
+    def kit_closed(self, why: str) -> None:
+        if self.model is not None:
+            self.model.connection = why
+            self.poke()
+        else:
+            for subscriber in list(self.subscribers):
+                subscriber.end(None)
+
     def tell(self, subscriber: BatchSubscriber, version: Any = None) -> None:
         """`version`: number of the table and length of the plot that the browser has."""
         if self.model is None or version != (self.model.replies, len(subscriber.plot)):
@@ -127,10 +135,10 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 subscriber.deliver({**whole, "plot": plot}, parts)
             else:
                 subscriber.deliver(whole, parts)
-        if wanted:
+        if wanted and not self.kit.is_closed:
             self._is_fetching = True
             self.runners.run(self._fetch(model, wanted))
-        elif model.is_terminal and not self._is_fetching and not self._changed:
+        elif (model.is_terminal and not self._is_fetching and not self._changed) or self.kit.is_closed:
             for subscriber in subscribers:
                 subscriber.end(model)
 

@@ -135,6 +135,12 @@ class JobFeed(SharedFeed[Subscriber]):
             self.poke()
         super().status(is_live)
 
+    def kit_closed(self, why: str) -> None:
+        if self.model is not None:
+            self.model.connected(why)
+        self.flush()
+        self._ended()
+
     def _end_if_terminal(self) -> None:
         view = self.model
         if view is not None and view.snapshot.is_terminal and not view.needs_snapshot and not self._is_ending:

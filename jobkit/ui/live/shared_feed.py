@@ -95,6 +95,8 @@ class Subscriber:
             feeds = _feeds.setdefault(kit, {})
             self.feed = feeds.get((kind, *key)) or feeds.setdefault((kind, *key), kind(kit, *key))
             self.feed.add(self)
+        elif kit.is_closed:
+            self.end(None)
 
     def _end(self) -> None:
         if self.feed is not None:
@@ -160,12 +162,15 @@ class SharedFeed(Generic[S]):
         if is_live:
             self.reload()
 
+    def kit_closed(self, why: str) -> None:
+        """Deliver the last texts, with the sentence `why`, and end the subscribers: nothing can be read any more."""
+
     def failed(self, error: Exception) -> None:
         """Handle an error of `read` or of any of `runners`."""
         if not isinstance(error, JobkitError):
             raise error
         # The header of the page says so when the store is away; the hub calls `status` when it is back.
-        level = logging.DEBUG if isinstance(error, StoreUnavailable) else logging.WARNING
+        level = logging.DEBUG if isinstance(error, StoreUnavailable) or self.kit.is_closed else logging.WARNING
         logger.log(level, "%s could not read: %s", type(self).__name__, error)
 
     def close(self) -> None:
@@ -181,7 +186,7 @@ class SharedFeed(Generic[S]):
         hub = self.kit.hub
         self._stops = [
             *(hub.listen(self._hear, channel) for channel in self.CHANNELS),
-            hub.on_status(self.status),
+            hub.on_status(lambda is_live: self.kit_closed(hub.stopped) if self.kit.is_closed else self.status(is_live)),
         ]
         self.reload()
         if self.LOOK_S is not None:
