@@ -39,6 +39,9 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 #: role and name of the user, `admin:ada`.
 PROXIED_VARIABLE = "_JOBKIT_PROXIED"
 
+#: Variable of such a server: process id of the Jupyter server, with which it ends.
+JUPYTER_PID_VARIABLE = "_JOBKIT_JUPYTER_PID"
+
 #: Name of the token parameter in the printed URL. Needed if the system does not report the owner of a connection.
 TOKEN_FIELD = "token"
 

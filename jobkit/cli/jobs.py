@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from itertools import islice
 from typing import Any
 
@@ -54,7 +56,8 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, as_json: boo
     kit = jobkit.connect()
     values = task_info(kit, task).parse(arguments)
     try:
-        job = kit.submit_info(task, values, given(options))
+        with redirect_stdout(sys.stderr):  # what a job of `sync://` prints
+            job = kit.submit_info(task, values, given(options))
     except SubmitUnanswered as error:
         (job_id,) = error.job_ids
         again = f"--id {job_id}" if error.id else "the same --key" if options["key"] else ""  # none: it is debounced

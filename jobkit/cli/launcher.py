@@ -6,9 +6,12 @@ user of the machine can connect to it.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from jobkit.own_machine import JUPYTER_PID_VARIABLE
 
 #: Seconds that the first page may take: the embedded server may have to start.
 _START_S = 60
@@ -19,6 +22,7 @@ def entry() -> dict[str, Any]:
     command = [sys.executable, "-m", "jobkit", "dashboard", "--unix-socket", "{unix_socket}"]
     return {
         "command": [*command, "--prefix", "{base_url}jobkit"],
+        "environment": {JUPYTER_PID_VARIABLE: str(os.getpid())},
         "unix_socket": True,
         "absolute_url": True,
         "timeout": _START_S,

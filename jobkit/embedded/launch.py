@@ -28,7 +28,7 @@ from jobkit.embedded.demand import read_requests, request_workers
 from jobkit.embedded.home import Home, append_private, holding, lines_of, own_version
 from jobkit.embedded.server import answers, ask, data_flavour
 from jobkit.model import JobkitError, JobState, StoreUnavailable
-from jobkit.own_machine import PROXIED_VARIABLE
+from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
 from jobkit.store.binary import check_system, find_server
 
@@ -398,7 +398,8 @@ def environment() -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name not in ("JOBKIT_SECRET", "JOBKIT_SECRET_FILE", "PANEL_COOKIE_SECRET", "BOKEH_SECRET_KEY")
-        and name not in ("JOBKIT_OWNER", "JOBKIT_OWNER_ID", "JOBKIT_PROCESS", "JOBKIT_JOB_ID", PROXIED_VARIABLE)
+        and name not in ("JOBKIT_OWNER", "JOBKIT_OWNER_ID", "JOBKIT_PROCESS", "JOBKIT_JOB_ID")
+        and name not in (PROXIED_VARIABLE, JUPYTER_PID_VARIABLE)
         and not name.startswith("JPY_")
         # A kernel's inline backend needs a notebook.
         and not (name == "MPLBACKEND" and value.startswith("module://"))

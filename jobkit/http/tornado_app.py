@@ -24,7 +24,7 @@ from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, l
 from jobkit.http.bodies import read_all_of, send_early
 from jobkit.http.core.handling import Api
 from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
-from jobkit.own_machine import PROXIED_VARIABLE, of_tornado, server_of_tornado
+from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE, of_tornado, server_of_tornado
 from jobkit.people import LoginState
 from jobkit.settings import Settings
 from jobkit.system.death import end_forks_with
@@ -259,7 +259,8 @@ def plugin_routes(api: Api) -> _Routes:
     # Bokeh does not end those that Tornado forks: they would keep the port and answer from it after a `kill`.
     end_forks_with(signal.SIGTERM, _is_forked_by_tornado)
     if PROXIED_VARIABLE in os.environ:
-        PeriodicCallback(partial(_end_without, os.getppid()), _LOOK_MS).start()
+        parent = int(os.environ.get(JUPYTER_PID_VARIABLE) or os.getppid())
+        PeriodicCallback(partial(_end_without, parent), _LOOK_MS).start()
     if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
         IOLoop.current().add_callback(api.kit)
     path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
@@ -270,7 +271,8 @@ def plugin_routes(api: Api) -> _Routes:
 
 
 def _end_without(parent: int) -> None:
-    """End this server if the Jupyter server that started it was killed, which ends it in other cases."""
+    """End this server if the Jupyter server that started it was killed, also during the start. It ends it in other
+    cases."""
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 

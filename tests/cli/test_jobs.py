@@ -277,6 +277,15 @@ def test_sync_runs_the_job_in_the_process(terminal: Terminal) -> None:
     assert done.stdout.splitlines()[-1] == "4"
 
 
+@pytest.mark.parametrize("option", ["--json", "--tag=a"])
+def test_what_a_sync_job_prints_goes_to_stderr(terminal: Terminal, option: str) -> None:
+    done = terminal.run("--url", "sync://", "submit", "count", "n=2", option)
+
+    told = json.loads(done.stdout)["id"] if option == "--json" else done.stdout.strip()
+    assert re.fullmatch(r"[0-9a-f]{16}", told)
+    assert done.stderr.startswith("line 0\nline 1\n")
+
+
 def test_a_secret_for_a_shared_redis_does_not_affect_the_embedded_server(terminal: Terminal) -> None:
     done = terminal.run("submit", "count", "n=1", "--wait", JOBKIT_SECRET="for the team")
 

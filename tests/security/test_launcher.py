@@ -25,7 +25,7 @@ from jobkit.cli.launcher import entry
 from jobkit.cli.serve import hub_role
 from jobkit.embedded import launch
 from jobkit.model.people import Role
-from jobkit.own_machine import PROXIED_VARIABLE
+from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE
 from jobkit.settings import Settings
 from tests.store.server import Server
 from tests.support import NO_FORMAT_PARSER, ROOT, environment, wait_until
@@ -145,8 +145,9 @@ def test_a_hub_that_cannot_be_asked_names_no_admins(monkeypatch: pytest.MonkeyPa
 def test_what_the_dashboard_starts_is_not_behind_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedded server that a page starts passes its environment to workers and jobs."""
     monkeypatch.setenv(PROXIED_VARIABLE, "admin:ada")
+    monkeypatch.setenv(JUPYTER_PID_VARIABLE, "1")
 
-    assert PROXIED_VARIABLE not in launch.environment()
+    assert {PROXIED_VARIABLE, JUPYTER_PID_VARIABLE}.isdisjoint(launch.environment())
 
 
 @pytest.mark.nightly
@@ -157,6 +158,8 @@ def test_the_launcher_opens_the_dashboard_of_this_user(redis: Server, window: Wi
     with jupyter(redis, **hub) as (process, url, folder), jobkit.connect(redis.url, secret=SECRET) as kit:
         assert httpx.get(f"{url}/jobkit/app", trust_env=False).status_code == 302  # to the login
         other = kit.submit(len, "abc")  # of this process's user
+        with httpx.Client(headers={"Authorization": "token sesame"}, trust_env=False, timeout=120) as http:
+            assert http.get(f"{url}/jobkit/api/stats").status_code == 200  # its start may outlast a browser's patience
 
         page = window.open(f"{url}/jobkit/?token=sesame")
         page.wait_for_selector(".jk-nav .who .name:has-text('ada')")
@@ -183,6 +186,18 @@ def test_the_launcher_opens_the_dashboard_of_this_user(redis: Server, window: Wi
         page.wait_for_load_state("networkidle")
         window.close()  # before the server ends
     wait_until(lambda: not dashboard.is_running() or dashboard.status() == psutil.STATUS_ZOMBIE, what="its end")
+
+
+@pytest.mark.nightly
+def test_a_dashboard_ends_if_its_jupyter_server_was_killed_during_the_start(redis: Server, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as jupyter_server:
+        pass
+    argv = [part.format(unix_socket=tmp_path / "s", base_url="/") for part in entry()["command"]]
+    variables = {**entry()["environment"], JUPYTER_PID_VARIABLE: str(jupyter_server.pid)}
+    environ = environment(JOBKIT_URL=redis.url, JOBKIT_SECRET=SECRET, **variables)
+
+    with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        server.wait(60)
 
 
 @pytest.mark.nightly
