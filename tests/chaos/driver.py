@@ -284,6 +284,8 @@ class Chaos:
         base = f"http://127.0.0.1:{self.world.port}"
         self.reader = EventReader(f"{base}/api/events")
         self.windows.append(Window(f"{base}/app"))
+        # On a busy machine the dashboard would start for longer than the run lasts, and its table never be compared.
+        wait_until(lambda: self.windows[0].is_open, 120, "the dashboard's page")
 
     def _close_dashboard(self) -> None:
         for onlooker in (*self.windows, self.reader):
