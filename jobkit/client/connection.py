@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -187,7 +187,10 @@ class Connection:
         """Start the embedded server in one of its ways, and use the key of its home."""
         assert self._embedded is not None
         started = start()
-        self.codec.sign_as(Codec.from_secret(self._embedded.secret()))
+        secret = self._embedded.secret()
+        if secret != self.settings.secret:
+            self.codec.sign_as(Codec.from_secret(secret))
+            self.settings = replace(self.settings, secret=secret)
         return started
 
     # -- running verbs ------------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         connection = Connection(
             settings, partial(Job, self), embedded=embedded, open_store=open_store, has_own_space=has_own_space
         )
-        self.settings, self.codec = settings, connection.codec
+        self.codec = connection.codec
         self._connection = connection
         self._submitter = BoundKit(self, connection, None if embedded is None else embedded.want_workers)
         self._reader = JobReader(self, connection)
@@ -291,6 +291,10 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         return register
 
     # -- the connection -----------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        return self._connection.settings
 
     @property
     def hub(self) -> EventHub:
