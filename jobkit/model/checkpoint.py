@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from numbers import Integral, Real
 from typing import Any
 
 from jobkit.model.plain import Record
@@ -53,11 +54,17 @@ def is_checkpoint_name(name: str) -> bool:
 
 def label_of(value: Any) -> str:
     """Return a few words about a state: "epoch 43" for `{"epoch": 43, ...}`; "" if it holds no number to name."""
-    if type(value) in (int, float):
-        return f"{value:g}"
-    if isinstance(value, dict):
-        for name, number in value.items():
-            if isinstance(name, str) and type(number) in (int, float) and abs(number) < 1e15:
-                shown = number if isinstance(number, int) else f"{number:g}"
-                return f"{name} {shown}"[:80]
-    return ""
+    if _is_number(value):
+        return _shown(value)
+    named = value.items() if isinstance(value, dict) else ()
+    return next(
+        (f"{name} {_shown(item)}"[:80] for name, item in named if isinstance(name, str) and _is_number(item)), ""
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def _shown(number: Real) -> str:
+    return str(int(number)) if isinstance(number, Integral) else f"{float(number):g}"

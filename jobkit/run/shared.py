@@ -174,7 +174,7 @@ class SharedProcess:
 
     async def close(self) -> None:
         if self._is_started:
-            self._is_started = False
+            self._is_started = context.is_worker = False
             self._routing.remove()
 
     def stop(self, job_id: str, kind: str) -> None:

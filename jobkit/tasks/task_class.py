@@ -84,7 +84,7 @@ class Task(param.Parameterized, metaclass=_TaskMeta):
 
     Subclassing makes the task; its name is the class's name. Options go beside the base class, as keywords.
 
-    A class attribute `state = ["epoch", "loss"]` names the parameters that a checkpoint keeps:
+    A class attribute `state = ("epoch", "loss")` names the parameters that a checkpoint keeps:
     `jobkit.checkpoint(self)` writes them, and an attempt that goes on from one has them before `run` begins.
     """
 

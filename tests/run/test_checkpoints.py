@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jobkit
@@ -348,6 +349,22 @@ def test_a_value_that_cannot_be_rebuilt_fails_the_attempt_and_loses_nothing(
     Pill.swallowed = False
 
 
+def test_a_task_class_without_declared_state_is_no_value(bench: Bench) -> None:
+    bench.attempt()
+
+    class Stateless(jobkit.Task):
+        def run(self) -> None: ...
+
+    with pytest.raises(InvalidParams, match="Stateless declares no state"):
+        jobkit.checkpoint(Stateless())
+    with pytest.raises(InvalidParams, match="state of Wrong names 'epcoh'; its parameters are: none"):
+
+        class Wrong(jobkit.Task):
+            state = ("epcoh",)
+
+            def run(self) -> None: ...
+
+
 @in_files
 def test_a_job_whose_source_is_gone_says_so(bench: Bench) -> None:
     bench.attempt(bench.place("j2"), bench.place())
@@ -394,6 +411,9 @@ def test_another_job_goes_on_from_the_checkpoint_until_it_has_its_own(bench: Ben
         ({"name": "x", "loss": 0.25}, "loss 0.25"),
         ({"done": True}, ""),
         (7, "7"),
+        (1_234_567, "1234567"),
+        ({"epoch": np.int64(43)}, "epoch 43"),
+        (float("nan"), ""),
         ([1], ""),
         ({1: 2}, ""),
     ],

@@ -102,8 +102,6 @@ def test_a_job_with_checkpoints_can_be_stopped_at_one_and_continued(stage: Stage
     page.wait_for_selector(".chip:has-text('Cancelled')")
     assert page.locator(".actions button").all_inner_texts() == ["Retry", "Continue"]
     assert page.locator(".actions button.primary").get_attribute("title") == "From its checkpoint: epoch 43"
-    page.click(".actions button:has-text('Continue')")
-    page.wait_for_selector(f"text=job {job} has no checkpoint")  # of a stage
 
 
 @pytest.mark.nightly

@@ -64,7 +64,7 @@ class Checkpoints:
         self._written_at: float | None = None
         self._version = ""
         self._code_version: str | None = None
-        self._has_failed = False
+        self._has_failed = self._has_one = False
         self._lock = threading.Lock()
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -81,6 +81,7 @@ class Checkpoints:
         if found is None:
             self._voice.resumed(None)
             return default
+        self._has_one = True
         head, value = found
         notes = [f"written by attempt {head.info.attempt}"] if head.info.attempt != self._attempt else []
         if head.code and head.code != self._code():
@@ -141,7 +142,12 @@ class Checkpoints:
         if wrong := next((one for one in given if not isinstance(one, (str, os.PathLike))), None):
             raise InvalidParams(f"files must be names of files, not {wrong!r}", "files")
         if getattr(type(value), "__jobkit_task_class__", False):
-            value = {name: getattr(value, name) for name in type(value).__jobkit_state__}
+            names = type(value).__jobkit_state__
+            if not names:
+                raise InvalidParams(
+                    f"{class_name(value)} declares no state: give it state = (names of parameters)", "value"
+                )
+            value = {name: getattr(value, name) for name in names}
         done, total = self._voice.position
         try:
             if not self._number:
@@ -169,7 +175,7 @@ class Checkpoints:
         except Exception as error:  # pickling runs code of the value's own classes
             return self._fail(f"{class_name(error)}: {error}")
         self._number += 1
-        self._written_at, self._has_failed = time.monotonic(), False
+        self._written_at, self._has_failed, self._has_one = time.monotonic(), False, True
         self._voice.checkpoint(info, sealed)
         return True
 
@@ -177,7 +183,7 @@ class Checkpoints:
         if not self._has_failed:
             self._has_failed = True
             where = f" to {self._files.shown}" if self._files.shown else ""
-            kept = "the one before it stays" if self._number else "the job would start from the beginning"
+            kept = "the one before it stays" if self._has_one else "the job would start from the beginning"
             self._say(f"a checkpoint could not be written{where}: {why}; {kept}")
         return False
 

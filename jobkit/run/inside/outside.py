@@ -53,6 +53,7 @@ def _name_of(frame: FrameType) -> str:
     else:
         name = frame.f_code.co_name.strip("<>")
         given = inspect.getargvalues(frame)
+        name = getattr(given.locals.get("cls"), "__name__", name)  # of a task class
         names = [*given.args, *filter(None, (given.varargs, given.keywords))]
         arguments = {each: given.locals.get(each) for each in names}
     texts = [name, frame.f_code.co_filename if main else ""]
