@@ -63,7 +63,7 @@ def label_of(value: Any) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e15
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(value < 1e15)
 
 
 def _shown(number: Real) -> str:
