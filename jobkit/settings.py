@@ -31,6 +31,7 @@ SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
+MADE_BY = ("all", "no-diff", "off")
 #: Not allowed in `pyproject.toml`, which other people can read.
 _PRIVATE = frozenset({"home", "secret", "mercure_jwt"})
 
@@ -135,6 +136,8 @@ class Settings:
         archive: directory or fsspec URL to which workers append every job that ends, for `kit.history`; "" for none.
         start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.
         locals: store the local variables of the failing frame with a job's error, secrets masked.
+        made_by: what is kept of what made a result: "all", "no-diff" for all but the diff of git, or "off".
+        made_env: names of environment variables that are kept, comma-separated; `*` stands for any text.
         public_url: public URL of the HTTP API if it is behind a proxy.
         mercure_url: URL of an external Mercure hub to publish job updates to (also `MERCURE_URL`).
         mercure_jwt: token for that hub (also `MERCURE_JWT`).
@@ -166,6 +169,8 @@ class Settings:
     archive: str = ""
     start_method: str = "auto"
     locals: bool = False
+    made_by: str = "all"
+    made_env: str = ""
     public_url: str = ""
     mercure_url: str = ""
     mercure_jwt: str = field(default="", repr=False)
@@ -473,5 +478,6 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "roles": (_roles, "a table of pattern = role"),
     "notify": (_rules, "a list of rules"),
     "start_method": (partial(_choice, START_METHODS), f"one of {', '.join(START_METHODS)}"),
+    "made_by": (partial(_choice, MADE_BY), f"one of {', '.join(MADE_BY)}"),
     "log_format": (partial(_choice, LOG_FORMATS), f"one of {', '.join(LOG_FORMATS)}"),
 }

@@ -80,6 +80,8 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_ARCHIVE": "s3://bucket/y",
         "JOBKIT_START_METHOD": "spawn",
         "JOBKIT_LOCALS": "1",
+        "JOBKIT_MADE_BY": "no-diff",
+        "JOBKIT_MADE_ENV": "OMP_*, CUDA_VISIBLE_DEVICES",
         "JOBKIT_PUBLIC_URL": "https://jobs.example",
         "JOBKIT_MERCURE_URL": "https://hub.example/.well-known/mercure",
         "JOBKIT_MERCURE_JWT": "a.b.c",
@@ -103,6 +105,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.start_method, settings.locals) == ("spawn", True)
     assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)
     assert settings.log_format == "json"
+    assert (settings.made_by, settings.made_env) == ("no-diff", "OMP_*, CUDA_VISIBLE_DEVICES")
     assert (settings.streams, settings.streams_per_subject) == (20, 2)
     assert settings.login == "/some/users.json"
     assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}

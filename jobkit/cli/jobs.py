@@ -32,6 +32,7 @@ from jobkit.client import Kit
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
 from jobkit.model.format import duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
+from jobkit.model.made import MadeBy
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
 from jobkit.store.grammar import parse, quoted
@@ -132,11 +133,15 @@ COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
 
 @click.command()
 @id_argument
+@click.option("--made-by", "is_made_by", is_flag=True, help="Show what made it: git, packages, machine, seed.")
 @as_json_option
-def show(job_id: str, as_json: bool) -> None:
+def show(job_id: str, is_made_by: bool, as_json: bool) -> None:
     """Show a job: arguments, times, attempts, the end of its log, its result or error."""
     kit = jobkit.connect()
     job_id = out.find(kit, job_id)
+    if is_made_by:
+        show_made_by(kit.made_by(job_id), as_json)
+        return
     if as_json:
         out.echo_json(_as_json(kit, job_id))
         return
@@ -184,6 +189,15 @@ def show(job_id: str, as_json: bool) -> None:
         out.section("result", result_text(preview, snapshot.summary).splitlines())
     elif snapshot.error is not None:
         out.section("error", (snapshot.error.traceback or str(snapshot.error)).splitlines())
+
+
+def show_made_by(made: MadeBy, as_json: bool) -> None:
+    """Print what made a job: with --json all of it, else a summary and the diff."""
+    if as_json:
+        out.echo_json(made.to_json())
+        return
+    out.facts({label.lower(): text for label, text in made.lines()} or {"made by": "nothing is known"})
+    out.section("diff", made.diff.splitlines())
 
 
 def _as_json(kit: Kit, job_id: str) -> dict[str, Any]:

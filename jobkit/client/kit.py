@@ -191,6 +191,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     outcome = in_thread("_reader", JobReader.outcome)
     preview = on_loop("verbs", Verbs.preview)
+    made_by = on_loop("verbs", Verbs.made_by)
     logs = in_thread("_reader", JobReader.logs)
     log_slice = on_loop("verbs", Verbs.log_slice)
     log_file = in_thread("_reader", JobReader.log_file)

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from jobkit.client.batch import Batch, Jobs, arguments, listed, named, rule_of
 from jobkit.client.connection import Connection
 from jobkit.client.executor import JobFuture
+from jobkit.client.facts import FactsKeeper
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
 from jobkit.client.submit_verbs import SubmitVerbs
@@ -107,6 +108,7 @@ def prepare(
     *,
     needs: tuple[str, ...] = (),
     job_id: str = "",
+    made_by: Callable[[], str] = str,
     large: LargeParts | None = None,
     batch: str = "",
 ) -> Submission:
@@ -115,6 +117,7 @@ def prepare(
     Args:
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
         job_id: that it is sealed for; "" for that of the options, or a new one. batch: id of its batch, or "".
+        made_by: returns the name of the facts about this process.
         large: has the large parts of the other calls of its batch.
 
     Raises:
@@ -169,7 +172,7 @@ def prepare(
     params, abridged = shown_and_abridged(bound)
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
-        batch=batch, **work,
+        made=made_by(), batch=batch, **work,
     )  # fmt: skip
     if head is not None and (blobs or head.has_kit):
         spec = replace(spec, isolation=marked(spec.isolation, head))
@@ -247,6 +250,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
     def __init__(self, kit: Any, connection: Connection, before_submit: Callable[[], None] | None) -> None:
         self._kit, self._connection = kit, connection
         self._before_submit = [before_submit] if before_submit else []
+        self.facts = FactsKeeper(connection)
         self.over = JobOptions()
         self.origin = Origin(connection.settings, connection.codec, connection.owner, ships=connection.is_shared)
 
@@ -285,6 +289,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         self._connection.ensure_open()
         if isinstance(task, str) or self._connection.inline is not None or not self._connection.hub.is_live:
             return await asyncio.to_thread(self.submit_one, task, args, kwargs)
+        if not self.facts.is_ready:
+            await asyncio.to_thread(self.facts.name)
         again = partial(self.prepared, task, args, kwargs)
         prepared = again()
         spec = prepared.spec
@@ -463,7 +469,10 @@ class BoundKit(HasNeighbours, SubmitVerbs):
                 args, kwargs = referring
                 needs = ids_of(referring)
         origin = replace(self.origin, owner=owner) if owner else self.origin
-        made = prepare(task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, large=large, batch=batch)
+        made = prepare(
+            task, args, kwargs, self.over, origin, needs=needs, job_id=job_id, made_by=self.facts.name, large=large,
+            batch=batch,
+        )  # fmt: skip
         if self._before_submit:
             self._before_submit[0]()
             self._before_submit.clear()

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from jobkit import questions
 from jobkit.attempts import read_preview
 from jobkit.client import checks
+from jobkit.client.made import MadeReader
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import aside_of, read_log
@@ -37,6 +38,7 @@ from jobkit.model import (
     UnknownTask,
     Waiting,
 )
+from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import iso, now_ms
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
@@ -71,7 +73,7 @@ class Verbs:
 
     Attributes:
         sender: submits jobs that were prepared elsewhere. parts: keeps large parts of calls.
-        trail: writes acts into the audit trail.
+        trail: writes acts into the audit trail. made: reads what made jobs.
     """
 
     def __init__(self, settings: Settings, store: RedisStore, hub: EventHub, codec: Codec) -> None:
@@ -79,6 +81,7 @@ class Verbs:
         self.sender = Sender(store, hub.client_id)
         self._index: Index | None = None
         self.trail = Trail(store)
+        self.made = MadeReader(store, codec)
         self.refused_tasks: dict[str, str] = {}
         is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
         most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
@@ -296,6 +299,15 @@ class Verbs:
                 "there is no archive: set JOBKIT_ARCHIVE to a directory or URL, here and for the workers", "archive"
             )
         return found
+
+    async def made_by(self, job_id: str) -> MadeBy:
+        """Return what made a job's result: git commit and diff, packages, Python, machine, seed.
+
+        Raises:
+            JobNotFound: the job is not kept.
+        """
+        (made,) = await self.made.of([await self.snapshot(job_id)])
+        return made
 
     async def preview(self, job_id: str) -> dict[str, Any] | None:
         """Return the preview of a job's result that pages may show, JSON only; None if no result is kept."""

@@ -37,6 +37,7 @@ from jobkit.store.batches import BatchStore
 from jobkit.store.blobs import BlobStore
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
+from jobkit.store.made import MadeStore
 from jobkit.store.namespace import in_slices
 from jobkit.store.outbox import Outbox
 from jobkit.store.query import Query, QueryPage
@@ -77,7 +78,7 @@ class RedisStore(WorkerRecords):
         finder: pages of jobs. schedules, failures, batches: schedules, groups of failed jobs, batches.
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
-            outbox: jobs for the archive.
+            outbox: jobs for the archive. made: what made results.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -92,6 +93,7 @@ class RedisStore(WorkerRecords):
         self.questions = QuestionStore(self)
         self.web = WebStore(self)
         self.audit_log = AuditLog(self)
+        self.made = MadeStore(self)
         self.blobs = BlobStore(self)
         self.outbox = Outbox(self)
 

@@ -33,6 +33,13 @@ _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|pr
 MAX_BYTES = 2048
 MASK = "***"
 
+_FIELD = re.compile(
+    r"""(?P<name>["']?\w*(?:secret|token|password|passwd|passphrase|api_?key|private_key|credential)\w*["']?\s*[=:]\s*)
+        (?:b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|[^\s,)}\]]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]*:)[^\s'\"]*@")
+
 _MAX_TEXT = 100
 _MAX_ITEMS = 12
 _MAX_KEYS = 60
@@ -289,6 +296,11 @@ def short_repr(value: object, limit: int = 80) -> str:
 def is_secret_name(name: str) -> bool:
     """True for names whose values are never shown: token, password, api_key, ..."""
     return _SECRET.search(name) is not None
+
+
+def masked(text: str) -> str:
+    """Return one line of text without what looks like a secret: values of such names, and passwords in URLs."""
+    return _URL.sub(rf"\g<name>{MASK}@", _FIELD.sub(rf"\g<name>{MASK}", text))
 
 
 def shown_and_abridged(bound: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -50,6 +50,7 @@ from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.asking import Asker
 from jobkit.worker.capacity import Capacity
 from jobkit.worker.job_files import JobFiles, note
+from jobkit.worker.made import WorkerFacts
 from jobkit.worker.project_env import NotBuilt, ProjectEnvironments
 
 T = TypeVar("T")
@@ -264,6 +265,7 @@ class RunningJobs:
         self._projects = ProjectEnvironments()
         self.asker = Asker(store, codec, pause)
         self.durations = Durations(store)
+        self.facts = WorkerFacts(settings, info.id, store, codec)
         self.runner = runner
         self.capacity = Capacity(info.slots, runner.room)
         self._devices = DeviceAllocator(info.resources)
@@ -453,7 +455,9 @@ class RunningJobs:
     def end(self, attempt: RunningAttempt, outcome: Outcome) -> Ending:
         """Return what is stored of an attempt that ended so. Blocks if `is_large(outcome)`."""
         claimed = attempt.claimed
-        return ending(claimed, outcome, self._codec, self._settings, self.job_files.folder(claimed))
+        ended = ending(claimed, outcome, self._codec, self._settings, self.job_files.folder(claimed))
+        self.facts.note(claimed.spec, ended)
+        return ended
 
     def give_back(self) -> None:
         """Add an ending for each attempt that is still here: a thread that cannot be stopped, for instance."""

@@ -138,6 +138,7 @@ class JobWorker(arq.worker.Worker):
             helpers = [
                 self.helpers.run("inbox", self._read_inbox()),
                 self.helpers.run("removal of files", self.running.job_files.tidy()),
+                self.helpers.run("facts", self.running.facts.keep()),
                 self.helpers.run("durations", self.running.durations.keep(self.settings.heartbeat)),
                 self.helpers.run("scheduler", self._scheduler.keep()),
                 self.helpers.run("introduction", self._introduce_later()),
@@ -153,6 +154,7 @@ class JobWorker(arq.worker.Worker):
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
                 await self.running.durations.store()
+                await self.running.facts.store()
                 await self.store.leave(self.info.id)
 
     async def _begin(self, keeper: LeaseKeeper) -> None:

@@ -80,6 +80,8 @@ OWNED = (
     "took",
     "events",
     "asking",
+    "made:",  # expire
+    "made-on:",
     "idle:",
     "grace",
 )

@@ -25,16 +25,9 @@ from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.lines import clean, cut
 from jobkit.tasks.sources import SOURCE_AROUND, is_dynamic, label_of
-from jobkit.tasks.values import MASK, is_secret_name
+from jobkit.tasks.values import MASK, is_secret_name, masked
 
 _NAMES, _CHARS = 40, 500
-
-_FIELD = re.compile(
-    r"""(?P<name>["']?\w*(?:secret|token|password|passwd|passphrase|api_?key|private_key|credential)\w*["']?\s*[=:]\s*)
-        (?:b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|[^\s,)}\]]+)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]*:)[^\s'\"]*@")
 
 _is_on = False
 
@@ -70,8 +63,7 @@ def shown(value: Any) -> str:
     except BaseException as error:  # a __repr__ of the user's
         return f"<{class_name(value)}: its repr raised {class_name(error)}>"
     text = " ".join(clean(text.replace("\n", " ").replace("\t", " ")).split())
-    text = _URL.sub(rf"\g<name>{MASK}@", _FIELD.sub(rf"\g<name>{MASK}", text))
-    return cut(text, _CHARS)
+    return cut(masked(text), _CHARS)
 
 
 class _Short(reprlib.Repr):

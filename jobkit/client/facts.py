@@ -1,0 +1,49 @@
+"""The facts of this process, as its submits name them."""
+
+from __future__ import annotations
+
+import time
+
+from jobkit.client.connection import Connection
+from jobkit.made.facts import gatherer
+from jobkit.made.sealed import sealed
+from jobkit.model import StoreUnavailable
+
+#: Seconds after which facts that are still in use are stored again, which moves their end on.
+_AGAIN_S = 3600.0
+
+
+class FactsKeeper:
+    """The facts of this process, stored before the first submit that names them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._gatherer = gatherer(connection.settings)
+        self._stored: dict[str, float] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """True if `name` neither gathers nor stores anything."""
+        if self._gatherer is None:
+            return True
+        return self._gatherer.is_ready and self._is_stored(self._gatherer.current().name)
+
+    def _is_stored(self, name: str) -> bool:
+        return time.monotonic() - self._stored.get(name, -_AGAIN_S) < _AGAIN_S
+
+    def name(self) -> str:
+        """Return the name of the facts of now; "" if they are turned off. Blocks if they have changed."""
+        if self._gatherer is None:
+            return ""
+        made = self._gatherer.current()
+        if not self._is_stored(made.name):
+            connection = self._connection
+            worker = "here" if connection.inline is not None else ""
+            ttl_ms = int(connection.settings.result_ttl * 1000)
+            try:
+                contents = sealed(made, connection.codec)
+                connection.call(connection.store.made.keep, contents, ttl_ms, worker, made.name)
+            except StoreUnavailable:  # the submit says it
+                return made.name
+            self._stored[made.name] = time.monotonic()
+        return made.name

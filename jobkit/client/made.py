@@ -1,0 +1,77 @@
+"""Reader of the facts that say what made jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from jobkit.codec import Codec
+from jobkit.made.sealed import opened
+from jobkit.model import JobSnapshot, SignatureError
+from jobkit.model.made import MadeBy, Origin, ProcessFacts
+from jobkit.store.redis import RedisStore
+
+#: A reader remembers so many contents: jobs have most of them in common.
+_KNOWN_MOST = 500
+
+
+class MadeReader:
+    """Reads what made jobs. Its methods are for one event loop."""
+
+    def __init__(self, store: RedisStore, codec: Codec) -> None:
+        self._store, self._codec = store, codec
+        self._known: dict[str, bytes] = {}
+
+    async def of(self, snapshots: Sequence[JobSnapshot]) -> list[MadeBy]:
+        """Return what made each of these jobs; of a job with a cached result, what made that."""
+        origins = await self._computed(snapshots)
+        workers = list(dict.fromkeys(job.worker for job in origins if job.worker))
+        ran = dict(zip(workers, await self._store.made.of_workers(workers), strict=True))
+        names = {job.spec.made for job in origins} | set(ran.values())
+        facts = {name: self._facts(content) for name, content in (await self._contents(names)).items()}
+        await self._contents({each for one in facts.values() for each in _named(one)})
+        submitted = [self._origin(facts.get(job.spec.made)) for job in origins]
+        ran_on = [self._origin(facts.get(ran.get(job.worker, ""))) for job in origins]
+        return [MadeBy(job.spec.seed, *both) for job, *both in zip(origins, submitted, ran_on, strict=True)]
+
+    async def _computed(self, snapshots: Sequence[JobSnapshot]) -> list[JobSnapshot]:
+        ids = [job.cached_from for job in snapshots if job.cached_from]
+        found = dict(zip(ids, await self._store.snapshots(ids), strict=True)) if ids else {}
+        return [found.get(job.cached_from) or job for job in snapshots]
+
+    async def _contents(self, names: set[str]) -> dict[str, bytes]:
+        """Return contents by name, without those that are not kept or were not sealed with one of our keys."""
+        lacking = [name for name in names if name and name not in self._known]
+        for name, envelope in zip(lacking, await self._store.made.read(lacking), strict=True):
+            try:
+                content = opened(envelope, name, self._codec) if envelope else None
+            except SignatureError:
+                continue
+            if content is not None:
+                while len(self._known) >= _KNOWN_MOST:
+                    del self._known[next(iter(self._known))]
+                self._known[name] = content
+        return {name: self._known[name] for name in names if name in self._known}
+
+    @staticmethod
+    def _facts(content: bytes) -> ProcessFacts | None:
+        try:
+            return msgspec.json.decode(content, type=ProcessFacts)
+        except msgspec.MsgspecError:  # of a newer version
+            return None
+
+    def _origin(self, facts: ProcessFacts | None) -> Origin | None:
+        if facts is None:
+            return None
+        lock = self._text(facts.packages)
+        diff = self._text(facts.git.diff) if facts.git is not None else ""
+        pairs = (line.partition("==") for line in lock.splitlines())
+        return Origin(facts, {name: version for name, _, version in pairs}, diff)
+
+    def _text(self, name: str) -> str:
+        return self._known.get(name, b"").decode("utf-8", "replace")
+
+
+def _named(facts: ProcessFacts | None) -> set[str]:
+    return set() if facts is None else {facts.packages, facts.git.diff if facts.git is not None else ""}

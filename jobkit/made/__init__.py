@@ -1,0 +1,1 @@
+"""Facts of this process that may explain a result: git, packages, machine and program."""

@@ -1,0 +1,49 @@
+"""Facts of what made results, in the store, by the hash of their content.
+
+No job counts as a user of them: that would cost each submit more than the facts are worth. They expire; submitters and
+workers move that on, so that they are kept for longer than the jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobkit.store.namespace import RedisNamespace
+
+#: Facts are kept two weeks (in ms) longer than the jobs that name them.
+_LONGER_MS = 14 * 86_400_000
+
+
+class MadeStore:
+    """Verbs for facts. Every verb may raise `StoreUnavailable`."""
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
+
+    async def keep(self, sealed: Mapping[str, bytes], ttl_ms: int, worker: str = "", name: str = "") -> None:
+        """Store facts by name, for jobs that are kept for `ttl_ms`.
+
+        Args:
+            worker, name: the worker that these facts are of, and their name.
+        """
+        contents: dict[str, bytes] = {f"made:{each}": content for each, content in sealed.items()}
+        if worker:
+            contents[f"made-on:{worker}"] = name.encode()
+        ttl_ms += _LONGER_MS
+        new: list[tuple[Any, ...]] = [("SET", key, content, "PX", ttl_ms, "NX") for key, content in contents.items()]
+        await self._ns.many([*new, *(("PEXPIRE", key, ttl_ms, "GT") for key in contents)])
+
+    async def touch(self, ttls_ms: Mapping[str, int]) -> None:
+        """Keep facts for longer. Durations by name."""
+        if ttls_ms:
+            await self._ns.many([("PEXPIRE", f"made:{name}", ms + _LONGER_MS, "GT") for name, ms in ttls_ms.items()])
+
+    async def read(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what is kept under these names."""
+        return await self._ns.many([("GET", f"made:{name}") for name in names]) if names else []
+
+    async def of_workers(self, workers: Sequence[str]) -> list[str]:
+        """Return the names of the facts of workers, "" if they are not kept."""
+        found = await self._ns.many([("GET", f"made-on:{worker}") for worker in workers]) if workers else []
+        return [(raw or b"").decode("utf-8", "replace") for raw in found]

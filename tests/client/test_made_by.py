@@ -1,0 +1,71 @@
+"""`job.made_by`: what made a result, with real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import numpy as np
+import pytest
+
+import jobkit
+from jobkit.client.kit import Kit
+from tests.support import wait_until
+
+
+def test_a_job_names_its_submitter_and_its_worker(kit: Kit) -> None:
+    job = kit.options(seed=7).submit(len, "abc")
+    job.wait(60)
+
+    made = wait_until(lambda: job.made_by if job.made_by.ran_on is not None else None)
+
+    assert made.submitted_from is not None
+    assert made.submitted_from.facts.host == made.host == os.uname().nodename
+    assert made.packages["numpy"] == np.__version__
+    assert len(made.commit) in (0, 40)  # 0 outside of a repository
+    assert made.seed == 7
+    assert made.mismatches == []
+    assert "Seed            7" in str(made)
+    assert made.to_json()["ran_on"]["packages"]["numpy"] == np.__version__
+
+
+def test_a_rerun_of_the_same_job_was_made_by_the_same(kit: Kit) -> None:
+    job = kit.submit(len, "abc")
+    job.wait(60)
+    again = job.rerun()
+    again.wait(60)
+
+    wait_until(lambda: again.made_by.ran_on is not None)
+    assert job.made_by.differences(again.made_by) == []
+    assert job.made_by.differences(kit.options(seed=1).submit(len, "abc").made_by)[-1] == "seed none → 1"
+
+
+def test_a_submit_of_a_coroutine_names_its_facts(kit: Kit) -> None:
+    async def submitted() -> str:
+        job = await kit.aio.submit(len, "abc")
+        return str(job.snapshot.spec.made)
+
+    name = asyncio.run(submitted())
+    assert name == kit.submit(len, "abc").snapshot.spec.made != ""
+
+
+def test_what_made_a_cached_result_made_this_one(kit: Kit) -> None:
+    @jobkit.task(name="cached-seeded", cache=60, seed=True)
+    def cached(n: int) -> int:
+        return n
+
+    first = kit.submit(cached, 1)
+    first.wait(60)
+    second = kit.submit(cached, 1)
+
+    assert second.snapshot.cached_from == first.id
+    assert second.made_by.seed == first.made_by.seed
+
+
+def test_facts_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    with jobkit.connect("sync://", made_by="off") as kit:
+        job = kit.submit(len, "abc")
+
+        assert job.snapshot.spec.made == ""
+        assert job.made_by.submitted_from is None
+        assert str(job.made_by) == "nothing is known"

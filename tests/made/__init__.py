@@ -1,0 +1,1 @@
+"""Facts of what made a result."""

@@ -1,0 +1,156 @@
+"""Facts of this process: gathered once, and again after a change."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from jobkit.codec import Codec
+from jobkit.made import facts, git, machine
+from jobkit.made.facts import Gatherer, Made, name_of
+from jobkit.made.sealed import opened, sealed
+from jobkit.model import SignatureError
+from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
+
+
+def read(made: Made) -> ProcessFacts:
+    return msgspec.json.decode(made.contents[made.name], type=ProcessFacts)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "program", lambda: "")
+    return tmp_path
+
+
+def test_facts_name_packages_machine_and_repository(repository: Path) -> None:
+    made = Gatherer().current(60)
+    found = read(made)
+
+    assert found.git is not None
+    assert found.git.root == str(repository)
+    assert f"numpy=={np.__version__}".encode() in made.contents[found.packages].split(b"\n")
+    assert (found.host, found.cores) == (os.uname().nodename, len(os.sched_getaffinity(0)))
+    assert set(made.contents) == {made.name, found.packages}
+    assert all(name_of(content) == name for name, content in made.contents.items())
+
+
+def test_equal_facts_have_equal_names(repository: Path) -> None:
+    assert Gatherer().current(60).name == Gatherer().current(60).name
+
+
+def test_nothing_is_gathered_again_without_a_change(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gatherer = Gatherer()
+    before = gatherer.current(60)
+    monkeypatch.setattr(facts, "LOOK_S", 0.0)
+    monkeypatch.setattr(git, "state_of", lambda *_, **__: pytest.fail("git was asked"))
+
+    assert gatherer.current(60) is before
+
+
+def test_a_change_of_a_known_file_is_seen_by_the_next_submit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = repository / "train.py"
+    script.write_text("lr = 1\n")
+    gatherer = Gatherer()
+    before = gatherer.current(60)
+    monkeypatch.setattr(facts, "LOOK_S", 0.0)
+    script.write_text("lr = 0.25\n")
+
+    after = gatherer.current(60)
+
+    state = read(after).git
+    assert after.name != before.name
+    assert state is not None
+    assert b"+lr = 0.25" in after.contents[state.diff]
+
+
+def test_a_slow_git_holds_up_one_submit_for_a_limited_time(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def slow(root: str, **_: Any) -> tuple[GitFacts, str]:
+        asked.set()
+        answered.wait(60)
+        return GitFacts(root, "c" * 40, is_dirty=False), ""
+
+    monkeypatch.setattr(git, "state_of", slow)
+    gatherer = Gatherer()
+
+    first = read(gatherer.current(0.01)).git
+    assert asked.wait(60)
+    assert first is not None
+    assert first.problem == "git had not answered yet"
+    answered.set()
+    deadline = time.monotonic() + 60
+    while (state := read(gatherer.current()).git) == first and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert state is not None
+    assert state.commit == "c" * 40
+
+
+def test_only_the_variables_that_were_asked_for_are_kept_and_secrets_are_masked(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_THREADS", "4")
+    monkeypatch.setenv("MY_TOKEN", "abc")
+    monkeypatch.setenv("MY_URL", "https://me:pw@host")
+    monkeypatch.setenv("OTHER", "1")
+
+    found = read(Gatherer(env=["MY_*"]).current(60))
+
+    assert found.env == {"MY_THREADS": "4", "MY_TOKEN": "***", "MY_URL": "https://me:***@host"}
+
+
+def test_contents_are_sealed_under_their_names() -> None:
+    codec, other = Codec([b"key"]), Codec([b"other"])
+    made = Made(name_of(b"facts"), {name_of(b"facts"): b"facts"})
+
+    ((name, envelope),) = sealed(made, codec).items()
+
+    assert opened(envelope, name, codec) == b"facts"
+    with pytest.raises(SignatureError):
+        opened(envelope, name_of(b"others"), codec)
+    with pytest.raises(SignatureError):
+        opened(envelope, name, other)
+
+
+def origin(diff: str = "", packages: dict[str, str] | None = None, **changes: Any) -> Origin:
+    state = GitFacts("/p", changes.pop("commit", "a" * 40), "main", bool(diff))
+    return Origin(ProcessFacts(host="h", python="3.11.7", git=state, **changes), packages or {}, diff)
+
+
+def test_differences_name_packages_files_and_machine() -> None:
+    old = origin(packages={"numpy": "2.4", "old": "1"})
+    new = origin(
+        "diff --git a/train.py b/train.py\n+lr = 2\n", {"numpy": "2.5", "new": "1"}, commit="b" * 40, gpus=("A100",)
+    )
+
+    one, other = MadeBy(1, old, old), MadeBy(2, new, new)
+
+    assert one.differences(other) == [
+        "commit aaaaaaaa → bbbbbbbb",
+        "train.py changed",
+        "new not there → 1",
+        "numpy 2.4 → 2.5",
+        "old 1 → not there",
+        "GPU none → A100",
+        "seed 1 → 2",
+    ]
+    assert one.differences(one) == []
+
+
+def test_packages_that_differ_between_submitter_and_worker_are_named() -> None:
+    made = MadeBy(None, origin(packages={"numpy": "2.4"}), Origin(ProcessFacts(host="w"), {"numpy": "2.5", "x": "1"}))
+
+    assert made.mismatches == ["numpy 2.4 → 2.5"]
+    assert (made.host, made.packages, made.branch) == ("w", {"numpy": "2.5", "x": "1"}, "main")
+    assert dict(made.lines())["Other on worker"] == "numpy 2.4 → 2.5"
