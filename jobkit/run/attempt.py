@@ -299,6 +299,8 @@ def _use_code(task: str, head: CallHead) -> None:
         return
     try:
         content = content_of(head, head.code)
+        if code.is_here(content, head.path):
+            return
         code.use(code.unpacked(content, head.code.name, temporary() / f"jobkit-code-{os.getuid()}"))
     except (OSError, SignatureError) as error:
         raise Rejected(f"the code of task {task!r} could not be unpacked on {platform.node()}: {error}") from error

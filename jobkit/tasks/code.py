@@ -299,6 +299,29 @@ def packed(files: dict[str, Path], task: str) -> bytes:
 _read_pack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
 
+def is_here(content: bytes, roots: Sequence[str]) -> bool:
+    """Return True if the files of a pack are below these folders, unchanged, so that they can be imported from there.
+
+    There they have their data files beside them. Raises SignatureError: it is no pack.
+    """
+    for where, body in _files(content):
+        found = next((path for root in roots if (path := Path(root, where)).is_file()), None)
+        if found is None or found.read_bytes() != body:
+            return False
+    return True
+
+
+def _files(content: bytes) -> list[tuple[str, bytes]]:
+    """Return the files of a pack. Raises SignatureError: a path leads out of the folder, or it is no pack."""
+    try:
+        files = _read_pack(content)
+    except msgspec.MsgspecError as error:
+        raise SignatureError(f"the code that came with it cannot be read: {error}") from None
+    if len(files) > MAX_FILES or not all(_PATH.fullmatch(where) for where, _ in files):
+        raise SignatureError("the code that came with it has a path that leads out of its folder")
+    return files
+
+
 def unpacked(content: bytes, name: str, below: Path) -> Path:
     """Return the folder with the files of a pack, unpacked unless it is there.
 
@@ -313,12 +336,7 @@ def unpacked(content: bytes, name: str, below: Path) -> Path:
     with suppress(FileNotFoundError):
         os.utime(target)
         return target
-    try:
-        files = _read_pack(content)
-    except msgspec.MsgspecError as error:
-        raise SignatureError(f"the code that came with it cannot be read: {error}") from None
-    if len(files) > MAX_FILES or not all(_PATH.fullmatch(where) for where, _ in files):
-        raise SignatureError("the code that came with it has a path that leads out of its folder")
+    files = _files(content)
     _sweep(below)
     aside = below / f".{secrets.token_hex(8)}"
     try:

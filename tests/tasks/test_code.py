@@ -106,6 +106,16 @@ def test_a_pack_is_unpacked_once_into_a_private_folder(root: Path, tmp_path: Pat
         code.unpacked(content, digest(content), tmp_path / "code")
 
 
+def test_the_same_files_on_this_machine_are_used_until_one_changes(root: Path, tmp_path: Path) -> None:
+    content = code.packer("f", True, "helper:f", [str(root)])([])[1]()
+    roots = [str(tmp_path / "missing"), str(root)]
+
+    assert code.is_here(content, roots)
+    assert not code.is_here(content, [])
+    (root / "pkg" / "deep.py").write_text("K = 1")
+    assert not code.is_here(content, roots)
+
+
 def test_modules_of_the_same_name_from_elsewhere_are_imported_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

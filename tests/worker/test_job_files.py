@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.attempts import MAX_RESULT_BYTES, ending, preview_subject
-from jobkit.codec import HEAD_BYTES, PICKLE, Codec, Subject, is_reference
+from jobkit.codec import HEAD_BYTES, PICKLE, Blob, Codec, Subject, is_reference
 from jobkit.files.file_store import PASSING, JobFolder, opened
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.attempt import Outcome
@@ -218,3 +218,19 @@ async def test_on_a_full_disk_a_large_result_is_stored_in_redis_and_no_partial_f
     assert "could not be written to" in shown["unavailable"]
     assert "File too large" in shown["unavailable"]
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000] == []
+
+
+async def test_a_sweep_removes_large_parts_that_the_store_does_not_know(job_files: JobFiles) -> None:
+    file_store, blobs = job_files.file_store, job_files._store.blobs
+    assert file_store is not None
+    kept, orphaned = (file_store.put_blob(Blob.of(content)) for content in (b"kept", b"orphaned"))
+    twice = file_store.put_blob(Blob.of(b"kept"))  # two processes may upload one content at once
+    assert await blobs.put(Blob.of(b"kept").name, f"f{kept} 4 here".encode())
+
+    assert await job_files.sweep(3600.0) == 0
+    assert await job_files.sweep(0.0) == 2
+
+    assert Path(str(file_store.blob(kept))).read_bytes() == b"kept"
+    for folder in (orphaned, twice):
+        with pytest.raises(FileNotFoundError):
+            file_store.blob(folder)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import jobkit
 from tests.store.server import Server
@@ -73,3 +74,12 @@ def test_a_worker_with_another_directory_says_so(sharing: Bench) -> None:
     assert job.wait(60)
     assert "cannot be read from" in str(job.error)
     assert f"it was written to {sharing.folder}/results" in str(job.error)
+
+
+def test_a_worker_refuses_a_job_with_a_mark_of_a_later_version(bench: Bench) -> None:
+    prepared = bench.kit._submitter.prepared(len, ("abc",), {})
+    job = bench.kit._submitter.send(replace(prepared, spec=replace(prepared.spec, isolation="process+later")))
+    bench.worker()
+
+    assert job.wait(60)
+    assert "no worker here runs isolation 'process+later'" in str(job.error)
