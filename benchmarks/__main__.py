@@ -21,6 +21,7 @@ NAMES = (
     "imports",
     "progress",
     "checkpoints",
+    "metrics",
     "memory",
     "idle",
     "schedules",

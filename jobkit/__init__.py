@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.checkpoints import checkpoint, resume
     from jobkit.run.inside.context import current
-    from jobkit.run.inside.live import log_metrics
+    from jobkit.run.inside.live import log_metrics, show
     from jobkit.tasks.specs import Range
 
 __version__ = "0.1.0"
@@ -77,6 +77,7 @@ __all__ = [
     "log_metrics",
     "progress",
     "resume",
+    "show",
     # What events of a job
     "ErrorKind",
     "EventType",
@@ -109,6 +110,7 @@ _LAZY = {
     "log_metrics": "jobkit.run.inside.live",
     "progress": "jobkit.run.inside.bars",
     "resume": "jobkit.run.inside.checkpoints",
+    "show": "jobkit.run.inside.live",
     "task": "jobkit.tasks.registry",
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",

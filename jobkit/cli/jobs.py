@@ -177,6 +177,7 @@ def show(job_id: str, is_made_by: bool, as_json: bool) -> None:
         "waits for": waits_for.removeprefix("waits for "),
         "asks": "; ".join(f"{one.text} (since {out.ago(one.at)})" for one in snapshot.asking),
         "python": str(snapshot.usage.get("python", "")),
+        "metrics": "  ".join(f"{name} {value:.4g}" for name, value in snapshot.metrics.newest.items()),
         "memory": size(snapshot.usage.get("peak_rss_bytes")),
     }
     out.facts(facts)

@@ -36,6 +36,7 @@ from jobkit.model import (
 )
 from jobkit.model.made import MadeBy
 from jobkit.run.inside import context
+from jobkit.run.inside.pictures import PICTURE
 from jobkit.tasks.question import Question
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.values import MISSING
@@ -295,7 +296,7 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts that it saved with `jobkit.current().save(name, obj)`, oldest first."""
-        return self._kit.artifacts(self.id)
+        return [each for each in self._kit.artifacts(self.id) if each.media_type != PICTURE]
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return the newest two checkpoints that it wrote with `jobkit.checkpoint`, oldest first."""

@@ -115,9 +115,10 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     _internal = frozenset(
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "dump",
-            "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info", "metrics_of",
-            "outcome", "page", "register_schedules", "reopen_archived", "restore", "retry_all", "retry_batch",
-            "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed", "verbs", "waits_for_many",
+            "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info",
+            "metric_lines", "metrics_of", "outcome", "page", "register_schedules", "reopen_archived", "restore",
+            "retry_all", "retry_batch", "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed",
+            "verbs", "waits_for_many",
         }
     )  # fmt: skip
 
@@ -197,6 +198,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     log_file = in_thread("_reader", JobReader.log_file)
     metrics = in_thread("_reader", JobReader.metrics)
     metrics_of = in_thread("_reader", JobReader.metrics_of)
+    metric_lines = on_loop("verbs.store", RedisStore.metrics)
     artifacts = in_thread("_reader", JobReader.artifacts)
     artifact = in_thread("_reader", JobReader.artifact)
     checkpoints = in_thread("_reader", JobReader.checkpoints)

@@ -16,7 +16,6 @@ import contextlib
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -42,7 +41,6 @@ NEWEST_MOST, SPARK_POINTS = 20, 32
 #: Exceptions of a line that was not written by this or another version of jobkit.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, msgspec.MsgspecError)
 
-_value = itemgetter(2)
 _encode = msgspec.json.encode
 
 
@@ -112,15 +110,17 @@ def summary(points: Sequence[Point]) -> list[Point]:
     """Return the first, last, smallest and largest of some points, and the first that is not finite, in their order."""
     if len(points) <= 4:
         return list(points)
-    finite = [point for point in points if -math.inf < point[2] < math.inf]
-    kept = {id(points[0]): points[0], id(points[-1]): points[-1]}
-    if finite:
-        for point in (min(finite, key=_value), max(finite, key=_value)):
-            kept[id(point)] = point
-    if len(finite) < len(points):
-        gap = next(point for point in points if not math.isfinite(point[2]))
-        kept[id(gap)] = gap
-    return [point for point in points if id(point) in kept]
+    values = [point[2] for point in points]
+    places = {0, len(points) - 1}
+    if math.isfinite(sum(values)):  # then each of them is
+        places |= {values.index(min(values)), values.index(max(values))}
+    else:
+        finite = [i for i, value in enumerate(values) if math.isfinite(value)]
+        if finite:
+            places |= {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+        if len(finite) < len(values):
+            places.add(next(i for i, value in enumerate(values) if not math.isfinite(value)))
+    return [points[i] for i in sorted(places)]
 
 
 def by_position(points: Sequence[Point], size: int) -> list[Point]:

@@ -25,6 +25,7 @@ from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_html import batch_html, card_html
 from jobkit.ui.card.card_model import CardModel
+from jobkit.ui.card.downloads import pictures_of
 from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
@@ -145,6 +146,9 @@ class JobDisplay(CellDisplay):
             try:
                 log = kit.log_slice(job_id, tail=_TAIL)
                 model.load_log(log.lines, log.total, log.dropped)
+                if self.job.snapshot.metrics.n:
+                    model.curves.load(kit.metric_lines([job_id])[0])
+                model.pictures = pictures_of(kit, job_id)
                 model.keep([artifact.to_json() for artifact in kit.artifacts(job_id)])
                 model.show(kit.preview(job_id))
             except JobkitError:
@@ -178,6 +182,8 @@ class BatchDisplay(CellDisplay):
                 while wanting := model.wanting():
                     for i in wanting:
                         model.show(i, batch[i].preview())
+                if job_ids := model.curves.wanting(model.snapshots):
+                    model.curves.learn(job_ids, batch._kit.metric_lines(job_ids))
             except JobkitError:
                 logger.debug("results of a batch could not be read for its card", exc_info=True)
         return model

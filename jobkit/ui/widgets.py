@@ -176,7 +176,7 @@ class JobWidget(LiveWidget):
     _job_id = ""
 
     def __init__(self, kit: Kit | None = None, job_id: str = "", **hooks: Callable[[CardModel], None] | None) -> None:
-        super().__init__({**EMPTY, "log_append": "", "actions": dumps(_ACTIONS)}, **hooks)
+        super().__init__({**EMPTY, "log_append": "", "metrics_append": "", "actions": dumps(_ACTIONS)}, **hooks)
         if kit is not None:
             self.follow(kit, job_id)
 
@@ -196,7 +196,7 @@ class JobWidget(LiveWidget):
         return shown
 
     def current(self) -> Mapping[str, str]:
-        return {"log": self.shown.log_json(self.shown.lines)}
+        return {"log": self.shown.log_json(self.shown.lines), "metrics": self.shown.curves.text()}
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
         # A page that is loaded again has the newest text, but not the time: marimo keeps the texts as they were sent.
@@ -215,7 +215,7 @@ class BatchWidget(LiveWidget):
     _css = assets.css("batch")
 
     def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
-        super().__init__(dict.fromkeys(("head", "table", "delta", "plot", "refused"), ""), **hooks)
+        super().__init__(dict.fromkeys(("head", "table", "delta", "plot", "curves", "refused"), ""), **hooks)
         self._batch, self._is_list = batch, is_list
         self.begin()
 

@@ -39,6 +39,7 @@ from jobkit.questions import Asked
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
+from jobkit.run.inside.pictures import PICTURES_MOST
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.process.leftovers import Orphans
 from jobkit.run.shortage import shortage
@@ -106,8 +107,8 @@ class RunningAttempt:
     _keeping: asyncio.Task[None] | None = None
     kept: list[Kept] = field(default_factory=list)
     """Artifacts that the store does not know yet."""
-    _names: set[str] = field(default_factory=set)
-    _stored_bytes: int = 0
+    _stored: dict[str, int] = field(default_factory=dict)
+    """Names of its artifacts, with the bytes that the store has of each."""
 
     @property
     def job_id(self) -> str:
@@ -177,15 +178,15 @@ class RunningAttempt:
         if before is not None:
             await asyncio.wait([before])
         # The job has checked this itself; a job that does not tell the truth must not fill the store.
-        if len(self._names | {name}) > Bounds().count:
+        if len(self._stored.keys() | {name}) > Bounds().count + PICTURES_MOST:
             kept, sentence = None, f"artifact {name[:200]!r} was not kept: too many of them"
         else:
-            kept, sentence = await self.job_files.keep(self.claimed, name, media, body, self._stored_bytes)
+            others = sum(self._stored.values()) - self._stored.get(name, 0)
+            kept, sentence = await self.job_files.keep(self.claimed, name, media, body, others)
         if kept is None:
             self.lines([note(sentence)])
             return
-        self._names.add(name)
-        self._stored_bytes += 0 if kept.folder else kept.info.size_bytes
+        self._stored[name] = 0 if kept.folder else kept.info.size_bytes
         self.kept.append(kept)
         self.wake()
 

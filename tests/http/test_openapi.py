@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobkit.http.api.openapi import describe
 from jobkit.http.table import ROUTES
 from jobkit.model import ErrorKind
 from jobkit.model.events import JobState
+from jobkit.model.metrics import Curves
 from jobkit.model.snapshot import JobError, JobSnapshot
 from jobkit.model.spec import JobSpec
 from tests.ui.stage import Stage
@@ -93,10 +95,12 @@ def test_responses_match_the_document(http: httpx.Client, stage: Stage) -> None:
     job = http.post("/api/jobs", json={"task": "double"}).json()
     stage.start(job["id"])
     stage.log(job["id"], "a line")
+    stage.measure(job["id"], Curves(), loss=[(0, 1, 0.5), (1, 2, math.inf)])
     for path, name in [
         (f"/api/jobs/{job['id']}", "Job"),
         ("/api/jobs", "JobPage"),
         (f"/api/jobs/{job['id']}/logs", "Log"),
+        (f"/api/jobs/{job['id']}/metrics", "Metrics"),
         (f"/api/jobs/{job['id']}/artifacts", "Artifacts"),
         ("/api/tasks", "Tasks"),
         ("/api/queues", "Queues"),

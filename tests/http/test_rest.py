@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import Subject
 from jobkit.model import JobSnapshot, JobSpec, JobState
+from jobkit.model.metrics import Curves
 from jobkit.store.values import ArtifactInfo, Kept
 from tests.http.site import Site
 from tests.ui.stage import Stage
@@ -269,6 +271,19 @@ def test_a_log_is_searched_on_the_server(http: httpx.Client, stage: Stage) -> No
     assert found("before=3") == ([1, 2], 2)
     refused = http.get(f"{job['url']}/logs?level=loud")
     assert (refused.status_code, refused.json()["field"]) == (422, "level")
+
+
+def test_metrics_come_as_columns_with_null_for_nan(http: httpx.Client, stage: Stage) -> None:
+    job = submit(http)
+    stage.start(job["id"])
+    assert http.get(f"{job['url']}/metrics").json() == {"metrics": {}}
+
+    stage.measure(job["id"], Curves(), loss=[(0, 1_760_000_000_000, 0.5), (2, 1_760_000_000_001, math.nan)])
+
+    loss = http.get(f"{job['url']}/metrics").json()["metrics"]["loss"]
+    assert loss["steps"] == [0, 2]
+    assert loss["values"] == [0.5, None]
+    assert loss["times"][1] == "2025-10-09T08:53:20.001Z"
 
 
 def test_artifacts_are_listed_and_come_as_files_and_never_as_pages(http: httpx.Client, kit: Kit, stage: Stage) -> None:

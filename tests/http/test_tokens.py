@@ -154,6 +154,7 @@ ROUTES = [
     ("GET", "/api/jobs/x", "view"),
     ("GET", "/api/jobs/x/result", "view"),
     ("GET", "/api/jobs/x/logs", "view"),
+    ("GET", "/api/jobs/x/metrics", "view"),
     ("GET", "/api/jobs/x/artifacts", "view"),
     ("GET", "/api/jobs/x/artifacts/a", "view"),
     ("GET", "/api/jobs/x/events", "view"),

@@ -69,6 +69,13 @@ EXPECTED = {
         "longer = ": r"0\.205891 0\.205891\nresumed at epoch 12[^\n]*\nepoch 12\nepoch 13\nepoch 14",
         "endless": r"'cancelled'>, True",
     },
+    "09-metrics": {
+        "sorted(job.metrics)": r"\['acc', 'train/loss', 'val/loss'\], True",
+        "batch = kit.map": r"3 / 3 · ✓ 3 done[\s\S]*<path",
+        "groupby": r"0\.10 +0\.0",
+        "jobkit.show": r"wave[\s\S]*<img",
+        "careless": r"metric 'loss' is a number, not str '0\.3'",
+    },
 }
 
 

@@ -85,6 +85,7 @@ TABLE = {
     "POST /api/jobs/{id}/question": acts(200),
     "GET /api/jobs/{id}/result": LOOK_AT_ONE,
     "GET /api/jobs/{id}/logs": LOOK_AT_ONE,
+    "GET /api/jobs/{id}/metrics": LOOK_AT_ONE,
     "GET /api/jobs/{id}/artifacts": LOOK_AT_ONE,
     "GET /api/jobs/{id}/checkpoints": LOOK_AT_ONE,
     "GET /api/jobs/{id}/artifacts/{name}": LOOK_AT_ONE,

@@ -90,7 +90,7 @@ def test_each_role_sees_and_does_over_http_what_it_may(
     with site.client(role) as http:
         for n, whose in enumerate((role, "foreign")):
             mine = jobs[whose]
-            for path in ("", "/result", "/logs", "/artifacts", "/events"):
+            for path in ("", "/result", "/logs", "/metrics", "/artifacts", "/events"):
                 got = http.get(f"/api/jobs/{mine['ended']}{path}")
                 assert got.status_code == LOOKS[role][n] or (got.status_code, path) == (204, "/events"), (whose, path)
             allowed = ACTS[role][n]
@@ -278,7 +278,7 @@ TEXT = """() => {
 def test_without_a_login_every_route_is_refused(stage: Stage, site: PeopleSite) -> None:
     job = jobs_of(stage, "foreign")["ended"]
     with site.client() as http:
-        for path in ("", "/result", "/logs", "/artifacts", "/artifacts/x", "/events"):
+        for path in ("", "/result", "/logs", "/metrics", "/artifacts", "/artifacts/x", "/events"):
             assert http.get(f"/api/jobs/{job}{path}").status_code == 401
         for path in (
             "/api/jobs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import RAW
 from jobkit.model import ErrorKind, JobSpec, LogLine
+from jobkit.model.metrics import Curves, Point
 from jobkit.model.snapshot import JobError
 from jobkit.questions import Asked, follow
 from jobkit.run.inside.answers import Answers
@@ -72,6 +73,13 @@ class Stage:
     def progress(self, job_id: str, done: float, total: float | None = None, message: str = "", **more: Any) -> None:
         token = self._tokens[job_id].token
         self._do(self.store.progress([AttemptNews(job_id, token, True, done, total, message, more=more)]))
+
+    def measure(self, job_id: str, curves: Curves, **batch: Sequence[Point]) -> None:
+        """Add points to the curves of a running job."""
+        curves.add(batch)
+        token, metrics = self._tokens[job_id].token, curves.take()
+        more = {"metrics": curves.summary().to_wire()}
+        self._do(self.store.progress([AttemptNews(job_id, token, True, None, None, "", more=more, metrics=metrics)]))
 
     def log(self, job_id: str, *lines: str, source: str = "stdout", level: str = "", logger: str = "") -> None:
         at = int(time.time() * 1000)

@@ -194,6 +194,14 @@ LogJson = _json_of(
 )
 
 
+class CurveJson(Struct):
+    """A metric: its points in the order in which they were logged. NaN is null, infinity "inf" or "-inf"."""
+
+    steps: list[float]
+    times: list[datetime]
+    values: list[float | str | None]
+
+
 class ArtifactJson(Struct):
     """A named file that a job saved."""
 
@@ -317,6 +325,7 @@ NOT_ALWAYS = {"source"}
 
 ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
 AnsweredJson = _answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
+MetricsJson = _answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
 AuditJson = _answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
 CheckpointsJson = _answer("CheckpointsJson", checkpoints=list[CheckpointJson])
 ChangedJson = _answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
+from jobkit.run.inside import displays
 from jobkit.run.inside.context import Context, active, active_recorder
 from jobkit.run.inside.recorder import PROGRESS_INTERVAL_S, Bar, Recorder
 
@@ -160,12 +161,14 @@ _has_monitor = True
 
 
 def install(*, has_monitor: bool = True) -> None:
-    """See to it that tqdm and rich, loaded or yet to be, report to the job they run in.
+    """See to it that tqdm, rich, IPython and pyplot, loaded or yet to be, report to the job they run in.
 
     A process that runs nothing but jobs needs no monitor of tqdm: without its thread it can be used for another job.
     """
     global _has_monitor
     _has_monitor = has_monitor
+    if not has_monitor:
+        displays.name_builtin()
     if not has_monitor and "tqdm.std" in sys.modules:
         sys.modules["tqdm.std"].tqdm.monitor_interval = 0
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -372,4 +375,5 @@ _PATCHES: dict[str, Callable[[Any], None]] = {
     "tqdm.std": _patch_std,
     "tqdm.notebook": _patch_notebook,
     "rich.progress": _patch_rich,
+    **displays.PATCHES,
 }

@@ -1,4 +1,4 @@
-"""`jobkit.log_metrics`: what a job shows of itself while it runs."""
+"""`jobkit.log_metrics` and `jobkit.show`: what a job shows of itself while it runs."""
 
 from __future__ import annotations
 
@@ -21,3 +21,19 @@ def log_metrics(step: float | None = None, **numbers: Any) -> None:
     """
     if (recorder := active_recorder()) is not None:
         recorder.log_metrics(step, numbers)
+
+
+def show(name: str, obj: Any) -> None:
+    """Show something in the card of this job, at once; the same name replaces it.
+
+    Each call draws it, so every tenth step of a fast loop is enough. What is too large is said in the job's log.
+    Outside a job it does nothing.
+
+    Args:
+        name: 1 to 195 printable characters, no path separators; a job has up to 20 of them.
+        obj: a figure of matplotlib or Bokeh, a PIL image, a DataFrame or array, anything that shows itself as HTML (in
+            a sandbox), a chart of Plotly or Altair (its specification, with a picture if kaleido or vl-convert is
+            installed), the bytes or the path of a PNG, JPEG, GIF or WebP; of other objects their text.
+    """
+    if (recorder := active_recorder()) is not None:
+        recorder.show(name, obj)

@@ -35,12 +35,8 @@ class MetricBuffer:
         self._next: float = 0
         self.count = 0
 
-    @property
-    def is_full(self) -> bool:
-        return self.count >= _WAITING_MOST
-
-    def add(self, step: Any, numbers: Mapping[str, Any]) -> None:
-        """Add a point to each curve. Never raises."""
+    def add(self, step: Any, numbers: Mapping[str, Any]) -> bool:
+        """Add a point to each curve; return True if too many wait. Never raises."""
         at_ms, curves = now_ms(), self._curves
         if step is None:
             step = self._next
@@ -56,6 +52,7 @@ class MetricBuffer:
                 if self._begin(name):
                     curves[name].append((step, at_ms, value))
         self.count += len(numbers)
+        return self.count >= _WAITING_MOST
 
     def take(self) -> dict[str, Sequence[Point]]:
         """Return the points since the last call, thinned to what a plot can show."""

@@ -23,6 +23,7 @@ from jobkit.model.plain import now_ms
 from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
 from jobkit.run.inside.metrics import MetricBuffer
+from jobkit.run.inside.pictures import PICTURE, PictureBuffer
 from jobkit.run.inside.values import Body, Bounds
 
 #: At most this often per second a job's progress leaves it.
@@ -168,7 +169,8 @@ class Recorder:
         self._sent: tuple[float | None, float | None, str] | None = None
         self._sent_at = -math.inf
         self._metrics: MetricBuffer | None = None
-        self._metrics_at = -math.inf  # when the last of them were sent
+        self._pictures = PictureBuffer(self._warn)
+        self._live_at = -math.inf  # when the last of both were sent
         #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
         self.is_passive = False
 
@@ -244,26 +246,43 @@ class Recorder:
         return tamed(self._done, self._total, "")[:2]
 
     def log_metrics(self, step: Any, numbers: Mapping[str, Any]) -> None:
-        """Add points to the job's curves; never raises for what they are."""
+        """Add points to the job's curves. Never raises: the log says what is no metric."""
         buffer = self._metrics
         if buffer is None:
             with self._guard, self._lock:
                 buffer = self._metrics = self._metrics or MetricBuffer(self._warn)
-        buffer.add(step, numbers)
-        if buffer.is_full or (self.is_passive and time.monotonic() - self._metrics_at >= PROGRESS_INTERVAL_S):
-            self._send_metrics()
+        is_full = buffer.add(step, numbers)
+        if is_full or (self.is_passive and time.monotonic() - self._live_at >= PROGRESS_INTERVAL_S):
+            self._send_live()
         elif not self._is_armed:
             self._arm_once()
+
+    def show(self, name: str, obj: Any) -> None:
+        """Draw a picture for the card, and send it soon, unless the next one of its name comes first.
+
+        Never raises: the log says what cannot be shown.
+        """
+        if self._pictures.draw(name, obj, self._bounds.each_bytes):
+            if time.monotonic() - self._live_at >= PROGRESS_INTERVAL_S:
+                self._send_live()
+            else:
+                self._arm_once()
 
     def _warn(self, sentence: str) -> None:
         self.line("jobkit", sentence, "WARNING")
 
-    def _send_metrics(self) -> None:
-        if self._metrics is not None and self._metrics.count:
-            with self._guard, self._lock:
-                self._metrics_at = time.monotonic()
-                if batch := self._metrics.take():
-                    self._sink.metrics(batch)
+    def _send_live(self) -> None:
+        """Send metrics and pictures."""
+        with self._guard, self._lock:
+            self._live_at = time.monotonic()
+            if self._metrics is not None and (batch := self._metrics.take()):
+                self._sink.metrics(batch)
+            for name, body in self._pictures.take().items():
+                self._sink.artifact(name, PICTURE, body)
+
+    @property
+    def _has_live(self) -> bool:
+        return bool(self._pictures.waiting or (self._metrics is not None and self._metrics.count))
 
     @property
     def answers(self) -> Answers:
@@ -343,14 +362,14 @@ class Recorder:
             self._flush(at_ms, at_ms)
             if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
                 self._send_progress()
-            if time.monotonic() - self._metrics_at >= PROGRESS_INTERVAL_S:
-                self._send_metrics()
+            if self._has_live and time.monotonic() - self._live_at >= PROGRESS_INTERVAL_S:
+                self._send_live()
             self._is_armed = False  # first: who writes from now on arms anew, or is seen below
             self._is_armed = bool(
                 self._bars
                 or self._buffer
                 or self._has_moved
-                or (self._metrics is not None and self._metrics.count > 0)
+                or self._has_live
                 or any(self._parts.values())
                 or any(splitter.is_partial for splitter in self._splitters.values())
             )
@@ -359,7 +378,7 @@ class Recorder:
     def close(self) -> None:
         """Hand on all that is left: partial lines and the last progress."""
         with self._guard, self._lock:
-            self._send_metrics()
+            self._send_live()
             self._flush(None, now_ms())
             self._send_progress()
             self._bars.clear()

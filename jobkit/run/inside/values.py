@@ -26,6 +26,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ SUMMARY_LIMIT = 200
 Preview = dict[str, Any]
 
 
-def preview_of(value: Any) -> tuple[Preview, str]:
+def preview_of(value: Any, png_limit: int = PNG_LIMIT) -> tuple[Preview, str]:
     """Return `(preview, summary)`; the summary is one line of at most `SUMMARY_LIMIT` characters."""
     kind = type(value)
     if value is None:
@@ -113,7 +114,7 @@ def preview_of(value: Any) -> tuple[Preview, str]:
         return _plain_number(value)
     name = kind.__name__
     preview: Preview = {"type": name, "text": ""}
-    for part in (_frame, _array, _figure, _picture, _markup, _plain):
+    for part in (_frame, _array, _figure, partial(_picture, limit=png_limit), _markup, _plain):
         try:
             summary = part(value, preview)
         except Exception:  # a value of the user's may raise from anything; the next way may do
@@ -284,8 +285,8 @@ def _figure(value: Any, preview: Preview) -> str | None:
     return summary
 
 
-def _picture(value: Any, preview: Preview) -> str | None:
-    png = png_of(value, dpis=(100, 60, 30), sides=(1200, 600, 300), limit=PNG_LIMIT)
+def _picture(value: Any, preview: Preview, limit: int = PNG_LIMIT) -> str | None:
+    png = png_of(value, dpis=(100, 60, 30), sides=(1200, 600, 300), limit=limit)
     if not png:
         return None
     preview["png"] = base64.b64encode(png).decode("ascii")

@@ -1,5 +1,5 @@
 // The card of many jobs: one bar with counts, a plot of a result over an argument, a table. One module for notebooks
-// (anywidget) and Panel (JSComponent). It shows the synced texts `head`, `table`, `delta` and `plot`, made by
+// (anywidget) and Panel (JSComponent). It shows the synced texts `head`, `table`, `delta`, `plot` and `curves`, made by
 // batch_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
 
 const ROW = 30, WIDTHS = {state: "116px", id: "72px", note: "minmax(80px, 3fr)"};
@@ -33,11 +33,12 @@ class BatchCard extends LiveCard {
     this.show();
     this.columns();
     this.draw();
+    this.drawCurves();
     // A page that is being loaded misses what is sent meanwhile: say what has come.
     ask(model, "hello", {n: this.book.n, plot: (model.get("plot") || "").length});
   }
 
-  get listeners() { return {head: () => this.show(), plot: () => this.draw()}; }
+  get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves()}; }
 
   get elsewhere() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
 
@@ -65,7 +66,7 @@ class BatchCard extends LiveCard {
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
       h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv), n.grid);
     this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states),
-      n.alert, n.plot, n.table, n.live);
+      n.alert, n.plot, (this.charts = new Charts()).root, n.table, n.live);
   }
 
   show() {
@@ -173,6 +174,12 @@ class BatchCard extends LiveCard {
     const names = this.book.columns.map(([name, kind]) => (kind === "duration" ? "duration_s" : name));
     const text = [names, ...this.rows.map((row) => row[2])].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
     saveBlob(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, new Blob([text], {type: "text/csv"}));
+  }
+
+  /** The metrics of its jobs, over each other. */
+  drawCurves() {
+    const charts = Object.entries(parse(this.model.get("curves"), {}));
+    this.charts.show(new Map(charts.map(([name, lines]) => [name, lines.map(([label, steps, values]) => ({label, steps, values}))])));
   }
 
   // -- plot --------------------------------------------------------------------------------------------------------

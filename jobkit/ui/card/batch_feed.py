@@ -17,6 +17,7 @@ from jobkit.client import Batch, Kit
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, Actions, action, each
+from jobkit.ui.card.batch_curves import charts_text
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
 from jobkit.ui.live.control import Control
@@ -28,7 +29,7 @@ _PLOT_S = 0.8
 
 @dataclass(eq=False, slots=True)
 class BatchSubscriber(Subscriber):
-    """One card of a batch. `put` gets any of `head`, `table` and `plot`, and parts of `delta`; see `BatchModel`.
+    """One card of a batch. `put` gets any of `head`, `table`, `plot`, `curves`, and parts of `delta`; see `BatchModel`.
 
     Attributes:
         chosen: names that its user plots. plot: the text that it has.
@@ -55,6 +56,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         self._previews: dict[tuple[int, str], Mapping[str, Any] | None] = {}
         self._is_fetching = False
         self._plotted_at = 0.0
+        self._curves = ""
+        self._reader_of_curves = self.paced(_PLOT_S, self._read_curves)
         self._stop_listening = batch.listen(self._heard)
 
     def close(self) -> None:
@@ -93,6 +96,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         """`version`: number of the table and length of the plot that the browser has."""
         if self.model is None or version != (self.model.replies, len(subscriber.plot)):
             subscriber.wants_table, subscriber.plot = True, ""
+            if self._curves:
+                subscriber.deliver({"curves": self._curves}, {})
         self.poke()
 
     def choose(self, subscriber: BatchSubscriber, chosen: dict[str, str]) -> None:
@@ -135,6 +140,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 subscriber.deliver({**whole, "plot": plot}, parts)
             else:
                 subscriber.deliver(whole, parts)
+        if model.curves.wanting(model.snapshots):
+            self._reader_of_curves.poke()
         if wanted and not self.kit.is_closed:
             self._is_fetching = True
             self.runners.run(self._fetch(model, wanted))
@@ -165,6 +172,20 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             (whole if name == "table" else parts)[name] = dumps(rows)
         plots = [None if chosen is None else dumps(model.plot(chosen)) for chosen in choices]
         return whole, parts, plots, model.wanting(), time.thread_time() - began
+
+    async def _read_curves(self) -> None:
+        """Read the metrics of jobs that have newer ones, and deliver the charts."""
+        model = self.model
+        if model is not None and (job_ids := model.curves.wanting(model.snapshots)):
+            lines = await answered(lambda: self.kit.verbs.store.metrics(job_ids))
+            self._curves = await asyncio.to_thread(self._charts, model, job_ids, lines)
+            self.publish({"curves": self._curves})
+            self.poke()
+
+    @staticmethod
+    def _charts(model: BatchModel, job_ids: Sequence[str], lines: Sequence[Sequence[bytes]]) -> str:
+        model.curves.learn(job_ids, lines)
+        return charts_text(model.curves.charts(list(model.snapshots), model.args))
 
     async def _fetch(self, model: BatchModel, wanted: Sequence[int]) -> None:
         """Read results whose line does not have their numbers. `_make` puts them into the model."""

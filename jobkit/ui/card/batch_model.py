@@ -17,6 +17,7 @@ from typing import Any
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.plain import iso
+from jobkit.ui.card.batch_curves import BatchCurves
 from jobkit.ui.card.batch_plot import Point, is_number, layout
 
 #: Columns of numbers and texts that are read from the jobs' results.
@@ -46,6 +47,7 @@ class BatchModel:
         self.stopped_by = ""
         self.args, self.fixed = self._arguments(axes)
         self.values: list[str] = []
+        self.curves = BatchCurves()
         self._shown: dict[int, dict[str, Any]] = {}
         self._asked: set[int] = set()
         self._dirty: set[int] = set()

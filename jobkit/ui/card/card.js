@@ -1,5 +1,5 @@
 // The job card: one module for notebooks (anywidget), the dashboard and users' Panel apps (JSComponent).
-// It shows the synced texts `snapshot`, `log`, `log_append` and `preview` (made by card_model.py) and sends `request`.
+// It shows the synced texts `snapshot`, `log`, `metrics`, `preview` (made by card_model.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 
 class Card extends LiveCard {
@@ -32,6 +32,7 @@ class Card extends LiveCard {
   themed() {
     this.showPreview();
     this.question.showPreview();
+    this.pictures.themed();
   }
 
   build() {
@@ -56,7 +57,7 @@ class Card extends LiveCard {
     n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
     n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
     this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta),
-      n.mover, n.alert, this.question.root, n.error, n.result, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
+      n.mover, n.alert, this.question.root, n.error, n.result, (this.curves = new CurvePane(this)).el, (this.pictures = new Pictures(this.model)).root, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
   }
 
   show() {
@@ -302,6 +303,7 @@ class Card extends LiveCard {
     if (!told) return;
     this.model.set("file", "");  // it may be large, and is needed once
     this.model.save_changes();
+    if (this.pictures.take(told)) return;
     (["whole-log", "log-page"].includes(told.action) ? this.pane : this.artifacts).take(told);
   }
 
@@ -318,6 +320,7 @@ class Card extends LiveCard {
   }
 
   showArtifacts() {
+    this.pictures.show();
     this.artifacts.show(Boolean(this.job && ["succeeded", "failed", "cancelled"].includes(this.job.state)));
   }
 }
@@ -325,7 +328,9 @@ class Card extends LiveCard {
 export default {
   initialize({model}) {
     // anywidget only: the log goes on while no view exists. Panel has one view for each model.
-    if (typeof model.save_changes === "function") logOf(model);
+    if (typeof model.save_changes !== "function") return;
+    logOf(model);
+    curvesOf(model);
   },
   render: (props) => mount(props, (model, el) => new Card(model, el)),
 };

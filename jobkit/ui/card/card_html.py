@@ -17,9 +17,12 @@ from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
 from jobkit.model.format import FACES, ago, duration, number, params_brief, percent, progress_line, size
+from jobkit.model.metrics import Point
 from jobkit.model.question import closed_questions
+from jobkit.run.inside.pictures import PICTURE
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import COLOURS, is_number
+from jobkit.ui.card.card_curves import charts_of, paths_of, thinned
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.words import assets
 from jobkit.ui.words.trace import chain_of
@@ -42,6 +45,9 @@ _ROWS = 10
 #: Columns of a table.
 _COLUMNS = 12
 
+#: Charts of metrics, and points of each line.
+_CHARTS, _CHART_POINTS = 6, 150
+
 #: Characters of a text.
 _CHARS = 2_000
 
@@ -52,6 +58,8 @@ _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)
 
 #: A figure larger than this is left out: a notebook that is kept in git should stay small.
 _FIGURE_BYTES = 200_000
+
+_DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=]+)")
 
 _GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
@@ -81,6 +89,8 @@ def job_card(
         before,
         _error(snapshot),
         _result(preview) if preview else "",
+        *(_shown(name, preview) for name, preview in model.pictures.items()),
+        _metrics({name: curve.points for name, curve in model.curves.curves.curves.items()}),
         after and f"<div>{after}</div>",
         _saved(model.artifacts),
         _log(lines, total),
@@ -197,7 +207,15 @@ def _source(source: str, at: str) -> str:
     return "\n".join(f"<b>&gt; {text}</b>" if is_failing else f"  {text}" for is_failing, text in texts)
 
 
+def _shown(name: str, preview: Mapping[str, Any]) -> str:
+    """Return a picture that the job has shown."""
+    found = _DATA_URL.fullmatch(str(preview.get("picture") or ""))
+    body = _figure(found[2], found[1]) if found else _result(preview)
+    return f'<div><p class="m">{_brief(name, 80)}</p>{body}</div>'
+
+
 def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
+    artifacts = [each for each in artifacts if each.get("media_type") != PICTURE]
     if not artifacts:
         return ""
     total = size(sum(int(each["size_bytes"]) for each in artifacts))
@@ -255,6 +273,40 @@ def _result(preview: Mapping[str, Any]) -> str:
     return f"<div>{body}{note}</div>" if body or note else ""
 
 
+def _metrics(curves: Mapping[str, Sequence[Point]]) -> str:
+    """Return small charts of the first metrics, as in chart.js."""
+    return _charts(charts_of(curves), "job.metrics()")
+
+
+def _charts(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]], all_of_them: str) -> str:
+    if not charts:
+        return ""
+    parts = [_chart(title, lines) for title, lines in list(charts.items())[:_CHARTS]]
+    more = f'<p class="m">{len(charts) - _CHARTS} more: <code>{all_of_them}</code></p>' if len(charts) > _CHARTS else ""
+    return f'<div><p class="m">Metrics</p>{"".join(parts)}{more}</div>'
+
+
+def _chart(title: str, lines: Sequence[tuple[str, Sequence[Point]]]) -> str:
+    shown = [thinned(list(points), _CHART_POINTS) for _, points in lines[: len(COLOURS)]]
+    paths, (x0, x1, y0, y1) = paths_of(shown)
+    strokes = [
+        ["path", {"d": path, "fill": "none", "stroke": colour, "stroke-width": 1.5, "stroke-linecap": "round",
+                  "vector-effect": "non-scaling-stroke"}]
+        for path, colour in zip(paths, COLOURS, strict=False)
+    ]  # fmt: skip
+    said = " · ".join(
+        f'<span style="color:{colour}">●</span> {f"{escape(label)} " if len(lines) > 1 else ""}{points[-1][2]:.4g}'
+        for (label, points), colour in zip(lines, COLOURS, strict=False)
+    )
+    named = {"viewBox": "0 0 1000 100", "preserveAspectRatio": "none", "role": "img", "aria-label": title}
+    style = {"style": "display:block;width:100%;height:90px;overflow:visible"}
+    spans = f"{y0:.4g} to {y1:.4g}, steps {x0:g} to {x1:g}"
+    return (
+        f"<p><code>{_brief(title, 60)}</code> {said} "
+        f'<span class="m">{spans}</span></p>{_element("svg", {**named, **style}, *strokes)}'
+    )
+
+
 def _data(data: Mapping[str, Any]) -> str:
     columns = [str(name) for name in data.get("columns") or ()][:_COLUMNS]
     all_rows = list(data.get("rows") or ())
@@ -268,13 +320,13 @@ def _data(data: Mapping[str, Any]) -> str:
     return table(cells, [_brief(name, 40) for name in columns], numeric) + more
 
 
-def _figure(png: str) -> str:
+def _figure(png: str, kind: str = "png") -> str:
     data = re.sub(r"\s", "", png)
     if not re.fullmatch(r"[A-Za-z0-9+/=]+", data):
         return ""
     if len(data) > _FIGURE_BYTES * 4 / 3:
         return f'<p class="m">figure of {size(len(data) * 0.75)}, too large to keep here; open the job to see it</p>'
-    return f'<img alt="figure" src="data:image/png;base64,{data}">'
+    return f'<img alt="figure" src="data:image/{kind};base64,{data}">'
 
 
 def _brief(value: object, limit: int) -> str:
@@ -293,7 +345,8 @@ def batch_html(model: BatchModel, now: datetime | None = None) -> str:
     now = now or datetime.now(UTC)
     name = f"jkb-{secrets.token_hex(4)}"
     source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
-    parts = [_batch_head(model, now), _plot(model), _batch_table(model, name), f"<script>{source}</script>"]
+    charts = _charts(model.curves.charts(model.snapshots, model.args), "batch.metrics()")
+    parts = [_batch_head(model, now), _plot(model), charts, _batch_table(model, name), f"<script>{source}</script>"]
     return _saved_card("jkb", model.face, parts, "batch_static.css")
 
 

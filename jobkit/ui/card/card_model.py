@@ -13,10 +13,14 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
+import msgspec
+
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
-from jobkit.model.plain import dumps, iso, to_json
+from jobkit.model.plain import dumps, instant, iso, to_json
 from jobkit.model.question import closed_questions
+from jobkit.store.values import ArtifactInfo
+from jobkit.ui.card.card_curves import CardCurves
 from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
@@ -43,6 +47,7 @@ class CardModel:
         needed: (some of) the jobs that it waits for.
         queue_workers: number of live workers of its queue.
         beat: seconds since its worker's last heartbeat, and when that was read.
+        curves: its metrics. pictures: previews of what it has shown, by name; only once it has ended, for saved cards.
     """
 
     snapshot: JobSnapshot
@@ -61,6 +66,8 @@ class CardModel:
     needed: Sequence[JobSnapshot | None] = ()
     queue_workers: int | None = None
     beat: tuple[float, datetime] | None = None
+    curves: CardCurves = field(default_factory=CardCurves)
+    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _eta: Eta = field(default_factory=Eta)
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
@@ -81,6 +88,10 @@ class CardModel:
     def take(self, event: JobEvent) -> bool:
         """Apply one event of this job; return False if it changed nothing."""
         if event.type is EventType.LOGGED:
+            if "metrics" in event.data:
+                return self.curves.take(event.data["metrics"])
+            if "kept" in event.data:
+                return self.keep_one(event.data["kept"])
             first = int(event.data.get("first", 1))
             return self.log(LogLine.from_wire(wire, first + i) for i, wire in enumerate(event.data.get("lines") or ()))
         if event.type is EventType.DELETED:
@@ -157,6 +168,18 @@ class CardModel:
         self.question = question
         self._dirty.add("question")
 
+    def keep_one(self, wire: Mapping[str, Any]) -> bool:
+        """Add an artifact that was just saved, or replace the one of its name."""
+        try:
+            info = msgspec.convert(wire, ArtifactInfo)
+        except msgspec.ValidationError:
+            return False
+        created_at = iso(instant(info.at_ms))
+        kept = {**msgspec.structs.asdict(info), "created_at": created_at}
+        del kept["at_ms"]
+        self.keep([*(each for each in self.artifacts if each["name"] != info.name), kept])
+        return True
+
     def connected(self, connection: str) -> None:
         """Set whether events arrive: `EventHub.connection`."""
         if connection != self.connection:
@@ -175,22 +198,23 @@ class CardModel:
 
     @property
     def is_dirty(self) -> bool:
-        return bool(self._dirty)
+        return bool(self._dirty) or self.curves.is_dirty
 
     def updates(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
-        """Return texts that changed since the last call: any of `snapshot`, `log`, `preview` and `artifacts`, which
-        replace what the card has; and `log_append`, which continues its log.
+        """Return texts that changed since the last call: any of `snapshot`, `log`, `preview` `artifacts`
+        and `metrics`, which replace what the card has; and `log_append` and `metrics_append`, which continue it.
         """
         dirty, self._dirty = self._dirty, set()
         self._updates += 1
-        whole, parts = {name: self._text(name, now) for name in _WHOLE if name in dirty}, {}
+        whole, parts = self.curves.updates()
+        whole |= {name: self._text(name, now) for name in _WHOLE if name in dirty}
         if "log_append" in dirty and "log" not in dirty:
             parts["log_append"] = self.log_json(line for line in self.lines if line.n > self._sent)
         self._sent = self.lines[-1].n if self.lines else 0
         return whole, parts
 
     def everything(self, now: datetime) -> dict[str, str]:
-        return {name: self._text(name, now) for name in _WHOLE}
+        return {"metrics": self.curves.text()} | {name: self._text(name, now) for name in _WHOLE}
 
     @property
     def version(self) -> str:

@@ -34,7 +34,8 @@ class JobCard(LivePage):
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        snapshot, log, log_append, preview, artifacts, question: texts that the browser shows first; see `CardModel`.
+        snapshot, log, log_append, preview, artifacts, question, metrics, metrics_append: texts that the browser shows
+            first; see `CardModel`.
             Later ones bypass them, see `SessionBridge`.
         answered: what is wrong with an answer, see `AnswerForm`.
         alike: how many more have failed like this job, after the browser has asked.
@@ -50,6 +51,8 @@ class JobCard(LivePage):
     artifacts = param.String(default="")
     question = param.String(default="")
     answered = param.String(default="")
+    metrics = param.String(default="")
+    metrics_append = param.String(default="")
     alike = param.String(default="")
     file = param.String(default="")
     refused = param.String(default="")
@@ -59,7 +62,7 @@ class JobCard(LivePage):
     _esm = assets.esm("card")
     _stylesheets: ClassVar[list[str]] = [assets.css("card")]
 
-    part_of: ClassVar[Mapping[str, str]] = {"log": "log_append"}
+    part_of: ClassVar[Mapping[str, str]] = {"log": "log_append", "metrics": "metrics_append"}
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class JobCard(LivePage):
 
     def follow(self, job_id: str) -> None:
         """Show another job, or none for ""."""
-        self.param.update(log_append="", **EMPTY)
+        self.param.update(log_append="", metrics_append="", **EMPTY)
         self._control.follow(job_id)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
@@ -117,7 +120,7 @@ class BatchCard(LivePage):
         access: of the session, where the caller already has it.
 
     Attributes:
-        head, table, delta, plot: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
+        head, table, delta, plot, curves: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
         refused: why the last request failed.
     """
 
@@ -125,6 +128,7 @@ class BatchCard(LivePage):
     table = param.String(default="")
     delta = param.String(default="")
     plot = param.String(default="")
+    curves = param.String(default="")
     refused = param.String(default="")
     opens = param.Boolean(default=False)
 

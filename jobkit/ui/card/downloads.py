@@ -7,6 +7,7 @@ Nothing is unpickled; what can be shown becomes a preview as results have (`jobk
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import gzip
 import importlib
@@ -21,6 +22,7 @@ from jobkit.client.outputs import Artifact
 from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.model.plain import dumps
+from jobkit.run.inside.pictures import PICTURE, PREFIX
 from jobkit.run.inside.values import COLUMNS, ROWS, preview_of
 
 #: Bytes of an artifact that the card shows, at most.
@@ -70,6 +72,20 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
     return dumps(told)
 
 
+def pictures_of(kit: Kit, job_id: str) -> dict[str, dict[str, Any]]:
+    """Return the previews of the pictures that a job shows, by name; blocking. What cannot be read is left out.
+
+    Raises:
+        JobkitError: the job is not kept, or the store does not answer.
+    """
+    found = {}
+    for artifact in kit.artifacts(job_id):
+        if artifact.media_type == PICTURE and artifact.size_bytes <= SHOWN_BYTES:
+            with contextlib.suppress(JobkitError, OSError, ValueError):
+                found[artifact.name.removeprefix(PREFIX)] = json.loads(artifact.read())
+    return {name: preview for name, preview in sorted(found.items()) if isinstance(preview, dict)}
+
+
 def _saved(artifact: Artifact, job_id: str) -> dict[str, Any]:
     if artifact.size_bytes > SAVED_BYTES:
         return {
@@ -99,6 +115,9 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
             head, *body = [*csv.reader(io.StringIO(content.decode("utf-8", "replace")))] or [[]]
             rows = [row[:COLUMNS] for row in body[:ROWS]]
             return {"table": {"columns": head[:COLUMNS], "rows": rows, "shape": [len(body), len(head)]}}
+        if kind == PICTURE:
+            shown = json.loads(content)
+            return shown if isinstance(shown, dict) else None
         if kind == "application/json":
             return {"json": json.loads(content)}
         if "parquet" in kind and importlib.util.find_spec("pyarrow") is not None:

@@ -18,12 +18,13 @@ from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
+from jobkit.run.inside.pictures import PICTURE
 from jobkit.runners import Runners
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import defaults_of
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
-from jobkit.ui.card.downloads import answer
+from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.question import AnswerForm, read_question
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, Pacer, SharedFeed, Subscriber, answered, soon
@@ -34,7 +35,9 @@ logger = logging.getLogger("jobkit.ui")
 ACTIONS = ("answer", "cancel", "retry", "move", "rerun")
 
 #: Texts of a card that shows no job.
-EMPTY = dict.fromkeys(("snapshot", "log", "preview", "artifacts", "question", "answered", "file", "refused"), "")
+EMPTY = dict.fromkeys(
+    ("snapshot", "log", "preview", "artifacts", "metrics", "question", "answered", "file", "refused"), ""
+)
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
@@ -93,6 +96,7 @@ class JobFeed(SharedFeed[Subscriber]):
             )
         view.reset(snapshot, _now())
         await self._read_log(view)
+        await self._read_metrics(view)
         if is_new:
             await self._read_artifacts(view)
         if view.has_other_question:
@@ -108,6 +112,11 @@ class JobFeed(SharedFeed[Subscriber]):
     async def _read_log(self, view: CardModel) -> None:
         log = await answered(lambda: self.kit.aio.log_slice(self.job_id, tail=LOG_LINES))
         view.load_log(log.lines, log.total, log.dropped)
+
+    async def _read_metrics(self, view: CardModel) -> None:
+        if view.curves.is_behind or view.snapshot.metrics.n > view.curves.curves.n:
+            [lines] = await answered(lambda: self.kit.verbs.store.metrics([self.job_id]))
+            view.curves.load(lines)
 
     async def _read_artifacts(self, view: CardModel) -> None:
         view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
@@ -125,7 +134,7 @@ class JobFeed(SharedFeed[Subscriber]):
                 self.poke()
                 if self.model.has_other_question:
                     self._questions.poke()
-            if self.model.needs_snapshot:
+            if self.model.needs_snapshot or self.model.curves.is_behind:
                 self.reload()
             self._end_if_terminal()
 
@@ -150,9 +159,13 @@ class JobFeed(SharedFeed[Subscriber]):
     async def _end(self, view: CardModel) -> None:
         """Read all log lines and the preview, and deliver them as the last texts."""
         await self._read_log(view)
+        await self._read_metrics(view)
         if view.snapshot.state is JobState.SUCCEEDED:
             view.show(await answered(lambda: self.kit.aio.preview(self.job_id)))
         await self._read_artifacts(view)
+        if any(each["media_type"] == PICTURE for each in view.artifacts):
+            with contextlib.suppress(JobkitError):
+                view.pictures = await asyncio.to_thread(pictures_of, self.kit, self.job_id)
         self.flush()
         self._ended()
 
@@ -182,7 +195,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self.poke()
 
     async def _look_at_health(self) -> None:
-        """Read how many workers serve its queue, its worker's heartbeat, and its artifacts."""
+        """Read how many workers serve its queue and its worker's heartbeat."""
         view = self.model
         if view is None or view.snapshot.is_terminal:
             return
@@ -195,7 +208,6 @@ class JobFeed(SharedFeed[Subscriber]):
                 alive = {info.id: info.beat_age_s for info in await self.kit.aio.workers()}
                 age_s = alive.get(view.snapshot.worker)
                 facts["beat"] = None if age_s is None else (age_s, _now())
-                await self._read_artifacts(view)
             view.learn(_now(), **facts)
         self.poke()
 

@@ -3,7 +3,7 @@
 
 /** State of a model that is kept up to date while no view of it exists: a notebook may detach an output and show it later.
  *  `readers(state)` gives what reads each of the model's texts. */
-function keptOf(model, state, readers) {
+function keptOf(model, state, readers, states = firstStates) {
   let kept = states.get(model);
   if (kept) return kept;
   states.set(model, (kept = {...state, views: new Set()}));
@@ -14,7 +14,7 @@ function keptOf(model, state, readers) {
   return kept;
 }
 
-const states = new WeakMap();
+const firstStates = new WeakMap();
 
 class LiveCard extends View {
   /** A subclass has `build()`, and `listeners`: what to call when a text of the model has changed. */

@@ -133,7 +133,7 @@ class Artifacts {
     const text = this.model.get("artifacts"), key = `${isEnded}${text}`;
     if (this.shownKey === key) return;
     this.shownKey = key;
-    const files = parse(text, []);
+    const files = parse(text, []).filter((file) => file.media_type !== PICTURE);
     this.root.hidden = !files.length;
     put(this.count, files.length > 1 ? `${files.length}, ${bytes(files.reduce((sum, file) => sum + file.size_bytes, 0))}` : "");
     const items = files.map((file) => ({...file, id: `${file.name}\n${file.created_at}`}));

@@ -21,6 +21,7 @@ from jobkit.model.plain import dumps
 from jobkit.tasks.params import checked
 from jobkit.ui.card.card_html import folded, job_card, table
 from jobkit.ui.card.card_model import CardModel
+from jobkit.ui.card.downloads import pictures_of
 from jobkit.ui.notebook import BatchDisplay
 from jobkit.ui.words import assets
 
@@ -77,6 +78,9 @@ def _card(job: Job) -> str:
         log = kit.log_slice(job.id, tail=LINES)
         lines, total = log.lines, log.total
         artifacts = kit.artifacts(job.id)
+        model.pictures = pictures_of(kit, job.id)
+        if job.snapshot.metrics.n:
+            model.curves.load(kit.metric_lines([job.id])[0])
         model.show(kit.preview(job.id))
     except JobkitError as error:
         problems.append(str(error))

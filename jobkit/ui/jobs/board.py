@@ -56,6 +56,8 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         if snapshot.asking or snapshot.state in (JobState.RUNNING, JobState.QUEUED)
         else "",
         "note": _note(snapshot),
+        "spark": snapshot.metrics.spark or None,
+        "metric": _metric(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
         "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,
         "started_at": iso(snapshot.started_at),
@@ -63,6 +65,12 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
     }
     return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
+
+
+def _metric(snapshot: JobSnapshot) -> str:
+    """Return the first metric with its newest value."""
+    name, value = next(iter(snapshot.metrics.newest.items()), ("", 0.0))
+    return f"{name} {value:.4g}" if name else ""
 
 
 def _note(snapshot: JobSnapshot) -> str:

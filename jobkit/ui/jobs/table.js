@@ -223,7 +223,8 @@ class Table extends View {
     n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose this job", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.bulk.choose(data.id, n.pick.checked, event.shiftKey); }});
     n.title = h("b");
     n.bar = h("span", {class: "bar"}, (n.fill = h("i")));
-    const inside = {mark: [n.icon, n.word], name: [n.title, " ", n.args], state: [n.bar, n.note]};
+    n.spark = svg("svg", {class: "spark", viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img"});
+    const inside = {mark: [n.icon, n.word], name: [n.title, " ", n.args], state: [n.bar, n.spark, n.note]};
     const cells = COLUMNS.map(([name]) => (n[name] = h("span", {class: name, role: "cell"}, ...(inside[name] || []))));
     n.act = h("button", {class: "btn small", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.actOn(data.id, isLive(row.data) ? "c" : "r"); }});  // the keys do the same
     const el = h("div", {class: "row", role: "row", tabindex: -1, "data-id": data.id, onclick: (event) => this.clicked(data.id, event), onanimationend: (event) => event.currentTarget.classList.remove("flash")},
@@ -255,6 +256,7 @@ class Table extends View {
     n.bar.hidden = !running;
     n.bar.className = `bar${data.cancelling ? " cancelling" : running && data.progress == null ? data.typical_s ? " usual" : " unknown" : ""}`;
     n.fill.style.width = data.progress != null && !data.cancelling ? `${data.progress * 100}%` : "";
+    showSpark(n.spark, data.spark, data.metric);
     n.note.title = data.note || data.message || "";
     n.note.className = `note${data.face === "failed" ? " bad" : running ? "" : " muted"}`;
     row.stopped = stopped;

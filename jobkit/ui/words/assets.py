@@ -11,9 +11,19 @@ from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
-    "batch": ("csv", "live_card"),
-    "table": ("search", "bulk", "strip"),
-    "card": ("preview", "error", "log_pane", "live_card", "fields", "question"),
+    "batch": ("csv", "live_card", "chart"),
+    "table": ("search", "bulk", "strip", "spark"),
+    "card": (
+        "preview",
+        "pictures",
+        "error",
+        "log_pane",
+        "live_card",
+        "chart",
+        "curves",
+        "fields",
+        "question",
+    ),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page",),
     "form": ("fields",),

@@ -1,12 +1,13 @@
 -- Keeps artifacts of running attempts. args: for each: id, token, name, meta (JSON), body (sealed), folder or "". Returns 1
 -- if the token holds. An artifact replaces an earlier one of its name. A name that begins with a newline is that of a
 -- checkpoint, whose body may be empty; the newest stay.
+-- Artifacts are published on the job's channel.
 local CHECKPOINTS = 2 -- of a job are kept
 
 verb('keep', ALSO_WHEN_FULL, function(args)
   return each(args, 1, 6, 0, function(i)
     local id, name = args[i], args[i + 2]
-    local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state')
+    local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state', 'seq')
     if rec[1] ~= args[i + 1] or rec[2] ~= 'running' then return 0 end
     call('HSET', P .. 'job:' .. id, 'kept', 1)
     if string.byte(name) == 10 then
@@ -18,6 +19,8 @@ verb('keep', ALSO_WHEN_FULL, function(args)
     else
       call('HSET', P .. 'artifacts:' .. id, name, args[i + 3])
       call('HSET', P .. 'bodies:' .. id, name, args[i + 4])
+      local told = '{"name":' .. cjson.encode(name) .. ',' .. string.sub(args[i + 3], 2)
+      call('PUBLISH', P .. 'ch:' .. id, Records.event(id, rec[3], 'logged', '{"lines":[],"kept":' .. told .. '}'))
     end
     if args[i + 5] ~= '' then call('HSET', P .. 'filed', id, args[i + 5]) end
     return 1

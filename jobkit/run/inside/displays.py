@@ -1,0 +1,93 @@
+"""`display()` of IPython and `show()` of pyplot: in a job they become pictures of its card.
+
+A call at the same place of the code replaces what it showed before, so a loop has one picture. Outside a job both stay
+what they were. Nothing is imported for this: the import hook of `bars.py` waits for their modules.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from jobkit.run.inside.context import active_recorder
+from jobkit.run.inside.recorder import Recorder
+
+#: Places in the code that have shown something, with the number of each, by job.
+_places: weakref.WeakKeyDictionary[Recorder, dict[tuple[str, str, int, int], int]] = weakref.WeakKeyDictionary()
+
+
+def name_builtin() -> None:
+    """Give code that was written in a notebook the `display` that notebooks have without an import."""
+    if not hasattr(builtins, "display"):
+        builtins.display = display  # type: ignore[attr-defined]  # IPython does the same
+
+
+def display(*objects: Any, display_id: Any = None, **options: Any) -> None:
+    """Show objects in the card of this job; outside a job, print them."""
+    recorder = active_recorder()
+    if recorder is None:
+        print(*objects)
+    else:
+        _show_all(recorder, objects, display_id)
+
+
+def _show_all(recorder: Recorder, objects: tuple[Any, ...], display_id: Any = None) -> None:
+    for i, obj in enumerate(objects):
+        name = display_id if isinstance(display_id, str) and display_id else _named(recorder, "output", i)
+        recorder.show(name, obj)
+
+
+def _named(recorder: Recorder, kind: str, i: int) -> str:
+    """Return a name for the `i`-th object of a call: its place in the code of the job, by number."""
+    frame = sys._getframe(3)
+    places = _places.setdefault(recorder, {})
+    place = kind, frame.f_code.co_filename, frame.f_lineno, i
+    number = places.setdefault(place, 1 + sum(known[0] == kind for known in places))
+    return f"{kind} {number}"
+
+
+def _patch_ipython(module: Any) -> None:
+    original = module.display
+
+    @functools.wraps(original)
+    def patched_display(*objects: Any, display_id: Any = None, **options: Any) -> Any:
+        recorder = active_recorder()
+        if recorder is None:
+            return original(*objects, display_id=display_id, **options)
+        _show_all(recorder, objects, display_id)
+        return None if not display_id else module.DisplayHandle(display_id if isinstance(display_id, str) else None)
+
+    module.display = patched_display
+
+
+def _patch_pyplot(module: Any) -> None:
+    original = module.show
+
+    @functools.wraps(original)
+    def patched_show(*args: Any, **options: Any) -> Any:
+        recorder = active_recorder()
+        if recorder is None:
+            return original(*args, **options)
+        _show_figures(recorder, module)
+        return None
+
+    module.show = patched_show
+
+
+def _show_figures(recorder: Recorder, pyplot: Any) -> None:
+    """Show all open figures and close them, as notebooks do."""
+    for i, number in enumerate(pyplot.get_fignums()):
+        figure = pyplot.figure(number)
+        label = figure.get_label()
+        recorder.show(label if isinstance(label, str) and label else _named(recorder, "figure", i), figure)
+        pyplot.close(figure)
+
+
+PATCHES: dict[str, Callable[[Any], None]] = {
+    "IPython.core.display_functions": _patch_ipython,
+    "matplotlib.pyplot": _patch_pyplot,
+}

@@ -1,0 +1,62 @@
+"""`BatchCurves`: the metrics of many jobs over each other, one chart for each name and one line for each job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from jobkit.model import JobSnapshot
+from jobkit.model.format import params_brief
+from jobkit.model.metrics import Curves, Point, to_wire
+from jobkit.model.plain import dumps
+from jobkit.ui.card.card_curves import thinned
+
+#: Jobs whose curves are drawn, and metrics; the first ones of each.
+JOBS_MOST, _NAMES_MOST = 40, 12
+
+#: Points of all lines, and of each one at least.
+_MOST, _LEAST = 8_000, 24
+
+
+class BatchCurves:
+    """Curves of the first jobs that have some."""
+
+    def __init__(self) -> None:
+        self._curves: dict[str, Curves] = {}
+
+    def wanting(self, snapshots: Iterable[JobSnapshot]) -> list[str]:
+        """Return the ids of the jobs whose curves are new since they were read."""
+        found = [snapshot for snapshot in snapshots if snapshot.metrics.n or snapshot.id in self._curves][:JOBS_MOST]
+        known = {job_id: curves.n for job_id, curves in self._curves.items()}
+        return [each.id for each in found if each.metrics.n > known.get(each.id, 0)]
+
+    def learn(self, job_ids: Sequence[str], lines: Sequence[Sequence[bytes]]) -> None:
+        """Take what the store has of these jobs."""
+        for job_id, its_lines in zip(job_ids, lines, strict=True):
+            self._curves[job_id] = Curves(its_lines)
+
+    def charts(self, snapshots: Iterable[JobSnapshot], args: Sequence[str]) -> dict[str, list[tuple[str, list[Point]]]]:
+        """Return the lines `(label, points)` of each metric. `args`: the arguments that tell the jobs apart."""
+        charts: dict[str, list[tuple[str, list[Point]]]] = {}
+        for snapshot in snapshots:
+            if (curves := self._curves.get(snapshot.id)) is None:
+                continue
+            params = {name: value for name, value in snapshot.spec.params.items() if name in args}
+            label = params_brief(params) if params else snapshot.id[:8]
+            for name, curve in curves.curves.items():
+                if name in charts or len(charts) < _NAMES_MOST:
+                    charts.setdefault(name, []).append((label, curve.points))
+        each = max(_LEAST, _MOST // max(1, sum(map(len, charts.values()))))
+        return {
+            name: [(label, thinned(points, each)) for label, points in lines if points]
+            for name, lines in charts.items()
+        }
+
+
+def charts_text(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> str:
+    """Return charts as JSON for chart.js, "" for none: `{name: [[label, steps, values], ...]}`."""
+    told = {name: [_line(label, points) for label, points in lines] for name, lines in charts.items()}
+    return dumps(told) if told else ""
+
+
+def _line(label: str, points: Sequence[Point]) -> list[object]:
+    return [label, [point[0] for point in points], [to_wire(point[2]) for point in points]]

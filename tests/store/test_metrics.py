@@ -1,0 +1,69 @@
+"""Lines of metrics: kept with the job, published on its channel, refused without the token."""
+
+from __future__ import annotations
+
+import msgspec
+
+from jobkit.model import EventType, JobEvent
+from jobkit.model.metrics import Curves, MetricsNews
+from jobkit.store.events import EventHub
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import AttemptNews, Claimed, Ending
+
+from .support import started
+
+
+def news(claimed: Claimed, n: int, how: str, told: str = "") -> AttemptNews:
+    line = msgspec.json.encode({"n": n, "whole": how == "whole", "curves": {"loss": [[[n, n, n]], [], 0]}}).decode()
+    return AttemptNews(claimed.spec.id, claimed.token, metrics=MetricsNews(n, how, line, told))
+
+
+async def lines_of(store: RedisStore, job_id: str) -> list[int]:
+    [lines] = await store.metrics([job_id])
+    return [msgspec.json.decode(line)["n"] for line in lines]
+
+
+async def test_lines_are_appended_replaced_or_written_anew(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+
+    await store.progress([news(claimed, 1, "replace"), news(claimed, 2, "append")])
+    assert await lines_of(store, "a") == [1, 2]
+    await store.progress([news(claimed, 3, "replace")])
+    assert await lines_of(store, "a") == [1, 3]
+    await store.exchange([news(claimed, 4, "whole")], [], None)
+    assert await lines_of(store, "a") == [4]
+    assert list(Curves((await store.metrics(["a"]))[0]).curves["loss"].points) == [(4, 4, 4)]
+
+
+async def test_an_attempt_that_was_lost_adds_nothing(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+    await store.finish([Ending("a", claimed.token, "released")])
+
+    await store.progress([news(claimed, 1, "append")])
+
+    assert await lines_of(store, "a") == []
+
+
+async def test_metrics_go_with_their_job(store: RedisStore) -> None:
+    claimed = await started(store, "a")
+    await store.progress([news(claimed, 1, "append")])
+    await store.finish([Ending("a", claimed.token, "succeeded", ttl_ms=60_000)])
+    assert 0 < await store.redis.pttl(f"{store.prefix}metrics:a") <= 60_000
+
+    await store.delete(["a"])
+
+    assert await lines_of(store, "a") == []
+
+
+async def test_the_jobs_own_channel_gets_what_subscribers_need(store: RedisStore, hub: EventHub) -> None:
+    claimed, heard = await started(store, "a"), list[JobEvent]()
+    stop = hub.listen(heard.append, "a")
+    await hub.ready("a")
+
+    await store.progress([news(claimed, 1, "whole", told='{"n":1,"curves":{}}'), news(claimed, 2, "append")])
+    await hub.flush()
+    stop()
+
+    assert [event.type for event in heard] == [EventType.LOGGED] * 2
+    assert [event.data["metrics"]["n"] for event in heard] == [1, 2]
+    assert heard[0].data == {"lines": [], "metrics": {"n": 1, "curves": {}}}
