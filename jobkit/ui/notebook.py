@@ -182,8 +182,8 @@ class BatchDisplay(CellDisplay):
                 while wanting := model.wanting():
                     for i in wanting:
                         model.show(i, batch[i].preview())
-                if job_ids := model.curves.wanting(model.snapshots):
-                    model.curves.learn(job_ids, batch._kit.metric_lines(job_ids))
+                if wanted := model.curves.wanting(model.snapshots):
+                    model.curves.learn(wanted, batch._kit.metric_lines(list(wanted)))
             except JobkitError:
                 logger.debug("results of a batch could not be read for its card", exc_info=True)
         return model

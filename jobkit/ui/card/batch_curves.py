@@ -22,17 +22,17 @@ class BatchCurves:
 
     def __init__(self) -> None:
         self._curves: dict[str, Curves] = {}
+        self._read: dict[str, int] = {}  # number of the newest line, as the snapshot said when the curves were read
 
-    def wanting(self, snapshots: Iterable[JobSnapshot]) -> list[str]:
-        """Return the ids of the jobs whose curves are new since they were read."""
-        found = [snapshot for snapshot in snapshots if snapshot.metrics.n or snapshot.id in self._curves][:JOBS_MOST]
-        known = {job_id: curves.n for job_id, curves in self._curves.items()}
-        return [each.id for each in found if each.metrics.n > known.get(each.id, 0)]
+    def wanting(self, snapshots: Iterable[JobSnapshot]) -> dict[str, int]:
+        """Return the jobs whose curves are new since they were read, with the number of the newest line."""
+        found = [snapshot for snapshot in snapshots if snapshot.metrics.n or snapshot.id in self._read][:JOBS_MOST]
+        return {each.id: each.metrics.n for each in found if each.metrics.n > self._read.get(each.id, 0)}
 
-    def learn(self, job_ids: Sequence[str], lines: Sequence[Sequence[bytes]]) -> None:
+    def learn(self, wanted: Mapping[str, int], lines: Sequence[Sequence[bytes]]) -> None:
         """Take what the store has of these jobs."""
-        for job_id, its_lines in zip(job_ids, lines, strict=True):
-            self._curves[job_id] = Curves(its_lines)
+        for (job_id, n), its_lines in zip(wanted.items(), lines, strict=True):
+            self._curves[job_id], self._read[job_id] = Curves(its_lines), n
 
     def charts(self, snapshots: Iterable[JobSnapshot], args: Sequence[str]) -> dict[str, list[tuple[str, list[Point]]]]:
         """Return the lines `(label, points)` of each metric. `args`: the arguments that tell the jobs apart."""

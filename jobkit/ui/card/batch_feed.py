@@ -140,12 +140,14 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 subscriber.deliver({**whole, "plot": plot}, parts)
             else:
                 subscriber.deliver(whole, parts)
-        if model.curves.wanting(model.snapshots):
+        has_curves = bool(model.curves.wanting(model.snapshots))
+        has_more = has_curves or self._is_fetching or bool(self._changed)
+        if has_curves:
             self._reader_of_curves.poke()
         if wanted and not self.kit.is_closed:
             self._is_fetching = True
             self.runners.run(self._fetch(model, wanted))
-        elif (model.is_terminal and not self._is_fetching and not self._changed) or self.kit.is_closed:
+        elif (model.is_terminal and not has_more) or self.kit.is_closed:
             for subscriber in subscribers:
                 subscriber.end(model)
 
@@ -176,15 +178,15 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
     async def _read_curves(self) -> None:
         """Read the metrics of jobs that have newer ones, and deliver the charts."""
         model = self.model
-        if model is not None and (job_ids := model.curves.wanting(model.snapshots)):
-            lines = await answered(lambda: self.kit.verbs.store.metrics(job_ids))
-            self._curves = await asyncio.to_thread(self._charts, model, job_ids, lines)
+        if model is not None and (wanted := model.curves.wanting(model.snapshots)):
+            lines = await answered(lambda: self.kit.verbs.store.metrics(list(wanted)))
+            self._curves = await asyncio.to_thread(self._charts, model, wanted, lines)
             self.publish({"curves": self._curves})
             self.poke()
 
     @staticmethod
-    def _charts(model: BatchModel, job_ids: Sequence[str], lines: Sequence[Sequence[bytes]]) -> str:
-        model.curves.learn(job_ids, lines)
+    def _charts(model: BatchModel, wanted: Mapping[str, int], lines: Sequence[Sequence[bytes]]) -> str:
+        model.curves.learn(wanted, lines)
         return charts_text(model.curves.charts(list(model.snapshots), model.args))
 
     async def _fetch(self, model: BatchModel, wanted: Sequence[int]) -> None:
