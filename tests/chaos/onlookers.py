@@ -245,7 +245,7 @@ class EventReader:
 
     def _lines(self, answer: httpx.Response) -> Iterator[str]:
         """Yield lines until `close`, a cut, or some seconds of silence."""
-        rest = ""
+        rest = b""
         stream = answer.iter_raw()
         while not self._over.is_set():
             if self._cut.is_set():
@@ -255,9 +255,8 @@ class EventReader:
                 chunk = next(stream)
             except (StopIteration, httpx.ReadTimeout):
                 return
-            rest += chunk.decode()
-            *lines, rest = rest.split("\n")
-            yield from lines
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from map(bytes.decode, lines)
 
     def _take(self, name: str, id: str | None, body: dict[str, Any]) -> None:
         if id is not None:
