@@ -33,6 +33,10 @@ STATUS, HEARD = "connection status", "confirmed subscriptions"
 #: Seconds between attempts to come back, growing.
 _BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0)
 
+#: Seconds between two checks whether the server answers, while there are listeners. It counts as away if a question has
+#: no answer at two of them. Between two checks this process may not have run, but not twice.
+_PING_S = 2.5
+
 #: Seconds after which a server that was stopped counts as stopped for those who wait. Until then it may be restarting.
 RESTART_S = 5.0
 
@@ -105,6 +109,8 @@ class EventHub:
         self._connecting = asyncio.Lock()
         """Held while the connection is replaced and for each subscription."""
         self._reader: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_silent = False  # nothing was received since the last question
         self._is_live = False
         self._acknowledged: set[str] = set()
         self._flushes = 0
@@ -136,6 +142,7 @@ class EventHub:
         self._loop = asyncio.get_running_loop()
         await self._store.ping()
         self._reader = self._loop.create_task(self._read(), name="jobkit-hub")
+        self._watcher = self._loop.create_task(self._watch(), name="jobkit-hub-watch")
         await self._confirmed(self._own)
 
     def listen(self, listener: Callable[[JobEvent], object], job_id: str | None = None) -> Callable[[], None]:
@@ -190,11 +197,11 @@ class EventHub:
         """End it. With `why`, listeners of the status hear of it, and `stopped` says so."""
         self._is_live = False
         self._end_flushes()
-        if self._reader is not None:
-            self._reader.cancel()
+        for each in filter(None, (self._watcher, self._reader)):
+            each.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
-            self._reader = None
+                await each
+        self._watcher = self._reader = None
         with contextlib.suppress(RedisError, OSError):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         if why:
@@ -256,6 +263,25 @@ class EventHub:
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures = 0 if await self._has_revived() else failures + 1
 
+    async def _watch(self) -> None:
+        """Notice a server that does not answer although it is connected: it is frozen. It is back with its answer."""
+        unanswered = 0
+        while True:
+            await asyncio.sleep(_PING_S)
+            unanswered = unanswered + 1 if self._is_silent else 0
+            if unanswered >= 2 and self._is_live:
+                logger.warning("the server of live events does not answer")
+                self._is_live = False
+                self._end_flushes()
+                self._listeners.tell(STATUS, False)
+            if self._is_silent or self._listeners.topics() <= {self._own, STATUS, HEARD}:
+                continue
+            with contextlib.suppress(RedisError, OSError):
+                async with self._connecting:
+                    if self._pubsub.connection is not None:
+                        self._is_silent = True
+                        await self._pubsub.ping()
+
     async def _has_revived(self) -> bool:
         """Have a server that has died started; return True if that was necessary. Tell all if it was stopped."""
         if self._revive is None:
@@ -293,11 +319,11 @@ class EventHub:
 
     async def _take(self, message: dict[str, Any], *, is_all: bool) -> None:
         """Handle a message; `is_all`: every channel that was wanted at the connect is confirmed."""
-        kind = message["type"]
+        kind, self._is_silent = message["type"], False
         if kind == "message":
             self._deliver(message["channel"].decode(), message["data"])
             return
-        channel = message["channel"].decode()
+        channel = (message["channel"] or b"").decode()  # a "pong" has none
         async with self._news:
             if kind == "subscribe":
                 self._acknowledged.add(channel)

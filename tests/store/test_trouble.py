@@ -14,7 +14,7 @@ from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionE
 from jobkit.embedded.server import answers
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
-from jobkit.store import connect, library
+from jobkit.store import connect, events, library
 from jobkit.store.connect import explain, open_blocking, open_redis
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query
@@ -299,6 +299,28 @@ def test_a_frozen_server_does_not_block_a_submit(server: Server, monkeypatch: py
 
     assert not direct.submit(job("b")).created_ms  # the call was on its way, and is stored once
     direct.close()
+
+
+async def test_a_frozen_server_is_told_to_listeners_until_it_answers(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_PING_S", 0.2)
+    store = RedisStore(settings_for(server.url))
+    hub, told = EventHub(store), list[bool]()
+    await hub.start()
+    hub.on_status(told.append)
+    hub.listen(lambda _: None, "a")
+    frozen = psutil.Process(server.pid)
+
+    frozen.suspend()
+    await until(lambda: not hub.is_live, "the silence")
+    assert told[-1] is False
+    frozen.resume()
+    await until(lambda: hub.is_live, "the answer")
+    assert told[-1] is True
+
+    await hub.close()
+    await store.close()
 
 
 @pytest.mark.parametrize("url", ["redis://localhost:1", "redis+sentinel://localhost:1/mymaster"])
