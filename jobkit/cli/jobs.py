@@ -162,7 +162,7 @@ def show(job_id: str, is_made_by: bool, as_json: bool) -> None:
         "tags": ", ".join(spec.tags),
         "submitted": _moment(snapshot.submitted_at),
         "needs": ", ".join(spec.needs),
-        "due": _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else "",
+        "due": _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED and not snapshot.asking else "",
         "started": _moment(snapshot.started_at),
         "finished": _moment(snapshot.finished_at),
         "took": duration(snapshot.elapsed_s(out.now())),

@@ -20,7 +20,7 @@ def test_a_question_is_shown_and_answered_at_the_command_line(terminal: Terminal
     assert (wrong.returncode, wrong.stderr) == (2, "jobkit: n must be a whole number from 1 to 9, not 12\n")
     assert json.loads(terminal.ok("answer", job, "--json"))["schema"]["required"] == ["n"]
 
-    assert terminal.ok("answer", job, "n=3") == f"{job} answered\n"
+    assert terminal.ok("answer", job, "n=3") == f"{job} answered"
 
     assert terminal.run("watch", job).returncode == 0
     again = terminal.run("answer", job, "n=4")

@@ -96,3 +96,19 @@ def test_the_jobs_page_counts_the_jobs_that_ask_and_finds_them(stage: Stage, ser
 
     page.wait_for_selector(".row:has-text('quiet')", state="detached")
     assert page.locator(".row:has-text('asks')").count() == 1
+
+
+def test_a_card_says_that_a_job_waits_for_an_answer_without_a_slot(stage: Stage, serve: Serve, window: Window) -> None:
+    job = stage.submit()
+    stage.start(job)
+    stage.ask(job, bool, "Publish?", show=object(), timeout_s=7200)
+    stage._finish(job, "asked", reason="it waits for an answer, without a slot")
+    page = window.open(serve(card(stage, job)))
+
+    page.wait_for_selector(".chip:has-text('Asks')")
+    assert "waits for an answer" in text_of(page, ".meta")
+    assert "object" in text_of(page, ".question .shown")
+    stage.kit.answer(job, True, by="ada")
+
+    page.wait_for_selector(".chip:has-text('Queued')")
+    assert "ada" in page.locator(".told dd").text_content()

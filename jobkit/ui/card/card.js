@@ -80,7 +80,7 @@ class Card extends LiveCard {
     }
     this.seq = job.seq;
     const face = job.face || job.state, cancelling = job.state === "running" && job.cancel_requested_at;
-    const word = cancelling ? "Cancelling" : WORDS[face] || face, before = this.showHead(job, face, word);
+    const waits = !cancelling && face === "scheduled" && job.asking?.length, word = cancelling ? "Cancelling" : waits ? "Asks" : WORDS[face] || face, before = this.showHead(job, face, word);
     put(n.title, job.title || job.task);
     n.title.title = job.title && job.title !== job.task ? `${job.title} (${job.task})` : job.task;
     put(n.args, job.args || "");
@@ -138,7 +138,7 @@ class Card extends LiveCard {
       parts.push(`queued ${ago(this.since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
     } else {
       const due = this.since(job.due_at);
-      parts.push(due == null ? (job.asking?.length ? "waits for an answer" : job.needs && job.needs.length ? "waits for results" : "scheduled") : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
+      parts.push(job.asking?.length ? "waits for an answer" : due == null ? (job.needs && job.needs.length ? "waits for results" : "scheduled") : due >= 0 ? "due now" : `${job.retried ? "next attempt" : "starts"} ${ago(due)}`, `queue ${job.queue}`);
     }
     if (job.attempt > 1 || (job.retries && job.attempt)) {
       parts.push(`attempt ${job.attempt}${job.retries ? ` of ${job.retries + 1 + job.losses + job.releases}` : ""}`);

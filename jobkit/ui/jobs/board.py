@@ -59,7 +59,7 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "spark": snapshot.metrics.spark or None,
         "metric": _metric(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
-        "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED else None,
+        "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED and not snapshot.asking else None,
         "started_at": iso(snapshot.started_at),
         "finished_at": iso(snapshot.finished_at),
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,

@@ -16,7 +16,7 @@ const COUNTERS = [
   ["running", "Running", "running"],
   ["failed", "Failed", "failed"],
   ["succeeded", "Succeeded", "succeeded"],
-  ["asking", "Asking", "retrying"],  // shown only if there are some
+  ["asking", "Asking", "info"],  // shown only if there are some
 ];
 
 /** The word of a search for jobs in the archive. */
