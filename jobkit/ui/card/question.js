@@ -34,8 +34,8 @@ class Question extends Fields {
     put(n.text, asked.text);
     n.problem.hidden = !asked.problem && !asked.unavailable;
     put(n.problem, asked.unavailable || (asked.problem ? `The answer before was refused: ${asked.problem}` : ""));
-    const params = mayAnswer && !asked.unavailable ? asked.params.map(whole) : [], isOne = asked.params?.length === 1;
-    n.fields.replaceChildren(...params.map((spec) => this.field(isOne && spec.name === "answer" ? {...(spec.kind === "bool" && spec.required ? {...spec, kind: "choice", choices: [["yes", true], ["no", false]], isBool: true} : spec), shown: "Answer"} : spec)));
+    const params = mayAnswer && !asked.unavailable ? asked.params : [], isOne = asked.params?.length === 1;
+    n.fields.replaceChildren(...params.map((spec) => this.field(isOne && spec.name === "answer" ? {...(spec.kind === "bool" && spec.required !== false ? {...spec, kind: "choice", choices: [["yes", true], ["no", false]], isBool: true} : spec), shown: "Answer"} : spec)));
     n.fields.hidden = n.footer.hidden = !params.length;
     n.trouble.hidden = true;
     this.showPreview();
@@ -93,6 +93,3 @@ class Question extends Fields {
     else put(this.n.submit, "Answered");
   }
 }
-
-/** A parameter with the field that its JSON leaves out if it is true. */
-const whole = (spec) => ({required: true, ...spec, ...(spec.parts && {parts: spec.parts.map(whole)})});

@@ -105,7 +105,7 @@ class Fields {
     // Short help stands beside the label, so that ten parameters are seen at once; what is longer stands under its field.
     const isShort = hint && label.textContent.length + spec.help.length + what.length <= SHORT;
     hint?.classList.toggle("beside", isShort);
-    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, isShort && hint, spec.required && !has && h("span", {class: "required", text: "required"}), field.dot, this.extra(field), h("span", {class: "spring"}), h("span", {class: "kind muted", text: what}));
+    const line = h("div", {class: "line"}, kind === "bool" && field.control, label, isShort && hint, isRequired(spec) && !has && h("span", {class: "required", text: "required"}), field.dot, this.extra(field), h("span", {class: "spring"}), h("span", {class: "kind muted", text: what}));
     const el = h("div", {class: `field${wide ? " wide" : ""} kind-${kind}`, "data-name": spec.name}, line, kind !== "bool" && field.control, field.message, !isShort && hint);
     (field.control.matches?.("input,select,textarea") ? field.control : field.control.querySelector("input") || field.control).setAttribute("aria-describedby", `${id}-m`);
     field.el = el;
@@ -141,7 +141,7 @@ class Fields {
     group.message = h("p", {class: "message", role: "alert", hidden: true});
     const label = h("span", {class: "label", text: spec.shown || spec.label || spec.name, title: spec.name}), hint = spec.help && h("span", {class: "hint beside muted", text: spec.help, title: spec.help});
     group.el = h("fieldset", {class: "field wide group", "data-name": spec.name},
-      h("legend", {class: "line"}, group.none, label, hint, spec.required && !spec.parts.every((part) => !part.required) && h("span", {class: "required", text: "required"}), group.dot, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.type_name || ""})),
+      h("legend", {class: "line"}, group.none, label, hint, isRequired(spec) && spec.parts.some(isRequired) && h("span", {class: "required", text: "required"}), group.dot, h("span", {class: "spring"}), h("span", {class: "kind muted", text: spec.type_name || ""})),
       group.control, group.message);
     this.groups.set(spec.name, group);
     return group.el;
@@ -239,6 +239,9 @@ class Fields {
     return Object.values(errors).some(Boolean);
   }
 }
+
+/** JSON leaves `required` out if it is true. */
+const isRequired = (spec) => spec.required ?? !spec.option;
 
 /** Characters of label, help and kind that have room in one line of a column. */
 const SHORT = 62;

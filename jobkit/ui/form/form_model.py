@@ -379,7 +379,7 @@ def _task(info: TaskInfo) -> str:
 
 
 def _row(spec: dict[str, Any]) -> str:
-    default = "required" if spec.get("required") else value_brief(spec.get("default"))
+    default = "required" if spec.get("required", True) else value_brief(spec.get("default"))
     help_ = escape(str(spec.get("help") or ""))
     return (
         f"<tr><td><code>{escape(str(spec['name']))}</code></td><td>{escape(str(spec.get('kind', '')))}</td>"
