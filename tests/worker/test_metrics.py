@@ -45,7 +45,8 @@ def test_metrics_of_a_running_job_move_its_handle(bench: Bench) -> None:
     assert list(frame.columns) == ["step", "time", "loss", "val/acc"]
     assert list(frame["loss"]) == [1 / (step + 1) for step in range(60)]
     assert dict(job.metrics) == {"loss": 1 / 60, "val/acc": 1.0}
-    assert dict(jobkit.connect(**bench.place).get(job.id).metrics) == dict(job.metrics)
+    with jobkit.connect(**bench.place) as other:
+        assert dict(other.get(job.id).metrics) == dict(job.metrics)
 
 
 def test_an_attempt_after_a_killed_worker_goes_on_from_its_step(bench: Bench) -> None:
