@@ -45,11 +45,22 @@ def duration(seconds: float | None) -> str:
 
 
 _DURATION = re.compile(r"\s*(\d{1,12}(?:\.\d{1,9})?)\s*([a-z]*)\s*", re.ASCII)
-_UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNIT_S = {
+    "": 1,
+    "ms": 0.001,
+    "s": 1,
+    "sec": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86_400,
+    "w": 604_800,
+    "y": 31_536_000,
+}
 
 
 def seconds_in(value: object) -> float | None:
-    """Return the seconds in a number, a timedelta or a text like "90", "1.5h", "500 ms" or "7d".
+    """Return the seconds in a number, a timedelta or a text like "90", "1.5h", "500 ms", "7d" or "1y" (365 days).
 
     None if it is not a length of time.
     """

@@ -36,7 +36,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("worker:gpu-1", "by the last worker, or its host"),
     ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
     ("is:asking", "with a question that waits for an answer"),
-    ("age:<1h  older:2d  age:1h..2h", "by the time since the submit: s, m, h, d, w"),
+    ("age:<1h  older:2d  age:1h..2h", "by the time since the submit: s, m, h, d, w, y"),
     ("took:>10s", "by how long the run took"),
     ("in:archive", "ended jobs in the archive, however old"),
 )
@@ -124,7 +124,7 @@ def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str,
 def _seconds(name: str, text: str) -> float:
     found = seconds_in(text)
     if found is None:
-        raise InvalidParams(f"{name} must be a length of time like 90s, 10m, 1h, 2d, 1w, not {text!r}", name)
+        raise InvalidParams(f"{name} must be a length of time like 90s, 10m, 1h, 2d, 1w, 1y, not {text!r}", name)
     return found
 
 

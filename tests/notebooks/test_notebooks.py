@@ -76,6 +76,13 @@ EXPECTED = {
         "jobkit.show": r"wave[\s\S]*<img",
         "careless": r"metric 'loss' is a number, not str '0\.3'",
     },
+    "11-history": {
+        "age:<1y": r"lr +loss +result +state[\s\S]*0\.30 +1\.088033e-15",
+        "kit.delete": r"\(0, 4\)",
+        "reopen_archived": r"Done[\s\S]*w = 3\.000",
+        "rerun": r"'w': 3\.0",
+        "report": r"'run\.html', True",
+    },
 }
 
 

@@ -79,7 +79,7 @@ def test_values_in_quotes_keep_spaces_and_commas() -> None:
     ("text", "sentence"),
     [
         ("state:faild", "state must be one of scheduled, .* not 'faild'"),
-        ("age:soon", "age must be a length of time like 90s, 10m, 1h, 2d, 1w, not 'soon'"),
+        ("age:soon", "age must be a length of time like 90s, 10m, 1h, 2d, 1w, 1y, not 'soon'"),
         ("older:<", "older must be a length of time"),
         ("took:5x", "took must be a length of time .* not '5x'"),
         ("age:2h..1h", "age must name the smaller length first"),

@@ -68,7 +68,7 @@ class ComparePage(pn.Column):
                 found = await kit.verbs.store.snapshots(ids)
                 gone = [job_id for job_id, job in zip(ids, found, strict=True) if job is None]
                 if gone and kit.settings.archive:
-                    await access.act("reopen_archived", gone)
+                    await access.act("restore", gone)
                     found = await kit.verbs.store.snapshots(ids)
         except JobkitError as error:
             logger.info("jobs that were to be compared could not be read: %s", error)

@@ -139,7 +139,7 @@ class JobTable(LivePage):
             if answer.outcome in ("done", "partly"):
                 self._bridge.push(then)
 
-        self._access.begin("reopen_archived", ids, reopened)
+        self._access.begin("restore", ids, reopened)
 
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         given = asked.get("ids")
