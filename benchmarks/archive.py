@@ -79,7 +79,7 @@ def fill(archive: Archive, template: Dump, count: int) -> None:
         path = path_of(archive.namespace, place, f"{ms}-0", f"{ms + 1}-0")
         archive.storage.write(path, [to_parquet(dumps)])
         if part % 16 == 15:
-            merge(archive, place, set())
+            merge(archive, place)
 
 
 def _copy(template: Dump, n: int, us: int) -> Dump:

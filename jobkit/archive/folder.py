@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from itertools import accumulate, groupby
 
 import msgspec
@@ -51,13 +51,8 @@ def path_of(namespace: str, place: str, first: str, last: str) -> str:
     return f"namespace={namespace}/{place}/{first}_{last}.parquet"
 
 
-def files_of(storage: Place, namespace: str) -> list[ArchiveFile]:
-    """Return the files of a namespace, oldest first by place, without those that are contained in others."""
-    return list(covering(all_files(storage, namespace)))
-
-
-def all_files(storage: Place, namespace: str, place: str = "") -> list[ArchiveFile]:
-    """Return all files of a namespace (of one server), contained ones too; other files are ignored. Raises OSError."""
+def files_of(storage: Place, namespace: str, place: str = "") -> list[ArchiveFile]:
+    """Return the files of a namespace (of one server), in order; other files are ignored. Raises OSError."""
     root = f"namespace={namespace}"
     found = []
     for mark in [place] if place else sorted(filter(_PLACE.fullmatch, storage.sizes(root))):
@@ -65,27 +60,30 @@ def all_files(storage: Place, namespace: str, place: str = "") -> list[ArchiveFi
             if match := _NAME.fullmatch(name):
                 a, b, c, d = map(int, match.groups())
                 found.append(ArchiveFile(f"{root}/{mark}/{name}", size, (a, b), (c, d)))
+    return sorted(found, key=lambda one: (one.place, one.first, *(-n for n in one.last)))
+
+
+def covering(files: Iterable[ArchiveFile]) -> dict[ArchiveFile, list[ArchiveFile]]:
+    """Return the files that no other one contains, each with those that it contains. `files` are in order."""
+    found: dict[ArchiveFile, list[ArchiveFile]] = {}
+    outer = None
+    for file in files:
+        if outer is not None and file.place == outer.place and file.last <= outer.last:
+            found[outer].append(file)
+        else:
+            outer, found[file] = file, []
     return found
 
 
-def covering(files: Iterable[ArchiveFile]) -> Iterator[ArchiveFile]:
-    """Yield the files whose entries no other file has: of nested ranges the outer one."""
-    place, last = "", (0, 0)
-    for file in sorted(files, key=lambda one: (one.place, one.first, *(-n for n in one.last))):
-        if file.place != place or file.last > last:
-            yield file
-            place, last = file.place, file.last
-
-
-def to_merge(files: Iterable[ArchiveFile], damaged: Collection[str] = ()) -> list[ArchiveFile]:
+def to_merge(files: Iterable[ArchiveFile], apart: Collection[ArchiveFile] = ()) -> list[ArchiveFile]:
     """Return neighbours of one place that should become one file, or none.
 
     Args:
-        files: in order, none contained in another. damaged: paths of files that stay, and separate their neighbours.
+        files: in order, none contained in another. apart: files that stay, and separate their neighbours.
     """
-    for _, group in groupby(files, key=lambda one: (one.place, _size_class(one.size), one.path in damaged)):
+    for _, group in groupby(files, key=lambda one: (one.place, _size_class(one.size), one in apart)):
         some = list(group)
-        if len(some) >= MERGED and some[0].size < WHOLE_BYTES and some[0].path not in damaged:
+        if len(some) >= MERGED and some[0].size < WHOLE_BYTES and some[0] not in apart:
             sums = list(accumulate(one.size for one in some[:MERGED]))
             return some[: max(2, bisect(sums, 2 * WHOLE_BYTES))]
     return []

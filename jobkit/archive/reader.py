@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobkit.archive.filters import after_cursor, columns_of, in_order, matching, order_column
-from jobkit.archive.folder import ArchiveFile, files_of
+from jobkit.archive.folder import ArchiveFile, covering, files_of
 from jobkit.archive.table import COLUMNS, arrow, conform, schema
 from jobkit.files.file_store import Directory, Place, place_of
 from jobkit.model import InvalidParams, JobkitError
@@ -29,9 +30,16 @@ SHOWN = tuple(name for name in COLUMNS if name not in ("us", "text"))
 #: Times that the files are listed again if one is compacted away meanwhile.
 _LISTED_MOST = 5
 
+#: Seconds until a file that could not be read is tried again.
+_BROKEN_S = 60.0
 
-class _Gone(Exception):
+
+class FileGone(Exception):
     """A file is gone since it was listed: the worker has merged it with others."""
+
+
+class FileBroken(Exception):
+    """A file is damaged, or was not written to its end."""
 
 
 class Found(msgspec.Struct):
@@ -55,10 +63,13 @@ class Archive:
 
     Attributes:
         storage: where the files are.
+        broken: a sentence for each file that cannot be read; after a minute they are tried again.
     """
 
     def __init__(self, storage: Place, namespace: str) -> None:
         self.storage, self.namespace = storage, namespace
+        self.broken: dict[ArchiveFile, str] = {}
+        self._forgiven_at = time.monotonic()
 
     def find(self, query: Query, now_ms: int) -> Found:
         """Return the jobs that match at that time, up to the query's limit.
@@ -101,7 +112,7 @@ class Archive:
 
         def read() -> list[Dump]:
             ids = pa.array(job_ids, pa.string())
-            hits, files = self._hits(["us", "id"], lambda table: pa.compute.is_in(table["id"], value_set=ids), [])
+            hits, files = self._hits(["us", "id"], lambda table: pa.compute.is_in(table["id"], value_set=ids))
             found = Found(in_order(hits, Query()), files, len(hits), [])
             dumps = self._decoded(self._read(found, ["line"])["line"].to_pylist())
             newest = {dump.id: dump for dump in reversed(list(dumps))}
@@ -111,31 +122,26 @@ class Archive:
 
     def _find(self, query: Query, now_ms: int) -> Found:
         oldest_us, _ = submit_bounds(query, now_ms)
-        problems: list[str] = []
-        column = order_column(query)
         hits, files = self._hits(
-            columns_of(query), lambda table: matching(table, query, now_ms), problems, oldest_us // 1000, column
+            columns_of(query), lambda table: matching(table, query, now_ms), oldest_us // 1000, order_column(query)
         )
         hits = in_order(hits, query)
         rest = after_cursor(hits, query)
-        return Found(rest.slice(0, query.limit), files, len(hits), problems, len(rest) > query.limit)
+        return Found(rest.slice(0, query.limit), files, len(hits), [*self.broken.values()], len(rest) > query.limit)
 
     def _hits(
         self,
         columns: Sequence[str],
         match: Callable[[Any], Any],
-        problems: list[str],
         oldest_ms: int = 0,
         value: str = "us",
     ) -> tuple[Any, list[ArchiveFile]]:
         """Return `file`, `row`, `us`, `id` and `value` of the rows of all files that match, and the files."""
         pa = arrow()
         tables = [_no_hits(value)]
-        files = [file for file in self._files() if file.last_ms >= oldest_ms]
+        files = [file for file in self.files() if file.last_ms >= oldest_ms]
         for n, file in enumerate(files):
-            table = self._opened(file, partial(_columns, columns=columns), problems)
-            if table is None:
-                continue
+            table = self.opened(file, partial(_columns, columns=columns))
             numbers = pa.compute.indices_nonzero(match(table))
             taken = table.take(numbers)
             tables.append(
@@ -151,13 +157,11 @@ class Archive:
             )
         return pa.concat_tables(tables), files
 
-    def _files(self) -> list[ArchiveFile]:
-        try:
-            if isinstance(self.storage, Directory) and self.storage.root.exists():
-                os.listdir(self.storage.root)  # raises if it is no directory
-            return files_of(self.storage, self.namespace)
-        except OSError as error:
-            raise JobkitError(f"the archive {self.storage.shown} cannot be read: {error.strerror or error}") from None
+    def files(self, place: str = "") -> list[ArchiveFile]:
+        """Return the readable files (of one server) that no other one contains, in order. Raises OSError."""
+        if isinstance(self.storage, Directory) and self.storage.root.exists():
+            os.listdir(self.storage.root)  # raises if it is no directory
+        return [*covering(file for file in files_of(self.storage, self.namespace, place) if file not in self.broken)]
 
     def _read(self, found: Found, columns: Sequence[str]) -> Any:
         """Return columns of the hits, in their order. Reads only the groups of rows that have some."""
@@ -167,28 +171,30 @@ class Archive:
         for n in pc.unique(found.hits["file"]).to_pylist():
             numbers = pc.indices_nonzero(pc.equal(found.hits["file"], n))
             wanted = found.hits["row"].take(numbers).to_numpy()
-            table = self._opened(found.files[n], partial(_some, rows=wanted, columns=columns), [])
-            if table is not None:
-                tables.append(table)
-                places.append(numbers)
+            tables.append(self.opened(found.files[n], partial(_some, rows=wanted, columns=columns)))
+            places.append(numbers)
         if not tables:
             return schema().empty_table().select(columns)
         order = pc.sort_indices(pa.chunked_array(places))
         return pa.concat_tables(tables).take(order)
 
-    def _opened(self, file: ArchiveFile, read: Callable[[Any], T], problems: list[str]) -> T | None:
-        """Return what `read` returns for a file, or None if the file is damaged."""
+    def opened(self, file: ArchiveFile, read: Callable[[Any], T]) -> T:
+        """Return what `read` returns for a file.
+
+        Raises:
+            FileGone: it was merged with others. FileBroken: it cannot be read; it is in `broken` from now on.
+        """
         pa = arrow()
         try:
             with self.storage.open(file.path) as source:
                 return read(pa.parquet.ParquetFile(source))
         except FileNotFoundError:
-            raise _Gone from None
+            raise FileGone from None
         except (OSError, pa.ArrowException) as error:
-            problem = f"{file.path} in the archive {self.storage.shown} cannot be read and is left out: {error}"
-            problems.append(problem)
-            logger.warning("%s", problem)
-            return None
+            why = f"{file.path} in the archive {self.storage.shown} cannot be read and is left out: {error}"
+            self.broken[file] = why
+            logger.warning("%s", why)
+            raise FileBroken from None
 
     def _decoded(self, lines: Iterable[bytes]) -> Iterator[Dump]:
         for line in lines:
@@ -198,11 +204,19 @@ class Archive:
                 logger.warning("a job in the archive %s cannot be read: %s", self.storage.shown, error)
 
     def _retried(self, read: Callable[[], T]) -> T:
-        for _ in range(_LISTED_MOST):
+        if time.monotonic() - self._forgiven_at > _BROKEN_S:
+            self.broken, self._forgiven_at = {}, time.monotonic()
+        gone = 0
+        while gone < _LISTED_MOST:
             try:
                 return read()
-            except _Gone:
+            except FileGone:
+                gone += 1
+            except FileBroken:  # what it contains may be in other files
                 continue
+            except OSError as error:
+                why = error.strerror or error
+                raise JobkitError(f"the archive {self.storage.shown} cannot be read: {why}") from None
         raise JobkitError(f"the archive {self.storage.shown} changes faster than it can be read: try again")
 
 

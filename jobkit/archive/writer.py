@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from jobkit.archive.folder import MERGED, ArchiveFile, all_files, covering, merged_path, path_of, to_merge
-from jobkit.archive.reader import Archive
+from jobkit.archive.folder import MERGED, ArchiveFile, covering, files_of, merged_path, path_of, to_merge
+from jobkit.archive.reader import Archive, FileBroken, FileGone
 from jobkit.archive.table import GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
 from jobkit.files.file_store import Directory, place_of
 from jobkit.model import JobkitError, StoreUnavailable
@@ -31,6 +31,9 @@ logger = logging.getLogger("jobkit.archive")
 
 #: Maximum number of jobs in a new file.
 PART_JOBS = 500
+
+#: Maximum number of merges after one part.
+_MERGES_MOST = 100
 
 #: Seconds between two notes that there is an archive, and between two scans for ended jobs that it lacks.
 _NOTED_S, _SCANNED_S = 60.0, 3600.0
@@ -50,7 +53,6 @@ class Archiver:
         self._noted_at = self._scanned_at = float("-inf")
         self._problem = ""
         self._written = 0
-        self._damaged: set[str] = set()
 
     async def begin(self) -> None:
         """Let jobs that end from now on wait for the archive."""
@@ -97,7 +99,7 @@ class Archiver:
             await self._note("")
         self._written += 1
         if self._written % MERGED == 0:
-            await asyncio.to_thread(merge, self._archive, place, self._damaged)
+            await asyncio.to_thread(merge, self._archive, place)
 
 
 def write(archive: Archive, place: str, part: Part, dumps: Sequence[Dump]) -> None:
@@ -106,51 +108,48 @@ def write(archive: Archive, place: str, part: Part, dumps: Sequence[Dump]) -> No
     archive.storage.write(path_of(archive.namespace, place, first, last), [to_parquet(dumps)], is_durable=True)
 
 
-def merge(archive: Archive, place: str, damaged: set[str]) -> None:
-    """Merge small files of a server into larger ones as long as there are many, and remove those that were merged.
+def merge(archive: Archive, place: str) -> None:
+    """Merge small files of a server into larger ones as long as there are many, and delete those that were merged.
 
-    Args:
-        damaged: paths of files that cannot be read; they stay, and more are added here.
+    Files that cannot be read, or have columns of a later version, stay as they are.
     """
-    storage = archive.storage
+    storage, later = archive.storage, set[ArchiveFile]()
     try:
-        while True:
-            files = all_files(storage, archive.namespace, place)
-            kept = list(covering(files))
-            for path in {file.path for file in files} - {file.path for file in kept}:
-                storage.delete(path)
-            if not (some := to_merge(kept, damaged)):
-                return
+        for _ in range(_MERGES_MOST):
+            files = files_of(storage, archive.namespace, place)
+            kept = covering(file for file in files if file not in archive.broken)
             try:
-                storage.write(merged_path(some), [file_of(_tables(archive, some))], is_durable=True)
-            except _Damaged as error:
-                damaged.add(str(error))
+                for outer, inner in kept.items():
+                    if inner and archive.opened(outer, lambda parquet: parquet.metadata.num_rows):  # it is whole
+                        for file in inner:
+                            storage.delete(file.path)
+                apart = later | archive.broken.keys()
+                if not (some := to_merge([file for file in files if file in kept or file in apart], apart)):
+                    return
+                storage.write(merged_path(some), [file_of(_tables(archive, some, later))], is_durable=True)
+            except (FileBroken, FileGone, _Later):
+                continue
     except OSError as error:
         logger.warning("small files in the archive %s stay as they are: %s", storage.shown, error)
 
 
-class _Damaged(Exception):
-    """A file cannot be read, or has columns of a later version; the message is its path."""
+class _Later(Exception):
+    """A file has columns of a later version."""
 
 
-def _tables(archive: Archive, files: Sequence[ArchiveFile]) -> Iterator[Any]:
+def _tables(archive: Archive, files: Sequence[ArchiveFile], later: set[ArchiveFile]) -> Iterator[Any]:
     """Yield the rows of files in tables of at least `GROUP_ROWS` rows, as far as there are so many."""
     pa = arrow()
-    waiting, count = [], 0
+    waiting: list[Any] = []
     for file in files:
-        try:
-            with archive.storage.open(file.path) as source:
-                parquet = pa.parquet.ParquetFile(source)
-                if set(parquet.schema_arrow.names) - set(schema().names):
-                    raise _Damaged(file.path)
-                for n in range(parquet.num_row_groups):
-                    waiting.append(conform(parquet.read_row_group(n)))
-                    count += len(waiting[-1])
-                    if count >= GROUP_ROWS:
-                        yield pa.concat_tables(waiting)
-                        waiting, count = [], 0
-        except (OSError, pa.ArrowException):
-            raise _Damaged(file.path) from None
+        table = archive.opened(file, lambda parquet: parquet.read())
+        if set(table.column_names) - set(schema().names):
+            later.add(file)
+            raise _Later
+        waiting.append(conform(table))
+        if sum(map(len, waiting)) >= GROUP_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobkit.archive import Archive, folder, writer
-from jobkit.archive.folder import MERGED, all_files, files_of
+from jobkit.archive.folder import MERGED, files_of
 from jobkit.archive.writer import Archiver
 from jobkit.files.file_store import Directory
 from jobkit.model import JobkitError
@@ -33,7 +33,7 @@ async def end(store: RedisStore, *ids: str, ttl_ms: int = 600_000) -> None:
 
 def ids(archive: Archive) -> list[str]:
     """Return the id of every row of every file that readers see, oldest first."""
-    tables, _ = archive._hits(["us", "id"], lambda table: table["us"].is_valid(), [])
+    tables, _ = archive._retried(lambda: archive._hits(["us", "id"], lambda table: table["us"].is_valid()))
     return [id for file, id in sorted(zip(tables["file"].to_pylist(), tables["id"].to_pylist(), strict=True))]
 
 
@@ -84,16 +84,16 @@ async def test_a_worker_frozen_with_the_old_lock_writes_nothing_twice_even_after
     for n in range(MERGED):
         await end(store, f"c{n}")
         await write_all(store, archive)
-    writer.merge(archive, place, set())
-    assert len(files_of(archive.storage, archive.namespace)) == 2
+    writer.merge(archive, place)
+    assert len(archive.files()) == 2
     await store.delete(["a", "b"])
 
     writer.write(archive, place, part, dumps)
     await store.outbox.done(part)
 
     assert Counter(ids(archive)) == Counter(["a", "b", *(f"c{n}" for n in range(MERGED))])
-    writer.merge(archive, place, set())
-    assert len(all_files(archive.storage, archive.namespace)) == 2
+    writer.merge(archive, place)
+    assert len(files_of(archive.storage, archive.namespace)) == 2
 
 
 async def test_two_workers_at_once_archive_each_job_once(store: RedisStore, archive: Archive) -> None:
@@ -201,9 +201,9 @@ async def test_many_small_files_become_one_and_readers_see_each_job_once_meanwhi
         delete(self, path)
 
     monkeypatch.setattr(Directory, "delete", look_and_delete)
-    writer.merge(archive, place, set())
+    writer.merge(archive, place)
 
-    assert len(all_files(archive.storage, archive.namespace)) == 1
+    assert len(files_of(archive.storage, archive.namespace)) == 1
     assert len(seen) == MERGED
     assert all(one == [f"j{n}" for n in range(MERGED)] for one in (sorted(s, key=lambda i: int(i[1:])) for s in seen))
 
@@ -219,7 +219,7 @@ async def test_a_reader_lists_again_if_a_file_is_merged_away(
     def listing(*args: object) -> object:
         files = files_of(*args)  # type: ignore[arg-type]
         if not listed:
-            writer.merge(archive, place, set())
+            writer.merge(archive, place)
         listed.append(len(files))
         return files
 
@@ -240,13 +240,31 @@ async def test_a_damaged_file_is_named_and_stays_and_the_rest_is_read_and_merged
     (damaged.parent / "notes.txt").write_text("foreign")
     (damaged.parent / "README.parquet").write_text("foreign")
 
-    writer.merge(archive, await store.place(), set())
+    writer.merge(archive, await store.place())
     found = archive.find(ALL, now_ms())
 
     assert found.total == 2 * MERGED
     assert len(found.problems) == 1
     assert damaged.name in found.problems[0]
-    assert len(all_files(archive.storage, archive.namespace)) == 3
+    assert len(files_of(archive.storage, archive.namespace)) == 3
+
+
+async def test_a_merged_file_that_was_not_written_to_its_end_hides_nothing(
+    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
+) -> None:
+    for n in range(MERGED):
+        await end(store, f"j{n}")
+        await write_all(store, archive)
+    files = files_of(archive.storage, archive.namespace)
+    torn = tmp_path / "archive" / folder.merged_path(files)
+    torn.write_bytes(b"PAR1 and no more")  # by a worker that died, on storage that does not rename
+
+    assert archive.find(ALL, now_ms()).total == MERGED
+    again = Archive(archive.storage, archive.namespace)
+    writer.merge(again, await store.place())
+
+    assert [tmp_path / "archive" / file.path for file in files_of(archive.storage, archive.namespace)] == [torn]
+    assert archive.find(ALL, now_ms()).total == MERGED
 
 
 async def test_two_namespaces_share_a_directory_and_see_their_own_jobs(
