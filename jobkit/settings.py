@@ -143,6 +143,7 @@ class Settings:
         mercure_jwt: token for that hub (also `MERCURE_JWT`).
         notify: webhooks and commands to call on events (`[[tool.jobkit.notify]]`; in the environment a JSON list).
         otel: workers report every ended job to OpenTelemetry.
+        mlflow: tracking URI of MLflow, in which every ended job becomes a run; "" for none.
         log_format: format of the workers' log lines: "text", or "json" for one object a line.
         streams: maximum number of open event streams of a server.
         streams_per_subject: the same for one user or token, or for one address without a login.
@@ -181,6 +182,7 @@ class Settings:
     roles: Mapping[str, str] = field(default_factory=dict)
     notify: tuple[NotifyRule, ...] = field(default=(), repr=False)
     otel: bool = False
+    mlflow: str = ""
     log_format: str = "text"
 
     @classmethod
@@ -246,6 +248,7 @@ class Settings:
         """Hide passwords, which `url`, `results` and `archive` may contain."""
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
         shown |= {"url": masked(self.url), "results": masked(self.results), "archive": masked(self.archive)}
+        shown["mlflow"] = masked(self.mlflow)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property

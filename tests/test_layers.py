@@ -38,6 +38,7 @@ KNOWN_TO = {
     "rich": {"cli", "run"},
     "joblib": {"joblib"},
     "opentelemetry": {"notify"},
+    "mlflow": {"notify"},
     "pyarrow": {"archive", "run", "ui"},
 }
 

@@ -28,6 +28,7 @@ OPTIONAL = {
     "fsspec",  # `JOBKIT_RESULTS` is a URL; a sentence says what is missing
     "IPython",  # the code runs in IPython, or shows a widget of ipywidgets, which needs it
     "joblib",  # the extra `joblib`
+    "mlflow",  # the extra `mlflow`
     "opentelemetry",  # the extra `otel`
     "PIL",  # only for types; Bokeh needs it
     "pyarrow",  # the extra `archive`

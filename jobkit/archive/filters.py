@@ -17,6 +17,7 @@ from jobkit.store.query import FILTERS, STATES, Query, fits, patterns, read_curs
 _COLUMNS: Mapping[str, tuple[str, ...]] = {name: (name,) for name in FILTERS} | {
     "error": ("error_type", "error_kind"),
     "tag": ("tags",),
+    "flag": (),  # of jobs that run
 }
 
 #: Column with the sort value of each order, if it has another name.
@@ -105,7 +106,8 @@ def _any(table: Any, columns: Sequence[str], asked: Sequence[str]) -> Any:
         tags = tags if isinstance(tags, pa.Array) else pa.concat_arrays(tags.chunks)
         parents = pc.list_parent_indices(tags).filter(_among(pc.list_flatten(tags), fit))
         return pc.is_in(pa.array(range(len(table)), parents.type), value_set=parents)
-    return reduce(pc.or_, (pc.fill_null(_among(table[column], fit), False) for column in columns))
+    nowhere = pc.is_null(table["us"])
+    return reduce(pc.or_, (pc.fill_null(_among(table[column], fit), False) for column in columns), nowhere)
 
 
 def _among(column: Any, is_wanted: Callable[[str], bool]) -> Any:

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
-from jobkit.settings import NotifyRule, Settings
+from jobkit.settings import NotifyRule
 from jobkit.store.leader import ASK_S, Leader
 from jobkit.store.redis import RedisStore
 
@@ -247,13 +247,3 @@ class Notifier:
             else:
                 self._away.discard(sink.name)
             return
-
-
-def notifier_of(settings: Settings, store: Any) -> Notifier | None:
-    """Return the notifier of these settings, or None. Raises JobkitError: OpenTelemetry is needed but not installed."""
-    sinks: list[NotificationSink] = [Command(rule) if rule.command else Webhook(rule) for rule in settings.notify]
-    if settings.otel:
-        from jobkit.notify.otel import Telemetry
-
-        sinks.append(Telemetry(settings.namespace))
-    return Notifier(store, sinks) if sinks else None

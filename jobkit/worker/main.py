@@ -237,7 +237,7 @@ def _drain_on_hangup(worker: JobWorker) -> None:
 async def _serve(worker: JobWorker) -> None:
     beside: list[asyncio.Task[None]] = []
     try:
-        if worker.settings.notify or worker.settings.otel:
+        if worker.settings.notify or worker.settings.otel or worker.settings.mlflow:
             from jobkit.notify import notifier_of  # its HTTP client takes 2 MB and 30 ms
 
             if notifier := notifier_of(worker.settings, worker.store):

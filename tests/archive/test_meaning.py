@@ -43,7 +43,7 @@ async def test_every_filter_in_every_order_means_the_same(
     await end_all(store)
     await write_all(store, archive)
     states = tuple(map(str, TERMINAL))
-    queries: list[dict[str, Any]] = [{}, {"states": ("succeeded",)}, {"owner": ""}, *QUERIES]
+    queries: list[dict[str, Any]] = [{}, {"states": ("succeeded",)}, {"owner": ""}, {"flag": "asking"}, *QUERIES]
 
     for given in queries:
         for order in ORDERED if given in EVERY_ORDER else ("", "-took"):
