@@ -205,6 +205,12 @@ _SHARED = (
 _OF_JOB = ("job", "args", "log", "result", "preview", "artifacts", "bodies", "checkpoints", "metrics", "asks")
 
 
+#: Kinds of keys that belong to no job and expire by themselves.
+_EXPIRING = (
+    "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on",
+)  # fmt: skip
+
+
 async def check_keys(store: RedisStore) -> None:
     """Check that every key belongs to the namespace, a stored job or a worker, and is deleted with it."""
     for raw in await keys(store):
@@ -235,7 +241,7 @@ async def check_keys(store: RedisStore) -> None:
             assert (await store.redis.pttl(raw) > 0) != bool(is_used), f"{raw} has {is_used or 'no'} users"
         elif kind in ("uses", "blobs"):
             continue  # `check_blobs` checks their contents
-        elif kind in ("worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred"):
+        elif kind in _EXPIRING:
             assert await store.redis.pttl(raw) != -1, f"{raw} would stay forever"  # -2: it has just expired
         else:
             assert kind in (
@@ -324,6 +330,8 @@ async def clear(store: RedisStore) -> None:
         "died",
         "room",
         "barred",
+        "made",
+        "made-on",
         "blob",  # uploaded, and never used
         "group",
         "groups",
