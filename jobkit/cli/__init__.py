@@ -39,6 +39,7 @@ COMMANDS = {
     "answer": ("questions", "Answer the question of a job, or show it."),
     "cancel": ("jobs", "Ask jobs to stop."),
     "retry": ("jobs", "Run ended jobs again."),
+    "batch": ("batches", "List, show, cancel, retry or delete batches."),
     "failed": ("failed", "List, show, retry, delete, mute or resolve groups of failed jobs."),
     "rm": ("jobs", "Delete ended jobs."),
     "prune": ("jobs", "Delete expired jobs."),

@@ -22,6 +22,7 @@ from jobkit.client import checks
 from jobkit.client.handle import Handle, from_snapshot, named_by_id, slices, ui
 from jobkit.client.job import Job, R
 from jobkit.client.loop import background
+from jobkit.client.stop_rules import rule_of
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import MAX_NAME, BatchInfo, BatchSpec
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger("jobkit.client")
-
-Rule = Callable[[Job], object]
 
 
 class BatchSnapshot(msgspec.Struct, frozen=True):
@@ -60,13 +59,12 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         owner: user name of its submitter.
         axes: of a sweep, the names of the arguments that were swept; else ().
         seed: of a random sweep, the seed that gives the same points again; else None.
-        stopped_by: the job for which the `stop_when` rule held, or None.
     """
 
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
     counts: Mapping[str, int] = from_snapshot("counts", "Number of jobs by state; states without a job are left out.")
 
-    _internal = frozenset({"judge", "listen", "take_jobs"})
+    _internal = frozenset({"judge", "judge_by", "listen", "problem", "take_jobs"})
 
     def __init__(
         self,
@@ -85,8 +83,9 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         self.id, self.owner, self.axes, self.seed = (
             self._spec.id, self._spec.owner, self._spec.axes, self._spec.seed,
         )  # fmt: skip
-        self.stopped_by: Job[R] | None = None
-        self._rule: Rule | None = None
+        self._stopped_by: Job[R] | None = None
+        self._rule: Callable[[Job[R]], object] | None = None  # that is applied here
+        self.problem: Exception | None = None
         self._to_judge: deque[Job[R]] = deque()
         self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
@@ -212,17 +211,33 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         """Cancel the rest as soon as a rule holds for a job that has succeeded or failed; returns this batch.
 
         Args:
-            rule: called with each such job, in a thread of this process: `lambda job: job.result() < 1e-3`. It holds
-                when it returns something true; if it reads the result of a failed job, it does not apply. Or
-                "failed": stop at the first failure.
+            rule: called with each such job: `lambda job: job.result() < 1e-3`. It holds when it returns something true;
+                if it reads the result of a failed job, it does not apply. It is sent to a worker, where a separate job
+                applies it, also when this process has ended. Or "failed", "3 failed", "10 succeeded": the store counts.
 
         Raises:
-            InvalidParams: it is neither a function nor "failed".
+            InvalidParams: it is neither a function nor one of these texts, or cannot be sent.
         """
-        self._rule = rule_of(rule)
+        found = rule_of(rule)
+        if not self.id or not self._kit._batches.give_rule(self, found):
+            enough = found.function or (lambda _: self.counts.get(found.state, 0) >= found.count)
+            self.judge_by(enough)
+        return self
+
+    @property
+    def stopped_by(self) -> Job[R] | None:
+        """The job for which the `stop_when` rule held, or None."""
+        if self._stopped_by is None and self.id and self.counts.get("cancelled"):
+            with contextlib.suppress(JobkitError):
+                found = self._kit.batch_info(self.id).stopped_by
+                self._stopped_by = next((job for job in self.jobs if job.id == found), None)
+        return self._stopped_by
+
+    def judge_by(self, rule: Callable[[Job[R]], object]) -> None:
+        """Apply a rule in this process."""
+        self._rule = rule
         self._to_judge += [job for job in self.jobs if job.is_terminal]
         self.judge()
-        return self
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write one HTML file for a colleague without jobkit: the batch's card, and the cards of its first 50 jobs.
@@ -265,7 +280,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         self._sum += step * (1.0 if snapshot.is_terminal else snapshot.progress or 0.0)
 
     def _join(self) -> None:
-        for job in self.jobs:
+        for job in self._jobs or ():
             job._come_along()
 
     def _moved(self, i: int, before: JobSnapshot, after: JobSnapshot) -> None:
@@ -295,16 +310,17 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
                 is_enough = self._rule(job)
             except (JobFailed, JobCancelled):
                 continue
-            except Exception:
+            except Exception as problem:
                 logger.exception(
                     "the stop_when rule of a batch raised for job %s; the batch goes on without it", job.id
                 )
-                self._rule = None
+                self._rule, self.problem = None, problem
                 return
             if is_enough:
-                self._rule, self.stopped_by = None, job
+                self._rule, self._stopped_by = None, job
                 try:
-                    self.cancel(f"stop_when held for job {job.id}")
+                    if not self.id or not self._kit.stop_batch(self.id, job.id):
+                        self.cancel(f"stop_when held for job {job.id}")
                 except JobkitError as error:
                     logger.warning("the rest of a batch could not be cancelled: %s", error)
 
@@ -426,18 +442,6 @@ def _handles(jobs: Iterable[Job[R]]) -> list[Job[R]]:
         if all(isinstance(each, Job) for each in found):
             return found
     raise InvalidParams(f"jobs must be a list of jobs, not {short_repr(jobs, 60)}", "jobs")
-
-
-def rule_of(rule: object) -> Rule:
-    """Return the checked rule of `stop_when=`."""
-    if rule == "failed":
-        return lambda job: job.state == JobState.FAILED
-    if not callable(rule):
-        raise InvalidParams(
-            f'stop_when must be a function of a job, like lambda job: job.result() < 0.1, or "failed", not {rule!r}',
-            "stop_when",
-        )
-    return rule
 
 
 def named(name: object) -> str:

@@ -12,8 +12,9 @@ from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
-from jobkit.model import JobEvent, JobState, StoreUnavailable
-from jobkit.model.batch import BatchInfo
+from jobkit.client.stop_rules import StopRule, judge_of, sends_rules
+from jobkit.model import TERMINAL, JobEvent, JobState, StoreUnavailable
+from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.store.batches import subscription
 from jobkit.tasks.params import checked
 
@@ -82,9 +83,33 @@ class BatchVerbs:
             JobNotFound: it is not kept.
         """
         checks.reason(reason)
-        open_jobs = await self._in_states(batch_id, "scheduled", "queued", "running")
+        open_jobs = await self._in_states(batch_id, *map(str, OPEN))
         await self._connection.store.cancel(open_jobs, reason)
         return len(open_jobs)
+
+    def give_rule(self, batch: Batch, rule: StopRule) -> bool:
+        """Give a batch a rule; True if the store or a worker applies it, False if this process must."""
+        submitter = self._repeater._submitter
+        is_sent = rule.function is None or sends_rules(submitter)
+        judge = None
+        if rule.function is not None and is_sent:
+            judge = judge_of(submitter, batch._spec, rule, batch.jobs[0].snapshot.spec)
+        self._connection.call(self._connection.store.batches.set_rule, batch.id, rule.words, rule.counted)
+        if judge is not None:
+            submitter.send(judge)
+        return is_sent
+
+    async def stop_batch(self, batch_id: str, job_id: str) -> bool:
+        """Cancel the rest of a batch: its rule held for a job. False if the batch is not kept."""
+        return await self._connection.store.batches.stop(batch_id, job_id)
+
+    def delete_batch(self, batch_id: str) -> int:
+        """Delete the ended jobs of a batch, and with the last one the batch; return how many are gone.
+
+        Raises:
+            JobNotFound: it is not kept.
+        """
+        return self._repeater.delete_many(self._connection.call(self._in_states, batch_id, *map(str, TERMINAL)))
 
     def retry_batch(self, batch_id: str, *, owner: str = "") -> Repeated:
         """Run the failed jobs of a batch once more; the new jobs take their places.

@@ -114,11 +114,11 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     _internal = frozenset(
         {
-            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "dump",
+            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch", "dump",
             "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info",
             "metric_lines", "metrics_of", "outcome", "page", "register_schedules", "reopen_archived", "restore",
-            "retry_all", "retry_batch", "retry_many", "schedule_info", "snapshot", "submit_info", "submit_sealed",
-            "verbs", "waits_for_many",
+            "retry_all", "retry_batch", "retry_many", "schedule_info", "snapshot", "stop_batch", "submit_info",
+            "submit_sealed", "verbs", "waits_for_many",
         }
     )  # fmt: skip
 
@@ -181,6 +181,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     batch_info = on_loop("_batches", BatchVerbs.batch_info)
     batch_infos = on_loop("_batches", BatchVerbs.batch_infos)
     cancel_batch = on_loop("_batches", BatchVerbs.cancel_batch)
+    delete_batch = in_thread("_batches", BatchVerbs.delete_batch)
+    stop_batch = on_loop("_batches", BatchVerbs.stop_batch)
     retry_batch = submitting("_batches", BatchVerbs.retry_batch)
 
     # -- jobs in the archive ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from operator import attrgetter
@@ -19,12 +19,13 @@ from weakref import WeakKeyDictionary
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.client.batch import Batch, Jobs, arguments, listed, named, rule_of
+from jobkit.client.batch import Batch, Jobs, arguments, listed, named
 from jobkit.client.connection import Connection
 from jobkit.client.executor import JobFuture
 from jobkit.client.facts import FactsKeeper
 from jobkit.client.job import Job
 from jobkit.client.sent import Sent
+from jobkit.client.stop_rules import StopRule, judge_of, rule_of, sends_rules
 from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, RAW, Codec, Subject
@@ -325,25 +326,29 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         options: Mapping[str, Any] | None = None,
         *,
         owner: str = "",
+        axes: Iterable[str] = (),
     ) -> Batch:
-        """`submit_info` once for each of `items`, in bulk; see there."""
-        return self.with_options(options or {}).submit_all(name, Sweep(items), owner=owner)
+        """`submit_info` once for each of `items`, in bulk; see there. `axes`: arguments that are swept."""
+        return self.with_options(options or {}).submit_all(name, Sweep(items, tuple(axes)), owner=owner)
 
     def submit_all(self, task: Callable[..., Any] | str, sweep: Sweep, most: int = MAX_JOBS, owner: str = "") -> Batch:
         """Submit a task once for each point of a sweep, of which there may be so many; see `map`."""
-        rule = None if sweep.stop_when is None else rule_of(sweep.stop_when)
+        rule = StopRule() if sweep.stop_when is None else rule_of(sweep.stop_when)
         self._connection.ensure_open()
         definition, points = self._definition(task), listed(sweep.points, most)
         spec = BatchSpec(
             self._options_of(definition).id or new_id(), definition.name, len(points),
             "" if definition.title == definition.name else definition.title,
-            named(sweep.name), owner or self.origin.owner, sweep.axes, sweep.seed,
+            named(sweep.name), owner or self.origin.owner, sweep.axes, sweep.seed, rule.words, rule.counted,
         )  # fmt: skip
-        jobs = self.submit_each(definition, points, owner, spec)
+        judge = None
+        if rule.function is not None and sends_rules(self):
+            judge = judge_of(self, spec, rule, _template_of(definition, self.over, self.origin).spec)
+        jobs = self.submit_each(definition, points, owner, spec, judge)
         jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
         batch = Batch(self._kit, jobs, BatchInfo(spec))
-        if rule is not None:
-            batch.stop_when(rule)
+        if rule.function is not None and judge is None:
+            batch.judge_by(rule.function)
         self._connection.run_here([job.id for job in jobs], batch.judge)
         return batch
 
@@ -356,10 +361,11 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         items: Sequence[Any],
         owner: str = "",
         batch: BatchSpec | None = None,
+        judge: Submission | None = None,
     ) -> list[Job]:
         """Return the jobs of these items, see `map`; of a batch that is stored with them, or of none.
 
-        Those of `sync://` have not run.
+        Those of `sync://` have not run. `judge`: the job that applies the rule of the batch.
         """
         self._connection.ensure_open()
         definition = self._definition(task)
@@ -373,6 +379,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         prepared = [make(*arguments(item), job_id=_hashed(f"{call_id} {i}")[:16]) for i, item in enumerate(items)]
         job_ids = [each.spec.id for each in prepared]
         self._connection.keep_parts(prepared)
+        if judge is not None:
+            self.send(judge)
         with Sent(job_ids, id=call_id) as on_way, self._connection.live.expecting(*job_ids):
             jobs: list[Job] = []
             submit, parts = self._connection.verbs.sender.submit_many, list(sliced(prepared))

@@ -26,7 +26,7 @@ class BatchSpec(Record, frozen=True):
         task, title: of its jobs. name: given by its user, or "". owner: user name of the submitter.
         size: number of jobs that it was submitted with.
         axes: names of the arguments that were swept; () for a map. seed: of a random sweep, or None.
-        rule: its `stop_when` in words, or "".
+        rule: its `stop_when` in words, or "". stop: what the store counts for it, "failed 3"; "" for nothing.
     """
 
     id: str
@@ -38,6 +38,7 @@ class BatchSpec(Record, frozen=True):
     axes: tuple[str, ...] = ()
     seed: int | None = None
     rule: str = ""
+    stop: str = ""
 
 
 class BatchInfo(msgspec.Struct, frozen=True):
@@ -49,8 +50,8 @@ class BatchInfo(msgspec.Struct, frozen=True):
         made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
         submitted_at: time of its first submit. started_at: of its first start.
         ended_at: time of the last end; None while a job is open.
-        stopped_by: id of the job for which its rule held, or "".
-        us: time of the first submit in microseconds, by which batches are ordered.
+        rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known).
+        us, last_us: times of the submits of its first and of its newest job, in microseconds.
     """
 
     spec: BatchSpec
@@ -61,8 +62,11 @@ class BatchInfo(msgspec.Struct, frozen=True):
     submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    rule: str = ""
+    is_stopped: bool = False
     stopped_by: str = ""
     us: int = 0
+    last_us: int = 0
 
     @classmethod
     def from_wire(cls, batch_id: str, record: Mapping[str, str]) -> BatchInfo:
@@ -80,8 +84,11 @@ class BatchInfo(msgspec.Struct, frozen=True):
             instant(us // 1000),
             instant(record.get("first")),
             instant(record.get("ended")),
+            record.get("rule", ""),
+            "stopped" in record,
             record.get("stopped", ""),
             us,
+            int(record.get("last", us)),
         )
 
     @property
@@ -112,5 +119,6 @@ class BatchInfo(msgspec.Struct, frozen=True):
         """Return the JSON for HTTP and the command line."""
         spec: dict[str, Any] = to_json(self.spec)
         mine: dict[str, Any] = to_json(self)
-        del mine["spec"], mine["us"]
+        del mine["spec"], mine["us"], mine["last_us"]
+        del spec["stop"]
         return {**spec, "state": str(self.state), "progress": self.progress, **mine}

@@ -133,7 +133,8 @@ def part_args(spec: BatchSpec | None, place: int, ttl_ms: int) -> bytes:
     """Argument of `submit` for the part of a batch that begins at `place`; empty for jobs of no batch."""
     if spec is None:
         return b""
-    return _json({"id": spec.id, "spec": _json(spec).decode(), "place": place, "ttl_ms": ttl_ms})
+    part = {"id": spec.id, "spec": _json(spec).decode(), "rule": spec.rule, "stop": spec.stop}
+    return _json({**part, "place": place, "ttl_ms": ttl_ms})
 
 
 def has_many_needs(jobs: Sequence[Submission]) -> bool:

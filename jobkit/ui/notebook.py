@@ -175,7 +175,8 @@ class BatchDisplay(CellDisplay):
 
     def model(self) -> BatchModel:
         batch = self.batch
-        model = BatchModel([job.snapshot for job in batch], axes=batch.axes, is_list=self.is_list)
+        snapshots = [job.snapshot for job in batch]
+        model = BatchModel(snapshots, axes=batch.axes, is_list=self.is_list, name=batch.name, batch_id=batch.id)
         if self.is_over:
             model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import jobkit
@@ -53,6 +55,39 @@ def test_a_found_batch_has_the_jobs_that_replace_its_failed_ones(kit: Kit) -> No
     again.wait(60)
     assert kit.batch_info(made.id).counts == {"succeeded": 1, "failed": 1}
     assert kit.batch(made.id)[1].id == again.id
+
+
+def test_a_rule_is_kept_when_the_process_that_gave_it_has_ended(kit: Kit, tmp_path: Path) -> None:
+    if kit.settings.scheme == "sync":
+        pytest.skip("with sync:// the jobs end with their process")
+
+    def waits(n: int, go: str) -> int:
+        import pathlib
+        import time
+
+        while n and not pathlib.Path(go).exists():
+            time.sleep(0.02)
+        return n
+
+    go = tmp_path / "go"
+    with jobkit.connect(kit.settings.url, namespace=kit.settings.namespace, secret="of these tests") as other:
+        made = other.map(waits, [(n, str(go)) for n in range(30)], stop_when=lambda job: job.result() == 0)
+
+    found = kit.batch(made.id)
+    assert found.wait(60)
+    assert found.stopped_by is not None
+    assert found.stopped_by.result() == 0
+    assert found.counts == {"succeeded": 1, "cancelled": 29}
+
+
+def test_a_rule_can_be_given_later_and_counts(kit: Kit) -> None:
+    made = kit.map(int, ["1", "x", "y", *["2"] * 40])
+    made.stop_when("2 failed")
+    assert made.wait(60)
+    info = kit.batch_info(made.id)
+    assert (info.rule, info.is_stopped) == ("stops when 2 jobs have failed", True)
+    assert kit.delete_batch(made.id) == 43
+    assert kit.batches() == []
 
 
 def test_a_batch_that_is_not_kept_is_named(kit: Kit) -> None:

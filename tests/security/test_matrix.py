@@ -57,6 +57,10 @@ def a_schedule(stage: Stage) -> str:
     return SECRET
 
 
+def a_batch(stage: Stage) -> str:
+    return stage.batch({}, task="double", owner="foreign", name=SECRET)[0]
+
+
 def a_group(stage: Stage) -> str:
     a_job(stage, "failed")
     return str(stage.kit.failures()[0].id)
@@ -112,6 +116,10 @@ TABLE = {
     "POST /api/failures/{id}/mute": acts(200, 403),
     "POST /api/failures/{id}/resolve": acts(200, 403),
     "POST /api/failures/{id}/reopen": acts(200, 403),
+    "GET /api/batches": LIST,
+    "GET /api/batches/{id}": LOOK_AT_ONE,
+    "POST /api/batches/{id}/cancel": acts(200),
+    "POST /api/batches/{id}/retry": acts(202),
     "GET /api/audit": (403, 403, 403, 403, 200),
     "GET /api/healthz": EVERYBODY,
     "GET /api/openapi.json": EVERYBODY,
@@ -145,6 +153,8 @@ def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: Peo
                     path = path.replace("{id}", job).replace("{name}", "a.txt")
                 elif "/schedules/{name}" in path:
                     path = path.replace("{name}", a_schedule(stage))
+                elif "/batches/{id}" in path:
+                    path = path.replace("{id}", a_batch(stage))
                 elif "/failures/{id}" in path:
                     path = path.replace("{id}", a_group(stage))
                 answer = http.request(method, path.replace("{name}", "double"), json=BODIES.get(name))
@@ -159,10 +169,10 @@ def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: Peo
 #: The pages that each role may open.
 PAGES_OF = {
     "none": set(),
-    "own": {"jobs", "timeline", "compare", "submit"},
-    "view": {"jobs", "timeline", "failures", "workers", "schedules", "compare"},
-    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "compare", "submit"},
-    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "compare", "submit", "audit"},
+    "own": {"jobs", "timeline", "batch", "compare", "submit"},
+    "view": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare"},
+    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "submit"},
+    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "submit", "audit"},
 }
 
 

@@ -181,3 +181,67 @@ async def test_batches_are_listed_newest_first_by_name_and_owner(store: RedisSto
     assert len(await store.batches.newest(name="first try")) == (3 if name == "first try" else 0)
     newest = await info(store, "b2")
     assert [batch.id for batch in await store.batches.newest(before_us=newest.us)] == ["b1", "b0"]
+
+
+async def test_a_batch_is_stopped_when_enough_of_its_jobs_have_failed(store: RedisStore) -> None:
+    batch = BatchSpec("b1", "simulate", 300, rule="stops when 2 jobs have failed", stop="failed 2")
+    await store.submit(part(*(f"j{n:03}" for n in range(150))), "", batch)
+    first, second, third = await claim(store, free=3)
+
+    await store.finish([ending(first, "failed"), ending(second)])
+    assert not (await info(store)).is_stopped
+    await store.finish([ending(third, "failed")])
+    while await store.run("settle", [store.ttl_ms]):
+        pass
+
+    found = await info(store)
+    assert (found.is_stopped, found.stopped_by, found.rule) == (True, third.spec.id, batch.rule)
+    assert found.counts == {"failed": 2, "succeeded": 1, "cancelled": 147}
+    [last] = await store.snapshots(["j149"])
+    assert last is not None
+    assert last.history[-1].data["reason"] == f"stop_when held for job {third.spec.id}"
+    await store.submit(part("late"), "", batch, 150)  # which the submitter had still to send
+    assert (await info(store)).counts["cancelled"] == 148
+    await store.submit([job("again", batch="b1", retry_of=first.spec.id)])  # a user wants it all the same
+    assert (await info(store)).counts["queued"] == 1
+    await store.cancel(["again"])
+
+
+async def test_a_later_rule_counts_what_has_ended_before(store: RedisStore) -> None:
+    await store.submit([job("theirs", once=(same := Once("5f0c", "active")))])
+    await store.submit([*part("a", "b"), *part("c", once=same)], "", BatchSpec("b1", "simulate", 3))
+    await store.finish([ending(await only(store, "a"))])
+
+    assert await store.batches.set_rule("b1", "stops when a job has succeeded", "succeeded 1")
+
+    assert (await info(store)).counts == {"succeeded": 1, "cancelled": 1}
+    [shared] = await store.snapshots(["theirs"])
+    assert shared is not None
+    assert shared.state == JobState.QUEUED  # it belongs to another submit
+    assert not await store.batches.set_rule("unknown", "", "failed 1")
+    assert not await store.batches.stop("unknown", "a")
+    await store.cancel(["theirs"])
+
+
+async def only(store: RedisStore, job_id: str) -> Any:
+    claimed, _ = await store.claim_one(worker(), job_id)
+    return claimed
+
+
+async def test_a_page_has_one_row_for_each_batch(store: RedisStore) -> None:
+    await store.submit([job("oldest")])
+    await submit(store, *(f"a{n:03}" for n in range(450)), batch="big")
+    await store.submit([job("between")])
+    await submit(store, "b1", "b2", batch="small")
+    await store.submit([job("newest")])
+
+    rows, cursor = await store.batches.folded(50)
+    assert [row if isinstance(row, str) else row.id for row in rows] == ["newest", "small", "between", "big", "oldest"]
+    assert cursor == ""
+
+    rows, cursor = await store.batches.folded(2)
+    assert [row if isinstance(row, str) else row.id for row in rows] == ["newest", "small"]
+    rows, cursor = await store.batches.folded(2, int(cursor))
+    assert [row if isinstance(row, str) else row.id for row in rows] == ["between", "big"]
+    rows, cursor = await store.batches.folded(2, int(cursor))
+    assert [row if isinstance(row, str) else row.id for row in rows] == ["oldest"]

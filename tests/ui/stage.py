@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import RAW
 from jobkit.model import ErrorKind, JobSpec, LogLine
+from jobkit.model.batch import BatchSpec
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.snapshot import JobError
 from jobkit.questions import Asked, follow
@@ -53,6 +55,16 @@ class Stage:
         whole = JobSpec(id=job_id, task=task, params=dict(params or {}), **{"owner": "ada", **spec})
         self._do(self.store.submit([Submission(whole, payload)]))
         return job_id
+
+    def batch(self, *params: Mapping[str, Any], task: str = "train", owner: str = "", **spec: Any) -> list[str]:
+        """Submit a batch with a job for each of `params`; return its id and those of the jobs."""
+        batch_id = secrets.token_hex(8)
+        jobs = [
+            JobSpec(f"{batch_id}-{n}", task, params=each, owner=owner, batch=batch_id) for n, each in enumerate(params)
+        ]
+        batch = BatchSpec(batch_id, task, len(jobs), owner=owner, **spec)
+        self._do(self.store.submit([Submission(job, b"") for job in jobs], "", batch))
+        return [batch_id, *(job.id for job in jobs)]
 
     def start(self, job_id: str, worker: str = "gpu-1", queue: str = "default") -> Claimed:
         """Claim jobs until this one runs; the ones before it in the queue run too."""

@@ -30,7 +30,7 @@ def look(stage: Stage) -> Iterator[Look]:
     watched: list[Any] = []
 
     def begin(query: Query, own: str | None = None) -> dict[str, Any]:
-        screen: dict[str, Any] = {"rows": [], "left": [], "fresh": 0}
+        screen: dict[str, Any] = {"rows": [], "left": [], "changed": [], "fresh": 0}
 
         def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
             told = json.loads(whole.get("page") or parts["delta"])
@@ -39,6 +39,7 @@ def look(stage: Stage) -> Iterator[Look]:
             else:
                 screen["rows"] = told.get("new", []) + screen["rows"]
                 screen["left"] += told.get("left", [])
+                screen["changed"] += told.get("rows", [])
                 screen.update({name: told[name] for name in ("counts", "total", "fresh") if name in told})
 
         watched.append(Subscriber(deliver).start(stage.kit, BoardFeed, query, own))
@@ -80,6 +81,22 @@ def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> 
 
     wait_until(lambda: screen["left"] == [job], what="the job to leave")
     wait_until(lambda: screen["total"] == 0, what="the number that match")
+
+
+def test_a_batch_is_one_row_that_counts_its_jobs(stage: Stage, look: Look) -> None:
+    batch, first, *others = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, name="first try")
+    screen = look(Query())
+    [shown] = screen["rows"]
+    assert (shown["id"], shown["name"], shown["args"]) == (f"batch {batch}", "first try", "3 jobs")
+    assert (shown["note"], shown["face"], screen["total"]) == ("3 queued", "queued", 3)
+
+    stage.start(first)
+    stage.fail(first)
+    later, last = stage.batch({"n": 4})
+
+    wait_until(lambda: ids(screen)[0] == f"batch {later}", what="the new batch")
+    wait_until(lambda: "2 queued, 1 failed" in [row["note"] for row in screen["changed"]], what="its counts")
+    assert ids(look(Query(states=("queued",)))) == [last, *reversed(others)]
 
 
 def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Look) -> None:

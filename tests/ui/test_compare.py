@@ -9,13 +9,14 @@ from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed
-from jobkit.ui.jobs.compare import ComparePage
+from jobkit.ui.jobs.compare import BatchPage, ComparePage
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import open_feeds
 from tests.support import wait_until
 from tests.ui.stage import Stage
 
+BATCH = next(page for page in PAGES if page.slug == "batch")
 COMPARE = next(page for page in PAGES if page.slug == "compare")
 
 
@@ -43,3 +44,18 @@ def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage)
     session.show(True)
     wait_until(lambda: "Nothing to compare" in str(getattr(page[0], "said", "")), what="nothing of others")
     session.bridge.close()
+
+
+def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None:
+    batch, *jobs = stage.batch({"n": 1}, {"n": 2}, owner="ada")
+    for name, role, is_seen in (("ada", Role.OWN, True), ("zoe", Role.OWN, False), ("zoe", Role.VIEW, True)):
+        session = PageSession(BATCH, Actions(stage.kit, Person(name, role)), SessionBridge(), SimpleNamespace(job=""))
+        page = BatchPage(session)
+        session.query = {"id": batch}
+        session.show(True)
+        if is_seen:
+            wait_until(lambda page=page: page._card is not None and jobs[1] in page._card.table, what="the table")
+        else:
+            wait_until(lambda page=page: "No batch" in str(getattr(page[0], "said", "")) if len(page) else False)
+            assert "no batch" in str(page[0].said)
+        session.bridge.close()

@@ -30,7 +30,7 @@ def page(stage: Stage, serve: Serve, window: Window) -> Any:
     return page
 
 
-def test_a_sweep_submits_each_combination_and_shows_its_jobs(stage: Stage, page: Any) -> None:
+def test_a_sweep_submits_each_combination_and_leads_to_its_batch(stage: Stage, page: Any) -> None:
     page.click(".segments button:has-text('Sweep')")
     assert page.locator("button.submit").is_disabled()
     page.click("[data-name=n] .several")
@@ -42,14 +42,22 @@ def test_a_sweep_submits_each_combination_and_shows_its_jobs(stage: Stage, page:
 
     page.click("button.submit:has-text('Submit 8 jobs')")
 
-    wait_until(lambda: page.locator(".jk-table .row:not(.head)").count() == 8, what="the jobs of the sweep")
+    wait_until(lambda: page.locator(".jk-batch .row:not(.headrow)").count() == 8, what="the jobs of the sweep")
     found = stage.kit.page(Query()).jobs
     assert {(job.spec.params["n"], job.spec.params["method"]) for job in found} == {
         (n, method) for n in (1, 2, 3, 7) for method in ("euler", "rk4")
     }
     assert {job.spec.params["lr"] for job in found} == {0.5}
-    (tag,) = {job.spec.tags for job in found}
-    assert tag[0] in page.url.replace("%3A", ":")
+    (batch_id,) = {job.spec.batch for job in found}
+    assert f"page=batch&id={batch_id}" in page.url
+    assert stage.kit.batch_info(batch_id).spec.axes == ("n", "method")
+    page.click("nav >> text=Jobs")
+    page.wait_for_selector(".jk-table .row.batch")
+    assert page.locator(".jk-table .rows > .row").count() == 1
+    page.click(".row.batch .more")
+    wait_until(lambda: page.locator(".jk-table .inside .job").count() == 8, what="the jobs below the row")
+    page.click(".row.batch .title, .row.batch b")
+    page.wait_for_selector(".jk-batch .row")
 
 
 @pytest.mark.nightly

@@ -22,6 +22,7 @@ from jobkit.model import (
     ScheduleSnapshot,
     ScheduleSpec,
 )
+from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.limits import Pause
 from jobkit.model.people import AuditEntry
 from jobkit.model.snapshot import JobError
@@ -287,6 +288,13 @@ class FailureQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     limit: Limit = 100
 
 
+class BatchList(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Filter of the list of batches."""
+
+    name: Annotated[str, doc("Only of this name.", max_length=200)] = ""
+    limit: Limit = 50
+
+
 class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Page of the audit trail."""
 
@@ -296,6 +304,13 @@ class AuditQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ] = ""
 
 
+BatchJson = _json_of(
+    "BatchJson",
+    "A batch: the jobs of one map or sweep, by state. Of `size` jobs `came` were submitted so far.",
+    BatchInfo(BatchSpec("", "", 0)),
+    BatchSpec,
+    state=State,
+)
 ScheduleRunJson = _json_of("ScheduleRunJson", "One run of a schedule: its job, or `why` there is none.", ScheduleRun(0))
 ScheduleJson = _json_of(
     "ScheduleJson",
@@ -327,6 +342,7 @@ ArtifactsJson = _answer("ArtifactsJson", artifacts=list[ArtifactJson])
 AnsweredJson = _answer("AnsweredJson", "The question that was answered.", key=str, text=str, asked_at=datetime)
 MetricsJson = _answer("MetricsJson", "Curves by name.", metrics=dict[str, CurveJson])
 AuditJson = _answer("AuditJson", entries=list[AuditEntry], next_before=str | None)
+BatchesJson = _answer("BatchesJson", batches=list[BatchJson])  # type: ignore[valid-type]  # made at run time
 CheckpointsJson = _answer("CheckpointsJson", checkpoints=list[CheckpointJson])
 ChangedJson = _answer("ChangedJson", "`changed` is false if it was in this state already.", changed=bool)
 FailuresJson = _answer("FailuresJson", failures=list[FailureJson])

@@ -16,7 +16,7 @@ from jobkit.model.people import Role
 from jobkit.ui.audit.audit_page import AuditPage, has_people
 from jobkit.ui.failures.failures_page import FailuresPage
 from jobkit.ui.form.task_form import TaskForm
-from jobkit.ui.jobs.compare import ComparePage, nowhere
+from jobkit.ui.jobs.compare import BatchPage, ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
@@ -76,7 +76,7 @@ def jobs(session: PageSession) -> JobTable:
 def submit(session: PageSession) -> TaskForm:
     """`again`: id of a job whose arguments are filled in. `task`: the chosen task."""
     form: TaskForm = fed(
-        TaskForm, session, on_submit=session.open, on_sweep=lambda tag: session.go("jobs", q=f"tag:{tag}")
+        TaskForm, session, on_submit=session.open, on_sweep=lambda batch_id: session.go("batch", id=batch_id)
     )
 
     def fill(query: Mapping[str, str]) -> None:
@@ -125,6 +125,7 @@ PAGES: tuple[Page, ...] = (
     ),
     Page("workers", "Workers", partial(fed, WorkersPage)),
     Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there),
+    Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),
     Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
     Page("audit", "Audit", partial(fed, AuditPage), role=Role.ADMIN, is_shown=has_people),

@@ -40,7 +40,7 @@ class BatchCard extends LiveCard {
 
   get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves()}; }
 
-  get elsewhere() { return "`kit.jobs()` in a new kernel shows its jobs live."; }
+  get elsewhere() { return this.job?.id ? `\`kit.batch("${this.job.id}")\` in a new kernel shows it live.` : "`kit.jobs()` in a new kernel shows its jobs live."; }
 
   build() {
     const {n} = this;
@@ -50,12 +50,16 @@ class BatchCard extends LiveCard {
       n[key] = h("select", {class: "pick", "aria-label": word, onchange: () => ask(this.model, "plot", {x: n.x.value, y: n.y.value, by: n.by.value})});
       return h("label", {class: "muted"}, word, " ", n[key]);
     };
+    n.best = h("p", {class: "best muted", hidden: true});
+    n.errors = h("div", {class: "errors", role: "group", "aria-label": "Errors", hidden: true});
     n.note = h("span", {class: "muted"});
     n.picture = svg("svg", {role: "img"});
+    n.all = h("button", {class: "btn quiet small", "aria-pressed": "false", title: "All arguments and numbers side by side", text: "Parallel", onclick: () => { n.all.setAttribute("aria-pressed", String(n.all.getAttribute("aria-pressed") !== "true")); this.draw(); }});
+    n.lines = h("div", {class: "lines", hidden: true});
     n.legend = h("div", {class: "legend"});
     n.plot = h("section", {class: "plot", "aria-label": "Plot", hidden: true},
-      h("header", {class: "strip"}, pick("y", "Plot"), pick("x", "over"), (n.byBox = pick("by", "by")), h("span", {class: "spring"}), n.note),
-      n.picture, n.legend);
+      h("header", {class: "strip"}, pick("y", "Plot"), pick("x", "over"), (n.byBox = pick("by", "by")), h("span", {class: "spring"}), n.note, n.all),
+      n.picture, n.legend, n.lines);
     n.find = h("input", {class: "find", type: "search", placeholder: "Filter", "aria-label": "Filter the rows", oninput: () => this.sorted()});
     n.shown = h("span", {class: "muted"});
     n.csv = h("button", {class: "btn quiet small", title: "Save these rows as CSV", onclick: () => this.save()}, icon("download"), "CSV");
@@ -65,7 +69,7 @@ class BatchCard extends LiveCard {
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
       h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv), n.grid);
-    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states),
+    this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.best, n.errors),
       n.alert, n.plot, (this.charts = new Charts()).root, n.table, n.live);
   }
 
@@ -89,9 +93,29 @@ class BatchCard extends LiveCard {
       n.states.replaceChildren(...job.counts.map(([face, word, k]) => h("button", {class: "state", "data-face": face, "aria-pressed": String(this.state === face), title: `Show only these`,
         onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
     }
+    this.showBest(job);
+    this.showErrors(job);
     this.showActions();
     this.tick();
     if (before && before !== job.face) put(n.live, `${job.title}: ${WORDS[job.face]}`);
+  }
+
+  /** The smallest and the largest value of the first number. */
+  showBest({best}) {
+    const n = this.n;
+    n.best.hidden = !best;
+    if (!best || !isNew(n.best, best)) return;
+    const [name, ...ends] = best;
+    n.best.replaceChildren(...ends.flatMap(([value, point], i) => [i ? " · " : `${name}: `, i ? "highest " : "lowest ", h("b", {text: number(value), title: value}), point ? ` at ${point}` : ""]));
+  }
+
+  /** The groups of errors; each shows only its rows. */
+  showErrors({errors}) {
+    const n = this.n;
+    n.errors.hidden = !errors?.length;
+    if (!isNew(n.errors, errors)) return;
+    n.errors.replaceChildren(...(errors || []).map(([type, message, k]) => h("button", {class: "error", title: message, onclick: () => { n.find.value = n.find.value === type ? "" : type; this.sorted(); }},
+      h("b", {text: `${number(k)} × `}), h("span", {class: "mono", text: type}), message ? ` ${message}` : "")));
   }
 
   showActions() {
@@ -204,6 +228,11 @@ class BatchCard extends LiveCard {
     n.picture.style.width = `calc(100% - ${plot.left + 48}px)`;
     n.picture.setAttribute("aria-label", `${plot.y} over ${plot.x}, ${plot.dots.length} points`);
     n.legend.hidden = !plot.series.length;
+    const isAll = n.all.getAttribute("aria-pressed") === "true", lines = isAll && parallel(columns, rows, Math.max(280, n.plot.clientWidth - 2), plot.colours);
+    n.lines.hidden = !lines;
+    n.picture.toggleAttribute("hidden", Boolean(lines));
+    n.lines.replaceChildren(...(lines ? [lines] : []));
+    if (lines) n.legend.hidden = true;
     n.legend.replaceChildren(h("span", {class: "muted", text: plot.by}), ...plot.series.map((text, i) => h("span", null, h("i", {style: `background:${plot.colours[i]}`}), text)));
   }
 }

@@ -74,7 +74,11 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
     async def read(self) -> None:
         if self.model is None:
             snapshots = [job.snapshot for job in self.batch.jobs]
-            self.model = await asyncio.to_thread(BatchModel, snapshots, axes=self.batch.axes, is_list=self._is_list)
+            self.model = await asyncio.to_thread(
+                partial(BatchModel, is_list=self._is_list, name=self.batch.name, batch_id=self.batch.id),
+                snapshots,
+                axes=self.batch.axes,
+            )
 
     def loaded(self) -> None:
         self.status(self.kit.hub.is_live)
@@ -159,8 +163,12 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         In a thread, one call at a time.
         """
         began = time.thread_time()
+        changed = {}
         while self._changed:
-            model.take(*self._changed.popitem())
+            i, snapshot = self._changed.popitem()
+            changed[i] = snapshot
+        for i in sorted(changed):  # further jobs are behind the last one
+            model.take(i, changed[i])
         while self._previews:
             (i, job_id), preview = self._previews.popitem()
             if model.snapshots[i].id == job_id:

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from jobkit.model import JobSnapshot, JobState
@@ -22,6 +23,9 @@ from jobkit.ui.card.batch_plot import Point, is_number, layout
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12
+
+#: Groups of errors.
+MAX_ERRORS = 5
 
 #: Seconds of the past from which the rate is told.
 _RATE_S = 30.0
@@ -36,11 +40,21 @@ class BatchModel:
     Args:
         snapshots: the jobs, in their order.
         axes: arguments that were swept; default: those that differ.
+        name: given by the user of the batch, or "". batch_id: "" if it is not stored.
         is_list: jobs of any task, found and not submitted together: their task is a column, and there is no plot.
     """
 
-    def __init__(self, snapshots: Iterable[JobSnapshot], *, axes: Sequence[str] = (), is_list: bool = False) -> None:
+    def __init__(
+        self,
+        snapshots: Iterable[JobSnapshot],
+        *,
+        axes: Sequence[str] = (),
+        is_list: bool = False,
+        name: str = "",
+        batch_id: str = "",
+    ) -> None:
         self.snapshots = list(snapshots)
+        self.name, self.batch_id = name, batch_id
         self.is_list = is_list
         self.connection = "live"  # see `EventHub.connection`
         self.alert: dict[str, str] | None = None
@@ -77,11 +91,11 @@ class BatchModel:
     # -- in ---------------------------------------------------------------------------------------------------------
 
     def take(self, i: int, snapshot: JobSnapshot) -> None:
-        """A newer snapshot of the job in place `i`."""
-        if snapshot.id != self.snapshots[i].id:
+        """A newer snapshot of the job in place `i`, or a further job behind the last one."""
+        if i < len(self.snapshots) and snapshot.id != self.snapshots[i].id:
             self._shown.pop(i, None)
             self._asked.discard(i)
-        self.snapshots[i] = snapshot
+        self.snapshots[i : i + 1] = [snapshot]
         self._dirty.add(i)
         self._read(i)
 
@@ -133,7 +147,8 @@ class BatchModel:
         if self.is_list:
             return f"{len(self.snapshots):,} job{'s' if len(self.snapshots) != 1 else ''}"
         spec = self.snapshots[0].spec if self.snapshots else None
-        return (spec.title or spec.task) if spec else "No jobs"
+        task = (spec.title or spec.task) if spec else "No jobs"
+        return f"{self.name} · {task}" if self.name else task
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         """When the first job was started, and when the last one ended (None until all have)."""
@@ -161,6 +176,7 @@ class BatchModel:
             self._eta.update(done, float(size), max(0.0, (now - started).total_seconds()))
         return {
             "title": self.title,
+            "id": self.batch_id,
             "fixed": self.fixed,
             "is_list": self.is_list,
             "face": self.face,
@@ -176,10 +192,36 @@ class BatchModel:
             "started_at": iso(started),
             "finished_at": iso(finished),
             "stopped_by": self.stopped_by,
+            "best": self.best(),
+            "errors": self.errors(),
             "alert": self.alert,
             "connection": self.connection,
             "now": iso(now),
         }
+
+    def best(self) -> list[Any] | None:
+        """Return the name of the first number among the results, its least and largest value, with their arguments."""
+        if self.is_list:
+            return None
+        for name in self.values:
+            found = [(values[name], i) for i, values in self._shown.items() if is_number(values.get(name))]
+            if len(found) > 1:
+                ends = (min(found, key=itemgetter(0)), max(found, key=itemgetter(0)))
+                return [name, *([value, self._point(i)] for value, i in ends)]
+        return None
+
+    def _point(self, i: int) -> str:
+        params = self.snapshots[i].spec.params
+        return params_brief({name: params[name] for name in self.args if name in params})
+
+    def errors(self) -> list[list[Any]]:
+        """Return the errors of the failed jobs in groups, the most frequent first: type, message of one, number."""
+        found: dict[tuple[str, str], list[Any]] = {}
+        for snapshot in self.snapshots:
+            if snapshot.state is JobState.FAILED and (error := snapshot.error) is not None:
+                one = found.setdefault((error.type, error.where), [error.type, error.message[:120], 0])
+                one[2] += 1
+        return sorted(found.values(), key=itemgetter(2), reverse=True)[:MAX_ERRORS]
 
     def rate(self, now: datetime, ended: int) -> str:
         """Return jobs that ended lately: `12 jobs/s`, `4.5 jobs/min`."""

@@ -73,7 +73,7 @@ class FormModel:
         access: returns the session's `Actions`; called when needed, since a form that is only read needs no kit.
         put: shows new texts (`tasks` or `reply`) in the browser; called in any thread.
         on_submit: called in any thread with the id of each job that was submitted from here.
-        on_sweep: called in any thread with the tag that the jobs of a sweep have.
+        on_sweep: called in any thread with the id of the batch of a sweep.
         infos: tasks that are known already; the kit is asked for the others by `refresh`.
         names: only these tasks, in this order; all unless given.
     """
@@ -152,14 +152,14 @@ class FormModel:
         `again` is the id of the job that the form was filled from; its arguments that are kept are not known here.
         """
         fields, again = asked.get("fields") or {}, str(asked.get("again") or "")
-        is_sweep, target, tag = action == "sweep", info.name, f"sweep-{secrets.token_hex(3)}"
+        is_sweep, target, batch_id = action == "sweep", info.name, secrets.token_hex(8)
         axes, errors = await asyncio.to_thread(read_axes, info.params, fields) if is_sweep else ({}, {})
         rest = [spec for spec in info.params if spec.name not in axes and spec.name not in errors]
         values, wrong = await asyncio.to_thread(read_form, rest, fields)
         chosen, wrong_options = read_options(asked.get("options") or {})
         errors |= wrong | wrong_options
         if is_sweep:
-            chosen["tags"] = [*chosen.get("tags", ()), tag]
+            chosen["id"] = batch_id
         elif again and (kept := kept_in(fields)):
             action, target = "change", again
             # Those that were not typed have the task's default, which the old job's value must not replace.
@@ -168,7 +168,7 @@ class FormModel:
         done = await self._act(errors, action, target, values, chosen, axes=axes)
         self._answer(info, errors)
         if done is not None and is_sweep and self._on_sweep is not None:
-            self._on_sweep(tag)
+            self._on_sweep(batch_id)
         elif done is not None and not is_sweep and self._on_submit is not None:
             for job_id in done.made:
                 self._on_submit(job_id)

@@ -22,7 +22,7 @@ class TaskForm(Shown, LivePage):
     Args:
         kit, bridge, access, is_open: as of `LivePage`; the kit is asked for its tasks each time that the page is shown.
         on_submit: called in the session with the id of each job that was submitted from here.
-        on_sweep: called in the session with the tag of a sweep that was submitted; without it none is offered.
+        on_sweep: called in the session with the id of the batch of each submitted sweep; without it none is offered.
         names: only these tasks, in this order; all unless given.
 
     Attributes:
@@ -57,7 +57,7 @@ class TaskForm(Shown, LivePage):
             lambda: self._access,
             partial(self._bridge.put, self),
             on_submit=None if on_submit is None else lambda job_id: self._bridge.push(lambda: on_submit(job_id)),
-            on_sweep=None if on_sweep is None else lambda tag: self._bridge.push(lambda: on_sweep(tag)),
+            on_sweep=None if on_sweep is None else lambda batch: self._bridge.push(lambda: on_sweep(batch)),
             names=names,
         )
         self.param.watch(lambda event: self.refresh() if event.new else None, "is_open")

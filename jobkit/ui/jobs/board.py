@@ -12,11 +12,13 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
+from jobkit.model.batch import BatchInfo
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
+from jobkit.ui.jobs import batch_rows
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber, answered
 
 #: Seconds between two reads of the counters, at least.
@@ -35,8 +37,13 @@ _THIN_S = 1.0
 _WITH_MESSAGE = (JobState.RUNNING, JobState.QUEUED)
 
 
-def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | None = None) -> dict[str, Any]:
-    """Return one job as a row of the table; what is empty is left out, since a page of them travels at once."""
+def row(
+    snapshot: JobSnapshot,
+    eta_s: float | None = None,
+    defaults: Defaults | None = None,
+    info: BatchInfo | None = None,
+) -> dict[str, Any]:
+    """Return one job, or the batch `info`, as a row without empty values, since a page of them travels at once."""
     spec = snapshot.spec
     cells: dict[str, Any] = {
         "id": snapshot.id,
@@ -64,6 +71,8 @@ def row(snapshot: JobSnapshot, eta_s: float | None = None, defaults: Defaults | 
         "finished_at": iso(snapshot.finished_at),
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
     }
+    if info is not None:
+        cells |= batch_rows.cells(info)
     return {name: value for name, value in cells.items() if value is not None and value is not False and value != ""}
 
 
@@ -102,6 +111,11 @@ class Board:
         """The server does not answer, so what is shown may be old."""
         # Whether every job belongs on this page or on a later one.
         self._has_all = query == Query(limit=query.limit, cursor=query.cursor, order=query.order)
+        self.folds = batch_rows.folds(query)
+        self.batches: dict[str, BatchInfo] = {}
+        """Batches with a row in place of their jobs, by the id of the row."""
+        self.other_batches: set[str] = set()
+        """Ids of those that have further jobs: read them, and call `put_batches`."""
         self._reading: set[str] = set()
         self._etas: dict[str, Eta] = {}
         self._changed: set[str] = set()
@@ -111,8 +125,16 @@ class Board:
         self._fresh: set[str] = set()
         self._told = self._numbers()
 
-    def load(self, page: QueryPage, counts: Mapping[str, int], total: int | None = None) -> None:
+    def load(
+        self,
+        page: QueryPage,
+        counts: Mapping[str, int],
+        total: int | None = None,
+        batches: Mapping[str, BatchInfo] | None = None,
+    ) -> None:
         """Start from a page that was just read."""
+        self.batches = dict(batches or {})
+        self.other_batches.clear()
         self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
         self.counts, self.total, self.next_cursor = dict(counts), total, page.next_cursor
         self._etas = {job_id: eta for job_id, eta in self._etas.items() if job_id in self.jobs}
@@ -157,6 +179,9 @@ class Board:
         """Add jobs that were unknown, if they belong on this page and were not deleted meanwhile."""
         for snapshot in filter(None, snapshots):
             known = self.jobs.get(snapshot.id)
+            if self.folds and snapshot.spec.batch:
+                self.other_batches.add(snapshot.spec.batch)
+                continue
             if known is None and snapshot.id not in self._reading:
                 continue
             if not self._belongs(snapshot, now):
@@ -171,6 +196,20 @@ class Board:
                 jobs = {snapshot.id: snapshot, **self.jobs}
                 self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
         self._reading = set()
+
+    def put_batches(self, batches: Mapping[str, BatchInfo], now: datetime) -> None:
+        """Take batches as they are now: those of this page, and new ones."""
+        self.other_batches.clear()
+        for row_id, info in batches.items():
+            is_known, before = row_id in self.jobs, self.batches.get(row_id)
+            if not is_known and self.query.cursor:
+                continue
+            self.batches[row_id] = info
+            if is_known and info != before:
+                self._put(batch_rows.snapshot_of(info), now)
+            elif not is_known:
+                self._new.append(row_id)
+                self.jobs = {row_id: batch_rows.snapshot_of(info), **self.jobs}
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
@@ -230,7 +269,7 @@ class Board:
 
     def _row(self, snapshot: JobSnapshot) -> dict[str, Any]:
         eta = self._etas.get(snapshot.id)
-        cells = row(snapshot, eta.left_s if eta else None, self.defaults)
+        cells = row(snapshot, eta.left_s if eta else None, self.defaults, self.batches.get(snapshot.id))
         if snapshot.state is JobState.QUEUED and snapshot.spec.queue in self.paused:
             cells["message"] = self.paused[snapshot.spec.queue]
         return cells
@@ -268,25 +307,28 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.kit.verbs.use_index()
             self.model.defaults = defaults_of(await self.kit.aio.tasks())
         await self._look_at_pauses()
-        page, counts = await asyncio.gather(self._page(), self._counts())
+        (page, batches), counts = await asyncio.gather(self._page(), self._counts())
         is_all = not page.next_cursor and not self.query.cursor and page.searched is None
+        is_all = is_all and not batches
         total = len(page.jobs) if is_all else await self._total(counts)
         self._total_at = asyncio.get_running_loop().time()
         self.searched = page.searched
         self.model.problem = self.model.problem or " ".join(page.problems)
-        self.model.load(page, counts, total)
+        self.model.load(page, counts, total, batches)
         self.model.is_away = not self.kit.hub.is_live
 
-    async def _page(self) -> QueryPage:
-        """Read the page; an archive that cannot be read is an empty page with the reason."""
+    async def _page(self) -> tuple[QueryPage, dict[str, BatchInfo]]:
+        """Read the page and the batches on it; an archive that cannot be read is an empty page with the reason."""
         self.model.problem = ""
         try:
-            return await self.kit.verbs.page(self.query)
+            if self.model.folds:
+                return await batch_rows.page(self.kit, self.query)
+            return await self.kit.verbs.page(self.query), {}
         except JobkitError as error:
             if not self.query.archived or isinstance(error, StoreUnavailable):
                 raise
             self.model.problem = str(error)
-            return QueryPage(())
+            return QueryPage(()), {}
 
     def loaded(self) -> None:
         super().loaded()
@@ -330,6 +372,8 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     def flush(self) -> None:
         super().flush()
+        if self.model.other_batches:
+            self.recount()
         if self.model.next_cursor and len(self.model.jobs) < 0.6 * self.query.limit:
             self.reload_in(_THIN_S)  # many have left: fill it up from the next page
 
@@ -340,4 +384,8 @@ class BoardFeed(QueryFeed[Subscriber]):
             total = await self._total(counts)
             self._total_at = now
         self.model.counts, self.model.total = counts, total
+        model = self.model
+        if model.other_batches or any(info.ended_at is None for info in model.batches.values()):
+            batches = await batch_rows.refreshed(self.kit, model.batches, set(model.other_batches))
+            model.put_batches(batches, self.now())
         self.poke()

@@ -27,7 +27,7 @@ class Bulk {
   // -- choosing ----------------------------------------------------------------------------------------------------
 
   choose(id, on, through = false) {
-    const ids = [...this.table.n.body.children].map((el) => el.dataset.id).filter((each) => this.table.rows.has(each));
+    const ids = [...this.table.n.body.children].map((el) => el.dataset.id).filter((each) => this.table.rows.has(each) && !each.startsWith("batch "));
     const from = through ? ids.indexOf(this.last) : -1, to = ids.indexOf(id);
     const span = from >= 0 && to >= 0 ? ids.slice(Math.min(from, to), Math.max(from, to) + 1) : [id];
     for (const each of span) if (on) this.chosen.add(each); else this.chosen.delete(each);
@@ -37,7 +37,7 @@ class Bulk {
   }
 
   choosePage(on) {
-    this.chosen = new Set(on ? this.table.rows.keys() : []);
+    this.chosen = new Set(on ? [...this.table.rows.keys()].filter((id) => !id.startsWith("batch ")) : []);
     this.all = false;
     this.show();
   }

@@ -1,9 +1,10 @@
-"""The page that compares jobs, their arguments and results side by side, as the card of a batch.
+"""The pages that show jobs, their arguments and results side by side, as the card of a batch: chosen ones, or a batch.
 
     ?page=compare&ids=5f0c1234aabbccdd,77e0...      chosen jobs
     ?page=compare&q=tag:sweep-4711                  results of a search, newest first
+    ?page=batch&id=5f0c1234aabbccdd                 the jobs of a batch
 
-The header does not name it: a selection on the page of jobs leads to it.
+The header does not name them: a selection on the page of jobs, or the row of a batch, leads there.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import panel as pn
 
 from jobkit.client import Batch, Kit
+from jobkit.client.checks import unknown_batch
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot
+from jobkit.model.batch import BatchInfo
 from jobkit.store.grammar import read_search
 from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.live.component import Notice
@@ -32,8 +36,8 @@ MOST = 1000
 MOST_IDS = 50
 
 
-class ComparePage(pn.Column):
-    """The card of the jobs that the URL names, while the page is shown."""
+class CardPage(pn.Column):
+    """The card of the jobs that the URL names, while the page is shown; `find` says which."""
 
     def __init__(self, session: PageSession) -> None:
         super().__init__(sizing_mode="stretch_width", margin=0)
@@ -56,47 +60,80 @@ class ComparePage(pn.Column):
 
     async def _find(self, asked: Mapping[str, str], n: int) -> None:
         """On the background loop."""
-        kit, access = self._session.kit, self._session.access
-        ids = [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]
-        query, why = read_search(asked.get("q", ""), limit=MOST)
-        found: Sequence[JobSnapshot | None] = ()
         try:
-            if asked and not ids and not why:
-                found = (await kit.verbs.page(query)).jobs
-                ids = [job.id for job in found if job is not None] if query.archived else []
-            if ids:
-                found = await kit.verbs.store.snapshots(ids)
-                gone = [job_id for job_id, job in zip(ids, found, strict=True) if job is None]
-                if gone and kit.settings.archive:
-                    await access.act("restore", gone)
-                    found = await kit.verbs.store.snapshots(ids)
+            found = await self.find(asked)
         except JobkitError as error:
-            logger.info("jobs that were to be compared could not be read: %s", error)
-            why = str(error)
-        seen = [job for job in found if job is not None and access.sees(job)]
-        self._session.bridge.push(partial(self._show, seen, why, n))
+            logger.info("jobs that were to be shown could not be read: %s", error)
+            found = str(error)
+        self._session.bridge.push(partial(self._show, found, n))
 
-    def _show(self, jobs: list[JobSnapshot], why: str, n: int) -> None:
+    async def find(self, asked: Mapping[str, str]) -> Batch | str:
+        """Return the jobs that a URL names; "" or a sentence if there are none to show."""
+        raise NotImplementedError
+
+    nothing: ClassVar[tuple[str, str]]
+    """Title and advice of the notice that is shown if there are none."""
+
+    def _show(self, found: Batch | str, n: int) -> None:
         if n != self._asked or not self._session.is_shown:  # it was asked again, or the page is hidden
             return
         self._leave()
-        if len(jobs) < 2:
-            self[:] = [
-                Notice("Nothing to compare", why or "Choose two jobs or more on the page of jobs, then Compare.")
-            ]
+        if isinstance(found, str):
+            title, advice = self.nothing
+            self[:] = [Notice(title, found or advice)]
             return
-        kit = self._session.kit
-        is_list = len({job.spec.task for job in jobs}) > 1  # they have no arguments in common then
-        batch = Batch(kit, [kit.handle(job) for job in jobs])
         self._card = BatchCard(
-            batch,
-            is_list=is_list,
+            found,
+            is_list=len({job.task for job in found}) > 1,  # they have no arguments in common then
             access=self._session.access,
             on_open=self._session.open,
             max_width=1600,
             stylesheets=[assets.css("batch"), assets.source("compare.css")],
         )
         self[:] = [self._card]
+
+
+class ComparePage(CardPage):
+    """The card of chosen jobs, or of those that a search finds."""
+
+    nothing = "Nothing to compare", "Choose two jobs or more on the page of jobs, then Compare."
+
+    async def find(self, asked: Mapping[str, str]) -> Batch | str:
+        kit, access = self._session.kit, self._session.access
+        ids = [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]
+        query, why = read_search(asked.get("q", ""), limit=MOST)
+        found: Sequence[JobSnapshot | None] = ()
+        if asked and not ids and not why:
+            found = (await kit.verbs.page(query)).jobs
+            ids = [job.id for job in found if job is not None] if query.archived else []
+        if ids:
+            found = await kit.verbs.store.snapshots(ids)
+            gone = [job_id for job_id, job in zip(ids, found, strict=True) if job is None]
+            if gone and kit.settings.archive:
+                await access.act("restore", gone)
+                found = await kit.verbs.store.snapshots(ids)
+        seen = [job for job in found if job is not None and access.sees(job)]
+        return why if len(seen) < 2 else Batch(kit, [kit.handle(job) for job in seen])
+
+
+class BatchPage(CardPage):
+    """The card of a stored batch, `?page=batch&id=3f0c...`."""
+
+    nothing = "No batch", "Open one on the page of jobs: a batch is one row there."
+
+    async def find(self, asked: Mapping[str, str]) -> Batch | str:
+        kit, access, batch_id = self._session.kit, self._session.access, asked.get("id", "")
+        if not batch_id:
+            return ""
+        info: BatchInfo = await kit.aio.batch_info(batch_id)
+        if not access.person.sees(info.spec.owner):
+            return str(unknown_batch(batch_id))
+        batch: Batch = await kit.aio.batch(batch_id)
+        if access.person.sees_all:
+            return batch
+        return Batch(
+            kit, [job for job in batch.jobs if access.sees(job.snapshot)], axes=batch.axes
+        )  # it may share some
 
 
 async def nowhere(_: Kit) -> bool:

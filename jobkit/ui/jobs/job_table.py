@@ -18,7 +18,8 @@ from jobkit.model.plain import dumps
 from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import ActionReply, Actions
-from jobkit.ui.jobs.board import BoardFeed
+from jobkit.ui.jobs import batch_rows
+from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
 
@@ -60,7 +61,8 @@ class JobTable(LivePage):
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
         notice: one sentence about what did not work. problem: what is wrong with the search text.
         has_archive: whether the archive can be searched.
-        work: what is being done to many, see `Bulk`. help: the lines of the search box's help.
+        work: what is being done to many, see `Bulk`.
+        inside: the first jobs of a batch whose row is open. help: the lines of the search box's help.
     """
 
     FEED = BoardFeed
@@ -70,6 +72,7 @@ class JobTable(LivePage):
     cursor = param.String(default="")
     problem = param.String(default="")
     work = param.String(default="")
+    inside = param.String(default="")
     help = param.List(default=[list(line) for line in HELP])
     selected = param.String(default="")
     page = param.String(default="")
@@ -117,6 +120,9 @@ class JobTable(LivePage):
     # -- requests of the browser, in the session -------------------------------------------------------------------
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
+        if action == "open" and (batch_id := str(asked.get("id", ""))[:210].partition("batch ")[2]):
+            self._on_go("batch", id=batch_id)
+            return
         if action == "open":
             self._with_archived([str(asked.get("id", ""))[:200]], lambda: self._open(asked))
             return
@@ -159,6 +165,8 @@ class JobTable(LivePage):
         elif action == "refresh":
             for subscriber in self._subscribers:
                 subscriber.ask(lambda feed: feed.reload())
+        elif action == "expand":
+            background.spawn(self._expand(str(asked.get("id", ""))[:200]))
         elif action == "open-submit":
             self._on_go("submit")
         elif action == "compare" and self.may_compare:
@@ -180,6 +188,15 @@ class JobTable(LivePage):
             self._bulk.stop()
         elif action == "retry" and ids is not None:
             self._with_archived(ids, lambda: self._access.begin(action, ids, self._acted))
+
+    async def _expand(self, batch_id: str) -> None:
+        """On the background loop: send the first jobs of a batch, for its row."""
+        with suppress(JobkitError):
+            store = self._access.kit.verbs.store
+            ids = [job_id for job_id, _ in await store.batches.members(batch_id, batch_rows.SHOWN)]
+            found = [job for job in await store.snapshots(ids) if job is not None and self._access.sees(job)]
+            told = {"id": batch_id, "rows": [row(job) for job in found]}
+            self._bridge.put(self, {"inside": dumps(told)})
 
     def _acted(self, answer: ActionReply) -> None:
         """On the background loop: one sentence about what did not work."""

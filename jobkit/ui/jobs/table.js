@@ -34,6 +34,7 @@ class Table extends View {
     this.bulk = new Bulk(this);
     this.box = new SearchBox(model, "jobs", () => this.bulk.clear());
     this.strip = new Strip(this);
+    this.batches = new BatchRows(this);
     this.fresh = 0;
     this.more = "";
     this.depth = 0;
@@ -42,7 +43,7 @@ class Table extends View {
     this.build();
     this.appear(el);
     this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => this.showCounter(),
-      order: () => this.showOrder(), work: () => this.bulk.told(), notice: () => this.showNotice()});
+      order: () => this.showOrder(), work: () => this.bulk.told(), inside: () => this.batches.told(), notice: () => this.showNotice()});
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
     this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.close(), () => cancelAnimationFrame(this.frame));
@@ -128,6 +129,7 @@ class Table extends View {
       return row.el;
     });
     this.n.body.replaceChildren(...elements);
+    this.batches.restore();
     this.root.classList.remove("loading");
     this.counts(page.counts);
     this.showPill();
@@ -260,6 +262,7 @@ class Table extends View {
     n.note.title = data.note || data.message || "";
     n.note.className = `note${data.face === "failed" ? " bad" : running ? "" : " muted"}`;
     row.stopped = stopped;
+    if (data.batch) this.batches.fill(row);
     this.time(row);
   }
 
@@ -287,6 +290,7 @@ class Table extends View {
     else if (data.face === "scheduled") note = data.message || "waits for its time";
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
+    if (data.batch) note = data.note;
     put(n.note, note || (running ? "" : WORDS[data.face] || data.face));  // never a glyph alone
   }
 
@@ -296,6 +300,7 @@ class Table extends View {
   }
 
   drop(id, row) {
+    this.batches.close(id);
     row.el.remove();
     this.rows.delete(id);
     this.bulk.chosen.delete(id);
@@ -376,7 +381,7 @@ class Table extends View {
   }
 
   clicked(id, event) {
-    if (!this.model.get("may_act") || !(event.shiftKey || event.ctrlKey || event.metaKey)) return this.open(id);
+    if (id.startsWith("batch ") || !this.model.get("may_act") || !(event.shiftKey || event.ctrlKey || event.metaKey)) return this.open(id);
     event.preventDefault();
     getSelection()?.removeAllRanges();
     this.bulk.choose(id, event.shiftKey || !this.bulk.chosen.has(id), event.shiftKey);
@@ -454,7 +459,7 @@ class Table extends View {
     else if (event.key === "k" || (event.key === "ArrowUp" && inTable)) this.focusRow(rows[Math.max(0, here - 1)], event);
     else if (event.key === "Enter" && at >= 0 && focus.classList.contains("row")) this.open(rows[at].dataset.id);
     else if ("rc".includes(event.key) && at >= 0 && !this.model.get("selected") && this.model.get("may_act")) this.actOn(rows[at].dataset.id, event.key);
-    else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act")) {
+    else if ((event.key === "x" || event.key === " ") && at >= 0 && this.model.get("may_act") && !rows[at].dataset.id.startsWith("batch ")) {
       event.preventDefault();
       const id = rows[at].dataset.id;
       this.bulk.choose(id, !this.bulk.chosen.has(id), event.shiftKey);
@@ -463,6 +468,7 @@ class Table extends View {
 
   /** `r` and `c` on a row while no card is open: with one, they are the card's. Cancelling asks, as a selection does. */
   actOn(id, key) {
+    if (id.startsWith("batch ")) return this.open(id);
     const live = isLive(this.rows.get(id).data);
     if (key === "r" && !live) ask(this.model, "retry", {ids: [id]});
     if (key === "c" && live) {

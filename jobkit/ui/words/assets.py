@@ -11,8 +11,8 @@ from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
-    "batch": ("csv", "live_card", "chart"),
-    "table": ("search", "bulk", "strip", "spark"),
+    "batch": ("csv", "live_card", "chart", "parallel"),
+    "table": ("search", "bulk", "strip", "spark", "batch_rows"),
     "card": (
         "preview",
         "pictures",

@@ -1,8 +1,9 @@
 -- Batches: the jobs of one map or sweep, counted by the calls that change their states.
 --
 -- `batch:{id}` (hash) is the record: `spec` (JSON text of its definition), `us` (time of its first submit), numbers of jobs by
--- state, `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
--- the first start, and of the last end while no job is open), `stopped` (the job for which its rule held). `batch-jobs:{id}` (sorted
+-- state, `last` (that of its newest job), `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
+-- the first start, and of the last end while no job is open), `rule` (words), `stop` ("failed 3": when the rest is cancelled) and
+-- `stopped` (the job for which the rule held). `batch-jobs:{id}` (sorted
 -- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `us`.
 -- The record of a job names its batch in the field `batch`, which other jobs do not have.
 
@@ -19,12 +20,37 @@ local function drop_stale()
   end
 end
 
+-- While no job is open, the batch is kept as long as the last of its jobs.
+local function close(batch, ttl_ms)
+  local key = key_of(batch)
+  local open = call('HMGET', key, 'scheduled', 'queued', 'running', 'us')
+  if not open[4] or number(open[1]) + number(open[2]) + number(open[3]) > 0 then return end
+  call('HSET', key, 'ended', NOW)
+  call('PEXPIRE', key, ttl_ms)
+  call('PEXPIRE', jobs_of(batch), ttl_ms)
+end
+
+-- Stops a batch if enough of its jobs have ended in this state, the last one of them `job` ("" if that is not known).
+local function check(batch, state, job)
+  local found = call('HMGET', key_of(batch), 'stop', 'stopped', state)
+  local wanted, count = string.match(found[1] or '', '^(%a+) (%d+)$')
+  if wanted == state and not found[2] and number(found[3]) >= tonumber(count) then Batches.stop(batch, job) end
+end
+
+-- One of its jobs is cancelled because of its rule; not one that it shares with others.
+local function cancel(batch, id, ttl_ms)
+  local rec = Records.read(id)
+  if not rec or rec.batch ~= batch then return end
+  local job = call('HGET', key_of(batch), 'stopped')
+  Damage.guard(id, Lifecycle.cancel, rec, 'stop_when held' .. (job ~= '' and ' for job ' .. job or ''), ttl_ms)
+end
+
 -- A part of a batch is submitted: `join` with each of its jobs, its reply and, if it is new, its record; `settle_part` at the end.
--- `batch`: {id, spec, ttl_ms, place (of the first job)}.
+-- `batch`: {id, spec, ttl_ms, place (of the first job), rule and stop ("" for none)}.
 function Batches.join(batch, id, reply, rec)
   batch.n, batch.states, batch.members = batch.n or 0, batch.states or {}, batch.members or {}
   if rec then
-    batch.n = batch.n + 1
+    batch.n, batch.last = batch.n + 1, rec.us
     batch.states[rec.state] = (batch.states[rec.state] or 0) + 1
   end
   local kind = type(reply) == 'table' and reply[1]
@@ -38,15 +64,22 @@ function Batches.settle_part(batch)
     if batch.n == 0 then return end -- there is nothing to keep: jobs of others do all of the work
     drop_stale()
     call('HSET', key, 'spec', batch.spec, 'us', NOW_US)
+    if batch.rule ~= '' then call('HSET', key, 'rule', batch.rule, 'stop', batch.stop) end
     call('ZADD', P .. 'batches', NOW_US, batch.id)
   end
   for state, n in pairs(batch.states) do call('HINCRBY', key, state, n) end
   if batch.states.running then call('HSETNX', key, 'first', NOW) end
-  if batch.n > 0 then call('HINCRBY', key, 'n', batch.n) end
+  if batch.n > 0 then
+    call('HINCRBY', key, 'n', batch.n)
+    call('HSET', key, 'last', batch.last)
+  end
   if batch.place > number(call('HGET', key, 'came')) then call('HSET', key, 'came', batch.place) end
   if #batch.members > 0 then call('ZADD', jobs_of(batch.id), 'NX', unpack(batch.members)) end
   Batches.go_on(batch.id)
-  Batches.ended(batch.id, batch.ttl_ms)
+  close(batch.id, batch.ttl_ms)
+  for state in pairs(batch.states) do check(batch.id, state, '') end
+  if call('HEXISTS', key, 'stopped') == 0 then return end
+  for i = 2, #batch.members, 2 do cancel(batch.id, batch.members[i], batch.ttl_ms) end -- it came too late
 end
 
 -- It has new jobs. Subscribers read its jobs again.
@@ -73,6 +106,7 @@ function Batches.replace(batch, rec, old)
   if place then call('ZREM', jobs, old) end
   call('ZADD', jobs, place or (tonumber(call('ZRANGE', jobs, -1, -1, 'WITHSCORES')[2]) or -1) + 1, rec.id)
   call('HINCRBY', key, rec.state, 1)
+  call('HSET', key, 'last', rec.us)
   Batches.go_on(batch)
 end
 
@@ -85,14 +119,35 @@ function Batches.count(batch, from, to)
   if to == 'running' then call('HSETNX', key, 'first', NOW) end
 end
 
--- With the end of a job, which is kept for `ttl_ms`: the batch is kept as long as the last of its jobs.
-function Batches.ended(batch, ttl_ms)
+-- With the end of a job, which is kept for `ttl_ms`.
+function Batches.ended(rec, state, ttl_ms)
+  close(rec.batch, ttl_ms)
+  check(rec.batch, state, rec.id)
+end
+
+-- Its rule held for a job: the rest is cancelled.
+function Batches.stop(batch, job)
+  call('HSETNX', key_of(batch), 'stopped', job)
+  Leftover.keep('batch', batch, 0)
+end
+
+-- Cancels open jobs, from the one numbered `from` on.
+function Batches.cancel_rest(batch, ttl_ms, from)
+  local most = math.max(1, STEPS_MOST - steps)
+  local ids = call('ZRANGE', jobs_of(batch), from, from + most - 1)
+  steps = steps + #ids
+  for _, id in ipairs(ids) do cancel(batch, id, ttl_ms) end
+  if #ids == most then Leftover.keep('batch', batch, from + most) end
+end
+
+-- Gives a batch a rule. The jobs that have ended count, too.
+function Batches.rule(batch, words, stop)
   local key = key_of(batch)
-  local open = call('HMGET', key, 'scheduled', 'queued', 'running', 'us')
-  if not open[4] or number(open[1]) + number(open[2]) + number(open[3]) > 0 then return end
-  call('HSET', key, 'ended', NOW)
-  call('PEXPIRE', key, ttl_ms)
-  call('PEXPIRE', jobs_of(batch), ttl_ms)
+  if call('EXISTS', key) == 0 then return 0 end
+  call('HSET', key, 'rule', words, 'stop', stop)
+  call('HDEL', key, 'stopped')
+  for state in pairs(IS_OVER) do check(batch, state, '') end
+  return 1
 end
 
 -- A job is deleted; with the last one goes the batch.

@@ -2,7 +2,7 @@
 -- is left over is kept in `left` (sorted set), and nothing is lost if the caller dies: it goes on at once by `settle`, else the
 -- next heartbeat of any worker does.
 --
--- Members are "followers ID", "needs ID", "rule GATE" and "relist INDEX SOURCE"; the score is where to go on.
+-- Members are "followers ID", "needs ID", "rule GATE", "batch ID" and "relist INDEX SOURCE"; the score is where to go on.
 
 local LOOKED_AT_MOST = 100
 
@@ -14,7 +14,8 @@ end
 -- Goes on with what calls have left over. Kinds of a newer version are for its workers.
 function Leftover.go_on(ttl_ms)
   left = 0
-  local goes_on = {followers = Followers.settle, needs = Followers.go_on, rule = Limits.count_running, relist = Damage.relist}
+  local goes_on = {followers = Followers.settle, needs = Followers.go_on, rule = Limits.count_running, relist = Damage.relist,
+    batch = Batches.cancel_rest}
   local has_done = false
   local found = call('ZRANGE', P .. 'left', 0, LOOKED_AT_MOST - 1, 'WITHSCORES')
   for i = 1, #found, 2 do

@@ -25,7 +25,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
   if entry then put(set, 'out', entry) end
   Records.emit(rec, state, data, set, rider, is_implied(rec, state, data))
   call('ZADD', P .. 'expiry', NOW + ttl_ms, rec.id)
-  if rec.batch then Batches.ended(rec.batch, ttl_ms) end
+  if rec.batch then Batches.ended(rec, state, ttl_ms) end
   call('PEXPIRE', rec.key, ttl_ms)
   call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)
   if rec.logn then call('PEXPIRE', P .. 'log:' .. rec.id, ttl_ms) end

@@ -1,0 +1,155 @@
+"""`jobkit batch`: the jobs of one map or sweep. List, show, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import jobkit
+from jobkit.cli import FAILED, BadInput, as_json_option, out
+from jobkit.model import JobNotFound
+from jobkit.model.batch import BatchInfo
+from jobkit.model.format import duration, percent
+
+if TYPE_CHECKING:
+    from jobkit.client import Kit
+
+#: Maximum number of batches that a prefix or a name is looked for in.
+_LISTED = 10_000
+
+_id = click.argument("which", metavar="ID_OR_NAME")
+
+
+def find_batch(kit: Kit, which: str) -> BatchInfo:
+    """Return the batch whose id is, or begins with, `which`; else the newest one of this name."""
+    try:
+        return kit.batch_info(which)
+    except JobNotFound:
+        found = kit.batch_infos(_LISTED)
+    if re.fullmatch(r"[0-9a-f]{4,16}", which):
+        matching = [batch for batch in found if batch.id.startswith(which)]
+        if len(matching) > 1:
+            raise BadInput(f"several ids begin with {which!r}: {', '.join(batch.id for batch in matching[:5])}")
+        if matching:
+            return matching[0]
+    named = [batch for batch in found if batch.spec.name == which]
+    if not named:
+        raise JobNotFound(f"no batch {which!r} is kept here; `jobkit batch list` lists the kept batches")
+    return named[0]
+
+
+def counted(batch: BatchInfo) -> str:
+    """Return `8 succeeded, 1 failed, 3 running`."""
+    return ", ".join(f"{n:,} {state}" for state, n in batch.counts.items()) or "no jobs"
+
+
+COLUMNS: dict[str, Callable[[BatchInfo], str]] = {
+    "ID": lambda batch: batch.id[: out.SHOWN_ID],
+    "STATE": lambda batch: out.state_text(batch.state),
+    "DONE": lambda batch: percent(batch.progress),
+    "JOBS": lambda batch: f"{batch.spec.size:,}",
+    "SUBMITTED": lambda batch: out.ago(batch.submitted_at),
+    "TASK": lambda batch: batch.spec.task,
+    "NAME": lambda batch: batch.spec.name,
+    "COUNTS": counted,
+}
+
+
+@click.group()
+def batch() -> None:
+    """Batches: the jobs of one map or sweep."""
+
+
+@batch.command(name="list")
+@click.option("--limit", "-n", type=click.IntRange(1, _LISTED), default=50, show_default=True, help="Maximum number.")
+@as_json_option
+def list_batches(limit: int, as_json: bool) -> None:
+    """List batches, newest first."""
+    found = jobkit.connect().batch_infos(limit)
+    out.listing(as_json, found, COLUMNS, empty="No batches. task.map(...) and task.sweep(...) make one.")
+
+
+@batch.command()
+@_id
+@as_json_option
+def show(which: str, as_json: bool) -> None:
+    """Show a batch: its name, times, and jobs by state."""
+    found = find_batch(jobkit.connect(), which)
+    if as_json:
+        out.echo_json(found.to_json())
+        return
+    spec = found.spec
+    click.echo(
+        f"{out.state_text(found.state)}  {click.style(out.one_line(spec.name or spec.title or spec.task), bold=True)}"
+    )
+    end = found.ended_at or out.now()
+    out.facts(
+        {
+            "id": found.id,
+            "task": spec.task,
+            "owner": spec.owner,
+            "jobs": counted(found),
+            "done": percent(found.progress),
+            "swept": ", ".join(spec.axes),
+            "rule": found.rule,
+            "stopped by": found.stopped_by,
+            "missing": out.count(spec.size - found.came) if found.came < spec.size else "",
+            "deleted": out.count(found.deleted) if found.deleted else "",
+            "submitted": out.ago(found.submitted_at),
+            "took": duration((end - found.started_at).total_seconds()) if found.started_at else "",
+        }
+    )
+
+
+@batch.command()
+@_id
+@click.option("--reason", default="", metavar="TEXT", help="Reason, shown with the jobs.")
+def cancel(which: str, reason: str) -> int:
+    """Ask the open jobs of a batch to stop."""
+    kit = jobkit.connect()
+    found = find_batch(kit, which)
+    asked = kit.cancel_batch(found.id, reason)
+    if not asked:
+        out.echo(f"all jobs of batch {found.id} have ended", err=True)
+        return FAILED
+    out.note(kit, "cancel", "batch", [found.id])
+    click.echo(f"{out.count(asked)} asked to stop")
+    return 0
+
+
+@batch.command()
+@_id
+def retry(which: str) -> int:
+    """Run the failed jobs of a batch again, and print the new ids; they take the places of the failed ones."""
+    kit = jobkit.connect()
+    found = find_batch(kit, which)
+    made = kit.retry_batch(found.id)
+    for job_id in made.jobs.values():
+        click.echo(job_id)
+    _told(made.refused.values())
+    if made.jobs:
+        out.note(kit, "retry", "batch", [found.id])
+    return FAILED if made.refused else 0
+
+
+@batch.command()
+@_id
+def rm(which: str) -> int:
+    """Delete a batch with its jobs, which must have ended."""
+    kit = jobkit.connect()
+    found = find_batch(kit, which)
+    if found.open:
+        out.echo(f"{out.count(found.open)} of batch {found.id} have not ended; cancel it first", err=True)
+        return FAILED
+    gone = kit.delete_batch(found.id)
+    out.note(kit, "delete", "batch", [found.id])
+    click.echo(f"{out.count(gone)} deleted")
+    return 0
+
+
+def _told(sentences: Iterable[Any]) -> None:
+    for sentence in sentences:
+        out.echo(str(sentence), err=True)

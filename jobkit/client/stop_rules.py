@@ -1,0 +1,120 @@
+"""Rules of `stop_when`: how many ends of a kind are enough, which the store counts, or a function, which a job applies.
+
+A function is sent as the argument of `apply_rule`, a job beside those of the batch. So it outlives the process that
+made the batch, runs again if its worker dies, and cannot harm a worker. While it waits, it lends its slot to others.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import msgspec
+
+from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSpec
+from jobkit.model.batch import BatchSpec
+from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.values import short_repr
+
+#: Seconds that `apply_rule` waits for further jobs of a batch whose submit has not been completed.
+_COMES_S = 60.0
+
+#: Points of priority by which the job that applies a rule is before those of its batch, and the highest priority.
+_SOONER, _PRIORITY_MOST = 10, 1000
+
+_COUNTED = re.compile(r"(?:([1-9]\d{0,6}) )?(failed|succeeded)")
+
+
+class StopRule(msgspec.Struct, frozen=True):
+    """A checked rule: so many jobs in a state, or a function of a job that has succeeded or failed; or none."""
+
+    state: str = ""
+    count: int = 1
+    function: Callable[[Any], object] | None = None
+
+    @property
+    def counted(self) -> str:
+        """Rule that the store counts: "failed 3"; "" for a function."""
+        return f"{self.state} {self.count}" if self.state else ""
+
+    @property
+    def words(self) -> str:
+        """Words for people: "stops when 3 jobs have failed"."""
+        if self.function is not None:
+            return "stops when a function holds for a job"
+        if not self.state:
+            return ""
+        many = "a job has" if self.count == 1 else f"{self.count:,} jobs have"
+        return f"stops when {many} {self.state}"
+
+
+def rule_of(rule: object) -> StopRule:
+    """Return the checked rule of `stop_when=`.
+
+    Raises:
+        InvalidParams: it is neither a function nor a known text.
+    """
+    if isinstance(rule, str) and (found := _COUNTED.fullmatch(rule)):
+        return StopRule(found[2], int(found[1] or 1))
+    if not callable(rule):
+        raise InvalidParams(
+            'stop_when must be a function of a job, like lambda job: job.result() < 0.1, or "failed", "3 failed", '
+            f'"10 succeeded", not {short_repr(rule, 60)}',
+            "stop_when",
+        )
+    return StopRule(function=rule)
+
+
+def sends_rules(submitter: Any) -> bool:
+    """Return True if a worker applies functions; else the submitting process does. `submitter`: a `BoundKit`."""
+    return submitter._connection.inline is None and bool(submitter.origin.codec.allow_pickle)
+
+
+def judge_of(submitter: Any, batch: BatchSpec, rule: StopRule, like: JobSpec) -> Any:
+    """Return the submission of the job that applies a function. It starts before `like`, a job of the batch.
+
+    Raises:
+        InvalidParams: the function cannot be sent.
+    """
+    title = f"Stop rule of {batch.name or batch.title or batch.task}"
+    options = {"title": title, "queue": like.queue, "priority": min(_PRIORITY_MOST, like.priority + _SOONER)}
+    bound = copy(submitter)
+    bound.over = check_submit_options(options)
+    return bound.prepared(apply_rule, (submitter._kit, batch.id, rule.function), {}, batch.owner)
+
+
+def apply_rule(kit: Any, batch_id: str, rule: Any) -> str | None:
+    """Cancel the rest of a batch once a rule holds for one of its jobs; the function of a job.
+
+    Returns:
+        The id of the job for which it held, or None.
+
+    Raises:
+        JobkitError: the rule raised; the batch goes on without it.
+    """
+    waits_until, batch = time.monotonic() + _COMES_S, None
+    while True:
+        try:
+            batch = kit.batch(batch_id) if batch is None else batch
+        except JobNotFound:  # its first jobs are on their way
+            if time.monotonic() > waits_until:
+                return None
+            time.sleep(0.1)
+            continue
+        batch.judge_by(rule)
+        seen = list(batch.jobs)
+        batch.wait()
+        batch.judge()
+        if batch.problem is not None:
+            raise JobkitError(f"the rule raised, so the batch goes on without it: {batch.problem}") from batch.problem
+        if batch._stopped_by is not None:
+            return str(batch._stopped_by.id)
+        info = kit.batch_info(batch_id)
+        if info.stopped_by or (info.came >= info.spec.size and not info.open) or time.monotonic() > waits_until:
+            return None
+        if len(batch.jobs) > len(seen):
+            waits_until = time.monotonic() + _COMES_S
+        time.sleep(0.2)

@@ -1,0 +1,77 @@
+"""Batches in the table of jobs: one row each in place of their jobs, unless a filter or another order is asked for.
+
+A row is the snapshot of a job that cannot exist, since no id of one has a space; what only batches have is beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobkit.client import Kit
+from jobkit.model import JobSnapshot, JobSpec
+from jobkit.model.batch import BatchInfo
+from jobkit.model.format import FACES
+from jobkit.store.batches import subscription
+from jobkit.store.query import Query, QueryPage
+
+#: Faces in the order in which the bar stacks them.
+_BAR = ("succeeded", "failed", "cancelled", "running")
+
+#: Jobs of a batch that its open row shows.
+SHOWN = 20
+
+
+def folds(query: Query) -> bool:
+    """Return True if batches have one row each on a page of this query."""
+    return query == Query(limit=query.limit, cursor=query.cursor)
+
+
+def snapshot_of(info: BatchInfo) -> JobSnapshot:
+    """Return the batch as the snapshot of a job."""
+    spec = info.spec
+    size = max(spec.size, info.made)
+    return JobSnapshot(
+        JobSpec(subscription(info.id), spec.task, spec.name or spec.title, owner=spec.owner, queue=""),
+        1,
+        info.state,
+        submitted_at=info.submitted_at,
+        started_at=info.started_at,
+        finished_at=info.ended_at,
+        done=float(info.made - info.open),
+        total=float(size),
+    )
+
+
+def cells(info: BatchInfo) -> dict[str, Any]:
+    """Return what only the row of a batch has: `batch` {id, size, parts of the bar}, and words about its jobs."""
+    size = max(info.spec.size, info.made) or 1
+    parts = [[face, info.counts[face] / size] for face in _BAR if info.counts.get(face)]
+    words = ", ".join(f"{n:,} {FACES[face].lower()}" for face, n in info.counts.items())
+    missing = info.spec.size - info.came
+    if missing > 0 and not info.open:
+        words += f"; {missing:,} never submitted"
+    plural = "" if info.spec.size == 1 else "s"
+    return {
+        "batch": {"id": info.id, "size": size, "parts": parts},
+        "args": f"{info.spec.size:,} job{plural}" + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
+        "note": f"stopped by its rule; {words}" if info.is_stopped else words,
+    }
+
+
+async def page(kit: Kit, query: Query) -> tuple[QueryPage, dict[str, BatchInfo]]:
+    """Return a page of jobs with one row for each batch, and the batches by the ids of their rows."""
+    store = kit.verbs.store
+    found, cursor = await store.batches.folded(query.limit, int(query.cursor or 0))
+    batches = {subscription(info.id): info for info in found if isinstance(info, BatchInfo)}
+    jobs = [one for one in found if isinstance(one, str)]
+    snapshots = {job.id: job for job in await store.snapshots(jobs) if job is not None}
+    rows = [snapshot_of(one) if isinstance(one, BatchInfo) else snapshots.get(one) for one in found]
+    return QueryPage(tuple(filter(None, rows)), cursor), batches
+
+
+async def refreshed(kit: Kit, known: Mapping[str, BatchInfo], others: set[str]) -> dict[str, BatchInfo]:
+    """Return the batches of a page that are open, or are among `others` (ids), as they are now, by their rows' ids."""
+    ids = {info.id for info in known.values() if info.ended_at is None} | others
+    infos = await kit.verbs.store.batches.infos(sorted(ids))
+    return {subscription(info.id): info for info in infos if info is not None}
