@@ -31,14 +31,18 @@ class BatchVerbs:
     def __init__(self, kit: Any, connection: Connection, repeater: Repeater) -> None:
         self._kit, self._connection, self._repeater = kit, connection, repeater
 
-    def batch(self, batch_id: str) -> Batch:
+    def batch(self, batch_id: str, limit: int | None = None) -> Batch:
         """The batch with that id, from whichever process it came, live.
+
+        Args:
+            limit: read at most so many of its jobs, the first ones.
 
         Raises:
             JobNotFound: it is not kept.
         """
+        most = checked("limit", limit, "int", min=1, nullable=True)
         batch: Batch = Batch(self._kit, None, self._connection.call(self.batch_info, batch_id))
-        self.load(batch)
+        self.load(batch, most or 0)
         return batch
 
     def batches(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> list[Batch]:
@@ -50,9 +54,9 @@ class BatchVerbs:
         found = self._connection.call(self.batch_infos, limit, name=name, owner=owner)
         return [Batch(self._kit, None, info) for info in found]
 
-    def load(self, batch: Batch) -> None:
-        """Read the jobs of a batch, and follow them from now on."""
-        followed = _Followed(self._connection, batch)
+    def load(self, batch: Batch, most: int = 0) -> None:
+        """Read the jobs of a batch, or the first so many, and follow them from now on."""
+        followed = _Followed(self._connection, batch, most)
         self._connection.call(self._connection.hub.ready, subscription(batch.id))
         self._connection.call(followed.read)
 
@@ -131,9 +135,9 @@ class BatchVerbs:
 class _Followed:
     """A batch that follows its jobs in the store: one subscription brings their events, and news of further ones."""
 
-    def __init__(self, connection: Connection, batch: Batch) -> None:
+    def __init__(self, connection: Connection, batch: Batch, most: int) -> None:
         self._connection, self._batch, self._key = connection, weakref.ref(batch), subscription(batch.id)
-        self._is_due = False
+        self._is_due, self._most = False, most
         self._places: dict[int, int] = {}  # places in the list by those in the batch, which deleted jobs keep here
         batch._followed = self
         stops = [
@@ -172,13 +176,14 @@ class _Followed:
         batch, store = self._batch(), self._connection.store
         if batch is None:
             return
-        members = await store.batches.members(batch.id)
+        members = await store.batches.members(batch.id, self._most)
         jobs = list(batch._jobs or ())
         known: dict[str, Job] = {job.id: job for job in jobs}
         wanted = [job_id for job_id, _ in members if job_id not in known]
         for start in range(0, len(wanted), _READ):
-            snapshots = await store.snapshots(wanted[start : start + _READ])
-            known |= {job.id: job for job in self._connection.live.handles(snapshots, self)}
+            some, live = wanted[start : start + _READ], self._connection.live
+            with live.expecting(*some):
+                known |= {job.id: job for job in live.handles(await store.snapshots(some), self)}
         for job_id, place in members:
             if job_id in known:
                 i = self._places.setdefault(place, len(jobs))

@@ -126,20 +126,17 @@ class LiveJobs:
         self._hear(job)
 
     def handles(self, snapshots: Iterable[JobSnapshot | None], heard_by: object) -> list[Job]:
-        """Return the handles of jobs whose events `heard_by` gives to `take`; they keep it alive.
-
-        What happened between the reads of the snapshots and now is read again.
-        """
+        """Return the handles of expected jobs whose events `heard_by` gives to `take`; they keep it alive."""
         jobs = []
         for snapshot in filter(None, snapshots):
             if (job := self.get(snapshot.id)) is None:
                 job = self._make(snapshot)
                 with self._lock:
                     job = self._jobs.get(snapshot.id, job)
+                    for event in self._expected.pop(snapshot.id, ()):
+                        self._apply(job, event)
                     self._keep(job)
             job._heard_by = heard_by
-            if not job.snapshot.is_terminal:
-                self.refresh_later(job.id)
             jobs.append(job)
         return jobs
 

@@ -176,7 +176,7 @@ class BatchDisplay(CellDisplay):
     def model(self) -> BatchModel:
         batch = self.batch
         snapshots = [job.snapshot for job in batch]
-        model = BatchModel(snapshots, axes=batch.axes, is_list=self.is_list, name=batch.name, batch_id=batch.id)
+        model = BatchModel(snapshots, axes=batch.axes, is_list=self.is_list, spec=batch._spec)
         if self.is_over:
             model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
             try:

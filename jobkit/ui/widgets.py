@@ -161,6 +161,8 @@ class LiveWidget(TextWidget):
         self.put(whole, parts)
         if (model := self.shown) is not None and self._on_change is not None:
             self._on_change(model)
+        if whole.get("file"):
+            self.put({"file": ""})  # a download is not kept with the notebook
 
     def _ended(self, model: Any) -> None:
         self._stop_beating()
@@ -202,11 +204,6 @@ class JobWidget(LiveWidget):
         # A page that is loaded again has the newest text, but not the time: marimo keeps the texts as they were sent.
         super()._do(action, {} if action == "hello" else asked)
 
-    def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
-        super()._deliver(whole, parts)
-        if whole.get("file"):
-            self.put({"file": ""})  # a download is not kept with the notebook
-
 
 class BatchWidget(LiveWidget):
     """The live card of a batch, with the texts of `BatchModel`; `hooks` as of `LiveWidget`."""
@@ -215,7 +212,7 @@ class BatchWidget(LiveWidget):
     _css = assets.css("batch")
 
     def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
-        super().__init__(dict.fromkeys(("head", "table", "delta", "plot", "curves", "refused"), ""), **hooks)
+        super().__init__(dict.fromkeys(("head", "table", "delta", "plot", "curves", "file", "refused"), ""), **hooks)
         self._batch, self._is_list = batch, is_list
         self.begin()
 

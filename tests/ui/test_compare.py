@@ -57,5 +57,5 @@ def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None
             wait_until(lambda page=page: page._card is not None and jobs[1] in page._card.table, what="the table")
         else:
             wait_until(lambda page=page: "No batch" in str(getattr(page[0], "said", "")) if len(page) else False)
-            assert "no batch" in str(page[0].said)
+            assert "is kept here" in str(page[0].more)
         session.bridge.close()

@@ -38,7 +38,7 @@ class BatchCard extends LiveCard {
     ask(model, "hello", {n: this.book.n, plot: (model.get("plot") || "").length});
   }
 
-  get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves()}; }
+  get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves(), file: () => this.takeFile()}; }
 
   get elsewhere() { return this.job?.id ? `\`kit.batch("${this.job.id}")\` in a new kernel shows it live.` : "`kit.jobs()` in a new kernel shows its jobs live."; }
 
@@ -62,13 +62,14 @@ class BatchCard extends LiveCard {
       n.picture, n.legend, n.lines);
     n.find = h("input", {class: "find", type: "search", placeholder: "Filter", "aria-label": "Filter the rows", oninput: () => this.sorted()});
     n.shown = h("span", {class: "muted"});
+    n.problem = h("span", {class: "problem", role: "status"});
     n.csv = h("button", {class: "btn quiet small", title: "Save these rows as CSV", onclick: () => this.save()}, icon("download"), "CSV");
     n.head = h("div", {class: "row headrow", role: "row"});
     n.space = h("div", {class: "space"});
     n.rows = h("div", {class: "rows", role: "rowgroup"}, n.space);
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
-      h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv), n.grid);
+      h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
     this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.best, n.errors),
       n.alert, n.plot, (this.charts = new Charts()).root, n.table, n.live);
   }
@@ -192,6 +193,20 @@ class BatchCard extends LiveCard {
       const text = value == null ? "" : typeof value === "number" ? number(value) : value === true ? "True" : value === false ? "False" : String(value);
       return h("span", {role: "cell", class: this.numeric[c] ? "num" : kind === "note" ? "muted" : kind === "arg" ? "mono" : "", text, title: typeof value === "number" ? value : text});
     }));
+  }
+
+  download(what, text, title) {
+    return h("button", {class: "btn quiet small", title, onclick: (event) => { event.currentTarget.disabled = true; put(this.n.problem, ""); ask(this.model, "file", {what, n: String(Date.now())}); }}, icon("download"), text);
+  }
+
+  takeFile() {
+    const told = parse(this.model.get("file"), null), n = this.n;
+    if (!told) return;
+    this.model.set("file", "");  // it may be large, and is needed once
+    this.model.save_changes();
+    n.parquet.disabled = n.files.disabled = false;
+    put(n.problem, told.problem || "");
+    if (told.base64) saveFile(told.name.replace(/[^\w. -]+/g, "-"), told);
   }
 
   save() {

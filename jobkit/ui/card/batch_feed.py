@@ -14,10 +14,12 @@ from functools import partial
 from typing import Any
 
 from jobkit.client import Batch, Kit
+from jobkit.client.loop import background
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, Actions, action, each
 from jobkit.ui.card.batch_curves import charts_text
+from jobkit.ui.card.batch_files import KINDS, answer
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
 from jobkit.ui.live.control import Control
@@ -75,7 +77,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         if self.model is None:
             snapshots = [job.snapshot for job in self.batch.jobs]
             self.model = await asyncio.to_thread(
-                partial(BatchModel, is_list=self._is_list, name=self.batch.name, batch_id=self.batch.id),
+                partial(BatchModel, is_list=self._is_list, spec=self.batch._spec),
                 snapshots,
                 axes=self.batch.axes,
             )
@@ -237,12 +239,22 @@ class BatchControl(Control):
         elif action == "plot":
             chosen = {name: str(asked[name]) for name in ("x", "y", "by") if name in asked}
             subscriber.ask(lambda feed: feed.choose(subscriber, chosen))
+        elif action == "file" and str(asked.get("what")) in KINDS:
+            background.spawn(self._save(str(asked["what"]), str(asked.get("n"))[:40]))
         elif action in ("cancel", "retry"):
             self._act(f"{action}_batch", [f"of {len(self._batch)} jobs"], batch=self._batch)
 
+    async def _save(self, what: str, n: str) -> None:
+        if (model := self.model) is not None and self._sees():
+            self._put({"file": await asyncio.to_thread(answer, self._batch, model, what, n)}, {})
+
 
 async def _cancel(call: ActionCall, _: str) -> None:
-    await asyncio.to_thread(call.details["batch"].cancel)
+    batch: Batch = call.details["batch"]
+    if batch.id:
+        await call.kit.aio.cancel_batch(batch.id)  # the page may show only the first of its jobs
+    else:
+        await asyncio.to_thread(batch.cancel)
 
 
 async def _retry(call: ActionCall, _: str) -> None:

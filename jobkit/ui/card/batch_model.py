@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from jobkit.model import JobSnapshot, JobState
+from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.plain import iso
 from jobkit.ui.card.batch_curves import BatchCurves
@@ -40,7 +41,7 @@ class BatchModel:
     Args:
         snapshots: the jobs, in their order.
         axes: arguments that were swept; default: those that differ.
-        name: given by the user of the batch, or "". batch_id: "" if it is not stored.
+        spec: of the batch, without an id if it is not stored.
         is_list: jobs of any task, found and not submitted together: their task is a column, and there is no plot.
     """
 
@@ -50,11 +51,10 @@ class BatchModel:
         *,
         axes: Sequence[str] = (),
         is_list: bool = False,
-        name: str = "",
-        batch_id: str = "",
+        spec: BatchSpec | None = None,
     ) -> None:
         self.snapshots = list(snapshots)
-        self.name, self.batch_id = name, batch_id
+        self.spec = spec or BatchSpec("", "", 0)
         self.is_list = is_list
         self.connection = "live"  # see `EventHub.connection`
         self.alert: dict[str, str] | None = None
@@ -148,7 +148,9 @@ class BatchModel:
             return f"{len(self.snapshots):,} job{'s' if len(self.snapshots) != 1 else ''}"
         spec = self.snapshots[0].spec if self.snapshots else None
         task = (spec.title or spec.task) if spec else "No jobs"
-        return f"{self.name} · {task}" if self.name else task
+        count, size = len(self.snapshots), self.spec.size
+        some = f"{count:,} of {size:,} jobs" if count < size else ""
+        return " · ".join(filter(None, (self.spec.name, task, some)))
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         """When the first job was started, and when the last one ended (None until all have)."""
@@ -176,7 +178,7 @@ class BatchModel:
             self._eta.update(done, float(size), max(0.0, (now - started).total_seconds()))
         return {
             "title": self.title,
-            "id": self.batch_id,
+            "id": self.spec.id,
             "fixed": self.fixed,
             "is_list": self.is_list,
             "face": self.face,

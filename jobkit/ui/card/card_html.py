@@ -369,8 +369,8 @@ def _batch_head(model: BatchModel, now: datetime) -> str:
     if head["failed"] and not model.is_list:
         notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
     if not model.is_terminal:
-        again = "run this cell again" if model.is_list else f'<code>kit.batch("{escape(model.batch_id)}")</code>'
-        again = again if model.is_list or model.batch_id else "<code>batch</code> in a cell, while this kernel lives,"
+        again = "run this cell again" if model.is_list else f'<code>kit.batch("{escape(model.spec.id)}")</code>'
+        again = again if model.is_list or model.spec.id else "<code>batch</code> in a cell, while this kernel lives,"
         notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
     if (best := head["best"]) is not None:
         name, *ends = best

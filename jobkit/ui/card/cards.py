@@ -121,7 +121,7 @@ class BatchCard(LivePage):
 
     Attributes:
         head, table, delta, plot, curves: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
-        refused: why the last request failed.
+        file: the answer to a request for a download, see `batch_files`. refused: why the last request failed.
     """
 
     head = param.String(default="")
@@ -129,6 +129,7 @@ class BatchCard(LivePage):
     delta = param.String(default="")
     plot = param.String(default="")
     curves = param.String(default="")
+    file = param.String(default="")
     refused = param.String(default="")
     opens = param.Boolean(default=False)
 

@@ -92,7 +92,7 @@ def _saved(artifact: Artifact, job_id: str) -> dict[str, Any]:
             "problem": f"{artifact.name} has {size(artifact.size_bytes)}, more than a page sends; "
             f"`kit.artifact({job_id!r}, {artifact.name!r}).save()` writes it to a file"
         }
-    return {"media_type": artifact.media_type, "base64": _base64(artifact.read())}
+    return {"media_type": artifact.media_type, "base64": in_base64(artifact.read())}
 
 
 def _shown(artifact: Artifact) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _preview(content: bytes, media_type: str) -> dict[str, Any] | None:
     kind = media_type.partition(";")[0].strip().lower()
     try:
         if kind in _PICTURES:
-            return {"picture": f"data:{kind};base64,{_base64(content)}"}
+            return {"picture": f"data:{kind};base64,{in_base64(content)}"}
         if kind == "text/html":
             return {"page": content.decode("utf-8", "replace")}
         if kind == "text/csv":
@@ -148,7 +148,7 @@ def _log(kit: Kit, job_id: str) -> dict[str, Any]:
     if len(packed) > SAVED_BYTES:
         where = f"it is in {path}" if path is not None else f"`jobkit logs {job_id} --all` prints it"
         return {"problem": f"the log has {size(len(content))}, more than a page sends; {where}"}
-    return {"media_type": "text/plain", "base64": _base64(packed), "packed": True}
+    return {"media_type": "text/plain", "base64": in_base64(packed), "packed": True}
 
 
 def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,5 +166,6 @@ def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]
     return found.to_json()
 
 
-def _base64(content: bytes) -> str:
+def in_base64(content: bytes) -> str:
+    """Return bytes as text for a page."""
     return base64.b64encode(content).decode()

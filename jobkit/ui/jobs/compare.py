@@ -32,6 +32,9 @@ logger = logging.getLogger("jobkit.ui")
 #: Jobs of a search that are compared at most.
 MOST = 1000
 
+#: Jobs of a batch that its page shows: the first ones.
+MOST_SHOWN = 10_000
+
 #: Ids in the URL, at most.
 MOST_IDS = 50
 
@@ -128,7 +131,8 @@ class BatchPage(CardPage):
         info: BatchInfo = await kit.aio.batch_info(batch_id)
         if not access.person.sees(info.spec.owner):
             return str(unknown_batch(batch_id))
-        batch: Batch = await kit.aio.batch(batch_id)
+        most = MOST_SHOWN if info.made > MOST_SHOWN else None
+        batch: Batch = await kit.aio.batch(batch_id, most)
         if access.person.sees_all:
             return batch
         return Batch(

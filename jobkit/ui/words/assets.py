@@ -11,9 +11,10 @@ from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
-    "batch": ("csv", "live_card", "chart", "parallel"),
+    "batch": ("csv", "save_file", "live_card", "chart", "parallel"),
     "table": ("search", "bulk", "strip", "spark", "batch_rows"),
     "card": (
+        "save_file",
         "preview",
         "pictures",
         "error",
