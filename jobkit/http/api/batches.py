@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jobkit.http.api.shapes import BatchList
@@ -50,7 +51,8 @@ async def retry_batch(call: ApiCall) -> Any:
 
 
 async def _batch(call: ApiCall) -> BatchInfo:
-    return await call.find("id", "batch", call.kit.aio.batch_info, lambda found: call.grant.sees(found.spec))
+    read: Callable[[str], Awaitable[BatchInfo]] = call.kit.aio.batch_info
+    return await call.find("id", "batch", read, lambda found: call.grant.sees(found.spec))
 
 
 async def _jobs(call: ApiCall, batch: BatchInfo) -> list[JobSnapshot]:
