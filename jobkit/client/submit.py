@@ -341,15 +341,13 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             "" if definition.title == definition.name else definition.title,
             named(sweep.name), owner or self.origin.owner, sweep.axes, sweep.seed, rule.words, rule.counted,
         )  # fmt: skip
-        judge = None
-        if rule.function is not None and sends_rules(self):
-            judge = judge_of(self, spec, rule, _template_of(definition, self.over, self.origin).spec)
+        like = _template_of(definition, self.over, self.origin).spec
+        judge = judge_of(self, spec, rule, like) if rule.function is not None and sends_rules(self) else None
         jobs = self.submit_each(definition, points, owner, spec, judge)
-        jobs = list({job.id: job for job in jobs}.values())  # the same work twice is one job
-        batch = Batch(self._kit, jobs, BatchInfo(spec))
+        batch = Batch(self._kit, list({job.id: job for job in jobs}.values()), BatchInfo(spec))  # each job once
         if rule.function is not None and judge is None:
             batch.judge_by(rule.function)
-        self._connection.run_here([job.id for job in jobs], batch.judge)
+        self._connection.run_here([job.id for job in batch.jobs], batch.judge)
         return batch
 
     def _options_of(self, definition: TaskDef[..., Any] | TaskInfo) -> JobOptions:

@@ -23,6 +23,7 @@ import jwt
 
 from jobkit.http.messages import Problem, Request
 from jobkit.model import InvalidParams, JobSpec
+from jobkit.model.batch import BatchSpec
 from jobkit.model.people import Person, Role
 from jobkit.own_machine import AccessDecision
 from jobkit.people import LoginState, stranger
@@ -88,8 +89,8 @@ class Grant:
         """Return whether it covers this task."""
         return not self.tasks or any(fnmatchcase(task, pattern) for pattern in self.tasks)
 
-    def sees(self, spec: JobSpec) -> bool:
-        """Return whether it covers this job."""
+    def sees(self, spec: JobSpec | BatchSpec) -> bool:
+        """Return whether it covers this job or batch."""
         return self.owner in (None, spec.owner) and self.covers(spec.task)
 
     def may_subscribe(self, *topics: str) -> bool:
