@@ -184,9 +184,15 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
         if event.type not in _SAME_STATE:
             assert now.state in ALLOWED[before.state], f"{event.type}: {before.state} to {now.state}"
     error = expected.error and replace(expected.error, traceback="", source="")
-    news = {name: getattr(expected, name) for name in ("rev", "done", "total", "message", "typical_s")}
+    news = {name: getattr(expected, name) for name in _NEWS}
     assert replace(now, **news, history=()) == replace(expected, error=error, history=())
 
+
+#: Fields of a snapshot that no numbered event changes.
+_NEWS = (
+    *("rev", "done", "total", "message", "typical_s"),
+    *("resumed", "resumed_done", "saved", "saved_at"),
+)
 
 #: Events that need not change the state.
 _SAME_STATE = (
