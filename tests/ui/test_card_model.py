@@ -275,3 +275,17 @@ def test_a_job_that_goes_on_or_ends_waits_for_nothing() -> None:
     view.take(event(4, EventType.CANCELLED, 7, state="cancelled", finished=MS + 7000))
 
     assert not view.snapshot.lent_text
+
+
+def test_metrics_alone_do_not_send_the_rest_of_a_card_again() -> None:
+    view = queued()
+    view.take(STARTED)
+    view.take(progress(1, 2, 10, 5))
+    view.updates(at(5))
+    metrics = {"n": 1, "newest": {"loss": 0.5}, "spark": [0.5]}
+    numbers = {"done": 2, "total": 10, "message": "steps"}
+
+    assert not view.take(event(2, EventType.PROGRESSED, 6, rev=2, metrics=metrics, **numbers))
+    assert (view.is_dirty, view.snapshot.rev, view.snapshot.metrics.newest) == (False, 2, {"loss": 0.5})
+    assert view.take(event(2, EventType.PROGRESSED, 7, rev=3, metrics=metrics, **{**numbers, "done": 3}))
+    assert view.is_dirty

@@ -14,9 +14,11 @@ from secrets import token_hex
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
+from jobkit.model.metrics import NO_METRICS
 from jobkit.model.plain import dumps, instant, iso, to_json
 from jobkit.model.question import closed_questions
 from jobkit.store.values import ArtifactInfo
@@ -68,6 +70,8 @@ class CardModel:
     beat: tuple[float, datetime] | None = None
     curves: CardCurves = field(default_factory=CardCurves)
     pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    _told: JobSnapshot | None = None
+    """The snapshot as the card has it, without its metrics."""
     _eta: Eta = field(default_factory=Eta)
     _origin: str = field(default_factory=lambda: token_hex(4))
     _updates: int = 0
@@ -102,6 +106,9 @@ class CardModel:
         self.needs_snapshot = self.needs_snapshot or moved is None
         if moved is None or moved is self.snapshot:
             return False
+        if event.type is EventType.PROGRESSED and replace(moved, rev=0, metrics=NO_METRICS) == self._told:
+            self.snapshot = moved  # only its metrics have moved, whose points come by themselves
+            return False
         if event.type is EventType.STARTED:
             self.queue_workers, self.held = None, ""
         self._move(moved, event.at)
@@ -119,7 +126,7 @@ class CardModel:
             self._eta = Eta()
         if snapshot.resumed_done and not self._eta.is_begun:
             self._eta = Eta(_done=snapshot.resumed_done)
-        self.snapshot = snapshot
+        self.snapshot, self._told = snapshot, replace(snapshot, rev=0, metrics=NO_METRICS)
         if snapshot.state is JobState.RUNNING and snapshot.done is not None:
             self._eta.update(snapshot.done, snapshot.total, snapshot.elapsed_s(at) or 0.0)
         self._dirty.add("snapshot")
