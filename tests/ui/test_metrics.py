@@ -90,6 +90,20 @@ def test_a_card_that_missed_a_line_reads_the_curves_again(stage: Stage, running:
     wait_until(lambda: told.whole.get("metrics") and len(told.curves["loss"][0]) == 6, what="all points")
 
 
+def test_a_card_has_the_curves_of_an_earlier_attempt(stage: Stage) -> None:
+    job = stage.submit("train", retries=1)
+    stage.start(job)
+    stage.measure(job, Curves(), loss=points(0, 3))
+    stage.retry_later(job)
+    stage.start(job)
+
+    told = Told(stage, job)
+
+    wait_until(lambda: told.whole.get("metrics"), what="the curves")
+    assert told.curves["loss"][0] == [0, 1, 2]
+    told.control.stop()
+
+
 def test_lines_that_are_no_metrics_change_nothing(stage: Stage, running: str) -> None:
     model = CardModel(stage.kit.snapshot(running))
     for line in ({}, [], {"n": 1}, {"n": 1, "curves": {"a": 1}}, "x", {"n": 1, "curves": {"a": [[[1]], [], 0]}}):

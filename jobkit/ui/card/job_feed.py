@@ -114,7 +114,8 @@ class JobFeed(SharedFeed[Subscriber]):
         view.load_log(log.lines, log.total, log.dropped)
 
     async def _read_metrics(self, view: CardModel) -> None:
-        if view.curves.is_behind or view.snapshot.metrics.n > view.curves.curves.n:
+        known, snapshot = view.curves.curves.n, view.snapshot
+        if view.curves.is_behind or snapshot.metrics.n > known or (snapshot.attempt > 1 and not known):
             [lines] = await answered(lambda: self.kit.verbs.store.metrics([self.job_id]))
             view.curves.load(lines)
 
