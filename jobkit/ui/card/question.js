@@ -85,9 +85,12 @@ class Question extends Fields {
   answer() {
     const reply = parse(this.model.get("answered"), null);
     if (!reply || reply.key !== this.asked?.key) return;
-    if (reply.checked) {
-      const field = this.fields.get(reply.checked);
-      return field && this.error(field, reply.errors[reply.checked] || "");
+    if (reply.is_check) {
+      for (const [name, text] of Object.entries(reply.errors)) {
+        const field = this.fields.get(name);
+        if (field) this.error(field, this.isChanged(field) ? text : "");
+      }
+      return;
     }
     if (this.showErrors(reply.errors, this.n.trouble)) this.ready();
     else put(this.n.submit, "Answered");

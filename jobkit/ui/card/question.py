@@ -16,6 +16,9 @@ from jobkit.ui.form.form_model import read_field, read_form
 
 _numbers = itertools.count(1)
 
+#: Results of checks that a reply has at most.
+_FIELDS = 200
+
 
 async def read_question(kit: Kit, snapshot: JobSnapshot) -> dict[str, Any]:
     """Return the question that a job asks first, as its card shows it; {} if it asks nothing."""
@@ -42,6 +45,7 @@ class AnswerForm:
 
     def __init__(self, access: Actions, put: Callable[[Mapping[str, str]], object]) -> None:
         self._access, self._put = access, put
+        self._key, self._checked = "", dict[str, str]()
 
     async def do(self, job_id: str, asked: Mapping[str, Any]) -> None:
         """Check a field ("check-answer"), or answer the question ("answer")."""
@@ -53,7 +57,12 @@ class AnswerForm:
         if question is None:
             return self._tell(key, {"": "this question is not there any more"})
         if asked.get("action") == "check-answer":
-            self._tell(key, await asyncio.to_thread(_checked, question, name, asked.get("field") or {}), checked=name)
+            # All that were checked: of two replies in quick succession the browser may get the last one alone.
+            self._checked = self._checked if self._key == key and len(self._checked) < _FIELDS else {}
+            self._key = key
+            checked, field = self._checked, asked.get("field") or {}
+            checked[name] = await asyncio.to_thread(_refusal, question, name, field)
+            self._tell(key, checked, is_check=True)
         else:
             self._tell(key, await self._answer(job_id, key, question, fields))
 
@@ -72,10 +81,11 @@ class AnswerForm:
         self._put({"answered": dumps({"key": key, "errors": errors, **facts, "n": next(_numbers)})})
 
 
-def _checked(question: Question, name: str, field: Mapping[str, Any]) -> dict[str, str]:
+def _refusal(question: Question, name: str, field: Mapping[str, Any]) -> str:
+    """Return why the value of a field is refused, or ""."""
     try:
         if (spec := question.info.signature.spec_for(name)) is not None:
             read_field(spec, field)
     except InvalidParams as error:
-        return {name: str(error)}
-    return {}
+        return str(error)
+    return ""
