@@ -68,6 +68,18 @@ async def test_a_content_goes_with_a_job_whose_keys_have_expired(store: RedisSto
     assert not await has(store, A)
 
 
+async def test_a_new_job_keeps_the_content_of_an_expired_one_of_its_id(store: RedisStore) -> None:
+    await upload(store, A, B)
+    await store.submit([with_parts(job("j1"), A, B)])
+    await store.cancel(["j1"])
+    await store.redis.delete(f"{store.prefix}job:j1", f"{store.prefix}args:j1")
+
+    [reply] = await store.submit([with_parts(job("j1"), A)])
+
+    assert reply.created_ms
+    assert (await has(store, A), await has(store, B)) == (True, False)
+
+
 async def test_a_submit_is_refused_as_a_whole_if_a_content_is_not_there(store: RedisStore) -> None:
     await upload(store, A)
 

@@ -215,7 +215,7 @@ function Lifecycle.create(rec, due, waits, more)
     if has_record(id) then return false end
     -- An ended job of this id expired and was not pruned yet. What is left of it must go now, or its entry in `expiry`
     -- would take the new job with it.
-    Records.forget(id)
+    Records.forget(id, rec.blobs)
     call('ZADD', P .. 'jobs', us, id)
   end
   rec.state = (due > NOW or waits) and 'scheduled' or 'queued'
@@ -266,6 +266,7 @@ local function submit_one(client, args, i, batch)
   local home = batch and batch.id or options.batch and Batches.is_kept(options.batch) and options.batch
   if home then put(more, 'batch', home) end
   local rec = Records.new(id, spec, payload, queue, priority, terms)
+  rec.blobs = blobs
   if not Lifecycle.create(rec, due, needs or many, more) then return 0 end
   if blobs then Blobs.use(id, blobs) end
   rec.client = client -- not before: the reply tells the submitter as much as the first event

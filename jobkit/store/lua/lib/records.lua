@@ -127,8 +127,9 @@ function Records.kept_ms(rec, ttl_ms)
   return type(own_s) == 'number' and math.max(1, math.floor(number(own_s * 1000))) or ttl_ms
 end
 
--- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them.
-function Records.forget(id)
+-- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them. `blobs`: large
+-- parts that a new job of this id uses.
+function Records.forget(id, blobs)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
   local batch = call('HGET', P .. 'job:' .. id, 'batch')
   if batch then Batches.leave(batch, id) end
@@ -136,7 +137,7 @@ function Records.forget(id)
   local owned = {}
   for _, kind in ipairs(Records.KINDS) do owned[#owned + 1] = P .. kind .. ':' .. id end
   call('UNLINK', unpack(owned))
-  Blobs.leave(id)
+  if blobs then Blobs.use(id, blobs) else Blobs.leave(id) end
   local folder = call('HGET', P .. 'filed', id)
   if folder then
     call('HDEL', P .. 'filed', id)
