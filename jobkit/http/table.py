@@ -58,6 +58,7 @@ ROUTES = (
     _see("/api/jobs/{id}/result", jobs.result, *_RESULT, others=(409, 410, 502)),
     _see("/api/jobs/{id}/logs", jobs.logs, shapes.LogJson, "text/plain", query=shapes.LogQuery),
     _see("/api/jobs/{id}/metrics", jobs.metrics, shapes.MetricsJson),
+    _see("/api/jobs/{id}/made-by", jobs.made_by, shapes.MadeByJson),
     _see("/api/jobs/{id}/artifacts", jobs.artifacts, shapes.ArtifactsJson),
     _see("/api/jobs/{id}/artifacts/{name}", jobs.artifact, "application/octet-stream", others=(410, 502)),
     _see("/api/jobs/{id}/events", events.job_events, EVENT_STREAM, query=shapes.JobStreamQuery, others=(204,)),

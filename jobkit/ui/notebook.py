@@ -150,6 +150,7 @@ class JobDisplay(CellDisplay):
                     model.curves.load(kit.metric_lines([job_id])[0])
                 model.pictures = pictures_of(kit, job_id)
                 model.keep([artifact.to_json() for artifact in kit.artifacts(job_id)])
+                model.made_by(kit.made_by(job_id).lines())
                 model.show(kit.preview(job_id))
             except JobkitError:
                 logger.debug("log and result of a job could not be read for its card", exc_info=True)

@@ -90,6 +90,16 @@ def test_wait_for_a_failure_shows_the_users_traceback_and_ends_with_1(terminal: 
     assert 'cli_tasks.py", line' in done.stderr
 
 
+def test_show_tells_what_made_a_job(terminal: Terminal) -> None:
+    job_id = terminal.ok("submit", "count", "n=1").strip()
+
+    shown = terminal.ok("show", job_id, "--made-by")
+    told = json.loads(terminal.ok("show", job_id, "--made-by", "--json"))
+
+    assert f"Python {sys.version.split()[0]}" in shown
+    assert told["submitted_from"]["packages"]["msgspec"]
+
+
 def test_wait_for_a_cancelled_job_ends_with_3(terminal: Terminal) -> None:
     with terminal.start("submit", "count", "n=500", "pause=0.1", "--wait") as waiting:
         assert waiting.stdout is not None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.ui.notebook import JobDisplay
 from tests.support import wait_until
 
 
@@ -69,3 +71,16 @@ def test_facts_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
         assert job.snapshot.spec.made == ""
         assert job.made_by.submitted_from is None
         assert str(job.made_by) == "nothing is known"
+
+
+def test_a_saved_card_and_a_report_tell_what_made_the_result(tmp_path: Path) -> None:
+    with jobkit.connect("sync://") as kit:
+        job = kit.options(seed=4711).submit(len, "abc")
+
+        report = job.report(tmp_path / "run.html").read_text()
+        card = JobDisplay(job)
+        html = card.html(card.model())
+
+    for text in (report, html):
+        assert "What made it" in text
+        assert "<code>4711</code>" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 
 import httpx
 import pytest
@@ -284,6 +285,16 @@ def test_metrics_come_as_columns_with_null_for_nan(http: httpx.Client, stage: St
     assert loss["steps"] == [0, 2]
     assert loss["values"] == [0.5, None]
     assert loss["times"][1] == "2025-10-09T08:53:20.001Z"
+
+
+def test_what_made_a_job_is_told(http: httpx.Client, kit: Kit) -> None:
+    job = kit.options(seed=9).submit(len, "abc")
+
+    made = http.get(f"/api/jobs/{job.id}/made-by").json()
+
+    assert made["seed"] == 9
+    assert made["submitted_from"]["host"] == os.uname().nodename
+    assert made["ran_on"] is None
 
 
 def test_artifacts_are_listed_and_come_as_files_and_never_as_pages(http: httpx.Client, kit: Kit, stage: Stage) -> None:

@@ -90,6 +90,7 @@ TABLE = {
     "GET /api/jobs/{id}/result": LOOK_AT_ONE,
     "GET /api/jobs/{id}/logs": LOOK_AT_ONE,
     "GET /api/jobs/{id}/metrics": LOOK_AT_ONE,
+    "GET /api/jobs/{id}/made-by": LOOK_AT_ONE,
     "GET /api/jobs/{id}/artifacts": LOOK_AT_ONE,
     "GET /api/jobs/{id}/checkpoints": LOOK_AT_ONE,
     "GET /api/jobs/{id}/artifacts/{name}": LOOK_AT_ONE,

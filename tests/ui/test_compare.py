@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+from jobkit.model import JobSnapshot, JobSpec, JobState
+from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed
-from jobkit.ui.jobs.compare import BatchPage, ComparePage
+from jobkit.ui.jobs.compare import BatchPage, ComparePage, differences
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import open_feeds
@@ -59,3 +61,15 @@ def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None
             wait_until(lambda page=page: "No batch" in str(getattr(page[0], "said", "")) if len(page) else False)
             assert "is kept here" in str(page[0].more)
         session.bridge.close()
+
+
+def test_jobs_that_were_made_otherwise_are_listed_by_what_differs() -> None:
+    def made(numpy: str, seed: int | None = None) -> MadeBy:
+        return MadeBy(seed, None, Origin(ProcessFacts(host="h"), {"numpy": numpy}))
+
+    jobs = [JobSnapshot(JobSpec(f"{n}" * 16, "train"), 1, JobState.QUEUED) for n in range(4)]
+
+    assert differences(jobs, [made("2.4", 1), made("2.4", 2), made("2.5"), made("2.5")]) == [
+        "22222222, 33333333: numpy 2.4 → 2.5"
+    ]
+    assert differences(jobs[:2], [made("2.4", 1), made("2.4", 2)]) == ["11111111: seed 1 → 2"]

@@ -106,6 +106,11 @@ async def read(call: ApiCall) -> Response:
     return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, headers=headers)
 
 
+async def made_by(call: ApiCall) -> Response:
+    """Read what made a job's result: git commit and diff, packages, Python, machine, seed."""
+    return json_response((await call.kit.aio.made_by((await find(call)).id)).to_json())
+
+
 async def cancel(call: ApiCall) -> Any:
     """Ask a job to stop."""
     snapshot = await find(call)

@@ -217,6 +217,7 @@ class Card extends LiveCard {
     add("CPU time", usage.cpu_s != null && duration(usage.cpu_s));
     add("Peak memory", usage.peak_rss_bytes && bytes(usage.peak_rss_bytes));
     add("Exit", usage.exit != null && String(usage.exit));
+    for (const [label, text] of job.made || []) add(label, text);
     if (!isNew(this.n.factList, facts)) return;
     const params = new Set(Object.keys(job.params || {}));
     this.n.factList.replaceChildren(...facts.flatMap(([name, value]) => [

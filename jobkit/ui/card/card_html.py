@@ -94,6 +94,7 @@ def job_card(
         after and f"<div>{after}</div>",
         _saved(model.artifacts),
         _log(lines, total),
+        _made(model.made),
         _told(snapshot),
         _attempts(snapshot),
     ]
@@ -224,6 +225,11 @@ def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
     more = " and more" if len(artifacts) > _ROWS else ""
     note = f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p>'
     return folded(f"{word}, {total}", table(rows, numeric=(1,)) + note)
+
+
+def _made(lines: Sequence[tuple[str, str]]) -> str:
+    rows = [[f"<code>{_brief(text, 300)}</code>"] for _, text in lines]
+    return folded("What made it", table(rows, names=[escape(label) for label, _ in lines])) if lines else ""
 
 
 def _log(last: Sequence[LogLine], total: int) -> str:

@@ -48,6 +48,7 @@ class CardModel:
         held: why it cannot start (pause, limit, resource), "" if nothing blocks it.
         needed: (some of) the jobs that it waits for.
         queue_workers: number of live workers of its queue.
+        made: what made it, as labels with texts.
         beat: seconds since its worker's last heartbeat, and when that was read.
         curves: its metrics. pictures: previews of what it has shown, by name; only once it has ended, for saved cards.
     """
@@ -64,6 +65,7 @@ class CardModel:
     is_deleted: bool = False
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     question: Mapping[str, Any] = field(default_factory=dict)
+    made: Sequence[tuple[str, str]] = ()
     held: str = ""
     needed: Sequence[JobSnapshot | None] = ()
     queue_workers: int | None = None
@@ -187,6 +189,12 @@ class CardModel:
         self.keep([*(each for each in self.artifacts if each["name"] != info.name), kept])
         return True
 
+    def made_by(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Set what made it, see `MadeBy.lines`."""
+        if lines != self.made:
+            self.made = lines
+            self._dirty.add("snapshot")
+
     def connected(self, connection: str) -> None:
         """Set whether events arrive: `EventHub.connection`."""
         if connection != self.connection:
@@ -266,6 +274,7 @@ class CardModel:
             "v": self.version,
             "alert": self.alert(now),
             "deleted": self.is_deleted,
+            "made": self.made,
             "connection": self.connection,
         }
 

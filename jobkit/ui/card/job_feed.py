@@ -99,6 +99,7 @@ class JobFeed(SharedFeed[Subscriber]):
         await self._read_metrics(view)
         if is_new:
             await self._read_artifacts(view)
+            await self._read_made(view)
         if view.has_other_question:
             view.ask(await read_question(self.kit, view.snapshot))
         view.connected(self.kit.hub.connection(self.kit.hub.is_live))
@@ -118,6 +119,10 @@ class JobFeed(SharedFeed[Subscriber]):
         if view.curves.is_behind or snapshot.metrics.n > known or (snapshot.attempt > 1 and not known):
             [lines] = await answered(lambda: self.kit.verbs.store.metrics([self.job_id]))
             view.curves.load(lines)
+
+    async def _read_made(self, view: CardModel) -> None:
+        (made,) = await answered(lambda: self.kit.verbs.made.of([view.snapshot]))
+        view.made_by(made.lines())
 
     async def _read_artifacts(self, view: CardModel) -> None:
         view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
@@ -167,6 +172,7 @@ class JobFeed(SharedFeed[Subscriber]):
         if any(each["media_type"] == PICTURE for each in view.artifacts):
             with contextlib.suppress(JobkitError):
                 view.pictures = await asyncio.to_thread(pictures_of, self.kit, self.job_id)
+        await self._read_made(view)
         self.flush()
         self._ended()
 

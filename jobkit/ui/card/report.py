@@ -82,6 +82,7 @@ def _card(job: Job) -> str:
         if job.snapshot.metrics.n:
             model.curves.load(kit.metric_lines([job.id])[0])
         model.show(kit.preview(job.id))
+        model.made_by(kit.made_by(job.id).lines())
     except JobkitError as error:
         problems.append(str(error))
     model.keep([artifact.to_json() for artifact in artifacts])

@@ -9,21 +9,24 @@ The header does not name them: a selection on the page of jobs, or the row of a 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
 import panel as pn
+import param
 
 from jobkit.client import Batch, Kit
 from jobkit.client.checks import unknown_batch
 from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.model.batch import BatchInfo
+from jobkit.model.made import MadeBy
 from jobkit.store.grammar import read_search
 from jobkit.ui.card.cards import BatchCard
-from jobkit.ui.live.component import Notice
+from jobkit.ui.live.component import Component, Notice
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.words import assets
 
@@ -68,16 +71,21 @@ class CardPage(pn.Column):
         except JobkitError as error:
             logger.info("jobs that were to be shown could not be read: %s", error)
             found = str(error)
-        self._session.bridge.push(partial(self._show, found, n))
+        different = await self.differences(found) if isinstance(found, Batch) else []
+        self._session.bridge.push(partial(self._show, found, different, n))
 
     async def find(self, asked: Mapping[str, str]) -> Batch | str:
         """Return the jobs that a URL names; "" or a sentence if there are none to show."""
         raise NotImplementedError
 
+    async def differences(self, batch: Batch) -> list[str]:
+        """Return what differs in what made the jobs, a line for each group of them."""
+        return []
+
     nothing: ClassVar[tuple[str, str]]
     """Title and advice of the notice that is shown if there are none."""
 
-    def _show(self, found: Batch | str, n: int) -> None:
+    def _show(self, found: Batch | str, different: list[str], n: int) -> None:
         if n != self._asked or not self._session.is_shown:  # it was asked again, or the page is hidden
             return
         self._leave()
@@ -93,7 +101,36 @@ class CardPage(pn.Column):
             max_width=1600,
             stylesheets=[assets.css("batch"), assets.source("compare.css")],
         )
-        self[:] = [self._card]
+        self[:] = [Differences(different), self._card] if different else [self._card]
+
+
+class Differences(Component):
+    """The list of what differs in what made the jobs."""
+
+    lines = param.List(default=[], item_type=str)
+
+    _esm = assets.esm("differences")
+    _stylesheets: ClassVar[list[str]] = [assets.css("differences")]
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(margin=0, sizing_mode="stretch_width", lines=list(lines))
+
+
+def differences(jobs: Sequence[JobSnapshot], made: Sequence[MadeBy]) -> list[str]:
+    """Return a line for each group of jobs that were made in another way than the first one.
+
+    The seeds of more than two jobs do not count.
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for job, each in zip(jobs[1:], made[1:], strict=True):
+        found = made[0].differences(each)
+        shown = tuple(line for line in found if len(jobs) == 2 or not line.startswith("seed "))
+        if shown:
+            groups.setdefault(shown, []).append(job.id[:8])
+    return [
+        f"{', '.join(ids[:5])}{f' and {len(ids) - 5} more' if len(ids) > 5 else ''}: {', '.join(lines)}"
+        for lines, ids in groups.items()
+    ]
 
 
 class ComparePage(CardPage):
@@ -117,6 +154,12 @@ class ComparePage(CardPage):
                 found = await kit.verbs.store.snapshots(ids)
         seen = [job for job in found if job is not None and access.sees(job)]
         return why if len(seen) < 2 else Batch(kit, [kit.handle(job) for job in seen])
+
+    async def differences(self, batch: Batch) -> list[str]:
+        jobs = [job.snapshot for job in batch.jobs[:MOST_IDS]]
+        with contextlib.suppress(JobkitError):
+            return differences(jobs, await self._session.kit.verbs.made.of(jobs))
+        return []
 
 
 class BatchPage(CardPage):
