@@ -15,6 +15,7 @@ NAMES = (
     "latency",
     "throughput",
     "submit",
+    "made_by",
     "executors",
     "closure",
     "process",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from jobkit.client.connection import Connection
+from jobkit.client.loop import background
 from jobkit.made.facts import gatherer
 from jobkit.made.sealed import sealed
 from jobkit.model import StoreUnavailable
@@ -20,6 +21,7 @@ class FactsKeeper:
         self._connection = connection
         self._gatherer = gatherer(connection.settings)
         self._stored: dict[str, float] = {}
+        self._last = ""
 
     @property
     def is_ready(self) -> bool:
@@ -32,9 +34,12 @@ class FactsKeeper:
         return time.monotonic() - self._stored.get(name, -_AGAIN_S) < _AGAIN_S
 
     def name(self) -> str:
-        """Return the name of the facts of now; "" if they are turned off. Blocks if they have changed."""
-        if self._gatherer is None:
-            return ""
+        """Return the name of the facts of now; "" if they are turned off. Blocks if they have changed.
+
+        On jobkit's own loop, which must not wait for itself, it is the name that was returned last.
+        """
+        if self._gatherer is None or background.is_here:
+            return self._last
         made = self._gatherer.current()
         if not self._is_stored(made.name):
             connection = self._connection
@@ -46,4 +51,5 @@ class FactsKeeper:
             except StoreUnavailable:  # the submit says it
                 return made.name
             self._stored[made.name] = time.monotonic()
+        self._last = made.name
         return made.name

@@ -102,7 +102,7 @@ class Gatherer:
                 threading.Thread(target=self._gather, args=(run,), name="jobkit-made", daemon=True).start()
             if is_changed and run is not None and not run.wait(wait_s):
                 known = git.known(self._root) if self._root else None
-                self._made = self._facts(known and replace(known, problem="git had not answered yet"), "")
+                self._made = self._facts(known and replace(known, problem="git had not answered yet"), "", ())
         assert self._made is not None
         return self._made
 
@@ -114,14 +114,14 @@ class Gatherer:
                 facts, diff = git.state_of(self._root, has_diff=self._has_diff)
                 self._changed = tuple(line.partition(" ")[2] for line in facts.changed)
                 seen = self._times()
-            self._made, self._seen = self._facts(facts, diff), seen
+            self._made, self._seen = self._facts(facts, diff, machine.gpus()), seen
         except Exception as error:  # a bug of ours must not stop a submit
             logger.exception("the facts of this process could not be gathered")
-            self._made = self._facts(GitFacts(self._root, problem=f"{type(error).__name__}: {error}"), "")
+            self._made = self._facts(GitFacts(self._root, problem=f"{type(error).__name__}: {error}"), "", ())
         self._gathered, self._run = time.monotonic(), None
         run.set()
 
-    def _facts(self, state: GitFacts | None, diff: str) -> Made:
+    def _facts(self, state: GitFacts | None, diff: str, gpus: tuple[str, ...]) -> Made:
         from jobkit import __version__
 
         contents = {}
@@ -136,7 +136,7 @@ class Gatherer:
             system=machine.system(),
             cpu=machine.processor(),
             cores=machine.cores(),
-            gpus=machine.gpus(),
+            gpus=gpus,
             python=platform.python_version(),
             prefix=sys.prefix,
             jobkit=__version__,

@@ -11,6 +11,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.client.loop import background
 from jobkit.ui.notebook import JobDisplay
 from tests.support import wait_until
 
@@ -84,3 +85,9 @@ def test_a_saved_card_and_a_report_tell_what_made_the_result(tmp_path: Path) -> 
     for text in (report, html):
         assert "What made it" in text
         assert "<code>4711</code>" in text
+
+
+def test_a_submit_on_the_loop_of_jobkit_does_not_wait_for_itself(kit: Kit) -> None:
+    made = kit.submit(len, "abc").snapshot.spec.made
+
+    assert background.call(kit.aio.submit(len, "abc")).snapshot.spec.made == made
