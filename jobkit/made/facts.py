@@ -79,7 +79,8 @@ class Gatherer:
         self._run: threading.Event | None = None
         self._seen: object = None
         self._looked = self._gathered = 0.0
-        os.register_at_fork(after_in_child=self._renew)
+        if hasattr(os, "register_at_fork"):  # not on Windows
+            os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
         self._lock, self._run = threading.Lock(), None
