@@ -99,9 +99,15 @@ class LiveJobs:
                 self._expected.pop(job_id, None)
 
     def adopt_own(self, snapshot: JobSnapshot) -> Job:
-        """Make the handle of an expected job, with the events that have come so far; more come on our own channel."""
-        job = self._make(snapshot)
+        """Make the handle of an expected job, with the events that have come so far; more come on our own channel.
+
+        Another thread may have found the job since it was submitted: then there is a handle. One of another submission
+        is of a forgotten job, whose key is used again.
+        """
         with self._lock:
+            job = self._jobs.get(snapshot.id)
+            if job is None or job.snapshot.submitted_at != snapshot.submitted_at:
+                job = self._make(snapshot)
             for event in self._expected.pop(snapshot.id, ()):
                 self._apply(job, event)
             self._keep(job)
@@ -167,9 +173,8 @@ class LiveJobs:
         """Move the job's handle, if there is one."""
         with self._lock:
             job = self._jobs.get(event.job_id)
-            is_new = job is None or job.snapshot.is_terminal  # or of a forgotten job, whose key is used again
-            if is_new and (waiting := self._expected.get(event.job_id)) is not None:
-                waiting.append(event)
+            if (waiting := self._expected.get(event.job_id)) is not None:
+                waiting.append(event)  # also if there is a handle, which may be gone before `adopt_own`
         if job is not None:
             self._apply(job, event)
 

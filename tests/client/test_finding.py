@@ -6,6 +6,7 @@ import json
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,26 @@ def test_threads_that_find_a_job_at_once_have_one_handle(
             first, second = pool.map(kit.get, [job.id] * 2)
 
     assert first is second
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_job_that_another_thread_finds_during_its_submit_moves(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    run, found = kit._connection.run_here, []
+
+    def find_and_run(job_ids: list[str], *more: Any) -> None:
+        other = kit.get(job_ids[0])
+        run(job_ids, *more)
+        assert other.wait(60)
+        found.extend([other] * is_kept)
+
+    monkeypatch.setattr(kit._connection, "run_here", find_and_run)
+    job = kit.submit(len, "abc")
+
+    assert job.wait(60)
+    assert found == [job] * is_kept
+    assert job.result() == 3
 
 
 def test_an_unknown_id_is_named(kit: Kit) -> None:
