@@ -115,7 +115,7 @@ class Load:
         self.count = 0
         self._rate, self._path, self._base = rate, path, f"http://127.0.0.1:{world.port}"
         self._kits = [jobkit.connect(**world.settings) for _ in range(2)]
-        self._over = threading.Event()
+        self._over, self.filled = threading.Event(), threading.Event()
         self._open: deque[Job] = deque()
         self._threads = [threading.Thread(target=self._submit, args=(self._kits[0],))]
         self._follower = threading.Thread(target=self._follow, args=(self._kits[1],), daemon=True)
@@ -155,6 +155,7 @@ class Load:
         rng = random.Random(1)
         kinds = [kind for kind in KINDS.values() if kind.weight and not kind.costs]
         self._fill(kit)
+        self.filled.set()
         while not self._over.wait(rng.expovariate(self._rate)):
             kind = rng.choices(kinds, [kind.weight for kind in kinds])[0]
             self.count += 1
@@ -191,6 +192,8 @@ def soak(seconds: float, *, workers: int, rate: float) -> tuple[dict[tuple[str, 
         world.settings["result_ttl"] = _KEPT_S
         load = Load(world, rate, os.devnull)
         try:
+            load.look()  # a page, so that its server remembers the first jobs
+            load.filled.wait()
             began = read_at = break_at = time.monotonic()
             while (now := time.monotonic()) < began + seconds:
                 pause.wait(0.2)
