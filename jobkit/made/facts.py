@@ -98,10 +98,11 @@ class Gatherer:
         with self._lock:
             self._looked, run = now, self._run
             is_changed = made is None or self._times() != self._seen
+            has_waited = made is not None and run is not None
             if run is None and (is_changed or now - self._gathered > STALE_S):
                 run = self._run = threading.Event()
                 threading.Thread(target=self._gather, args=(run,), name="jobkit-made", daemon=True).start()
-            if is_changed and run is not None and not run.wait(wait_s):
+            if is_changed and run is not None and not has_waited and not run.wait(wait_s):
                 known = git.known(self._root) if self._root else None
                 self._made = self._facts(known and replace(known, problem="git had not answered yet"), "", ())
         assert self._made is not None

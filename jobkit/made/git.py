@@ -1,17 +1,21 @@
 """The state of the git repository that a program is in: commit, branch, changed files and the diff.
 
-git gets little time, and its output has a limit, so that a huge or slow repository costs no more. It runs without
-external diffs, file monitors and locks. If it cannot say something, `GitFacts.problem` says why; nothing is raised.
+git gets little time, and its output has a limit, so that a huge or slow repository costs no more. It takes no locks,
+and starts none of the programs that the configuration of a repository may name: hooks, filters, file monitors, external
+diffs and transports, nor git inside of a submodule, which has its own configuration.
+If it cannot say something, `GitFacts.problem` says why; nothing is raised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -27,11 +31,29 @@ LIMIT_S = 5.0
 _READ_MOST, _DIFF_MOST, _FILE_MOST = 5_000_000, 500_000, 100_000
 _FILES_MOST = 200
 
+#: Submodules that are looked into, at most.
+_SUBMODULES_MOST = 50
+
 #: Files whose content is not kept: the outputs in a notebook change with each save, and keys are secret.
 _LEFT_OUT = (".ipynb", ".pem", ".key", ".p12", ".pfx", ".env")
 
-_COMMAND = ("git", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
-_ENVIRON = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+#: Without file monitors and hooks: also a diff that refreshes the index would call one.
+_COMMAND = (
+    "git",
+    *("-c", "core.quotePath=false"),
+    *("-c", "core.fsmonitor=false"),
+    *("-c", f"core.hooksPath={os.devnull}"),
+    *("-c", "diff.autoRefreshIndex=false"),
+)
+
+#: Nor does it fetch what a partial clone lacks.
+_ENVIRON = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
 
 
 def root_of(directory: str) -> str:
@@ -53,10 +75,11 @@ def state_of(root: str, *, has_diff: bool = True) -> tuple[GitFacts, str]:
     """Return the state of the repository at `root`, and its diff. Takes little longer than `LIMIT_S` seconds."""
     git = _Git(root)
     try:
-        status = git.output("status", "--porcelain=v2", "--branch", "-z").decode("utf-8", "replace")
+        status = git.status()
     except _Problem as problem:
         return replace(known(root), problem=str(problem)), ""
     head, changed, untracked = _read_status(status)
+    changed += [line for path in git.submodules() if (line := f"M {path}") not in changed and git.is_dirty(path)]
     files = [*changed, *(f"? {path}" for path in untracked)]
     facts = GitFacts(
         root=root,
@@ -71,7 +94,7 @@ def state_of(root: str, *, has_diff: bool = True) -> tuple[GitFacts, str]:
     sections: list[str] = []
     try:
         if facts.commit and changed:
-            options = ("--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short")
+            options = ("--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=dirty")
             sections = _sections(git.output("diff", *options, "HEAD").decode("utf-8", "replace"))
     except _Problem as problem:
         facts = replace(facts, note=str(problem))
@@ -88,21 +111,57 @@ class _Problem(Exception):
 class _Git:
     """Calls of git in one repository, for a limited time."""
 
-    def __init__(self, root: str) -> None:
-        self._root, self._deadline = root, time.monotonic() + LIMIT_S
+    def __init__(self, root: str, deadline: float | None = None) -> None:
+        self._root, self._deadline = root, deadline or time.monotonic() + LIMIT_S
+        self._settings: list[str] = []
 
-    def output(self, *arguments: str) -> bytes:
-        """Return what a command of git prints, at most `_READ_MOST` bytes. Raises _Problem."""
+    def status(self) -> str:
+        """Return the state of the work tree; later commands run without filters of files, too. Raises _Problem."""
+        self._turn_off_filters()
+        options = ("--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty")
+        return self.output("status", *options).decode("utf-8", "replace")
+
+    def submodules(self) -> list[str]:
+        """Return the paths of submodules that are checked out."""
+        if not os.path.isfile(os.path.join(self._root, ".gitmodules")):
+            return []
+        wanted = ("--null", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
+        with contextlib.suppress(_Problem):
+            found = os.fsdecode(self.output("config", *wanted)).split("\0")[:_SUBMODULES_MOST]
+            paths = [item.partition("\n")[2] for item in found]
+            return [path for path in paths if path and os.path.exists(os.path.join(self._root, path, ".git"))]
+        return []
+
+    def is_dirty(self, path: str) -> bool:
+        """Return whether tracked files of a submodule have changed, or untracked ones are there; False if unknown."""
+        inner = _Git(os.path.join(self._root, path), self._deadline)
+        with contextlib.suppress(_Problem):
+            return any(_read_status(inner.status())[1:])
+        return False
+
+    def _turn_off_filters(self) -> None:
+        listed = self.output("config", "--null", "--name-only", "--get-regexp", r"^filter\.", allowed=(0, 1))
+        for name in dict.fromkeys(os.fsdecode(listed).split("\0")[:-1]):
+            if "=" in name:  # `-c` would set another one
+                raise _Problem(f"git has a filter with a name that cannot be turned off: {name[:100]}")
+            self._settings += ["-c", f"{name}={'false' if name.endswith('.required') else ''}"]
+
+    def output(self, *arguments: str, allowed: Sequence[int] = (0,)) -> bytes:
+        """Return what a command of git prints, at most `_READ_MOST` bytes.
+
+        Raises _Problem, also if the command ends with a code that is not `allowed`.
+        """
         try:
             process = subprocess.Popen(
-                [*_COMMAND, *arguments], cwd=self._root, env={**os.environ, **_ENVIRON},
+                [*_COMMAND, *self._settings, *arguments], cwd=self._root, env={**os.environ, **_ENVIRON},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError:
             raise _Problem("git is not installed, so changes are not known") from None
         except OSError as error:
             raise _Problem(f"git could not be started ({error.strerror or error})") from None
-        timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), process.kill)
+        timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), _kill, [process])
         timer.daemon = True
         timer.start()
         with process:
@@ -111,10 +170,10 @@ class _Git:
             content = process.stdout.read(_READ_MOST)
             is_cut = len(content) == _READ_MOST
             if is_cut:
-                process.kill()
+                _kill(process)
             said = process.stderr.read(2_000).decode("utf-8", "replace")
         timer.cancel()
-        if process.returncode and not is_cut:
+        if process.returncode not in allowed and not is_cut:
             raise _Problem(self._why(said))
         return content
 
@@ -127,6 +186,13 @@ class _Git:
                 f"`git config --global --add safe.directory {self._root}` allows it"
             )
         return f"git said: {(said.strip().splitlines() or ['nothing'])[0][:300]}"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill git with what it has started, which would keep its output open."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _read_status(text: str) -> tuple[dict[str, str], list[str], list[str]]:
@@ -156,8 +222,8 @@ def _sections(diff: str) -> list[str]:
 
 
 def _new_file(root: str, path: str) -> str:
-    """Return the diff of an untracked Python file, "" for others."""
-    if not path.endswith(".py"):
+    """Return the diff of an untracked Python file, "" for others and for links, which may lead anywhere."""
+    if not path.endswith(".py") or os.path.islink(os.path.join(root, path)):
         return ""
     try:
         with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:

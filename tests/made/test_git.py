@@ -114,11 +114,10 @@ def test_a_changed_submodule_is_a_changed_file(repository: Path, tmp_path: Path)
     run(repository, "commit", "-qm", "submodule")
     (repository / "lib" / "train.py").write_text("lr = 9\n")
 
-    facts, diff = git.state_of(str(repository))
+    facts, _ = git.state_of(str(repository))
     inner, _ = git.state_of(git.root_of(str(repository / "lib")))
 
     assert facts.changed == ("M lib",)
-    assert "-dirty" in diff
     assert inner.changed == ("M train.py",)
 
 
@@ -149,10 +148,65 @@ def test_a_repository_of_another_user_is_refused_with_the_command_that_allows_it
     assert facts.commit == "" or len(facts.commit) == 40
 
 
-def test_a_slow_git_is_stopped(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_program_runs_that_a_repository_names(repository: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    run(repository, "submodule", "add", "-q", str(repository), "lib")
+    for root in (repository, repository / "lib"):
+        (root / ".gitattributes").write_text("*.py filter=f.a diff=d\n")
+        run(root, "add", ".")
+        run(root, "commit", "-qm", "attributes")
+    for root in (repository, repository / "lib"):
+        for name in ("filter.f.a.clean", "diff.d.textconv", "diff.d.command", "diff.external", "core.fsmonitor"):
+            run(root, "config", name, f"touch {ran}/{root.name}-{name}; cat")
+        run(root, "config", "filter.f.a.required", "true")
+        hooks = Path(run(root, "rev-parse", "--absolute-git-dir"), "hooks")
+        for hook in ("post-index-change", "query-watchman"):
+            (hooks / hook).write_text(f"#!/bin/sh\ntouch {ran}/{root.name}-{hook}\n")
+            (hooks / hook).chmod(0o755)
+        (root / "helper.py").write_text("x = 1\n")
+        os.utime(root / "train.py", ns=(0, 0))
+    run(repository / "lib", "config", "filter.f.a.process", f"touch {ran}/process")
+
+    facts, diff = git.state_of(str(repository))
+
+    assert os.listdir(ran) == []
+    assert (facts.changed, facts.problem, facts.note) == (("M lib", "? helper.py"), "", "")
+    assert "+x = 1" in diff
+
+
+def test_what_a_partial_clone_lacks_is_not_fetched(repository: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    run(repository, "config", "uploadpack.allowFilter", "true")
+    run(tmp_path, "clone", "-q", "--no-checkout", "--filter=blob:none", f"file://{repository}", "partial")
+    clone = tmp_path / "partial"
+    run(clone, "config", "remote.origin.uploadpack", f"touch {ran}; git-upload-pack")
+    run(clone, "reset", "-q", "--mixed", "--no-refresh")
+    (clone / "train.py").write_text("lr = 0.2\n")
+    ran.unlink(missing_ok=True)
+
+    facts, _ = git.state_of(str(clone))
+
+    assert not ran.exists()
+    assert facts.changed == ("M train.py",)
+    assert facts.note.startswith("git said: ")
+
+
+def test_links_are_not_followed(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("secret text")
+    (repository / "x.py").symlink_to(tmp_path / "private")
+
+    facts, diff = git.state_of(str(repository))
+
+    assert facts.changed == ("? x.py",)
+    assert "secret text" not in diff
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "sleep 60 & wait"])
+def test_a_slow_git_is_stopped(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     slow = tmp_path / "bin" / "git"
     slow.parent.mkdir()
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.write_text(f"#!/bin/sh\n{script}\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(git, "LIMIT_S", 0.1)
