@@ -79,8 +79,11 @@ class Outbox:
         """Return all data of the jobs of a part, without large results. Damaged ones are left out."""
         dumps: list[Dump] = []
         for some in in_slices(part.entries, _READ):
-            found = await read_keys(self._ns, [job_id for _, job_id in some], RESULT_BYTES)
-            aside = [entry for (entry, _), keys in zip(some, found, strict=True) if _entry(keys) != entry]
+            ids = [job_id for _, job_id in some]
+            found = await read_keys(self._ns, ids, RESULT_BYTES)
+            # Asked after the read: a job that was deleted meanwhile may be read in part.
+            kept = await self._ns.fields(("out",), ids)
+            aside = [entry for (entry, _), fields in zip(some, kept, strict=True) if _entry(fields) != entry]
             held = dict(zip(aside, await read_keys(self._ns, [f"!{e}" for e in aside], RESULT_BYTES), strict=True))
             for (entry, job_id), keys in zip(some, found, strict=True):
                 dump = dump_of(self._ns, job_id, held.get(entry, keys))
@@ -106,5 +109,5 @@ class Outbox:
                 return
 
 
-def _entry(keys: Sequence[Any]) -> str:
-    return wire.text(keys[0].get(b"out")) if keys[0] else ""
+def _entry(fields: Sequence[Any] | None) -> str:
+    return wire.text(fields[0]) if fields else ""

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from jobkit.archive.writer import Archiver
 from jobkit.files.file_store import Directory
 from jobkit.model import JobkitError
 from jobkit.model.plain import now_ms
+from jobkit.store import export, outbox
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, job, started, submit
@@ -299,3 +301,39 @@ async def test_a_large_result_is_left_out(store: RedisStore, archive: Archive, a
 
     [dump], _ = archive.dumps(ALL, now_ms())
     assert (dump.result, dump.args) == (b"", job("a").payload)
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired"])
+async def test_what_waits_for_an_archive_that_was_away_for_days_is_archived_although_its_time_is_over(
+    store: RedisStore, archive: Archive, archiver: Archiver, how: str
+) -> None:
+    await end(store, "a", ttl_ms=1 if how == "expired" else 600_000)
+    await store.redis.delete(f"{store.prefix}archive")  # no worker had one for a day
+    if how == "deleted":
+        assert await store.delete(["a"]) == [True]
+    else:
+        await until(store.prune, "its time to be over")
+
+    await write_all(store, archive)
+
+    assert ids(archive) == ["a"]
+
+
+async def test_a_job_that_is_deleted_while_it_is_read_is_archived_whole(
+    store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await end(store, "a")
+    read, is_deleted = export.read_keys, list[Any]()
+
+    async def read_slowly(*args: Any) -> list[Any]:
+        found = await read(*args)
+        if not is_deleted:
+            is_deleted.append(await store.delete(["a"]))
+            found[0] = [found[0][0], None, None, None, *found[0][4:]]  # the job went between two commands
+        return found
+
+    monkeypatch.setattr(outbox, "read_keys", read_slowly)
+    await write_all(store, archive)
+
+    [dump], _ = archive.dumps(ALL, now_ms())
+    assert (dump.args, dump.result) == (b"arguments of a", b"42")

@@ -25,12 +25,11 @@ function Outbox.keep(id, ttl_ms, entry)
   for _, kind in ipairs(Records.KINDS) do call('PEXPIRE', P .. kind .. ':' .. id, ttl_ms) end
 end
 
--- The keys of a job that is deleted are put aside if it still waits for the archive.
-function Outbox.put_aside(id)
-  if not is_open() then return end
-  local key = P .. 'job:' .. id
-  local entry, seq = unpack(call('HMGET', key, 'out', 'seq'))
+-- The keys of a job that is deleted are put aside if it still waits for the archive, even one that no worker has had for long.
+-- `entry`, `seq`: of its record.
+function Outbox.put_aside(id, entry, seq)
   if not entry or #call('XRANGE', P .. 'outbox', entry, entry) == 0 then return end
+  local key = P .. 'job:' .. id
   seq = number(seq)
   local last = call('HGET', key, 'e' .. seq)
   if last and string.find(last, '"type":"deleted"', 1, true) then -- it is archived as it ended

@@ -131,9 +131,9 @@ end
 -- parts that a new job of this id uses.
 function Records.forget(id, blobs)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
-  local batch = call('HGET', P .. 'job:' .. id, 'batch')
+  local batch, entry, seq = unpack(call('HMGET', P .. 'job:' .. id, 'batch', 'out', 'seq'))
   if batch then Batches.leave(batch, id) end
-  Outbox.put_aside(id)
+  Outbox.put_aside(id, entry, seq)
   local owned = {}
   for _, kind in ipairs(Records.KINDS) do owned[#owned + 1] = P .. kind .. ':' .. id end
   call('UNLINK', unpack(owned))
