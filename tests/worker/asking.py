@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -70,6 +71,11 @@ def rounds(path: str, count: int, timeout: float | None = None) -> list[str]:
         jobkit.checkpoint({"round": n, "answers": state["answers"]})
         state["answers"].append(jobkit.ask(str, "What next?", timeout=timeout))
     return list(state["answers"])
+
+
+def side_by_side(count: int) -> list[bool]:
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: jobkit.ask(bool, "Go on?", key="one"), range(count)))
 
 
 async def blocking() -> Any:

@@ -215,6 +215,17 @@ def test_a_job_that_waits_without_a_slot_is_cancelled_at_once(bench: Bench) -> N
     bench.check_keys()
 
 
+def test_threads_that_ask_with_the_same_key_share_a_question(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.submit(asking.side_by_side, 4)
+    asks(job)
+
+    job.answer(True)
+
+    assert job.result(60) == [True] * 4
+    assert len(of(job, "asked")) == 1
+
+
 def test_questions_that_cannot_be_asked_fail_in_the_job_with_one_sentence(bench: Bench) -> None:
     bench.worker()
     large, empty = bench.kit.submit(asking.wrong, "x" * 1_000_000), bench.kit.submit(asking.wrong, " ")

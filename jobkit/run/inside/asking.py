@@ -124,8 +124,8 @@ class Ask:
             raise JobkitError("a coroutine must not block its event loop: write await jobkit.ask.aio(...)")
         for key, body in asked.questions(recorder.answers):
             recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
-            if (reply := recorder.answers.wait(key)).kind == "wait":
-                reply = recorder.answers.wait(key)
+            while (reply := recorder.answers.wait(key)).kind == "wait":
+                pass  # one for each of several threads that ask with the same key
             try:
                 return asked.value(reply)
             except InvalidParams as error:
@@ -147,8 +147,8 @@ class Ask:
             return _asked_here(asked)
         for key, body in asked.questions(recorder.answers):
             recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
-            if (reply := await recorder.answers.wait_async(key)).kind == "wait":
-                reply = await recorder.answers.wait_async(key)
+            while (reply := await recorder.answers.wait_async(key)).kind == "wait":
+                pass
             try:
                 return asked.value(reply)
             except InvalidParams as error:
