@@ -402,6 +402,20 @@ def count(path: str, steps: int, stays_at: int = -1, fails_at: int = -1, pause_s
     return state | {"file": Path("steps.txt").read_text().strip()}
 
 
+@jobkit.task
+def count_and_clean(path: str, clean_s: float) -> None:
+    step = 0
+    try:
+        while True:
+            step += 1
+            note(path, f"step {step}")
+            jobkit.checkpoint({"step": step})
+            time.sleep(0.01)
+    finally:
+        time.sleep(clean_s)
+        note(path, "cleaned")
+
+
 @jobkit.task(isolation="thread")
 def count_in_thread(path: str, steps: int, pause_s: float = 0.0) -> int:
     state = jobkit.resume({"step": 0})

@@ -111,6 +111,18 @@ def test_a_job_without_a_checkpoint_in_its_grace_is_cancelled_as_ever(bench: Ben
     assert bench.notes()[-1] == "stopped"
 
 
+def test_the_end_of_the_grace_does_not_interrupt_the_clean_up_after_a_checkpoint(bench: Bench) -> None:
+    bench.worker()
+    job = bench.kit.options(cancel_grace=1).submit(jobs.count_and_clean, bench.file(), 1.5)
+    wait_until(lambda: steps(bench), what="a step")
+
+    job.cancel(checkpoint=True)
+
+    assert job.wait(60)
+    assert job.state == "cancelled"
+    assert bench.notes()[-1] == "cleaned"
+
+
 def test_a_second_cancel_does_not_wait_for_a_checkpoint(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.options(cancel_grace=600).submit(jobs.work, bench.file(), 600.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -34,14 +35,15 @@ class Context:
         seed: of its random numbers, for generators that it makes itself: `numpy.random.default_rng(job.seed)`; None
             without `seed=`.
         has_yielded: it has seen that it was asked to stop at a checkpoint, so its end is not the end of its work.
+        is_leaving: `Stop` was raised at a checkpoint in the main thread, and its clean-up runs.
         function: what it calls, once that is known.
         kit_settings: the worker's own, for kits among the arguments; {} if there are none.
         places: where its checkpoints are, see `Assignment`. kept_state: its `Checkpoints`, once they are used.
     """
 
     __slots__ = (
-        "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "job_id", "kept_state",
-        "kit_settings", "places", "seed", "task",
+        "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "is_leaving", "job_id",
+        "kept_state", "kit_settings", "places", "seed", "task",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +59,7 @@ class Context:
         self.attempt = attempt
         self.task = task
         self.seed: int | None = None
-        self.has_yielded = self._must_stop = False
+        self.has_yielded = self.is_leaving = self._must_stop = False
         self.function: Callable[..., Any] | None = None
         self.kit_settings: Mapping[str, str] = {}
         self._recorder = recorder
@@ -93,6 +95,7 @@ class Context:
         """Raise `Stop` if it was asked to stop at a checkpoint, once."""
         if self.is_asked and not self._must_stop:
             self.has_yielded = self._must_stop = True
+            self.is_leaving = threading.current_thread() is threading.main_thread()
             raise Stop("the job was asked to stop at a checkpoint")
 
     @property

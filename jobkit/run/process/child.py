@@ -157,7 +157,8 @@ class SignalGuard:
             self._stop()
 
     def _stop(self) -> None:
-        if self._is_over or self.is_stopped:  # once: a second request must not interrupt the clean-up
+        is_leaving = self.context is not None and self.context.is_leaving
+        if self._is_over or self.is_stopped or is_leaving:  # once: a second request must not interrupt the clean-up
             return
         self.is_stopped = True
         if self.cancel is None or not self.cancel():
