@@ -11,6 +11,9 @@ from jobkit.model.plain import Record
 #: Name of a checkpoint. Sorted by it, those of a later attempt come last, and within an attempt the newest.
 _NAME = re.compile(r"checkpoint\.\d{6}\.\d{8}", re.ASCII)
 
+#: Characters of `CheckpointInfo.text`.
+LABEL_CHARS = 80
+
 
 class CheckpointInfo(Record, frozen=True):
     """Metadata of a checkpoint.
@@ -55,15 +58,16 @@ def is_checkpoint_name(name: str) -> bool:
 def label_of(value: Any) -> str:
     """Return a few words about a state: "epoch 43" for `{"epoch": 43, ...}`; "" if it holds no number to name."""
     if _is_number(value):
-        return _shown(value)
+        return _shown(value)[:LABEL_CHARS]
     named = value.items() if isinstance(value, dict) else ()
     return next(
-        (f"{name} {_shown(item)}"[:80] for name, item in named if isinstance(name, str) and _is_number(item)), ""
+        (f"{name} {_shown(item)}"[:LABEL_CHARS] for name, item in named if isinstance(name, str) and _is_number(item)),
+        "",
     )
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(value < 1e15)
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(value < 1e15) and not value < -1e15
 
 
 def _shown(number: Real) -> str:

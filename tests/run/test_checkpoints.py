@@ -26,6 +26,7 @@ from jobkit.model.format import progress_line
 from jobkit.run.inside import context
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.recorder import Bar, Recorder
+from jobkit.run.process import frames
 
 from .conftest import Heard
 
@@ -416,6 +417,7 @@ def test_another_job_goes_on_from_the_checkpoint_until_it_has_its_own(bench: Ben
         (float("nan"), ""),
         ([1], ""),
         ({1: 2}, ""),
+        ({"small": -(10**5000), "epoch": 3}, "epoch 3"),
     ],
 )
 def test_the_first_number_of_a_value_names_it(value: object, text: str) -> None:
@@ -509,3 +511,21 @@ def test_a_damaged_head_is_no_crash() -> None:
     for content in (b"", b"JKC1", bytes(11) + b"JKC1", b"x" * 20 + (2**60).to_bytes(8, "big") + b"JKC1"):
         with pytest.raises(Damaged):
             files.head(io.BytesIO(content), "checkpoint.000001.00000001")
+
+
+@pytest.mark.parametrize(
+    ("facts", "size"),
+    [
+        ({"name": "other"}, 0),
+        ({"name": "checkpoint.000001.00000001", "at_ms": 2**62}, 0),
+        ({"name": "checkpoint.000001.00000001", "at_ms": -1}, 0),
+        ({"name": "checkpoint.000001.00000001", "text": "x" * 81}, 0),
+        ({"name": "checkpoint.000001.00000001", "files": ["x" * 1000] * 1000}, 0),
+        ({"name": "checkpoint.000001.00000001"}, 1_000_001),
+    ],
+)
+def test_a_process_cannot_tell_its_worker_of_a_checkpoint_that_no_job_writes(facts: dict[str, Any], size: int) -> None:
+    assert frames.read_checkpoint({"name": "checkpoint.000001.00000001", "at_ms": 5}, bytes(1_000_000)).at_ms == 5
+
+    with pytest.raises(ValueError, match="a checkpoint "):
+        frames.read_checkpoint(facts, bytes(size))

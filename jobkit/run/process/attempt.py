@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from jobkit.files.log import mark_of
 from jobkit.model import ErrorKind, LogLine
-from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.format import size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
@@ -262,10 +261,10 @@ class ProcessAttempt:
         elif kind == frames.AWAITS:
             self._sink.awaits([str(job_id) for job_id in content])
         elif kind == frames.CHECKPOINT:
-            info, sealed = content
-            self._sink.checkpoint(CheckpointInfo.from_wire(info), bytes(sealed))
+            facts, sealed = content
+            self._sink.checkpoint(frames.read_checkpoint(facts, bytes(sealed)), bytes(sealed))
         elif kind == frames.RESUMED:
-            self._sink.resumed(None if content is None else CheckpointInfo.from_wire(content))
+            self._sink.resumed(None if content is None else frames.read_checkpoint(content))
         elif kind == frames.ASK:
             key, text, timeout_s, body = content
             limit_s = None if timeout_s is None else float(timeout_s)
