@@ -9,6 +9,7 @@ import pytest
 from jobkit.model import JobState
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.spec import Once
+from jobkit.store import export, wire
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission
 
@@ -245,3 +246,33 @@ async def test_a_page_has_one_row_for_each_batch(store: RedisStore) -> None:
     assert [row if isinstance(row, str) else row.id for row in rows] == ["between", "big"]
     rows, cursor = await store.batches.folded(2, int(cursor))
     assert [row if isinstance(row, str) else row.id for row in rows] == ["oldest"]
+
+
+async def test_another_rule_ends_the_stop_of_an_earlier_one(store: RedisStore) -> None:
+    batch = BatchSpec("b1", "simulate", 250, rule="stops when 1 job has failed", stop="failed 1")
+    for place in (0, 125):
+        await store.submit(part(*(f"j{place + n:03}" for n in range(125))), "", batch, place)
+    [first] = await claim(store)
+    await store.run("finish", wire.finish_args([ending(first, "failed")]))
+    assert (await info(store)).counts["queued"] > 0  # the next heartbeat goes on
+
+    await store.run("batch_rule", ["b1", "stops when 2 jobs have failed", "failed 2"])
+    left = (await info(store)).counts["queued"]
+    while await store.run("settle", [store.ttl_ms]):
+        pass
+
+    assert (await info(store)).counts["queued"] == left
+    assert await store.batches.stop("b1", "")
+
+
+async def test_an_imported_job_is_of_no_batch_any_more(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    await store.cancel(["a", "b"])
+    for _ in range(2):
+        [dump] = await export.read_dumps(store, ["a"])
+        await store.delete(["a"])
+        assert dump is not None
+        assert await export.restore(store, [dump]) == [True]
+    await store.delete(["a"])
+
+    assert ((await info(store)).deleted, await members(store)) == (1, ["b"])

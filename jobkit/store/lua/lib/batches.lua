@@ -37,11 +37,11 @@ local function check(batch, state, job)
   if wanted == state and not found[2] and number(found[3]) >= tonumber(count) then Batches.stop(batch, job) end
 end
 
--- One of its jobs is cancelled because of its rule; not one that it shares with others.
+-- One of its jobs is cancelled because of its rule, unless it has another one since; not one that it shares with others.
 local function cancel(batch, id, ttl_ms)
   local rec = Records.read(id)
-  if not rec or rec.batch ~= batch then return end
-  local job = call('HGET', key_of(batch), 'stopped')
+  local job = rec and rec.batch == batch and call('HGET', key_of(batch), 'stopped')
+  if not job then return end
   Damage.guard(id, Lifecycle.cancel, rec, 'stop_when held' .. (job ~= '' and ' for job ' .. job or ''), ttl_ms)
 end
 
