@@ -76,9 +76,8 @@ class HistoryVerbs:
 
 
 def _archived(dump: export.Dump) -> export.Dump:
-    """Return a dump that says that the archive has this job. Its batch has counted it already, and once."""
-    kept = {name: value for name, value in dump.record.items() if name != "batch"}
-    return replace(dump, record={**kept, "out": "0-0"})
+    """Return a dump that says that the archive has this job."""
+    return replace(dump, record={**dump.record, "out": "0-0"})
 
 
 def _frame(table: Any) -> pd.DataFrame:

@@ -130,7 +130,7 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: flo
             us=int(dump.record["us"]),
             state=snapshot.state.value,
             ttl_ms=max(1, int(least_s * 1000), namespace.ttl_ms if own_s is None else int(own_s * 1000)),
-            record=dump.record,
+            record={name: value for name, value in dump.record.items() if name != "batch"},  # it has counted the job
             log=dump.log,
             artifacts=dump.artifacts,
             metrics=dump.metrics,
