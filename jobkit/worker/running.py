@@ -61,6 +61,11 @@ T = TypeVar("T")
 _FRESH_S = 60.0
 
 
+def newest(kept: Sequence[Kept]) -> list[Kept]:
+    """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
+    return list({(one.job_id, one.token, bool(one.checkpoint), one.info.name): one for one in kept}.values())
+
+
 @dataclass(slots=True, eq=False)
 class RunningAttempt:
     """A claimed job. It is also the sink of its runner: news wait here until the next exchange with the store."""
@@ -187,7 +192,7 @@ class RunningAttempt:
             self.lines([note(sentence)])
             return
         self._stored[name] = 0 if kept.folder else kept.info.size_bytes
-        self.kept.append(kept)
+        self.kept = newest([*self.kept, kept])
         self.wake()
 
     async def settle(self) -> None:

@@ -34,7 +34,7 @@ from jobkit.store.wire import finish_args, progress_args, read_claimed
 from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
 from jobkit.worker.helpers import Helpers, end
 from jobkit.worker.lease import LeaseKeeper, OutageLog
-from jobkit.worker.running import RunningAttempt, RunningJobs
+from jobkit.worker.running import RunningAttempt, RunningJobs, newest
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
 
@@ -316,7 +316,7 @@ class JobWorker(arq.worker.Worker):
         if self.running.has_news and (endings or is_due):
             news, kept = self.running.take_news()
             self._news += news
-            self._kept += kept
+            self._kept = newest([*self._kept, *kept])
         free = self._free(running := len(self.running.attempts) - len(endings))
         awaited, lent = self.running.awaited(), max(0, self.info.slots - running + len(self.running.lenders))
         received = self._received

@@ -12,15 +12,17 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from jobkit.attempts import MAX_RESULT_BYTES, ending, preview_subject
+from jobkit.attempts import MAX_RESULT_BYTES, artifact_subject, ending, preview_subject
 from jobkit.codec import HEAD_BYTES, PICKLE, Blob, Codec, Subject, is_reference
 from jobkit.files.file_store import PASSING, JobFolder, opened
 from jobkit.model import JobSpec, LogLine
 from jobkit.run.attempt import Outcome
+from jobkit.run.inside.pictures import PICTURE
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
 from jobkit.worker.job_files import JobFiles
+from jobkit.worker.running import RunningAttempt
 from tests.store.server import Server
 
 CODEC = Codec([b"key"])
@@ -234,3 +236,21 @@ async def test_a_sweep_removes_large_parts_that_the_store_does_not_know(job_file
     for folder in (orphaned, twice):
         with pytest.raises(FileNotFoundError):
             file_store.blob(folder)
+
+
+async def test_what_a_job_replaces_before_the_next_exchange_does_not_fill_the_worker(job_files: JobFiles) -> None:
+    job = await claimed(job_files, "a")
+    unused: Any = None
+    attempt = RunningAttempt(job, lambda: None, job_files, unused, unused, None)
+
+    for number in range(300):
+        attempt.artifact("show:figure", PICTURE, b"%d" % number)
+        attempt.artifact("other", "text/plain", b"%d" % number)
+    await attempt.settle()
+
+    assert [one.info.name for one in attempt.kept] == ["show:figure", "other"]
+    await job_files._store.exchange([], [], None, attempt.kept)
+    sealed = await job_files._store.artifact("a", "show:figure")
+    assert sealed is not None
+    subject = artifact_subject(job.spec, "show:figure", PICTURE)
+    assert job_files._codec.verify(sealed, subject)[1] == b"299"
