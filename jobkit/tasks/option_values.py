@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from numbers import Integral
 from string import Formatter
 from typing import Any, TypeVar
 
@@ -243,9 +244,10 @@ def seed(name: str, value: Any) -> bool | int | None:
     """Return True to draw a seed for each job, the seed itself, or None for none."""
     if value is True or value is False:
         return value or None
-    if not isinstance(value, int) or not 0 <= value < 2**32:
+    number = int(value) if isinstance(value, Integral) else -1  # NumPy's integers, too
+    if not 0 <= number < 2**32:
         raise ValueError
-    return value
+    return number
 
 
 def ship(name: str, value: Any) -> bool | tuple[str, ...]:

@@ -88,7 +88,15 @@ def test_code_around_a_job_of_sync_keeps_its_random_numbers() -> None:
         assert not any(type(finder).__name__ == "_SeedOnImport" for finder in sys.meta_path)
 
 
-@pytest.mark.parametrize("value", [-1, 2**32, 1.5, "7"])
+def test_integers_of_numpy_are_seeds(kit: Kit) -> None:
+    np = pytest.importorskip("numpy")
+
+    seeds = [kit.options(seed=seed).submit(len, "abc").snapshot.spec.seed for seed in np.arange(2)]
+
+    assert [(seed, type(seed)) for seed in seeds] == [(0, int), (1, int)]
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 1.5, "7", [1]])
 def test_other_values_are_refused(value: Any) -> None:
     with pytest.raises(InvalidParams, match=r"seed must be True to draw one for each job, or a whole number from 0 to"):
         jobkit.task(seed=value)(draw)
