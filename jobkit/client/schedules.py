@@ -37,7 +37,8 @@ from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import SCHEDULES_CHANGED, Firing
+from jobkit.store.schedules import PartsNotKept
+from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
 from jobkit.tasks.call import with_own_seed
 from jobkit.tasks.options import Duration, JobOptions, SharedOptions, takes
 from jobkit.tasks.params import checked
@@ -247,8 +248,7 @@ class ScheduleVerbs:
         wanted = "" if name is None else checked_name("name", name)
         prepared = self._submitter.with_options(options).prepared(task, *_arguments(params), owner)
         spec, payload = scheduled(prepared, wanted, when, self._connection.codec, **rules)
-        self._connection.keep_parts([prepared])
-        return self._put(spec, payload, now_ms)
+        return self._put(spec, payload, now_ms, prepared)
 
     def change_schedule(self, name: str, params: Mapping[str, Any] | None = None, /, **changes: Any) -> Schedule:
         """Change some of a schedule; what is not named stays.
@@ -274,7 +274,7 @@ class ScheduleVerbs:
                 stays |= dict.fromkeys(_KINDS)
             when = timing(**stays | times, now_ms=now_ms)
         if params is None:
-            job, payload, blobs = spec.job, self._payload(name), spec.blobs
+            job, payload, blobs, prepared = spec.job, self._payload(name), spec.blobs, None
         else:
             prepared = self._submitter.with_options(options).prepared(spec.job.task, (), dict(params))
             if not options:  # those of the jobs so far
@@ -284,14 +284,26 @@ class ScheduleVerbs:
                 prepared = replace(prepared, spec=replace(prepared.spec, **same))
             made, payload = scheduled(prepared, name, when, self._connection.codec)
             job, blobs = made.job, made.blobs
-            self._connection.keep_parts([prepared])
-        return self._put(replace(spec, job=job, blobs=blobs, module="", **asdict(when), **rules), payload, now_ms)
+        spec = replace(spec, job=job, blobs=blobs, module="", **asdict(when), **rules)
+        return self._put(spec, payload, now_ms, prepared)
 
-    def _put(self, spec: ScheduleSpec, payload: bytes, now_ms: int) -> Schedule:
+    def _put(self, spec: ScheduleSpec, payload: bytes, now_ms: int, prepared: Submission | None) -> Schedule:
+        """Store a schedule. `prepared` has the large parts of its arguments; None if they are its own so far."""
         next_ms = Timing.of(spec).after(now_ms, now_ms)
         if next_ms is None:
             raise InvalidParams(f"schedule {spec.name!r} has no further time: change at, or until", "at")
-        self._connection.call(self._connection.store.schedules.put, spec, payload, next_ms)
+        put = self._connection.store.schedules.put
+        try:
+            if prepared is not None:
+                self._connection.keep_parts([prepared])
+            self._connection.call(put, spec, payload, next_ms)
+        except PartsNotKept:  # they went with their last user meanwhile
+            if prepared is None:
+                raise
+            for blob in prepared.blobs:
+                self._connection.verbs.parts.lost(blob.name)
+            self._connection.keep_parts([prepared])
+            self._connection.call(put, spec, payload, next_ms)
         return self._connection.call(self.get_schedule, spec.name)
 
     def _payload(self, name: str) -> bytes:

@@ -20,6 +20,10 @@ FIRING_MS = 500
 _json = msgspec.json.encode
 
 
+class PartsNotKept(JobkitError):
+    """Large parts of a schedule's arguments are not in the store."""
+
+
 class ScheduleStore:
     """Verbs for schedules."""
 
@@ -38,7 +42,7 @@ class ScheduleStore:
             False if it is defined in code (`spec.module`) and was changed at run time, which takes precedence.
 
         Raises:
-            JobkitError: large parts of its arguments are not kept.
+            PartsNotKept: large parts of its arguments are not kept.
         """
         options = wire.options(
             name=spec.name,
@@ -51,7 +55,7 @@ class ScheduleStore:
         )
         reply = await self._ns.run("schedule_put", [options, payload])
         if reply == -1:
-            raise JobkitError(
+            raise PartsNotKept(
                 f"large parts of the arguments of schedule {spec.name!r} are no longer kept: make it anew"
             )
         return bool(reply == 1)

@@ -498,11 +498,15 @@ def read_call(head: CallHead, *, allow_pickle: bool) -> Call:
     return Call(function[0] if function else None, args, kwargs)
 
 
+def _open_itself(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))  # Windows has none
+
+
 def content_of(head: CallHead, part: Part) -> bytes:
     """Return the content of a part. The head is sealed, so what has this SHA-256 is what was submitted."""
     path, content = head.located.get(part.name, ("", b""))
     if path:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with open(path, "rb", opener=_open_itself) as file:
             content = file.read(part.size + 1)
     if len(content) != part.size or digest(content) != part.name:
         raise SignatureError("a large part of its arguments is not what was submitted")

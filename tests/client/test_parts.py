@@ -87,6 +87,24 @@ def test_a_schedule_keeps_its_large_arguments(kit: Kit, stored: Callable[[], lis
     assert not stored()
 
 
+def test_a_schedule_stores_a_content_again_that_went_with_its_last_user(
+    kit: Kit, stored: Callable[[], list[int]]
+) -> None:
+    data = bytes(2 * MB)
+    schedule = kit.schedule(len, [data], every="1h", name="large")
+    schedule.remove()
+    assert not stored()
+
+    again = kit.schedule(len, [data], every="1h", name="large")
+    kit.schedule(len, [b""], every="1h", name="large")
+    assert not stored()
+    kit.schedule(len, [data], every="1h", name="large")
+
+    assert len(stored()) == 1
+    assert again.run_now().result(30) == 2 * MB
+    again.remove()
+
+
 def test_threads_that_submit_the_same_content_upload_it_once(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads: list[str] = []
     put = kit._connection.store.blobs.put
