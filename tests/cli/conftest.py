@@ -51,6 +51,17 @@ def count_until(path: str) -> int:
     return n
 
 
+@jobkit.task
+def keep_on() -> int:
+    """Write checkpoints until it is stopped; the job that goes on from one returns its step."""
+    begun = step = jobkit.resume({"step": 0})["step"]
+    while not begun:
+        step += 1
+        jobkit.checkpoint({"step": step})
+        time.sleep(0.01)
+    return begun
+
+
 def question(n: Annotated[int, jobkit.Range(1, 9)]) -> None:
     """Parameters of a choice.
 

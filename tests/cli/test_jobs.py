@@ -112,6 +112,22 @@ def test_wait_for_a_cancelled_job_ends_with_3(terminal: Terminal) -> None:
     assert state_of(terminal, job_id) == "cancelled"
 
 
+def test_a_job_stops_at_a_checkpoint_and_a_new_one_goes_on_from_there(terminal: Terminal) -> None:
+    old = terminal.ok("submit", "keep_on").strip()
+    wait_until(lambda: json.loads(terminal.ok("show", old, "--json"))["saved"])
+
+    assert terminal.ok("cancel", "--checkpoint", old) == f"{old} cancelling"
+    wait_until(lambda: state_of(terminal, old) == "cancelled")
+    new = terminal.ok("retry", "--from-checkpoint", old)
+
+    wait_until(lambda: state_of(terminal, new) == "succeeded")
+    shown = json.loads(terminal.ok("show", new, "--json"))
+    assert shown["retry_of"] == old
+    assert re.fullmatch(r"resumed at step \d+", shown["resumed"])
+    unkept = terminal.ok("submit", "count", "n=1", "--wait").splitlines()[0]
+    assert "has no checkpoint" in terminal.run("retry", "--from-checkpoint", unkept).stderr
+
+
 def test_ctrl_c_stops_the_waiting_and_not_the_job(terminal: Terminal) -> None:
     with terminal.start("submit", "count", "n=500", "pause=0.1", "--wait") as waiting:
         assert waiting.stdout is not None
