@@ -167,7 +167,8 @@ def _time(path: str) -> tuple[int, int]:
 
 def _loaded(root: str) -> list[str]:
     """Return the files of a repository that this process has loaded as modules."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    # Without `__getattr__` of modules, which some load late.
+    files = (getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values()))
     return [file for file in files if type(file) is str and file.startswith(root) and "site-packages" not in file]
 
 
