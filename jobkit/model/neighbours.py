@@ -22,7 +22,7 @@ NAMES: Mapping[str, tuple[str, Mapping[str, str]]] = {
             **dict.fromkeys(("revoke", "abort", "stop", "terminate", "kill"), "job.cancel()"),
             **dict.fromkeys(("forget", "delete", "remove"), "kit.delete(job.id)"),
             **dict.fromkeys(("requeue", "resubmit"), "job.retry()"),
-            **dict.fromkeys(("traceback", "exc_info"), "job.error"),
+            **dict.fromkeys(("exc_info",), "job.error"),
             **dict.fromkeys(("date_done", "ended_at"), "job.finished_at"),
             **dict.fromkeys(("enqueued_at", "created_at"), "job.submitted_at"),
             **dict.fromkeys(("args", "kwargs", "arguments"), "job.params"),
