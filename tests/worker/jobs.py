@@ -15,8 +15,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import param
-
 import jobkit
 
 
@@ -447,21 +445,3 @@ def count_politely(path: str) -> str:
     with contextlib.suppress(BaseException):
         jobkit.checkpoint({"step": step})
     return "early"
-
-
-class Counting(jobkit.Task):
-    """The same as a class, whose state are parameters."""
-
-    steps = param.Integer(6)
-    step = param.Integer(0)
-    seen = param.List([])
-    state = ("step", "seen")
-
-    def run(self) -> list[int]:
-        for step in range(self.step, self.steps):
-            if step == 3 and jobkit.current().attempt == 1:
-                raise RuntimeError("of this attempt")
-            self.seen = [*self.seen, step]
-            self.step = step + 1
-            jobkit.checkpoint(self)
-        return self.seen

@@ -11,6 +11,7 @@ from tests.support import wait_until
 
 from . import jobs
 from .conftest import Bench
+from .job_classes import Counting
 
 STEPS = 6
 
@@ -166,7 +167,7 @@ def test_a_worker_that_does_not_share_the_directory_says_where_the_checkpoint_is
 def test_a_task_class_has_its_declared_state_before_it_runs(bench: Bench) -> None:
     bench.worker(JOBKIT_RESULTS=bench.file("results"))
 
-    job = bench.kit.options(retries=1, backoff=0.0).submit(jobs.Counting, steps=STEPS)
+    job = bench.kit.options(retries=1, backoff=0.0).submit(Counting, steps=STEPS)
 
     assert job.result(60) == [0, 1, 2, 3, 4, 5]
     assert job.snapshot.resumed == "resumed at step 3"

@@ -333,12 +333,12 @@ def test_a_handle_names_a_server_that_was_restored_to_an_older_state(bench: Benc
     bench.kit.options(delay=3600).submit(jobs.count_up, 1)
     with redis.Redis.from_url(bench.server.url) as client:
         pattern = f"jk:{bench.place['namespace']}:*"
-        older = {key: client.dump(key) for key in client.scan_iter(pattern)}
+        older = {key: (max(0, client.pttl(key)), client.dump(key)) for key in client.scan_iter(pattern)}
         time.sleep(0.2)  # events are compared by time
         job = bench.kit.options(delay=3600).submit(jobs.count_up, 2)
         client.delete(*client.scan_iter(pattern))
-        for key, content in older.items():
-            client.restore(key, 0, content)
+        for key, (ttl_ms, content) in older.items():
+            client.restore(key, ttl_ms, content)
 
     with pytest.raises(jobkit.JobNotFound, match="the server has lost it: it was restored to an older state"):
         job.result(60)
