@@ -55,8 +55,10 @@ class MlflowRuns(NotificationSink):
     def _write(self, job: JobSnapshot, lines: Sequence[bytes]) -> None:
         client, spec = self._client, job.spec
         experiment = self._experiment(spec.task)
-        if client.search_runs([experiment], f"tags.`jobkit.id` = '{job.id}'", max_results=1):
-            return
+        for run in client.search_runs([experiment], f"tags.`jobkit.id` = '{job.id}'"):
+            if run.info.status != "RUNNING":
+                return
+            client.delete_run(run.info.run_id)  # its worker was killed, or MLflow went away, before it was complete
         tags = {
             "jobkit.id": job.id,
             "jobkit.queue": spec.queue,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import jobkit
 from jobkit.model import EventType
@@ -34,7 +36,7 @@ def test_a_job_that_ends_becomes_one_run_with_arguments_and_metrics(
     for job in jobs:
         job.wait(60)
 
-    def runs() -> dict[str, object]:
+    def runs() -> dict[str, Any]:
         found = client.get_experiment_by_name("curve")
         some = client.search_runs([found.experiment_id]) if found is not None else []
         return {run.data.tags["jobkit.id"]: run for run in some if run.info.status != "RUNNING"}
@@ -49,6 +51,11 @@ def test_a_job_that_ends_becomes_one_run_with_arguments_and_metrics(
     sink = MlflowRuns(uri, bench.kit.verbs.store)
     sink._write(jobs[0].snapshot, [])  # delivered twice
     assert len(runs()) == 2
+    started = client.create_run(good.info.experiment_id, tags={"jobkit.id": "half"})
+    half = replace(jobs[0].snapshot, spec=replace(jobs[0].snapshot.spec, id="half"))
+    sink._write(half, [])  # its worker was killed before it was complete
+    assert runs()["half"].info.run_id != started.info.run_id
+    assert client.get_run(started.info.run_id).info.lifecycle_stage == "deleted"
     assert sink.wants(jobs[0].snapshot.history[-1], jobs[0].snapshot) == (
         jobs[0].snapshot.history[-1].type is EventType.SUCCEEDED
     )
