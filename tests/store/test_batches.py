@@ -12,6 +12,7 @@ from jobkit.model.spec import Once
 from jobkit.store import export, wire
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission
+from tests.support import until
 
 from .support import claim, ending, job, keys, lapse, short_lease, worker
 
@@ -276,3 +277,19 @@ async def test_an_imported_job_is_of_no_batch_any_more(store: RedisStore) -> Non
     await store.delete(["a"])
 
     assert ((await info(store)).deleted, await members(store)) == (1, ["b"])
+
+
+async def test_a_batch_whose_last_job_an_older_version_has_ended_goes_with_its_jobs(store: RedisStore) -> None:
+    await submit(store, "a")
+    await store.redis.hset(f"{store.prefix}batch:b1", "running", 1)  # it was not counted
+    [claimed] = await claim(store)
+    await store.finish([ending(claimed, ttl_ms=1)])
+    assert await store.redis.pttl(f"{store.prefix}batch:b1") == -1
+    await submit(store, "y", batch="b2")
+    assert (await info(store)).open == 1
+    await until(store.prune, "its time to be over")
+
+    await submit(store, "z", batch="b3")
+
+    assert [batch.id for batch in await store.batches.newest()] == ["b3", "b2"]
+    assert not await store.redis.exists(f"{store.prefix}batch:b1", f"{store.prefix}batch-jobs:b1")

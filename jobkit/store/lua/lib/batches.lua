@@ -13,10 +13,14 @@ local function key_of(batch) return P .. 'batch:' .. batch end
 
 local function jobs_of(batch) return P .. 'batch-jobs:' .. batch end
 
--- Batches that expired, and are still listed: the oldest ones are looked at.
+-- Batches that expired, and are still listed: the oldest ones are looked at. One whose last job an older version has ended does
+-- not expire by itself: it goes when none of its jobs is left.
 local function drop_stale()
   for _, id in ipairs(call('ZRANGE', P .. 'batches', 0, STALE_LOOKED_AT - 1)) do
-    if call('EXISTS', key_of(id)) == 0 then call('ZREM', P .. 'batches', id) end
+    if call('ZINTERCARD', 2, jobs_of(id), P .. 'jobs', 'LIMIT', 1) == 0 then
+      call('DEL', key_of(id), jobs_of(id))
+      call('ZREM', P .. 'batches', id)
+    end
   end
 end
 
