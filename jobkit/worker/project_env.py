@@ -1,8 +1,9 @@
 """Python environments of projects: built by uv from a lock that came with a job, once per content.
 
 An environment is a folder by the SHA-256 of the project's files and of the worker's Python. One process builds it,
-under a lock of the file system; others wait. At last it gets a file by which it finds the worker's own packages behind
-those of the project, so that its jobs find jobkit.
+under a lock of the file system; others wait. uv holds the lock, too, since it may outlive a worker that is killed. At
+last the environment gets a file by which it finds the worker's own packages behind those of the project, so that its
+jobs find jobkit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sysconfig
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -83,23 +85,23 @@ class ProjectEnvironments:
             began = time.monotonic()
             telling = asyncio.create_task(_telling(tell, began))
             try:
-                async with _locked(self._below / f"{digest}.lock"):
+                async with _locked(self._below / f"{digest}.lock") as lock:
                     if not (prefix / _READY).exists():
-                        await self._build(content, name, prefix)
+                        await self._build(content, name, prefix, lock)
             finally:
                 telling.cancel()
             tell("")
         os.utime(prefix / _READY)
         return Environment(str(prefix), str(prefix / "bin" / "python"), platform.python_version())
 
-    async def _build(self, content: bytes, name: str, prefix: Path) -> None:
+    async def _build(self, content: bytes, name: str, prefix: Path, lock: int) -> None:
         uv = shutil.which("uv")
         if uv is None:
             raise NotBuilt(f"env='project' needs uv on {platform.node()}: {sys.executable} -m pip install uv")
-        await asyncio.to_thread(shutil.rmtree, prefix, ignore_errors=True)  # of a build that was killed
+        await _whole(shutil.rmtree, prefix, ignore_errors=True)  # of a build that was killed
         await asyncio.to_thread(_sweep, self._below)
         project = await asyncio.to_thread(unpacked, content, name, self._below / "projects")
-        await _run(project, uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(prefix))
+        await _run(lock, project, uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(prefix))
         requirements = project / REQUIREMENTS
         if (project / LOCK).is_file():
             requirements = self._below / f"{prefix.name}.txt"
@@ -112,9 +114,10 @@ class ProjectEnvironments:
                 "--output-file",
                 str(requirements),
             )
-            await _run(project, uv, *export)
+            await _run(lock, project, uv, *export)
         python = str(prefix / "bin" / "python")
-        await _run(project, uv, "pip", "install", "--quiet", "--python", python, "--requirements", str(requirements))
+        install = ("pip", "install", "--quiet", "--python", python, "--requirements", str(requirements))
+        await _run(lock, project, uv, *install)
         await asyncio.to_thread(_add_own_packages, prefix)
 
 
@@ -135,10 +138,19 @@ def _add_own_packages(prefix: Path) -> None:
     (prefix / _READY).touch()
 
 
-async def _run(folder: Path, *command: str) -> None:
+async def _whole(function: Callable[..., object], *args: Any, **options: Any) -> None:
+    """Run a function in a thread, which does not outlast this, also if this is cancelled: the lock ends then."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **options))
+    try:
+        await asyncio.shield(running)
+    finally:
+        await asyncio.wait([running])
+
+
+async def _run(lock: int, folder: Path, *command: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1", "VIRTUAL_ENV": ""},
+        stderr=asyncio.subprocess.STDOUT, pass_fds=(lock,), env={**os.environ, "NO_COLOR": "1", "VIRTUAL_ENV": ""},
     )  # fmt: skip
     try:
         async with asyncio.timeout(_LIMIT_S):
@@ -158,8 +170,8 @@ async def _run(folder: Path, *command: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold the lock of a file, which ends with the process."""
+async def _locked(path: Path) -> AsyncIterator[int]:
+    """Hold the lock of a file, which ends with the last process that has its descriptor; yield that."""
     with path.open("w") as file:
         while True:
             try:
@@ -167,7 +179,7 @@ async def _locked(path: Path) -> AsyncIterator[None]:
                 break
             except BlockingIOError:
                 await asyncio.sleep(0.2)
-        yield
+        yield file.fileno()
 
 
 async def _telling(tell: Callable[[str], None], began: float) -> None:

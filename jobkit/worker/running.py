@@ -85,6 +85,8 @@ class RunningAttempt:
     """A user asked it to stop."""
     run: asyncio.Task[None] | None = None
     """Executes it."""
+    building: asyncio.Task[Any] | None = None
+    """Builds its environment, before it starts."""
     typical_s: float | None = None
     """Usual duration of its task, in seconds."""
     uses_checkpoints: bool = False
@@ -118,6 +120,10 @@ class RunningAttempt:
     @property
     def job_id(self) -> str:
         return self.claimed.spec.id
+
+    def stop_building(self) -> None:
+        if self.building is not None:
+            self.building.cancel()
 
     @property
     def has_ended(self) -> bool:
@@ -339,6 +345,7 @@ class RunningJobs:
 
     def abandon(self, attempt: RunningAttempt) -> None:
         attempt.is_lost = True
+        attempt.stop_building()
         self.runner.stop(attempt.job_id, "kill")
 
     def of(self, job_ids: Sequence[str], held: Mapping[str, str]) -> list[RunningAttempt]:
@@ -377,7 +384,9 @@ class RunningJobs:
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
             if WITH_PARTS in spec.isolation:
                 located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
-                environment = await self._projects.of_call(claimed, self._codec, located, attempt.tell)
+                building = self._projects.of_call(claimed, self._codec, located, attempt.tell)
+                attempt.building = asyncio.get_running_loop().create_task(building)
+                environment = await attempt.building
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
@@ -412,7 +421,10 @@ class RunningJobs:
             task = asyncio.current_task()
             if isinstance(error, GeneratorExit) or (task is not None and task.cancelling()):
                 raise  # the loop is closed
-            outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
+            if attempt.building is not None and attempt.building.cancelled():
+                outcome = Outcome("cancelled")
+            else:
+                outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
         if outcome.outcome == "unstarted":
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
         self.lenders.pop(attempt, None)
@@ -476,6 +488,7 @@ class RunningJobs:
         """Stop all attempts, which are given back; returns when they have ended, at the latest after `limit_s`."""
         for attempt in list(self.attempts.values()):
             attempt.is_released = True
+            attempt.stop_building()
             self.runner.stop(attempt.job_id, "kill")
         if self.runs:
             await asyncio.wait(self.runs, timeout=limit_s)
@@ -539,5 +552,6 @@ class RunningJobs:
     def _ask_to_cancel(self, attempt: RunningAttempt) -> None:
         """Until it has ended: a runner does not know an attempt yet that it is about to start."""
         if self.attempts.get(attempt.job_id) is attempt:
+            attempt.stop_building()
             self.runner.stop(attempt.job_id, "cancel")
             asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import shutil
+import signal
 import zipfile
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import jobkit
 from jobkit.codec import digest
 from jobkit.tasks import code
 from jobkit.worker.project_env import NotBuilt, ProjectEnvironments
+from tests.support import wait_until
 
 from .conftest import Bench
 
@@ -86,6 +90,40 @@ async def test_a_build_that_fails_says_what_uv_says(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(NotBuilt, match="needs uv on .*-m pip install uv"):
         await environments.ready(content, digest(content), lambda _: None)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_build_ends_when_its_job_is_cancelled_and_is_not_disturbed_when_its_worker_is_killed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    programs, pids = tmp_path / "programs", tmp_path / "pids"
+    programs.mkdir()
+    uv = programs / "uv"
+    uv.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 600\n")
+    uv.chmod(0o755)
+    worker = bench.worker(TMPDIR=str(tmp_path / "tmp"), PATH=f"{programs}:{os.environ['PATH']}")
+    use.__module__ = "__main__"  # sent by value
+
+    def building(count: int) -> int:
+        lines = pids.read_text().split() if pids.exists() else []
+        return int(lines[-1]) if len(lines) == count else 0
+
+    first = bench.kit.options(env="project").submit(use)
+    wait_until(lambda: building(1), what="the build to begin")
+    first.cancel()
+    assert first.wait(20)
+    assert first.state == "cancelled"
+
+    bench.kit.options(env="project", on_lost="fail").submit(use)
+    pid = wait_until(lambda: building(2), what="the second build to begin")
+    worker.kill()
+    worker.wait()
+    try:
+        [lock] = (tmp_path / "tmp").glob("jobkit-envs-*/*.lock")
+        with lock.open("w") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_folder_without_a_list_of_packages_is_refused_at_the_submit(tmp_path: Path) -> None:
