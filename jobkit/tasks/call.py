@@ -185,6 +185,7 @@ class LargeParts:
         self.blobs: dict[str, Blob] = {}
         self.sources: dict[str, Source] = {}
         self.with_kit: set[str] = set()
+        self._names: dict[bytes, set[str]] = {}
         self._packs: dict[object, Part | None] = {}
         self._known: dict[int, tuple[Any, Part]] = {}  # by the id of a value, which is kept so that this stays its own
 
@@ -211,8 +212,9 @@ class LargeParts:
         return _without(whole, parts), parts
 
     def code(self, bodies: list[bytes], pack: Packer) -> Part | None:
-        """Return the modules that these pickles need as a part, or None."""
-        key, make = pack(bodies)
+        """Return the modules that the pickle of a call and those of its parts need as a part, or None."""
+        key, make = pack(bodies, self._names)
+        self._names.pop(bodies[0], None)  # of this call alone
         if key not in self._packs:
             content = make()
             self._packs[key] = self.add([], RAW, content, "the code that travels with a call") if content else None

@@ -39,6 +39,9 @@ LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"
 #: Patterns that hold everywhere.
 _IGNORED = (".*", "__pycache__", "*.pyc", "*.egg-info", "node_modules", "venv", "build", "dist")
 
+#: What is found in a pickle of more bytes is remembered for the other calls of its batch.
+_LARGE_BYTES = 100_000
+
 #: A path in a pack: names between slashes, none of which begins with a dot.
 _PATH = re.compile(r"(?:[\w+-][\w. +-]*/){0,20}[\w+-][\w. +-]*")
 
@@ -54,13 +57,18 @@ _KEPT_S = 7 * 86_400.0
 # -- finding ----------------------------------------------------------------------------------------------------------
 
 
-def names_in(bodies: Iterable[bytes], roots: Sequence[str]) -> set[str]:
-    """Return the modules below `roots` that pickles refer to."""
+def names_in(bodies: Iterable[bytes], roots: Sequence[str], known: dict[bytes, set[str]] | None = None) -> set[str]:
+    """Return the modules below `roots` that pickles refer to. `known`: what large ones of earlier calls refer to."""
     top = {name for root in roots for name in _modules_in(root)}
     found: set[str] = set()
     for body in bodies:
-        if any(name.encode() in body for name in top):
-            found |= {name for name in _referred(body) if name.partition(".")[0] in top}
+        names = None if known is None else known.get(body)
+        if names is None:
+            is_named = any(name.encode() in body for name in top)
+            names = {name for name in _referred(body) if name.partition(".")[0] in top} if is_named else set()
+            if known is not None and len(body) > _LARGE_BYTES:
+                known[body] = names
+        found |= names
     return found
 
 
@@ -232,8 +240,9 @@ def _is_ignored(path: PurePosixPath, patterns: Sequence[str], *, is_folder: bool
     return is_ignored
 
 
-#: Returns for the pickles of a call what is equal for equal packs, and the function that makes the pack (b"" for none).
-Packer = Callable[[list[bytes]], tuple[object, Callable[[], bytes]]]
+#: Returns for the pickles of a call (and what is known of those of earlier ones, see `names_in`) what is equal for
+#: equal packs, and the function that makes the pack (b"" for none).
+Packer = Callable[[list[bytes], dict[bytes, set[str]]], tuple[object, Callable[[], bytes]]]
 
 
 def packer(task: str, ship: bool | Sequence[str] | None, ref: str, roots: Sequence[str]) -> Packer:
@@ -243,10 +252,10 @@ def packer(task: str, ship: bool | Sequence[str] | None, ref: str, roots: Sequen
         ref: of the function, "" if it is sent by value. roots: folders that modules are imported from.
     """
 
-    def pack(bodies: list[bytes]) -> tuple[object, Callable[[], bytes]]:
+    def pack(bodies: list[bytes], known: dict[bytes, set[str]]) -> tuple[object, Callable[[], bytes]]:
         if isinstance(ship, (list, tuple)):
             return tuple(ship), lambda: packed(chosen(ship), task)
-        names = frozenset([*names_in(bodies, roots), *([ref.partition(":")[0]] if ref else [])])
+        names = frozenset([*names_in(bodies, roots, known), *([ref.partition(":")[0]] if ref else [])])
         return names, lambda: packed(closure(names, roots), task)
 
     return pack

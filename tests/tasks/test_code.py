@@ -48,17 +48,20 @@ def test_the_pickle_says_which_modules_are_needed(root: Path, monkeypatch: pytes
 
     assert code.names_in([pickle.dumps({"a": "helper", "b": ["pkg.sub"]}, 5)], roots) == {"helper", "pkg.sub"}
     assert code.names_in([pickle.dumps({"__module__": "helper", "__name__": "helper"}, 5)], roots) == set()
+    large, known = pickle.dumps(["helper", bytes(200_000)], 5), dict[bytes, set[str]]()
+    assert code.names_in([large], roots, known) == {"helper"} == known[large]
+    assert code.names_in([large], [], known) == {"helper"}  # not read again
     assert code.names_in([pickle.dumps("helpers and others", 5), b"helper, but no pickle"], roots) == set()
 
 
 def test_the_same_files_give_the_same_pack_and_a_change_another_one(root: Path) -> None:
-    key, pack = code.packer("f", True, "helper:f", [str(root)])([])
+    key, pack = code.packer("f", True, "helper:f", [str(root)])([], {})
 
     before = pack()
     assert (key, pack()) == (frozenset({"helper"}), before)
     (root / "pkg" / "deep.py").write_text("K = 1")
     assert pack() != before
-    assert code.packer("f", None, "", [str(root)])([b""])[1]() == b""
+    assert code.packer("f", None, "", [str(root)])([b""], {})[1]() == b""
 
 
 def test_named_folders_travel_as_a_whole_without_what_is_ignored(root: Path) -> None:
@@ -80,7 +83,7 @@ def test_too_much_code_is_refused_with_the_largest_file(root: Path, monkeypatch:
     (root / "pkg" / "data.csv").write_text("1" * 200)
 
     with pytest.raises(InvalidParams, match=r"the largest is pkg/data.csv \(200 B\).*\.jobkitignore"):
-        code.packer("f", [str(root / "pkg")], "", [])([])[1]()
+        code.packer("f", [str(root / "pkg")], "", [])([], {})[1]()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_a_path_that_leaves_the_folder_is_refused_before_anything_is_written(tmp
 
 
 def test_a_pack_is_unpacked_once_into_a_private_folder(root: Path, tmp_path: Path) -> None:
-    content = code.packer("f", True, "helper:f", [str(root)])([])[1]()
+    content = code.packer("f", True, "helper:f", [str(root)])([], {})[1]()
     folder = code.unpacked(content, digest(content), tmp_path / "code")
 
     assert (folder / "pkg" / "sub.py").read_text() == "from . import deep\nimport json"
@@ -107,7 +110,7 @@ def test_a_pack_is_unpacked_once_into_a_private_folder(root: Path, tmp_path: Pat
 
 
 def test_the_same_files_on_this_machine_are_used_until_one_changes(root: Path, tmp_path: Path) -> None:
-    content = code.packer("f", True, "helper:f", [str(root)])([])[1]()
+    content = code.packer("f", True, "helper:f", [str(root)])([], {})[1]()
     roots = [str(tmp_path / "missing"), str(root)]
 
     assert code.is_here(content, roots)
