@@ -304,10 +304,16 @@ def own_key() -> bytes:
     if settings.secret:
         return settings.secret.encode()
     path = settings.home.expanduser() / "checkpoint-key"
-    with contextlib.suppress(FileExistsError):
+    if not path.exists():
         make_folders(path.parent)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # of processes that start together the first one wins
+                os.link(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
     return path.read_bytes()
 
 

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import secrets
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ import pytest
 import jobkit
 from jobkit.codec import Codec
 from jobkit.files import FileStore
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head
+from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head, own_key
 from jobkit.files.file_store import Directory, place_of
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
@@ -529,3 +530,22 @@ def test_a_process_cannot_tell_its_worker_of_a_checkpoint_that_no_job_writes(fac
 
     with pytest.raises(ValueError, match="a checkpoint "):
         frames.read_checkpoint(facts, bytes(size))
+
+
+def test_processes_that_start_together_have_the_same_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("JOBKIT_SECRET", raising=False)
+    drawn, keys = secrets.token_hex, list[bytes]()
+
+    def draw(count: int) -> str:
+        monkeypatch.setattr(secrets, "token_hex", drawn)
+        keys.append(own_key())  # of another process, which begins while the first one makes its key
+        return drawn(count)
+
+    monkeypatch.setattr(secrets, "token_hex", draw)
+    keys.append(own_key())
+
+    assert len(keys[0]) == 64
+    assert keys[0] == keys[1]
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["checkpoint-key"]
+    assert (tmp_path / "home" / "checkpoint-key").stat().st_mode & 0o777 == 0o600
