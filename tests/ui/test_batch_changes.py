@@ -8,10 +8,12 @@ from typing import Any
 
 import panel as pn
 import pytest
+from bokeh.server.session import ServerSession
 from panel.io import document as panel_document
 
 from jobkit.ui.app.header import Nav
 from jobkit.ui.live.bridge import SessionBridge
+from jobkit.ui.live.component import Notice
 from tests.ui.conftest import Window
 
 pytestmark = pytest.mark.browser
@@ -118,3 +120,27 @@ def test_what_another_thread_pushes_is_handed_over_on_the_servers_own(
 
     page.wait_for_selector(".status[data-status=reconnecting]")
     assert threads == ["page server"]
+
+
+def test_what_is_pushed_while_a_browser_fetches_the_page_comes_when_it_has_it(
+    serve: Callable[[Callable[[], Any]], str], window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[SessionBridge, pn.Column]] = []
+
+    def page() -> pn.Column:
+        made.append((SessionBridge(), pn.Column(Notice("First"))))
+        return made[-1][1]
+
+    async def pulled(self: Any, *values: Any, old: Any = ServerSession._handle_pull) -> Any:
+        reply = await old(self, *values)
+        [(bridge, column)] = made
+        bridge.push(lambda: column.append(Notice("Second")))
+        bridge.push(lambda: column.append(Notice("Third")))
+        return reply
+
+    monkeypatch.setattr(ServerSession, "_handle_pull", pulled)
+
+    shown = window.open(serve(page))
+
+    shown.wait_for_selector(":text('Third')")
+    assert [each.said for each in made[0][1] if isinstance(each, Notice)] == ["First", "Second", "Third"]

@@ -36,7 +36,7 @@ logger = logging.getLogger("jobkit.ui")
 MOST = 1000
 
 #: Jobs of a batch that its page shows: the first ones.
-MOST_SHOWN = 5_000
+MOST_SHOWN = 10_000
 
 #: Ids in the URL, at most.
 MOST_IDS = 50

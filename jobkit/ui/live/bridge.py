@@ -16,6 +16,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -107,12 +108,23 @@ class SessionBridge:
         self._box: dict[Any, PendingUpdate] = {}
         self._sender = Pacer(0.0, self._send, Runners(lambda error: logger.error(_FAILED, exc_info=error)))
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._waiting: list[Callable[[], object]] | None = None  # until the browser has the document
         self.is_open = True
         if self._document is not None:
+            if not pn.state.loaded:
+                self._waiting = []
+                pn.state.onload(self._arrived)
             pn.state.on_session_destroyed(lambda _context: self.close())
 
     def push(self, function: Callable[[], object]) -> None:
-        """Run `function` in the session soon; dropped if the session has ended."""
+        """Run `function` in the session soon; dropped if the session has ended.
+
+        It waits while a browser fetches the document: Panel drops changes until that is ready, and the models that such
+        a change adds would stay unknown to the browser, with every later change that names them.
+        """
+        self._push(partial(self._or_wait, function))
+
+    def _push(self, function: Callable[[], object]) -> None:
         if not self.is_open:
             return
         if self._document is None:
@@ -138,7 +150,7 @@ class SessionBridge:
             is_first = not self._box
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
         if not self._hand_over(self._sender.poke) and is_first:
-            self.push(lambda: self._put(self._take_box()))
+            self._push(lambda: self._put(self._take_box()))
 
     def greeted(self, component: Any) -> None:
         """A browser shows the component: from now on, its texts go there directly."""
@@ -159,6 +171,7 @@ class SessionBridge:
             self.is_open = False
             endings, self._endings = self._endings, []
             self._box.clear()
+            self._waiting = None
         for ending in endings:
             try:
                 ending()
@@ -195,6 +208,23 @@ class SessionBridge:
         except Exception:
             logger.exception(_FAILED)
 
+    def _or_wait(self, function: Callable[[], object]) -> None:
+        with self._lock:
+            if self._waiting is not None and sockets_of(self._document) != []:
+                self._waiting.append(function)
+                return
+        function()
+
+    def _arrived(self) -> None:
+        """The browser has the document: run what has waited, in order."""
+        while True:
+            with self._lock:
+                functions, self._waiting = self._waiting, [] if self._waiting else None
+            if not functions:
+                return
+            for function in functions:
+                self._guarded(function)
+
     # -- texts ---------------------------------------------------------------------------------------------------------
 
     def _take_box(self) -> dict[Any, PendingUpdate]:
@@ -208,7 +238,7 @@ class SessionBridge:
         sockets = sockets_of(self._document) if self.is_open else []
         absent = {each: update for each, update in box.items() if sockets is None or not self._hears(each)}
         if absent:
-            self.push(lambda: self._put(absent))
+            self._push(lambda: self._put(absent))
         present = [(each, update) for each, update in box.items() if each not in absent]
         events = [event for each, update in present for event in changes(each, update.values())]
         if events and sockets:
