@@ -260,6 +260,7 @@ async def check_keys(store: RedisStore) -> None:
                 "idle",
                 "schedules",
                 "batches",
+                "batches-open",
                 *_HOLD,
                 *_SHARED,
             ), f"{raw} has no owner"

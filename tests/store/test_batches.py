@@ -118,6 +118,57 @@ async def test_a_retry_outlives_the_batch_of_its_job(store: RedisStore) -> None:
     await store.cancel(["again"])
 
 
+async def ended_by_an_earlier_version(store: RedisStore, count: int) -> None:
+    """Its verbs do not count."""
+    key = f"{store.prefix}batch:b1"
+    await store.redis.hincrby(key, "succeeded", -count)
+    await store.redis.hincrby(key, "running", count)
+    await store.redis.hdel(key, "ended")
+    for each in (key, f"{store.prefix}batch-jobs:b1"):
+        await store.redis.persist(each)
+    await looked_at(store)
+
+
+async def looked_at(store: RedisStore) -> None:
+    """Have the heartbeats of a worker look at the batch now."""
+    await store.redis.zadd(f"{store.prefix}batches-open", {"b1": 0})
+    while (await store.renew("w1", {}, {})).has_left:
+        pass
+
+
+@pytest.mark.parametrize("count", [3, 250])
+async def test_jobs_that_an_earlier_version_has_ended_are_counted_again(store: RedisStore, count: int) -> None:
+    await submit(store, *(f"j{n}" for n in range(count)))
+    for claimed in await claim(store, free=count):
+        await store.finish([ending(claimed)])
+
+    await ended_by_an_earlier_version(store, count - 1)
+
+    found = await info(store)
+    assert (found.counts, found.state, found.ended_at is None) == ({"succeeded": count}, JobState.SUCCEEDED, False)
+    assert await store.redis.pttl(f"{store.prefix}batch:b1") > 0
+    assert not await store.redis.exists(f"{store.prefix}batches-open")
+
+
+async def test_a_batch_with_an_open_job_or_a_further_one_keeps_its_numbers(store: RedisStore) -> None:
+    ids = [f"j{n}" for n in range(150)]
+    await submit(store, *ids)
+    for claimed in await claim(store, free=149):
+        await store.finish([ending(claimed, "failed" if claimed.spec.id == "j0" else "succeeded")])
+    await looked_at(store)
+    assert (await info(store)).counts == {"queued": 1, "succeeded": 148, "failed": 1}
+    [last] = await claim(store)
+    await store.finish([ending(last)])
+    await store.redis.zadd(f"{store.prefix}batches-open", {"b1": 0})
+    assert (await store.renew("w1", {}, {})).has_left
+
+    await store.submit(part("again", retry_of="j0"))
+    while (await store.renew("w1", {}, {})).has_left:
+        pass
+
+    assert (await info(store)).counts == {"queued": 1, "succeeded": 149}
+
+
 async def test_a_batch_is_deleted_with_the_last_of_its_jobs(store: RedisStore) -> None:
     await submit(store, "a", "b")
     await store.cancel(["a", "b"])

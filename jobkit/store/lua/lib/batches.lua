@@ -4,10 +4,12 @@
 -- state, `last` (that of its newest job), `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
 -- the first start, and of the last end while no job is open), `rule` (words), `stop` ("failed 3": when the rest is cancelled) and
 -- `stopped` (the job for which the rule held). `batch-jobs:{id}` (sorted
--- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `us`.
+-- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `us`,
+-- and `batches-open` those with open jobs, by the time of the last look at them.
 -- The record of a job names its batch in the field `batch`, which other jobs do not have.
 
 local STALE_LOOKED_AT = 20
+local OPEN_LOOKED_AT, LOOK_EVERY_MS = 5, 5000
 
 local function key_of(batch) return P .. 'batch:' .. batch end
 
@@ -30,6 +32,7 @@ local function close(batch, ttl_ms)
   local open = call('HMGET', key, 'scheduled', 'queued', 'running', 'us')
   if not open[4] or number(open[1]) + number(open[2]) + number(open[3]) > 0 then return end
   call('HSET', key, 'ended', NOW)
+  call('ZREM', P .. 'batches-open', batch)
   call('PEXPIRE', key, ttl_ms)
   call('PEXPIRE', jobs_of(batch), ttl_ms)
 end
@@ -88,7 +91,8 @@ end
 
 -- It has new jobs. Subscribers read its jobs again.
 function Batches.go_on(batch)
-  call('HDEL', key_of(batch), 'ended')
+  call('HDEL', key_of(batch), 'ended', 'recount')
+  call('ZADD', P .. 'batches-open', NOW, batch)
   call('PERSIST', key_of(batch))
   call('PERSIST', jobs_of(batch))
   call('PUBLISH', P .. 'ch:batch ' .. batch, Records.event('batch ' .. batch, 1, 'logged', '{}'))
@@ -162,4 +166,54 @@ function Batches.leave(batch, id)
   if call('HINCRBY', key, 'deleted', 1) < number(call('HGET', key, 'n')) then return end
   call('DEL', key, jobs_of(batch))
   call('ZREM', P .. 'batches', batch)
+  call('ZREM', P .. 'batches-open', batch)
+end
+
+-- No job of a batch is open, and yet some are counted as open: an older version has ended them. `found`: numbers of jobs by
+-- state. Deleted jobs stay counted as what they were; those that an older version has ended and deleted count as nothing.
+local function correct(batch, found, ttl_ms)
+  local key = key_of(batch)
+  for _, state in ipairs({'scheduled', 'queued', 'running'}) do call('HSET', key, state, 0) end
+  for state in pairs(IS_OVER) do
+    if (found[state] or 0) > number(call('HGET', key, state)) then call('HSET', key, state, found[state]) end
+  end
+  close(batch, ttl_ms)
+  call('PUBLISH', P .. 'ch:batch ' .. batch, Records.event('batch ' .. batch, 1, 'logged', '{}'))
+end
+
+-- Looks at jobs of a batch from the one numbered `from` on, as far as this call may, and ends at an open one.
+function Batches.recount(batch, ttl_ms, from)
+  local key = key_of(batch)
+  local most = math.max(1, STEPS_MOST - steps)
+  local ids = call('ZRANGE', jobs_of(batch), from, from + most - 1)
+  steps = steps + #ids
+  local kept = from > 0 and call('HGET', key, 'recount')
+  if from > 0 and not kept then return end -- it has other jobs now
+  local found = kept and object(kept) or {}
+  for _, id in ipairs(ids) do
+    local rec = try('HMGET', P .. 'job:' .. id, 'state', 'batch')
+    if not rec.err and rec[1] and rec[2] == batch then
+      if not IS_OVER[rec[1]] then return call('HDEL', key, 'recount') end
+      found[rec[1]] = (found[rec[1]] or 0) + 1
+    end
+  end
+  if #ids == most then
+    call('HSET', key, 'recount', cjson.encode(found))
+    return Leftover.keep('recount', batch, from + most)
+  end
+  call('HDEL', key, 'recount')
+  correct(batch, found, ttl_ms)
+end
+
+-- With each heartbeat: batches whose jobs an older version may have ended.
+function Batches.look_after(ttl_ms)
+  local ids = call('ZRANGEBYSCORE', P .. 'batches-open', '-inf', NOW - LOOK_EVERY_MS, 'LIMIT', 0, OPEN_LOOKED_AT)
+  for _, id in ipairs(ids) do
+    call('ZADD', P .. 'batches-open', NOW, id)
+    if call('EXISTS', key_of(id)) == 0 then
+      call('ZREM', P .. 'batches-open', id)
+    elseif not call('ZSCORE', P .. 'left', 'recount ' .. id) then
+      Batches.recount(id, ttl_ms, 0)
+    end
+  end
 end

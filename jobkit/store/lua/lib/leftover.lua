@@ -2,7 +2,7 @@
 -- is left over is kept in `left` (sorted set), and nothing is lost if the caller dies: it goes on at once by `settle`, else the
 -- next heartbeat of any worker does.
 --
--- Members are "followers ID", "needs ID", "rule GATE", "batch ID" and "relist INDEX SOURCE"; the score is where to go on.
+-- Members are "followers ID", "needs ID", "rule GATE", "batch ID", "recount ID" and "relist INDEX SOURCE"; the score is where to go on.
 
 local LOOKED_AT_MOST = 100
 
@@ -15,7 +15,7 @@ end
 function Leftover.go_on(ttl_ms)
   left = 0
   local goes_on = {followers = Followers.settle, needs = Followers.go_on, rule = Limits.count_running, relist = Damage.relist,
-    batch = Batches.cancel_rest}
+    batch = Batches.cancel_rest, recount = Batches.recount}
   local has_done = false
   local found = call('ZRANGE', P .. 'left', 0, LOOKED_AT_MOST - 1, 'WITHSCORES')
   for i = 1, #found, 2 do

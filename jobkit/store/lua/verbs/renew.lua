@@ -33,6 +33,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   if call('EXISTS', P .. 'gates') == 1 then Limits.revisit() end
   Leftover.go_on(options.ttl_ms)
   Followers.look_after(options.ttl_ms)
+  Batches.look_after(options.ttl_ms)
   for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
     call('ZREM', P .. 'workers', gone)
   end
