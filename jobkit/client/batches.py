@@ -138,6 +138,7 @@ class _Followed:
     def __init__(self, connection: Connection, batch: Batch, most: int) -> None:
         self._connection, self._batch, self._key = connection, weakref.ref(batch), subscription(batch.id)
         self._is_due, self._most = False, most
+        self._reading = asyncio.Lock()  # what is read later is newer
         self._places: dict[int, int] = {}  # places in the list by those in the batch, which deleted jobs keep here
         batch._followed = self
         stops = [
@@ -159,20 +160,25 @@ class _Followed:
             self._reread()
 
     def _reread(self) -> None:
-        if not self._is_due and (batch := self._batch()) is not None and batch._jobs is not None:
+        if not self._is_due and self._batch() is not None:
             self._is_due = True
             background.spawn(self._read_soon())
 
     async def _read_soon(self) -> None:
         await asyncio.sleep(_REREAD_S)
-        self._is_due = False
         try:
-            await self.read()
+            if self._is_due:  # else a read has begun since then
+                await self.read()
         except StoreUnavailable:
             return  # read again when the connection is back
 
     async def read(self) -> None:
-        """Read the jobs of the batch that are not there yet."""
+        """Read the jobs of the batch that are not there yet: one read at a time, then one for all news during it."""
+        async with self._reading:
+            self._is_due = False
+            await self._read()
+
+    async def _read(self) -> None:
         batch, store = self._batch(), self._connection.store
         if batch is None:
             return

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.client.loop import background
+from jobkit.model import JobSpec
+from jobkit.model.batch import BatchSpec
+from jobkit.store.values import Submission
 from tests.support import wait_until
+from tests.ui.stage import Stage
 
 
 def test_a_batch_is_found_again_with_its_name_axes_and_values(kit: Kit) -> None:
@@ -111,3 +119,25 @@ def test_a_batch_is_cancelled_and_retried_without_its_handles(kit: Kit) -> None:
         assert kit.cancel_batch(made.id, "enough") == 2
         assert kit.batch_info(made.id).counts == {"cancelled": 2}
         assert kit.retry_batch(made.id).jobs == {}
+
+
+def test_jobs_that_join_a_batch_while_it_is_read_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    store: Any = stage.kit.verbs.store
+    spec = BatchSpec("b1", "train", 3)
+    jobs = [JobSpec(f"j{n}", "train", batch="b1") for n in range(3)]
+    background.call(store.submit([Submission(jobs[0], b"")], "", spec, 0))
+
+    async def read(ids: Sequence[str], old: Any = store.snapshots) -> Any:
+        found = await old(ids)
+        for place in (1, 2) if ids == ["j0"] else ():  # as soon as the first is known
+            await store.submit([Submission(jobs[place], b"")], "", spec, place)
+            await asyncio.sleep(0.3)  # longer than the pause before the batch is read again
+        return found
+
+    monkeypatch.setattr(store, "snapshots", read)
+
+    batch = stage.kit.batch("b1")
+
+    wait_until(lambda: [job.id for job in batch] == ["j0", "j1", "j2"], what="the further jobs")
+    stage.close()
