@@ -13,8 +13,8 @@ from jobkit.store.namespace import RedisNamespace
 #: Number of batches that are read at a time.
 _CHUNK = 200
 
-#: Number of jobs that are looked at at a time while batches are folded.
-_FOLDED = 200
+#: Number of jobs that are looked at at a time while batches are folded, and the most inside of a large batch.
+_FOLDED, _FOLDED_MOST = 200, 10_000
 
 
 class BatchStore:
@@ -56,9 +56,10 @@ class BatchStore:
         passed: dict[str, int] = {}  # numbers of jobs by their batch
         infos: dict[str, BatchInfo | None] = {}
         high = cursor = below_us
+        size = _FOLDED
         while len(found) < limit:
             start = f"({high}" if high else "+inf"
-            page = await self._ns.ask("ZREVRANGEBYSCORE", "jobs", start, "-inf", "WITHSCORES", "LIMIT", 0, _FOLDED)
+            page = await self._ns.ask("ZREVRANGEBYSCORE", "jobs", start, "-inf", "WITHSCORES", "LIMIT", 0, size)
             if not page:
                 return found, ""
             ids = [wire.text(raw) for raw, _ in page]
@@ -76,11 +77,14 @@ class BatchStore:
                     if info.id not in passed and not (below_us and info.last_us >= below_us):  # else of a page before
                         found.append(info)
                     passed[info.id] = passed.get(info.id, 0) + 1
-            if len(set(homes)) == 1 and (info := infos.get(homes[0] or "")) is not None:
+            is_inside = len(set(homes)) == 1 and infos.get(homes[0] or "") is not None
+            size = min(2 * size, _FOLDED_MOST) if is_inside else _FOLDED
+            if is_inside and (info := infos[homes[0] or ""]) is not None:
                 between, kept = await self._ns.many(
                     [("ZCOUNT", "jobs", info.us, f"({high}"), ("ZCARD", f"batch-jobs:{info.id}")]
                 )
-                if between == kept - passed[info.id]:
+                shares_none = kept == info.made - info.deleted
+                if shares_none and between == kept - passed[info.id]:
                     high = cursor = info.us
         return found, str(cursor)
 

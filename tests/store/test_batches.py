@@ -344,3 +344,16 @@ async def test_a_batch_whose_last_job_an_older_version_has_ended_goes_with_its_j
 
     assert [batch.id for batch in await store.batches.newest()] == ["b3", "b2"]
     assert not await store.redis.exists(f"{store.prefix}batch:b1", f"{store.prefix}batch-jobs:b1")
+
+
+async def test_a_batch_that_shares_a_job_does_not_hide_another_between_its_jobs(store: RedisStore) -> None:
+    same = Once("5f0c", "active")
+    await store.submit([job("theirs", once=same)])
+    batch = BatchSpec("b1", "simulate", 501)
+    await store.submit([*part("shared", once=same), *part(*(f"a{n:03}" for n in range(100)))], "", batch)
+    await store.submit([job("between")])
+    await store.submit(part(*(f"b{n:03}" for n in range(400))), "", batch, 101)
+
+    rows, _ = await store.batches.folded(50)
+
+    assert [row if isinstance(row, str) else row.id for row in rows] == ["b1", "between", "theirs"]
