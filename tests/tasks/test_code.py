@@ -48,6 +48,7 @@ def test_the_pickle_says_which_modules_are_needed(root: Path, monkeypatch: pytes
 
     assert code.names_in([pickle.dumps({"a": "helper", "b": ["pkg.sub"]}, 5)], roots) == {"helper", "pkg.sub"}
     assert code.names_in([pickle.dumps({"__module__": "helper", "__name__": "helper"}, 5)], roots) == set()
+    assert not code._beginning_with(frozenset({"helper"})).search(pickle.dumps("/folder/helper.py", 5))
     large, known = pickle.dumps(["helper", bytes(200_000)], 5), dict[bytes, set[str]]()
     assert code.names_in([large], roots, known) == {"helper"} == known[large]
     assert code.names_in([large], [], known) == {"helper"}  # not read again
