@@ -279,7 +279,8 @@ def _below(folder: Path, name: str) -> Path:
 
 
 def relative_files(files: Sequence[str | os.PathLike[str]], folder: Path) -> dict[str, Path]:
-    """Return the files to copy by their names relative to `folder`; a directory stands for all files below it.
+    """Return the files to copy by their names relative to `folder`; a directory stands for all files below it, except
+    checkpoints, each of which would else contain those before it.
 
     Raises:
         ValueError: one is not below the folder.
@@ -288,7 +289,8 @@ def relative_files(files: Sequence[str | os.PathLike[str]], folder: Path) -> dic
     base = folder.resolve()
     for each in files:
         path = folder / each
-        for file in sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]:
+        below = (one for one in path.rglob("*") if one.is_file() and not is_checkpoint_name(one.name))
+        for file in sorted(below) if path.is_dir() else [path]:
             real = file.parent.resolve() / file.name
             if not real.is_relative_to(base) or ".." in real.parts:
                 raise ValueError(f"{str(each)!r} is not below the working directory {folder}")

@@ -19,7 +19,7 @@ import pytest
 import jobkit
 from jobkit.codec import Codec
 from jobkit.files import FileStore
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head, own_key
+from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head, own_key, relative_files
 from jobkit.files.file_store import Directory, place_of
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
@@ -549,3 +549,11 @@ def test_processes_that_start_together_have_the_same_key(tmp_path: Path, monkeyp
     assert keys[0] == keys[1]
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["checkpoint-key"]
     assert (tmp_path / "home" / "checkpoint-key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_has_the_checkpoints_is_copied_without_them(tmp_path: Path) -> None:
+    for name in ("model.pt", "jobkit-checkpoints/train-1/checkpoint.000002.00000001", "data/checkpoint.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    assert set(relative_files(["."], tmp_path)) == {"model.pt", "data/checkpoint.txt"}
