@@ -33,12 +33,15 @@ _SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|pr
 MAX_BYTES = 2048
 MASK = "***"
 
+#: A name, perhaps as a key (`["api_key"]`) or with an annotation (`api_key: str = ...`), and its value. It begins
+#: a word and is short: in long ones, each character would be looked at again and again.
 _FIELD = re.compile(
-    r"""(?P<name>["']?\w*(?:secret|token|password|passwd|passphrase|api_?key|private_key|credential)\w*["']?\s*[=:]\s*)
-        (?:b?'(?:[^'\\]|\\.)*'?|b?"(?:[^"\\]|\\.)*"?|[^\s,)}\]]+)""",
+    r"""(?P<name>(?<!\w)["']?\w{0,60}(?:secret|token|password|passwd|passphrase|api_?key|private_key|credential)\w{0,60}
+            ["']?\]?\s*(?::\s*[\w.\[\]]+(?:\s*\|\s*[\w.\[\]]+)*\s+(?==\s))?[=:]\s*)
+        (?:[bfru]{0,2}(?:\'{3}[^']*(?:\'{3})?|"{3}[^"]*(?:"{3})?|'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?)|[^\s,)}\]]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]*:)[^\s'\"]*@")
+_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]{0,200}:)[^\s'\"]{0,500}@")
 
 _MAX_TEXT = 100
 _MAX_ITEMS = 12
