@@ -23,7 +23,9 @@ ELSEWHERE = {
     "demo": ["tests/tasks/test_demo.py"],
     "joblib": ["tests/worker/test_joblib.py"],
     "notify": ["tests/worker/test_notify.py"],
+    "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],
     "pytest_plugin": ["tests/testing"],
+    "questions": ["tests/http/test_questions.py", "tests/worker/test_questions.py"],
 }
 
 

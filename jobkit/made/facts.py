@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from jobkit.made import git, machine
 from jobkit.model.made import GitFacts, ProcessFacts
 from jobkit.settings import Settings
+from jobkit.system import hardware
 
 logger = logging.getLogger("jobkit.made")
 
@@ -116,7 +117,7 @@ class Gatherer:
                 facts, diff = git.state_of(self._root, has_diff=self._has_diff)
                 self._changed = tuple(line.partition(" ")[2] for line in facts.changed)
                 seen = self._times()
-            self._made, self._seen = self._facts(facts, diff, machine.gpus()), seen
+            self._made, self._seen = self._facts(facts, diff, hardware.gpus()), seen
         except Exception as error:  # a bug of ours must not stop a submit
             logger.exception("the facts of this process could not be gathered")
             self._made = self._facts(GitFacts(self._root, problem=f"{type(error).__name__}: {error}"), "", ())
@@ -136,8 +137,8 @@ class Gatherer:
         facts = ProcessFacts(
             host=socket.gethostname(),
             system=machine.system(),
-            cpu=machine.processor(),
-            cores=machine.cores(),
+            cpu=hardware.processor(),
+            cores=hardware.cores(),
             gpus=gpus,
             python=platform.python_version(),
             prefix=sys.prefix,

@@ -295,6 +295,17 @@ FAULTS: dict[str, Fault] = {
         case="no supervisor",
         test="tests/embedded/test_waiting.py",
     ),
+    # An attempt begins at the start, whatever the one before has stored.
+    "no resume at home": Fault(
+        patch=_every(1, "jobkit.run.inside.kept_state", "Checkpoints", "_newest", _not_at_all),
+        case="checkpoints at home",
+        shows="began at step",
+    ),
+    "no resume": Fault(
+        patch=_every(1, "jobkit.run.inside.kept_state", "Checkpoints", "_newest", _not_at_all),
+        case="checkpoints",
+        shows="began at step",
+    ),
     # After an outage a worker waits as long as before.
     "slow return": Fault(
         patch=_every(1, "jobkit.worker.about", "RetryPause", "end", _not_at_all), test="tests/worker/test_outage.py"

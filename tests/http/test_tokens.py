@@ -186,6 +186,14 @@ ROUTES = [
     ("POST", "/api/failures/x/mute", "operate"),
     ("POST", "/api/failures/x/resolve", "operate"),
     ("POST", "/api/failures/x/reopen", "operate"),
+    ("GET", "/api/jobs/x/checkpoints", "view"),
+    ("GET", "/api/jobs/x/question", "view"),
+    ("POST", "/api/jobs/x/question", "operate"),
+    ("GET", "/api/jobs/x/made-by", "view"),
+    ("GET", "/api/batches", "view"),
+    ("GET", "/api/batches/x", "view"),
+    ("POST", "/api/batches/x/cancel", "operate"),
+    ("POST", "/api/batches/x/retry", "operate"),
     ("GET", "/api/audit", "view"),
 ]
 
