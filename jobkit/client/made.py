@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import Codec
 from jobkit.made.sealed import opened
@@ -31,7 +32,10 @@ class MadeReader:
         names = {job.spec.made for job in origins} | set(ran.values())
         facts = {name: self._facts(content) for name, content in (await self._contents(names)).items()}
         await self._contents({each for one in facts.values() for each in _named(one)})
-        submitted = [self._origin(facts.get(job.spec.made)) for job in origins]
+        submitted = [
+            self._origin(facts.get(origin.spec.made), is_others=origin.spec.owner != job.spec.owner)
+            for origin, job in zip(origins, snapshots, strict=True)
+        ]
         ran_on = [self._origin(facts.get(ran.get(job.worker, ""))) for job in origins]
         return [MadeBy(job.spec.seed, *both) for job, *both in zip(origins, submitted, ran_on, strict=True)]
 
@@ -61,9 +65,17 @@ class MadeReader:
         except msgspec.MsgspecError:  # of a newer version
             return None
 
-    def _origin(self, facts: ProcessFacts | None) -> Origin | None:
+    def _origin(self, facts: ProcessFacts | None, *, is_others: bool = False) -> Origin | None:
+        """Return facts with what they name.
+
+        is_others: of a cached result of another owner. Diff and variables are left out, since who may see this job may
+        not see that one.
+        """
         if facts is None:
             return None
+        if is_others:
+            git = facts.git and replace(facts.git, diff="", changed=(), more=0, note="changes are another owner's")
+            facts = replace(facts, env={}, program="", git=git)
         lock = self._text(facts.packages)
         diff = self._text(facts.git.diff) if facts.git is not None else ""
         pairs = (line.partition("==") for line in lock.splitlines())

@@ -65,6 +65,27 @@ def test_what_made_a_cached_result_made_this_one(kit: Kit) -> None:
     assert second.made_by.seed == first.made_by.seed
 
 
+def test_a_cached_result_does_not_show_the_changes_and_variables_of_its_other_owner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @jobkit.task(name="cached-of-ada", cache=60)
+    def cached(n: int) -> int:
+        return n
+
+    monkeypatch.setenv("LAB_NAME", "the lab of ada")
+    with jobkit.connect("sync://", made_env="LAB_*") as kit:
+        origins = [
+            kit.submit_info("cached-of-ada", {"n": 1}, owner=owner).made_by.submitted_from
+            for owner in ("ada", "ada", "bob")
+        ]
+
+    first, second, of_bob = [origin for origin in origins if origin is not None]
+    assert first.facts.env == second.facts.env == {"LAB_NAME": "the lab of ada"}
+    assert (of_bob.facts.env, of_bob.facts.program, of_bob.diff) == ({}, "", "")
+    assert of_bob.facts.git is None or of_bob.facts.git.changed == ()
+    assert of_bob.packages == first.packages
+
+
 def test_facts_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     with jobkit.connect("sync://", made_by="off") as kit:
         job = kit.submit(len, "abc")
