@@ -57,15 +57,20 @@ def package_folders() -> Iterator[str]:
     return (folder for folder in sys.path if folder.endswith(("site-packages", "dist-packages")))
 
 
+#: Of commands that an environment has installed, and of this package.
+_NO_PROGRAMS = tuple(os.path.join(folder, "") for folder in (sys.prefix, os.path.dirname(os.path.dirname(__file__))))
+
+
 def program() -> str:
-    """Return the path of the notebook or script of this process, "" if there is none."""
+    """Return the path of the user's notebook or script in this process, "" if there is none: in a worker, for one."""
     main = sys.modules.get("__main__")
     for found in (
         os.environ.get("JPY_SESSION_NAME"),
         *(getattr(main, at, None) for at in ("__vsc_ipynb_file__", "__file__")),
     ):
         if isinstance(found, str) and found and "ipykernel" not in found:
-            return os.path.abspath(found)
+            path = os.path.abspath(found)
+            return "" if path.startswith(_NO_PROGRAMS) else path
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import jobkit.__main__
 from jobkit.codec import Codec
 from jobkit.made import facts, git, machine
 from jobkit.made.facts import Gatherer, Made, name_of
@@ -158,3 +160,16 @@ def test_packages_that_differ_between_submitter_and_worker_are_named() -> None:
     assert made.mismatches == ["numpy 2.4 → 2.5"]
     assert (made.host, made.packages, made.branch) == ("w", {"numpy": "2.5", "x": "1"}, "main")
     assert dict(made.lines())["Other on worker"] == "numpy 2.4 → 2.5"
+
+
+def test_a_command_of_the_environment_is_no_program_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def found(file: str) -> str:
+        monkeypatch.setattr("__main__.__file__", file, raising=False)
+        return machine.program()
+
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert found(str(tmp_path / "train.py")) == str(tmp_path / "train.py")
+    assert found(os.path.join(sys.prefix, "bin", "jobkit")) == ""
+    assert found(jobkit.__main__.__file__) == ""
