@@ -69,11 +69,11 @@ def test_a_batch_gives_its_metrics_by_argument(bench: Bench) -> None:
     bench.worker()
 
     @jobkit.task
-    def fit(lr: float, loss: str = "mse") -> None:
+    def fit_with_metrics(lr: float, loss: str = "mse") -> None:
         for step in range(3):
             jobkit.log_metrics(step, loss=lr * step)
 
-    batch = bench.kit.map(fit, [{"lr": 0.1}, {"lr": 0.2}])
+    batch = bench.kit.map(fit_with_metrics, [{"lr": 0.1}, {"lr": 0.2}])
     batch.wait(60)
 
     frame = batch.metrics()
