@@ -41,6 +41,8 @@ def lowest(session: nox.Session) -> None:
         "otel",
         "--extra",
         "joblib",
+        "--extra",
+        "archive",
         "pyproject.toml",
         "-o",
         pins,
