@@ -49,7 +49,8 @@ def lowest(session: nox.Session) -> None:
         external=True,
     )
     session.install("-e", ".[test]", "-c", pins)
-    session.run("pytest", *session.posargs)
+    # Schemas of files and types of users' code are not a matter of old packages, but their checkers need newer ones.
+    session.run("pytest", "--ignore=tests/test_project_files.py", "--ignore=tests/test_typing_api.py", *session.posargs)
 
 
 @nox.session(python="3.11")

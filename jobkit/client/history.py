@@ -111,4 +111,4 @@ def _parts(column: Any) -> pd.DataFrame:
     import pandas as pd
 
     read = msgspec.json.Decoder(dict[str, Any]).decode
-    return pd.DataFrame.from_records([read(text or "{}") for text in column.to_pylist()], index=range(len(column)))
+    return pd.DataFrame([read(text or "{}") for text in column.to_pylist()], index=range(len(column)))

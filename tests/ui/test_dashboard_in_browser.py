@@ -493,7 +493,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     page.wait_for_selector(".jk-nav .tab")  # so it has the document
 
     sentence = "It takes no changes."
-    wait_until(lambda: reads.count(sentence) > 1, what="the page to be told of the change")
+    wait_until(lambda: reads.count(sentence) > 1, what="the page to hear of the change")
     seen.clear()
     for server, message in held:
         server.send(message)
