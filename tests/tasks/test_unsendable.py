@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -41,11 +40,12 @@ def parameter(steps=(i for i in range(3))):
 
 
 @pytest.fixture
-def cell(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
+def cell() -> Iterator[types.SimpleNamespace]:
     """Variables of a notebook."""
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(_CELL, names)
-    return types.SimpleNamespace(**names)
+    yield types.SimpleNamespace(**names)
+    names["con"].close()
 
 
 def refusal(function: Callable[..., Any], *args: Any) -> str:
@@ -75,4 +75,4 @@ def test_variables_of_functions_around_it_and_defaults_are_named(cell: types.Sim
 
 
 def test_an_argument_is_still_named_first(cell: types.SimpleNamespace) -> None:
-    assert refusal(len, sqlite3.connect(":memory:")).startswith("argument 1 cannot be sent: ")
+    assert refusal(len, cell.con).startswith("argument 1 cannot be sent: ")
