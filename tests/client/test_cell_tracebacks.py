@@ -119,7 +119,7 @@ def test_failures_of_a_cell_that_is_run_again_are_one_group(shell: Any, kit: Kit
 
 def test_code_without_source_has_its_line_number(kit: Kit) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile("def halve(x):\n    return x / 0", "<string>", "exec"), names)
+    exec(compile("def halve(x):\n    return x / 0", "<generated>", "exec"), names)
 
     job = kit.submit(names["halve"], 1)
     job.wait(60)
