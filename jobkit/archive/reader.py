@@ -42,7 +42,7 @@ class FileBroken(Exception):
     """A file is damaged, or was not written to its end."""
 
 
-class Found(msgspec.Struct):
+class FoundJobs(msgspec.Struct):
     """The jobs that a query finds, in its order.
 
     Attributes:
@@ -71,7 +71,7 @@ class Archive:
         self.broken: dict[ArchiveFile, str] = {}
         self._forgiven_at = time.monotonic()
 
-    def find(self, query: Query, now_ms: int) -> Found:
+    def find(self, query: Query, now_ms: int) -> FoundJobs:
         """Return the jobs that match at that time, up to the query's limit.
 
         Raises:
@@ -88,16 +88,16 @@ class Archive:
 
         return self._retried(read)
 
-    def dumps(self, query: Query, now_ms: int) -> tuple[list[Dump], Found]:
+    def dumps(self, query: Query, now_ms: int) -> tuple[list[Dump], FoundJobs]:
         """Return all data of the jobs that match, decoded and validated; nothing is unsealed."""
 
-        def read() -> tuple[list[Dump], Found]:
+        def read() -> tuple[list[Dump], FoundJobs]:
             found = self._find(query, now_ms)
             return list(self._decoded(self._read(found, ["line"])["line"].to_pylist())), found
 
         return self._retried(read)
 
-    def page(self, query: Query, now_ms: int) -> tuple[QueryPage, Found]:
+    def page(self, query: Query, now_ms: int) -> tuple[QueryPage, FoundJobs]:
         """Return a page of the jobs that match, as the store does. Raises JobkitError: the archive cannot be read."""
         dumps, found = self.dumps(query, now_ms)
         cursor = ""
@@ -113,21 +113,21 @@ class Archive:
         def read() -> list[Dump]:
             ids = pa.array(job_ids, pa.string())
             hits, files = self._hits(["us", "id"], lambda table: pa.compute.is_in(table["id"], value_set=ids))
-            found = Found(in_order(hits, Query()), files, len(hits), [])
+            found = FoundJobs(in_order(hits, Query()), files, len(hits), [])
             dumps = self._decoded(self._read(found, ["line"])["line"].to_pylist())
             newest = {dump.id: dump for dump in reversed(list(dumps))}
             return [newest[job_id] for job_id in job_ids if job_id in newest]
 
         return self._retried(read)
 
-    def _find(self, query: Query, now_ms: int) -> Found:
+    def _find(self, query: Query, now_ms: int) -> FoundJobs:
         oldest_us, _ = submit_bounds(query, now_ms)
         hits, files = self._hits(
             columns_of(query), lambda table: matching(table, query, now_ms), oldest_us // 1000, order_column(query)
         )
         hits = in_order(hits, query)
         rest = after_cursor(hits, query)
-        return Found(rest.slice(0, query.limit), files, len(hits), [*self.broken.values()], len(rest) > query.limit)
+        return FoundJobs(rest.slice(0, query.limit), files, len(hits), [*self.broken.values()], len(rest) > query.limit)
 
     def _hits(
         self,
@@ -163,7 +163,7 @@ class Archive:
             os.listdir(self.storage.root)  # raises if it is no directory
         return [*covering(file for file in files_of(self.storage, self.namespace, place) if file not in self.broken)]
 
-    def _read(self, found: Found, columns: Sequence[str]) -> Any:
+    def _read(self, found: FoundJobs, columns: Sequence[str]) -> Any:
         """Return columns of the hits, in their order. Reads only the groups of rows that have some."""
         pa = arrow()
         pc = pa.compute

@@ -24,7 +24,7 @@ from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.export import Dump
 from jobkit.store.leader import Leader
-from jobkit.store.outbox import Part
+from jobkit.store.outbox import OutboxPart
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.archive")
@@ -85,7 +85,7 @@ class Archiver:
         await self._outbox.open(self._archive.storage.shown, problem)
         self._problem, self._noted_at = problem, time.monotonic()
 
-    async def _write(self, part: Part) -> None:
+    async def _write(self, part: OutboxPart) -> None:
         place, dumps = await self._store.place(), await self._outbox.read(part)
         if not await self._outbox.is_waiting(part):
             return  # another worker has written it, and its jobs may be gone
@@ -102,7 +102,7 @@ class Archiver:
             await asyncio.to_thread(merge, self._archive, place)
 
 
-def write(archive: Archive, place: str, part: Part, dumps: Sequence[Dump]) -> None:
+def write(archive: Archive, place: str, part: OutboxPart, dumps: Sequence[Dump]) -> None:
     """Write the file of a part. Raises OSError."""
     first, _, last = part.name.partition(" ")
     archive.storage.write(path_of(archive.namespace, place, first, last), [to_parquet(dumps)], is_durable=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jobkit.codec import decode
-from jobkit.files.checkpoints import UNREADABLE, CheckpointFiles, CheckpointPlace, Head
+from jobkit.files.checkpoints import UNREADABLE, CheckpointFiles, CheckpointHead, CheckpointPlace
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.plain import iso
@@ -87,7 +87,7 @@ def checkpoints_in(place: CheckpointPlace) -> list[Checkpoint]:
 
 
 @contextmanager
-def _opened(place: CheckpointPlace, info: CheckpointInfo) -> Iterator[tuple[CheckpointFiles, BinaryIO, Head]]:
+def _opened(place: CheckpointPlace, info: CheckpointInfo) -> Iterator[tuple[CheckpointFiles, BinaryIO, CheckpointHead]]:
     files = CheckpointFiles(place)
     try:
         with files.open(info.name) as file:

@@ -84,7 +84,7 @@ class _Piece(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
 
 
-class Head(msgspec.Struct, frozen=True):
+class CheckpointHead(msgspec.Struct, frozen=True):
     """The sealed end of a checkpoint.
 
     Attributes:
@@ -134,7 +134,7 @@ class CheckpointFiles:
         start = checkpoint_name(attempt, 0)[:-8]
         return max((int(name[-8:]) for name in self.names() if name.startswith(start)), default=0)
 
-    def write(self, head: Head, body: bytes, files: Mapping[str, Path]) -> tuple[CheckpointInfo, bytes]:
+    def write(self, head: CheckpointHead, body: bytes, files: Mapping[str, Path]) -> tuple[CheckpointInfo, bytes]:
         """Store a checkpoint, then delete those before the last one. Return its facts and, for the store, its bytes.
 
         Args:
@@ -170,7 +170,9 @@ class CheckpointFiles:
                 )
         return bytes(made)
 
-    def _parts(self, head: Head, body: bytes, files: Mapping[str, Path], pieces: list[_Piece]) -> Iterator[Part]:
+    def _parts(
+        self, head: CheckpointHead, body: bytes, files: Mapping[str, Path], pieces: list[_Piece]
+    ) -> Iterator[Part]:
         digest = hashlib.sha256(body).digest()
         pieces.append(_Piece("", len(body), digest))
         yield memoryview(body)
@@ -193,7 +195,7 @@ class CheckpointFiles:
             raise FileNotFoundError(2, "it is not kept any more")
         return self._folder.file_store.place.open(f"{self._folder.path}/{name}")
 
-    def head(self, file: BinaryIO, name: str) -> Head:
+    def head(self, file: BinaryIO, name: str) -> CheckpointHead:
         """Return the verified head of an opened checkpoint. Raises Damaged and SignatureError."""
         size = file.seek(0, os.SEEK_END)
         if size < _TAIL.size:
@@ -205,7 +207,7 @@ class CheckpointFiles:
         file.seek(size - _TAIL.size - length)
         form, body = self.codec.verify(file.read(length), self._subject(name))
         try:
-            head = msgspec.msgpack.decode(body, type=Head)
+            head = msgspec.msgpack.decode(body, type=CheckpointHead)
         except msgspec.MsgspecError as error:
             raise Damaged(f"its head cannot be read: {error}") from None
         if form != RAW or head.info.name != name or not head.pieces or head.pieces[0].name:
@@ -214,7 +216,7 @@ class CheckpointFiles:
             raise Damaged("it is not whole")
         return head
 
-    def value(self, file: BinaryIO, head: Head) -> tuple[bytes, bytes]:
+    def value(self, file: BinaryIO, head: CheckpointHead) -> tuple[bytes, bytes]:
         """Return the verified `(format, body)` of the value, not unpickled. Raises Damaged and SignatureError."""
         first = head.pieces[0]
         file.seek(0)
@@ -224,7 +226,7 @@ class CheckpointFiles:
         self.codec.check_form(head.form, self._subject(head.info.name))
         return head.form, body
 
-    def restore(self, file: BinaryIO, head: Head, folder: Path) -> None:
+    def restore(self, file: BinaryIO, head: CheckpointHead, folder: Path) -> None:
         """Put the files back below a folder: all of them, or none if one is damaged. Raises Damaged."""
         file.seek(head.pieces[0].size)
         aside: list[tuple[Path, Path]] = []

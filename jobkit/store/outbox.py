@@ -22,7 +22,7 @@ _READ, _SCANNED = 50, 500
 RESULT_BYTES = 1_000_000
 
 
-class Part(msgspec.Struct, frozen=True):
+class OutboxPart(msgspec.Struct, frozen=True):
     """Jobs that are archived together, always the same until they are. `name`: "FIRST LAST", or "" if none waits.
 
     Attributes:
@@ -70,12 +70,12 @@ class Outbox:
         known = wire.texts(fields)
         return ArchiveState(known.get("where", ""), known.get("problem", ""), waiting)
 
-    async def next_part(self, limit: int) -> Part:
+    async def next_part(self, limit: int) -> OutboxPart:
         """Return the next jobs to archive."""
         name, entries = await self._ns.run("outbox_next", [limit])
-        return Part(wire.text(name), [(wire.text(entry), wire.text(fields[1])) for entry, fields in entries])
+        return OutboxPart(wire.text(name), [(wire.text(entry), wire.text(fields[1])) for entry, fields in entries])
 
-    async def read(self, part: Part) -> list[Dump]:
+    async def read(self, part: OutboxPart) -> list[Dump]:
         """Return all data of the jobs of a part, without large results. Damaged ones are left out."""
         dumps: list[Dump] = []
         for some in in_slices(part.entries, _READ):
@@ -92,11 +92,11 @@ class Outbox:
                     dumps.append(replace(dump, result=b"") if is_large else dump)
         return dumps
 
-    async def is_waiting(self, part: Part) -> bool:
+    async def is_waiting(self, part: OutboxPart) -> bool:
         """Return True if the part is not archived yet. What was read before this question is then complete."""
         return wire.text(await self._ns.ask("GET", "outbox:part")) == part.name
 
-    async def done(self, part: Part) -> None:
+    async def done(self, part: OutboxPart) -> None:
         """The archive has a part: its jobs go when their time is over."""
         await self._ns.run("outbox_done", [part.name])
 

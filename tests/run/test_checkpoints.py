@@ -19,7 +19,7 @@ import pytest
 import jobkit
 from jobkit.codec import Codec
 from jobkit.files import FileStore
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head, own_key, relative_files
+from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, own_key, relative_files
 from jobkit.files.file_store import Directory, place_of
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
@@ -207,7 +207,7 @@ def test_files_of_a_checkpoint_stay_below_the_working_directory(bench: Bench, na
     """Even if the job's own process has sealed other names."""
     files = CheckpointFiles(bench.place())
     (bench.folder / "source").write_text("x")
-    head = Head(CheckpointInfo("checkpoint.000001.00000001", attempt=1), *files.codec.encode(1)[:1], ())
+    head = CheckpointHead(CheckpointInfo("checkpoint.000001.00000001", attempt=1), *files.codec.encode(1)[:1], ())
     files.write(head, files.codec.encode(1)[1], {name: bench.folder / "source"})
     bench.attempts = 1
     bench.attempt()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobkit.codec import decode
-from jobkit.files.checkpoints import CheckpointFiles, CheckpointPlace, Damaged, Head, relative_files
+from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, relative_files
 from jobkit.model import InvalidParams, JobkitError, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model.format import seconds_in
@@ -91,7 +91,7 @@ class Checkpoints:
         self._voice.answers.counts = head.asked
         return value
 
-    def _newest(self, place: CheckpointPlace, files: CheckpointFiles) -> tuple[Head, Any] | None:
+    def _newest(self, place: CheckpointPlace, files: CheckpointFiles) -> tuple[CheckpointHead, Any] | None:
         """Return the newest checkpoint that can be used, with its value; say what is wrong with newer ones."""
         names = files.names()
         for info, _ in place.known[-1:]:
@@ -164,7 +164,7 @@ class Checkpoints:
             )
             copied = relative_files(given, Path.cwd())
             form, body = self._files.codec.encode(value)
-            head = Head(info, form, (), self._version, self._code(), self._voice.answers.counts)
+            head = CheckpointHead(info, form, (), self._version, self._code(), self._voice.answers.counts)
             info, sealed = self._files.write(head, body, copied)
         except ValueError as error:
             if not isinstance(error, InvalidParams):  # of `relative_files`
