@@ -83,15 +83,19 @@ class PartStore:
             return
         self.check(given.values())
         for name in await self._store.blobs.missing(list(given)):
+            if self.is_kept(name):  # another thread's upload has ended since the answer
+                continue
             if (upload := self._uploads.get(name)) is None:
                 upload = self._uploads[name] = asyncio.create_task(self._upload(given[name]))
-                upload.add_done_callback(partial(self._forget, name))
+                upload.add_done_callback(partial(self._uploaded, name))
             await asyncio.shield(upload)
         self._kept = {name: at for name, at in self._kept.items() if self.is_kept(name)}
         self._kept |= dict.fromkeys(given, time.monotonic())
 
-    def _forget(self, name: str, _: object) -> None:
+    def _uploaded(self, name: str, upload: asyncio.Task[None]) -> None:
         del self._uploads[name]
+        if not upload.cancelled() and upload.exception() is None:
+            self._kept[name] = time.monotonic()
 
     async def _upload(self, blob: Blob) -> None:
         if (file_store := self._file_store()) is None:

@@ -15,14 +15,17 @@ local function key_of(batch) return P .. 'batch:' .. batch end
 
 local function jobs_of(batch) return P .. 'batch-jobs:' .. batch end
 
+local function forget(batch)
+  call('DEL', key_of(batch), jobs_of(batch))
+  call('ZREM', P .. 'batches', batch)
+  call('ZREM', P .. 'batches-open', batch)
+end
+
 -- Batches that expired, and are still listed: the oldest ones are looked at. One whose last job an older version has ended does
 -- not expire by itself: it goes when none of its jobs is left.
 local function drop_stale()
   for _, id in ipairs(call('ZRANGE', P .. 'batches', 0, STALE_LOOKED_AT - 1)) do
-    if call('ZINTERCARD', 2, jobs_of(id), P .. 'jobs', 'LIMIT', 1) == 0 then
-      call('DEL', key_of(id), jobs_of(id))
-      call('ZREM', P .. 'batches', id)
-    end
+    if call('ZINTERCARD', 2, jobs_of(id), P .. 'jobs', 'LIMIT', 1) == 0 then forget(id) end
   end
 end
 
@@ -163,10 +166,7 @@ function Batches.leave(batch, id)
   local key = key_of(batch)
   if call('EXISTS', key) == 0 then return end
   call('ZREM', jobs_of(batch), id)
-  if call('HINCRBY', key, 'deleted', 1) < number(call('HGET', key, 'n')) then return end
-  call('DEL', key, jobs_of(batch))
-  call('ZREM', P .. 'batches', batch)
-  call('ZREM', P .. 'batches-open', batch)
+  if call('HINCRBY', key, 'deleted', 1) >= number(call('HGET', key, 'n')) then forget(batch) end
 end
 
 -- No job of a batch is open, and yet some are counted as open: an older version has ended them. `found`: numbers of jobs by
