@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from jobkit.model.format import size
 from jobkit.model.made import GitFacts
-from jobkit.tasks.values import is_secret_name, masked
+from jobkit.tasks.masking import is_secret_name, masked
 
 #: Seconds for all calls of git together.
 LIMIT_S = 5.0
@@ -244,18 +244,11 @@ def _kept(sections: Iterable[str]) -> tuple[str, list[str]]:
         base, ending = os.path.splitext(os.path.basename(name))
         is_shown = ending not in _LEFT_OUT and base not in _LEFT_OUT and not (is_secret_name(base) and ending != ".py")
         if is_shown and len(section) <= _FILE_MOST and total + len(section) <= _DIFF_MOST:
-            kept.append("".join(masked(line) for line in _without_keys(section).splitlines(keepends=True)))
+            kept.append(masked(section))
             total += len(section)
         else:
             left_out.append(f"{name} ({size(len(section))})" if is_shown else name)
     return "".join(kept), left_out
-
-
-_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-
-
-def _without_keys(text: str) -> str:
-    return _KEY.sub("***", text)
 
 
 def _folder(root: str) -> Path:

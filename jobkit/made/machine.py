@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 
-from jobkit.tasks.values import MASK, is_secret_name, masked
+from jobkit.tasks.masking import MASK, is_secret_name, masked
 
 _ENV_MOST, _VALUE_MOST = 200, 1_000
 
@@ -78,7 +78,7 @@ def variables(patterns: Sequence[str]) -> dict[str, str]:
     """Return the environment variables with these names, which may contain `*`; what looks like a secret is masked."""
     names = sorted(name for name in os.environ if any(fnmatchcase(name, pattern) for pattern in patterns))
     return {
-        name: MASK if is_secret_name(name) else masked(os.environ[name])[:_VALUE_MOST]
+        name: MASK if is_secret_name(name) and name != "PWD" else masked(os.environ[name])[:_VALUE_MOST]
         for name in names[:_ENV_MOST]
         if name not in ("JOBKIT_SECRET", "JOBKIT_URL")
     }

@@ -16,10 +16,11 @@ import msgspec
 from jobkit.model import InvalidParams
 from jobkit.model.format import params_brief, value_brief
 from jobkit.tasks.info import TaskInfo, plain_arguments
+from jobkit.tasks.masking import MASK
 from jobkit.tasks.params import check
 from jobkit.tasks.signature import Signature, signature_of, signature_of_class
 from jobkit.tasks.specs import ParamSpec, choice_of, documented, spec_of
-from jobkit.tasks.values import MASK, is_struct, short_repr, shown_and_abridged, struct_of, why_refused
+from jobkit.tasks.values import is_struct, short_repr, shown_and_abridged, struct_of, why_refused
 
 #: Name of the only parameter of a question for one value.
 ONE = "answer"

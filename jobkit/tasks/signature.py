@@ -21,9 +21,10 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
+from jobkit.tasks.masking import is_secret_name
 from jobkit.tasks.params import check, field_of
 from jobkit.tasks.specs import ParamSpec, choice_of, hints_of, spec_of, with_default
-from jobkit.tasks.values import is_secret_name, is_struct, plain, with_part
+from jobkit.tasks.values import is_struct, plain, with_part
 
 
 class Signature(msgspec.Struct, frozen=True, dict=True):

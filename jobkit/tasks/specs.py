@@ -31,7 +31,8 @@ from msgspec.structs import force_setattr, replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.tasks.values import MISSING, fields_of, is_secret_name, is_struct, plain, short_repr
+from jobkit.tasks.masking import is_secret_name
+from jobkit.tasks.values import MISSING, fields_of, is_struct, plain, short_repr
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -10,14 +10,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -26,24 +24,13 @@ from uuid import UUID
 import msgspec
 
 from jobkit.tasks.call import Reference
-
-_SECRET = re.compile(r"(^|_)(secret|token|password|passwd|passphrase|api_?key|private_key|credentials?)s?($|_)", re.I)
+from jobkit.tasks.masking import MASK, is_secret_name, masked
 
 #: Maximum size of the JSON that `shown_and_abridged` returns, in bytes without spaces.
 MAX_BYTES = 2048
-MASK = "***"
 
-#: A name, perhaps as a key (`["api_key"]`) or with an annotation (`api_key: str = ...`), and its value. It begins
-#: a word and is short: in long ones, each character would be looked at again and again.
-_FIELD = re.compile(
-    r"""(?P<name>(?<!\w)["']?\w{0,60}(?:secret|token|password|passwd|passphrase|api_?key|private_key|credential)\w{0,60}
-            ["']?\]?\s*(?::\s*[\w.\[\]]+(?:\s*\|\s*[\w.\[\]]+)*\s+(?==\s))?[=:]\s*)
-        (?:[bfru]{0,2}(?:\'{3}[^']*(?:\'{3})?|"{3}[^"]*(?:"{3})?|'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?)|[^\s,)}\]]+)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]{0,200}:)[^\s'\"]{0,500}@")
-
-_MAX_TEXT = 100
+#: Characters of a text that is shown, and those that are looked at for secrets.
+_MAX_TEXT, _READ_TEXT = 100, 400
 _MAX_ITEMS = 12
 _MAX_KEYS = 60
 _MAX_DEPTH = 4
@@ -295,22 +282,11 @@ def short_repr(value: object, limit: int = 80) -> str:
 # -- for display -------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def is_secret_name(name: str) -> bool:
-    """True for names whose values are never shown: token, password, api_key, ..."""
-    return _SECRET.search(name) is not None
-
-
-def masked(text: str) -> str:
-    """Return one line of text without what looks like a secret: values of such names, and passwords in URLs."""
-    return _URL.sub(rf"\g<name>{MASK}@", _FIELD.sub(rf"\g<name>{MASK}", text))
-
-
 def shown_and_abridged(bound: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return arguments by name as JSON of at most 2 kB, and the names of those that are cut, masked or only described.
 
     Plain scalars, short plain lists and structures (by field) are kept; everything else is text of at most 100
-    characters ("DataFrame 120 by 4"). Values whose name contains secret, token, password or key become "***".
+    characters ("DataFrame 120 by 4"). Secrets become "***": values of secret names, and what looks like one in texts.
     `params.check` restores those that are not abridged, if the parameter has a type hint.
     """
     out: dict[str, Any] = {}
@@ -389,14 +365,21 @@ def _opaque(value: Any) -> str:
             return f"function {value.__qualname__}"
     except Exception:  # user code: a length may raise anything
         return f"a {type(value).__name__}"
-    return str(value) if isinstance(value, Reference) else short_repr(value, _MAX_TEXT)
+    return str(value) if isinstance(value, Reference) else _brief(short_repr(value, _READ_TEXT))
 
 
 def _text(text: str, cut: list[str]) -> str:
-    if len(text) > _MAX_TEXT:
+    brief = _brief(text)
+    if brief != text:
         cut.append("")
-    text = text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return brief if brief.isascii() else brief.encode("utf-8", "replace").decode()
+
+
+def _brief(text: str) -> str:
+    """Return at most `_MAX_TEXT` characters of a text. It is masked first: half a secret would not look like one."""
+    brief = masked(text[:_READ_TEXT])
+    is_whole = len(brief) <= _MAX_TEXT and len(text) <= _READ_TEXT
+    return brief if is_whole else brief[: _MAX_TEXT - 1] + "…"
 
 
 def _size(value: Any) -> int:

@@ -24,8 +24,8 @@ from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.lines import clean, cut
+from jobkit.tasks.masking import MASK, is_secret_name, masked
 from jobkit.tasks.sources import SOURCE_AROUND, is_dynamic, label_of
-from jobkit.tasks.values import MASK, is_secret_name, masked
 
 _NAMES, _CHARS = 40, 500
 
