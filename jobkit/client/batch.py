@@ -156,7 +156,11 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     values = result
 
     def __await__(self) -> Generator[Any, None, list[R]]:
-        return self._kit.aio.outcomes(self).__await__()  # type: ignore[no-any-return]  # a kit is above this room
+        try:
+            values: list[R] = yield from self._kit.aio.outcomes(self).__await__()
+        except (JobFailed, JobCancelled) as error:
+            raise error.with_traceback(None)  # noqa: B904  # as `Job.result` does
+        return values
 
     def results(self) -> pd.DataFrame:
         """One row a job, at any moment, with the job's id as index.

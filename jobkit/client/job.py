@@ -212,7 +212,11 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         return True
 
     def __await__(self) -> Generator[Any, None, R]:
-        return self._kit.aio.outcome(self).__await__()
+        try:
+            value: R = yield from self._kit.aio.outcome(self).__await__()
+        except (JobFailed, JobCancelled) as error:
+            raise error.with_traceback(None)  # noqa: B904  # as `result` does
+        return value
 
     # -- acting on it -------------------------------------------------------------------------------------------------
 

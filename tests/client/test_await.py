@@ -1,4 +1,4 @@
-"""`await job`: a cancelled wait ends at once; the job continues."""
+"""`await job`: a cancelled wait ends at once, and the job continues; a failure shows as that of `job.result()`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from jobkit.client.kit import AioKit, Kit
 from jobkit.codec import Codec
+from jobkit.model import JobFailed
 from jobkit.run.attempt import Assignment, Outcome
 from jobkit.run.shared import ThreadRunner
 from jobkit.tasks.call import Call, encode_call
@@ -119,3 +121,21 @@ def test_a_job_in_a_thread_that_waits_for_a_job_can_be_cancelled(kit: Kit, way: 
 
     assert (outcome.outcome, outcome.reason) == ("cancelled", "stopped on request; its clean-up ran")
     assert batch[0].state == "queued"
+
+
+@pytest.mark.parametrize("way", ["job", "batch"])
+def test_a_failure_shows_one_frame_of_jobkit_whether_it_is_awaited_or_not(way: str) -> None:
+    with MemoryKit() as kit:
+        batch = kit.map(int, ["x"])
+        failed: Any = batch[0] if way == "job" else batch
+
+        async def cell() -> None:
+            await failed
+
+        def frames(do: Callable[[], object]) -> list[str]:
+            with pytest.raises(JobFailed) as caught:
+                do()
+            return [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+        assert frames(lambda: asyncio.run(cell()))[-2:] == ["cell", "__await__"]
+        assert frames(batch[0].result)[-2:] == ["frames", "result"]
