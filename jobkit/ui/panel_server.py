@@ -297,6 +297,12 @@ def _take_token(handler: Any) -> None:
     handler.redirect(f"{path}?{urlencode(others, doseq=True)}".rstrip("?"))
 
 
+def _redirect(old: Any, self: Any, url: str, *args: Any, **options: Any) -> None:
+    """Keep the query of `/?job=...` on the way to the server's only page; browsers keep what is after "#"."""
+    is_page = any(url.endswith(path) for path in self.applications if path != "/")
+    old(self, f"{url}?{self.request.query}" if is_page and self.request.query else url, *args, **options)
+
+
 def _write_error(old: Any, self: Any, status: int, **options: Any) -> None:
     error = (options.get("exc_info") or (None, None))[1]
     if not isinstance(error, OtherPage):
@@ -411,6 +417,7 @@ HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (panels_server.DocHandler, "get_session", _get_session),
     (AuthRequestHandler, "prepare", _prepare),
     (AuthRequestHandler, "write_error", _write_error),
+    (panels_server.RootHandler, "redirect", _redirect),
     (WSHandler, "_async_open", _open_websocket),
     (panels_server.WSHandler, "_async_open", _open_websocket),
     (panels_server.ComponentResourceHandler, "parse_url_path", _find_component),

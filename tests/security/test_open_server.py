@@ -288,6 +288,8 @@ def test_if_the_system_does_not_know_panel_serve_prints_and_opens_an_address_wit
             assert http.get(f"{url}/dashboard").status_code == 403
             came = http.get(printed[1], follow_redirects=True)
             assert (came.status_code, str(came.url)) == (200, f"{url}/dashboard")
+            root = printed[1].replace("/dashboard?", "/?q=state:failed&job=j1&")
+            assert str(http.get(root, follow_redirects=True).url) == f"{url}/dashboard?q=state%3Afailed&job=j1"
         assert own_machine.TOKEN_FIELD not in (tmp_path / "log").read_text().partition(printed[1])[2]
 
 

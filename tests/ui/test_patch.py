@@ -34,6 +34,7 @@ SIGNATURES = {
     "get_session": ["self"],
     "prepare": ["self"],
     "write_error": ["self", "status_code", "kwargs"],
+    "redirect": ["self", "url", "permanent", "status"],
     "_async_open": ["self", "token"],
     "parse_url_path": ["self", "path"],
     "HTTPServer": ["args", "kwargs"],
