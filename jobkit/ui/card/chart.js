@@ -30,7 +30,7 @@ class Chart {
     [this.top, this.bottom, this.first, this.last] = ["top", "bottom", "first", "last"].map((cls) => h("span", {class: `tick ${cls}`}));
     this.mark = h("i", {class: "mark", hidden: true});
     this.plot = h("div", {class: "area", onpointermove: (event) => this.point(event), onpointerleave: () => this.leave()}, this.picture, this.mark);
-    this.el = h("figure", {class: "chart"}, h("figcaption", null, this.title, this.keys, this.at), h("div", {class: "frame"}, this.top, this.bottom, this.plot), this.first, this.last);
+    this.el = h("figure", {class: "chart"}, h("figcaption", null, this.title, this.keys, this.at), h("div", {class: "scale"}, this.top, this.bottom), h("div", {class: "frame"}, this.plot), this.first, this.last);
   }
 
   show(lines) {
