@@ -61,13 +61,27 @@ def test_a_card_tells_how_long_its_job_waited_and_leaves_default_arguments_out()
 def test_only_what_changed_is_sent() -> None:
     view = queued()
     whole, parts = view.updates(T0)
-    assert (set(whole), parts) == ({"snapshot", "log", "preview", "artifacts", "question"}, {})
+    assert (set(whole), parts) == ({"snapshot", "log", "preview", "artifacts", "question", "made"}, {})
     assert view.updates(T0) == ({}, {})
 
     view.log([LogLine("hello", MS, n=1)])
 
     whole, parts = view.updates(T0)
     assert (whole, set(parts)) == ({}, {"log_append"})
+
+
+def test_what_made_a_job_is_sent_once_and_not_with_each_progress() -> None:
+    view = queued()
+    view.updates(T0)
+
+    view.made_by([("Commit", "1f3c")])
+    assert view.updates(T0) == ({"made": '[["Commit","1f3c"]]'}, {})
+
+    view.made_by([("Commit", "1f3c")])
+    view.take(STARTED)
+    whole, _ = view.updates(T0)
+    assert set(whole) == {"snapshot"}
+    assert "1f3c" not in whole["snapshot"]
 
 
 def test_a_card_that_says_which_text_it_has_is_told_whether_it_missed_something() -> None:

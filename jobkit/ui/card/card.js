@@ -16,7 +16,7 @@ class Card extends LiveCard {
 
   get listeners() {
     return {snapshot: () => this.show(), preview: () => this.showPreview(), actions: () => { this.showActions(); this.question.show(); },
-      question: () => this.question.show(), answered: () => this.question.answer(),
+      question: () => this.question.show(), made: () => this.showFacts(), answered: () => this.question.answer(),
       artifacts: () => this.showArtifacts(), alike: () => this.showAlike(), file: () => this.takeFile()};
   }
 
@@ -217,7 +217,7 @@ class Card extends LiveCard {
     add("CPU time", usage.cpu_s != null && duration(usage.cpu_s));
     add("Peak memory", usage.peak_rss_bytes && bytes(usage.peak_rss_bytes));
     add("Exit", usage.exit != null && String(usage.exit));
-    for (const [label, text] of job.made || []) add(label, text);
+    for (const [label, text] of parse(this.model.get("made"), [])) add(label, text);
     if (!isNew(this.n.factList, facts)) return;
     const params = new Set(Object.keys(job.params || {}));
     this.n.factList.replaceChildren(...facts.flatMap(([name, value]) => [

@@ -28,8 +28,8 @@ from jobkit.ui.words.trace import chain_of
 #: Log lines that a card starts with; it then keeps up to 2,000.
 LOG_LINES = 500
 
-#: The card's texts that replace what it has.
-_WHOLE = ("snapshot", "log", "preview", "artifacts", "question")
+#: The card's texts that replace what it has; from `preview` on, JSON of the attribute of that name.
+_WHOLE = ("snapshot", "log", "preview", "artifacts", "question", "made")
 
 #: The states that a queued or scheduled job comes from.
 _TO_QUEUE = (EventType.SUBMITTED, EventType.QUEUED, EventType.LOST, EventType.RELEASED)
@@ -193,7 +193,7 @@ class CardModel:
         """Set what made it, see `MadeBy.lines`."""
         if lines != self.made:
             self.made = lines
-            self._dirty.add("snapshot")
+            self._dirty.add("made")
 
     def connected(self, connection: str) -> None:
         """Set whether events arrive: `EventHub.connection`."""
@@ -216,8 +216,8 @@ class CardModel:
         return bool(self._dirty) or self.curves.is_dirty
 
     def updates(self, now: datetime) -> tuple[dict[str, str], dict[str, str]]:
-        """Return texts that changed since the last call: any of `snapshot`, `log`, `preview` `artifacts`
-        and `metrics`, which replace what the card has; and `log_append` and `metrics_append`, which continue it.
+        """Return texts that changed since the last call: any of `_WHOLE` and `metrics`, which replace what the card
+        has, and `log_append` and `metrics_append`, which continue it.
         """
         dirty, self._dirty = self._dirty, set()
         self._updates += 1
@@ -241,7 +241,7 @@ class CardModel:
             return dumps(self.card(now))
         if name == "log":
             return self.log_json(self.lines)
-        value = {"preview": self.preview, "artifacts": self.artifacts, "question": self.question}[name]
+        value = getattr(self, name)
         return dumps(value) if value else ""
 
     def log_json(self, lines: Iterable[LogLine]) -> str:
@@ -274,7 +274,6 @@ class CardModel:
             "v": self.version,
             "alert": self.alert(now),
             "deleted": self.is_deleted,
-            "made": self.made,
             "connection": self.connection,
         }
 

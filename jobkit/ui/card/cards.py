@@ -34,9 +34,8 @@ class JobCard(LivePage):
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
-        snapshot, log, log_append, preview, artifacts, question, metrics, metrics_append: texts that the browser shows
-            first; see `CardModel`.
-            Later ones bypass them, see `SessionBridge`.
+        snapshot, log, log_append, preview, artifacts, question, made, metrics, metrics_append: texts that the browser
+            shows first; see `CardModel`. Later ones bypass them, see `SessionBridge`.
         answered: what is wrong with an answer, see `AnswerForm`.
         alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or a log, see `downloads`.
@@ -50,6 +49,7 @@ class JobCard(LivePage):
     preview = param.String(default="")
     artifacts = param.String(default="")
     question = param.String(default="")
+    made = param.String(default="")
     answered = param.String(default="")
     metrics = param.String(default="")
     metrics_append = param.String(default="")

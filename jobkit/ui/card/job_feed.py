@@ -36,8 +36,11 @@ ACTIONS = ("answer", "cancel", "retry", "move", "rerun")
 
 #: Texts of a card that shows no job.
 EMPTY = dict.fromkeys(
-    ("snapshot", "log", "preview", "artifacts", "metrics", "question", "answered", "file", "refused"), ""
+    ("snapshot", "log", "preview", "artifacts", "metrics", "question", "made", "answered", "file", "refused"), ""
 )
+
+#: Seconds between two updates of charts, at least: a job logs faster than people look.
+_CHARTS_S = 0.25
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
