@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import types
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jobkit
@@ -36,12 +38,22 @@ def made(begin: str, **names: Any) -> dict[str, Any]:
 
 def test_a_summary_writer_logs_scalars() -> None:
     def run() -> None:
-        writer = made("class SummaryWriter")["SummaryWriter"]("runs/1")
-        writer.add_scalar("loss/train", 0.5, 1)
-        writer.add_scalars("acc", {"train": 0.9, "val": 0.8}, 1)
+        with made("class SummaryWriter")["SummaryWriter"]("runs/1") as writer:
+            writer.add_scalar("loss/train", 0.5, 1)
+            writer.add_scalars("acc", {"train": 0.9, "val": 0.8}, 1)
+            writer.add_histogram("weights", [1, 2], 1)
+            writer.flush()
         writer.close()
 
     assert metrics_of(run) == {"loss/train": 0.5, "train/acc": 0.9, "val/acc": 0.8}
+
+
+@pytest.mark.parametrize("name", ["add_scalar", "add_scalars", "add_figure"])
+def test_the_summary_writer_takes_what_a_real_one_takes(name: str) -> None:
+    real = getattr(pytest.importorskip("tensorboardX").SummaryWriter, name)
+    ours = getattr(made("class SummaryWriter")["SummaryWriter"], name)
+
+    inspect.signature(ours).bind(**dict.fromkeys(inspect.signature(real).parameters))
 
 
 @pytest.mark.parametrize(("library", "base"), [("keras", "callbacks.Callback"), ("lightning", "Callback")])
@@ -79,3 +91,21 @@ def test_a_callback_of_lightgbm_logs_each_round() -> None:
     env = types.SimpleNamespace(iteration=4, evaluation_result_list=[("val", "auc", 0.7, True)])
 
     assert metrics_of(lambda: log(env)) == {"val/auc": 0.7}
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_real_boosters_log_each_round(library: str) -> None:
+    module = pytest.importorskip(library)
+
+    def run() -> None:
+        rows, labels = np.random.default_rng(1).random((60, 3)), np.arange(60) % 2
+        if library == "lightgbm":
+            data, log = module.Dataset(rows, labels), made("def log(env)")["log"]
+            how = {"objective": "binary", "metric": "auc", "verbose": -1}
+            module.train(how, data, 5, valid_sets=[data], valid_names=["val"], callbacks=[log])
+        else:
+            data, log = module.DMatrix(rows, labels), made("class Rounds", xgboost=module)["Rounds"]()
+            how = {"objective": "binary:logistic", "eval_metric": "auc"}
+            module.train(how, data, 5, evals=[(data, "val")], callbacks=[log], verbose_eval=False)
+
+    assert metrics_of(run)["val/auc"] > 0.5
