@@ -93,7 +93,7 @@ def test_a_component_has_the_models_that_show_it() -> None:
     document = Document()
     document.add_root(root)
     (event,) = patch.changes(nav, {"title": "Jobs"})
-    assert f'"model":{{"id":"{root.data.id}"}},"attr":"title","new":"Jobs"' in event
+    assert f'"model":{{"id":"{root.data.id}"}},"attr":"title","new":"Jobs"' in event.decode()
     assert root.importmap == {}
     assert not [sheet for sheet in root.stylesheets if hasattr(sheet, "url")]
 

@@ -16,7 +16,7 @@ from typing import Any
 from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
-from jobkit.model import JobEvent, JobkitError, JobNotFound, JobState
+from jobkit.model import EventType, JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.runners import Runners
@@ -62,6 +62,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self.model: CardModel | None = None
         """None until the job has been read. Changes on the background loop."""
         self._missing = ""
+        self._charts = self.paced(_CHARTS_S, self.poke)
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
         self._questions = self.paced(0.0, self._read_question)
@@ -140,7 +141,8 @@ class JobFeed(SharedFeed[Subscriber]):
             self._gates.poke()
         elif self.model is not None:
             if self.model.take(event):
-                self.poke()
+                is_chart = event.type is EventType.LOGGED and "metrics" in event.data
+                (self._charts if is_chart else self.pacer).poke()
                 if self.model.has_other_question:
                     self._questions.poke()
             if self.model.needs_snapshot or self.model.curves.is_behind:

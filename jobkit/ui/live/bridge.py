@@ -15,7 +15,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -65,9 +65,34 @@ def _beat(document: Any, n: int, before: asyncio.Future[None] | None) -> None:
         return
     if (before is None or before.done()) and (sockets := sockets_of(document)):
         events = (event for each in _hearers[document] for event in changes(each, {"beat": str(n)}))
-        if told := ",".join(islice(events, _HEARERS)):
-            before = asyncio.ensure_future(send(sockets, told))
+        slow = send(sockets, told) if (told := b",".join(islice(events, _HEARERS))) else None
+        before = asyncio.ensure_future(slow) if slow is not None else None
     asyncio.get_running_loop().call_later(BEAT_S, _beat, document, n + 1, before)
+
+
+#: Bridges with texts to send, by the loop of their server, which is woken once for all of them.
+_filled: dict[asyncio.AbstractEventLoop, dict[SessionBridge, None]] = {}
+_filling = threading.Lock()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, bridge: SessionBridge) -> None:
+    """Have the texts of a bridge sent; from any thread. Raises RuntimeError if the loop is closed."""
+    with _filling:
+        is_first = loop not in _filled
+        _filled.setdefault(loop, {})[bridge] = None
+    if is_first or loop.is_closed():
+        try:
+            loop.call_soon_threadsafe(_send_all, loop)
+        except RuntimeError:
+            _filled.pop(loop, None)
+            raise
+
+
+def _send_all(loop: asyncio.AbstractEventLoop) -> None:
+    with _filling:
+        bridges = _filled.pop(loop, {})
+    for bridge in bridges:
+        bridge._sender.poke()
 
 
 class PendingUpdate:
@@ -149,7 +174,12 @@ class SessionBridge:
         with self._lock:
             is_first = not self._box
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
-        if not self._hand_over(self._sender.poke) and is_first:
+        if (loop := loop_of(self._document)) is not None:
+            try:
+                _wake(loop, self)
+            except RuntimeError:  # the server has ended
+                self.close()
+        elif is_first:
             self._push(lambda: self._put(self._take_box()))
 
     def greeted(self, component: Any) -> None:
@@ -232,8 +262,8 @@ class SessionBridge:
             box, self._box = self._box, {}
             return box
 
-    async def _send(self) -> None:
-        """Send all waiting texts; on the server's loop."""
+    def _send(self) -> Coroutine[Any, Any, None] | None:
+        """Send all waiting texts; on the server's loop. Returns what to await if the browser is slow."""
         box = self._take_box()
         sockets = sockets_of(self._document) if self.is_open else []
         absent = {each: update for each, update in box.items() if sockets is None or not self._hears(each)}
@@ -241,8 +271,7 @@ class SessionBridge:
             self._push(lambda: self._put(absent))
         present = [(each, update) for each, update in box.items() if each not in absent]
         events = [event for each, update in present for event in changes(each, update.values())]
-        if events and sockets:
-            await send(sockets, ",".join(events))
+        return send(sockets, b",".join(events)) if events and sockets else None
 
     def _hears(self, component: Any) -> bool:
         """Return whether texts for the component may go past its document."""
