@@ -19,7 +19,7 @@ import psutil
 import jobkit
 from benchmarks.place import SECRET, Place, free_port, jobkit_worker, running, until
 from benchmarks.sessions import Sessions
-from benchmarks.systems.jobkit_tasks import tick
+from benchmarks.systems.jobkit_tasks import learn, tick
 from benchmarks.table import Row, most, percentile, row
 from jobkit.model import EventType, JobEvent
 
@@ -53,6 +53,7 @@ def measure(place: Place) -> list[Row]:
         url = f"http://localhost:{port}/app"
         until(lambda: _answers(url), "the dashboard to answer")
         rows += _without_browser(kit, server, url, place)
+        rows += _charts(kit, server, url, place)
         rows += _in_browser(kit, url, place)
         with Sessions(url, place.pick(50, 3)) as open_ones:
             memory = _memory_mb(server)
@@ -84,6 +85,38 @@ def _without_browser(kit: jobkit.Kit, server: Popen[bytes], url: str, place: Pla
         row(f"event to bytes at the browser, {name}, p95", "jobkit", [percentile(waits, 0.95)], "ms"),
         most(f"dashboard CPU per session and update, {name}", [cpu_s * 1000 / max(reports, 1) / n], "ms", 1),
     ]
+
+
+def _charts(kit: jobkit.Kit, server: Popen[bytes], url: str, place: Place) -> list[Row]:
+    """CPU of the dashboard for each update of a job's curves, beside what its sessions cost while nothing happens.
+
+    A job that logs a hundred times a second sends some ten updates a second.
+    """
+    rows, times = [], place.pick(100, 5)
+    for n in (1, place.pick(20, 2)):
+        updates: list[JobEvent] = []
+        job = kit.submit(learn, 100_000, 0.01)
+
+        def listen(event: JobEvent, updates: list[JobEvent] = updates) -> None:
+            if event.type is EventType.LOGGED and "metrics" in event.data:
+                updates.append(event)
+
+        stop = kit.hub.listen(listen, job.id)
+        with Sessions(f"{url}?job={job.id}", n) as sessions:
+            until(lambda: updates and all(session.size for session in sessions.all), "the first update")  # noqa: B023
+            busy, began = _cpu_s(server), (time.monotonic(), len(updates))
+            until(lambda: len(updates) >= began[1] + times, "updates to arrive")  # noqa: B023
+            busy, seconds, count = _cpu_s(server) - busy, time.monotonic() - began[0], len(updates) - began[1]
+            job.cancel()
+            job.wait(30)
+            idle = _cpu_s(server)
+            time.sleep(seconds)
+            idle = _cpu_s(server) - idle
+        stop()
+        name = f"with {n} session{'s' if n > 1 else ''}"
+        rows.append(most(f"dashboard CPU per update of a chart, {name}", [1000 * (busy - idle) / count], "ms", 1))
+        rows.append(row(f"dashboard CPU while nothing happens, {name}", "jobkit", [100 * idle / seconds], "%"))
+    return rows
 
 
 def _in_browser(kit: jobkit.Kit, url: str, place: Place) -> list[Row]:

@@ -28,10 +28,12 @@ class Session:
     """One window at `url`, open and greeted when the constructor returns.
 
     Attributes:
+        size: bytes that came after the greeting.
         arrived: stamp of a report (`@...@` in a message) to the moment when its bytes came, seconds since the epoch.
     """
 
     def __init__(self, url: str) -> None:
+        self.size = 0
         self.arrived: dict[str, float] = {}
         with urllib.request.urlopen(url, timeout=60) as answer:
             token = re.search(r'"token":\s*"([^"]+)"', answer.read().decode())
@@ -74,6 +76,7 @@ class Session:
         except BlockingIOError:
             return True
         now = time.time()
+        self.size += len(data)
         data = self._rest_of_stamp + data
         for found in _STAMP.finditer(data):
             self.arrived.setdefault(found[1].decode(), now)

@@ -47,6 +47,14 @@ def tick(times: int, pause_s: float) -> None:
 
 
 @jobkit.task
+def learn(times: int, pause_s: float) -> None:
+    """Log two metrics at each step."""
+    for step in range(times):
+        jobkit.log_metrics(step=step, loss=1 / (1 + step), accuracy=1 - 1 / (1 + step))
+        time.sleep(pause_s)
+
+
+@jobkit.task
 def loops(n: int) -> dict[str, float]:
     """Nanoseconds per iteration of a loop of `n`: bare, under jobkit.progress, under tqdm; the best of five."""
     import sys
