@@ -130,7 +130,7 @@ def _write(socket: WSHandler, content: bytes) -> Awaitable[None] | None:
     protocol: Any = socket.ws_connection
     if protocol is None or protocol.is_closing():
         return None
-    lock = socket.write_lock.acquire()
+    lock: Any = socket.write_lock.acquire()
     if not lock.done() or getattr(protocol, "_compressor", socket) is not None:
         return _write_fragments(socket, lock, content)
     with lock.result():

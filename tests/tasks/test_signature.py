@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import pytest
 
 from jobkit.model import InvalidParams
+from jobkit.tasks.masking import is_secret_name
 from jobkit.tasks.signature import signature_of
 from jobkit.tasks.specs import Range
 from jobkit.tasks.task import TaskDef
-from jobkit.tasks.values import is_secret_name
 
 if TYPE_CHECKING:
     import pandas as pd
