@@ -2,7 +2,7 @@
 
 Used for arguments, environment variables, diffs and local variables. It is a precaution, not a promise: what has
 neither the name nor the shape of a secret stays. Times are linear in the length of a text: a repetition is bounded, or
-begins at a place where none of its own characters stands before.
+follows a character that it does not contain, so that no run of characters is searched twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FIELD = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-#: A header that says who asks, also in code.
+#: The header of a request with the credentials of its sender, also in code.
 _HEADER = re.compile(
     r"""(?P<name>(?<!\w)(?:proxy-)?authorization["']?\]?\s{0,20}[:=]\s{0,20}(?:[bfru]{0,2}["'])?)
         (?:[a-z]{1,20}\s{1,20})?[\w.~+/=:-]{4,}""",

@@ -1,4 +1,4 @@
-"""What looks like a secret in names and texts, and how long the look takes."""
+"""Masking of what looks like a secret in names and texts, and how long it takes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_tokens_of_a_known_shape_are_masked_wherever_they_stand(secret: str, lin
         ("send Bearer mF_9.B5f-4.1JqM now", "send Bearer *** now"),
     ],
 )
-def test_headers_that_say_who_asks_are_masked(line: str, shown: str) -> None:
+def test_headers_with_credentials_are_masked(line: str, shown: str) -> None:
     assert masked(line) == shown
 
 
