@@ -1,10 +1,11 @@
-"""The server's own time for a submit, a claim and a finish, beside those of an earlier revision.
+"""The server's own time for a submit, a claim, a finish and a job of a `map`, beside those of an earlier revision.
 
     python -m benchmarks.server_time REVISION [--server PROGRAM] [--rounds N]
 
 Both versions work on one server by turns, each in a separate process and namespace; the figures come from INFO
-commandstats (of EVALSHA or FCALL), so neither clients nor sockets count, only how busy the machine is. Not among the
-benchmarks that `make bench` runs: it needs the repository's history.
+commandstats (of EVALSHA or FCALL), so neither clients nor sockets count, only how busy the machine is. A job of a `map`
+goes through submit (in parts of 200), claim and finish (four in a call) and delete; its commands are counted, too. Not
+among the benchmarks that `make bench` runs: it needs the repository's history.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from pathlib import Path
 VERBS = ("submit", "claim", "finish")
 JOBS = 500
 
+#: Of a `map`: jobs in a part of its submit, and jobs that a claim or a finish is for.
+PART, AT_ONCE = 200, 4
+
 
 async def rounds(url: str) -> None:
     """Run a round for each line of standard input; print microseconds a call by verb. In a process of one version."""
     from jobkit.model import JobSpec
+    from jobkit.model.batch import BatchSpec
     from jobkit.settings import Settings
     from jobkit.store.redis import RedisStore
     from jobkit.store.values import Claimed, Ending, Submission, WorkerInfo
@@ -48,10 +53,25 @@ async def rounds(url: str) -> None:
             [Ending(one.spec.id, one.token, "succeeded", result=b"x" * 60, preview=b"y" * 60, summary="1.5")]
         )
 
+    async def map_jobs() -> None:
+        ids = [secrets.token_hex(8) for _ in range(2 * PART)]
+        batch = secrets.token_hex(8)
+        specs = [JobSpec(id, "tasks.simulate", params={"n": 1}, owner="ada", batch=batch) for id in ids]
+        for start in range(0, len(ids), PART):
+            part = [Submission(spec, b"x" * 200) for spec in specs[start : start + PART]]
+            await store.submit(part, "client", BatchSpec(batch, "tasks.simulate", len(ids)), start)
+        for _ in range(0, len(ids), AT_ONCE):
+            found, _ = await store.claim(worker, AT_ONCE)
+            await store.finish([Ending(one.spec.id, one.token, "succeeded", result=b"x" * 60) for one in found])
+        await store.delete(ids)
+
     async def spent() -> tuple[int, int]:
         stats = await store.redis.info("commandstats")
         found = [stats[name] for name in ("cmdstat_evalsha", "cmdstat_fcall") if name in stats]
         return sum(each["usec"] for each in found), sum(each["calls"] for each in found)
+
+    async def commands() -> int:
+        return sum(each["calls"] for each in (await store.redis.info("commandstats")).values())
 
     await store.renew("w1", {}, {})
     for _ in sys.stdin:
@@ -62,6 +82,10 @@ async def rounds(url: str) -> None:
                 await verb(n)
             after_us, after = await spent()
             took[verb.__name__] = (after_us - before_us) / (after - before)
+        before_us, before = (await spent())[0], await commands()
+        await map_jobs()
+        took["map"] = ((await spent())[0] - before_us) / (2 * PART)
+        took["map commands"] = (await commands() - before) / (2 * PART)
         print(json.dumps(took), flush=True)
     await store.close()
 
@@ -94,12 +118,14 @@ def main() -> None:
             server.terminate()
             server.wait()
     print("| verb | before, lowest | now, lowest | ratio | ratio of each round, median | range |\n|" + " --- |" * 6)
-    for name, verbs in [(verb, (verb,)) for verb in VERBS] + [("claim + finish", ("claim", "finish"))]:
+    several = {"claim + finish": ("claim", "finish"), "a job of a map": ("map",), "its commands": ("map commands",)}
+    for name, verbs in ({verb: (verb,) for verb in VERBS} | several).items():
         pairs = [[sum(side[verb] for verb in verbs) for side in both] for both in took]
         before, now = (min(pair[i] for pair in pairs) for i in (0, 1))
         ratios = sorted(new / old for old, new in pairs)
+        unit = "" if "commands" in name else " µs"
         print(
-            f"| {name} | {before:.1f} µs | {now:.1f} µs | {now / before:.2f} | {statistics.median(ratios):.2f} | "
+            f"| {name} | {before:.1f}{unit} | {now:.1f}{unit} | {now / before:.2f} | {statistics.median(ratios):.2f} | "
             f"{ratios[0]:.2f} – {ratios[-1]:.2f} |"
         )
 

@@ -7,9 +7,13 @@
 -- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `us`,
 -- and `batches-open` those with open jobs, by the time of the last look at them.
 -- The record of a job names its batch in the field `batch`, which other jobs do not have.
+--
+-- A call collects what it changes in a batch, and writes it once (see `flush`): many jobs cost as much as one.
 
 local STALE_LOOKED_AT = 20
 local OPEN_LOOKED_AT, LOOK_EVERY_MS = 5, 5000
+local SOME_LEAST = 10 -- jobs of a batch that a call looks at, even if it has moved many others
+local BY_STATE = {'scheduled', 'queued', 'running', 'succeeded', 'failed', 'cancelled'}
 
 local function key_of(batch) return P .. 'batch:' .. batch end
 
@@ -29,39 +33,114 @@ local function drop_stale()
   end
 end
 
--- While no job is open, the batch is kept as long as the last of its jobs.
-local function close(batch, ttl_ms)
+-- What this call changes in a batch: `counts` by state, `new` jobs, `gone` ones, `ended` ones by state, `events` for its
+-- subscribers. `goes_on`: it has new jobs. `ttl_ms`: how long to keep it if no job is open now.
+local function of(batch)
+  changed = changed or {}
+  changed[batch] = changed[batch] or {counts = {}, new = 0, gone = {}, ended = {}, events = {}}
+  return changed[batch]
+end
+
+local function add(change, state, n)
+  change.counts[state] = (change.counts[state] or 0) + n
+end
+
+local function keep_for(change, ttl_ms)
+  change.ttl_ms = math.max(change.ttl_ms or 0, ttl_ms)
+end
+
+-- Subscribers read its jobs again.
+local function tell_news(batch)
+  Batches.tell(batch, Records.event('batch ' .. batch, 1, 'logged', '{}'))
+end
+
+-- One event costs as much as the question whether anybody listens.
+local function publish(batch, events)
+  local channel = P .. 'ch:batch ' .. batch
+  if #events > 1 and call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return end
+  for _, event in ipairs(events) do call('PUBLISH', channel, event) end
+end
+
+-- How many jobs in which state stop the batch: "failed 3".
+local function limit_of(stop)
+  local state, count = string.match(stop or '', '^(%a+) (%d+)$')
+  return state, tonumber(count)
+end
+
+-- Writes what a call has changed in a batch, and stops or ends the batch if that is due.
+local function write(batch, change)
   local key = key_of(batch)
-  local open = call('HMGET', key, 'scheduled', 'queued', 'running', 'us')
-  if not open[4] or number(open[1]) + number(open[2]) + number(open[3]) > 0 then return end
-  call('HSET', key, 'ended', NOW)
-  call('ZREM', P .. 'batches-open', batch)
-  call('PEXPIRE', key, ttl_ms)
-  call('PEXPIRE', jobs_of(batch), ttl_ms)
+  local kept = call('HMGET', key, 'us', 'first', 'stop', 'stopped', 'n', 'deleted', 'came', 'ended', 'recount', unpack(BY_STATE))
+  if not kept[1] then return end
+  local gone = number(kept[6]) + #change.gone
+  if #change.gone > 0 then
+    if gone >= number(kept[5]) + change.new then return forget(batch) end
+    call('ZREM', jobs_of(batch), unpack(change.gone))
+  end
+  local set, counts = {}, {}
+  for i, state in ipairs(BY_STATE) do
+    counts[state] = number(kept[9 + i]) + (change.counts[state] or 0)
+    if change.counts[state] then put(set, state, counts[state]) end
+  end
+  if #change.gone > 0 then put(set, 'deleted', gone) end
+  if change.new > 0 then put(set, 'n', number(kept[5]) + change.new) end
+  if change.last then put(set, 'last', change.last) end
+  if change.came and change.came > number(kept[7]) then put(set, 'came', change.came) end
+  if (change.starts or (change.counts.running or 0) > 0) and not kept[2] then put(set, 'first', NOW) end
+  if change.goes_on and (kept[8] or kept[9]) then
+    call('HDEL', key, 'ended', 'recount')
+    call('PERSIST', key)
+    call('PERSIST', jobs_of(batch))
+  end
+  local is_over = change.ttl_ms and counts.scheduled + counts.queued + counts.running <= 0
+  if is_over then put(set, 'ended', NOW) end
+  if #set > 0 then call('HSET', key, unpack(set)) end
+  if is_over then -- it is kept as long as the last of its jobs
+    call('ZREM', P .. 'batches-open', batch)
+    call('PEXPIRE', key, change.ttl_ms)
+    call('PEXPIRE', jobs_of(batch), change.ttl_ms)
+  elseif change.goes_on then
+    call('ZADD', P .. 'batches-open', NOW, batch)
+  end
+  local state, most = limit_of(kept[3])
+  if state and not kept[4] and (counts[state] or 0) >= most then
+    local before = counts[state] - (change.counts[state] or 0)
+    Batches.stop(batch, (change.ended[state] or {})[most - before] or '')
+  end
 end
 
--- Stops a batch if enough of its jobs have ended in this state, the last one of them `job` ("" if that is not known).
-local function check(batch, state, job)
-  local found = call('HMGET', key_of(batch), 'stop', 'stopped', state)
-  local wanted, count = string.match(found[1] or '', '^(%a+) (%d+)$')
-  if wanted == state and not found[2] and number(found[3]) >= tonumber(count) then Batches.stop(batch, job) end
+local function flush(batch)
+  local change = changed and changed[batch]
+  if not change then return end
+  changed[batch] = nil
+  write(batch, change)
+  publish(batch, change.events)
 end
 
--- One of its jobs is cancelled because of its rule, unless it has another one since; not one that it shares with others.
-local function cancel(batch, id, ttl_ms)
-  local rec = Records.read(id)
-  local job = rec and rec.batch == batch and call('HGET', key_of(batch), 'stopped')
-  if not job then return end
-  Damage.guard(id, Lifecycle.cancel, rec, 'stop_when held' .. (job ~= '' and ' for job ' .. job or ''), ttl_ms)
+-- Before a call returns.
+function Batches.flush()
+  while changed and next(changed) do flush((next(changed))) end
+end
+
+-- Cancels jobs of a batch whose rule held; not one that another batch shares, or that a user wants all the same.
+local function cancel(batch, ids, ttl_ms)
+  local job = call('HGET', key_of(batch), 'stopped')
+  if not job then return end -- it has another rule since
+  local why = 'stop_when held' .. (job ~= '' and ' for job ' .. job or '')
+  for _, id in ipairs(ids) do
+    local rec = Records.read(id)
+    if rec and rec.batch == batch then Damage.guard(id, Lifecycle.cancel, rec, why, ttl_ms) end
+  end
 end
 
 -- A part of a batch is submitted: `join` with each of its jobs, its reply and, if it is new, its record; `settle_part` at the end.
 -- `batch`: {id, spec, ttl_ms, place (of the first job), rule and stop ("" for none)}.
 function Batches.join(batch, id, reply, rec)
-  batch.n, batch.states, batch.members = batch.n or 0, batch.states or {}, batch.members or {}
+  batch.members = batch.members or {}
   if rec then
-    batch.n, batch.last = batch.n + 1, rec.us
-    batch.states[rec.state] = (batch.states[rec.state] or 0) + 1
+    local change = of(batch.id)
+    change.new, change.last = change.new + 1, rec.us
+    add(change, rec.state, 1)
   end
   local kind = type(reply) == 'table' and reply[1]
   if kind ~= 'lacks' then put(batch.members, batch.place, kind == 'is' and reply[2] or id) end -- else it is sent alone
@@ -69,71 +148,63 @@ function Batches.join(batch, id, reply, rec)
 end
 
 function Batches.settle_part(batch)
-  local key = key_of(batch.id)
+  local key, change = key_of(batch.id), of(batch.id)
   if call('EXISTS', key) == 0 then
-    if batch.n == 0 then return end -- there is nothing to keep: jobs of others do all of the work
+    if change.new == 0 then return end -- there is nothing to keep: jobs of others do all of the work
     drop_stale()
     call('HSET', key, 'spec', batch.spec, 'us', NOW_US)
     if batch.rule ~= '' then call('HSET', key, 'rule', batch.rule, 'stop', batch.stop) end
     call('ZADD', P .. 'batches', NOW_US, batch.id)
   end
-  for state, n in pairs(batch.states) do call('HINCRBY', key, state, n) end
-  if batch.states.running then call('HSETNX', key, 'first', NOW) end
-  if batch.n > 0 then
-    call('HINCRBY', key, 'n', batch.n)
-    call('HSET', key, 'last', batch.last)
-  end
-  if batch.place > number(call('HGET', key, 'came')) then call('HSET', key, 'came', batch.place) end
   if #batch.members > 0 then call('ZADD', jobs_of(batch.id), 'NX', unpack(batch.members)) end
-  Batches.go_on(batch.id)
-  close(batch.id, batch.ttl_ms)
-  for state in pairs(batch.states) do check(batch.id, state, '') end
-  if call('HEXISTS', key, 'stopped') == 0 then return end
-  for i = 2, #batch.members, 2 do cancel(batch.id, batch.members[i], batch.ttl_ms) end -- it came too late
-end
-
--- It has new jobs. Subscribers read its jobs again.
-function Batches.go_on(batch)
-  call('HDEL', key_of(batch), 'ended', 'recount')
-  call('ZADD', P .. 'batches-open', NOW, batch)
-  call('PERSIST', key_of(batch))
-  call('PERSIST', jobs_of(batch))
-  call('PUBLISH', P .. 'ch:batch ' .. batch, Records.event('batch ' .. batch, 1, 'logged', '{}'))
+  change.came, change.goes_on = batch.place, true
+  keep_for(change, batch.ttl_ms)
+  tell_news(batch.id)
+  flush(batch.id)
+  local ids = {}
+  for i = 2, #batch.members, 2 do ids[#ids + 1] = batch.members[i] end
+  cancel(batch.id, ids, batch.ttl_ms) -- they may have come too late
 end
 
 function Batches.is_kept(batch) return call('EXISTS', key_of(batch)) == 1 end
 
 -- A job is submitted alone. If it repeats another one, it takes its place.
 function Batches.replace(batch, rec, old)
-  local key, jobs = key_of(batch), jobs_of(batch)
+  local jobs, change = jobs_of(batch), of(batch)
   local place = old and call('ZSCORE', jobs, old)
   local state = place and call('HGET', P .. 'job:' .. old, 'state')
   if state then
-    call('HINCRBY', key, state, -1)
+    add(change, state, -1)
     call('HDEL', P .. 'job:' .. old, 'batch')
   else
-    call('HINCRBY', key, 'n', 1)
+    change.new = change.new + 1
   end
   if place then call('ZREM', jobs, old) end
   call('ZADD', jobs, place or (tonumber(call('ZRANGE', jobs, -1, -1, 'WITHSCORES')[2]) or -1) + 1, rec.id)
-  call('HINCRBY', key, rec.state, 1)
-  call('HSET', key, 'last', rec.us)
-  Batches.go_on(batch)
+  add(change, rec.state, 1)
+  change.last, change.goes_on = rec.us, true
+  tell_news(batch)
 end
 
 -- With each change of a job's state.
 function Batches.count(batch, from, to)
-  local key = key_of(batch)
-  if call('EXISTS', key) == 0 then return end
-  call('HINCRBY', key, from, -1)
-  call('HINCRBY', key, to, 1)
-  if to == 'running' then call('HSETNX', key, 'first', NOW) end
+  local change = of(batch)
+  add(change, from, -1)
+  add(change, to, 1)
+  change.starts = change.starts or to == 'running'
 end
 
 -- With the end of a job, which is kept for `ttl_ms`.
 function Batches.ended(rec, state, ttl_ms)
-  close(rec.batch, ttl_ms)
-  check(rec.batch, state, rec.id)
+  local change = of(rec.batch)
+  change.ended[state] = change.ended[state] or {}
+  table.insert(change.ended[state], rec.id)
+  keep_for(change, ttl_ms)
+end
+
+-- With each event of a job.
+function Batches.tell(batch, event)
+  table.insert(of(batch).events, event)
 end
 
 -- Its rule held for a job: the rest is cancelled.
@@ -142,13 +213,24 @@ function Batches.stop(batch, job)
   Leftover.keep('batch', batch, 0)
 end
 
--- Cancels open jobs, from the one numbered `from` on.
-function Batches.cancel_rest(batch, ttl_ms, from)
-  local most = math.max(1, STEPS_MOST - steps)
-  local ids = call('ZRANGE', jobs_of(batch), from, from + most - 1)
+-- The jobs of a batch from a place on, as many as this call may look at, and the place to go on from, nil at the end. Jobs
+-- may leave in between, and two may share a place.
+local function some_of(batch, from)
+  local most = math.max(SOME_LEAST, STEPS_MOST - steps)
+  local found = call('ZRANGEBYSCORE', jobs_of(batch), from, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+  local ids, behind = {}, #found == 2 * most and found[2] ~= found[#found] and found[#found] or nil
+  for i = 1, #found, 2 do
+    if found[i + 1] ~= behind then ids[#ids + 1] = found[i] end
+  end
   steps = steps + #ids
-  for _, id in ipairs(ids) do cancel(batch, id, ttl_ms) end
-  if #ids == most then Leftover.keep('batch', batch, from + most) end
+  return ids, behind
+end
+
+-- Cancels open jobs, from a place on.
+function Batches.cancel_rest(batch, ttl_ms, from)
+  local ids, behind = some_of(batch, from)
+  cancel(batch, ids, ttl_ms)
+  if behind then Leftover.keep('batch', batch, behind) end
 end
 
 -- Gives a batch a rule. The jobs that have ended count, too.
@@ -157,16 +239,13 @@ function Batches.rule(batch, words, stop)
   if call('EXISTS', key) == 0 then return 0 end
   call('HSET', key, 'rule', words, 'stop', stop)
   call('HDEL', key, 'stopped')
-  for state in pairs(IS_OVER) do check(batch, state, '') end
+  of(batch) -- which has no change, and is checked
   return 1
 end
 
 -- A job is deleted; with the last one goes the batch.
 function Batches.leave(batch, id)
-  local key = key_of(batch)
-  if call('EXISTS', key) == 0 then return end
-  call('ZREM', jobs_of(batch), id)
-  if call('HINCRBY', key, 'deleted', 1) >= number(call('HGET', key, 'n')) then forget(batch) end
+  table.insert(of(batch).gone, id)
 end
 
 -- No job of a batch is open, and yet some are counted as open: an older version has ended them. `found`: numbers of jobs by
@@ -177,18 +256,17 @@ local function correct(batch, found, ttl_ms)
   for state in pairs(IS_OVER) do
     if (found[state] or 0) > number(call('HGET', key, state)) then call('HSET', key, state, found[state]) end
   end
-  close(batch, ttl_ms)
-  call('PUBLISH', P .. 'ch:batch ' .. batch, Records.event('batch ' .. batch, 1, 'logged', '{}'))
+  keep_for(of(batch), ttl_ms)
+  tell_news(batch)
 end
 
--- Looks at jobs of a batch from the one numbered `from` on, as far as this call may, and ends at an open one.
+-- Looks at jobs of a batch from a place on, as far as this call may, and ends at an open one.
 function Batches.recount(batch, ttl_ms, from)
+  flush(batch)
   local key = key_of(batch)
-  local most = math.max(1, STEPS_MOST - steps)
-  local ids = call('ZRANGE', jobs_of(batch), from, from + most - 1)
-  steps = steps + #ids
   local kept = from > 0 and call('HGET', key, 'recount')
   if from > 0 and not kept then return end -- it has other jobs now
+  local ids, behind = some_of(batch, from)
   local found = kept and object(kept) or {}
   for _, id in ipairs(ids) do
     local rec = try('HMGET', P .. 'job:' .. id, 'state', 'batch')
@@ -197,9 +275,9 @@ function Batches.recount(batch, ttl_ms, from)
       found[rec[1]] = (found[rec[1]] or 0) + 1
     end
   end
-  if #ids == most then
+  if behind then
     call('HSET', key, 'recount', cjson.encode(found))
-    return Leftover.keep('recount', batch, from + most)
+    return Leftover.keep('recount', batch, behind)
   end
   call('HDEL', key, 'recount')
   correct(batch, found, ttl_ms)

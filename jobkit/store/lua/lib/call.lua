@@ -25,6 +25,7 @@ local ended, is_settling -- jobs whose followers are still to be settled, see Fo
 local left -- 1 if this call has left something over (see Leftover), so that its caller goes on by `settle`; else 0
 local rules -- of the namespace, by gate; read when first needed
 local has_archive -- see Outbox; looked up when first needed
+local changed -- what this call changes in batches, by id, until Batches.flush
 local waiting, is_pumping -- gates to look at when this call has done what it is for, see Limits.pump
 
 local STEPS_MOST = 100
@@ -40,7 +41,7 @@ local function begin(keys)
   known_queue, empty_line = nil, nil
   ended, is_settling, left, steps = {}, false, 0, 0
   rules, has_archive = nil, nil
-  waiting, is_pumping = {}, false
+  changed, waiting, is_pumping = nil, {}, false
 end
 
 -- True the first time in a call.
@@ -72,7 +73,10 @@ local function verb(name, flags, body)
     callback = function(keys, args)
       if IS_OLD then return redis.error_reply('OLDSERVER ' .. redis.REDIS_VERSION) end
       begin(keys)
-      return body(args)
+      local is_done, reply = pcall(body, args)
+      if changed then Batches.flush() end -- also what a call changes that then fails
+      if not is_done then error(reply, 0) end
+      return reply
     end,
   })
 end

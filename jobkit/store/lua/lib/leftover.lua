@@ -11,6 +11,12 @@ function Leftover.keep(kind, name, from)
   left = 1
 end
 
+-- 1 if this call has left something over, else 0. The last thing that a call does.
+function Leftover.is_any()
+  Batches.flush()
+  return left
+end
+
 -- Goes on with what calls have left over. Kinds of a newer version are for its workers.
 function Leftover.go_on(ttl_ms)
   left = 0

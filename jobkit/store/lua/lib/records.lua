@@ -57,7 +57,7 @@ function Records.publish(rec, event, rider)
     call('PUBLISH', P .. 'client:' .. rec.client, rider and (event .. '\n' .. rider) or event)
   end
   if not rec.is_new then call('PUBLISH', P .. 'ch:' .. rec.id, event) end
-  if rec.batch then call('PUBLISH', P .. 'ch:batch ' .. rec.batch, event) end
+  if rec.batch then Batches.tell(rec.batch, event) end
   call('PUBLISH', P .. 'all', event)
 end
 

@@ -7,6 +7,6 @@ verb('cancel', ALSO_WHEN_FULL, function(args)
     if rec then Lifecycle.cancel(rec, options.reason, options.ttl_ms, options.at_checkpoint) end
     return rec and rec.state or ''
   end)
-  answers[#answers + 1] = left
+  answers[#answers + 1] = Leftover.is_any()
   return answers
 end)

@@ -44,6 +44,6 @@ verb('finish', ALSO_WHEN_FULL, function(args)
     end
     return 1
   end)
-  answers[#answers + 1] = left
+  answers[#answers + 1] = Leftover.is_any()
   return answers
 end)

@@ -38,5 +38,5 @@ verb('renew', ALSO_WHEN_FULL, function(args)
     call('ZREM', P .. 'workers', gone)
   end
   try('HSET', 'jk:libraries', LIBRARY, math.floor(NOW / 1000)) -- it is in use; a user's rights may end at the namespace
-  return {call('HGET', key, 'stop') or '', lost, cancelled, left, call('SMEMBERS', P .. 'barred'), asked}
+  return {call('HGET', key, 'stop') or '', lost, cancelled, Leftover.is_any(), call('SMEMBERS', P .. 'barred'), asked}
 end)
