@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         self._rule: Callable[[Job[R]], object] | None = None  # that is applied here
         self.problem: Exception | None = None
         self._to_judge: deque[Job[R]] = deque()
+        self._judging = threading.RLock()
         self._listeners: tuple[Callable[[int, JobSnapshot], None], ...] = ()
         self._states: dict[str, int] = {}
         self._sum = 0.0
@@ -117,6 +119,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
                     mine[i] = job
                 else:
                     mine.append(job)
+            if self._rule is not None:
+                self._to_judge += [job for _, job in others if job.is_terminal]
         for i, job in others:
             self._follow(i, job)
             self._notify(i, job.snapshot)
@@ -306,6 +310,10 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
 
     def judge(self) -> None:
         """Ask the rule about the jobs that have ended since the last time."""
+        with self._judging:  # who judges afterwards knows what was found
+            self._judge()
+
+    def _judge(self) -> None:
         while self._rule is not None and self._to_judge:
             job = self._to_judge.popleft()
             if job.snapshot.state == JobState.CANCELLED:

@@ -6,8 +6,9 @@ made the batch, runs again if its worker dies, and cannot harm a worker. While i
 
 from __future__ import annotations
 
+import contextlib
 import re
-import time
+import threading
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -16,6 +17,7 @@ import msgspec
 
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSpec
 from jobkit.model.batch import BatchSpec
+from jobkit.store.batches import subscription
 from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.values import short_repr
 
@@ -95,17 +97,31 @@ def apply_rule(kit: Any, batch_id: str, rule: Any) -> str | None:
     Raises:
         JobkitError: the rule raised; the batch goes on without it.
     """
-    waits_until, batch = time.monotonic() + _COMES_S, None
+    heard, key, connection = threading.Event(), subscription(batch_id), kit._batches._connection
+    stops = [
+        connection.hub.listen(lambda _: heard.set(), key),
+        connection.hub.on_heard(lambda topic: heard.set() if topic == key else None),  # after a cut
+    ]
+    try:
+        connection.call(connection.hub.ready, key)
+        return _applied(kit, batch_id, rule, heard)
+    finally:
+        for stop in stops:
+            stop()
+
+
+def _applied(kit: Any, batch_id: str, rule: Any, heard: threading.Event) -> str | None:
+    """See `apply_rule`. `heard` is set with each event of the batch."""
+    batch = _kept(kit, batch_id)
+    while batch is None:  # its first jobs are on their way
+        if not heard.wait(_COMES_S):
+            return None
+        heard.clear()
+        batch = _kept(kit, batch_id)
+    batch.listen(lambda *_: heard.set())  # also when it has read further jobs
+    batch.judge_by(rule)
     while True:
-        try:
-            batch = kit.batch(batch_id) if batch is None else batch
-        except JobNotFound:  # its first jobs are on their way
-            if time.monotonic() > waits_until:
-                return None
-            time.sleep(0.1)
-            continue
-        batch.judge_by(rule)
-        seen = list(batch.jobs)
+        heard.clear()
         batch.wait()
         batch.judge()
         if batch.problem is not None:
@@ -113,8 +129,11 @@ def apply_rule(kit: Any, batch_id: str, rule: Any) -> str | None:
         if batch._stopped_by is not None:
             return str(batch._stopped_by.id)
         info = kit.batch_info(batch_id)
-        if info.stopped_by or (info.came >= info.spec.size and not info.open) or time.monotonic() > waits_until:
+        if info.is_stopped or (info.came >= info.spec.size and not info.open) or not heard.wait(_COMES_S):
             return None
-        if len(batch.jobs) > len(seen):
-            waits_until = time.monotonic() + _COMES_S
-        time.sleep(0.2)
+
+
+def _kept(kit: Any, batch_id: str) -> Any:
+    with contextlib.suppress(JobNotFound):
+        return kit.batch(batch_id)
+    return None
