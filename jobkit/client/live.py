@@ -18,6 +18,7 @@ from jobkit.client.job import Job
 from jobkit.model import EventType, JobEvent, JobSnapshot, StoreUnavailable, apply
 from jobkit.store.events import EventHub
 from jobkit.store.redis import RedisStore
+from jobkit.store.wire import number
 
 logger = logging.getLogger("jobkit.client")
 
@@ -56,6 +57,7 @@ class LiveJobs:
         self._stops: list[Callable[[], None]] = []
         self._place = ""
         self._wiped: set[str] = set()
+        self._newest = ""  # event at the last check of all handles
 
     async def start(self) -> None:
         """Learn which store this is, to notice when it is another one, and follow its events."""
@@ -219,11 +221,14 @@ class LiveJobs:
                     await self._wake.wait()
                 self._wake.clear()
                 ids, self._stale = list(self._stale), set()
+                is_check = False
             except TimeoutError:
                 ids = [job_id for job_id, job in list(self._jobs.items()) if not job.snapshot.is_terminal]
+                is_check = True
             try:
-                for i in range(0, len(ids), _BATCH):
-                    await self._refresh(ids[i : i + _BATCH])
+                moved = await self._moved(ids) if is_check else ids
+                for i in range(0, len(moved), _BATCH):
+                    await self._refresh(moved[i : i + _BATCH])
             except StoreUnavailable:  # the hub may not notice when it is back: it has a separate connection
                 self._stale.update(ids)
                 if self._hub.stopped:
@@ -233,6 +238,17 @@ class LiveJobs:
                 self._wake.set()
             except Exception:
                 logger.exception("live jobs could not be read again")
+
+    async def _moved(self, ids: list[str]) -> list[str]:
+        """Return the jobs that have moved without their handles; it costs one read if no job has moved at all."""
+        newest = await self._store.last_event_id()
+        if newest == self._newest:
+            return []
+        records = await self._store.fields(("seq", "rev"), ids)
+        self._newest = newest
+        known = {job_id: (job.snapshot.seq, job.snapshot.rev) for job_id, job in list(self._jobs.items())}
+        found = [tuple(map(number, record)) if record else None for record in records]
+        return [job_id for job_id, now in zip(ids, found, strict=True) if now != known.get(job_id)]
 
     async def _refresh(self, ids: list[str]) -> None:
         gone = []

@@ -102,3 +102,33 @@ def test_a_silently_lost_event_is_recovered(place: dict[str, str], other: Kit, m
         other.get(job.id).cancel()
 
         wait_until(lambda: job.state == "cancelled", what="the handle to move")
+
+
+def test_handles_of_open_jobs_cost_one_read_if_no_job_has_moved(
+    place: dict[str, str], other: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 0.05)
+    with jobkit.connect(**place) as kit:
+        jobs = kit.options(delay=1000).map(len, ["a", "b", "c"])
+        looks, read = [], []
+        store: Any = kit.verbs.store
+        old_last, old_fields = store.last_event_id, store.fields
+
+        async def last_event_id() -> Any:
+            looks.append(await old_last())
+            return looks[-1]
+
+        async def fields(*args: Any) -> Any:
+            read.append(args)
+            return await old_fields(*args)
+
+        monkeypatch.setattr(store, "last_event_id", last_event_id)
+        monkeypatch.setattr(store, "fields", fields)
+        wait_until(lambda: len(looks) >= 2, what="the looks")
+        count = len(read)
+        wait_until(lambda: len(looks) >= 5, what="more looks")
+        assert len(read) == count
+
+        monkeypatch.setattr(kit.hub, "_deliver", lambda channel, data: None)
+        other.get(jobs[1].id).cancel()
+        wait_until(lambda: jobs[1].state == "cancelled", what="the handle to move")
