@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from types import SimpleNamespace
+
+import pytest
 
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
@@ -61,6 +64,26 @@ def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None
             wait_until(lambda page=page: "No batch" in str(getattr(page[0], "said", "")) if len(page) else False)
             assert "is kept here" in str(page[0].more)
         session.bridge.close()
+
+
+def test_the_page_of_a_batch_names_what_made_its_jobs_differ(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, *jobs = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, {"n": 4})
+    for job, worker in zip(jobs, ("gpu-1", "gpu-2", "gpu-2"), strict=False):
+        stage.start(job, worker)
+
+    async def made(found: Sequence[JobSnapshot]) -> list[MadeBy]:
+        return [MadeBy(None, None, Origin(ProcessFacts(host=job.worker), {})) for job in found]
+
+    monkeypatch.setattr(stage.kit.verbs.made, "of", made)
+    session = PageSession(BATCH, Actions(stage.kit, Person("ada", Role.VIEW)), SessionBridge(), SimpleNamespace(job=""))
+    page = BatchPage(session)
+    session.query = {"id": batch}
+
+    session.show(True)
+
+    wait_until(lambda: page._card is not None and len(page) == 2, what="the card")
+    assert page[0].lines == [f"{jobs[1][:8]}, {jobs[2][:8]}: host gpu-1 → gpu-2"]
+    session.bridge.close()
 
 
 def test_jobs_that_were_made_otherwise_are_listed_by_what_differs() -> None:

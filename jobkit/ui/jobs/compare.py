@@ -122,10 +122,12 @@ def differences(jobs: Sequence[JobSnapshot], made: Sequence[MadeBy]) -> list[str
     The seeds of more than two jobs do not count.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
+    known: dict[int, tuple[str, ...]] = {}
     for job, each in zip(jobs[1:], made[1:], strict=True):
-        found = made[0].differences(each)
-        shown = tuple(line for line in found if len(jobs) == 2 or not line.startswith("seed "))
-        if shown:
+        if id(each) not in known:
+            found = made[0].differences(each)
+            known[id(each)] = tuple(line for line in found if len(jobs) == 2 or not line.startswith("seed "))
+        if shown := known[id(each)]:
             groups.setdefault(shown, []).append(job.id[:8])
     return [
         f"{', '.join(ids[:5])}{f' and {len(ids) - 5} more' if len(ids) > 5 else ''}: {', '.join(lines)}"
@@ -181,6 +183,18 @@ class BatchPage(CardPage):
         return Batch(
             kit, [job for job in batch.jobs if access.sees(job.snapshot)], axes=batch.axes
         )  # it may share some
+
+    async def differences(self, batch: Batch) -> list[str]:
+        jobs = [job.snapshot for job in batch.jobs if job.snapshot.worker]  # of the others only the submitter is known
+        firsts: dict[tuple[str, str], JobSnapshot] = {}
+        for job in jobs:
+            firsts.setdefault((job.spec.made, job.worker), job)
+        with contextlib.suppress(JobkitError):
+            made = await self._session.kit.verbs.made.of(list(firsts.values())[:MOST_IDS])
+            by_origin = dict(zip(firsts, made, strict=False))
+            shown = [job for job in jobs if (job.spec.made, job.worker) in by_origin]
+            return differences(shown, [by_origin[job.spec.made, job.worker] for job in shown])
+        return []
 
 
 async def nowhere(_: Kit) -> bool:
