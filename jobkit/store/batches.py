@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import TypeVar
 
 from jobkit.model import StoreUnavailable
 from jobkit.model.batch import BatchInfo
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
+from jobkit.store.query import Names, fits
 
 #: Number of batches that are read at a time.
 _CHUNK = 200
 
-#: Number of jobs that are looked at at a time while batches are folded, and the most inside of a large batch.
-_FOLDED, _FOLDED_MOST = 200, 10_000
+#: Number of jobs of no batch that are read at a time, at most.
+_SINGLES_MOST = 10_000
+
+T = TypeVar("T")
 
 
 class BatchStore:
@@ -28,11 +33,22 @@ class BatchStore:
         return await self._ns.records("batch", batch_ids, _info)
 
     async def newest(
-        self, limit: int = 50, before_us: int = 0, *, name: str | None = None, owner: str | None = None
+        self,
+        limit: int = 50,
+        below_us: int = 0,
+        *,
+        name: str | None = None,
+        owner: Names = None,
+        task: Names = None,
     ) -> list[BatchInfo]:
-        """Return batches, newest first: submitted before a time (0: any), with a name, of an owner (None: any)."""
+        """Return batches, those with the newest jobs first.
+
+        Args:
+            below_us: only those whose newest job was submitted before a time (0: any).
+            name: only those of this name. owner, task: only those that fit, see `Names`.
+        """
         found: list[BatchInfo] = []
-        start = f"({before_us}" if before_us else "+inf"
+        start = f"({below_us}" if below_us else "+inf"
         while len(found) < limit:
             ids = await self._ns.ask("ZREVRANGEBYSCORE", "batches", start, "-inf", "WITHSCORES", "LIMIT", 0, _CHUNK)
             if not ids:
@@ -42,51 +58,33 @@ class BatchStore:
             found += [
                 info
                 for info in infos
-                if info is not None and name in (None, info.spec.name) and owner in (None, info.spec.owner)
+                if info is not None
+                and name in (None, info.spec.name)
+                and _is_asked(info.spec.owner, owner)
+                and _is_asked(info.spec.task, task)
             ]
         return found[:limit]
 
     async def folded(self, limit: int, below_us: int = 0) -> tuple[list[str | BatchInfo], str]:
         """Return jobs (ids) and batches below a time of submit (us; 0: all), newest first, and the next cursor.
 
-        A batch stands where its newest job does, in place of all of its jobs. Of a large one that no other submits
-        interrupt, one step passes all jobs.
+        A batch stands where its newest job does, in place of all of its jobs.
         """
-        found: list[str | BatchInfo] = []
-        passed: dict[str, int] = {}  # numbers of jobs by their batch
-        infos: dict[str, BatchInfo | None] = {}
-        high = cursor = below_us
-        size = _FOLDED
-        while len(found) < limit:
-            start = f"({high}" if high else "+inf"
-            page = await self._ns.ask("ZREVRANGEBYSCORE", "jobs", start, "-inf", "WITHSCORES", "LIMIT", 0, size)
-            if not page:
-                return found, ""
-            ids = [wire.text(raw) for raw, _ in page]
-            homes = [wire.text(raw[1]) if raw else None for raw in await self._ns.fields(("state", "batch"), ids)]
-            new = sorted({home for home in homes if home and home not in infos})
-            infos |= dict(zip(new, await self.infos(new), strict=True))
-            for job_id, home, (_, us) in zip(ids, homes, page, strict=True):
-                if len(found) == limit:
-                    return found, str(cursor)
-                high = cursor = int(us)
-                info = infos.get(home or "")
-                if info is None:
-                    found += [job_id] if home is not None else []
-                else:
-                    if info.id not in passed and not (below_us and info.last_us >= below_us):  # else of a page before
-                        found.append(info)
-                    passed[info.id] = passed.get(info.id, 0) + 1
-            is_inside = len(set(homes)) == 1 and infos.get(homes[0] or "") is not None
-            size = min(2 * size, _FOLDED_MOST) if is_inside else _FOLDED
-            if is_inside and (info := infos[homes[0] or ""]) is not None:
-                between, kept = await self._ns.many(
-                    [("ZCOUNT", "jobs", info.us, f"({high}"), ("ZCARD", f"batch-jobs:{info.id}")]
-                )
-                shares_none = kept == info.made - info.deleted
-                if shares_none and between == kept - passed[info.id]:
-                    high = cursor = info.us
-        return found, str(cursor)
+        infos = {info.id: info for info in await self.newest(limit + 1, below_us)}
+        alone: list[tuple[int, str]] = []
+        cursor, size = str(below_us or ""), limit + 1
+        while True:
+            pairs, end = await self._ns.run("singles", [cursor, size])
+            cursor, size = wire.text(end), min(2 * size, _SINGLES_MOST)
+            jobs = [(int(float(us)), wire.job_id(id)) for id, us in zip(pairs[::2], pairs[1::2], strict=True)]
+            records = await self._ns.fields(("state", "batch"), [job_id for _, job_id in jobs])
+            homes = [wire.text(raw[1]) if raw else None for raw in records]
+            unlisted = sorted({home for home in homes if home} - infos.keys())  # of an earlier version
+            infos |= {info.id: info for info in await self.infos(unlisted) if info is not None}
+            alone += [job for job, home in zip(jobs, homes, strict=True) if home is not None and home not in infos]
+            rows, next_cursor = merged(alone, infos.values(), limit, below_us, cursor)
+            if len(rows) == limit or not cursor:
+                return rows, next_cursor
 
     async def members(self, batch_id: str, limit: int = 0) -> list[tuple[str, int]]:
         """Return ids of its jobs, or of the first so many, with their places. A deleted job leaves its place empty."""
@@ -111,6 +109,31 @@ class BatchStore:
             while left:
                 left = await self._ns.run("settle", [self._ns.ttl_ms])
         return bool(is_kept)
+
+
+def merged(
+    jobs: Iterable[tuple[int, T]], batches: Iterable[BatchInfo], limit: int, below_us: int, cursor: str
+) -> tuple[list[T | BatchInfo], str]:
+    """Return a page of jobs (with their times of submit in us) and batches, newest first, and the next cursor.
+
+    Args:
+        jobs, batches: more than `limit` together, if there are so many.
+        below_us: where the page begins; 0 for the top. cursor: where the jobs go on, "" at the end.
+    """
+    rows: list[tuple[int, T | BatchInfo]] = [*jobs]
+    rows += [
+        (info.last_us, info)
+        for info in batches
+        if (not below_us or info.last_us < below_us) and info.last_us >= int(cursor or 0)
+    ]
+    rows.sort(key=itemgetter(0), reverse=True)
+    if len(rows) > limit:
+        cursor = str(rows[limit - 1][0])
+    return [row for _, row in rows[:limit]], cursor
+
+
+def _is_asked(value: str, asked: Names) -> bool:
+    return asked is None or fits((value,), (asked,) if isinstance(asked, str) else asked)
 
 
 def subscription(batch_id: str) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jobkit
+from jobkit.client import live
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
+from jobkit.client.stop_rules import apply_rule
 from jobkit.model import JobSpec
 from jobkit.model.batch import BatchSpec
 from jobkit.store.values import Submission
@@ -140,4 +143,44 @@ def test_jobs_that_join_a_batch_while_it_is_read_are_found(monkeypatch: pytest.M
     batch = stage.kit.batch("b1")
 
     wait_until(lambda: [job.id for job in batch] == ["j0", "j1", "j2"], what="the further jobs")
+    stage.close()
+
+
+def test_progress_of_a_found_batch_moves_without_a_look_at_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 3600.0)
+    stage = Stage()
+    batch_id, job, _ = stage.batch({"n": 1}, {"n": 2})
+    found = stage.kit.batch(batch_id)
+
+    stage.start(job)
+    stage.progress(job, 1, 4)
+
+    wait_until(lambda: found.progress == 0.125, what="the progress")
+    stage.close()
+
+
+def test_a_rule_is_applied_to_jobs_that_come_after_all_known_ones_have_ended() -> None:
+    stage = Stage()
+    spec, jobs = BatchSpec("b1", "train", 4), [JobSpec(f"j{n}", "train", batch="b1") for n in range(4)]
+    judged: list[str] = []
+
+    def rule(job: Any) -> bool:
+        judged.append(job.id)
+        return bool(job.id == "j2")
+
+    def submit(place: int) -> None:
+        background.call(stage.store.submit([Submission(jobs[place], b"")], "", spec, place))
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(apply_rule, stage.kit, "b1", rule)
+        for place in range(3):
+            submit(place)
+            stage.start(f"j{place}")
+            stage.succeed(f"j{place}")
+            if place == 0:
+                wait_until(lambda: judged == ["j0"], what="the first job to be judged")
+        assert found.result(30) == "j2"
+    assert sorted(judged) == ["j0", "j1", "j2"]
+    submit(3)
+    assert stage.kit.batch_info("b1").counts == {"succeeded": 3, "cancelled": 1}
     stage.close()

@@ -247,6 +247,9 @@ async def check_keys(store: RedisStore) -> None:
             assert (await store.redis.pttl(raw) > 0) != bool(is_used), f"{raw} has {is_used or 'no'} users"
         elif kind in ("uses", "blobs"):
             continue  # `check_blobs` checks their contents
+        elif kind == "batched":
+            members = [id.decode() for id in await store.redis.zrange(raw, 0, -1)]
+            assert set(members) <= (await structure(store)).jobs, f"{raw} has jobs that are in no other index"
         elif kind in _EXPIRING:
             assert await store.redis.pttl(raw) != -1, f"{raw} would stay forever"  # -2: it has just expired
         else:
@@ -259,6 +262,7 @@ async def check_keys(store: RedisStore) -> None:
                 "expiry",
                 "idle",
                 "schedules",
+                "batched",
                 "batches",
                 "batches-open",
                 *_HOLD,

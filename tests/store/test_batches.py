@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from jobkit.model import JobState
+from jobkit.model import JobEvent, JobState
 from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.model.spec import Once
 from jobkit.store import export, wire
+from jobkit.store.batches import subscription
+from jobkit.store.events import EventHub
+from jobkit.store.grammar import parse
+from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Submission
 from tests.support import until
@@ -233,7 +237,7 @@ async def test_batches_are_listed_newest_first_by_name_and_owner(store: RedisSto
     assert [batch.id for batch in await store.batches.newest(owner="o0")] == ["b2", "b0"]
     assert len(await store.batches.newest(name="first try")) == (3 if name == "first try" else 0)
     newest = await info(store, "b2")
-    assert [batch.id for batch in await store.batches.newest(before_us=newest.us)] == ["b1", "b0"]
+    assert [batch.id for batch in await store.batches.newest(below_us=newest.last_us)] == ["b1", "b0"]
 
 
 async def test_a_batch_is_stopped_when_enough_of_its_jobs_have_failed(store: RedisStore) -> None:
@@ -357,3 +361,121 @@ async def test_a_batch_that_shares_a_job_does_not_hide_another_between_its_jobs(
     rows, _ = await store.batches.folded(50)
 
     assert [row if isinstance(row, str) else row.id for row in rows] == ["b1", "between", "theirs"]
+
+
+async def commands(store: RedisStore) -> int:
+    found = await store.redis.info("commandstats")
+    return sum(one["calls"] for name, one in found.items() if name != "cmdstat_info")
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1, 10), (4, 4)])
+async def test_a_job_of_a_batch_costs_few_commands_more_than_one_alone(
+    store: RedisStore, at_once: int, most: int
+) -> None:
+    """Submit in parts, claim, finish and delete."""
+    took = []
+    for batch in (None, BatchSpec("b1", "simulate", 100)):
+        before = await commands(store)
+        ids = [f"{'b' if batch else 'a'}{n:03}" for n in range(100)]
+        await store.submit([job(id, batch=batch.id if batch else "") for id in ids], "", batch)
+        for _ in range(0, 100, at_once):
+            await store.finish([ending(one) for one in await claim(store, at_once)])
+        await store.delete(ids)
+        took.append(await commands(store) - before)
+
+    assert (took[1] - took[0]) / 100 < most
+
+
+async def test_events_of_a_batch_reach_its_subscribers_in_their_order(store: RedisStore, hub: EventHub) -> None:
+    heard: list[JobEvent] = []
+    hub.listen(heard.append, subscription("b1"))
+    await hub.ready(subscription("b1"))
+    await submit(store, "a", "b")
+    await store.finish([ending(one) for one in await claim(store, 2)])
+    await hub.flush()
+
+    told = [(event.job_id, str(event.type)) for event in heard if event.job_id != subscription("b1")]
+    assert told == [("a", "started"), ("b", "started"), ("a", "succeeded"), ("b", "succeeded")]
+
+
+async def test_a_rule_names_the_job_that_made_it_hold_among_many_that_ended_together(store: RedisStore) -> None:
+    batch = BatchSpec("b1", "simulate", 4, rule="stops when 2 jobs have failed", stop="failed 2")
+    await store.submit(part("a", "b", "c", "d"), "", batch)
+    claimed = await claim(store, free=3)
+
+    await store.finish([ending(one, "failed") for one in claimed])
+
+    found = await info(store)
+    assert (found.stopped_by, found.counts) == ("b", {"failed": 3, "cancelled": 1})
+
+
+async def test_a_stop_misses_no_job_when_others_leave_meanwhile(store: RedisStore) -> None:
+    ids = [f"j{n:03}" for n in range(250)]
+    await submit(store, *ids)
+    await store.cancel(ids[:60])
+    await store.run("batch_rule", ["b1", ""])
+    await store.run("settle", [store.ttl_ms])
+
+    await store.delete(ids[:60])  # the others move up
+    while await store.run("settle", [store.ttl_ms]):
+        pass
+
+    assert (await info(store)).counts == {"cancelled": 250}
+
+
+async def test_a_page_passes_over_a_large_batch_whatever_came_in_between(store: RedisStore) -> None:
+    await store.submit([job("oldest")])
+    ids = [f"a{n:04}" for n in range(1200)]
+    for place in range(0, 1200, 200):
+        batch = BatchSpec("big", "simulate", 1200)
+        await store.submit(part(*ids[place : place + 200], batch="big"), "", batch, place)
+        if place in (400, 800):
+            await store.submit([job(f"between-{place}")])
+    await store.cancel([ids[7]])
+    await store.submit([job("again", batch="big", retry_of=ids[7])])
+    await store.submit([job("newest")])
+
+    before = await commands(store)
+    rows, cursor = await store.batches.folded(50)
+
+    assert await commands(store) - before < 800
+    expected = ["newest", "big", "between-800", "between-400", ids[7], "oldest"]
+    assert [row if isinstance(row, str) else row.id for row in rows] == expected
+    assert cursor == ""
+    pages: list[str] = []
+    below = 0
+    while True:
+        rows, cursor = await store.batches.folded(2, below)
+        pages += [row if isinstance(row, str) else row.id for row in rows]
+        if not cursor:
+            break
+        below = int(cursor)
+    assert pages == expected
+
+
+async def test_a_batch_of_an_earlier_version_has_one_row_as_well(store: RedisStore) -> None:
+    await store.submit([job("oldest")])
+    await submit(store, *(f"a{n:03}" for n in range(150)), batch="big")
+    await store.submit([job("newest")])
+    await store.redis.delete(f"{store.prefix}batched")  # which it does not write
+
+    rows, cursor = await store.batches.folded(50)
+
+    assert [row if isinstance(row, str) else row.id for row in rows] == ["newest", "big", "oldest"]
+    assert cursor == ""
+
+
+async def test_jobs_are_found_by_the_id_or_the_name_of_their_batch(store: RedisStore) -> None:
+    await submit(store, "a", "b", batch_name="first try")
+    await submit(store, "c", batch="b2")
+    await store.submit([job("alone")])
+
+    async def found(text: str) -> list[str]:
+        return [one.id for one in (await store.list(parse(text))).jobs]
+
+    assert await found("batch:b1") == ["b", "a"]
+    assert await found('batch:"first try"') == ["b", "a"]
+    assert await found("batch:first*,b2") == ["c", "b", "a"]
+    assert await found("batch:*") == ["c", "b", "a"]
+    assert await found("batch:other") == []
+    assert [one.id for one in (await store.list(Query(batch=("",)))).jobs] == ["alone"]

@@ -1,11 +1,12 @@
 -- Batches: the jobs of one map or sweep, counted by the calls that change their states.
 --
 -- `batch:{id}` (hash) is the record: `spec` (JSON text of its definition), `us` (time of its first submit), numbers of jobs by
--- state, `last` (that of its newest job), `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
+-- state, `last` (that of its newest job), `until` (time at which the last of its ended jobs expires), `came` (submits so far), `n` (new jobs of these), `deleted` (those of them that were deleted), `first` and `ended` (time of
 -- the first start, and of the last end while no job is open), `rule` (words), `stop` ("failed 3": when the rest is cancelled) and
 -- `stopped` (the job for which the rule held). `batch-jobs:{id}` (sorted
--- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `us`,
--- and `batches-open` those with open jobs, by the time of the last look at them.
+-- set) are its jobs by place, among them jobs of others that do the same work; `batches` (sorted set) all batches by `last`,
+-- and `batches-open` those with open jobs, by the time of the last look at them; `batched` (sorted set) all jobs of all batches by
+-- `us`, as they are in `jobs`.
 -- The record of a job names its batch in the field `batch`, which other jobs do not have.
 --
 -- A call collects what it changes in a batch, and writes it once (see `flush`): many jobs cost as much as one.
@@ -34,11 +35,18 @@ local function drop_stale()
 end
 
 -- What this call changes in a batch: `counts` by state, `new` jobs, `gone` ones, `ended` ones by state, `events` for its
--- subscribers. `goes_on`: it has new jobs. `ttl_ms`: how long to keep it if no job is open now.
-local function of(batch)
+-- subscribers. `goes_on`: it has new jobs. `ttl_ms`: how long to keep it from now on if no job is open.
+local function entry_of(batch)
   changed = changed or {}
   changed[batch] = changed[batch] or {counts = {}, new = 0, gone = {}, ended = {}, events = {}}
   return changed[batch]
+end
+
+-- The same for a call that changes more than it tells.
+local function of(batch)
+  local change = entry_of(batch)
+  change.is_written = true
+  return change
 end
 
 local function add(change, state, n)
@@ -70,7 +78,9 @@ end
 -- Writes what a call has changed in a batch, and stops or ends the batch if that is due.
 local function write(batch, change)
   local key = key_of(batch)
-  local kept = call('HMGET', key, 'us', 'first', 'stop', 'stopped', 'n', 'deleted', 'came', 'ended', 'recount', unpack(BY_STATE))
+  local kept = call('HMGET', key, 'us', 'first', 'stop', 'stopped', 'n', 'deleted', 'came', 'ended', 'recount', 'until',
+    unpack(BY_STATE))
+  if #change.gone > 0 then call('ZREM', P .. 'batched', unpack(change.gone)) end
   if not kept[1] then return end
   local gone = number(kept[6]) + #change.gone
   if #change.gone > 0 then
@@ -79,12 +89,15 @@ local function write(batch, change)
   end
   local set, counts = {}, {}
   for i, state in ipairs(BY_STATE) do
-    counts[state] = number(kept[9 + i]) + (change.counts[state] or 0)
+    counts[state] = number(kept[10 + i]) + (change.counts[state] or 0)
     if change.counts[state] then put(set, state, counts[state]) end
   end
   if #change.gone > 0 then put(set, 'deleted', gone) end
   if change.new > 0 then put(set, 'n', number(kept[5]) + change.new) end
-  if change.last then put(set, 'last', change.last) end
+  if change.last then
+    put(set, 'last', change.last)
+    call('ZADD', P .. 'batches', change.last, batch)
+  end
   if change.came and change.came > number(kept[7]) then put(set, 'came', change.came) end
   if (change.starts or (change.counts.running or 0) > 0) and not kept[2] then put(set, 'first', NOW) end
   if change.goes_on and (kept[8] or kept[9]) then
@@ -92,13 +105,15 @@ local function write(batch, change)
     call('PERSIST', key)
     call('PERSIST', jobs_of(batch))
   end
+  local until_ms = math.max(number(kept[10]), NOW + (change.ttl_ms or 0))
+  if change.ttl_ms then put(set, 'until', until_ms) end
   local is_over = change.ttl_ms and counts.scheduled + counts.queued + counts.running <= 0
   if is_over then put(set, 'ended', NOW) end
   if #set > 0 then call('HSET', key, unpack(set)) end
   if is_over then -- it is kept as long as the last of its jobs
     call('ZREM', P .. 'batches-open', batch)
-    call('PEXPIRE', key, change.ttl_ms)
-    call('PEXPIRE', jobs_of(batch), change.ttl_ms)
+    call('PEXPIREAT', key, until_ms)
+    call('PEXPIREAT', jobs_of(batch), until_ms)
   elseif change.goes_on then
     call('ZADD', P .. 'batches-open', NOW, batch)
   end
@@ -113,7 +128,7 @@ local function flush(batch)
   local change = changed and changed[batch]
   if not change then return end
   changed[batch] = nil
-  write(batch, change)
+  if change.is_written then write(batch, change) end
   publish(batch, change.events)
 end
 
@@ -136,11 +151,13 @@ end
 -- A part of a batch is submitted: `join` with each of its jobs, its reply and, if it is new, its record; `settle_part` at the end.
 -- `batch`: {id, spec, ttl_ms, place (of the first job), rule and stop ("" for none)}.
 function Batches.join(batch, id, reply, rec)
-  batch.members = batch.members or {}
+  batch.members, batch.made = batch.members or {}, batch.made or {}
   if rec then
     local change = of(batch.id)
     change.new, change.last = change.new + 1, rec.us
     add(change, rec.state, 1)
+    put(batch.made, rec.us, id)
+    if IS_OVER[rec.state] then keep_for(change, batch.ttl_ms) end
   end
   local kind = type(reply) == 'table' and reply[1]
   if kind ~= 'lacks' then put(batch.members, batch.place, kind == 'is' and reply[2] or id) end -- else it is sent alone
@@ -154,11 +171,10 @@ function Batches.settle_part(batch)
     drop_stale()
     call('HSET', key, 'spec', batch.spec, 'us', NOW_US)
     if batch.rule ~= '' then call('HSET', key, 'rule', batch.rule, 'stop', batch.stop) end
-    call('ZADD', P .. 'batches', NOW_US, batch.id)
   end
+  if change.new > 0 then call('ZADD', P .. 'batched', unpack(batch.made)) end
   if #batch.members > 0 then call('ZADD', jobs_of(batch.id), 'NX', unpack(batch.members)) end
-  change.came, change.goes_on = batch.place, true
-  keep_for(change, batch.ttl_ms)
+  change.came, change.goes_on = batch.place, change.new > 0
   tell_news(batch.id)
   flush(batch.id)
   local ids = {}
@@ -176,13 +192,16 @@ function Batches.replace(batch, rec, old)
   if state then
     add(change, state, -1)
     call('HDEL', P .. 'job:' .. old, 'batch')
+    call('ZREM', P .. 'batched', old)
   else
     change.new = change.new + 1
   end
   if place then call('ZREM', jobs, old) end
   call('ZADD', jobs, place or (tonumber(call('ZRANGE', jobs, -1, -1, 'WITHSCORES')[2]) or -1) + 1, rec.id)
+  call('ZADD', P .. 'batched', rec.us, rec.id)
   add(change, rec.state, 1)
   change.last, change.goes_on = rec.us, true
+  if IS_OVER[rec.state] then keep_for(change, Records.kept_ms(rec, 604800000)) end
   tell_news(batch)
 end
 
@@ -204,7 +223,7 @@ end
 
 -- With each event of a job.
 function Batches.tell(batch, event)
-  table.insert(of(batch).events, event)
+  table.insert(entry_of(batch).events, event)
 end
 
 -- Its rule held for a job: the rest is cancelled.

@@ -27,6 +27,7 @@ function Damage.note(name, why) write(name, why) end
 local INDEXES = {
   jobs = function(rec) return rec.us end,
   state = function(rec, state) return rec.state == state and rec.us end,
+  batched = function(rec) return rec.batch and rec.us end,
   expiry = function(rec) return IS_OVER[rec.state] and NOW + math.max(0, call('PTTL', rec.key)) end,
   leases = function(rec) return rec.state == 'running' and NOW + LEASE_MS end,
   due = function(rec, queue)

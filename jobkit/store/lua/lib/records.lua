@@ -132,7 +132,11 @@ end
 function Records.forget(id, blobs)
   if call('EXISTS', P .. 'after:' .. id) == 1 then Followers.settle(id, 604800000) end
   local batch, entry, seq = unpack(call('HMGET', P .. 'job:' .. id, 'batch', 'out', 'seq'))
-  if batch then Batches.leave(batch, id) end
+  if batch then
+    Batches.leave(batch, id)
+  elseif not seq then -- it has expired, and may have been of one
+    call('ZREM', P .. 'batched', id)
+  end
   Outbox.put_aside(id, entry, seq)
   local owned = {}
   for _, kind in ipairs(Records.KINDS) do owned[#owned + 1] = P .. kind .. ':' .. id end

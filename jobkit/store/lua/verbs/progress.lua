@@ -6,13 +6,13 @@ verb('progress', ALSO_WHEN_FULL, function(args)
   return each(args, 1, 6, 0, function(i)
     local id, token, numbers, lines = args[i], args[i + 1], args[i + 2], args[i + 3]
     local key = P .. 'job:' .. id
-    local rec = call('HMGET', key, 'token', 'seq', 'client', 'state')
+    local rec = call('HMGET', key, 'token', 'seq', 'client', 'state', 'batch')
     if rec[1] ~= token or rec[4] ~= 'running' then return 0 end
     if numbers ~= '' then
       local rev = call('HINCRBY', key, 'rev', 1)
       call('HSET', key, 'p', numbers)
       local event = Records.event(id, rec[2], 'progressed', '{"rev":' .. rev .. ',' .. numbers .. '}')
-      Records.publish({id = id, client = rec[3]}, event)
+      Records.publish({id = id, client = rec[3], batch = rec[5]}, event)
     end
     if lines ~= '' then
       local count, bytes = tonumber(args[i + 4]), tonumber(args[i + 5])
