@@ -17,6 +17,7 @@ from jobkit.store.query import FILTERS, STATES, Query, fits, patterns, read_curs
 _COLUMNS: Mapping[str, tuple[str, ...]] = {name: (name,) for name in FILTERS} | {
     "error": ("error_type", "error_kind"),
     "tag": ("tags",),
+    "batch": ("batch", "batch_name"),
     "flag": (),  # of jobs that run
 }
 

@@ -26,7 +26,7 @@ from jobkit.client.loop import background
 from jobkit.client.stop_rules import rule_of
 from jobkit.client.sweep import MAX_JOBS
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
-from jobkit.model.batch import MAX_NAME, BatchInfo, BatchSpec
+from jobkit.model.batch import MAX_NAME, NO_BATCH, BatchInfo
 from jobkit.run.inside import context
 from jobkit.run.inside.recorder import AWAITED_MOST
 from jobkit.tasks.params import checked
@@ -80,7 +80,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
         self._jobs: list[Job[R]] | None = None  # read at the first use
         self._followed: object = None  # what follows them in the store, see `BatchVerbs.load`
-        self._spec = info.spec if info is not None else BatchSpec("", "", 0, axes=tuple(axes))
+        self._spec = info.spec if info is not None else msgspec.structs.replace(NO_BATCH, axes=tuple(axes))
         self.id, self.owner, self.axes, self.seed = (
             self._spec.id, self._spec.owner, self._spec.axes, self._spec.seed,
         )  # fmt: skip

@@ -130,7 +130,7 @@ class Repeater:
             bound = {**spec.params, **changes}
             args, kwargs = tuple(call.args), {**call.kwargs, **changes}
         # Other arguments are other work; whose place it takes is asked anew, where that can be.
-        spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0, batch="")
+        spec = replace(spec, needs=ids_of([args, kwargs]), once=None, cache_key="", cache_ms=0, batch="", batch_name="")
         if task is not None and spec.limits:
             spec = replace(spec, limits=gates_of(task.name, task.effective(), bound) or spec.limits)
         large = LargeParts(spec.task)
@@ -214,7 +214,9 @@ class Repeater:
             for name, value in changes.items():
                 first, dot, rest = name.partition(".")
                 params[first] = with_part(params.get(first), rest, value) if dot and first in params else value
-            spec = replace(spec, once=None, cache_key="", cache_ms=0, batch="")  # other arguments are other work
+            spec = replace(
+                spec, once=None, cache_key="", cache_ms=0, batch="", batch_name=""
+            )  # other arguments are other work
         if renamed:
             body = with_needs(body, renamed)
             spec = replace(spec, needs=tuple(renamed.get(need, need) for need in spec.needs))

@@ -30,7 +30,7 @@ from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, RAW, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
-from jobkit.model.batch import BatchInfo, BatchSpec
+from jobkit.model.batch import NO_BATCH, BatchInfo, BatchSpec
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
@@ -111,13 +111,13 @@ def prepare(
     job_id: str = "",
     made_by: Callable[[], str] = str,
     large: LargeParts | None = None,
-    batch: str = "",
+    batch: BatchSpec = NO_BATCH,
 ) -> Submission:
     """Return the submission for a call of a task, which is a `TaskInfo` if only a worker has its code.
 
     Args:
         needs: ids of the jobs to whose results arguments refer; those are checked when they are known.
-        job_id: that it is sealed for; "" for that of the options, or a new one. batch: id of its batch, or "".
+        job_id: that it is sealed for; "" for that of the options, or a new one. batch: that it is a part of.
         made_by: returns the name of the facts about this process.
         large: has the large parts of the other calls of its batch.
 
@@ -173,7 +173,7 @@ def prepare(
     params, abridged = shown_and_abridged(bound)
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
-        made=made_by(), batch=batch, **work,
+        made=made_by(), batch=batch.id, batch_name=batch.name, **work,
     )  # fmt: skip
     if head is not None and (blobs or head.has_kit):
         spec = replace(spec, isolation=marked(spec.isolation, head))
@@ -372,8 +372,8 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             raise InvalidParams("a key names one job; it cannot name each job of a batch", "key")
         if over.debounce_s is not None:
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
-        call_id, batch_id = (batch.id, batch.id) if batch is not None else (over.id or new_id(), "")
-        make = partial(self.prepared, definition, owner=owner, batch=batch_id, large=LargeParts(definition.name))
+        call_id, large = batch.id if batch is not None else over.id or new_id(), LargeParts(definition.name)
+        make = partial(self.prepared, definition, owner=owner, batch=batch or NO_BATCH, large=large)
         prepared = [make(*arguments(item), job_id=_hashed(f"{call_id} {i}")[:16]) for i, item in enumerate(items)]
         job_ids = [each.spec.id for each in prepared]
         self._connection.keep_parts(prepared)
@@ -463,7 +463,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         *,
         job_id: str = "",
         large: LargeParts | None = None,
-        batch: str = "",
+        batch: BatchSpec = NO_BATCH,
     ) -> Submission:
         """Check and seal the arguments of a call; for a new job unless an id is given."""
         task = self._definition(task)

@@ -133,9 +133,7 @@ def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> li
         asked = patterns(query, name)
         if not asked:
             continue
-        values = tuple(
-            one for one in counts[name] if fits(one.split("\t"), asked) and (one or name not in ("error", "flag"))
-        )
+        values = tuple(one for one in counts[name] if fits(one.split("\t"), asked))
         if name == "tag":
             sql = f"EXISTS (SELECT 1 FROM tags WHERE tags.tag IN ({_marks(values)}) AND tags.n = jobs.n)"
             found.append(Condition(sql, values, sum(counts["tag"][tag] for tag in values), "tag", values))

@@ -6,6 +6,7 @@ jobs   n         sequence number, counted down from the newest job by time of su
        task, queue, owner, worker (of the last attempt), attempt (its number)
        error     type and kind of the error, joined by a tab; "" for none
        flag      "asking" or ""
+       batch     id and name of the batch, joined by a tab if it has a name; "" for none
        started, finished, took (ms; of ended jobs), progress (0..1)
        is_stray  1 if `n` is not in the order of `us`, because its event came late
 tags   tag, n    one row per label
@@ -38,8 +39,8 @@ _TABLES = """
 CREATE TABLE jobs(
   n INTEGER PRIMARY KEY, id TEXT NOT NULL, us INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,
   task TEXT NOT NULL, queue TEXT NOT NULL, owner TEXT NOT NULL, worker TEXT NOT NULL, error TEXT NOT NULL,
-  flag TEXT NOT NULL, started INTEGER, finished INTEGER, took INTEGER, progress REAL, attempt INTEGER,
-  is_stray INTEGER NOT NULL);
+  flag TEXT NOT NULL, batch TEXT NOT NULL, started INTEGER, finished INTEGER, took INTEGER, progress REAL,
+  attempt INTEGER, is_stray INTEGER NOT NULL);
 CREATE UNIQUE INDEX jobs_id ON jobs(id);
 CREATE INDEX jobs_us ON jobs(us);
 CREATE INDEX jobs_stray ON jobs(n) WHERE is_stray;

@@ -41,6 +41,10 @@ class BatchSpec(Record, frozen=True):
     stop: str = ""
 
 
+#: That of jobs which belong to none.
+NO_BATCH = BatchSpec("", "", 0)
+
+
 class BatchInfo(msgspec.Struct, frozen=True):
     """A batch at one moment.
 

@@ -122,7 +122,7 @@ class JobSpec(Record, frozen=True):
         traceparent: W3C trace context of the span in which it was submitted, or "".
         seed: of its random numbers; None for none.
         made: name of the kept facts about the process that submitted it, or "".
-        batch: id of the batch that it belongs to, or "".
+        batch, batch_name: id and name of the batch with which it was submitted, or "".
         schedule: name of the schedule that created it, or "". `slot_ms`: its slot; 0 if started by hand.
     """
 
@@ -162,6 +162,7 @@ class JobSpec(Record, frozen=True):
     seed: int | None = None
     made: str = ""
     batch: str = ""
+    batch_name: str = ""
 
     def retry_delay_s(
         self, *, retried: int, error_types: tuple[str, ...], random: float, asked: Retry | None = None

@@ -33,6 +33,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("state:failed,running", "one of these; waiting and ended also work"),
     ("task:train*", "by name; * stands for any text"),
     ("queue:gpu  owner:ada  tag:nightly", "by queue, owner, tag"),
+    ('batch:3f0c9a1be2d47755  batch:"first try"', "of a batch, by its id or name"),
     ("worker:gpu-1", "by the last worker, or its host"),
     ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
     ("is:asking", "with a question that waits for an answer"),

@@ -40,6 +40,7 @@ FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
     "worker": lambda job: (job.worker,),
     "error": lambda job: (job.error.type, job.error.kind) if job.error else (),
     "tag": lambda job: job.spec.tags,
+    "batch": lambda job: (job.spec.batch, job.spec.batch_name) if job.spec.batch_name else (job.spec.batch,),
     "flag": lambda job: (ASKING,) if job.asking else (),
 }
 
@@ -84,7 +85,8 @@ class Query(msgspec.Struct, frozen=True):
     Attributes:
         states: allowed states; empty for all.
         task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
-            error: the type or kind of the error. flag: `ASKING`.
+            error: the type or kind of the error. flag: `ASKING`. batch: id or name of the batch with which it was
+            submitted; ("",) for jobs of none.
         search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
             key, message, summary, worker, or the error's type and message; ignores case for A to Z.
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
@@ -106,6 +108,7 @@ class Query(msgspec.Struct, frozen=True):
     worker: Names = None
     error: Names = None
     flag: Names = None
+    batch: Names = None
     newer_s: float | None = None
     older_s: float | None = None
     took_min_s: float | None = None
@@ -211,7 +214,8 @@ def words(query: Query) -> tuple[list[str], list[str]]:
     single = {name: asked[0] for name in FILTERS if len(asked := names(getattr(query, name))) == 1}
     texts = [*query.texts, *(lower(single[name]) for name in ("worker", "error") if name in single)]
     parts = [part for text in texts for part in _NOT_IN_WORDS.split(text) if part]
-    exact = [single[name] for name in ("task", "owner", "tag") if name in single and not is_pattern(single[name])]
+    exact = [single[name] for name in ("task", "owner", "tag", "batch") if not is_pattern(single.get(name, "*"))]
+    exact = [text for text in exact if text]
     return parts, [msgspec.json.encode(text.encode("utf-8", "replace").decode()).decode() for text in exact]
 
 
@@ -308,9 +312,11 @@ def is_pattern(name: str) -> bool:
 
 
 def fits(values: Iterable[str], asked: Iterable[str]) -> bool:
-    """Return True if one of the values is one of the names, or matches one of the patterns."""
+    """Return True if one of the values is one of the names, or matches one of the patterns, which no empty one does."""
     return any(
-        value == name if not is_pattern(name) else fnmatchcase(value, name.replace("[", "[[]").replace("?", "[?]"))
+        value == name
+        if not is_pattern(name)
+        else value and fnmatchcase(value, name.replace("[", "[[]").replace("?", "[?]"))
         for name in asked
         for value in values
     )

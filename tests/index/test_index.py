@@ -41,6 +41,8 @@ QUERIES: list[dict[str, Any]] = [
     {"states": ("queued", "running"), "search": "adam"},
     {"newer_s": 3600, "owner": "ada"},
     {"older_s": 3600, "owner": "ada"},
+    {"batch": "b0"},
+    {"batch": ("", "third*")},
     {"took_min_s": 0},
     {"took_max_s": 3600, "owner": "bob"},
 ]
@@ -58,6 +60,8 @@ async def fill(store: RedisStore, count: int, start: int = 0) -> None:
             "tags": dice.choice(((), ("nightly",), ("nightly", "a"))),
             "title": dice.choice(("", "Größe Ä", 'say "x" \\ /y')),
         }
+        if n % 7 < 4:
+            spec |= {"batch": f"b{n % 7}", "batch_name": "third try" if n % 7 == 3 else ""}
         if n % 5 == 0:
             spec["queue"] = "gpu"
         jobs.append(job(f"j{n:04}", params=params, **spec))

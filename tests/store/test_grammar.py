@@ -11,7 +11,8 @@ from jobkit.store.query import Query
 
 def test_every_field_becomes_a_filter_and_the_rest_is_text() -> None:
     query = parse(
-        'state:failed,waiting task:train* queue:gpu owner:ada tag:a,b worker:gpu-1 error:KeyError "two words" x'
+        "state:failed,waiting task:train* queue:gpu owner:ada tag:a,b worker:gpu-1 error:KeyError "
+        'batch:b1,"b 2" "two words" x'
     )
 
     assert query == Query(
@@ -22,6 +23,7 @@ def test_every_field_becomes_a_filter_and_the_rest_is_text() -> None:
         tag=("a", "b"),
         worker=("gpu-1",),
         error=("KeyError",),
+        batch=("b1", "b 2"),
         search=("two words", "x"),
     )
 

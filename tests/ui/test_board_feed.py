@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from jobkit.client.loop import background
@@ -97,6 +98,24 @@ def test_a_batch_is_one_row_that_counts_its_jobs(stage: Stage, look: Look) -> No
     wait_until(lambda: ids(screen)[0] == f"batch {later}", what="the new batch")
     wait_until(lambda: "2 queued, 1 failed" in [row["note"] for row in screen["changed"]], what="its counts")
     assert ids(look(Query(states=("queued",)))) == [last, *reversed(others)]
+
+
+@pytest.mark.parametrize(("query", "own"), [(Query(limit=2), "ada"), (Query(task="train", limit=2), None)])
+def test_batches_are_rows_for_users_of_own_jobs_and_in_searches_by_task(
+    stage: Stage, look: Look, query: Query, own: str | None
+) -> None:
+    oldest = stage.submit(owner="ada")
+    batch, *_ = stage.batch({"n": 1}, {"n": 2}, owner="ada")
+    stage.batch({"n": 1}, task="score", owner="bob")
+    newest = stage.submit(owner="ada")
+
+    screen = look(query, own)
+    assert ids(screen) == [newest, f"batch {batch}"]
+    assert ids(look(msgspec.structs.replace(query, cursor=screen["more"]), own)) == [oldest]
+
+    stage.batch({"n": 1}, task="score", owner="bob")
+    later, *_ = stage.batch({"n": 3}, owner="ada")
+    wait_until(lambda: ids(screen) == [f"batch {later}", newest, f"batch {batch}"], what="the new batch")
 
 
 def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Look) -> None:

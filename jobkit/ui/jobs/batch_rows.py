@@ -1,18 +1,20 @@
-"""Batches in the table of jobs: one row each in place of their jobs, unless a filter or another order is asked for.
+"""Batches in the table of jobs: one row each in place of their jobs, unless single jobs or another order are asked for.
 
 A row is the snapshot of a job that cannot exist, since no id of one has a space; what only batches have is beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from jobkit.client import Kit
 from jobkit.model import JobSnapshot, JobSpec
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import FACES
-from jobkit.store.batches import subscription
+from jobkit.store.batches import merged, subscription
 from jobkit.store.query import Query, QueryPage
 
 #: Faces in the order in which the bar stacks them.
@@ -22,9 +24,13 @@ _BAR = ("succeeded", "failed", "cancelled", "running")
 SHOWN = 20
 
 
-def folds(query: Query) -> bool:
-    """Return True if batches have one row each on a page of this query."""
-    return query == Query(limit=query.limit, cursor=query.cursor)
+def folds(query: Query, only: str | None) -> bool:
+    """Return True if batches have one row each on a page of this query, since all jobs of one match it, or none.
+
+    Args:
+        only: the owner whose jobs alone are shown, or None.
+    """
+    return query == Query(limit=query.limit, cursor=query.cursor, task=query.task, owner=only)
 
 
 def snapshot_of(info: BatchInfo) -> JobSnapshot:
@@ -61,13 +67,29 @@ def cells(info: BatchInfo) -> dict[str, Any]:
 
 async def page(kit: Kit, query: Query) -> tuple[QueryPage, dict[str, BatchInfo]]:
     """Return a page of jobs with one row for each batch, and the batches by the ids of their rows."""
-    store = kit.verbs.store
-    found, cursor = await store.batches.folded(query.limit, int(query.cursor or 0))
-    batches = {subscription(info.id): info for info in found if isinstance(info, BatchInfo)}
-    jobs = [one for one in found if isinstance(one, str)]
-    snapshots = {job.id: job for job in await store.snapshots(jobs) if job is not None}
-    rows = [snapshot_of(one) if isinstance(one, BatchInfo) else snapshots.get(one) for one in found]
-    return QueryPage(tuple(filter(None, rows)), cursor), batches
+    store, searched = kit.verbs.store, None
+    found: Sequence[JobSnapshot | BatchInfo | None]
+    if query.is_plain:
+        mixed, cursor = await store.batches.folded(query.limit, int(query.cursor or 0))
+        snapshots = await store.snapshots([one for one in mixed if isinstance(one, str)])
+        jobs = {job.id: job for job in snapshots if job is not None}
+        found = [jobs.get(one) if isinstance(one, str) else one for one in mixed]
+    else:
+        found, cursor, searched = await _some(kit, query)
+    batches = {subscription(one.id): one for one in found if isinstance(one, BatchInfo)}
+    rows = [snapshot_of(one) if isinstance(one, BatchInfo) else one for one in found]
+    return QueryPage(tuple(filter(None, rows)), cursor, searched), batches
+
+
+async def _some(kit: Kit, query: Query) -> tuple[Sequence[JobSnapshot | BatchInfo], str, int | None]:
+    """Return a page of the batches that match a query and of the jobs of none, the next cursor, and `searched`."""
+    store, below_us = kit.verbs.store, int(query.cursor or 0)
+    alone = await kit.verbs.page(msgspec.structs.replace(query, batch=("",)))
+    times = await store.fields(("us",), [job.id for job in alone.jobs])
+    jobs = [(int(raw[0]), job) for raw, job in zip(times, alone.jobs, strict=True) if raw]
+    batches = await store.batches.newest(query.limit + 1, below_us, owner=query.owner, task=query.task)
+    rows, cursor = merged(jobs, batches, query.limit, below_us, alone.next_cursor)
+    return rows, cursor, alone.searched
 
 
 async def refreshed(kit: Kit, known: Mapping[str, BatchInfo], others: set[str]) -> dict[str, BatchInfo]:

@@ -111,7 +111,7 @@ class Board:
         """The server does not answer, so what is shown may be old."""
         # Whether every job belongs on this page or on a later one.
         self._has_all = query == Query(limit=query.limit, cursor=query.cursor, order=query.order)
-        self.folds = batch_rows.folds(query)
+        self.folds = batch_rows.folds(query, only)
         self.batches: dict[str, BatchInfo] = {}
         """Batches with a row in place of their jobs, by the id of the row."""
         self.other_batches: set[str] = set()
@@ -180,7 +180,8 @@ class Board:
         for snapshot in filter(None, snapshots):
             known = self.jobs.get(snapshot.id)
             if self.folds and snapshot.spec.batch:
-                self.other_batches.add(snapshot.spec.batch)
+                if self._belongs(snapshot, now):
+                    self.other_batches.add(snapshot.spec.batch)
                 continue
             if known is None and snapshot.id not in self._reading:
                 continue
@@ -201,15 +202,15 @@ class Board:
         """Take batches as they are now: those of this page, and new ones."""
         self.other_batches.clear()
         for row_id, info in batches.items():
-            is_known, before = row_id in self.jobs, self.batches.get(row_id)
-            if not is_known and self.query.cursor:
+            is_known, before, snapshot = row_id in self.jobs, self.batches.get(row_id), batch_rows.snapshot_of(info)
+            if not is_known and (self.query.cursor or not self._belongs(snapshot, now)):
                 continue
             self.batches[row_id] = info
             if is_known and info != before:
-                self._put(batch_rows.snapshot_of(info), now)
+                self._put(snapshot, now)
             elif not is_known:
                 self._new.append(row_id)
-                self.jobs = {row_id: batch_rows.snapshot_of(info), **self.jobs}
+                self.jobs = {row_id: snapshot, **self.jobs}
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
