@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.client import Batch, Job, Kit, Schedule, as_completed, wait
+    from jobkit.client import Batch, Job, Kit, Schedule, Study, as_completed, wait
     from jobkit.client.typed import Task, task
     from jobkit.connecting import connect
     from jobkit.model import (
@@ -66,6 +66,7 @@ __all__ = [
     "Kit",
     "Batch",
     "Schedule",
+    "Study",
     "as_completed",
     "connect",
     "wait",
@@ -141,7 +142,7 @@ _LAZY = {
         ),
         "jobkit.model",
     ),
-    **dict.fromkeys(("Batch", "Job", "Kit", "Schedule", "as_completed", "wait"), "jobkit.client"),
+    **dict.fromkeys(("Batch", "Job", "Kit", "Schedule", "Study", "as_completed", "wait"), "jobkit.client"),
 }
 
 

@@ -318,8 +318,9 @@ def ending(
                 delete_file(outcome)
                 outcome = not_kept(outcome, f"the task returned, but its result is lost: {problem}")
     if kind == "failed":
+        types = outcome.error_types or ((str(outcome.error.kind),) if outcome.error is not None else ())
         delay_s = spec.retry_delay_s(
-            retried=claimed.retried, error_types=outcome.error_types, random=random.random(), asked=outcome.retry
+            retried=claimed.retried, error_types=types, random=random.random(), asked=outcome.retry
         )
         if delay_s is not None and outcome.error is not None and outcome.error.kind not in _FINAL:
             kind, delay_ms = "retried", int(delay_s * 1000)

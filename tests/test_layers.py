@@ -39,6 +39,7 @@ KNOWN_TO = {
     "joblib": {"joblib"},
     "opentelemetry": {"notify"},
     "mlflow": {"notify"},
+    "optuna": {"client"},
     "pyarrow": {"archive", "run", "ui"},
 }
 

@@ -30,6 +30,7 @@ OPTIONAL = {
     "joblib",  # the extra `joblib`
     "mlflow",  # the extra `mlflow`
     "opentelemetry",  # the extra `otel`
+    "optuna",  # the extra `optuna`
     "PIL",  # only for types; Bokeh needs it
     "pyarrow",  # the extra `archive`
     "pytest",  # jobkit.testing

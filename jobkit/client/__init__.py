@@ -1,9 +1,10 @@
-"""The client: `Kit` submits and finds jobs; `Job`, `Batch` and `Schedule` are live handles."""
+"""The client: `Kit` submits and finds jobs; `Job`, `Batch`, `Study` and `Schedule` are live handles."""
 
 from jobkit.client.batch import Batch, as_completed, wait
 from jobkit.client.job import Job
 from jobkit.client.kit import AioKit, Kit
 from jobkit.client.schedules import Schedule
+from jobkit.client.study import Study
 from jobkit.client.submit import BoundKit
 
-__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Schedule", "as_completed", "wait"]
+__all__ = ["AioKit", "Batch", "BoundKit", "Job", "Kit", "Schedule", "Study", "as_completed", "wait"]

@@ -198,7 +198,8 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     def cancel(self, reason: str = "") -> int:
         """Ask every job that has not ended to stop; how many were asked."""
         open_jobs = [job.id for job in self.jobs if not job.is_terminal]
-        self._kit.cancel_many(open_jobs, reason)
+        of_study = [self.id] if self._spec.study else []  # first: the job that begins further trials
+        self._kit.cancel_many([*of_study, *open_jobs], reason)
         return len(open_jobs)
 
     def retry_failed(self, *, replace: bool = False) -> Batch[R]:

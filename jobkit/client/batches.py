@@ -88,7 +88,8 @@ class BatchVerbs:
         """
         checks.reason(reason)
         open_jobs = await self._in_states(batch_id, *map(str, OPEN))
-        await self._connection.store.cancel(open_jobs, reason)
+        of_study = [batch_id] if (await self.batch_info(batch_id)).spec.study else []  # first, as it begins others
+        await self._connection.store.cancel([*of_study, *open_jobs], reason)
         return len(open_jobs)
 
     def give_rule(self, batch: Batch, rule: StopRule) -> bool:

@@ -30,6 +30,7 @@ from jobkit.client.limits import LimitVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
+from jobkit.client.studies import StudyVerbs
 from jobkit.client.submit import BoundKit
 from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
@@ -118,7 +119,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
             "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info",
             "metric_lines", "metrics_of", "outcome", "page", "register_schedules", "reopen_archived", "restore",
             "retry_all", "retry_batch", "retry_many", "schedule_info", "snapshot", "stop_batch", "submit_info",
-            "submit_sealed", "verbs", "waits_for_many",
+            "submit_sealed", "submit_trial", "verbs", "waits_for_many",
         }
     )  # fmt: skip
 
@@ -143,6 +144,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         self._repeater = Repeater(connection, self._submitter, self._reader, self._failures)
         self._schedules = ScheduleVerbs(connection, self._submitter)
         self._batches = BatchVerbs(self, connection, self._repeater)
+        self._studies = StudyVerbs(self, connection)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -184,6 +186,8 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     delete_batch = in_thread("_batches", BatchVerbs.delete_batch)
     stop_batch = on_loop("_batches", BatchVerbs.stop_batch)
     retry_batch = submitting("_batches", BatchVerbs.retry_batch)
+    studies = in_thread("_studies", StudyVerbs.studies)
+    submit_trial = in_thread("_studies", StudyVerbs.submit_trial)
 
     # -- jobs in the archive ------------------------------------------------------------------------------------------
 
@@ -364,7 +368,7 @@ class AioKit(AioSubmitVerbs):
 
     def __dir__(self) -> list[str]:
         verbs = [name for name in dir(self._kit) if hasattr(getattr(type(self._kit), name, None), "coroutine")]
-        return sorted([*verbs, "map", "options", "submit", "sweep"])
+        return sorted([*verbs, "map", "options", "study", "submit", "sweep"])
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""

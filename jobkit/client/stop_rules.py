@@ -18,14 +18,14 @@ import msgspec
 from jobkit.model import InvalidParams, JobkitError, JobNotFound, JobSpec
 from jobkit.model.batch import BatchSpec
 from jobkit.store.batches import subscription
-from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.options import MAX_PRIORITY, check_submit_options
 from jobkit.tasks.values import short_repr
 
 #: Seconds that `apply_rule` waits for further jobs of a batch whose submit has not been completed.
 _COMES_S = 60.0
 
-#: Points of priority by which the job that applies a rule is before those of its batch, and the highest priority.
-_SOONER, _PRIORITY_MOST = 10, 1000
+#: Points of priority by which a job that serves others is before them.
+_SOONER = 10
 
 _COUNTED = re.compile(r"(?:([1-9]\d{0,6}) )?(failed|succeeded)")
 
@@ -81,11 +81,16 @@ def judge_of(submitter: Any, batch: BatchSpec, rule: StopRule, like: JobSpec) ->
     Raises:
         InvalidParams: the function cannot be sent.
     """
-    title = f"Stop rule of {batch.name or batch.title or batch.task}"
-    options = {"title": title, "queue": like.queue, "priority": min(_PRIORITY_MOST, like.priority + _SOONER)}
-    bound = copy(submitter)
-    bound.over = check_submit_options(options)
+    bound = beside(submitter, like, title=f"Stop rule of {batch.name or batch.title or batch.task}")
     return bound.prepared(apply_rule, (submitter._kit, batch.id, rule.function), {}, batch.owner)
+
+
+def beside(submitter: Any, like: JobSpec, **options: Any) -> Any:
+    """Return what submits a job that serves jobs like this one: in their queue and before them, with these options."""
+    bound = copy(submitter)
+    priority = min(MAX_PRIORITY, like.priority + _SOONER)
+    bound.over = check_submit_options({"queue": like.queue, "priority": priority, **options})
+    return bound
 
 
 def apply_rule(kit: Any, batch_id: str, rule: Any) -> str | None:

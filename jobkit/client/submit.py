@@ -30,7 +30,7 @@ from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, RAW, Codec, Subject
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
-from jobkit.model.batch import NO_BATCH, BatchInfo, BatchSpec
+from jobkit.model.batch import NO_BATCH, BatchInfo, BatchSpec, part_id
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
@@ -374,7 +374,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
             raise InvalidParams("debounce keeps the last submit alone; it cannot be of a batch", "debounce")
         call_id, large = batch.id if batch is not None else over.id or new_id(), LargeParts(definition.name)
         make = partial(self.prepared, definition, owner=owner, batch=batch or NO_BATCH, large=large)
-        prepared = [make(*arguments(item), job_id=_hashed(f"{call_id} {i}")[:16]) for i, item in enumerate(items)]
+        prepared = [make(*arguments(item), job_id=part_id(call_id, i)) for i, item in enumerate(items)]
         job_ids = [each.spec.id for each in prepared]
         self._connection.keep_parts(prepared)
         if judge is not None:

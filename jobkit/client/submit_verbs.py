@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from jobkit.client.batch import Batch
 from jobkit.client.executor import JobExecutor
 from jobkit.client.job import Job
+from jobkit.client.studies import begin_study
+from jobkit.client.study import Study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
 from jobkit.tasks.options import SubmitOptions, takes
 from jobkit.tasks.shown import Listed
@@ -117,6 +120,43 @@ class SubmitVerbs(Listed):
         """
         return self._submitter.submit_all(task, sweep_of(axes), MAX_LIMIT)
 
+    def study(
+        self,
+        objective: Callable[..., Any] | str | None = None,
+        *,
+        trials: int = 200,
+        parallel: int = 8,
+        space: Mapping[str, Any] | Callable[..., Any] | None = None,
+        pruner: Any = None,
+        direction: str = "minimize",
+        sampler: Any = None,
+        metric: str | None = None,
+        name: str = "",
+        id: str | None = None,
+    ) -> Study:
+        """Search for the best arguments of an objective; returns a live `Study` at once. Needs Optuna.
+
+        Args:
+            objective: a task or another callable that returns a number. Each trial is a job with these options.
+            trials: number of trials, from 1 to 100,000. parallel: of them at once, at most; to 1,000.
+            space: where its arguments come from: for each name `(low, high)`, `(low, high, "log")`, a list to choose
+                from or a distribution of Optuna; or a function of an Optuna trial that returns the arguments.
+            pruner: stops trials early, by the metrics that they log: one of Optuna's, or None.
+            direction: "minimize" or "maximize".
+            sampler: proposes the arguments: one of Optuna's; None for TPE.
+            metric: name of the metric that the pruner looks at; None for the only one that is logged.
+            name: for people; names may repeat.
+            id: of the study. If there is one of this id, it is returned: also without an objective.
+
+        Raises:
+            InvalidParams: an argument is refused; nothing was stored. JobNotFound: no study of this id.
+            JobkitError: Optuna or a signing key is missing.
+        """
+        return begin_study(
+            self._submitter, objective, trials=trials, parallel=parallel, space=space, pruner=pruner,
+            direction=direction, sampler=sampler, metric=metric, name=name, id=id,
+        )  # fmt: skip
+
 
 class AioSubmitVerbs(Listed):
     """The submitting verbs as coroutines, of `kit.aio` and of its `options(...)`; see `SubmitVerbs`."""
@@ -177,3 +217,7 @@ class AioSubmitVerbs(Listed):
     async def sweep(self, task: Callable[..., Any] | str, /, **axes: Any) -> Batch[Any]:
         """Submit a task once for each combination of the axes' values; returns a live `Batch`. See `Kit.sweep`."""
         return await asyncio.to_thread(self._submitter.submit_all, task, sweep_of(axes), MAX_LIMIT)
+
+    async def study(self, objective: Callable[..., Any] | str | None = None, **definition: Any) -> Study:
+        """Search for the best arguments of an objective; returns a live `Study`. See `Kit.study`."""
+        return await asyncio.to_thread(partial(SubmitVerbs.study, self, objective, **definition))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,11 @@ MAX_NAME = 200
 OPEN = (JobState.SCHEDULED, JobState.QUEUED, JobState.RUNNING)
 
 
+def part_id(batch_id: str, place: int) -> str:
+    """Return the id of the job that is submitted first for a place of a batch: always the same one."""
+    return hashlib.sha256(f"{batch_id} {place}".encode()).hexdigest()[:16]
+
+
 class BatchSpec(Record, frozen=True):
     """The part of a batch that never changes.
 
@@ -27,6 +33,7 @@ class BatchSpec(Record, frozen=True):
         size: number of jobs that it was submitted with.
         axes: names of the arguments that were swept; () for a map. seed: of a random sweep, or None.
         rule: its `stop_when` in words, or "". stop: what the store counts for it, "failed 3"; "" for nothing.
+        study: "minimize" or "maximize" if its jobs are the trials of the study of its id, else "".
     """
 
     id: str
@@ -39,6 +46,7 @@ class BatchSpec(Record, frozen=True):
     seed: int | None = None
     rule: str = ""
     stop: str = ""
+    study: str = ""
 
 
 #: That of jobs which belong to none.
@@ -54,7 +62,8 @@ class BatchInfo(msgspec.Struct, frozen=True):
         made: number of its jobs; less than `came` if others do the same work. deleted: number of deleted ones.
         submitted_at: time of its first submit. started_at: of its first start.
         ended_at: time of the last end; None while a job is open.
-        rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known).
+        rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known); or these
+            are trials of a study, whose job `stopped_by` has not succeeded.
         us, last_us: times of the submits of its first and of its newest job, in microseconds.
     """
 

@@ -109,7 +109,7 @@ class JobSpec(Record, frozen=True):
         cancel_grace_s: seconds between SIGTERM and SIGKILL, or None for the worker's setting.
         retries: maximum number of retries; losses and releases do not count. backoff: seconds before each.
         retry_on: names of exception types (`"OSError"`, `"requests.Timeout"`), matched against the class of the raised
-            exception and its bases; empty means every failure.
+            exception and its bases, or kinds of other failures ("crash"); empty means every failure.
         result_ttl_s: seconds that the ended job is kept, or None for the setting.
         on_lost: "" to run it again if its worker died, "fail" to fail it.
         needs: ids of the jobs whose results are arguments of this one; it waits for them.

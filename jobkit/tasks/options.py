@@ -52,7 +52,7 @@ class JobOptions:
         queue: name of the queue, or None for the queue by routing.
         timeout_s: maximum run time of an attempt; None for no limit.
         retries: maximum number of retries. backoff: delay before each. retry_on: names of exception types that are
-            retried; empty for all.
+            retried, or kinds of other failures ("crash", "memory", "timeout"); empty for all.
         isolation: "process", "thread" or "async"; None for the default of the function's kind.
         reuse: maximum number of jobs of the task that run in one process, one after the other; 1 for a new process for
             each job. Only for isolation "process".

@@ -208,7 +208,19 @@ _SHARED = (
 )  # fmt: skip
 
 #: Keys of a job.
-_OF_JOB = ("job", "args", "log", "result", "preview", "artifacts", "bodies", "checkpoints", "metrics", "asks")
+_OF_JOB = (
+    "job",
+    "args",
+    "log",
+    "result",
+    "preview",
+    "artifacts",
+    "bodies",
+    "checkpoints",
+    "metrics",
+    "asks",
+    "journal",
+)
 
 
 #: Kinds of keys that belong to no job and expire by themselves.

@@ -34,6 +34,7 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
     call('PEXPIRE', P .. 'bodies:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'checkpoints:' .. rec.id, ttl_ms)
     call('PEXPIRE', P .. 'metrics:' .. rec.id, ttl_ms)
+    if rec.kept == 'journal' then Batches.study_ended(rec, state, ttl_ms) end
   end
   if rec.questions then Questions.ended(rec, ttl_ms) end
   if entry then Outbox.keep(rec.id, ttl_ms, entry) end

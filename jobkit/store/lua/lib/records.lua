@@ -4,7 +4,7 @@ local EVENTS_KEPT = 20000 -- numbered events of the namespace, for subscribers t
 local HISTORY_HEAD, HISTORY_TAIL = 20, 180 -- numbered events kept with a record
 
 -- The keys of a job.
-Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies', 'checkpoints', 'metrics', 'asks'}
+Records.KINDS = {'job', 'args', 'result', 'preview', 'log', 'artifacts', 'bodies', 'checkpoints', 'metrics', 'asks', 'journal'}
 
 -- The record of a job, or nil; also nil if it is damaged, so that it blocks no queue. Counters are numbers; fields that are not
 -- set are false.

@@ -9,7 +9,7 @@ verb('keep', ALSO_WHEN_FULL, function(args)
     local id, name = args[i], args[i + 2]
     local rec = call('HMGET', P .. 'job:' .. id, 'token', 'state', 'seq')
     if rec[1] ~= args[i + 1] or rec[2] ~= 'running' then return 0 end
-    call('HSET', P .. 'job:' .. id, 'kept', 1)
+    call('HSETNX', P .. 'job:' .. id, 'kept', 1)
     if string.byte(name) == 10 then
       local key = P .. 'checkpoints:' .. id
       call('HSET', key, string.sub(name, 2), args[i + 3] .. '\n' .. args[i + 4])

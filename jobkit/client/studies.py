@@ -1,0 +1,187 @@
+"""Studies: checked and submitted; found again."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace as changed
+
+from jobkit.client import checks
+from jobkit.client.batch import named
+from jobkit.client.connection import Connection, no_longer_kept
+from jobkit.client.controller import run_study
+from jobkit.client.job import Job
+from jobkit.client.search_space import checked_space, ends, load_optuna, sample_of
+from jobkit.client.stop_rules import beside
+from jobkit.client.study import STUDY_TASK, Study
+from jobkit.client.trial_jobs import TrialTemplate
+from jobkit.model import InvalidParams, JobkitError, JobNotFound
+from jobkit.model.batch import BatchSpec
+from jobkit.store.values import Submission
+from jobkit.tasks.call import LargeParts
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.options import JobOptions, check_submit_options
+from jobkit.tasks.params import checked, one_of
+from jobkit.tasks.task import TaskDef
+from jobkit.tasks.values import short_repr
+
+#: Trials of a study, and those that run at once, at most.
+TRIALS_MOST, PARALLEL_MOST = 100_000, 1_000
+
+#: Times that the process of a study may die.
+_RETRIES = 50
+
+
+class StudyVerbs:
+    """Verbs about studies. They block; every one may raise `StoreUnavailable`."""
+
+    def __init__(self, kit: Any, connection: Connection) -> None:
+        self._kit, self._connection = kit, connection
+        self._known: weakref.WeakValueDictionary[str, Study] = weakref.WeakValueDictionary()
+
+    def studies(self, limit: int = 50) -> list[Study]:
+        """Studies, newest first; at most so many, from 1 to 10000."""
+        most = checked("limit", limit, "int", min=1, max=10_000)
+        return [self.of(job) for job in self._kit.jobs(task=STUDY_TASK, limit=most)]
+
+    def open_study(self, study_id: str) -> Study:
+        """Return the study with that id, from whichever process it came.
+
+        Raises:
+            JobNotFound: it is not kept. InvalidParams: that is the id of a job that is no study.
+        """
+        try:
+            job = self._connection.job(checks.job_id(study_id))
+        except JobNotFound:
+            raise JobNotFound(
+                f"no study {study_id[:60]!r} is kept here: it was never begun, was removed, or has expired"
+            ) from None
+        if job.task != STUDY_TASK:
+            raise InvalidParams(f"{study_id!r} is the id of a job of {job.task}, which is no study", "id")
+        return self.of(job)
+
+    def of(self, job: Job) -> Study:
+        """Return the study that a job runs; one for each handle, as long as that is used."""
+        known = self._known.get(job.id)
+        if known is None or known.job is not job:
+            known = self._known[job.id] = Study(self._kit, job)
+        return known
+
+    def submit_trial(self, made: Submission, batch: BatchSpec, number: int) -> Job:
+        """Store the job of a trial, unless it is stored, as a part of the batch of its study; return its handle."""
+        connection = self._connection
+        with connection.live.expecting(made.spec.id):
+            [reply] = connection.call(connection.verbs.sender.submit_many, [made], batch, number)
+            if reply.lacks:
+                raise no_longer_kept(made)
+            if reply.created_ms:
+                connection.run_here([made.spec.id])
+            job: Job = self._kit._submitter._accepted(made.spec, reply)
+            return job
+
+
+def begin_study(
+    submitter: Any,
+    objective: Callable[..., Any] | str | None,
+    *,
+    trials: int,
+    parallel: int,
+    space: object,
+    pruner: Any,
+    sampler: Any,
+    direction: str,
+    metric: str | None,
+    name: str,
+    id: str | None,
+) -> Study:
+    """Check a study and submit the job that runs it; see `Kit.study`. `submitter`: a `BoundKit`."""
+    kit, connection, codec = submitter._kit, submitter._connection, submitter.origin.codec
+    connection.ensure_open()
+    study_id = check_submit_options({"id": id}).id or submitter.over.id
+    if objective is None:
+        if study_id:
+            found: Study = kit._studies.open_study(study_id)
+            return found
+        raise InvalidParams("a study needs an objective, or id= of a study that there is", "objective")
+    if not codec.allow_pickle:
+        raise JobkitError("studies need a signing key: set JOBKIT_SECRET to one text here and on the workers")
+    optuna = load_optuna()
+    sent: dict[str, Any] = {
+        "trials": checked("trials", trials, "int", min=1, max=TRIALS_MOST),
+        "parallel": checked("parallel", parallel, "int", min=1, max=PARALLEL_MOST),
+        "direction": one_of("direction", direction, ("minimize", "maximize")),
+        "metric": checked("metric", metric, "str", nullable=True) or None,
+        "pruner": _of_optuna("pruner", pruner, optuna.pruners.BasePruner, "MedianPruner"),
+        "sampler": _of_optuna("sampler", sampler, optuna.samplers.BaseSampler, "TPESampler"),
+        "name": named(name),
+    }
+    if sent["metric"] is not None and pruner is None:
+        raise InvalidParams("metric is what a pruner looks at, so it needs pruner=", "metric")
+    sent_space, distributions = checked_space(space)
+    task = submitter._definition(objective)
+    _check_ends(task, distributions)
+    sample = sample_of(sent_space)
+    _checked_call(task, sample)
+    over = submitter._options_of(task)
+    like, template = _template_of(submitter, task, over, sample)
+    title = f"Study {name}" if name else f"Study of {task.title}"
+    options = {"id": study_id or over.id, "tags": over.tags, "result_ttl": over.result_ttl_s}
+    options |= {"at": over.at} if over.at else {"delay": over.delay_s}
+    options |= {"retries": _RETRIES, "retry_on": ("crash", "memory"), "backoff": 1}  # it goes on where it was killed
+    # Sent by value, so that what the user's functions need travels with them.
+    task = TaskDef(partial(run_study), name=STUDY_TASK)
+    made = beside(submitter, like.spec, title=title, **options).prepared(task, (kit, template, sent_space), sent)
+    # The large parts of the objective's call are kept for as long as the study is.
+    begun: Study = kit._studies.of(submitter.send(changed(made, blobs=(*made.blobs, *like.blobs))))
+    return begun
+
+
+def _of_optuna(name: str, value: Any, base: type, example: str) -> Any:
+    if value is not None and not isinstance(value, base):
+        hint = " (call it)" if isinstance(value, type) else ""
+        raise InvalidParams(
+            f"{name} must be one of Optuna's, like optuna.{name}s.{example}(), or None, not "
+            f"{short_repr(value, 60)}{hint}",
+            name,
+        )
+    return value
+
+
+def _checked_call(task: TaskDef[..., Any] | TaskInfo, arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidParams if the objective does not take these arguments."""
+    try:
+        if isinstance(task, TaskInfo):
+            task.check(arguments)
+        else:
+            task.signature.bind((), arguments)
+    except InvalidParams as error:
+        raise InvalidParams(f"the space does not fit {task.name}: {error}", "space") from None
+
+
+def _check_ends(task: TaskDef[..., Any] | TaskInfo, distributions: Mapping[str, Any]) -> None:
+    """Raise InvalidParams if the objective refuses the end of a range or a value of a list."""
+    for name, distribution in distributions.items():
+        for value in ends(distribution):
+            try:
+                if isinstance(task, TaskInfo):
+                    task.changes({name: value})
+                else:
+                    task.signature.changed({}, {name: value})
+            except InvalidParams as error:
+                raise InvalidParams(f"space[{name!r}] does not fit {task.name}: {error}", "space") from None
+
+
+def _template_of(
+    submitter: Any, task: TaskDef[..., Any] | TaskInfo, over: JobOptions, sample: Mapping[str, Any]
+) -> tuple[Submission, TrialTemplate]:
+    """Return a trial that is not submitted, and the template of all."""
+    for option, value in (("key", over.key), ("debounce", over.debounce_s)):
+        if value:
+            raise InvalidParams(f"{option} is of one job; it cannot be of the trials of a study", option)
+    params = task.params if isinstance(task, TaskInfo) else task.signature.params
+    required = tuple(spec.name for spec in params if spec.required)
+    made = submitter.prepared(task, (), {name: sample[name] for name in required}, large=LargeParts(task.name))
+    return made, TrialTemplate.of(made, submitter.origin.codec, required)

@@ -1,0 +1,27 @@
+"""Journals of studies: what their trials are and how they ended, entry by entry; see `lua/verbs/journal.lua`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobkit.store.namespace import RedisNamespace
+
+
+class JournalStore:
+    """Verbs for journals. The entries are JSON text."""
+
+    def __init__(self, namespace: RedisNamespace) -> None:
+        self._ns = namespace
+
+    async def entries(self, study_id: str, start: int = 0) -> list[bytes]:
+        """Return the entries from the one numbered `start` on."""
+        found: list[bytes] = await self._ns.ask("LRANGE", f"journal:{study_id}", start, -1)
+        return found
+
+    async def append(self, study_id: str, attempt: int, known: int, entries: Sequence[str]) -> bool:
+        """Append entries behind the `known` ones; may be repeated.
+
+        Return False if this attempt of the study's job has ended, or another one has appended.
+        """
+        count: int = await self._ns.run("journal", [study_id, attempt, known, *entries])
+        return count == known + len(entries)

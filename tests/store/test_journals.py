@@ -1,0 +1,93 @@
+"""Journals of studies: written by the attempt that runs, kept with the job; and trials that end with their study."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobkit.model import JobState
+from jobkit.model.batch import BatchSpec
+from jobkit.store.journals import JournalStore
+from jobkit.store.redis import RedisStore
+
+from .support import claim, ending, job, lapse, snapshot, started, worker
+
+STUDY = BatchSpec("study", "train", 20, study="minimize")
+
+
+async def trials(store: RedisStore, count: int, first: int = 0) -> None:
+    await store.submit([job(f"t{n}", batch="study") for n in range(first, first + count)], "", STUDY, first)
+
+
+async def test_only_the_running_attempt_appends(store: RedisStore) -> None:
+    journals = JournalStore(store)
+    assert not await journals.append("study", 1, 0, ["a"])
+    await started(store, "study")
+
+    assert await journals.append("study", 1, 0, ["a", "b"])
+    assert await journals.append("study", 1, 2, ["c"])
+    assert not await journals.append("study", 2, 3, ["d"])
+    await lapse(store, "study")
+    [again] = await claim(store, by=worker("w2"))
+    assert again.attempt == 2
+    assert not await journals.append("study", 1, 3, ["d"])
+    assert await journals.append("study", 2, 3, ["e"])
+
+    assert await journals.entries("study") == [b"a", b"b", b"c", b"e"]
+    assert await journals.entries("study", 3) == [b"e"]
+
+
+async def test_an_append_whose_reply_was_lost_can_be_repeated(store: RedisStore) -> None:
+    journals = JournalStore(store)
+    await started(store, "study")
+    for _ in range(2):
+        assert await journals.append("study", 1, 0, ["a", "b"])
+    assert await journals.entries("study") == [b"a", b"b"]
+    assert not await journals.append("study", 1, 5, ["f"]), "entries are missing between"
+
+
+async def test_a_journal_goes_with_its_job(store: RedisStore) -> None:
+    claimed = await started(store, "study")
+    await JournalStore(store).append("study", 1, 0, ["a"])
+    await store.finish([ending(claimed, ttl_ms=60_000)])
+    assert 0 < await store.redis.pttl(f"{store.prefix}journal:study") <= 60_000
+    assert await store.delete(["study"]) == [True]
+    assert not await store.redis.exists(f"{store.prefix}journal:study")
+
+
+@pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+async def test_trials_end_with_a_study_that_does_not_succeed(store: RedisStore, outcome: str) -> None:
+    claimed = await started(store, "study")
+    await JournalStore(store).append("study", 1, 0, ["a"])
+    await trials(store, 130)
+    [running] = await claim(store, by=worker("w2"))
+
+    await store.finish([ending(claimed, outcome)])
+
+    assert (await snapshot(store, running.spec.id)).is_cancelling
+    await store.finish([ending(running, "cancelled")])
+    [info] = await store.batches.infos(["study"])
+    assert info is not None
+    assert (info.counts, info.stopped_by) == ({"cancelled": 130}, "study")
+    assert (await snapshot(store, "t129")).history[-1].data["reason"] == "its study has ended"
+    await trials(store, 1, 130)  # of an attempt that was frozen meanwhile
+    assert (await snapshot(store, "t130")).state is JobState.CANCELLED
+
+
+async def test_trials_end_with_a_study_that_waits_and_is_cancelled(store: RedisStore) -> None:
+    await started(store, "study")
+    await JournalStore(store).append("study", 1, 0, ["a"])
+    await trials(store, 2)
+    await lapse(store, "study")
+    await store.claim(worker("w2", "other"), 0)
+
+    assert await store.cancel(["study"]) == ["cancelled"]
+
+    assert {(await snapshot(store, id)).state for id in ("t0", "t1")} == {JobState.CANCELLED}
+
+
+async def test_trials_outlive_a_study_that_succeeds(store: RedisStore) -> None:
+    claimed = await started(store, "study")
+    await JournalStore(store).append("study", 1, 0, ["a"])
+    await trials(store, 1)
+    await store.finish([ending(claimed)])
+    assert (await snapshot(store, "t0")).state is JobState.QUEUED
