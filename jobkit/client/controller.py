@@ -144,7 +144,7 @@ class Controller:
                 self._look_at(number)
 
     def _has_more(self) -> bool:
-        """Return True if there are trials to begin. A sampler that has tried all there is to try (a grid) may stop."""
+        """Return True if there are trials to begin. A sampler whose grid is used up may stop."""
         return self._finished + len(self._open) < self._trials and not self._is_exhausted
 
     def _exhaust(self) -> None:
@@ -205,10 +205,11 @@ class Controller:
         last = self._last_step.get(trial.number, -1)
         for at, value in curves.get(name, ()):
             step = int(at)
-            if step <= last or not is_reported(step):
+            if step < last or not is_reported(step):
                 continue
+            if step > last:  # else it is judged again: an earlier attempt may have been killed before it could
+                trial.report(value, step)
             last = self._last_step[trial.number] = step
-            trial.report(value, step)
             if is_open and trial.should_prune():
                 self._jobs.cancel(trial.number, f"{PRUNED} at step {step}: {name} {value:.4g}")
                 self._last_step[trial.number] = sys.maxsize  # it is enough

@@ -1,4 +1,4 @@
-"""Optuna's storage of a study over its journal in the store. Import it where it is used: it needs Optuna."""
+"""Optuna's storage of a study over its journal in the store. Imports Optuna, so it is imported by functions only."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _name(name: object) -> str:
     return name
 
 
-def _distribution(name: str, given: Any) -> BaseDistribution:
+def _distribution(name: str, given: Any) -> Any:
     of: Any = load_optuna().distributions
     if isinstance(given, (of.FloatDistribution, of.IntDistribution, of.CategoricalDistribution)):
         choices = list(getattr(given, "choices", ()))
@@ -128,7 +128,7 @@ def _distribution(name: str, given: Any) -> BaseDistribution:
     return of.CategoricalDistribution(given) if isinstance(given, list) else given
 
 
-def _range(name: str, given: Any) -> BaseDistribution:
+def _range(name: str, given: Any) -> Any:
     of: Any = load_optuna().distributions
     parts = given if isinstance(given, tuple) else ()
     numbers = [each for each in parts[:2] if isinstance(each, (int, float)) and not isinstance(each, bool)]

@@ -20,10 +20,11 @@ from jobkit.client.study import STUDY_TASK, Study
 from jobkit.client.trial_jobs import TrialTemplate
 from jobkit.model import InvalidParams, JobkitError, JobNotFound
 from jobkit.model.batch import BatchSpec
+from jobkit.settings import checked_name
 from jobkit.store.values import Submission
 from jobkit.tasks.call import LargeParts
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import JobOptions, check_submit_options
+from jobkit.tasks.options import JobOptions
 from jobkit.tasks.params import checked, one_of
 from jobkit.tasks.task import TaskDef
 from jobkit.tasks.values import short_repr
@@ -100,7 +101,7 @@ def begin_study(
     """Check a study and submit the job that runs it; see `Kit.study`. `submitter`: a `BoundKit`."""
     kit, connection, codec = submitter._kit, submitter._connection, submitter.origin.codec
     connection.ensure_open()
-    study_id = check_submit_options({"id": id}).id or submitter.over.id
+    study_id = str(checked_name("id", id)) if id is not None else submitter.over.id
     if objective is None:
         if study_id:
             found: Study = kit._studies.open_study(study_id)
@@ -128,12 +129,14 @@ def begin_study(
     over = submitter._options_of(task)
     like, template = _template_of(submitter, task, over, sample)
     title = f"Study {name}" if name else f"Study of {task.title}"
-    options = {"id": study_id or over.id, "tags": over.tags, "result_ttl": over.result_ttl_s}
+    options: dict[str, Any] = {"tags": over.tags, "result_ttl": over.result_ttl_s}
     options |= {"at": over.at} if over.at else {"delay": over.delay_s}
-    options |= {"retries": _RETRIES, "retry_on": ("crash", "memory"), "backoff": 1}  # it goes on where it was killed
+    options |= {"retries": _RETRIES, "retry_on": ("crash", "memory"), "backoff": 1}  # the journal has all of it
     # Sent by value, so that what the user's functions need travels with them.
     task = TaskDef(partial(run_study), name=STUDY_TASK)
-    made = beside(submitter, like.spec, title=title, **options).prepared(task, (kit, template, sent_space), sent)
+    made = beside(submitter, like.spec, title=title, **options).prepared(
+        task, (kit, template, sent_space), sent, job_id=study_id or over.id
+    )
     # The large parts of the objective's call are kept for as long as the study is.
     begun: Study = kit._studies.of(submitter.send(changed(made, blobs=(*made.blobs, *like.blobs))))
     return begun

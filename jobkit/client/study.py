@@ -74,7 +74,7 @@ class Study(Shown, Handle[JobSnapshot]):
     progress: float = from_snapshot(lambda snapshot: snapshot.progress or 0.0, "0..1: the share of them.")
     message: str = from_snapshot("message", "A few words: the best value so far.")
     error: JobError | None = from_snapshot("error", "Why it failed, or None.")
-    best: BestTrial | None = _BestParameter("seq", "Its best trial so far; None until one is complete.")
+    best: BestTrial | None = _BestParameter("seq", "Its best trial so far; None until one is complete.")  # type: ignore[assignment]  # as above
 
     def __init__(self, kit: Any, job: Job) -> None:
         super().__init__(job.snapshot)
@@ -157,10 +157,12 @@ class Study(Shown, Handle[JobSnapshot]):
             states = load_optuna().trial.TrialState
             complete = self.optuna.get_trials(deepcopy=False, states=(states.COMPLETE,))
             sign = -1 if self.direction == "maximize" else 1
-            best = min(complete, key=lambda trial: sign * trial.value, default=None)
-            if best is not None:
-                job = part_id(self.id, best.number)
-                self._best = BestTrial(best.number, best.value, dict(best.params), job)
+            found = [(sign * trial.value, trial.number) for trial in complete if trial.value is not None]
+            if found:
+                best = self.optuna.trials[min(found)[1]]
+                self._best = BestTrial(
+                    best.number, sign * min(found)[0], dict(best.params), part_id(self.id, best.number)
+                )
             self._best_of = now
         return self._best
 

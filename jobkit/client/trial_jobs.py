@@ -37,23 +37,22 @@ _ERROR_CHARS = 500
 
 
 class TrialEnd(msgspec.Struct, frozen=True):
-    """How a trial ended: `complete` with a value, `pruned`, or `failed` with a sentence that says why."""
+    """End of a trial: `complete` with a value, `pruned`, or `failed` with a sentence that says why."""
 
     kind: str
     value: float | None = None
     error: str = ""
 
 
-class TrialTemplate(msgspec.Struct, frozen=True):
+class TrialTemplate:
     """The call of an objective without the arguments that differ between its trials.
 
-    Attributes:
+    Args:
         spec: that of its jobs, JSON. body: their call, not unpickled. required: arguments that each trial must give.
     """
 
-    spec: bytes
-    body: bytes
-    required: tuple[str, ...]
+    def __init__(self, spec: bytes, body: bytes, required: tuple[str, ...]) -> None:
+        self.spec, self.body, self.required = spec, body, required
 
     @classmethod
     def of(cls, sample: Submission, codec: Codec, required: tuple[str, ...]) -> TrialTemplate:
@@ -174,7 +173,7 @@ class TrialJobs:
     def forget(self, number: int) -> None:
         """Drop what is known of the job of an ended trial."""
         for known in (self._jobs, self._lacking, self._due, self._looked_at):
-            known.pop(number, None)  # type: ignore[attr-defined]  # dicts of different values
+            known.pop(number, None)
 
 
 def end_of(job: Any) -> TrialEnd:

@@ -232,7 +232,7 @@ function Batches.stop(batch, job)
   Leftover.keep('batch', batch, 0)
 end
 
--- The job that submits the trials of a study has ended. Unless it has succeeded, some may be open, which nobody would end.
+-- The job that submits the trials of a study has ended. Unless it has succeeded, open ones are cancelled.
 function Batches.study_ended(rec, state, ttl_ms)
   call('PEXPIRE', P .. 'journal:' .. rec.id, ttl_ms)
   if state ~= 'succeeded' and Batches.is_kept(rec.id) then Batches.stop(rec.id, rec.id) end
