@@ -63,13 +63,13 @@ class TrialTemplate:
         spec = replace(spec, once=None, cache_key="", cache_ms=0, delay_ms=0, at_ms=0)
         return cls(msgspec.json.encode(spec), body, required)
 
-    def submission(self, codec: Codec, study_id: str, number: int, arguments: Mapping[str, Any]) -> Submission:
-        """Return the submission of a trial, which has always the same id."""
+    def submission(self, codec: Codec, batch: BatchSpec, number: int, arguments: Mapping[str, Any]) -> Submission:
+        """Return the submission of a trial, a part of `batch`; it has always the same id."""
         spec = msgspec.json.decode(self.spec, type=JobSpec)
         params, abridged = shown_and_abridged({**spec.params, **arguments})
         kept = [name for name in spec.abridged if name not in arguments]
         spec = replace(
-            spec, id=part_id(study_id, number), batch=study_id, params=params,
+            spec, id=part_id(batch.id, number), batch=batch.id, batch_name=batch.name, params=params,
             abridged=tuple(dict.fromkeys([*kept, *abridged])),
         )  # fmt: skip
         spec, body = with_own_seed(spec, with_changes(self.body, arguments))
@@ -106,7 +106,7 @@ class TrialJobs:
             self._lacking[number] = lacking
             self._news.put((number, True))
             return
-        made = self._template.submission(self._kit.codec, self._batch.id, number, arguments)
+        made = self._template.submission(self._kit.codec, self._batch, number, arguments)
         job = self._jobs[number] = patiently(partial(self._kit.submit_trial, made, self._batch, number))
         job.when_done(partial(self._news.put, (number, True)))
         if self._has_metrics and job.observe(partial(self._moved, number)).metrics.n:
