@@ -1,8 +1,8 @@
-"""The job that runs a study: it asks Optuna for trials, submits them, and tells it how they end.
+"""The job that runs a study: asks Optuna for trials, submits them, and reports to Optuna how they end.
 
-All that it knows is in the study's journal, entry by entry, so a later attempt goes on where an earlier one was killed:
-a trial that is open there has its arguments, or gets those that it lacks, and its job has an id of its own, so that it
-is submitted once. Only the attempt that holds the lease may write the journal.
+All of its state is in the study's journal, entry by entry, so a later attempt goes on where an earlier one was killed:
+a trial that is open there has its arguments, or gets those that it lacks, and the id of its job is always the same, so
+that it is submitted once. Only the attempt that holds the lease may write the journal.
 """
 
 from __future__ import annotations
