@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.codec import MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_reference
 from jobkit.files import FileStore
@@ -262,6 +263,8 @@ async def checkpoint_places(
     job_id, us = source
     folder = None if file_store is None else file_store.folder(job_id, us)
     known = tuple(await store.checkpoints(job_id)) if await store.submitted_us(job_id) == us else ()
+    if folder is not None and known and (path := await store.folder(job_id)):  # of an imported job, it is another one
+        folder = replace(folder, path=path)
     return own, CheckpointPlace.of(codec, job_id, spec.task, us, folder, settings.results, known=known)
 
 

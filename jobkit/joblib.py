@@ -31,7 +31,7 @@ from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBacken
 from jobkit.client.executor import JobExecutor
 from jobkit.codec import pickler
 from jobkit.connecting import connect
-from jobkit.files.file_store import make_folders
+from jobkit.files.storage import make_folders
 from jobkit.model import ResultUnavailable
 from jobkit.run.inside import context
 from jobkit.tasks.task import name_of

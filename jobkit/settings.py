@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from jobkit.model import TERMINAL, EventType, InvalidParams
-from jobkit.model.format import seconds_in
+from jobkit.model.format import bytes_in, seconds_in
 from jobkit.model.people import Role
 
 #: Allowed schemes of `url`. The documentation of `connect` says what each does.
@@ -134,6 +134,7 @@ class Settings:
         keep: maximum number of ended jobs that are kept, whatever their age; 0 for no limit.
         results: directory or fsspec URL for large results. If empty: in the home, or in Redis.
         archive: directory or fsspec URL to which workers append every job that ends, for `kit.history`; "" for none.
+        archive_files: size of the largest file of a job, or part of its call, that the archive gets a copy of (bytes).
         start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.
         locals: store the local variables of the failing frame with a job's error, secrets masked.
         made_by: what is kept of what made a result: "all", "no-diff" for all but the diff of git, or "off".
@@ -168,6 +169,7 @@ class Settings:
     keep: int = 0
     results: str = ""
     archive: str = ""
+    archive_files: int = 10_000_000
     start_method: str = "auto"
     locals: bool = False
     made_by: str = "all"
@@ -408,6 +410,13 @@ def _seconds(value: Any) -> float:
     return float(_number(float, 0, value if found is None else found))
 
 
+def _size(value: Any) -> int:
+    found = bytes_in(value)
+    if found is None or not 0 <= found < 2**60:
+        raise ValueError
+    return int(found)
+
+
 def _number(kind: type, least: int, value: Any) -> float | int:
     number: float | int = kind(value)
     is_cut = kind is int and isinstance(value, float) and number != value
@@ -473,6 +482,7 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "int": (partial(_number, int, 1), "a whole number from 1"),
     "keep": (partial(_number, int, 0), "a whole number from 0"),
     "archive": (lambda value: _place(_text(value)), "a directory or URL"),
+    "archive_files": (lambda value: _size(value), 'a size like "10MB", or 0'),
     "home": (lambda value: Path(value).expanduser().absolute(), "a path"),
     "namespace": (partial(checked_name, "namespace"), "a name"),
     "tasks": (_list, "module names, comma-separated"),

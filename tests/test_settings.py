@@ -78,6 +78,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_KEEP": "1000",
         "JOBKIT_RESULTS": "s3://bucket/x",
         "JOBKIT_ARCHIVE": "s3://bucket/y",
+        "JOBKIT_ARCHIVE_FILES": "2.5 GB",
         "JOBKIT_MLFLOW": "http://mlflow:5000",
         "JOBKIT_START_METHOD": "spawn",
         "JOBKIT_LOCALS": "1",
@@ -103,6 +104,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
     assert (settings.max_losses, settings.keep) == (1, 1000)
     assert (settings.results, settings.archive) == ("s3://bucket/x", "s3://bucket/y")
+    assert settings.archive_files == 2_500_000_000
     assert settings.mlflow == "http://mlflow:5000"
     assert (settings.start_method, settings.locals) == ("spawn", True)
     assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)

@@ -1,5 +1,7 @@
 """The files of an archive: `namespace=NAME/PLACE/FIRST_LAST.parquet`.
 
+`namespace=NAME/made`, `parts` and `files` have copies of what jobs have beside their records, see `jobkit.belongings`.
+
 `PLACE` is the mark of the Redis that the jobs come from (`RedisStore.place`): a new or wiped server starts a new one.
 FIRST and LAST are the first and the last entry of its outbox in the file, so the contents follow from the name.
 """
@@ -13,7 +15,7 @@ from itertools import accumulate, groupby
 
 import msgspec
 
-from jobkit.files.file_store import Place
+from jobkit.files.storage import Place
 
 _NAME = re.compile(r"(\d{13,20})-(\d{1,20})_(\d{13,20})-(\d{1,20})\.parquet", re.ASCII)
 _PLACE = re.compile(r"[0-9a-f]{16}")
@@ -24,6 +26,9 @@ _SMALL_BYTES = 64_000
 
 #: Files from this size on are not merged with others.
 WHOLE_BYTES = 32_000_000
+
+#: Folder of the copies of each kind.
+_COPIES = {"made": "made", "part": "parts", "file": "files"}
 
 Entry = tuple[int, int]
 
@@ -49,6 +54,11 @@ class ArchiveFile(msgspec.Struct, frozen=True):
 def path_of(namespace: str, place: str, first: str, last: str) -> str:
     """Return the path of the file with these entries of the outbox."""
     return f"namespace={namespace}/{place}/{first}_{last}.parquet"
+
+
+def copy_path(namespace: str, kind: str, name: str) -> str:
+    """Return the path of the copy of a content, see `jobkit.belongings`."""
+    return f"namespace={namespace}/{_COPIES[kind]}/{name}"
 
 
 def files_of(storage: Place, namespace: str, place: str = "") -> list[ArchiveFile]:

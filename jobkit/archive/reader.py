@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -10,14 +11,18 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.archive.filters import after_cursor, columns_of, in_order, matching, order_column
-from jobkit.archive.folder import ArchiveFile, covering, files_of
+from jobkit.archive.folder import ArchiveFile, copy_path, covering, files_of
 from jobkit.archive.table import COLUMNS, arrow, conform, schema
-from jobkit.files.file_store import Directory, Place, place_of
+from jobkit.belongings import Content, ContentGone
+from jobkit.codec import digest
+from jobkit.files.storage import Directory, Place, place_of
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
 from jobkit.store.export import Dump
+from jobkit.store.made import named_in
 from jobkit.store.query import Query, QueryPage, submit_bounds, write_cursor
 
 logger = logging.getLogger("jobkit.archive")
@@ -157,6 +162,39 @@ class Archive:
             )
         return pa.concat_tables(tables), files
 
+    def contents(self, dump: Dump) -> list[Content]:
+        """Return the copies of what a job has beside its record. Raises JobkitError: the archive cannot be read."""
+
+        def copied(kind: str, name: str) -> Content:
+            return Content(kind, name, 0, place=self.storage, path=copy_path(self.namespace, kind, name))
+
+        def read() -> list[Content]:
+            found, names = [], {dump.snapshot.spec.made, dump.ran} - {""}
+            while names:
+                some, names = [copied("made", name) for name in names], set()
+                for one in some:
+                    with contextlib.suppress(ContentGone):
+                        names |= {*named_in(b"".join(one.chunks()))}
+                        found.append(one)
+            found += [copied("part", name) for name in dump.parts]
+            if dump.folder:
+                folder = dump.folder.removeprefix("=")
+                in_folder = self.storage.sizes(copy_path(self.namespace, "file", folder))
+                found += [copied("file", f"{folder}/{name}") for name in in_folder]
+            return found
+
+        return self._retried(read)
+
+    def whole(self, dump: Dump) -> Dump:
+        """Return a dump with its large result, if that can be read."""
+        if not dump.result_in:
+            return dump
+        try:
+            body = self.storage.read(copy_path(self.namespace, "part", dump.result_in))
+        except OSError:
+            body = b""
+        return replace(dump, result=body if digest(body) == dump.result_in else b"")
+
     def files(self, place: str = "") -> list[ArchiveFile]:
         """Return the readable files (of one server) that no other one contains, in order. Raises OSError."""
         if isinstance(self.storage, Directory) and self.storage.root.exists():
@@ -239,16 +277,15 @@ def _some(parquet: Any, rows: Any, columns: Sequence[str]) -> Any:
     pa = arrow()
     known = set(parquet.schema_arrow.names)
     names = [name for name in columns if name in known]
-    sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
-    ends = numpy.cumsum(sizes)
-    group_of = numpy.searchsorted(ends, rows, side="right")
-    groups = numpy.unique(group_of)
-    table = parquet.read_row_groups(groups.tolist(), columns=names)
-    # The first row of each group in the table that was read, less its first row in the file.
-    begins = numpy.cumsum([0, *(sizes[n] for n in groups)])[:-1]
-    shift = dict(zip(groups.tolist(), (begins - (ends[groups] - numpy.array(sizes)[groups])).tolist(), strict=True))
-    places = rows + numpy.array([shift[n] for n in group_of.tolist()], dtype=rows.dtype)
-    return conform(table.take(pa.array(places)), columns)
+    begins = numpy.cumsum([0, *(parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups))])
+    group_of = numpy.searchsorted(begins, rows, side="right") - 1
+    tables, places = [], []
+    for n in numpy.unique(group_of).tolist():  # one at a time: `line` may be large
+        (found,) = numpy.nonzero(group_of == n)
+        tables.append(parquet.read_row_group(n, columns=names).take(pa.array(rows[found] - begins[n])))
+        places.append(found)
+    table = pa.concat_tables(tables).take(pa.array(numpy.argsort(numpy.concatenate(places))))
+    return conform(table, columns)
 
 
 def archive_of(settings: Settings) -> Archive | None:

@@ -52,10 +52,10 @@ _VALUES: Mapping[str, Callable[[Candidate], Any]] = {
 }
 
 #: Names of all columns but the last, `line`.
-COLUMNS = (*_VALUES, "artifacts")
+COLUMNS = (*_VALUES, "artifacts", "left_out")
 
-#: Rows that are read together, so that one of many needs little memory.
-GROUP_ROWS = 5000
+#: Rows, and about how many bytes, are read together at most, so that one of many needs little memory.
+GROUP_ROWS, GROUP_BYTES = 5000, 32_000_000
 
 _TIMES = ("submitted", "started", "finished")
 _NUMBERS = {"us": "int64", "attempt": "int32", "took_ms": "int64", "progress": "float64", "line": "binary"}
@@ -93,7 +93,8 @@ def to_parquet(jobs: Sequence[Dump]) -> bytes:
         try:
             one = Candidate(int(dump.record["us"]), dump.snapshot)
             row = {name: _clean(value(one)) for name, value in _VALUES.items()}
-            rows.append(row | {"artifacts": _artifacts(dump), "line": dump.to_line()})
+            own = {"artifacts": _artifacts(dump), "left_out": dump.left_out or None, "line": dump.to_line()}
+            rows.append(row | own)
         except UNREADABLE as error:
             logger.warning("job %s is not archived: %s: %s", dump.id, type(error).__name__, error)
     return file_of([arrow().Table.from_pylist(rows, schema=schema())])
@@ -104,7 +105,8 @@ def file_of(tables: Iterable[Any]) -> bytes:
     out = io.BytesIO()
     with arrow().parquet.ParquetWriter(out, schema(), compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table, row_group_size=GROUP_ROWS)
+            rows = min(GROUP_ROWS, len(table) * GROUP_BYTES // (table.nbytes + 1))
+            writer.write_table(table, row_group_size=max(1, rows))
     return out.getvalue()
 
 

@@ -16,10 +16,15 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from jobkit.archive.folder import MERGED, ArchiveFile, covering, files_of, merged_path, path_of, to_merge
+from msgspec.structs import replace
+
+from jobkit.archive.folder import MERGED, ArchiveFile, copy_path, covering, files_of, merged_path, path_of, to_merge
 from jobkit.archive.reader import Archive, FileBroken, FileGone
-from jobkit.archive.table import GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
-from jobkit.files.file_store import Directory, place_of
+from jobkit.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, conform, file_of, schema, to_parquet
+from jobkit.belongings import Belongings, Content, ContentGone, Missing, in_words, word_of
+from jobkit.codec import digest
+from jobkit.files import FileStore
+from jobkit.files.storage import Directory, place_of
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.export import Dump
@@ -31,6 +36,12 @@ logger = logging.getLogger("jobkit.archive")
 
 #: Maximum number of jobs in a new file.
 PART_JOBS = 500
+
+#: Larger results are copied as a separate file.
+RESULT_BYTES = 1_000_000
+
+#: Names of contents that are remembered, so that they are copied once.
+_COPIED_MOST = 20_000
 
 #: Maximum number of merges after one part.
 _MERGES_MOST = 100
@@ -50,6 +61,9 @@ class Archiver:
 
     def __init__(self, store: RedisStore, archive: Archive) -> None:
         self._store, self._outbox, self._archive = store, store.outbox, archive
+        file_store = FileStore.of(store.settings)
+        self._belongings = Belongings(store, lambda: file_store)
+        self._most, self._copied = store.settings.archive_files, dict[str, None]()
         self._noted_at = self._scanned_at = float("-inf")
         self._problem = ""
         self._written = 0
@@ -86,20 +100,42 @@ class Archiver:
         self._problem, self._noted_at = problem, time.monotonic()
 
     async def _write(self, part: OutboxPart) -> None:
-        place, dumps = await self._store.place(), await self._outbox.read(part)
-        if not await self._outbox.is_waiting(part):
-            return  # another worker has written it, and its jobs may be gone
+        place, dumps = await self._store.place(), list[Dump]()
         try:
+            async for some in self._outbox.read(part, max(self._most, RESULT_BYTES)):
+                dumps += [await self._with_copies(dump) for dump in some]
+            if not await self._outbox.is_waiting(part):
+                return  # another worker has written it, and its jobs may be gone
             await asyncio.to_thread(write, self._archive, place, part, dumps)
         except OSError as error:
             await self._note(f"it cannot be written: {error.strerror or error}")
-            raise JobkitError((await self._outbox.state()).sentence) from None
+            where = self._archive.storage.shown  # no number of jobs: the same sentence is logged once
+            raise JobkitError(f"{where}: {self._problem}") from None
         await self._outbox.done(part)
+        while len(self._copied) > _COPIED_MOST:
+            del self._copied[next(iter(self._copied))]
         if self._problem:
             await self._note("")
         self._written += 1
         if self._written % MERGED == 0:
             await asyncio.to_thread(merge, self._archive, place)
+
+    async def _with_copies(self, dump: Dump) -> Dump:
+        """Copy what a job has beside its record, unless it is too large. Raises OSError."""
+        contents, missing = await self._belongings.of(dump, self._most, self._copied)
+        if len(dump.result) > RESULT_BYTES:
+            name = digest(dump.result)
+            contents.append(Content("part", name, len(dump.result), dump.result))
+            dump = replace(dump, result=b"", result_in=name)
+        for one in contents:
+            try:
+                path = copy_path(self._archive.namespace, one.kind, one.name)
+                await asyncio.to_thread(self._archive.storage.write, path, one.chunks(), is_durable=True)
+            except ContentGone:
+                missing.append(Missing(word_of(one.name), one.size))
+            else:
+                self._copied |= {one.name: None} if one.kind != "file" else {}
+        return replace(dump, left_out=", ".join(filter(None, [dump.left_out, in_words(missing)])))
 
 
 def write(archive: Archive, place: str, part: OutboxPart, dumps: Sequence[Dump]) -> None:
@@ -138,7 +174,7 @@ class _Later(Exception):
 
 
 def _tables(archive: Archive, files: Sequence[ArchiveFile], later: set[ArchiveFile]) -> Iterator[Any]:
-    """Yield the rows of files in tables of at least `GROUP_ROWS` rows, as far as there are so many."""
+    """Yield the rows of files in tables of at least a group, as far as there are so many."""
     pa = arrow()
     waiting: list[Any] = []
     for file in files:
@@ -147,7 +183,7 @@ def _tables(archive: Archive, files: Sequence[ArchiveFile], later: set[ArchiveFi
             later.add(file)
             raise _Later
         waiting.append(conform(table))
-        if sum(map(len, waiting)) >= GROUP_ROWS:
+        if sum(map(len, waiting)) >= GROUP_ROWS or sum(one.nbytes for one in waiting) >= GROUP_BYTES:
             yield pa.concat_tables(waiting)
             waiting = []
     if waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,39 +14,38 @@ from typing import IO, Any
 import click
 
 import jobkit
+from jobkit.belongings import in_words
 from jobkit.cli import BadInput, out, selection_options
-from jobkit.client import Kit
-from jobkit.model import InvalidParams, JobState
-from jobkit.store.export import Dump
+from jobkit.client.moving import JobExport, JobImport
+from jobkit.model import InvalidParams
 from jobkit.store.query import Query
-from jobkit.store.values import Submission
 
-#: Jobs that are read or stored together.
-_SLICE = 100
-
-#: Bytes after which fewer jobs are stored together.
-_SLICE_BYTES = 8_000_000
+#: Jobs that are read together.
+_SLICE = 20
 
 
 @click.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--no-files", is_flag=True, help="Leave out files of jobs and parts of calls above 1 MB.")
 @selection_options
-def export(file: Path | None, **wanted: Any) -> None:
-    """Export jobs, newest first, one JSON object per line, to FILE or standard output.
+def export(file: Path | None, no_files: bool, **wanted: Any) -> None:
+    """Export jobs, newest first, as JSON objects, one per line, to FILE or standard output.
 
-    With arguments, results, logs and small artifacts, sealed as they are. Files of large results stay in place
-    (JOBKIT_RESULTS); a line has the reference.
+    With all that they need: arguments, results, logs, artifacts, metrics, checkpoints, and what made them, sealed as
+    they are. Left out: batches, schedules, limits, groups of failures and the audit trail; jobs that they need are
+    exported if they are selected, too.
     """
     kit = jobkit.connect()
-    count = 0
-    found = out.snapshots(kit, Query(**wanted, limit=_SLICE))
+    found = out.snapshots(kit, Query(**wanted, limit=100))
+    job_export = JobExport(kit, has_files=not no_files)
     with _target(file) as target:
         while some := list(islice(found, _SLICE)):
-            for dump in kit.dump([snapshot.id for snapshot in some]):
-                if dump is not None:  # it may be deleted by now
-                    target.write(dump.to_line() + b"\n")
-                    count += 1
-    out.echo(f"{count:,} jobs exported", err=True)
+            target.writelines(job_export.lines([snapshot.id for snapshot in some]))
+    said = f"{job_export.count:,} jobs exported"
+    if job_export.missing:
+        why = "" if no_files else ": they are gone, or this machine does not reach them (JOBKIT_RESULTS)"
+        said += f", without {in_words(job_export.missing)}{why}"
+    out.echo(said, err=True)
 
 
 @contextmanager
@@ -78,40 +77,32 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
     """Import jobs that `jobkit export` wrote, from FILE or standard input.
 
     All lines are checked before the first job is stored. Jobs whose id exists here, and jobs that were running at the
-    time of the export, are skipped. Running them or reading their results needs the same JOBKIT_SECRET.
+    time of the export, are skipped. A waiting job begins anew, without attempts and checkpoints that it had. Running
+    jobs or reading their results needs the same JOBKIT_SECRET, and their files need JOBKIT_RESULTS here.
     """
     kit = jobkit.connect()
     with _opened(file) as source:
-        states = [dump.snapshot.state for dump in _lines(source)]
-        ended, ran = sum(state.is_terminal for state in states), states.count(JobState.RUNNING)
-        waited = len(states) - ended - ran
-        source.seek(0)
+        job_import = JobImport(kit, source)
+        try:
+            job_import.check()
+        except InvalidParams as error:
+            raise BadInput(str(error)) from None
+        ended, waited, ran = job_import.ended, job_import.waited, job_import.ran
         if dry_run:
             numbers = f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running"
             return out.echo(f"{numbers}; nothing was stored", err=True)
-        stored = submitted = 0
-        for dumps in _slices(_lines(source)):
-            stored += sum(kit.restore([dump for dump in dumps if dump.snapshot.is_terminal]))
-            if waiting:
-                submitted += _submit(kit, dumps)
-    known = ended - stored + (waited - submitted if waiting else 0)
+        job_import.store()
+        if waiting:
+            job_import.submit()
+    known = ended - job_import.stored + (waited - job_import.submitted if waiting else 0)
     said = [
-        f"{stored:,} jobs imported" + (f", {submitted:,} submitted" if waiting else ""),
+        f"{job_import.stored:,} jobs imported" + (f", {job_import.submitted:,} submitted" if waiting else ""),
         f"{known:,} were known already" if known else "",
         f"{waited:,} that waited were left out (--waiting submits them)" if waited and not waiting else "",
         f"{ran:,} that ran were left out" if ran else "",
+        *job_import.problems,
     ]
     out.echo("; ".join(filter(None, said)), err=True)
-
-
-def _submit(kit: Kit, dumps: Iterable[Dump]) -> int:
-    """Submit the jobs that were waiting. Returns how many are new."""
-    waiting = [
-        Submission(dump.snapshot.spec, dump.args)
-        for dump in dumps
-        if not dump.snapshot.is_terminal and dump.snapshot.state is not JobState.RUNNING
-    ]
-    return sum(reply.created_ms > 0 for reply in kit.submit_sealed(waiting)) if waiting else 0
 
 
 def _opened(file: Path | None) -> IO[bytes]:
@@ -125,25 +116,3 @@ def _opened(file: Path | None) -> IO[bytes]:
     shutil.copyfileobj(sys.stdin.buffer, aside)
     aside.seek(0)
     return aside
-
-
-def _lines(source: IO[bytes]) -> Iterator[Dump]:
-    for n, line in enumerate(source, 1):
-        if line.strip():
-            try:
-                yield Dump.from_line(line)
-            except InvalidParams as error:
-                raise BadInput(f"line {n}: {error}; nothing was stored") from None
-
-
-def _slices(dumps: Iterable[Dump]) -> Iterator[list[Dump]]:
-    found: list[Dump] = []
-    size = 0
-    for dump in dumps:
-        found.append(dump)
-        size += len(dump.args) + len(dump.result) + sum(map(len, dump.bodies.values()))
-        if len(found) >= _SLICE or size > _SLICE_BYTES:
-            yield found
-            found, size = [], 0
-    if found:
-        yield found

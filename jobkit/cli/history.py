@@ -28,10 +28,12 @@ def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_js
     query = replace(parse(" ".join(map(quoted, words)), Query(order=order).checked()), limit=limit, archived=True)
     kit = jobkit.connect()
     page = kit.page(query)
-    if reopens:
-        kit.reopen_archived([job.id for job in page.jobs])
+    reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}
     columns = {name: cell for name, cell in COLUMNS.items() if name != "PROGRESS"}
     out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
+    for job_id, left_out in reopened.items():
+        if left_out:
+            out.echo(f"The archive was not given the {left_out} of {job_id}.", err=True)
     for problem in page.problems:
         out.echo(problem, err=True)
     if page.next_cursor:

@@ -5,6 +5,7 @@ These verbs read files, so they block. Nothing here unpickles.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.belongings import ContentGone
 from jobkit.client import checks
 from jobkit.client.connection import Connection
+from jobkit.model import InvalidParams, LogLine
 from jobkit.model.plain import now_ms
-from jobkit.store import export
+from jobkit.store.export import Dump, restore
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.tasks.params import checked
@@ -41,9 +44,10 @@ class HistoryVerbs:
 
         One row a job, newest first, with the job's id as index. Columns: its arguments, as far as they can be shown,
         the newest values of its metrics, then `task`, `state`, `result` (one line), `error`, `duration_s`,
-        `submitted_at`, `started_at`, `finished_at`, `queue`, `owner`, `tags`, `worker` and `attempt`. An argument that
-        is called like one of these or like a metric has "(argument)" behind its name, a metric "(metric)". A file that
-        cannot be read is left out, with a warning.
+        `submitted_at`, `started_at`, `finished_at`, `queue`, `owner`, `tags`, `worker`, `attempt` and `left_out` (what
+        was not copied into the archive, because it was too large). An argument that is called like one of these or like
+        a metric has "(argument)" behind its name, a metric "(metric)". A file that cannot be read is left out, with a
+        warning.
 
         Args:
             where: what the dashboard's search box takes: `"task:train age:<1y lr=0.003"`.
@@ -60,24 +64,50 @@ class HistoryVerbs:
             warnings.warn(problem, stacklevel=2)
         return _frame(table)
 
-    def reopen_archived(self, job_ids: Sequence[str], *, owner: str | None = None) -> list[str]:
-        """Bring jobs back from the archive, at least for a day; return the ids of those that are kept now.
+    def reopen_archived(self, job_ids: Sequence[str], *, owner: str | None = None) -> dict[str, str]:
+        """Bring jobs back from the archive, at least for a day, with the jobs whose results they need.
 
-        They are what they were, with arguments, log, preview and small result: every verb of ended jobs applies.
+        They are what they were, so every verb of ended jobs applies, as far as it needs nothing that was left out.
 
         Args:
             owner: only jobs of this owner.
+
+        Returns:
+            by id of those that are kept now, what the archive does not have of them, in words; else "".
         """
+        archive = self._connection.verbs.archive
         ids = list(dict.fromkeys(checks.job_ids(job_ids)))
-        found = self._connection.verbs.archive.lookup(ids)
-        dumps = [dump for dump in found if owner in (None, dump.snapshot.spec.owner)]
-        self._connection.call(export.restore, self._connection.store, [_archived(dump) for dump in dumps], OPENED_S)
-        return [dump.id for dump in dumps]
+        dumps = [dump for dump in archive.lookup(ids) if owner in (None, dump.snapshot.spec.owner)]
+        reopened = {dump.id: dump.left_out for dump in dumps}
+        seen = {*ids}
+        while dumps:
+            self._restore([self._put_back(dump) for dump in dumps])
+            needed = {each for dump in dumps for each in _needed(dump)} - seen
+            seen |= needed
+            dumps = archive.lookup(sorted(needed)) if needed else []
+        return reopened
+
+    def _put_back(self, dump: Dump) -> Dump:
+        """Store what a job had beside its record; return its dump as it may be restored here."""
+        archive, belongings = self._connection.verbs.archive, self._connection.verbs.belongings
+        dump, has_files = self._connection.call(belongings.adopted, archive.whole(dump))
+        for one in archive.contents(dump):
+            if one.kind != "file" or has_files:
+                with contextlib.suppress(ContentGone, InvalidParams):  # who needs it hears that it is not kept
+                    self._connection.call(belongings.put, one.kind, one.name, one.chunks())
+        if dump.left_out:
+            said = f"this job is from the archive, which was not given its {dump.left_out}"
+            dump = dump.noted(LogLine(said, now_ms(), source="jobkit", level="WARNING"))
+        return replace(dump, record={**dump.record, "out": "0-0"})  # the archive has it
+
+    def _restore(self, dumps: Sequence[Dump]) -> None:
+        self._connection.call(restore, self._connection.store, dumps, OPENED_S)
+        self._connection.call(self._connection.verbs.belongings.restored, dumps)
 
 
-def _archived(dump: export.Dump) -> export.Dump:
-    """Return a dump that says that the archive has this job."""
-    return replace(dump, record={**dump.record, "out": "0-0"})
+def _needed(dump: Dump) -> set[str]:
+    """Return the jobs whose results this one needs, or has."""
+    return {*dump.snapshot.spec.needs, dump.snapshot.cached_from} - {""}
 
 
 def _frame(table: Any) -> pd.DataFrame:
@@ -92,11 +122,12 @@ def _frame(table: Any) -> pd.DataFrame:
         "submitted_at": table["submitted"],
         "started_at": table["started"],
         "finished_at": table["finished"],
-        **{name: table[name] for name in ("queue", "owner", "tags", "worker", "attempt")},
+        **{name: table[name] for name in ("queue", "owner", "tags", "worker", "attempt", "left_out")},
     }
     frame = pd.DataFrame({name: column.to_pandas() for name, column in own.items()})
     frame["duration_s"] /= 1000
-    frame["error"] = frame["error"].fillna("")
+    for name in ("error", "left_out"):
+        frame[name] = frame[name].fillna("")
     arguments, metrics = _parts(table["params"]), _parts(table["metrics"])
     taken = {*own, *metrics.columns}
     arguments.columns = [f"{name} (argument)" if name in taken else name for name in arguments.columns]

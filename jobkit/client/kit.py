@@ -38,7 +38,6 @@ from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.run.inside import context
 from jobkit.settings import Settings, kinds_of
-from jobkit.store import export
 from jobkit.store.events import EventHub
 from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
@@ -115,9 +114,9 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     _internal = frozenset(
         {
-            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch", "dump",
+            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
             "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info",
-            "metric_lines", "metrics_of", "outcome", "page", "register_schedules", "reopen_archived", "restore",
+            "metric_lines", "metrics_of", "outcome", "page", "register_schedules", "reopen_archived",
             "retry_all", "retry_batch", "retry_many", "schedule_info", "snapshot", "stop_batch", "submit_info",
             "submit_sealed", "submit_trial", "verbs", "waits_for_many",
         }
@@ -209,7 +208,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     artifact = in_thread("_reader", JobReader.artifact)
     checkpoints = in_thread("_reader", JobReader.checkpoints)
 
-    # -- stopping, deleting, keeping elsewhere ------------------------------------------------------------------------
+    # -- stopping, deleting -------------------------------------------------------------------------------------------
 
     answer = on_loop("verbs", Verbs.answer)
     cancel = on_loop("verbs", Verbs.cancel)
@@ -218,8 +217,6 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     delete_many = in_thread("_repeater", Repeater.delete_many)
     prune = on_loop("verbs", Verbs.prune)
     stop_workers = on_loop("verbs", Verbs.stop_workers)
-    dump = on_loop("verbs.store", export.read_dumps)
-    restore = on_loop("verbs.store", export.restore)
 
     # -- running again ------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from jobkit import questions
 from jobkit.attempts import read_preview
+from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.made import MadeReader
 from jobkit.codec import Codec
@@ -86,6 +87,7 @@ class Verbs:
         is_here = settings.scheme == "sync"  # all is in the memory of this process's own server
         most = MAX_SYNC_BYTES if is_here else MAX_STORED_BYTES
         self.parts = PartStore(store, lambda: None if is_here else self.file_store, most)
+        self.belongings = Belongings(store, lambda: self.file_store, self.parts)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

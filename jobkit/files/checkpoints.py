@@ -25,7 +25,8 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
-from jobkit.files.file_store import FileStore, JobFolder, Part, make_folders, place_of
+from jobkit.files.file_store import FileStore, JobFolder
+from jobkit.files.storage import Part, make_folders, place_of
 from jobkit.model import SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, is_checkpoint_name
 

@@ -1,4 +1,4 @@
-"""`FileStore`: the files of one namespace, by job; `Directory` and `Remote`: their storage, by relative paths.
+"""`FileStore`: the files of one namespace, by job.
 
     DIRECTORY / base (of the namespace) / xx / folder (of the job) / job, result.1, artifact names, log
     DIRECTORY / base / blobs / SHA-256.random digits / content
@@ -19,18 +19,17 @@ import itertools
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import msgspec
 
 from jobkit.codec import FILE, HEAD_BYTES, Blob, Codec, Subject
-from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
+from jobkit.files.storage import Directory, Part, Place, place_of
+from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.format import size
-from jobkit.settings import Settings, masked
+from jobkit.settings import Settings
 
 #: Sealed results above this size in bytes go to a file.
 LARGE_BYTES = 1_000_000
@@ -41,7 +40,8 @@ OWNER, LOG = "job", "log"
 #: if that is not on this machine, in `temporary` (artifacts only).
 PASSING = ".jobkit-"
 
-_PATH = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}/[a-z0-9.]{1,60}")
+#: Path of a file in the folder of a job.
+JOB_FILE = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}/[a-z0-9][a-z0-9.]{0,59}")
 _FOLDER = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}")
 _BLOB = re.compile(r"[0-9a-f]{16}/blobs/([0-9a-f]{64})\.[0-9a-f]{16}")
 _CHUNK = 4 << 20
@@ -79,8 +79,20 @@ class FileStore:
 
     def folder(self, job_id: str, us: int) -> JobFolder:
         """Return the folder of a submission; does not create it."""
-        digest = hashlib.sha256(f"{self.base}\0{job_id}\0{us}".encode()).hexdigest()
-        return JobFolder(self, f"{self.base}/{digest[:2]}/{digest[2:32]}", f"{job_id} {us}\n")
+        return JobFolder(self, self.path_of(self.base, job_id, us), owner_of(job_id, us))
+
+    @staticmethod
+    def path_of(base: str, job_id: str, us: int) -> str:
+        """Return the path of a submission's folder."""
+        digest = hashlib.sha256(f"{base}\0{job_id}\0{us}".encode()).hexdigest()
+        return f"{base}/{digest[:2]}/{digest[2:32]}"
+
+    def files(self, folder: str) -> dict[str, int]:
+        """Return the whole files in a job's folder, but for its owner: paths and sizes in bytes. Raises OSError."""
+        if not _FOLDER.fullmatch(folder):
+            return {}
+        found = {f"{folder}/{name}": size for name, size in self.place.sizes(folder).items() if name != OWNER}
+        return {path: size for path, size in found.items() if JOB_FILE.fullmatch(path)}
 
     def claim(self, folder: JobFolder) -> None:
         """Create the folder and write its owner."""
@@ -109,13 +121,19 @@ class FileStore:
         Raises:
             OSError: it does not exist, or cannot be read.
         """
-        if not _BLOB.fullmatch(folder):
-            raise FileNotFoundError(f"{folder[:200]!r} is no folder that jobkit made")
-        local = self.place.local(f"{folder}/content")
+        path = self.blob_path(folder)
+        local = self.place.local(path)
         if local is None:
-            return self.place.read(f"{folder}/content")
+            return self.place.read(path)
         local.stat()
         return local
+
+    @staticmethod
+    def blob_path(folder: str) -> str:
+        """Return the path of a large part of calls. Raises FileNotFoundError if jobkit makes no such folder."""
+        if not _BLOB.fullmatch(folder):
+            raise FileNotFoundError(f"{folder[:200]!r} is no folder that jobkit made")
+        return f"{folder}/content"
 
     def remove(self, folders: Iterable[str]) -> list[str]:
         """Delete folders of deleted jobs and return those that no longer exist."""
@@ -139,6 +157,11 @@ class FileStore:
             except FileNotFoundError:
                 job_id, us = "", ""
             yield Owned(folder, job_id, int(us) if us.isdecimal() else 0)
+
+
+def owner_of(job_id: str, us: int) -> str:
+    """Return the content of the file that names the owner of a folder."""
+    return f"{job_id} {us}\n"
 
 
 class JobFolder(msgspec.Struct, frozen=True):
@@ -213,7 +236,7 @@ def _reference(body: bytes, subject: Subject) -> tuple[str, int, str]:
         path, count, shown = msgspec.msgpack.decode(body, type=tuple[str, int, str])
     except msgspec.DecodeError:
         path, count, shown = "", 0, ""
-    if not _PATH.fullmatch(path):
+    if not JOB_FILE.fullmatch(path):
         raise SignatureError(f"the reference to the {subject} is not one that jobkit wrote")
     return path, count, shown
 
@@ -225,216 +248,6 @@ def _parts(body: bytes | Path) -> Iterator[Part]:
                 yield part
     else:
         yield memoryview(body)
-
-
-# -- storage -----------------------------------------------------------------------------------------------------------
-
-Part = bytes | memoryview
-
-
-class Directory:
-    """A directory of this machine or a network mount. Files are readable by their owner only.
-
-    Every method may block, and raises `OSError` if the storage is not reachable. Files have relative paths.
-
-    Attributes:
-        shown: name for messages.
-    """
-
-    def __init__(self, root: Path, setting: str = "results") -> None:
-        self.root, self._setting = root.expanduser().absolute(), setting
-        self.shown = str(self.root)
-
-    def check(self) -> None:
-        """Raise InvalidParams if the storage is certainly not writable."""
-        try:
-            make_folders(self.root)
-            problem = "" if os.access(self.root, os.W_OK | os.X_OK) else "it is not writable"
-        except OSError as error:
-            problem = error.strerror or str(error)
-        if problem:
-            raise InvalidParams(
-                f"the directory for {self._setting} {self.root} cannot be used ({problem}): set "
-                f"JOBKIT_{self._setting.upper()} to another one",
-                self._setting,
-            )
-
-    def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
-        """Write a file atomically: readers see all of it or no file.
-
-        Args:
-            is_durable: wait for the disk before it gets its name, so that a power cut leaves no empty file.
-        """
-        target = self.root / path
-        make_folders(target.parent)
-        aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                if hasattr(os, "fchmod"):  # not on Windows before Python 3.13
-                    os.fchmod(fd, 0o600)  # the umask may have removed bits
-                for part in parts:
-                    file.write(part)
-                if is_durable:
-                    file.flush()
-                    os.fsync(fd)
-            os.replace(aside, target)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-
-    def adopt(self, file: Path, path: str) -> None:
-        """Rename a file of this directory."""
-        os.replace(file, self.root / path)
-
-    def read(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
-
-    def open(self, path: str) -> BinaryIO:
-        """Open a file for reading; it can seek."""
-        return (self.root / path).open("rb")
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the names in a folder with their sizes in bytes; {} if it does not exist."""
-        found = {}
-        for entry in _entries(self.root / folder):
-            with contextlib.suppress(FileNotFoundError):  # deleted by another process
-                found[entry.name] = entry.stat().st_size
-        return found
-
-    def names(self, folder: str) -> list[str]:
-        """Return the names in a folder; none if it does not exist."""
-        return [path.name for path in _entries(self.root / folder)]
-
-    def delete(self, path: str) -> None:
-        """Delete a file; no error if it does not exist."""
-        (self.root / path).unlink(missing_ok=True)
-
-    def local(self, path: str) -> Path | None:
-        """Return the path on this machine, or None for remote storage."""
-        return self.root / path
-
-    def remove(self, folder: str) -> None:
-        """Delete a folder with its contents; no error if it does not exist."""
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.root / folder)
-
-    def folders(self, base: str, min_age_s: float) -> Iterator[str]:
-        """Yield folders `base/xx/name` at least `min_age_s` old; all if the storage does not list their age."""
-        before = time.time() - min_age_s
-        for group in _entries(self.root / base):
-            for folder in _entries(group):
-                with contextlib.suppress(FileNotFoundError):  # deleted by another process
-                    if folder.stat().st_mtime <= before:
-                        yield f"{base}/{group.name}/{folder.name}"
-
-
-class Remote:
-    """Storage that fsspec supports, with the methods of `Directory`: `s3://bucket/jobs`, `sftp://...`, `file://...`.
-
-    A file is written under its final name, which is used only once. Object stores show it complete or not at all.
-    Elsewhere no reader knows the name before the file is complete, because the reference is stored afterwards.
-    """
-
-    def __init__(self, url: str, setting: str = "results") -> None:
-        try:
-            import fsspec  # type: ignore[import-untyped,unused-ignore]  # ships no types
-        except ImportError:
-            raise InvalidParams(
-                f"{setting} {masked(url)!r} is a URL, and URLs need the package fsspec: install it, or set "
-                f"JOBKIT_{setting.upper()} to a directory",
-                setting,
-            ) from None
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise InvalidParams(f"{setting} {masked(url)!r} cannot be used: {error}", setting) from None
-        self.shown = masked(url)
-
-    def check(self) -> None:
-        """Do nothing: it cannot be tested without writing."""
-
-    def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
-        with self._reaching():
-            full = self._full(path)
-            self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
-            with self._fs.open(full, "wb") as file:
-                for part in parts:
-                    file.write(part)
-
-    def read(self, path: str) -> bytes:
-        with self._reaching():
-            found: bytes = self._fs.cat_file(self._full(path))
-            return found
-
-    def open(self, path: str) -> BinaryIO:
-        with self._reaching():
-            file: BinaryIO = self._fs.open(self._full(path), "rb")
-            return file
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        with self._reaching():
-            try:
-                self._fs.invalidate_cache()
-                found: list[Any] = self._fs.ls(self._full(folder), detail=True)
-            except FileNotFoundError:
-                return {}
-        return {str(one["name"]).rstrip("/").rpartition("/")[2]: int(one.get("size") or 0) for one in found}
-
-    def names(self, folder: str) -> list[str]:
-        return self._names(folder)
-
-    def delete(self, path: str) -> None:
-        with self._reaching(), contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(self._full(path))
-
-    def local(self, path: str) -> Path | None:
-        return None
-
-    def remove(self, folder: str) -> None:
-        with self._reaching(), contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._full(folder), recursive=True)
-
-    def folders(self, base: str, min_age_s: float) -> Iterator[str]:
-        for group in self._names(base):
-            for folder in self._names(f"{base}/{group}"):
-                yield f"{base}/{group}/{folder}"
-
-    def _names(self, path: str) -> list[str]:
-        return sorted(self.sizes(path))
-
-    def _full(self, path: str) -> str:
-        return f"{self._root.rstrip('/')}/{path}"
-
-    @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Convert the drivers' own exceptions to `OSError`."""
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-Place = Directory | Remote
-
-
-def place_of(where: str, setting: str = "results") -> Place:
-    """Return the storage for the value of a setting. Raises InvalidParams: the URL is not supported."""
-    return Remote(where, setting) if "://" in where else Directory(Path(where), setting)
-
-
-def make_folders(path: Path) -> None:
-    """Create `path` and its missing parents, each with mode 0700 under any umask."""
-    missing = []
-    while not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-            os.chmod(folder, 0o700)
 
 
 def temporary() -> Path:
@@ -450,10 +263,3 @@ def clear_passing(folder: Path, min_age_s: float = 0.0) -> None:
             found = path.lstat()
             if found.st_uid == os.getuid() and found.st_mtime <= before:
                 path.unlink()
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []

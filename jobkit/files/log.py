@@ -23,7 +23,8 @@ from typing import IO
 
 import msgspec
 
-from jobkit.files.file_store import OWNER, make_folders
+from jobkit.files.file_store import OWNER
+from jobkit.files.storage import make_folders
 from jobkit.model import LogFilter, LogLine, LogSlice
 from jobkit.model.format import size
 

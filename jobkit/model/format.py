@@ -58,6 +58,9 @@ _UNIT_S = {
     "y": 31_536_000,
 }
 
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
 
 def seconds_in(value: object) -> float | None:
     """Return the seconds in a number, a timedelta or a text like "90", "1.5h", "500 ms", "7d" or "1y" (365 days).
@@ -72,6 +75,17 @@ def seconds_in(value: object) -> float | None:
     if isinstance(value, Real) and not isinstance(value, bool) and value == value:  # not NaN
         return value if isinstance(value, (int, float)) else float(value)  # NumPy's
     return None
+
+
+def bytes_in(value: object) -> float | None:
+    """Return the bytes in a whole number, or in a text like "512MB", "2GB" (powers of 1000) or "2GiB" (of 1024).
+
+    None if it is not a size.
+    """
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        amount, unit, binary = match.groups()
+        return float(amount) * float((1024 if binary else 1000) ** _POWER[unit.lower()])
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def ago(at: datetime | None, now: datetime) -> str:

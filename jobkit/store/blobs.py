@@ -35,8 +35,23 @@ class BlobStore:
         found = [raw or b"" for raw in await self._ns.many([("GETRANGE", f"blob:{name}", 0, 200) for name in names])]
         return [raw[1:].split(b" ")[0].decode("utf-8", "replace") if raw[:1] == FILE else "" for raw in found]
 
+    async def where(self, names: Sequence[str]) -> list[tuple[int, str]]:
+        """Return the size in bytes and the folder of each content, "" for the store; (-1, "") if unknown."""
+        keys = [f"blob:{name}" for name in names]
+        if not keys:
+            return []
+        found = await self._ns.many([item for key in keys for item in (("STRLEN", key), ("GETRANGE", key, 0, 200))])
+        return [_located(count, raw or b"") for count, raw in zip(found[::2], found[1::2], strict=True)]
+
     async def sweep(self) -> None:
         """Drop what is kept for jobs and schedules that are gone."""
         cursor = b"0"
         while (cursor := await self._ns.run("blob_sweep", [cursor])) != b"0":
             pass
+
+
+def _located(count: int, raw: bytes) -> tuple[int, str]:
+    if raw[:1] != FILE:
+        return count - 1, ""
+    folder, size, *_ = [*raw[1:].decode("utf-8", "replace").split(" ", 2), ""]
+    return (int(size), folder) if size.isdecimal() else (-1, "")

@@ -1,36 +1,64 @@
 """Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
-artifacts, metrics. Nothing is unsealed, so an imported line is still authentic, and runs or unpickles only with the
-same secret. Files of large results are not exported; the line has the reference.
+artifacts, metrics, checkpoints, questions. The lines behind it have what it needs beside that (`Piece`): facts, large
+parts of its call, its files; what several jobs need is there once. Nothing is unsealed, so an imported job is still
+authentic, and runs or unpickles only with the same secret.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from jobkit.model import InvalidParams, JobSnapshot
+from jobkit.model import InvalidParams, JobSnapshot, LogLine
 from jobkit.settings import checked_name
 from jobkit.store import wire
+from jobkit.store.made import MadeStore
 from jobkit.store.namespace import RedisNamespace, in_slices
 
-#: Version of the lines; newer ones are rejected.
-VERSION = 2
+#: Version of the lines of jobs, and of the pieces behind them; newer ones are rejected.
+VERSION, PIECE_VERSION = 2, 3
 
 #: Fields of the processes that had the job, and of arq's own keys, which are meaningless elsewhere.
 _LEFT_OUT = frozenset({"client", "token", "fin", "waits", "after", "arq", "arqq", "arqt", "out"})
 
 
-class _Head(msgspec.Struct, frozen=True):
+T = TypeVar("T", bound="Dump | None")
+
+
+class _Head(msgspec.Struct, frozen=True, omit_defaults=True):
     jobkit: int
 
 
+class Piece(_Head, frozen=True):
+    """A line with a content, or with its next bytes.
+
+    Attributes:
+        piece: "made" (facts), "part" (of a call) or "file" (in the folder of a job).
+        name: see `jobkit.belongings`. content: the bytes. more: the next line has further ones.
+    """
+
+    piece: str
+    name: str
+    content: bytes
+    more: bool = False
+
+
 class Dump(_Head, frozen=True):
-    """One exported job; the names are those of a line, which has bytes as base64. `jobkit` is `VERSION`."""
+    """One exported job; the names are those of a line, which has bytes as base64. `jobkit` is `VERSION`.
+
+    Attributes:
+        checkpoints, asks: as the store has them. parts: names of the large parts of its call.
+        folder: of its files, see `JobFolder`; behind "=" if another server owns it.
+        ran: name of the facts of its worker.
+        result_in: in an archive, the SHA-256 of a large result, which is kept beside.
+        left_out: in an archive, what was not copied, in words.
+    """
 
     id: str
     record: dict[str, str]
@@ -41,6 +69,20 @@ class Dump(_Head, frozen=True):
     artifacts: dict[str, str]
     bodies: dict[str, bytes]
     metrics: list[str] = []
+    checkpoints: dict[str, bytes] = {}
+    asks: dict[str, bytes] = {}
+    parts: list[str] = []
+    folder: str = ""
+    ran: str = ""
+    result_in: str = ""
+    left_out: str = ""
+
+    def noted(self, line: LogLine) -> Dump:
+        """Return the same job with one more line at the end of its log."""
+        count = int(self.record.get("logn") or 0) + 1
+        text = msgspec.json.encode([line.to_wire()]).decode()
+        chunk = str(count), "1", str(len(text)), text
+        return replace(self, record={**self.record, "logn": str(count)}, log=[*self.log, chunk])
 
     @property
     def snapshot(self) -> JobSnapshot:
@@ -70,13 +112,35 @@ class Dump(_Head, frozen=True):
             checked_name("queue", dump.record["queue"])
         except wire.UNREADABLE as error:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
-        return dump if version > 1 else msgspec.structs.replace(dump, preview=b"")  # it was not sealed
+        return dump if version > 1 else replace(dump, preview=b"")  # it was not sealed
+
+
+def read_line(line: bytes) -> Dump | Piece:
+    """Decode and validate a line of an export. Raises InvalidParams, see `Dump.from_line`."""
+    if b'"piece":' in line[:100]:
+        try:
+            piece = msgspec.json.decode(line, type=Piece)
+        except msgspec.MsgspecError as error:
+            raise InvalidParams(f"it cannot be read: {error}") from None
+        if piece.jobkit <= PIECE_VERSION:
+            return piece
+    return Dump.from_line(line)
 
 
 async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[Dump | None]:
     """Return all data of each job; None if it does not exist or its record cannot be read."""
     found = await read_keys(namespace, job_ids)
-    return [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
+    return await with_facts(
+        namespace, [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
+    )
+
+
+async def with_facts(namespace: RedisNamespace, dumps: Sequence[T]) -> list[T]:
+    """Return dumps with the names of their workers' facts."""
+    by_worker = {dump.record["worker"] for dump in dumps if dump is not None and dump.record.get("worker")}
+    workers = sorted(by_worker)
+    ran = dict(zip(workers, await MadeStore(namespace).of_workers(workers), strict=True))
+    return [dump if dump is None else replace(dump, ran=ran.get(dump.record.get("worker", ""), "")) for dump in dumps]
 
 
 async def read_keys(
@@ -96,10 +160,14 @@ async def read_keys(
                 ("HGETALL", f"artifacts:{name}"),
                 ("HGETALL", f"bodies:{name}"),
                 ("LRANGE", f"metrics:{name}", 0, -1),
+                ("HGETALL", f"checkpoints:{name}"),
+                ("HGETALL", f"asks:{name}"),
+                ("HGET", "blobs", name),
+                ("HGET", "filed", name),
             )
         ]
     )
-    return [found[8 * i : 8 * i + 8] for i in range(len(names))]
+    return [found[12 * i : 12 * i + 12] for i in range(len(names))]
 
 
 def dump_of(namespace: RedisNamespace, job_id: str, keys: Sequence[Any]) -> Dump | None:
@@ -132,24 +200,20 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: flo
             ttl_ms=max(1, int(least_s * 1000), namespace.ttl_ms if own_s is None else int(own_s * 1000)),
             record={name: value for name, value in dump.record.items() if name != "batch"},  # it has counted the job
             log=dump.log,
-            artifacts=dump.artifacts,
             metrics=dump.metrics,
+            parts=dump.parts,
+            folder=dump.folder,
         )
-        args += [
-            snapshot.id,
-            options,
-            dump.args,
-            dump.result,
-            dump.preview,
-            len(dump.bodies),
-        ]
-        for name, body in dump.bodies.items():
-            args += [name, body]
+        kinds: dict[str, Mapping[str, str | bytes]] = {
+            "artifacts": dump.artifacts, "bodies": dump.bodies, "checkpoints": dump.checkpoints, "asks": dump.asks,
+        }  # fmt: skip
+        fields = [item for kind, found in kinds.items() for pair in found.items() for item in (kind, *pair)]
+        args += [snapshot.id, options, dump.args, dump.result, dump.preview, len(fields) // 3, *fields]
     return args
 
 
 def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
-    record, args, result, preview, log, artifacts, bodies, metrics = found
+    record, args, result, preview, log, artifacts, bodies, metrics, checkpoints, asks, parts, folder = found
     if not record:
         return None
     snapshot = wire.snapshot_of(job_id, record)
@@ -162,9 +226,17 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
         preview or b"",
         [_chunk(entry) for _, entry in log],
         wire.texts(artifacts),
-        {wire.text(name): body for name, body in bodies.items()},
+        _by_name(bodies),
         list(map(wire.text, metrics)),
+        _by_name(checkpoints),
+        _by_name(asks),
+        wire.text(parts).split(),
+        wire.text(folder),
     )
+
+
+def _by_name(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    return {wire.text(name): value for name, value in fields.items()}
 
 
 def _chunk(entry: Mapping[bytes, bytes]) -> tuple[str, str, str, str]:

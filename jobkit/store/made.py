@@ -6,13 +6,21 @@ workers move that on, so that they are kept for longer than the jobs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from jobkit.codec import HEAD_BYTES
+from jobkit.model.made import ProcessFacts
 from jobkit.store.namespace import RedisNamespace
 
 #: Facts are kept two weeks (in ms) longer than the jobs that name them.
 _LONGER_MS = 14 * 86_400_000
+
+#: Facts that are larger are not looked into.
+_MOST_BYTES = 4_000_000
 
 
 class MadeStore:
@@ -43,7 +51,24 @@ class MadeStore:
         """Return what is kept under these names."""
         return await self._ns.many([("GET", f"made:{name}") for name in names]) if names else []
 
+    async def whole(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return what is kept under these names, and what that names: packages and diff."""
+        found = dict(zip(names, await self.read(names), strict=True))
+        named = list({each for content in found.values() for each in named_in(content or b"") if each not in found})
+        found |= dict(zip(named, await self.read(named), strict=True))
+        return {name: content for name, content in found.items() if content}
+
     async def of_workers(self, workers: Sequence[str]) -> list[str]:
         """Return the names of the facts of workers, "" if they are not kept."""
         found = await self._ns.many([("GET", f"made-on:{worker}") for worker in workers]) if workers else []
         return [(raw or b"").decode("utf-8", "replace") for raw in found]
+
+
+def named_in(envelope: bytes) -> Iterator[str]:
+    """Yield the names in facts, whose seal is not checked."""
+    try:
+        content = zlib.decompressobj().decompress(envelope[HEAD_BYTES:], _MOST_BYTES)
+        facts = msgspec.json.decode(content, type=ProcessFacts)
+    except (zlib.error, msgspec.MsgspecError):  # packages, a diff, or of a later version
+        return
+    yield from filter(None, (facts.packages, facts.git.diff if facts.git is not None else ""))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from jobkit.store import wire
-from jobkit.store.export import Dump, dump_of, read_keys
+from jobkit.store.export import Dump, dump_of, read_keys, with_facts
 from jobkit.store.namespace import RedisNamespace, in_slices
 
 #: Milliseconds until a namespace counts as one without an archive if no worker has one any more.
 _OPEN_MS = 86_400_000
 
 #: Jobs that are read together, and jobs that one call of a scan looks at.
-_READ, _SCANNED = 50, 500
-
-#: Larger results are left out of the archive.
-RESULT_BYTES = 1_000_000
+_READ, _SCANNED = 20, 500
 
 
 class OutboxPart(msgspec.Struct, frozen=True):
@@ -75,22 +72,22 @@ class Outbox:
         name, entries = await self._ns.run("outbox_next", [limit])
         return OutboxPart(wire.text(name), [(wire.text(entry), wire.text(fields[1])) for entry, fields in entries])
 
-    async def read(self, part: OutboxPart) -> list[Dump]:
-        """Return all data of the jobs of a part, without large results. Damaged ones are left out."""
-        dumps: list[Dump] = []
+    async def read(self, part: OutboxPart, result_bytes: int) -> AsyncIterator[list[Dump]]:
+        """Yield all data of the jobs of a part, without results that are larger. Damaged ones are left out."""
         for some in in_slices(part.entries, _READ):
             ids = [job_id for _, job_id in some]
-            found = await read_keys(self._ns, ids, RESULT_BYTES)
+            found = await read_keys(self._ns, ids, result_bytes)
             # Asked after the read: a job that was deleted meanwhile may be read in part.
             kept = await self._ns.fields(("out",), ids)
             aside = [entry for (entry, _), fields in zip(some, kept, strict=True) if _entry(fields) != entry]
-            held = dict(zip(aside, await read_keys(self._ns, [f"!{e}" for e in aside], RESULT_BYTES), strict=True))
+            held = dict(zip(aside, await read_keys(self._ns, [f"!{e}" for e in aside], result_bytes), strict=True))
+            dumps: list[Dump] = []
             for (entry, job_id), keys in zip(some, found, strict=True):
                 dump = dump_of(self._ns, job_id, held.get(entry, keys))
                 if dump is not None:
-                    is_large = len(dump.result) > RESULT_BYTES
-                    dumps.append(replace(dump, result=b"") if is_large else dump)
-        return dumps
+                    is_large = len(dump.result) > result_bytes
+                    dumps.append(replace(dump, result=b"", left_out="result") if is_large else dump)
+            yield await with_facts(self._ns, dumps)
 
     async def is_waiting(self, part: OutboxPart) -> bool:
         """Return True if the part is not archived yet. What was read before this question is then complete."""

@@ -408,7 +408,7 @@ class RedisStore(WorkerRecords):
 
     async def folder(self, job_id: str) -> str:
         """Return the folder of a job's files, "" if it has none."""
-        return wire.text(await self.ask("HGET", "filed", job_id))
+        return wire.text(await self.ask("HGET", "filed", job_id)).removeprefix("=")
 
     async def place(self) -> str:
         """Return the namespace's random mark (16 hex digits); a different one means that the store was wiped.

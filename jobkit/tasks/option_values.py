@@ -17,7 +17,7 @@ from string import Formatter
 from typing import Any, TypeVar
 
 from jobkit.model import Backoff, InvalidParams
-from jobkit.model.format import seconds_in
+from jobkit.model.format import bytes_in, seconds_in
 from jobkit.model.limits import MAX_STARTS, parse_rate
 from jobkit.schedules.timing import checked_rules, timing
 
@@ -43,8 +43,6 @@ _SCHEDULE = ("cron", "every", "tz", "missed", "missed_limit", "overlap")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
-_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 @dataclass(frozen=True, slots=True)  # not a struct: jobs of earlier versions have pickled ones
@@ -145,11 +143,8 @@ def size_bytes(name: str, value: Any) -> int:
 
     Less than 16 MiB is too little to start Python.
     """
-    number: Any = value if isinstance(value, int) and _is_number(value) else -1
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        amount, unit, binary = match.groups()
-        number = float(amount) * (1024 if binary else 1000) ** _POWER[unit.lower()]
-    if not _LEAST_MEMORY_BYTES <= number < 2**60:
+    number = bytes_in(value)
+    if number is None or not _LEAST_MEMORY_BYTES <= number < 2**60:
         raise ValueError
     return int(number)
 

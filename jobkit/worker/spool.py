@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
-from jobkit.files.file_store import Directory
+from jobkit.files.storage import Directory
 from jobkit.model import SignatureError
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore

@@ -9,7 +9,7 @@ import pytest
 
 from jobkit.archive import Archive
 from jobkit.archive.writer import Archiver
-from jobkit.files.file_store import Directory
+from jobkit.files.storage import Directory
 from jobkit.store.redis import RedisStore
 from tests.store.conftest import lease_s, redis_url, settings_for, store
 

@@ -71,7 +71,7 @@ def test_a_job_that_redis_has_forgotten_comes_back_and_runs_again(place: Bench, 
         with pytest.raises(JobNotFound):
             later.get(job.id)
 
-        assert later.reopen_archived([job.id, "unknown"]) == [job.id]
+        assert later.reopen_archived([job.id, "unknown"]) == {job.id: ""}
 
         assert later.get(job.id).result(60) == 9
         assert later.retry(job.id).result(60) == 9

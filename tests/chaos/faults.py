@@ -209,7 +209,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # A large result is not written, without a word.
     "lost results": Fault(
-        patch=_every(1, "jobkit.files.file_store", "Directory", "adopt", _not_at_all),
+        patch=_every(1, "jobkit.files.storage", "Directory", "adopt", _not_at_all),
         case="no temporary folder",
         shows="large .* succeeded with",
     ),

@@ -15,8 +15,9 @@ import pytest
 from jobkit.codec import FILE, MSGPACK, RAW, Codec, Subject, decode, is_reference
 from jobkit.files import FileStore, LogFile
 from jobkit.files import log as log_module
-from jobkit.files.file_store import Directory, opened, place_of
+from jobkit.files.file_store import opened
 from jobkit.files.log import NO_MARK, join
+from jobkit.files.storage import Directory, place_of
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
 

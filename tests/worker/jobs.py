@@ -401,6 +401,30 @@ def count(path: str, steps: int, stays_at: int = -1, fails_at: int = -1, pause_s
 
 
 @jobkit.task
+def count_and_grow(path: str) -> int:
+    """Take too much memory after two steps of the first attempt."""
+    begun = jobkit.resume(0)
+    for step in range(begun, 4):
+        if step == 2 and not begun:
+            bytearray(600_000_000)
+        note(path, f"step {step}")
+        jobkit.checkpoint(step + 1)
+    return 4
+
+
+@jobkit.task
+def furnish(data: bytes, steps: int = 3) -> bytes:
+    """Leave something of each kind behind: metrics, checkpoints, a large artifact and a large result."""
+    state = jobkit.resume({"step": 0})
+    print("furnished from", state["step"])
+    for step in range(state["step"], steps):
+        jobkit.log_metrics(step=step, loss=1 / (step + 1))
+        jobkit.checkpoint({"step": step + 1})
+    jobkit.current().save("large.bin", bytes(2_000_000))
+    return data * 2
+
+
+@jobkit.task
 def count_and_clean(path: str, clean_s: float) -> None:
     step = 0
     try:

@@ -23,8 +23,8 @@ from msgspec.structs import replace
 
 from jobkit.codec import HEAD_BYTES
 from jobkit.files.checkpoints import STORED_BYTES
-from jobkit.files.file_store import make_folders
 from jobkit.files.log import Portion, make_job_folder
+from jobkit.files.storage import make_folders
 from jobkit.model import Retry
 from jobkit.model.checkpoint import LABEL_CHARS, CheckpointInfo, is_checkpoint_name
 from jobkit.model.metrics import Point, is_name

@@ -159,6 +159,6 @@ class StoreBannerFeed(TextFeed):
             refused = await self.kit.verbs.store.refused()
         except StoreUnavailable:
             return {"said": self.kit.hub.stopped}
-        if refused is None and self.kit.settings.archive:
+        if refused is None:
             return {"said": (await self.kit.verbs.store.outbox.state()).sentence}
         return {"said": f"{refused}. {_MEANWHILE}" if refused is not None else ""}

@@ -25,8 +25,8 @@ function Outbox.keep(id, ttl_ms, entry)
   for _, kind in ipairs(Records.KINDS) do call('PEXPIRE', P .. kind .. ':' .. id, ttl_ms) end
 end
 
--- The keys of a job that is deleted are put aside if it still waits for the archive, even one that no worker has had for long.
--- `entry`, `seq`: of its record.
+-- The keys of a job that is deleted are put aside if it still waits for the archive, even one that no worker has had for long;
+-- returns their name instead of its id. `entry`, `seq`: of its record.
 function Outbox.put_aside(id, entry, seq)
   if not entry or #call('XRANGE', P .. 'outbox', entry, entry) == 0 then return end
   local key = P .. 'job:' .. id
@@ -43,6 +43,7 @@ function Outbox.put_aside(id, entry, seq)
   local names = {}
   for name in string.gmatch(call('HGET', P .. 'blobs', id) or '', '%S+') do names[#names + 1] = name end
   if #names > 0 then Blobs.use('!' .. entry, names) end
+  return '!' .. entry
 end
 
 -- The next entries to write: always the same ones until `done`, so that a file that is written twice has the same content.
@@ -73,6 +74,11 @@ function Outbox.done(part)
     for _, kind in ipairs(Records.KINDS) do aside[#aside + 1] = P .. kind .. ':!' .. name end
     call('UNLINK', unpack(aside))
     Blobs.leave('!' .. name)
+    local folder = call('HGET', P .. 'filed', '!' .. name)
+    if folder then
+      call('HDEL', P .. 'filed', '!' .. name)
+      Records.leave_files(folder)
+    end
     call('XDEL', P .. 'outbox', name)
   end
   call('DEL', P .. 'outbox:part')

@@ -127,6 +127,11 @@ function Records.kept_ms(rec, ttl_ms)
   return type(own_s) == 'number' and math.max(1, math.floor(number(own_s * 1000))) or ttl_ms
 end
 
+-- A folder is litter from now on, unless it begins with "=": another server owns it, from which the job was copied.
+function Records.leave_files(folder)
+  if string.byte(folder) ~= 61 then call('SADD', P .. 'litter', folder) end
+end
+
 -- Everything a job owns, gone. Its files are litter from now on: a worker, which reaches them, removes them. `blobs`: large
 -- parts that a new job of this id uses.
 function Records.forget(id, blobs)
@@ -137,7 +142,7 @@ function Records.forget(id, blobs)
   elseif not seq then -- it has expired, and may have been of one
     call('ZREM', P .. 'batched', id)
   end
-  Outbox.put_aside(id, entry, seq)
+  local aside = Outbox.put_aside(id, entry, seq)
   local owned = {}
   for _, kind in ipairs(Records.KINDS) do owned[#owned + 1] = P .. kind .. ':' .. id end
   call('UNLINK', unpack(owned))
@@ -145,7 +150,7 @@ function Records.forget(id, blobs)
   local folder = call('HGET', P .. 'filed', id)
   if folder then
     call('HDEL', P .. 'filed', id)
-    call('SADD', P .. 'litter', folder)
+    if aside then call('HSET', P .. 'filed', aside, folder) else Records.leave_files(folder) end
   end
   call('ZREM', P .. 'jobs', id)
   call('ZREM', P .. 'expiry', id)

@@ -1,11 +1,11 @@
 -- Puts ended jobs back that were written down elsewhere. args: for each: id, {us, state, ttl_ms, record (fields, all text),
--- log (list of {first, count, bytes, lines}), artifacts (meta by name), metrics (lines)}, arguments, result, preview, how
--- many bodies of artifacts, and name, body of each. Returns 1 for each that is kept now, 0 if the id was known.
+-- log (list of {first, count, bytes, lines}), metrics (lines), parts (names), folder}, arguments, result, preview, how many
+-- fields of further hashes, and kind, name, value of each. Returns 1 for each that is kept now, 0 if the id was known.
 verb('restore', UNLESS_FULL, function(args)
   local answers = {}
   local i = 1
   while i <= #args do
-    local id, options, bodies = args[i], cjson.decode(args[i + 1]), tonumber(args[i + 5])
+    local id, options, count = args[i], cjson.decode(args[i + 1]), tonumber(args[i + 5])
     local us, state, ttl_ms = options.us, options.state, options.ttl_ms
     local key = P .. 'job:' .. id
     local is_new = call('EXISTS', key) == 0
@@ -20,12 +20,20 @@ verb('restore', UNLESS_FULL, function(args)
       for _, chunk in ipairs(options.log) do
         call('XADD', P .. 'log:' .. id, '*', 'f', chunk[1], 'c', chunk[2], 'b', chunk[3], 'l', chunk[4])
       end
-      for name, meta in pairs(options.artifacts) do call('HSET', P .. 'artifacts:' .. id, name, meta) end
-      for n = 1, bodies do
-        call('HSET', P .. 'bodies:' .. id, args[i + 4 + 2 * n], args[i + 5 + 2 * n])
+      for n = i + 6, i + 5 + 3 * count, 3 do
+        call('HSET', P .. args[n] .. ':' .. id, args[n + 1], args[n + 2])
       end
       for _, line in ipairs(options.metrics or {}) do call('RPUSH', P .. 'metrics:' .. id, line) end
-      for _, name in ipairs({'log:', 'artifacts:', 'bodies:', 'metrics:'}) do call('PEXPIRE', P .. name .. id, ttl_ms) end
+      for _, kind in ipairs(Records.KINDS) do call('PEXPIRE', P .. kind .. ':' .. id, ttl_ms) end
+      local parts = {}
+      for _, name in ipairs(options.parts or {}) do
+        if not Blobs.lacking({name}) then parts[#parts + 1] = name end
+      end
+      if #parts > 0 then Blobs.use(id, parts) end
+      if options.folder and options.folder ~= '' then
+        call('HSET', P .. 'filed', id, options.folder)
+        call('SREM', P .. 'litter', options.folder)
+      end
       call('ZADD', P .. 'jobs', us, id)
       call('ZADD', P .. 'state:' .. state, us, id)
       call('ZADD', P .. 'expiry', NOW + ttl_ms, id)
@@ -37,7 +45,7 @@ verb('restore', UNLESS_FULL, function(args)
       call('PUBLISH', P .. 'all', event) -- pages that did not know the job read it
     end
     answers[#answers + 1] = is_new and 1 or 0
-    i = i + 6 + 2 * bodies
+    i = i + 6 + 3 * count
   end
   return answers
 end)

@@ -1,0 +1,201 @@
+"""Contents that jobs have beside their own keys in the store: facts of what made them, large parts of calls, files.
+
+They are read here for an export or the archive, and put back for an import. Each content is a `Content`:
+
+    made  sealed facts, packages or a diff; the name is their hash
+    part  a large part of a call; the name is its SHA-256
+    file  a file in the folder of a job; the name is its path where results are
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from jobkit.codec import Blob, digest
+from jobkit.files import FileStore
+from jobkit.files.file_store import JOB_FILE, JobFolder, owner_of
+from jobkit.files.storage import Place
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.model.format import size
+from jobkit.parts import PartStore
+from jobkit.store.export import Dump
+from jobkit.store.redis import RedisStore
+
+_CHUNK = 4 << 20
+
+#: Words for files of a job, by the begin of their names.
+_WORDS = {"result": "result", "artifact": "artifact", "checkpoint": "checkpoint", "log": "whole log"}
+
+
+class ContentGone(JobkitError):
+    """A file is gone, or cannot be read, since it was listed."""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """One content, see the module's docstring. `size` in bytes; it is `body`, or a file at `path` of `place`."""
+
+    kind: str
+    name: str
+    size: int
+    body: bytes = b""
+    place: Place | None = None
+    path: str = ""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes. Blocks. Raises ContentGone."""
+        if self.place is None:
+            yield self.body
+            return
+        try:
+            with self.place.open(self.path) as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise ContentGone(f"{self.path} in {self.place.shown}: {error.strerror or error}") from None
+
+
+class Missing(NamedTuple):
+    """A content that cannot be read or is too large: "result", and its size in bytes, -1 if unknown."""
+
+    what: str
+    size: int
+
+
+class Belongings:
+    """Reads and puts back what jobs have beside their keys. Its methods are for one event loop.
+
+    Args:
+        file_store: returns the place for files, or None. part_store: to put parts back.
+    """
+
+    def __init__(
+        self, store: RedisStore, file_store: Callable[[], FileStore | None], part_store: PartStore | None = None
+    ) -> None:
+        self._store, self._file_store, self._parts = store, file_store, part_store
+
+    async def of(
+        self, dump: Dump, most: float = math.inf, known: Container[str] = ()
+    ) -> tuple[list[Content], list[Missing]]:
+        """Return what a job has beside its keys, without contents of known names, and what could not be had.
+
+        Args:
+            most: size of the largest part or file, in bytes.
+        """
+        names = [name for name in (dump.snapshot.spec.made, dump.ran) if name and name not in known]
+        found = [
+            Content("made", name, len(body), body)
+            for name, body in (await self._store.made.whole(names)).items()
+            if name not in known
+        ]
+        missing: list[Missing] = []
+        names = [name for name in dump.parts if name not in known]
+        for name, (count, folder) in zip(names, await self._store.blobs.where(names), strict=True):
+            part = await self._part(name, count, folder) if 0 <= count <= most else None
+            found += [part] if part is not None else []
+            missing += [Missing("part of the arguments", count)] if part is None else []
+        if dump.folder:
+            files = await self._files(dump.folder.removeprefix("="))
+            found += [one for one in files or () if one.size <= most]
+            missing += [Missing("folder of files", -1)] if files is None else []
+            missing += [Missing(word_of(one.name), one.size) for one in files or () if one.size > most]
+        return found, missing
+
+    async def _part(self, name: str, count: int, folder: str) -> Content | None:
+        if not folder:
+            (stored,) = await self._store.blobs.read([name])
+            return Content("part", name, count, stored[1:]) if stored else None
+        file_store = self._file_store()
+        if file_store is None:
+            return None
+        try:
+            place, path = file_store.place, file_store.blob_path(folder)
+            await asyncio.to_thread(lambda: place.open(path).close())
+        except OSError:
+            return None
+        return Content("part", name, count, place=place, path=path)
+
+    async def _files(self, folder: str) -> list[Content] | None:
+        """Return the files of a folder; None if it cannot be read here."""
+        if (file_store := self._file_store()) is None:
+            return None
+        try:
+            sizes = await asyncio.to_thread(file_store.files, folder)
+        except OSError:
+            return None
+        return [
+            Content("file", path, count, place=file_store.place, path=path) for path, count in sizes.items()
+        ] or None
+
+    # -- putting back -------------------------------------------------------------------------------------------------
+
+    async def put(self, kind: str, name: str, chunks: Iterator[bytes]) -> None:
+        """Store a content again. A part stays for an hour, until a job that names it is stored.
+
+        Raises:
+            InvalidParams: it is not what its name says, too large, or there is no place for it.
+        """
+        if kind == "made":
+            await self._store.made.keep({name: b"".join(chunks)}, self._store.ttl_ms)
+        elif kind == "part" and self._parts is not None and await self._store.blobs.missing([name]):
+            content = await asyncio.to_thread(b"".join, chunks)
+            if digest(content) != name:
+                raise InvalidParams(f"a part of arguments is damaged: it is not {name}")
+            await self._parts.keep([Blob(name, content, "a part of arguments")])
+        elif kind == "file" and JOB_FILE.fullmatch(name):
+            if (file_store := self._file_store()) is None:
+                raise InvalidParams("there is no directory for files here: set JOBKIT_RESULTS")
+            try:
+                await asyncio.to_thread(file_store.place.write, name, chunks)
+            except OSError as error:
+                why = f"{name} cannot be written to {file_store.place.shown}: {error.strerror or error}"
+                raise InvalidParams(why) from None
+
+    async def adopted(self, dump: Dump) -> tuple[Dump, bool]:
+        """Return a dump as it may be restored here, and whether its files are to be put first.
+
+        A folder that another server has in the same place stays that server's; without a place it is left out.
+        """
+        file_store, folder = self._file_store(), dump.folder.removeprefix("=")
+        if not folder or file_store is None or not _is_own(folder, dump) or await self._store.submitted_us(dump.id):
+            return replace(dump, folder=""), False
+        files = await asyncio.to_thread(file_store.files, folder)
+        if files and not folder.startswith(await self._store.place()):
+            return replace(dump, folder=f"={folder}"), False
+        owner = owner_of(dump.id, int(dump.record["us"]))
+        with contextlib.suppress(OSError):  # who puts a file hears of it
+            await asyncio.to_thread(file_store.claim, JobFolder(file_store, folder, owner))
+        return replace(dump, folder=folder), True
+
+    async def restored(self, dumps: Iterable[Dump]) -> None:
+        """Name the facts of the workers of jobs that are stored again."""
+        for worker, ran in {(dump.record.get("worker", ""), dump.ran) for dump in dumps if dump.ran}:
+            await self._store.made.keep({}, self._store.ttl_ms, worker, ran)
+
+
+def _is_own(folder: str, dump: Dump) -> bool:
+    """Return True if a folder is that of this job, and not of another one."""
+    base = folder.partition("/")[0]
+    return FileStore.path_of(base, dump.id, int(dump.record["us"])) == folder
+
+
+def word_of(path: str) -> str:
+    return _WORDS.get(path.rpartition("/")[2].partition(".")[0], "file")
+
+
+def in_words(missing: Sequence[Missing]) -> str:
+    """Return "result (312.5 MB), 2 checkpoints (1.2 GB)"."""
+    counts = Counter(one.what for one in missing)
+    said = []
+    for what, count in counts.items():
+        total = sum(one.size for one in missing if one.what == what)
+        many = what if count == 1 else f"{count} {what.replace('part ', 'parts ') if ' of ' in what else what + 's'}"
+        said.append(f"{many} ({size(total)})" if total >= 0 else many)
+    return ", ".join(said)

@@ -1,0 +1,180 @@
+"""Jobs as lines of an export, with all that they need, and back. These methods block; nothing here unseals."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from jobkit.belongings import ContentGone, Missing, word_of
+from jobkit.codec import Blob
+from jobkit.model import InvalidParams, JobState
+from jobkit.store.export import PIECE_VERSION, Dump, Piece, read_dumps, read_line, restore
+from jobkit.store.values import Submission
+
+if TYPE_CHECKING:
+    from jobkit.client.kit import Kit
+
+#: Jobs that are stored together, and bytes after which there are fewer.
+_SLICE, _SLICE_BYTES = 100, 8_000_000
+
+
+class JobExport:
+    """Writes jobs as lines.
+
+    Args:
+        has_files: also large parts of calls, and the files of jobs.
+
+    Attributes:
+        count: jobs so far. missing: what they have and the lines lack.
+    """
+
+    def __init__(self, kit: Kit, *, has_files: bool = True) -> None:
+        self._call, self._verbs = kit._connection.call, kit.verbs
+        self._most = float("inf") if has_files else -1.0
+        self._known: set[str] = set()
+        self.count = 0
+        self.missing: list[Missing] = []
+
+    def lines(self, job_ids: Sequence[str]) -> Iterator[bytes]:
+        """Yield the lines of these jobs; those that are deleted meanwhile are left out."""
+        for dump in self._call(read_dumps, self._verbs.store, job_ids):
+            if dump is None:
+                continue
+            yield dump.to_line() + b"\n"
+            self.count += 1
+            contents, missing = self._call(self._verbs.belongings.of, dump, self._most, self._known)
+            self.missing += missing
+            for one in contents:
+                if one.kind != "file":
+                    self._known.add(one.name)
+                try:
+                    for chunk in one.chunks():
+                        yield _line(one.kind, one.name, chunk, more=True)
+                    yield _line(one.kind, one.name, b"")
+                except ContentGone:
+                    self.missing.append(Missing(word_of(one.name), one.size))
+
+
+def _line(kind: str, name: str, content: bytes, *, more: bool = False) -> bytes:
+    return msgspec.json.encode(Piece(PIECE_VERSION, kind, name, content, more)) + b"\n"
+
+
+class JobImport:
+    """Stores the jobs of an export.
+
+    Args:
+        source: can seek.
+
+    Attributes:
+        ended, waited, ran: jobs in the export by their state.
+        stored, submitted: those that are new here.
+        problems: sentences about what could not be stored.
+    """
+
+    def __init__(self, kit: Kit, source: IO[bytes]) -> None:
+        self._call, self._verbs = kit._connection.call, kit.verbs
+        self._belongings, self._source = kit.verbs.belongings, source
+        self._next: Dump | Piece | None = None
+        self._waiting: list[int] = []
+        self.ended = self.ran = self.stored = self.submitted = 0
+        self.problems: dict[str, None] = {}
+
+    @property
+    def waited(self) -> int:
+        return len(self._waiting)
+
+    def check(self) -> None:
+        """Read all lines. Raises InvalidParams: one is refused."""
+        at = 0
+        for n, line in enumerate(self._source, 1):
+            try:
+                item = read_line(line) if line.strip() else None
+            except InvalidParams as error:
+                raise InvalidParams(f"line {n}: {error}; nothing was stored") from None
+            if isinstance(item, Dump):
+                state = item.snapshot.state
+                self.ended += state.is_terminal
+                self.ran += state is JobState.RUNNING
+                self._waiting += [] if state.is_terminal or state is JobState.RUNNING else [at]
+            at += len(line)
+
+    def store(self) -> None:
+        """Store the jobs that have ended, and the parts and facts of all."""
+        self._source.seek(0)
+        dumps: list[Dump] = []
+        folders: set[str] = set()
+        size = 0
+        while (item := self._read()) is not None:
+            if isinstance(item, Piece):
+                self._put(item, is_wanted=item.piece != "file" or item.name.rpartition("/")[0] in folders)
+                continue
+            if len(dumps) >= _SLICE or size > _SLICE_BYTES:
+                self._restore(dumps)
+                dumps, folders, size = [], set(), 0
+            if item.snapshot.is_terminal:
+                dump, has_files = self._call(self._belongings.adopted, item)
+                folders |= {dump.folder} if has_files else set()
+                dumps.append(dump)
+                size += (
+                    len(dump.args)
+                    + len(dump.result)
+                    + sum(map(len, (*dump.bodies.values(), *dump.checkpoints.values())))
+                )
+        self._restore(dumps)
+
+    def submit(self) -> None:
+        """Submit the jobs that were waiting, oldest first: they may need each other. `store` comes before."""
+        found: list[Submission] = []
+        for at in reversed(self._waiting):
+            self._source.seek(at)
+            dump = Dump.from_line(self._source.readline())
+            found.append(Submission(dump.snapshot.spec, dump.args, tuple(map(Blob, dump.parts))))
+            if len(found) >= _SLICE or sum(len(each.payload) for each in found) > _SLICE_BYTES:
+                self._submit(found)
+                found = []
+        self._submit(found)
+
+    def _read(self) -> Dump | Piece | None:
+        item, self._next = self._next, None
+        while item is None and (line := self._source.readline()):
+            item = read_line(line) if line.strip() else None
+        return item
+
+    def _put(self, first: Piece, *, is_wanted: bool) -> None:
+        chunks = self._chunks(first)
+        try:
+            if is_wanted:
+                self._call(self._belongings.put, first.piece, first.name, chunks)
+        except InvalidParams as error:
+            self.problems[str(error)] = None
+        except ContentGone:
+            self.problems[f"a {word_of(first.name)} is not whole in the export, and was left out"] = None
+        with contextlib.suppress(ContentGone):
+            for _ in chunks:
+                pass
+
+    def _chunks(self, piece: Piece) -> Iterator[bytes]:
+        """Yield the bytes of a content. Raises ContentGone if other lines follow before its end."""
+        yield piece.content
+        while piece.more:
+            item = self._read()
+            if not isinstance(item, Piece) or (item.piece, item.name) != (piece.piece, piece.name):
+                self._next = item
+                raise ContentGone(f"{piece.name} is not whole")
+            piece = item
+            yield piece.content
+
+    def _restore(self, dumps: Sequence[Dump]) -> None:
+        if dumps:
+            self.stored += sum(self._call(restore, self._verbs.store, dumps))
+            self._call(self._belongings.restored, dumps)
+
+    def _submit(self, submissions: Sequence[Submission]) -> None:
+        replies = self._call(self._verbs.sender.submit_many, submissions) if submissions else []
+        self.submitted += sum(reply.created_ms > 0 for reply in replies)
+        for submission, reply in zip(submissions, replies, strict=True):
+            if reply.lacks:
+                self.problems[f"job {submission.spec.id} was left out: large parts of its arguments are missing"] = None
