@@ -1,0 +1,107 @@
+"""Results, checkpoints, large arguments and the archive in S3: moto's server, by HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import jobkit
+from jobkit.files.storage import place_of
+from tests.support import wait_until
+from tests.worker import furnished, jobs
+from tests.worker.conftest import Bench
+from tests.worker.test_checkpoints import STEPS, steps
+
+pytest.importorskip("s3fs")
+pytest.importorskip("pyarrow")
+server = pytest.importorskip("moto.server")
+
+PLACES = {"results": "s3://jobs/results", "archive": "s3://jobs/archive"}
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Set the environment for a server with a bucket, and return its URL."""
+    moto = server.ThreadedMotoServer(port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    url = f"http://{host}:{port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    place_of("s3://jobs")._fs.mkdir("jobs")  # type: ignore[union-attr]  # it is remote
+    yield url
+    moto.stop()
+
+
+def environ(**more: str) -> dict[str, str]:
+    return {f"JOBKIT_{name.upper()}": value for name, value in PLACES.items()} | more
+
+
+@pytest.mark.nightly
+def test_a_killed_worker_is_resumed_from_s3_and_the_archive_there_is_whole(bench: Bench, s3: str) -> None:
+    worker = bench.worker(**environ())
+    with jobkit.connect(**bench.place, **PLACES) as kit:
+        job = kit.submit(jobs.count, bench.file(), STEPS, stays_at=3)
+        wait_until(lambda: job.snapshot.saved == "step 3", what="the checkpoint to be known")
+        worker.kill()
+        bench.worker(**environ())
+
+        assert job.result(60)["sum"] == 15
+        assert job.snapshot.resumed == "resumed at step 3"
+        assert steps(bench) == [0, 1, 2, 3, 3, 4, 5]
+        furnished.check(kit, furnished.furnished(kit))
+        wait_until(lambda: len(kit.history("task:furnish age:<1h")) >= 3, what="the archive")
+        assert set(kit.history()["left_out"]) == {""}
+        found = kit.history("task:count")
+        assert list(found.index) == [job.id]
+
+        folder = kit._connection.call(kit.verbs.store.folder, job.id)
+        kit.delete([job.id])
+        wait_until(lambda: not place_of(PLACES["results"]).names(folder), what="the files to go")
+        assert kit.reopen_archived([job.id]) == {job.id: ""}
+        assert kit.checkpoints(job.id)[-1].value()["sum"] == 15
+
+
+def test_a_file_whose_writer_fails_does_not_appear(s3: str) -> None:
+    place = place_of("s3://jobs/x")
+
+    def parts() -> Iterator[bytes]:
+        yield b"begin"
+        raise RuntimeError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        place.write("a/b", parts())
+    assert place.names("a") == []
+    place.write("a/b", [b"whole"])
+    place.write("a/b", [b"and", b" once more"])
+    assert place.sizes("a") == {"b": 13}
+    assert place.open("a/b").read() == b"and once more"
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "said"),
+    [
+        ("s3://nowhere/x", {}, "bucket"),
+        ("s3://jobs/x", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "credentials"),
+        pytest.param("s3://jobs/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "connect", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_one_sentence(
+    s3: str, monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], said: str
+) -> None:
+    for name, value in variables.items():
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    place = place_of(url)
+    place._fs.__class__.clear_instance_cache()  # type: ignore[union-attr]
+
+    with pytest.raises(OSError, match=said) as caught:
+        place_of(url).write("a", [b"x"])
+
+    assert "\n" not in str(caught.value)
