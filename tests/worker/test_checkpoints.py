@@ -70,6 +70,30 @@ def test_a_worker_that_stops_lets_a_job_stop_at_its_next_checkpoint(bench: Bench
     assert steps(bench) == list(range(len(steps(bench))))
 
 
+def test_a_job_whose_worker_is_recycled_stops_at_a_checkpoint_and_goes_on_by_itself(bench: Bench) -> None:
+    worker = bench.worker("--max-time", "1", ready=False, JOBKIT_RESULTS=bench.file("results"), JOBKIT_DRAIN="600")
+    job = bench.kit.submit(jobs.count, bench.file(), 100, pause_s=0.02)
+
+    assert worker.wait(60) == 0
+    wait_until(lambda: job.state == "queued", what="the job to be back")
+    assert 0 < len(steps(bench)) < 100
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+
+    assert job.result(60)["step"] == 100
+    assert steps(bench) == list(range(100))
+    assert (job.snapshot.releases, job.snapshot.losses) == (1, 0)
+
+
+def test_a_job_beyond_its_memory_limit_goes_on_from_its_checkpoint(bench: Bench) -> None:
+    bench.worker(JOBKIT_RESULTS=bench.file("results"))
+
+    job = bench.kit.options(memory_limit="300MB", retries=1, backoff=0.0).submit(jobs.count_and_grow, bench.file())
+
+    assert job.result(60) == 4
+    assert "memory" in job.attempts[0].reason
+    assert steps(bench) == [0, 1, 2, 3]
+
+
 def test_a_job_that_was_cancelled_at_a_checkpoint_is_continued_by_a_new_one(bench: Bench) -> None:
     bench.worker(JOBKIT_RESULTS=bench.file("results"))
     job = bench.kit.submit(jobs.count, bench.file(), 1000, pause_s=0.02)
