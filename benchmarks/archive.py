@@ -1,7 +1,8 @@
 """The archive: jobs appended a second from Redis, and queries over many jobs.
 
-`python -m benchmarks.archive [JOBS]` (default 1,000,000; `python -m benchmarks`: 100,000) writes the files of
+`python -m benchmarks.archive [JOBS] [FOLDER]` (default 1,000,000; `python -m benchmarks`: 100,000) writes the files of
 so many jobs, which are copies of one real record with other ids, times, arguments and owners, then measures queries.
+With a folder the files stay there, and a later call goes on: one call writes for two minutes at most.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import asyncio
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +25,7 @@ from jobkit.archive import Archive
 from jobkit.archive.folder import files_of, path_of
 from jobkit.archive.table import arrow, to_parquet
 from jobkit.archive.writer import Archiver, merge
-from jobkit.files.file_store import Directory
+from jobkit.files.storage import Directory
 from jobkit.model import JobSpec
 from jobkit.settings import Settings
 from jobkit.store.export import Dump
@@ -35,7 +39,13 @@ OWNERS = ("ada", "bob", "cy", "dee", "eve")
 #: Jobs of one file, as a busy worker writes them, and jobs that are appended from Redis.
 _PART, _APPENDED = 500, 5_000
 
-QUERIES = ("", "owner:ada", "lr=0.0123", "owner:ada took:>1s n=77", "task:nothing")
+#: Jobs of a year, one in 30 s.
+_YEARS_JOBS = 1_051_200
+
+#: Seconds in which one call writes files.
+_FILLING_S = 120.0
+
+QUERIES = ("", "task:train age:<1y", "owner:ada", "lr=0.0123", "owner:ada took:>1s n=77", "task:nothing")
 
 
 async def append(settings: Settings, archive: Archive, count: int) -> tuple[float, Dump]:
@@ -70,16 +80,28 @@ async def append(settings: Settings, archive: Archive, count: int) -> tuple[floa
         await store.close()
 
 
-def fill(archive: Archive, template: Dump, count: int) -> None:
-    """Write so many jobs, as a worker does over years, merging files on the way."""
+def fill(archive: Archive, template: Dump, count: int, written: int = 0) -> tuple[int, float]:
+    """Write jobs until there are so many, as a worker does over years, merging files on the way.
+
+    Returns:
+        how many there are, and the seconds that merging took.
+    """
     us, place = int(template.record["us"]), "f" * 16
-    for part, start in enumerate(range(0, count, _PART)):
-        dumps = [_copy(template, n, us - (count - n) * 30_000_000) for n in range(start, min(count, start + _PART))]
-        ms = us // 1000 - (count - start) * 30_000
+    until, merging_s = time.monotonic() + _FILLING_S, 0.0
+    for part, start in enumerate(range(written, count, _PART)):
+        if time.monotonic() > until:
+            break
+        stop = min(count, start + _PART)
+        dumps = [_copy(template, n, us - (_YEARS_JOBS - n) * 30_000_000) for n in range(start, stop)]
+        ms = us // 1000 - (_YEARS_JOBS - start) * 30_000
         path = path_of(archive.namespace, place, f"{ms}-0", f"{ms + 1}-0")
         archive.storage.write(path, [to_parquet(dumps)])
+        written = stop
         if part % 16 == 15:
+            begin = time.perf_counter()
             merge(archive, place)
+            merging_s += time.perf_counter() - begin
+    return written, merging_s
 
 
 def _copy(template: Dump, n: int, us: int) -> Dump:
@@ -96,26 +118,25 @@ def _json(spec: JobSpec) -> str:
     return msgspec.json.encode(spec).decode()
 
 
-def measure(place: Place, count: int = 0) -> list[Row]:
+def measure(place: Place, count: int = 0, kept: Path | None = None) -> list[Row]:
     count = count or place.pick(100_000, 1_000)
     settings = Settings(url=place.url, namespace="archive").checked()
     with tempfile.TemporaryDirectory(prefix="jk-bench-") as folder:
         appended = Archive(Directory(Path(folder, "appended")), settings.namespace)
         rate, template = asyncio.run(append(settings, appended, min(count, _APPENDED)))
         rows = [row("archive: append", "jobkit", [rate], "jobs/s")]
-        archive = Archive(Directory(Path(folder, "filled")), settings.namespace)
+        root = kept or Path(folder, "filled")
+        archive = Archive(Directory(root), settings.namespace)
+        before = archive.find(Query(limit=1), int(time.time() * 1000)).total
         begin = time.perf_counter()
-        fill(archive, template, count)
-        rows.append(row("archive: write files", "jobkit", [count / (time.perf_counter() - begin)], "jobs/s"))
+        total, merging_s = fill(archive, template, count, before)
+        if total > before:
+            took_s = time.perf_counter() - begin
+            rows.append(row("archive: write files", "jobkit", [(total - before) / took_s], "jobs/s"))
+            rows.append(row("archive: part of this for merging", "jobkit", [merging_s / took_s * 100], "%"))
         files = files_of(archive.storage, archive.namespace)
-        rows.append(
-            row(
-                f"archive: {len(files)} files of {count:,} jobs",
-                "jobkit",
-                [sum(f.size for f in files) / count],
-                "B/job",
-            )
-        )
+        size = sum(file.size for file in files) / total
+        rows.append(row(f"archive: {len(files)} files of {total:,} jobs", "jobkit", [size], "B/job"))
         for text in QUERIES:
             times = []
             for _ in range(3):
@@ -128,13 +149,28 @@ def measure(place: Place, count: int = 0) -> list[Row]:
         rows.append(
             row(f"archive: table of {len(table):,} jobs", "jobkit", [(time.perf_counter() - begin) * 1000], "ms")
         )
+        for text, limit, what in (("task:train age:<1y", 50, "a page"), ("owner:ada", 10**9, "the table")):
+            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+                grown = alone.submit(_grown_by, root, text, limit).result()
+            rows.append(row(f"archive: memory for {what} of {text}", "jobkit", [grown], "MB"))
         return rows
 
 
+def _grown_by(root: Path, text: str, limit: int) -> float:
+    """Return by how many MB a query makes a new process grow, at its peak."""
+    arrow()
+    archive = Archive(Directory(root), "archive")
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    archive.rows(parse(text, Query(limit=limit)), int(time.time() * 1000))
+    return (getrusage(RUSAGE_SELF).ru_maxrss - before) / 1000
+
+
 def main() -> None:
+    given = sys.argv[1:]
+    count = int(given[0].replace(",", "")) if given else 1_000_000
     with private_redis() as (url, folder):
         place = Place(url, folder, False, {})
-        print(as_text(measure(place, int((sys.argv[1:] or ["1000000"])[0].replace(",", "")))))
+        print(as_text(measure(place, count, Path(given[1]) if len(given) > 1 else None)))
 
 
 if __name__ == "__main__":
