@@ -8,7 +8,7 @@ import socket
 import threading
 
 #: Prefixes of threads that live as long as the process: the background loop, the caller of watchers, the writer of
-#: logs, executors, pytest, tqdm, playwright, IPython.
+#: logs, executors, pytest, tqdm, playwright, IPython, fsspec.
 _STAY = (
     "jobkit-loop",
     "jobkit-watchers",
@@ -20,6 +20,7 @@ _STAY = (
     "playwright",
     "tqdm",
     "IPythonHistorySavingThread",
+    "fsspecIO",
 )
 
 #: Descriptors of event loops and of the threads above.

@@ -230,7 +230,7 @@ def test_every_scheme_of_the_contract_is_accepted(project: Path, scheme: str) ->
         ({"routing": {"x": "a b"}}, "queue", r"queue must be 1 to 200 characters of .*, not 'a b'"),
         ({"secret": 5}, "secret", r"secret must be text, not int"),
         ({"home": 5}, "home", r"argument home: home must be a path, not 5"),
-        ({"leese": 3}, "leese", r"unknown setting 'leese'; allowed are archive, cancel_grace, drain"),
+        ({"leese": 3}, "leese", r"unknown setting 'leese'; allowed are archive, archive_files, cancel_grace, drain"),
         ({"lease": 5, "heartbeat": 3}, "lease", r"at least twice the heartbeat: got lease=5 and heartbeat=3"),
         ({"lease": 5}, "lease", None),
     ],

@@ -13,7 +13,7 @@ from tests.worker import furnished, jobs
 from tests.worker.conftest import Bench
 from tests.worker.test_checkpoints import STEPS, steps
 
-pytest.importorskip("s3fs")
+s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("pyarrow")
 server = pytest.importorskip("moto.server")
 
@@ -23,10 +23,10 @@ PLACES = {"results": "s3://jobs/results", "archive": "s3://jobs/archive"}
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Set the environment for a server with a bucket, and return its URL."""
-    moto = server.ThreadedMotoServer(port=0, verbose=False)
+    moto = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     moto.start()
-    host, port = moto.get_host_and_port()
-    url = f"http://{host}:{port}"
+    url = "http://{}:{}".format(*moto.get_host_and_port())
+    s3fs.S3FileSystem.clear_instance_cache()  # they keep the variables of before
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
@@ -98,8 +98,8 @@ def test_a_bucket_that_cannot_be_used_is_one_sentence(
         else:
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    place = place_of(url)
-    place._fs.__class__.clear_instance_cache()  # type: ignore[union-attr]
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/no/such/file")
+    s3fs.S3FileSystem.clear_instance_cache()
 
     with pytest.raises(OSError, match=said) as caught:
         place_of(url).write("a", [b"x"])
