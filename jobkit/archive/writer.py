@@ -115,6 +115,7 @@ class Archiver:
         while len(self._copied) > _COPIED_MOST:
             del self._copied[next(iter(self._copied))]
         if self._problem:
+            logger.info("the archive %s is written again", self._archive.storage.shown)
             await self._note("")
         self._written += 1
         if self._written % MERGED == 0:
