@@ -88,7 +88,7 @@ class FileStore:
         return f"{base}/{digest[:2]}/{digest[2:32]}"
 
     def files(self, folder: str) -> dict[str, int]:
-        """Return the whole files in a job's folder, but for its owner: paths and sizes in bytes. Raises OSError."""
+        """Return the whole files in a job's folder except its owner: paths and sizes in bytes. Raises OSError."""
         if not _FOLDER.fullmatch(folder):
             return {}
         found = {f"{folder}/{name}": size for name, size in self.place.sizes(folder).items() if name != OWNER}
