@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobkit.client import Batch, Job, Kit, Schedule, Study, as_completed, wait
-    from jobkit.client.typed import Task, task
+    from jobkit.client.typed import TypedTask as Task
+    from jobkit.client.typed import task
     from jobkit.connecting import connect
     from jobkit.model import (
         Backoff,

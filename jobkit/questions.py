@@ -35,7 +35,7 @@ def _answer_subject(spec: JobSpec, key: str) -> Subject:
     return Subject(f"answer\0{key}", spec.id, spec.task)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class AttemptQuestion(msgspec.Struct, frozen=True):
     """A question of a running attempt, see `jobkit.run.inside.recorder.Sink.ask`."""
 
     key: str
@@ -51,7 +51,7 @@ async def follow(
     store: RedisStore,
     codec: Codec,
     claimed: Claimed,
-    asked: Asked,
+    asked: AttemptQuestion,
     changed: asyncio.Event,
     pause: Callable[[int], Awaitable[None]],
 ) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -274,3 +275,14 @@ def test_no_function_of_a_package_has_the_name_of_a_module_in_it() -> None:
         and ((path.parent / f"{node.name}.py").exists() or (path.parent / node.name).is_dir())
     ]
     assert not replaced
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    """A name with two meanings must be looked up by each reader."""
+    names = Counter(
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

@@ -33,7 +33,7 @@ from jobkit.model import LogLine, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.parts import PartStore, PartUnavailable
-from jobkit.questions import Asked, answer, follow, read
+from jobkit.questions import AttemptQuestion, answer, follow, read
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.asking import has_person, prompt
 from jobkit.run.inside.tracebacks import keep_locals
@@ -174,14 +174,14 @@ class _StoreSink:
             if not first.done():
                 first.set_result(found)
 
-        background.spawn(self._follow(Asked(key, text, timeout_s, body, take)))
+        background.spawn(self._follow(AttemptQuestion(key, text, timeout_s, body, take)))
         if first.result().kind == "wait":
             (snapshot,) = background.call(self._store.snapshots([self._job_id]))
             question = background.call(read(self._store, self._codec, snapshot, key)) if snapshot else None
             if snapshot is not None and question is not None and (given := self._person(question)) is not None:
                 background.call(answer(self._store, self._codec, snapshot, given, by=user_name(), key=key))
 
-    async def _follow(self, asked: Asked) -> None:
+    async def _follow(self, asked: AttemptQuestion) -> None:
         changed = asyncio.Event()
         stop = self._hub.listen(lambda event: changed.set(), self._job_id)
         try:

@@ -18,7 +18,7 @@ from jobkit.client.connection import Connection
 from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.submit import BoundKit, Origin, prepare
+from jobkit.client.submit import BoundKit, SubmitOrigin, prepare
 from jobkit.files import FileStore
 from jobkit.model import (
     InvalidParams,
@@ -475,7 +475,7 @@ def _bar(run: ScheduleRun) -> str:
     return f'<span title="{title}">{_GLYPHS.get(run.state, "·")}</span>'
 
 
-async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], origin: Origin) -> None:
+async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], origin: SubmitOrigin) -> None:
     """Store the schedules in the code of these tasks, and remove those that their modules do not have any more.
 
     Each worker and each dashboard that knows the tasks does so at its start: they come with the code, change with it,

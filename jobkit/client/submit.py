@@ -74,7 +74,7 @@ class SubmitTemplate(msgspec.Struct, frozen=True):
     path: Sequence[str]
 
 
-class Origin(msgspec.Struct, frozen=True):
+class SubmitOrigin(msgspec.Struct, frozen=True):
     """Origin of submissions: settings and codec of a kit or worker, and the owner of their jobs."""
 
     settings: Settings
@@ -105,7 +105,7 @@ def prepare(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     over: JobOptions,
-    origin: Origin,
+    origin: SubmitOrigin,
     *,
     needs: tuple[str, ...] = (),
     job_id: str = "",
@@ -200,7 +200,7 @@ def _sent(spec: JobSpec) -> Sent:
     return Sent([spec.id], id="" if spec.key or spec.retry_of or is_debounced else spec.id, key=spec.key)
 
 
-def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: Origin) -> SubmitTemplate:
+def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: SubmitOrigin) -> SubmitTemplate:
     """Raises InvalidParams: it cannot be submitted, or its options contradict each other."""
     is_kept = isinstance(task, TaskDef) and not over.given
     if is_kept and (kept := origin.templates.get(task)) is not None:
@@ -253,7 +253,7 @@ class BoundKit(HasNeighbours, SubmitVerbs):
         self._before_submit = [before_submit] if before_submit else []
         self.facts = FactsKeeper(connection)
         self.over = JobOptions()
-        self.origin = Origin(connection.settings, connection.codec, connection.owner, ships=connection.is_shared)
+        self.origin = SubmitOrigin(connection.settings, connection.codec, connection.owner, ships=connection.is_shared)
 
     @property
     def _submitter(self) -> BoundKit:

@@ -62,7 +62,7 @@ class _RunsAsync(Protocol[R_co]):
     async def run(self) -> R_co: ...
 
 
-class Task(task_class.Task):
+class TypedTask(task_class.Task):
     """A task as a class: its `param` parameters are the message, `run` is the handler.
 
     Options go beside the base class: `class Train(jobkit.Task, queue="gpu")`.

@@ -21,7 +21,7 @@ def _see(path: str, handler: Handler, *answers: Any, **options: Any) -> Route:
 def _act(path: str, handler: Handler, status: int, *answers: Any, **options: Any) -> Route:
     """A `POST` for callers who may change jobs; without a body, and 409 in some states, unless `options` differ."""
     options = {"scope": "operate", "body": shapes.Nothing, "others": (409,), **options}
-    is_optional = options["body"] in (shapes.Nothing, shapes.Cancel, shapes.Retry)
+    is_optional = options["body"] in (shapes.Nothing, shapes.Cancel, shapes.RetryRequest)
     return Route("POST", path, handler, answers, status, body_is_optional=is_optional, **options)
 
 
@@ -51,7 +51,7 @@ ROUTES = (
     _see("/api/jobs/{id}", jobs.read, shapes.JobReadJson),
     _delete("/api/jobs/{id}", jobs.remove, others=(409,)),
     _act("/api/jobs/{id}/cancel", jobs.cancel, 202, shapes.JobJson, body=shapes.Cancel),
-    _act("/api/jobs/{id}/retry", jobs.retry, 202, shapes.AcceptedJson, body=shapes.Retry, others=(409, 502)),
+    _act("/api/jobs/{id}/retry", jobs.retry, 202, shapes.AcceptedJson, body=shapes.RetryRequest, others=(409, 502)),
     _see("/api/jobs/{id}/checkpoints", jobs.checkpoints, shapes.CheckpointsJson),
     _see("/api/jobs/{id}/question", jobs.question, shapes.QuestionJson, others=(404, 502)),
     _act("/api/jobs/{id}/question", jobs.answer, 200, shapes.AnsweredJson, body=shapes.Answer, others=(409, 502)),

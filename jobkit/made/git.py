@@ -76,7 +76,7 @@ def state_of(root: str, *, has_diff: bool = True) -> tuple[GitFacts, str]:
     git = _Git(root)
     try:
         status = git.status()
-    except _Problem as problem:
+    except _NoAnswer as problem:
         return replace(known(root), problem=str(problem)), ""
     head, changed, untracked = _read_status(status)
     changed += [line for path in git.submodules() if (line := f"M {path}") not in changed and git.is_dirty(path)]
@@ -96,7 +96,7 @@ def state_of(root: str, *, has_diff: bool = True) -> tuple[GitFacts, str]:
         if facts.commit and changed:
             options = ("--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", "--ignore-submodules=dirty")
             sections = _sections(git.output("diff", *options, "HEAD").decode("utf-8", "replace"))
-    except _Problem as problem:
+    except _NoAnswer as problem:
         facts = replace(facts, note=str(problem))
     sections += filter(None, (_new_file(root, path) for path in untracked[:_FILES_MOST]))
     diff, left_out = _kept(sections)
@@ -104,7 +104,7 @@ def state_of(root: str, *, has_diff: bool = True) -> tuple[GitFacts, str]:
     return replace(facts, note=facts.note or note), diff
 
 
-class _Problem(Exception):
+class _NoAnswer(Exception):
     """Why git did not answer, as a sentence."""
 
 
@@ -116,7 +116,7 @@ class _Git:
         self._settings: list[str] = []
 
     def status(self) -> str:
-        """Return the state of the work tree; later commands run without filters of files, too. Raises _Problem."""
+        """Return the state of the work tree; later commands run without filters of files, too. Raises _NoAnswer."""
         self._turn_off_filters()
         options = ("--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty")
         return self.output("status", *options).decode("utf-8", "replace")
@@ -126,7 +126,7 @@ class _Git:
         if not os.path.isfile(os.path.join(self._root, ".gitmodules")):
             return []
         wanted = ("--null", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
-        with contextlib.suppress(_Problem):
+        with contextlib.suppress(_NoAnswer):
             found = os.fsdecode(self.output("config", *wanted)).split("\0")[:_SUBMODULES_MOST]
             paths = [item.partition("\n")[2] for item in found]
             return [path for path in paths if path and os.path.exists(os.path.join(self._root, path, ".git"))]
@@ -135,7 +135,7 @@ class _Git:
     def is_dirty(self, path: str) -> bool:
         """Return whether tracked files of a submodule have changed, or untracked ones are there; False if unknown."""
         inner = _Git(os.path.join(self._root, path), self._deadline)
-        with contextlib.suppress(_Problem):
+        with contextlib.suppress(_NoAnswer):
             return any(_read_status(inner.status())[1:])
         return False
 
@@ -143,13 +143,13 @@ class _Git:
         listed = self.output("config", "--null", "--name-only", "--get-regexp", r"^filter\.", allowed=(0, 1))
         for name in dict.fromkeys(os.fsdecode(listed).split("\0")[:-1]):
             if "=" in name:  # `-c` would set another one
-                raise _Problem(f"git has a filter with a name that cannot be turned off: {name[:100]}")
+                raise _NoAnswer(f"git has a filter with a name that cannot be turned off: {name[:100]}")
             self._settings += ["-c", f"{name}={'false' if name.endswith('.required') else ''}"]
 
     def output(self, *arguments: str, allowed: Sequence[int] = (0,)) -> bytes:
         """Return what a command of git prints, at most `_READ_MOST` bytes.
 
-        Raises _Problem, also if the command ends with a code that is not `allowed`.
+        Raises _NoAnswer, also if the command ends with a code that is not `allowed`.
         """
         try:
             process = subprocess.Popen(
@@ -158,9 +158,9 @@ class _Git:
                 start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError:
-            raise _Problem("git is not installed, so changes are not known") from None
+            raise _NoAnswer("git is not installed, so changes are not known") from None
         except OSError as error:
-            raise _Problem(f"git could not be started ({error.strerror or error})") from None
+            raise _NoAnswer(f"git could not be started ({error.strerror or error})") from None
         timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), _kill, [process])
         timer.daemon = True
         timer.start()
@@ -174,7 +174,7 @@ class _Git:
             said = process.stderr.read(2_000).decode("utf-8", "replace")
         timer.cancel()
         if process.returncode not in allowed and not is_cut:
-            raise _Problem(self._why(said))
+            raise _NoAnswer(self._why(said))
         return content
 
     def _why(self, said: str) -> str:

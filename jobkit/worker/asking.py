@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from jobkit.codec import Codec
-from jobkit.questions import Asked, follow
+from jobkit.questions import AttemptQuestion, follow
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed
 from jobkit.worker.about import RetryPause
@@ -18,7 +18,7 @@ class Asker:
         self._store, self._codec, self._pause = store, codec, pause
         self._open: dict[asyncio.Task[None], tuple[Claimed, asyncio.Event]] = {}
 
-    def ask(self, claimed: Claimed, asked: Asked) -> None:
+    def ask(self, claimed: Claimed, asked: AttemptQuestion) -> None:
         """Follow a question until it is answered or late, or its attempt ends."""
         changed = asyncio.Event()
         following = follow(self._store, self._codec, claimed, asked, changed, self._pause.wait)

@@ -264,6 +264,6 @@ async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
     is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())
     if is_kept or any(task.effective().schedule for task in tasks):
         from jobkit.client.schedules import put_coded  # the client takes 8 MB and 0.05 s
-        from jobkit.client.submit import Origin
+        from jobkit.client.submit import SubmitOrigin
 
-        await put_coded(worker.store, tasks, Origin(worker.settings, codec))
+        await put_coded(worker.store, tasks, SubmitOrigin(worker.settings, codec))

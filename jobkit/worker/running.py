@@ -35,7 +35,7 @@ from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.plain import now_ms
 from jobkit.parts import PartStore, PartUnavailable
-from jobkit.questions import Asked
+from jobkit.questions import AttemptQuestion
 from jobkit.run.attempt import Outcome, Runner, failed, unstarted
 from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.lines import LineBuffer
@@ -148,7 +148,7 @@ class RunningAttempt:
         self.lend(self)
 
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        self.asker.ask(self.claimed, Asked(key, text, timeout_s, body, reply, self._may_end))
+        self.asker.ask(self.claimed, AttemptQuestion(key, text, timeout_s, body, reply, self._may_end))
 
     def _may_end(self) -> bool:
         """Return whether little is lost if it ends and goes on later from its checkpoint."""

@@ -183,14 +183,14 @@ def test_a_limit_is_set_listed_and_ended(kit: Kit) -> None:
 
 def test_tasks_with_a_key_function_can_be_submitted_only_with_their_code(kit: Kit) -> None:
     """A dashboard knows the task by its definition only."""
-    from jobkit.client.submit import Origin, prepare
+    from jobkit.client.submit import SubmitOrigin, prepare
     from jobkit.tasks.info import TaskInfo
 
     def info(**options: Any) -> TaskInfo:
         return TaskInfo.from_definition(task(draw, **options).info().to_json())
 
     def limits(known: TaskInfo) -> Any:
-        return prepare(known, (), {}, check_submit_options({}), Origin(kit.settings, kit.codec, "me")).spec.limits
+        return prepare(known, (), {}, check_submit_options({}), SubmitOrigin(kit.settings, kit.codec, "me")).spec.limits
 
     by_text = info(concurrency=1, limit_key="{user}")
     assert limits(by_text) == (Gate("key:ada", 1),)

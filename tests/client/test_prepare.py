@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from jobkit.client.submit import Origin, prepare
+from jobkit.client.submit import SubmitOrigin, prepare
 from jobkit.codec import Codec
 from jobkit.model import JobSpec
 from jobkit.settings import Settings
@@ -14,12 +14,12 @@ from jobkit.tasks.registry import registry
 from tests.worker import jobs
 
 
-def made(origin: Origin, task: Any = jobs.count_up, /, *args: Any, **options: Any) -> JobSpec:
+def made(origin: SubmitOrigin, task: Any = jobs.count_up, /, *args: Any, **options: Any) -> JobSpec:
     return prepare(registry.task_of(task), args or (3,), {}, check_submit_options(options), origin).spec
 
 
-def origin_of(owner: str, **settings: Any) -> Origin:
-    return Origin(Settings(url="sync://", **settings), Codec([b"key of these tests"]), owner)
+def origin_of(owner: str, **settings: Any) -> SubmitOrigin:
+    return SubmitOrigin(Settings(url="sync://", **settings), Codec([b"key of these tests"]), owner)
 
 
 def test_kits_with_other_settings_and_owners_submit_the_same_task_in_their_own_way() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobkit.client.submit import Origin, prepare
+from jobkit.client.submit import SubmitOrigin, prepare
 from jobkit.codec import Codec, Subject
 from jobkit.model import InvalidParams
 from jobkit.settings import Settings
@@ -180,7 +180,7 @@ REFUSED = {
 def prepared(function: Any, args: tuple[Any, ...]) -> Submission:
     settings = Settings(url="sync://")
     task = registry.task_of(function)
-    return prepare(task, args, {}, check_submit_options({}), Origin(settings, CODEC, "ada"))
+    return prepare(task, args, {}, check_submit_options({}), SubmitOrigin(settings, CODEC, "ada"))
 
 
 RUN = """

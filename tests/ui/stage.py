@@ -19,7 +19,7 @@ from jobkit.model import ErrorKind, JobSpec, LogLine
 from jobkit.model.batch import BatchSpec
 from jobkit.model.metrics import Curves, Point
 from jobkit.model.snapshot import JobError
-from jobkit.questions import Asked, follow
+from jobkit.questions import AttemptQuestion, follow
 from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.asking import Call
 from jobkit.settings import Settings
@@ -114,7 +114,7 @@ class Stage:
         """Ask a question as a running job does; return its key."""
         claimed, asked = self._tokens[job_id], Call(wanted, text, show, timeout_s, "")
         key, body = next(asked.questions(Answers()))
-        question = Asked(key, text, timeout_s, body, lambda reply: None)
+        question = AttemptQuestion(key, text, timeout_s, body, lambda reply: None)
         background.spawn(follow(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep))
         wait_until(lambda: self.kit.snapshot(job_id).asking, what="the question")
         background.call(self.kit.hub.flush())

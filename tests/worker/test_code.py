@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from jobkit.client.schedules import put_coded
-from jobkit.client.submit import Origin
+from jobkit.client.submit import SubmitOrigin
 from jobkit.codec import Codec
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
@@ -68,7 +68,7 @@ def test_a_schedule_in_the_code_keeps_the_modules_that_travel(bench: Bench) -> N
     async def put() -> list[bytes | None]:
         store = RedisStore(settings)
         try:
-            await put_coded(store, [task], Origin(settings, Codec([b"key"])))
+            await put_coded(store, [task], SubmitOrigin(settings, Codec([b"key"])))
             [schedule] = await store.schedules.snapshots()
             found = await store.blobs.read(schedule.spec.blobs)
             await store.schedules.remove(schedule.name)

@@ -87,7 +87,7 @@ class Cancel(Struct, forbid_unknown_fields=True):
     checkpoint: Annotated[bool, doc("Stop at its next checkpoint, or after its grace.")] = False
 
 
-class Retry(Struct, forbid_unknown_fields=True):
+class RetryRequest(Struct, forbid_unknown_fields=True):
     """Begin of the new job."""
 
     from_checkpoint: Annotated[bool, doc("Go on from the newest checkpoint.")] = False

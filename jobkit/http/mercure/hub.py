@@ -56,7 +56,7 @@ _KINDS = {"match": "exact", "match_exact": "exact", "match_urlpattern": "urlpatt
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SubscriptionQuery:
     """A subscriber's query. `is_old`: by protocol 0.x."""
 
     selectors: tuple[Selector, ...]
@@ -88,7 +88,7 @@ async def subscribe(call: ApiCall) -> Response:
         return response
 
 
-def _read_query(call: ApiCall) -> Asked:
+def _read_query(call: ApiCall) -> SubscriptionQuery:
     """Return the query of a subscription. Raises Problem: no topic, too many, or one that is not understood."""
     pairs = call.request.arguments()
     if call.request.method == "QUERY":
@@ -114,7 +114,7 @@ def _read_query(call: ApiCall) -> Asked:
         raise bad("last_event_id is given twice", "last_event_id")
     token = next((value for name, value in pairs if name == "authorization"), None) if topics else None
     in_query = next((value for name, value in pairs if name in ("last_event_id", *OLD_CURSORS)), None)
-    return Asked(selectors, bool(topics), token, call.request.headers.get("last-event-id", in_query))
+    return SubscriptionQuery(selectors, bool(topics), token, call.request.headers.get("last-event-id", in_query))
 
 
 async def _begin(tail: Tail, cursor: str | None) -> tuple[Place, str]:
@@ -137,7 +137,7 @@ async def _begin(tail: Tail, cursor: str | None) -> tuple[Place, str]:
 class HubView:
     """The updates that one subscriber sees: of jobs and publishers, as far as its token and query cover them."""
 
-    def __init__(self, call: ApiCall, tail: Tail, asked: Asked) -> None:
+    def __init__(self, call: ApiCall, tail: Tail, asked: SubscriptionQuery) -> None:
         self._kit, self._base, self._grant, self._tail = call.kit, call.base, call.grant, tail
         self._selectors = asked.selectors
         self._form = OLD if asked.is_old else NEW

@@ -29,7 +29,7 @@ T = TypeVar("T")
 _OWN_KEY_CHARS = 60
 
 
-class Call:
+class AskCall:
     """One call of `ask`: its checked arguments, and how its replies end it."""
 
     def __init__(self, wanted: Any, text: object, show: Any, timeout: Any, key: object) -> None:
@@ -116,7 +116,7 @@ class Ask:
             Unanswered: (a TimeoutError) no answer came in time.
             InvalidParams: an argument is not allowed.
         """
-        asked = Call(wanted, text, show, timeout, key)
+        asked = AskCall(wanted, text, show, timeout, key)
         recorder = context.active_recorder()
         if recorder is None:
             return _asked_here(asked)
@@ -141,7 +141,7 @@ class Ask:
         key: str = "",
     ) -> Any:
         """Ask in a coroutine: `await jobkit.ask.aio(bool, "Go on?")`. Arguments and exceptions as of `jobkit.ask`."""
-        asked = Call(wanted, text, show, timeout, key)
+        asked = AskCall(wanted, text, show, timeout, key)
         recorder = context.active_recorder()
         if recorder is None:
             return _asked_here(asked)
@@ -200,7 +200,7 @@ def prompt(question: Question) -> dict[str, Any]:
             print(error)
 
 
-def _asked_here(asked: Call) -> Any:
+def _asked_here(asked: AskCall) -> Any:
     """Return the answer of the person at this terminal, outside a job."""
     if not has_person():
         raise JobkitError(f"no person can answer here, outside a job and without a terminal: {asked.text}")
