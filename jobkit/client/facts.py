@@ -7,6 +7,7 @@ import time
 from jobkit.client.connection import Connection
 from jobkit.client.loop import background
 from jobkit.made.facts import gatherer
+from jobkit.made.machine import is_users
 from jobkit.made.sealed import sealed
 from jobkit.model import StoreUnavailable
 
@@ -22,6 +23,8 @@ class FactsKeeper:
         self._gatherer = gatherer(connection.settings)
         self._stored: dict[str, float] = {}
         self._last = ""
+        if self._gatherer is not None and is_users():
+            self._gatherer.begin()
 
     @property
     def is_ready(self) -> bool:

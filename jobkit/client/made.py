@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,8 +13,8 @@ from jobkit.model import JobSnapshot, SignatureError
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.store.redis import RedisStore
 
-#: A reader remembers so many contents: jobs have most of them in common.
-_KNOWN_MOST = 500
+#: A reader remembers contents of so many bytes: jobs have most of them in common.
+_KNOWN_BYTES = 8_000_000
 
 
 class MadeReader:
@@ -31,12 +31,12 @@ class MadeReader:
         ran = dict(zip(workers, await self._store.made.of_workers(workers), strict=True))
         names = {job.spec.made for job in origins} | set(ran.values())
         facts = {name: self._facts(content) for name, content in (await self._contents(names)).items()}
-        await self._contents({each for one in facts.values() for each in _named(one)})
+        more = await self._contents({each for one in facts.values() for each in _named(one)})
         submitted = [
-            self._origin(facts.get(origin.spec.made), is_others=origin.spec.owner != job.spec.owner)
+            _origin(facts.get(origin.spec.made), more, is_others=origin.spec.owner != job.spec.owner)
             for origin, job in zip(origins, snapshots, strict=True)
         ]
-        ran_on = [self._origin(facts.get(ran.get(job.worker, ""))) for job in origins]
+        ran_on = [_origin(facts.get(ran.get(job.worker, "")), more) for job in origins]
         return [MadeBy(job.spec.seed, *both) for job, *both in zip(origins, submitted, ran_on, strict=True)]
 
     async def _computed(self, snapshots: Sequence[JobSnapshot]) -> list[JobSnapshot]:
@@ -46,17 +46,18 @@ class MadeReader:
 
     async def _contents(self, names: set[str]) -> dict[str, bytes]:
         """Return contents by name, without those that are not kept or were not sealed with one of our keys."""
-        lacking = [name for name in names if name and name not in self._known]
+        found = {name: self._known[name] for name in names if name in self._known}
+        lacking = [name for name in names if name and name not in found]
         for name, envelope in zip(lacking, await self._store.made.read(lacking), strict=True):
             try:
                 content = opened(envelope, name, self._codec) if envelope else None
             except SignatureError:
                 continue
             if content is not None:
-                while len(self._known) >= _KNOWN_MOST:
-                    del self._known[next(iter(self._known))]
-                self._known[name] = content
-        return {name: self._known[name] for name in names if name in self._known}
+                found[name] = self._known[name] = content
+        while sum(map(len, self._known.values())) > _KNOWN_BYTES:
+            del self._known[next(iter(self._known))]
+        return found
 
     @staticmethod
     def _facts(content: bytes) -> ProcessFacts | None:
@@ -65,25 +66,23 @@ class MadeReader:
         except msgspec.MsgspecError:  # of a newer version
             return None
 
-    def _origin(self, facts: ProcessFacts | None, *, is_others: bool = False) -> Origin | None:
-        """Return facts with what they name.
 
-        is_others: of a cached result of another owner. Diff and variables are left out, since who may see this job may
-        not see that one.
-        """
-        if facts is None:
-            return None
-        if is_others:
-            git = facts.git and replace(facts.git, diff="", changed=(), more=0, note="changes are another owner's")
-            facts = replace(facts, env={}, program="", git=git)
-        lock = self._text(facts.packages)
-        diff = self._text(facts.git.diff) if facts.git is not None else ""
-        pairs = (line.partition("==") for line in lock.splitlines())
-        return Origin(facts, {name: version for name, _, version in pairs}, diff)
+def _origin(facts: ProcessFacts | None, contents: Mapping[str, bytes], *, is_others: bool = False) -> Origin | None:
+    """Return facts with what they name.
 
-    def _text(self, name: str) -> str:
-        return self._known.get(name, b"").decode("utf-8", "replace")
+    is_others: of a cached result of another owner. Diff and variables are left out, since who may see this job may
+    not see that one.
+    """
+    if facts is None:
+        return None
+    if is_others:
+        git = facts.git and replace(facts.git, diff="", changed=(), more=0, note="changes are another owner's")
+        facts = replace(facts, env={}, program="", git=git)
+    texts = [contents.get(name, b"").decode("utf-8", "replace") for name in _named(facts)]
+    pairs = (line.partition("==") for line in texts[0].splitlines())
+    return Origin(facts, {name: version for name, _, version in pairs}, texts[1])
 
 
-def _named(facts: ProcessFacts | None) -> set[str]:
-    return set() if facts is None else {facts.packages, facts.git.diff if facts.git is not None else ""}
+def _named(facts: ProcessFacts | None) -> tuple[str, ...]:
+    """Return the names of the list of packages and of the diff."""
+    return () if facts is None else (facts.packages, facts.git.diff if facts.git is not None else "")

@@ -78,7 +78,8 @@ class Gatherer:
         self._root = ""
         self._changed: tuple[str, ...] = ()
         self._run: threading.Event | None = None
-        self._seen: object = None
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen_ns = 0
         self._looked = self._gathered = 0.0
         if hasattr(os, "register_at_fork"):  # not on Windows
             os.register_at_fork(after_in_child=self._renew)
@@ -91,18 +92,29 @@ class Gatherer:
         """True if `current` returns at once."""
         return self._made is not None and time.monotonic() - self._looked < LOOK_S
 
+    def begin(self) -> None:
+        """Gather in a thread, so that the first `current` waits only for what is left; no-op if it has begun."""
+        with self._lock:
+            if self._made is None and self._run is None:
+                self._start()
+
+    def _start(self) -> threading.Event:
+        run = self._run = threading.Event()
+        threading.Thread(target=self._gather, args=(run,), name="jobkit-made", daemon=True).start()
+        return run
+
     def current(self, wait_s: float = WAIT_S) -> Made:
         """Return the facts of now. If git takes longer than `wait_s`, they lack its answer, and later ones have it."""
         made, now = self._made, time.monotonic()
         if made is not None and now - self._looked < LOOK_S:
             return made
         with self._lock:
-            self._looked, run = now, self._run
-            is_changed = made is None or self._times() != self._seen
+            is_first, self._looked, run = self._looked == 0, now, self._run
+            is_stale = now - self._gathered > STALE_S
+            is_changed = made is None or (is_first and is_stale) or self._has_changed()
             has_waited = made is not None and run is not None
-            if run is None and (is_changed or now - self._gathered > STALE_S):
-                run = self._run = threading.Event()
-                threading.Thread(target=self._gather, args=(run,), name="jobkit-made", daemon=True).start()
+            if run is None and (is_changed or is_stale):
+                run = self._start()
             if is_changed and run is not None and not has_waited and not run.wait(wait_s):
                 known = git.known(self._root) if self._root else None
                 self._made = self._facts(known and replace(known, problem="git had not answered yet"), "", ())
@@ -112,12 +124,13 @@ class Gatherer:
     def _gather(self, run: threading.Event) -> None:
         try:
             self._root = _root()
-            seen, facts, diff = self._times(), None, ""
+            seen_ns, seen, facts, diff = time.time_ns(), self._times(), None, ""
             if self._root:
                 facts, diff = git.state_of(self._root, has_diff=self._has_diff)
                 self._changed = tuple(line.partition(" ")[2] for line in facts.changed)
                 seen = self._times()
-            self._made, self._seen = self._facts(facts, diff, hardware.gpus()), seen
+            self._made = self._facts(facts, diff, hardware.gpus())
+            self._seen, self._seen_ns = seen, seen_ns
         except Exception as error:  # a bug of ours must not stop a submit
             logger.exception("the facts of this process could not be gathered")
             self._made = self._facts(GitFacts(self._root, problem=f"{type(error).__name__}: {error}"), "", ())
@@ -150,13 +163,21 @@ class Gatherer:
         )
         return Made(kept(msgspec.json.encode(facts).decode()), contents)
 
-    def _times(self) -> list[tuple[int, int]]:
-        """Return size and time of all files of which a change counts."""
+    def _has_changed(self) -> bool:
+        """Return whether a file has another time than when all was gathered, or was changed or added since then."""
+        for path, found in self._times().items():
+            is_older = found[0] < self._seen_ns and path.startswith(self._root or "\0")  # and was loaded since
+            if found != self._seen.get(path, found if is_older else None):
+                return True
+        return False
+
+    def _times(self) -> dict[str, tuple[int, int]]:
+        """Return time and size of all files of which a change counts."""
         paths = list(machine.package_folders())
         if self._root:
             changed = [os.path.join(self._root, path) for path in self._changed]
             paths += [*git.watched(self._root), *changed, *_loaded(self._root)][:_WATCHED_MOST]
-        return [_time(path) for path in paths]
+        return {path: _time(path) for path in paths}
 
 
 def _time(path: str) -> tuple[int, int]:

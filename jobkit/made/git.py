@@ -8,6 +8,7 @@ If it cannot say something, `GitFacts.problem` says why; nothing is raised.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -108,6 +109,18 @@ class _NoAnswer(Exception):
     """Why git did not answer, as a sentence."""
 
 
+#: Commands that run now, which end with this process.
+_running: set[subprocess.Popen[bytes]] = set()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_running.clear)
+
+
+@atexit.register
+def _end() -> None:
+    for process in list(_running):
+        _kill(process)
+
+
 class _Git:
     """Calls of git in one repository, for a limited time."""
 
@@ -161,6 +174,7 @@ class _Git:
             raise _NoAnswer("git is not installed, so changes are not known") from None
         except OSError as error:
             raise _NoAnswer(f"git could not be started ({error.strerror or error})") from None
+        _running.add(process)
         timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), _kill, [process])
         timer.daemon = True
         timer.start()
@@ -173,6 +187,7 @@ class _Git:
                 _kill(process)
             said = process.stderr.read(2_000).decode("utf-8", "replace")
         timer.cancel()
+        _running.discard(process)
         if process.returncode not in allowed and not is_cut:
             raise _NoAnswer(self._why(said))
         return content

@@ -74,6 +74,11 @@ def program() -> str:
     return ""
 
 
+def is_users() -> bool:
+    """Return True in a notebook, a script or a session at a terminal, which will probably submit jobs."""
+    return "ipykernel" in sys.modules or hasattr(sys, "ps1") or bool(program())
+
+
 def variables(patterns: Sequence[str]) -> dict[str, str]:
     """Return the environment variables with these names, which may contain `*`; what looks like a secret is masked."""
     names = sorted(name for name in os.environ if any(fnmatchcase(name, pattern) for pattern in patterns))

@@ -21,6 +21,7 @@ from jobkit.made.facts import Gatherer, Made, name_of
 from jobkit.made.sealed import opened, sealed
 from jobkit.model import SignatureError
 from jobkit.model.made import GitFacts, MadeBy, Origin, ProcessFacts
+from tests.support import environment, is_alive, wait_until
 
 
 def read(made: Made) -> ProcessFacts:
@@ -101,6 +102,58 @@ def test_a_slow_git_holds_up_one_submit_for_a_limited_time(repository: Path, mon
         time.sleep(0.01)
     assert state is not None
     assert state.commit == "c" * 40
+
+
+def test_the_first_submit_takes_what_was_gathered_since_the_connect(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gatherer = Gatherer()
+    gatherer.begin()
+    wait_until(lambda: gatherer._made is not None and gatherer._run is None, what="the facts")
+    monkeypatch.setattr(git, "state_of", lambda *_, **__: pytest.fail("git was asked again"))
+
+    gatherer.begin()
+    found = read(gatherer.current(60)).git
+
+    assert found is not None
+    assert (found.root, found.problem) == (str(repository), "")
+
+
+def test_a_module_that_is_loaded_later_counts_as_changed_only_if_it_was(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = repository / "old.py", repository / "new.py"
+    old.write_text("")
+    os.utime(old, (0, 0))
+    gatherer = Gatherer()
+    gatherer.current(60)
+    monkeypatch.setattr(facts, "_loaded", lambda _: [str(old)])
+    assert not gatherer._has_changed()
+    new.write_text("")
+    monkeypatch.setattr(facts, "_loaded", lambda _: [str(old), str(new)])
+    assert gatherer._has_changed()
+
+
+def test_git_ends_with_the_program_that_has_started_it(tmp_path: Path) -> None:
+    programs, pid = tmp_path / "programs", tmp_path / "pid"
+    programs.mkdir()
+    (programs / "git").write_text(f"#!/bin/sh\necho $$ > {pid}.new; mv {pid}.new {pid}\nexec sleep 600\n")
+    (programs / "git").chmod(0o755)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "script.py").write_text(
+        "import os, time\n"
+        "from jobkit.made.facts import Gatherer\n"
+        "Gatherer().begin()\n"
+        f"while not os.path.exists({str(pid)!r}): time.sleep(0.01)\n"
+    )
+    environ = {**environment(), "PATH": f"{programs}:{os.environ['PATH']}"}
+
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stderr == ""
+    wait_until(lambda: not is_alive(int(pid.read_text())), what="git to end")
 
 
 def test_only_the_variables_that_were_asked_for_are_kept_and_secrets_are_masked(
