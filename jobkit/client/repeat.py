@@ -29,16 +29,15 @@ from jobkit.tasks.call import (
     CallHead,
     LargeParts,
     encode_call,
-    ids_of,
     marked,
     read_call,
     read_head,
-    replaced,
     with_changes,
     with_needs,
     with_source,
 )
 from jobkit.tasks.options import check_submit_options
+from jobkit.tasks.references import ids_of, replaced
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, load_ref
 from jobkit.tasks.values import shown_and_abridged, with_part

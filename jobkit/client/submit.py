@@ -36,23 +36,12 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.call import (
-    PLAIN,
-    WITH_ENV,
-    WITH_SEED,
-    Call,
-    LargeParts,
-    Reference,
-    encode_call,
-    ids_of,
-    marked,
-    read_head,
-    replaced,
-)
+from jobkit.tasks.call import WITH_ENV, WITH_SEED, Call, LargeParts, encode_call, marked, read_head
 from jobkit.tasks.code import packer, project_pack
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.option_values import PROJECT_ENV
 from jobkit.tasks.options import OPTIONS, JobOptions, check_submit_options
+from jobkit.tasks.references import PLAIN, Reference, ids_of, replaced
 from jobkit.tasks.registry import registry
 from jobkit.tasks.task import TaskDef, own_paths, working_directory
 from jobkit.tasks.values import shown_and_abridged

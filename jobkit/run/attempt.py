@@ -30,7 +30,8 @@ from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.tracebacks import python_version
 from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
 from jobkit.tasks import code
-from jobkit.tasks.call import Call, CallHead, Environment, content_of, put_in, read_call, read_head
+from jobkit.tasks.call import Call, CallHead, Environment, content_of, read_call, read_head
+from jobkit.tasks.references import put_in
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class
 from jobkit.tasks.task import TaskDef, load_ref, target_of

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.call import Reference, ids_of
+from jobkit.tasks.references import Reference, ids_of
 from jobkit.tasks.specs import KINDS, Choice, ParamSpec, number
 from jobkit.tasks.values import is_struct, short_repr, struct_of, values_of, why_refused
 

@@ -23,8 +23,8 @@ from uuid import UUID
 
 import msgspec
 
-from jobkit.tasks.call import Reference
 from jobkit.tasks.masking import MASK, is_secret_name, masked
+from jobkit.tasks.references import Reference
 
 #: Maximum size of the JSON that `shown_and_abridged` returns, in bytes without spaces.
 MAX_BYTES = 2048

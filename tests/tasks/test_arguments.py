@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobkit.tasks.call import Reference
+from jobkit.tasks.references import Reference
 from jobkit.tasks.values import MAX_BYTES, shown_and_abridged
 
 

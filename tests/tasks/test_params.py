@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.call import Reference
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import check, describe, parse_text
+from jobkit.tasks.references import Reference
 from jobkit.tasks.specs import KINDS, Choice, ParamSpec, spec_of, with_default
 from jobkit.tasks.values import plain, short_repr
 

@@ -7,20 +7,8 @@ from typing import Any
 import msgspec
 
 from jobkit.codec import Codec
-from jobkit.tasks.call import (
-    Call,
-    Reference,
-    encode_call,
-    ids_of,
-    put_in,
-    read_call,
-    read_head,
-    replaced,
-    taken_out,
-    with_changes,
-    with_needs,
-    with_results,
-)
+from jobkit.tasks.call import Call, encode_call, read_call, read_head, with_changes, with_needs, with_results
+from jobkit.tasks.references import Reference, ids_of, put_in, replaced, taken_out
 
 
 class Job:
