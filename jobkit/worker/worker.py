@@ -32,9 +32,10 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import finish_args, progress_args, read_claimed
 from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
+from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.helpers import Helpers, end
 from jobkit.worker.lease import LeaseKeeper, OutageLog
-from jobkit.worker.running import RunningAttempt, RunningJobs, newest
+from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
 

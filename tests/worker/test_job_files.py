@@ -21,8 +21,8 @@ from jobkit.run.inside.pictures import PICTURE
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import AttemptNews, Claimed, Ending, Submission, WorkerInfo
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.job_files import JobFiles
-from jobkit.worker.running import RunningAttempt
 from tests.store.server import Server
 
 CODEC = Codec([b"key"])

@@ -32,8 +32,8 @@ from jobkit.run.shared import AsyncRunner
 from jobkit.run.watch import LoopWatch
 from jobkit.store.values import ArqResult
 from jobkit.tasks.call import read_call, read_head
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.from_arq.bridge import ENTRY, ArqEntry, call_text, changed, read_order, result_ttl_ms
-from jobkit.worker.running import RunningAttempt
 from jobkit.worker.worker import JobWorker
 
 logger = logging.getLogger("arq.worker")

@@ -31,9 +31,10 @@ from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.arq import ArqQueue
 from jobkit.store.values import Ending
+from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.from_arq.bridge import Bridge, queue_of, redis_settings, url_of, url_of_pool
 from jobkit.worker.from_arq.runner import ArqRunner
-from jobkit.worker.running import RunningAttempt, RunningJobs
+from jobkit.worker.running import RunningJobs
 from jobkit.worker.worker import JobWorker
 
 #: A suspect is put back so often, before a busy worker takes no more jobs for its sake.

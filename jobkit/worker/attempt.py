@@ -1,0 +1,194 @@
+"""`RunningAttempt`: a claimed job, and what it says until the worker's next exchange with the store."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobkit.files.checkpoints import KEPT
+from jobkit.model import LogLine
+from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Curves, Point
+from jobkit.model.plain import now_ms
+from jobkit.questions import AttemptQuestion
+from jobkit.run.inside.answers import Reply
+from jobkit.run.inside.lines import LineBuffer
+from jobkit.run.inside.pictures import PICTURES_MOST
+from jobkit.run.inside.values import Body, Bounds
+from jobkit.store.values import ArqResult, AttemptNews, Claimed, Kept
+from jobkit.worker.asking import Asker
+from jobkit.worker.job_files import JobFiles, note
+
+#: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
+_FRESH_S = 60.0
+
+
+def newest(kept: Sequence[Kept]) -> list[Kept]:
+    """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
+    return list({(one.job_id, one.token, bool(one.checkpoint), one.info.name): one for one in kept}.values())
+
+
+@dataclass(slots=True, eq=False)
+class RunningAttempt:
+    """A claimed job. It is also the sink of its runner: news wait here until the next exchange with the store."""
+
+    claimed: Claimed
+    wake: Callable[[], None]
+    job_files: JobFiles
+    lend: Callable[[RunningAttempt], None]
+    asker: Asker
+    before: RunningAttempt | None
+    """An earlier attempt at the same job, which it takes over from."""
+    is_lost: bool = False
+    """Its lease is gone: its outcome is dropped."""
+    is_released: bool = False
+    """The worker gives it back at its shutdown."""
+    is_cancelled: bool = False
+    """A user asked it to stop."""
+    run: asyncio.Task[None] | None = None
+    """Executes it."""
+    building: asyncio.Task[Any] | None = None
+    """Builds its environment, before it starts."""
+    typical_s: float | None = None
+    """Usual duration of its task, in seconds."""
+    uses_checkpoints: bool = False
+    """It can go on later from its newest checkpoint."""
+    is_asked: bool = False
+    """It was asked to stop at its next checkpoint. `is_yielding`: because its worker stops, so that it runs again."""
+    is_yielding: bool = False
+    _more: dict[str, Any] = field(default_factory=dict)
+    _saved_at: float = -math.inf
+    """When it wrote its newest checkpoint, or went on from it."""
+    awaited: Sequence[str] = ()
+    """Jobs that it waits for, those of its newest wait first; its slot is lent meanwhile."""
+    refusal: str = ""
+    """Why its worker has ended it."""
+    for_arq: ArqResult | None = None
+    """Its result for arq's readers."""
+    on_stored: Callable[[], None] | None = None
+    """Called when the store knows its end."""
+    curves: Curves | None = None
+    """Of its metrics; made with the first of them, or read if an earlier attempt had some."""
+    _numbers: tuple[float | None, float | None, str] = (None, None, "")
+    _has_numbers: bool = False
+    _lines: LineBuffer | None = None
+    """Of its log; made with the first line, since most short jobs have none."""
+    _keeping: asyncio.Task[None] | None = None
+    kept: list[Kept] = field(default_factory=list)
+    """Artifacts that the store does not know yet."""
+    _stored: dict[str, int] = field(default_factory=dict)
+    """Names of its artifacts, with the bytes that the store has of each."""
+
+    @property
+    def job_id(self) -> str:
+        return self.claimed.spec.id
+
+    def stop_building(self) -> None:
+        if self.building is not None:
+            self.building.cancel()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.run is not None and self.run.done()
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self._numbers, self._has_numbers = (done, total, message), True
+        self.wake()
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        self.curves = self.curves or Curves()
+        self.curves.add(batch)
+        self._has_numbers = True
+        self.wake()
+
+    def tell(self, message: str) -> None:
+        self.progress(None, None, message)
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self.awaited = job_ids
+        self.progress(*self._numbers)
+        self.lend(self)
+
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        self.asker.ask(self.claimed, AttemptQuestion(key, text, timeout_s, body, reply, self._may_end))
+
+    def _may_end(self) -> bool:
+        """Return whether little is lost if it ends and goes on later from its checkpoint."""
+        return time.monotonic() - self._saved_at < _FRESH_S and self.claimed.spec.on_lost != "fail"
+
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        if self._lines is None:
+            self._lines = LineBuffer(now_ms())
+        for line in lines:
+            self._lines.add(line)
+        self.wake()
+
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        self.uses_checkpoints = True
+        folder = self.job_files.folder(self.claimed)
+        kept = Kept.of_checkpoint(self.job_id, self.claimed.token, info, sealed, "" if folder is None else folder.path)
+        # The store keeps as many. A job that writes more before the next exchange must not fill the worker.
+        older = [one for one in self.kept if one.checkpoint][: 1 - KEPT]
+        self.kept = [one for one in self.kept if one not in older] + [kept]
+        self._more |= {"saved": info.text, "saved_at": info.at_ms}
+        self._saved_at = time.monotonic()
+        self.progress(*self._numbers)
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        self.uses_checkpoints = True
+        if info is not None:
+            self._more |= {"resumed": info.phrase, "resumed_done": info.done}
+            self._more |= {"saved": info.text, "saved_at": info.at_ms}
+            self._saved_at = time.monotonic()
+            self.progress(*self._numbers)
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        keeping = self._keep(self._keeping, name, media, body)
+        self._keeping = asyncio.get_running_loop().create_task(keeping)
+
+    async def _keep(self, before: asyncio.Task[None] | None, name: str, media: str, body: Body) -> None:
+        """One after the other, so that what is saved last under a name is what stays."""
+        if before is not None:
+            await asyncio.wait([before])
+        # The job has checked this itself; a job that does not tell the truth must not fill the store.
+        if len(self._stored.keys() | {name}) > Bounds().count + PICTURES_MOST:
+            kept, sentence = None, f"artifact {name[:200]!r} was not kept: too many of them"
+        else:
+            others = sum(self._stored.values()) - self._stored.get(name, 0)
+            kept, sentence = await self.job_files.keep(self.claimed, name, media, body, others)
+        if kept is None:
+            self.lines([note(sentence)])
+            return
+        self._stored[name] = 0 if kept.folder else kept.info.size_bytes
+        self.kept = newest([*self.kept, kept])
+        self.wake()
+
+    async def settle(self) -> None:
+        """Wait until what the job saved is ready for the store."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
+
+    @property
+    def _awaited_text(self) -> str:
+        """An id, or the first of several with the number of the others."""
+        first, *others = self.awaited or [""]
+        return f"{first} and {len(others)} more" if others else first
+
+    def take_news(self) -> AttemptNews | None:
+        """Return the news since the last call, or None."""
+        if not self._has_numbers and not self._lines:
+            return None
+        lines = self._lines.take(now_ms()) if self._lines else ()
+        numbers = self._has_numbers, *self._numbers
+        token, text = self.claimed.token, self._awaited_text
+        metrics = None
+        if self.curves is not None:
+            metrics = self.curves.take()
+            self._more["metrics"] = self.curves.summary().to_wire()
+        news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, dict(self._more), metrics)
+        self._has_numbers = False
+        return news
