@@ -334,7 +334,8 @@ def cancel(job_ids: tuple[str, ...], reason: str, checkpoint: bool) -> int:
 @click.option("--failed", "all_failed", is_flag=True, help="Retry all failed jobs that have not been retried.")
 @click.option("--task", "-t", metavar="NAME", help="With --failed: only jobs of this task.", **complete("tasks"))
 @click.option("--from-checkpoint", is_flag=True, help="Go on from the newest checkpoint of each job.")
-def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_checkpoint: bool) -> None:
+@click.option("--env", type=click.Choice(["recorded"]), help="Use the packages that each job had (needs uv).")
+def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_checkpoint: bool, env: str | None) -> None:
     """Run ended jobs again, each as a new job, and print the new ids."""
     if bool(job_ids) == all_failed:
         raise BadInput("give ids of jobs, or --failed for all failed jobs")
@@ -343,7 +344,10 @@ def retry(job_ids: tuple[str, ...], all_failed: bool, task: str | None, from_che
     for group in kit.failures(task=task, limit=10_000) if all_failed else ():
         ids += kit.failed_jobs(group.id, is_repeated=False)
     for job_id in ids:
-        click.echo(kit.retry(job_id, from_checkpoint=from_checkpoint).id)
+        if env is not None:
+            click.echo(kit.rerun(job_id, {}, from_checkpoint=from_checkpoint, has_recorded_env=True).id)
+        else:
+            click.echo(kit.retry(job_id, from_checkpoint=from_checkpoint).id)
     if ids:
         out.note(kit, "retry", "job", ids)
 

@@ -248,17 +248,24 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
         """Run an ended job once more with the same arguments; a new job, which names this one as `retry_of`."""
         return self._kit.retry(self.id)
 
-    def rerun(self, *, from_checkpoint: bool = False, **changes: Any) -> Job[R]:
+    def rerun(self, *, from_checkpoint: bool = False, env: Any = MISSING, **changes: Any) -> Job[R]:
         """Submit it once more with some arguments changed: `job.rerun(n=20)`.
 
         Args:
             from_checkpoint: the new job goes on from the newest checkpoint of this one.
+            env: "recorded" runs it with the packages of `made_by`, in an environment that a worker builds with uv. Of a
+                task with an argument `env`, it is that.
 
         Raises:
-            InvalidParams: a changed argument is refused.
-            NoCheckpoint: (a JobkitError) it has none.
+            InvalidParams: a changed argument is refused, or `env`.
+            NoCheckpoint: (a JobkitError) it has none. JobkitError: its packages are not known any more.
         """
-        return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint)
+        if env == "project" and "env" not in self.params:
+            raise InvalidParams("env of a rerun is 'recorded', or left out for the packages of its first run", "env")
+        if env is not MISSING and (env != "recorded" or "env" in self.params):
+            changes, env = {**changes, "env": env}, MISSING
+        is_recorded = env == "recorded"
+        return self._kit.rerun(self.id, changes, from_checkpoint=from_checkpoint, has_recorded_env=is_recorded)
 
     def form(self) -> Any:
         """A form with its arguments filled in, to run it again with changes.

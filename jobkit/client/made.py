@@ -28,7 +28,9 @@ class MadeReader:
         """Return what made each of these jobs; of a job with a cached result, what made that."""
         origins = await self._computed(snapshots)
         workers = list(dict.fromkeys(job.worker for job in origins if job.worker))
-        ran = dict(zip(workers, await self._store.made.of_workers(workers), strict=True))
+        of_workers = dict(zip(workers, await self._store.made.of_workers(workers), strict=True))
+        # Of the environment that was built for it, else of its worker.
+        ran = {job.id: str(job.usage.get("made") or of_workers.get(job.worker, "")) for job in origins}
         names = {job.spec.made for job in origins} | set(ran.values())
         facts = {name: self._facts(content) for name, content in (await self._contents(names)).items()}
         more = await self._contents({each for one in facts.values() for each in _named(one)})
@@ -36,7 +38,7 @@ class MadeReader:
             _origin(facts.get(origin.spec.made), more, is_others=origin.spec.owner != job.spec.owner)
             for origin, job in zip(origins, snapshots, strict=True)
         ]
-        ran_on = [_origin(facts.get(ran.get(job.worker, "")), more) for job in origins]
+        ran_on = [_origin(facts.get(ran[job.id]), more) for job in origins]
         return [MadeBy(job.spec.seed, *both) for job, *both in zip(origins, submitted, ran_on, strict=True)]
 
     async def _computed(self, snapshots: Sequence[JobSnapshot]) -> list[JobSnapshot]:

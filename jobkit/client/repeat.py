@@ -18,9 +18,10 @@ from jobkit.client.connection import Connection, no_longer_kept
 from jobkit.client.failures import FailureVerbs
 from jobkit.client.job import Job
 from jobkit.client.reader import JobReader
+from jobkit.client.recorded import recorded_packages
 from jobkit.client.sent import Sent
 from jobkit.client.submit import BoundKit, active_span, new_id
-from jobkit.codec import MSGPACK, Blob, Subject
+from jobkit.codec import CLOUDPICKLE, MSGPACK, RAW, Blob, Subject
 from jobkit.model import ErrorKind, InvalidParams, JobkitError, JobNotFound, JobSnapshot, JobSpec, JobState, UnknownTask
 from jobkit.model.errors import NoCheckpoint
 from jobkit.store.values import Submission
@@ -30,10 +31,12 @@ from jobkit.tasks.call import (
     LargeParts,
     encode_call,
     marked,
+    python_version,
     read_call,
     read_head,
     with_changes,
     with_needs,
+    with_packages,
     with_source,
 )
 from jobkit.tasks.options import check_submit_options
@@ -102,19 +105,36 @@ class Repeater:
             again[job_id] = self._submitter.send(self._repetition(old, self._payload(job_id), owner, renamed=renamed))
         return again[job_id]
 
-    def rerun(self, job_id: str, changes: Mapping[str, Any], *, from_checkpoint: bool = False) -> Job:
+    def rerun(
+        self, job_id: str, changes: Mapping[str, Any], *, from_checkpoint: bool = False, has_recorded_env: bool = False
+    ) -> Job:
         """Submit a job once more with some arguments changed. Reads the old arguments, so it unpickles them.
 
         Args:
             from_checkpoint: the new job goes on from the newest checkpoint of this one.
+            has_recorded_env: it runs in an environment with the packages that this one had.
 
         Raises:
-            InvalidParams: a changed argument is refused.
-            NoCheckpoint: (a JobkitError) it has none.
+            InvalidParams: a changed argument is refused, or the environment.
+            NoCheckpoint: (a JobkitError) it has none. JobkitError: its packages are not known.
         """
-        spec, codec = self._snapshot(job_id).spec, self._connection.codec
+        snapshot, codec = self._snapshot(job_id), self._connection.codec
+        spec = snapshot.spec
         form, body = self._call_of(spec, self._payload(job_id))
+        packages: tuple[Blob, ...] = ()
+        if has_recorded_env:
+            body, packages = self._with_recorded(snapshot, form, body)
+            if not changes:  # nothing has to be read, so code of another Python version is no obstacle
+                body = with_source(body, self._source(job_id, read_head(body)) if from_checkpoint else None)
+                spec = replace(spec, once=None, cache_key="", cache_ms=0, batch="")
+                made = self._sealed(spec, "", spec.params, form, body)
+                return self._submitter.send(replace(made, blobs=_with_contents(made.blobs, packages)))
         head = read_head(body)
+        if CLOUDPICKLE in head.forms and head.python != python_version():
+            raise JobkitError(
+                f"job {job_id} was submitted from Python {head.python}, whose functions this Python {python_version()} "
+                f"cannot read: rerun it from Python {head.python}, or without other arguments by job.retry()"
+            )
         if head.parts:
             located = self._connection.call(self._connection.verbs.parts.locate, head.part_names)
             head = replace(head, located=located)
@@ -140,8 +160,28 @@ class Repeater:
             resumes=source, seed=head.seed, is_drawn=head.is_drawn, code=head.code, project=head.project,
         )  # fmt: skip
         made = self._sealed(spec, "", bound, form, body)
-        blobs = tuple(large.blobs.get(blob.name, blob) for blob in made.blobs)
+        blobs = _with_contents(made.blobs, [*large.blobs.values(), *packages])
         return self._submitter.send(replace(made, blobs=blobs))
+
+    def _with_recorded(self, job: JobSnapshot, form: bytes, body: bytes) -> tuple[bytes, tuple[Blob, ...]]:
+        """Return the call of a job with the list of the packages that it had, and that list.
+
+        Raises:
+            InvalidParams: no environment can be built for it. JobkitError: the packages are not known.
+        """
+        connection = self._connection
+        if connection.inline is not None:
+            raise InvalidParams("env='recorded' needs a worker, and a sync:// kit runs jobs in this process", "env")
+        if not connection.codec.allow_pickle:
+            raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
+        head = read_head(body) if form == MSGPACK else None
+        if head is None or head.ref.startswith("jobkit.worker."):
+            raise InvalidParams(f"job {job.id} came by arq's client, and runs in its worker's environment", "env")
+        made = connection.call(connection.verbs.made_by, job.id)
+        module = head.ref.partition(":")[0] if head.code is None else ""
+        large = LargeParts(job.spec.task)
+        part = large.add([], RAW, recorded_packages(made, job, module), "the list of packages")
+        return with_packages(body, part), tuple(large.blobs.values())
 
     def _source(self, job_id: str, head: CallHead) -> tuple[str, int]:
         """Return the job whose checkpoint a repetition of this one goes on from, and its time of submit."""
@@ -348,6 +388,12 @@ class Repeater:
         gone = self.delete_many(self._connection.call(self._failed, group))
         self._connection.call(self._failures.forget_group, group)
         return gone
+
+
+def _with_contents(blobs: Iterable[Blob], known: Iterable[Blob]) -> tuple[Blob, ...]:
+    """Return the parts of a call, with the contents of those that are known here."""
+    contents = {blob.name: blob for blob in known}
+    return tuple(contents.get(blob.name, blob) for blob in blobs)
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:

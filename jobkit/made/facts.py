@@ -140,13 +140,8 @@ class Gatherer:
     def _facts(self, state: GitFacts | None, diff: str, gpus: tuple[str, ...]) -> Made:
         from jobkit import __version__
 
-        contents = {}
-
-        def kept(text: str) -> str:
-            content = text.encode("utf-8", "replace")
-            contents[name_of(content)] = content
-            return name_of(content)
-
+        contents: dict[str, bytes] = {}
+        packages, local = _packages(contents)
         facts = ProcessFacts(
             host=socket.gethostname(),
             system=machine.system(),
@@ -157,11 +152,12 @@ class Gatherer:
             prefix=sys.prefix,
             jobkit=__version__,
             program=machine.program(),
-            packages=kept("\n".join(f"{name}=={version}" for name, version in machine.packages().items())),
+            packages=packages,
+            local=local,
             env=machine.variables(self._env),
-            git=state and replace(state, diff=kept(diff) if diff else ""),
+            git=state and replace(state, diff=_kept(contents, diff) if diff else ""),
         )
-        return Made(kept(msgspec.json.encode(facts).decode()), contents)
+        return Made(_kept(contents, msgspec.json.encode(facts).decode()), contents)
 
     def _has_changed(self) -> bool:
         """Return whether a file has another time than when all was gathered, or was changed or added since then."""
@@ -178,6 +174,27 @@ class Gatherer:
             changed = [os.path.join(self._root, path) for path in self._changed]
             paths += [*git.watched(self._root), *changed, *_loaded(self._root)][:_WATCHED_MOST]
         return {path: _time(path) for path in paths}
+
+
+def in_environment(made: Made, prefix: str, version: str, folders: Sequence[str]) -> Made:
+    """Return the facts of a job that runs in another Python environment of this machine, importing from `folders`."""
+    contents: dict[str, bytes] = {}
+    packages, local = _packages(contents, folders)
+    facts = msgspec.json.decode(made.contents[made.name], type=ProcessFacts)
+    facts = replace(facts, python=version, prefix=prefix, packages=packages, local=local)
+    return Made(_kept(contents, msgspec.json.encode(facts).decode()), contents)
+
+
+def _packages(contents: dict[str, bytes], folders: Sequence[str] | None = None) -> tuple[str, tuple[str, ...]]:
+    """Add the list of installed packages to contents; return its name, and the local ones."""
+    found, local = machine.packages(folders)
+    return _kept(contents, "\n".join(f"{name}=={version}" for name, version in found.items())), local
+
+
+def _kept(contents: dict[str, bytes], text: str) -> str:
+    content = text.encode("utf-8", "replace")
+    contents[name_of(content)] = content
+    return name_of(content)
 
 
 def _time(path: str) -> tuple[int, int]:

@@ -21,24 +21,45 @@ def system() -> str:
     return f"{platform.system()} {platform.release()} {platform.machine()}"
 
 
+_INSTALLED_IN = ("site-packages", "dist-packages")
 _INSTALLED = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(-py3\.\d+)?\.(?:dist|egg)-info")
 
 
-def packages() -> dict[str, str]:
-    """Return the installed packages with their versions, by name.
+def packages(folders: Sequence[str] | None = None) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the installed packages with their versions, by name, and the names of those that are of no index.
 
     Reads the names of directories, which takes a hundredth of the time of `importlib.metadata`.
+
+    Args:
+        folders: to import from, the first one preferred; those of this process unless given.
     """
     found: dict[str, str] = {}
-    for folder in sys.path:
+    local: list[str] = []
+    for folder in sys.path if folders is None else folders:
         for name in _names(folder):
             if match := _INSTALLED.fullmatch(name):
-                found.setdefault(_normalized(match["name"]), match["version"])
+                package, version = _normalized(match["name"]), match["version"]
             elif name.endswith(".egg-info"):
+                known, version = name.removesuffix(".egg-info"), ""
+                package = _normalized(known)
                 with suppress(Exception):  # of a damaged file
-                    known = name.removesuffix(".egg-info")
-                    found.setdefault(_normalized(known), importlib.metadata.version(known))
-    return dict(sorted(found.items()))
+                    version = importlib.metadata.version(known)
+            else:
+                continue
+            if version and package not in found:
+                found[package] = version
+                if not folder.endswith(_INSTALLED_IN) or _has_source(os.path.join(folder, name)):
+                    local.append(package)
+    return dict(sorted(found.items())), tuple(sorted(local))
+
+
+def _has_source(info: str) -> bool:
+    """Return whether a package came from a file, folder or repository. All of conda say so, and are in its index."""
+    try:
+        with open(f"{info}/direct_url.json", "rb"), open(f"{info}/INSTALLER", "rb") as installer:
+            return installer.read(10).strip() != b"conda"
+    except OSError:
+        return os.path.exists(f"{info}/direct_url.json")
 
 
 def _names(folder: str) -> Sequence[str]:
@@ -54,7 +75,7 @@ def _normalized(name: str) -> str:
 
 def package_folders() -> Iterator[str]:
     """Yield the directories whose time changes when a package is installed."""
-    return (folder for folder in sys.path if folder.endswith(("site-packages", "dist-packages")))
+    return (folder for folder in sys.path if folder.endswith(_INSTALLED_IN))
 
 
 #: Of commands that an environment has installed, and of this package.

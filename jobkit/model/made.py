@@ -58,6 +58,7 @@ class ProcessFacts(Record, frozen=True):
         python: full version. prefix: of its environment. jobkit: version.
         program: the script or notebook, "" if unknown.
         packages: name of the kept list of installed packages.
+        local: those of them that came from files or a repository, not from an index; None if not known.
         env: the environment variables that were asked for (`made_env`), secrets masked.
         git: None outside of a repository.
     """
@@ -72,6 +73,7 @@ class ProcessFacts(Record, frozen=True):
     jobkit: str = ""
     program: str = ""
     packages: str = ""
+    local: tuple[str, ...] | None = None
     env: Mapping[str, str] = {}
     git: GitFacts | None = None
 

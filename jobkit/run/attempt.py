@@ -27,10 +27,9 @@ from jobkit.model.format import size
 from jobkit.model.snapshot import NOT_KEPT, JobError
 from jobkit.run.inside import context
 from jobkit.run.inside.recorder import Sink
-from jobkit.run.inside.tracebacks import python_version
 from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
 from jobkit.tasks import code
-from jobkit.tasks.call import Call, CallHead, Environment, content_of, read_call, read_head
+from jobkit.tasks.call import Call, CallHead, Environment, content_of, python_version, read_call, read_head
 from jobkit.tasks.references import put_in
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import run_class

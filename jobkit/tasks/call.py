@@ -157,6 +157,11 @@ class Environment(msgspec.Struct, frozen=True, array_like=True):
     version: str
 
 
+def python_version() -> str:
+    """Return the version of this Python as far as code that is sent by value depends on it: "3.11"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 @lru_cache(maxsize=1)
 def own_environment() -> Environment:
     """Return the environment of this process; it has no executable if Python is embedded in another program."""
@@ -293,14 +298,13 @@ def encode_call(
     except InvalidParams as error:
         raise _which(codec, args, kwargs, call.function, error) from None
     environment = environment or own_environment()
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept = environment if environment.executable else None
     has_kit = _KIT in body or (large is not None and any(part.name in large.with_kit for part in parts))
     if pack is not None and large is not None:
         code = large.code([body, *(large.blobs[part.name].content for part in parts)], pack)
     made = CallHead(
-        form=form, body=body, needs=tuple(needs), parts=tuple(parts), has_kit=has_kit, code=code, python=python,
-        environment=kept, sources=dict(sources), **head,
+        form=form, body=body, needs=tuple(needs), parts=tuple(parts), has_kit=has_kit, code=code,
+        python=python_version(), environment=kept, sources=dict(sources), **head,
     )  # fmt: skip
     return msgspec.msgpack.encode(made)
 
@@ -367,6 +371,11 @@ def with_own_seed(spec: JobSpec, body: bytes) -> tuple[JobSpec, bytes]:
 def with_source(body: bytes, source: tuple[str, int] | None) -> bytes:
     """Return the body with another job (or none) from whose checkpoint it starts. Runs no code."""
     return body if read_head(body).resumes == source else _edited(body, resumes=source)
+
+
+def with_packages(body: bytes, packages: Part) -> bytes:
+    """Return the body of a call that runs with the packages of a list, whatever it ran with before. Runs no code."""
+    return _edited(body, project=packages, cache="")
 
 
 #: Decodes the head of a body. Runs no code.

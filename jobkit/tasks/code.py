@@ -17,7 +17,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,6 +35,9 @@ IGNORE_FILE = ".jobkitignore"
 
 #: Files of a project that say which packages it needs, the first one preferred.
 LOCK, PROJECT, REQUIREMENTS = "uv.lock", "pyproject.toml", "requirements.txt"
+
+#: Beside `REQUIREMENTS` in the list of packages that an earlier run had: its version of Python, like "3.11".
+PYTHON = "python-version"
 
 #: Patterns that hold everywhere.
 _IGNORED = (".*", "__pycache__", "*.pyc", "*.egg-info", "node_modules", "venv", "build", "dist")
@@ -312,7 +315,12 @@ def packed(files: dict[str, Path], task: str) -> bytes:
             raise InvalidParams(
                 f"a file with the name {where!r} cannot travel with {task}: rename it, or ignore it", "ship"
             )
-    return msgspec.msgpack.encode([(where, path.read_bytes()) for where, path in sorted(files.items())])
+    return pack_of({where: path.read_bytes() for where, path in files.items()})
+
+
+def pack_of(contents: Mapping[str, bytes]) -> bytes:
+    """Return the pack of these contents by path."""
+    return msgspec.msgpack.encode(sorted(contents.items()))
 
 
 _read_pack = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -323,22 +331,22 @@ def is_here(content: bytes, roots: Sequence[str]) -> bool:
 
     There they have their data files beside them. Raises SignatureError: it is no pack.
     """
-    for where, body in _files(content):
+    for where, body in files_of(content).items():
         found = next((path for root in roots if (path := Path(root, where)).is_file()), None)
         if found is None or found.read_bytes() != body:
             return False
     return True
 
 
-def _files(content: bytes) -> list[tuple[str, bytes]]:
-    """Return the files of a pack. Raises SignatureError: a path leads out of the folder, or it is no pack."""
+def files_of(content: bytes) -> dict[str, bytes]:
+    """Return the files of a pack by path. Raises SignatureError: a path leads out of the folder, or it is no pack."""
     try:
         files = _read_pack(content)
     except msgspec.MsgspecError as error:
         raise SignatureError(f"the code that came with it cannot be read: {error}") from None
     if len(files) > MAX_FILES or not all(_PATH.fullmatch(where) for where, _ in files):
         raise SignatureError("the code that came with it has a path that leads out of its folder")
-    return files
+    return dict(files)
 
 
 def unpacked(content: bytes, name: str, below: Path) -> Path:
@@ -355,11 +363,11 @@ def unpacked(content: bytes, name: str, below: Path) -> Path:
     with suppress(FileNotFoundError):
         os.utime(target)
         return target
-    files = _files(content)
+    files = files_of(content)
     _sweep(below)
     aside = below / f".{secrets.token_hex(8)}"
     try:
-        for where, body in files:
+        for where, body in files.items():
             path = aside / where
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.write_bytes(body)

@@ -210,6 +210,8 @@ def env(name: str, value: Any) -> Mapping[str, str]:
     """
     if isinstance(value, str) and value == "project":
         return {PROJECT_ENV: ""}
+    if isinstance(value, str) and value == "recorded":
+        raise InvalidParams(f"{name}='recorded' is for a job that has run: write job.rerun({name}='recorded')", name)
     if not isinstance(value, Mapping) or len(value) > _MAX_VARIABLES:
         raise InvalidParams(
             f'{name} must be at most {_MAX_VARIABLES} variables with their values, like {{"OMP_NUM_THREADS": 4}}, or '

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from jobkit.codec import Codec
-from jobkit.made.facts import Made, gatherer
+from jobkit.made.facts import Made, gatherer, in_environment
 from jobkit.made.git import LIMIT_S
 from jobkit.made.sealed import sealed
 from jobkit.model import JobSpec, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Ending
+from jobkit.tasks.call import Environment
+from jobkit.worker.environments import folders_of
+
+#: Seconds after which facts of an environment that is still used are stored again.
+_AGAIN_S = 3_600.0
 
 #: Seconds between two times at which facts that were used are kept for longer.
 _TOUCH_S = 600.0
@@ -27,18 +33,37 @@ class WorkerFacts:
         self._ttl_ms = int(settings.result_ttl * 1000)
         self._used: dict[str, int] = {}
         self._made: Made | None = None
+        self._built: dict[str, tuple[Made, float]] = {}  # facts by environment, with the time when they were stored
+
+    async def of_environment(self, environment: Environment) -> str:
+        """Store the facts of jobs in an environment that was built for them; return their name, "" if there are none.
+
+        Raises StoreUnavailable.
+        """
+        made, stored_at = self._built.get(environment.prefix, (None, 0.0))
+        if made is None and (own := await self._gathered()) is not None:
+            folders = await asyncio.to_thread(folders_of, environment)
+            made = in_environment(own, environment.prefix, environment.version, folders)
+        if made is not None and time.monotonic() - stored_at > _AGAIN_S:
+            await self._store.made.keep(sealed(made, self._codec), self._ttl_ms)
+            self._built[environment.prefix] = made, time.monotonic()
+        return "" if made is None else made.name
 
     def note(self, spec: JobSpec, ending: Ending) -> None:
         """Keep the facts that a job names as long as the job, which has ended so."""
         self._ttl_ms = max(self._ttl_ms, ending.ttl_ms)
-        if spec.made:
-            self._used[spec.made] = max(self._used.get(spec.made, 0), ending.ttl_ms)
+        for name in filter(None, (spec.made, ending.usage.get("made"))):
+            self._used[name] = max(self._used.get(name, 0), ending.ttl_ms)
+
+    async def _gathered(self) -> Made | None:
+        if self._made is None and self._gatherer is not None:
+            self._made = await asyncio.to_thread(self._gatherer.current, LIMIT_S)
+        return self._made
 
     async def keep(self) -> None:
         """Store the facts, and what is used again and again, until cancelled."""
         while self._gatherer is not None:
-            if self._made is None:
-                self._made = await asyncio.to_thread(self._gatherer.current, LIMIT_S)
+            await self._gathered()
             with contextlib.suppress(StoreUnavailable):
                 await self.store()
             await asyncio.sleep(_TOUCH_S)

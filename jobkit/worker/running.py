@@ -42,9 +42,9 @@ from jobkit.worker.about import DeviceAllocator, Durations, RetryPause
 from jobkit.worker.asking import Asker
 from jobkit.worker.attempt import RunningAttempt
 from jobkit.worker.capacity import Capacity
+from jobkit.worker.environments import Environments, NotBuilt
 from jobkit.worker.job_files import JobFiles, note
 from jobkit.worker.made import WorkerFacts
-from jobkit.worker.project_env import NotBuilt, ProjectEnvironments
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class RunningJobs:
         self._count, self.release = count, release
         self.job_files = JobFiles(settings, store, codec)
         self._parts = PartStore(store, lambda: self.job_files.file_store)
-        self._projects = ProjectEnvironments()
+        self._environments = Environments()
         self.asker = Asker(store, codec, pause)
         self.durations = Durations(store)
         self.facts = WorkerFacts(settings, info.id, store, codec)
@@ -200,14 +200,18 @@ class RunningJobs:
                 [lines] = await self._once_reachable(self._store.metrics, [spec.id])
                 attempt.curves = Curves(lines) if lines else None
             given = located = environment = None
+            made = ""
             if spec.needs:
                 files = self.job_files.file_store
                 given = await self._once_reachable(needed, self._store, spec, self._codec, files)
             if WITH_PARTS in spec.isolation:
                 located = await self._once_reachable(located_parts, claimed, self._codec, self._parts)
-                building = self._projects.of_call(claimed, self._codec, located, attempt.tell)
+                building = self._environments.of_call(claimed, self._codec, located, attempt.tell)
                 attempt.building = asyncio.get_running_loop().create_task(building)
-                environment = await attempt.building
+                if (built := await attempt.building) is not None:
+                    environment, notes = built
+                    attempt.lines([note(sentence) for sentence in notes])
+                    made = await self._once_reachable(self.facts.of_environment, environment)
             places: tuple[CheckpointPlace, ...] = ()
             if claimed.attempt > 1 or spec.retry_of:
                 given_to = self._store, claimed, self._codec, self._settings, self.job_files.file_store
@@ -229,6 +233,8 @@ class RunningJobs:
                 )
                 began = time.monotonic()
                 outcome = await self.runner.run(assigned, attempt)
+            if made:
+                outcome = replace(outcome, usage={**outcome.usage, "made": made})
             if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
                 self.durations.add(spec.task, time.monotonic() - began)
             await attempt.settle()

@@ -13,7 +13,6 @@ import pickle
 import re
 import reprlib
 import signal
-import sys
 import sysconfig
 import textwrap
 import traceback
@@ -299,7 +298,3 @@ def fault_text(text: str) -> tuple[str, str]:
     head = text.split("\n", 1)[0]
     lines = [head, *(clean(f[0]) for f in frames[-TRACEBACK_LINES:])]
     return "\n".join(lines), _place(deepest["file"], int(deepest["line"]), deepest["name"])
-
-
-def python_version() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"

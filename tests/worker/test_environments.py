@@ -1,21 +1,29 @@
-"""Jobs that run with the packages of the submitter's project. The only package is a wheel on the disk: no network."""
+"""Jobs that run with the packages of the submitter's project or of an earlier run. All are wheels on the disk."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import os
+import platform
 import shutil
 import signal
 import zipfile
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
+import redis
 
 import jobkit
+from jobkit.client.loop import background
 from jobkit.codec import digest
+from jobkit.made.facts import Made, name_of
+from jobkit.made.sealed import sealed
+from jobkit.model.made import ProcessFacts
 from jobkit.tasks import code
-from jobkit.worker.project_env import NotBuilt, ProjectEnvironments
+from jobkit.worker.environments import Environments, NotBuilt
 from tests.support import wait_until
 
 from .conftest import Bench
@@ -23,20 +31,24 @@ from .conftest import Bench
 pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")
 
 
+def wheel(folder: Path, version: str, value: int) -> Path:
+    """Return the wheel of a version of the package `travelling`."""
+    path = folder / f"travelling-{version}-py3-none-any.whl"
+    info = f"travelling-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("travelling.py", f"VALUE = {value}\n")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: travelling\nVersion: {version}\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    return path
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of a project that needs the package `travelling`."""
     folder = tmp_path / "project"
     folder.mkdir()
-    wheel = tmp_path / "travelling-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("travelling.py", "VALUE = 42\n")
-        file.writestr("travelling-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: travelling\nVersion: 1.0\n")
-        file.writestr(
-            "travelling-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr("travelling-1.0.dist-info/RECORD", "")
-    (folder / "requirements.txt").write_text(f"travelling @ file://{wheel}\n")
+    (folder / "requirements.txt").write_text(f"travelling @ file://{wheel(tmp_path, '1.0', 42)}\n")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("UV_OFFLINE", "1")
     return folder
@@ -59,15 +71,63 @@ def test_a_job_runs_with_the_packages_of_its_project(bench: Bench, tmp_path: Pat
     value, prefix = of_project.submit(use).result(120)
 
     assert value == 42
+    made = of_project.submit(use)
+    made.wait(60)
+    assert (made.made_by.packages["travelling"], made.made_by.packages["numpy"]) == ("1.0", np.__version__)
+    assert "travelling" not in bench.kit.submit(len, "").made_by.packages
     assert str(tmp_path / "tmp" / "jobkit-envs-") in prefix
     assert of_project.options(env={"A": 1}).submit(use).result(60) == (value, prefix)
     assert "travelling" in str(bench.kit.submit(use).exception(60))
 
 
+def put_facts(bench: Bench, worker: str, packages: str, local: tuple[str, ...] = ("mine",)) -> None:
+    """Store other facts about a worker, sealed as its own are."""
+    text = packages.encode()
+    facts = ProcessFacts(python=platform.python_version(), packages=name_of(text), local=local)
+    content = msgspec.json.encode(facts)
+    made = Made(name_of(content), {name_of(text): text, name_of(content): content})
+    store = bench.kit.verbs.store.made
+    background.call(store.keep(sealed(made, bench.kit.codec), 60_000))
+    with redis.Redis.from_url(bench.server.url) as server:
+        server.set(f"jk:{bench.place['namespace']}:made-on:{worker}", made.name)
+
+
+def test_a_job_runs_again_with_the_packages_that_made_its_result(bench: Bench, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    for version, value in (("1.0", 1), ("2.0", 2)):
+        wheel(links, version, value)
+    use.__module__ = "__main__"  # sent by value
+    bench.worker(TMPDIR=str(tmp_path / "tmp"), UV_OFFLINE="1", UV_NO_INDEX="1", UV_FIND_LINKS=str(links))
+    job = bench.kit.submit(use)
+    job.wait(60)
+    put_facts(bench, job.worker, "mine==0.1\npanel-jobkit==0.0.1\ntravelling==1.0")
+
+    again = job.rerun(env="recorded")
+
+    assert again.result(120)[0] == 1
+    assert again.snapshot.spec.retry_of == job.id
+    made = wait_until(lambda: again.made_by if "travelling" in again.made_by.packages else None)
+    assert (made.packages["travelling"], made.packages["numpy"]) == ("1.0", np.__version__)  # the latter of the worker
+    assert "not as recorded, but as the worker has them, since no index has them: mine" in str(again.logs())
+    assert again.retry().result(60) == again.result()
+    put_facts(bench, job.worker, "travelling==3.0")
+    failed = job.rerun(env="recorded").exception(60)
+    assert "travelling==3.0, with which the result was made, cannot be had on" in str(failed)
+
+
+async def test_a_recorded_python_that_is_not_here_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    content = code.pack_of({code.REQUIREMENTS: b"", code.PYTHON: b"3.99"})
+
+    with pytest.raises(NotBuilt, match=r"made with Python 3.99, which is not on .*: uv python install 3.99"):
+        await Environments(tmp_path / "envs").ready(content, digest(content), lambda _: None)
+
+
 async def test_an_environment_is_built_once_and_its_progress_is_told(project: Path, tmp_path: Path) -> None:
     content = code.project_pack(str(project / "below"), "f")
     told: list[str] = []
-    builders = [ProjectEnvironments(tmp_path / "envs") for _ in range(3)]
+    builders = [Environments(tmp_path / "envs") for _ in range(3)]
 
     found = await asyncio.gather(*(each.ready(content, digest(content), told.append) for each in builders))
 
@@ -83,7 +143,7 @@ async def test_a_build_that_fails_says_what_uv_says(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("UV_OFFLINE", "1")
     (tmp_path / "requirements.txt").write_text("not a requirement\n")
     content = code.project_pack(str(tmp_path), "f")
-    environments = ProjectEnvironments(tmp_path / "envs")
+    environments = Environments(tmp_path / "envs")
 
     with pytest.raises(NotBuilt, match=r"could not be built on .* \(uv pip\): "):
         await environments.ready(content, digest(content), lambda _: None)
