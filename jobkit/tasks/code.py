@@ -94,12 +94,12 @@ def _modules_in(root: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=64)
 def _listed(root: str, _: int) -> frozenset[str]:
-    """Return the names of the modules and packages in a folder."""
+    """Return the names of the modules and packages in a folder; any folder in it may be one without `__init__.py`."""
     found = set()
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             name, dot, suffix = entry.name.partition(".")
-            is_module = suffix == "py" if dot else os.path.isfile(f"{entry.path}/__init__.py")
+            is_module = suffix == "py" if dot else entry.is_dir()
             if is_module and name.isidentifier() and name not in ("setup", "conftest"):
                 found.add(name)
     return frozenset(found - {"jobkit"})
@@ -145,6 +145,8 @@ def closure(names: Iterable[str], roots: Sequence[str]) -> dict[str, Path]:
         seen.add(name)
         for part in _with_parents(name):
             path = next(filter(None, (_file_of(part, root) for root in roots)), None)
+            if path is None and any(Path(root, *part.split(".")).is_dir() for root in roots):
+                continue  # a package without `__init__.py`
             if path is None:
                 break
             where, file = path
@@ -205,9 +207,12 @@ def chosen(ship: Sequence[str]) -> dict[str, Path]:
         if path.is_file():
             found.setdefault(path.name, path)
         elif path.is_dir():
-            base = path.resolve().parent if (path / "__init__.py").is_file() else path.resolve()
-            for file in _files_below(path.resolve()):
+            path = Path(os.path.abspath(path))  # a link keeps its name
+            base = path.parent if (path / "__init__.py").is_file() else path
+            for file in _files_below(path):
                 found.setdefault(file.relative_to(base).as_posix(), file)
+                if len(found) > MAX_FILES:  # enough to be refused: do not walk through a disk
+                    return found
         else:
             raise InvalidParams(f"ship names {each!r}, and there is no such file or folder in {os.getcwd()}", "ship")
     return found
@@ -215,7 +220,7 @@ def chosen(ship: Sequence[str]) -> dict[str, Path]:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     patterns = [*_IGNORED, *_ignored_by(folder)]
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder):  # links to folders are not followed
         relative = PurePosixPath(Path(where).relative_to(folder).as_posix())
         folders[:] = sorted(name for name in folders if not _is_ignored(relative / name, patterns, is_folder=True))
         for name in sorted(files):
@@ -301,21 +306,37 @@ def packed(files: dict[str, Path], task: str) -> bytes:
     """
     if not files:
         return b""
-    sizes = {where: path.stat().st_size for where, path in files.items()}
-    if len(files) > MAX_FILES or sum(sizes.values()) > MAX_BYTES:
-        largest = max(sizes, key=lambda where: sizes[where])
-        raise InvalidParams(
-            f"the code that would travel with {task} has {len(files):,} files and {size(sum(sizes.values()))}, and may "
-            f"have {MAX_FILES:,} files and {size(MAX_BYTES)}; the largest is {largest} ({size(sizes[largest])}): name "
-            f"what is not needed in {IGNORE_FILE}, or what is needed with ship=[...]",
-            "ship",
-        )
     for where in files:
         if not _PATH.fullmatch(where):
             raise InvalidParams(
                 f"a file with the name {where!r} cannot travel with {task}: rename it, or ignore it", "ship"
             )
-    return pack_of({where: path.read_bytes() for where, path in files.items()})
+    try:
+        sizes = {where: path.stat().st_size for where, path in files.items()}
+        if len(files) <= MAX_FILES and sum(sizes.values()) <= MAX_BYTES:
+            contents = {where: _read(path) for where, path in files.items()}
+            sizes = {where: len(content) for where, content in contents.items()}  # some may have grown
+    except OSError as error:
+        raise InvalidParams(
+            f"the code that travels with {task} cannot be read: {error.filename}: {error.strerror or error}", "ship"
+        ) from None
+    total = sum(sizes.values())
+    if len(files) > MAX_FILES or total > MAX_BYTES:
+        largest = max(sizes, key=lambda where: sizes[where])
+        count = f"{len(files):,} files" if len(files) <= MAX_FILES else f"more than {MAX_FILES:,} files"
+        raise InvalidParams(
+            f"the code that would travel with {task} has {count} and {size(total)}, and may have {MAX_FILES:,} files "
+            f"and {size(MAX_BYTES)}; the largest is {largest} ({size(sizes[largest])}): name what is not needed in "
+            f"{IGNORE_FILE}, or what is needed with ship=[...]",
+            "ship",
+        )
+    return pack_of(contents)
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of a file, little more than what may travel."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def pack_of(contents: Mapping[str, bytes]) -> bytes:

@@ -87,6 +87,43 @@ def test_too_much_code_is_refused_with_the_largest_file(root: Path, monkeypatch:
         code.packer("f", [str(root / "pkg")], "", [])([], {})[1]()
 
 
+def test_a_walk_ends_with_the_first_file_too_many(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "MAX_FILES", 3)
+    for n in range(10):
+        (root / f"data{n}.csv").touch()
+
+    assert len(code.chosen([str(root)])) == 4
+    with pytest.raises(InvalidParams, match="has more than 3 files"):
+        code.packed(code.chosen([str(root)]), "f")
+
+
+def test_a_folder_without_init_is_a_package_too(root: Path) -> None:
+    (root / "steps" / "inner").mkdir(parents=True)
+    (root / "steps" / "inner" / "fit.py").write_text("from steps import clean")
+    (root / "steps" / "clean.py").touch()
+    (root / "data").mkdir()
+
+    assert code.names_in([pickle.dumps(["steps.inner.fit", "data"], 5)], [str(root)]) == {"steps.inner.fit", "data"}
+    assert sorted(code.closure(["steps.inner.fit", "data"], [str(root)])) == ["steps/clean.py", "steps/inner/fit.py"]
+
+
+def test_a_link_to_a_package_travels_under_its_own_name_and_links_in_it_are_not_followed(root: Path) -> None:
+    (root / "link").symlink_to(root / "pkg")
+    (root / "pkg" / "everything").symlink_to("/")
+
+    found = code.chosen([str(root / "link")])
+
+    assert sorted(found) == [f"link/{name}" for name in ("__init__.py", "data.csv", "deep.py", "sub.py", "unused.py")]
+
+
+def test_a_file_that_goes_while_it_is_read_is_named(root: Path) -> None:
+    files = code.chosen([str(root)])
+    (root / "pkg" / "data.csv").unlink()
+
+    with pytest.raises(InvalidParams, match=r"travels with f cannot be read: .*data\.csv: No such file"):
+        code.packed(files, "f")
+
+
 @pytest.mark.parametrize(
     "path", ["../evil.py", "/etc/evil.py", "a/../../evil.py", "a\\b.py", ".ssh/x", "a//b", "a/./b", ""]
 )
