@@ -62,8 +62,8 @@ class Attempt(msgspec.Struct, frozen=True):
         started_at, ended_at: by Redis's clock; `ended_at` is None while it runs.
         outcome: "running", "succeeded", "failed", "cancelled", "retried", "lost" or "released".
         reason: one sentence if it did not succeed, else "".
-        usage: resources used, if known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal); for local workers also
-            `python` (version and prefix).
+        usage: resources used, if known: `cpu_s`, `peak_rss_bytes`, `exit` (status or signal); of local workers and
+            built environments also `python` (version and prefix), of the latter `made` (name of the facts about it).
         ready_at: since when the job could have run; None if unknown.
     """
 

@@ -99,13 +99,11 @@ class Placement:
             runner.stop(job_id, kind)
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:
-        if assignment.environment is not None:
-            return await self._run_elsewhere(assignment.environment, assignment, sink)
-        if not self._is_local:
+        mine, asked = own_environment(), assignment.environment
+        if asked is None and not self._is_local:
             return await self._run_here(assignment, sink)
-        mine = own_environment()
-        # An unsigned call does not choose a program to start.
-        asked = read_head(assignment.call).environment if assignment.allow_pickle else None
+        if asked is None and assignment.allow_pickle:  # an unsigned call does not choose a program to start
+            asked = read_head(assignment.call).environment
         if asked is None or asked.prefix == mine.prefix:
             ran_in, outcome = mine, await self._run_here(assignment, sink)
         else:

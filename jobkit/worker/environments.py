@@ -36,7 +36,7 @@ from jobkit.tasks.code import LOCK, PYTHON, REQUIREMENTS, files_of, private, unp
 #: A build may take so many seconds. Its progress is told so often.
 _LIMIT_S, _TELL_S = 1_800.0, 1.0
 
-#: File of a finished environment.
+#: File of a finished environment: its version of Python.
 _READY = "jobkit-ready"
 
 #: File in it that adds the worker's own packages.
@@ -177,7 +177,7 @@ class _Recorded(_OfProject):
         try:
             await self._create(sys.executable if version == python_version() else version)
         except NotBuilt as error:
-            if not error.said:
+            if not error.said or version == python_version():
                 raise
             raise NotBuilt(
                 f"the result was made with Python {version}, which is not on {platform.node()}: "
@@ -238,7 +238,9 @@ def _finish(prefix: Path) -> None:
         (folder / "jobkit").symlink_to(Path(__file__).parents[1])
     config = (prefix / "pyvenv.cfg").read_text("utf-8")
     version = re.search(r"(?m)^version(?:_info)? *= *(\S+)", config)
-    (prefix / _READY).write_text(version[1] if version else "", "utf-8")
+    aside = prefix / f"{_READY}.new"
+    aside.write_text(version[1] if version else "", "utf-8")
+    aside.rename(prefix / _READY)
 
 
 def folders_of(environment: Environment) -> list[str]:
