@@ -263,7 +263,10 @@ def unstarted(why: str) -> Outcome:
 
 
 def not_here(assignment: Assignment) -> Outcome:
-    sentence = f"no worker here runs isolation {assignment.isolation!r}"
+    sentence = (
+        f"the worker on {platform.node()} cannot run it: it was submitted by a later version of jobkit, with "
+        f"{assignment.isolation!r}; upgrade jobkit there, then retry it"
+    )
     return failed(ErrorKind.REJECTED, "Rejected", sentence)
 
 

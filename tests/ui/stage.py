@@ -21,7 +21,7 @@ from jobkit.model.metrics import Curves, Point
 from jobkit.model.snapshot import JobError
 from jobkit.questions import AttemptQuestion, follow
 from jobkit.run.inside.answers import Answers
-from jobkit.run.inside.asking import Call
+from jobkit.run.inside.asking import AskCall
 from jobkit.settings import Settings
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
@@ -112,7 +112,7 @@ class Stage:
 
     def ask(self, job_id: str, wanted: Any, text: str, show: Any = None, timeout_s: float | None = None) -> str:
         """Ask a question as a running job does; return its key."""
-        claimed, asked = self._tokens[job_id], Call(wanted, text, show, timeout_s, "")
+        claimed, asked = self._tokens[job_id], AskCall(wanted, text, show, timeout_s, "")
         key, body = next(asked.questions(Answers()))
         question = AttemptQuestion(key, text, timeout_s, body, lambda reply: None)
         background.spawn(follow(self.store, self.kit.codec, claimed, question, asyncio.Event(), asyncio.sleep))

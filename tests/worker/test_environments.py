@@ -89,7 +89,7 @@ def put_facts(bench: Bench, worker: str, packages: str, local: tuple[str, ...] =
     store = bench.kit.verbs.store.made
     background.call(store.keep(sealed(made, bench.kit.codec), 60_000))
     with redis.Redis.from_url(bench.server.url) as server:
-        server.set(f"jk:{bench.place['namespace']}:made-on:{worker}", made.name)
+        server.set(f"jk:{bench.place['namespace']}:made-on:{worker}", made.name, px=60_000)
 
 
 def test_a_job_runs_again_with_the_packages_that_made_its_result(bench: Bench, tmp_path: Path) -> None:

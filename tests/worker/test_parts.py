@@ -82,4 +82,4 @@ def test_a_worker_refuses_a_job_with_a_mark_of_a_later_version(bench: Bench) -> 
     bench.worker()
 
     assert job.wait(60)
-    assert "no worker here runs isolation 'process+later'" in str(job.error)
+    assert "submitted by a later version of jobkit, with 'process+later'; upgrade jobkit there" in str(job.error)
