@@ -37,7 +37,7 @@ FACTS, _FACTS_S = "study.json", 2.0
 _IMPORTANCE_LEAST, _IMPORTANCE_SHARE = 10, 0.05
 
 
-class Jobs(Protocol):
+class TrialRunner(Protocol):
     """The jobs of trials; see `TrialJobs`."""
 
     def start(self, number: int, arguments: Mapping[str, Any]) -> None: ...
@@ -115,7 +115,7 @@ class Controller:
         self,
         study: optuna.Study,
         arguments_of: Callable[[Any], Mapping[str, Any]],
-        jobs: Jobs,
+        jobs: TrialRunner,
         trials: int,
         parallel: int,
         metric: str | bool,
