@@ -72,9 +72,9 @@ class WorkerRequest:
         )
 
     @property
-    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Requirements that need a new worker when they change."""
-        return self.tasks, self.folders
+    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """Requirements that need a new worker when they change; without that of the archive, jobs would go nowhere."""
+        return self.tasks, self.folders, self.environ.get("JOBKIT_ARCHIVE", "")
 
 
 def request_workers(home: Home, settings: Settings, *, only_looks: bool = False) -> bool:
