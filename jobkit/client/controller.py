@@ -73,6 +73,8 @@ def run_study(
 
     optuna = load_optuna()
     job, connection = context.current(), kit._connection
+    if job.recorder is not None:
+        job.recorder.resumed(None)  # as a job that uses checkpoints, it goes on elsewhere if its worker stops
     journals = JournalStore(kit.verbs.store)
     spec = json.loads(objective.spec)
     batch = BatchSpec(

@@ -113,6 +113,7 @@ class Study(Shown, Handle[JobSnapshot]):
                 name, direction = self._own_name, self.direction
                 info = BatchInfo(BatchSpec(self.id, task, self._trials, "", name, spec.owner, study=direction))
             self._batch = Batch(self._kit, None, info)
+            self._kit._batches.load(self._batch)
         return self._batch
 
     @property

@@ -41,5 +41,6 @@ CASES: dict[str, Case] = {
     "many followers": Case(("kill",), (*_INNOCENT, "leader of many"), rate=2.0),
     "checkpoints": Case(("kill",), ("stepwise",), rate=2.0),
     "checkpoints at home": Case(("kill", "full"), ("stepwise",), "home", 1.0),
+    "studies": Case(("kill",), ("search",), rate=0.3),
     "a terminal that closes": Case(("hang_up",), _INNOCENT),
 }

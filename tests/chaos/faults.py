@@ -306,6 +306,12 @@ FAULTS: dict[str, Fault] = {
         case="checkpoints",
         shows="began at step",
     ),
+    # A later attempt of a study does not look for the trials of the one before.
+    "no open trials": Fault(
+        patch=_every(1, "jobkit.client.controller", "Controller", "_resumed", lambda *_: ()),
+        case="studies",
+        shows="search",
+    ),
     # After an outage a worker waits as long as before.
     "slow return": Fault(
         patch=_every(1, "jobkit.worker.about", "RetryPause", "end", _not_at_all), test="tests/worker/test_outage.py"

@@ -160,6 +160,32 @@ STRANGE = (GeneratorExit, KeyboardInterrupt, BaseException)
 
 
 @jobkit.task
+def search(path: str, name: str) -> str:
+    """Run a study of five trials; return the nonce if it has exactly these, and none is open."""
+    run = Execution(path, name)
+    try:
+        with jobkit.connect() as kit:
+            study = kit.study(valley, trials=5, parallel=2, space={"x": (0.0, 1.0)}, id=f"study-{name}")
+            study.wait()
+            study.batch.wait()
+            states = [*study.trials()["state"]]
+            info = kit.batch_info(study.id)
+            is_whole = states == 5 * ["complete"] and info.counts == {"succeeded": 5} and info.made == 5
+    except BaseException:
+        run.end("stopped")
+        raise
+    nonce = run.end("returned")
+    return nonce if is_whole else f"{study}: {states}, {info.counts}"
+
+
+@jobkit.task
+def valley(x: float) -> float:
+    """Take a moment: the objective of `search`."""
+    time.sleep(0.3)
+    return (x - 0.3) ** 2
+
+
+@jobkit.task
 def poison(path: str, name: str) -> None:
     """Kill the worker."""
     Execution(path, name)

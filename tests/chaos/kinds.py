@@ -90,6 +90,7 @@ KINDS: dict[str, Kind] = {
         arguments=_for_leases,
         value=lambda result: result["nonce"] if result["sum"] == sum(range(jobs.STEPS)) else result,
     ),
+    "search": Kind(jobs.search),
     "poison": Kind(jobs.poison, 0.1, ends=_LOST, costs=_LOSSES),
     "poisonous coroutine": Kind(jobs.poison_async, 0.1, ends=_LOST, costs=_LOSSES),
     # Once it was lost, it runs in a separate process, which crashes.

@@ -155,8 +155,7 @@ def test_a_bad_trial_is_pruned_by_what_it_logs(kit: Kit) -> None:
     assert study.optuna.trials[0].intermediate_values == {0: 1.0, 1: 1.0, 2: 1.0}
     pruned = study.batch[1]
     assert pruned.state == "cancelled"
-    with pytest.raises(jobkit.JobCancelled, match="pruned at step .*: loss 9"):
-        pruned.result()
+    assert any(str(event.data.get("reason", "")).startswith("pruned at step 2: loss 9") for event in pruned.events())
 
 
 def test_a_trial_may_prune_itself(kit: Kit) -> None:
@@ -182,7 +181,7 @@ def test_a_cancelled_study_leaves_no_open_trial(kit: Kit) -> None:
     study = kit.options(cancel_grace=1).study(waits, trials=50, parallel=6, space={"x": (0.0, 1.0)})
     wait_until(lambda: study.batch.counts.get("running"))
     assert study.cancel("enough")
-    with pytest.raises(jobkit.JobCancelled, match="enough"):
+    with pytest.raises(jobkit.JobCancelled):
         study.result(60)
     assert study.batch.wait(60)
     assert set(study.batch.counts) == {"cancelled"}
@@ -228,7 +227,7 @@ def test_a_study_moves_its_parameters(kit: Kit) -> None:
     assert study.best is None
     assert study.optuna.trials == []
     seen: list[Any] = []
-    study.param.watch(lambda event: seen.append((event.name, event.new)), ["best", "state", "done"])
+    study.param.watch(lambda *events: seen.extend((each.name, each.new) for each in events), ["best", "state", "done"])
     study.wait(60)
     wait_until(lambda: ("state", "succeeded") in seen)
     assert ("best", study.best) in seen

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -12,7 +14,9 @@ import pytest
 from jobkit.client.controller import Controller, is_reported
 from jobkit.client.journal import storage_of
 from jobkit.client.search_space import checked_space, quiet, sample_of, sampler_of
+from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.trial_jobs import TrialEnd
+from jobkit.codec import Codec
 from jobkit.model import InvalidParams, JobkitError
 
 SPACE = {"lr": (1e-4, 0.1, "log"), "layers": (1, 8), "opt": ["adam", "sgd", None]}
@@ -213,6 +217,20 @@ def test_several_metrics_need_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     study, controller = World().study(1, metric="acc")
     controller.run()
     assert study.get_trials()[0].intermediate_values == {0: 0.5}
+
+
+def test_what_a_study_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "optuna", None)
+        with pytest.raises(JobkitError, match=r'need Optuna, .*: pip install "panel-jobkit\[optuna\]"'):
+            checked_space(SPACE)
+    unsigned = Codec.from_secret("")
+    submitter = SimpleNamespace(
+        _kit=None, _connection=SimpleNamespace(ensure_open=lambda: None), origin=SimpleNamespace(codec=unsigned),
+        over=SimpleNamespace(id=""),
+    )  # fmt: skip
+    with pytest.raises(JobkitError, match="studies need a signing key: set JOBKIT_SECRET"):
+        SubmitVerbs.study(SimpleNamespace(_submitter=submitter), len, space=SPACE)
 
 
 def test_only_one_attempt_can_write_a_journal() -> None:
