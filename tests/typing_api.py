@@ -16,6 +16,7 @@ import param
 
 import jobkit
 from jobkit import Batch, Job, JobState
+from jobkit.client.study import BestTrial
 
 
 @jobkit.task
@@ -159,6 +160,16 @@ def jobs_and_batches(job: Job[float], batch: Batch[float], any_job: Job, any_bat
     job.results()  # type: ignore
     batch.stop_when("fail")  # a text is only known at run time
     print(wider, narrower)
+
+
+def studies(kit: jobkit.Kit) -> None:
+    study = kit.study(simulate, trials=20, space={"n": (1, 100)})
+    assert_type(study, jobkit.Study)
+    assert_type(kit.options(queue="gpu").study(simulate, space=plain), jobkit.Study)
+    assert_type(study.batch, Batch[Any])
+    assert_type(study.result(), BestTrial | None)
+    assert_type(study.best, BestTrial | None)
+    kit.study(simulate, trails=20)  # type: ignore
 
 
 def options(task: Callable[..., Any]) -> None:

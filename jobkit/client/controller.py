@@ -128,6 +128,7 @@ class Controller:
         self._metric = metric
         self._open: dict[int, optuna.Trial] = {}
         self._last_step: dict[int, int] = {}
+        self._has_warned = False
         self._finished = 0
         self._reasons: set[str] | None = set()  # why trials failed so far; None once one has not
         self._is_exhausted = bool(study.user_attrs.get("exhausted"))
@@ -175,7 +176,7 @@ class Controller:
     def _look_at(self, number: int) -> None:
         trial, end = self._open[number], self._jobs.end(number)
         if self._metric is not False:
-            self._report(trial, is_open=end is None)
+            self._report(trial, end)
         if end is None:
             return
         if end.error:
@@ -200,10 +201,14 @@ class Controller:
         if self._finished >= min(_ALIKE, self._trials) and len(self._reasons) == 1:
             raise JobkitError(f"the first {self._finished} trials have failed alike, so the study ends: {error}")
 
-    def _report(self, trial: optuna.Trial, *, is_open: bool) -> None:
-        """Report new steps of a trial; prune it if the pruner says so and it `is_open`."""
+    def _report(self, trial: optuna.Trial, end: TrialEnd | None) -> None:
+        """Report new steps of a trial; prune it if the pruner says so, unless it has ended."""
         curves = self._jobs.points(trial.number)
         name = self._metric if isinstance(self._metric, str) else self._only(curves)
+        if end is not None and end.kind == COMPLETE and name not in curves and not self._has_warned:
+            self._has_warned = True
+            what = f"no metric {name!r}, only {', '.join(curves)}" if curves else "no metric"
+            context.current().log(f"trial {trial.number} has logged {what}: it could not be pruned")
         last = self._last_step.get(trial.number, -1)
         for at, value in curves.get(name, ()):
             step = int(at)
@@ -212,7 +217,7 @@ class Controller:
             if step > last:  # else it is judged again: an earlier attempt may have been killed before it could
                 trial.report(value, step)
             last = self._last_step[trial.number] = step
-            if is_open and trial.should_prune():
+            if end is None and trial.should_prune():
                 self._jobs.cancel(trial.number, f"{PRUNED} at step {step}: {name} {value:.4g}")
                 self._last_step[trial.number] = sys.maxsize  # it is enough
                 return
