@@ -31,7 +31,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    place_of("s3://jobs")._fs.mkdir("jobs")  # type: ignore[union-attr]  # it is remote
+    place_of("s3://jobs")._fs.makedirs("jobs", exist_ok=True)  # type: ignore[union-attr]  # moto keeps it for all tests
     yield url
     moto.stop()
 
