@@ -71,18 +71,19 @@ def _target(file: Path | None) -> Iterator[IO[bytes]]:
 
 @click.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
-@click.option("--waiting", is_flag=True, help="Also submit jobs that were waiting, under their old ids.")
+@click.option("--waiting", is_flag=True, help="Also submit jobs that had not ended.")
 @click.option("--dry-run", is_flag=True, help="Check the file and print what would be done.")
 def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
     """Import jobs that `jobkit export` wrote, from FILE or standard input.
 
     All lines are checked before the first job is stored. Jobs whose id exists here, and jobs that were running at the
-    time of the export, are skipped. A waiting job begins anew, without attempts and checkpoints that it had. Running
-    jobs or reading their results needs the same JOBKIT_SECRET, and their files need JOBKIT_RESULTS here.
+    time of the export, are skipped. With --waiting a job that has checkpoints, also one that was running, becomes a
+    cancelled one and a new job that goes on from them. Running jobs or reading their results needs the same
+    JOBKIT_SECRET, and their files need JOBKIT_RESULTS here.
     """
     kit = jobkit.connect()
     with _opened(file) as source:
-        job_import = JobImport(kit, source)
+        job_import = JobImport(kit, source, waiting=waiting)
         try:
             job_import.check()
         except InvalidParams as error:
@@ -92,8 +93,6 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
             numbers = f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running"
             return out.echo(f"{numbers}; nothing was stored", err=True)
         job_import.store()
-        if waiting:
-            job_import.submit()
     known = ended - job_import.stored + (waited - job_import.submitted if waiting else 0)
     said = [
         f"{job_import.stored:,} jobs imported" + (f", {job_import.submitted:,} submitted" if waiting else ""),

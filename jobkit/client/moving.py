@@ -10,7 +10,7 @@ import msgspec
 
 from jobkit.belongings import ContentGone, Missing, word_of
 from jobkit.codec import Blob
-from jobkit.model import InvalidParams, JobState
+from jobkit.model import InvalidParams, JobkitError, JobState
 from jobkit.store.export import PIECE_VERSION, Dump, Piece, read_dumps, read_line, restore
 from jobkit.store.values import Submission
 
@@ -67,24 +67,28 @@ class JobImport:
 
     Args:
         source: can seek.
+        waiting: submit the jobs that had not ended, too. One with checkpoints, also if it was running, is stored as a
+            cancelled one, and a new job goes on from them.
 
     Attributes:
-        ended, waited, ran: jobs in the export by their state.
+        ended, waited, ran: jobs in the export by their state; one that ran and has checkpoints counts as waiting.
         stored, submitted: those that are new here.
         problems: sentences about what could not be stored.
     """
 
-    def __init__(self, kit: Kit, source: IO[bytes]) -> None:
+    def __init__(self, kit: Kit, source: IO[bytes], *, waiting: bool = False) -> None:
+        self._kit, self._has_waiting = kit, waiting
         self._call, self._verbs = kit._connection.call, kit.verbs
         self._belongings, self._source = kit.verbs.belongings, source
         self._next: Dump | Piece | None = None
         self._waiting: list[int] = []
+        self._begun: set[str] = set()
         self.ended = self.ran = self.stored = self.submitted = 0
         self.problems: dict[str, None] = {}
 
     @property
     def waited(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._begun)
 
     def check(self) -> None:
         """Read all lines. Raises InvalidParams: one is refused."""
@@ -95,13 +99,27 @@ class JobImport:
             except InvalidParams as error:
                 raise InvalidParams(f"line {n}: {error}; nothing was stored") from None
             if isinstance(item, Dump):
-                state = item.snapshot.state
-                self.ended += state.is_terminal
-                self.ran += state is JobState.RUNNING
-                self._waiting += [] if state.is_terminal or state is JobState.RUNNING else [at]
+                self._count(item, at)
             at += len(line)
 
+    def _count(self, dump: Dump, at: int) -> None:
+        state = dump.snapshot.state
+        if state.is_terminal:
+            self.ended += 1
+        elif dump.checkpoints:
+            self._begun.add(dump.id)
+        elif state is JobState.RUNNING:
+            self.ran += 1
+        else:
+            self._waiting.append(at)
+
     def store(self) -> None:
+        """Store the jobs, after `check`."""
+        self._store()
+        if self._has_waiting:
+            self._submit_waiting()
+
+    def _store(self) -> None:
         """Store the jobs that have ended, and the parts and facts of all."""
         self._source.seek(0)
         dumps: list[Dump] = []
@@ -114,6 +132,8 @@ class JobImport:
             if len(dumps) >= _SLICE or size > _SLICE_BYTES:
                 self._restore(dumps)
                 dumps, folders, size = [], set(), 0
+            if self._has_waiting and item.id in self._begun:
+                item = item.stopped("it was moved to another server, where a new job goes on")
             if item.snapshot.is_terminal:
                 dump, has_files = self._call(self._belongings.adopted, item)
                 folders |= {dump.folder} if has_files else set()
@@ -125,8 +145,8 @@ class JobImport:
                 )
         self._restore(dumps)
 
-    def submit(self) -> None:
-        """Submit the jobs that were waiting, oldest first: they may need each other. `store` comes before."""
+    def _submit_waiting(self) -> None:
+        """Submit the jobs that were waiting, oldest first: they may need each other."""
         found: list[Submission] = []
         for at in reversed(self._waiting):
             self._source.seek(at)
@@ -169,8 +189,20 @@ class JobImport:
 
     def _restore(self, dumps: Sequence[Dump]) -> None:
         if dumps:
-            self.stored += sum(self._call(restore, self._verbs.store, dumps))
+            stored = self._call(restore, self._verbs.store, dumps)
             self._call(self._belongings.restored, dumps)
+            for dump, is_new in zip(dumps, stored, strict=True):
+                if dump.id not in self._begun:
+                    self.stored += is_new
+                elif is_new:
+                    self._go_on(dump.id)
+
+    def _go_on(self, job_id: str) -> None:
+        try:
+            self._kit.retry(job_id, from_checkpoint=True)
+            self.submitted += 1
+        except JobkitError as error:
+            self.problems[f"job {job_id} does not go on by itself: {error}"] = None
 
     def _submit(self, submissions: Sequence[Submission]) -> None:
         replies = self._call(self._verbs.sender.submit_many, submissions) if submissions else []

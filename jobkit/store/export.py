@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams, JobSnapshot, LogLine
+from jobkit.model.plain import dumps, now_ms
 from jobkit.settings import checked_name
 from jobkit.store import wire
 from jobkit.store.made import MadeStore
@@ -83,6 +84,15 @@ class Dump(_Head, frozen=True):
         text = msgspec.json.encode([line.to_wire()]).decode()
         chunk = str(count), "1", str(len(text)), text
         return replace(self, record={**self.record, "logn": str(count)}, log=[*self.log, chunk])
+
+    def stopped(self, reason: str) -> Dump:
+        """Return a job that has not ended as a cancelled one, from whose checkpoints another one can go on."""
+        at_ms, seq = now_ms(), int(self.record["seq"]) + 1
+        data = {"state": "cancelled", "finished": at_ms, "reason": reason}
+        event = {"id": self.id, "seq": seq, "type": "cancelled", "at": at_ms, "data": data}
+        kept = {name: value for name, value in self.record.items() if name not in ("cancel", "asking", "due")}
+        ended = {"state": "cancelled", "seq": str(seq), "finished": str(at_ms), f"e{seq}": dumps(event)}
+        return replace(self, record=kept | ended)
 
     @property
     def snapshot(self) -> JobSnapshot:

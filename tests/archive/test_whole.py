@@ -33,16 +33,19 @@ def test_a_wiped_redis_leaves_an_archive_from_which_jobs_come_back_whole(bench: 
     bench.worker(**environ)
     with jobkit.connect(**bench.place, **where) as kit:
         job = furnished.furnished(kit)
-        wait_until(lambda: len(kit.history()) == 1, what="the archive")
+        size = kit.submit(len, job)
+        size.wait(60)
+        wait_until(lambda: len(kit.history()) == 2, what="the archive")
         wipe(bench)
 
     with jobkit.connect(**bench.place, **where) as kit:
         found = kit.history("task:furnish")
         assert found["left_out"][job.id] == ""
         assert found["loss"][job.id] == 1 / 3
-        assert kit.reopen_archived([job.id]) == {job.id: ""}
+        assert kit.reopen_archived([size.id]) == {size.id: ""}  # and the job that it needs
 
         bench.worker(**environ)
+        assert kit.retry(size.id).result(60) == len(furnished.DATA) * 2
         furnished.check(kit, job)
 
 

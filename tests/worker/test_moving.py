@@ -21,10 +21,9 @@ def exported(kit: Kit, *ids: str, **options: bool) -> tuple[JobExport, io.BytesI
 
 
 def imported(kit: Kit, source: io.BytesIO) -> JobImport:
-    job_import = JobImport(kit, source)
+    job_import = JobImport(kit, source, waiting=True)
     job_import.check()
     job_import.store()
-    job_import.submit()
     return job_import
 
 
@@ -61,6 +60,33 @@ def test_jobs_move_with_all_that_they_need(bench: Bench, tmp_path: Path) -> None
     finally:
         other.close()
     other.check_keys()
+
+
+def test_a_running_job_goes_on_at_another_server_from_its_checkpoint(bench: Bench, tmp_path: Path) -> None:
+    worker = bench.worker(JOBKIT_RESULTS=bench.file("results"))
+    other = Bench(bench.server, tmp_path)
+    try:
+        with (
+            jobkit.connect(**bench.place, results=bench.file("results")) as kit,
+            jobkit.connect(**other.place, results=bench.file("results")) as there,
+        ):
+            job = kit.submit(jobs.count, bench.file(), 40, pause_s=0.05)
+            wait_until(lambda: job.snapshot.saved, what="the checkpoint to be known")
+            _, lines = exported(kit, job.id)
+            worker.kill()
+
+            done = imported(there, lines)
+
+            assert (done.stored, done.submitted, list(done.problems)) == (0, 1, [])
+            assert there.get(job.id).state == "cancelled"
+            other.worker(JOBKIT_RESULTS=bench.file("results"))
+            (later,) = [one for one in there.jobs() if one.id != job.id]
+            assert later.result(60)["sum"] == sum(range(40))
+            assert later.snapshot.resumed.startswith("resumed at step ")
+            assert imported(there, lines).submitted == 0
+            kit.cancel(job.id)
+    finally:
+        other.close()
 
 
 def test_files_in_a_shared_directory_stay_those_of_the_server_that_made_them(bench: Bench, tmp_path: Path) -> None:
