@@ -32,22 +32,10 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the default tests with the oldest dependencies that pyproject.toml allows."""
     pins = f"{session.create_tmp()}/lowest.txt"
-    compile_pins = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--resolution", "lowest-direct")
-    session.run(
-        *compile_pins,
-        "--python",
-        "3.11",
-        "--extra",
-        "otel",
-        "--extra",
-        "joblib",
-        "--extra",
-        "archive",
-        "pyproject.toml",
-        "-o",
-        pins,
-        external=True,
-    )
+    compile_pins = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-deps")
+    extras = [f"--extra={name}" for name in ("archive", "joblib", "optuna", "otel")]
+    oldest = ("--resolution=lowest-direct", "--python=3.11")
+    session.run(*compile_pins, *oldest, *extras, "pyproject.toml", "-o", pins, external=True)
     session.install("-e", ".[test]", "-c", pins)
     # Schemas of files and types of users' code are not a matter of old packages, but their checkers need newer ones.
     session.run("pytest", "--ignore=tests/test_project_files.py", "--ignore=tests/test_typing_api.py", *session.posargs)

@@ -19,7 +19,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
 import bokeh.server.server
@@ -273,6 +273,8 @@ def _explain_failure(old: Any, handler: Any, module: Any, error: Exception) -> N
 async def _prepare(old: Any, self: Any) -> None:
     _remember(self)
     await old(self)
+    if isinstance(self, WSHandler) and self.current_user is None:  # as newer Panel does, before the connection is made
+        raise tornado.web.HTTPError(403)
     if self.request.method == "GET" and not patch.is_finished(self) and TOKEN_FIELD in self.request.query_arguments:
         _take_token(self)
 
@@ -320,6 +322,11 @@ async def _open_websocket(old: Any, self: Any, token: str) -> Any:
         return await old(self, token)
     except SessionRefused:
         self.close(1008, "no access")
+
+
+def _check_origin(old: Any, self: Any, origin: str) -> bool:
+    """As newer Tornado does, take a page from the host that it connects to, which may be a forwarded port."""
+    return urlsplit(origin).netloc.lower() == self.request.host.lower() or bool(old(self, origin))
 
 
 # -- other routes ------------------------------------------------------------------------------------------------------
@@ -418,6 +425,7 @@ HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (AuthRequestHandler, "prepare", _prepare),
     (AuthRequestHandler, "write_error", _write_error),
     (panels_server.RootHandler, "redirect", _redirect),
+    (WSHandler, "check_origin", _check_origin),
     (WSHandler, "_async_open", _open_websocket),
     (panels_server.WSHandler, "_async_open", _open_websocket),
     (panels_server.ComponentResourceHandler, "parse_url_path", _find_component),

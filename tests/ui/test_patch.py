@@ -35,6 +35,7 @@ SIGNATURES = {
     "prepare": ["self"],
     "write_error": ["self", "status_code", "kwargs"],
     "redirect": ["self", "url", "permanent", "status"],
+    "check_origin": ["self", "origin"],
     "_async_open": ["self", "token"],
     "parse_url_path": ["self", "path"],
     "HTTPServer": ["args", "kwargs"],
