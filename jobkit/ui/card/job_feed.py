@@ -27,7 +27,7 @@ from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.question import AnswerForm, read_question
 from jobkit.ui.live.control import Control
-from jobkit.ui.live.shared_feed import Deliver, Pacer, SharedFeed, Subscriber, answered, soon
+from jobkit.ui.live.shared_feed import NEWS_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -38,9 +38,6 @@ ACTIONS = ("answer", "cancel", "retry", "move", "rerun")
 EMPTY = dict.fromkeys(
     ("snapshot", "log", "preview", "artifacts", "metrics", "question", "made", "answered", "file", "refused"), ""
 )
-
-#: Seconds between two updates of charts, at least: a job logs faster than people look.
-_CHARTS_S = 0.25
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
 _AFTER_NEWS_S = 0.1
@@ -62,7 +59,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self.model: CardModel | None = None
         """None until the job has been read. Changes on the background loop."""
         self._missing = ""
-        self._charts = self.paced(_CHARTS_S, self.poke)
+        self._charts = self.paced(NEWS_S, self.poke)
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
         self._questions = self.paced(0.0, self._read_question)

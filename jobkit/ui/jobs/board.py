@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, ClassVar
 
+from jobkit.client import Kit
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import Eta, params_brief
@@ -19,7 +20,7 @@ from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.jobs import batch_rows
-from jobkit.ui.live.shared_feed import QueryFeed, Subscriber, answered
+from jobkit.ui.live.shared_feed import NEWS_S, QueryFeed, Subscriber, answered
 
 #: Seconds between two reads of the counters, at least.
 _COUNTS_S = 0.5
@@ -297,6 +298,10 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     _total_at = 0.0
 
+    def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
+        super().__init__(kit, query, only)
+        self._news = self.paced(NEWS_S, self.poke)
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 
@@ -361,9 +366,11 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.runners.run(self._look_at_pauses())
             return
         self.model.take(event)
-        if not event.type.is_news:
+        if event.type.is_news:
+            self._news.poke()
+        else:
             self.recount()
-        self.poke()
+            self.poke()
 
     def status(self, is_live: bool) -> None:
         if not is_live:

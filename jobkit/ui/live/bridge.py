@@ -76,23 +76,33 @@ _filling = threading.Lock()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, bridge: SessionBridge) -> None:
-    """Have the texts of a bridge sent; from any thread. Raises RuntimeError if the loop is closed."""
+    """Have the texts of a bridge sent; from any thread. From a loop, after those that it fills meanwhile."""
     with _filling:
         is_first = loop not in _filled
         _filled.setdefault(loop, {})[bridge] = None
     if is_first or loop.is_closed():
         try:
-            loop.call_soon_threadsafe(_send_all, loop)
+            asyncio.get_running_loop().call_soon(_cross, loop)
         except RuntimeError:
-            _filled.pop(loop, None)
-            raise
+            _cross(loop)
+
+
+def _cross(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.call_soon_threadsafe(_send_all, loop)
+    except RuntimeError:  # the server has ended
+        for bridge in _taken(loop):
+            bridge.close()
 
 
 def _send_all(loop: asyncio.AbstractEventLoop) -> None:
-    with _filling:
-        bridges = _filled.pop(loop, {})
-    for bridge in bridges:
+    for bridge in _taken(loop):
         bridge._sender.poke()
+
+
+def _taken(loop: asyncio.AbstractEventLoop) -> dict[SessionBridge, None]:
+    with _filling:
+        return _filled.pop(loop, {})
 
 
 class PendingUpdate:
@@ -175,10 +185,7 @@ class SessionBridge:
             is_first = not self._box
             self._box.setdefault(component, PendingUpdate()).add(whole, parts or {}, component.part_of)
         if (loop := loop_of(self._document)) is not None:
-            try:
-                _wake(loop, self)
-            except RuntimeError:  # the server has ended
-                self.close()
+            _wake(loop, self)
         elif is_first:
             self._push(lambda: self._put(self._take_box()))
 

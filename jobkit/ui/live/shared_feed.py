@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -30,6 +31,9 @@ _AGAIN_S = 0.5
 
 #: Seconds until a `QueryFeed` reads everything again while an index is being filled.
 _FILLING_S = 1.5
+
+#: Seconds between two updates of what moves all the time (progress, curves), at least: people see no more.
+NEWS_S = 0.2
 
 #: New jobs that a `QueryFeed` reads at once; the others follow.
 _READ = 200
@@ -425,8 +429,9 @@ def poke_feeds(kit: Kit, kind: type[F]) -> None:
 
 
 class Pacer:
-    """Calls `work` soon and then at most once per `window_s`, which may be changed; for one event loop's thread.
+    """Calls `work` soon and then at most once in each `window_s` of the loop's clock, which may be changed.
 
+    For one event loop's thread. Windows of different feeds begin together, so that their texts travel together.
     If `work` returns a coroutine, one runs at a time; a request during it follows it (`is_due`).
     """
 
@@ -443,7 +448,9 @@ class Pacer:
         if self._is_busy:
             self.is_due = True
         elif self._handle is None and not self._is_stopped:
-            self._handle = asyncio.get_running_loop().call_at(self._last + self.window_s, self._run)
+            window_s = self.window_s
+            due = (math.floor(self._last / window_s + 1e-6) + 1) * window_s if window_s else self._last
+            self._handle = asyncio.get_running_loop().call_at(due, self._run)
 
     def stop(self) -> None:
         self._is_stopped = True
