@@ -18,6 +18,7 @@ from typing import Any
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import size
+from jobkit.run.inside.lines import cut
 from jobkit.run.inside.values import TEXT_LIMIT, Preview, checked_name, preview_of
 
 PICTURE = "application/vnd.jobkit.picture+json"
@@ -27,6 +28,9 @@ PREFIX = "show:"
 
 #: Bytes of one picture, and pictures of one job, at most.
 PICTURE_MOST, PICTURES_MOST = 1_000_000, 20
+
+#: Characters of the reason why a library could not draw a figure.
+_SAID_MOST = 200
 
 #: How the bytes of images begin.
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
@@ -106,7 +110,7 @@ def _spec(obj: Any, most: int) -> Preview | None:
     library = type(obj).__module__.partition(".")[0]
     try:
         if library == "plotly" and hasattr(obj, "to_plotly_json"):
-            spec, title = json.loads(obj.to_json()), f"Plotly figure, {len(obj.data)} traces"
+            spec, title = json.loads(obj.to_json()), f"Plotly figure, {_traces(len(obj.data))}"
             png: Callable[[], bytes] = lambda: obj.to_image(format="png", scale=1)  # noqa: E731  # one of two
             helper = "kaleido"
         elif library == "altair" and hasattr(obj, "to_dict"):
@@ -127,8 +131,20 @@ def _spec(obj: Any, most: int) -> Preview | None:
         if len(content) * 4 / 3 < most // 2:
             preview["png"] = base64.b64encode(content).decode("ascii")
     except Exception as error:  # no browser for kaleido, a specification that it cannot draw
-        preview["text"] += f"\n({helper} could not draw it: {type(error).__name__})"
+        preview["text"] += f"\n{_why_not_drawn(helper, error)}"
     return preview
+
+
+def _traces(count: int) -> str:
+    return "1 trace" if count == 1 else f"{count} traces"
+
+
+def _why_not_drawn(helper: str, error: Exception) -> str:
+    """Return one sentence; libraries write several, and instructions on separate lines."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if helper == "kaleido" and "chrome" in text.lower():
+        return "To see it here: kaleido needs Chrome or Chromium on this machine; plotly_get_chrome installs it"
+    return cut(f"{helper} could not draw it: {text.split('. ', 1)[0]}", _SAID_MOST)
 
 
 def _rich(obj: Any, preview: Preview) -> Preview:
