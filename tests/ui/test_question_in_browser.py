@@ -38,7 +38,8 @@ def test_a_question_is_answered_on_the_card(stage: Stage, serve: Serve, window: 
     stage.ask(job, Cut, f"Which one is noise? {CANARY}", show=[[1, 2]], timeout_s=7200)
     page.wait_for_selector(".question .btn:has-text('Answer')")
     assert CANARY in text_of(page, ".question .text")
-    assert text_of(page, ".question .since").startswith("waits for an answer since")
+    assert text_of(page, ".question .since").startswith("asked ")
+    assert not page.locator(".jk-card .bar").is_visible()  # it does nothing meanwhile
     assert "closes in 1 h" in text_of(page, ".question .since")
     assert page.locator(".question .required").count() == 1
     page.click(".question .btn.primary")

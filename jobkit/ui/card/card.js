@@ -104,10 +104,10 @@ class Card extends LiveCard {
 
   showBar(face, cancelling) {
     const job = this.job, bar = this.n.bar, known = job.progress != null;
-    const unknown = face === "running" && !known && !cancelling, usual = unknown && job.typical_s;
+    const asks = job.asking?.length, unknown = face === "running" && !known && !cancelling && !asks, usual = unknown && job.typical_s;
     bar.className = `bar${cancelling ? " cancelling" : usual ? " usual" : unknown ? " unknown" : ""}`;
     // Waiting jobs have nothing to show, and an ended one that never counted has no honest place to stop.
-    bar.hidden = ["queued", "scheduled", "retrying", "succeeded"].includes(face) || (["failed", "cancelled"].includes(face) && !known);
+    bar.hidden = ["queued", "scheduled", "retrying", "succeeded"].includes(face) || (["failed", "cancelled"].includes(face) || asks) && !known;
     this.n.fill.style.width = unknown || cancelling ? "" : `${(job.progress || 0) * 100}%`;
     if (known) bar.setAttribute("aria-valuenow", Math.floor(job.progress * 100)); else bar.removeAttribute("aria-valuenow");
     bar.setAttribute("aria-valuetext", [job.count, job.message].filter(Boolean).join(", ") || WORDS[face] || face);

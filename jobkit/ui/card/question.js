@@ -54,7 +54,7 @@ class Question extends Fields {
   tick() {
     if (!this.asked) return;
     const {card} = this, due = this.asked.due_at && card.since(this.asked.due_at);
-    put(this.n.since, [`waits for an answer since ${ticking(card.since(this.asked.asked_at))}`, due && (due > 0 ? "too late now" : `closes ${ago(due)}`)].filter(Boolean).join(" · "));
+    put(this.n.since, [`asked ${ago(card.since(this.asked.asked_at))}`, due && (due > 0 ? "too late now" : `closes ${ago(due)}`)].filter(Boolean).join(" · "));
   }
 
   changed() { this.mark(); }
