@@ -206,8 +206,10 @@ class _Git:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """Kill git with what it has started, which would keep its output open."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if process.returncode is None:
+        if process.returncode is None and hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
+        elif process.returncode is None:  # on Windows
+            process.kill()
 
 
 def _read_status(text: str) -> tuple[dict[str, str], list[str], list[str]]:
