@@ -12,11 +12,9 @@ import jobkit
 from jobkit.client.kit import Kit
 from tests.support import wait_until
 
+from .calls import valley
+
 SPACE = {"x": (-5.0, 5.0), "kind": ["square", "far"]}
-
-
-def valley(x: float, kind: str = "square") -> float:
-    return (x - 2) ** 2 + (10 if kind == "far" else 0)
 
 
 def not_inline(kit: Kit) -> None:
