@@ -36,7 +36,7 @@ _WORDS = {"result": "result", "artifact": "artifact", "checkpoint": "checkpoint"
 
 
 class ContentGone(JobkitError):
-    """A file is gone, or cannot be read, since it was listed."""
+    """A file is gone since it was listed."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class Content(msgspec.Struct, frozen=True):
     path: str = ""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes. Blocks. Raises ContentGone."""
+        """Yield the bytes. Blocks. Raises ContentGone, and OSError if the storage is not reached."""
         if self.place is None:
             yield self.body
             return
@@ -58,8 +58,12 @@ class Content(msgspec.Struct, frozen=True):
             with self.place.open(self.path) as file:
                 while chunk := file.read(_CHUNK):
                     yield chunk
-        except OSError as error:
-            raise ContentGone(f"{self.path} in {self.place.shown}: {error.strerror or error}") from None
+        except FileNotFoundError:
+            raise ContentGone(f"{self.path} in {self.place.shown} is gone") from None
+        except OSError:
+            raise
+        except Exception as error:  # of a driver of fsspec
+            raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 class Missing(NamedTuple):
@@ -82,12 +86,13 @@ class Belongings:
         self._store, self._file_store, self._parts = store, file_store, part_store
 
     async def of(
-        self, dump: Dump, most: float = math.inf, known: Container[str] = ()
+        self, dump: Dump, most: float = math.inf, known: Container[str] = (), *, may_lack: bool = True
     ) -> tuple[list[Content], list[Missing]]:
         """Return what a job has beside its keys, without contents of known names, and what could not be had.
 
         Args:
             most: size of the largest part or file, in bytes.
+            may_lack: what is in a storage that is not reached now could not be had; else that raises OSError.
         """
         names = [name for name in (dump.snapshot.spec.made, dump.ran) if name and name not in known]
         found = [
@@ -98,17 +103,17 @@ class Belongings:
         missing: list[Missing] = []
         names = [name for name in dump.parts if name not in known]
         for name, (count, folder) in zip(names, await self._store.blobs.where(names), strict=True):
-            part = await self._part(name, count, folder) if 0 <= count <= most else None
+            part = await self._part(name, count, folder, may_lack) if 0 <= count <= most else None
             found += [part] if part is not None else []
             missing += [Missing("part of the arguments", count)] if part is None else []
         if dump.folder:
-            files = await self._files(dump.folder.removeprefix("="))
+            files = await self._files(dump.folder.removeprefix("="), may_lack)
             found += [one for one in files or () if one.size <= most]
             missing += [Missing("folder of files", -1)] if files is None else []
             missing += [Missing(word_of(one.name), one.size) for one in files or () if one.size > most]
         return found, missing
 
-    async def _part(self, name: str, count: int, folder: str) -> Content | None:
+    async def _part(self, name: str, count: int, folder: str, may_lack: bool) -> Content | None:
         if not folder:
             (stored,) = await self._store.blobs.read([name])
             return Content("part", name, count, stored[1:]) if stored else None
@@ -118,18 +123,22 @@ class Belongings:
         try:
             place, path = file_store.place, file_store.blob_path(folder)
             await asyncio.to_thread(lambda: place.open(path).close())
-        except OSError:
-            return None
+        except OSError as error:
+            if may_lack or isinstance(error, FileNotFoundError):
+                return None
+            raise
         return Content("part", name, count, place=place, path=path)
 
-    async def _files(self, folder: str) -> list[Content] | None:
+    async def _files(self, folder: str, may_lack: bool) -> list[Content] | None:
         """Return the files of a folder; None if it cannot be read here."""
         if (file_store := self._file_store()) is None:
             return None
         try:
             sizes = await asyncio.to_thread(file_store.files, folder)
         except OSError:
-            return None
+            if may_lack:
+                return None
+            raise
         return [
             Content("file", path, count, place=file_store.place, path=path) for path, count in sizes.items()
         ] or None

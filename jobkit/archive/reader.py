@@ -228,7 +228,9 @@ class Archive:
                 return read(pa.parquet.ParquetFile(source))
         except FileNotFoundError:
             raise FileGone from None
-        except (OSError, pa.ArrowException) as error:
+        except Exception as error:  # drivers of fsspec have their own
+            if isinstance(self.storage, Directory) and not isinstance(error, (OSError, pa.ArrowException)):
+                raise
             why = f"{file.path} in the archive {self.storage.shown} cannot be read and is left out: {error}"
             self.broken[file] = why
             logger.warning("%s", why)

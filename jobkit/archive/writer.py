@@ -123,7 +123,7 @@ class Archiver:
 
     async def _with_copies(self, dump: Dump) -> Dump:
         """Copy what a job has beside its record, unless it is too large. Raises OSError."""
-        contents, missing = await self._belongings.of(dump, self._most, self._copied)
+        contents, missing = await self._belongings.of(dump, self._most, self._copied, may_lack=False)
         if len(dump.result) > RESULT_BYTES:
             name = digest(dump.result)
             contents.append(Content("part", name, len(dump.result), dump.result))

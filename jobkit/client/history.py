@@ -5,7 +5,6 @@ These verbs read files, so they block. Nothing here unpickles.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from jobkit.belongings import ContentGone
 from jobkit.client import checks
 from jobkit.client.connection import Connection
-from jobkit.model import InvalidParams, LogLine
+from jobkit.model import InvalidParams, JobkitError, LogLine
 from jobkit.model.plain import now_ms
 from jobkit.store.export import Dump, restore
 from jobkit.store.grammar import parse
@@ -93,8 +92,13 @@ class HistoryVerbs:
         dump, has_files = self._connection.call(belongings.adopted, archive.whole(dump))
         for one in archive.contents(dump):
             if one.kind != "file" or has_files:
-                with contextlib.suppress(ContentGone, InvalidParams):  # who needs it hears that it is not kept
+                try:
                     self._connection.call(belongings.put, one.kind, one.name, one.chunks())
+                except OSError as error:
+                    why = error.strerror or error
+                    raise JobkitError(f"the archive {archive.storage.shown} cannot be read: {why}") from None
+                except (ContentGone, InvalidParams):  # who needs it hears that it is not kept
+                    continue
         if dump.left_out:
             said = f"this job is from the archive, which was not given its {dump.left_out}"
             dump = dump.noted(LogLine(said, now_ms(), source="jobkit", level="WARNING"))

@@ -48,14 +48,14 @@ class JobExport:
             contents, missing = self._call(self._verbs.belongings.of, dump, self._most, self._known)
             self.missing += missing
             for one in contents:
-                if one.kind != "file":
-                    self._known.add(one.name)
                 try:
                     for chunk in one.chunks():
                         yield _line(one.kind, one.name, chunk, more=True)
                     yield _line(one.kind, one.name, b"")
-                except ContentGone:
+                except (ContentGone, OSError):
                     self.missing.append(Missing(word_of(one.name), one.size))
+                else:
+                    self._known |= {one.name} if one.kind != "file" else set()
 
 
 def _line(kind: str, name: str, content: bytes, *, more: bool = False) -> bytes:
@@ -138,11 +138,8 @@ class JobImport:
                 dump, has_files = self._call(self._belongings.adopted, item)
                 folders |= {dump.folder} if has_files else set()
                 dumps.append(dump)
-                size += (
-                    len(dump.args)
-                    + len(dump.result)
-                    + sum(map(len, (*dump.bodies.values(), *dump.checkpoints.values())))
-                )
+                bodies = (dump.args, dump.result, *dump.bodies.values(), *dump.checkpoints.values())
+                size += sum(map(len, bodies))
         self._restore(dumps)
 
     def _submit_waiting(self) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from jobkit.archive import Archive, folder, writer
 from jobkit.archive.folder import MERGED, files_of
 from jobkit.archive.writer import Archiver
+from jobkit.files.file_store import FileStore
 from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
 from jobkit.model.plain import now_ms
@@ -275,6 +278,36 @@ async def test_a_merged_file_that_was_not_written_to_its_end_hides_nothing(
     assert archive.find(ALL, now_ms()).total == MERGED
 
 
+async def test_jobs_wait_while_their_files_cannot_be_read_and_those_that_are_gone_are_named(
+    store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = await started(store, "a")
+    path = FileStore.path_of(await store.place(), "a", claimed.us)
+    await store.finish([replace(ending(claimed), folder=path)])
+    other = Archiver(replace_results(store, tmp_path / "results"), archive)
+    other.every_s = 0.0
+    monkeypatch.setattr(FileStore, "files", unreached)
+
+    with pytest.raises(JobkitError, match="the network is down"):
+        await other.append()
+    assert (await store.outbox.state()).waiting == 1
+    monkeypatch.undo()
+    await other.append()
+
+    [dump], _ = archive.dumps(ALL, now_ms())
+    assert dump.left_out == "folder of files"
+
+
+def unreached(*args: object) -> dict[str, int]:
+    raise OSError("the network is down")
+
+
+def replace_results(store: RedisStore, folder: Path) -> RedisStore:
+    """Return a store whose settings have a directory for files."""
+    store.settings = dataclasses.replace(store.settings, results=str(folder))
+    return store
+
+
 async def test_two_namespaces_share_a_directory_and_see_their_own_jobs(
     store: RedisStore, archive: Archive, archiver: Archiver
 ) -> None:
@@ -299,14 +332,17 @@ async def test_a_wiped_redis_continues_the_archive(store: RedisStore, archive: A
     assert sorted(ids(archive)) == ["a", "b"]
 
 
-async def test_a_large_result_is_left_out(store: RedisStore, archive: Archive, archiver: Archiver) -> None:
+async def test_a_large_result_is_copied_beside_the_rows(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
     claimed = await started(store, "a")
     await store.finish([ending(claimed, result=b"x" * 1_000_001)])
 
     await write_all(store, archive)
 
     [dump], _ = archive.dumps(ALL, now_ms())
-    assert (dump.result, dump.args) == (b"", job("a").payload)
+    assert (dump.result, dump.args, dump.left_out) == (b"", job("a").payload, "")
+    assert archive.whole(dump).result == b"x" * 1_000_001
 
 
 @pytest.mark.parametrize("how", ["deleted", "expired"])
