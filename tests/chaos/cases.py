@@ -42,5 +42,6 @@ CASES: dict[str, Case] = {
     "checkpoints": Case(("kill",), ("stepwise",), rate=2.0),
     "checkpoints at home": Case(("kill", "full"), ("stepwise",), "home", 1.0),
     "studies": Case(("kill",), ("search",), rate=0.3),
+    "people": Case(("kill",), ("asking",), rate=2.0),
     "a terminal that closes": Case(("hang_up",), _INNOCENT),
 }

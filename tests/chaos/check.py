@@ -19,6 +19,7 @@ from jobkit.store.damage import damaged, discard
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.chaos import jobs, newer, record
+from tests.chaos.jobs import PERSON
 from tests.chaos.onlookers import Window
 from tests.chaos.outages import HEARTBEAT_S, MAX_LOSSES
 from tests.chaos.record import Run
@@ -94,9 +95,10 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
     if not snapshot.is_terminal or len(ends) != 1 or ends[0].seq != snapshot.seq:
         yield f"{said} is {snapshot.state} with {len(ends)} terminal events"
         return
-    counted = snapshot.retried + snapshot.losses + snapshot.releases
+    parked = sum(e.type is EventType.RELEASED and "releases" not in e.data for e in snapshot.history)
+    counted = snapshot.retried + snapshot.losses + snapshot.releases + parked
     if snapshot.attempt > 1 + counted:
-        yield f"{said} had {snapshot.attempt} attempts, with {counted} retries, losses and releases"
+        yield f"{said} had {snapshot.attempt} attempts, with {counted} retries, losses, releases and waits for answers"
     if len(runs) > snapshot.attempt or len({run.attempt for run in runs}) < len(runs):
         yield f"{said} ran {len(runs)} times in {snapshot.attempt} attempts: {[run.attempt for run in runs]}"
     if snapshot.retried > snapshot.spec.retries:
@@ -109,6 +111,7 @@ def one_job(sent: Sent, snapshot: JobSnapshot, runs: list[Run], kit: Any) -> Ite
     got = outcome(kit, snapshot)
     yield from _programs(said, runs)
     yield from _steps(said, runs)
+    yield from _questions(said, snapshot)
     if sent.kind.tells and runs and str(snapshot.error and snapshot.error.kind) != "lost":
         yield from _last_words(said, snapshot, runs[-1], kit)
     if snapshot.state == "succeeded":
@@ -159,6 +162,17 @@ def _steps(said: str, runs: list[Run]) -> Iterator[str]:
         done = max((step for each in runs[:n] for at, step in each.saved if at < run.began), default=0)
         if run.first is not None and run.first < done:
             yield f"attempt {run.attempt} of {said} began at step {run.first}, and {done} steps were stored"
+
+
+def _questions(said: str, snapshot: JobSnapshot) -> Iterator[str]:
+    """Check that each question was asked once, and that its event tells who answered."""
+    for kind, name in ((EventType.ASKED, "asked"), (EventType.ANSWERED, "answered")):
+        keys = [event.data["key"] for event in snapshot.history if event.type is kind]
+        if len(set(keys)) < len(keys):
+            yield f"{said} has questions that were {name} twice: {keys}"
+    strangers = {e.data["by"] for e in snapshot.history if e.type is EventType.ANSWERED} - {PERSON}
+    if strangers:
+        yield f"{said} was answered by {strangers}"
 
 
 def price(sent: Sent, snapshot: JobSnapshot) -> Iterator[str]:

@@ -20,10 +20,11 @@ from typing import Any
 import jobkit
 from jobkit.client.job import Job
 from jobkit.client.kit import Kit
-from jobkit.model import JobEvent, JobSnapshot, StoreUnavailable, SubmitUnanswered
+from jobkit.model import JobEvent, JobkitError, JobSnapshot, StoreUnavailable, SubmitUnanswered
 from tests.chaos import check, faults, newer, plan
 from tests.chaos.cases import Case
 from tests.chaos.embedded import Embedded
+from tests.chaos.jobs import PERSON, reply
 from tests.chaos.kinds import FOLLOWER, KINDS, Kind
 from tests.chaos.onlookers import EventReader, Window
 from tests.chaos.outages import OUTAGES
@@ -148,6 +149,7 @@ class Chaos:
             self._open_dashboard()
             newer.become()  # producers submit as a later version
             threading.Thread(target=self._follow, daemon=True).start()
+            threading.Thread(target=self._answer, daemon=True).start()
             if self._pairs:
                 self._break_pairs()
             else:
@@ -279,6 +281,15 @@ class Chaos:
         except Exception as error:
             if not self._over.is_set():
                 self.problems.append(f"the reader of kit.events() was ended by {type(error).__name__}: {error}")
+
+    def _answer(self) -> None:
+        """Answer the questions of jobs, as a person does."""
+        while not self._over.wait(0.1):
+            with self._lock:
+                asking = [(watch.job.id, one) for watch in self.watches for one in watch.job.asking]
+            for job_id, one in asking:
+                with contextlib.suppress(JobkitError):  # it was answered or has ended, or the server is away
+                    self.kits[2].answer(job_id, reply(one.text), by=PERSON, key=one.key)
 
     def _open_dashboard(self) -> None:
         base = f"http://127.0.0.1:{self.world.port}"

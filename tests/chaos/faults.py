@@ -163,7 +163,16 @@ FAULTS: dict[str, Fault] = {
     ),
     # Losses are not counted: a job that kills its workers does so forever.
     "endless poison": Fault(
-        (("*", "rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses", "false"),), machine="deaths"
+        (("*", "rec.alone >= max_losses or since >= LOST_MOST * max_losses", "false"),), machine="deaths"
+    ),
+    # A job that moves on between its losses ends by them nevertheless.
+    "losses for ever": Fault((("*", "if step and step ~= last_step then", "if false then"),), machine="deaths"),
+    # An answer does not wake the job that waits for it without a slot.
+    "unheard answer": Fault(
+        (("lib/questions", "rec.state == 'scheduled' and call('HDEL', rec.key, 'for_answer') == 1", "false"),),
+        machine="asking",
+        case="people",
+        shows="came to its end",
     ),
     # The arguments of an ended job are never deleted.
     "no ttl": Fault((("*", "call('PEXPIRE', P .. 'args:' .. rec.id, ttl_ms)", ""),), machine="lives"),
@@ -200,7 +209,7 @@ FAULTS: dict[str, Fault] = {
         (
             (
                 "lib/lifecycle",
-                "rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses",
+                "rec.alone >= max_losses or since >= LOST_MOST * max_losses",
                 "rec.losses >= 1",
             ),
         ),

@@ -126,6 +126,27 @@ def stepwise(path: str, name: str, seconds: float) -> dict[str, object]:
     return {"nonce": run.end("returned"), "sum": state["sum"]}
 
 
+#: Questions of a job that asks, and who answers them.
+QUESTIONS, PERSON = 3, "ada"
+
+
+@jobkit.task
+def asking(path: str, name: str, parks: bool) -> dict[str, object]:
+    """Ask people, without a slot if it `parks`."""
+    run = Execution(path, name)
+    state: dict[str, list[str]] = jobkit.resume({"answers": []})
+    for n in range(len(state["answers"]), QUESTIONS):
+        if parks:
+            jobkit.checkpoint(state)
+        state = {"answers": [*state["answers"], jobkit.ask(str, f"Question {n}?")]}
+    return {"nonce": run.end("returned"), **state}
+
+
+def reply(question: str) -> str:
+    """Return the answer of people to a question."""
+    return question.upper()
+
+
 class Harmful:
     """A result whose preview harms the process that makes it."""
 

@@ -91,6 +91,15 @@ KINDS: dict[str, Kind] = {
         value=lambda result: result["nonce"] if result["sum"] == sum(range(jobs.STEPS)) else result,
     ),
     "search": Kind(jobs.search),
+    "asking": Kind(
+        jobs.asking,
+        arguments=lambda rng: {"parks": rng.random() < 0.7},
+        value=lambda result: (
+            result["nonce"]
+            if result["answers"] == [jobs.reply(f"Question {n}?") for n in range(jobs.QUESTIONS)]
+            else result
+        ),
+    ),
     "poison": Kind(jobs.poison, 0.1, ends=_LOST, costs=_LOSSES),
     "poisonous coroutine": Kind(jobs.poison_async, 0.1, ends=_LOST, costs=_LOSSES),
     # Once it was lost, it runs in a separate process, which crashes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from jobkit.model import ErrorKind, Gate, LogLine, StoreUnavailable
+from jobkit.model import ErrorKind, EventType, Gate, LogLine, StoreUnavailable
+from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import ALREADY, FENCED, FINISHED, AttemptNews, Ending
+from jobkit.store.values import ALREADY, FENCED, FINISHED, AttemptNews, Ending, Kept
 
 from .conftest import settings_for
 from .support import check_keys, check_laws, clear, come_due, job, lapse, worker
@@ -32,6 +33,7 @@ LIMITS = [
     (Gate("key:ada", n=1), Gate("task:simulate", n=2)),
 ]
 ids = st.sampled_from(IDS)
+keys = st.sampled_from(["first", "second"])
 workers = st.sampled_from([worker("w1"), worker("w2", "gpu", "default")])
 ERROR = JobError(ErrorKind.EXCEPTION, "ValueError", "boom", "Traceback of it")
 LONG_MS = 60_000
@@ -55,13 +57,24 @@ class Life:
     retried: int = 0
     losses: int = 0
     alone: int = 0
-    """Losses with which no other job was lost."""
+    """Losses since its last step with which no other job was lost."""
+    before: int = 0
+    """Losses before its last step."""
+    step: str = ""
+    """Of its newest checkpoint. `lost_at`: the same at its last loss."""
+    lost_at: str = ""
     releases: int = 0
     is_cancelling: bool = False
     is_lapsed: bool = False
     is_due: bool = False
     result: bytes | None = None
     preview: bytes | None = None
+    asking: dict[str, float | None] = field(default_factory=dict)
+    """Open questions by key, with their time limits."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """Names of the users who answered, by question."""
+    is_parked: bool = False
+    """It waits for an answer without a slot."""
 
     def holds(self, token: str) -> bool:
         return self.state == "running" and self.token == token
@@ -73,12 +86,15 @@ class Life:
             return FENCED
         self.last = ending.token
         outcome = ending.outcome
-        if self.is_cancelling and outcome in ("retried", "released"):
+        if self.is_cancelling and outcome in ("retried", "released", "asked"):
             outcome = "cancelled"
         if outcome == "lost" or (outcome == "released" and self.on_lost == "fail"):
             self.lose(is_alone=True)
         elif outcome in ENDED:
             self.state, self.result, self.preview = outcome, ending.result or None, ending.preview or None
+        elif outcome == "asked":
+            self.is_parked = bool(self.asking)
+            self.state = "scheduled" if self.is_parked else "queued"
         else:
             self.state = "scheduled" if ending.delay_ms else "queued"
             self.retried += outcome == "retried"
@@ -91,13 +107,15 @@ class Life:
 
     @property
     def is_suspect(self) -> bool:
-        return self.losses - self.alone >= MAX_LOSSES
+        return self.losses - self.before - self.alone >= MAX_LOSSES
 
     def lose(self, *, is_alone: bool) -> None:
         self.is_lapsed = False
+        if self.step != self.lost_at:
+            self.before, self.alone, self.lost_at = self.losses, 0, self.step
         self.losses += 1
         self.alone += is_alone
-        is_spent = self.alone >= MAX_LOSSES or self.losses >= 4 * MAX_LOSSES
+        is_spent = self.alone >= MAX_LOSSES or self.losses - self.before >= 4 * MAX_LOSSES
         if self.is_cancelling:
             self.state = "cancelled"
         else:
@@ -124,6 +142,7 @@ class Verbs(RuleBasedStateMachine):
         self.left: set[str] = set()  # workers that were stopped
         self.died: dict[str, str] = {}  # by worker: the job that it has lost, "" for several
         self.tokens: list[tuple[str, str]] = []
+        self.checkpoints = 0
 
     def do(self, verb: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(verb)
@@ -184,7 +203,7 @@ class Verbs(RuleBasedStateMachine):
         self.recover()
         for life in self.lives.values():
             if life.state == "scheduled" and life.is_due and life.queue in by.queues:
-                life.state, life.is_due = "queued", False
+                life.state, life.is_due, life.is_parked = "queued", False, False
         startable = [id for id, life in self.lives.items() if life.state == "queued" and life.queue in by.queues]
         assert len(claimed) <= free
         if self.is_plain and not any(life.is_suspect and life.state not in ENDED for life in self.lives.values()):
@@ -226,7 +245,7 @@ class Verbs(RuleBasedStateMachine):
 
     @rule(
         n=st.integers(0, 4),
-        outcome=st.sampled_from(["succeeded", "failed", "cancelled", "retried", "released", "lost"]),
+        outcome=st.sampled_from(["succeeded", "failed", "cancelled", "retried", "released", "lost", "asked"]),
         delay_ms=st.sampled_from([0, LONG_MS]),
         result=st.sampled_from([b"", b"42\n"]),
         usage=st.sampled_from([{}, {"cpu_s": 0.25, "exit": None}]),
@@ -242,6 +261,45 @@ class Verbs(RuleBasedStateMachine):
         )  # fmt: skip
         expected = self.lives[id].finish(one) if id in self.lives else FENCED
         assert self.do(self.store.finish([one])) == [expected]
+
+    @rule(n=st.integers(0, 2), label=st.sampled_from(["", "epoch 1", "epoch 2"]))
+    def keep(self, n: int, label: str) -> None:
+        id, token = self.token(n)
+        self.checkpoints += 1
+        info = CheckpointInfo(checkpoint_name(int(token.rpartition(":")[2]), self.checkpoints), text=label)
+        holds = id in self.lives and self.lives[id].holds(token)
+        assert self.do(self.store.keep([Kept.of_checkpoint(id, token, info, b"", "")])) == [holds]
+        if holds:
+            self.lives[id].step = label or info.name
+
+    @rule(n=st.integers(0, 2), key=keys, timeout_s=st.sampled_from([None, 600.0]))
+    def ask(self, n: int, key: str, timeout_s: float | None) -> None:
+        id, token = self.token(n)
+        reply = self.do(self.store.questions.ask(id, token, key, f"{key}?", timeout_s, b"question"))
+        if id not in self.lives or not self.lives[id].holds(token):
+            assert reply.kind == "gone"
+        elif by := self.lives[id].answers.get(key):
+            assert (reply.kind, reply.answer) == ("answer", by.encode())
+        else:
+            assert reply.kind == "wait"
+            self.lives[id].asking.setdefault(key, timeout_s)
+
+    @rule(id=ids, key=keys, by=st.sampled_from(["ada", "bob"]))
+    def answer(self, id: str, key: str, by: str) -> None:
+        kind, facts = self.do(self.store.questions.answer(id, key, by.encode(), by, "yes"))
+        life = self.lives.get(id)
+        if life is None or (key not in life.asking and key not in life.answers):
+            assert kind == ("none" if life else "unknown")
+        elif key in life.answers:
+            assert (kind, facts[0]) == ("answered", life.answers[key])
+        elif life.state in ENDED:
+            assert kind == "ended"
+        else:
+            assert kind == "done"
+            del life.asking[key]
+            life.answers[key] = by
+            if life.is_parked:
+                life.state, life.is_due, life.is_parked = "queued", False, False
 
     @rule(names=st.lists(ids, min_size=1, max_size=2), reason=st.sampled_from(["", "why"]))
     def cancel(self, names: list[str], reason: str) -> None:
@@ -296,7 +354,9 @@ class Verbs(RuleBasedStateMachine):
     def time_comes(self, id: str, queue: str) -> None:
         self.do(come_due(self.store, id, queue))
         if id in self.lives and self.lives[id].queue == queue:
-            self.lives[id].is_due = self.lives[id].state == "scheduled"
+            life = self.lives[id]
+            has_time = not life.is_parked or any(life.asking.values())
+            life.is_due = life.state == "scheduled" and has_time
 
     @rule(
         states=st.sampled_from([(), ("queued",), ("queued", "running", "failed")]),
@@ -330,6 +390,9 @@ class Verbs(RuleBasedStateMachine):
             told = (str(found.state), found.spec.queue, found.attempt, found.retried, found.losses, found.releases)
             assert told == (life.state, life.queue, life.attempt, life.retried, life.losses, life.releases), id
             assert found.is_cancelling == (life.is_cancelling and life.state == "running"), id
+            assert {one.key for one in found.asking} == (set() if life.state in ENDED else set(life.asking)), id
+            answered = {e.data["key"]: e.data["by"] for e in found.history if e.type is EventType.ANSWERED}
+            assert answered == life.answers, f"who answered {id}"
             assert self.do(self.store.result(id)) == life.result, f"the result of {id}"
             assert self.do(self.store.preview(id)) == life.preview, f"the preview of {id}"
         assert sum(self.do(self.store.counts()).values()) == len(self.lives)
@@ -354,7 +417,7 @@ class Lives(Verbs):
     """Only the verbs of plain jobs: a fault in one of them shows within a few examples."""
 
     is_plain = True
-    move = progress = set_rule = leave = time_comes = list = None
+    move = progress = set_rule = leave = time_comes = list = keep = ask = answer = None
 
     @rule(names=st.lists(ids, min_size=1, max_size=2), client=st.sampled_from(["", "me"]))
     def submit(self, names: Sequence[str], client: str) -> None:
@@ -365,21 +428,29 @@ class Deaths(Lives):
     """Only verbs before the end of one job: lost attempts in a row, each of which it suffers alone."""
 
     finish = cancel = delete = None
+    keep = Verbs.keep
 
     @rule(client=st.sampled_from(["", "me"]))
     def submit(self, client: str) -> None:
         self.submitted([job("a")], client)
 
 
+class Asking(Lives):
+    """Plain jobs that ask, with and without a slot."""
+
+    delete = renew = None
+    ask, answer, time_comes = Verbs.ask, Verbs.answer, Verbs.time_comes
+
+
 def difference(verbs: str, url: str, examples: int = 100) -> str:
     """Return the first difference between store and model as a sentence, or "". Examples are the same each time.
 
     Args:
-        verbs: "lives" or "deaths". url: of the server. examples: of 40 steps each.
+        verbs: "lives", "deaths" or "asking". url: of the server. examples: of 40 steps each.
     """
     try:
         run_state_machine_as_test(
-            type("Machine", ({"lives": Lives, "deaths": Deaths}[verbs],), {"url": url}),
+            type("Machine", ({"lives": Lives, "deaths": Deaths, "asking": Asking}[verbs],), {"url": url}),
             settings=settings(
                 max_examples=examples,
                 stateful_step_count=40,

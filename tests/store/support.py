@@ -138,8 +138,11 @@ async def check_laws(store: RedisStore) -> None:
         assert [name for name, ids in where.states.items() if id in ids] == [state], id
         lines = [id in where.ready.get(queue, ()), *(id in ids for ids in where.parked.values())]
         assert sum(lines) == (state is JobState.QUEUED), f"{id} is {state}"
-        waits = await store.redis.hexists(f"{store.prefix}job:{id}", "waits")
-        assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED and not waits), f"{id} is {state}"
+        waits, for_answer = await store.redis.hmget(f"{store.prefix}job:{id}", "waits", "for_answer")
+        has_time = not waits and (not for_answer or any(one.due for one in found.asking))
+        assert (id in where.due.get(queue, ())) == (state is JobState.SCHEDULED and has_time), f"{id} is {state}"
+        asks = await store.redis.zscore(f"{store.prefix}asking", id) is not None
+        assert asks == bool(found.asking), f"{id} asks {found.asking}"
         assert (id in where.leases) == (state is JobState.RUNNING), f"{id} is {state}"
         assert (id in where.expiry) == state.is_terminal, f"{id} is {state}"
         [group] = await store.failures.groups_of([id])

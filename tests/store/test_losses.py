@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jobkit.model import ErrorKind, JobState
+from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.store.redis import RedisStore
-from jobkit.store.values import FINISHED, Claimed
+from jobkit.store.values import FINISHED, Claimed, Kept
 from tests.support import until
 
 from .support import claim, ending, lapse, snapshot, started, submit, types, worker
@@ -170,6 +171,67 @@ async def test_a_job_that_always_dies_with_others_ends_nevertheless(store: Redis
     error = (await snapshot(store, "a")).error
     assert error is not None
     assert error.message == "its workers died 12 times while running it; last, death, with other jobs"
+
+
+async def lose_after(store: RedisStore, id: str, text: str, *, done: float | None = None, n: int = 1) -> None:
+    """Let a job write a checkpoint and lose its worker."""
+    [claimed] = await claim(store, by=worker(f"w{await now_us(store)}"))
+    if text or done is not None:
+        info = CheckpointInfo(checkpoint_name(claimed.attempt, n), attempt=claimed.attempt, text=text, done=done)
+        assert await store.keep([Kept.of_checkpoint(id, claimed.token, info, b"x" * 10, "")]) == [True]
+    await lapse(store, id)
+    await sweep(store)
+
+
+async def now_us(store: RedisStore) -> int:
+    seconds, us = await store.redis.time()
+    return int(seconds) * 1_000_000 + int(us)
+
+
+async def test_a_job_whose_checkpoint_has_moved_on_has_all_its_losses_before_it_again(store: RedisStore) -> None:
+    await submit(store, "a")
+    for step in range(50):
+        await lose_after(store, "a", f"epoch {step}")
+    await lose_after(store, "a", "")
+    await lose_after(store, "a", "epoch 49")
+
+    error = (await snapshot(store, "a")).error
+    assert error is not None
+    assert error.message.startswith(
+        "its workers died 3 times while running it, each time after its checkpoint at epoch 49; last, worker w"
+    )
+    assert (await snapshot(store, "a")).losses == 52
+
+
+async def test_a_checkpoint_without_a_label_is_a_step_if_the_bar_has_moved(store: RedisStore) -> None:
+    await submit(store, "a")
+    for done in (1.0, 2.0, 3.0, 3.0):
+        await lose_after(store, "a", "", done=done)
+    assert (await snapshot(store, "a")).state is JobState.QUEUED
+    await lose_after(store, "a", "", done=3.0)
+
+    error = (await snapshot(store, "a")).error
+    assert error is not None
+    assert "3 times while running it, each time after the same checkpoint; last," in error.message
+
+
+async def test_a_job_that_kills_its_worker_after_each_checkpoint_ends_some_time(store: RedisStore) -> None:
+    await submit(store, "a")
+    for step in range(120):
+        assert (await snapshot(store, "a")).state is JobState.QUEUED
+        await lose_after(store, "a", f"epoch {step}")
+
+    error = (await snapshot(store, "a")).error
+    assert error is not None
+    assert error.message.startswith("its workers died 120 times while running it; last, worker w")
+
+
+async def test_a_suspect_that_has_moved_on_runs_beside_others_again(store: RedisStore) -> None:
+    await make_suspects(store, "a")
+    await lose_after(store, "a", "epoch 1")
+    await submit(store, "fresh")
+
+    assert [one.spec.id for one in await take(store, "w1")] == ["a", "fresh"]
 
 
 async def make_suspects(store: RedisStore, *ids: str) -> None:

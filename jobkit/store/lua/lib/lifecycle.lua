@@ -1,6 +1,8 @@
 -- The life of a job: submitted, cancelled, lost, ended.
 
-local LOST_MOST = 4 -- a job ends as lost after so many times `max_losses` at the latest, whatever was lost with it
+-- A job ends as lost after so many times `max_losses` at the latest: without a step forward, whatever was lost with it, and in
+-- all, however often it has moved on.
+local LOST_MOST, LOST_IN_ALL = 4, 40
 
 -- True if the record's own fields tell everything about a successful end; a later version may add more to the event.
 local IN_RECORD = {state = true, finished = true, summary = true, usage = true}
@@ -93,30 +95,55 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   if rec.terms then Limits.pump() end
 end
 
+-- How far a job is by its newest checkpoint, which is equal for equal steps, and the same for people; nil if it has none.
+local function step_of(rec)
+  local key = P .. 'checkpoints:' .. rec.id
+  local names = rec.kept and call('HKEYS', key) or {}
+  if #names == 0 then return nil end
+  table.sort(names)
+  local facts = object(string.match(call('HGET', key, names[#names]), '^[^\n]*'))
+  local is_known = facts.text or facts.done
+  return is_known and tostring(facts.text) .. ' ' .. tostring(facts.done) or names[#names],
+    facts.text and 'its checkpoint at ' .. tostring(facts.text) or 'the same checkpoint'
+end
+
 -- A lease ran out: the worker died, or was away for too long. Or the worker says so itself: what it ran the attempt in died
 -- under it. `where` says how. The job goes back to its old place in the line, or ends here. A loss counts against it only if
 -- nothing else was lost with it (`is_alone`). After `max_losses` others it is a suspect: its next worker runs nothing else
--- (see `claim`), so that there is no doubt whose fault its death is.
+-- (see `claim`), so that there is no doubt whose fault its death is. Only losses since its newest checkpoint was of another
+-- step count: a job that goes on between them is no cause of them. The record's `lost_at` is the step of the last loss,
+-- `lost_before` the number of those before that step.
 function Lifecycle.lose(rec, max_losses, ttl_ms, is_alone, where, usage)
+  local step, shown = step_of(rec)
+  local last_step, before = unpack(call('HMGET', rec.key, 'lost_at', 'lost_before'))
+  before = number(before)
+  if step and step ~= last_step then before, rec.alone = rec.losses, 0 end
   rec.losses = rec.losses + 1
   rec.alone = rec.alone + (is_alone and 1 or 0)
+  local since = rec.losses - before
   ttl_ms = Records.kept_ms(rec, ttl_ms)
-  local is_spent = rec.alone >= max_losses or rec.losses >= LOST_MOST * max_losses
+  local is_stuck = rec.alone >= max_losses or since >= LOST_MOST * max_losses
+  local is_spent = is_stuck or rec.losses >= LOST_IN_ALL * max_losses
   if rec.cancel then
     Lifecycle.conclude(rec, 'cancelled', {losses = rec.losses, reason = 'cancelled; its ' .. where, usage = usage},
       {'losses', rec.losses, 'token', ''}, ttl_ms)
   elseif is_spent or Records.wish(rec, 'on_lost') == 'fail' then
-    local deadly = rec.alone < rec.losses and rec.alone >= max_losses and rec.alone .. ' times while running it alone'
-      or rec.losses .. ' times while running it'
+    local is_deadly = rec.alone < since and rec.alone >= max_losses
+    local how = (is_deadly and rec.alone or is_stuck and since or rec.losses) .. ' times while running it'
+      .. (is_deadly and ' alone' or '') .. (is_stuck and step and ', each time after ' .. shown or '')
     local err = {kind = 'lost', type = 'lost', traceback = deaths(rec, where), where = '',
-      message = is_spent and 'its workers died ' .. deadly .. '; last, ' .. where
+      message = is_spent and 'its workers died ' .. how .. '; last, ' .. where
         or where .. "; it is not run again, since it was submitted with on_lost='fail'"}
     Lifecycle.conclude(rec, 'failed', {losses = rec.losses, error = err, usage = usage},
       {'losses', rec.losses, 'token', '', 'error', cjson.encode(err)}, ttl_ms)
   else
     local set = {'losses', rec.losses, 'alone', rec.alone}
-    rec.suspect = rec.losses - rec.alone >= max_losses
-    if rec.suspect then put(set, 'suspect', 1) end
+    if step then
+      put(set, 'lost_at', step)
+      put(set, 'lost_before', before)
+    end
+    rec.suspect = since - rec.alone >= max_losses
+    if rec.suspect then put(set, 'suspect', 1) else call('HDEL', rec.key, 'suspect') end
     Lifecycle.go_back(rec, 'lost', {losses = rec.losses, reason = where, usage = usage}, set, rec.us, 0)
   end
 end
