@@ -14,18 +14,16 @@ import os
 import threading
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
-from jobkit.model import JobkitError, LogLine
-from jobkit.model.checkpoint import CheckpointInfo
-from jobkit.model.metrics import Point
+from jobkit.model import JobkitError
 from jobkit.run.attempt import Assignment, Outcome, resolve, timed_out, unstarted
 from jobkit.run.ended import (
     STAGES_LIMIT_S,
@@ -39,59 +37,39 @@ from jobkit.run.ended import (
     succeeded,
 )
 from jobkit.run.inside import bars, context
-from jobkit.run.inside.answers import Reply
 from jobkit.run.inside.capture import Routing
 from jobkit.run.inside.context import Context, Stop
 from jobkit.run.inside.log_tee import LoopLog
-from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink, Ticker
+from jobkit.run.inside.recorder import BATCH_S, Recorder, Sink
+from jobkit.run.inside.ticker import Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.shortage import shortage
 
 
-@dataclass(slots=True)
 class LoopSink:
-    """Passes a recorder's batches to a sink on a loop.
+    """Passes a recorder's batches of all kinds to a sink on a loop.
 
-    Attributes:
+    Args:
         thread: id of the loop's thread, from which the sink is called at once; 0 to go through the loop always, which
             keeps the order of batches that come from several threads.
     """
 
-    sink: Sink
-    loop: asyncio.AbstractEventLoop
-    thread: int
+    def __init__(self, sink: Sink, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._sink, self._loop, self._thread = sink, loop, thread
 
-    def lines(self, lines: Sequence[LogLine]) -> None:
-        self.call(self.sink.lines, lines)
-
-    def progress(self, done: float | None, total: float | None, message: str) -> None:
-        self.call(self.sink.progress, done, total, message)
-
-    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
-        self.call(self.sink.metrics, batch)
-
-    def awaits(self, job_ids: Sequence[str]) -> None:
-        self.call(self.sink.awaits, job_ids)
-
-    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
-        self.call(self.sink.checkpoint, info, sealed)
-
-    def resumed(self, info: CheckpointInfo | None) -> None:
-        self.call(self.sink.resumed, info)
-
-    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
-        self.call(self.sink.ask, key, text, timeout_s, body, reply)
+    def __getattr__(self, kind: str) -> Callable[..., None]:
+        return partial(self.call, getattr(self._sink, kind))
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         # A file is read here and now: once `save` has returned, the job may change it.
-        self.call(self.sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
+        self.call(self._sink.artifact, name, media, body.read_bytes() if isinstance(body, Path) else body)
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        if threading.get_ident() == self.thread:
+        if threading.get_ident() == self._thread:
             function(*args)
         else:
             with contextlib.suppress(RuntimeError):  # the loop is closed: a thread that outlived its worker
-                self.loop.call_soon_threadsafe(function, *args)
+                self._loop.call_soon_threadsafe(function, *args)
 
 
 class SharedContext(Context):
@@ -119,7 +97,8 @@ class SharedContext(Context):
             assignment = self._assignment
             if assignment.log_path:
                 self._log = LoopLog(assignment.log_path, assignment.log_owner)
-            self._recorder = Recorder(self._sink, self._arm, burst=0, bounds=assignment.bounds, log=self._log)
+            sink = cast(Sink, self._sink)
+            self._recorder = Recorder(sink, self._arm, burst=0, bounds=assignment.bounds, log=self._log)
         return self._recorder
 
     def _arm(self) -> None:
@@ -185,9 +164,13 @@ class SharedProcess:
         else:
             running.stop(kind)
 
-    def _forget(self, running: object, job_id: str) -> None:
-        if self.running.get(job_id) is running:  # not another attempt at the same job
-            del self.running[job_id]
+    def _end(self, running: SharedAttempt) -> None:
+        """Forget an attempt that has ended, and hand on what is left of its output."""
+        for timer in running.timers:
+            timer.cancel()
+        if self.running.get(running.assignment.job_id) is running:  # not another attempt at the same job
+            del self.running[running.assignment.job_id]
+        running.context.finish()
 
 
 def stopped_outcome(kind: str, assignment: Assignment, note: str = "") -> Outcome:
@@ -196,26 +179,56 @@ def stopped_outcome(kind: str, assignment: Assignment, note: str = "") -> Outcom
     return Outcome("cancelled", reason=f"stopped on request{note or '; its clean-up ran'}")
 
 
-class Running:
-    """An attempt on the loop.
+class SharedAttempt:
+    """An attempt in a shared process.
 
     Attributes:
         kind: "cancel", "timeout", "kill" or "move", the first reason for which it was asked to stop; "" before.
-        asked: such a reason that `LoopWatch` has, while the loop is blocked.
-        is_over: its own code has ended. is_closed: it was left from outside, by the end of the loop.
-        due_at: when its timeout is over, by `time.monotonic`.
-        give_up_at: when the grace of a request to stop is over; infinite before one.
+        is_over: its own code has ended.
+        give_up_at: when the grace of a request to stop is over, by `time.monotonic`; infinite before one.
     """
 
-    def __init__(self, assignment: Assignment, task: asyncio.Task[Any], context: Context) -> None:
-        self.assignment = assignment
-        self.task = task
-        self.context = context
-        self.kind = self.asked = ""
-        self.is_over = self.is_closed = False
-        self.due_at = math.inf if assignment.timeout_s is None else time.monotonic() + assignment.timeout_s
-        self.give_up_at = math.inf
+    def __init__(self, assignment: Assignment, loop: asyncio.AbstractEventLoop, own: SharedContext) -> None:
+        self.assignment, self.loop, self.context = assignment, loop, own
+        self.kind, self.is_over, self.give_up_at = "", False, math.inf
         self.timers: list[asyncio.TimerHandle] = []
+        if assignment.timeout_s is not None:
+            self.later(assignment.timeout_s, self.stop, "timeout")
+
+    def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
+        self.timers.append(self.loop.call_later(delay_s, callback, *args))
+
+    def stop(self, kind: str) -> None:
+        """Ask it to stop, unless it cleans up already; end it by force after its grace."""
+        if self.kind or self.is_over:
+            return
+        self.kind = kind
+        self.context.should_stop = True
+        self.give_up_at = time.monotonic() + self.assignment.cancel_grace_s
+        if not self.context.is_leaving:
+            self._request()
+        self.later(self.assignment.cancel_grace_s, self._force)
+
+    def _request(self) -> None:
+        raise NotImplementedError
+
+    def _force(self) -> None:
+        raise NotImplementedError
+
+
+class Running(SharedAttempt):
+    """An attempt on the loop.
+
+    Attributes:
+        asked: a reason to stop, see `kind`, that `LoopWatch` has while the loop is blocked.
+        is_closed: it was left from outside, by the end of the loop.
+        due_at: when its timeout is over, by `time.monotonic`.
+    """
+
+    def __init__(self, assignment: Assignment, task: asyncio.Task[Any], own: SharedContext) -> None:
+        super().__init__(assignment, task.get_loop(), own)
+        self.task, self.asked, self.is_closed = task, "", False
+        self.due_at = math.inf if assignment.timeout_s is None else time.monotonic() + assignment.timeout_s
         self._is_given_up = False
         self._requests = self._own_requests = 0
 
@@ -223,19 +236,6 @@ class Running:
     def is_asked(self) -> bool:
         """A request to cancel its task was made by `stop` or by its own code."""
         return bool(self._requests or self._own_requests)
-
-    def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
-        self.timers.append(self.task.get_loop().call_later(delay_s, callback, *args))
-
-    def stop(self, kind: str) -> None:
-        """Cancel it; end it by force after its grace."""
-        if self.kind or self.is_over:
-            return
-        self.kind = kind
-        self.context.should_stop = True
-        self.give_up_at = time.monotonic() + self.assignment.cancel_grace_s
-        self._request()
-        self.later(self.assignment.cancel_grace_s, self._force)
 
     def _force(self) -> None:
         """End it although it has swallowed its cancellation."""
@@ -330,8 +330,6 @@ class AsyncRunner(SharedProcess):
         running = Running(assignment, task, own)
         self.running[assignment.job_id] = running
         self.on_start()
-        if assignment.timeout_s is not None:
-            running.later(assignment.timeout_s, running.stop, "timeout")
         token = context.CURRENT.set(own)
         try:
             try:
@@ -340,7 +338,7 @@ class AsyncRunner(SharedProcess):
                     value = function(*args, **kwargs)
                     if issubclass(type(value), Awaitable):
                         is_coroutine = issubclass(type(value), types.CoroutineType)
-                        value = await running.forcibly(value if is_coroutine else _awaited(value))
+                        value = await running.forcibly(value if is_coroutine else _own_flow(own, value))
                     ended = succeeded(value, allow_pickle=assignment.allow_pickle)
                 finally:
                     running.is_over = True
@@ -365,56 +363,41 @@ class AsyncRunner(SharedProcess):
             outcome = await last_stage(ended)
         finally:
             context.CURRENT.reset(token)
-            for timer in running.timers:
-                timer.cancel()
-            self._forget(running, assignment.job_id)
-            own.finish()
+            self._end(running)
         await own.end()
         return outcome
 
 
-async def _awaited(value: Awaitable[Any]) -> Any:
+async def _own_flow(own: Context, value: Awaitable[Any]) -> Any:
+    own.enter()
     return await value
 
 
-class _Thread:
+class _Thread(SharedAttempt):
     """An attempt in a thread."""
 
     def __init__(self, assignment: Assignment, loop: asyncio.AbstractEventLoop, own: SharedContext) -> None:
-        self.assignment = assignment
-        self.loop = loop
-        self.context = own
-        self.kind = ""
-        self.is_over = False
-        self.timers: list[asyncio.TimerHandle] = []
+        super().__init__(assignment, loop, own)
         self._reached: Outcome | None = None  # of a stage before the last
         self.done: asyncio.Future[Outcome] = loop.create_future()
         self.thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._main,), name=f"job {assignment.job_id}", daemon=True
         )
 
-    def stop(self, kind: str) -> None:
-        """Raise `Stop` in the thread, at its next Python instruction."""
-        if self.kind or self.is_over:
-            return
-        self.kind = kind
-        self.context.should_stop = True
+    def _request(self) -> None:
         raise_in(self.thread, Stop)
-        self.later(self.assignment.cancel_grace_s, self._give_up)
 
-    def later(self, delay_s: float, callback: Callable[..., None], *args: Any) -> None:
-        self.timers.append(self.loop.call_later(delay_s, callback, *args))
-
-    def _give_up(self) -> None:
+    def _force(self) -> None:
         if not self.done.done():
             note = ", and its thread, which cannot be killed, may still be running"
             self.done.set_result(stopped_outcome(self.kind, self.assignment, note))
 
     def _main(self) -> None:
         context.CURRENT.set(self.context)
+        self.context.enter()
         runner = asyncio.Runner()
         try:
-            ended = execute(self.assignment, runner.run)
+            ended = execute(self.assignment, lambda coroutine: runner.run(_own_flow(self.context, coroutine)))
             self.is_over = True
             self._tell(self._deliver_stage, ended.outcome)
             with contextlib.suppress(BaseException):  # of tasks that the coroutine has left behind
@@ -456,8 +439,6 @@ class ThreadRunner(SharedProcess):
         own = SharedContext(assignment, sink, loop, is_threaded=True)
         running = _Thread(assignment, loop, own)
         self.running[assignment.job_id] = running
-        if assignment.timeout_s is not None:
-            running.later(assignment.timeout_s, running.stop, "timeout")
         try:
             running.thread.start()
             outcome = await asyncio.shield(running.done)
@@ -468,10 +449,7 @@ class ThreadRunner(SharedProcess):
             await asyncio.wait([running.done])
             raise
         finally:
-            for timer in running.timers:
-                timer.cancel()
-            self._forget(running, assignment.job_id)
-            own.finish()
+            self._end(running)
             await asyncio.sleep(0)  # its last lines are on their way to the sink through this loop
         await own.end()
         return outcome

@@ -240,6 +240,30 @@ async def test_cancel_of_a_thread_raises_in_it(threads: ThreadRunner, heard: Hea
     assert (tmp_path / "cleaned").exists()
 
 
+async def test_the_clean_up_of_a_coroutine_ends_with_its_grace(
+    loop_runner: AsyncRunner, heard: Heard, tmp_path: Path
+) -> None:
+    async def job(path: Path) -> None:
+        import asyncio
+        import sys
+
+        (path / "started").touch()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            try:
+                await asyncio.sleep(600)
+            finally:
+                (path / type(sys.exception()).__name__).touch()
+
+    running = asyncio.create_task(loop_runner.run(assign(job, tmp_path, cancel_grace_s=0.1), heard))
+    await until((tmp_path / "started").exists, "the start")
+    loop_runner.stop("j1", "cancel")
+
+    assert (await running).reason == "given up: it did not stop within its grace of 0.1 s"
+    assert (tmp_path / "GeneratorExit").exists()
+
+
 async def test_a_thread_that_cannot_be_stopped_is_reported(threads: ThreadRunner, heard: Heard, tmp_path: Path) -> None:
     def job(path: Path) -> None:
         import time

@@ -7,6 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any, Literal
 
 import jobkit
@@ -76,6 +77,32 @@ def rounds(path: str, count: int, timeout: float | None = None) -> list[str]:
 def side_by_side(count: int) -> list[bool]:
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda _: jobkit.ask(bool, "Go on?", key="one"), range(count)))
+
+
+def in_a_thread(path: str) -> list[str]:
+    """Ask in a thread right after a checkpoint."""
+    note(path, f"start {os.getpid()}")
+    jobkit.checkpoint({"round": 0})
+    answers: list[str] = []
+    thread = Thread(target=lambda: answers.append(jobkit.ask(str, "What next?")))
+    thread.start()
+    thread.join()
+    return answers
+
+
+async def in_a_task(path: str) -> list[str]:
+    """Ask in another asyncio task right after a checkpoint."""
+    note(path, f"start {os.getpid()}")
+    jobkit.checkpoint({"round": 0})
+    answers: asyncio.Queue[str] = asyncio.Queue()
+
+    async def ask() -> None:
+        answers.put_nowait(await jobkit.ask.aio(str, "What next?"))
+
+    asking = asyncio.create_task(ask())
+    found = await answers.get()
+    await asking
+    return [found]
 
 
 async def blocking() -> Any:

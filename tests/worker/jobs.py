@@ -438,6 +438,36 @@ def count_and_clean(path: str, clean_s: float) -> None:
         note(path, "cleaned")
 
 
+@jobkit.task
+async def count_and_clean_on_loop(path: str, clean_s: float) -> None:
+    step = 0
+    try:
+        while True:
+            step += 1
+            note(path, f"step {step}")
+            jobkit.checkpoint({"step": step})
+            await asyncio.sleep(0.01)
+    finally:
+        await asyncio.sleep(clean_s)
+        note(path, "cleaned")
+
+
+@jobkit.task
+def count_beside_deaths(path: str, steps: int, deaths: int, stays_at: int = -1) -> int:
+    """Kill the process that forks jobs after each checkpoint of a step, once the checkpoint is known."""
+    state = jobkit.resume({"step": 0})
+    for step in range(state["step"], steps):
+        note(path, f"step {step}")
+        if step != stays_at:
+            jobkit.checkpoint({"step": step + 1})
+            jobkit.current().log("written")
+            time.sleep(0.3)
+        if jobkit.current().attempt <= deaths:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+    return steps
+
+
 @jobkit.task(isolation="thread")
 def count_in_thread(path: str, steps: int, pause_s: float = 0.0) -> int:
     state = jobkit.resume({"step": 0})

@@ -136,9 +136,16 @@ def test_a_job_without_a_checkpoint_in_its_grace_is_cancelled_as_ever(bench: Ben
     assert bench.notes()[-1] == "stopped"
 
 
-def test_the_end_of_the_grace_does_not_interrupt_the_clean_up_after_a_checkpoint(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [(jobs.count_and_clean, {}), (jobs.count_and_clean, {"isolation": "thread"}), (jobs.count_and_clean_on_loop, {})],
+    ids=["process", "thread", "coroutine"],
+)
+def test_the_end_of_the_grace_does_not_interrupt_the_clean_up_after_a_checkpoint(
+    bench: Bench, task: jobkit.Task, options: dict[str, str]
+) -> None:
     bench.worker()
-    job = bench.kit.options(cancel_grace=1).submit(jobs.count_and_clean, bench.file(), 1.5)
+    job = bench.kit.options(cancel_grace=1, **options).submit(task, bench.file(), 1.5)
     wait_until(lambda: steps(bench), what="a step")
 
     job.cancel(checkpoint=True)
@@ -146,6 +153,25 @@ def test_the_end_of_the_grace_does_not_interrupt_the_clean_up_after_a_checkpoint
     assert job.wait(60)
     assert job.state == "cancelled"
     assert bench.notes()[-1] == "cleaned"
+
+
+def test_a_job_that_moves_on_between_losses_survives_any_number_of_them(bench: Bench) -> None:
+    bench.worker(JOBKIT_RESULTS=bench.file("results"), JOBKIT_MAX_LOSSES="2")
+    job = bench.kit.submit(jobs.count_beside_deaths, bench.file(), 6, 4)
+
+    assert job.result(60) == 6
+    assert job.snapshot.losses == 4
+    assert steps(bench) == list(range(6))
+
+
+def test_a_job_that_dies_at_the_same_step_again_and_again_ends_as_lost(bench: Bench) -> None:
+    bench.worker(JOBKIT_RESULTS=bench.file("results"), JOBKIT_MAX_LOSSES="2")
+    job = bench.kit.submit(jobs.count_beside_deaths, bench.file(), 6, 99, stays_at=2)
+
+    assert "its workers died 2 times while running it, each time after its checkpoint at step 2; last," in str(
+        job.exception(60)
+    )
+    assert steps(bench) == [0, 1, 2]
 
 
 def test_a_second_cancel_does_not_wait_for_a_checkpoint(bench: Bench) -> None:

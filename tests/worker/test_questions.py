@@ -192,6 +192,29 @@ def test_a_job_with_a_fresh_checkpoint_waits_without_a_slot_and_goes_on_from_the
     bench.check_keys()
 
 
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (asking.in_a_thread, {}),
+        (asking.in_a_task, {}),
+        (asking.in_a_task, {"isolation": "process"}),
+    ],
+    ids=["process", "coroutine", "coroutine in a process"],
+)
+def test_what_a_job_has_started_waits_in_its_slot_for_the_answer_to_its_question(
+    bench: Bench, function: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    bench.worker("-t", "tests.worker.asking")
+    job = bench.kit.options(**options).submit(function, bench.file())
+    asks(job)
+
+    job.answer("on")
+
+    assert job.result(60) == ["on"]
+    assert len(bench.notes()) == 1
+    assert not of(job, "released")
+
+
 def test_a_job_that_waits_without_a_slot_hears_that_no_answer_came_in_time(bench: Bench) -> None:
     bench.worker()
     job = bench.kit.submit(asking.rounds, bench.file(), 1, timeout=1)

@@ -124,7 +124,7 @@ class Ask:
             raise JobkitError("a coroutine must not block its event loop: write await jobkit.ask.aio(...)")
         for key, body in asked.questions(recorder.answers):
             recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
-            while (reply := recorder.answers.wait(key)).kind == "wait":
+            while _waits(reply := recorder.answers.wait(key)):
                 pass  # one for each of several threads that ask with the same key
             try:
                 return asked.value(reply)
@@ -147,7 +147,7 @@ class Ask:
             return _asked_here(asked)
         for key, body in asked.questions(recorder.answers):
             recorder.ask(key, asked.text[:BRIEF_CHARS], asked.timeout_s, body)
-            while (reply := await recorder.answers.wait_async(key)).kind == "wait":
+            while _waits(reply := await recorder.answers.wait_async(key)):
                 pass
             try:
                 return asked.value(reply)
@@ -159,6 +159,13 @@ class Ask:
 
 
 ask = Ask()
+
+
+def _waits(reply: Reply) -> bool:
+    """Return whether the caller waits on. Only the job's own flow can end the attempt: a thread or a task that it has
+    started would end alone, and the answer would be lost."""
+    job = context.active()
+    return reply.kind == "wait" or (reply.kind == "leave" and job is not None and not job.is_own_flow)
 
 
 def _is_in_loop() -> bool:

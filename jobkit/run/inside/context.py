@@ -5,6 +5,7 @@ Outside a job everything here still works and does nothing harmful, so that a ta
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
@@ -35,14 +36,14 @@ class Context:
         seed: of its random numbers, for generators that it makes itself: `numpy.random.default_rng(job.seed)`; None
             without `seed=`.
         has_yielded: it has seen that it was asked to stop at a checkpoint, so its end is not the end of its work.
-        is_leaving: `Stop` was raised at a checkpoint in the main thread, and its clean-up runs.
+        is_leaving: `Stop` was raised at a checkpoint in the job's own flow, and its clean-up runs.
         function: what it calls, once that is known.
         kit_settings: the worker's own, for kits among the arguments; {} if there are none.
         places: where its checkpoints are, see `Assignment`. kept_state: its `Checkpoints`, once they are used.
     """
 
     __slots__ = (
-        "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "is_leaving", "job_id",
+        "_flow", "_is_asked", "_must_stop", "_recorder", "attempt", "function", "has_yielded", "is_leaving", "job_id",
         "kept_state", "kit_settings", "places", "seed", "task",
     )  # fmt: skip
 
@@ -66,6 +67,17 @@ class Context:
         self.places = places
         self.kept_state: Any = None
         self._is_asked = is_asked
+        self.enter()
+
+    def enter(self) -> None:
+        """Note that the job's function runs in the calling thread, and asyncio task if there is one: its own flow."""
+        self._flow = threading.get_ident(), _task()
+
+    @property
+    def is_own_flow(self) -> bool:
+        """True unless the caller is a thread, or an asyncio task beside its own, that the job has started."""
+        thread, task = self._flow
+        return threading.get_ident() == thread and (not task or _task() == task)
 
     @property
     def should_stop(self) -> bool:
@@ -95,7 +107,7 @@ class Context:
         """Raise `Stop` if it was asked to stop at a checkpoint, once."""
         if self.is_asked and not self._must_stop:
             self.has_yielded = self._must_stop = True
-            self.is_leaving = threading.current_thread() is threading.main_thread()
+            self.is_leaving = self.is_own_flow
             raise Stop("the job was asked to stop at a checkpoint")
 
     @property
@@ -166,6 +178,14 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<job {self.job_id} attempt {self.attempt}>" if self.job_id else "<outside a job>"
+
+
+def _task() -> int:
+    """Return the id of the asyncio task that calls, 0 outside of event loops. The task itself would be a cycle."""
+    try:
+        return id(asyncio.current_task())
+    except RuntimeError:
+        return 0
 
 
 #: The job of the current thread or coroutine.

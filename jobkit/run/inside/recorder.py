@@ -146,7 +146,7 @@ class Recorder:
         self._kept: dict[str, int] = {}
         self._log = log
         self._memory = memory
-        self._answers = answers or Answers()
+        self.answers = answers or Answers()
         self._arm = arm
         self._is_armed = False
         self._burst = burst
@@ -167,10 +167,9 @@ class Recorder:
         self._has_moved = False
         self._resumed: CheckpointInfo | None = None  # until a bar goes on from it
         self._sent: tuple[float | None, float | None, str] | None = None
-        self._sent_at = -math.inf
         self._metrics: MetricBuffer | None = None
         self._pictures = PictureBuffer(self._warn)
-        self._live_at = -math.inf  # when the last of both were sent
+        self._sent_at = -math.inf  # when the last of progress, metrics and pictures left
         #: Set if only the job's own thread may call the sink (`sync://`): ticks only mark what is due.
         self.is_passive = False
 
@@ -192,12 +191,8 @@ class Recorder:
         at_ms = now_ms()
         with self._guard, self._lock:
             parts = text.splitlines() or [""]
-            if self._log is not None:
-                self._log.add(parts, mark_of(source, level, at_ms))
             lines = [LogLine(cut(part), at_ms, source, level, logger) for part in parts]
-            for line in lines:
-                self._buffer.add(line)
-            self._leave(lines, at_ms)
+            self._leave(self._add(parts, lines, mark_of(source, level, at_ms)), at_ms)
 
     def report(
         self, done: float | Keep | None = KEEP, total: float | Keep | None = KEEP, message: str | Keep = KEEP
@@ -209,14 +204,8 @@ class Recorder:
             self._total = total
         if message is not KEEP:
             self._said = _text(message)
-        self._changed()
-
-    def _changed(self) -> None:
         self._has_moved = True
-        if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
-            self._send_progress()
-        else:
-            self._arm_once()
+        self._send_or_wait()
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         """Raises InvalidParams if that is too much."""
@@ -251,9 +240,10 @@ class Recorder:
         if buffer is None:
             with self._guard, self._lock:
                 buffer = self._metrics = self._metrics or MetricBuffer(self._warn)
-        is_full = buffer.add(step, numbers)
-        if is_full or (self.is_passive and time.monotonic() - self._live_at >= PROGRESS_INTERVAL_S):
-            self._send_live()
+        if buffer.add(step, numbers):
+            self._send()
+        elif self.is_passive:
+            self._send_or_wait()
         elif not self._is_armed:
             self._arm_once()
 
@@ -263,37 +253,47 @@ class Recorder:
         Never raises: the log says what cannot be shown.
         """
         if self._pictures.draw(name, obj, self._bounds.each_bytes):
-            if time.monotonic() - self._live_at >= PROGRESS_INTERVAL_S:
-                self._send_live()
-            else:
-                self._arm_once()
+            self._send_or_wait()
 
     def _warn(self, sentence: str) -> None:
         self.line("jobkit", sentence, "WARNING")
 
-    def _send_live(self) -> None:
-        """Send metrics and pictures."""
+    def _send_or_wait(self) -> None:
+        """Send progress, metrics and pictures, or let a tick do it if the last ones have just left."""
+        if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
+            self._send()
+        else:
+            self._arm_once()
+
+    def _send(self) -> None:
+        """Send progress, metrics and pictures, if there is any."""
         with self._guard, self._lock:
-            self._live_at = time.monotonic()
+            if not self._has_news:
+                return
+            self._sent_at = time.monotonic()
             if self._metrics is not None and (batch := self._metrics.take()):
                 self._sink.metrics(batch)
             for name, body in self._pictures.take().items():
                 self._sink.artifact(name, PICTURE, body)
+            if not self._has_moved:
+                return
+            self._has_moved = False
+            news = tamed(self._done, self._total, " · ".join(filter(None, (self._bar_text, self._said))))
+            if news != self._sent:
+                self._sent = news
+                self._sink.progress(*news)
 
     @property
-    def _has_live(self) -> bool:
-        return bool(self._pictures.waiting or (self._metrics is not None and self._metrics.count))
-
-    @property
-    def answers(self) -> Answers:
-        return self._answers
+    def _has_news(self) -> bool:
+        has_metrics = self._metrics is not None and self._metrics.count
+        return bool(self._has_moved or self._pictures.waiting or has_metrics)
 
     def ask(self, key: str, text: str, timeout_s: float | None, body: bytes) -> None:
         """Ask people. The replies come to `answers`. What was said before is told first."""
         at_ms = now_ms()
         with self._guard, self._lock:
             self._flush(at_ms, at_ms)
-            self._sink.ask(key, text, timeout_s, body, self._answers.put)
+            self._sink.ask(key, text, timeout_s, body, self.answers.put)
 
     @contextlib.contextmanager
     def waiting(self, job_ids: Sequence[str]) -> Iterator[None]:
@@ -338,7 +338,8 @@ class Recorder:
             self._done, self._total = outer.passed + outer.done, outer.total and outer.passed + outer.total
             parts = [_text(outer.message), *map(_inner, inner[:2])]
             self._bar_text = " · ".join(part for part in parts if part)
-            self._changed()
+            self._has_moved = True
+            self._send_or_wait()
 
     def close_bar(self, bar: Bar) -> None:
         with self._guard, self._lock:
@@ -361,15 +362,12 @@ class Recorder:
         with self._guard, self._lock:
             self._flush(at_ms, at_ms)
             if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
-                self._send_progress()
-            if self._has_live and time.monotonic() - self._live_at >= PROGRESS_INTERVAL_S:
-                self._send_live()
+                self._send()
             self._is_armed = False  # first: who writes from now on arms anew, or is seen below
             self._is_armed = bool(
                 self._bars
                 or self._buffer
-                or self._has_moved
-                or self._has_live
+                or self._has_news
                 or any(self._parts.values())
                 or any(splitter.is_partial for splitter in self._splitters.values())
             )
@@ -378,9 +376,8 @@ class Recorder:
     def close(self) -> None:
         """Hand on all that is left: partial lines and the last progress."""
         with self._guard, self._lock:
-            self._send_live()
             self._flush(None, now_ms())
-            self._send_progress()
+            self._send()
             self._bars.clear()
 
     def _arm_once(self) -> None:
@@ -420,12 +417,14 @@ class Recorder:
         count = len(parts)  # another thread may append meanwhile
         text = "".join(parts[:count])
         del parts[:count]
-        return self._add(source, self._splitters[source].feed(text, at_ms), at_ms)
+        return self._add_printed(source, self._splitters[source].feed(text, at_ms), at_ms)
 
-    def _add(self, source: str, texts: Sequence[str], at_ms: int) -> Sequence[LogLine]:
+    def _add_printed(self, source: str, texts: Sequence[str], at_ms: int) -> Sequence[LogLine]:
+        return self._add(texts, [LogLine(text, at_ms, source) for text in texts], mark_of(source, at_ms=at_ms))
+
+    def _add(self, texts: Sequence[str], lines: Sequence[LogLine], mark: bytes) -> Sequence[LogLine]:
         if texts and self._log is not None:
-            self._log.add(texts, mark_of(source, at_ms=at_ms))
-        lines = [LogLine(text, at_ms, source) for text in texts]
+            self._log.add(texts, mark)
         for line in lines:
             self._buffer.add(line)
         return lines
@@ -435,19 +434,8 @@ class Recorder:
             if self._parts[source]:
                 self._feed(source, at_ms)
             if (line := splitter.flush(due_ms)) is not None:
-                self._add(source, [line], at_ms)
+                self._add_printed(source, [line], at_ms)
         self._hand_on(at_ms)
-
-    def _send_progress(self) -> None:
-        with self._guard, self._lock:
-            if not self._has_moved:
-                return
-            self._has_moved = False
-            parts = self._bar_text, self._said
-            news = tamed(self._done, self._total, " · ".join(part for part in parts if part))
-            if news != self._sent:
-                self._sent, self._sent_at = news, time.monotonic()
-                self._sink.progress(*news)
 
 
 def tamed(done: object, total: object, message: object) -> tuple[float | None, float | None, str]:
@@ -484,36 +472,3 @@ def _text(value: object) -> str:
 def _inner(bar: Bar) -> str:
     done, total, message = tamed(bar.done, bar.total, bar.message)
     return f"{message} {done:g}/{total:g}".strip() if total is not None and done is not None else message
-
-
-class Ticker:
-    """A thread that calls `tick` each `BATCH_S` while it returns True. Starts with the first `arm`; a daemon."""
-
-    def __init__(self, tick: Callable[[], bool]) -> None:
-        self._tick = tick
-        self._wake = threading.Event()
-        self.thread: threading.Thread | None = None
-        self._is_stopped = False
-
-    def arm(self) -> None:
-        self._wake.set()
-        if self.thread is None:
-            thread = threading.Thread(target=self._run, name="jobkit-ticker", daemon=True)
-            thread.start()
-            self.thread = thread
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._is_stopped = True
-        self._wake.set()
-        if self.thread is not None:
-            self.thread.join()
-
-    def _run(self) -> None:
-        while not self._is_stopped:
-            self._wake.wait()
-            self._wake.clear()
-            while not self._is_stopped:
-                time.sleep(BATCH_S)
-                if not self._tick():
-                    break

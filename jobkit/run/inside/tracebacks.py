@@ -224,7 +224,7 @@ def place_of(filename: str, line: int) -> str:
     return f"{clean(os.path.basename(filename)) or filename}:{line}"
 
 
-class _Frames(traceback.StackSummary):
+class _Stack(traceback.StackSummary):
     """Frames as text: those of sent code by their cell or script, and the failing one with the lines around it."""
 
     failing: tuple[traceback.FrameSummary, str] | None = None
@@ -258,11 +258,11 @@ def _format(error: BaseException, source: str = "") -> str:
     left: list[traceback.TracebackException | None] = [found]
     while left:
         if (one := left.pop()) is not None:
-            one.stack = _Frames(one.stack)
+            one.stack = _Stack(one.stack)
             left += [one.__cause__, one.__context__, *(one.exceptions or ())]
     users = [frame for frame in found.stack if _is_users(os.path.abspath(frame.filename))]
     if users:
-        found.stack.failing = users[-1], source  # type: ignore[attr-defined]  # of `_Frames`
+        found.stack.failing = users[-1], source  # type: ignore[attr-defined]  # of `_Stack`
     lines = "".join(found.format()).rstrip().split("\n")
     if len(lines) > TRACEBACK_LINES:  # a deep recursion through several functions is not folded by Python
         head, tail = TRACEBACK_LINES // 3, TRACEBACK_LINES - TRACEBACK_LINES // 3

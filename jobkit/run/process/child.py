@@ -32,7 +32,8 @@ from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.context import Context, Stop
-from jobkit.run.inside.recorder import Recorder, Ticker
+from jobkit.run.inside.recorder import Recorder
+from jobkit.run.inside.ticker import Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.process import frames
 from jobkit.run.process.last_words import ASKED, BUSY, LastWords
@@ -391,6 +392,8 @@ async def _stoppable(coroutine: Awaitable[Any], guard: SignalGuard) -> Any:
         return True
 
     guard.cancel = cancel
+    if guard.context is not None:
+        guard.context.enter()
     try:
         return await coroutine
     except asyncio.CancelledError:
