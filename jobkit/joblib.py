@@ -19,9 +19,10 @@ import shutil
 import sys
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,11 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         assert self._arrays is not None
         future: Future[Any]
         try:
-            body, arrays = self._arrays.dumps(func)
-            batch = CallBatch(body, len(func), name_of(func.items[0][0]), self._threads)
+            body, sent, mapped_ones = self._arrays.dumps(func)
+            made = ArrayBatch if sent else CallBatch
+            batch = made(body, len(func), name_of(func.items[0][0]), self._threads)
             self._most_calls = _BATCH_BYTES * len(func) // len(batch.body)
-            future = self._executor.submit(batch)
+            future = self._executor.submit(batch, **sent)
         except Exception as error:
             future = Future()
             future.set_exception(error)
@@ -116,7 +118,7 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             awaited = context.waiting([future.job.id])  # a job lends its slot meanwhile
             awaited.__enter__()
             future.add_done_callback(lambda _: awaited.__exit__(None, None, None) and None)
-            future.add_done_callback(lambda _: arrays.clear())
+            future.add_done_callback(lambda _: mapped_ones.clear())
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -155,6 +157,17 @@ class CallBatch:
             return list(calls())
 
 
+class ArrayBatch(CallBatch):
+    """A batch with large arrays as arguments of the job."""
+
+    def __call__(self, **arrays: Any) -> list[Any]:
+        token = _sent.set(arrays)
+        try:
+            return super().__call__()
+        finally:
+            _sent.reset(token)
+
+
 def _limited(threads: int) -> AbstractContextManager[Any]:
     try:
         from threadpoolctl import threadpool_limits  # scikit-learn needs it
@@ -167,8 +180,9 @@ class Arrays:
     """Large arrays among the arguments: each is one file, which the jobs map into their memory, as joblib does.
 
     The files are in the directory for large results, which local workers have and others may share
-    (`JOBKIT_RESULTS`). Without one, arrays travel with each batch. A file is deleted with its array: one that is made
-    for a call alone goes with its batch, so a long generator of calls fills neither memory nor disk.
+    (`JOBKIT_RESULTS`). A file is deleted with its array: one that is made for a call alone goes with its batch, so a
+    long generator of calls fills neither memory nor disk. Without such a directory arrays are arguments of the jobs:
+    large parts of their calls, each of which is stored once.
 
     Args:
         most_bytes: larger arrays become files; None for no files. mode: how they are mapped: "r", "c", ...
@@ -178,21 +192,23 @@ class Arrays:
         self._store = kit.verbs.file_store
         self._most_bytes, self._mode = most_bytes, {"w+": "r+"}.get(mode or "", mode)
         self._folder: Path | None = None
-        if self._store is not None and most_bytes is not None and mode is not None:
+        if self._store is not None and mode is not None:
             self._folder = self._store.place.local(f"{_FOLDER}/{secrets.token_hex(8)}")
         self._files: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the id of the array while that lives
         self._numbers = itertools.count()
 
-    def dumps(self, calls: Any) -> tuple[bytes, list[Any]]:
-        """Return the pickle of a batch, and the arrays that must live until it has ended.
+    def dumps(self, calls: Any) -> tuple[bytes, dict[str, Any], list[Any]]:
+        """Return the pickle of a batch, the arrays that are arguments of its job by name, and those whose files it
+        needs, which must live until it has ended.
 
         Raises:
             OSError: a file cannot be written.
         """
+        sent: dict[str, Any] = {}
         used: list[Any] = []
         with io.BytesIO() as file:
-            self._pickler(file, used).dump(calls)
-            return file.getvalue(), used
+            self._pickler(file, sent, used).dump(calls)
+            return file.getvalue(), sent, used
 
     def delete(self) -> None:
         """Delete the files. Jobs that have mapped one keep it."""
@@ -200,23 +216,27 @@ class Arrays:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _pickler(self, file: io.BytesIO, used: list[Any]) -> Any:
+    def _pickler(self, file: io.BytesIO, sent: dict[str, Any], used: list[Any]) -> Any:
         arrays, base = self, pickler()
 
         class ArrayPickler(base):  # type: ignore[misc,valid-type]
             def reducer_override(self, obj: Any) -> Any:
-                if arrays._is_large(obj):
-                    used.append(obj)
-                    return mapped, (arrays._file(obj), arrays._mode)
-                return super().reducer_override(obj)
+                if not arrays._is_large(obj):
+                    return super().reducer_override(obj)
+                if arrays._folder is None:
+                    name = f"array {len(sent) + 1}"
+                    sent[name] = obj
+                    return taken, (name,)
+                used.append(obj)
+                return mapped, (arrays._file(obj), arrays._mode)
 
         return ArrayPickler(file, protocol=5)
 
     def _is_large(self, obj: Any) -> bool:
         numpy = sys.modules.get("numpy")
-        if self._folder is None or numpy is None or type(obj) not in (numpy.ndarray, numpy.memmap):
+        if self._most_bytes is None or numpy is None or type(obj) not in (numpy.ndarray, numpy.memmap):
             return False
-        return bool(obj.nbytes > (self._most_bytes or 0)) and not obj.dtype.hasobject
+        return bool(obj.nbytes > self._most_bytes) and not obj.dtype.hasobject
 
     def _file(self, array: Any) -> str:
         """Return the file of an array, written at its first use."""
@@ -236,6 +256,15 @@ class Arrays:
     def _forget(self, key: int) -> None:
         with suppress(OSError):
             os.unlink(self._files.pop(key)[1])
+
+
+#: Arrays among the arguments of the job that runs here.
+_sent: ContextVar[Mapping[str, Any]] = ContextVar("jobkit_joblib_arrays")
+
+
+def taken(name: str) -> Any:
+    """Return an array among the arguments of this job."""
+    return _sent.get()[name]
 
 
 def mapped(path: str, mode: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import redis
 from joblib import Parallel, delayed, parallel_config
 
 import jobkit.joblib
@@ -156,6 +157,20 @@ def test_large_arrays_are_mapped_from_one_file_each(shared_server: Server, tmp_p
     finally:
         bench.close()
     bench.check_keys()
+
+
+def test_an_array_of_many_batches_is_stored_once_without_a_directory(kit: Kit, bench: Bench) -> None:
+    data = np.arange(300_000, dtype=float).reshape(300, 1000)
+    with parallel_config("jobkit", kit=kit):
+        found = Parallel(n_jobs=2, batch_size=1)(delayed(row_sum)(data, n) for n in range(4))
+
+    assert found == [data[n].sum() for n in range(4)]
+    with redis.Redis.from_url(bench.place["url"]) as client:
+        assert len(client.keys(f"jk:{bench.place['namespace']}:blob:*")) == 1
+
+
+def row_sum(data: np.ndarray, n: int) -> float:
+    return float(data[n].sum())
 
 
 def test_arrays_of_single_calls_go_with_them_and_memmaps_are_mapped(shared_server: Server, tmp_path: Path) -> None:
