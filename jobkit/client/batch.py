@@ -236,7 +236,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
     @property
     def stopped_by(self) -> Job[R] | None:
         """The job for which the `stop_when` rule held, or None."""
-        if self._stopped_by is None and self.id and self.counts.get("cancelled"):
+        if self._stopped_by is None and self.id and not self._spec.study and self.counts.get("cancelled"):
             with contextlib.suppress(JobkitError):
                 found = self._kit.batch_info(self.id).stopped_by
                 self._stopped_by = next((job for job in self.jobs if job.id == found), None)

@@ -13,6 +13,7 @@ from jobkit.client.job import Job
 from jobkit.client.loop import background
 from jobkit.client.repeat import Repeated, Repeater
 from jobkit.client.stop_rules import StopRule, judge_of, sends_rules
+from jobkit.client.study import STUDY_TASK, unbegun
 from jobkit.model import TERMINAL, JobEvent, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.store.batches import subscription
@@ -61,15 +62,19 @@ class BatchVerbs:
         self._connection.call(followed.read)
 
     async def batch_info(self, batch_id: str) -> BatchInfo:
-        """A batch without its jobs.
+        """A batch without its jobs; of a study also before it has trials.
 
         Raises:
             JobNotFound: it is not kept.
         """
-        (found,) = await self._connection.store.batches.infos([checked("batch_id", batch_id, "str")])
-        if found is None:
+        store = self._connection.store
+        (found,) = await store.batches.infos([checked("batch_id", batch_id, "str")])
+        if found is not None:
+            return found
+        (job,) = await store.snapshots([batch_id])
+        if job is None or job.spec.task != STUDY_TASK:
             raise checks.unknown_batch(batch_id)
-        return found
+        return unbegun(job)
 
     async def batch_infos(
         self, limit: int = 50, *, name: str | None = None, owner: str | None = None
@@ -82,6 +87,8 @@ class BatchVerbs:
 
     async def cancel_batch(self, batch_id: str, reason: str = "") -> int:
         """Ask every job of a batch that has not ended to stop; return how many were asked.
+
+        Of a study, also the job that runs it.
 
         Raises:
             JobNotFound: it is not kept.

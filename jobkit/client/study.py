@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Generator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -14,7 +16,7 @@ from jobkit.client.batch import Batch
 from jobkit.client.handle import FromSnapshot, Handle, from_snapshot, named_by_id, ui
 from jobkit.client.job import Job
 from jobkit.client.search_space import load_optuna, quiet
-from jobkit.model import InvalidParams, JobError, JobkitError, JobNotFound, JobSnapshot, JobState
+from jobkit.model import InvalidParams, JobError, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo, BatchSpec, part_id
 from jobkit.store.journals import JournalStore
 from jobkit.tasks.shown import Shown
@@ -105,14 +107,7 @@ class Study(Shown, Handle[JobSnapshot]):
     def batch(self) -> Batch[Any]:
         """The jobs of its trials, as a batch that is stored under the study's id. It grows with the study."""
         if self._batch is None:
-            try:
-                info = self._kit.batch_info(self.id)
-            except JobNotFound:  # there is no trial yet
-                spec = self.job.snapshot.spec
-                task = str(spec.params.get("objective", ""))
-                name, direction = self._own_name, self.direction
-                info = BatchInfo(BatchSpec(self.id, task, self._trials, "", name, spec.owner, study=direction))
-            self._batch = Batch(self._kit, None, info)
+            self._batch = Batch(self._kit, None, self._kit.batch_info(self.id))
             self._kit._batches.load(self._batch)
         return self._batch
 
@@ -182,7 +177,9 @@ class Study(Shown, Handle[JobSnapshot]):
             JobFailed, JobCancelled: the study itself has failed, or was cancelled.
             TimeoutError: it has not ended in time; it goes on.
         """
-        return _best_of(self.job.result(timeout))
+        best = self.job.result(timeout)
+        self._settle()
+        return _best_of(best)
 
     async def _outcome(self) -> BestTrial | None:
         return _best_of(await self.job)
@@ -193,6 +190,13 @@ class Study(Shown, Handle[JobSnapshot]):
     def cancel(self, reason: str = "") -> bool:
         """Stop it and its open trials; what has ended is kept. Returns False if it has already ended."""
         return self.job.cancel(reason)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write one HTML file for a colleague without jobkit: the study's card, and the cards of its first 50 trials.
+
+        See `Batch.report`.
+        """
+        return self.batch.report(path)
 
     def __reduce__(self) -> NoReturn:
         raise InvalidParams(
@@ -207,13 +211,23 @@ class Study(Shown, Handle[JobSnapshot]):
         return f"<Study {own} {self.state}, {self.done} of {self._trials} trials{said}>"
 
     def view(self) -> Any:
-        """A Panel component with the live card of the study."""
-        return ui().JobCard(self._kit, self.id)
+        """A Panel component with the live card of the study: bar, best trial, history, importance and trials."""
+        return ui().BatchCard(self.batch)
 
     __panel__ = view
 
     def _cell(self) -> Any:
-        return ui().JobDisplay(self.job)
+        return ui().BatchDisplay(self.batch, shows=self)
+
+
+def unbegun(job: JobSnapshot) -> BatchInfo:
+    """Return the batch of a study that has no trial yet, from the job that runs it."""
+    params = job.spec.params
+    trials, direction = params.get("trials"), "maximize" if params.get("direction") == "maximize" else "minimize"
+    size = trials if isinstance(trials, int) else 0
+    task, name = str(params.get("objective", "")), str(params.get("name") or "")
+    batch = BatchSpec(job.id, task, size, name=name, owner=job.spec.owner, study=direction)
+    return BatchInfo(batch, submitted_at=job.submitted_at, controller=job.state)
 
 
 def _best_of(value: Any) -> BestTrial | None:

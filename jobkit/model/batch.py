@@ -65,6 +65,7 @@ class BatchInfo(msgspec.Struct, frozen=True):
         rule: that of `spec`, or a later one. is_stopped: it held, for the job `stopped_by` ("" if not known); or these
             are trials of a study, whose job `stopped_by` has not succeeded.
         us, last_us: times of the submits of its first and of its newest job, in microseconds.
+        controller: state of the job that runs the study; None for other batches, and if it is not kept.
     """
 
     spec: BatchSpec
@@ -80,6 +81,7 @@ class BatchInfo(msgspec.Struct, frozen=True):
     stopped_by: str = ""
     us: int = 0
     last_us: int = 0
+    controller: JobState | None = None
 
     @classmethod
     def from_wire(cls, batch_id: str, record: Mapping[str, str]) -> BatchInfo:
@@ -116,12 +118,18 @@ class BatchInfo(msgspec.Struct, frozen=True):
     @property
     def progress(self) -> float:
         """0..1: the share of its jobs that have ended."""
-        size = self.made + max(0, self.spec.size - self.came)
+        is_ended = self.controller is not None and self.controller.is_terminal  # then no further trials come
+        size = self.made + (0 if is_ended else max(0, self.spec.size - self.came))
         return min(1.0, max(0.0, (self.made - self.open) / size)) if size else 1.0
 
     @property
     def state(self) -> JobState:
-        """The state of the whole: running once one has started and while any is open, then its worst end."""
+        """The state of the whole: running once one has started and while any is open, then its worst end.
+
+        A study has that of the job that runs it.
+        """
+        if self.controller is not None:
+            return self.controller
         if self.open:
             waiting = JobState.QUEUED if self.counts.get(JobState.QUEUED) else JobState.SCHEDULED
             return JobState.RUNNING if self.started_at or self.counts.get(JobState.RUNNING) else waiting
@@ -132,6 +140,6 @@ class BatchInfo(msgspec.Struct, frozen=True):
         """Return the JSON for HTTP and the command line."""
         spec: dict[str, Any] = to_json(self.spec)
         mine: dict[str, Any] = to_json(self)
-        del mine["spec"], mine["us"], mine["last_us"]
+        del mine["spec"], mine["us"], mine["last_us"], mine["controller"]
         del spec["stop"]
         return {**spec, "state": str(self.state), "progress": self.progress, **mine}

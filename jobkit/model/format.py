@@ -196,6 +196,7 @@ FACES: Mapping[str, str] = {
     "succeeded": "Done",
     "failed": "Failed",
     "cancelled": "Cancelled",
+    "pruned": "Pruned",
 }
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
-from jobkit.model import StoreUnavailable
+from msgspec.structs import replace
+
+from jobkit.model import JobState, StoreUnavailable
 from jobkit.model.batch import BatchInfo
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
@@ -30,7 +32,12 @@ class BatchStore:
 
     async def infos(self, batch_ids: Sequence[str]) -> list[BatchInfo | None]:
         """Return each batch; None if it is not kept."""
-        return await self._ns.records("batch", batch_ids, _info)
+        found = await self._ns.records("batch", batch_ids, _info)
+        studies = [info.id for info in found if info is not None and info.spec.study]
+        if not studies:
+            return found
+        states = dict(zip(studies, await self._ns.fields(("state",), studies), strict=True))
+        return [info and _run_by(info, states.get(info.id)) for info in found]
 
     async def newest(
         self,
@@ -68,7 +75,7 @@ class BatchStore:
     async def folded(self, limit: int, below_us: int = 0) -> tuple[list[str | BatchInfo], str]:
         """Return jobs (ids) and batches below a time of submit (us; 0: all), newest first, and the next cursor.
 
-        A batch stands where its newest job does, in place of all of its jobs.
+        A batch stands where its newest job does, in place of all of its jobs, and of the job that runs a study.
         """
         infos = {info.id: info for info in await self.newest(limit + 1, below_us)}
         alone: list[tuple[int, str]] = []
@@ -77,14 +84,24 @@ class BatchStore:
             pairs, end = await self._ns.run("singles", [cursor, size])
             cursor, size = wire.text(end), min(2 * size, _SINGLES_MOST)
             jobs = [(int(float(us)), wire.job_id(id)) for id, us in zip(pairs[::2], pairs[1::2], strict=True)]
-            records = await self._ns.fields(("state", "batch"), [job_id for _, job_id in jobs])
-            homes = [wire.text(raw[1]) if raw else None for raw in records]
-            unlisted = sorted({home for home in homes if home} - infos.keys())  # of an earlier version
+            homes = await self.homes([job_id for _, job_id in jobs])
+            unlisted = sorted({home for home in homes if home} - infos.keys())  # of an earlier version, or a study
             infos |= {info.id: info for info in await self.infos(unlisted) if info is not None}
             alone += [job for job, home in zip(jobs, homes, strict=True) if home is not None and home not in infos]
             rows, next_cursor = merged(alone, infos.values(), limit, below_us, cursor)
             if len(rows) == limit or not cursor:
                 return rows, next_cursor
+
+    async def homes(self, job_ids: Sequence[str]) -> list[str | None]:
+        """Return the id of the batch that each job belongs to, or of the study that it runs.
+
+        "" for neither, None if the job is not kept.
+        """
+        records = await self._ns.fields(("state", "batch", "kept"), job_ids)
+        return [
+            (job_id if raw[2] == b"journal" else wire.text(raw[1])) if raw else None
+            for job_id, raw in zip(job_ids, records, strict=True)
+        ]
 
     async def members(self, batch_id: str, limit: int = 0) -> list[tuple[str, int]]:
         """Return ids of its jobs, or of the first so many, with their places. A deleted job leaves its place empty."""
@@ -139,6 +156,14 @@ def _is_asked(value: str, asked: Names) -> bool:
 def subscription(batch_id: str) -> str:
     """Return the key for `EventHub.listen`: events of its jobs, and an event of this key when it has further jobs."""
     return f"batch {batch_id}"
+
+
+def _run_by(info: BatchInfo, raw: list[bytes] | None) -> BatchInfo:
+    """Return the batch of a study with the state of the job that runs it; it has ended when both have."""
+    if not raw:
+        return info
+    state = JobState(wire.text(raw[0]))
+    return replace(info, controller=state, ended_at=info.ended_at if state.is_terminal else None)
 
 
 def _info(batch_id: str, record: Mapping[bytes, bytes]) -> BatchInfo:

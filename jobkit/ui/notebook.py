@@ -8,6 +8,7 @@ how things stood. When the job ends the widget's output becomes empty. A job tha
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import importlib
 import logging
@@ -18,14 +19,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jobkit.client import Batch, Job, Kit
+from jobkit.client import Batch, Job, Kit, Study
 from jobkit.client.loop import background
-from jobkit.model import JobkitError
+from jobkit.model import JobkitError, JobSnapshot
 from jobkit.tasks.info import TaskInfo
+from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_html import batch_html, card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import pictures_of
+from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
@@ -46,10 +49,10 @@ class CellDisplay:
     Attributes:
         text: the line. is_empty: there is nothing else. heading: printed above.
         is_over: nothing changes any more, or the kit is closed.
-        handle: the job or batch, whose `result()` waits until its outputs are static.
+        handle: the job, batch or study, whose `result()` waits until its outputs are static.
     """
 
-    handle: Job | Batch | None = None
+    handle: Job | Batch | Study | None = None
     text = heading = ""
     is_empty = is_over = False
 
@@ -166,18 +169,27 @@ class JobDisplay(CellDisplay):
 
 
 class BatchDisplay(CellDisplay):
-    """The card of many jobs; `is_list` as of `BatchModel`."""
+    """The card of many jobs; `is_list` as of `BatchModel`. `shows`: what has displayed itself, if not the batch."""
 
-    def __init__(self, batch: Batch, *, is_list: bool = False, heading: str = "") -> None:
-        self.batch = self.handle = batch
+    def __init__(
+        self, batch: Batch, *, is_list: bool = False, heading: str = "", shows: Batch | Study | None = None
+    ) -> None:
+        self.batch, self.handle = batch, shows or batch
         self.is_list, self.heading = is_list, heading
-        self.text = heading or (repr(list(batch)) if is_list else repr(batch))
-        self.is_empty, self.is_over = not len(batch), batch.is_terminal or batch._kit.is_closed
+        self.text = heading or (repr(list(batch)) if is_list else repr(self.handle))
+        controller = self.controller()
+        is_over = batch.is_terminal and (controller is None or controller.is_terminal)
+        self.is_empty, self.is_over = not len(batch) and controller is None, is_over or batch._kit.is_closed
+
+    def controller(self) -> JobSnapshot | None:
+        """Return the job that submits the trials of a study, if it is one and the job is kept."""
+        with contextlib.suppress(JobkitError):
+            return self.batch._kit.snapshot(self.batch.id) if self.batch._spec.study else None
+        return None
 
     def model(self) -> BatchModel:
         batch = self.batch
-        snapshots = [job.snapshot for job in batch]
-        model = BatchModel(snapshots, axes=batch.axes, is_list=self.is_list, spec=batch._spec)
+        model = model_of(batch._spec, [job.snapshot for job in batch], self.controller(), self.is_list)
         if self.is_over:
             model.stopped_by = batch.stopped_by.id[:8] if batch.stopped_by is not None else ""
             try:
@@ -186,6 +198,8 @@ class BatchDisplay(CellDisplay):
                         model.show(i, batch[i].preview())
                 if wanted := model.curves.wanting(model.snapshots):
                     model.curves.learn(wanted, batch._kit.metric_lines(list(wanted)))
+                if isinstance(model, StudyModel):
+                    model.facts = study_facts(batch._kit, batch.id)
             except JobkitError:
                 logger.debug("results of a batch could not be read for its card", exc_info=True)
         return model

@@ -76,6 +76,16 @@ EXPECTED = {
         "jobkit.show": r"wave[\s\S]*<img",
         "careless": r"metric 'loss' is a number, not str '0\.3'",
     },
+    "10-study": {
+        "study = kit.study(": r"Study fit a line[\s\S]*40 / 40[\s\S]*best value: 0\.[\s\S]*best so far",
+        "study.result()": r"True, \['lr', 'momentum', 'schedule'\], .*succeeded",
+        "study.trials()\n": r"40, True, True",
+        "again": r"True, .*succeeded.*, True",
+        "get_param_importances": r"True",
+        "picky": r"failed +(NaN|None) +ValueError: 0\.\d+ is too small",
+        'space={"y"': r"the space does not fit picky",
+        "report": r"'study\.html', True",
+    },
     "11-history": {
         "age:<1y": r"lr +loss +result +state[\s\S]*0\.30 +1\.088033e-15",
         "kit.delete": r"\(0, 4\)",

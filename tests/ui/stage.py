@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobkit.attempts import artifact_subject, preview_subject
+from jobkit.client.controller import FACTS
 from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.codec import RAW
@@ -23,6 +24,7 @@ from jobkit.questions import AttemptQuestion, follow
 from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.asking import AskCall
 from jobkit.settings import Settings
+from jobkit.store.journals import JournalStore
 from jobkit.store.values import ArtifactInfo, AttemptNews, Claimed, Ending, Kept, Submission, WorkerInfo
 from jobkit.tasks.info import TaskInfo, sealed_definition
 from tests.support import wait_until
@@ -58,13 +60,24 @@ class Stage:
 
     def batch(self, *params: Mapping[str, Any], task: str = "train", owner: str = "", **spec: Any) -> list[str]:
         """Submit a batch with a job for each of `params`; return its id and those of the jobs."""
-        batch_id = secrets.token_hex(8)
+        batch_id = spec.pop("id", None) or secrets.token_hex(8)
         jobs = [
             JobSpec(f"{batch_id}-{n}", task, params=each, owner=owner, batch=batch_id) for n, each in enumerate(params)
         ]
-        batch = BatchSpec(batch_id, task, len(jobs), owner=owner, **spec)
+        batch = BatchSpec(batch_id, task, spec.pop("size", len(jobs)), owner=owner, **spec)
         self._do(self.store.submit([Submission(job, b"") for job in jobs], "", batch))
         return [batch_id, *(job.id for job in jobs)]
+
+    def study(self, title: str = "Study of train", **params: Any) -> str:
+        """Start a job that runs a study, without any trial; return its id."""
+        study_id = self.submit("jobkit.study", params, title=title, queue="studies")
+        self.start(study_id, "gpu-2", "studies")
+        self._do(JournalStore(self.store).append(study_id, 1, 0, ["{}"]))
+        return study_id
+
+    def tell(self, study_id: str, **facts: Any) -> None:
+        """Say of a study what the job that runs it knows."""
+        self.save(study_id, FACTS, "application/json", msgspec.json.encode(facts))
 
     def start(self, job_id: str, worker: str = "gpu-1", queue: str = "default") -> Claimed:
         """Claim jobs until this one runs; the ones before it in the queue run too."""

@@ -118,6 +118,33 @@ def test_batches_are_rows_for_users_of_own_jobs_and_in_searches_by_task(
     wait_until(lambda: ids(screen) == [f"batch {later}", newest, f"batch {batch}"], what="the new batch")
 
 
+def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage, look: Look) -> None:
+    study = stage.study("Study tune")
+    screen = look(Query())
+    assert ids(screen) == [study]  # there is no trial yet
+
+    _, first, last = stage.batch({"x": 1}, {"x": 2}, id=study, size=3, name="tune", study="minimize", owner="ada")
+    wait_until(lambda: screen["left"] == [study], what="the row of the study in place of its job")
+    assert ids(screen)[0] == f"batch {study}"
+    for job in (first, last):
+        stage.start(job)
+    stage.succeed(first)
+    stage.fail(last)
+
+    words = "1 done, 1 failed"
+    wait_until(lambda: screen["changed"] and screen["changed"][-1]["note"] == words, what="its trials")
+    row = screen["changed"][-1]
+    assert (row["name"], row["args"], row["face"], round(row["progress"], 2)) == (
+        "Study tune",
+        "3 trials",
+        "running",
+        0.67,
+    )
+    stage.succeed(study)
+    wait_until(lambda: screen["changed"][-1]["face"] == "succeeded", what="its end")
+    assert ids(look(Query())) == ids(look(Query(), "ada")) == [f"batch {study}"]
+
+
 def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Look) -> None:
     job = stage.submit("b")
     screen = look(Query(order="task"))

@@ -147,7 +147,7 @@ def test_curves_of_several_jobs_are_drawn_over_each_other(stage: Stage) -> None:
     curves.learn(wanted, stage.kit.metric_lines(jobs))
 
     assert curves.wanting(snapshots) == {}
-    assert json.loads(charts_text(curves.charts(snapshots, ["lr"]))) == {
+    assert json.loads(charts_text(curves.charts(snapshots, lambda i: f"lr={snapshots[i].spec.params['lr']}"))) == {
         "loss": [["lr=0.1", [0, 1, 2], [0, 2, 4]], ["lr=0.2", [0, 1, 2], [0, 2, 4]]]
     }
 

@@ -2,7 +2,7 @@
 // (anywidget) and Panel (JSComponent). It shows the synced texts `head`, `table`, `delta`, `plot` and `curves`, made by
 // batch_model.py. Only the rows that are on screen are in the document: ten thousand jobs scroll like ten.
 
-const ROW = 30, WIDTHS = {state: "116px", id: "72px", note: "minmax(80px, 3fr)"};
+const ROW = 30, WIDTHS = {state: "116px", id: "72px", note: "minmax(80px, 3fr)", trial: "64px"};
 
 /** The rows of a model. */
 const bookOf = (model) => keptOf(model, {rows: [], columns: [], n: 0}, (book) => ({
@@ -40,7 +40,7 @@ class BatchCard extends LiveCard {
 
   get listeners() { return {head: () => this.show(), plot: () => this.draw(), curves: () => this.drawCurves(), file: () => this.takeFile()}; }
 
-  get elsewhere() { return this.job?.id ? `\`kit.batch("${this.job.id}")\` in a new kernel shows it live.` : "`kit.jobs()` in a new kernel shows its jobs live."; }
+  get elsewhere() { return this.job?.direction ? `\`kit.study(id="${this.job.id}")\` in a new kernel shows it live.` : this.job?.id ? `\`kit.batch("${this.job.id}")\` in a new kernel shows it live.` : "`kit.jobs()` in a new kernel shows its jobs live."; }
 
   build() {
     const {n} = this;
@@ -60,6 +60,7 @@ class BatchCard extends LiveCard {
     n.plot = h("section", {class: "plot", "aria-label": "Plot", hidden: true},
       h("header", {class: "strip"}, pick("y", "Plot"), pick("x", "over"), (n.byBox = pick("by", "by")), h("span", {class: "spring"}), n.note, n.all),
       n.picture, n.legend, n.lines);
+    n.shares = importance();
     n.find = h("input", {class: "find", type: "search", placeholder: "Filter", "aria-label": "Filter the rows", oninput: () => this.sorted()});
     n.shown = h("span", {class: "muted"});
     n.problem = h("span", {class: "problem", role: "status"});
@@ -69,16 +70,17 @@ class BatchCard extends LiveCard {
     n.rows = h("div", {class: "rows", role: "rowgroup"}, n.space);
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
-      h("header", {class: "strip"}, h("h4", {text: "Jobs"}), n.shown, h("span", {class: "spring"}), n.find, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
+      h("header", {class: "strip"}, (n.jobs = h("h4", {text: "Jobs"})), n.shown, h("span", {class: "spring"}), n.find, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
     this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.best, n.errors),
-      n.alert, n.plot, (this.charts = new Charts()).root, n.table, n.live);
+      n.alert, h("div", {class: "views"}, n.plot, n.shares), (this.charts = new Charts()).root, n.table, n.live);
   }
 
   show() {
     const job = (this.job = parse(this.model.get("head"), null)), n = this.n;
     this.root.classList.toggle("empty", !job);
     if (!job) return;
-    const before = this.showHead(job, job.face, WORDS[job.face] || job.face);
+    this.root.classList.toggle("study", Boolean(job.direction));
+    const before = this.showHead(job, job.face, job.cancelling ? "Cancelling" : WORDS[job.face] || job.face);
     n.chip.hidden = job.is_list;
     put(n.title, job.title);
     put(n.args, job.fixed);
@@ -94,6 +96,8 @@ class BatchCard extends LiveCard {
       n.states.replaceChildren(...job.counts.map(([face, word, k]) => h("button", {class: "state", "data-face": face, "aria-pressed": String(this.state === face), title: `Show only these`,
         onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
     }
+    put(n.jobs, job.direction ? "Trials" : "Jobs");
+    showImportance(n.shares, job.importance);
     this.showBest(job);
     this.showErrors(job);
     this.showActions();
@@ -101,13 +105,13 @@ class BatchCard extends LiveCard {
     if (before && before !== job.face) put(n.live, `${job.title}: ${WORDS[job.face]}`);
   }
 
-  /** The smallest and the largest value of the first number. */
+  /** The smallest and the largest value of the first number, or the best one. */
   showBest({best}) {
     const n = this.n;
     n.best.hidden = !best;
     if (!best || !isNew(n.best, best)) return;
     const [name, ...ends] = best;
-    n.best.replaceChildren(...ends.flatMap(([value, point], i) => [i ? " · " : `${name}: `, i ? "highest " : "lowest ", h("b", {text: number(value), title: value}), point ? ` at ${point}` : ""]));
+    n.best.replaceChildren(...ends.flatMap(([word, value, point], i) => [i ? " · " : `${name}: `, word && `${word} `, h("b", {text: number(value), title: value}), point ? ` at ${point}` : ""]));
   }
 
   /** The groups of errors; each shows only its rows. */
@@ -121,11 +125,12 @@ class BatchCard extends LiveCard {
 
   showActions() {
     const {job, n} = this;
-    if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked])) return;
+    if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked, job.cancelling])) return;
     const {button} = this, out = [];
-    if (job.failed && !job.is_list) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
-    if (job.open && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(`Cancel ${many(job.open, "job")}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
-    else if (job.open) out.push(button(job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
+    const isStudy = Boolean(job.direction), isOpen = job.open && !job.cancelling;
+    if (job.failed && !job.is_list && !isStudy) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
+    if (isOpen && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(isStudy ? "Cancel the study" : `Cancel ${many(job.open, "job")}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
+    else if (isOpen) out.push(button(isStudy ? "Cancel" : job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
     n.actions.replaceChildren(...out);
   }
 
@@ -236,19 +241,24 @@ class BatchCard extends LiveCard {
     n.byBox.hidden = !plot.choices.by.length;
     put(n.note, plot.note);
     const {columns, rows} = this.book, element = ([tag, attributes, ...children]) => svg(tag, attributes, ...children.map((child) => (typeof child === "string" ? child : element(child))));
-    const tip = ([, , cells]) => columns.flatMap(([name, kind], c) => (kind === "arg" ? [`${name} = ${cells[c]}`] : kind === "value" ? [`${name}: ${cells[c] ?? ""}`] : [])).join("\n");
-    n.picture.replaceChildren(...plot.shapes.map(element), ...plot.dots.map(([x, y, series, row]) => svg("circle",
-      {cx: `${100 * x}%`, cy: `${100 - 100 * y}%`, r: plot.radius, fill: plot.colours[series]}, svg("title", {}, rows[row] ? tip(rows[row]) : ""))));
+    const texts = {trial: (name, value) => `${name} ${value}`, arg: (name, value) => `${name} = ${value}`, value: (name, value) => `${name}: ${value}`, note: (_, value) => value};
+    const tip = ([, , cells]) => columns.flatMap(([name, kind], c) => (texts[kind] && ![null, ""].includes(cells[c]) ? [texts[kind](name, cells[c])] : [])).join("\n");
+    n.picture.replaceChildren(...plot.shapes.map(element), ...plot.dots.map(([x, y, series, row]) => {
+      const title = svg("title", {}, rows[row] ? tip(rows[row]) : ""), mark = plot.marks?.[series], left = `${100 * x}%`, top = `${100 - 100 * y}%`;
+      return mark ? svg("svg", {x: left, y: top, overflow: "visible"}, element(mark), title) : svg("circle", {cx: left, cy: top, r: plot.radius, fill: plot.colours[series]}, title);
+    }));
     n.picture.style.marginLeft = `${plot.left + 16}px`;
     n.picture.style.width = `calc(100% - ${plot.left + 48}px)`;
     n.picture.setAttribute("aria-label", `${plot.y} over ${plot.x}, ${plot.dots.length} points`);
     n.legend.hidden = !plot.series.length;
-    const isAll = n.all.getAttribute("aria-pressed") === "true", lines = isAll && parallel(columns, rows, Math.max(280, n.plot.clientWidth - 2), plot.colours);
+    const isAll = n.all.getAttribute("aria-pressed") === "true", direction = this.job?.direction, lines = isAll && parallel(columns, rows, Math.max(280, n.plot.clientWidth - 2), plot.lines, direction);
     n.lines.hidden = !lines;
     n.picture.toggleAttribute("hidden", Boolean(lines));
     n.lines.replaceChildren(...(lines ? [lines] : []));
-    if (lines) n.legend.hidden = true;
-    n.legend.replaceChildren(h("span", {class: "muted", text: plot.by}), ...plot.series.map((text, i) => h("span", null, h("i", {style: `background:${plot.colours[i]}`}), text)));
+    if (lines) n.legend.hidden = !direction;
+    const key = (text, colour, mark) => h("span", null, mark ? svg("svg", {width: 14, height: 10, viewBox: "-7 -5 14 10"}, element(mark)) : h("i", {style: `background:${colour}`}), text);
+    n.legend.replaceChildren(...(lines ? [key("best tenth", plot.lines[1]), key("others", plot.lines[0])]
+      : [h("span", {class: "muted", text: plot.by}), ...plot.series.map((text, i) => key(text, plot.colours[i], plot.marks?.[i]))]));
   }
 }
 

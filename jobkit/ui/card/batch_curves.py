@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jobkit.model import JobSnapshot
-from jobkit.model.format import params_brief
 from jobkit.model.metrics import Curves, Point, to_wire
 from jobkit.model.plain import dumps
 from jobkit.ui.card.card_curves import thinned
@@ -34,14 +33,15 @@ class BatchCurves:
         for (job_id, n), its_lines in zip(wanted.items(), lines, strict=True):
             self._curves[job_id], self._read[job_id] = Curves(its_lines), n
 
-    def charts(self, snapshots: Iterable[JobSnapshot], args: Sequence[str]) -> dict[str, list[tuple[str, list[Point]]]]:
-        """Return the lines `(label, points)` of each metric. `args`: the arguments that tell the jobs apart."""
+    def charts(
+        self, snapshots: Iterable[JobSnapshot], label_of: Callable[[int], str]
+    ) -> dict[str, list[tuple[str, list[Point]]]]:
+        """Return the lines `(label, points)` of each metric. `label_of`: what a job is called, by its place."""
         charts: dict[str, list[tuple[str, list[Point]]]] = {}
-        for snapshot in snapshots:
+        for i, snapshot in enumerate(snapshots):
             if (curves := self._curves.get(snapshot.id)) is None:
                 continue
-            params = {name: value for name, value in snapshot.spec.params.items() if name in args}
-            label = params_brief(params) if params else snapshot.id[:8]
+            label = label_of(i)
             for name, curve in curves.curves.items():
                 if name in charts or len(charts) < _NAMES_MOST:
                     charts.setdefault(name, []).append((label, curve.points))

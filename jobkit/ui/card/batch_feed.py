@@ -15,13 +15,14 @@ from typing import Any
 
 from jobkit.client import Batch, Kit
 from jobkit.client.loop import background
-from jobkit.model import JobSnapshot, JobState
+from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, Actions, action, each
 from jobkit.ui.card.batch_curves import charts_text
-from jobkit.ui.card.batch_files import KINDS, answer
+from jobkit.ui.card.batch_files import KINDS, answer, study_facts
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker
+from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
 
@@ -46,20 +47,22 @@ class BatchSubscriber(Subscriber):
 class BatchFeed(SharedFeed[BatchSubscriber]):
     """Follows the live handles of a batch, which read what they miss themselves; `is_list` as of `BatchModel`."""
 
-    CHANNELS = ()
     LOOK_S = 3.0
 
     def __init__(self, kit: Kit, batch: Batch, is_list: bool = False) -> None:
         super().__init__(kit)
+        self.CHANNELS = (batch.id,) if batch._spec.study else ()  # type: ignore[misc]  # the controller of this study
         self.batch = batch
         self.model: BatchModel | None = None
         self._is_list = is_list
         self._changed: dict[int, JobSnapshot] = {}
         self._previews: dict[tuple[int, str], Mapping[str, Any] | None] = {}
         self._is_fetching = False
+        self._lacks_facts = False
         self._plotted_at = 0.0
         self._curves = ""
         self._reader_of_curves = self.paced(_PLOT_S, self._read_curves)
+        self._reader_of_facts = self.paced(_PLOT_S, self._read_facts)
         self._stop_listening = batch.listen(self._heard)
 
     def close(self) -> None:
@@ -74,21 +77,50 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
     # -- see `SharedFeed` ----------------------------------------------------------------------------------------------
 
     async def read(self) -> None:
+        (controller,) = await self.kit.verbs.store.snapshots([self.batch.id]) if self.CHANNELS else (None,)
         if self.model is None:
             snapshots = [job.snapshot for job in self.batch.jobs]
-            self.model = await asyncio.to_thread(
-                partial(BatchModel, is_list=self._is_list, spec=self.batch._spec),
-                snapshots,
-                axes=self.batch.axes,
-            )
+            self.model = await asyncio.to_thread(model_of, self.batch._spec, snapshots, controller, self._is_list)
+        self.model.controller = controller
+        if controller is not None:
+            self._want_facts()
 
     def loaded(self) -> None:
-        self.status(self.kit.hub.is_live)
+        self._connected(self.kit.hub.is_live)
 
     def status(self, is_live: bool) -> None:
+        self._connected(is_live)
+        if self.CHANNELS:
+            super().status(is_live)
+
+    def _connected(self, is_live: bool) -> None:
         if self.model is not None:
             self.model.connection = self.kit.hub.connection(is_live)
             self.poke()
+
+    def take(self, event: JobEvent) -> None:
+        """An event of the controller of a study."""
+        if self.model is None or self.model.controller is None or event.type is EventType.DELETED:
+            return
+        moved = apply(self.model.controller, event)
+        if moved is None:
+            return self.reload()
+        if "kept" in event.data or event.type.is_end:
+            self._want_facts()
+        if moved is not self.model.controller:
+            self.model.controller = moved
+            self.poke()
+
+    def _want_facts(self) -> None:
+        self._lacks_facts = True
+        self._reader_of_facts.poke()
+
+    async def _read_facts(self) -> None:
+        """Read what the controller says of the study."""
+        self._lacks_facts = False
+        if isinstance(self.model, StudyModel):
+            self.model.facts = await asyncio.to_thread(study_facts, self.kit, self.batch.id)
+        self.poke()
 
     def kit_closed(self, why: str) -> None:
         if self.model is not None:
@@ -147,7 +179,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             else:
                 subscriber.deliver(whole, parts)
         has_curves = bool(model.curves.wanting(model.snapshots))
-        has_more = has_curves or self._is_fetching or bool(self._changed)
+        has_more = has_curves or self._is_fetching or self._lacks_facts or bool(self._changed)
         if has_curves:
             self._reader_of_curves.poke()
         if wanted and not self.kit.is_closed:
@@ -197,7 +229,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
     @staticmethod
     def _charts(model: BatchModel, wanted: Mapping[str, int], lines: Sequence[Sequence[bytes]]) -> str:
         model.curves.learn(wanted, lines)
-        return charts_text(model.curves.charts(list(model.snapshots), model.args))
+        return charts_text(model.charts())
 
     async def _fetch(self, model: BatchModel, wanted: Sequence[int]) -> None:
         """Read results whose line does not have their numbers. `_make` puts them into the model."""

@@ -5,13 +5,16 @@ Nothing is unpickled: rows are those that the card shows. Blocking.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobkit.client import Batch, Kit
+from jobkit.client.controller import FACTS
 from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.model.plain import dumps
@@ -20,6 +23,14 @@ from jobkit.ui.card.downloads import SAVED_BYTES, in_base64
 
 #: What can be asked for: how the file's name ends, and its media type.
 KINDS = {"parquet": (".parquet", "application/vnd.apache.parquet"), "artifacts": (".zip", "application/zip")}
+
+
+def study_facts(kit: Kit, study_id: str) -> dict[str, Any]:
+    """Return what the job that runs a study says of it, {} for nothing."""
+    with contextlib.suppress(JobkitError, OSError, ValueError):
+        found = json.loads(kit.artifact(study_id, FACTS).read())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def answer(batch: Batch, model: BatchModel, what: str, n: str) -> str:

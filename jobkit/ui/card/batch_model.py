@@ -18,6 +18,7 @@ from typing import Any
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
+from jobkit.model.metrics import Point as MetricPoint
 from jobkit.model.plain import iso
 from jobkit.ui.card.batch_curves import BatchCurves
 from jobkit.ui.card.batch_plot import Point, is_number, layout
@@ -32,7 +33,8 @@ MAX_ERRORS = 5
 _RATE_S = 30.0
 
 #: Faces in the order in which the bar stacks them: what is done first.
-ORDER = ("succeeded", "failed", "cancelled", "running", "retrying", "queued", "scheduled")
+ENDED = ("succeeded", "pruned", "failed", "cancelled")
+ORDER = (*ENDED, "running", "retrying", "queued", "scheduled")
 
 
 class BatchModel:
@@ -44,6 +46,9 @@ class BatchModel:
         spec: of the batch, without an id if it is not stored.
         is_list: jobs of any task, found and not submitted together: their task is a column, and there is no plot.
     """
+
+    noun = "job"
+    controller: JobSnapshot | None = None
 
     def __init__(
         self,
@@ -65,7 +70,7 @@ class BatchModel:
         self._shown: dict[int, dict[str, Any]] = {}
         self._asked: set[int] = set()
         self._dirty: set[int] = set()
-        self._columns_sent: tuple[str, ...] | None = None
+        self._columns_sent: list[tuple[str, str]] | None = None
         self.replies = 0
         self._eta = Eta()
         self._ended: deque[tuple[float, int]] = deque()
@@ -139,8 +144,17 @@ class BatchModel:
 
     def counts(self) -> dict[str, int]:
         """Return the number of jobs by face, in the order of the bar."""
-        found = Counter(snapshot.face for snapshot in self.snapshots)
+        found = Counter(map(self.face_of, range(len(self.snapshots))))
         return {name: found[name] for name in ORDER if found[name]}
+
+    def face_of(self, i: int) -> str:
+        """Return the face of one job."""
+        return self.snapshots[i].face
+
+    @property
+    def size(self) -> int:
+        """The number of jobs that its bar stands for."""
+        return len(self.snapshots)
 
     @property
     def title(self) -> str:
@@ -170,8 +184,8 @@ class BatchModel:
     def head(self, now: datetime) -> dict[str, Any]:
         """Bar, counts, rate and time left."""
         counts = self.counts()
-        size = len(self.snapshots)
-        ended = sum(counts.get(name, 0) for name in ("succeeded", "failed", "cancelled"))
+        size = self.size
+        ended = sum(counts.get(name, 0) for name in ENDED)
         started, finished = self.span()
         done = sum(1.0 if s.is_terminal else s.progress or 0.0 for s in self.snapshots)
         if started is not None:
@@ -181,6 +195,7 @@ class BatchModel:
             "id": self.spec.id,
             "fixed": self.fixed,
             "is_list": self.is_list,
+            "noun": self.noun,
             "face": self.face,
             "size": size,
             "counts": [[name, FACES[name], n] for name, n in counts.items()],
@@ -202,19 +217,27 @@ class BatchModel:
         }
 
     def best(self) -> list[Any] | None:
-        """Return the name of the first number among the results, its least and largest value, with their arguments."""
+        """Return the name of the first number among the results, then word, value and arguments of its two ends."""
         if self.is_list:
             return None
         for name in self.values:
             found = [(values[name], i) for i, values in self._shown.items() if is_number(values.get(name))]
             if len(found) > 1:
-                ends = (min(found, key=itemgetter(0)), max(found, key=itemgetter(0)))
-                return [name, *([value, self._point(i)] for value, i in ends)]
+                ends = {"lowest": min(found, key=itemgetter(0)), "highest": max(found, key=itemgetter(0))}
+                return [name, *([word, value, self._point(i)] for word, (value, i) in ends.items())]
         return None
 
     def _point(self, i: int) -> str:
         params = self.snapshots[i].spec.params
         return params_brief({name: params[name] for name in self.args if name in params})
+
+    def label_of(self, i: int) -> str:
+        """Return what a job is called beside the others."""
+        return self._point(i) or self.snapshots[i].id[:8]
+
+    def charts(self) -> dict[str, list[tuple[str, list[MetricPoint]]]]:
+        """Return the metrics, see `BatchCurves.charts`."""
+        return self.curves.charts(self.snapshots, self.label_of)
 
     def errors(self) -> list[list[Any]]:
         """Return the errors of the failed jobs in groups, the most frequent first: type, message of one, number."""
@@ -226,7 +249,7 @@ class BatchModel:
         return sorted(found.values(), key=itemgetter(2), reverse=True)[:MAX_ERRORS]
 
     def rate(self, now: datetime, ended: int) -> str:
-        """Return jobs that ended lately: `12 jobs/s`, `4.5 jobs/min`."""
+        """Return how many ended lately: `12 jobs/s`, `4.5 jobs/min`."""
         at = now.timestamp()
         self._ended.append((at, ended))
         while len(self._ended) > 2 and self._ended[1][0] < at - _RATE_S:
@@ -235,12 +258,13 @@ class BatchModel:
         if ended <= before or at - since < 0.5:
             return ""
         per_s = (ended - before) / (at - since)
-        return f"{number(round(per_s, 1))} jobs/s" if per_s >= 1 else f"{number(round(per_s * 60, 1))} jobs/min"
+        count, unit = (per_s, "s") if per_s >= 1 else (per_s * 60, "min")
+        return f"{number(round(count, 1))} {self.noun}s/{unit}"
 
     def table(self) -> dict[str, Any]:
         """Return every row, with the names of the columns, as the next text of all cards."""
         self._dirty.clear()
-        self._columns_sent = tuple(self.values)
+        self._columns_sent = self.columns()
         self.replies += 1
         return self.rows()
 
@@ -255,7 +279,7 @@ class BatchModel:
 
     def changes(self) -> tuple[str, dict[str, Any]]:
         """Return `("delta", rows that changed)`, {} for none, or `("table", all rows)` if the columns changed."""
-        if self._columns_sent != tuple(self.values):
+        if self._columns_sent != self.columns():
             return "table", self.table()
         if not self._dirty:
             return "delta", {}
@@ -279,25 +303,34 @@ class BatchModel:
             args = [spec.title or spec.task, params_brief(spec.params)]
         else:
             args = [_cell(spec.params.get(name)) for name in self.args]
+        face = self.face_of(i)
         started, finished = snapshot.started_at, snapshot.finished_at
-        note = snapshot.shown_message
-        if snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None:
-            note = str(snapshot.error)
+        note = self.note_of(i)
         cells = [
             *args,
-            snapshot.face,
+            face,
             *(_cell(shown.get(name)) for name in self.values),
             (finished - started).total_seconds() if started and finished else None,
             *([] if self.is_list else [note if len(note) <= 160 else note[:159] + "…"]),
             snapshot.id,
         ]
         progress = snapshot.progress if snapshot.state is JobState.RUNNING else None
-        return [i, snapshot.face, cells, progress, iso(started)]
+        return [i, face, cells, progress, iso(started)]
+
+    def note_of(self, i: int) -> str:
+        """Return one line about a job: its error, or its message."""
+        snapshot = self.snapshots[i]
+        is_wrong = snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None
+        return str(snapshot.error) if is_wrong else snapshot.shown_message
 
     def plot(self, chosen: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """See `batch_plot.layout`; None if there is nothing to plot."""
         if self.is_list:
             return None
+        return layout(*self.points(), chosen)
+
+    def points(self) -> tuple[list[Point], list[str], list[str]]:
+        """Return the jobs that have numbers, the arguments, and the names of the numbers."""
         points, known = [], dict.fromkeys(self.values, False)
         for i, values in self._shown.items():
             snapshot = self.snapshots[i]
@@ -309,7 +342,7 @@ class BatchModel:
                 numbers.setdefault("duration (s)", (snapshot.finished_at - snapshot.started_at).total_seconds())
             points.append(Point(i, snapshot.spec.params, numbers))
         names = [name for name, has_numbers in known.items() if has_numbers]
-        return layout(points, self.args, [*names, "duration (s)"] if names else [], chosen)
+        return points, self.args, [*names, "duration (s)"] if names else []
 
 
 def told(summary: str) -> dict[str, Any] | None:

@@ -6,20 +6,27 @@ Pure. `batch.js` and the static card make the same elements of it, so that both 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from jobkit.model.format import number, value_brief
 
 #: Points that a plot shows; of more, so many are chosen evenly.
 MAX_POINTS = 1_500
 
+#: Larger numbers are drawn as this one: the length of an axis must be a number, too.
+_HUGE = 1e300
+
 #: A colour for each of so many values of `by`; with more values there is one colour for all.
 MAX_SERIES = 8
 
 #: Contrast of at least 3:1 on white and on the dark page (checked in tests/ui/test_batch_view.py).
 COLOURS = ("#2f7de1", "#c2570c", "#0e8f6e", "#b4489b", "#8a6f00", "#6f6ad8", "#d1495b", "#4b8a1f")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +39,19 @@ class Point:
 
 
 def layout(
-    points: Sequence[Point], args: Sequence[str], numbers: Sequence[str], chosen: Mapping[str, str] | None = None
+    points: Sequence[Point],
+    args: Sequence[str],
+    numbers: Sequence[str],
+    chosen: Mapping[str, str] | None = None,
+    is_joined: bool = True,
 ) -> dict[str, Any] | None:
-    """Return the plot, or None if there is nothing to show.
+    """Return the plot as of `picture`, or None if there is nothing to show.
 
     Args:
         points: jobs that have a number so far.
         args: arguments that differ within the batch. numbers: names of numbers, the most interesting first.
         chosen: the user's choices of "x", "y" and "by" ("" for no `by`); the rest is decided here.
-
-    Returns:
-        `x`, `y`, `by` (names), `choices` of each, `note`; `series` (texts) and `colours`; `dots`
-        (`[x, y, series, row]`, positions 0..1 from the lower left corner) and their `radius` (px); `shapes`, all else
-        in the SVG, as elements `[tag, attributes, *children]`; `left`, the margin (px) that its texts need.
+        is_joined: lines join neighbours, if there are few.
     """
     chosen = chosen or {}
     if not points or not args or not numbers:
@@ -62,13 +69,13 @@ def layout(
     note = ""
     if len(found) > MAX_POINTS:
         note = f"{MAX_POINTS:,} of {len(found):,} points shown"
-        found = [found[i * len(found) // MAX_POINTS] for i in range(MAX_POINTS)]
+        found = evenly(found, MAX_POINTS)
     is_category = x not in numeric
     places = {repr(value): i for i, value in enumerate(distinct[x])} if is_category else {}
     xs = [float(places[repr(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
     ys = [p.numbers[y] for p in found]
-    across = _categories(distinct[x]) if is_category else _scale(xs)
-    up = _scale(ys)
+    across = _categories(distinct[x]) if is_category else scale(xs)
+    up = scale(ys)
     series = [value_brief(value, 24) for value in distinct[by]] if by else []
     order = {repr(value): i for i, value in enumerate(distinct[by])} if by else {}
     groups: dict[int, list[tuple[float, float]]] = {}
@@ -81,16 +88,44 @@ def layout(
     lines = [
         (COLOURS[group], sorted(members))
         for group, members in sorted(groups.items())
-        if not is_category and len({px for px, _ in members}) == len(members) > 1 and len(members) <= 400
+        if is_joined and not is_category and len({px for px, _ in members}) == len(members) > 1 and len(members) <= 400
     ]
+    choices = {"x": list(args), "y": list(numbers), "by": able}
+    names = {"x": x, "y": y, "by": by, "choices": choices, "note": note, "series": series}
+    return names | picture(x, across, up, dots, lines)
+
+
+def evenly(values: Sequence[T], most: int) -> list[T]:
+    """Return so many values at most, chosen evenly."""
+    size = len(values)
+    return list(values) if size <= most else [values[i * size // most] for i in range(most)]
+
+
+def picture(
+    x: str,
+    across: _Axis,
+    up: _Axis,
+    dots: Sequence[Sequence[Any]],
+    lines: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+) -> dict[str, Any]:
+    """Return what is drawn.
+
+    Args:
+        x: the name below. across, up: the axes.
+        dots: `[x, y, series, row]` of each, positions 0..1 from the lower left corner.
+        lines: the colour of each, and its positions.
+
+    Returns:
+        What `batch.js` and the static card draw: `dots` and their `radius` (px); `colours` of series; those of `lines`
+        of parallel coordinates, others and high; `shapes`, all else in the SVG, as elements
+        `[tag, attributes, *children]`; `left`, the margin (px) that its texts need.
+
+        Beside it a plot has `x`, `y`, `by` (names), `choices` of each, `note`, `series` (texts), and may have `marks`:
+        for each of them None for a dot, or an element around (0, 0).
+    """
     return {
-        "x": x,
-        "y": y,
-        "by": by,
-        "choices": {"x": list(args), "y": list(numbers), "by": able},
-        "note": note,
-        "series": series,
         "colours": COLOURS,
+        "lines": COLOURS[:2],
         "dots": dots,
         "radius": 2.2 if len(dots) > 400 else 3 if len(dots) > 100 else 4,
         "shapes": _shapes(x, across, up, lines),
@@ -127,7 +162,8 @@ def _distinct(points: Sequence[Point], name: str) -> list[Any]:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Return True for what a float can hold: no truth, nothing infinite, no NaN, no larger int."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +177,7 @@ class _Axis:
 
     def at(self, value: float) -> float:
         """Return the position, 0..1."""
-        return (self.of(value) - self.low) / (self.high - self.low)
+        return min(1.0, max(0.0, (self.of(value) - self.low) / (self.high - self.low)))
 
 
 def _categories(values: Sequence[Any]) -> _Axis:
@@ -150,10 +186,10 @@ def _categories(values: Sequence[Any]) -> _Axis:
     return _Axis(-0.5, len(values) - 0.5, marks)
 
 
-def _scale(values: Sequence[float]) -> _Axis:
-    """Return an axis of numbers, logarithmic over two decades or more."""
-    low, high = min(values), max(values)
-    if low > 0 and high / low >= 100:
+def scale(values: Sequence[float], is_count: bool = False) -> _Axis:
+    """Return an axis of numbers, logarithmic over two decades or more; of counts, linear with whole marks."""
+    low, high = max(-_HUGE, min(values)), min(_HUGE, max(values))
+    if low > 0 and high / low >= 100 and not is_count:
         low, high = math.log10(low), math.log10(high)
         low, high = low - (high - low) * 0.04, high + (high - low) * 0.04
         powers = range(math.ceil(low), math.floor(high) + 1)
@@ -162,7 +198,7 @@ def _scale(values: Sequence[float]) -> _Axis:
     if low == high:
         low, high = low - (abs(low) * 0.1 or 1.0), high + (abs(high) * 0.1 or 1.0)
     low, high = low - (high - low) * 0.04, high + (high - low) * 0.04
-    rough = (high - low) / 5
+    rough = max((high - low) / 5, float(is_count))
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough)
     places = range(math.ceil(low / step), math.floor(high / step) + 1)

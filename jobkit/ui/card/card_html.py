@@ -37,7 +37,7 @@ BATCH_ROWS = 200
 _WIDE = 704
 
 #: Colours of the parts of its bar; "fill" for the others.
-_BARS = {"succeeded": "good", "failed": "failed", "cancelled": "line-strong"}
+_BARS = {"succeeded": "good", "failed": "failed", "pruned": "line-strong", "cancelled": "line-strong"}
 
 #: Rows of a table.
 _ROWS = 10
@@ -63,7 +63,7 @@ _DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=]+)
 
 _GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
-    "succeeded": "✓", "failed": "✗", "cancelled": "⊘",
+    "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "pruned": "▽",
 }  # fmt: skip
 
 
@@ -351,13 +351,14 @@ def batch_html(model: BatchModel, now: datetime | None = None) -> str:
     now = now or datetime.now(UTC)
     name = f"jkb-{secrets.token_hex(4)}"
     source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
-    charts = _charts(model.curves.charts(model.snapshots, model.args), "batch.metrics()")
-    parts = [_batch_head(model, now), _plot(model), charts, _batch_table(model, name), f"<script>{source}</script>"]
+    head = model.head(now)
+    charts = _charts(model.charts(), "batch.metrics()")
+    views = [_plot(model), _importance(head.get("importance", ()))]
+    parts = [_batch_head(model, head, now), *views, charts, _batch_table(model, name), f"<script>{source}</script>"]
     return _saved_card("jkb", model.face, parts, "batch_static.css")
 
 
-def _batch_head(model: BatchModel, now: datetime) -> str:
-    head = model.head(now)
+def _batch_head(model: BatchModel, head: Mapping[str, Any], now: datetime) -> str:
     started, finished = model.span()
     took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
     colours, _ = assets.tokens()
@@ -372,25 +373,24 @@ def _batch_head(model: BatchModel, now: datetime) -> str:
         notes.append(f"stopped by the rule at job <code>{escape(model.stopped_by)}</code>")
     if finished and not model.is_list:
         notes.append(f"ended {finished:%Y-%m-%d %H:%M} UTC")
-    if head["failed"] and not model.is_list:
+    if head["failed"] and not model.is_list and not model.spec.study:
         notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
     if not model.is_terminal:
-        again = "run this cell again" if model.is_list else f'<code>kit.batch("{escape(model.spec.id)}")</code>'
+        call = f'kit.study(id="{model.spec.id}")' if model.spec.study else f'kit.batch("{model.spec.id}")'
+        again = "run this cell again" if model.is_list else f"<code>{escape(call, quote=False)}</code>"
         again = again if model.is_list or model.spec.id else "<code>batch</code> in a cell, while this kernel lives,"
         notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
     if (best := head["best"]) is not None:
         name, *ends = best
-        words = [
-            f"{word} {number(value)} at {point}"
-            for word, (value, point) in zip(("lowest", "highest"), ends, strict=True)
-        ]
+        words = [f"{word} {number(value)} at {point}".lstrip() for word, value, point in ends]
         notes.insert(0, escape(f"{name}: {', '.join(words)}"))
     notes += [escape(f"{n} × {type}: {message}") for type, message, n in head["errors"] if not model.is_list]
     note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
     if model.is_list:
         return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
+    headline = _headline(model.face, model.title, head["fixed"], took)
     return (
-        f"<div>{_headline(model.face, model.title, model.fixed, took)}"
+        f"<div>{headline}"
         f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
     )
 
@@ -399,22 +399,44 @@ def _plot(model: BatchModel) -> str:
     plot = model.plot()
     if plot is None:
         return ""
+    marks = plot.get("marks") or [None] * len(plot["series"])
     keys = "".join(
-        f'<span class="k" style="background:{colour}"></span>{escape(text)}'
-        for text, colour in zip(plot["series"], COLOURS, strict=False)
+        (_key(mark) if mark else f'<span class="k" style="background:{colour}"></span>') + escape(text)
+        for text, colour, mark in zip(plot["series"], plot["colours"], marks, strict=False)
     )
     legend = f'<p class="m">{escape(plot["by"])}{keys}</p>' if keys else ""
     note = f" ({plot['note']})" if plot["note"] else ""
     label = f"{plot['y']} over {plot['x']}"
     dots = []
     for x, y, series, _ in plot["dots"][:500]:
-        place = {"cx": f"{100 * x:.2f}%", "cy": f"{100 - 100 * y:.2f}%"}
-        dots.append(["circle", {**place, "r": plot["radius"], "fill": COLOURS[series]}])
+        left, top, mark = f"{100 * x:.2f}%", f"{100 - 100 * y:.2f}%", marks[series] if marks else None
+        if mark:
+            dots.append(["svg", {"x": left, "y": top, "overflow": "visible"}, mark])
+        else:
+            dots.append(["circle", {"cx": left, "cy": top, "r": plot["radius"], "fill": plot["colours"][series]}])
     left = plot["left"]
     style = f"margin-left:{left}px;width:min(100% - {left + 16}px,{_WIDE - left}px)"
     named = {"class": "p", "style": style, "role": "img", "aria-label": label}
     picture = _element("svg", named, *plot["shapes"], *dots)
     return f'<div><p class="m">{escape(label)}{note}</p>{picture}{legend}</div>'
+
+
+def _key(mark: Any) -> str:
+    named = {"width": 14, "height": 10, "viewBox": "-7 -5 14 10", "style": "margin:0 5px 0 12px"}
+    return _element("svg", named, mark)
+
+
+def _importance(shares: Sequence[tuple[str, float]]) -> str:
+    """Return a bar for each parameter of a study."""
+    if not shares:
+        return ""
+    fill = assets.tokens()[0]["fill"]
+    rows = [
+        [f'<div class="g h"><i style="width:{100 * share:.1f}%;background:{fill}"></i></div>', percent(share)]
+        for _, share in shares
+    ]
+    names = [f"<code>{_brief(name, 40)}</code>" for name, _ in shares]
+    return f'<div><p class="m">Importance</p>{table(rows, numeric=(1,), names=names)}</div>'
 
 
 def _element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:

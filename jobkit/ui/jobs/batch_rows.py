@@ -37,8 +37,11 @@ def snapshot_of(info: BatchInfo) -> JobSnapshot:
     """Return the batch as the snapshot of a job."""
     spec = info.spec
     size = max(spec.size, info.made)
+    title = spec.name or spec.title
+    if spec.study:
+        title = f"Study {spec.name}" if spec.name else f"Study of {spec.title or spec.task}"
     return JobSnapshot(
-        JobSpec(subscription(info.id), spec.task, spec.name or spec.title, owner=spec.owner, queue=""),
+        JobSpec(subscription(info.id), spec.task, title, owner=spec.owner, queue=""),
         1,
         info.state,
         submitted_at=info.submitted_at,
@@ -55,13 +58,14 @@ def cells(info: BatchInfo) -> dict[str, Any]:
     parts = [[face, info.counts[face] / size] for face in _BAR if info.counts.get(face)]
     words = ", ".join(f"{n:,} {FACES[face].lower()}" for face, n in info.counts.items())
     missing = info.spec.size - info.came
-    if missing > 0 and not info.open:
+    if missing > 0 and not info.open and info.controller is None:
         words += f"; {missing:,} never submitted"
+    noun = "trial" if info.spec.study else "job"
     plural = "" if info.spec.size == 1 else "s"
     return {
         "batch": {"id": info.id, "size": size, "parts": parts},
-        "args": f"{info.spec.size:,} job{plural}" + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
-        "note": f"stopped by its rule; {words}" if info.is_stopped else words,
+        "args": f"{info.spec.size:,} {noun}{plural}" + (f" over {', '.join(info.spec.axes)}" if info.spec.axes else ""),
+        "note": f"stopped by its rule; {words}" if info.is_stopped and not info.spec.study else words,
     }
 
 
@@ -85,8 +89,11 @@ async def _some(kit: Kit, query: Query) -> tuple[Sequence[JobSnapshot | BatchInf
     """Return a page of the batches that match a query and of the jobs of none, the next cursor, and `searched`."""
     store, below_us = kit.verbs.store, int(query.cursor or 0)
     alone = await kit.verbs.page(msgspec.structs.replace(query, batch=("",)))
-    times = await store.fields(("us",), [job.id for job in alone.jobs])
-    jobs = [(int(raw[0]), job) for raw, job in zip(times, alone.jobs, strict=True) if raw]
+    ids = [job.id for job in alone.jobs]
+    studies = [home for home in await store.batches.homes(ids) if home]
+    begun = {info.id for info in await store.batches.infos(studies) if info is not None}
+    times = await store.fields(("us",), ids)
+    jobs = [(int(raw[0]), job) for raw, job in zip(times, alone.jobs, strict=True) if raw and job.id not in begun]
     batches = await store.batches.newest(query.limit + 1, below_us, owner=query.owner, task=query.task)
     rows, cursor = merged(jobs, batches, query.limit, below_us, alone.next_cursor)
     return rows, cursor, alone.searched

@@ -16,6 +16,7 @@ from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
+from jobkit.store.batches import subscription
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
@@ -146,7 +147,9 @@ class Board:
     def take(self, event: JobEvent) -> None:
         """Apply an event of any job."""
         known = self.jobs.get(event.job_id)
-        if event.type is EventType.DELETED:
+        if known is None and not event.type.is_news and subscription(event.job_id) in self.batches:
+            self.other_batches.add(event.job_id)  # the job that runs a study
+        elif event.type is EventType.DELETED:
             self.unknown.pop(event.job_id, None)
             self._reading.discard(event.job_id)
             if known is not None:
@@ -207,6 +210,8 @@ class Board:
             if not is_known and (self.query.cursor or not self._belongs(snapshot, now)):
                 continue
             self.batches[row_id] = info
+            if info.id in self.jobs:  # the job that runs a study, whose first trial has come
+                self._leave(info.id)
             if is_known and info != before:
                 self._put(snapshot, now)
             elif not is_known:

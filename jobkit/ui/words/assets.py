@@ -11,7 +11,7 @@ from pathlib import Path
 
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
-    "batch": ("csv", "save_file", "live_card", "chart", "parallel"),
+    "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance"),
     "table": ("search", "bulk", "strip", "spark", "batch_rows"),
     "card": (
         "save_file",

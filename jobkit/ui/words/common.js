@@ -24,6 +24,7 @@ const SHAPES = {
   succeeded: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.4 8.2l1.9 1.9 3.4-3.9"}]],
   failed: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.9 5.9l4.2 4.2M10.1 5.9l-4.2 4.2", "stroke-width": 1.9}]],
   cancelled: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.2 8h5.6"}]],
+  pruned: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M5.4 6.2h5.2L8 10.6z"}]],
   copy: [["rect", {x: 5.5, y: 5.5, width: 8, height: 8, rx: 1.5}], ["path", {d: "M10.5 5.5v-2a1 1 0 0 0-1-1h-6a1 1 0 0 0-1 1v6a1 1 0 0 0 1 1h2"}]],
   check: [["path", {d: "M3.5 8.5l3 3 6-7"}]],
   close: [["path", {d: "M4 4l8 8M12 4l-8 8"}]],
@@ -50,7 +51,7 @@ function icon(name) {
 
 const WORDS = {
   queued: "Queued", scheduled: "Scheduled", running: "Running", retrying: "Retrying",
-  succeeded: "Done", failed: "Failed", cancelled: "Cancelled",
+  succeeded: "Done", failed: "Failed", cancelled: "Cancelled", pruned: "Pruned",
 };
 
 function parse(text, otherwise) {
