@@ -94,13 +94,13 @@ def run_study(
             sampler=sampler or optuna.samplers.TPESampler(constant_liar=parallel > 1),
             pruner=pruner or optuna.pruners.NopPruner(),
         )  # fmt: skip
-        teller = Teller(study, trials)
+        progress = StudyProgress(study, trials)
         looked_at: str | bool = False if pruner is None else metric or True
         try:
-            Controller(study, sampler_of(space), jobs, trials, parallel, looked_at, teller.tell).run()
+            Controller(study, sampler_of(space), jobs, trials, parallel, looked_at, progress.show).run()
         finally:
-            teller.save()
-    return teller.best
+            progress.save()
+    return progress.best
 
 
 class Controller:
@@ -110,7 +110,7 @@ class Controller:
         study: over the journal. arguments_of: gives a trial its arguments. jobs: of the trials.
         trials: number of trials that are to end. parallel: number of open ones at most.
         metric: name of the metric that the pruner looks at; True for the only one, False for no pruning.
-        tell: called with each ended trial, those of earlier attempts first.
+        show: called with each ended trial, those of earlier attempts first.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class Controller:
         trials: int,
         parallel: int,
         metric: str | bool,
-        tell: Callable[[optuna.trial.FrozenTrial], object],
+        show: Callable[[optuna.trial.FrozenTrial], object],
     ) -> None:
         self._study, self._arguments_of, self._jobs = study, arguments_of, jobs
-        self._trials, self._parallel, self._tell_others = trials, parallel, tell
+        self._trials, self._parallel, self._show = trials, parallel, show
         self._metric = metric
         self._open: dict[int, optuna.Trial] = {}
         self._last_step: dict[int, int] = {}
@@ -192,7 +192,7 @@ class Controller:
     def _ended(self, trial: optuna.trial.FrozenTrial) -> None:
         """Count an ended trial. Raises JobkitError if all have failed alike so far."""
         self._finished += 1
-        self._tell_others(trial)
+        self._show(trial)
         if self._reasons is None or trial.state is not load_optuna().trial.TrialState.FAIL:
             self._reasons = None
             return
@@ -244,7 +244,7 @@ def is_reported(step: int) -> bool:
     return step >= 0 and len(str(step).rstrip("0")) <= 3
 
 
-class Teller:
+class StudyProgress:
     """Shows how a study goes: bar, curves, and the artifact `FACTS` for cards.
 
     Attributes:
@@ -258,7 +258,7 @@ class Teller:
         self._importance: dict[str, float] = {}
         self.best: dict[str, Any] | None = None
 
-    def tell(self, trial: optuna.trial.FrozenTrial) -> None:
+    def show(self, trial: optuna.trial.FrozenTrial) -> None:
         """Show an ended trial."""
         kind = {"COMPLETE": COMPLETE, "PRUNED": PRUNED}.get(trial.state.name, FAILED)
         self._states[kind] += 1

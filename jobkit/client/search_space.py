@@ -85,7 +85,7 @@ def ends(distribution: BaseDistribution) -> tuple[Any, ...]:
 def sampler_of(space: Space) -> Callable[[optuna.Trial], dict[str, Any]]:
     """Return a function that gives a trial its arguments. On a trial that has some already, it gives it the others.
 
-    That raises JobkitError if the user's function returns no arguments.
+    That raises InvalidParams if the user's function returns no arguments.
     """
     optuna = load_optuna()
     if callable(space):
@@ -158,16 +158,18 @@ def _suggested(trial: optuna.Trial, name: str, distribution: Any) -> Any:
 def _arguments(returned: Any) -> dict[str, Any]:
     """Return the arguments that a user's function has returned, as plain data."""
     if not isinstance(returned, Mapping) or not all(isinstance(name, str) for name in returned):
-        raise JobkitError(
-            f"the function of the space must return a dict of arguments by name, not {short_repr(returned, 60)}"
+        raise InvalidParams(
+            f"the function of the space must return a dict of arguments by name, not {short_repr(returned, 60)}",
+            "space",
         )
     made = {}
     for name, value in returned.items():
         try:
             made[name] = plain(value)
         except ValueError:
-            raise JobkitError(
+            raise InvalidParams(
                 f"the function of the space returned {short_repr(value, 60)} for {name!r}: arguments of trials are "
-                "numbers, texts, lists and dicts"
+                "numbers, texts, lists and dicts",
+                "space",
             ) from None
     return made

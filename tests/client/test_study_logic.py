@@ -117,10 +117,10 @@ class World:
                 sampler=optuna.samplers.RandomSampler(), pruner=optuna.pruners.ThresholdPruner(upper=3.0),
                 load_if_exists=True,
             )  # fmt: skip
-        self.told: list[int] = []
-        tell = lambda trial: self.told.append(trial.number)  # noqa: E731
+        self.shown: list[int] = []
+        show = lambda trial: self.shown.append(trial.number)  # noqa: E731
         arguments_of = sampler_of(checked_space(SPACE)[0])
-        return study, Controller(study, arguments_of, Process(self), trials, parallel, metric, tell)
+        return study, Controller(study, arguments_of, Process(self), trials, parallel, metric, show)
 
 
 class Process:
@@ -173,7 +173,7 @@ def test_a_study_killed_after_any_step_ends_with_exactly_its_trials() -> None:
         controller.run()
 
         trials = study.get_trials()
-        assert [trial.number for trial in trials] == sorted(world.jobs) == sorted(world.told) == list(range(7))
+        assert [trial.number for trial in trials] == sorted(world.jobs) == sorted(world.shown) == list(range(7))
         assert [trial.params for trial in trials] == [world.jobs[trial.number] for trial in trials]
         assert [trial.state.name for trial in trials] == [*["COMPLETE", "FAIL", "PRUNED"] * 2, "COMPLETE"]
         assert world.cancelled == {2, 5}
@@ -190,7 +190,7 @@ def test_never_more_trials_are_open_than_may_be() -> None:
         nonlocal most
         most = max(most, len(controller._open) + 1)
 
-    controller._tell_others = count
+    controller._show = count
     controller.run()
     assert most == 4
     assert len(study.get_trials()) == 20
