@@ -47,6 +47,7 @@ def whole(study: Study, count: int) -> None:
     assert [job.params["x"] for job in study.batch] == list(frame["x"])
 
 
+@pytest.mark.nightly  # two leases; without processes `test_study_logic` kills a study after each of its steps
 def test_a_study_outlives_its_kernel_its_worker_and_its_own_process(bench: Bench) -> None:
     worker = bench.worker()
     names = {f"JOBKIT_{name.upper()}": value for name, value in bench.place.items()}
@@ -91,13 +92,13 @@ def test_a_worker_that_stops_gives_a_study_back_at_once(bench: Bench) -> None:
         time.sleep(0.1)
         return x
 
-    study = bench.kit.study(objective, trials=20, parallel=2, space={"x": (0.0, 1.0)})
-    wait_until(lambda: study.done >= 3, what="some trials")
+    study = bench.kit.study(objective, trials=10, parallel=2, space={"x": (0.0, 1.0)})
+    wait_until(lambda: study.done >= 2, what="some trials")
     worker.terminate()
     bench.worker()
     worker.wait(60)
     assert study.wait(60)
-    whole(study, 20)
+    whole(study, 10)
     assert study.job.snapshot.releases == 1
 
 
