@@ -14,6 +14,7 @@ from benchmarks.place import Place, private_redis
 NAMES = (
     "latency",
     "throughput",
+    "prepare",
     "submit",
     "made_by",
     "executors",

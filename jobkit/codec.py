@@ -11,7 +11,6 @@ a result call `loads`. The dashboard, the command line and HTTP never do.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import hashlib
 import hmac
@@ -127,8 +126,8 @@ class Codec:
         form, body = self.encode(value)
         return self.seal(form, body, subject)
 
-    def encode(self, value: Any) -> tuple[bytes, bytes]:
-        """Return `(format, body)` of a value; see `dumps`."""
+    def encode(self, value: Any, name_of_code: CodeNames | None = None) -> tuple[bytes, bytes]:
+        """Return `(format, body)` of a value; see `dumps` and, for `name_of_code`, `pickled`."""
         if is_plain(value):
             return MSGPACK, _pack(value)
         if not self.allow_pickle:
@@ -136,7 +135,7 @@ class Codec:
                 f"a value of type {type(value).__name__} can only travel as a pickle, and pickles need a signing key "
                 "on a shared Redis: set JOBKIT_SECRET to the same text here and on the workers, or pass plain data"
             )
-        return pickled(value)
+        return pickled(value, name_of_code)
 
     def seal(self, form: bytes, body: bytes, subject: Subject) -> bytes:
         """Return the envelope of an encoded body."""
@@ -209,8 +208,15 @@ def is_reference(envelope: bytes) -> bool:
     return envelope[HEAD_BYTES - 1 : HEAD_BYTES] == FILE
 
 
-def pickled(value: Any) -> tuple[bytes, bytes]:
+#: Returns the file name for code that is pickled; "" for `DYNAMIC`.
+CodeNames = Callable[[types.CodeType], str]
+
+
+def pickled(value: Any, name_of_code: CodeNames | None = None) -> tuple[bytes, bytes]:
     """Return `(format, body)` of a value as a pickle, or as a cloudpickle if it refers to `__main__` or pickle fails.
+
+    Args:
+        name_of_code: names the files of code; all `DYNAMIC` unless given.
 
     Raises:
         InvalidParams: neither can serialize it; the message says why.
@@ -222,27 +228,24 @@ def pickled(value: Any) -> tuple[bytes, bytes]:
     except Exception:  # pickle raises nearly any type; try cloudpickle
         pass
     try:
-        return CLOUDPICKLE, _cloudpickled(value)
+        return CLOUDPICKLE, _cloudpickled(value, name_of_code)
     except InvalidParams:
         raise
     except Exception as error:  # cloudpickle raises nearly any type, too
         raise InvalidParams(f"a value of type {type(value).__name__} cannot be pickled: {error}") from None
 
 
-def _cloudpickled(value: Any) -> bytes:
+def _cloudpickled(value: Any, name_of_code: CodeNames | None) -> bytes:
     """Return a cloudpickle of `value`.
 
     Handles objects that cloudpickle cannot write, or writes by a name that other processes do not know. Bokeh models
     are sent as Bokeh's own JSON.
     """
     with io.BytesIO() as file:
-        pickler()(file, protocol=5).dump(value)
+        made = pickler()(file, protocol=5)
+        made.name_of_code = name_of_code
+        made.dump(value)
         return file.getvalue()
-
-
-#: Names the file of code that is pickled; "" for `DYNAMIC`.
-name_of_code: contextvars.ContextVar[Callable[[types.CodeType], str]]
-name_of_code = contextvars.ContextVar("jobkit_name_of_code", default=lambda code: "")
 
 
 @functools.cache
@@ -251,6 +254,8 @@ def pickler() -> Any:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
+        name_of_code: CodeNames | None = None
+
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is types.CodeType:
                 return self._code_reduced(obj)
@@ -273,7 +278,7 @@ def pickler() -> Any:
             return super().reducer_override(obj)
 
         def _code_reduced(self, code: types.CodeType) -> Any:
-            name = name_of_code.get()(code) or DYNAMIC
+            name = (self.name_of_code and self.name_of_code(code)) or DYNAMIC
             made, args = self.dispatch_table[types.CodeType](code)
             # Before 3.1 cloudpickle keeps the file name.
             return made, tuple(name if arg in (DYNAMIC, code.co_filename) else arg for arg in args)

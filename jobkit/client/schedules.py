@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import logging
 import secrets
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +12,12 @@ from typing import Any, Unpack
 
 from msgspec.structs import asdict, fields, replace
 
+from jobkit.client.coded_schedules import put_coded
 from jobkit.client.connection import Connection
 from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.job import Job
 from jobkit.client.loop import background
-from jobkit.client.submit import BoundKit, SubmitOrigin, prepare
-from jobkit.files import FileStore
+from jobkit.client.submit import BoundKit
 from jobkit.model import (
     InvalidParams,
     JobkitError,
@@ -27,30 +25,23 @@ from jobkit.model import (
     ScheduleRun,
     ScheduleSnapshot,
     ScheduleSpec,
-    StoreUnavailable,
 )
 from jobkit.model.format import ago, duration
-from jobkit.parts import PartStore
 from jobkit.schedules.firing import decide, firing, job_of, scheduled
-from jobkit.schedules.timing import Timing, checked_count, checked_rules, timing
+from jobkit.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
 from jobkit.settings import checked_name
 from jobkit.store.events import EventHub
-from jobkit.store.redis import RedisStore
 from jobkit.store.schedules import PartsNotKept
 from jobkit.store.values import SCHEDULES_CHANGED, Firing, Submission
 from jobkit.tasks.call import with_own_seed
-from jobkit.tasks.options import Duration, JobOptions, SharedOptions, takes
+from jobkit.tasks.options import Duration, SharedOptions, takes
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 from jobkit.tasks.signature import close_names
-from jobkit.tasks.task import TaskDef
-
-logger = logging.getLogger("jobkit.worker")
 
 _KINDS = ("cron", "every", "at")
 _WHEN = (*_KINDS, "tz", "until")
-_RULES = ("missed", "missed_limit", "overlap")
 
 #: What other arguments change of a job.
 _OF_ARGUMENTS = frozenset({"id", "task", "params", "abridged", "needs", "key", "once", "cache_key", "cache_ms"})
@@ -442,10 +433,10 @@ def _arguments(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
 def _sorted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return what is given of the times, of the rules (checked, as fields of `ScheduleSpec`) and of the options."""
     times = {key: given[key] for key in _WHEN if key in given}
-    rules = checked_rules(**{key: given.get(key) for key in _RULES})
+    rules = checked_rules(**{key: given.get(key) for key in RULES})
     if "count" in given:
         rules["count"] = checked_count(given["count"])
-    options = {key: value for key, value in given.items() if key not in (*_WHEN, *_RULES, "count")}
+    options = {key: value for key, value in given.items() if key not in (*_WHEN, *RULES, "count")}
     for name in ("delay", "key", "id"):
         if name in options:
             raise InvalidParams(
@@ -473,39 +464,3 @@ def _bar(run: ScheduleRun) -> str:
     what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
     title = html.escape(f"{utc(run.at_ms):%d %b %H:%M:%S} UTC: {what}")
     return f'<span title="{title}">{_GLYPHS.get(run.state, "·")}</span>'
-
-
-async def put_coded(store: RedisStore, tasks: Sequence[TaskDef[..., Any]], origin: SubmitOrigin) -> None:
-    """Store the schedules in the code of these tasks, and remove those that their modules do not have any more.
-
-    Each worker and each dashboard that knows the tasks does so at its start: they come with the code, change with it,
-    and go with it. A change at run time stays until the schedule is removed. A schedule whose task cannot run without
-    arguments, or has a signature that cannot be read, is left out, and the log says so.
-    """
-    coded = {task.name: task for task in tasks if task.effective().schedule and task.ref}
-    loaded = {task.ref.partition(":")[0] for task in tasks if task.ref}
-    now_ms = await store.now_ms() if coded else 0
-    settings = origin.settings
-    parts = PartStore(store, lambda: None if settings.scheme == "sync" else FileStore.of(settings))
-    for task in coded.values():
-        given = task.effective().schedule
-        made = timing(**{name: given.get(name) for name in ("cron", "every", "tz")}, now_ms=0)
-        rules = {name: given[name] for name in _RULES if name in given}
-        try:
-            prepared = prepare(task, (), {}, JobOptions(), origin)
-            await parts.keep(prepared.blobs)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # of the user's: a hint that names what is not there, for instance
-            logger.warning("task %s: its schedule is left out: %s", task.name, error)
-            continue
-        module = task.ref.partition(":")[0]
-        spec, payload = scheduled(prepared, task.name, made, origin.codec, module=module, **rules)
-        next_ms = made.after(now_ms, now_ms)
-        if next_ms is not None and not await store.schedules.put(spec, payload, next_ms):
-            logger.info("schedule %s was changed at run time and stays so: the one in the code is not used", spec.name)
-    for kept in await store.schedules.snapshots():
-        module = kept.spec.module
-        is_here = module in loaded or module in sys.modules
-        if module and is_here and kept.spec.job.task not in coded and await store.schedules.remove(kept.name):
-            logger.info("schedule %s is removed: its task has none any more", kept.name)

@@ -36,7 +36,7 @@ from jobkit.model.snapshot import changes
 from jobkit.settings import Settings
 from jobkit.store.sending import sliced
 from jobkit.store.values import Submission, SubmitReply
-from jobkit.tasks.call import WITH_ENV, WITH_SEED, Call, LargeParts, encode_call, marked, read_head
+from jobkit.tasks.call import WITH_ENV, WITH_SEED, Call, LargeParts, call_head, encode_head, marked
 from jobkit.tasks.code import packer, project_pack
 from jobkit.tasks.info import TaskInfo, plain_arguments
 from jobkit.tasks.option_values import PROJECT_ENV
@@ -138,13 +138,12 @@ def prepare(
     if variables.pop(PROJECT_ENV, None) is not None and not is_here:
         packages = project_pack(task.source_dir or working_directory(), name)
         project = large.add([], RAW, packages, "the list of packages")
-    encoded = encode_call(
+    head = call_head(
         codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
         is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=variables, large=large,
         pack=pack, project=project, seed=seed, is_drawn=options.seed is True,
     )  # fmt: skip
-    head = read_head(encoded) if large.blobs or pack or b"kit" in encoded else None
-    blobs = tuple(large.blobs[part] for part in head.part_names) if head is not None else ()
+    blobs = tuple(large.blobs[part] for part in head.part_names) if large.blobs else ()
     if options.env and not codec.allow_pickle:
         raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
     if not codec.allow_pickle and isinstance(task, TaskDef):
@@ -160,18 +159,18 @@ def prepare(
         key = options.key
         job_id = options.id or ("k" + _hashed(f"{name}\x00{key}")[:15] if key else new_id())
     params, abridged = shown_and_abridged(bound)
+    isolation, result_ttl_s = template.spec.isolation, template.spec.result_ttl_s
+    if blobs or head.has_kit:
+        isolation = marked(isolation, head)
+    if needs and result_ttl_s is None:
+        # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
+        result_ttl_s = origin.settings.result_ttl
     spec: JobSpec = replace(
         template.spec, id=job_id, params=params, abridged=abridged, owner=origin.owner, needs=needs, seed=seed,
-        made=made_by(), batch=batch.id, batch_name=batch.name, **work,
+        made=made_by(), batch=batch.id, batch_name=batch.name, isolation=isolation, result_ttl_s=result_ttl_s,
+        traceparent=active_span(), **work,
     )  # fmt: skip
-    if head is not None and (blobs or head.has_kit):
-        spec = replace(spec, isolation=marked(spec.isolation, head))
-    if traceparent := active_span():
-        spec = replace(spec, traceparent=traceparent)
-    if needs and spec.result_ttl_s is None:
-        # One that ends because of another's end is kept as long as its submitter wants: no worker is there to say.
-        spec = replace(spec, result_ttl_s=origin.settings.result_ttl)
-    return Submission(spec, codec.seal(MSGPACK, encoded, Subject("args", job_id, name)), blobs)
+    return Submission(spec, codec.seal(MSGPACK, encode_head(head), Subject("args", job_id, name)), blobs)
 
 
 def active_span() -> str:

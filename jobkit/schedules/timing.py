@@ -224,6 +224,10 @@ def checked_zone(name: Any) -> str:
     return str(name)
 
 
+#: Names of the rules, see `checked_rules`.
+RULES = ("missed", "missed_limit", "overlap")
+
+
 def checked_rules(missed: Any = None, missed_limit: Any = None, overlap: Any = None) -> dict[str, Any]:
     """Return the given rules as fields of `ScheduleSpec`.
 

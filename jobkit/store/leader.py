@@ -28,7 +28,7 @@ class Leader:
         """Acquire or renew the lock; return True if this process has it. Asks the store every 5 s at most."""
         if time.monotonic() < self._leads_until:
             return True
-        has = await self._store.hold(self._lock, self._owner, HOLD_S)
+        has = await hold(self._store, self._lock, self._owner, HOLD_S)
         self._leads_until = time.monotonic() + HOLD_S / 3 if has else 0.0
         return has
 
@@ -55,4 +55,15 @@ class Leader:
         finally:
             if self._leads_until:  # another process need not wait until the lock expires
                 with contextlib.suppress(JobkitError):
-                    await self._store.hold(self._lock, self._owner, 0.001)
+                    await hold(self._store, self._lock, self._owner, 0.001)
+
+
+async def hold(store: RedisStore, lock: str, owner: str, for_s: float) -> bool:
+    """Acquire or renew a leader lock for `for_s` seconds; return True if `owner` has it."""
+    for_ms = int(for_s * 1000)
+    if await store.ask("SET", lock, owner, "NX", "PX", for_ms):
+        return True
+    if await store.ask("GET", lock) != owner.encode():
+        return False
+    await store.ask("PEXPIRE", lock, for_ms)
+    return True

@@ -19,16 +19,7 @@ import msgspec
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from jobkit.model import (
-    EventsExpired,
-    JobEvent,
-    JobSnapshot,
-    JobState,
-    LogSlice,
-    Rule,
-    StoreUnavailable,
-    Waiting,
-)
+from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, LogSlice, Rule, StoreUnavailable, Waiting
 from jobkit.model.batch import BatchSpec
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
@@ -58,9 +49,6 @@ from jobkit.store.values import (
 )
 from jobkit.store.web import AuditLog, WebStore
 from jobkit.store.workers import WorkerRecords
-
-_json = msgspec.json.encode
-_unjson = msgspec.json.decode
 
 #: The mark of a namespace, see `place`.
 _PLACE = re.compile(rb"[0-9a-f]{16}")
@@ -117,27 +105,13 @@ class RedisStore(WorkerRecords):
         await self._settle(wire.has_many_needs(jobs))
         return replies
 
-    async def claim(
-        self,
-        worker: WorkerInfo,
-        free: int,
-        received: int = 0,
-        awaited: Sequence[str] = (),
-        lent: int = 0,
-        held: int = 0,
-    ) -> tuple[list[Claimed], float]:
+    async def claim(self, worker: WorkerInfo, free: int, received: int = 0, **more: Any) -> tuple[list[Claimed], float]:
         """Claim up to `free` jobs in the order of the worker's queues; also return the seconds until the next is due.
 
         First returns jobs with an expired lease to their queue and makes due ones ready. Registers the slots that stay
-        free, so that a submit may hand a job over without a further round trip.
-
-        Args:
-            received: number of handed-over jobs that the worker has seen; negative starts the count again.
-            awaited: jobs for which jobs of this worker wait, most urgent first. Up to `lent` of them (or of those whose
-                results they need, or that jobs of other workers wait for) are claimed first, whatever their position.
-            held: number of jobs that it has. A job that has lost too many workers beside others starts only if it is 0.
+        free, so that a submit may hand a job over without a further round trip. Arguments as of `claim_args`.
         """
-        return wire.read_claim(await self.run("claim", self.claim_args(worker, free, received, awaited, lent, held)))
+        return wire.read_claim(await self.run("claim", self.claim_args(worker, free, received, **more)))
 
     def claim_args(
         self,
@@ -148,6 +122,14 @@ class RedisStore(WorkerRecords):
         lent: int = 0,
         held: int = 0,
     ) -> list[Any]:
+        """Return the arguments of `claim`.
+
+        Args:
+            received: number of handed-over jobs that the worker has seen; negative starts the count again.
+            awaited: jobs for which jobs of this worker wait, most urgent first. Up to `lent` of them (or of those whose
+                results they need, or that jobs of other workers wait for) are claimed first, whatever their position.
+            held: number of jobs that it has. A job that has lost too many workers beside others starts only if it is 0.
+        """
         options = wire.options(
             queues=worker.queues,
             lease_ms=self._lease_ms,
@@ -280,9 +262,9 @@ class RedisStore(WorkerRecords):
             change: parts of the rule: `n`, `count` with `period_ms`, `paused`; None for a part ends that part. {}
                 changes nothing, None ends the whole rule.
         """
-        rule, held, left = await self.run("rule", [gate, b"" if change is None else _json(change)])
+        rule, held, left = await self.run("rule", [gate, b"" if change is None else msgspec.json.encode(change)])
         await self._settle(left)
-        return Rule.from_wire(gate, _unjson(rule) if rule else {}, held)
+        return Rule.from_wire(gate, msgspec.json.decode(rule) if rule else {}, held)
 
     # -- reading jobs -------------------------------------------------------------------------------------------------
 
@@ -307,8 +289,7 @@ class RedisStore(WorkerRecords):
 
     async def payload(self, job_id: str) -> bytes | None:
         """Return the sealed arguments, which are kept as long as the job."""
-        (found,) = await self.payloads([job_id])
-        return found
+        return (await self.payloads([job_id]))[0]
 
     async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
         return list(await self.many([("GET", f"args:{job_id}") for job_id in job_ids]))
@@ -326,7 +307,7 @@ class RedisStore(WorkerRecords):
     async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
         """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""
         answers = await self.run_each("waiting", job_ids)
-        return [Waiting.from_wire(_unjson(answer)) if answer else None for answer in answers]
+        return [Waiting.from_wire(msgspec.json.decode(answer)) if answer else None for answer in answers]
 
     async def counts(self) -> dict[str, int]:
         """Return the number of jobs by state, for every state."""
@@ -339,10 +320,8 @@ class RedisStore(WorkerRecords):
         Raises:
             EventsExpired: some after that id are no longer stored.
         """
-        start = f"({after}" if after else "-"
-        entries, oldest = await self.many(
-            [("XRANGE", "events", start, "+", "COUNT", limit), ("XRANGE", "events", "-", "+", "COUNT", 1)]
-        )
+        newer = ("XRANGE", "events", f"({after}" if after else "-", "+", "COUNT", limit)
+        entries, oldest = await self.many([newer, ("XRANGE", "events", "-", "+", "COUNT", 1)])
         first = oldest[0][0].decode() if oldest else ""
         if first and after and (0, 0) < event_key(after) < event_key(first):
             facts = await self.ask("XINFO STREAM", "events")
@@ -485,18 +464,6 @@ class RedisStore(WorkerRecords):
     async def took(self) -> dict[str, float]:
         found = await self.ask("HGETALL", "took")
         return dict(self.all_readable("took", lambda task, value: (task, wire.seconds(value)), found.items()))
-
-    # -- leader locks -------------------------------------------------------------------------------------------------
-
-    async def hold(self, name: str, owner: str, for_s: float) -> bool:
-        """Acquire or renew the leader lock `name` for `for_s` seconds; return True if `owner` has it."""
-        for_ms = int(for_s * 1000)
-        if await self.ask("SET", name, owner, "NX", "PX", for_ms):
-            return True
-        if await self.ask("GET", name) != owner.encode():
-            return False
-        await self.ask("PEXPIRE", name, for_ms)
-        return True
 
     async def marked(self, name: str) -> str:
         """Return the cursor of a leader, or ""."""

@@ -89,26 +89,29 @@ class LargeParts:
         self._packs: dict[object, Part | None] = {}
         self._known: dict[int, tuple[Any, Part]] = {}  # by the id of a value, which is kept so that this stays its own
 
-    def known(self, whole: list[Any], sources: dict[str, Source]) -> tuple[list[Any], list[Part]]:
+    def known(self, whole: list[Any], sources: Sources) -> tuple[list[Any], list[Part]]:
         """Return the call without the parts of earlier calls, and these; add their sources."""
         parts: list[Part] = []
-        for steps, value, _ in _items(whole) if self._known else ():
+        if not self._known:
+            return whole, parts
+        for steps, value, _ in _items(whole):
             if (known := self._known.get(id(value))) is not None:
                 parts.append(msgspec.structs.replace(known[1], steps=steps))
         if parts:
             sources |= self.sources
         return _without(whole, parts), parts
 
-    def taken_out(self, codec: Codec, whole: list[Any]) -> tuple[list[Any], list[Part]]:
+    def taken_out(self, codec: Codec, whole: list[Any], sources: Sources) -> tuple[list[Any], list[Part]]:
         """Return the call without its large parts, and these."""
         parts: list[Part] = []
         for steps, value, what in _items(whole):
             if type(value) in _SMALL:
                 continue
-            form, body = codec.encode(value)
+            form, body = codec.encode(value, sources.name_of)
             if len(body) > _PART_BYTES:
                 parts.append(part := self.add(steps, form, body, what))
                 self._known[id(value)] = value, part
+        self.sources |= sources
         return _without(whole, parts), parts
 
     def code(self, bodies: list[bytes], pack: Packer) -> Part | None:
@@ -251,7 +254,7 @@ class Call(msgspec.Struct, frozen=True):
     kwargs: Mapping[str, Any]
 
 
-def encode_call(
+def call_head(
     codec: Codec,
     call: Call,
     *,
@@ -261,8 +264,8 @@ def encode_call(
     pack: Packer | None = None,
     code: Part | None = None,
     **head: Any,
-) -> bytes:
-    """Return the body of a payload (its format is always `codec.MSGPACK`).
+) -> CallHead:
+    """Return the head of a call, which is the body of its payload by `encode_head`.
 
     Args:
         has_references: some arguments are references to results of other jobs.
@@ -282,31 +285,38 @@ def encode_call(
     if call.function is not None:
         inner.append(call.function)
     parts: list[Part] = []
+    sources = Sources()
     try:
-        with Sources() as sources:
-            if large is not None:
-                inner, parts = large.known(inner, sources)
-            form, body = codec.encode(inner)
-            if large is not None and len(body) > LARGE_BYTES:
-                inner, more = large.taken_out(codec, inner)
-                parts += more
-                form, body = codec.encode(inner)
-                if len(body) > LARGE_BYTES:  # of many arguments, none of which is large
-                    parts.insert(0, large.add([], form, body, "the list of arguments"))
-                    form, body = codec.encode(None)
-                large.sources |= sources
+        if large is not None:
+            inner, parts = large.known(inner, sources)
+        form, body = codec.encode(inner, sources.name_of)
+        if large is not None and len(body) > LARGE_BYTES:
+            inner, more = large.taken_out(codec, inner, sources)
+            parts += more
+            form, body = codec.encode(inner, sources.name_of)
+            if len(body) > LARGE_BYTES:  # of many arguments, none of which is large
+                parts.insert(0, large.add([], form, body, "the list of arguments"))
+                form, body = codec.encode(None)
     except InvalidParams as error:
         raise _which(codec, args, kwargs, call.function, error) from None
     environment = environment or own_environment()
-    kept = environment if environment.executable else None
-    has_kit = _KIT in body or (large is not None and any(part.name in large.with_kit for part in parts))
+    has_kit = _KIT in body or any(part.name in large.with_kit for part in parts if large is not None)
     if pack is not None and large is not None:
         code = large.code([body, *(large.blobs[part.name].content for part in parts)], pack)
-    made = CallHead(
+    return CallHead(
         form=form, body=body, needs=tuple(needs), parts=tuple(parts), has_kit=has_kit, code=code,
-        python=python_version(), environment=kept, sources=dict(sources), **head,
+        python=python_version(), environment=environment if environment.executable else None, sources=dict(sources),
+        **head,
     )  # fmt: skip
-    return msgspec.msgpack.encode(made)
+
+
+#: Encodes the head of a call as the body of a payload (its format is always `codec.MSGPACK`).
+encode_head = msgspec.msgpack.Encoder().encode
+
+
+def encode_call(codec: Codec, call: Call, **more: Any) -> bytes:
+    """Return the body of a payload; see `call_head`."""
+    return encode_head(call_head(codec, call, **more))
 
 
 def _which(

@@ -62,7 +62,7 @@ _KEPT_S = 7 * 86_400.0
 
 def names_in(bodies: Iterable[bytes], roots: Sequence[str], known: dict[bytes, set[str]] | None = None) -> set[str]:
     """Return the modules below `roots` that pickles refer to. `known`: what large ones of earlier calls refer to."""
-    top = frozenset(name for root in roots for name in _modules_in(root))
+    top = _union(*map(_modules_in, roots))
     found: set[str] = set()
     for body in bodies:
         names = None if known is None else known.get(body)
@@ -83,6 +83,11 @@ def _beginning_with(names: frozenset[str]) -> re.Pattern[bytes]:
     """
     each = b"|".join(re.escape(name.encode()) for name in sorted(names)) or b"(?!)"
     return re.compile(rb"\x8c.(?:" + each + rb")(?!\w)", re.DOTALL)
+
+
+@functools.lru_cache(maxsize=16)
+def _union(*names: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*names)
 
 
 def _modules_in(root: str) -> frozenset[str]:

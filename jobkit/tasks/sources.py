@@ -11,12 +11,12 @@ import hashlib
 import linecache
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import CodeType
-from typing import Self
 
 import msgspec
 
-from jobkit.codec import DYNAMIC, name_of_code
+from jobkit.codec import DYNAMIC
 
 #: Lines of code that are kept on each side of the failing one, and so of what travels.
 SOURCE_AROUND = 2
@@ -68,30 +68,35 @@ def label_of(filename: str) -> str:
 
 
 class Sources(dict[str, Source]):
-    """Sources of all code that is pickled in this thread while it is entered, by the file name that it gets."""
+    """Sources of code that is pickled, by the file name that it gets."""
 
-    def __enter__(self) -> Self:
-        self._names: dict[CodeType, str] = {}
-        self._token = name_of_code.set(self._name_of)
-        return self
+    _names: dict[CodeType, str] | None = None
 
-    def __exit__(self, *_: object) -> None:
-        name_of_code.reset(self._token)
-
-    def _name_of(self, code: CodeType) -> str:
-        if code not in self._names:
-            source = _known.get(code.co_filename) or _source(code)
-            left = _ALL - sum(len(each.text) for each in self.values())
-            name = "" if source is None or len(source.text) > left else _name(source)
+    def name_of(self, code: CodeType) -> str:
+        """Return the file name for code, "" if its lines do not travel; see `pickled`."""
+        names = self._names = self._names or {}
+        if code not in names:
+            source = _known.get(code.co_filename)
+            name, source = (_name(source), source) if source is not None else _named(code, code.co_filename)
+            if source is not None and len(source.text) > _ALL - sum(len(each.text) for each in self.values()):
+                name = ""
             if source is not None and name:
                 self[name] = source
-            self._names.update(dict.fromkeys(_all(code), name))
-        return self._names[code]
+            names.update(dict.fromkeys(_all(code), name))
+        return names[code]
 
 
 def _name(source: Source) -> str:
     digest = hashlib.sha256(f"{source.first}\0{source.text}".encode("utf-8", "replace")).hexdigest()
     return f"{DYNAMIC[:-1]} {digest[:12]}>"
+
+
+@lru_cache(maxsize=_KNOWN_MOST)
+def _named(code: CodeType, _: str) -> tuple[str, Source | None]:
+    """Return the lines of a function of this process with the name of their file; by its own file name, because equal
+    code of two files is one key."""
+    source = _source(code)
+    return ("", None) if source is None else (_name(source), source)
 
 
 def _all(code: CodeType) -> Iterator[CodeType]:

@@ -263,7 +263,7 @@ async def _introduce(worker: JobWorker, *, is_local: bool) -> None:
     await worker.store.publish_tasks({task.name: sealed_definition(task.info().to_json(), codec) for task in tasks})
     is_kept = any(kept.spec.module for kept in await worker.store.schedules.snapshots())
     if is_kept or any(task.effective().schedule for task in tasks):
-        from jobkit.client.schedules import put_coded  # the client takes 8 MB and 0.05 s
+        from jobkit.client.coded_schedules import put_coded  # the client takes 8 MB and 0.05 s
         from jobkit.client.submit import SubmitOrigin
 
         await put_coded(worker.store, tasks, SubmitOrigin(worker.settings, codec))

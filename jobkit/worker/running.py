@@ -349,7 +349,8 @@ class RunningJobs:
         attempt = self.attempts.get(job_id)
         if attempt is not None and not attempt.is_asked and not attempt.is_cancelled:
             grace_s = attempt.claimed.spec.cancel_grace_s
-            self._ask_to_yield(attempt)
+            attempt.is_asked = True
+            self._request(attempt, "ask")
             loop = asyncio.get_running_loop()
             loop.call_later(self._settings.cancel_grace if grace_s is None else grace_s, self._cancel, attempt)
 
@@ -357,15 +358,8 @@ class RunningJobs:
         """The worker stops: jobs that use checkpoints go on elsewhere, unless they must not run twice."""
         for attempt in self.attempts.values():
             if attempt.uses_checkpoints and not attempt.is_asked and attempt.claimed.spec.on_lost != "fail":
-                attempt.is_yielding = True
-                self._ask_to_yield(attempt)
-
-    def _ask_to_yield(self, attempt: RunningAttempt) -> None:
-        """Until it has ended: a runner does not know an attempt yet that it is about to start."""
-        attempt.is_asked = True
-        if self.attempts.get(attempt.job_id) is attempt and not attempt.has_ended:
-            self.runner.stop(attempt.job_id, "ask")
-            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_yield, attempt)
+                attempt.is_asked = attempt.is_yielding = True
+                self._request(attempt, "ask")
 
     def cancel(self, job_id: str) -> None:
         if (attempt := self.attempts.get(job_id)) is not None:
@@ -374,11 +368,12 @@ class RunningJobs:
     def _cancel(self, attempt: RunningAttempt) -> None:
         if not attempt.is_cancelled:
             attempt.is_cancelled = True
-            self._ask_to_cancel(attempt)
+            self._request(attempt, "cancel")
 
-    def _ask_to_cancel(self, attempt: RunningAttempt) -> None:
-        """Until it has ended: a runner does not know an attempt yet that it is about to start."""
-        if self.attempts.get(attempt.job_id) is attempt:
-            attempt.stop_building()
-            self.runner.stop(attempt.job_id, "cancel")
-            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_cancel, attempt)
+    def _request(self, attempt: RunningAttempt, kind: str) -> None:
+        """Request a stop until it has ended: a runner does not know an attempt yet that it is about to start."""
+        if self.attempts.get(attempt.job_id) is attempt and not attempt.has_ended:
+            if kind == "cancel":
+                attempt.stop_building()
+            self.runner.stop(attempt.job_id, kind)
+            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._request, attempt, kind)

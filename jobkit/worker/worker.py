@@ -21,18 +21,17 @@ import arq.worker
 from redis.exceptions import RedisError
 
 from jobkit.codec import Codec
-from jobkit.model import LogLine, StoreUnavailable
-from jobkit.model.plain import now_ms
-from jobkit.run.attempt import Assignment, Outcome, Runner
-from jobkit.run.process.state import start_over
+from jobkit.model import StoreUnavailable
+from jobkit.run.attempt import Outcome, Runner
 from jobkit.run.watch import LoopWatch
 from jobkit.settings import Settings
 from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
-from jobkit.store.wire import finish_args, progress_args, read_claimed
+from jobkit.store.wire import read_claimed
 from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
 from jobkit.worker.attempt import RunningAttempt, newest
+from jobkit.worker.blocked_loop import attend
 from jobkit.worker.helpers import Helpers, end
 from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningJobs
@@ -105,8 +104,6 @@ class JobWorker(arq.worker.Worker):
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
-        if watch is not None:
-            watch.on_block, watch.on_hopeless = self._on_block, self._on_hopeless
         self._scheduler = Scheduler(self.store, self.codec, self.pause)
         self._is_listening = False  # to its channel, by which jobs may be handed over
 
@@ -114,7 +111,7 @@ class JobWorker(arq.worker.Worker):
 
     async def main(self) -> None:
         """Serve until asked to stop. Replaces arq's loop."""
-        keeper = self._keeper = LeaseKeeper(
+        keeper = LeaseKeeper(
             self.settings,
             self.info.id,
             held=self._held,
@@ -126,6 +123,8 @@ class JobWorker(arq.worker.Worker):
             on_failure=lambda error: self.loop.call_soon_threadsafe(self.helpers.fail, "heartbeat", error),
             outages=self._outages,
         )
+        if self._watch is not None:
+            attend(self._watch, self.info, self.store, self.running, keeper, lambda: self._received)
         starting = self.loop.create_task(self.running.runner.start(), name="jobkit-runner")  # beside the introduction
         try:
             await self._begin(keeper)
@@ -245,25 +244,25 @@ class JobWorker(arq.worker.Worker):
             if self._stop != "retire":  # perhaps only now: a retiring worker is stopped
                 deadline = min(deadline, time.monotonic() + self.settings.drain)
                 self.running.ask_all()
-            try:
-                await self._exchange(takes=False)
-            except Exception as error:
-                if not isinstance(error, StoreUnavailable):
-                    self.helpers.fail("exchange with Redis", error)
-                await self._spool_endings()
+            if not await self._tell():
                 await asyncio.sleep(0.5)
-                continue
-            if self.running.attempts:
+            elif self.running.attempts:
                 self._wait_s = min(1.0, max(0.0, deadline - time.monotonic()))
                 await self._sleep()
         await self.running.kill_all(_KILL_LIMIT_S)
         self.running.give_back()
+        await self._tell(lends=False)
+
+    async def _tell(self, lends: bool = True) -> bool:
+        """Exchange without taking jobs from the lines; False if that fails: then the endings are on disk."""
         try:
-            await self._exchange(takes=False, lends=False)
+            await self._exchange(takes=False, lends=lends)
+            return True
         except Exception as error:
             if not isinstance(error, StoreUnavailable):
                 self.helpers.fail("exchange with Redis", error)
             await self._spool_endings()
+            return False
 
     async def _spool_endings(self) -> None:
         """Whatever becomes of this worker, how its attempts ended is not forgotten."""
@@ -491,30 +490,3 @@ class JobWorker(arq.worker.Worker):
         self.was_asked_to_stop = True
         if how != self._stop and self._stop != "now":
             self._ask_to_stop(how, "asked to stop")
-
-    # -- the thread of the watch: a coroutine blocks the loop, while the heartbeat goes on by itself -------------------
-
-    def _on_block(self, assignment: Assignment | None, text: str) -> None:
-        """Say in the job's log what blocks, and let no job be handed to this worker until the loop runs again."""
-        logger.warning("%s: %s", "async jobs" if assignment is None else assignment.task, text)
-        calls = [("claim", self.store.claim_args(self.info, 0, self._received))]
-        if assignment is not None and (attempt := self.running.attempts.get(assignment.job_id)) is not None:
-            lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
-            calls.append(("progress", progress_args([AttemptNews(attempt.job_id, attempt.claimed.token, lines=lines)])))
-        self._call_apart(calls)
-
-    def _on_hopeless(self, outcomes: Mapping[str, Outcome], name: str) -> None:
-        """Requests to stop did not help: give the other jobs back and start over as a new process."""
-        logger.error("%s holds the worker's loop and does not stop: the worker starts over", name)
-        released = Outcome("released", reason=f"its worker was shared with {name}, which did not stop")
-        attempts = list(self.running.attempts.items())
-        endings = [self.running.end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
-        self._call_apart([("finish", finish_args(endings))])
-        start_over()
-
-    def _call_apart(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> None:
-        try:
-            for verb, args in calls:
-                self._keeper.run(verb, args)
-        except (RedisError, OSError) as error:
-            logger.warning("the store could not record a blocked loop: %s", error)

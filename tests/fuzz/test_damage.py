@@ -16,6 +16,7 @@ from jobkit.model.people import AuditEntry
 from jobkit.schedules.firing import decide, firing
 from jobkit.store.damage import damaged, discard
 from jobkit.store.export import read_dumps, restore
+from jobkit.store.leader import hold
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FINISHED, ArtifactInfo, AttemptNews, Kept, WorkerInfo
@@ -70,7 +71,7 @@ async def furnish(store: RedisStore) -> None:
     await store.web.revoke("token", 2e9)
     await store.publish_tasks({"simulate": b"sealed"})
     await store.publish_took({"simulate": 2.5})
-    await store.hold("teller", "me", 60)
+    await hold(store, "teller", "me", 60)
     await store.mark("told", "1-0")
     await store.place()
 
@@ -160,7 +161,7 @@ async def use_everything(store: RedisStore) -> dict[str, str]:
         "show preview": lambda: read_preview(store, "done", Codec()),
         "owned": lambda: store.owned([("done", 1), ("running", 2)]),
         "handed": lambda: store.handed("w1"),
-        "hold": lambda: store.hold("teller", "me", 60),
+        "hold": lambda: hold(store, "teller", "me", 60),
         "marked": lambda: store.marked("told"),
         "transfer": transfer, "schedules": schedule, "failures": failure_groups, "http": http, "audit": audit,
         "submit": submits, "work": work,

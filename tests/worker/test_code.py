@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobkit.client.schedules import put_coded
+from jobkit.client.coded_schedules import put_coded
 from jobkit.client.submit import SubmitOrigin
 from jobkit.codec import Codec
 from jobkit.settings import Settings
