@@ -91,7 +91,7 @@ class CardPage(pn.Column):
         self._leave()
         if isinstance(found, str):
             title, advice = self.nothing
-            self[:] = [Notice(title, found or advice)]
+            self[:] = [Notice(title, f"{found[0].upper()}{found[1:]}" if found else advice)]
             return
         self._card = BatchCard(
             found,
