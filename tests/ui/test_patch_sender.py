@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from tornado import locks
 
 from jobkit.ui.live.bridge import PendingUpdate, SessionBridge
 from jobkit.ui.live.control import Requests
-from jobkit.ui.patch import literal
+from jobkit.ui.patch import frame, literal, send
 from tests.support import wait_until
 from tests.ui.conftest import Window, text_of
 from tests.ui.stage import Stage
@@ -50,6 +52,72 @@ def test_a_text_is_written_as_json_once() -> None:
 
     assert json.loads(literal(text)) == text
     assert literal(text) is literal(text)
+
+
+class Socket:
+    """A browser's websocket that notes what is written, and `is_slow` if the system takes no more."""
+
+    def __init__(self, *, is_slow: bool = False, compressor: object = None) -> None:
+        self.write_lock, self.stream, self.ws_connection = locks.Lock(), self, self
+        self._compressor, self._is_slow = compressor, is_slow
+        self.frames: list[bytes] = []
+        self.fragments: list[str] = []
+        self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> asyncio.Future[None]:
+        self.frames.append(data)
+        if not self._is_slow:
+            self.written.set_result(None)
+        return self.written
+
+    async def write_message(self, fragment: str, *, locked: bool) -> None:
+        self.fragments.append(fragment)
+
+
+FRAGMENTS = ['{"msgid":"jobkit","msgtype":"PATCH-DOC"}', "{}", '{"events":[1,2]}']
+
+
+async def test_a_message_is_written_by_one_call_unless_the_browser_is_slow() -> None:
+    quick, slow = Socket(), Socket(is_slow=True)
+
+    assert send([quick], b"1,2") is None  # type: ignore[list-item]
+    rest = send([slow], b"1,2")  # type: ignore[list-item]
+
+    assert quick.frames == slow.frames == [b"".join(frame(text.encode()) for text in FRAGMENTS)]
+    assert rest is not None
+    waiting = asyncio.ensure_future(rest)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    slow.written.set_result(None)
+    await waiting
+
+
+async def test_a_message_waits_for_one_that_is_being_written_and_is_compressed_by_tornado() -> None:
+    busy, compressed = Socket(), Socket(compressor=object())
+    with await busy.write_lock.acquire():
+        rest = send([busy, compressed], b"1,2")  # type: ignore[list-item]
+        assert rest is not None
+        waiting = asyncio.ensure_future(rest)
+        await asyncio.sleep(0)
+        assert not busy.fragments
+    await waiting
+
+    assert busy.fragments == compressed.fragments == FRAGMENTS
+    assert not busy.frames
+    assert not compressed.frames
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_a_frame_says_how_long_it_is(size: int) -> None:
+    made = frame(b"x" * size)
+
+    length = made[1] if made[1] < 126 else int.from_bytes(made[2 : 4 if made[1] == 126 else 10], "big")
+    assert made[0] == 0x81
+    assert length == size
+    assert made.endswith(b"x" * size)
 
 
 def test_without_a_session_texts_arrive_at_once_and_in_order() -> None:
