@@ -11,6 +11,7 @@ from jobkit.ui import PAGES, Dashboard
 from tests.support import by_default, wait_until
 from tests.ui.conftest import Window
 from tests.ui.stage import Stage
+from tests.ui.test_study_in_browser import begun
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +77,9 @@ def test_the_audit_has_nothing_serious_to_say_of_any_page(
     for slug in [each.slug for each in PAGES if each.slug != "jobs"] + ["jobs"]:
         turn(page, slug)
         wrong += findings(page, slug)
+    page.evaluate(TURN, f"?page=batch&id={begun(stage, with_importance=True).id}")
+    page.wait_for_selector(".jk-batch .importance dl b")
+    wrong += findings(page, "a study's card")
     turn(page, "jobs", failed)
     wrong += findings(page, "a job's card")
     page.keyboard.press("?")

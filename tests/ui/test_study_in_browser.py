@@ -17,7 +17,7 @@ from tests.ui.test_batch_in_browser import Serve, shot
 pytestmark = pytest.mark.browser
 
 
-def begun(stage: Stage, trials: int = 10) -> Batch[Any]:
+def begun(stage: Stage, trials: int = 10, *, with_importance: bool = False) -> Batch[Any]:
     """A running study, whose worker the test plays: the fourth trial is pruned, the fifth fails, the last two run."""
     params = ({"lr": 0.1 / (n + 1), "depth": n % 3} for n in range(trials))
     study_id, *ids = stage.batch(*params, id=stage.study(parallel=4), size=20, study="minimize")
@@ -31,6 +31,8 @@ def begun(stage: Stage, trials: int = 10) -> Batch[Any]:
             stage.fail(job_id, "ValueError", f"bad {CANARY}")
         elif n < trials - 2:
             end(stage, job_id, 2.0 / (n + 1))
+    if with_importance:
+        stage.tell(study_id, importance={"lr": 0.75, "depth": 0.25})
     return stage.kit.batch(study_id)
 
 

@@ -25,7 +25,7 @@ class LiveCard extends View {
     n.title = h("h3", {class: "title"});
     n.actions = h("div", {class: "actions"});
     n.top = h("div", {class: "top"}, n.chip, n.title, n.args, n.elapsed, n.actions);
-    n.bar = h("div", {class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100});
+    n.bar = h("div", {class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100});
     n.below = h("div", {class: "below"}, n.count, n.message, n.left);
     n.alert = h("div", {class: "notice", role: "status", hidden: true}, icon("warn"), (n.alertText = h("span")));
     n.live = h("span", {class: "sr", "aria-live": "polite"});
