@@ -86,20 +86,23 @@ def test_a_study_outlives_its_kernel_its_worker_and_its_own_process(bench: Bench
 def test_a_worker_that_stops_gives_a_study_back_at_once(bench: Bench) -> None:
     worker = bench.worker(JOBKIT_DRAIN="600")
 
-    def objective(x: float) -> float:
+    def objective(x: float, go: str = bench.file("go")) -> float:
+        import os
         import time
 
-        time.sleep(0.1)
+        while not os.path.exists(go):
+            time.sleep(0.02)
         return x
 
-    study = bench.kit.study(objective, trials=10, parallel=2, space={"x": (0.0, 1.0)})
-    wait_until(lambda: study.done >= 2, what="some trials")
+    study = bench.kit.study(objective, trials=6, parallel=2, space={"x": (0.0, 1.0)})
+    wait_until(lambda: study.batch.counts == {"running": 2}, what="trials to run")
     worker.terminate()
+    wait_until(lambda: study.job.snapshot.releases == 1, what="the study to be given back")
     bench.worker()
+    (bench.folder / "go").touch()
     worker.wait(60)
     assert study.wait(60)
-    whole(study, 10)
-    assert study.job.snapshot.releases == 1
+    whole(study, 6)
 
 
 def test_a_study_cancelled_at_the_command_line_leaves_no_open_trial(bench: Bench) -> None:
