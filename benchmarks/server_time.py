@@ -4,8 +4,8 @@
 
 Both versions work on one server by turns, each in a separate process and namespace; the figures come from INFO
 commandstats (of EVALSHA or FCALL), so neither clients nor sockets count, only how busy the machine is. A job of a `map`
-goes through submit (in parts of 200), claim and finish (four in a call) and delete; its commands are counted, too. Not
-among the benchmarks that `make bench` runs: it needs the repository's history.
+goes through submit (in parts of 200), claim and finish (one or four in a call) and delete; its commands are counted,
+too. Not among the benchmarks that `make bench` runs: it needs the repository's history.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERBS = ("submit", "claim", "finish")
 JOBS = 500
 
 #: Of a `map`: jobs in a part of its submit, and jobs that a claim or a finish is for.
-PART, AT_ONCE = 200, 4
+PART, AT_ONCE = 200, (1, 4)
 
 
 async def rounds(url: str) -> None:
@@ -53,15 +53,15 @@ async def rounds(url: str) -> None:
             [Ending(one.spec.id, one.token, "succeeded", result=b"x" * 60, preview=b"y" * 60, summary="1.5")]
         )
 
-    async def map_jobs() -> None:
+    async def map_jobs(at_once: int) -> None:
         ids = [secrets.token_hex(8) for _ in range(2 * PART)]
         batch = secrets.token_hex(8)
         specs = [JobSpec(id, "tasks.simulate", params={"n": 1}, owner="ada", batch=batch) for id in ids]
         for start in range(0, len(ids), PART):
             part = [Submission(spec, b"x" * 200) for spec in specs[start : start + PART]]
             await store.submit(part, "client", BatchSpec(batch, "tasks.simulate", len(ids)), start)
-        for _ in range(0, len(ids), AT_ONCE):
-            found, _ = await store.claim(worker, AT_ONCE)
+        for _ in range(0, len(ids), at_once):
+            found, _ = await store.claim(worker, at_once)
             await store.finish([Ending(one.spec.id, one.token, "succeeded", result=b"x" * 60) for one in found])
         await store.delete(ids)
 
@@ -82,10 +82,11 @@ async def rounds(url: str) -> None:
                 await verb(n)
             after_us, after = await spent()
             took[verb.__name__] = (after_us - before_us) / (after - before)
-        before_us, before = (await spent())[0], await commands()
-        await map_jobs()
-        took["map"] = ((await spent())[0] - before_us) / (2 * PART)
-        took["map commands"] = (await commands() - before) / (2 * PART)
+        for at_once in AT_ONCE:
+            before_us, before = (await spent())[0], await commands()
+            await map_jobs(at_once)
+            took[f"map {at_once}"] = ((await spent())[0] - before_us) / (2 * PART)
+            took[f"map {at_once} commands"] = (await commands() - before) / (2 * PART)
         print(json.dumps(took), flush=True)
     await store.close()
 
@@ -118,7 +119,12 @@ def main() -> None:
             server.terminate()
             server.wait()
     print("| verb | before, lowest | now, lowest | ratio | ratio of each round, median | range |\n|" + " --- |" * 6)
-    several = {"claim + finish": ("claim", "finish"), "a job of a map": ("map",), "its commands": ("map commands",)}
+    several = {"claim + finish": ("claim", "finish")}
+    for n in AT_ONCE:
+        several |= {
+            f"a job of a map, {n} in a call": (f"map {n}",),
+            f"its commands, {n} in a call": (f"map {n} commands",),
+        }
     for name, verbs in ({verb: (verb,) for verb in VERBS} | several).items():
         pairs = [[sum(side[verb] for verb in verbs) for side in both] for both in took]
         before, now = (min(pair[i] for pair in pairs) for i in (0, 1))

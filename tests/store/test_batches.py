@@ -368,7 +368,7 @@ async def commands(store: RedisStore) -> int:
     return sum(one["calls"] for name, one in found.items() if name != "cmdstat_info")
 
 
-@pytest.mark.parametrize(("at_once", "most"), [(1, 10), (4, 4)])
+@pytest.mark.parametrize(("at_once", "most"), [(1, 7), (4, 3)])
 async def test_a_job_of_a_batch_costs_few_commands_more_than_one_alone(
     store: RedisStore, at_once: int, most: int
 ) -> None:

@@ -14,7 +14,12 @@
 local STALE_LOOKED_AT = 20
 local OPEN_LOOKED_AT, LOOK_EVERY_MS = 5, 5000
 local SOME_LEAST = 10 -- jobs of a batch that a call looks at, even if it has moved many others
-local BY_STATE = {'scheduled', 'queued', 'running', 'succeeded', 'failed', 'cancelled'}
+
+-- Fields of the record that calls need which only start jobs, which only move or end them, and others.
+local STARTS = {'us', 'first', 'queued', 'running'}
+local MOVES = {'us', 'stop', 'stopped', 'until', 'scheduled', 'queued', 'running', 'succeeded', 'failed', 'cancelled'}
+local ALL = {'us', 'first', 'n', 'deleted', 'came', 'ended', 'recount', 'stop', 'stopped', 'until', 'scheduled', 'queued',
+  'running', 'succeeded', 'failed', 'cancelled'}
 
 local function key_of(batch) return P .. 'batch:' .. batch end
 
@@ -34,12 +39,16 @@ local function drop_stale()
   end
 end
 
--- What this call changes in a batch: `counts` by state, `new` jobs, `gone` ones, `ended` ones by state, `events` for its
--- subscribers. `goes_on`: it has new jobs. `ttl_ms`: how long to keep it from now on if no job is open.
+-- What this call changes in a batch: `counts` by state, whether it `starts` or otherwise `moves` jobs, `new` jobs, `gone` ones, `ended`
+-- ones by state, `events` for its subscribers. `goes_on`: it has new jobs. `ttl_ms`: how long to keep it from now on if no job is open.
 local function entry_of(batch)
   changed = changed or {}
-  changed[batch] = changed[batch] or {counts = {}, new = 0, gone = {}, ended = {}, events = {}}
-  return changed[batch]
+  local change = changed[batch]
+  if not change then
+    change = {counts = {}, new = 0, events = {}}
+    changed[batch] = change
+  end
+  return change
 end
 
 -- The same for a call that changes more than it tells.
@@ -75,39 +84,44 @@ local function limit_of(stop)
   return state, tonumber(count)
 end
 
+-- The fields of the record that a change needs, by name.
+local function kept_of(key, change)
+  local is_more = change.goes_on or change.gone or change.came or (change.starts and change.moves)
+  local fields, kept = is_more and ALL or change.starts and STARTS or MOVES, {}
+  local found = call('HMGET', key, unpack(fields))
+  for i, field in ipairs(fields) do kept[field] = found[i] end
+  return kept
+end
+
 -- Writes what a call has changed in a batch, and stops or ends the batch if that is due.
 local function write(batch, change)
   local key = key_of(batch)
-  local kept = call('HMGET', key, 'us', 'first', 'stop', 'stopped', 'n', 'deleted', 'came', 'ended', 'recount', 'until',
-    unpack(BY_STATE))
-  if #change.gone > 0 then call('ZREM', P .. 'batched', unpack(change.gone)) end
-  if not kept[1] then return end
-  local gone = number(kept[6]) + #change.gone
-  if #change.gone > 0 then
-    if gone >= number(kept[5]) + change.new then return forget(batch) end
+  local kept, set = kept_of(key, change), {}
+  local function count(state) return number(kept[state]) + (change.counts[state] or 0) end
+  if change.gone then call('ZREM', P .. 'batched', unpack(change.gone)) end
+  if not kept.us then return end
+  if change.gone then
+    local deleted = number(kept.deleted) + #change.gone
+    if deleted >= number(kept.n) + change.new then return forget(batch) end
     call('ZREM', jobs_of(batch), unpack(change.gone))
+    put(set, 'deleted', deleted)
   end
-  local set, counts = {}, {}
-  for i, state in ipairs(BY_STATE) do
-    counts[state] = number(kept[10 + i]) + (change.counts[state] or 0)
-    if change.counts[state] then put(set, state, counts[state]) end
-  end
-  if #change.gone > 0 then put(set, 'deleted', gone) end
-  if change.new > 0 then put(set, 'n', number(kept[5]) + change.new) end
+  for state in pairs(change.counts) do put(set, state, count(state)) end
+  if change.starts and not kept.first then put(set, 'first', NOW) end
+  if change.new > 0 then put(set, 'n', number(kept.n) + change.new) end
   if change.last then
     put(set, 'last', change.last)
     call('ZADD', P .. 'batches', change.last, batch)
   end
-  if change.came and change.came > number(kept[7]) then put(set, 'came', change.came) end
-  if (change.starts or (change.counts.running or 0) > 0) and not kept[2] then put(set, 'first', NOW) end
-  if change.goes_on and (kept[8] or kept[9]) then
+  if change.came and change.came > number(kept.came) then put(set, 'came', change.came) end
+  if change.goes_on and (kept.ended or kept.recount) then
     call('HDEL', key, 'ended', 'recount')
     call('PERSIST', key)
     call('PERSIST', jobs_of(batch))
   end
-  local until_ms = math.max(number(kept[10]), NOW + (change.ttl_ms or 0))
-  if change.ttl_ms then put(set, 'until', until_ms) end
-  local is_over = change.ttl_ms and counts.scheduled + counts.queued + counts.running <= 0
+  local until_ms = change.ttl_ms and math.max(number(kept['until']), NOW + change.ttl_ms)
+  local is_over = until_ms and count('scheduled') + count('queued') + count('running') <= 0
+  if until_ms then put(set, 'until', until_ms) end
   if is_over then put(set, 'ended', NOW) end
   if #set > 0 then call('HSET', key, unpack(set)) end
   if is_over then -- it is kept as long as the last of its jobs
@@ -117,10 +131,10 @@ local function write(batch, change)
   elseif change.goes_on then
     call('ZADD', P .. 'batches-open', NOW, batch)
   end
-  local state, most = limit_of(kept[3])
-  if state and not kept[4] and (counts[state] or 0) >= most then
-    local before = counts[state] - (change.counts[state] or 0)
-    Batches.stop(batch, (change.ended[state] or {})[most - before] or '')
+  local state, most = limit_of(kept.stop)
+  if state and not kept.stopped and count(state) >= most then
+    local ids = change.ended and change.ended[state] or {}
+    Batches.stop(batch, ids[most - number(kept[state])] or '')
   end
 end
 
@@ -156,6 +170,7 @@ function Batches.join(batch, id, reply, rec)
     local change = of(batch.id)
     change.new, change.last = change.new + 1, rec.us
     add(change, rec.state, 1)
+    change.starts = change.starts or rec.state == 'running'
     put(batch.made, rec.us, id)
     if IS_OVER[rec.state] then keep_for(change, batch.ttl_ms) end
   end
@@ -200,6 +215,7 @@ function Batches.replace(batch, rec, old)
   call('ZADD', jobs, place or (tonumber(call('ZRANGE', jobs, -1, -1, 'WITHSCORES')[2]) or -1) + 1, rec.id)
   call('ZADD', P .. 'batched', rec.us, rec.id)
   add(change, rec.state, 1)
+  change.starts = change.starts or rec.state == 'running'
   change.last, change.goes_on = rec.us, true
   if IS_OVER[rec.state] then keep_for(change, Records.kept_ms(rec, 604800000)) end
   tell_news(batch)
@@ -210,12 +226,13 @@ function Batches.count(batch, from, to)
   local change = of(batch)
   add(change, from, -1)
   add(change, to, 1)
-  change.starts = change.starts or to == 'running'
+  if to == 'running' then change.starts = true else change.moves = true end
 end
 
 -- With the end of a job, which is kept for `ttl_ms`.
 function Batches.ended(rec, state, ttl_ms)
   local change = of(rec.batch)
+  change.ended = change.ended or {}
   change.ended[state] = change.ended[state] or {}
   table.insert(change.ended[state], rec.id)
   keep_for(change, ttl_ms)
@@ -270,7 +287,9 @@ end
 
 -- A job is deleted; with the last one goes the batch.
 function Batches.leave(batch, id)
-  table.insert(of(batch).gone, id)
+  local change = of(batch)
+  change.gone = change.gone or {}
+  table.insert(change.gone, id)
 end
 
 -- No job of a batch is open, and yet some are counted as open: an older version has ended them. `found`: numbers of jobs by
