@@ -170,7 +170,6 @@ FAULTS: dict[str, Fault] = {
     # An answer does not wake the job that waits for it without a slot.
     "unheard answer": Fault(
         (("lib/questions", "rec.state == 'scheduled' and call('HDEL', rec.key, 'for_answer') == 1", "false"),),
-        machine="asking",
         case="people",
         shows="came to its end",
     ),

@@ -435,22 +435,15 @@ class Deaths(Lives):
         self.submitted([job("a")], client)
 
 
-class Asking(Lives):
-    """Plain jobs that ask, with and without a slot."""
-
-    delete = renew = None
-    ask, answer, time_comes = Verbs.ask, Verbs.answer, Verbs.time_comes
-
-
 def difference(verbs: str, url: str, examples: int = 100) -> str:
     """Return the first difference between store and model as a sentence, or "". Examples are the same each time.
 
     Args:
-        verbs: "lives", "deaths" or "asking". url: of the server. examples: of 40 steps each.
+        verbs: "lives" or "deaths". url: of the server. examples: of 40 steps each.
     """
     try:
         run_state_machine_as_test(
-            type("Machine", ({"lives": Lives, "deaths": Deaths, "asking": Asking}[verbs],), {"url": url}),
+            type("Machine", ({"lives": Lives, "deaths": Deaths}[verbs],), {"url": url}),
             settings=settings(
                 max_examples=examples,
                 stateful_step_count=40,
