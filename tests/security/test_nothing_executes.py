@@ -137,7 +137,7 @@ class Trap:
 
     def _asked(self, url: str) -> None:
         if urlsplit(url).path.startswith("/canary") or not url.startswith(
-            ("http://127.0.0.1:", "data:", "blob:", "about:")
+            ("http://localhost:", "http://127.0.0.1:", "data:", "blob:", "about:")
         ):
             self.fired.append(url)
 
