@@ -207,6 +207,11 @@ class BatchDisplay(CellDisplay):
     def html(self, model: BatchModel) -> str:
         return batch_html(model)
 
+    def static(self, model: BatchModel) -> dict[str, Any]:
+        if self.handle is not self.batch:
+            self.text = repr(self.handle)  # it says how far the study is
+        return super().static(model)
+
     def live(self, **hooks: Any) -> Any:
         from jobkit.ui.widgets import BatchWidget
 

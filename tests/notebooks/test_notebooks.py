@@ -77,9 +77,9 @@ EXPECTED = {
         "careless": r"metric 'loss' is a number, not str '0\.3'",
     },
     "10-study": {
-        "study = kit.study(": r"Study fit a line[\s\S]*40 / 40[\s\S]*best value: 0\.[\s\S]*best so far",
+        "study = kit.study(": r"Study fit a line[\s\S]*40 / 40[\s\S]*best value: \d[\s\S]*best so far",
         "study.result()": r"True, \['lr', 'momentum', 'schedule'\], .*succeeded",
-        "study.trials()\n": r"40, True, True",
+        "study.trials()\n": r"40, True, .*True",
         "again": r"True, .*succeeded.*, True",
         "get_param_importances": r"True",
         "picky": r"failed +(NaN|None) +ValueError: 0\.\d+ is too small",
