@@ -83,7 +83,7 @@ EXPECTED = {
         "again": r"True, .*succeeded.*, True",
         "get_param_importances": r"True",
         "picky": r"failed +(NaN|None) +ValueError: 0\.\d+ is too small",
-        'space={"y"': r"the space does not fit picky",
+        'space={"y"': r"space\['y'\] does not fit picky",
         "report": r"'study\.html', True",
     },
     "11-history": {
