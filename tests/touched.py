@@ -19,6 +19,7 @@ from tests.support import ROOT
 ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
+    "belongings": ["tests/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "demo": ["tests/tasks/test_demo.py"],
     "joblib": ["tests/worker/test_joblib.py"],

@@ -10,13 +10,13 @@ import jobkit
 from benchmarks.systems import aio
 from benchmarks.systems.common import latencies, now, rate, serve
 from benchmarks.systems.jobkit_tasks import counted, stamp, stamp_in_process
-from jobkit.client.submit import Origin, prepare
+from jobkit.client.submit import SubmitOrigin, prepare
 from jobkit.tasks.options import check_submit_options
 
 
 def main() -> None:
     kit = jobkit.connect()
-    origin = Origin(kit.settings, kit.codec, "bench")
+    origin = SubmitOrigin(kit.settings, kit.codec, "bench")
 
     def submission(task: Any, **options: Any) -> Any:
         return prepare(task, (), {}, check_submit_options(options), origin)

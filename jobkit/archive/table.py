@@ -45,7 +45,7 @@ _VALUES: Mapping[str, Callable[[Candidate], Any]] = {
     "summary": lambda one: one.job.summary,
     "retry_of": lambda one: one.job.spec.retry_of,
     "batch": lambda one: one.job.spec.batch,
-    "batch_name": lambda one: one.job.spec.batch_name,
+    "batch_name": lambda one: one.job.spec.batch_name or None,
     "params": lambda one: dumps(one.job.spec.params),
     "metrics": lambda one: dumps(one.job.metrics.newest) if one.job.metrics.newest else None,
     "text": lambda one: text_of(one.job),

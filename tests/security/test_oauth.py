@@ -205,7 +205,7 @@ def test_a_login_at_a_provider_opens_the_api_for_its_role(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"error": "access_denied", "error_description": "ada <b>said</b> no"}, "did not work: ada said no"),
+        ({"error": "access_denied", "error_description": "ada <b>said</b> no"}, "The login failed: ada said no"),
         ({"error": "é✓\r\nX-Evil: 1", "error_description": "%s {{ 7 * 191 }}"}, "%s {{ 7 * 191 }}"),
         ({"state": "of another login"}, "OAuth state mismatch"),
         ({"code": "made up"}, "this code is not of mine"),
