@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 
 from jobkit.codec import Blob, digest
 from jobkit.files import FileStore
-from jobkit.files.file_store import JOB_FILE, JobFolder, owner_of
+from jobkit.files.file_store import JOB_FILE, OWNER, JobFolder, owner_of
 from jobkit.files.storage import Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import size
@@ -31,8 +32,16 @@ from jobkit.store.redis import RedisStore
 
 _CHUNK = 4 << 20
 
+#: Names of each kind. They come from unsigned records and from files of others, and become parts of paths.
+_NAMES = {"made": re.compile(r"[0-9a-f]{32}"), "part": re.compile(r"[0-9a-f]{64}"), "file": JOB_FILE}
+
 #: Words for files of a job, by the begin of their names.
 _WORDS = {"result": "result", "artifact": "artifact", "checkpoint": "checkpoint", "log": "whole log"}
+
+
+def is_name(kind: str, name: str) -> bool:
+    """Return whether jobkit gives such a name to a content of this kind."""
+    return kind in _NAMES and _NAMES[kind].fullmatch(name) is not None
 
 
 class ContentGone(JobkitError):
@@ -98,10 +107,10 @@ class Belongings:
         found = [
             Content("made", name, len(body), body)
             for name, body in (await self._store.made.whole(names)).items()
-            if name not in known
+            if name not in known and is_name("made", name)
         ]
         missing: list[Missing] = []
-        names = [name for name in dump.parts if name not in known]
+        names = [name for name in dump.parts if name not in known and is_name("part", name)]
         for name, (count, folder) in zip(names, await self._store.blobs.where(names), strict=True):
             part = await self._part(name, count, folder, may_lack) if 0 <= count <= most else None
             found += [part] if part is not None else []
@@ -148,9 +157,13 @@ class Belongings:
     async def put(self, kind: str, name: str, chunks: Iterator[bytes]) -> None:
         """Store a content again. A part stays for an hour, until a job that names it is stored.
 
+        What has no name of its kind is ignored.
+
         Raises:
             InvalidParams: it is not what its name says, too large, or there is no place for it.
         """
+        if not is_name(kind, name):
+            return
         if kind == "made":
             await self._store.made.keep({name: b"".join(chunks)}, self._store.ttl_ms)
         elif kind == "part" and self._parts is not None and await self._store.blobs.missing([name]):
@@ -158,7 +171,7 @@ class Belongings:
             if digest(content) != name:
                 raise InvalidParams(f"a part of arguments is damaged: it is not {name}")
             await self._parts.keep([Blob(name, content, "a part of arguments")])
-        elif kind == "file" and JOB_FILE.fullmatch(name):
+        elif kind == "file":
             if (file_store := self._file_store()) is None:
                 raise InvalidParams("there is no directory for files here: set JOBKIT_RESULTS")
             try:
@@ -192,7 +205,7 @@ class Belongings:
 def _is_own(folder: str, dump: Dump) -> bool:
     """Return True if a folder is that of this job, and not of another one."""
     base = folder.partition("/")[0]
-    return FileStore.path_of(base, dump.id, int(dump.record["us"])) == folder
+    return is_name("file", f"{folder}/{OWNER}") and FileStore.path_of(base, dump.id, int(dump.record["us"])) == folder
 
 
 def word_of(path: str) -> str:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from jobkit.archive.filters import after_cursor, columns_of, in_order, matching, order_column
 from jobkit.archive.folder import ArchiveFile, copy_path, covering, files_of
 from jobkit.archive.table import COLUMNS, arrow, conform, schema
-from jobkit.belongings import Content, ContentGone
+from jobkit.belongings import Content, ContentGone, is_name
 from jobkit.codec import digest
 from jobkit.files.storage import Directory, Place, place_of
 from jobkit.model import InvalidParams, JobkitError
@@ -169,18 +169,19 @@ class Archive:
             return Content(kind, name, 0, place=self.storage, path=copy_path(self.namespace, kind, name))
 
         def read() -> list[Content]:
-            found, names = [], {dump.snapshot.spec.made, dump.ran} - {""}
+            found, names = [], {dump.snapshot.spec.made, dump.ran}
             while names:
-                some, names = [copied("made", name) for name in names], set()
+                some, names = [copied("made", name) for name in names if is_name("made", name)], set()
                 for one in some:
                     with contextlib.suppress(ContentGone):
                         names |= {*named_in(b"".join(one.chunks()))}
                         found.append(one)
-            found += [copied("part", name) for name in dump.parts]
+            found += [copied("part", name) for name in dump.parts if is_name("part", name)]
             if dump.folder:
                 folder = dump.folder.removeprefix("=")
                 in_folder = self.storage.sizes(copy_path(self.namespace, "file", folder))
-                found += [copied("file", f"{folder}/{name}") for name in in_folder]
+                paths = [f"{folder}/{name}" for name in in_folder]
+                found += [copied("file", path) for path in paths if is_name("file", path)]
             return found
 
         return self._retried(read)

@@ -128,6 +128,7 @@ class Archiver:
             name = digest(dump.result)
             contents.append(Content("part", name, len(dump.result), dump.result))
             dump = replace(dump, result=b"", result_in=name)
+        copied: list[str] = []
         for one in contents:
             try:
                 path = copy_path(self._archive.namespace, one.kind, one.name)
@@ -135,7 +136,8 @@ class Archiver:
             except ContentGone:
                 missing.append(Missing(word_of(one.name), one.size))
             else:
-                self._copied |= {one.name: None} if one.kind != "file" else {}
+                copied += [one.name] if one.kind != "file" else []
+        self._copied |= dict.fromkeys(copied)  # after all: what known facts name is not looked for again
         return replace(dump, left_out=", ".join(filter(None, [dump.left_out, in_words(missing)])))
 
 
