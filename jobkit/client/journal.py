@@ -14,8 +14,8 @@ from jobkit.model import JobkitError
 #: Reads the entries from a number on.
 Read = Callable[[int], Sequence[bytes]]
 
-#: Appends entries behind so many; returns False if the study is no longer this process's.
-Append = Callable[[int, Sequence[str]], bool]
+#: Appends entries behind so many; returns how many there are, see `JournalStore.append`.
+Append = Callable[[int, Sequence[str]], int]
 
 
 class StudyJournal(BaseJournalBackend):
@@ -41,8 +41,11 @@ class StudyJournal(BaseJournalBackend):
         if self._append is None:
             raise JobkitError(f"only its own job writes study {self._id}: change a copy of it, or begin another study")
         # Its readers need not know which thread has written an entry. For itself, a storage remembers that.
-        texts = [json.dumps(log | {"worker_id": ""}, separators=(",", ":")) for log in logs]
-        if not self._append(len(self._entries), texts):
+        texts = [_encoded(log) for log in logs]
+        total, known = len(self._entries) + len(texts), len(self._entries)
+        while (count := self._append(known, texts)) in range(known):  # the server has lost the newest ones, known here
+            known, texts = count, [*map(_encoded, self._entries[count:known]), *texts]
+        if count != total:
             raise JobkitError(f"study {self._id} goes on in another attempt of its job, so this one ends")
         self._entries += [json.loads(json.dumps(log)) for log in logs]
 
@@ -54,6 +57,10 @@ class StudyJournal(BaseJournalBackend):
         if not isinstance(found, dict):
             raise JobkitError(f"the journal of study {self._id} is damaged: {entry[:60]!r} is no entry of Optuna's")
         return found
+
+
+def _encoded(log: dict[str, Any]) -> str:
+    return json.dumps(log | {"worker_id": ""}, separators=(",", ":"))
 
 
 def storage_of(study_id: str, read: Read, append: Append | None = None) -> JournalStorage:

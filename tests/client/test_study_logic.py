@@ -103,12 +103,14 @@ class World:
             raise Killed
         self.steps += 1
 
-    def append(self, known: int, entries: Any) -> bool:
+    def append(self, known: int, entries: Any) -> int:
+        if known > len(self.journal):
+            return len(self.journal)
         assert known == len(self.journal)
         for entry in entries:
             self.step()
             self.journal.append(entry.encode())
-        return True
+        return len(self.journal)
 
     def study(self, trials: int, parallel: int = 3, metric: str | bool = True) -> tuple[optuna.Study, Controller]:
         with quiet():
@@ -233,10 +235,22 @@ def test_what_a_study_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
         SubmitVerbs.study(SimpleNamespace(_submitter=submitter), len, space=SPACE)
 
 
+def test_a_study_writes_again_what_its_server_has_lost() -> None:
+    world = World()
+    study, controller = world.study(7)
+    show, controller._show = controller._show, lambda trial: (show(trial), world.journal.__delitem__(slice(-9, None)))
+    controller.run()
+
+    study.set_user_attr("more", 1)
+    again = world.study(7)[0]
+    assert [trial.state.name for trial in again.get_trials()] == [*["COMPLETE", "FAIL", "PRUNED"] * 2, "COMPLETE"]
+    assert again.get_trials() == study.get_trials()
+
+
 def test_only_one_attempt_can_write_a_journal() -> None:
     world = World()
     study, _ = world.study(5)
-    storage = storage_of("s", lambda start: world.journal[start:], lambda known, entries: False)
+    storage = storage_of("s", lambda start: world.journal[start:], lambda known, entries: -1)
     other = optuna.load_study(study_name="s", storage=storage)
     with pytest.raises(JobkitError, match="goes on in another attempt"):
         other.ask()
