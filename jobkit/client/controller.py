@@ -89,8 +89,10 @@ def run_study(
                 lambda: connection.call(journals.append, job.job_id, job.attempt, known, entries)
             ),
         )
-        study = optuna.create_study(
-            storage=storage, study_name=job.job_id, direction=direction, load_if_exists=True,
+        if not storage.get_all_studies():  # else an entry would say that this attempt has moved on
+            optuna.create_study(storage=storage, study_name=job.job_id, direction=direction)
+        study = optuna.load_study(
+            storage=storage, study_name=job.job_id,
             sampler=sampler or optuna.samplers.TPESampler(constant_liar=parallel > 1),
             pruner=pruner or optuna.pruners.NopPruner(),
         )  # fmt: skip

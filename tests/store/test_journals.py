@@ -9,7 +9,7 @@ from jobkit.model.batch import BatchSpec
 from jobkit.store.journals import JournalStore
 from jobkit.store.redis import RedisStore
 
-from .support import claim, ending, job, lapse, snapshot, started, worker
+from .support import claim, ending, job, lapse, snapshot, started, submit, worker
 
 STUDY = BatchSpec("study", "train", 20, study="minimize")
 
@@ -20,17 +20,17 @@ async def trials(store: RedisStore, count: int, first: int = 0) -> None:
 
 async def test_only_the_running_attempt_appends(store: RedisStore) -> None:
     journals = JournalStore(store)
-    assert not await journals.append("study", 1, 0, ["a"])
+    assert await journals.append("study", 1, 0, ["a"]) == -1
     await started(store, "study")
 
-    assert await journals.append("study", 1, 0, ["a", "b"])
-    assert await journals.append("study", 1, 2, ["c"])
-    assert not await journals.append("study", 2, 3, ["d"])
+    assert await journals.append("study", 1, 0, ["a", "b"]) == 2
+    assert await journals.append("study", 1, 2, ["c"]) == 3
+    assert await journals.append("study", 2, 3, ["d"]) == -1
     await lapse(store, "study")
     [again] = await claim(store, by=worker("w2"))
     assert again.attempt == 2
-    assert not await journals.append("study", 1, 3, ["d"])
-    assert await journals.append("study", 2, 3, ["e"])
+    assert await journals.append("study", 1, 3, ["d"]) == -1
+    assert await journals.append("study", 2, 3, ["e"]) == 4
 
     assert await journals.entries("study") == [b"a", b"b", b"c", b"e"]
     assert await journals.entries("study", 3) == [b"e"]
@@ -40,9 +40,33 @@ async def test_an_append_whose_reply_was_lost_can_be_repeated(store: RedisStore)
     journals = JournalStore(store)
     await started(store, "study")
     for _ in range(2):
-        assert await journals.append("study", 1, 0, ["a", "b"])
+        assert await journals.append("study", 1, 0, ["a", "b"]) == 2
+    assert await journals.append("study", 1, 5, ["f"]) == 2, "entries are missing between"
     assert await journals.entries("study") == [b"a", b"b"]
-    assert not await journals.append("study", 1, 5, ["f"]), "entries are missing between"
+
+
+async def lose_after(store: RedisStore, known: int, *entries: str) -> None:
+    """Let the job of a study append entries and lose its worker."""
+    [claimed] = await claim(store, by=worker(f"w{known}"))
+    if entries:
+        await JournalStore(store).append("study", claimed.attempt, known, entries)
+    await lapse(store, "study")
+    await store.claim(worker("w0", "other"), 0)
+
+
+async def test_a_study_whose_journal_has_grown_has_all_its_losses_before_it_again(store: RedisStore) -> None:
+    await submit(store, "study")
+    for known in range(50):
+        await lose_after(store, known, f"entry {known}")
+    await lose_after(store, 50)
+    assert (await snapshot(store, "study")).state is JobState.QUEUED
+    await lose_after(store, 51)
+
+    error = (await snapshot(store, "study")).error
+    assert error is not None
+    assert error.message.startswith(
+        "its workers died 3 times while running it, each time after entry 50 of its journal; last, worker w51"
+    )
 
 
 async def test_a_journal_goes_with_its_job(store: RedisStore) -> None:

@@ -95,8 +95,13 @@ function Lifecycle.go_back(rec, kind, data, set, since_us, delay_ms)
   if rec.terms then Limits.pump() end
 end
 
--- How far a job is by its newest checkpoint, which is equal for equal steps, and the same for people; nil if it has none.
+-- How far a job is by its newest checkpoint, which is equal for equal steps, and the same for people; nil if it has none. A study
+-- has its journal for that.
 local function step_of(rec)
+  if rec.kept == 'journal' then
+    local count = call('LLEN', P .. 'journal:' .. rec.id)
+    return 'journal ' .. count, 'entry ' .. count .. ' of its journal'
+  end
   local key = P .. 'checkpoints:' .. rec.id
   local names = rec.kept and call('HKEYS', key) or {}
   if #names == 0 then return nil end
@@ -111,7 +116,7 @@ end
 -- under it. `where` says how. The job goes back to its old place in the line, or ends here. A loss counts against it only if
 -- nothing else was lost with it (`is_alone`). After `max_losses` others it is a suspect: its next worker runs nothing else
 -- (see `claim`), so that there is no doubt whose fault its death is. Only losses since its newest checkpoint was of another
--- step count: a job that goes on between them is no cause of them. The record's `lost_at` is the step of the last loss,
+-- step, or its journal shorter, count: a job that goes on between them is no cause of them. The record's `lost_at` is the step of the last loss,
 -- `lost_before` the number of those before that step.
 function Lifecycle.lose(rec, max_losses, ttl_ms, is_alone, where, usage)
   local step, shown = step_of(rec)
