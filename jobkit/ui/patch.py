@@ -145,13 +145,10 @@ async def _write_fragments(socket: WSHandler, lock: Awaitable[Any], content: byt
 
 
 async def _taken(slow: Iterable[Awaitable[None]]) -> None:
-    for rest in slow:
-        try:
-            await rest
-        except (WebSocketClosedError, StreamClosedError):
-            continue
-        except Exception:
-            logger.debug(_UNREACHED, exc_info=True)
+    """Wait for all at once: one that holds its lock must not wait for a browser that takes nothing."""
+    for error in await asyncio.gather(*slow, return_exceptions=True):
+        if isinstance(error, Exception) and not isinstance(error, (WebSocketClosedError, StreamClosedError)):
+            logger.debug(_UNREACHED, exc_info=error)
 
 
 @contextmanager

@@ -110,6 +110,23 @@ async def test_a_message_waits_for_one_that_is_being_written_and_is_compressed_b
     assert not compressed.frames
 
 
+async def test_a_browser_that_takes_nothing_does_not_hold_up_another_one_of_its_session() -> None:
+    dead, busy, compressed = Socket(is_slow=True), Socket(), Socket(compressor=object())
+    with await busy.write_lock.acquire():
+        rest = send([dead, busy, compressed], b"1,2")  # type: ignore[list-item]
+    assert rest is not None
+    waiting = asyncio.ensure_future(rest)
+    for each in (busy, compressed):
+        async with asyncio.timeout(5.0):
+            with await each.write_lock.acquire():  # Bokeh's next message
+                pass
+
+    assert busy.fragments == compressed.fragments == FRAGMENTS
+    assert not waiting.done()
+    dead.written.set_result(None)
+    await waiting
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_a_frame_says_how_long_it_is(size: int) -> None:
     made = frame(b"x" * size)
