@@ -275,9 +275,11 @@ class Index:
                 some = ids[start : start + _SLICE]
                 try:
                     read = await self._store.finder.candidates(some)
+                    repeated = [one.job.spec.retry_of for one in read if one and one.job.batch]
+                    read += await self._store.finder.candidates(list(filter(None, repeated)))  # they may have left it
                 except BaseException:
                     self._dirty |= dict.fromkeys(ids[start:])
                     raise
-                gone = [job_id for job_id, one in zip(some, read, strict=True) if one is None]
+                gone = [job_id for job_id, one in zip(some, read, strict=False) if one is None]
                 if db is not None:
                     await db.call(WRITE, db.put, [one for one in read if one], gone)

@@ -6,7 +6,7 @@ jobs   n         sequence number, counted down from the newest job by time of su
        task, queue, owner, worker (of the last attempt), attempt (its number)
        error     type and kind of the error, joined by a tab; "" for none
        flag      "asking" or ""
-       batch     id and name of the batch, joined by a tab if it has a name; "" for none
+       batch     id and name of the batch, joined by a tab if it has a name; "" for none; behind a tab if it has left it
        started, finished, took (ms; of ended jobs), progress (0..1)
        is_stray  1 if `n` is not in the order of `us`, because its event came late
 tags   tag, n    one row per label

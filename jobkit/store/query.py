@@ -40,7 +40,7 @@ FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
     "worker": lambda job: (job.worker,),
     "error": lambda job: (job.error.type, job.error.kind) if job.error else (),
     "tag": lambda job: job.spec.tags,
-    "batch": lambda job: (job.spec.batch, job.spec.batch_name) if job.spec.batch_name else (job.spec.batch,),
+    "batch": lambda job: (*(() if job.batch else ("",)), *filter(None, (job.spec.batch, job.spec.batch_name))),
     "flag": lambda job: (ASKING,) if job.asking else (),
 }
 
@@ -86,7 +86,7 @@ class Query(msgspec.Struct, frozen=True):
         states: allowed states; empty for all.
         task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
             error: the type or kind of the error. flag: `ASKING`. batch: id or name of the batch with which it was
-            submitted; ("",) for jobs of none.
+            submitted; ("",) for jobs of none, and those that have left theirs.
         search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
             key, message, summary, worker, or the error's type and message; ignores case for A to Z.
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from jobkit.index import Index, schema
 from jobkit.index.database import IndexDatabase
 from jobkit.model import ErrorKind, InvalidParams
+from jobkit.model.batch import BatchSpec
 from jobkit.model.snapshot import JobError
 from jobkit.store.finding import JobFinder
 from jobkit.store.query import ORDERS, Query
@@ -174,6 +175,16 @@ async def test_the_index_follows_every_change(store: RedisStore, index: Index) -
     await finds(index, Query(owner="new"), [])
     await finds(index, Query(search="zebra"), [])
     await until(lambda: index.size == 20, "the job to leave")
+
+
+async def test_a_job_whose_place_a_retry_has_taken_is_among_those_of_no_batch(store: RedisStore, index: Index) -> None:
+    await store.submit([job("x", batch="b1"), job("y", batch="b1")], "", BatchSpec("b1", "simulate", 2))
+    await store.cancel(["x"])
+    await finds(index, Query(batch=("",)), [])
+
+    await submit(store, "again", batch="b1", retry_of="x")
+
+    await finds(index, Query(batch=("",)), ["x"])
 
 
 async def test_an_id_that_is_used_again_is_the_new_job(store: RedisStore, index: Index) -> None:

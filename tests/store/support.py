@@ -195,6 +195,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 _NEWS = (
     *("rev", "done", "total", "message", "typical_s"),
     *("resumed", "resumed_done", "saved", "saved_at"),
+    "batch",
 )
 
 #: Events that need not change the state.

@@ -479,3 +479,44 @@ async def test_jobs_are_found_by_the_id_or_the_name_of_their_batch(store: RedisS
     assert await found("batch:*") == ["c", "b", "a"]
     assert await found("batch:other") == []
     assert [one.id for one in (await store.list(Query(batch=("",)))).jobs] == ["alone"]
+
+
+async def test_jobs_that_have_left_their_batch_are_found_among_those_of_none(store: RedisStore) -> None:
+    await submit(store, "a", "b", batch_name="first try")
+    await store.cancel(["a", "b"])
+    await store.submit([job("again", batch="b1", batch_name="first try", retry_of="a")])
+    dumps = [dump for dump in await export.read_dumps(store, ["b"]) if dump]
+    await store.delete(["b"])
+    await export.restore(store, dumps)
+
+    assert {one.id for one in (await store.list(Query(batch=("",)))).jobs} == {"a", "b"}
+    assert {one.id for one in (await store.list(parse('batch:"first try"'))).jobs} == {"a", "b", "again"}
+    await store.delete(["b"])
+
+
+async def test_jobs_of_batches_that_an_earlier_version_has_deleted_hide_no_others(store: RedisStore) -> None:
+    await store.submit([job("oldest")])
+    ids = [f"a{n:03}" for n in range(120)]
+    await submit(store, *ids)
+    await store.submit([job("newest")])
+    await store.cancel(ids)
+    key = f"{store.prefix}batched"
+    batched = dict(await store.redis.zrange(key, 0, -1, withscores=True))
+    await store.delete(ids)
+    await store.redis.zadd(key, batched)  # which it does not know
+
+    assert await store.batches.folded(50) == (["newest", "oldest"], "")
+    for _ in range(3):
+        await store.renew("w1", {}, {})
+    assert await store.redis.zcard(key) == 0
+
+
+async def test_a_job_with_a_cached_result_that_is_sent_alone_is_counted_by_its_batch(store: RedisStore) -> None:
+    await store.submit([job("source", cache_key="k", cache_ms=60_000)])
+    await store.finish([ending((await claim(store))[0], result=b"sealed")])
+    await submit(store, "a", size=2)
+
+    await store.submit([job("b", batch="b1", cache_key="k", cache_ms=60_000)])
+
+    assert (await info(store)).counts == {"queued": 1, "succeeded": 1}
+    assert await members(store) == ["a", "b"]

@@ -145,6 +145,15 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
     assert ids(look(Query())) == ids(look(Query(), "ada")) == [f"batch {study}"]
 
 
+def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, look: Look) -> None:
+    batch, job, _ = stage.batch({"n": 1}, {"n": 2}, owner="ada")
+    stage.kit.get(job).cancel()
+    stage.submit(batch=batch, retry_of=job)
+
+    for query, own in ((Query(), None), (Query(), "ada"), (Query(task="train"), None)):
+        assert ids(look(query, own)) == [f"batch {batch}", job]
+
+
 def test_in_another_order_new_jobs_are_shown_as_a_number(stage: Stage, look: Look) -> None:
     job = stage.submit("b")
     screen = look(Query(order="task"))

@@ -183,9 +183,9 @@ class Board:
         """Add jobs that were unknown, if they belong on this page and were not deleted meanwhile."""
         for snapshot in filter(None, snapshots):
             known = self.jobs.get(snapshot.id)
-            if self.folds and snapshot.spec.batch:
+            if self.folds and snapshot.batch:
                 if self._belongs(snapshot, now):
-                    self.other_batches.add(snapshot.spec.batch)
+                    self.other_batches.add(snapshot.batch)
                 continue
             if known is None and snapshot.id not in self._reading:
                 continue

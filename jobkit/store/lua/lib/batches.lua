@@ -12,6 +12,7 @@
 -- A call collects what it changes in a batch, and writes it once (see `flush`): many jobs cost as much as one.
 
 local STALE_LOOKED_AT = 20
+local GONE_LOOKED_AT = 50
 local OPEN_LOOKED_AT, LOOK_EVERY_MS = 5, 5000
 local SOME_LEAST = 10 -- jobs of a batch that a call looks at, even if it has moved many others
 
@@ -327,8 +328,20 @@ function Batches.recount(batch, ttl_ms, from)
   correct(batch, found, ttl_ms)
 end
 
--- With each heartbeat: batches whose jobs an older version may have ended.
+-- Members of `batched` whose jobs an older version has deleted: among the oldest, which expire first, and some others.
+local function drop_gone()
+  local key = P .. 'batched'
+  for _, ids in ipairs({call('ZRANGE', key, 0, GONE_LOOKED_AT - 1), call('ZRANDMEMBER', key, GONE_LOOKED_AT)}) do
+    local known = #ids > 0 and call('ZMSCORE', P .. 'jobs', unpack(ids))
+    for n, id in ipairs(ids) do
+      if not known[n] then call('ZREM', key, id) end
+    end
+  end
+end
+
+-- With each heartbeat: batches whose jobs an older version may have ended or deleted.
 function Batches.look_after(ttl_ms)
+  drop_gone()
   local ids = call('ZRANGEBYSCORE', P .. 'batches-open', '-inf', NOW - LOOK_EVERY_MS, 'LIMIT', 0, OPEN_LOOKED_AT)
   for _, id in ipairs(ids) do
     call('ZADD', P .. 'batches-open', NOW, id)

@@ -307,12 +307,11 @@ local function submit_one(client, args, i, batch)
   if terms then Dedup.submitted(rec) end
   if other then
     Dedup.end_as(rec, other)
-    return {'is', id}, rec
+  else -- jobs of one call and one due time keep their order by the fraction of a millisecond
+    await_or_line_up(rec, needs, many, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
   end
-  -- Jobs of one call and one due time keep their order by the fraction of a millisecond.
-  await_or_line_up(rec, needs, many, due + math.min(rec.us - NOW_US, 2000) / 2048, rec.us, true)
   if home and not batch then Batches.replace(home, rec, object(spec).retry_of) end
-  return NOW, rec
+  return other and {'is', id} or NOW, rec
 end
 
 -- Stores jobs once each. `client` is the channel of their submitter. From args[start] on, for each job: id, spec, payload,
