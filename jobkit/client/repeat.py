@@ -126,7 +126,7 @@ class Repeater:
             body, packages = self._with_recorded(snapshot, form, body)
             if not changes:  # nothing has to be read, so code of another Python version is no obstacle
                 body = with_source(body, self._source(job_id, read_head(body)) if from_checkpoint else None)
-                spec = replace(spec, once=None, cache_key="", cache_ms=0, batch="")
+                spec = replace(spec, once=None, cache_key="", cache_ms=0, batch="", batch_name="")
                 made = self._sealed(spec, "", spec.params, form, body)
                 return self._submitter.send(replace(made, blobs=_with_contents(made.blobs, packages)))
         head = read_head(body)
