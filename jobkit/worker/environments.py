@@ -42,6 +42,10 @@ _READY = "jobkit-ready"
 #: File in it that adds the worker's own packages.
 _OWN_PACKAGES = "jobkit-worker.pth"
 
+#: Files at which uv ends its search for settings and for the workspace of a project. Above them is the directory for
+#: temporary files, where any user of the machine may have put some, which would choose indexes and packages.
+_BOUNDS = {"uv.toml": "", "pyproject.toml": '[project]\nname = "jobkit-environments"\nversion = "0"\n'}
+
 #: An environment that was not used for so many seconds is deleted by the next build.
 _KEPT_S = 30 * 86_400.0
 
@@ -108,6 +112,8 @@ class Environments:
 
     async def _build(self, content: bytes, name: str, prefix: Path, lock: int) -> None:
         await _whole(shutil.rmtree, prefix, ignore_errors=True)  # of a build that was killed
+        for file, text in _BOUNDS.items():
+            (self._below / file).write_text(text, "utf-8")
         await asyncio.to_thread(_sweep, self._below)
         folder = await asyncio.to_thread(unpacked, content, name, self._below / "projects")
         if (folder / PYTHON).is_file():

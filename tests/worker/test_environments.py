@@ -152,6 +152,45 @@ async def test_a_build_that_fails_says_what_uv_says(tmp_path: Path, monkeypatch:
         await environments.ready(content, digest(content), lambda _: None)
 
 
+async def test_settings_of_uv_that_another_user_left_beside_the_environments_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environments are in the directory for temporary files, in which every user may create files."""
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    (tmp_path / "links").mkdir()
+    wheel(tmp_path / "links", "6.6", 6)
+    (tmp_path / "uv.toml").write_text(f"no-index = true\nfind-links = [{str(tmp_path / 'links')!r}]\n")
+    content = code.pack_of({code.REQUIREMENTS: b"travelling==6.6\n"})
+
+    with pytest.raises(NotBuilt, match="No solution found"):
+        await Environments(tmp_path / "envs").ready(content, digest(content), lambda _: None)
+
+
+async def test_a_project_is_no_member_of_a_workspace_that_another_user_left_beside_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    head = 'version = 1\nrequires-python = ">=3.9"\n'
+    own = '[[package]]\nname = "mine"\nversion = "0.1"\nsource = { virtual = "%s" }\n'
+    files = {
+        code.PROJECT: '[project]\nname = "mine"\nversion = "0.1"\nrequires-python = ">=3.9"\ndependencies = []\n',
+        code.LOCK: head + own % ".",
+    }
+    content = code.pack_of({name: text.encode() for name, text in files.items()})
+    path = f"envs/projects/{digest(content)[:32]}"
+    (tmp_path / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["envs/projects/*"]\n')
+    source = wheel(tmp_path, "6.6", 6)
+    (tmp_path / "uv.lock").write_text(
+        f'{head}[manifest]\nmembers = ["mine"]\n[[package]]\nname = "travelling"\nversion = "6.6"\n'
+        f'source = {{ path = "{source}" }}\nwheels = [{{ filename = "{source.name}", hash = "sha256:{"0" * 64}" }}]\n'
+        f'{own % path}dependencies = [{{ name = "travelling" }}]\n'
+    )
+
+    found = await Environments(tmp_path / "envs").ready(content, digest(content), lambda _: None)
+
+    assert not [*Path(found.prefix).rglob("travelling*")]
+
+
 @pytest.mark.usefixtures("project")
 def test_a_build_ends_when_its_job_is_cancelled_and_is_not_disturbed_when_its_worker_is_killed(
     bench: Bench, tmp_path: Path
