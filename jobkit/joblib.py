@@ -109,7 +109,7 @@ class JobkitBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
             body, sent, mapped_ones = self._arrays.dumps(func)
             made = ArrayBatch if sent else CallBatch
             batch = made(body, len(func), name_of(func.items[0][0]), self._threads)
-            self._most_calls = _BATCH_BYTES * len(func) // len(batch.body)
+            self._most_calls = _BATCH_BYTES * len(func) // (len(batch.body) + self._arrays.new_bytes(sent))
             future = self._executor.submit(batch, **sent)
         except Exception as error:
             future = Future()
@@ -195,6 +195,7 @@ class Arrays:
         if self._store is not None and mode is not None:
             self._folder = self._store.place.local(f"{_FOLDER}/{secrets.token_hex(8)}")
         self._files: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the id of the array while that lives
+        self._before: dict[int, weakref.ref[Any]] = {}  # arrays of the last batch, likewise
         self._numbers = itertools.count()
 
     def dumps(self, calls: Any) -> tuple[bytes, dict[str, Any], list[Any]]:
@@ -209,6 +210,12 @@ class Arrays:
         with io.BytesIO() as file:
             self._pickler(file, sent, used).dump(calls)
             return file.getvalue(), sent, used
+
+    def new_bytes(self, sent: Mapping[str, Any]) -> int:
+        """Return the size of the arrays of a batch that the batch before it did not have: those of its calls alone."""
+        before, self._before = self._before, {id(array): weakref.ref(array) for array in sent.values()}
+        known = [before[id(array)]() if id(array) in before else None for array in sent.values()]
+        return sum(array.nbytes for array, same in zip(sent.values(), known, strict=True) if array is not same)
 
     def delete(self) -> None:
         """Delete the files. Jobs that have mapped one keep it."""

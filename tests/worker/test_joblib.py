@@ -169,6 +169,17 @@ def test_an_array_of_many_batches_is_stored_once_without_a_directory(kit: Kit, b
         assert len(client.keys(f"jk:{bench.place['namespace']}:blob:*")) == 1
 
 
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_batches_grow_with_an_array_of_all_calls_but_not_with_one_of_each(kit: Kit, is_shared: bool) -> None:
+    shared = np.ones((2, 200_000))
+    with parallel_config("jobkit", kit=kit):
+        parallel = Parallel(n_jobs=2, batch_size=2)
+        found = parallel(delayed(row_sum)(shared if is_shared else np.ones((2, 200_000)), 0) for _ in range(8))
+
+    assert found == [200_000.0] * 8
+    assert (parallel._backend._most_calls > 100) == is_shared
+
+
 def row_sum(data: np.ndarray, n: int) -> float:
     return float(data[n].sum())
 
