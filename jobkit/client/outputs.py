@@ -14,6 +14,7 @@ from jobkit.codec import Codec, Subject, decode
 from jobkit.files import FileStore
 from jobkit.files.file_store import opened
 from jobkit.model import (
+    EventType,
     JobCancelled,
     JobFailed,
     JobSnapshot,
@@ -114,6 +115,13 @@ class Artifact:
         }
 
 
+def cancel_reason(snapshot: JobSnapshot) -> str:
+    """Return why a job was cancelled, and how its attempt ended; "" if neither is known."""
+    reasons = [(event.type, str(event.data["reason"])) for event in snapshot.history if event.data.get("reason")]
+    asked = [reason for kind, reason in reasons if kind is EventType.CANCEL_REQUESTED]
+    return "; ".join(dict.fromkeys([*asked, *(reason for _, reason in reasons[-1:])]))
+
+
 def outcome_of(
     snapshot: JobSnapshot,
     sealed: bytes,
@@ -129,7 +137,7 @@ def outcome_of(
     """
     spec = snapshot.spec
     if snapshot.state is JobState.CANCELLED:
-        reason = next((str(e.data["reason"]) for e in reversed(snapshot.history) if e.data.get("reason")), "")
+        reason = cancel_reason(snapshot)
         raise JobCancelled(f"job {spec.id} ({spec.task}) was cancelled" + (f": {reason}" if reason else ""))
     if snapshot.state is JobState.FAILED:
         original, problem = _original(snapshot, sealed, codec)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.client.job import Job
+from jobkit.client.outputs import cancel_reason
 from jobkit.codec import MSGPACK, Blob, Codec, Subject
 from jobkit.model import JobkitError, JobSnapshot, JobSpec, JobState, StoreUnavailable
 from jobkit.model.batch import BatchSpec, part_id
@@ -189,7 +190,7 @@ def end_of(job: Any) -> TrialEnd:
             return TrialEnd(PRUNED)
         return TrialEnd(FAILED, error=str(snapshot.error)[:_ERROR_CHARS])
     if snapshot.state is JobState.CANCELLED:
-        reason = next(filter(None, reversed(reasons)), "")
+        reason = cancel_reason(snapshot)
         return TrialEnd(FAILED, error=f"its job was cancelled{': ' if reason else ''}{reason}"[:_ERROR_CHARS])
     return TrialEnd(FAILED, error="its job was deleted")
 
