@@ -11,7 +11,7 @@ import click
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, out
 from jobkit.model import JobNotFound
-from jobkit.model.batch import BatchInfo
+from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.model.format import duration, percent
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ def rm(which: str) -> int:
     """Delete a batch with its jobs, which must have ended."""
     kit = jobkit.connect()
     found = find_batch(kit, which)
-    if found.open:
-        out.echo(f"{out.count(found.open)} of batch {found.id} have not ended; cancel it first", err=True)
+    if found.open or found.state in OPEN:
+        of_it = f"{out.count(found.open)} of batch {found.id} have" if found.open else f"study {found.id} has"
+        out.echo(f"{of_it} not ended; cancel it first", err=True)
         return FAILED
     gone = kit.delete_batch(found.id)
     out.note(kit, "delete", "batch", [found.id])

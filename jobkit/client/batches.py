@@ -118,10 +118,14 @@ class BatchVerbs:
     def delete_batch(self, batch_id: str) -> int:
         """Delete the ended jobs of a batch, and with the last one the batch; return how many are gone.
 
+        Of a study, also the job that runs it.
+
         Raises:
             JobNotFound: it is not kept.
         """
-        return self._repeater.delete_many(self._connection.call(self._in_states, batch_id, *map(str, TERMINAL)))
+        ended_jobs = self._connection.call(self._in_states, batch_id, *map(str, TERMINAL))
+        of_study = [batch_id] if self._connection.call(self.batch_info, batch_id).spec.study else []
+        return self._repeater.delete_many([*ended_jobs, *of_study])
 
     def retry_batch(self, batch_id: str, *, owner: str = "") -> Repeated:
         """Run the failed jobs of a batch once more; the new jobs take their places.

@@ -124,6 +124,8 @@ def begin_study(
     sent_space, distributions = checked_space(space)
     task = submitter._definition(objective)
     _check_ends(task, distributions)
+    if study_id:
+        connection.call(_check_new, connection.store, study_id)
     sample = sample_of(sent_space)
     _checked_call(task, sample)
     over = submitter._options_of(task)
@@ -140,6 +142,18 @@ def begin_study(
     # The large parts of the objective's call are kept for as long as the study is.
     begun: Study = kit._studies.of(submitter.send(changed(made, blobs=(*made.blobs, *like.blobs))))
     return begun
+
+
+async def _check_new(store: Any, study_id: str) -> None:
+    """Raise InvalidParams if a study of this id was deleted without its trials, whose jobs have the ids of new ones."""
+    [job] = await store.snapshots([study_id])
+    [batch] = await store.batches.infos([study_id])
+    if job is None and batch is not None:
+        raise InvalidParams(
+            f"trials of an earlier study {study_id!r} are kept: delete them by kit.delete_batch({study_id!r}), or "
+            "choose another id",
+            "id",
+        )
 
 
 def _of_optuna(name: str, value: Any, base: type, example: str) -> Any:
