@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,9 @@ logger = logging.getLogger("jobkit.client")
 
 #: Handles that are not terminal are read again this often: a net under the events, not how they arrive.
 SAFETY_REFRESH_S = 10.0
+
+#: The same if no job has an event since the last time: a record may be gone without one.
+UNTOLD_REFRESH_S = 60.0
 
 #: The newest running handles are kept alive without other references, because they may have watchers.
 _KEPT = 10_000
@@ -57,7 +61,7 @@ class LiveJobs:
         self._stops: list[Callable[[], None]] = []
         self._place = ""
         self._wiped: set[str] = set()
-        self._newest = ""  # event at the last check of all handles
+        self._newest, self._checked_at = "", 0.0  # event at the last check of all handles, and its time
 
     async def start(self) -> None:
         """Learn which store this is, to notice when it is another one, and follow its events."""
@@ -240,12 +244,12 @@ class LiveJobs:
                 logger.exception("live jobs could not be read again")
 
     async def _moved(self, ids: list[str]) -> list[str]:
-        """Return the jobs that have moved without their handles; it costs one read if no job has moved at all."""
-        newest = await self._store.last_event_id()
-        if newest == self._newest:
+        """Return the jobs that have moved without their handles; mostly one read if no job has moved at all."""
+        newest, now_s = await self._store.last_event_id(), time.monotonic()
+        if newest == self._newest and now_s < self._checked_at + UNTOLD_REFRESH_S:
             return []
         records = await self._store.fields(("seq", "rev"), ids)
-        self._newest = newest
+        self._newest, self._checked_at = newest, now_s
         known = {job_id: (job.snapshot.seq, job.snapshot.rev) for job_id, job in list(self._jobs.items())}
         found = [tuple(map(number, record)) if record else None for record in records]
         return [job_id for job_id, now in zip(ids, found, strict=True) if now != known.get(job_id)]

@@ -132,3 +132,19 @@ def test_handles_of_open_jobs_cost_one_read_if_no_job_has_moved(
         monkeypatch.setattr(kit.hub, "_deliver", lambda channel, data: None)
         other.get(jobs[1].id).cancel()
         wait_until(lambda: jobs[1].state == "cancelled", what="the handle to move")
+
+
+def test_the_handle_of_a_job_that_is_gone_without_an_event_learns_of_it(
+    place: dict[str, str], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `jobkit doctor --remove-damaged`, or a server that evicts keys."""
+    monkeypatch.setattr(live, "SAFETY_REFRESH_S", 0.05)
+    monkeypatch.setattr(live, "UNTOLD_REFRESH_S", 0.5)
+    with jobkit.connect(**place) as kit:
+        job = kit.options(delay=1000).submit(len, "abc")
+        wait_until(lambda: kit._connection.live._newest not in ("", "0-0"), what="a first look")
+        with redis.Redis.from_url(server.url) as client:
+            client.delete(f"jk:{place['namespace']}:job:{job.id}")
+
+        with pytest.raises(jobkit.JobNotFound, match="no longer known"):
+            job.wait(30)
