@@ -104,7 +104,7 @@ def _listed(root: str, _: int) -> frozenset[str]:
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
             name, dot, suffix = entry.name.partition(".")
-            is_module = suffix == "py" if dot else entry.is_dir()
+            is_module = suffix == "py" if dot else os.path.isdir(entry.path)  # False for links to nowhere
             if is_module and name.isidentifier() and name not in ("setup", "conftest"):
                 found.add(name)
     return frozenset(found - {"jobkit"})

@@ -107,6 +107,15 @@ def test_a_folder_without_init_is_a_package_too(root: Path) -> None:
     assert sorted(code.closure(["steps.inner.fit", "data"], [str(root)])) == ["steps/clean.py", "steps/inner/fit.py"]
 
 
+def test_a_link_that_cannot_be_followed_hides_no_module(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name in ("first", "second", "third"):
+        (tmp_path / f"{name}.py").touch()
+
+    names = ["first.f", "second.f", "third.f"]
+    assert code.names_in([pickle.dumps(names, 5)], [str(tmp_path)]) == set(names)
+
+
 def test_a_link_to_a_package_travels_under_its_own_name_and_links_in_it_are_not_followed(root: Path) -> None:
     (root / "link").symlink_to(root / "pkg")
     (root / "pkg" / "everything").symlink_to("/")
