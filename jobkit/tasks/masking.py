@@ -12,7 +12,8 @@ from functools import lru_cache
 
 MASK = "***"
 
-_WORDS = r"secret|token|password|passwd|pwd|passphrase|credential|(?:api|access|account|private)[_-]?key"
+#: Not "tokenizer" and "tokenization".
+_WORDS = r"secret|token(?!i[sz])|password|passwd|pwd|passphrase|credential|(?:api|access|account|private)[_-]?key"
 _NAME = re.compile(rf"(^|_)({_WORDS}|authorization)s?($|_)", re.IGNORECASE)
 
 #: Blocks of several lines; one without an end goes on to the end of the text.
@@ -41,7 +42,8 @@ _HEADER = re.compile(
 #: The token has a digit or a capital letter, unlike the next word of a sentence about bearers.
 _BEARER = re.compile(r"(?P<name>(?<!\w)(?i:bearer)\s{1,20})(?=[\w.~+/=-]{0,60}[\dA-Z])[\w.~+/=-]{6,}")
 
-_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]{0,200}:)[^\s'\"]{0,500}@")
+#: After the name of a user; a number with a path behind it is the port of a host.
+_URL = re.compile(r"(?P<name>\w://[^\s:/@'\"]{0,200}:)(?!\d{1,5}/)[^\s'\"]{0,500}@")
 
 #: Tokens that their services made easy to find: GitHub, GitLab, AWS, OpenAI and others, Stripe, Slack, Google, Hugging
 #: Face, PyPI, npm, SendGrid, Docker, and JSON web tokens.
@@ -49,7 +51,7 @@ _TOKEN = re.compile(
     r"""(?<![\w-])(?:
         gh[oprsu]_\w{16,} | github_pat_\w{16,} | glpat-[\w-]{16,}
         | A(?:KIA|SIA|ROA|IDA)[A-Z0-9]{12,}
-        | sk-(?=[\w-]{0,60}\d)[\w-]{16,} | [rs]k_(?:live|test)_\w{10,}
+        | sk-(?:\w{1,20}-){0,5}(?=\w{0,60}\d)\w{16,}[\w-]* | [rs]k_(?:live|test)_\w{10,}
         | xox[a-z]-[\w-]{8,} | xapp-[\w-]{8,}
         | AIza[\w-]{30,} | ya29\.[\w-]{16,} | hf_[A-Za-z0-9]{20,}
         | pypi-[\w-]{30,} | npm_[A-Za-z0-9]{30,} | SG\.[\w-]{16,}\.[\w-]{16,} | dckr_pat_[\w-]{16,}

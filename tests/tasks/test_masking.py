@@ -84,6 +84,9 @@ def test_private_keys_are_masked_from_begin_to_end_or_to_the_end_of_the_text() -
         "monkey: banana",
         "https://example.org/a?b=c@d",
         "tokenizer(text)",
+        "tokenizer=bert-base, tokenization: fast",
+        "sk-learn-baseline-2024",
+        "http://localhost:5000/packages/jobkit@1.2",
         "def f(x):\n    return x\n",
     ],
 )
