@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from jobkit.client import Study
+from jobkit.client.outputs import Artifact
 from jobkit.model import ErrorKind, EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.metrics import MetricsSummary
 from jobkit.model.plain import dumps
+from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_plot import MAX_POINTS
 from jobkit.ui.card.card_html import batch_html
 from jobkit.ui.card.study_model import StudyModel
@@ -53,6 +56,25 @@ def study(*trials: JobSnapshot, direction: str = "minimize", state: str = "runni
     spec = JobSpec("0s", "study", "Study of train", params={"parallel": 8})
     controller = JobSnapshot(spec, 3, JobState(state), started_at=AT, finished_at=finished, done=0, total=total)
     return StudyModel(trials, controller, spec=BatchSpec("0s", "train", 20, study=direction))
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        ({"best": {"value": 1.5}, "importance": {"lr": 1.0}}, {"best": {"value": 1.5}, "importance": {"lr": 1.0}}),
+        (
+            {"best": {"value": "x"}, "importance": {"lr": "x", "d": [1], "e": 0.5}},
+            {"best": None, "importance": {"e": 0.5}},
+        ),
+        ({"best": 3, "importance": [1]}, {"best": None, "importance": {}}),
+        ([1], {}),
+        ({"best": {"value": 1.5}, "more": "x" * 1_000_000}, {}),
+    ],
+)
+def test_a_card_reads_of_an_artifact_what_it_can_show(content: Any, read: Any) -> None:
+    body = dumps(content).encode()
+    kit: Any = SimpleNamespace(artifact=lambda id, name: Artifact(name, "", len(body), AT, lambda: body))
+    assert study_facts(kit, "0s") == read
 
 
 def test_a_study_is_in_the_state_of_its_controller_and_counts_towards_all_of_its_trials() -> None:

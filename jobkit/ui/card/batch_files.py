@@ -19,18 +19,33 @@ from jobkit.model import JobkitError
 from jobkit.model.format import size
 from jobkit.model.plain import dumps
 from jobkit.ui.card.batch_model import BatchModel
+from jobkit.ui.card.batch_plot import is_number
 from jobkit.ui.card.downloads import SAVED_BYTES, in_base64
 
 #: What can be asked for: how the file's name ends, and its media type.
 KINDS = {"parquet": (".parquet", "application/vnd.apache.parquet"), "artifacts": (".zip", "application/zip")}
 
+#: Bytes of `FACTS` that are read, at most.
+_FACTS_BYTES = 1_000_000
+
 
 def study_facts(kit: Kit, study_id: str) -> dict[str, Any]:
-    """Return what the job that runs a study says of it, {} for nothing."""
-    with contextlib.suppress(JobkitError, OSError, ValueError):
-        found = json.loads(kit.artifact(study_id, FACTS).read())
-        return found if isinstance(found, dict) else {}
-    return {}
+    """Return `best` and `importance` as the job that runs a study says them; {} for nothing.
+
+    A function of the user runs in that job, and may save any artifact of this name.
+    """
+    found: Any = None
+    with contextlib.suppress(JobkitError, OSError, ValueError, RecursionError):
+        artifact = kit.artifact(study_id, FACTS)
+        found = json.loads(artifact.read()) if artifact.size_bytes <= _FACTS_BYTES else None
+    if not isinstance(found, dict):
+        return {}
+    best, shares = found.get("best"), found.get("importance")
+    return {
+        "best": best if isinstance(best, dict) and is_number(best.get("value")) else None,
+        "importance": {name: share for name, share in shares.items() if is_number(share)}
+        if isinstance(shares, dict) else {},
+    }  # fmt: skip
 
 
 def answer(batch: Batch, model: BatchModel, what: str, n: str) -> str:
