@@ -114,9 +114,13 @@ _running: set[subprocess.Popen[bytes]] = set()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_running.clear)
 
+#: This process ends: a command that its thread still starts ends at once.
+_is_over = threading.Event()
+
 
 @atexit.register
 def _end() -> None:
+    _is_over.set()
     for process in list(_running):
         _kill(process)
 
@@ -175,6 +179,8 @@ class _Git:
         except OSError as error:
             raise _NoAnswer(f"git could not be started ({error.strerror or error})") from None
         _running.add(process)
+        if _is_over.is_set():
+            _kill(process)
         timer = threading.Timer(max(0.0, self._deadline - time.monotonic()), _kill, [process])
         timer.daemon = True
         timer.start()

@@ -134,14 +134,20 @@ def test_a_module_that_is_loaded_later_counts_as_changed_only_if_it_was(
     assert gatherer._has_changed()
 
 
-def test_git_ends_with_the_program_that_has_started_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_submodules", [False, True])
+def test_git_ends_with_the_program_that_has_started_it(tmp_path: Path, has_submodules: bool) -> None:
+    """If a command that is ended is not the last one, the next one ends, too."""
     programs, pid = tmp_path / "programs", tmp_path / "pid"
     programs.mkdir()
-    (programs / "git").write_text(f"#!/bin/sh\necho $$ > {pid}.new; mv {pid}.new {pid}\nexec sleep 600\n")
+    status = r"# branch.oid 1\0001 .M N... 100644 100644 100644 1 1 f.py\0"
+    answers = f"case \"$*\" in *filter*) exit 1;; *status*) printf '{status}'; exit;; esac\n" if has_submodules else ""
+    (programs / "git").write_text(f"#!/bin/sh\n{answers}echo $$ >> {pid}.new; cp {pid}.new {pid}\nexec sleep 600\n")
     (programs / "git").chmod(0o755)
     (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitmodules").touch()
     (tmp_path / "script.py").write_text(
-        "import os, time\n"
+        "import atexit, os, time\n"
+        "atexit.register(time.sleep, 0.3)\n"  # after what jobkit does at the end
         "from jobkit.made.facts import Gatherer\n"
         "Gatherer().begin()\n"
         f"while not os.path.exists({str(pid)!r}): time.sleep(0.01)\n"
@@ -153,7 +159,7 @@ def test_git_ends_with_the_program_that_has_started_it(tmp_path: Path) -> None:
     )
 
     assert done.stderr == ""
-    wait_until(lambda: not is_alive(int(pid.read_text())), what="git to end")
+    wait_until(lambda: not any(map(is_alive, map(int, pid.read_text().split()))), what="git to end")
 
 
 def test_only_the_variables_that_were_asked_for_are_kept_and_secrets_are_masked(
