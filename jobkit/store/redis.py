@@ -416,6 +416,16 @@ class RedisStore(WorkerRecords):
         found = await self.fields(("us",), [job_id for job_id, _ in submissions])
         return [raw is not None and wire.number(raw[0]) == us for raw, (_, us) in zip(found, submissions, strict=True)]
 
+    async def put_aside(self) -> set[str]:
+        """Return the folders of deleted jobs that wait for the archive."""
+        found: set[str] = set()
+        cursor: Any = 0
+        while True:
+            cursor, fields = await self.ask("HSCAN", "filed", cursor, "MATCH", "!*", "COUNT", 1000)
+            found |= {wire.text(folder) for folder in fields.values()}
+            if int(cursor) == 0:
+                return found
+
     # -- queues and tasks ----------------------------------------------------------------------------------------------
 
     async def rules(self) -> list[Rule]:

@@ -146,6 +146,8 @@ class JobFiles:
                 for one, is_owned, folder in zip(batch, owned, stored, strict=True)
                 if (one.folder != folder if one.blob else not is_owned)
             ]
+            if stray:
+                stray = sorted({*stray} - await self._store.put_aside())
             removed += len(await asyncio.to_thread(self.file_store.remove, stray))
         if removed:
             logger.info("removed %d folders of files that belonged to no job", removed)

@@ -80,6 +80,22 @@ async def test_a_sweep_removes_only_files_without_a_job(job_files: JobFiles) -> 
     ]
 
 
+async def test_a_sweep_leaves_the_files_of_a_deleted_job_that_waits_for_the_archive(job_files: JobFiles) -> None:
+    store = job_files._store
+    await store.outbox.open("an archive that is away", "")
+    job = await claimed(job_files, "a")
+    folder = folder_of(job_files, job)
+    await store.finish([Ending("a", job.token, "succeeded", result=b"", ttl_ms=60_000, folder=folder.path)])
+    await store.delete(["a"])
+
+    assert await job_files.sweep(min_age_s=0) == 0
+
+    part = await store.outbox.next_part(10)
+    await store.outbox.done(part)
+    await job_files.clear_litter()
+    assert not folder.file_store.has(folder.path)
+
+
 async def test_orphaned_files_are_removed_once(job_files: JobFiles) -> None:
     assert job_files.file_store is not None
     job = await claimed(job_files, "a")
