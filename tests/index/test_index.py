@@ -66,7 +66,9 @@ async def fill(store: RedisStore, count: int, start: int = 0) -> None:
         if n % 5 == 0:
             spec["queue"] = "gpu"
         jobs.append(job(f"j{n:04}", params=params, **spec))
-    await store.submit(jobs)
+    for place, one in enumerate(jobs):
+        batch = BatchSpec(one.spec.batch, "train", 1000, name=one.spec.batch_name) if one.spec.batch else None
+        await store.submit([one], "", batch, start + place)
     for claimed in await claim(store, count // 2, worker(f"gpu-{start % 3}.1.abc")):
         await store.progress([numbers(claimed, dice.randint(0, 9), 10, f"Epoch {dice.randint(0, 3)}")])
         match dice.choice(("succeeded", "failed", "running")):
