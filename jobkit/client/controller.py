@@ -76,6 +76,9 @@ def run_study(
     if job.recorder is not None:
         job.recorder.resumed(None)  # as a job that uses checkpoints, it goes on elsewhere if its worker stops
     journals = JournalStore(kit.verbs.store)
+    [own] = patiently(lambda: connection.call(kit.verbs.store.snapshots, [job.job_id]))
+    # Another job may get this id, and an attempt of this number, while this process is frozen.
+    token = f"{own.worker if own is not None else ''}:{job.attempt}"
     spec = json.loads(objective.spec)
     batch = BatchSpec(
         job.job_id, spec["task"], trials, spec.get("title", ""), name, spec.get("owner", ""), study=direction
@@ -86,7 +89,7 @@ def run_study(
             job.job_id,
             lambda start: patiently(lambda: connection.call(journals.entries, job.job_id, start)),
             lambda known, entries: patiently(
-                lambda: connection.call(journals.append, job.job_id, job.attempt, known, entries)
+                lambda: connection.call(journals.append, job.job_id, token, known, entries)
             ),
         )
         if not storage.get_all_studies():  # else an entry would say that this attempt has moved on

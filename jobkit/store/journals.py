@@ -18,11 +18,11 @@ class JournalStore:
         found: list[bytes] = await self._ns.ask("LRANGE", f"journal:{study_id}", start, -1)
         return found
 
-    async def append(self, study_id: str, attempt: int, known: int, entries: Sequence[str]) -> int:
+    async def append(self, study_id: str, token: str, known: int, entries: Sequence[str]) -> int:
         """Append entries behind the `known` ones; may be repeated.
 
         Return the number of entries that there are: fewer than `known` if the server has lost some, and then these
-        were not appended; -1 if this attempt of the study's job has ended.
+        were not appended; -1 if the attempt of the study's job with this token has ended.
         """
-        count: int = await self._ns.run("journal", [study_id, attempt, known, *entries])
+        count: int = await self._ns.run("journal", [study_id, token, known, *entries])
         return count

@@ -20,17 +20,18 @@ async def trials(store: RedisStore, count: int, first: int = 0) -> None:
 
 async def test_only_the_running_attempt_appends(store: RedisStore) -> None:
     journals = JournalStore(store)
-    assert await journals.append("study", 1, 0, ["a"]) == -1
+    assert await journals.append("study", "w1:1", 0, ["a"]) == -1
     await started(store, "study")
 
-    assert await journals.append("study", 1, 0, ["a", "b"]) == 2
-    assert await journals.append("study", 1, 2, ["c"]) == 3
-    assert await journals.append("study", 2, 3, ["d"]) == -1
+    assert await journals.append("study", "w1:1", 0, ["a", "b"]) == 2
+    assert await journals.append("study", "w1:1", 2, ["c"]) == 3
+    assert await journals.append("study", "w2:2", 3, ["d"]) == -1
+    assert await journals.append("study", "w2:1", 3, ["d"]) == -1, "the first attempt of a job that had this id"
     await lapse(store, "study")
     [again] = await claim(store, by=worker("w2"))
     assert again.attempt == 2
-    assert await journals.append("study", 1, 3, ["d"]) == -1
-    assert await journals.append("study", 2, 3, ["e"]) == 4
+    assert await journals.append("study", "w1:1", 3, ["d"]) == -1
+    assert await journals.append("study", "w2:2", 3, ["e"]) == 4
 
     assert await journals.entries("study") == [b"a", b"b", b"c", b"e"]
     assert await journals.entries("study", 3) == [b"e"]
@@ -40,8 +41,8 @@ async def test_an_append_whose_reply_was_lost_can_be_repeated(store: RedisStore)
     journals = JournalStore(store)
     await started(store, "study")
     for _ in range(2):
-        assert await journals.append("study", 1, 0, ["a", "b"]) == 2
-    assert await journals.append("study", 1, 5, ["f"]) == 2, "entries are missing between"
+        assert await journals.append("study", "w1:1", 0, ["a", "b"]) == 2
+    assert await journals.append("study", "w1:1", 5, ["f"]) == 2, "entries are missing between"
     assert await journals.entries("study") == [b"a", b"b"]
 
 
@@ -49,7 +50,7 @@ async def lose_after(store: RedisStore, known: int, *entries: str) -> None:
     """Let the job of a study append entries and lose its worker."""
     [claimed] = await claim(store, by=worker(f"w{known}"))
     if entries:
-        await JournalStore(store).append("study", claimed.attempt, known, entries)
+        await JournalStore(store).append("study", claimed.token, known, entries)
     await lapse(store, "study")
     await store.claim(worker("w0", "other"), 0)
 
@@ -71,7 +72,7 @@ async def test_a_study_whose_journal_has_grown_has_all_its_losses_before_it_agai
 
 async def test_a_journal_goes_with_its_job(store: RedisStore) -> None:
     claimed = await started(store, "study")
-    await JournalStore(store).append("study", 1, 0, ["a"])
+    await JournalStore(store).append("study", "w1:1", 0, ["a"])
     await store.finish([ending(claimed, ttl_ms=60_000)])
     assert 0 < await store.redis.pttl(f"{store.prefix}journal:study") <= 60_000
     assert await store.delete(["study"]) == [True]
@@ -81,7 +82,7 @@ async def test_a_journal_goes_with_its_job(store: RedisStore) -> None:
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
 async def test_trials_end_with_a_study_that_does_not_succeed(store: RedisStore, outcome: str) -> None:
     claimed = await started(store, "study")
-    await JournalStore(store).append("study", 1, 0, ["a"])
+    await JournalStore(store).append("study", "w1:1", 0, ["a"])
     await trials(store, 130)
     [running] = await claim(store, by=worker("w2"))
 
@@ -99,7 +100,7 @@ async def test_trials_end_with_a_study_that_does_not_succeed(store: RedisStore, 
 
 async def test_trials_end_with_a_study_that_waits_and_is_cancelled(store: RedisStore) -> None:
     await started(store, "study")
-    await JournalStore(store).append("study", 1, 0, ["a"])
+    await JournalStore(store).append("study", "w1:1", 0, ["a"])
     await trials(store, 2)
     await lapse(store, "study")
     await store.claim(worker("w2", "other"), 0)
@@ -111,7 +112,7 @@ async def test_trials_end_with_a_study_that_waits_and_is_cancelled(store: RedisS
 
 async def test_trials_outlive_a_study_that_succeeds(store: RedisStore) -> None:
     claimed = await started(store, "study")
-    await JournalStore(store).append("study", 1, 0, ["a"])
+    await JournalStore(store).append("study", "w1:1", 0, ["a"])
     await trials(store, 1)
     await store.finish([ending(claimed)])
     assert (await snapshot(store, "t0")).state is JobState.QUEUED

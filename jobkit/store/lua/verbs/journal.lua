@@ -1,10 +1,10 @@
--- Appends entries to the journal of a running study. args: id, attempt, number of entries that the caller knows, entry... Entries
+-- Appends entries to the journal of a running study. args: id, token, number of entries that the caller knows, entry... Entries
 -- that are there already are skipped: the call is repeated if its reply was lost. If entries before these are missing, nothing is
 -- appended: the server was restored to an older state. The first entry marks the job as a study, see Batches.study_ended. Returns
 -- the number of entries, or -1 if the attempt does not hold any more.
 verb('journal', UNLESS_FULL, function(args)
   local job, key, known = P .. 'job:' .. args[1], P .. 'journal:' .. args[1], tonumber(args[3])
-  local rec = call('HMGET', job, 'state', 'attempt', 'kept')
+  local rec = call('HMGET', job, 'state', 'token', 'kept')
   if rec[1] ~= 'running' or rec[2] ~= args[2] then return -1 end
   local count = call('LLEN', key)
   if count < known then return count end
