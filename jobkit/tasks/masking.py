@@ -8,6 +8,7 @@ follows a character that it does not contain, so that no run of characters is se
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 MASK = "***"
@@ -60,12 +61,21 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
-#: Without any of these, in lower case, a text has no secret that the patterns find.
-_HINTS = (
-    "secret", "token", "pass", "pwd", "credential", "key", "authorization", "bearer", "://", "ghp_", "gho_", "ghr_",
-    "ghs_", "ghu_", "github_", "glpat-", "akia", "asia", "aroa", "aida", "sk-", "sk_", "rk_", "xox", "xapp-", "aiza",
-    "ya29.", "hf_", "pypi-", "npm_", "sg.", "dckr_", "eyj",
-)  # fmt: skip
+#: What is masked in each line, in this order: pattern, what takes its place, and texts without any of which, in lower
+#: case, nothing matches. Arguments of each submit are searched, and most have none of them.
+_RULES: Sequence[tuple[re.Pattern[str], str, Sequence[str]]] = [
+    (_HEADER, rf"\g<name>{MASK}", ["authorization"]),
+    (_BEARER, rf"\g<name>{MASK}", ["bearer"]),
+    (_TOKEN, MASK, [
+        "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_", "glpat-", "akia", "asia", "aroa", "aida", "sk-", "sk_",
+        "rk_", "xox", "xapp-", "aiza", "ya29.", "hf_", "pypi-", "npm_", "sg.", "dckr_", "eyj",
+    ]),
+    (_FIELD, rf"\g<name>{MASK}", [
+        "secret", "token", "passw", "pwd", "passphrase", "credential",
+        *(f"{kind}{dash}key" for kind in ("api", "access", "account", "private") for dash in ("", "_", "-")),
+    ]),
+    (_URL, rf"\g<name>{MASK}@", ["://"]),
+]  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -81,15 +91,12 @@ def masked(text: str) -> str:
     tokens of a known shape (`ghp_...`).
     """
     lower = text.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if "-----begin" in lower:
+        text = _KEY.sub(MASK, text)
+    rules = [(pattern, mask) for pattern, mask, hints in _RULES if any(hint in lower for hint in hints)]
+    if not rules:
         return text
-    text = _KEY.sub(MASK, text)
-    return "".join(map(_line, text.splitlines(keepends=True))) if "\n" in text else _line(text)
-
-
-def _line(text: str) -> str:
-    text = _HEADER.sub(rf"\g<name>{MASK}", text)
-    text = _BEARER.sub(rf"\g<name>{MASK}", text)
-    text = _TOKEN.sub(MASK, text)
-    text = _FIELD.sub(rf"\g<name>{MASK}", text)
-    return _URL.sub(rf"\g<name>{MASK}@", text)
+    lines = text.splitlines(keepends=True)
+    for pattern, mask in rules:
+        lines = [pattern.sub(mask, line) for line in lines]
+    return "".join(lines)
