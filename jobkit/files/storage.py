@@ -17,6 +17,9 @@ from jobkit.settings import masked
 
 Part = bytes | memoryview
 
+#: Schemes of stores without folders: to make one would ask for the bucket each time.
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"})
+
 
 class Directory:
     """A directory of this machine or a network mount. Files are readable by their owner only.
@@ -131,8 +134,10 @@ class Remote:
                 f"JOBKIT_{setting.upper()} to a directory",
                 setting,
             ) from None
-        # Other processes write, too, so what was listed before says nothing.
-        self._open_fs = partial(fsspec.core.url_to_fs, url, use_listings_cache=False)
+        self._has_folders = url.partition("://")[0] not in _OBJECT_STORES
+        # Other processes write, too, so what was listed before says nothing. SFTP's driver refuses the option.
+        options = {} if self._has_folders else {"use_listings_cache": False}
+        self._open_fs = partial(fsspec.core.url_to_fs, url, **options)
         try:
             self._fs, self._root = self._open_fs()
         except (ImportError, ValueError) as error:
@@ -154,14 +159,11 @@ class Remote:
                 raise
             file.close()
 
-    @staticmethod
-    def _created(fs: Any, path: str) -> Any:
-        """Open a file for writing. Object stores have no folders: to make one would ask for the bucket each time."""
-        try:
-            return fs.open(path, "wb")
-        except FileNotFoundError:
+    def _created(self, fs: Any, path: str) -> Any:
+        """Open a file for writing. Some drivers do not say before its end that the folder is missing."""
+        if self._has_folders:
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            return fs.open(path, "wb")
+        return fs.open(path, "wb")
 
     @staticmethod
     def _abandon(fs: Any, file: Any, path: str) -> None:
@@ -187,6 +189,8 @@ class Remote:
     def sizes(self, folder: str) -> dict[str, int]:
         with self._reaching() as fs:
             try:
+                if self._has_folders:
+                    fs.invalidate_cache()
                 found: list[Any] = fs.ls(self._full(folder), detail=True)
             except FileNotFoundError:
                 return {}
