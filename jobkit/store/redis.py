@@ -417,14 +417,21 @@ class RedisStore(WorkerRecords):
         return [raw is not None and wire.number(raw[0]) == us for raw, (_, us) in zip(found, submissions, strict=True)]
 
     async def put_aside(self) -> set[str]:
-        """Return the folders of deleted jobs that wait for the archive."""
-        found: set[str] = set()
+        """Return the folders of deleted jobs that wait for the archive; forget those that wait no more.
+
+        An older worker that has archived a job leaves its folder here.
+        """
+        found: dict[str, str] = {}
         cursor: Any = 0
         while True:
             cursor, fields = await self.ask("HSCAN", "filed", cursor, "MATCH", "!*", "COUNT", 1000)
-            found |= {wire.text(folder) for folder in fields.values()}
+            found |= {wire.text(name): wire.text(folder) for name, folder in fields.items()}
             if int(cursor) == 0:
-                return found
+                break
+        kept = await self.many([("EXISTS", f"job:{name}") for name in found]) if found else []
+        if gone := [name for name, is_kept in zip(found, kept, strict=True) if not is_kept]:
+            await self.ask("HDEL", "filed", *gone)
+        return {found[name] for name in found.keys() - {*gone}}
 
     # -- queues and tasks ----------------------------------------------------------------------------------------------
 

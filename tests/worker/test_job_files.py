@@ -80,7 +80,11 @@ async def test_a_sweep_removes_only_files_without_a_job(job_files: JobFiles) -> 
     ]
 
 
-async def test_a_sweep_leaves_the_files_of_a_deleted_job_that_waits_for_the_archive(job_files: JobFiles) -> None:
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_a_sweep_leaves_the_files_of_a_deleted_job_that_waits_for_the_archive(
+    job_files: JobFiles, is_older: bool
+) -> None:
+    """`is_older`: the worker that archives it, which leaves the name of its folder."""
     store = job_files._store
     await store.outbox.open("an archive that is away", "")
     job = await claimed(job_files, "a")
@@ -91,9 +95,14 @@ async def test_a_sweep_leaves_the_files_of_a_deleted_job_that_waits_for_the_arch
     assert await job_files.sweep(min_age_s=0) == 0
 
     part = await store.outbox.next_part(10)
-    await store.outbox.done(part)
-    await job_files.clear_litter()
+    if is_older:
+        await store.redis.delete(f"{store.prefix}job:!{part.entries[0][0]}")
+        assert await job_files.sweep(min_age_s=0) == 1
+    else:
+        await store.outbox.done(part)
+        await job_files.clear_litter()
     assert not folder.file_store.has(folder.path)
+    assert not await store.redis.exists(f"{store.prefix}filed")
 
 
 async def test_orphaned_files_are_removed_once(job_files: JobFiles) -> None:
