@@ -184,11 +184,18 @@ class Belongings:
         """Return a dump as it may be restored here, and whether its files are to be put first.
 
         A folder that another server has in the same place stays that server's; without a place it is left out.
+
+        Raises:
+            JobkitError: the place cannot be read now.
         """
         file_store, folder = self._file_store(), dump.folder.removeprefix("=")
         if not folder or file_store is None or not _is_own(folder, dump) or await self._store.submitted_us(dump.id):
             return replace(dump, folder=""), False
-        files = await asyncio.to_thread(file_store.files, folder)
+        try:
+            files = await asyncio.to_thread(file_store.files, folder)
+        except OSError as error:
+            shown = file_store.place.shown
+            raise JobkitError(f"files of jobs in {shown} cannot be read: {error.strerror or error}") from None
         if files and not folder.startswith(await self._store.place()):
             return replace(dump, folder=f"={folder}"), False
         owner = owner_of(dump.id, int(dump.record["us"]))

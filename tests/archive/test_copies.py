@@ -90,6 +90,24 @@ async def test_an_import_creates_no_folder_outside_of_the_results(store: RedisSt
     assert not [*tmp_path.rglob("job")]
 
 
+async def test_an_import_says_that_the_results_cannot_be_read(
+    store: RedisStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await end(store, "a")
+    (dump,) = await read_dumps(store, ["a"])
+    assert dump is not None
+    await store.delete(["a"])
+    file_store = FileStore(Directory(tmp_path / "results"), "0" * 16)
+    dump = msgspec.structs.replace(dump, folder=FileStore.path_of("0" * 16, "a", int(dump.record["us"])))
+
+    def away(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Directory, "sizes", away)
+    with pytest.raises(JobkitError, match=r"files of jobs in .*results cannot be read: Input/output error"):
+        await Belongings(store, lambda: file_store).adopted(dump)
+
+
 async def test_what_facts_name_is_copied_after_an_outage_of_the_archive(
     store: RedisStore, archive: Archive, archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
