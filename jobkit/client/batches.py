@@ -61,6 +61,11 @@ class BatchVerbs:
         self._connection.call(self._connection.hub.ready, subscription(batch.id))
         self._connection.call(followed.read)
 
+    def read_again(self, batch: Batch) -> None:
+        """Read the jobs of a loaded batch that it does not have yet."""
+        followed: Any = batch._followed
+        self._connection.call(followed.read)
+
     async def batch_info(self, batch_id: str) -> BatchInfo:
         """A batch without its jobs; of a study also before it has trials.
 

@@ -84,6 +84,7 @@ class Study(Shown, Handle[JobSnapshot]):
         self.direction = str(job.params.get("direction", "minimize"))
         self._trials = int(job.params.get("trials", 0))
         self._batch: Batch[Any] | None = None
+        self._has_all = False  # of its jobs, which have ended
         self._optuna: optuna.Study | None = None
         self._best: BestTrial | None = None
         self._best_of = 0, 0  # number of the news that it was read after
@@ -106,9 +107,13 @@ class Study(Shown, Handle[JobSnapshot]):
     @property
     def batch(self) -> Batch[Any]:
         """The jobs of its trials, as a batch that is stored under the study's id. It grows with the study."""
+        has_ended = self.is_terminal
         if self._batch is None:
             self._batch = Batch(self._kit, None, self._kit.batch_info(self.id))
             self._kit._batches.load(self._batch)
+        elif has_ended and not self._has_all:  # news of its last jobs may be on their way
+            self._kit._batches.read_again(self._batch)
+        self._has_all = has_ended
         return self._batch
 
     @property

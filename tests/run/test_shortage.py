@@ -75,7 +75,7 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
         outcomes = await asyncio.gather(*running)
         assert {outcome.outcome for outcome in given_back} == {"unstarted"}
         assert "limit of open files" in given_back[0].reason
-        assert [outcome.outcome for outcome in outcomes].count("succeeded") == 8 - len(given_back) >= 2
+        assert [outcome.outcome for outcome in outcomes].count("succeeded") == 8 - len(given_back) >= 1
         assert (await runner.run(assign(len, "abc"), heard)).summary == "3"
     finally:
         await runner.close()

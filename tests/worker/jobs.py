@@ -406,7 +406,9 @@ def count_and_grow(path: str) -> int:
     begun = jobkit.resume(0)
     for step in range(begun, 4):
         if step == 2 and not begun:
-            bytearray(600_000_000)
+            held = bytearray(600_000_000)  # until it is stopped
+            time.sleep(60)
+            del held
         note(path, f"step {step}")
         jobkit.checkpoint(step + 1)
     return 4
