@@ -169,9 +169,10 @@ class Archive:
             return Content(kind, name, 0, place=self.storage, path=copy_path(self.namespace, kind, name))
 
         def read() -> list[Content]:
-            found, names = [], {dump.snapshot.spec.made, dump.ran}
-            while names:
-                some, names = [copied("made", name) for name in names if is_name("made", name)], set()
+            found, names, seen = list[Content](), {dump.snapshot.spec.made, dump.ran}, set[str]()
+            while names := {name for name in names - seen if is_name("made", name)}:
+                seen |= names
+                some, names = [copied("made", name) for name in names], set()
                 for one in some:
                     with contextlib.suppress(ContentGone):
                         names |= {*named_in(b"".join(one.chunks()))}

@@ -59,6 +59,16 @@ async def test_facts_with_the_name_of_a_path_are_neither_written_nor_read_there(
     assert [b"".join(one.chunks()) for one in found] == ([facts(path)] if from_facts else [])
 
 
+async def test_facts_that_name_themselves_are_read_once(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    await store.redis.set(f"{store.prefix}made:{FACTS}", facts(FACTS), ex=60)
+    await end(store, "a", FACTS)
+    await write_all(store, archive)
+
+    assert [one.name for one in archive.contents(await archived(archive))] == [FACTS]
+
+
 async def test_large_parts_with_the_name_of_a_path_are_neither_written_nor_read_there(
     store: RedisStore, archive: Archive, archiver: Archiver, tmp_path: Path
 ) -> None:
