@@ -145,6 +145,17 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
     assert ids(look(Query())) == ids(look(Query(), "ada")) == [f"batch {study}"]
 
 
+def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, look: Look) -> None:
+    _, job, _ = stage.batch({"n": 1}, {"n": 2})
+    others = [stage.submit(), stage.submit()]
+    screen = look(Query(task="train", limit=2))
+    stage.start(job)
+    newest, *_ = stage.batch({"n": 3})
+
+    wait_until(lambda: f"batch {newest}" in ids(screen), what="the new batch")
+    assert ids(screen) == [f"batch {newest}", *reversed(others)]
+
+
 def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, look: Look) -> None:
     batch, job, _ = stage.batch({"n": 1}, {"n": 2}, owner="ada")
     stage.kit.get(job).cancel()

@@ -196,7 +196,7 @@ class Board:
                     self._put(snapshot, now)
             elif not self.query.is_newest_first:
                 self._fresh.add(snapshot.id)  # its position is known after the next read of the page
-            elif not self._is_older(snapshot):
+            elif not self._is_older(to_ms(snapshot.submitted_at)):
                 self._new.append(snapshot.id)
                 jobs = {snapshot.id: snapshot, **self.jobs}
                 self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
@@ -208,6 +208,8 @@ class Board:
         for row_id, info in batches.items():
             is_known, before, snapshot = row_id in self.jobs, self.batches.get(row_id), batch_rows.snapshot_of(info)
             if not is_known and (self.query.cursor or not self._belongs(snapshot, now)):
+                continue
+            if not is_known and self._is_older(info.last_us // 1000):
                 continue
             self.batches[row_id] = info
             if info.id in self.jobs:  # the job that runs a study, whose first trial has come
@@ -286,12 +288,13 @@ class Board:
             return False
         return self._has_all or matches(snapshot, self.query, to_ms(now))
 
-    def _is_older(self, snapshot: JobSnapshot) -> bool:
-        """Return whether the page is full and the job belongs below it."""
-        if len(self.jobs) < self.query.limit or snapshot.submitted_at is None:
+    def _is_older(self, submitted_ms: int) -> bool:
+        """Return whether the page is full and a row with this time of submit (0: unknown) belongs below it."""
+        if len(self.jobs) < self.query.limit or not submitted_ms:
             return False
-        oldest = next(reversed(self.jobs.values())).submitted_at
-        return oldest is not None and snapshot.submitted_at < oldest
+        row_id, oldest = next(reversed(self.jobs.items()))
+        info = self.batches.get(row_id)
+        return submitted_ms < (to_ms(oldest.submitted_at) if info is None else info.last_us // 1000)
 
 
 class BoardFeed(QueryFeed[Subscriber]):
