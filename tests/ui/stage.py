@@ -71,8 +71,8 @@ class Stage:
     def study(self, title: str = "Study of train", **params: Any) -> str:
         """Start a job that runs a study, without any trial; return its id."""
         study_id = self.submit("jobkit.study", params, title=title, queue="studies")
-        self.start(study_id, "gpu-2", "studies")
-        self._do(JournalStore(self.store).append(study_id, 1, 0, ["{}"]))
+        token = self.start(study_id, "gpu-2", "studies").token
+        self._do(JournalStore(self.store).append(study_id, token, 0, ["{}"]))
         return study_id
 
     def tell(self, study_id: str, **facts: Any) -> None:
