@@ -17,7 +17,7 @@ from jobkit.files.storage import Directory
 from jobkit.model import JobkitError
 from jobkit.model.made import ProcessFacts
 from jobkit.model.plain import now_ms
-from jobkit.store.export import Dump, read_dumps
+from jobkit.store.export import Dump, read_dumps, restore
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, submit
@@ -98,6 +98,27 @@ async def test_an_import_creates_no_folder_outside_of_the_results(store: RedisSt
 
     assert (adopted.folder, has_files) == ("", False)
     assert not [*tmp_path.rglob("job")]
+
+
+async def test_a_job_that_was_deleted_and_imported_keeps_its_files_when_it_is_archived(
+    store: RedisStore, archive: Archive, archiver: Archiver
+) -> None:
+    folder = f"{'0' * 16}/ab/{'c' * 30}"
+    await submit(store, "a")
+    (claimed,) = await claim(store)
+    await store.finish([ending(claimed, folder=folder)])
+    (dump,) = await read_dumps(store, ["a"])
+    assert dump is not None
+    await store.delete(["a"])
+    assert await restore(store, [dump]) == [True]
+
+    await write_all(store, archive)
+
+    assert await store.orphaned() == []
+    await store.delete(["a"])
+    await write_all(store, archive)
+    assert await store.orphaned() == [folder]
+    await store.cleaned_up([folder])
 
 
 async def test_an_import_says_that_the_results_cannot_be_read(

@@ -77,7 +77,7 @@ function Outbox.done(part)
     local folder = call('HGET', P .. 'filed', '!' .. name)
     if folder then
       call('HDEL', P .. 'filed', '!' .. name)
-      Records.leave_files(folder)
+      if call('HGET', P .. 'filed', id) ~= folder then Records.leave_files(folder) end -- else the job was imported again
     end
     call('XDEL', P .. 'outbox', name)
   end
