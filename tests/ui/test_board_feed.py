@@ -156,6 +156,15 @@ def test_a_batch_of_a_later_page_stays_there_while_its_jobs_run(stage: Stage, lo
     assert ids(screen) == [f"batch {newest}", *reversed(others)]
 
 
+def test_an_open_page_does_not_grow_with_each_new_batch(stage: Stage, look: Look) -> None:
+    screen = look(Query(limit=2))
+    for count in range(1, 9):
+        stage.batch({"n": count})
+        wait_until(lambda count=count: len(ids(screen)) == count, what="the new batch")  # type: ignore[misc]
+
+    assert ids(look(Query(limit=2))) == ids(screen)[:4]  # as with jobs
+
+
 def test_a_job_that_was_retried_in_its_batch_has_a_separate_row(stage: Stage, look: Look) -> None:
     batch, job, _ = stage.batch({"n": 1}, {"n": 2}, owner="ada")
     stage.kit.get(job).cancel()

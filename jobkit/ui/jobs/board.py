@@ -198,8 +198,7 @@ class Board:
                 self._fresh.add(snapshot.id)  # its position is known after the next read of the page
             elif not self._is_older(to_ms(snapshot.submitted_at)):
                 self._new.append(snapshot.id)
-                jobs = {snapshot.id: snapshot, **self.jobs}
-                self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
+                self._put_first(snapshot)
         self._reading = set()
 
     def put_batches(self, batches: Mapping[str, BatchInfo], now: datetime) -> None:
@@ -218,7 +217,13 @@ class Board:
                 self._put(snapshot, now)
             elif not is_known:
                 self._new.append(row_id)
-                self.jobs = {row_id: snapshot, **self.jobs}
+                self._put_first(snapshot)
+
+    def _put_first(self, snapshot: JobSnapshot) -> None:
+        jobs = {snapshot.id: snapshot, **self.jobs}
+        self.jobs = dict(islice(jobs.items(), 2 * self.query.limit))
+        for row_id in jobs.keys() - self.jobs.keys():
+            self.batches.pop(row_id, None)
 
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
