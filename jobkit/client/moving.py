@@ -11,7 +11,7 @@ import msgspec
 from jobkit.belongings import ContentGone, Missing, word_of
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobkitError, JobState
-from jobkit.store.export import PIECE_VERSION, Dump, Piece, read_dumps, read_line, restore
+from jobkit.store.export import PIECE_VERSION, ContentLine, Dump, read_dumps, read_line, restore
 from jobkit.store.values import Submission
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class JobExport:
 
 
 def _line(kind: str, name: str, content: bytes, *, more: bool = False) -> bytes:
-    return msgspec.json.encode(Piece(PIECE_VERSION, kind, name, content, more)) + b"\n"
+    return msgspec.json.encode(ContentLine(PIECE_VERSION, kind, name, content, more)) + b"\n"
 
 
 class JobImport:
@@ -80,7 +80,7 @@ class JobImport:
         self._kit, self._has_waiting = kit, waiting
         self._call, self._verbs = kit._connection.call, kit.verbs
         self._belongings, self._source = kit.verbs.belongings, source
-        self._next: Dump | Piece | None = None
+        self._next: Dump | ContentLine | None = None
         self._waiting: list[int] = []
         self._begun: set[str] = set()
         self.ended = self.ran = self.stored = self.submitted = 0
@@ -126,7 +126,7 @@ class JobImport:
         folders: set[str] = set()
         size = 0
         while (item := self._read()) is not None:
-            if isinstance(item, Piece):
+            if isinstance(item, ContentLine):
                 self._put(item, is_wanted=item.piece != "file" or item.name.rpartition("/")[0] in folders)
                 continue
             if len(dumps) >= _SLICE or size > _SLICE_BYTES:
@@ -154,13 +154,13 @@ class JobImport:
                 found = []
         self._submit(found)
 
-    def _read(self) -> Dump | Piece | None:
+    def _read(self) -> Dump | ContentLine | None:
         item, self._next = self._next, None
         while item is None and (line := self._source.readline()):
             item = read_line(line) if line.strip() else None
         return item
 
-    def _put(self, first: Piece, *, is_wanted: bool) -> None:
+    def _put(self, first: ContentLine, *, is_wanted: bool) -> None:
         chunks = self._chunks(first)
         try:
             if is_wanted:
@@ -173,12 +173,12 @@ class JobImport:
             for _ in chunks:
                 pass
 
-    def _chunks(self, piece: Piece) -> Iterator[bytes]:
+    def _chunks(self, piece: ContentLine) -> Iterator[bytes]:
         """Yield the bytes of a content. Raises ContentGone if other lines follow before its end."""
         yield piece.content
         while piece.more:
             item = self._read()
-            if not isinstance(item, Piece) or (item.piece, item.name) != (piece.piece, piece.name):
+            if not isinstance(item, ContentLine) or (item.piece, item.name) != (piece.piece, piece.name):
                 self._next = item
                 raise ContentGone(f"{piece.name} is not whole")
             piece = item

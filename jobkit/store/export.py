@@ -1,9 +1,9 @@
 """Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
-artifacts, metrics, checkpoints, questions. The lines behind it have what it needs beside that (`Piece`): facts, large
-parts of its call, its files; what several jobs need is there once. Nothing is unsealed, so an imported job is still
-authentic, and runs or unpickles only with the same secret.
+artifacts, metrics, checkpoints, questions. The lines behind it have what it needs beside that (`ContentLine`): facts,
+large parts of its call, its files; what several jobs need is there once. Nothing is unsealed, so an imported job is
+still authentic, and runs or unpickles only with the same secret.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Head(msgspec.Struct, frozen=True, omit_defaults=True):
     jobkit: int
 
 
-class Piece(_Head, frozen=True):
+class ContentLine(_Head, frozen=True):
     """A line with a content, or with its next bytes.
 
     Attributes:
@@ -125,11 +125,11 @@ class Dump(_Head, frozen=True):
         return dump if version > 1 else replace(dump, preview=b"")  # it was not sealed
 
 
-def read_line(line: bytes) -> Dump | Piece:
+def read_line(line: bytes) -> Dump | ContentLine:
     """Decode and validate a line of an export. Raises InvalidParams, see `Dump.from_line`."""
     if b'"piece":' in line[:100]:
         try:
-            piece = msgspec.json.decode(line, type=Piece)
+            piece = msgspec.json.decode(line, type=ContentLine)
         except msgspec.MsgspecError as error:
             raise InvalidParams(f"it cannot be read: {error}") from None
         if piece.jobkit <= PIECE_VERSION:
