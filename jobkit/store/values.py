@@ -257,6 +257,11 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     """Weights of its queues; {} if they are served in order."""
     resources: Mapping[str, float] = {}
     """Amounts of resources that it has for jobs, by name."""
+    pool: str = ""
+    unit: str = ""
+    """The pool that started it, and its id there; "" for a worker that no pool started."""
+    engine: str = ""
+    """Place in which its pool has started it: "slurm 4711"."""
 
     @property
     def takes_jobs(self) -> bool:

@@ -47,6 +47,9 @@ def identify(
         tasks=tuple(tasks),
         weights=dict(queues) if isinstance(queues, Mapping) else {},
         resources=dict(resources or {}),
+        pool=os.environ.get("JOBKIT_POOL", ""),
+        unit=os.environ.get("JOBKIT_UNIT", ""),
+        engine=os.environ.get("JOBKIT_ENGINE", ""),
     )
 
 
@@ -66,6 +69,7 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
         "tasks": ",".join(info.tasks),
         **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
         **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
+        **({"pool": info.pool, "unit": info.unit, "engine": info.engine} if info.pool else {}),
     }
 
 
