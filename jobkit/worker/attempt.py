@@ -43,6 +43,8 @@ class RunningAttempt:
     asker: Asker
     before: RunningAttempt | None
     """An earlier attempt at the same job, which it takes over from."""
+    began: float = field(default_factory=time.monotonic)
+    """When it was claimed (monotonic)."""
     is_lost: bool = False
     """Its lease is gone: its outcome is dropped."""
     is_released: bool = False

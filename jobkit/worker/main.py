@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +123,8 @@ def run_worker(
             is_local=is_local,
         )
         runner.prepare()
-        from jobkit.worker.worker import JobWorker  # Redis and arq, while the processes of jobs start
+        from jobkit.worker.walltime import Walltime  # Redis and arq, while the processes of jobs start
+        from jobkit.worker.worker import JobWorker
 
         return JobWorker(
             settings,
@@ -132,6 +134,7 @@ def run_worker(
             resources=resources,
             burst=burst,
             recycle=recycle,
+            walltime=Walltime.of(os.environ, settings.drain),
             tasks=registry.names(),
             introduce=partial(_introduce, is_local=is_local),
             watch=runner.watch,
@@ -142,9 +145,11 @@ def run_worker(
         logger.info("worker %s serves %s with %d slots", worker.info.id, ", ".join(queues), slots)
         with hiding():  # coroutines may run in this very process
             if is_supervised:
-                worker.loop.add_signal_handler(signal.SIGHUP, worker.retire)
+                worker.loop.add_signal_handler(signal.SIGHUP, worker.stop_gently, "retire", "replaced")
             else:
                 _drain_on_hangup(worker)
+            if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):  # else a task module uses it
+                worker.loop.add_signal_handler(signal.SIGUSR1, worker.stop_gently, "drain", "SIGUSR1")
             worker.loop.run_until_complete(_serve(worker))
 
     try:

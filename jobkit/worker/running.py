@@ -75,6 +75,7 @@ class RunningJobs:
         lenders: attempts that wait for other jobs and lend their slots, in the order in which they began to wait.
         endings: not yet stored. has_news, news_at: some attempt has news, which are due at this time (monotonic).
         wake: set when there is something to say to the store, or to ask it.
+        longest_s: the longest run of a job without checkpoints that succeeded here.
         admit: starts those held attempts that may start now: all of them, unless set.
     """
 
@@ -107,6 +108,7 @@ class RunningJobs:
         self.runs: set[asyncio.Task[None]] = set()
         self.endings: list[Ending] = []
         self.rejected = 0
+        self.longest_s = 0.0
         self.wake = asyncio.Event()
         self.has_news = False
         self.news_at = 0.0
@@ -236,7 +238,9 @@ class RunningJobs:
             if made:
                 outcome = replace(outcome, usage={**outcome.usage, "made": made})
             if outcome.outcome == "succeeded" and "resumed" not in attempt._more:
-                self.durations.add(spec.task, time.monotonic() - began)
+                self.durations.add(spec.task, ran_s := time.monotonic() - began)
+                if not attempt.uses_checkpoints:
+                    self.longest_s = max(self.longest_s, ran_s)
             await attempt.settle()
         except SignatureError as error:
             logger.warning("job %s rejected: %s", spec.id, error)
@@ -256,17 +260,18 @@ class RunningJobs:
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
         self.lenders.pop(attempt, None)
         self.asker.end(claimed)
-        if outcome.file and (attempt.is_lost or attempt.refusal):
+        is_refused = bool(attempt.refusal) and outcome.outcome != "succeeded"
+        if outcome.file and attempt.is_lost:
             await asyncio.to_thread(delete_file, outcome)
         if attempt.is_lost:
             self.forget(spec.id, claimed.token)
             self.wake.set()
             return
-        if attempt.refusal:
+        if is_refused:
             outcome = failed(ErrorKind.REJECTED, "Rejected", attempt.refusal)
         self._count(attempt, outcome)
         yields = attempt.is_yielding and not attempt.is_cancelled and outcome.outcome == "cancelled"
-        if yields or (attempt.is_released and outcome.outcome != "succeeded"):
+        if yields or (attempt.is_released and outcome.outcome != "succeeded" and not is_refused):
             ended = self.release(attempt)
         else:
             is_slow = is_large(outcome)  # to write, or to sign

@@ -37,6 +37,7 @@ from jobkit.worker.lease import LeaseKeeper, OutageLog
 from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
+from jobkit.worker.walltime import Walltime
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -56,7 +57,7 @@ class JobWorker(arq.worker.Worker):
     """Runs jobkit's jobs.
 
     Args:
-        queues, slots, resources, burst, recycle: see `run_worker`.
+        queues, slots, resources, burst, recycle: see `run_worker`. walltime: its end by its engine.
         tasks: names to show to others. introduce: makes them known, with the schedules in their code.
         watch: of the loop that coroutines share with the worker.
         revive: called in a thread after a cut. Starts an embedded server again that has died; returns False if its home
@@ -74,6 +75,7 @@ class JobWorker(arq.worker.Worker):
         resources: Mapping[str, float] | None = None,
         burst: bool = False,
         recycle: RecycleLimits | None = None,
+        walltime: Walltime | None = None,
         tasks: Sequence[str] = (),
         introduce: Callable[[JobWorker], Awaitable[None]] | None = None,
         functions: Sequence[Any] = (_never,),
@@ -95,6 +97,7 @@ class JobWorker(arq.worker.Worker):
         self._is_unknown = asyncio.Event()
         self._is_unknown.set()
         self.recycle = recycle or RecycleLimits()
+        self.walltime = walltime or Walltime()
         self._outages = OutageLog()
         self._spool = Spool(settings, self.codec, self.info.id)
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
@@ -142,6 +145,7 @@ class JobWorker(arq.worker.Worker):
                 self.helpers.run("durations", self.running.durations.keep(self.settings.heartbeat)),
                 self.helpers.run("scheduler", self._scheduler.keep()),
                 self.helpers.run("introduction", self._introduce_later()),
+                self.helpers.run("walltime", self.walltime.keep(self.running, self.stop_gently)),
             ]
             try:
                 await self._serve()
@@ -242,13 +246,14 @@ class JobWorker(arq.worker.Worker):
             logger.info("waiting %s for %d running jobs", limit, len(self.running.attempts))
         while (self.running.attempts or self.running.endings) and self._stop != "now" and time.monotonic() < deadline:
             if self._stop != "retire":  # perhaps only now: a retiring worker is stopped
-                deadline = min(deadline, time.monotonic() + self.settings.drain)
+                deadline = min(deadline, time.monotonic() + self.settings.drain, self.walltime.releases)
                 self.running.ask_all()
             if not await self._tell():
                 await asyncio.sleep(0.5)
             elif self.running.attempts:
                 self._wait_s = min(1.0, max(0.0, deadline - time.monotonic()))
                 await self._sleep()
+        self.walltime.refuse(self.running)
         await self.running.kill_all(_KILL_LIMIT_S)
         self.running.give_back()
         await self._tell(lends=False)
@@ -292,10 +297,10 @@ class JobWorker(arq.worker.Worker):
         if not self._stop:
             signal.raise_signal(signal.SIGTERM)
 
-    def retire(self) -> None:
-        """Another worker takes its place: finish running jobs, however long they take, and end."""
-        if not self._stop:
-            self._ask_to_stop("retire", "replaced")
+    def stop_gently(self, how: str, why: str) -> None:
+        """Retire (finish running jobs, however long they take) or drain; a repeated call releases no jobs at once."""
+        if not self._stop or (self._stop == "retire" and how == "drain"):
+            self._ask_to_stop(how, why)
 
     def _ask_to_stop(self, how: str, why: str) -> None:
         logger.info("%s: %s", why, "giving running jobs back" if how == "now" else "finishing running jobs")
@@ -424,7 +429,8 @@ class JobWorker(arq.worker.Worker):
             self.jobs_failed += 1
 
     def _release(self, attempt: RunningAttempt) -> Ending:
-        return Ending(attempt.job_id, attempt.claimed.token, "released", reason=f"worker {self.info.id} was stopped")
+        why = "reached the end of its walltime" if self.walltime.is_ending else "was stopped"
+        return Ending(attempt.job_id, attempt.claimed.token, "released", reason=f"worker {self.info.id} {why}")
 
     # -- the heartbeat's thread ---------------------------------------------------------------------------------------
 
