@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from jobkit.joined import INLINE, Membership, membership_of
 from jobkit.model import TERMINAL, EventType, InvalidParams
 from jobkit.model.format import bytes_in, seconds_in
 from jobkit.model.people import Role
 
 #: Allowed schemes of `url`. The documentation of `connect` says what each does.
-SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "sync")
+SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "joined", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
@@ -232,7 +233,7 @@ class Settings:
         if "://" not in self.url or scheme not in SCHEMES:
             raise InvalidParams(
                 f"url {masked(self.url)!r} is not understood; use local://, redis://host:6379/0, rediss://, "
-                "unix:///path/to.sock, redis+sentinel:// or sync://",
+                "unix:///path/to.sock, redis+sentinel://, joined://NAME or sync://",
                 "url",
             )
         if scheme == "unix" and sys.platform == "win32":
@@ -243,8 +244,25 @@ class Settings:
                 f"{self.heartbeat:g}; raise JOBKIT_LEASE or lower JOBKIT_HEARTBEAT",
                 "lease",
             )
+        if scheme == "joined":
+            return self._of_member(membership_of(self.url, self.home))
         directory = self.url.removeprefix("local://") if scheme == "local" else ""
         return replace(self, url="local://", home=Path(directory).expanduser()) if directory else self
+
+    def _of_member(self, member: Membership) -> Self:
+        """Return these settings with the namespace and the key of a joined place."""
+        if self.namespace not in ("default", member.namespace):
+            raise InvalidParams(
+                f"{masked(self.url)} shares the namespace {member.namespace!r}, not {self.namespace!r}: unset "
+                "JOBKIT_NAMESPACE, or join again with a word for that namespace",
+                "namespace",
+            )
+        return replace(self, namespace=member.namespace, secret=member.secret)
+
+    @property
+    def membership(self) -> Membership | None:
+        """The membership in the joined place that the URL names; None for other URLs."""
+        return membership_of(self.url, self.home) if self.scheme == "joined" else None
 
     def __repr__(self) -> str:
         """Hide passwords, which `url`, `results` and `archive` may contain."""
@@ -300,6 +318,8 @@ def masked(url: str) -> str:
     are shown in errors. Hides everything that might belong to a password.
     """
     scheme, mark, rest = url.partition("://")
+    if rest.startswith(INLINE):
+        return f"{scheme}{mark}***"
     login, at, place = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     if colon:

@@ -30,7 +30,7 @@ KNOWN_TO = {
     "redis": {"store", "worker"},
     "panel": {"ui"},
     "bokeh": {"ui"},
-    "tornado": {"ui", "http"},
+    "tornado": {"ui", "http", "sharing"},
     "jwt": {"http"},
     "cronsim": {"schedules"},
     "anywidget": {"ui"},

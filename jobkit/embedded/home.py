@@ -43,6 +43,8 @@ class Home:
         self.spool = path / "spool"  # outcomes that workers could not store while the server was not reachable
         self.results = path / "results"  # large results, artifacts and whole logs; see `jobkit.files`
         self.namespaces = path / "namespaces"  # one file per namespace that local workers serve; see `launch`
+        self.services = path / "services"  # one file per further process of the supervisor; see `services`
+        self.sharing = path / "sharing"  # certificate, members and words of `jobkit share`; see `jobkit.sharing`
         self.lock = path / "lock"  # locked by the supervisor while it lives
         self.data_lock = path / "data.lock"  # locked by the server while it lives
         self.launch_lock = path / "launch.lock"  # locked while a process starts a supervisor
@@ -91,15 +93,25 @@ class Home:
 
         Raises JobkitError if the file is damaged, or other users can read it.
         """
-        path = self.path / "secret"
+        return self._random_text("secret", "the signing key", "remove it, and with it the jobs that wait")
+
+    def login_command(self) -> str:
+        """Return the name of the server's command AUTH, which only the gateway of `jobkit share` may know.
+
+        Raises JobkitError as `secret` does.
+        """
+        return f"login-{self._random_text('login-command', 'the name of the login command', 'remove it')}"
+
+    def _random_text(self, name: str, what: str, fix: str) -> str:
+        path = self.path / name
         if not path.exists():
             write_private(path, secrets.token_hex(32), replaces=False)  # the first of two processes wins
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            raise JobkitError(f"the signing key {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
+            raise JobkitError(f"{what} {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
         text = path.read_text("ascii", "replace").strip()
         if len(text) < 32:
-            raise JobkitError(f"the signing key {path} is damaged: remove it, and with it the jobs that wait")
+            raise JobkitError(f"{what} {path} is damaged: {fix}")
         return text
 
     def status(self) -> dict[str, Any]:

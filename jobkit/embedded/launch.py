@@ -142,10 +142,10 @@ def ensure_running(
         state = status.get("state")
         if home.is_supervised():
             _check_host(home, status)
-            if state == "ready" and _signal(status, 0) and answers(str(home.socket)):
+            if state == "ready" and signal_to(status, 0) and answers(str(home.socket)):
                 if _may_be_used(home, status):
                     if is_news:
-                        _signal(status, signal.SIGHUP)
+                        signal_to(status, signal.SIGHUP)
                     if is_launched:
                         _log_start(settings, home, status)
                     return served
@@ -212,7 +212,7 @@ def want_workers(settings: Settings) -> None:
     """
     home = Home(settings.home)
     if request_workers(home, settings):
-        _signal(home.status(), signal.SIGHUP)
+        signal_to(home.status(), signal.SIGHUP)
 
 
 @_explained
@@ -263,7 +263,7 @@ def shutdown(
         status = home.status()
         waits = (asked_at > 0 and not (now or is_urgent())) or time.monotonic() < asked_at + 0.2
         # Until the supervisor has written its own pid, the status may be its predecessor's.
-        if not waits and status.get("state") != "stopped" and _signal(status, signal.SIGTERM):
+        if not waits and status.get("state") != "stopped" and signal_to(status, signal.SIGTERM):
             asked_at = time.monotonic()
         if not is_told and time.monotonic() - begin > 1.0:
             is_told = True
@@ -322,7 +322,7 @@ def _may_be_used(home: Home, status: Mapping[str, object]) -> bool:
     )
 
 
-def _signal(status: Mapping[str, object], number: int) -> bool:
+def signal_to(status: Mapping[str, object], number: int) -> bool:
     """Send a signal to the writer of the status (0: none); return True if it lives.
 
     A new supervisor may not have written its own status yet.

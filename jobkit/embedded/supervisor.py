@@ -25,6 +25,7 @@ from jobkit.embedded.demand import WorkerRequest, last_used_s, mark_used, read_r
 from jobkit.embedded.home import Home, holding, lines_of, own_version, rotate, say
 from jobkit.embedded.launch import open_jobs, other_clients
 from jobkit.embedded.server import Server, data_flavour
+from jobkit.embedded.services import Service, child_of, read_services
 from jobkit.model import JobkitError
 from jobkit.store.binary import find_server
 
@@ -55,6 +56,7 @@ class Supervisor:
         self.worker_command = worker_command
         self.workers = Keeper(stop_signals=(signal.SIGTERM, signal.SIGINT))
         self.served: dict[str, WorkerRequest] = {}
+        self.services: dict[str, Service] = {}
         self.problems: dict[str, str] = {}
         self._server_failures = 0
         self._server_again_at = 0.0
@@ -135,6 +137,7 @@ class Supervisor:
                 self.problems.pop(namespace, None)
                 self._put_worker(request, request.tasks)
             self.served[namespace] = request
+        self._tend_services()
         pause_s = self.workers.tend()
         for namespace in self.served:
             child = self.workers.children[f"worker-{namespace}"]
@@ -145,13 +148,24 @@ class Supervisor:
             rotate(log, _LOG_BYTES)
         return pause_s
 
+    def _tend_services(self) -> None:
+        """Start and stop further processes as the files of the home say."""
+        wanted = read_services(self.home)
+        for name in self.services.keys() - wanted.keys():
+            old = self.workers.children.pop(name)
+            old.terminate()
+            self.workers.retired.append(old)
+        for name, service in wanted.items():
+            if self.services.get(name) != service:
+                self.workers.replace(child_of(self.home, name, service, _environ()), Child.terminate)
+        self.services = wanted
+
     def _put_worker(self, request: WorkerRequest, tasks: Sequence[str]) -> None:
         """Start a worker beside the one with other modules, which exits when its jobs have ended."""
         self._set_state(None)
         name = f"worker-{request.namespace}"
         folders = [folder for folder in request.folders if os.path.isdir(folder)]
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
-        environ |= {
+        environ = _environ() | {
             **request.environ,
             "JOBKIT_URL": "local://",
             "JOBKIT_HOME": str(self.home.path),
@@ -205,7 +219,7 @@ class Supervisor:
 
     def _seems_idle(self, idle_stop: float) -> bool:
         try:
-            is_used = other_clients(self.home) > 0
+            is_used = bool(self.services) or other_clients(self.home) > 0
             # Count jobs only if it matters, because that loads the store into this small process.
             counts_jobs = not is_used and (self._had_jobs or last_used_s(self.home) >= idle_stop)
             self._had_jobs = counts_jobs and any(open_jobs(self.home, self.served))
@@ -233,6 +247,11 @@ class Supervisor:
         """Write the status file; None keeps the state."""
         self._status |= {"problems": dict(self.problems)} | ({"state": state} if state else {})
         self.home.write_status(self._status)
+
+
+def _environ() -> dict[str, str]:
+    """Return the environment of children: without settings of the process that started this one."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("JOBKIT_")}
 
 
 def _tasks_of(worker: Child) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
     try:
         if settings.scheme == "redis+sentinel":
             return _from_sentinel(settings.url, sentinel, options)
+        if (member := settings.membership) is not None:
+            return client.from_url(member.redis_url, **options, **member.redis_options())
         if settings.scheme == "rediss":
             options["ssl_check_hostname"] = True
         return client.from_url(settings.url, **options)
@@ -110,6 +112,12 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     """The sentence for an error of redis-py: which URL, what is wrong, what to try."""
     where = f"Redis at {settings.masked_url}"
     text = str(error)
+    is_joined = settings.scheme == "joined"
+    if is_joined and ("WRONGPASS" in text or isinstance(error, AuthenticationError)):
+        return StoreUnavailable(
+            f"{where} refuses this machine, which was revoked: join again with a new word of `jobkit share` there",
+            is_refusal=True,
+        )
     if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL", is_refusal=True)
     if isinstance(error, NoPermissionError) or "NOPERM" in text:
@@ -157,6 +165,8 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     hint = (
         "start it again with any jobkit command, or see `jobkit doctor`"
         if settings.is_embedded
+        else "the machine that shares it may be asleep, away or stopped, and its jobs go on when it is back"
+        if is_joined
         else "check that it runs and that JOBKIT_URL is right, or see `jobkit doctor`"
     )
     reason = _first(text) if isinstance(error, RedisError | OSError) and text else type(error).__name__

@@ -20,15 +20,9 @@ import redis
 
 from jobkit.embedded.home import Home
 from tests.store.server import find_server
-from tests.support import by_default
+from tests.support import by_default, free_port
 
 from .conftest import Terminal, processes_of, wait_until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_help_loads_nothing_heavy(terminal: Terminal) -> None:

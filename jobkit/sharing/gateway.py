@@ -1,0 +1,280 @@
+"""The gateway of a shared home: `python -m jobkit.sharing.gateway --home H`, kept alive by the home's supervisor.
+
+Its members' connections of Redis are forwarded to the home's server as bytes. Before the first byte, the gateway checks
+the credentials and logs the connection to the server in as this member, with the rights of its role. No command that a
+member may send changes that (see `config_text` of the embedded server).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hiredis
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from jobkit.embedded.home import Home, say
+from jobkit.embedded.server import ServerReply, ask
+from jobkit.joined import address_of
+from jobkit.model import JobkitError
+from jobkit.own_machine import write_private
+from jobkit.run.shortage import raise_file_limit
+from jobkit.sharing.certificate import own_certificate, server_tls
+from jobkit.sharing.members import Member, Members
+from jobkit.sharing.rights import rights_of
+from jobkit.sharing.web import routes
+
+#: Seconds for the handshake, and again for the login of a connection.
+LOGIN_S = 10.0
+
+#: Seconds after which an idle connection of HTTP is closed.
+_IDLE_S = 60.0
+
+#: Number of connections that have not logged in yet; the oldest are closed.
+STRANGERS = 200
+
+#: Most bytes of an HTTP header, and of a body that a handler does not read by itself.
+_HEADER_BYTES, _BODY_BYTES = 16_384, 1_000_000
+
+_CHUNK = 65_536
+
+#: Seconds to wait for an address or port that is not free yet: of the last gateway, or of a network that comes up.
+_BIND_S = 5.0
+
+#: The first command of a member: `AUTH user password` as redis-py sends it.
+_LOGIN = re.compile(
+    rb"\*3\r\n\$4\r\nAUTH\r\n\$\d{1,3}\r\n([a-z]{1,20}-[0-9a-f]{1,40})\r\n\$\d{1,3}\r\n([0-9a-f]{1,128})\r\n"
+)
+_LOGIN_BYTES = 400
+
+_NO_LOGIN = b"-NOAUTH this is a jobkit gateway: log in first, with what `jobkit join` was given\r\n"
+_REFUSED = b"-WRONGPASS this machine was revoked, or has not joined\r\n"
+_AWAY = b"-LOADING the server of the sharing machine does not answer yet\r\n"
+
+
+class Gateway(HTTPServer):
+    """Server of one TLS port: HTTP for those who ask for it by ALPN, Redis for all others."""
+
+    def initialize(self, home: Home, tls: Any) -> None:  # type: ignore[override]  # tornado's way of construction
+        self.home = home
+        self.members = Members(home)
+        self.strangers: dict[IOStream, None] = {}
+        app = Application(routes(), home=home, members=self.members, gateway=self, log_function=lambda handler: None)
+        super().initialize(
+            app,
+            ssl_options=tls,
+            idle_connection_timeout=_IDLE_S,
+            body_timeout=_IDLE_S,
+            max_header_size=_HEADER_BYTES,
+            max_body_size=_BODY_BYTES,
+        )
+
+    async def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:  # type: ignore[override]
+        self._meet(stream)
+        try:
+            async with asyncio.timeout(LOGIN_S):
+                await stream.wait_for_handshake()  # type: ignore[attr-defined]  # it is an SSLIOStream
+        except (OSError, TimeoutError, StreamClosedError):
+            stream.close()
+            return
+        if stream.socket.selected_alpn_protocol() == "http/1.1":  # type: ignore[attr-defined]  # it is an SSLSocket
+            super().handle_stream(stream, address)
+            return
+        try:
+            await self._serve_redis(stream)
+        except (OSError, StreamClosedError):
+            pass
+        finally:
+            stream.close()
+
+    # -- Redis ---------------------------------------------------------------------------------------------------------
+
+    async def _serve_redis(self, stream: IOStream) -> None:
+        """Forward a connection to the home's server after its login. Raises OSError or StreamClosedError at its end."""
+        try:
+            async with asyncio.timeout(LOGIN_S):
+                first = await stream.read_until_regex(_LOGIN.pattern, max_bytes=_LOGIN_BYTES)
+        except (TimeoutError, UnsatisfiableReadError):
+            first = b""
+        login = _LOGIN.fullmatch(first)
+        if login is None:
+            await self._say(stream, _NO_LOGIN)
+            return
+        user, password = login[1].decode(), login[2].decode()
+        member = self.members.read().member(user, password)
+        if member is None:
+            await self._say(stream, _REFUSED)
+            return
+        self.strangers.pop(stream, None)
+        try:
+            upstream = await self._log_in(member, password)
+        except (OSError, ServerReply, JobkitError) as error:
+            say(f"the server does not take {member.name} in: {error}")
+            await self._say(stream, _AWAY)
+            return
+        reader, writer = upstream
+        try:
+            await stream.write(b"+OK\r\n")
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_pump(partial(stream.read_bytes, _CHUNK, partial=True), writer))
+                both.create_task(_pump_back(reader, stream))
+        except* (OSError, StreamClosedError):
+            pass
+        finally:
+            writer.close()
+
+    async def _log_in(self, member: Member, password: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection to the home's server that has the rights of this member and no others.
+
+        Raises OSError or JobkitError if the server does not answer, or refuses.
+        """
+        reader, writer = await asyncio.open_unix_connection(str(self.home.socket), limit=_CHUNK)
+        try:
+            rules = ("reset", "on", f"#{member.password}", *rights_of(member.role, member.namespace))
+            await _ask(reader, writer, "ACL", "SETUSER", member.user, *rules)
+            await _ask(reader, writer, self.home.login_command(), member.user, password)
+            if self.members.read().member(member.user, password) is None:  # it was revoked meanwhile
+                ask(str(self.home.socket), "ACL", "DELUSER", member.user)
+                raise JobkitError("it was revoked")
+        except BaseException:
+            writer.close()
+            raise
+        return reader, writer
+
+    @staticmethod
+    async def _say(stream: IOStream, line: bytes) -> None:
+        await stream.write(line)
+        stream.close()
+
+    # -- connections that have not logged in ---------------------------------------------------------------------------
+
+    def _meet(self, stream: IOStream) -> None:
+        """Count a new connection; close the oldest that have not logged in if there are too many."""
+        self.strangers[stream] = None
+        if len(self.strangers) > STRANGERS:
+            self.strangers = {each: None for each in self.strangers if not each.closed()}
+        while len(self.strangers) > STRANGERS:
+            oldest = next(iter(self.strangers))
+            del self.strangers[oldest]
+            oldest.close()
+
+    def admit(self, connection: Any) -> None:
+        """Count a connection of HTTP no longer among those that have not logged in."""
+        self.strangers.pop(getattr(connection, "stream", None), None)  # type: ignore[arg-type]
+
+
+async def _pump(read: Callable[[], Awaitable[bytes]], writer: asyncio.StreamWriter) -> None:
+    """Forward what a member sends. Ends by StreamClosedError."""
+    while True:
+        writer.write(await read())
+        await writer.drain()
+
+
+async def _pump_back(reader: asyncio.StreamReader, stream: IOStream) -> None:
+    """Forward what the server sends. Raises ConnectionError at its end."""
+    while data := await reader.read(_CHUNK):
+        await stream.write(data)
+    raise ConnectionResetError("the server closed the connection")
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *command: str) -> None:
+    """Send a command whose reply is one line. Raises JobkitError if that is an error."""
+    writer.write(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means one word
+    async with asyncio.timeout(LOGIN_S):
+        reply = await reader.readline()
+    if not reply.startswith(b"+OK"):
+        raise JobkitError(f"the server answered {reply[:100]!r}")
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+def status_file(home: Home) -> Path:
+    """Return the path of the gateway's status."""
+    return home.sharing / "gateway.json"
+
+
+def read_status(home: Home) -> dict[str, Any]:
+    """Return the last status of the gateway: `state` ("ready", "failed"), `error`, `stamp`, `pid`; {} without one."""
+    try:
+        return dict(json.loads(status_file(home).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def bind(host: str, port: int, patience_s: float = 0.0) -> list[socket.socket]:
+    """Return listening sockets. Raises JobkitError if the address is not of this machine, or the port is taken."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return bind_sockets(port, host)
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise JobkitError(why_not(error, host, port)) from None
+        time.sleep(0.1)
+
+
+def why_not(error: OSError, host: str, port: int) -> str:
+    """Return the sentence for an address that cannot be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use by another program: give another with --port"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"{host} is not an address of this machine now: give another with --host"
+    return f"{address_of(host, port)} cannot be listened on: {error.strerror or error}"
+
+
+async def _run(home: Home, stamp: str) -> None:
+    shared = Members(home).read()
+    sockets = bind(shared.host, shared.port, _BIND_S)
+    gateway = Gateway(home, server_tls(own_certificate(home.sharing, shared.host)))
+    gateway.add_sockets(sockets)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    _write_status(home, stamp, state="ready")
+    say(f"listening on {address_of(shared.host, shared.port)}")
+    await ended.wait()
+    gateway.stop()
+
+
+def _write_status(home: Home, stamp: str, **status: str) -> None:
+    with suppress(OSError):
+        write_private(status_file(home), json.dumps({"stamp": stamp, "pid": os.getpid(), **status}))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="jobkit.sharing.gateway")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--stamp", default="")
+    options = parser.parse_args(argv)
+    os.umask(0o077)
+    home = Home.open(options.home)
+    raise_file_limit()
+    try:
+        asyncio.run(_run(home, options.stamp))
+    except (JobkitError, OSError) as error:
+        say(f"error: {error}")
+        _write_status(home, options.stamp, state="failed", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

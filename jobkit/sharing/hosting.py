@@ -1,0 +1,192 @@
+"""The side of the sharing machine: start and stop the gateway, give out words, revoke members."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from jobkit.embedded import ensure_running, shutdown
+from jobkit.embedded.home import Home
+from jobkit.embedded.launch import signal_to
+from jobkit.embedded.server import ServerReply, ask
+from jobkit.embedded.services import Service, end_service, keep_service, read_services, service_log
+from jobkit.joined import Membership
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.settings import Settings
+from jobkit.sharing.certificate import certificate_in, fingerprint_of, own_certificate
+from jobkit.sharing.gateway import bind, read_status
+from jobkit.sharing.members import Member, Members
+from jobkit.sharing.rights import MemberRole
+from jobkit.sharing.words import Word
+
+#: Name of the gateway among the services of a home.
+GATEWAY = "gateway"
+
+#: Port of a gateway, if it is free.
+DEFAULT_PORT = 7379
+_PORTS_TRIED = 20
+
+_START_S = 30.0
+
+
+def own_address() -> str:
+    """Return the address of this machine in its private network: that of the default route.
+
+    Raises InvalidParams if there is none, or it is public: then it must be named.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
+            found = str(probe.getsockname()[0])
+        except OSError:
+            found = ""
+    if not found:
+        raise InvalidParams("this machine has no network: name its address with --host", "host")
+    if not ipaddress.ip_address(found).is_private:
+        raise InvalidParams(f"{found} is a public address: name it with --host {found} if you mean that", "host")
+    return found
+
+
+def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, int]:
+    """Start the gateway of the home of `settings`, or leave it as it is; return its host and port.
+
+    Raises:
+        InvalidParams: the address is not of this machine, or the port is taken.
+        JobkitError: the gateway does not come up; the message says why.
+    """
+    home = Home.at(ensure_running(settings, only_looks=True).home)
+    if not _is_closed_to_users(home):  # started by an earlier version
+        shutdown(settings)
+        ensure_running(settings, only_looks=True)
+    members = Members(home)
+    known, status = members.read(), read_status(home)
+    runs = is_shared(home) and status.get("state") == "ready" and signal_to(status, 0)
+    at = (host or known.host or own_address(), port or known.port)
+    if not runs or at != (known.host, known.port):
+        at = at[0], _free_port(at[0], at[1], is_given=port is not None)
+        members.listen_at(*at)
+        own_certificate(home.sharing, at[0])
+        stamp = secrets.token_hex(8)
+        keep_service(home, GATEWAY, Service("jobkit.sharing.gateway", ("--stamp", stamp)))
+        _wait_until_ready(home, stamp)
+    return at
+
+
+def new_word(
+    settings: Settings, role: MemberRole = MemberRole.WORKER, *, valid_s: float = 3600.0, uses: int = 1
+) -> Word:
+    """Return a word with which `uses` machines may join within `valid_s` seconds; the home must be shared."""
+    home = _shared_home(settings)
+    members = Members(home)
+    secret, ticket = members.new_ticket(role, settings.namespace, valid_s, uses)
+    known = members.read()
+    fingerprint = fingerprint_of(certificate_in(own_certificate(home.sharing, known.host)))
+    return Word(known.host, known.port, fingerprint, secret, ticket.expires)
+
+
+def environment_for(settings: Settings, name: str) -> Mapping[str, str]:
+    """Return the environment with which workers on other machines reach this home, as the member `name`. Secret.
+
+    For workers of a pool, which cannot join: they share one membership, which is made by the first call and stays the
+    same until it is revoked. Raises JobkitError if the home is not shared.
+    """
+    home = _shared_home(settings)
+    members = Members(home)
+    member, password = members.member_for(name, settings.namespace)
+    known = members.read()
+    membership = Membership(
+        name=name,
+        machine=socket.gethostname(),
+        host=known.host,
+        port=known.port,
+        certificate=certificate_in(own_certificate(home.sharing, known.host)),
+        user=member.user,
+        password=password,
+        namespace=member.namespace,
+        role=str(member.role),
+        secret=home.secret(),
+    )
+    return {"JOBKIT_URL": membership.inline_url}
+
+
+def revoke(settings: Settings, names: Sequence[str]) -> list[Member]:
+    """Refuse members and words from now on, and cut the members' connections; return the members.
+
+    Raises JobkitError if there is none of a name.
+    """
+    home = Home.at(settings.home)
+    gone = Members(home).revoke(tuple(names))
+    for member in gone:
+        with suppress(OSError, ServerReply):  # not running: the gateway refuses it later
+            ask(str(home.socket), "ACL", "DELUSER", member.user)
+    return gone
+
+
+def stop_sharing(settings: Settings) -> bool:
+    """Stop the gateway; members are kept, so that `share` goes on with them. Return True if it ran."""
+    home = Home.at(settings.home)
+    if not end_service(home, GATEWAY):
+        return False
+    status, deadline = read_status(home), time.monotonic() + _START_S
+    while signal_to(status, 0) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return True
+
+
+def connections(settings: Settings) -> Mapping[str, int]:
+    """Return the number of connections of each member's user; {} if the server does not run."""
+    found: dict[str, int] = {}
+    with suppress(OSError, ServerReply):
+        for line in str(ask(str(Home.at(settings.home).socket), "CLIENT", "LIST")).splitlines():
+            user = line.partition(" user=")[2].partition(" ")[0]
+            found[user] = found.get(user, 0) + 1
+    return found
+
+
+def is_shared(home: Home) -> bool:
+    """Return True if the supervisor keeps a gateway for this home."""
+    return GATEWAY in read_services(home)
+
+
+def _shared_home(settings: Settings) -> Home:
+    home = Home.at(settings.home)
+    if not is_shared(home):
+        raise JobkitError(f"the home {home.path} is not shared: run `jobkit share`")
+    return home
+
+
+def _is_closed_to_users(home: Home) -> bool:
+    """Return True if no user of the server can become another one; see `config_text` of the embedded server."""
+    try:
+        ask(str(home.socket), "RESET")
+    except ServerReply as reply:
+        return "unknown command" in str(reply)
+    return False
+
+
+def _free_port(host: str, wanted: int, *, is_given: bool) -> int:
+    """Return a port to listen on: the given one, else the last one or the first that is free."""
+    candidates = range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
+    error = OSError()
+    for port in [wanted] if is_given else [*filter(None, [wanted]), *candidates]:
+        try:
+            for listening in bind(host, port):
+                listening.close()
+            return port
+        except JobkitError as found:
+            error = OSError(str(found))
+    raise InvalidParams(str(error), "port")
+
+
+def _wait_until_ready(home: Home, stamp: str) -> None:
+    deadline = time.monotonic() + _START_S
+    while (status := read_status(home)).get("stamp") != stamp or "state" not in status:
+        if time.monotonic() > deadline:
+            raise JobkitError(f"the gateway did not start within {_START_S:.0f} s; see {service_log(home, GATEWAY)}")
+        time.sleep(0.02)
+    if status["state"] != "ready":
+        raise JobkitError(str(status.get("error")))

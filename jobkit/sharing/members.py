@@ -1,0 +1,214 @@
+"""Members and words of a shared home: one private file, changed under a lock by the command line and the gateway."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from jobkit.embedded.home import Home, holding, make_private
+from jobkit.model import JobkitError
+from jobkit.own_machine import write_private
+from jobkit.sharing.rights import MemberRole
+
+T = TypeVar("T")
+
+#: Used and expired words are remembered for a week, for messages.
+_REMEMBERED_S = 7 * 86_400
+
+
+class JoinRefused(JobkitError):
+    """The word does not let this machine join; the message says why and what to do."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A machine, or the workers of a pool, that may use the home.
+
+    Attributes:
+        name: unique here; the machine's. user: for Redis and HTTP. password: SHA-256 of the password.
+        joined: seconds since the epoch. about: the user and versions there, for people.
+    """
+
+    name: str
+    user: str
+    password: str
+    role: MemberRole
+    namespace: str
+    joined: int
+    about: str = ""
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A word that was given out.
+
+    Attributes:
+        ticket: SHA-256 of the ticket in it. uses: how many machines may join with it. used: names of those that did.
+    """
+
+    ticket: str
+    role: MemberRole
+    namespace: str
+    expires: int
+    uses: int = 1
+    used: tuple[str, ...] = ()
+    is_revoked: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name for people, with which it is revoked."""
+        return f"word-{self.ticket[:6]}"
+
+    @property
+    def is_valid(self) -> bool:
+        return not self.is_revoked and len(self.used) < self.uses and time.time() < self.expires
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """All that is known of a shared home. `host` and `port`: where the gateway listens."""
+
+    host: str = ""
+    port: int = 0
+    members: tuple[Member, ...] = ()
+    tickets: tuple[Ticket, ...] = ()
+
+    def member(self, user: str, password: str) -> Member | None:
+        """Return the member with these credentials."""
+        found = next((member for member in self.members if member.user == user), None)
+        return found if found is not None and hmac.compare_digest(found.password, _digest(password)) else None
+
+
+class Members:
+    """The file of a home."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._path = home.sharing / "members.json"
+        self._seen: tuple[object, Shared] = (None, Shared())
+
+    def read(self) -> Shared:
+        """Return what is known now; parsed once for each change. Raises JobkitError if it cannot be read."""
+        try:
+            facts = self._path.stat()
+            mark = facts.st_ino, facts.st_mtime_ns, facts.st_size
+            if mark != self._seen[0]:
+                self._seen = mark, msgspec.json.decode(self._path.read_bytes(), type=Shared)
+        except FileNotFoundError:
+            return Shared()
+        except (OSError, msgspec.MsgspecError) as error:
+            raise JobkitError(
+                f"{self._path} cannot be read ({error}): remove it, and let all machines join again"
+            ) from None
+        return self._seen[1]
+
+    def change(self, change: Callable[[Shared], tuple[Shared, T]]) -> T:
+        """Store what `change` returns first, return the second. No other process changes the file meanwhile."""
+        make_private(self.home.sharing, "the jobkit home's directory")
+        with holding(self.home.sharing / "lock", patience_s=10.0) as is_mine:
+            if not is_mine:
+                raise JobkitError(f"another process keeps {self.home.sharing} locked: try again")
+            known = self.read()
+            changed, result = change(known)
+            if changed != known:
+                write_private(self._path, msgspec.json.format(msgspec.json.encode(changed)).decode())
+        return result
+
+    def listen_at(self, host: str, port: int) -> None:
+        """Store where the gateway should listen."""
+        self.change(lambda known: (replace(known, host=host, port=port), None))
+
+    def new_ticket(self, role: MemberRole, namespace: str, valid_s: float, uses: int) -> tuple[bytes, Ticket]:
+        """Store a new ticket; return its secret, too."""
+        secret, now = secrets.token_bytes(16), time.time()
+        ticket = Ticket(_digest(secret.hex()), role, namespace, int(now + valid_s), uses)
+        self.change(
+            lambda known: (
+                replace(known, tickets=(*(t for t in known.tickets if t.expires > now - _REMEMBERED_S), ticket)),
+                None,
+            )
+        )
+        return secret, ticket
+
+    def redeem(self, ticket: str, machine: str, about: str) -> tuple[Member, str]:
+        """Make a machine a member if its ticket (hex digits) is valid; return the member and its password.
+
+        Raises:
+            JoinRefused: the ticket is unknown, used up, revoked or expired.
+        """
+
+        def use(known: Shared) -> tuple[Shared, tuple[Member, str]]:
+            found = next((t for t in known.tickets if hmac.compare_digest(t.ticket, _digest(ticket))), None)
+            why = "it is not known here, or was forgotten long ago"
+            if found is not None and found.is_valid:
+                member, password = _new_member(known, machine, found.role, found.namespace, about)
+                tickets = tuple(replace(t, used=(*t.used, member.name)) if t is found else t for t in known.tickets)
+                return replace(known, members=(*known.members, member), tickets=tickets), (member, password)
+            if found is not None and found.is_revoked:
+                why = "it was revoked"
+            elif found is not None and len(found.used) >= found.uses:
+                why = f"it was already used, by {', '.join(found.used)}"
+            elif found is not None:
+                why = f"it expired at {time.strftime('%H:%M on %Y-%m-%d', time.localtime(found.expires))}, by its clock"
+            raise JoinRefused(
+                f"the sharing machine does not accept this word: {why}; `jobkit share` there prints a new one"
+            )
+
+        return self.change(use)
+
+    def member_for(self, name: str, namespace: str) -> tuple[Member, str]:
+        """Return the worker of this name and its password, made if there is none: one for all workers of a pool.
+
+        The password follows from the user's name and a secret of the home, so it is the same until it is revoked.
+        """
+
+        def make(known: Shared) -> tuple[Shared, tuple[Member, str]]:
+            found = next((m for m in known.members if m.name == name and m.namespace == namespace), None)
+            if found is None:
+                found, _ = _new_member(known, name, MemberRole.WORKER, namespace, "workers of a pool")
+            password = hmac.new(self.home.login_command().encode(), found.user.encode(), "sha256").hexdigest()
+            found = replace(found, password=_digest(password))
+            others = (m for m in known.members if m.user != found.user)
+            return replace(known, members=(*others, found)), (found, password)
+
+        return self.change(make)
+
+    def revoke(self, names: tuple[str, ...]) -> list[Member]:
+        """Remove members and invalidate words by their names; return the members, whose connections must be cut.
+
+        Raises:
+            JobkitError: there is none of that name; nothing was changed.
+        """
+
+        def remove(known: Shared) -> tuple[Shared, list[Member]]:
+            given = {member.name for member in known.members} | {t.name for t in known.tickets if t.is_valid}
+            if unknown := [name for name in names if name not in given]:
+                others = f"there are {', '.join(sorted(given))}" if given else "nothing is shared"
+                raise JobkitError(f"there is no member or valid word {unknown[0]!r}; {others}")
+            gone = [member for member in known.members if member.name in names]
+            tickets = tuple(replace(t, is_revoked=t.is_revoked or t.name in names) for t in known.tickets)
+            kept = tuple(member for member in known.members if member not in gone)
+            return replace(known, members=kept, tickets=tickets), gone
+
+        return self.change(remove)
+
+
+def _new_member(known: Shared, machine: str, role: MemberRole, namespace: str, about: str) -> tuple[Member, str]:
+    base = re.sub(r"[^A-Za-z0-9_.-]", "-", machine).strip("-.")[:40] or "machine"
+    taken = {member.name for member in known.members}
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    password = secrets.token_hex(32)
+    user = f"{role}-{secrets.token_hex(6)}"
+    return Member(name, user, _digest(password), role, namespace, int(time.time()), about[:200]), password
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,29 @@
+"""Messages between a joining machine and the gateway."""
+
+from __future__ import annotations
+
+import msgspec
+
+JOIN_PATH = "/join"
+
+
+class JoinRequest(msgspec.Struct, frozen=True):
+    """Body of the request of a machine that wants to join. `ticket`: hex digits. `about`: user and versions there."""
+
+    ticket: str
+    machine: str
+    about: str = ""
+
+
+class JoinReply(msgspec.Struct, frozen=True):
+    """Credentials of a new member. `secret`: the key that signs payloads; "" for viewers."""
+
+    name: str
+    machine: str
+    user: str
+    password: str
+    role: str
+    namespace: str
+    secret: str
+    version: str
+    python: str

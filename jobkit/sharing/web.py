@@ -1,0 +1,123 @@
+"""HTTP of a gateway: joining, and the base of all other handlers, which are for members only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import socket
+import sys
+from typing import Any
+
+import msgspec
+from tornado.web import RequestHandler
+
+from jobkit.embedded.home import Home, own_version
+from jobkit.model import JobkitError
+from jobkit.sharing.members import JoinRefused, Member, Members
+from jobkit.sharing.messages import JOIN_PATH, JoinReply, JoinRequest
+from jobkit.sharing.rights import MemberRole
+
+#: Routes of other modules: `(path, handler)`, each a `MemberHandler`.
+Routes = list[tuple[str, type[RequestHandler]]]
+
+
+class GatewayHandler(RequestHandler):
+    """A handler of the gateway, which answers errors by a sentence: `{"message": ...}`."""
+
+    @property
+    def home(self) -> Home:
+        home: Home = self.settings["home"]
+        return home
+
+    @property
+    def members(self) -> Members:
+        members: Members = self.settings["members"]
+        return members
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store")
+
+    def refuse(self, status: int, message: str) -> None:
+        """End this request with an error."""
+        self.set_status(status)
+        self.finish({"message": message})
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        self.finish({"message": f"the gateway does not accept this request ({status_code}: {self._reason})"})
+
+
+class JoinHandler(GatewayHandler):
+    """`POST /join`: a ticket becomes credentials."""
+
+    def post(self) -> None:
+        try:
+            asked = msgspec.json.decode(self.request.body, type=JoinRequest)
+        except msgspec.MsgspecError:
+            self.refuse(400, "this is not a request of `jobkit join`")
+            return
+        try:
+            member, password = self.members.redeem(asked.ticket, asked.machine, asked.about)
+            secret = self.home.secret() if member.role is MemberRole.WORKER else ""
+        except JoinRefused as error:
+            self.refuse(403, str(error))
+            return
+        except (JobkitError, OSError) as error:
+            self.refuse(503, f"the sharing machine cannot let anyone join: {error}")
+            return
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        reply = JoinReply(
+            name=member.name,
+            machine=socket.gethostname(),
+            user=member.user,
+            password=password,
+            role=str(member.role),
+            namespace=member.namespace,
+            secret=secret,
+            version=own_version(),
+            python=python,
+        )
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(reply))
+
+
+class MemberHandler(GatewayHandler):
+    """A handler for members: `self.member` sends the request.
+
+    All others get 401 in `prepare`, before a body of `stream_request_body` is read. A handler that overrides `prepare`
+    calls this one first and returns if `self._finished`.
+    """
+
+    member: Member
+
+    def prepare(self) -> None:
+        found = self._sender()
+        if found is None:
+            self.refuse(401, "this machine was revoked, or has not joined: `jobkit share` there prints a new word")
+            return
+        self.member = found
+        self.settings["gateway"].admit(self.request.connection)
+
+    def _sender(self) -> Member | None:
+        kind, _, rest = self.request.headers.get("Authorization", "").partition(" ")
+        try:
+            user, _, password = base64.b64decode(rest).decode("ascii").partition(":")
+            return self.members.read().member(user, password) if kind == "Basic" else None
+        except (binascii.Error, ValueError):
+            return None
+
+
+class AboutHandler(MemberHandler):
+    """`GET /about`: what the caller is here; to test a membership."""
+
+    def get(self) -> None:
+        role, name = str(self.member.role), self.member.name
+        self.finish(
+            json.dumps({"name": name, "role": role, "namespace": self.member.namespace, "version": own_version()})
+        )
+
+
+def routes() -> Routes:
+    """Return all routes of the gateway."""
+    return [(JOIN_PATH, JoinHandler), ("/about", AboutHandler)]

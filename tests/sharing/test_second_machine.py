@@ -1,0 +1,60 @@
+"""A second machine joins the first by one line, and runs its jobs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import jobkit
+from jobkit.settings import Settings
+from jobkit.sharing import hosting
+from tests.sharing.conftest import member_of, run, running
+
+
+def home_here() -> str:
+    return os.environ["JOBKIT_HOME"]
+
+
+def test_the_line_that_share_prints_makes_another_machine_run_jobs(shared: Settings, other: Path) -> None:
+    line = run("share", home=shared.home).stdout.split()
+    assert line[:2] == ["jobkit", "join"]
+    assert len(line) == 3
+    with running(*line[1:], "-q", "far", "-c", "2", home=other) as worker, jobkit.connect(home=shared.home) as kit:
+        job = kit.options(queue="far").submit(lambda: __import__("os").environ["JOBKIT_HOME"])
+        assert job.result(60) == str(other)
+        assert line[2] not in "".join(_command_line(worker.pid)), "the word must not stay in the list of processes"
+
+
+def test_a_script_on_a_joined_machine_uses_the_shared_one(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    with jobkit.connect(place.url, home=other) as kit:
+        assert kit.submit(lambda: __import__("os").environ["JOBKIT_HOME"]).result(60) == str(shared.home)
+        assert "***" not in repr(kit.settings)
+        assert place.password not in repr(kit.settings)
+    shown = run("jobs", home=other, JOBKIT_URL=place.url)
+    assert "succeeded" in shown.stdout, shown.stderr
+
+
+def test_workers_of_a_pool_need_no_home_of_theirs_to_reach_a_shared_one(shared: Settings, other: Path) -> None:
+    environ = hosting.environment_for(shared, "pool-gpu")
+    assert hosting.environment_for(shared, "pool-gpu") == environ
+    with running("worker", "-q", "pool", home=other, **environ), jobkit.connect(home=shared.home) as kit:
+        assert kit.options(queue="pool").submit(len, "abc").result(60) == 3
+
+
+def test_a_revoked_machine_is_cut_off_and_refused(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    with jobkit.connect(place.url, home=other) as kit:
+        assert kit.stats() is not None
+    names = [line.split()[0] for line in run("share", "--list", home=shared.home).stdout.splitlines()[1:]]
+    revoked = run("share", "--revoke", names[-1], home=shared.home)
+    assert revoked.returncode == 0
+    assert names[-1] in revoked.stderr
+    refused = run("jobs", home=other, JOBKIT_URL=place.url)
+    assert refused.returncode == 1
+    assert "revoked" in refused.stderr
+
+
+def _command_line(pid: int) -> list[str]:
+    return subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
