@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.made import MadeReader
+from jobkit.client.waits import supply_of
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import aside_of, read_log
@@ -37,7 +38,6 @@ from jobkit.model import (
     SignatureError,
     StoreUnavailable,
     UnknownTask,
-    Waiting,
 )
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
@@ -230,8 +230,8 @@ class Verbs:
         found = await self.store.waiting(job_ids)
         workers: list[WorkerInfo] = []
         if any(one is not None and one.use for one in found):
-            workers = [worker for worker in await self.store.workers() if worker.takes_jobs]
-        return ["" if one is None else one.sentence(_nearest(workers, one)) for one in found]
+            workers = await self.store.workers()
+        return ["" if one is None else one.sentence(supply_of(workers, one)) for one in found]
 
     async def log_slice(
         self,
@@ -432,20 +432,6 @@ class Trail:
             except Exception as error:
                 logger.debug("%d entries still wait for the audit trail: %s", len(self._late), error)
         self._runner = None
-
-
-def _nearest(workers: Sequence[WorkerInfo], waiting: Waiting) -> Mapping[str, float] | None:
-    """Return the resources of the worker that come nearest to those that a job needs; None if it needs none."""
-    if not waiting.use:
-        return None
-    queue = waiting.gate.partition(":")[2].rpartition(":")[0]
-
-    def met(worker: WorkerInfo) -> tuple[int, float]:
-        """Return a sort key: the number of met requests, then the met share of the others."""
-        shares = [min(1.0, worker.resources.get(name, 0) / amount) for name, amount in waiting.use.items() if amount]
-        return sum(share >= 1.0 for share in shares), sum(shares)
-
-    return max((worker for worker in workers if queue in worker.queues), key=met, default=WorkerInfo("")).resources
 
 
 def log_lines(found: LogSlice) -> tuple[LogLine, ...]:

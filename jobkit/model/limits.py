@@ -7,7 +7,7 @@ module is pure; slots and tokens are counted by the store.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -122,32 +122,98 @@ class Waiting(Record, frozen=True):
     paused_by: str = ""
     paused_ms: int = 0
 
-    def sentence(self, has: Mapping[str, float] | None = None) -> str:
+    def sentence(self, supply: Supply | None = None, count: int = 0) -> str:
         """Return text for users: "waits for 1 of 2 places of train ada; 3 before it".
 
         Args:
-            has: per resource, the largest amount that a living worker of its queue has; None if unknown.
+            supply: what the workers of its queue have; None if unknown.
+            count: number of jobs that the text is about, "2 wait for gpu=1: all 1 in use"; 0 for this job alone.
         """
-        before = f"; {self.before:,} before it" if self.before else ""
+        before = f"; {self.before:,} before it" if self.before and not count else ""
+        waits = f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
         whose = gate_text(self.gate)
         if self.gate.startswith("res:"):
-            lacking = [name for name, amount in self.use.items() if has is not None and has.get(name, 0) < amount]
-            if lacking:
-                most = (has or {}).get(lacking[0], 0)
+            if supply is not None and (lacking := supply.lacking(self.use)):
+                most = supply.most.get(lacking, 0)
                 tells = f"the most that one has is {most:g}" if most else "none has any"
-                asked = f"{lacking[0]}={self.use[lacking[0]]:g}"
-                return f"waits for a worker with {asked}: {tells}; jobkit worker --resources {asked}"
-            return f"waits for {resources_text(self.use)} of a worker, all in use{before}"
+                asked = f"{lacking}={self.use[lacking]:g}"
+                return f"{waits} for a worker with {asked}: {tells}; `jobkit worker --resources {asked}`"
+            why = "all in use" if supply is None else supply.shortage(self.use)
+            return f"{waits} for {resources_text(self.use)}: {why}{before}"
         if self.is_paused:
             kind, _, name = self.gate.partition(":")
             by = f" by {self.paused_by}" if self.paused_by else ""
             command = f"jobkit resume {'--task ' if kind == 'task' else ''}{name}"
-            return f"{whose} is paused{by} since {duration(self.paused_ms / 1000)}: `{command}`{before}"
+            many = f"{waits}: " if count else ""
+            return f"{many}{whose} is paused{by} since {duration(self.paused_ms / 1000)}: `{command}`{before}"
         if self.n and (self.held >= self.n or not self.count):
             places = "the one place" if self.n == 1 else f"1 of {self.n:,} places"
-            return f"waits for {places} of {whose}{before}"
+            return f"{waits} for {places} of {whose}{before}"
         after = "" if self.open_ms is None else f", next in {duration(self.open_ms / 1000)}"
-        return f"waits for its rate: {rate_text(self.count, self.period_ms)} of {whose}{after}{before}"
+        limit = rate_text(self.count, self.period_ms)
+        return f"{waits} for {'a' if count else 'its'} rate: {limit} of {whose}{after}{before}"
+
+
+class Supply(msgspec.Struct, frozen=True):
+    """What the living workers of a queue have of each resource.
+
+    Attributes:
+        most: of the worker that comes nearest to a request. total, free: of all of them.
+        fits: whether one of them has as much free as is asked for.
+    """
+
+    most: Mapping[str, float] = {}
+    total: Mapping[str, float] = {}
+    free: Mapping[str, float] = {}
+    fits: bool = False
+
+    @classmethod
+    def of(cls, workers: Sequence[tuple[Mapping[str, float], Mapping[str, float]]], use: Mapping[str, float]) -> Supply:
+        """Return the supply for a request. `workers`: what each has, and what its jobs use of that."""
+
+        def met(has: Mapping[str, float]) -> tuple[int, float]:
+            """Return a sort key: the number of met requests, then the met share of the others."""
+            shares = [min(1.0, has.get(name, 0) / amount) for name, amount in use.items() if amount]
+            return sum(share >= 1.0 for share in shares), sum(shares)
+
+        free = [remaining(has, used) for has, used in workers]
+        return cls(
+            most=max((has for has, _ in workers), key=met, default={}),
+            total=sums([has for has, _ in workers]),
+            free=sums(free),
+            fits=any(all(left.get(name, 0) >= amount for name, amount in use.items()) for left in free),
+        )
+
+    def lacking(self, use: Mapping[str, float]) -> str:
+        """Return the first resource of which no worker has as much, "" if there is none."""
+        return next((name for name, amount in use.items() if self.most.get(name, 0) < amount), "")
+
+    def shortage(self, use: Mapping[str, float]) -> str:
+        """Return why a request that one of the workers could meet is not met: "all 4 in use"."""
+        if self.fits:
+            return "free, but its worker has no free slot"
+        name = next((name for name in sorted(use) if self.free.get(name, 0) < use[name]), min(use))
+        total, free = self.total.get(name, 0), self.free.get(name, 0)
+        which = f"{name}: " if len(use) > 1 else ""
+        return (
+            f"{which}all {total:g} in use"
+            if free <= 0
+            else f"{which}{free:g} of {total:g} free, not enough on a worker"
+        )
+
+
+def remaining(has: Mapping[str, float], used: Mapping[str, float]) -> dict[str, float]:
+    """Return what a worker has left of each resource, never less than nothing."""
+    return {name: max(0.0, round(amount - used.get(name, 0), 9)) for name, amount in has.items()}
+
+
+def sums(amounts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of each resource."""
+    found: dict[str, float] = {}
+    for each in amounts:
+        for name, amount in each.items():
+            found[name] = found.get(name, 0) + amount
+    return found
 
 
 def gate_text(name: str) -> str:

@@ -127,6 +127,10 @@ class Runner(Protocol):
         """Number of further attempts for which this process has descriptors."""
         ...
 
+    def trees(self) -> Mapping[str, Sequence[int]]:
+        """Return the processes of each attempt that has its own, by job id; from any thread."""
+        ...
+
     async def start(self) -> None: ...
 
     async def run(self, assignment: Assignment, sink: Sink) -> Outcome:

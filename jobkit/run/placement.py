@@ -71,6 +71,10 @@ class Placement:
         running = (runner.running for runner in self._all if isinstance(runner, ProcessRunner))
         return self._most_processes - sum(running)
 
+    def trees(self) -> dict[str, tuple[int, ...]]:
+        """Return the processes of each attempt that has its own, by job id; from any thread."""
+        return {job_id: pids for runner in self._all for job_id, pids in runner.trees().items()}
+
     def prepare(self) -> None:
         """Start what takes long already, before there is a loop."""
         self._processes.prepare()

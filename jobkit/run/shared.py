@@ -151,6 +151,10 @@ class SharedProcess:
             self._routing.install()
             bars.install()
 
+    def trees(self) -> dict[str, tuple[int, ...]]:
+        """Return nothing: its jobs have no processes of their own."""
+        return {}
+
     async def close(self) -> None:
         if self._is_started:
             self._is_started = context.is_worker = False

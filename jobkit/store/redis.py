@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, LogSlice, Rule, StoreUnavailable, Waiting
+from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, LogSlice, Rule, StoreUnavailable
 from jobkit.model.batch import BatchSpec
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
@@ -33,6 +31,7 @@ from jobkit.store.namespace import in_slices
 from jobkit.store.outbox import Outbox
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
+from jobkit.store.queues import QueueRecords
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.values import (
     ArtifactInfo,
@@ -48,7 +47,6 @@ from jobkit.store.values import (
     parse_stream_id,
 )
 from jobkit.store.web import AuditLog, WebStore
-from jobkit.store.workers import WorkerRecords
 
 #: The mark of a namespace, see `place`.
 _PLACE = re.compile(rb"[0-9a-f]{16}")
@@ -57,7 +55,7 @@ _PLACE = re.compile(rb"[0-9a-f]{16}")
 _FOREVER_MS = 315_360_000_000
 
 
-class RedisStore(WorkerRecords):
+class RedisStore(QueueRecords):
     """Jobs, workers and tasks of a namespace; the rest is in its parts.
 
     Every verb raises `StoreUnavailable` if the server does not answer.
@@ -304,11 +302,6 @@ class RedisStore(WorkerRecords):
             lines = lines[-tail:] if tail > 0 else []
         return LogSlice(tuple(lines), wire.number(total), wire.number(dropped))
 
-    async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
-        """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""
-        answers = await self.run_each("waiting", job_ids)
-        return [Waiting.from_wire(msgspec.json.decode(answer)) if answer else None for answer in answers]
-
     async def counts(self) -> dict[str, int]:
         """Return the number of jobs by state, for every state."""
         found = await self.many([("ZCARD", f"state:{state}") for state in JobState])
@@ -433,37 +426,7 @@ class RedisStore(WorkerRecords):
             await self.ask("HDEL", "filed", *gone)
         return {found[name] for name in found.keys() - {*gone}}
 
-    # -- queues and tasks ----------------------------------------------------------------------------------------------
-
-    async def rules(self) -> list[Rule]:
-        """Return the rules that were set for tasks and queues, by the gate's name."""
-        found = await self.ask("HGETALL", "rules")
-        rules = self.all_readable("rules", lambda gate, raw: Rule.from_wire(gate, wire.mapping(raw)), found.items())
-        rules.sort(key=lambda rule: rule.gate)
-        held = await self.many([("ZCARD", f"holders:{rule.gate}") for rule in rules])
-        return [replace(rule, held=n) for rule, n in zip(rules, held, strict=True)]
-
-    async def queues(self) -> dict[str, dict[str, int]]:
-        """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
-        workers = await self.workers()
-        members, started = await self.many([("SMEMBERS", "queues"), ("ZRANGE", "state:running", 0, -1)])
-        names = sorted(
-            {name.decode("utf-8", "replace") for name in members} | {q for w in workers if w.is_alive for q in w.queues}
-        )
-        lines = [("ZCARD", f"{kind}:{name}") for name in names for kind in ("ready", "due", "held")]
-        *sizes, gates = await self.many([*lines, ("HVALS", "armed")])  # gates in `due` that wait for a time
-        armed = Counter(gates)
-        jobs = await self.fields(("queue",), started)
-        running = Counter(raw[0] for raw in jobs if raw)
-        return {
-            name: {
-                "queued": sizes[3 * i] + sizes[3 * i + 2],
-                "scheduled": max(0, sizes[3 * i + 1] - armed[name.encode()]),
-                "running": running[name.encode()],
-                "workers": sum(w.takes_jobs and name in w.queues for w in workers),
-            }
-            for i, name in enumerate(names)
-        }
+    # -- tasks ----------------------------------------------------------------------------------------------
 
     async def publish_tasks(self, tasks: Mapping[str, bytes]) -> None:
         """Store sealed task definitions for processes that do not import them."""

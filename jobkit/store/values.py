@@ -243,6 +243,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     version: str = ""
     python: str = ""
     cpu_percent: float = 0.0
+    """% of one core, with its jobs; so is `rss_bytes`. Older workers count without their jobs."""
     rss_bytes: int = 0
     done: int = 0
     rejected: int = 0
@@ -262,6 +263,10 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     """The pool that started it, and its id there; "" for a worker that no pool started."""
     engine: str = ""
     """Place in which its pool has started it: "slurm 4711"."""
+    in_use: Mapping[str, float] = {}
+    """Of these, what its jobs use."""
+    gpus: tuple[str, ...] = ()
+    """Names of the GPUs that it may use."""
 
     @property
     def takes_jobs(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.batch import BatchSpec
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.load import WorkerLoad
 from jobkit.model.snapshot import WIRE, changes, progress
 from jobkit.store.query import Candidate
 from jobkit.store.values import (
@@ -82,6 +83,16 @@ def mapping(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{type(value).__name__} instead of an object")
     return value
+
+
+def amounts(raw: bytes) -> dict[str, float]:
+    """Decode amounts of resources by name. Raises ValueError or TypeError."""
+    return {name: float(amount) for name, amount in mapping(raw).items()}
+
+
+def load(raw: bytes) -> WorkerLoad:
+    """Decode the load of a worker. Raises ValueError or TypeError."""
+    return WorkerLoad.from_wire(mapping(raw))
 
 
 # -- arguments and replies of the verbs -------------------------------------------------------------------------------
@@ -399,6 +410,7 @@ def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
         "is_draining": fields.get("draining") == "1",
         "weights": _unjson(fields.get("weights") or "{}"),
         "resources": _unjson(fields.get("has") or "{}"),
+        "gpus": _unjson(fields.get("gpus") or "[]"),
     }
     return msgspec.convert({**fields, **decoded}, WorkerInfo, strict=False)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
+from jobkit.model.limits import sums
+from jobkit.model.load import WorkerLoad
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
 from jobkit.store.values import WorkerInfo
@@ -18,7 +22,24 @@ class WorkerRecords(RedisNamespace):
         ids = await self.ask("ZREVRANGE", "workers", 0, -1)
         names = self.names("workers", ids)
         found = await self.records("worker", names, partial(wire.worker, now_ms=await self.now_ms()))
-        return [worker for worker in found if worker is not None]
+        workers = [worker for worker in found if worker is not None]
+        having = [worker.id for worker in workers if worker.is_alive and worker.resources]
+        if not having:
+            return workers
+        found = await self.many([("HGETALL", f"using:{id}") for id in having])
+        used = {id: self._amounts(f"using:{id}", jobs) for id, jobs in zip(having, found, strict=True)}
+        return [replace(worker, in_use=used.get(worker.id, {})) for worker in workers]
+
+    def _amounts(self, key: str, jobs: Mapping[bytes, bytes]) -> dict[str, float]:
+        """Return the sum of the resources that the jobs of a worker use."""
+        return sums(self.all_readable(key, lambda _, raw: wire.amounts(raw), jobs.items()))
+
+    async def loads(self, worker_ids: Sequence[str]) -> dict[str, WorkerLoad]:
+        """Return what workers use, without those that have not told it lately."""
+        keys = [f"load:{id}" for id in worker_ids]
+        raws = await self.many([("GET", key) for key in keys]) if keys else []
+        loads = [self.readable(key, wire.load, raw) for key, raw in zip(keys, raws, strict=True)]
+        return {id: load for id, load in zip(worker_ids, loads, strict=True) if load is not None}
 
     async def handed(self, worker_id: str) -> int:
         """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""

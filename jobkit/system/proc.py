@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096  # Windows has no `/proc` either
 
 
@@ -69,6 +70,12 @@ def place() -> str:
 def rss_bytes(pid: int) -> int:
     fields = _read(pid, "statm").split()
     return _PAGE * int(fields[1]) if fields else 0
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process and of those of its children that it has waited for; 0 if it has ended."""
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS if fields else 0.0
 
 
 def data_bytes(pid: int) -> int:

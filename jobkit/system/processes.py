@@ -13,6 +13,7 @@ HAS_PROC = os.path.isdir("/proc/self/task")
 if HAS_PROC:
     from jobkit.system.proc import (
         children,
+        cpu_s,
         data_bytes,
         descendants,
         environ,
@@ -27,6 +28,7 @@ if HAS_PROC:
 else:
     from jobkit.system.psutil_table import (
         children,
+        cpu_s,
         data_bytes,
         descendants,
         environ,
@@ -39,7 +41,18 @@ else:
         start,
     )
 
-__all__ = ["children", "data_bytes", "descendants", "environ", "mine", "orphans", "parents", "pss_bytes", "rss_bytes"]
+__all__ = [
+    "children",
+    "cpu_s",
+    "data_bytes",
+    "descendants",
+    "environ",
+    "mine",
+    "orphans",
+    "parents",
+    "pss_bytes",
+    "rss_bytes",
+]
 
 
 def identity(pid: int) -> tuple[int, int] | None:

@@ -79,6 +79,15 @@ def rss_bytes(pid: int) -> int:
         return 0
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process; 0 if it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
 def data_bytes(pid: int) -> int:
     """Return 0: no limit of a size that this system reports is kept by it."""
     return 0

@@ -81,19 +81,6 @@ def own_rss_bytes() -> int:
     return processes.rss_bytes(os.getpid())
 
 
-class CpuMeter:
-    """Measures how much of one core this process uses."""
-
-    def __init__(self) -> None:
-        self._read = time.monotonic(), time.process_time()
-
-    def percent(self) -> float:
-        """Return the use since the last call."""
-        (began, before_s), self._read = self._read, (time.monotonic(), time.process_time())
-        now, spent_s = self._read
-        return round(100 * (spent_s - before_s) / max(0.001, now - began), 1)
-
-
 class RetryPause:
     """The loop's waits for a server that is away. The first heartbeat that reaches it ends all of them."""
 

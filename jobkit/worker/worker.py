@@ -29,11 +29,13 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
-from jobkit.worker.about import CpuMeter, RecycleLimits, RetryPause, identify, lasting_facts, own_rss_bytes
+from jobkit.system.gpus import GpuReader
+from jobkit.worker.about import RecycleLimits, RetryPause, identify, lasting_facts
 from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.blocked_loop import attend
 from jobkit.worker.helpers import Helpers, end
 from jobkit.worker.lease import LeaseKeeper, OutageLog
+from jobkit.worker.load import LoadSampler
 from jobkit.worker.running import RunningJobs
 from jobkit.worker.scheduler import Scheduler
 from jobkit.worker.spool import Spool, store_left
@@ -103,7 +105,7 @@ class JobWorker(arq.worker.Worker):
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
         self._received, self._wait_s = 0, math.inf
-        self._cpu = CpuMeter()
+        self._load = LoadSampler(runner.trees, GpuReader(int(self.info.resources.get("gpu", 0))), settings.heartbeat)
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
@@ -132,6 +134,7 @@ class JobWorker(arq.worker.Worker):
         try:
             await self._begin(keeper)
             keeper.start()
+            self._load.start()
             await starting
             if self.on_startup:
                 await self.on_startup(self.ctx)
@@ -154,6 +157,7 @@ class JobWorker(arq.worker.Worker):
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
+            self._load.stop()
             await self.running.runner.close()
             await self.loop.run_in_executor(None, keeper.stop)
             with contextlib.suppress(StoreUnavailable):
@@ -445,8 +449,7 @@ class JobWorker(arq.worker.Worker):
         """Return the fields of the worker's record that each heartbeat stores."""
         return {
             **lasting_facts(self.info),
-            "cpu": self._cpu.percent(),
-            "rss": own_rss_bytes(),
+            **self._load.facts(),
             "running": len(self.running.attempts) - len(self.running.lenders),
             "done": self._ended,
             "rejected": self.running.rejected,

@@ -229,7 +229,7 @@ _OF_JOB = (
 
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
-    "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on",
+    "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
 )  # fmt: skip
 
 

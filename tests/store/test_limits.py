@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from jobkit.model import Gate, JobState
+from jobkit.model.limits import Supply
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 
@@ -27,9 +27,9 @@ async def ids(store: RedisStore, free: int = 10, by: WorkerInfo | None = None) -
     return [claimed.spec.id for claimed in await claim(store, free, by)]
 
 
-async def sentence(store: RedisStore, id: str, **look: Any) -> str:
+async def sentence(store: RedisStore, id: str, supply: Supply | None = None) -> str:
     [found] = await store.waiting([id])
-    return "" if found is None else found.sentence(**look)
+    return "" if found is None else found.sentence(supply)
 
 
 # -- places -----------------------------------------------------------------------------------------------------------
@@ -285,8 +285,8 @@ async def test_many_jobs_that_fit_nowhere_block_no_job_behind_them(store: RedisS
     await submit(store, "plain")
 
     assert await ids(store) == ["plain"]
-    assert "none has any" in await sentence(store, "gpu9", has={})
-    assert await sentence(store, "gpu9", has={"gpu": 1}) == "waits for gpu=1 of a worker, all in use; 9 before it"
+    assert "none has any" in await sentence(store, "gpu9", Supply())
+    assert await sentence(store, "gpu9") == "waits for gpu=1: all in use; 9 before it"
 
 
 async def test_a_job_with_resources_is_in_the_same_queue_as_others(store: RedisStore) -> None:

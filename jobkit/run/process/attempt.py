@@ -60,6 +60,7 @@ class ProcessAttempt:
         self.libraries: Sequence[str] = ()  #: see `frames.EndReport`
         self.damage = ""  #: of the control channel, in a few words
         self._rss = self._peak = 0
+        self.pids: tuple[int, ...] = ()  #: of its whole tree, by the last sample
         self._timers: list[asyncio.TimerHandle] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._lines = LineBuffer(now_ms())
@@ -339,7 +340,7 @@ class ProcessAttempt:
             return
         pid = self._child.pid
         below = processes.descendants(pid, table)
-        pids = (pid, *below)
+        self.pids = pids = (pid, *below)
         used, limit = sum(map(processes.rss_bytes, pids)), self.assignment.memory_limit_bytes
         if limit is not None and used > limit and below:
             # Forked processes share most of their memory, which the sum counts for each of them.

@@ -162,6 +162,10 @@ class ProcessRunner:
         """Number of attempts."""
         return len(self._attempts)
 
+    def trees(self) -> dict[str, tuple[int, ...]]:
+        """Return the processes of each attempt by job id, oldest first; from any thread."""
+        return {job_id: attempt.pids for job_id, attempt in list(self._attempts.items()) if attempt.pids}
+
     @property
     def pid(self) -> int | None:
         """The zygote's process id while there is one."""

@@ -26,7 +26,7 @@ _BEFORE = {
         "question",
     ),
     "failures": ("error", "feed_page"),
-    "workers": ("feed_page",),
+    "workers": ("feed_page", "load"),
     "form": ("fields",),
     "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),

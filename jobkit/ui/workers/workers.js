@@ -6,14 +6,17 @@ const WORKER_WORDS = {working: "Ready", busy: "Working", draining: "Ending", end
 /** Jobs of a worker that are listed. */
 const WORKER_JOBS = 8;
 
+/** What is in use of each resource of a worker or queue, as "gpu 1 of 2". */
+const resources = (has) => has.map(({name, used, total}) => h("span", {class: "resource", "data-full": String(used >= total)}, h("b", {text: name}), ` ${number(used)} of ${number(total)}`));
+
 class Workers extends FeedPage {
   build() {
     const n = this.n, count = (head, name) => [head, "num", (queue) => h("span", {class: queue[name] ? "" : "muted", text: number(queue[name] || 0)})];
-    const name = (head) => [head, "head mono", (line) => line.name], pause = (kind) => [h("span", {class: "sr", text: "Pause"}), "pause", (line) => this.pause(kind, line)];
+    const name = (head) => [head, "head mono", (line) => [h("span", {class: "name", text: line.name}), ...(line.why || []).map(({text, level}) => h("p", {class: "why", "data-level": level}, ticked(text)))]], pause = (kind) => [h("span", {class: "sr", text: "Pause"}), "pause", (line) => this.pause(kind, line)];
     n.sum = h("p", {class: "sum", role: "status", text: "Looking for workers…"});
     n.alerts = h("div", {class: "alerts", role: "status"});
     n.list = h("div", {class: "list", role: "list", "aria-label": "Workers", hidden: true});
-    n.queues = new FeedTable([name("Queue"), count("Waiting", "queued"), count("Scheduled", "scheduled"), count("Running", "running"), count("Workers", "workers"), pause("queue")]);
+    n.queues = new FeedTable([name("Queue"), count("Waiting", "queued"), count("Scheduled", "scheduled"), count("Running", "running"), count("Workers", "workers"), ["Resources in use", "", (line) => resources(line.has)], pause("queue")]);
     n.tasks = new FeedTable([name("Task"), pause("task")]);
     n.queueBox = h("section", {"aria-label": "Queues", hidden: true}, h("h2", {text: "Queues"}), n.queues.el);
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), n.tasks.el);
@@ -29,6 +32,7 @@ class Workers extends FeedPage {
     this.showEmpty(!alive, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
     n.taskBox.hidden = !tasks.length;
+    n.queueBox.classList.toggle("plain", !queues.some((queue) => queue.has.length));
     n.queues.show(queues, actions, (queue) => `${queue.queued && !queue.workers ? "bad " : ""}${queue.paused ? "paused" : ""}`);
     n.tasks.show(tasks, actions, () => "paused");
   }
@@ -41,8 +45,31 @@ class Workers extends FeedPage {
   }
 
   line({id}) {
-    const n = {...spans({state: "state", queues: "muted queues", slots: "slots", facts: "muted facts", act: "act"}), jobs: h("ul", {class: "jobs"})};
-    return {n, el: h("div", {class: "worker", role: "listitem"}, h("div", {class: "top"}, n.state, h("b", {class: "mono", text: id, title: id}), n.queues, h("span", {class: "spring"}), n.slots, n.act), n.facts, n.jobs)};
+    const n = {...spans({state: "state", queues: "muted queues", has: "has", slots: "slots", facts: "muted facts", act: "act"}), jobs: h("ul", {class: "jobs"}), cpu: loadChart("CPU"), memory: loadChart("memory"), gpus: h("span", {class: "gpus"})};
+    n.loads = h("div", {class: "loads"}, n.cpu.el, n.memory.el, n.gpus);
+    return {n, el: h("div", {class: "worker", role: "listitem"}, h("div", {class: "top"}, n.state, h("b", {class: "mono", text: id, title: id}), n.queues, h("span", {class: "spring"}), n.has, n.slots, n.act), n.facts, n.loads, n.jobs)};
+  }
+
+  /** The charts of a worker, of its GPUs and of its jobs. */
+  showLoads({n, item: {load, gpus, jobs}}) {
+    const step_s = load?.step_s;
+    n.loads.hidden = !load;
+    showLoad(n.cpu, load?.cpu, step_s, inPercent);
+    showLoad(n.memory, load?.memory, step_s, inBytes);
+    if (isNew(n.gpus, gpus.map(({name, index}) => [name, index]))) {
+      n.charts = gpus.map(() => [loadChart("load"), loadChart("memory")]);
+      n.gpus.replaceChildren(...gpus.map(({name, index}, i) => h("span", {class: "gpu"}, h("span", {class: "mono", text: `GPU ${index}`}), h("span", {class: "muted", text: name}), n.charts[i].map((chart) => chart.el))));
+    }
+    gpus.forEach((gpu, i) => {
+      const [busy, memory] = n.charts[i];
+      showLoad(busy, gpu.load, step_s, inPercent);
+      showLoad(memory, gpu.memory, step_s, (mib) => `${(mib / 1024).toFixed(1)} of ${Math.round(gpu.total / 1024)} GiB`);
+    });
+    jobs.slice(0, WORKER_JOBS).forEach((job, i) => {
+      const [cpu, memory] = n.jobCharts[i];
+      showLoad(cpu, job.load?.cpu, step_s, inPercent);
+      showLoad(memory, job.load?.memory, step_s, inBytes);
+    });
   }
 
   fill(row) {
@@ -52,9 +79,11 @@ class Workers extends FeedPage {
     put(n.queues, worker.queues.join(", "));
     const shown = worker.state === "ended" ? 0 : Math.min(slots, 24);
     if (isNew(n.slots, [running, slots, shown])) n.slots.replaceChildren(...Array.from({length: shown}, (_, i) => h("i", {class: i < Math.round(running * shown / slots) ? "busy" : ""})), shown ? h("span", {class: "muted", text: `${running} of ${slots}`}) : "");
+    if (isNew(n.has, worker.has)) n.has.replaceChildren(...resources(worker.has));
     const jobs = worker.jobs.slice(0, WORKER_JOBS), rest = worker.jobs.length - jobs.length;
     if (isNew(n.jobs, worker.jobs.map((job) => job.id))) {
-      n.jobs.replaceChildren(...jobs.map((job) => h("li", {"data-face": "running", "data-id": job.id}, this.link(job.id, job.name, "job"), h("span", {class: "mono muted args", text: job.args}), h("span", {class: "bar"}, h("i")), h("span", {class: "time"}))),
+      n.jobCharts = jobs.map(() => [loadChart("CPU"), loadChart("memory")]);
+      n.jobs.replaceChildren(...jobs.map((job, i) => h("li", {"data-face": "running", "data-id": job.id}, this.link(job.id, job.name, "job"), h("span", {class: "mono muted args", text: job.args}), h("span", {class: "loads"}, n.jobCharts[i].map((chart) => chart.el)), h("span", {class: "bar"}, h("i")), h("span", {class: "time"}))),
         ...(rest ? [h("li", {class: "muted", text: `and ${number(rest)} more`})] : []));
     }
     jobs.forEach(({progress}, i) => {
@@ -62,6 +91,7 @@ class Workers extends FeedPage {
       bar.classList.toggle("unknown", progress == null);
       bar.firstChild.style.width = progress == null ? "" : `${progress * 100}%`;
     });
+    this.showLoads(row);
     this.showAct(row);
   }
 
@@ -80,8 +110,9 @@ class Workers extends FeedPage {
         isEnded && `last seen ${ago(silent)}`,
         !isEnded && worker.started_at && `up ${duration(Math.floor(this.since(worker.started_at)))}`,
         !isEnded && worker.done && `${number(worker.done)} done`,
-        !isEnded && worker.rss_bytes && `CPU ${worker.cpu_percent} % · ${bytes(worker.rss_bytes)}`,
+        !isEnded && !worker.load && worker.rss_bytes && `CPU ${worker.cpu_percent} % · ${bytes(worker.rss_bytes)}`,
         !isEnded && silent > 10 && `silent for ${duration(Math.floor(silent))}`,
+        worker.engine && `${worker.engine}${worker.pool ? `, pool ${worker.pool}` : ""}`,
         worker.version && `jobkit ${worker.version}`,
         worker.python && `Python ${worker.python}`,
       ));

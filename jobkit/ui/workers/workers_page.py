@@ -10,10 +10,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from jobkit.client.waits import queue_reasons
 from jobkit.model import JobSnapshot, Pause
 from jobkit.model.format import params_brief
-from jobkit.model.plain import instant, iso
+from jobkit.model.limits import sums
+from jobkit.model.load import WorkerLoad
+from jobkit.model.plain import instant, iso, to_json
 from jobkit.store.query import Query
+from jobkit.store.queues import BlockedJobs
 from jobkit.store.values import CONTROL, WorkerInfo
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.access.actions import PAUSE_ACTIONS
@@ -23,6 +27,9 @@ from jobkit.ui.words import assets
 
 #: Running jobs that are listed by worker, at most.
 _RUNNING = 200
+
+#: Running jobs of a worker that are shown with charts, as many as the page shows at all.
+_JOBS = 8
 
 #: Ended workers that are still listed.
 _ENDED = 5
@@ -34,6 +41,8 @@ def picture(
     running: Sequence[JobSnapshot],
     pauses: Sequence[Pause] = (),
     defaults: Defaults | None = None,
+    blocked: Sequence[BlockedJobs] = (),
+    loads: Mapping[str, WorkerLoad] | None = None,
 ) -> dict[str, Any]:
     """Return the page's data: workers (live ones first), queues, and warnings about both."""
     jobs: dict[str, list[dict[str, Any]]] = {}
@@ -52,10 +61,18 @@ def picture(
     ended = [w for w in workers if not w.is_alive][:_ENDED]
     idle = {name: line for name, line in queues.items() if line.get("queued") and not line.get("workers")}
     paused = {pause.name: pause.to_json() for pause in pauses if pause.kind == "queue"}
+    reasons = queue_reasons(queues, workers, blocked)
     return {
-        "workers": [_worker(w, jobs.get(w.id, [])) for w in (*alive, *ended)],
+        "workers": [_worker(w, jobs.get(w.id, []), (loads or {}).get(w.id)) for w in (*alive, *ended)],
         "queues": [
-            {"name": name, **queues.get(name, {}), "paused": paused.get(name)} for name in sorted({*queues, *paused})
+            {
+                "name": name,
+                **queues.get(name, {}),
+                "paused": paused.get(name),
+                "why": [to_json(reason) for reason in reasons.get(name, ())],
+                "has": _resources([w for w in alive if name in w.queues]),
+            }
+            for name in sorted({*queues, *paused})
         ],
         "tasks": [{"name": pause.name, "paused": pause.to_json()} for pause in pauses if pause.kind == "task"],
         "alerts": [
@@ -70,7 +87,12 @@ def picture(
     }
 
 
-def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
+def _worker(info: WorkerInfo, jobs: list[dict[str, Any]], load: WorkerLoad | None) -> dict[str, Any]:
+    if load is not None and info.is_alive:
+        for job in jobs[:_JOBS]:
+            job["load"] = to_json(load.jobs.get(job["id"]))
+    else:
+        load = None
     return {
         **info.to_json(),
         "tasks": [],  # the page does not show these names
@@ -79,8 +101,17 @@ def _worker(info: WorkerInfo, jobs: list[dict[str, Any]]) -> dict[str, Any]:
         "beat_age_s": round(info.beat_age_s, 1),
         "cpu_percent": round(info.cpu_percent),
         "state": "ended" if not info.is_alive else "draining" if info.is_draining else "working",
+        "has": _resources([info]) if info.is_alive else [],
+        "load": None if load is None else to_json(load.whole) | {"step_s": load.step_s},
+        "gpus": [to_json(gpu) for gpu in load.gpus] if load is not None else [],
         "jobs": jobs,
     }
+
+
+def _resources(workers: Sequence[WorkerInfo]) -> list[dict[str, Any]]:
+    """Return the resources of workers as `{"name", "used", "total"}`."""
+    total, used = sums([w.resources for w in workers]), sums([w.in_use for w in workers])
+    return [{"name": name, "used": used.get(name, 0), "total": total[name]} for name in sorted(total)]
 
 
 class WorkersFeed(TextFeed):
@@ -97,7 +128,11 @@ class WorkersFeed(TextFeed):
             self.kit.aio.paused(),
             verbs.tasks(),
         )
-        return picture(workers, queues, page.jobs, pauses, defaults_of(infos))
+        blocked, loads = await asyncio.gather(
+            verbs.store.blocked([name for name, numbers in queues.items() if numbers["queued"]]),
+            verbs.store.loads([worker.id for worker in workers if worker.is_alive]),
+        )
+        return picture(workers, queues, page.jobs, pauses, defaults_of(infos), blocked, loads)
 
 
 class WorkersPage(FeedPage):

@@ -9,6 +9,10 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   local worker, options = args[1], cjson.decode(args[2])
   local key, lease_ms = P .. 'worker:' .. worker, options.lease_ms
   local beat = Lifecycle.last_beat()
+  if options.facts.load then
+    call('SET', P .. 'load:' .. worker, options.facts.load, 'PX', math.max(60000, 4 * lease_ms))
+    options.facts.load = nil
+  end
   local set = {'beat', NOW, 'lease', lease_ms}
   for name, value in pairs(options.facts) do put(set, name, value) end
   call('HSET', key, unpack(set))

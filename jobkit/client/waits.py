@@ -1,0 +1,64 @@
+"""Why the jobs of a queue wait, in the words of the cards of single jobs; see `model.limits.Waiting`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from jobkit.model import Waiting
+from jobkit.model.limits import Supply
+from jobkit.store.queues import BlockedJobs
+from jobkit.store.values import WorkerInfo
+
+
+class QueueReason(msgspec.Struct, frozen=True):
+    """Why jobs of a queue wait, in one line. `level`: "warning" if waiting does not help, else "info"."""
+
+    text: str
+    level: str = "info"
+
+
+def supply_of(workers: Sequence[WorkerInfo], waiting: Waiting) -> Supply | None:
+    """Return what the workers of a job's queue have of the resources that it needs; None if it needs none."""
+    if not waiting.use:
+        return None
+    queue = waiting.gate.partition(":")[2].rpartition(":")[0]
+    serving = [worker for worker in workers if worker.takes_jobs and queue in worker.queues]
+    return Supply.of([(worker.resources, worker.in_use) for worker in serving], waiting.use)
+
+
+def queue_reasons(
+    queues: Mapping[str, Mapping[str, int]], workers: Sequence[WorkerInfo], blocked: Sequence[BlockedJobs]
+) -> dict[str, list[QueueReason]]:
+    """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known.
+
+    Args:
+        queues, workers, blocked: as the store returns them, see `QueueRecords`.
+    """
+    found: dict[str, list[QueueReason]] = {}
+    for name, numbers in queues.items():
+        if not numbers.get("queued"):
+            continue
+        lines = [line for line in blocked if line.queue == name]
+        reasons = [_reason(line, workers) for line in lines]
+        serving = [worker for worker in workers if worker.is_alive and name in worker.queues]
+        taking = [worker for worker in serving if worker.takes_jobs]
+        if serving and not taking:
+            which = "its worker is" if len(serving) == 1 else f"all of its {len(serving)} workers are"
+            reasons.append(QueueReason(f"{which} ending and takes no more jobs", "warning"))
+        ready = numbers["queued"] - sum(line.count for line in lines)
+        slots, is_whole = sum(worker.slots for worker in taking), any(not line.count for line in lines)
+        if ready > 0 and not is_whole and slots and all(worker.running >= worker.slots for worker in taking):
+            which = "the one slot is" if slots == 1 else f"all {slots:,} are"
+            reasons.append(QueueReason(f"{ready:,} wait{'s' if ready == 1 else ''} for a free slot: {which} busy"))
+        found[name] = sorted(reasons, key=lambda reason: reason.level != "warning")
+    return found
+
+
+def _reason(line: BlockedJobs, workers: Sequence[WorkerInfo]) -> QueueReason:
+    if line.waiting is None:
+        return QueueReason(f"{line.count:,} wait{'s' if line.count == 1 else ''} for other limits")
+    supply = supply_of(workers, line.waiting)
+    is_hopeless = line.waiting.is_paused or (supply is not None and supply.lacking(line.waiting.use))
+    return QueueReason(line.waiting.sentence(supply, line.count), "warning" if is_hopeless else "info")

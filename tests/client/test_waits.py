@@ -1,0 +1,79 @@
+"""Why the jobs of a queue wait, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobkit.client.waits import queue_reasons
+from jobkit.model import Waiting
+from jobkit.model.limits import Supply
+from jobkit.store.queues import BlockedJobs
+from jobkit.store.values import WorkerInfo
+
+GPU = "res:gpu:gpu=1"
+
+
+def worker(**facts: Any) -> WorkerInfo:
+    return WorkerInfo(**{"id": "w1", "queues": ("gpu",), "slots": 4, **facts})
+
+
+def texts(*blocked: BlockedJobs, workers: list[WorkerInfo], queued: int) -> list[str]:
+    found = queue_reasons({"gpu": {"queued": queued}}, workers, blocked)
+    return [reason.text for reason in found["gpu"]]
+
+
+def test_jobs_that_wait_for_resources_say_how_many_are_in_use() -> None:
+    workers = [
+        worker(resources={"gpu": 1}, in_use={"gpu": 1}),
+        worker(id="w2", resources={"gpu": 2}, in_use={"gpu": 2}),
+    ]
+    blocked = BlockedJobs("gpu", 2, Waiting(GPU, use={"gpu": 1}))
+
+    assert texts(blocked, workers=workers, queued=2) == ["2 wait for gpu=1: all 3 in use"]
+
+
+def test_jobs_that_no_worker_can_run_come_first_and_say_what_the_largest_has() -> None:
+    blocked = [
+        BlockedJobs("gpu", 2, Waiting(GPU, use={"gpu": 1})),
+        BlockedJobs("gpu", 3, Waiting("res:gpu:gpu=4", use={"gpu": 4})),
+    ]
+
+    found = queue_reasons({"gpu": {"queued": 5}}, [worker(resources={"gpu": 1}, in_use={"gpu": 1})], blocked)
+
+    assert [(reason.level, reason.text) for reason in found["gpu"]] == [
+        ("warning", "3 wait for a worker with gpu=4: the most that one has is 1; `jobkit worker --resources gpu=4`"),
+        ("info", "2 wait for gpu=1: all 1 in use"),
+    ]
+
+
+def test_resources_that_are_free_on_several_workers_are_not_said_to_be_in_use() -> None:
+    supply = Supply.of([({"gpu": 4}, {"gpu": 2}), ({"gpu": 4}, {"gpu": 3})], {"gpu": 3})
+    full = Supply.of([({"gpu": 4, "mem": 8}, {})], {"gpu": 4, "mem": 8})
+    two = Supply.of([({"gpu": 4, "mem": 8}, {"mem": 8})], {"gpu": 1, "mem": 1})
+
+    assert Waiting("res:gpu:gpu=3", use={"gpu": 3}).sentence(supply) == (
+        "waits for gpu=3: 3 of 8 free, not enough on a worker"
+    )
+    assert full.shortage({"gpu": 4, "mem": 8}) == "free, but its worker has no free slot"
+    assert two.shortage({"gpu": 1, "mem": 1}) == "mem: all 8 in use"
+
+
+def test_a_paused_queue_says_so_and_not_that_its_workers_are_busy() -> None:
+    gate = Waiting("queue:gpu", is_paused=True, paused_by="ada", paused_ms=180_000)
+
+    found = texts(BlockedJobs("gpu", 0, gate), workers=[worker(running=4)], queued=9)
+
+    assert found == ["queue gpu is paused by ada since 3 m 00 s: `jobkit resume gpu`"]
+
+
+def test_jobs_that_only_need_a_slot_say_that_all_are_busy() -> None:
+    assert texts(workers=[worker(running=4)], queued=1_200) == ["1,200 wait for a free slot: all 4 are busy"]
+    assert texts(workers=[worker(running=3)], queued=1) == []
+
+
+def test_a_queue_whose_workers_all_end_says_so() -> None:
+    assert texts(workers=[worker(is_draining=True)], queued=1) == ["its worker is ending and takes no more jobs"]
+
+
+def test_jobs_at_other_limits_than_the_first_few_are_counted() -> None:
+    assert texts(BlockedJobs("gpu", 7, None), workers=[], queued=7) == ["7 wait for other limits"]
