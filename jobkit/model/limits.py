@@ -155,7 +155,7 @@ class Waiting(Record, frozen=True):
 
 
 class Supply(msgspec.Struct, frozen=True):
-    """What the living workers of a queue have of each resource.
+    """Resources of the living workers of a queue.
 
     Attributes:
         most: of the worker that comes nearest to a request. total, free: of all of them.

@@ -152,7 +152,7 @@ class SharedProcess:
             bars.install()
 
     def trees(self) -> dict[str, tuple[int, ...]]:
-        """Return nothing: its jobs have no processes of their own."""
+        """Return nothing: its jobs have no separate processes."""
         return {}
 
     async def close(self) -> None:

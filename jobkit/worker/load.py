@@ -13,6 +13,7 @@ from itertools import islice
 import msgspec
 
 from jobkit.model.load import POINTS, GpuUsage, Spark, Usage, WorkerLoad
+from jobkit.store.values import WorkerInfo
 from jobkit.system import processes
 from jobkit.system.gpus import GpuReader
 
@@ -53,7 +54,7 @@ class _Curve:
 
 
 class LoadSampler:
-    """A thread of its own: a driver of a GPU that hangs must not cost the worker its leases.
+    """A separate thread: a driver of a GPU that hangs must not cost the worker its leases.
 
     Args:
         trees: returns the processes of each running job by its id, oldest job first; called in the thread.
@@ -74,6 +75,11 @@ class LoadSampler:
         self._text = ""
         self._stopping = threading.Event()
         self._own.measure(time.process_time(), self.rss_bytes)
+
+    @classmethod
+    def of(cls, info: WorkerInfo, trees: Callable[[], Mapping[str, Sequence[int]]], every_s: float) -> LoadSampler:
+        """Return the sampler of a worker, with the GPUs that its jobs get."""
+        return cls(trees, GpuReader(int(info.resources.get("gpu", 0))), every_s)
 
     def start(self) -> None:
         threading.Thread(target=self._keep, name="jobkit-load", daemon=True).start()

@@ -29,7 +29,6 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
-from jobkit.system.gpus import GpuReader
 from jobkit.worker.about import RecycleLimits, RetryPause, identify, lasting_facts
 from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.blocked_loop import attend
@@ -105,7 +104,7 @@ class JobWorker(arq.worker.Worker):
         self._news: list[AttemptNews] = []  # taken from attempts, not yet stored
         self._kept: list[Kept] = []
         self._received, self._wait_s = 0, math.inf
-        self._load = LoadSampler(runner.trees, GpuReader(int(self.info.resources.get("gpu", 0))), settings.heartbeat)
+        self._load = LoadSampler.of(info, runner.trees, settings.heartbeat)
         self._stop = ""  # "", "retire", "drain" or "now"
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive

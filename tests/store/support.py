@@ -359,6 +359,7 @@ async def clear(store: RedisStore) -> None:
         "barred",
         "made",
         "made-on",
+        "load",
         "blob",  # uploaded, and never used
         "group",
         "groups",

@@ -1,4 +1,4 @@
-"""What a worker samples of itself, its jobs and its GPUs."""
+"""Samples of a worker, its jobs and its GPUs."""
 
 from __future__ import annotations
 

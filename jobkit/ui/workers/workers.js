@@ -6,7 +6,7 @@ const WORKER_WORDS = {working: "Ready", busy: "Working", draining: "Ending", end
 /** Jobs of a worker that are listed. */
 const WORKER_JOBS = 8;
 
-/** What is in use of each resource of a worker or queue, as "gpu 1 of 2". */
+/** Text of the resources of a worker or queue: "gpu 1 of 2". */
 const resources = (has) => has.map(({name, used, total}) => h("span", {class: "resource", "data-full": String(used >= total)}, h("b", {text: name}), ` ${number(used)} of ${number(total)}`));
 
 class Workers extends FeedPage {
