@@ -26,8 +26,8 @@ class WorkerRecords(RedisNamespace):
         having = [worker.id for worker in workers if worker.is_alive and worker.resources]
         if not having:
             return workers
-        found = await self.many([("HGETALL", f"using:{id}") for id in having])
-        used = {id: self._amounts(f"using:{id}", jobs) for id, jobs in zip(having, found, strict=True)}
+        using = await self.many([("HGETALL", f"using:{id}") for id in having])
+        used = {id: self._amounts(f"using:{id}", jobs) for id, jobs in zip(having, using, strict=True)}
         return [replace(worker, in_use=used.get(worker.id, {})) for worker in workers]
 
     def _amounts(self, key: str, jobs: Mapping[bytes, bytes]) -> dict[str, float]:

@@ -16,9 +16,9 @@ _MIB = 1024 * 1024
 
 
 class GpuReading(NamedTuple):
-    """State of one GPU: memory in MiB, load in % (0 if its driver does not say)."""
+    """State of one GPU, the device of this number: memory in MiB, load in % (0 if its driver does not say)."""
 
-    index: int
+    device: int
     name: str
     total: int = 0
     used: int = 0

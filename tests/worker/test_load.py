@@ -79,7 +79,7 @@ def test_only_gpus_that_the_worker_may_use_are_shown(
 ) -> None:
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
 
-    assert [gpu.index for gpu in GpuReader(count, environ).read()] == expected
+    assert [gpu.device for gpu in GpuReader(count, environ).read()] == expected
 
 
 def test_without_a_driver_there_is_the_name_alone(library: Library) -> None:
