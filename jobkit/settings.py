@@ -34,7 +34,10 @@ START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
 MADE_BY = ("all", "no-diff", "off")
 #: Not allowed in `pyproject.toml`, which other people can read.
-_PRIVATE = frozenset({"home", "secret", "mercure_jwt"})
+_PRIVATE = frozenset({"home", "secret", "mercure_jwt", "mercure_key"})
+
+#: Settings of an external hub, which other publishers have under these names, too.
+_SHARED = frozenset({"mercure_url", "mercure_jwt"})
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
@@ -143,12 +146,15 @@ class Settings:
         public_url: public URL of the HTTP API if it is behind a proxy.
         mercure_url: URL of an external Mercure hub to publish job updates to (also `MERCURE_URL`).
         mercure_jwt: token for that hub (also `MERCURE_JWT`).
+        mercure_key: key of the tokens of the own hub, for publishers and subscribers that have one already; derived from
+            `secret` if empty.
         notify: webhooks and commands to call on events (`[[tool.jobkit.notify]]`; in the environment a JSON list).
         otel: workers report every ended job to OpenTelemetry.
         mlflow: tracking URI of MLflow, in which every ended job becomes a run; "" for none.
         log_format: format of the workers' log lines: "text", or "json" for one object a line.
         streams: maximum number of open event streams of a server.
         streams_per_subject: the same for one user or token, or for one address without a login.
+        stream_heartbeat: a silent event stream sends a comment after this long, so that proxies do not close it.
         origins: origins of web pages on other servers that may use the HTTP API ("https://app.example").
         login: file of names and passwords for the dashboard and the HTTP API (`JOBKIT_LOGIN`); see `jobkit.people`.
         roles: pattern of names to role, the first match wins: `JOBKIT_ROLES=ada=admin,*@lab.example=own`.
@@ -178,8 +184,10 @@ class Settings:
     public_url: str = ""
     mercure_url: str = ""
     mercure_jwt: str = field(default="", repr=False)
+    mercure_key: str = field(default="", repr=False)
     streams: int = 1000
     streams_per_subject: int = 100
+    stream_heartbeat: float = 15.0
     origins: tuple[str, ...] = ()
     login: str = ""
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -214,7 +222,7 @@ class Settings:
             values[name] = value, f"[tool.jobkit] in {path}"
         for name in known:
             variable = f"JOBKIT_{name.upper()}"
-            if name.startswith("mercure_") and not environ.get(variable):
+            if name in _SHARED and not environ.get(variable):
                 variable = name.upper()  # the usual name, shared with other publishers
             if environ.get(variable):
                 values[name] = environ[variable], variable
@@ -430,6 +438,18 @@ def _seconds(value: Any) -> float:
     return float(_number(float, 0, value if found is None else found))
 
 
+def _heartbeat(value: Any) -> float:
+    if not 1 <= (found := _seconds(value)) <= 3600:
+        raise ValueError
+    return found
+
+
+def _key(value: Any) -> str:
+    if len(key := _text(value).strip()) < 32:
+        raise InvalidParams(f"mercure_key must have 32 characters or more, as HS256 needs, not {len(key)}", "mercure_key")
+    return key
+
+
 def _size(value: Any) -> int:
     found = bytes_in(value)
     if found is None or not 0 <= found < 2**60:
@@ -501,6 +521,8 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "bool": (_flag, "true or false"),
     "int": (partial(_number, int, 1), "a whole number from 1"),
     "keep": (partial(_number, int, 0), "a whole number from 0"),
+    "stream_heartbeat": (_heartbeat, "1 second to 1 hour"),
+    "mercure_key": (_key, "text"),
     "archive": (lambda value: _place(_text(value)), "a directory or URL"),
     "archive_files": (lambda value: _size(value), 'a size like "10MB", or 0'),
     "home": (lambda value: Path(value).expanduser().absolute(), "a path"),

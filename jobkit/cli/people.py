@@ -143,7 +143,7 @@ def token(
     if mercure_key:
         from jobkit.http.mercure.grants import hub_keys
 
-        keys = hub_keys(kit.settings.secret, kit.settings.namespace)
+        keys = hub_keys(kit.settings)
         if not keys:
             raise BadInput("JOBKIT_SECRET is not set; set it here and for the server, since the key is derived from it")
         return out.echo(keys[0])

@@ -60,7 +60,11 @@ def _api(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> Api:
     configured: dict[str, Any] = {
         "origins": settings.origins,
         "public_url": settings.public_url,
-        "limits": Limits(streams=settings.streams, streams_per_subject=settings.streams_per_subject),
+        "limits": Limits(
+            streams=settings.streams,
+            streams_per_subject=settings.streams_per_subject,
+            heartbeat_s=settings.stream_heartbeat,
+        ),
     }
     configured |= {name: value for name, value in options.items() if value is not None}
     return Api((lambda: kit) if kit is not None else _default_kit, ROUTES, forward=forward, **configured)

@@ -280,19 +280,54 @@ def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
         return None
     if is_optional and not request.body and request.media_type in ("", JSON):
         return kind()
-    if request.media_type != JSON:
-        raise Problem(415, "unsupported_media_type", f"the body must be sent as Content-Type: {JSON}", "body")
+    is_form = request.media_type == FORM and takes_form(kind)
+    if request.media_type != JSON and not is_form:
+        allowed = f"{JSON} or {FORM}" if takes_form(kind) else JSON
+        raise Problem(415, "unsupported_media_type", f"the body must be sent as Content-Type: {allowed}", "body")
     try:
-        plain = msgspec.json.decode(request.body)
+        plain = _of_form(form(request.body), kind) if is_form else _with_whole(msgspec.json.decode(request.body), kind)
         if _is_deeper(plain, MAX_DEPTH):
             raise RecursionError
-        return msgspec.convert(plain, kind)
+        return msgspec.convert(plain, kind, strict=not is_form)
     except msgspec.ValidationError as error:
         raise _invalid(error) from None
     except RecursionError:
         raise Problem(422, "too_deep", f"the body is nested deeper than {MAX_DEPTH} levels", "body") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "invalid_json", f"the body is not JSON: {printable(str(error))}", "body") from None
+
+
+def takes_form(kind: type) -> bool:
+    """Return whether a body of this type may be a form: it has `params`, to which all other fields of the form belong."""
+    return "params" in kind.__struct_fields__  # type: ignore[attr-defined]  # a msgspec.Struct
+
+
+def _of_form(pairs: Sequence[tuple[str, str]], kind: type) -> dict[str, Any]:
+    """Return the plain data in a form. An empty field counts as not given, `params.queue` is an argument in any case."""
+    types = {each.encode_name: str(each.type) for each in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {"params": {}}
+    for name, value in pairs:
+        if not value or name == "_xsrf":  # the token of a login, see the adapter
+            continue
+        if "list[" in types.get(name, ""):
+            values.setdefault(name, []).append(value)
+            continue
+        is_field = name in types and name != "params"
+        place, name = (values, name) if is_field else (values["params"], name.removeprefix("params."))
+        if name in place:
+            raise Problem(400, "invalid_request", f"{printable(name)} is given twice", printable(name))
+        place[name] = value
+    return values
+
+
+def _with_whole(plain: Any, kind: type) -> Any:
+    """Return the data of a body with 3.0 as 3 in fields for whole numbers: JSON does not tell them apart."""
+    if isinstance(plain, dict):
+        for each in msgspec.structs.fields(kind):
+            value = plain.get(each.encode_name)
+            if isinstance(value, float) and value.is_integer() and "float" not in str(each.type):
+                plain[each.encode_name] = int(value)
+    return plain
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

@@ -96,8 +96,16 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
                 raise InvalidParams(f"arguments are written name=value, not {pair!r}")
             if name in values:
                 raise InvalidParams(f"argument {name!r} is given twice", name)
-            values[name] = parse_text(self.signature.spec_for(name) or ParamSpec(name=name, kind="any"), text)
+            values[name] = self._value_of(name, text)
         return values
+
+    def read_texts(self, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Return the values in the texts of a web page's form, by name. Paths of tables are refused; see `parse_text`."""
+        return {name: self._value_of(name, text, opens_files=False) for name, text in texts}
+
+    def _value_of(self, name: str, text: str, *, opens_files: bool = True) -> Any:
+        spec = self.signature.spec_for(name) or ParamSpec(name=name, kind="any")
+        return parse_text(spec, text, opens_files=opens_files)
 
     def effective(self, over: JobOptions | None = None) -> JobOptions:
         """Return the options of a submission; see `TaskDef.effective`."""

@@ -1,7 +1,7 @@
 """Validation of argument values against a `ParamSpec`, before anything is stored. Errors say what is allowed.
 
-`check` accepts Python values and JSON values of forms, `parse_text` the text of a command line. `check` reads no files,
-because it also serves HTTP; `parse_text` opens tables, because it acts for the user who typed the path.
+`check` accepts Python values and JSON values of forms, `parse_text` texts. `check` reads no files, because it also serves
+HTTP; `parse_text` opens tables on a command line, because it acts for the user who typed the path.
 """
 
 from __future__ import annotations
@@ -59,12 +59,15 @@ def describe(spec: ParamSpec) -> str:
     return f"{text} or None" if spec.nullable else text
 
 
-def parse_text(spec: ParamSpec, text: str) -> Any:
+def parse_text(spec: ParamSpec, text: str, *, opens_files: bool = True) -> Any:
     """Return the value in the text of `name=text` on a command line.
 
     Lists are JSON (`[1, 2]`) or comma-separated, dicts and structures JSON, tables the path of a .csv, .tsv, .parquet
     or .json file; "any" and "union" are JSON if it parses, else the text. `null` means None if that is allowed, as do
     `none` and the empty text for all kinds except "str".
+
+    Args:
+        opens_files: False if the text comes from a user who must not read files here: tables are then refused.
 
     Raises:
         InvalidParams: see `check`; also if a table's file cannot be read.
@@ -81,7 +84,7 @@ def parse_text(spec: ParamSpec, text: str) -> Any:
             value = word in _TRUE if word in _TRUE + _FALSE else text
         case "list" if not is_json:
             parts = [part.strip() for part in text.split(",")] if text.strip() else []
-            value = [parse_text(_item(spec, n), part) for n, part in enumerate(parts)]
+            value = [parse_text(_item(spec, n), part, opens_files=opens_files) for n, part in enumerate(parts)]
         case "list" | "dict" | "struct":
             try:
                 value = json.loads(text)
@@ -92,7 +95,7 @@ def parse_text(spec: ParamSpec, text: str) -> Any:
                 return check(spec, json.loads(text))
             except (ValueError, RecursionError):  # not JSON, or rejected (InvalidParams is a ValueError, too)
                 pass
-        case "table":
+        case "table" if opens_files:
             path = Path(text).expanduser()
             value = read_table(spec, str(path), path)
     return check(spec, value)

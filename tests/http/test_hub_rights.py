@@ -47,7 +47,7 @@ async def told(answer: Answer, until: str) -> list[str]:
 
 def hub_token(hub: Direct, **claims: Any) -> str:
     assert hub.kit is not None
-    key = hub_keys(hub.kit.settings.secret, hub.kit.settings.namespace)[0]
+    key = hub_keys(hub.kit.settings)[0]
     return jwt.encode({"mercure": claims}, key, algorithm="HS256")
 
 

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -47,7 +48,7 @@ def publish(http: httpx.Client, topic: str | list[str] = "https://example.com/bo
 
 
 def key_of(site: Site) -> str:
-    return hub_keys(site.kit.settings.secret, site.kit.settings.namespace)[0]
+    return hub_keys(site.kit.settings)[0]
 
 
 def old_token(site: Site, *, key: str | None = None, **claims: Any) -> str:
@@ -407,3 +408,21 @@ def test_large_updates_are_kept_only_up_to_a_total_size(kit: Kit) -> None:
     ids = [background.call(kit.verbs.store.web.publish(b"x" * 4_000_000)) for _ in range(12)]
 
     assert [id for id, _ in background.call(kit.verbs.store.web.updates("", 100))] == ids[-8:]
+
+
+def test_a_hub_may_have_the_key_that_publishers_have_already(serve: Callable[..., Site], kit: Kit) -> None:
+    key = "the key of an app that is older than this hub"
+    (derived,) = hub_keys(kit.settings)
+    with Kit(replace(kit.settings, mercure_key=key)) as given:
+        site, may = serve(kit=given, is_open_on_loopback=False), {"mercure": {"publish": ["*"]}}
+        with site.client() as http:
+            answers = [
+                http.post(
+                    HUB,
+                    data={"topic": "https://a.example", "data": "x"},
+                    headers={"Authorization": f"Bearer {jwt.encode(may, each, algorithm='HS256')}"},
+                )
+                for each in (key, derived)
+            ]
+
+    assert [answer.status_code for answer in answers] == [200, 401]

@@ -9,6 +9,7 @@ import os
 
 import httpx
 import pytest
+from httpx_sse import connect_sse
 from msgspec.structs import replace
 
 from jobkit.client.kit import Kit
@@ -42,10 +43,66 @@ def test_submit_answers_at_once_with_the_address_of_the_job(http: httpx.Client, 
     assert answer.status_code == 202
     body = answer.json()
     url = f"{site.url}/api/jobs/{body['id']}"
-    assert body == {"id": body["id"], "topic": url, "url": url, "events": f"{url}/events"}
+    since = body["last_event_id"]
+    assert body == {"id": body["id"], "topic": url, "url": url, "events": f"{url}/events", "last_event_id": since}
     assert answer.headers["location"] == url
     job = http.get(url).json()
     assert (job["state"], job["params"], job["tags"], job["priority"]) == ("queued", {"n": 5, "name": ""}, ["a"], 2)
+
+
+def test_streams_that_resume_after_the_id_in_the_answer_miss_nothing_of_the_job(
+    http: httpx.Client, kit: Kit, stage: Stage
+) -> None:
+    finish(kit, stage, submit(http)["id"], 10)
+    job = submit(http)
+    finish(kit, stage, job["id"], 10)
+
+    names = []
+    with connect_sse(http, "GET", "/api/events", params={"last_event_id": job["last_event_id"]}) as stream:
+        for event in stream.iter_sse():
+            names.append((event.event, event.json()["job_id"]))
+            if event.event == "succeeded":
+                break
+
+    assert names == [("submitted", job["id"]), ("started", job["id"]), ("succeeded", job["id"])]
+
+
+def test_a_form_of_a_web_page_submits_with_its_further_fields_as_arguments(http: httpx.Client, kit: Kit) -> None:
+    fields = {"task": "double", "n": "5", "tags": ["a", "b"], "priority": "2", "delay": "", "params.name": "x"}
+
+    answer = http.post("/api/jobs", data=fields)
+
+    assert answer.status_code == 202, answer.text
+    spec = kit.snapshot(answer.json()["id"]).spec
+    assert (dict(spec.params), spec.tags, spec.priority) == ({"n": 5, "name": "x"}, ("a", "b"), 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "field"),
+    [
+        ({"task": "double", "n": "many"}, 422, "n"),
+        ({"task": "double", "n": "5", "params.n": "6"}, 400, "n"),
+        ({"task": "double", "priority": "high", "n": "5"}, 422, "priority"),
+        ({"n": "5"}, 422, "task"),
+        ({"task": "nothing", "n": "5"}, 404, "task"),
+    ],
+)
+def test_a_form_that_is_not_right_is_refused_with_the_field(
+    http: httpx.Client, fields: dict[str, str], status: int, field: str
+) -> None:
+    answer = http.post("/api/jobs", data=fields)
+
+    assert (answer.status_code, answer.json()["field"]) == (status, field)
+
+
+def test_whole_numbers_may_be_written_with_a_fraction_of_zero(http: httpx.Client, kit: Kit) -> None:
+    answer = http.post("/api/jobs", json={"task": "double", "params": {"n": 39.0}, "priority": 3.0})
+    assert answer.status_code == 202, answer.text
+    broken = http.post("/api/jobs", json={"task": "double", "params": {"n": 1}, "priority": 3.5})
+
+    spec = kit.snapshot(answer.json()["id"]).spec
+    assert (spec.params["n"], spec.priority) == (39, 3)
+    assert (broken.status_code, broken.json()["field"]) == (422, "priority")
 
 
 def test_one_key_gives_one_job(http: httpx.Client) -> None:

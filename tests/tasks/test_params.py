@@ -6,6 +6,7 @@ import json
 import math
 from datetime import date, datetime
 from enum import Enum, IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,6 +239,13 @@ def test_path_on_the_command_line_is_read_as_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
 
     assert parse_text(spec("table"), str(tmp_path / "t.csv")).to_dict("list") == {"a": [1], "b": [2]}
+
+
+def test_path_in_the_form_of_a_web_page_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+
+    for of in (spec("table"), ParamSpec(name="n", kind="list", item=spec("table"))):
+        assert "must be" in str(refusal(partial(parse_text, opens_files=False), of, str(tmp_path / "t.csv")))
 
 
 def test_schema_tells_bounds_choices_items_and_what_is_required() -> None:

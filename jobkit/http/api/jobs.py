@@ -21,7 +21,7 @@ from jobkit.http.api.shapes import JobList, LogQuery, Submit
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
-from jobkit.http.messages import TEXT, Problem, Response, json_response, printable, to_json
+from jobkit.http.messages import FORM, TEXT, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.errors import NoCheckpoint
 from jobkit.model.metrics import Curves, to_wire
@@ -47,19 +47,28 @@ async def submit(call: ApiCall) -> Response:
         raise access.insufficient("a job needs an owner, and you have no name: log in, or use a token with a name")
     options = msgspec.to_builtins(body, builtin_types=[datetime])  # fields that the caller has given
     task, params = options.pop("task"), options.pop("params")
+    if call.request.media_type == FORM:  # its arguments are texts
+        info = (await call.kit.aio.tasks()).get(task)
+        params = params if info is None else info.read_texts(params.items())
+    since = await newest_event(call)
     job = await asyncio.to_thread(call.kit.submit_info, task, params, options, owner=call.grant.subject)
     if call.grant.owner not in (None, job.owner):
         field = "id" if "id" in options else "key"
         message = f"the {field} {printable(str(options.get(field)))!r} belongs to a job of another owner"
         raise Problem(409, f"{field}_taken", message, field)
-    return accepted(call, job.id)
+    return accepted(call, job.id, since)
 
 
-def accepted(call: ApiCall, job_id: str) -> Response:
-    """Return a 202 with the URLs of the job and its events."""
+async def newest_event(call: ApiCall) -> str:
+    """Return the id of the newest event, to be read before a submit: streams that resume after it miss nothing."""
+    return await on_loop(call.kit.verbs.store.last_event_id())
+
+
+def accepted(call: ApiCall, job_id: str, since: str) -> Response:
+    """Return a 202 with the URLs of the job and its events, and the id of an event before its first."""
     url = call.job_url(job_id)
     return json_response(
-        {"id": job_id, "topic": url, "url": url, "events": f"{url}/events"},
+        {"id": job_id, "topic": url, "url": url, "events": f"{url}/events", "last_event_id": since},
         202,
         {"Location": url, "Link": _links(call, url), "Cache-Control": "no-store"},
     )
@@ -129,11 +138,12 @@ async def retry(call: ApiCall) -> Response:
         message = f"job {snapshot.id} is {snapshot.state}; only an ended job can be retried, so cancel it first"
         raise Problem(409, "not_ended", message, "id")
     owner = {"owner": call.grant.subject} if call.grant.subject else {}
+    since = await newest_event(call)
     try:
         job: Any = await call.kit.aio.retry(snapshot.id, from_checkpoint=call.body.from_checkpoint, **owner)
     except NoCheckpoint as error:
         raise Problem(409, "no_checkpoint", str(error), "from_checkpoint") from None
-    return accepted(call, job.id)
+    return accepted(call, job.id, since)
 
 
 async def checkpoints(call: ApiCall) -> Any:

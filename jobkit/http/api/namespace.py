@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from jobkit.http.api.jobs import accepted
+from jobkit.http.api.jobs import accepted, newest_event
 from jobkit.http.api.shapes import AuditQuery, FailureQuery, TaskJson
 from jobkit.http.auth import access
 from jobkit.http.core.handling import ApiCall, without_places
@@ -91,7 +91,8 @@ async def resume_schedule(call: ApiCall) -> Any:
 async def run_schedule(call: ApiCall) -> Any:
     """Run a schedule once, now."""
     found = await _schedule(call)
-    return accepted(call, (await call.kit.aio.run_schedule(found.name)).id)
+    since = await newest_event(call)
+    return accepted(call, (await call.kit.aio.run_schedule(found.name)).id, since)
 
 
 async def remove_schedule(call: ApiCall) -> Any:

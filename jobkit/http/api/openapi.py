@@ -13,7 +13,17 @@ import msgspec
 from jobkit.http.api import shapes
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.mercure.topics import MATCH_TYPES
-from jobkit.http.messages import JSON, PROBLEM, RefusalJson, Response, Route, json_response, methods_of
+from jobkit.http.messages import (
+    FORM,
+    JSON,
+    PROBLEM,
+    RefusalJson,
+    Response,
+    Route,
+    json_response,
+    methods_of,
+    takes_form,
+)
 
 #: What each status means.
 _WORDS = {
@@ -133,7 +143,16 @@ def _operation(route: Route) -> dict[str, Any]:
         made["security"] = [{"token": []}, {}]
         made["description"] = f"Needs the scope `{route.scope}`, unless the server is open to its own user."
     if route.body is not None:
-        made["requestBody"] = {"required": not route.body_is_optional, "content": {JSON: _reference(route.body)}}
+        made["requestBody"] = {"required": not route.body_is_optional, "content": _content(route.body)}
+    return made
+
+
+def _content(body: type) -> dict[str, Any]:
+    made = {JSON: _reference(body)}
+    if takes_form(body):
+        text = "The same fields, and the arguments as further fields; empty ones count as not given."
+        texts = {"type": "object", "additionalProperties": {"type": "string"}}
+        made[FORM] = {"schema": {**texts, "required": ["task"], "description": text}}
     return made
 
 

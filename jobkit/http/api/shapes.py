@@ -161,7 +161,15 @@ def _json_of(name: str, text: str, sample: Any, *parts: type, **others: Any) -> 
     return _answer(name, text, **{field: (hints | others)[field] for field in sample.to_json()})
 
 
-AcceptedJson = _answer("AcceptedJson", "URLs of a submitted job.", id=str, topic=str, url=str, events=str)
+AcceptedJson = _answer(
+    "AcceptedJson",
+    "URLs of a submitted job, and the id of an event before its first: streams that resume after it miss nothing.",
+    id=str,
+    topic=str,
+    url=str,
+    events=str,
+    last_event_id=str,
+)
 JobJson = _json_of(
     "JobJson",
     "Everything about a job. Times in UTC.",

@@ -1,7 +1,8 @@
 """Authentication at the hub: tokens of Mercure's publishers and subscribers, of both protocols, and API tokens.
 
 `jobkit token --mercure-key` prints the hub's key for an app that makes its tokens itself (`MERCURE_JWT_SECRET`). It is
-derived from the secret, as the key of API tokens is; tokens signed with one are not valid for the other.
+the setting `mercure_key`, else derived from the secret, as the key of API tokens is; tokens signed with one are not
+valid for the other.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from jobkit.http.auth.access import Grant, InvalidToken, derived_keys, header_of
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
 from jobkit.http.messages import Problem, printable
+from jobkit.settings import Settings
 
 DETAIL = "https://mercure.rocks/authorization-detail"
 _NAMESPACED = "https://mercure.rocks/"
 
 
-def hub_keys(secret: str, namespace: str) -> list[str]:
+def hub_keys(settings: Settings) -> list[str]:
     """Return the hub's keys as text. The first one signs."""
-    return [key.hex() for key in derived_keys(secret, "mercure", namespace)]
+    if settings.mercure_key:
+        return [settings.mercure_key]
+    return [key.hex() for key in derived_keys(settings.secret, "mercure", settings.namespace)]
 
 
 def read(text: str, keys: list[str], hub: str) -> Grant:
@@ -97,7 +101,7 @@ async def _identified(call: ApiCall, in_query: str | None, is_old: bool) -> Gran
         return replace(grant, publish=(Selector(ALL, "*"),)) if grant and grant.is_open else grant
     settings = call.kit.settings
     try:
-        grant = read(text, hub_keys(settings.secret, settings.namespace), call.hub_url)
+        grant = read(text, hub_keys(settings), call.hub_url)
     except InvalidToken as refused:
         try:  # a token of `jobkit token`, whose topics are written as in 0.x
             grant = await call.api.grant(request, text)
