@@ -36,8 +36,9 @@ from jobkit.client.submit_verbs import AioSubmitVerbs, SubmitVerbs
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobkitError, JobState, StoreUnavailable
 from jobkit.model.neighbours import HasNeighbours
+from jobkit.model.notify_rule import kinds_of
 from jobkit.run.inside import context
-from jobkit.settings import Settings, kinds_of
+from jobkit.settings import Settings
 from jobkit.store.events import EventHub
 from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore

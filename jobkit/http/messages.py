@@ -298,12 +298,12 @@ def read_body(request: Request, kind: type | None, is_optional: bool) -> Any:
 
 
 def takes_form(kind: type) -> bool:
-    """Return whether a body of this type may be a form: it has `params`, to which all other fields of the form belong."""
+    """Return whether a body of this type may be a form: it has `params`, to which all further fields belong."""
     return "params" in kind.__struct_fields__  # type: ignore[attr-defined]  # a msgspec.Struct
 
 
 def _of_form(pairs: Sequence[tuple[str, str]], kind: type) -> dict[str, Any]:
-    """Return the plain data in a form. An empty field counts as not given, `params.queue` is an argument in any case."""
+    """Return the plain data in a form. An empty field counts as not given; `params.queue` is always an argument."""
     types = {each.encode_name: str(each.type) for each in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {"params": {}}
     for name, value in pairs:

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
-from jobkit.settings import NotifyRule
+from jobkit.model.notify_rule import NotifyRule
 from jobkit.store.leader import ASK_S, Leader
 from jobkit.store.redis import RedisStore
 

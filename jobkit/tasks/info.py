@@ -100,7 +100,7 @@ class TaskInfo(msgspec.Struct, frozen=True, dict=True):
         return values
 
     def read_texts(self, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Return the values in the texts of a web page's form, by name. Paths of tables are refused; see `parse_text`."""
+        """Return the values in the texts of a web page's form, by name; paths of tables are refused."""
         return {name: self._value_of(name, text, opens_files=False) for name, text in texts}
 
     def _value_of(self, name: str, text: str, *, opens_files: bool = True) -> Any:

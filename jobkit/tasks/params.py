@@ -1,7 +1,7 @@
 """Validation of argument values against a `ParamSpec`, before anything is stored. Errors say what is allowed.
 
-`check` accepts Python values and JSON values of forms, `parse_text` texts. `check` reads no files, because it also serves
-HTTP; `parse_text` opens tables on a command line, because it acts for the user who typed the path.
+`check` accepts Python values and JSON values of forms, `parse_text` texts. `check` reads no files, because it also
+serves HTTP; `parse_text` opens tables on a command line, because it acts for the user who typed the path.
 """
 
 from __future__ import annotations
