@@ -8,7 +8,7 @@ import socket
 import threading
 
 #: Prefixes of threads that live as long as the process: the background loop, the caller of watchers, the writer of
-#: logs, executors, pytest, tqdm, playwright, IPython, fsspec.
+#: logs, executors, pytest, tqdm, playwright, IPython, fsspec, Dask.
 _STAY = (
     "jobkit-loop",
     "jobkit-watchers",
@@ -21,6 +21,7 @@ _STAY = (
     "tqdm",
     "IPythonHistorySavingThread",
     "fsspecIO",
+    "Dask-",
 )
 
 #: Descriptors of event loops and of the threads above.

@@ -41,6 +41,9 @@ KNOWN_TO = {
     "opentelemetry": {"notify"},
     "mlflow": {"notify"},
     "optuna": {"client"},
+    "distributed": {"pools"},
+    "ray": {"pools"},
+    "kubernetes": {"pools"},
     "pyarrow": {"archive", "run", "ui"},
 }
 

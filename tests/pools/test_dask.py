@@ -1,0 +1,127 @@
+"""Pools on Dask: the common suite with a cluster of two processes, and what only Dask has."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobkit.model import InvalidParams
+from jobkit.pools.launcher import Launcher, checked_options
+from jobkit.pools.launchers import dask
+from jobkit.pools.launchers.dask import DaskLauncher, DaskOptions
+from tests.pools.suite import EngineBench, LauncherSuite, listed, processes, state
+from tests.support import environment, until
+
+
+class DaskBench(EngineBench):
+    room = 2
+
+    def __init__(self, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.address, self._patch = address, monkeypatch
+
+    def make(self, pool: str) -> Launcher:
+        return DaskLauncher(pool, DaskOptions(self.address))
+
+    def make_away(self) -> Launcher:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return DaskLauncher(self.pool, DaskOptions(f"tcp://127.0.0.1:{free.getsockname()[1]}"))
+
+    def make_refusing(self) -> Launcher:
+        self._patch.setattr(platform, "python_version_tuple", lambda: ("3", "9", "1"))
+        return self.make(self.pool)
+
+    async def visible(self) -> str:
+        from distributed import Client
+
+        def shown(dask_scheduler: Any) -> str:
+            return " ".join(f"{task.key} {task.group_key} {task.annotations}" for task in dask_scheduler.tasks.values())
+
+        async with Client(self.address, asynchronous=True) as client:
+            return await client.run_on_scheduler(shown)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Address of a cluster, a process of its own since Dask leaves threads and processes behind."""
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    command = [sys.executable, "-m", "tests.pools.dask_cluster"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    ) as cluster:
+        yield cluster.stdout.readline().strip()
+        cluster.stdin.close()
+
+
+@pytest.mark.nightly
+class TestDask(LauncherSuite):
+    @pytest.fixture
+    def engine(self, address: str, monkeypatch: pytest.MonkeyPatch) -> EngineBench:
+        monkeypatch.setattr(dask, "_PATIENCE_S", 3.0)
+        return DaskBench(address, monkeypatch)
+
+    async def test_a_unit_whose_task_is_cancelled_in_dask_ends_and_says_so(self, bench: DaskBench) -> None:
+        from distributed import Client
+
+        launcher, order = bench.launcher(), bench.order()
+        await launcher.start([order])
+        (unit,) = await state(launcher, [order.unit], "running")
+
+        async with Client(bench.address, asynchronous=True) as client:
+            await client.cancel([await client.get_dataset(unit.id)], force=True)
+
+        (ended,) = await state(launcher, [order.unit], "ended")
+        assert ended.error == "its task was cancelled in Dask"
+        await until(lambda: not processes(order), "the process to end")
+
+    async def test_a_unit_ends_with_its_dask_worker_and_is_not_repeated(self, bench: DaskBench) -> None:
+        launcher, order = bench.launcher(), bench.order()
+        await launcher.start([order])
+        await state(launcher, [order.unit], "running")
+        (process,) = processes(order)
+
+        process.parent().kill()
+
+        (ended,) = await state(launcher, [order.unit], "ended")
+        assert ended.error == "its Dask worker has ended"
+        await until(lambda: not processes(order), "the process to end")
+
+    async def test_a_unit_waits_for_dask_resources_that_no_dask_worker_has(self, bench: DaskBench) -> None:
+        launcher, order = DaskLauncher(bench.pool, DaskOptions(bench.address, {"GPU": 1})), bench.order()
+        await launcher.start([order])
+
+        async def why() -> bool:
+            return (await listed(launcher))[order.unit].reason == "Dask has no worker with GPU=1"
+
+        await until(why, "Dask to look for a worker")
+        await launcher.stop([order.unit])
+        await state(launcher, [order.unit], "ended")
+        await launcher.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"address": "10.0.0.1"}, 'address must be like "tcp://10.0.0.1:8786"'),
+        ({"dask_resources": "GPU=no"}, 'dask_resources must be amounts above 0 by name, like "GPU=1"'),
+        ({"dask_resources": {"GPU": 0}}, 'dask_resources must be amounts above 0 by name, like "GPU=1"'),
+        (
+            {"adress": "tcp://10.0.0.1:8786"},
+            "adress is not an option of pools on dask; allowed are address, dask_resources",
+        ),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_allowed(given: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidParams, match=message):
+        checked_options("dask", given)
+
+
+def test_dask_resources_are_read_from_a_text_too() -> None:
+    assert checked_options("dask", {"dask_resources": "GPU=1,RAM=2"}).taken() == {"GPU": 1, "RAM": 2}
