@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobkit.client import Batch, Job, Kit, Schedule, Study, as_completed, wait
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
-    from jobkit.connecting import connect
+    from jobkit.connecting import connect, publish
     from jobkit.model import (
         Backoff,
         ErrorKind,
@@ -78,6 +78,7 @@ __all__ = [
     "current",
     "log_metrics",
     "progress",
+    "publish",
     "resume",
     "show",
     # What events of a job
@@ -116,6 +117,7 @@ _LAZY = {
     "task": "jobkit.tasks.registry",
     "Task": "jobkit.tasks.task_class",
     "connect": "jobkit.connecting",
+    "publish": "jobkit.connecting",
     **dict.fromkeys(
         (
             "Backoff",

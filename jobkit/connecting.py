@@ -60,6 +60,22 @@ def connect(
         return _default
 
 
+def publish(topic: str, data: Any, private: bool = True, *, type: str = "") -> None:
+    """Send an update to all who have subscribed to a topic at the Mercure hub, from a job or any other code.
+
+    Args:
+        topic: text, a URL of yours for instance. Those with `/api/jobs` in their path are refused.
+        data: text, or a value that is sent as JSON; 1 MiB at most.
+        private: only subscribers whose token names the topic get it.
+        type: name of the event for `EventSource`; "" for `message`.
+
+    Raises:
+        InvalidParams: the topic is reserved, or something is not allowed.
+        StoreUnavailable: the server does not answer.
+    """
+    connect().publish(topic, data, private, type=type)
+
+
 @contextmanager
 def default_kit(kit: Kit) -> Iterator[Kit]:
     """Within the block, the process-wide default kit is this one: `task.submit(...)` goes there."""

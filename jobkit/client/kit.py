@@ -173,6 +173,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
     question = on_loop("verbs", Verbs.question)
     audit = on_loop("verbs.store.audit_log", AuditLog.entries)
+    publish = on_loop("verbs", Verbs.publish)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)
 

@@ -42,6 +42,7 @@ from jobkit.model import (
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import iso, now_ms
+from jobkit.model.update import new_update
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
 from jobkit.store.events import EventHub
@@ -382,6 +383,20 @@ class Verbs:
         while pruned := await self.store.prune(keep=keep):
             total += pruned
         return total
+
+    async def publish(self, topic: str, data: Any, private: bool = True, *, type: str = "") -> None:
+        """Send an update to all who have subscribed to a topic at the Mercure hub: a URL of yours, for instance.
+
+        Args:
+            topic: text. Those with `/api/jobs` in their path are refused: jobs report about themselves.
+            data: text, or a value that is sent as JSON; 1 MiB at most.
+            private: only subscribers whose token names the topic get it.
+            type: name of the event for `EventSource`; "" for `message`.
+
+        Raises:
+            InvalidParams: the topic is reserved, or something is not allowed.
+        """
+        await self.store.web.publish(new_update(topic, data, private=private, type=type))
 
 
 class Trail:

@@ -20,7 +20,7 @@ from jobkit.http.core import tail
 from jobkit.http.core.handling import Limits
 from jobkit.http.mercure.grants import hub_keys
 from jobkit.http.mercure.updates import UPDATES_PAGE
-from jobkit.model import JobSpec
+from jobkit.model import InvalidParams, JobSpec
 from jobkit.store.values import Submission
 from tests.http.site import Site
 from tests.ui.stage import Stage
@@ -426,3 +426,39 @@ def test_a_hub_may_have_the_key_that_publishers_have_already(serve: Callable[...
             ]
 
     assert [answer.status_code for answer in answers] == [200, 401]
+
+
+def test_python_code_publishes_to_subscribers_of_a_topic(http: httpx.Client, kit: Kit) -> None:
+    topic = "https://shop.example/orders/7"
+    with subscription(http, f"topic={topic}&last_event_id=earliest") as source:
+        kit.publish(topic, {"state": "paid"}, private=False, type="order")
+        (update,) = take(source, 1)
+
+    assert (update.event, update.json()) == ("order", {"state": "paid"})
+
+
+def test_private_updates_of_python_code_need_a_token_that_names_the_topic(guarded: Site) -> None:
+    mine, other = "https://shop.example/orders/7", "https://shop.example/orders/8"
+    may = {"Authorization": f"Bearer {old_token(guarded, mercure={'subscribe': [mine]})}"}
+    with guarded.client() as http, subscription(http, "topic=*&last_event_id=earliest", **may) as source:
+        guarded.kit.publish(other, "secret")
+        guarded.kit.publish(mine, "for me")
+        (update,) = take(source, 1)
+
+    assert update.data == "for me"
+
+
+@pytest.mark.parametrize(
+    ("topic", "data", "said"),
+    [
+        ("https://a.example/api/jobs/1", "x", "those of jobs"),
+        ("/.well-known/mercure/subscriptions", "x", "the hub has its own"),
+        ("*", "x", "not a topic"),
+        ("", "x", "must be text"),
+        ("https://a.example", object(), "data must be text"),
+        ("https://a.example", "x" * 2_000_000, "at most 1,048,576 bytes"),
+    ],
+)
+def test_updates_of_python_code_that_are_not_allowed_are_refused(kit: Kit, topic: str, data: object, said: str) -> None:
+    with pytest.raises(InvalidParams, match=said):
+        kit.publish(topic, data)

@@ -23,20 +23,18 @@ from jobkit.http.mercure.subscriptions import Presence, Subscription, root_of
 from jobkit.http.mercure.topics import (
     ALL,
     EXACT,
-    HUB,
-    JOBS,
     BadSelector,
     Selector,
     checked,
-    has_control_characters,
     new,
     old,
     reserved_for,
     together,
 )
-from jobkit.http.mercure.updates import NEW, OLD, Place, Update, Updates, id_of, place_in
+from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of, place_in
 from jobkit.http.messages import OLD_CURSORS, TEXT, Problem, Response, form_body, printable, to_json
 from jobkit.model import EventsExpired
+from jobkit.model.update import HUB, JOBS, Place, Update, has_control_characters
 
 #: Selectors of one subscription.
 MAX_MATCHERS = 100

@@ -26,9 +26,10 @@ from jobkit.http.core.handling import ApiCall
 from jobkit.http.core.tail import on_loop
 from jobkit.http.mercure.grants import DETAIL, bad, identify, sees_subscriptions
 from jobkit.http.mercure.topics import MATCH_TYPES
-from jobkit.http.mercure.updates import NEW, OLD, Update, Updates, id_of
+from jobkit.http.mercure.updates import NEW, OLD, Updates, id_of
 from jobkit.http.messages import JSON, Problem, Response, json_response, printable, to_json
 from jobkit.model import JobkitError
+from jobkit.model.update import Update
 
 logger = logging.getLogger("jobkit.http")
 

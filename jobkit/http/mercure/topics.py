@@ -8,40 +8,27 @@ from __future__ import annotations
 
 import re
 import string
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from urlpattern import URLPattern
 
+from jobkit.model.update import JOBS, reservation, topic_problem
 from jobkit.own_machine import LOOPBACK_NAMES, host_name, is_host_among, is_loopback
 
 #: Kinds of selectors, as 1.0 spells them; `TEMPLATE` is of 0.x alone.
 EXACT, PATTERN, TEMPLATE, ALL = "exact", "urlpattern", "uritemplate", "*"
 MATCH_TYPES = (EXACT, PATTERN, TEMPLATE)
 
-#: Bytes of one selector or topic.
-MAX_LENGTH = 4096
-
 #: Size of one template or pattern; see `_size_of`. Measured: at worst, one of this size takes 25 ms to compile, and
-#: 25 ms to match with a topic of `MAX_LENGTH`.
+#: 25 ms to match with a topic of `MAX_TOPIC_BYTES`.
 MAX_SIZE = 500
 
 #: Size of all templates and patterns of one subscription or token together.
 MAX_TOTAL_SIZE = 4 * MAX_SIZE
-
-#: Owners of reserved topics, which publishers must not use.
-JOBS, HUB = "jobs", "hub"
-
-#: Consecutive segments of the path in topics of jobs, and in addresses of the hub.
-_RESERVED = {("api", "jobs"): JOBS, (".well-known", "mercure"): HUB}
-
-#: Times that a topic may be percent-encoded.
-_MOST_DECODINGS = 10
 
 
 class BadSelector(ValueError):
@@ -101,44 +88,19 @@ def together(selectors: Iterable[Selector]) -> tuple[Selector, ...]:
 
 def checked(value: Any) -> str:
     """Return the text of a selector or topic. Raises BadSelector."""
-    if not isinstance(value, str) or not value:
-        raise BadSelector("a topic must be text and not empty")
-    if len(value.encode("utf-8", "surrogatepass")) > MAX_LENGTH:
-        raise BadSelector(f"a topic must have at most {MAX_LENGTH} bytes")
-    if has_control_characters(value):
-        raise BadSelector("a topic must not have control characters")
-    return value
-
-
-def has_control_characters(text: str) -> bool:
-    return any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in text)
+    if problem := topic_problem(value):
+        raise BadSelector(problem)
+    return str(value)
 
 
 def reserved_for(topic: str, hub_url: str, names: Iterable[str] = ()) -> str:
-    """Return `JOBS` or `HUB` if a client could take a topic for that of a job, or of the hub itself; else "".
+    """Return `JOBS` or `HUB` if a topic is reserved, see `reservation`; else "".
 
-    Only the path decides, below any prefix. It is read as the most lenient client would read it: percent-encodings
-    decoded repeatedly, backslashes as slashes, dots resolved and not, relative to the hub and not, in any case and
-    width of letters. A topic is free only if no reading of it is reserved. The one exception are jobs of another
-    server: a plain `https://host/...` whose host is neither a loopback name nor one of `names` of this server.
+    The one exception are jobs of another server: a plain `https://host/...` whose host is neither a loopback name nor
+    one of `names` of this server.
     """
-    text = re.split("[?#]", topic, maxsplit=1)[0]
-    for _ in range(_MOST_DECODINGS):
-        before, text = text, unquote(unicodedata.normalize("NFKC", text)).casefold()
-        if text == before:
-            break
-    else:
-        return HUB  # not a topic in good faith
-    whole, text = text, re.sub(r"^\s*[a-z][a-z0-9+.-]*:", "", text).replace("\\", "/")
-    parts = [part.strip() for part in text.split("/")]
-    readings = [[part for part in parts if part not in ("", ".", "..")], _without_dots(parts)]
-    if not text.startswith("/"):
-        readings.append(_without_dots([*urlsplit(hub_url).path.split("/")[:-1], *parts]))
-    for reading in readings:
-        for pair in pairwise(reading):
-            if pair in _RESERVED:
-                return "" if _RESERVED[pair] == JOBS and _is_elsewhere(whole, names) else _RESERVED[pair]
-    return ""
+    owner, whole = reservation(topic, urlsplit(hub_url).path)
+    return "" if owner == JOBS and _is_elsewhere(whole, names) else owner
 
 
 def _is_elsewhere(url: str, names: Iterable[str]) -> bool:
@@ -150,16 +112,6 @@ def _is_elsewhere(url: str, names: Iterable[str]) -> bool:
     if host.rpartition(".")[2].isdigit() and host.count(".") != 3:  # 127.1
         return False
     return not is_host_among(host, [host_name(name) or name for name in names])
-
-
-def _without_dots(parts: Iterable[str]) -> list[str]:
-    kept: list[str] = []
-    for part in parts:
-        if part == "..":
-            del kept[-1:]
-        elif part not in ("", "."):
-            kept.append(part)
-    return kept
 
 
 #: Characters that an expression of a URI Template stands for, by its operator, beside letters, digits, `-._~%` and

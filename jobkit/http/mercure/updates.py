@@ -18,9 +18,8 @@ import msgspec
 from jobkit.client import Kit
 from jobkit.http.core.tail import on_loop
 from jobkit.http.messages import to_json
+from jobkit.model.update import Place, Update
 from jobkit.store.values import event_key, parse_stream_id
-
-Place = tuple[int, int, int]
 
 #: Protocols 0.x and 1.0, for an update that only one of them gets.
 OLD, NEW = "old", "new"
@@ -39,19 +38,6 @@ RING_SIZE = 16_000_000
 
 #: Updates of one read, and characters of their data.
 UPDATES_PAGE, PAGE_SIZE = 200, 256_000
-
-
-class Update(msgspec.Struct, omit_defaults=True):
-    """An update, as the store keeps it."""
-
-    topics: list[str]
-    data: str
-    type: str = ""
-    id: str = ""  #: of its publisher; if there is none, subscribers see `id_of(place)`
-    retry: int = 0  #: milliseconds after which subscribers reconnect; 0 for their default
-    private: bool = False
-    form: str = ""  #: `OLD` or `NEW` if it is about a subscription, and only one protocol gets it
-    place: Place = (0, 0, 0)  #: its place in the order; not stored
 
 
 _decode = msgspec.json.Decoder(Update).decode
