@@ -103,23 +103,20 @@ def changes(component: Any, values: Mapping[str, str]) -> Iterable[bytes]:
             yield b"%b%b}" % (head.encode(), literal(text))
 
 
-def send(sockets: Iterable[WSHandler], events: bytes) -> Coroutine[Any, Any, None] | None:
-    """Send one PATCH-DOC message to the browsers that can be reached.
+def send(socket: WSHandler, events: bytes) -> Coroutine[Any, Any, None] | None:
+    """Send one PATCH-DOC message to a browser, if it can be reached.
 
-    Returns what to await until slow ones have taken it, None if all have. Tornado's own way makes a task and a system
+    Returns what to await until a slow one has taken it, None if it has. Tornado's own way makes a task and a system
     call for each of the three fragments: with 20 sessions, most of the cost of an update.
     """
-    content = b'{"events":[%b]}' % events
-    slow = []
-    for socket in sockets:
-        try:
-            if (rest := _write(socket, content)) is not None:
-                slow.append(rest)
-        except (WebSocketClosedError, StreamClosedError):  # Bokeh sees it as well
-            continue
-        except Exception:
-            logger.debug(_UNREACHED, exc_info=True)
-    return _taken(slow) if slow else None
+    try:
+        rest = _write(socket, b'{"events":[%b]}' % events)
+    except (WebSocketClosedError, StreamClosedError):  # Bokeh sees it as well
+        return None
+    except Exception:
+        logger.debug(_UNREACHED, exc_info=True)
+        return None
+    return None if rest is None else _taken(rest)
 
 
 _UNREACHED = "a browser could not be reached"
@@ -144,11 +141,13 @@ async def _write_fragments(socket: WSHandler, lock: Awaitable[Any], content: byt
             await socket.write_message(fragment.decode(), locked=False)
 
 
-async def _taken(slow: Iterable[Awaitable[None]]) -> None:
-    """Wait for all at once: one that holds its lock must not wait for a browser that takes nothing."""
-    for error in await asyncio.gather(*slow, return_exceptions=True):
-        if isinstance(error, Exception) and not isinstance(error, (WebSocketClosedError, StreamClosedError)):
-            logger.debug(_UNREACHED, exc_info=error)
+async def _taken(rest: Awaitable[None]) -> None:
+    try:
+        await rest
+    except (WebSocketClosedError, StreamClosedError):
+        pass
+    except Exception:
+        logger.debug(_UNREACHED, exc_info=True)
 
 
 @contextmanager

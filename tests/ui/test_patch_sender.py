@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tornado import locks
 
+from jobkit.ui.live import bridge as bridge_module
 from jobkit.ui.live.bridge import PendingUpdate, SessionBridge
 from jobkit.ui.live.control import Requests
 from jobkit.ui.patch import frame, literal, send
@@ -83,8 +84,8 @@ FRAGMENTS = ['{"msgid":"jobkit","msgtype":"PATCH-DOC"}', "{}", '{"events":[1,2]}
 async def test_a_message_is_written_by_one_call_unless_the_browser_is_slow() -> None:
     quick, slow = Socket(), Socket(is_slow=True)
 
-    assert send([quick], b"1,2") is None  # type: ignore[list-item]
-    rest = send([slow], b"1,2")  # type: ignore[list-item]
+    assert send(quick, b"1,2") is None  # type: ignore[arg-type]
+    rest = send(slow, b"1,2")  # type: ignore[arg-type]
 
     assert quick.frames == slow.frames == [b"".join(frame(text.encode()) for text in FRAGMENTS)]
     assert rest is not None
@@ -98,9 +99,8 @@ async def test_a_message_is_written_by_one_call_unless_the_browser_is_slow() -> 
 async def test_a_message_waits_for_one_that_is_being_written_and_is_compressed_by_tornado() -> None:
     busy, compressed = Socket(), Socket(compressor=object())
     with await busy.write_lock.acquire():
-        rest = send([busy, compressed], b"1,2")  # type: ignore[list-item]
-        assert rest is not None
-        waiting = asyncio.ensure_future(rest)
+        rests = [send(each, b"1,2") for each in (busy, compressed)]  # type: ignore[arg-type]
+        waiting = asyncio.gather(*filter(None, rests))
         await asyncio.sleep(0)
         assert not busy.fragments
     await waiting
@@ -110,21 +110,37 @@ async def test_a_message_waits_for_one_that_is_being_written_and_is_compressed_b
     assert not compressed.frames
 
 
-async def test_a_browser_that_takes_nothing_does_not_hold_up_another_one_of_its_session() -> None:
-    dead, busy, compressed = Socket(is_slow=True), Socket(), Socket(compressor=object())
-    with await busy.write_lock.acquire():
-        rest = send([dead, busy, compressed], b"1,2")  # type: ignore[list-item]
-    assert rest is not None
-    waiting = asyncio.ensure_future(rest)
-    for each in (busy, compressed):
-        async with asyncio.timeout(5.0):
-            with await each.write_lock.acquire():  # Bokeh's next message
-                pass
+async def test_a_window_that_takes_nothing_holds_up_no_other_one_and_gets_the_merged_texts_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Component:
+        part_of = PART_OF
 
-    assert busy.fragments == compressed.fragments == FRAGMENTS
-    assert not waiting.done()
+    def changes(_: object, values: Mapping[str, str]) -> list[bytes]:
+        return [json.dumps(dict(values)).encode()]
+
+    monkeypatch.setattr(bridge_module, "changes", changes)
+    monkeypatch.setattr(bridge_module, "models_of", lambda _: [])
+    bridge, component, dead, other = SessionBridge(), Component(), Socket(is_slow=True), Socket()
+    monkeypatch.setattr(bridge_module, "sockets_of", lambda _: [dead, other])
+    bridge.greeted(component)
+    for n in range(3):
+        bridge._box[component] = PendingUpdate()
+        bridge._box[component].add({"snapshot": f"s{n}"}, {"log_append": str(n)}, PART_OF)
+        other.written = asyncio.get_running_loop().create_future()
+        bridge._send()
+    assert texts_of(other) == [{"snapshot": f"s{n}", "log_append": f"[{n}]"} for n in range(3)]
+    assert len(dead.frames) == 1
+
     dead.written.set_result(None)
-    await waiting
+    dead.written, dead._is_slow = asyncio.get_running_loop().create_future(), False
+    for _ in range(5):
+        await asyncio.sleep(0)  # callbacks of the loop
+    assert texts_of(dead)[1] == {"snapshot": "s2", "log_append": "[1,2]"}
+
+
+def texts_of(socket: Socket) -> list[dict[str, str]]:
+    return [json.loads(data.partition(b'{"events":[')[2][:-2]) for data in socket.frames]
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import panel as pn
 
 from jobkit.runners import Runners
-from jobkit.ui.live.shared_feed import Pacer
 from jobkit.ui.patch import batch_changes, changes, loop_of, models_of, send, session_of, sockets_of
 
 logger = logging.getLogger("jobkit.ui")
@@ -40,6 +39,9 @@ BEAT_S = 0.75
 
 _FAILED = "a page could not be updated"
 
+#: Messages that slow browsers have not taken yet.
+_sendings = Runners(lambda error: logger.error(_FAILED, exc_info=error))
+
 #: Components that get beats, by document.
 _hearers: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
 
@@ -51,23 +53,27 @@ def send_beats(document: Any, component: Any) -> None:
         is_first = document not in _hearers
         _hearers.setdefault(document, weakref.WeakSet()).add(component)
         if is_first:
-            _beat(document, 1, None)
+            _beat(document, 1, set())
 
     if (loop := loop_of(document)) is not None and not loop.is_closed():
         loop.call_soon_threadsafe(begin)
 
 
-def _beat(document: Any, n: int, before: asyncio.Future[None] | None) -> None:
-    """Send the `n`-th beat to a session, unless the one before is still being sent. Repeats until the session ends."""
+def _beat(document: Any, n: int, busy: set[Any]) -> None:
+    """Send the `n`-th beat to a session, but for the windows that have not taken the one before (`busy`). Repeats until
+    the session ends."""
     session = session_of(document)
     if session is None or session.destroyed:
         _hearers.pop(document, None)
         return
-    if (before is None or before.done()) and (sockets := sockets_of(document)):
-        events = (event for each in _hearers[document] for event in changes(each, {"beat": str(n)}))
-        slow = send(sockets, told) if (told := b",".join(islice(events, _HEARERS))) else None
-        before = asyncio.ensure_future(slow) if slow is not None else None
-    asyncio.get_running_loop().call_later(BEAT_S, _beat, document, n + 1, before)
+    if ready := set(sockets_of(document) or ()) - busy:
+        beats = (event for each in _hearers[document] for event in changes(each, {"beat": str(n)}))
+        events = b",".join(islice(beats, _HEARERS))
+        for socket in ready if events else ():
+            if (rest := send(socket, events)) is not None:
+                busy.add(socket)
+                _sendings.run(rest, partial(busy.discard, socket))
+    asyncio.get_running_loop().call_later(BEAT_S, _beat, document, n + 1, busy)
 
 
 #: Bridges with texts to send, by the loop of their server, which is woken once for all of them.
@@ -97,7 +103,10 @@ def _cross(loop: asyncio.AbstractEventLoop) -> None:
 
 def _send_all(loop: asyncio.AbstractEventLoop) -> None:
     for bridge in _taken(loop):
-        bridge._sender.poke()
+        try:
+            bridge._send()
+        except Exception:
+            logger.exception(_FAILED)
 
 
 def _taken(loop: asyncio.AbstractEventLoop) -> dict[SessionBridge, None]:
@@ -114,12 +123,19 @@ class PendingUpdate:
 
     def add(self, whole: Mapping[str, str], parts: Mapping[str, str], part_of: Mapping[str, str]) -> None:
         """`part_of`: the part that a whole text replaces, as `{"log": "log_append"}`."""
+        self._add(whole, {name: [text] for name, text in parts.items()}, part_of)
+
+    def merge(self, later: PendingUpdate, part_of: Mapping[str, str]) -> None:
+        """Add what came later."""
+        self._add(later.whole, later.parts, part_of)
+
+    def _add(self, whole: Mapping[str, str], parts: Mapping[str, Sequence[str]], part_of: Mapping[str, str]) -> None:
         for name, text in whole.items():
             self.whole[name] = text
             self.parts.pop(part_of.get(name, ""), None)
-        for name, text in parts.items():
+        for name, texts in parts.items():
             waiting = self.parts.setdefault(name, [])
-            waiting.append(text)
+            waiting += texts
             if len(waiting) > _BEHIND:
                 del waiting[:-1]  # the browser sees the gap
 
@@ -141,7 +157,7 @@ class SessionBridge:
         self._lock = threading.RLock()
         self._endings: list[Callable[[], object]] = []
         self._box: dict[Any, PendingUpdate] = {}
-        self._sender = Pacer(0.0, self._send, Runners(lambda error: logger.error(_FAILED, exc_info=error)))
+        self._slow: dict[Any, dict[Any, PendingUpdate]] = {}  # windows that have not taken a message, and what waits
         self._present: weakref.WeakSet[Any] = weakref.WeakSet()
         self._waiting: list[Callable[[], object]] | None = None  # until the browser has the document
         self.is_open = True
@@ -269,16 +285,30 @@ class SessionBridge:
             box, self._box = self._box, {}
             return box
 
-    def _send(self) -> Coroutine[Any, Any, None] | None:
-        """Send all waiting texts; on the server's loop. Returns what to await if the browser is slow."""
+    def _send(self) -> None:
+        """Send all waiting texts; on the server's loop."""
         box = self._take_box()
         sockets = sockets_of(self._document) if self.is_open else []
         absent = {each: update for each, update in box.items() if sockets is None or not self._hears(each)}
         if absent:
             self._push(lambda: self._put(absent))
-        present = [(each, update) for each, update in box.items() if each not in absent]
-        events = [event for each, update in present for event in changes(each, update.values())]
-        return send(sockets, b",".join(events)) if events and sockets else None
+        self._write(sockets or (), {each: update for each, update in box.items() if each not in absent})
+
+    def _write(self, sockets: Iterable[Any], updates: Mapping[Any, PendingUpdate]) -> None:
+        """Write texts to windows. For one that has not taken the message before they wait, and hold up no other one."""
+        events = b",".join(event for each, update in updates.items() for event in changes(each, update.values()))
+        for socket in sockets if events else ():
+            if (waiting := self._slow.get(socket)) is not None:
+                for component, update in updates.items():
+                    waiting.setdefault(component, PendingUpdate()).merge(update, component.part_of)
+            elif (rest := send(socket, events)) is not None:
+                self._slow[socket] = {}
+                _sendings.run(rest, partial(self._written, socket))
+
+    def _written(self, socket: Any) -> None:
+        """A slow window has taken a message."""
+        if (waiting := self._slow.pop(socket)) and self.is_open:
+            self._write([socket], waiting)
 
     def _hears(self, component: Any) -> bool:
         """Return whether texts for the component may go past its document."""
