@@ -15,6 +15,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -341,10 +342,16 @@ class EventHub:
             if not delivered.done():
                 delivered.set_result(None)
             return
-        head, _, rider = data.partition(b"\n")
         try:
-            event = JobEvent.from_wire(_unjson(head), result=rider)
+            event = _event(data)
         except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError):  # whatever JSON it may be
             logger.warning("a message on %s is not an event of jobkit; left out", channel)
             return
         self._listeners.tell(channel, event)
+
+
+@lru_cache(maxsize=8)
+def _event(data: bytes) -> JobEvent:
+    """Return the event in a message, which often comes on several channels."""
+    head, _, rider = data.partition(b"\n")
+    return JobEvent.from_wire(_unjson(head), result=rider)

@@ -27,7 +27,7 @@ from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.question import AnswerForm, read_question
 from jobkit.ui.live.control import Control
-from jobkit.ui.live.shared_feed import NEWS_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
+from jobkit.ui.live.shared_feed import CURVES_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -59,7 +59,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self.model: CardModel | None = None
         """None until the job has been read. Changes on the background loop."""
         self._missing = ""
-        self._charts = self.paced(NEWS_S, self.poke)
+        self._charts = self.paced(CURVES_S, self.flush)
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
         self._questions = self.paced(0.0, self._read_question)

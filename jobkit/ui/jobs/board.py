@@ -21,7 +21,7 @@ from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.jobs import batch_rows
-from jobkit.ui.live.shared_feed import NEWS_S, QueryFeed, Subscriber, answered
+from jobkit.ui.live.shared_feed import CURVES_S, NEWS_S, QueryFeed, Subscriber, answered
 
 #: Seconds between two reads of the counters, at least.
 _COUNTS_S = 0.5
@@ -313,7 +313,8 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit, query, only)
-        self._news = self.paced(NEWS_S, self.poke)
+        self._news = self.paced(NEWS_S, self.flush)
+        self._curves = self.paced(CURVES_S, self.flush)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -380,7 +381,7 @@ class BoardFeed(QueryFeed[Subscriber]):
             return
         self.model.take(event)
         if event.type.is_news:
-            self._news.poke()
+            (self._curves if "metrics" in event.data else self._news).poke()
         else:
             self.recount()
             self.poke()

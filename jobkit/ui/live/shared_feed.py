@@ -32,8 +32,11 @@ _AGAIN_S = 0.5
 #: Seconds until a `QueryFeed` reads everything again while an index is being filled.
 _FILLING_S = 1.5
 
-#: Seconds between two updates of what moves all the time (progress, curves), at least: people see no more.
+#: Seconds between two updates of progress in a table, at least: people see no more.
 NEWS_S = 0.2
+
+#: Seconds between two updates of curves, at least: each is a message to every session.
+CURVES_S = 0.5
 
 #: New jobs that a `QueryFeed` reads at once; the others follow.
 _READ = 200
