@@ -60,8 +60,8 @@ def send_beats(document: Any, component: Any) -> None:
 
 
 def _beat(document: Any, n: int, busy: set[Any]) -> None:
-    """Send the `n`-th beat to a session, but for the windows that have not taken the one before (`busy`). Repeats until
-    the session ends."""
+    """Send the `n`-th beat to all windows of a session that have taken the one before (others are in `busy`). Repeats
+    until the session ends."""
     session = session_of(document)
     if session is None or session.destroyed:
         _hearers.pop(document, None)
