@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jobkit.codec import MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_reference
+from jobkit.codec import HEAD_BYTES, MSGPACK, PICKLE, RAW, Codec, Subject, decode, is_reference
 from jobkit.files import FileStore
 from jobkit.files.checkpoints import STORED_BYTES, CheckpointPlace
 from jobkit.files.file_store import LARGE_BYTES, JobFolder, opened
@@ -294,6 +294,21 @@ def delete_file(outcome: Outcome) -> None:
             os.unlink(outcome.file)
 
 
+def _without_file(outcome: Outcome, problem: str) -> Outcome:
+    """Return an outcome whose file could not be stored: with its value, if that is not too large for Redis."""
+    try:
+        count = os.stat(outcome.file).st_size - HEAD_BYTES
+        if count > MAX_RESULT_BYTES:
+            return not_kept(outcome, too_large(count, MAX_RESULT_BYTES, problem))
+        with open(outcome.file, "rb") as file:
+            file.seek(HEAD_BYTES)
+            return replace(outcome, body=file.read(), file="")
+    except OSError:  # it was removed, or the disk has failed
+        return not_kept(outcome, f"the task returned, but its result is lost: {problem}")
+    finally:
+        delete_file(outcome)
+
+
 def ending(
     claimed: Claimed, outcome: Outcome, codec: Codec, settings: Settings, folder: JobFolder | None = None
 ) -> Ending:
@@ -317,9 +332,8 @@ def ending(
                 result = patiently(folder.put, name, outcome.form, outcome.body, subject, codec)
         except OSError as error:
             problem = f"it could not be written to {folder.file_store.place.shown} ({error.strerror or error})"
-            if outcome.file:  # on its way, it was removed or the disk has failed
-                delete_file(outcome)
-                outcome = not_kept(outcome, f"the task returned, but its result is lost: {problem}")
+            if outcome.file:
+                outcome = _without_file(outcome, problem)
     if kind == "failed":
         types = outcome.error_types or ((str(outcome.error.kind),) if outcome.error is not None else ())
         delay_s = spec.retry_delay_s(

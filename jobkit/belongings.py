@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 from jobkit.codec import Blob, digest
 from jobkit.files import FileStore
-from jobkit.files.file_store import JOB_FILE, OWNER, JobFolder, owner_of
-from jobkit.files.storage import Place
+from jobkit.files.file_store import JOB_FILE, JobFolder, owner_of
+from jobkit.files.storage import OWNER, Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import size
 from jobkit.parts import PartStore

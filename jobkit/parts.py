@@ -22,7 +22,7 @@ from jobkit.store.redis import RedisStore
 #: Larger parts are refused: without a place for files, with one, and in the memory of a `sync://` kit.
 MAX_STORED_BYTES, MAX_FILE_BYTES, MAX_SYNC_BYTES = 50_000_000, 2_000_000_000, 500_000_000
 
-#: A worker remembers so many bytes of parts that are not files of its machine: jobs of a batch have them in common.
+#: A worker remembers so many bytes of parts from the store: jobs of a batch have them in common.
 _CACHE_BYTES = 100_000_000
 
 
@@ -141,8 +141,7 @@ class PartStore:
                 "directory of the submitter"
             )
         try:
-            part = await asyncio.to_thread(file_store.blob, folder)
-            return ("", part) if isinstance(part, bytes) else (str(part), b"")
+            return str(await asyncio.to_thread(file_store.blob, folder)), b""
         except OSError as error:
             there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
             raise PartUnavailable(

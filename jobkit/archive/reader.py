@@ -18,7 +18,8 @@ from jobkit.archive.folder import ArchiveFile, copy_path, covering, files_of
 from jobkit.archive.table import COLUMNS, arrow, conform, schema
 from jobkit.belongings import Content, ContentGone, is_name
 from jobkit.codec import digest
-from jobkit.files.storage import Directory, Place, place_of
+from jobkit.files.places import place_of
+from jobkit.files.storage import Directory, Place
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
 from jobkit.store.export import Dump

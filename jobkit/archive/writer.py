@@ -24,7 +24,8 @@ from jobkit.archive.table import GROUP_BYTES, GROUP_ROWS, arrow, conform, file_o
 from jobkit.belongings import Belongings, Content, ContentGone, Missing, in_words, word_of
 from jobkit.codec import digest
 from jobkit.files import FileStore
-from jobkit.files.storage import Directory, place_of
+from jobkit.files.places import place_of
+from jobkit.files.storage import Directory
 from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.store.export import Dump

@@ -26,7 +26,8 @@ from msgspec.structs import replace
 
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.files.file_store import FileStore, JobFolder
-from jobkit.files.storage import Part, make_folders, place_of
+from jobkit.files.places import place_of
+from jobkit.files.storage import Part, make_folders
 from jobkit.model import SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, is_checkpoint_name
 

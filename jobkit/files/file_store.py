@@ -14,6 +14,8 @@ makes a new one.
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import itertools
 import os
@@ -26,7 +28,10 @@ from pathlib import Path
 import msgspec
 
 from jobkit.codec import FILE, HEAD_BYTES, Blob, Codec, Subject
-from jobkit.files.storage import Directory, Part, Place, place_of
+from jobkit.files.log import LogPieces, aside_of
+from jobkit.files.places import place_of
+from jobkit.files.staging import Staging
+from jobkit.files.storage import OWNER, Directory, Part, Place
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.format import size
 from jobkit.settings import Settings
@@ -34,7 +39,7 @@ from jobkit.settings import Settings
 #: Sealed results above this size in bytes go to a file.
 LARGE_BYTES = 1_000_000
 
-OWNER, LOG = "job", "log"
+LOG = "log"
 
 #: Large results and artifacts on their way from a job's process to its worker have such names: in the job's folder or,
 #: if that is not on this machine, in `temporary` (artifacts only).
@@ -42,8 +47,10 @@ PASSING = ".jobkit-"
 
 #: Path of a file in the folder of a job.
 JOB_FILE = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}/[a-z0-9][a-z0-9.]{0,59}")
-_FOLDER = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}")
-_BLOB = re.compile(r"[0-9a-f]{16}/blobs/([0-9a-f]{64})\.[0-9a-f]{16}")
+FOLDER = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/[0-9a-f]{30}")
+#: The folder of a large part of calls, and its file.
+BLOB_FOLDER = re.compile(r"[0-9a-f]{16}/blobs/([0-9a-f]{64})\.[0-9a-f]{16}")
+BLOB_FILE = re.compile(BLOB_FOLDER.pattern + "/content")
 _CHUNK = 4 << 20
 
 
@@ -65,17 +72,21 @@ class FileStore:
     Args:
         place: where the files are.
         base: the namespace's folder there, 16 hex digits; only needed to write and to sweep.
+
+    Attributes:
+        staging: of a worker, if `place` is not on this machine.
     """
 
     def __init__(self, place: Place, base: str = "") -> None:
         self.place = place
         self.base = base
+        self.staging: Staging | None = None
         self._claimed: set[str] = set()  # folders on remote storage that this process has created
 
     @classmethod
     def of(cls, settings: Settings) -> FileStore | None:
         """Return the file store of the setting `results`; None if it is not set. Raises InvalidParams: unusable."""
-        return cls(place_of(settings.results)) if settings.results else None
+        return cls(place_of(settings.results, home=settings.home)) if settings.results else None
 
     def folder(self, job_id: str, us: int) -> JobFolder:
         """Return the folder of a submission; does not create it."""
@@ -89,25 +100,57 @@ class FileStore:
 
     def files(self, folder: str) -> dict[str, int]:
         """Return the whole files in a job's folder except its owner: paths and sizes in bytes. Raises OSError."""
-        if not _FOLDER.fullmatch(folder):
+        if not FOLDER.fullmatch(folder):
             return {}
         found = {f"{folder}/{name}": size for name, size in self.place.sizes(folder).items() if name != OWNER}
         return {path: size for path, size in found.items() if JOB_FILE.fullmatch(path)}
 
     def claim(self, folder: JobFolder) -> None:
         """Create the folder and write its owner."""
-        self.place.write(f"{folder.path}/{OWNER}", [folder.owner.encode()])
-        if self.place.local(folder.path) is None:
-            self._claimed.add(folder.path)
+        if folder.path not in self._claimed:
+            self.place.write(f"{folder.path}/{OWNER}", [folder.owner.encode()])
+            if not self.is_local:
+                self._claimed.add(folder.path)
+
+    def ended(self, folder: JobFolder) -> None:
+        """Delete what an attempt has left on its way to a place that is not on this machine."""
+        self._claimed.discard(folder.path)
+        if self.staging is not None:
+            self.staging.remove(folder.path)
 
     def has(self, folder: str) -> bool:
         """Return True if the folder exists; on remote storage only if this process created it."""
         path = self.place.local(folder)
         return path.is_dir() if path is not None else folder in self._claimed
 
+    @property
+    def is_local(self) -> bool:
+        """True if the files are on this machine or mounted there."""
+        return self.place.local("") is not None
+
     def log_path(self, folder: str) -> Path | None:
-        """Return the path of the job's log file, or None if the storage is not on this machine."""
-        return self.place.local(f"{folder}/{LOG}") if _FOLDER.fullmatch(folder) else None
+        """Return the path at which a job's processes write its log; None if the storage is not on this machine and
+        this is no worker."""
+        if not FOLDER.fullmatch(folder):
+            return None
+        path = f"{folder}/{LOG}"
+        return self.place.local(path) if self.staging is None else self.staging.root / path
+
+    def log(self, folder: str) -> LogPieces | None:
+        """Return what finds the files of a job's log, copied to this machine; None if there is none. Raises OSError."""
+        if not FOLDER.fullmatch(folder):
+            return None
+        names = self.place.names(folder)
+        if LOG not in names and aside_of(Path(LOG)).name not in names:
+            return None
+
+        @functools.cache
+        def piece(end: str) -> Path:
+            if f"{LOG}{end}" not in names:
+                raise FileNotFoundError(errno.ENOENT, "it has no such file")
+            return self.place.fetched(f"{folder}/{LOG}{end}")
+
+        return piece
 
     def put_blob(self, blob: Blob) -> str:
         """Write a large part of calls and return its folder. Raises OSError."""
@@ -115,23 +158,14 @@ class FileStore:
         self.place.write(f"{folder}/content", [blob.content])
         return folder
 
-    def blob(self, folder: str) -> bytes | Path:
-        """Return the file of a large part of calls, or its content if the storage is not on this machine.
-
-        Raises:
-            OSError: it does not exist, or cannot be read.
-        """
-        path = self.blob_path(folder)
-        local = self.place.local(path)
-        if local is None:
-            return self.place.read(path)
-        local.stat()
-        return local
+    def blob(self, folder: str) -> Path:
+        """Return the file of a large part of calls, on this machine. Raises OSError."""
+        return self.place.fetched(self.blob_path(folder))
 
     @staticmethod
     def blob_path(folder: str) -> str:
         """Return the path of a large part of calls. Raises FileNotFoundError if jobkit makes no such folder."""
-        if not _BLOB.fullmatch(folder):
+        if not BLOB_FOLDER.fullmatch(folder):
             raise FileNotFoundError(f"{folder[:200]!r} is no folder that jobkit made")
         return f"{folder}/content"
 
@@ -139,7 +173,7 @@ class FileStore:
         """Delete folders of deleted jobs and return those that no longer exist."""
         gone = []
         for folder in folders:
-            if _FOLDER.fullmatch(folder) or _BLOB.fullmatch(folder):
+            if FOLDER.fullmatch(folder) or BLOB_FOLDER.fullmatch(folder):
                 with contextlib.suppress(FileNotFoundError):
                     self.place.remove(folder)
             gone.append(folder)
@@ -148,9 +182,9 @@ class FileStore:
     def old(self, min_age_s: float) -> Iterator[Owned]:
         """Yield the namespace's folders that are at least `min_age_s` seconds old, with their owner."""
         for folder in self.place.folders(self.base, min_age_s):
-            if found := _BLOB.fullmatch(folder):
+            if found := BLOB_FOLDER.fullmatch(folder):
                 yield Owned(folder, blob=found[1])
-            if not _FOLDER.fullmatch(folder):
+            if not FOLDER.fullmatch(folder):
                 continue
             try:
                 job_id, _, us = self.place.read(f"{folder}/{OWNER}").decode("utf-8", "replace").strip().rpartition(" ")
@@ -181,18 +215,21 @@ class JobFolder(msgspec.Struct, frozen=True):
         return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
 
     def adopt(self, name: str, form: bytes, file: Path, subject: Subject, codec: Codec) -> bytes:
-        """Do the same with a file in this folder, on this machine, that has `HEAD_BYTES` of room before the body: it is
-        sealed and renamed, and not copied."""
+        """Do the same with a file that has `HEAD_BYTES` of room before the body and is in this folder, or staged: it is
+        sealed, and then renamed if the storage is on this machine."""
         self.file_store.claim(self)
         place, path = self.file_store.place, f"{self.path}/{name}"
-        assert isinstance(place, Directory)
         with open(os.open(file, os.O_RDWR | os.O_NOFOLLOW), "r+b", buffering=0) as opened:
             opened.seek(HEAD_BYTES)
             head = codec.head(form, iter(lambda: opened.read(_CHUNK), b""), _in_file(subject, path))
             written = opened.tell()
             opened.seek(0)
             opened.write(head)
-        place.adopt(file, path)
+        if isinstance(place, Directory):
+            place.adopt(file, path)
+        else:
+            place.write(path, _parts(file))
+            file.unlink()
         return codec.seal(FILE, msgspec.msgpack.encode([path, written, place.shown]), subject)
 
 

@@ -17,14 +17,13 @@ import errno
 import os
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from jobkit.files.file_store import OWNER
-from jobkit.files.storage import make_folders
+from jobkit.files.storage import OWNER, make_folders
 from jobkit.model import LogFilter, LogLine, LogSlice
 from jobkit.model.format import size
 
@@ -37,6 +36,12 @@ _PORTION = 200_000
 PIECE_BYTES = 50_000_000
 
 _ASIDE, _CUT, MARKS, _GIVEN_UP = ".1", ".cut", ".marks", ".none"
+
+#: All files of a log, by their names in the folder of its job; the text comes last.
+LOG_FILES = tuple(f"log{end}" for end in (_GIVEN_UP, _CUT, _ASIDE + MARKS, MARKS, _ASIDE, ""))
+
+#: Returns a file of a log by what its name has behind "log". Raises FileNotFoundError if there is none.
+LogPieces = Callable[[str], Path]
 
 #: Values of a mark's lowest byte: `source + 8 * level`, as indexes into these tuples. The bytes above are the time
 #: (ms).
@@ -195,16 +200,21 @@ def marks_of(path: Path) -> Path:
     return path.with_name(path.name + MARKS)
 
 
-def lost_of(path: Path) -> int:
+def pieces_of(path: Path) -> LogPieces:
+    """Return the files of a log beside its text."""
+    return lambda end: path.with_name(path.name + end)
+
+
+def _lost(pieces: LogPieces) -> int:
     """Return the number of lines at the beginning of a log that have been deleted and are not counted in its file."""
     try:
-        return int(path.with_name(path.name + _CUT).read_text("ascii") or 0)
+        return int(pieces(_CUT).read_text("ascii") or 0)
     except (OSError, ValueError):
         return 0
 
 
 def _count_lost(path: Path, count: int) -> None:
-    total = lost_of(path) + count
+    total = _lost(pieces_of(path)) + count
     with _private(path.with_name(path.name + _CUT), "wb") as file:
         file.write(b"%d" % total)
 
@@ -243,9 +253,10 @@ _LINE_CHARS = 10_000
 
 
 class _Block(msgspec.Struct, frozen=True):
-    """Whole lines of a piece of the log."""
+    """Whole lines of a piece of the log. `marks`: the file with their marks."""
 
     path: Path
+    marks: Path
     offset: int
     size: int
     first: int
@@ -261,7 +272,7 @@ class _Block(msgspec.Struct, frozen=True):
         if search and search not in whole.lower():
             return
         try:
-            with marks_of(self.path).open("rb") as file:
+            with self.marks.open("rb") as file:
                 file.seek(self.marks_from * MARK.size)
                 marks = file.read(self.count * MARK.size)
         except OSError:  # written by an older version
@@ -280,17 +291,26 @@ class _Block(msgspec.Struct, frozen=True):
 
 
 def read_log(
-    path: Path, wanted: LogFilter, *, after: int = 0, before: int | None = None, limit: int = 500, newest: bool = False
+    log: Path | LogPieces,
+    wanted: LogFilter,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    limit: int = 500,
+    newest: bool = False,
 ) -> LogSlice:
     """Return lines between `after` and `before` (both excluded) that match `wanted`.
 
     Args:
+        log: the text of the log, or what finds its files.
         limit: maximum number of lines. newest: return the last of them instead of the first.
 
     Raises:
         OSError: the file cannot be read.
     """
-    dropped, blocks = lost_of(path), _blocks(path)
+    pieces = pieces_of(log) if isinstance(log, Path) else log
+    dropped = _lost(pieces)
+    blocks = _blocks(pieces, dropped)
     total = blocks[-1].first + blocks[-1].count - 1 if blocks else dropped
     last = total if before is None else before - 1
     found: list[LogLine] = []
@@ -315,16 +335,25 @@ def read_log(
     return LogSlice(tuple(found), total, dropped, matched, is_all, cursor)
 
 
-def _blocks(path: Path) -> list[_Block]:
+def _found(pieces: LogPieces, end: str) -> Path:
+    try:
+        return pieces(end)
+    except FileNotFoundError:  # written by an older version
+        return Path(os.devnull)
+
+
+def _blocks(pieces: LogPieces, dropped: int) -> list[_Block]:
     """Return the log in blocks of about a megabyte that end with a line."""
     blocks: list[_Block] = []
-    first = lost_of(path) + 1
-    for piece in (aside_of(path), path):
+    first = dropped + 1
+    for end_of_name in (_ASIDE, ""):
         offset = marks_from = 0
         try:
+            piece = pieces(end_of_name)
             file = piece.open("rb")
         except FileNotFoundError:
             continue
+        marks = _found(pieces, end_of_name + MARKS)
         with file:
             while data := file.read(_BLOCK):
                 end = data.rfind(b"\n") + 1
@@ -332,7 +361,7 @@ def _blocks(path: Path) -> list[_Block]:
                     data += file.readline()
                     end = len(data)
                 count = data.count(b"\n", 0, end) or 1
-                blocks.append(_Block(piece, offset, end, first, count, marks_from))
+                blocks.append(_Block(piece, marks, offset, end, first, count, marks_from))
                 offset, first, marks_from = offset + end, first + count, marks_from + count
                 file.seek(offset)
     return blocks

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import platform
 import time
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from jobkit.codec import RAW, Codec
 from jobkit.files import FileStore, LogFile
 from jobkit.files.file_store import JobFolder, clear_passing, temporary
 from jobkit.files.log import mark_of
-from jobkit.model import LogLine, StoreUnavailable
+from jobkit.files.staging import Staging
+from jobkit.files.storage import make_folders
+from jobkit.model import JobState, LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
 from jobkit.run.inside.values import Body, Bounds
 from jobkit.run.shortage import patiently
@@ -50,6 +53,17 @@ class JobFiles:
         if self.file_store is not None:
             await asyncio.to_thread(self.file_store.place.check)
             self.file_store.base = await self._store.place()
+            if not self.file_store.is_local:
+                await asyncio.to_thread(self._stage, self.file_store)
+
+    def _stage(self, file_store: FileStore) -> None:
+        """Make a folder for what is on its way to a place that is not on this machine."""
+        root = self._settings.home.expanduser() / "staging" / platform.node()
+        try:
+            make_folders(root)
+            file_store.staging = Staging(root, file_store.place)
+        except OSError as error:
+            logger.warning("whole logs are not kept: %s cannot be used (%s)", root, error.strerror or error)
 
     def folder(self, claimed: Claimed) -> JobFolder | None:
         """Return the folder for the files of this job, or None."""
@@ -93,6 +107,8 @@ class JobFiles:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
             await asyncio.to_thread(clear_passing, path.parent)
+            if folder.file_store.staging is not None and not await asyncio.to_thread(path.exists):
+                await asyncio.to_thread(folder.file_store.staging.take_back_log, folder.path)
             if not await asyncio.to_thread(path.exists):
                 found = await self._store.logs(claimed.spec.id)
                 log = LogFile(path, folder.owner)
@@ -100,6 +116,29 @@ class JobFiles:
                     log.add([line.text], mark_of(line.source, line.level, line.at_ms))
                 if found.lines:
                     await asyncio.to_thread(log.write, log.take())
+
+    async def hand_in_log(self, claimed: Claimed) -> str:
+        """Store the whole log of an attempt that has ended, if it is staged; return what is wrong, or ""."""
+        folder = self.folder(claimed)
+        if folder is None or (staging := folder.file_store.staging) is None:
+            return ""
+
+        def hand_in() -> None:
+            if staging.log_files(folder.path):
+                folder.file_store.claim(folder)
+                staging.hand_in_log(folder.path)
+
+        try:
+            await asyncio.to_thread(hand_in)
+        except OSError as error:
+            return f"its whole log is not kept in {folder.file_store.place.shown} ({error.strerror or error})"
+        return ""
+
+    async def clear_staging(self, claimed: Claimed) -> None:
+        """Delete what an attempt has left on its way."""
+        folder = self.folder(claimed)
+        if folder is not None and not folder.file_store.is_local:
+            await asyncio.to_thread(folder.file_store.ended, folder)
 
     # -- removal ------------------------------------------------------------------------------------------------------
 
@@ -136,6 +175,12 @@ class JobFiles:
         assert self.file_store is not None
         removed = 0
         await asyncio.to_thread(clear_passing, temporary(), min_age_s)
+        if (staging := self.file_store.staging) is not None:
+            old_staged = dict(await asyncio.to_thread(list, staging.old(min_age_s)))
+            ids = [owner.rpartition(" ")[0] for owner in old_staged.values()]
+            for folder, snapshot in zip(old_staged, await self._store.snapshots(ids), strict=True):
+                if snapshot is None or snapshot.state is not JobState.RUNNING:
+                    await asyncio.to_thread(staging.remove, folder)
         old = await asyncio.to_thread(list, self.file_store.old(min_age_s))
         for start in range(0, len(old), 200):
             batch = old[start : start + 200]

@@ -264,9 +264,12 @@ class RunningJobs:
         if outcome.file and attempt.is_lost:
             await asyncio.to_thread(delete_file, outcome)
         if attempt.is_lost:
+            await self.job_files.clear_staging(claimed)
             self.forget(spec.id, claimed.token)
             self.wake.set()
             return
+        if problem := await self.job_files.hand_in_log(claimed):
+            attempt.lines([note(problem)])
         if is_refused:
             outcome = failed(ErrorKind.REJECTED, "Rejected", attempt.refusal)
         self._count(attempt, outcome)
@@ -276,6 +279,7 @@ class RunningJobs:
         else:
             is_slow = is_large(outcome)  # to write, or to sign
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
+        await self.job_files.clear_staging(claimed)
         if ended.problem:
             logger.warning("job %s: %s", spec.id, ended.problem)
             attempt.lines([note(ended.problem)])

@@ -17,7 +17,8 @@ from jobkit.files import FileStore, LogFile
 from jobkit.files import log as log_module
 from jobkit.files.file_store import opened
 from jobkit.files.log import NO_MARK, join
-from jobkit.files.storage import Directory, place_of
+from jobkit.files.places import place_of
+from jobkit.files.storage import Directory
 from jobkit.model import InvalidParams, ResultExpired, ResultUnavailable, SignatureError
 from jobkit.settings import Settings
 

@@ -20,7 +20,8 @@ import jobkit
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, own_key, relative_files
-from jobkit.files.storage import Directory, place_of
+from jobkit.files.places import place_of
+from jobkit.files.storage import Directory
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
 from jobkit.model.format import progress_line

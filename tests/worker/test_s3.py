@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import jobkit
-from jobkit.files.storage import place_of
+from jobkit.files.places import place_of
 from tests.support import wait_until
-from tests.worker import furnished, jobs
+from tests.worker import furnished, jobs, places
 from tests.worker.conftest import Bench
 from tests.worker.test_checkpoints import STEPS, steps
 
@@ -31,13 +32,25 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    place_of("s3://jobs")._fs.makedirs("jobs", exist_ok=True)  # type: ignore[union-attr]  # moto keeps it for all tests
+    place_of("s3://jobs")._fs.makedirs("jobs", exist_ok=True)  # type: ignore[attr-defined]  # moto keeps it for all tests
     yield url
     moto.stop()
 
 
 def environ(**more: str) -> dict[str, str]:
     return {f"JOBKIT_{name.upper()}": value for name, value in PLACES.items()} | more
+
+
+def test_a_client_has_all_files_of_a_job_from_s3(bench: Bench, s3: str, tmp_path: Path) -> None:
+    bench.worker(**environ(JOBKIT_ARCHIVE=""), JOBKIT_HOME=str(tmp_path / "one"))
+    with jobkit.connect(**bench.place, results=PLACES["results"], home=str(tmp_path / "two")) as kit:
+        job = places.submit(kit)
+        job.wait(60)
+        places.check(kit, job.id)
+        for _ in range(2):
+            places.check(kit, job.id)  # by now from the copies of this machine
+        assert not [path for path in (tmp_path / "one" / "staging").rglob("*") if path.is_file()]
+        assert job.retry().result(60) == job.result()
 
 
 @pytest.mark.nightly

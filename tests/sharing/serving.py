@@ -1,0 +1,137 @@
+"""A server for files of jobs in a thread, and a link to it that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application
+
+from jobkit.files.gateway import Gateway, GatewayFiles
+from jobkit.files.host_cache import HostCache
+from jobkit.sharing.files import FileRights, Refused, SharedFiles
+
+BASE = "0123456789abcdef"
+FOLDER = f"{BASE}/ab/{'c' * 30}"
+
+
+async def rights(request: HTTPServerRequest) -> FileRights:
+    """Know three machines by name."""
+    name = request.headers.get("Authorization", "")
+    if name not in ("worker", "viewer", "stranger"):
+        raise Refused(401, "this machine has not joined")
+    return FileRights(BASE if name != "stranger" else "f" * 16, name != "viewer")
+
+
+def _line(request: HTTPServerRequest) -> str:
+    return f"{request.method} {request.headers.get('Range', '')}"
+
+
+class FileServer:
+    """A server that can be killed and started again on the same port.
+
+    Attributes:
+        asked: "GET bytes=0-" for each request.
+    """
+
+    def __init__(self, root: Path, **options: Any) -> None:
+        self.root, self._options = root, options
+        self.asked: list[str] = []
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server: HTTPServer | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    def start(self) -> None:
+        self.run(self._start())
+
+    async def _start(self) -> None:
+        files = SharedFiles(self.root, rights, **self._options)
+        application = Application(
+            files.routes(), log_function=lambda handler: self.asked.append(_line(handler.request))
+        )
+        self._server = HTTPServer(application)
+        listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
+        self._server.add_sockets([listener])
+
+    def kill(self) -> None:
+        """Close the port and all connections, and forget all uploads."""
+        self.run(self._kill())
+
+    async def _kill(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            for connection in list(self._server._connections):  # `close_all_connections` waits for requests
+                connection.stream.close()
+            self._server = None
+
+    def close(self) -> None:
+        self.kill()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def files(self, cache: Path, who: str = "worker", *, port: int = 0, **options: Any) -> GatewayFiles:
+        def connect() -> HTTPConnection:
+            return HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+
+        return GatewayFiles(Gateway("lab", connect, {"Authorization": who}), HostCache(cache), **options)
+
+
+@contextmanager
+def cutting(port: int, after: Callable[[], int]) -> Iterator[int]:
+    """Yield the port of a link to a server, each connection of which ends after so many bytes in one direction."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    is_over = threading.Event()
+
+    def pump(source: socket.socket, target: socket.socket, most: int) -> None:
+        with source, target:
+            while most > 0:
+                try:
+                    data = source.recv(min(65_536, most))
+                    target.sendall(data)
+                except OSError:
+                    break
+                if not data:
+                    break
+                most -= len(data)
+            for one in (source, target):
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+    def accept() -> None:
+        while not is_over.is_set():
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(("127.0.0.1", port))
+            most = after()
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=pump, args=(source, target, most), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        is_over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
