@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 
@@ -34,6 +35,7 @@ class Membership(msgspec.Struct, frozen=True):
         user, password: credentials of this machine alone.
         namespace, role: what it may use, and how: "worker" or "viewer".
         secret: the key that signs payloads; "" for a viewer.
+        results: URL of files that all machines reach; "" if they pass through the gateway.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Membership(msgspec.Struct, frozen=True):
     namespace: str
     role: str
     secret: str = ""
+    results: str = ""
 
     def __repr__(self) -> str:
         return f"Membership({self.name!r}, {self.address!r}, {self.role!r})"
@@ -63,6 +66,11 @@ class Membership(msgspec.Struct, frozen=True):
     def inline_url(self) -> str:
         """URL for settings on any machine. Secret."""
         return f"{SCHEME}://{INLINE}{base64.urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip('=')}"
+
+    @property
+    def files_url(self) -> str:
+        """URL for the setting `results`. It does not contain the key that signs, since jobs see it."""
+        return self.results or replace(self, secret="").inline_url
 
     @property
     def redis_url(self) -> str:

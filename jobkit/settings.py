@@ -184,14 +184,15 @@ class Settings:
         return replace(self, url="local://", home=Path(directory).expanduser()) if directory else self
 
     def _of_member(self, member: Membership) -> Self:
-        """Return these settings with the namespace and the key of a joined place."""
+        """Return these settings with namespace, key and files of a joined place."""
         if self.namespace not in ("default", member.namespace):
             raise InvalidParams(
                 f"{masked(self.url)} shares the namespace {member.namespace!r}, not {self.namespace!r}: unset "
                 "JOBKIT_NAMESPACE, or join again with a word for that namespace",
                 "namespace",
             )
-        return replace(self, namespace=member.namespace, secret=member.secret)
+        results = self.results or member.files_url
+        return replace(self, namespace=member.namespace, secret=member.secret, results=results)
 
     @property
     def membership(self) -> Membership | None:

@@ -1,7 +1,7 @@
 """`GatewayFiles`: storage on the machine that shares its place, by HTTP; `jobkit.sharing.files` is the server.
 
-A link that is cut does no harm: uploads and downloads go on from where they were. What is read is kept on this machine
-by its SHA-256, for all processes (`HostCache`).
+A link that is cut does no harm: uploads and downloads continue. What is read is kept on this machine by its SHA-256, for
+all processes (`HostCache`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import hashlib
 import json
 import os
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
 
-from jobkit.files.host_cache import CHANGED, HostCache
+from jobkit.files.host_cache import CHANGED, HostCache, cache_of
 from jobkit.files.storage import Part
+from jobkit.joined import membership_of
+from jobkit.settings import Settings
 
 #: An upload is sent in parts of this size, each of which is repeated if the link is cut.
 PART_BYTES = 8_000_000
@@ -31,6 +34,9 @@ PATIENCE_S = 60.0
 
 #: Smaller files are not kept on this machine.
 _SMALL_BYTES = 64_000
+
+#: Seconds for one step of a connection.
+_LINK_S = 15.0
 
 _CHUNK = 256 << 10
 _FIRST_S, _LATER_S = 0.1, 3.0
@@ -52,7 +58,7 @@ _ERRNO = {
 T = TypeVar("T")
 
 
-class Gateway:
+class GatewayLink:
     """Connections to the gateway of a joined place.
 
     Args:
@@ -107,8 +113,12 @@ class Gateway:
         if method == "PUT":
             sent["Content-Length"] = str(len(body))
         with self.connection() as connection:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the reply says why
+            try:
                 connection.request(method, f"/files/{path}", _pieces(body) if body else None, sent)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the reply says why
+            except ssl.SSLCertVerificationError:
+                raise Refusal(401, f"the machine at {connection.host} is not {self.name}: join again") from None
             reply = connection.getresponse()
             if reply.status >= 300:
                 raise Refusal(reply.status, _message(reply, self.name))
@@ -137,7 +147,7 @@ class GatewayFiles:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: GatewayLink,
         cache: HostCache,
         *,
         patience_s: float = PATIENCE_S,
@@ -162,7 +172,7 @@ class GatewayFiles:
     def _put(
         self, path: str, upload: str, offset: int, data: bytes, digest: str, patience: _Patience, is_durable: bool
     ) -> None:
-        """Send a part, from where it was cut if it was."""
+        """Send a part; if the link is cut, its rest."""
         sent, is_known = 0, True
         while True:
             try:
@@ -326,3 +336,15 @@ def _message(reply: HTTPResponse, name: str) -> str:
     except (ValueError, KeyError, TypeError):
         found = reply.reason
     return str(found) or f"the machine that shares {name} refuses ({reply.status})"
+
+
+def files_of(url: str, home: Path | None = None) -> GatewayFiles:
+    """Return the files of a joined place. `home`: of the settings, by default. Raises InvalidParams."""
+    home = home or Settings.load().home.expanduser()
+    member = membership_of(url, home)
+    tls = member.tls()
+
+    def connect() -> HTTPSConnection:
+        return HTTPSConnection(member.host, member.port, timeout=_LINK_S, context=tls)
+
+    return GatewayFiles(GatewayLink(member.name, connect, {"Authorization": member.authorization()}), cache_of(home))

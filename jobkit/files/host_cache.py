@@ -32,10 +32,10 @@ _PART = ".part"
 
 
 class HostCache:
-    """Keeps contents in files that are named after their SHA-256. The one that was used longest ago goes first.
+    """Keeps contents in files that are named after their SHA-256. Contents that were used longest ago go first.
 
-    Several processes may use one cache: each content is fetched by one of them while the others wait, and one that is
-    killed leaves what it had, from which the next goes on.
+    Several processes may use one cache: each content is fetched by one of them while the others wait. If that
+    process is killed, the next one continues.
     """
 
     def __init__(self, root: Path, most_bytes: int = CACHE_BYTES) -> None:

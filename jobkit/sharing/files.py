@@ -21,20 +21,23 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.web import HTTPError, stream_request_body
 
+from jobkit.embedded.home import Home
+from jobkit.embedded.server import ServerReply, ask
 from jobkit.files.file_store import BLOB_FILE, BLOB_FOLDER, FOLDER, JOB_FILE
 from jobkit.files.host_cache import CHANGED
 from jobkit.files.storage import Directory, make_folders
 from jobkit.model.format import size as in_words
+from jobkit.sharing.members import Members
+from jobkit.sharing.rights import MemberRole, mark_key
+from jobkit.sharing.web import MemberHandler, Routes
 
 #: An upload comes in requests of at most this size; a file has at most so many bytes.
 PART_BYTES, FILE_BYTES = 64 << 20, 100_000_000_000
@@ -44,6 +47,9 @@ RESERVE_BYTES = 200_000_000
 
 #: Seconds after which an upload that has not gone on is deleted, at the next one into its folder.
 _GIVEN_UP_S = 6 * 3600.0
+
+#: Seconds for which the folder of a namespace is known.
+_BASE_S = 10.0
 
 _CHUNK = 256 << 10
 _REMEMBERED = 1000
@@ -60,33 +66,48 @@ class Refused(HTTPError):
         self.message = message
 
 
-class FileRights(msgspec.Struct, frozen=True):
-    """What a machine may do. `base`: folder of its namespace, 16 hex digits. `may_write`: not if it only looks on."""
-
-    base: str
-    may_write: bool
-
-
-#: Returns the rights of the machine that sends a request; raises `tornado.web.HTTPError` 401 if it is unknown.
-Rights = Callable[[HTTPServerRequest], Awaitable[FileRights]]
-
-
 class SharedFiles:
-    """Files of one home, for all handlers of its gateway. `reserve_bytes`: so much of the disk stays free."""
+    """Files of one home, for all handlers of its gateway.
 
-    def __init__(self, root: Path, rights: Rights, *, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self.directory, self.rights = Directory(root), rights
+    Args:
+        root: returns the directory of the files.
+        base_of: returns the folder of a namespace in it, 16 hex digits; "" if there is none yet. Blocks; raises
+            OSError if the home's server does not answer.
+        reserve_bytes: so much of the disk stays free.
+    """
+
+    def __init__(
+        self, root: Callable[[], Path], base_of: Callable[[str], str], *, reserve_bytes: int = RESERVE_BYTES
+    ) -> None:
+        self._root, self.base_of = root, base_of
         self._reserve_bytes = reserve_bytes
         self.uploads: dict[str, Upload] = {}
         self._digests: dict[tuple[Any, ...], str] = {}
 
+    @classmethod
+    def of(cls, home: Home, members: Members) -> SharedFiles:
+        """Return the files of a home."""
+        known: dict[str, tuple[float, str]] = {}
+
+        def base_of(namespace: str) -> str:
+            at, base = known.get(namespace, (0.0, ""))
+            if not base or time.monotonic() > at + _BASE_S:
+                try:
+                    base = str(ask(str(home.socket), "GET", mark_key(namespace)) or "")
+                except ServerReply as error:  # it is loading its data
+                    raise OSError(str(error)) from None
+                known[namespace] = time.monotonic(), base
+            return base
+
+        return cls(lambda: Path(members.read().results or home.results), base_of)
+
+    @property
+    def directory(self) -> Directory:
+        return Directory(self._root())
+
     @property
     def root(self) -> Path:
         return self.directory.root
-
-    def routes(self) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
-        """Return the routes for a `tornado.web.Application`."""
-        return [(r"/files/(.*)", FileHandler, {"files": self})]
 
     def check_room(self, more: int) -> None:
         """Raise Refused (507) if the disk has no room for so many bytes. Blocks."""
@@ -157,7 +178,7 @@ class Upload:
         self.size += len(data)
 
     def finish(self, target: Path, digest: str, *, is_durable: bool) -> None:
-        """Give the file its name. Raises Refused (422) if it is not the one that was announced."""
+        """Give the file its name. Raises Refused (422) if its content is not what was announced."""
         if self._digest.hexdigest() != digest:
             self.discard()
             raise Refused(422, CHANGED)
@@ -179,24 +200,31 @@ class Upload:
 
 
 @stream_request_body
-class FileHandler(RequestHandler):
-    """One file, or the folder of a job; see the module's docstring."""
+class FileHandler(MemberHandler):
+    """One file, or the folder of a job; see the module's docstring. The application's setting `files` has the files."""
 
-    def initialize(self, files: SharedFiles) -> None:
-        self._files = files
+    def initialize(self) -> None:
+        self._files: SharedFiles = self.settings["files"]
         self._upload: Upload | None = None
+        self._is_writing = self._is_let_go = False
         self._buffer = bytearray()
         self._refusal: Refused | None = None
         self._is_received = False
 
-    async def prepare(self) -> None:
-        rights = await self._files.rights(self.request)
+    async def prepare(self) -> None:  # type: ignore[override]  # tornado allows both
+        super().prepare()
+        if self._finished:
+            return
         path = self.path_args[0]
+        try:
+            base = await _in_thread(self._files.base_of, self.member.namespace)
+        except OSError:
+            raise Refused(503, "the server of the sharing machine does not answer yet") from None
         is_folder = bool(FOLDER.fullmatch(path.removesuffix("/")) or BLOB_FOLDER.fullmatch(path.removesuffix("/")))
         is_file = bool(JOB_FILE.fullmatch(path) or BLOB_FILE.fullmatch(path))
-        if not (is_file or (is_folder and path.endswith("/"))) or not path.startswith(f"{rights.base}/"):
+        if not (is_file or (is_folder and path.endswith("/"))) or not path.startswith(f"{base}/") or not base:
             raise Refused(404, "there is no such file")
-        if self.request.method not in ("GET", "HEAD") and not rights.may_write:
+        if self.request.method not in ("GET", "HEAD") and self.member.role is not MemberRole.WORKER:
             raise Refused(403, "this machine has joined to look on, and writes nothing")
         if self.request.method == "PUT" and is_file:
             self.request.connection.set_max_body_size(PART_BYTES)  # type: ignore[union-attr]
@@ -274,7 +302,7 @@ class FileHandler(RequestHandler):
             self._refuse(error)
 
     async def data_received(self, chunk: bytes) -> None:
-        if self._upload is None or self._refusal is not None:
+        if self._upload is None or self._refusal is not None or self._is_let_go:
             return
         self._buffer += chunk
         if len(self._buffer) >= _CHUNK:
@@ -283,11 +311,16 @@ class FileHandler(RequestHandler):
     async def _write(self) -> None:
         assert self._upload is not None
         data, self._buffer = self._buffer, bytearray()
+        self._is_writing = True
         try:
             await _in_thread(self._upload.add, data)
         except (Refused, OSError) as error:
             await _in_thread(self._upload.discard)
             self._refuse(error)
+        finally:
+            self._is_writing = False
+            if self._is_let_go:
+                self._let_go()
 
     def _refuse(self, error: Refused | OSError) -> None:
         """Keep a refusal until the body is read: a client that still writes would not see the reply."""
@@ -343,8 +376,10 @@ class FileHandler(RequestHandler):
             self._let_go()
 
     def _let_go(self) -> None:
-        upload, self._upload = self._upload, None
-        if upload is not None:
+        """Let the next request go on with the upload, once this one writes no more."""
+        self._is_let_go = True
+        if self._upload is not None and not self._is_writing:
+            upload, self._upload = self._upload, None
             upload.lock.release()
 
     # -- removal ------------------------------------------------------------------------------------------------------
@@ -360,15 +395,21 @@ class FileHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         _, error, _ = kwargs.get("exc_info", (None, None, None))
         if isinstance(error, OSError):
-            refusal = _refusal(error)
-            self.set_status(refusal.status_code)
-            error = refusal
-        message = error.message if isinstance(error, Refused) else "the machine that shares could not do that"
-        self.finish({"message": message})
+            error = _refusal(error)
+            self.set_status(error.status_code)
+        if isinstance(error, Refused):
+            self.finish({"message": error.message})
+        else:
+            super().write_error(status_code, **kwargs)
 
     def compute_etag(self) -> None:
         """Replies are not hashed: files have their SHA-256."""
         return None
+
+
+def file_routes() -> Routes:
+    """Return the route of the gateway for files."""
+    return [(r"/files/(.*)", FileHandler)]
 
 
 def _refusal(error: OSError) -> Refused:

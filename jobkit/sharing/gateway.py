@@ -36,6 +36,7 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
 from jobkit.run.shortage import raise_file_limit
 from jobkit.sharing.certificate import own_certificate, server_tls
+from jobkit.sharing.files import SharedFiles, file_routes
 from jobkit.sharing.members import Member, Members
 from jobkit.sharing.rights import rights_of
 from jobkit.sharing.web import routes
@@ -75,7 +76,14 @@ class Gateway(HTTPServer):
         self.home = home
         self.members = Members(home)
         self.strangers: dict[IOStream, None] = {}
-        app = Application(routes(), home=home, members=self.members, gateway=self, log_function=lambda handler: None)
+        app = Application(
+            [*routes(), *file_routes()],
+            home=home,
+            members=self.members,
+            files=SharedFiles.of(home, self.members),
+            gateway=self,
+            log_function=lambda handler: None,
+        )
         super().initialize(
             app,
             ssl_options=tls,

@@ -63,6 +63,7 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
         shutdown(settings)
         ensure_running(settings, only_looks=True)
     members = Members(home)
+    members.keep_files_in(settings.results)
     known, status = members.read(), read_status(home)
     runs = is_shared(home) and status.get("state") == "ready" and signal_to(status, 0)
     at = (host or known.host or own_address(), port or known.port)
@@ -109,6 +110,7 @@ def environment_for(settings: Settings, name: str) -> Mapping[str, str]:
         namespace=member.namespace,
         role=str(member.role),
         secret=home.secret(),
+        results=known.shared_results,
     )
     return {"JOBKIT_URL": membership.inline_url}
 

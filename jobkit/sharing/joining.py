@@ -55,6 +55,7 @@ def join(word: Word, home: Path, name: str | None = None) -> tuple[Membership, J
         namespace=reply.namespace,
         role=reply.role,
         secret=reply.secret,
+        results=reply.results,
     )
     write_private(folder / f"{membership.name}.json", msgspec.json.encode(membership).decode())
     return membership, reply

@@ -71,12 +71,22 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """All that is known of a shared home. `host` and `port`: where the gateway listens."""
+    """All that is known of a shared home.
+
+    Attributes:
+        host, port: where the gateway listens. results: the home's setting, "" for its own directory.
+    """
 
     host: str = ""
     port: int = 0
+    results: str = ""
     members: tuple[Member, ...] = ()
     tickets: tuple[Ticket, ...] = ()
+
+    @property
+    def shared_results(self) -> str:
+        """URL of files that members reach by themselves; "" for a directory, whose files pass through the gateway."""
+        return self.results if "://" in self.results else ""
 
     def member(self, user: str, password: str) -> Member | None:
         """Return the member with these credentials."""
@@ -122,6 +132,10 @@ class Members:
     def listen_at(self, host: str, port: int) -> None:
         """Store where the gateway should listen."""
         self.change(lambda known: (replace(known, host=host, port=port), None))
+
+    def keep_files_in(self, results: str) -> None:
+        """Store where the home keeps files."""
+        self.change(lambda known: (replace(known, results=results), None))
 
     def new_ticket(self, role: MemberRole, namespace: str, valid_s: float, uses: int) -> tuple[bytes, Ticket]:
         """Store a new ticket; return its secret, too."""

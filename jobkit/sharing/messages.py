@@ -16,7 +16,7 @@ class JoinRequest(msgspec.Struct, frozen=True):
 
 
 class JoinReply(msgspec.Struct, frozen=True):
-    """Credentials of a new member. `secret`: the key that signs payloads; "" for viewers."""
+    """Credentials of a new member; see `Membership`."""
 
     name: str
     machine: str
@@ -27,3 +27,4 @@ class JoinReply(msgspec.Struct, frozen=True):
     secret: str
     version: str
     python: str
+    results: str = ""

@@ -34,3 +34,8 @@ def rights_of(role: MemberRole, namespace: str) -> tuple[str, ...]:
     if role is MemberRole.VIEWER:
         return *_READS, f"%R~jk:{namespace}:*", channels
     return *_READS, *_WRITES, f"~jk:{namespace}:*", "~jk:libraries", channels
+
+
+def mark_key(namespace: str) -> str:
+    """Return the key of a namespace's mark, which is the name of its folder for files."""
+    return f"jk:{namespace}:place"

@@ -77,6 +77,7 @@ class JoinHandler(GatewayHandler):
             secret=secret,
             version=own_version(),
             python=python,
+            results=self.members.read().shared_results,
         )
         self.set_header("Content-Type", "application/json")
         self.finish(msgspec.json.encode(reply))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,20 +16,34 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application
 
-from jobkit.files.gateway import Gateway, GatewayFiles
+from jobkit.files.gateway import GatewayFiles, GatewayLink
 from jobkit.files.host_cache import HostCache
-from jobkit.sharing.files import FileRights, Refused, SharedFiles
+from jobkit.sharing.files import SharedFiles, file_routes
+from jobkit.sharing.members import Member
+from jobkit.sharing.rights import MemberRole
 
 BASE = "0123456789abcdef"
 FOLDER = f"{BASE}/ab/{'c' * 30}"
 
 
-async def rights(request: HTTPServerRequest) -> FileRights:
-    """Know three machines by name."""
-    name = request.headers.get("Authorization", "")
-    if name not in ("worker", "viewer", "stranger"):
-        raise Refused(401, "this machine has not joined")
-    return FileRights(BASE if name != "stranger" else "f" * 16, name != "viewer")
+class KnownMembers:
+    """Three machines, by their names: the password of each is empty."""
+
+    def read(self) -> KnownMembers:
+        return self
+
+    def member(self, user: str, password: str) -> Member | None:
+        if user not in ("worker", "viewer", "stranger"):
+            return None
+        role = MemberRole.VIEWER if user == "viewer" else MemberRole.WORKER
+        return Member(user, user, "", role, "other" if user == "stranger" else "default", 0)
+
+    def admit(self, connection: object) -> None:
+        """Count nothing."""
+
+
+def login(name: str) -> str:
+    return f"Basic {base64.b64encode(f'{name}:'.encode()).decode()}"
 
 
 def _line(request: HTTPServerRequest) -> str:
@@ -58,11 +73,15 @@ class FileServer:
         self.run(self._start())
 
     async def _start(self) -> None:
-        files = SharedFiles(self.root, rights, **self._options)
+        bases = {"default": BASE, "other": "f" * 16}
         application = Application(
-            files.routes(), log_function=lambda handler: self.asked.append(_line(handler.request))
+            file_routes(),
+            files=SharedFiles(lambda: self.root, bases.__getitem__, **self._options),
+            members=KnownMembers(),
+            gateway=KnownMembers(),
+            log_function=lambda handler: self.asked.append(_line(handler.request)),
         )
-        self._server = HTTPServer(application)
+        self._server = HTTPServer(application, max_body_size=1000)
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
@@ -89,7 +108,7 @@ class FileServer:
         def connect() -> HTTPConnection:
             return HTTPConnection("127.0.0.1", port or self.port, timeout=10)
 
-        return GatewayFiles(Gateway("lab", connect, {"Authorization": who}), HostCache(cache), **options)
+        return GatewayFiles(GatewayLink("lab", connect, {"Authorization": login(who)}), HostCache(cache), **options)
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""Files of jobs that another machine runs: all machines have them, though only the sharing one keeps them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import jobkit
+from jobkit.embedded.home import Home
+from jobkit.settings import Settings
+from jobkit.sharing.gateway import read_status
+from jobkit.sharing.rights import MemberRole
+from tests.sharing.conftest import member_of, running
+from tests.support import wait_until
+from tests.worker import places
+
+
+def test_a_job_on_a_joined_machine_leaves_its_files_on_the_sharing_one(
+    shared: Settings, other: Path, tmp_path: Path
+) -> None:
+    place, sign = member_of(shared, other), tmp_path / "sign"
+    third = member_of(shared, tmp_path / "third")
+    with (
+        running("worker", "-q", "far", "-t", "tests.worker.jobs", home=other, JOBKIT_URL=place.url),
+        jobkit.connect(home=shared.home) as here,
+        jobkit.connect(third.url, home=tmp_path / "third") as there,
+    ):
+        job = places.submit(there.options(queue="far"), 50_000_000, str(sign))
+        wait_until(lambda: here.get(job.id).snapshot.saved, what="the first checkpoint")
+        gateway = read_status(Home(shared.home))["pid"]
+        os.kill(gateway, signal.SIGKILL)
+        sign.touch()
+        places.check(here, job.id, 50_000_000)
+        places.check(there, job.id, 50_000_000)
+        assert job.snapshot.attempt == 1
+        assert read_status(Home(shared.home))["pid"] != gateway
+        assert list((tmp_path / "third" / "cache").glob("*/??/*"))
+        wait_until(lambda: not list((other / "staging").rglob("log*")), what="what was on its way to be deleted")
+        here.delete([job.id])
+        wait_until(lambda: not list((shared.home / "results").glob("*/??/*/*")), what="the files to go")
+
+
+def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:
+    viewer = member_of(shared, other, MemberRole.VIEWER)
+    with jobkit.connect(home=shared.home) as here, jobkit.connect(viewer.url, home=other) as there:
+        job = here.submit(lambda: print("\n".join(map(str, range(5000)))))
+        job.wait(60)
+        file = there.get(job.id).log_file()
+        assert file is not None
+        assert file.read_text().count("\n") >= 5000
