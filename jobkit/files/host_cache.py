@@ -25,7 +25,7 @@ _IN_USE_S = 600.0
 #: Of a download that was cut, the begin is kept for so many seconds.
 _BEGUN_S = 24 * 3600.0
 
-#: A content is not the one that was announced.
+#: The sentence for a content that is not what was announced.
 CHANGED = "its content was changed on the way: its SHA-256 is another one"
 
 _PART = ".part"
