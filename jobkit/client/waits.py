@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model import Waiting
 from jobkit.model.limits import Supply
 from jobkit.store.queues import BlockedJobs
+from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
+
+#: Jobs of a batch whose reasons are read.
+_SOME = 100
 
 
 class QueueReason(msgspec.Struct, frozen=True):
@@ -54,6 +60,19 @@ def queue_reasons(
             reasons.append(QueueReason(f"{ready:,} wait{'s' if ready == 1 else ''} for a free slot: {which} busy"))
         found[name] = sorted(reasons, key=lambda reason: reason.level != "warning")
     return found
+
+
+async def reasons_of(store: RedisStore, job_ids: Sequence[str]) -> list[QueueReason]:
+    """Return why queued jobs wait, the reason of the most jobs first. Of many jobs the first are read, uncounted."""
+    some = job_ids[:_SOME]
+    found = [one for one in await store.waiting(some) if one is not None]
+    workers = await store.workers() if any(one.use for one in found) else []
+    first = {one.gate: replace(one, before=0) for one in reversed(found)}
+    is_counted = 1 < len(job_ids) <= _SOME
+    return [
+        _reason(BlockedJobs("", count if is_counted else 0, first[gate]), workers)
+        for gate, count in Counter(one.gate for one in found).most_common()
+    ]
 
 
 def _reason(line: BlockedJobs, workers: Sequence[WorkerInfo]) -> QueueReason:

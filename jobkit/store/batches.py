@@ -39,6 +39,11 @@ class BatchStore:
         states = dict(zip(studies, await self._ns.fields(("state",), studies), strict=True))
         return [info and _run_by(info, states.get(info.id)) for info in found]
 
+    async def studies(self, job_ids: Sequence[str]) -> list[BatchInfo]:
+        """Return the batches of those jobs that run a study and have trials."""
+        found = await self.infos(job_ids)
+        return [info for info in found if info is not None and info.spec.study]
+
     async def newest(
         self,
         limit: int = 50,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
-from jobkit.client.waits import queue_reasons
-from jobkit.model import Waiting
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.client.waits import queue_reasons, reasons_of
+from jobkit.model import Gate, Waiting
 from jobkit.model.limits import Supply
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.values import WorkerInfo
+from tests.ui.stage import Stage
 
 GPU = "res:gpu:gpu=1"
 
@@ -77,3 +83,23 @@ def test_a_queue_whose_workers_all_end_says_so() -> None:
 
 def test_jobs_at_other_limits_than_the_first_few_are_counted() -> None:
     assert texts(BlockedJobs("gpu", 7, None), workers=[], queued=7) == ["7 wait for other limits"]
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with contextlib.closing(Stage()) as found:
+        yield found
+
+
+def test_the_jobs_of_a_batch_say_why_they_wait(stage: Stage) -> None:
+    gate = (Gate("key:simulate", n=1),)
+    running, *jobs = [stage.submit("simulate", limits=gate) for _ in range(4)]
+    stage.start(running)
+    background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8), 8))
+
+    def reasons(ids: list[str]) -> list[str]:
+        return [reason.text for reason in background.call(reasons_of(stage.store, ids))]
+
+    assert reasons(jobs) == ["3 wait for the one place of simulate"]
+    assert reasons(jobs[2:]) == ["waits for the one place of simulate"]
+    assert reasons([running]) == reasons([]) == []

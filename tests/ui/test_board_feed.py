@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.people import Person, Role
+from jobkit.model.question import OpenQuestion
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.jobs import job_table
-from jobkit.ui.jobs.board import BoardFeed
+from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.job_table import Bulk, JobTable
 from jobkit.ui.live.shared_feed import Subscriber, open_feeds
 from tests.support import wait_until
@@ -274,6 +277,43 @@ def test_a_delete_that_is_taken_back_deletes_nothing(stage: Stage, told: list[di
 
     wait_until(lambda: states(told)[-1:] == [""], what="the bar to go")
     assert stage.kit.snapshot(job).state == "succeeded"
+
+
+@pytest.mark.parametrize("state", ["succeeded", "running", "open"])
+def test_a_study_is_deleted_with_its_trials_which_the_question_says(
+    stage: Stage, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(job_table, "UNDO_S", 0.01)
+    study = stage.study()
+    _, *trials = stage.batch({"x": 1}, {"x": 2}, id=study, size=2, study="minimize", owner="ada")
+    for trial in trials[: 1 if state == "open" else 2]:
+        stage.start(trial)
+        stage.succeed(trial)
+    if state != "running":
+        stage.succeed(study)
+    work = bulk(stage, told)
+
+    work.ask("delete", [study])
+    wait_until(lambda: states(told)[-1:] == ["asking"], what="the question")
+    work.go()
+    wait_until(lambda: states(told)[-1:] == ["ended"], what="the end")
+
+    question = next(each for each in told if each.get("state") == "asking")
+    assert (question["total"], question["trials"]) == (1, 2)
+    kept = [snapshot is not None for snapshot in background.call(stage.store.snapshots([study, *trials]))]
+    assert kept == [state != "succeeded"] * 3
+    why = {"succeeded": "1 job deleted", "running": "is running; cancel it first", "open": "1 trial of study"}
+    assert why[state] in told[-1]["sentence"]
+
+
+def test_the_row_of_a_job_that_asks_has_no_moving_bar() -> None:
+    spec = JobSpec("a", "train")
+    running = JobSnapshot(
+        spec, 1, JobState.RUNNING, asking=(OpenQuestion("q", "Go on?", datetime(2026, 11, 27, tzinfo=UTC)),)
+    )
+
+    assert row(running)["asks"] is True
+    assert "asks" not in row(JobSnapshot(spec, 1, JobState.RUNNING))
 
 
 def test_where_nothing_can_be_done_it_says_so_instead_of_asking(stage: Stage, told: list[dict[str, Any]]) -> None:

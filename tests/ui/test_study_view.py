@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,15 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.client import Study
+from jobkit.client.loop import background
 from jobkit.client.outputs import Artifact
 from jobkit.model import ErrorKind, EventType, JobError, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.metrics import MetricsSummary
 from jobkit.model.plain import dumps
+from jobkit.store.values import WorkerInfo
+from jobkit.ui.access.actions import Actions
+from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
 from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_plot import MAX_POINTS
 from jobkit.ui.card.card_html import batch_html
@@ -89,6 +94,13 @@ def test_a_study_without_trials_is_not_over_before_its_controller() -> None:
 
     assert (begun.is_terminal, begun.head(AT)["progress"], begun.plot()) == (False, 0.0, None)
     assert (ended.is_terminal, ended.head(AT)["progress"]) == (True, 1.0)
+
+
+@pytest.mark.parametrize(("state", "size"), [("cancelled", 20), ("failed", 20), ("succeeded", 2)])
+def test_a_study_that_did_not_come_to_its_end_says_how_many_trials_were_wanted(state: str, size: int) -> None:
+    head = study(trial(0, 2.0), trial(1, 1.0), state=state).head(AT)
+
+    assert (head["ended"], head["size"], head["open"], head["rate"], head["eta_s"]) == (2, size, 0, "", None)
 
 
 def test_the_trials_of_a_study_outlive_its_controller() -> None:
@@ -258,3 +270,20 @@ def test_a_study_displays_itself_before_its_first_trial_while_it_runs_and_in_a_r
 @pytest.mark.parametrize("ground", ["#ffffff", "#0f1216"])
 def test_every_mark_of_a_history_can_be_seen_on_both_grounds(ground: str) -> None:
     assert {word: colour for word, colour, _ in MARKS.values() if contrast(colour, ground) < 3} == {}
+
+
+def test_the_card_of_a_study_says_why_none_of_its_trials_starts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BatchFeed, "LOOK_S", 0.05)
+    study = stage.study("Study of train", trials=2, direction="minimize")
+    stage.batch({"x": 1}, {"x": 2}, id=study, size=2, study="minimize", owner="ada")
+    stage.kit.pause_task("train", by="ada")
+    stage.beat()
+    background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8), 8))
+    told: dict[str, str] = {}
+
+    control = BatchControl(Actions(stage.kit), lambda whole, _: told.update(whole), stage.kit.study(id=study).batch)
+
+    reason = "2 wait: task train is paused by ada since"
+    wait_until(lambda: reason in told.get("head", ""), what="the reason")
+    assert json.loads(told["head"])["alert"]["level"] == "warning"
+    control.stop()

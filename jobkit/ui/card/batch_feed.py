@@ -15,13 +15,14 @@ from typing import Any
 
 from jobkit.client import Batch, Kit
 from jobkit.client.loop import background
+from jobkit.client.waits import reasons_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.plain import dumps
 from jobkit.ui.access.actions import ActionCall, Actions, action, each
 from jobkit.ui.card.batch_curves import charts_text
 from jobkit.ui.card.batch_files import KINDS, answer, study_facts
 from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.card_model import no_worker
+from jobkit.ui.card.card_model import no_worker, waits
 from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
@@ -148,12 +149,19 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             self.runners.run(self._look(self.model))
 
     async def _look(self, model: BatchModel) -> None:
-        waiting = {s.spec.queue for s in model.snapshots if s.state is JobState.QUEUED}
-        model.alert = None
-        if waiting and not any(s.state is JobState.RUNNING for s in model.snapshots):
+        jobs = [*model.snapshots] or [job for job in (model.controller,) if job is not None]
+        waiting = [job for job in jobs if job.state is JobState.QUEUED]
+        alert = None
+        if waiting and not any(job.state is JobState.RUNNING for job in jobs):
             queues = await self.kit.aio.queues()
-            idle = sorted(name for name in waiting if not queues.get(name, {}).get("workers", 0))
-            model.alert = no_worker(idle) if idle else None
+            names = {job.spec.queue for job in waiting}
+            idle = sorted(name for name in names if not queues.get(name, {}).get("workers", 0))
+            reasons = await reasons_of(self.kit.verbs.store, [job.id for job in waiting])
+            if reasons:
+                alert = waits(reasons[0].text, reasons[0].level)
+            elif idle:
+                alert = no_worker(idle)
+        model.alert = alert
         self.poke()
 
     def flush(self) -> Coroutine[Any, Any, None] | None:

@@ -295,7 +295,7 @@ class CardModel:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
         if snapshot.state is JobState.QUEUED and self.held:
             has_no_worker = self.held.startswith("waits for a worker with")  # none has what it needs
-            return {"level": "warning" if has_no_worker else "info", "text": f"{self.held[0].upper()}{self.held[1:]}"}
+            return waits(self.held, "warning" if has_no_worker else "info")
         if snapshot.state is JobState.QUEUED and self.queue_workers == 0:
             return no_worker([snapshot.spec.queue])
         if snapshot.state is JobState.RUNNING and self.beat is not None and self.beat[0] > self.lease_s / 2:
@@ -321,6 +321,11 @@ class CardModel:
         if len(open_) > 3:
             told.append(f"{len(open_) - 3} more")
         return f"Waits for {count}" + (f": {', '.join(told)}" if told else "")
+
+
+def waits(reason: str, level: str) -> dict[str, str]:
+    """Return the alert of queued jobs that cannot start."""
+    return {"level": level, "text": f"{reason[0].upper()}{reason[1:]}"}
 
 
 def no_worker(queues: Sequence[str]) -> dict[str, str]:

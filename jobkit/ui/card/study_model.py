@@ -115,9 +115,11 @@ class StudyModel(BatchModel):
 
     @property
     def size(self) -> int:
-        """The number of trials that were asked for; once the study has ended, of those that there were."""
+        """The number of trials that were asked for; of a study that succeeded, of those that there were: a grid may
+        have fewer."""
         size, job = len(self.snapshots), self.controller
-        return size if job is None or job.is_terminal else max(size, int(job.total or 0), self.spec.size)
+        is_whole = job is None or job.state is JobState.SUCCEEDED
+        return size if is_whole else max(size, int(job.total or 0), self.spec.size)
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         job = self.controller
@@ -128,6 +130,8 @@ class StudyModel(BatchModel):
         head = super().head(now)
         if job is not None and job.error is not None and job.state is JobState.FAILED:
             head["alert"] = {"level": "error", "text": str(job.error)}
+        if job is not None and job.is_terminal:  # no further trials come
+            head |= {"open": len(self.snapshots) - head["ended"], "rate": "", "eta_s": None}
         given = job.spec.params if job is not None else {}
         options = {name: given[name] for name in ("parallel", "metric") if given.get(name)}
         same = {name: value for name, value in self._first.items() if name not in self.args}

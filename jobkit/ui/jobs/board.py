@@ -58,6 +58,7 @@ def row(
         "owner": spec.owner,
         "worker": snapshot.worker,
         "cancelling": snapshot.is_cancelling,
+        "asks": bool(snapshot.asking),
         "progress": snapshot.progress if snapshot.state is not JobState.SUCCEEDED else None,
         "eta_s": None if snapshot.asking else eta_s,
         "typical_s": snapshot.typical_s if snapshot.progress is None else None,

@@ -122,13 +122,13 @@ class Bulk {
   }
 
   working() {
-    const {state, action, total, done, until, sentence, is_ok: ok} = this.work, words = WORDS_OF[action] || {};
+    const {state, action, total, done, until, sentence, is_ok: ok, trials} = this.work, words = WORDS_OF[action] || {};
     const jobs = (count) => many(count, "job");
     const stop = (text) => h("button", {class: "btn small", text, onclick: () => ask(this.model, "stop")});
     if (state === "counting") return [h("span", {text: "Counting…"}), h("span", {class: "spring"}), stop("Never mind")];
     if (state === "asking") {
-      const kind = action === "retry" ? "primary" : "danger", what = `${words.ask} ${jobs(total)}`;
-      return [h("b", {text: `${what}?`}), h("button", {class: `btn small ${kind}`, text: what, onclick: () => ask(this.model, "go")}), h("span", {class: "apart"}), stop("Keep")];
+      const kind = action === "retry" ? "primary" : "danger", what = `${words.ask} ${jobs(total)}`, more = trials ? `, and ${many(trials, "trial")} of the chosen studies` : "";
+      return [h("b", {text: `${what}${more}?`}), h("button", {class: `btn small ${kind}`, text: what, onclick: () => ask(this.model, "go")}), h("span", {class: "apart"}), stop("Keep")];
     }
     if (state === "undoable") {
       const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));

@@ -255,8 +255,8 @@ class Table extends View {
     put(n.act, isLive(data) ? "Cancel…" : data.face === "succeeded" ? "Run again" : "Retry");
     n.act.disabled = Boolean(data.cancelling);
     const running = data.face === "running", stopped = ["failed", "cancelled"].includes(data.face) && data.progress != null;
-    n.bar.hidden = !running;
-    n.bar.className = `bar${data.cancelling ? " cancelling" : running && data.progress == null ? data.typical_s ? " usual" : " unknown" : ""}`;
+    n.bar.hidden = !running || (data.asks && data.progress == null);
+    n.bar.className = `bar${data.cancelling ? " cancelling" : running && !data.asks && data.progress == null ? data.typical_s ? " usual" : " unknown" : ""}`;
     n.fill.style.width = data.progress != null && !data.cancelling ? `${data.progress * 100}%` : "";
     showSpark(n.spark, data.spark, data.metric);
     n.note.title = data.note || data.message || "";
@@ -281,7 +281,7 @@ class Table extends View {
       note = data.cancelling ? "cancelling" : data.progress != null ? `${Math.floor(data.progress * 100 + 1e-9)} %` : "";
       const left = data.cancelling || data.eta_s == null ? "" : timeLeft(data.eta_s).replace(/^about /, "").replace("a few seconds left", "a few s left");
       if (left) note += ` · ${left}`;
-      if (!note && data.typical_s) {
+      if (!note && data.typical_s && !data.asks) {
         n.fill.style.width = usualWidth(this.since(data.started_at) || 0, data.typical_s);
         note = `usually ${duration(data.typical_s)}`;
       }

@@ -15,12 +15,13 @@ class Workers extends FeedPage {
     const name = (head) => [head, "head mono", (line) => [h("span", {class: "name", text: line.name}), ...(line.why || []).map(({text, level}) => h("p", {class: "why", "data-level": level}, ticked(text)))]], pause = (kind) => [h("span", {class: "sr", text: "Pause"}), "pause", (line) => this.pause(kind, line)];
     n.sum = h("p", {class: "sum", role: "status", text: "Looking for workers…"});
     n.alerts = h("div", {class: "alerts", role: "status"});
+    n.workers = h("h2", {text: "Workers", hidden: true});
     n.list = h("div", {class: "list", role: "list", "aria-label": "Workers", hidden: true});
     n.queues = new FeedTable([name("Queue"), count("Waiting", "queued"), count("Scheduled", "scheduled"), count("Running", "running"), count("Workers", "workers"), ["Resources in use", "", (line) => resources(line.has)], pause("queue")]);
     n.tasks = new FeedTable([name("Task"), pause("task")]);
     n.queueBox = h("section", {"aria-label": "Queues", hidden: true}, h("h2", {text: "Queues"}), n.queues.el);
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), n.tasks.el);
-    return [n.alerts, n.sum, n.list, n.queueBox, n.taskBox];
+    return [n.alerts, n.sum, n.queueBox, n.taskBox, n.workers, n.list];
   }
 
   show({workers, queues, tasks, alerts, alive, busy, slots}) {
@@ -29,6 +30,7 @@ class Workers extends FeedPage {
     n.alerts.replaceChildren(...alerts.map((text) => h("div", {class: "notice", "data-level": "warning"}, icon("warn"), h("span", null, ticked(text)))));
     for (const row of this.keyed(n.list, workers, "id", (worker) => this.line(worker))) this.fill(row);
     n.list.hidden = !workers.length;
+    n.workers.hidden = !workers.length || !queues.length;
     this.showEmpty(!alive, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
     n.taskBox.hidden = !tasks.length;
@@ -38,10 +40,10 @@ class Workers extends FeedPage {
   }
 
   /** The button to pause or resume a queue or task; who paused it, and since when. */
-  pause(kind, {name, paused}) {
+  pause(kind, {name, paused, why}) {
     const verb = paused ? "resume" : "pause", word = paused ? "Resume" : "Pause";
     return [this.may(`${verb}_${kind}`) && h("button", {class: paused ? "btn small" : "btn small quiet", "data-id": name, text: word, "aria-label": `${word} ${kind} ${name}`, onclick: () => this.act(`${verb}_${kind}`, name)}),
-      paused && h("span", {class: "since", title: paused.at ? exact(paused.at) : ""}, `paused${paused.by ? ` by ${paused.by}` : ""}${paused.at ? ", " : ""}`, paused.at && h("span", {"data-at": paused.at}))];
+      paused && !why?.length && h("span", {class: "since", title: paused.at ? exact(paused.at) : ""}, `paused${paused.by ? ` by ${paused.by}` : ""}${paused.at ? ", " : ""}`, paused.at && h("span", {"data-at": paused.at}))];
   }
 
   line({id}) {
