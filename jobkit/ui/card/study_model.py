@@ -118,8 +118,9 @@ class StudyModel(BatchModel):
         """The number of trials that were asked for; of a study that succeeded, of those that there were: a grid may
         have fewer."""
         size, job = len(self.snapshots), self.controller
-        is_whole = job is None or job.state is JobState.SUCCEEDED
-        return size if is_whole else max(size, int(job.total or 0), self.spec.size)
+        if job is None or job.state is JobState.SUCCEEDED:
+            return size
+        return max(size, int(job.total or 0), self.spec.size)
 
     def span(self) -> tuple[datetime | None, datetime | None]:
         job = self.controller
