@@ -29,6 +29,7 @@ OPTIONAL = {
     "fsspec",  # `JOBKIT_RESULTS` is a URL; a sentence says what is missing
     "IPython",  # the code runs in IPython, or shows a widget of ipywidgets, which needs it
     "joblib",  # the extra `joblib`
+    "kubernetes",  # the extra `kubernetes`
     "mlflow",  # the extra `mlflow`
     "opentelemetry",  # the extra `otel`
     "optuna",  # the extra `optuna`
@@ -36,6 +37,7 @@ OPTIONAL = {
     "pyarrow",  # the extra `archive`
     "pytest",  # jobkit.testing
     "threadpoolctl",  # scikit-learn, whose threads are then limited, needs it
+    "urllib3",  # for its errors; the extra `kubernetes` needs it
     "typing_extensions",  # only for types; type checkers bring it
 }
 

@@ -38,13 +38,17 @@ _APART_S = 0.2
 _TAIL = 2000
 
 
+def command(setup: str, python: str, arguments: list[str]) -> list[str]:
+    """Return the command of a worker: setup's shell lines first, if any; one that fails ends it."""
+    argv = [python, *arguments]
+    return ["/bin/sh", "-ec", f'{setup}\nexec "$0" "$@"', *argv] if setup else argv
+
+
 class UnitProcess:
     """The process of one worker: SIGTERM lets it finish its jobs, a second one release them."""
 
     def __init__(self, setup: str, python: str, arguments: list[str], environment: dict[str, str]) -> None:
-        self._argv = [python or sys.executable, *arguments]
-        if setup:
-            self._argv = ["/bin/sh", "-ec", f'{setup}\nexec "$0" "$@"', *self._argv]
+        self._argv = command(setup, python or sys.executable, arguments)
         self._environment = environment
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
