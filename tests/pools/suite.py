@@ -110,7 +110,7 @@ class LauncherSuite:
         running = await state(launcher, [order.unit for order in orders], "running")
         assert all(unit.id and unit.host and is_sentence(unit.reason) for unit in running)
         assert len({unit.id for unit in running}) == 2
-        assert all(processes(order) for order in orders)
+        await until(lambda: all(processes(order) for order in orders), "their processes")
 
     async def test_units_are_found_by_a_new_launcher_and_end_by_it(self, bench: EngineBench) -> None:
         first, order = bench.launcher(), bench.order()
@@ -140,7 +140,7 @@ class LauncherSuite:
         assert (await listed(launcher))[other.unit].state == "running"
 
     async def test_a_unit_that_does_not_end_gently_ends_at_once_if_asked(self, bench: EngineBench) -> None:
-        launcher, order = bench.launcher(), bench.order(setup="trap '' TERM\nsleep 600 &\nwait")
+        launcher, order = bench.launcher(), bench.order(setup="trap '' TERM USR1\nsleep 600 &\nwait")
         await launcher.start([order])
         await until(lambda: ["sleep", "600"] in [each.cmdline() for each in processes(order)], "it to ignore SIGTERM")
         await launcher.stop([order.unit])
@@ -218,7 +218,7 @@ class LauncherSuite:
             found = [unit for unit in await launcher.list() if unit.unit == order.unit]
             lines += [" ".join(process.cmdline()) for process in processes(order)]
             await asyncio.sleep(0.02)  # between two looks
-        assert living_with("JOBKIT_SECRET", secret)
+        await until(lambda: living_with("JOBKIT_SECRET", secret), "its process")
         assert secret not in f"{lines} {started} {found} {order} {await bench.visible()}"
 
     async def test_its_worker_runs_jobs_and_finishes_them_when_it_is_stopped(
