@@ -39,7 +39,7 @@ from jobkit.sharing.certificate import own_certificate, server_tls
 from jobkit.sharing.files import SharedFiles, file_routes
 from jobkit.sharing.members import Member, Members
 from jobkit.sharing.rights import rights_of
-from jobkit.sharing.web import routes
+from jobkit.sharing.web import ROUTES
 
 #: Seconds for the handshake, and again for the login of a connection.
 LOGIN_S = 10.0
@@ -77,7 +77,7 @@ class Gateway(HTTPServer):
         self.members = Members(home)
         self.strangers: dict[IOStream, None] = {}
         app = Application(
-            [*routes(), *file_routes()],
+            [*ROUTES, *file_routes()],
             home=home,
             members=self.members,
             files=SharedFiles.of(home, self.members),

@@ -18,7 +18,7 @@ from jobkit.sharing.members import JoinRefused, Member, Members
 from jobkit.sharing.messages import JOIN_PATH, JoinReply, JoinRequest
 from jobkit.sharing.rights import MemberRole
 
-#: Routes of other modules: `(path, handler)`, each a `MemberHandler`.
+#: `(path, handler)`. All handlers but that of joining are `MemberHandler`s.
 Routes = list[tuple[str, type[RequestHandler]]]
 
 
@@ -119,6 +119,4 @@ class AboutHandler(MemberHandler):
         )
 
 
-def routes() -> Routes:
-    """Return all routes of the gateway."""
-    return [(JOIN_PATH, JoinHandler), ("/about", AboutHandler)]
+ROUTES: Routes = [(JOIN_PATH, JoinHandler), ("/about", AboutHandler)]
