@@ -25,7 +25,7 @@ from typing import Any
 
 import hiredis
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
@@ -59,10 +59,11 @@ _CHUNK = 65_536
 _BIND_S = 5.0
 
 #: The first command of a member: `AUTH user password` as redis-py sends it.
+_LOGIN_START = b"*3\r\n$4\r\nAUTH\r\n$"
 _LOGIN = re.compile(
-    rb"\*3\r\n\$4\r\nAUTH\r\n\$\d{1,3}\r\n([a-z]{1,20}-[0-9a-f]{1,40})\r\n\$\d{1,3}\r\n([0-9a-f]{1,128})\r\n"
+    re.escape(_LOGIN_START) + rb"\d{1,3}\r\n([a-z]{1,20}-[0-9a-f]{1,40})\r\n\$\d{1,3}\r\n([0-9a-f]{1,128})\r\n"
 )
-_LOGIN_BYTES = 400
+_LOGIN_BYTES, _LOGIN_LINES = 400, 7
 
 _NO_LOGIN = b"-NOAUTH this is a jobkit gateway: log in first, with what `jobkit join` was given\r\n"
 _REFUSED = b"-WRONGPASS this machine was revoked, or has not joined\r\n"
@@ -115,12 +116,7 @@ class Gateway(HTTPServer):
 
     async def _serve_redis(self, stream: IOStream) -> None:
         """Forward a connection to the home's server after its login. Raises OSError or StreamClosedError at its end."""
-        try:
-            async with asyncio.timeout(LOGIN_S):
-                first = await stream.read_until_regex(_LOGIN.pattern, max_bytes=_LOGIN_BYTES)
-        except (TimeoutError, UnsatisfiableReadError):
-            first = b""
-        login = _LOGIN.fullmatch(first)
+        login, rest = await _first_command(stream)
         if login is None:
             await self._say(stream, _NO_LOGIN)
             return
@@ -139,6 +135,7 @@ class Gateway(HTTPServer):
         reader, writer = upstream
         try:
             await stream.write(b"+OK\r\n")
+            writer.write(rest)
             async with asyncio.TaskGroup() as both:
                 both.create_task(_pump(partial(stream.read_bytes, _CHUNK, partial=True), writer))
                 both.create_task(_pump_back(reader, stream))
@@ -185,6 +182,22 @@ class Gateway(HTTPServer):
     def admit(self, connection: Any) -> None:
         """Count a connection of HTTP no longer among those that have not logged in."""
         self.strangers.pop(getattr(connection, "stream", None), None)  # type: ignore[arg-type]
+
+
+async def _first_command(stream: IOStream) -> tuple[re.Match[bytes] | None, bytes]:
+    """Return the login, and the bytes behind it; None if a connection begins with another command, or is silent."""
+    head = b""
+    try:
+        async with asyncio.timeout(LOGIN_S):
+            while len(head) < _LOGIN_BYTES:
+                head += await stream.read_bytes(_LOGIN_BYTES, partial=True)
+                if login := _LOGIN.match(head):
+                    return login, head[login.end() :]
+                if not _LOGIN_START.startswith(head[: len(_LOGIN_START)]) or head.count(b"\r\n") >= _LOGIN_LINES:
+                    break
+    except TimeoutError:
+        pass
+    return None, b""
 
 
 async def _pump(read: Callable[[], Awaitable[bytes]], writer: asyncio.StreamWriter) -> None:

@@ -12,16 +12,21 @@ class MemberRole(StrEnum):
     VIEWER = "viewer"
 
 
-#: Commands of both roles. None of them names or shows what belongs to another namespace or user.
+#: Never allowed: what shows keys of other namespaces, or changes or shows the server and other connections.
+_NEVER = ("-@keyspace", "-@dangerous", "-publish", "-spublish", "-pubsub", "-function")
+
+#: Commands of both roles, in order.
 _READS = (
-    "-@all", "+@read", "+@pubsub", "+@connection", "+@transaction", "+fcall", "+fcall_ro", "+time", "+info",
-    "+function|list", "-scan", "-randomkey", "-dbsize", "-select", "-keys", "-sort_ro",
-    "-publish", "-spublish", "-pubsub", "+pubsub|numsub",
-    "-client", "+client|setname", "+client|setinfo", "+client|id", "+client|tracking",
+    "-@all", "+@read", "+@pubsub", "+@transaction", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pubsub|numsub",
+    "+fcall", "+fcall_ro", "+function|list", "+time", "+info", "+ping", "+echo", "+quit", "+client|id",
+    "+client|setname", "+client|setinfo",
 )  # fmt: skip
 
-#: Further commands of workers. Their functions are loaded by the first worker of a version.
-_WRITES = ("+@write", "-@dangerous", "-move", "-copy", "+publish", "+info", "+function|load")
+#: Further commands of workers. The first worker of a version loads its functions.
+_WRITES = (
+    "+@write", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pubsub|numsub", "+function|list", "+function|load",
+    "+info", "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist", "+rename",
+)  # fmt: skip
 
 
 def rights_of(role: MemberRole, namespace: str) -> tuple[str, ...]:
@@ -32,7 +37,8 @@ def rights_of(role: MemberRole, namespace: str) -> tuple[str, ...]:
     """
     channels = f"&jk:{namespace}:*"
     if role is MemberRole.VIEWER:
-        return *_READS, f"%R~jk:{namespace}:*", channels
+        # The second is no key, but the prefix, which each call of a function names.
+        return *_READS, f"%R~jk:{namespace}:*", f"~jk:{namespace}:", channels
     return *_READS, *_WRITES, f"~jk:{namespace}:*", "~jk:libraries", channels
 
 

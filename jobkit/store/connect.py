@@ -120,6 +120,10 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
         )
     if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL", is_refusal=True)
+    if is_joined and ("NOPERM" in text or "ACL failure" in text or isinstance(error, NoPermissionError)):
+        return StoreUnavailable(
+            f"{where} does not let this machine do that ({_first(text)}): a viewer may only read", is_refusal=True
+        )
     if isinstance(error, NoPermissionError) or "NOPERM" in text:
         return StoreUnavailable(
             f"{where} does not let this user do that ({_first(text)}): docs/reliability.md lists the rights it needs",

@@ -1,0 +1,247 @@
+"""Rights of members: a viewer only reads, a worker stays in its namespace, and a stranger gets nothing."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import jobkit
+from jobkit.embedded.home import Home
+from jobkit.embedded.server import ask
+from jobkit.joined import Membership
+from jobkit.settings import Settings
+from jobkit.sharing.members import Members
+from jobkit.sharing.rights import MemberRole
+from jobkit.store.connect import open_blocking
+from jobkit.store.library import call, current
+from tests.sharing.conftest import member_of, run
+from tests.support import wait_until
+
+#: Commands that no member may send, or that are of no use to it. The server has a key `jk:other:x`.
+FORBIDDEN: tuple[tuple[str, ...], ...] = (
+    # Becoming another user
+    ("AUTH", "default", "x"),
+    ("AUTH", "x"),
+    ("HELLO", "3", "AUTH", "default", "x"),
+    ("HELLO", "3"),
+    ("RESET",),
+    ("ACL", "SETUSER", "default", "on"),
+    ("ACL", "LIST"),
+    ("ACL", "DELUSER", "default"),
+    ("ACL", "WHOAMI"),
+    # The server
+    ("CONFIG", "GET", "*"),
+    ("CONFIG", "SET", "dir", "/tmp"),
+    ("CONFIG", "REWRITE"),
+    ("DEBUG", "SLEEP", "0"),
+    ("SHUTDOWN",),
+    ("REPLICAOF", "NO", "ONE"),
+    ("BGREWRITEAOF",),
+    ("SAVE",),
+    ("MODULE", "LIST"),
+    ("FAILOVER",),
+    ("PSYNC", "?", "-1"),
+    ("SLOWLOG", "GET"),
+    ("LATENCY", "LATEST"),
+    ("MEMORY", "DOCTOR"),
+    ("CLUSTER", "INFO"),
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("SWAPDB", "0", "1"),
+    ("SELECT", "1"),
+    # Other connections
+    ("MONITOR",),
+    ("CLIENT", "LIST"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("CLIENT", "PAUSE", "1"),
+    ("CLIENT", "NO-EVICT", "on"),
+    ("CLIENT", "TRACKING", "on", "BCAST"),
+    ("CLIENT", "UNBLOCK", "1"),
+    # Code of the server
+    ("EVAL", "return 1", "0"),
+    ("EVAL_RO", "return 1", "0"),
+    ("SCRIPT", "LOAD", "return 1"),
+    ("SCRIPT", "FLUSH"),
+    ("SCRIPT", "KILL"),
+    ("FUNCTION", "DELETE", current.name),
+    ("FUNCTION", "FLUSH"),
+    ("FUNCTION", "DUMP"),
+    ("FUNCTION", "KILL"),
+    # Keys and channels of others
+    ("KEYS", "*"),
+    ("SCAN", "0"),
+    ("RANDOMKEY",),
+    ("DBSIZE",),
+    ("GET", "jk:other:x"),
+    ("SET", "jk:other:x", "1"),
+    ("DUMP", "jk:other:x"),
+    ("OBJECT", "ENCODING", "jk:other:x"),
+    ("MEMORY", "USAGE", "jk:other:x"),
+    ("COPY", "jk:other:x", "jk:default:x"),
+    ("RENAME", "jk:other:x", "jk:default:x"),
+    ("MOVE", "jk:default:x", "1"),
+    ("MIGRATE", "127.0.0.1", "1", "jk:default:x", "0", "1"),
+    ("RESTORE", "jk:default:x", "0", "x"),
+    ("SORT", "jk:default:x", "GET", "jk:other:*"),
+    ("SORT_RO", "jk:default:x", "GET", "jk:other:*"),
+    ("XREAD", "STREAMS", "jk:other:events", "0"),
+    ("SUBSCRIBE", "jk:other:all"),
+    ("SUBSCRIBE", "__redis__:invalidate"),
+    ("PSUBSCRIBE", "*"),
+    ("PSUBSCRIBE", "jk:*"),
+    ("PUBLISH", "jk:other:all", "x"),
+    ("PUBSUB", "CHANNELS"),
+)
+
+#: Commands that a viewer may not send, either.
+OF_WORKERS: tuple[tuple[str, ...], ...] = (
+    ("SET", "jk:default:x", "1"),
+    ("HSET", "jk:default:h", "state", "failed"),
+    ("GETDEL", "jk:default:x"),
+    ("EXPIRE", "jk:default:x", "1"),
+    ("DEL", "jk:default:x"),
+    ("PUBLISH", "jk:default:none", "x"),
+    ("FUNCTION", "LOAD", "REPLACE", "#!lua name=x\nredis.register_function('x', function() return 1 end)"),
+    tuple(map(str, call("jk:default:", "rule", ["queue:none", '{"paused":true}']))),
+)
+
+
+@pytest.fixture(params=list(MemberRole))
+def place(request: pytest.FixtureRequest, shared: Settings, tmp_path: Path) -> Membership:
+    """A member of each role."""
+    ask(str(Home.at(shared.home).socket), "SET", "jk:other:x", "secret")
+    with jobkit.connect(home=shared.home) as kit:
+        kit.submit(len, "abc").result(60)
+    return member_of(shared, tmp_path, request.param)
+
+
+def test_a_member_stays_in_its_namespace_and_cannot_become_another_user(place: Membership, tmp_path: Path) -> None:
+    assert _allowed(place, tmp_path, FORBIDDEN) == {}
+    rights = _allowed(place, tmp_path, OF_WORKERS)
+    assert rights.keys() == (set() if place.role == MemberRole.VIEWER else {*OF_WORKERS})
+
+
+def test_a_viewer_reads_jobs_and_cannot_change_them(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path, MemberRole.VIEWER)
+    assert place.secret == "", "the signing key is for workers only"
+    with jobkit.connect(home=shared.home) as kit:
+        job = kit.submit(print, "hello")
+        job.wait(60)
+    for command in (["jobs"], ["show", job.id], ["logs", job.id], ["workers"], ["stats"], ["queues"]):
+        shown = run(*command, home=tmp_path, JOBKIT_URL=place.url)
+        assert shown.returncode == 0, (command, shown.stderr)
+    for command in (["rm", job.id], ["pause", "default"], ["stop"]):
+        refused = run(*command, home=tmp_path, JOBKIT_URL=place.url)
+        assert refused.returncode, command
+        assert "only read" in refused.stderr, refused.stderr
+
+
+def _connected(place: Membership, context: ssl.SSLContext | None = None) -> socket.socket:
+    plain = socket.create_connection((place.host, place.port), timeout=30)
+    return plain if context is None else context.wrap_socket(plain)
+
+
+def _unpinned(*protocols: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if protocols:
+        context.set_alpn_protocols([*protocols])
+    return context
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"PING\r\n",
+        b"*1\r\n$4\r\nINFO\r\n" * 50,
+        b"*3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$1\r\nx\r\n*1\r\n$4\r\nPING\r\n",
+        b"PING\r\n*3\r\n$4\r\nAUTH\r\n$8\r\nworker-0\r\n$1\r\n0\r\n",
+        b"*3\r\n$4\r\nAUTH\r\n$8\r\nworker-0\r\n$1\r\n0\r\n*2\r\n$4\r\nKEYS\r\n$1\r\n*\r\n",
+        b"x" * 5_000_000,
+        b"\x00" * 400,
+    ],
+    ids=["no login", "commands", "default user", "login later", "unknown user", "huge", "zeros"],
+)
+def test_without_a_login_the_gateway_forwards_nothing(sent: bytes, shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path)
+    with _connected(place, _unpinned()) as stranger:
+        answer = b""
+        try:
+            stranger.sendall(sent)
+            while data := stranger.recv(65_536):
+                answer += data
+        except OSError:
+            pass
+    assert answer.partition(b" ")[0] in (b"", b"-NOAUTH", b"-WRONGPASS"), answer
+
+
+def test_http_is_for_members_only(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path)
+    for authorization, status in (("", b"401"), ("Basic !!!", b"401"), ("Basic d29ya2VyLTA6eA==", b"401")):
+        assert status in _http(place, authorization)
+    assert b"200 OK" in _http(place, place.authorization())
+    Members(Home.at(shared.home)).revoke((_name_of(shared, place),))
+    assert b"401" in _http(place, place.authorization())
+
+
+def test_half_open_and_silent_connections_do_not_end_the_gateway(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path)
+    silent = [_connected(place) for _ in range(230)]
+    slow = [_connected(place, _unpinned("http/1.1")) for _ in range(10)]
+    try:
+        for each in slow:
+            each.sendall(b"GET /about HTTP/1.1\r\nX-Slow: ")
+        assert b"200 OK" in _http(place, place.authorization())
+        with open_blocking(Settings.load(url=place.url, home=tmp_path)) as client:
+            assert client.ping()
+        wait_until(lambda: _is_closed(silent[0]), what="the oldest connection to be closed")
+    finally:
+        for each in (*silent, *slow):
+            each.close()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.1)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def _http(place: Membership, authorization: str) -> bytes:
+    with _connected(place, place.tls()) as connection:
+        head = f"GET /about HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {authorization}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = b""
+        while data := connection.recv(65_536):
+            answer += data
+    return answer
+
+
+def _name_of(shared: Settings, place: Membership) -> str:
+    return next(m.name for m in Members(Home.at(shared.home)).read().members if m.user == place.user)
+
+
+def _allowed(place: Membership, home: Path, commands: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], Any]:
+    """Return the commands that the server executes, with their replies."""
+    found = {}
+    with open_blocking(Settings.load(url=place.url, home=home), 10.0) as client:
+        connection = client.connection_pool.make_connection()
+        for command in commands:
+            try:
+                connection.send_command(*command)
+                found[command] = connection.read_response()
+            except redis.RedisError:
+                pass
+            else:
+                connection.disconnect()  # it may be a subscriber now
+        connection.disconnect()
+    return found
