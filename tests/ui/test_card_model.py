@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, EventType, JobEvent, JobSnapshot, JobSpec, JobState, LogLine
 from jobkit.model.format import Eta
+from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.model.snapshot import JobError
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
@@ -303,3 +304,17 @@ def test_metrics_alone_do_not_send_the_rest_of_a_card_again() -> None:
     assert (view.is_dirty, view.snapshot.rev, view.snapshot.metrics.newest) == (False, 2, {"loss": 0.5})
     assert view.take(event(2, EventType.PROGRESSED, 7, rev=3, metrics=metrics, **{**numbers, "done": 3}))
     assert view.is_dirty
+
+
+def test_a_running_job_shows_what_its_processes_use_and_an_ended_one_nothing() -> None:
+    view = queued()
+    view.take(STARTED)
+    view.updates(T0)
+
+    view.learn(at(5), load=WorkerLoad(2.0, jobs={"j1": Usage(Spark.of([10, 50], 100), Spark.of([80]))}))
+
+    assert view.is_dirty
+    told = shown(view, 6)["load"]
+    assert (told["cpu"]["last"], told["cpu"]["shape"], told["memory"]["top"], told["step_s"]) == (50, "4i", 80, 2.0)
+    view.take(event(3, EventType.SUCCEEDED, 9, state="succeeded", finished=MS + 9000))
+    assert shown(view, 10)["load"] is None

@@ -40,6 +40,9 @@ class Card extends LiveCard {
     this.pane = new LogPane(this);
     n.bar.append((n.fill = h("i")));
     n.copy = h("button", {class: "id mono", title: "Copy the job's id", onclick: () => copyText(this.job.id, n.copy)});
+    n.cpu = loadChart("CPU");
+    n.memory = loadChart("memory");
+    n.loads = h("div", {class: "loads", hidden: true}, n.cpu.el, n.memory.el);
     n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy);
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
@@ -56,7 +59,7 @@ class Card extends LiveCard {
     n.attemptList = h("ol", {class: "timeline"});
     n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
     n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
-    this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta),
+    this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta, n.loads),
       n.mover, n.alert, this.question.root, n.error, n.result, (this.curves = new CurvePane(this)).el, (this.pictures = new Pictures(this.model)).root, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
   }
 
@@ -87,6 +90,7 @@ class Card extends LiveCard {
     n.args.title = Object.entries(job.params || {}).map(([key, value]) => `${key} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join("\n");
     this.root.setAttribute("aria-label", `Job ${job.title || job.task}, ${word}`);
     this.showBar(face, cancelling);
+    this.showLoad();
     put(n.count, job.count || (job.state === "running" && job.progress == null && job.typical_s ? `usually ${duration(job.typical_s)}` : ""));
     put(n.message, job.message || "");
     n.message.title = job.message || "";
@@ -100,6 +104,14 @@ class Card extends LiveCard {
     this.tick();
     if (before && before !== face) put(n.live, `${job.title || job.task}: ${word}${job.error && face === "failed" ? `, ${job.error.type}` : ""}`);
     if (before === "running" && face === "failed") this.pane.show(true);
+  }
+
+  /** What the processes of a running job use. */
+  showLoad() {
+    const {load} = this.job, n = this.n;
+    n.loads.hidden = !load;
+    showLoad(n.cpu, load?.cpu, load?.step_s, inPercent);
+    showLoad(n.memory, load?.memory, load?.step_s, inBytes);
   }
 
   showBar(face, cancelling) {

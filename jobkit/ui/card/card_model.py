@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
+from jobkit.model.load import WorkerLoad
 from jobkit.model.metrics import NO_METRICS
 from jobkit.model.plain import dumps, instant, iso, to_json
 from jobkit.model.question import closed_questions
@@ -45,6 +46,7 @@ class CardModel:
         needs_snapshot: events were missed; the feed must read the snapshot and call `reset`.
         connection: whether events arrive, see `EventHub.connection`.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
+        load: what its worker uses, with this job; None if not known, or it does not run.
         held: why it cannot start (pause, limit, resource), "" if nothing blocks it.
         needed: (some of) the jobs that it waits for.
         queue_workers: number of live workers of its queue.
@@ -67,6 +69,7 @@ class CardModel:
     question: Mapping[str, Any] = field(default_factory=dict)
     made: Sequence[tuple[str, str]] = ()
     held: str = ""
+    load: WorkerLoad | None = None
     needed: Sequence[JobSnapshot | None] = ()
     queue_workers: int | None = None
     beat: tuple[float, datetime] | None = None
@@ -202,11 +205,11 @@ class CardModel:
             self._dirty.add("snapshot")
 
     def learn(self, now: datetime, **facts: Any) -> None:
-        """Set what no event reports: `held`, `needed`, `queue_workers`, `beat`."""
-        before = self.alert(now)
+        """Set what no event reports: `held`, `needed`, `queue_workers`, `beat`, `load`."""
+        before = self.alert(now), self.load
         for name, value in facts.items():
             setattr(self, name, value)
-        if self.alert(now) != before:
+        if (self.alert(now), self.load) != before:
             self._dirty.add("snapshot")
 
     # -- out --------------------------------------------------------------------------------------------------------
@@ -273,9 +276,17 @@ class CardModel:
             "now": iso(now),
             "v": self.version,
             "alert": self.alert(now),
+            "load": self._load(),
             "deleted": self.is_deleted,
             "connection": self.connection,
         }
+
+    def _load(self) -> dict[str, Any] | None:
+        """Return the charts of a running job: CPU and memory of its processes."""
+        usage = self.load.jobs.get(self.snapshot.id) if self.load else None
+        if self.load is None or usage is None or self.snapshot.state is not JobState.RUNNING:
+            return None
+        return {"cpu": to_json(usage.cpu), "memory": to_json(usage.memory), "step_s": self.load.step_s}
 
     def eta_s(self, now: datetime) -> float | None:
         """Return seconds left, smoothed; of a job without progress, as past runs of its task say; or None."""

@@ -204,11 +204,11 @@ class JobFeed(SharedFeed[Subscriber]):
         self.poke()
 
     async def _look_at_health(self) -> None:
-        """Read how many workers serve its queue and its worker's heartbeat."""
+        """Read how many workers serve its queue, and heartbeat and load of its worker."""
         view = self.model
         if view is None or view.snapshot.is_terminal:
             return
-        facts: dict[str, Any] = {"queue_workers": None, "beat": None}
+        facts: dict[str, Any] = {"queue_workers": None, "beat": None, "load": None}
         with contextlib.suppress(JobkitError):
             if view.snapshot.state is JobState.QUEUED:
                 queues = await self.kit.aio.queues()
@@ -217,6 +217,7 @@ class JobFeed(SharedFeed[Subscriber]):
                 alive = {info.id: info.beat_age_s for info in await self.kit.aio.workers()}
                 age_s = alive.get(view.snapshot.worker)
                 facts["beat"] = None if age_s is None else (age_s, _now())
+                facts["load"] = (await self.kit.verbs.store.loads([view.snapshot.worker])).get(view.snapshot.worker)
             view.learn(_now(), **facts)
         self.poke()
 

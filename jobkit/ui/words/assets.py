@@ -24,6 +24,7 @@ _BEFORE = {
         "curves",
         "fields",
         "question",
+        "load",
     ),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page", "load"),
