@@ -106,7 +106,7 @@ class Card extends LiveCard {
     if (before === "running" && face === "failed") this.pane.show(true);
   }
 
-  /** What the processes of a running job use. */
+  /** Show CPU and memory of the processes of a running job. */
   showLoad() {
     const {load} = this.job, n = this.n;
     n.loads.hidden = !load;
