@@ -272,25 +272,16 @@ class Verbs:
         newest = before is not None or tail is not None
         most = min(5000 if tail is None else tail, limit or 500 if tail is None else limit or 5000)
         folder = await self.store.folder(job_id)
-        if folder and await self._has_whole_log(job_id):
+        if folder and self.file_store is not None:
+            find = partial(self.file_store.log, folder, has_ended=(await self.snapshot(job_id)).is_terminal)
             with contextlib.suppress(OSError):  # it went with its job, or cannot be read by this user
-                read = partial(self._read_log, folder, wanted, after=after, before=before, limit=most, newest=newest)
-                if (found := await asyncio.to_thread(read)) is not None:
-                    return found
+                if (found := await asyncio.to_thread(find)) is not None:
+                    read = partial(read_log, found, wanted, after=after, before=before, limit=most, newest=newest)
+                    return await asyncio.to_thread(read)
         kept = await self.store.logs(job_id, after=after)
         lines = [line for line in kept.lines if (before is None or line.n < before) and wanted.takes(line)]
         page = lines[max(0, len(lines) - most) :] if newest else lines[:most]
         return LogSlice(tuple(page), kept.total, kept.dropped, len(lines))
-
-    async def _has_whole_log(self, job_id: str) -> bool:
-        """Return False if only the worker has the file of the log now: it is stored elsewhere when an attempt ends."""
-        if self.file_store is None or self.file_store.is_local:
-            return self.file_store is not None
-        return (await self.snapshot(job_id)).is_terminal
-
-    def _read_log(self, folder: str, wanted: LogFilter, **page: Any) -> LogSlice | None:
-        found = self.file_store.log(folder) if self.file_store is not None else None
-        return None if found is None else read_log(found, wanted, **page)
 
     def log_path(self, folder: str) -> Path | None:
         """The text of a job's whole log, copied to this machine; None if it cannot be had here. Blocking."""

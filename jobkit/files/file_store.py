@@ -30,7 +30,7 @@ import msgspec
 from jobkit.codec import FILE, HEAD_BYTES, Blob, Codec, Subject
 from jobkit.files.log import LogPieces, aside_of
 from jobkit.files.places import place_of
-from jobkit.files.staging import Staging
+from jobkit.files.staging import AWAY, Staging
 from jobkit.files.storage import OWNER, Directory, Part, Place
 from jobkit.model import ResultExpired, ResultUnavailable, SignatureError
 from jobkit.model.format import size
@@ -136,12 +136,18 @@ class FileStore:
         path = f"{folder}/{LOG}"
         return self.place.local(path) if self.staging is None else self.staging.root / path
 
-    def log(self, folder: str) -> LogPieces | None:
-        """Return what finds the files of a job's log, copied to this machine; None if there is none. Raises OSError."""
-        if not FOLDER.fullmatch(folder):
+    def log(self, folder: str, *, has_ended: bool = True) -> LogPieces | None:
+        """Return what finds the files of a job's log, copied to this machine; None if there is none. Raises OSError.
+
+        Args:
+            has_ended: False for a job whose log may grow: None if these files lack what its attempt has said.
+        """
+        if not FOLDER.fullmatch(folder) or not (has_ended or self.is_local):
             return None
         names = self.place.names(folder)
         if LOG not in names and aside_of(Path(LOG)).name not in names:
+            return None
+        if not has_ended and AWAY in names:
             return None
 
         @functools.cache

@@ -142,23 +142,20 @@ class GatewayFiles:
 
     Args:
         patience_s: seconds without progress after which a call raises.
-        give_up: a set event ends all waits for the link.
     """
 
-    def __init__(
-        self,
-        gateway: GatewayLink,
-        cache: HostCache,
-        *,
-        patience_s: float = PATIENCE_S,
-        give_up: threading.Event | None = None,
-    ) -> None:
-        self._gateway, self._cache = gateway, cache
-        self._patience_s, self._give_up = patience_s, give_up or threading.Event()
+    def __init__(self, gateway: GatewayLink, cache: HostCache, *, patience_s: float = PATIENCE_S) -> None:
+        self._gateway, self._cache, self._patience_s = gateway, cache, patience_s
+        self._gives_up = threading.Event()
         self.shown = f"joined://{gateway.name}"
 
     def check(self) -> None:
         """Do nothing: the gateway decides with each request."""
+
+    def wait(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        if patience_s == 0:
+            self._gives_up.set()
 
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         """Write a file; readers see all of it or no file."""
@@ -290,14 +287,14 @@ class GatewayFiles:
                 patience.wait(error)
 
     def _patience(self) -> _Patience:
-        return _Patience(self._gateway.name, self._patience_s, self._give_up)
+        return _Patience(self._gateway.name, self._patience_s, self._gives_up)
 
 
 class _Patience:
     """Waits before a request is repeated, longer each time, until there was no progress for too long."""
 
-    def __init__(self, name: str, most_s: float, give_up: threading.Event) -> None:
-        self._name, self._most_s, self._give_up = name, most_s, give_up
+    def __init__(self, name: str, most_s: float, gives_up: threading.Event) -> None:
+        self._name, self._most_s, self._gives_up = name, most_s, gives_up
         self.renew()
 
     def renew(self) -> None:
@@ -305,7 +302,7 @@ class _Patience:
 
     def wait(self, error: Exception) -> None:
         """Wait. Raises OSError if it has lasted too long."""
-        if self._give_up.wait(self._wait_s) or time.monotonic() >= self._until:
+        if self._gives_up.wait(self._wait_s) or time.monotonic() >= self._until:
             why = str(error) if isinstance(error, Refusal) else getattr(error, "strerror", None) or str(error)
             said = f" ({why})" if why else ""
             raise OSError(errno.EHOSTUNREACH, f"the machine that shares {self._name} is not reached{said}") from error

@@ -55,6 +55,9 @@ class Remote:
     def check(self) -> None:
         """Do nothing: it cannot be tested without writing."""
 
+    def wait(self, patience_s: float) -> None:
+        """Do nothing: drivers have limits of their own."""
+
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         with self._reaching() as fs:
             file = self._created(fs, self._full(path))

@@ -15,6 +15,9 @@ from pathlib import Path
 from jobkit.files.log import LOG_FILES
 from jobkit.files.storage import OWNER, Directory, Place
 
+#: A file beside the log of earlier attempts: the log grows on another machine now.
+AWAY = "log.away"
+
 _CHUNK = 1 << 20
 
 
@@ -23,6 +26,11 @@ class Staging:
 
     def __init__(self, root: Path, place: Place) -> None:
         self.root, self._place = root, place
+        self._taken: set[str] = set()
+
+    def has(self, folder: str) -> bool:
+        """Return True if the job has written something. For the worker's loop."""
+        return (self.root / folder).exists()
 
     def log_files(self, folder: str) -> list[str]:
         """Return the names of the files of a job's log; [] if there is none."""
@@ -33,16 +41,23 @@ class Staging:
         for name in self.log_files(folder):
             with (self.root / folder / name).open("rb") as file:
                 self._place.write(f"{folder}/{name}", iter(lambda: file.read(_CHUNK), b""))
+        if folder in self._taken:
+            self._taken.discard(folder)
+            self._place.delete(f"{folder}/{AWAY}")
 
     def take_back_log(self, folder: str) -> None:
         """Copy the log of earlier attempts here, if there is one: the next attempt continues it. Raises OSError."""
         names = self._place.names(folder)
+        if any(name in LOG_FILES for name in names):
+            self._place.write(f"{folder}/{AWAY}", [])
+            self._taken.add(folder)
         for name in filter(names.__contains__, LOG_FILES):
             with self._place.open(f"{folder}/{name}") as file:
                 Directory(self.root).write(f"{folder}/{name}", iter(lambda: file.read(_CHUNK), b""))
 
     def remove(self, folder: str) -> None:
         """Delete the folder of an attempt that has ended."""
+        self._taken.discard(folder)
         with contextlib.suppress(OSError):
             shutil.rmtree(self.root / folder)
 

@@ -31,6 +31,9 @@ class Place(Protocol):
     def check(self) -> None:
         """Raise InvalidParams if the storage is certainly not writable."""
 
+    def wait(self, patience_s: float) -> None:
+        """Set for how long calls wait for a machine that is not reached, in seconds. 0 ends all waits."""
+
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         """Write a file: readers see all of it or no file.
 
@@ -89,6 +92,9 @@ class Directory:
                 f"JOBKIT_{self._setting.upper()} to another one",
                 self._setting,
             )
+
+    def wait(self, patience_s: float) -> None:
+        """Do nothing: the system knows how long it waits."""
 
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         target = self.root / path

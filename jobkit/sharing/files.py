@@ -73,14 +73,11 @@ class SharedFiles:
         root: returns the directory of the files.
         base_of: returns the folder of a namespace in it, 16 hex digits; "" if there is none yet. Blocks; raises
             OSError if the home's server does not answer.
-        reserve_bytes: so much of the disk stays free.
     """
 
-    def __init__(
-        self, root: Callable[[], Path], base_of: Callable[[str], str], *, reserve_bytes: int = RESERVE_BYTES
-    ) -> None:
+    def __init__(self, root: Callable[[], Path], base_of: Callable[[str], str]) -> None:
         self._root, self.base_of = root, base_of
-        self._reserve_bytes = reserve_bytes
+        self.reserve_bytes = RESERVE_BYTES
         self.uploads: dict[str, Upload] = {}
         self._digests: dict[tuple[Any, ...], str] = {}
 
@@ -112,7 +109,7 @@ class SharedFiles:
     def check_room(self, more: int) -> None:
         """Raise Refused (507) if the disk has no room for so many bytes. Blocks."""
         make_folders(self.root)
-        if shutil.disk_usage(self.root).free < more + self._reserve_bytes:
+        if shutil.disk_usage(self.root).free < more + self.reserve_bytes:
             raise Refused(507, full())
 
     def digest(self, file: BufferedReader) -> str:

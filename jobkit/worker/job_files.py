@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import math
 import platform
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from jobkit.codec import RAW, Codec
 from jobkit.files import FileStore, LogFile
 from jobkit.files.file_store import JobFolder, clear_passing, temporary
 from jobkit.files.log import mark_of
-from jobkit.files.staging import Staging
+from jobkit.files.staging import AWAY, Staging
 from jobkit.files.storage import make_folders
 from jobkit.model import JobState, LogLine, StoreUnavailable
 from jobkit.model.plain import now_ms
@@ -52,6 +53,7 @@ class JobFiles:
         """Learn the namespace's own folder. Raises InvalidParams if it cannot be used, and StoreUnavailable."""
         if self.file_store is not None:
             await asyncio.to_thread(self.file_store.place.check)
+            self.file_store.place.wait(math.inf)  # as an ending waits for the server
             self.file_store.base = await self._store.place()
             if not self.file_store.is_local:
                 await asyncio.to_thread(self._stage, self.file_store)
@@ -98,6 +100,11 @@ class JobFiles:
                 with contextlib.suppress(OSError):
                     body.unlink()
 
+    def give_up(self) -> None:
+        """End all waits for the machine that has the files: the worker stops."""
+        if self.file_store is not None:
+            self.file_store.place.wait(0)
+
     async def continue_log(self, claimed: Claimed) -> None:
         """Before a further attempt: write the lines of earlier ones first, if they were too few for a file, and delete
         artifacts that they left on their way."""
@@ -107,8 +114,9 @@ class JobFiles:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
             await asyncio.to_thread(clear_passing, path.parent)
-            if folder.file_store.staging is not None and not await asyncio.to_thread(path.exists):
-                await asyncio.to_thread(folder.file_store.staging.take_back_log, folder.path)
+            if (staging := folder.file_store.staging) is not None and not staging.has(folder.path):
+                await asyncio.to_thread(staging.take_back_log, folder.path)
+            await asyncio.to_thread(path.with_name(AWAY).unlink, missing_ok=True)
             if not await asyncio.to_thread(path.exists):
                 found = await self._store.logs(claimed.spec.id)
                 log = LogFile(path, folder.owner)
@@ -120,7 +128,8 @@ class JobFiles:
     async def hand_in_log(self, claimed: Claimed) -> str:
         """Store the whole log of an attempt that has ended, if it is staged; return what is wrong, or ""."""
         folder = self.folder(claimed)
-        if folder is None or (staging := folder.file_store.staging) is None:
+        staging = folder.file_store.staging if folder is not None else None
+        if folder is None or staging is None or not staging.has(folder.path):
             return ""
 
         def hand_in() -> None:
@@ -137,7 +146,8 @@ class JobFiles:
     async def clear_staging(self, claimed: Claimed) -> None:
         """Delete what an attempt has left on its way."""
         folder = self.folder(claimed)
-        if folder is not None and not folder.file_store.is_local:
+        staging = folder.file_store.staging if folder is not None else None
+        if folder is not None and staging is not None and staging.has(folder.path):
             await asyncio.to_thread(folder.file_store.ended, folder)
 
     # -- removal ------------------------------------------------------------------------------------------------------

@@ -322,6 +322,7 @@ class RunningJobs:
 
     async def kill_all(self, limit_s: float) -> None:
         """Stop all attempts, which are given back; returns when they have ended, at the latest after `limit_s`."""
+        self.job_files.give_up()
         for attempt in list(self.attempts.values()):
             attempt.is_released = True
             attempt.stop_building()

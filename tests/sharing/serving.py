@@ -57,8 +57,8 @@ class FileServer:
         asked: "GET bytes=0-" for each request.
     """
 
-    def __init__(self, root: Path, **options: Any) -> None:
-        self.root, self._options = root, options
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.asked: list[str] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -74,9 +74,10 @@ class FileServer:
 
     async def _start(self) -> None:
         bases = {"default": BASE, "other": "f" * 16}
+        self._shared = SharedFiles(lambda: self.root, bases.__getitem__)
         application = Application(
             file_routes(),
-            files=SharedFiles(lambda: self.root, bases.__getitem__, **self._options),
+            files=self._shared,
             members=KnownMembers(),
             gateway=KnownMembers(),
             log_function=lambda handler: self.asked.append(_line(handler.request)),
@@ -86,6 +87,10 @@ class FileServer:
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._server.add_sockets([listener])
+
+    def fill(self) -> None:
+        """Let the disk have no room from now on."""
+        self._shared.reserve_bytes = 1 << 60
 
     def kill(self) -> None:
         """Close the port and all connections, and forget all uploads."""

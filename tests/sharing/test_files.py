@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import math
 import os
 import random
 import secrets
@@ -122,10 +123,13 @@ def test_without_the_sharing_machine_it_is_one_sentence(server: FileServer, cach
 
 def test_a_wait_for_the_link_ends_when_the_worker_does(server: FileServer, cache: Path) -> None:
     server.kill()
-    give_up = threading.Event()
-    threading.Timer(0.2, give_up.set).start()
+    files = server.files(cache)
+    files.wait(math.inf)
+    ending = threading.Timer(0.2, files.wait, [0])
+    ending.start()
     with pytest.raises(OSError, match="is not reached"):
-        server.files(cache, patience_s=60, give_up=give_up).write(PATH, [b"x"])
+        files.write(PATH, [b"x"])
+    ending.join()
 
 
 def test_a_file_that_is_not_what_was_announced_does_not_appear(server: FileServer) -> None:
@@ -196,17 +200,13 @@ def test_a_viewer_reads_and_writes_nothing(server: FileServer, cache: Path) -> N
     assert (server.root / PATH).read_bytes() == b"content"
 
 
-def test_a_full_disk_of_the_sharing_machine_is_one_sentence(tmp_path: Path, cache: Path) -> None:
-    server = FileServer(tmp_path / "home", reserve_bytes=1 << 60)
-    server.start()
-    try:
-        with pytest.raises(OSError, match="is full") as caught:
-            server.files(cache).write(PATH, parts(LARGE))
-        assert caught.value.errno == errno.ENOSPC
-        assert caught.value.strerror == f"the disk of {os.uname().nodename}, which shares its place, is full"
-        assert list(server.root.rglob("*result*")) == []
-    finally:
-        server.close()
+def test_a_full_disk_of_the_sharing_machine_is_one_sentence(server: FileServer, cache: Path) -> None:
+    server.fill()
+    with pytest.raises(OSError, match="is full") as caught:
+        server.files(cache).write(PATH, parts(LARGE))
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.strerror == f"the disk of {os.uname().nodename}, which shares its place, is full"
+    assert list(server.root.rglob("*result*")) == []
 
 
 def test_processes_of_one_machine_fetch_a_file_once(server: FileServer, cache: Path) -> None:

@@ -26,13 +26,13 @@ def test_a_job_on_a_joined_machine_leaves_its_files_on_the_sharing_one(
         jobkit.connect(home=shared.home) as here,
         jobkit.connect(third.url, home=tmp_path / "third") as there,
     ):
-        job = places.submit(there.options(queue="far"), 50_000_000, str(sign))
+        job = places.submit(there.options(queue="far"), 20_000_000, str(sign))
         wait_until(lambda: here.get(job.id).snapshot.saved, what="the first checkpoint")
         gateway = read_status(Home(shared.home))["pid"]
         os.kill(gateway, signal.SIGKILL)
         sign.touch()
-        places.check(here, job.id, 50_000_000)
-        places.check(there, job.id, 50_000_000)
+        places.check(here, job.id, 20_000_000)
+        places.check(there, job.id, 20_000_000)
         assert job.snapshot.attempt == 1
         assert read_status(Home(shared.home))["pid"] != gateway
         assert list((tmp_path / "third" / "cache").glob("*/??/*"))

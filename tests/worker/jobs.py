@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -430,16 +431,17 @@ def furnish(data: bytes, steps: int = 3) -> bytes:
 @jobkit.task
 def leave_all(data: bytes, result_bytes: int, sign: str = "") -> bytes:
     """Leave files of each kind: checkpoints with a file, an artifact and a whole log of 3 MB; wait for a sign."""
-    state = jobkit.resume({"step": 0})
-    for step in range(state["step"], 2):
-        Path("state.bin").write_bytes(data)
-        jobkit.checkpoint({"step": step + 1, "data": data}, files=["state.bin"])
-        for line in range(30_000):
-            print(f"step {step} line {line} {'x' * 30}")
-        while sign and step == 0 and not Path(sign).exists():
-            time.sleep(0.01)
-    jobkit.current().save("data.bin", data)
-    return random.Random(1).randbytes(result_bytes)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        state = jobkit.resume({"step": 0})
+        for step in range(state["step"], 2):
+            Path("state.bin").write_bytes(data)
+            jobkit.checkpoint({"step": step + 1, "data": data}, files=["state.bin"])
+            for line in range(30_000):
+                print(f"step {step} line {line} {'x' * 30}")
+            while sign and step == 0 and not Path(sign).exists():
+                time.sleep(0.01)
+        jobkit.current().save("data.bin", data)
+        return random.Random(1).randbytes(result_bytes)
 
 
 @jobkit.task

@@ -1,0 +1,190 @@
+"""Files of a worker that has its place for files on another machine: they are staged, and stored at the end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from jobkit.attempts import ending
+from jobkit.codec import HEAD_BYTES, PICKLE, Subject, is_reference
+from jobkit.files.file_store import PASSING, FileStore, opened
+from jobkit.files.log import LogFile, mark_of, read_log
+from jobkit.files.staging import Staging
+from jobkit.files.storage import Directory
+from jobkit.model import LogFilter
+from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import Claimed, Ending, WorkerInfo
+from jobkit.worker.job_files import SWEEP_AGE_S, JobFiles
+from tests.sharing.serving import BASE, FileServer
+from tests.store.server import Server
+from tests.worker.test_job_files import CODEC, claimed, job_files_server, value  # noqa: F401  # a fixture
+
+LINES = [f"line {n}" for n in range(2000)]
+
+
+@pytest.fixture
+async def staged(job_files_server: Server, tmp_path: Path) -> AsyncIterator[tuple[JobFiles, FileServer]]:  # noqa: F811
+    """Files of a worker on another machine, and the server that keeps them."""
+    server = FileServer(tmp_path / "results")
+    server.start()
+    store = RedisStore(Settings(url=job_files_server.url, home=tmp_path / "other"))
+    files = JobFiles(store.settings, store, CODEC)
+    files.file_store = FileStore(server.files(tmp_path / "cache"), BASE)
+    files._stage(files.file_store)
+    yield files, server
+    server.close()
+    await store.redis.flushdb()
+    await store.close()
+
+
+def log_of(files: JobFiles, job: Claimed) -> LogFile:
+    folder = files.folder(job)
+    assert folder is not None
+    path = folder.file_store.log_path(folder.path)
+    assert path is not None
+    return LogFile(path, folder.owner)
+
+
+def say(files: JobFiles, job: Claimed, lines: list[str]) -> None:
+    log = log_of(files, job)
+    log.is_file = True
+    log.add(lines, mark_of("stdout"))
+    log.flush()
+
+
+async def again(files: JobFiles, job: Claimed) -> Claimed:
+    await files._store.finish([Ending(job.spec.id, job.token, "retried")])
+    [found], _ = await files._store.claim(WorkerInfo(id="w"), 1)
+    return found
+
+
+async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old_one(
+    staged: tuple[JobFiles, FileServer],
+) -> None:
+    files, server = staged
+    job = await claimed(files, "a")
+    folder = files.folder(job)
+    assert folder is not None
+    here = FileStore(Directory(server.root), BASE)
+    there = FileStore(server.files(server.root / "x"), BASE)
+    say(files, job, LINES)
+    assert here.log(folder.path) is None
+    assert await files.hand_in_log(job) == ""
+    await files.clear_staging(job)
+    assert here.log(folder.path, has_ended=False) is not None
+
+    job = await again(files, job)
+    await files.continue_log(job)
+    assert here.log(folder.path, has_ended=False) is None, "it grows elsewhere"
+    assert there.log(folder.path, has_ended=False) is None
+    say(files, job, ["the end"])
+    assert await files.hand_in_log(job) == ""
+    await files.clear_staging(job)
+
+    for store in (here, there):
+        found = store.log(folder.path, has_ended=store is there)
+        assert found is not None
+        assert found("").read_text().splitlines() == [*LINES, "the end"]
+    assert here.place.names(folder.path) == ["job", "log", "log.marks"]
+    assert not log_of(files, job).path.parent.exists()
+
+
+async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(
+    staged: tuple[JobFiles, FileServer],
+) -> None:
+    files, server = staged
+    job = await claimed(files, "a")
+    say(files, job, LINES)
+    await files.hand_in_log(job)
+    await files.clear_staging(job)
+    job = await again(files, job)
+    await files.continue_log(job)  # and then it dies
+
+    home = JobFiles(Settings(url=files._settings.url, results=str(server.root)), files._store, CODEC)
+    home.file_store = FileStore(Directory(server.root), BASE)
+    job = await again(files, job)
+    await home.continue_log(job)
+    say(home, job, ["the end"])
+    folder = home.folder(job)
+    assert folder is not None
+    found = home.file_store.log(folder.path, has_ended=False)
+    assert found is not None
+    assert found("").read_text().splitlines() == [*LINES, "the end"]
+
+
+async def test_a_large_result_is_sealed_on_its_way(staged: tuple[JobFiles, FileServer]) -> None:
+    files, _ = staged
+    job = await claimed(files, "a")
+    folder = files.folder(job)
+    assert folder is not None
+    path = log_of(files, job).path.with_name(f"{PASSING}1-0")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(HEAD_BYTES) + bytes(5_000_000))
+
+    ended = ending(job, replace(value(0), file=str(path)), CODEC, files._settings, folder)
+
+    assert (is_reference(ended.result), ended.folder) == (True, folder.path)
+    assert opened(ended.result, Subject("result", "a", "t"), CODEC, files.file_store) == (PICKLE, bytes(5_000_000))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(5_000_000, True), (51_000_000, False)])
+async def test_a_full_disk_of_the_sharing_machine_is_said_with_the_result(
+    staged: tuple[JobFiles, FileServer], size: int, is_kept: bool
+) -> None:
+    files, server = staged
+    server.fill()
+    job = await claimed(files, "a")
+    path = log_of(files, job).path.with_name(f"{PASSING}1-0")
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(HEAD_BYTES + size)
+
+    ended = ending(job, replace(value(0), file=str(path)), CODEC, files._settings, files.folder(job))
+
+    said = f"the disk of {os.uname().nodename}, which shares its place, is full"
+    if is_kept:
+        assert CODEC.verify(ended.result, Subject("result", "a", "t")) == (PICKLE, bytes(size))
+    else:
+        assert ended.result == b""
+        assert f"it could not be written to joined://lab ({said})" in ended.problem
+    say(files, job, LINES)
+    assert await files.hand_in_log(job) == f"its whole log is not kept in joined://lab ({said})"
+    assert not path.exists()
+
+
+async def test_a_sweep_removes_what_dead_workers_have_left_on_its_way(staged: tuple[JobFiles, FileServer]) -> None:
+    files, _ = staged
+    staging = files.file_store and files.file_store.staging
+    assert isinstance(staging, Staging)
+    running, ended = await claimed(files, "a"), await claimed(files, "b")
+    for job in (running, ended):
+        say(files, job, LINES)
+        for path in log_of(files, job).path.parent.iterdir():
+            os.utime(path, (time.time() - SWEEP_AGE_S - 60,) * 2)
+    await files._store.finish([Ending("b", ended.token, "failed")])
+
+    await files.sweep()
+
+    assert [log_of(files, job).path.exists() for job in (running, ended)] == [True, False]
+
+
+async def test_a_log_on_a_url_can_be_searched(staged: tuple[JobFiles, FileServer]) -> None:
+    files, _ = staged
+    job = await claimed(files, "a")
+    say(files, job, LINES)
+    await files.hand_in_log(job)
+    assert files.file_store is not None
+    folder = files.folder(job)
+    assert folder is not None
+    found = files.file_store.log(folder.path)
+    assert found is not None
+    assert [(line.n, line.text, line.source) for line in read_log(found, LogFilter("line 1234")).lines] == [
+        (1235, "line 1234", "stdout")
+    ]
