@@ -160,7 +160,8 @@ class Codec:
         if not self._keys:
             if any(key_id):
                 raise SignatureError(
-                    f"the {subject} is signed, but there is no JOBKIT_SECRET here; set the same as the submitter"
+                    f"the {subject} is signed, but there is no JOBKIT_SECRET here; set the same as the submitter (a "
+                    "machine that has joined as a viewer has none: join with a word for workers to open results)"
                 )
         else:
             key = self._keys.get(key_id)

@@ -56,7 +56,7 @@ class Remote:
         """Do nothing: it cannot be tested without writing."""
 
     def wait(self, patience_s: float) -> None:
-        """Do nothing: drivers have limits of their own."""
+        """Do nothing: each driver has its own limits."""
 
     def write(self, path: str, parts: Iterable[Part], *, is_durable: bool = False) -> None:
         with self._reaching() as fs:

@@ -6,8 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 import jobkit
 from jobkit.embedded.home import Home
+from jobkit.model import SignatureError
 from jobkit.settings import Settings
 from jobkit.sharing.gateway import read_status
 from jobkit.sharing.rights import MemberRole
@@ -49,3 +52,5 @@ def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:
         file = there.get(job.id).log_file()
         assert file is not None
         assert file.read_text().count("\n") >= 5000
+        with pytest.raises(SignatureError, match="joined as a viewer"):
+            there.get(job.id).result()
