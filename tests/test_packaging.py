@@ -36,6 +36,7 @@ OPTIONAL = {
     "PIL",  # only for types; Bokeh needs it
     "pyarrow",  # the extra `archive`
     "pytest",  # jobkit.testing
+    "ray",  # the extra `ray`
     "threadpoolctl",  # scikit-learn, whose threads are then limited, needs it
     "urllib3",  # for its errors; the extra `kubernetes` needs it
     "typing_extensions",  # only for types; type checkers bring it

@@ -50,7 +50,7 @@ class DaskBench(EngineBench):
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Address of a cluster, a process of its own since Dask leaves threads and processes behind."""
+    """Address of a cluster, in a separate process since Dask leaves threads and processes behind."""
     pytest.importorskip("distributed", reason="needs the extra dask")
     command = [sys.executable, "-m", "tests.pools.dask_cluster"]
     with subprocess.Popen(

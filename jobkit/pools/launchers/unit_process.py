@@ -34,6 +34,8 @@ except OSError as error:
 _KILL_AFTER_S = 5.0
 #: Seconds between two signals, which the kernel would merge otherwise.
 _APART_S = 0.2
+#: Seconds for which an ended actor of Ray can be asked why.
+_LINGER_S = 60.0
 #: Characters of the last output that explain an end.
 _TAIL = 2000
 
@@ -176,6 +178,27 @@ def dask_places(keys: list[str], dask_scheduler: Any) -> dict[str, tuple[str, st
         if task is not None and task.run_spec is not None:
             found[key] = (task.state, task.processing_on.address if task.processing_on is not None else "")
     return found
+
+
+class RayUnit:
+    """Actor of a unit. It stays for a while after the process has ended, so that the reason can be read."""
+
+    def __init__(self, started: tuple[Any, ...]) -> None:
+        self._process = UnitProcess(*started)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the process."""
+        return self._process.facts()
+
+    def stop(self, now: bool) -> None:
+        """End the process."""
+        threading.Thread(target=self._process.stop, args=(now,), daemon=True).start()
+
+    def _run(self) -> None:
+        self._process.run()
+        time.sleep(_LINGER_S)
+        os._exit(0)
 
 
 def sent() -> dict[str, Any]:
