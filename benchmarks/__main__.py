@@ -30,6 +30,7 @@ NAMES = (
     "order",
     "dom",
     "archive",
+    "gateway",
 )
 RESULTS = Path(__file__).parent / "results.md"
 
