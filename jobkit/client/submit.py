@@ -61,6 +61,7 @@ class SubmitTemplate(msgspec.Struct, frozen=True):
     options: JobOptions
     spec: JobSpec
     path: Sequence[str]
+    """To import its module from, unless it is sent by value."""
 
 
 class SubmitOrigin(msgspec.Struct, frozen=True):
@@ -70,7 +71,7 @@ class SubmitOrigin(msgspec.Struct, frozen=True):
     codec: Codec
     owner: str = ""
     templates: WeakKeyDictionary[Any, SubmitTemplate] = msgspec.field(default_factory=WeakKeyDictionary)
-    """Of the tasks that were submitted, if other processes can import them."""
+    """Of the tasks that were submitted, if other processes can import them, and of the patterns of others."""
     ships: bool = False
     """Workers may be on other machines: modules travel with functions that are sent by value."""
 
@@ -129,17 +130,18 @@ def prepare(
         # What travels by value must not be imported, so the bare function goes, not the TaskDef around it. It may
         # import what lies beside the notebook or script, where the worker's machine has it.
         call, cwd = Call(None if ref else task.function, *task.signature.call_args(bound)), working_directory()
+    path = template.path if ref or isinstance(task, TaskInfo) else own_paths()
     seed = random_seed() if options.seed is True else options.seed
     pack, is_here = None, origin.settings.scheme == "sync"
     may_travel = origin.ships and not ref and template.spec.isolation != "thread"
     if isinstance(task, TaskDef) and not is_here and (may_travel if options.ship is None else options.ship):
-        pack = packer(name, options.ship, ref, [*filter(None, [task.source_dir]), *own_paths()])
+        pack = packer(name, options.ship, ref, [*path, *own_paths()] if ref else path)
     variables, project = dict(options.env), None
     if variables.pop(PROJECT_ENV, None) is not None and not is_here:
         packages = project_pack(task.source_dir or working_directory(), name)
         project = large.add([], RAW, packages, "the list of packages")
     head = call_head(
-        codec, call, has_references=bool(needs), ref=ref, path=template.path, cwd=cwd,
+        codec, call, has_references=bool(needs), ref=ref, path=path, cwd=cwd,
         is_named=isinstance(task, TaskInfo), cache_key=work["cache_key"], variables=variables, large=large,
         pack=pack, project=project, seed=seed, is_drawn=options.seed is True,
     )  # fmt: skip
@@ -190,8 +192,8 @@ def _sent(spec: JobSpec) -> Sent:
 
 def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: SubmitOrigin) -> SubmitTemplate:
     """Raises InvalidParams: it cannot be submitted, or its options contradict each other."""
-    is_kept = isinstance(task, TaskDef) and not over.given
-    if is_kept and (kept := origin.templates.get(task)) is not None:
+    key = (task.pattern or (task if task.ref else None)) if isinstance(task, TaskDef) and not over.given else None
+    if key is not None and (kept := origin.templates.get(key)) is not None:
         return kept
     name, settings, path = task.name, origin.settings, [task.source_dir] if task.source_dir else []
     if isinstance(task, TaskDef):
@@ -202,7 +204,6 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: S
                 "task",
             )
         over = task.chosen.merged(over) if task.given else over
-        path = path if task.ref else own_paths()
     options = task.effective(over)
     title = options.title or task.title
     is_cached_longer = options.result_ttl_s is None and (options.cache_s or 0) > settings.result_ttl
@@ -224,8 +225,8 @@ def _template_of(task: TaskDef[..., Any] | TaskInfo, over: JobOptions, origin: S
     if options.seed is not None:
         spec = replace(spec, isolation=spec.isolation + WITH_SEED)
     template = SubmitTemplate(options, spec, path)
-    if is_kept and task.ref:
-        origin.templates[task] = template
+    if key is not None:
+        origin.templates[key] = template
     return template
 
 

@@ -45,6 +45,9 @@ _IGNORED = (".*", "__pycache__", "*.pyc", "*.egg-info", "node_modules", "venv", 
 #: What is found in a pickle of more bytes is remembered for the other calls of its batch.
 _LARGE_BYTES = 100_000
 
+#: What is found in a pickle of at most so many bytes is remembered for later calls.
+_SMALL_BYTES = 10_000
+
 #: A path in a pack: names between slashes, none of which begins with a dot.
 _PATH = re.compile(r"(?:[\w+-][\w. +-]*/){0,20}[\w+-][\w. +-]*")
 
@@ -68,7 +71,8 @@ def names_in(bodies: Iterable[bytes], roots: Sequence[str], known: dict[bytes, s
         names = None if known is None else known.get(body)
         if names is None:
             is_named = _beginning_with(top).search(body) is not None
-            names = {name for name in _referred(body) if name.partition(".")[0] in top} if is_named else set()
+            texts = () if not is_named else _kept(body) if len(body) <= _SMALL_BYTES else _referred(body)
+            names = {name for name in texts if name.partition(".")[0] in top}
             if known is not None and len(body) > _LARGE_BYTES:
                 known[body] = names
         found |= names
@@ -108,6 +112,12 @@ def _listed(root: str, _: int) -> frozenset[str]:
             if is_module and name.isidentifier() and name not in ("setup", "conftest"):
                 found.add(name)
     return frozenset(found - {"jobkit"})
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(body: bytes) -> frozenset[str]:
+    """`_referred` of a small pickle, which is often submitted again."""
+    return frozenset(_referred(body))
 
 
 def _referred(body: bytes) -> Iterator[str]:

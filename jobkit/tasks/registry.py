@@ -14,7 +14,10 @@ from typing import Any, Unpack
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.tasks.options import TaskOptions, check_options, takes
 from jobkit.tasks.signature import close_names
-from jobkit.tasks.task import TaskDef, name_of, reference
+from jobkit.tasks.task import TaskDef, name_of, reference, shape_of
+
+#: Shapes of functions that are kept, see `shape_of`.
+_PATTERNS_MOST = 500
 
 
 class Registry:
@@ -24,6 +27,7 @@ class Registry:
         self._tasks: dict[str, TaskDef[..., Any]] = {}
         self._lock = Lock()
         self._plain: dict[Any, TaskDef[..., Any]] = {}
+        self._patterns: dict[tuple[Any, ...], TaskDef[..., Any]] = {}
 
     def register(self, task: TaskDef[..., Any]) -> None:
         """Add a task under its name. Running a cell again or reloading a module replaces its own task.
@@ -59,6 +63,7 @@ class Registry:
         with self._lock:
             self._tasks.clear()
             self._plain.clear()
+            self._patterns.clear()
 
     def load(self, modules: Iterable[str]) -> list[TaskDef[..., Any]]:
         """Import modules for their tasks; the current directory is searched first.
@@ -106,12 +111,30 @@ class Registry:
             kept = None
         if kept is not None and kept.function is function:
             return kept
+        shape = shape_of(function)
+        if shape is not None and (pattern := self._patterns.get(shape)) is not None:
+            return pattern.of(function, pattern)
         name = re.sub(r"[^\w.:-]", "_", name_of(function))[:200]
         task: TaskDef[..., Any] = TaskDef(function, name=name or "call")
+        if shape is not None:
+            return self._patterned(shape, task)
         if not isinstance(function, functools.partial) and reference(function):
             # Functions of modules are never freed; other callables (a closure over a large table) must not be kept.
             self._plain[function] = task
         return task
+
+    def _patterned(self, shape: tuple[Any, ...], task: TaskDef[..., Any]) -> TaskDef[..., Any]:
+        """Keep what is known of a task for other functions of its shape, without its function."""
+        _ = task.signature, task.is_generator
+        with self._lock:
+            while len(self._patterns) >= _PATTERNS_MOST:
+                del self._patterns[next(iter(self._patterns))]
+            pattern = self._patterns[shape] = task.of(_no_function)
+        return pattern.of(task.function, pattern)
+
+
+def _no_function() -> None:
+    """What a pattern runs."""
 
 
 def unknown_task(name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 
 from jobkit.model import InvalidParams, UnknownTask
@@ -72,10 +72,13 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
 
     given: Mapping[str, Any] = MappingProxyType({})
     is_registered = False
+    pattern: TaskDef[..., Any] | None = None
+    """What `pattern_of` made this from; the same for all functions of one definition."""
     _internal = frozenset(
         {
             "chosen", "code_version", "effective", "given", "info", "is_async", "is_class", "is_generator",
-            "is_registered", "isolation", "options_set", "ref", "run_checked", "signature", "source_dir", "where",
+            "is_registered", "isolation", "options_set", "pattern", "ref", "run_checked", "signature", "source_dir",
+            "where",
         }
     )  # fmt: skip
 
@@ -92,6 +95,12 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
         """Copy the function's name, docstring and signature like functools.wraps, without its `__dict__`."""
         functools.update_wrapper(self, self.function, updated=())
         self.__dict__.setdefault("__module__", getattr(type(self.function), "__module__", None))
+
+    def of(self, function: Callable[P, R], pattern: TaskDef[..., Any] | None = None) -> TaskDef[P, R, J, B]:
+        """Return the same task with another function of its shape, see `shape_of`."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__, function=function, __wrapped__=function, pattern=pattern)
+        return made
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function in this process and return its result."""
@@ -131,7 +140,7 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
             InvalidParams: an unknown option or an invalid value.
         """
         made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, given={**self.given, **options})
+        made.__dict__.update(self.__dict__, given={**self.given, **options}, pattern=None)
         made.__dict__["chosen"] = check_submit_options(made.given)
         self.effective(made.chosen)  # raises if they contradict the task's
         return made
@@ -306,6 +315,23 @@ def name_of(function: Callable[..., Any]) -> str:
         return function.name
     name = getattr(function, "__name__", None) or type(function).__name__
     return "lambda" if name == "<lambda>" else str(name)
+
+
+#: Attributes that decide the signature beside the code; `__annotate__` is of Python 3.14, which evaluates hints late.
+_MORE = ("__defaults__", "__kwdefaults__", "__dict__", "__annotate__", "__annotations__")
+
+
+def shape_of(function: Callable[..., Any]) -> tuple[Any, ...] | None:
+    """Return all that a task reads of a function that is sent by value, except what it runs: its code and names.
+
+    Functions of one shape (a lambda of a loop) differ in globals and closures, which only their pickles have. Returns
+    None for functions with defaults, hints or attributes, for those of modules, and for other callables.
+    """
+    if type(function) is not FunctionType or any(getattr(function, name, None) for name in _MORE):
+        return None
+    if "<" not in function.__qualname__ and function.__module__ != "__main__":
+        return None
+    return function.__code__, function.__name__, function.__qualname__, function.__module__, function.__doc__
 
 
 def checked_task_name(name: object) -> str:
