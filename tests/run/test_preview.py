@@ -23,6 +23,8 @@ from jobkit.run.inside.values import CELL, COLUMNS, ROWS, SUMMARY_LIMIT, TEXT_LI
         (float("nan"), "nan"),
         ("text", "text"),
         ("", "''"),
+        ("0.5", "'0.5'"),
+        ("True", "'True'"),
         ([1, 2], "[1, 2]"),
         (list(range(100)), "list of 100"),
         ({"a": 1, "b": 2, "c": 3, "d": 4, "e": "x" * 60}, "dict of 5: a, b, c, …"),

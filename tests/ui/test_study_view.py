@@ -202,7 +202,7 @@ def test_what_its_job_knows_exactly_decides_between_values_that_look_equal() -> 
     assert model.head(AT)["importance"] == [("depth", 0.75), ("lr", 0.25)]
 
 
-@pytest.mark.parametrize("summary", ["good", "None", "nan", "dict of 9: a, b, c, …"])
+@pytest.mark.parametrize("summary", ["good", "'0.5'", "None", "nan", "dict of 9: a, b, c, …"])
 def test_a_trial_without_a_number_has_failed_and_says_why(summary: str) -> None:
     model = study(trial(0, state="succeeded", summary=summary), trial(1, 1.0))
 

@@ -315,7 +315,7 @@ def _plain(value: Any, preview: Preview) -> str | None:
         preview["text"] = _block(value)
         if len(value) <= 1_000 and "\ud800" not in value and value.isprintable():
             preview["json"] = value
-        return value if value.strip() else repr(value)
+        return repr(value) if _reads_as_other(value.strip()) else value
     if isinstance(value, (bytes, bytearray)):
         preview["text"] = _block(repr(bytes(value[:1_000])))
         return f"{kind.__name__} of {len(value):,}"
@@ -338,6 +338,17 @@ def _plain(value: Any, preview: Preview) -> str | None:
     if isinstance(value, Mapping):
         return f"{kind.__name__} of {size:,}: {_some(value)}"
     return f"{kind.__name__} of {size:,}"
+
+
+def _reads_as_other(text: str) -> bool:
+    """Return True if a text looks like nothing, or like a value of another kind: `0.5`, `True`."""
+    if not text or text in ("True", "False", "None"):
+        return True
+    try:
+        float(text[:100])
+    except ValueError:
+        return False
+    return True
 
 
 def _some(value: Mapping[Any, Any]) -> str:
