@@ -134,7 +134,7 @@ class Registry:
 
 
 def _no_function() -> None:
-    """What a pattern runs."""
+    """Placeholder for the function of a pattern."""
 
 
 def unknown_task(name: str, known: Iterable[str]) -> str:

@@ -73,7 +73,7 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
     given: Mapping[str, Any] = MappingProxyType({})
     is_registered = False
     pattern: TaskDef[..., Any] | None = None
-    """What `pattern_of` made this from; the same for all functions of one definition."""
+    """Kept by the registry for all functions of one definition; see `shape_of`."""
     _internal = frozenset(
         {
             "chosen", "code_version", "effective", "given", "info", "is_async", "is_class", "is_generator",

@@ -60,7 +60,7 @@ _factor = 1
 def test_functions_of_one_definition_share_their_description_and_keep_their_closures_and_globals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What travels is pickled anew for each submit."""
+    """A pickle is made for each submit."""
 
     def added(n: int) -> Any:
         return lambda x: (x + n) * _factor
