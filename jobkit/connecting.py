@@ -94,7 +94,7 @@ def open_kit(settings: Settings) -> Kit:
     if not settings.is_embedded:
         from jobkit.client.kit import Kit
 
-        return Kit(settings)
+        return Kit(settings, keep_pools=partial(_keep_pools, settings))
     from jobkit.embedded.launch import ensure_running, revive, secret_of, want_workers
 
     start = partial(ensure_running, settings, only_looks=True)
@@ -110,7 +110,15 @@ def open_kit(settings: Settings) -> Kit:
         partial(want_workers, settings),
         partial(secret_of, settings),
     )
-    return Kit(served, embedded=embedded)
+    return Kit(served, embedded=embedded, keep_pools=partial(_keep_pools, settings))
+
+
+def _keep_pools(settings: Settings) -> bool:
+    """Have an autoscaler started for the pools of a kit; True."""
+    from jobkit.autoscaling import ensure_autoscaler  # takes 0.1 s
+
+    ensure_autoscaler(settings)
+    return True
 
 
 @atexit.register

@@ -55,6 +55,7 @@ class Settings:
         namespace: prefix of every key and channel.
         tasks: modules to import for their tasks.
         routing: task-name pattern to queue; the first match wins.
+        pools: options of `kit.pool` by name of the pool (`[tool.jobkit.pools.NAME]`).
         lease: a worker's lease on a job expires this long after its last heartbeat.
         heartbeat: interval at which a worker renews its leases.
         cancel_grace: time between SIGTERM and SIGKILL of a cancelled job.
@@ -92,6 +93,7 @@ class Settings:
     namespace: str = "default"
     tasks: tuple[str, ...] = ()
     routing: Mapping[str, str] = field(default_factory=dict)
+    pools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     lease: float = 15.0
     heartbeat: float = 5.0
     cancel_grace: float = 10.0
@@ -418,6 +420,15 @@ def _routing(value: Any) -> dict[str, str]:
     return {pattern: checked_name("queue", queue) for pattern, queue in _pairs(value, str.partition).items()}
 
 
+def _tables(value: Any) -> dict[str, Mapping[str, Any]]:
+    """Parse tables by name from a file, or from JSON in the environment."""
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
+        raise TypeError
+    return {str(name): dict(table) for name, table in value.items()}
+
+
 def _roles(value: Any) -> dict[str, str]:
     roles = _pairs(value, str.rpartition)
     for pattern, role in roles.items():
@@ -460,6 +471,7 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "origins": (_list, "origins of web pages, comma-separated"),
     "routing": (_routing, "a table of pattern = queue"),
     "roles": (_roles, "a table of pattern = role"),
+    "pools": (_tables, "a table of pools, each a table of options"),
     "notify": (_rules, "a list of rules"),
     "start_method": (partial(_choice, START_METHODS), f"one of {', '.join(START_METHODS)}"),
     "made_by": (partial(_choice, MADE_BY), f"one of {', '.join(MADE_BY)}"),

@@ -58,6 +58,8 @@ COMMANDS = {
     "resume": ("queues", "Resume paused queues or tasks."),
     "move": ("jobs", "Move waiting jobs to another queue or priority."),
     "limit": ("queues", "Limit how many jobs of a queue or task run."),
+    "pool": ("pool", "Keep workers on ssh, Slurm, Dask, Ray or Kubernetes while jobs wait."),
+    "drain": ("pool", "Let workers finish their jobs and end."),
     "stop": ("worker", "Ask workers to finish their jobs and exit."),
     "audit": ("people", "List the actions of users."),
     "people": ("people", "Edit a login file: names, passwords, roles."),

@@ -1,7 +1,8 @@
 """`Kit`: a connection to one place where jobs go, with blocking verbs; `kit.aio` has the same as coroutines.
 
 The verbs are written once, in `Verbs`, `BoundKit`, `JobReader`, `Repeater`, `FailureVerbs`, `LimitVerbs`,
-`ScheduleVerbs` and `BatchVerbs`. The table in `Kit` gives them both forms; see `jobkit.client.connection` for how.
+`ScheduleVerbs`, `BatchVerbs` and `PoolVerbs`. The table in `Kit` gives them both forms; see
+`jobkit.client.connection` for how.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from jobkit.client.handle import ui
 from jobkit.client.history import HistoryVerbs
 from jobkit.client.job import Job
 from jobkit.client.limits import LimitVerbs
+from jobkit.client.pools import PoolVerbs
 from jobkit.client.reader import JobReader, has_outcome
 from jobkit.client.repeat import Repeater
 from jobkit.client.schedules import ScheduleVerbs
@@ -106,7 +108,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     Args:
         settings: `settings.url` is a Redis or `sync://`; `local://` has been resolved to its socket.
-        embedded: starts the embedded server, if it is one.
+        embedded: starts the embedded server, if it is one. keep_pools: has an autoscaler started unless one runs.
         open_store, has_own_space: see `Connection`.
 
     Raises:
@@ -115,11 +117,12 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     _internal = frozenset(
         {
-            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec", "delete_batch",
-            "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice", "map_info",
-            "metric_lines", "metrics_of", "outcome", "page", "register_schedules", "reopen_archived",
-            "retry_all", "retry_batch", "retry_many", "schedule_info", "snapshot", "stop_batch", "submit_info",
-            "submit_sealed", "submit_trial", "verbs", "waits_for_many",
+            "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec",
+            "delete_batch", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice",
+            "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "register_pools",
+            "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many", "schedule_info",
+            "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
+            "waits_for_many",
         }
     )  # fmt: skip
 
@@ -128,6 +131,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         settings: Settings,
         *,
         embedded: EmbeddedServer | None = None,
+        keep_pools: Callable[[], bool] = lambda: False,
         open_store: Callable[[Settings], RedisStore] = RedisStore,
         has_own_space: bool = False,
     ) -> None:
@@ -145,6 +149,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         self._schedules = ScheduleVerbs(connection, self._submitter)
         self._batches = BatchVerbs(self, connection, self._repeater)
         self._studies = StudyVerbs(self, connection)
+        self._pools = PoolVerbs(connection, keep_pools)
         self._hooks: set[Hook] = set()
         self.aio = AioKit(self)
         if "panel.io.server" in sys.modules:  # this program may serve pages: requests are judged from the first one on
@@ -268,6 +273,21 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     run_schedule = submitting("_schedules", ScheduleVerbs.run_schedule)
     fire_schedules = in_thread("_schedules", ScheduleVerbs.fire_schedules)
     register_schedules = on_loop("_schedules", ScheduleVerbs.register_schedules)
+
+    # -- pools of workers ---------------------------------------------------------------------------------------------
+
+    pool = on_loop("_pools", PoolVerbs.pool)
+    pools = on_loop("_pools", PoolVerbs.pools)
+    pool_infos = on_loop("_pools", PoolVerbs.pool_infos)
+    get_pool = on_loop("_pools", PoolVerbs.get_pool)
+    pause_pool = on_loop("_pools", PoolVerbs.pause_pool)
+    resume_pool = on_loop("_pools", PoolVerbs.resume_pool)
+    scale_pool = on_loop("_pools", PoolVerbs.scale_pool)
+    drain_pool = on_loop("_pools", PoolVerbs.drain_pool)
+    remove_pool = on_loop("_pools", PoolVerbs.remove_pool)
+    register_pools = on_loop("_pools", PoolVerbs.register_pools)
+    await_end = on_loop("_pools", PoolVerbs.await_end)
+    drain_workers = on_loop("_pools", PoolVerbs.drain_workers)
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 

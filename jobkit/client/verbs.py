@@ -22,7 +22,7 @@ from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.made import MadeReader
-from jobkit.client.waits import supply_of
+from jobkit.client.waits import supply_of, with_pools
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import read_log
@@ -232,7 +232,8 @@ class Verbs:
         workers: list[WorkerInfo] = []
         if any(one is not None and one.use for one in found):
             workers = await self.store.workers()
-        return ["" if one is None else one.sentence(supply_of(workers, one)) for one in found]
+        sentences = ["" if one is None else one.sentence(supply_of(workers, one)) for one in found]
+        return await with_pools(self.store, self.codec, job_ids, found, sentences)
 
     async def log_slice(
         self,

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.codec import Codec
 from jobkit.model import Waiting
 from jobkit.model.limits import Supply
+from jobkit.pools.info import PoolInfo
+from jobkit.pools.why import pool_reason
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
@@ -81,3 +84,30 @@ def _reason(line: BlockedJobs, workers: Sequence[WorkerInfo]) -> QueueReason:
     supply = supply_of(workers, line.waiting)
     is_hopeless = line.waiting.is_paused or (supply is not None and supply.lacking(line.waiting.use))
     return QueueReason(line.waiting.sentence(supply, line.count), "warning" if is_hopeless else "info")
+
+
+async def pool_infos(store: RedisStore, codec: Codec) -> list[PoolInfo]:
+    """Return the state of all pools, by name."""
+    if not (records := await store.pools.records()):
+        return []
+    manager, now_ms = await store.pools.manager(), await store.now_ms()
+    return [PoolInfo.of(record, codec, manager, now_ms) for record in records.values()]
+
+
+async def with_pools(
+    store: RedisStore, codec: Codec, job_ids: Sequence[str], found: Sequence[Waiting | None], sentences: Sequence[str]
+) -> list[str]:
+    """Return the reasons why queued jobs wait, with those of pools for jobs that wait for a worker.
+
+    Args:
+        found, sentences: what the store and `Waiting.sentence` say of each job.
+    """
+    waiting = [i for i, one in enumerate(found) if one is None or one.use]
+    pools = await pool_infos(store, codec) if waiting else []
+    reasons = list(sentences)
+    if pools:
+        queues = await store.fields(("queue",), [job_ids[i] for i in waiting])
+        for i, raw in zip(waiting, queues, strict=True):
+            one, queue = found[i], raw[0].decode("utf-8", "replace") if raw else ""
+            reasons[i] = pool_reason(pools, queue, {} if one is None else one.use) or reasons[i]
+    return reasons

@@ -1,7 +1,7 @@
 """Further background processes of a home, which its supervisor keeps alive beside server and workers.
 
-Each is a small file of the home: the module to run, with `--home HOME` and more arguments. While there is one, the
-server of the home does not stop by itself, and a later supervisor starts these processes again.
+Each is a small file of the home: the module to run, with `--home HOME` and more arguments. A later supervisor starts
+these processes again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from jobkit.own_machine import write_private
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A process: `python -m MODULE --home HOME ARGUMENTS`. A change of any field restarts it."""
+    """A process: `python -m MODULE --home HOME ARGUMENTS`. A change of any field restarts it.
+
+    Attributes:
+        is_use: the server does not stop by itself while it is kept.
+    """
 
     module: str
     arguments: tuple[str, ...] = ()
+    is_use: bool = True
 
 
 def keep_service(home: Home, name: str, service: Service) -> bool:

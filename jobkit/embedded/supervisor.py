@@ -219,7 +219,7 @@ class Supervisor:
 
     def _seems_idle(self, idle_stop: float) -> bool:
         try:
-            is_used = bool(self.services) or other_clients(self.home) > 0
+            is_used = any(each.is_use for each in self.services.values()) or other_clients(self.home) > 0
             # Count jobs only if it matters, because that loads the store into this small process.
             counts_jobs = not is_used and (self._had_jobs or last_used_s(self.home) >= idle_stop)
             self._had_jobs = counts_jobs and any(open_jobs(self.home, self.served))

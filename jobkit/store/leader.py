@@ -17,11 +17,11 @@ HOLD_S, ASK_S = 15.0, 5.0
 
 
 class Leader:
-    """The leader lock `lock` of a namespace, as one process sees it."""
+    """The leader lock `lock` of a namespace, as one process sees it; `owner` is different for each process."""
 
-    def __init__(self, store: RedisStore, lock: str) -> None:
+    def __init__(self, store: RedisStore, lock: str, owner: str = "") -> None:
         self._store, self._lock = store, lock
-        self._owner = secrets.token_hex(8)
+        self._owner = owner or secrets.token_hex(8)
         self._leads_until = 0.0
 
     async def is_leader(self) -> bool:

@@ -29,6 +29,7 @@ from jobkit.store.finding import JobFinder
 from jobkit.store.made import MadeStore
 from jobkit.store.namespace import in_slices
 from jobkit.store.outbox import Outbox
+from jobkit.store.pools import PoolStore
 from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
@@ -64,7 +65,7 @@ class RedisStore(QueueRecords):
         finder: pages of jobs. schedules, failures, batches: schedules, groups of failed jobs, batches.
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
-            outbox: jobs for the archive. made: what made results.
+            outbox: jobs for the archive. made: what made results. pools: workers on engines.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -82,6 +83,7 @@ class RedisStore(QueueRecords):
         self.made = MadeStore(self)
         self.blobs = BlobStore(self)
         self.outbox = Outbox(self)
+        self.pools = PoolStore(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,15 @@ class WorkerRecords(RedisNamespace):
         return dead
 
     async def stop_workers(self, worker_ids: Sequence[str], how: str) -> int:
-        """Request workers to end: "drain" finishes their jobs, "now" releases them. Return how many are known."""
+        """Request workers to end; return how many are known.
+
+        Args:
+            how: "drain" finishes their jobs within the drain time, "retire" however long they take, "now" releases
+                them.
+        """
         asked: int = await self.run("stop", [how, *worker_ids])
         return asked
+
+    async def stop_idle(self, worker_ids: Sequence[str]) -> list[bool]:
+        """Request workers to end if they have no job; True for each that gets none from now on."""
+        return [asked == 1 for asked in await self.run("stop_idle", worker_ids)] if worker_ids else []

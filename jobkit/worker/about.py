@@ -67,6 +67,7 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
         "version": __version__,
         "python": info.python,
         "tasks": ",".join(info.tasks),
+        "retires": 1,  # it knows this request to end
         **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
         **({"has": json.dumps(dict(info.resources))} if info.resources else {}),
         **({"pool": info.pool, "unit": info.unit, "engine": info.engine} if info.pool else {}),
@@ -74,6 +75,9 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
 
 
 logger = logging.getLogger("jobkit.worker")
+
+#: Ways to stop, from the gentlest on: "retire" gives running jobs all time, "drain" the drain time, "now" none.
+STOPS = ("", "retire", "drain", "now")
 
 
 def own_rss_bytes() -> int:

@@ -29,7 +29,7 @@ from jobkit.store.library import delete_unused
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept, Renewal
 from jobkit.store.wire import read_claimed
-from jobkit.worker.about import RecycleLimits, RetryPause, identify, lasting_facts
+from jobkit.worker.about import STOPS, RecycleLimits, RetryPause, identify, lasting_facts
 from jobkit.worker.attempt import RunningAttempt, newest
 from jobkit.worker.blocked_loop import attend
 from jobkit.worker.helpers import Helpers, end
@@ -105,7 +105,7 @@ class JobWorker(arq.worker.Worker):
         self._kept: list[Kept] = []
         self._received, self._wait_s = 0, math.inf
         self._load = LoadSampler.of(info, runner.trees, settings.heartbeat)
-        self._stop = ""  # "", "retire", "drain" or "now"
+        self._stop = ""  # one of `STOPS`
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
         self._scheduler = Scheduler(self.store, self.codec, self.pause)
@@ -301,8 +301,8 @@ class JobWorker(arq.worker.Worker):
             signal.raise_signal(signal.SIGTERM)
 
     def stop_gently(self, how: str, why: str) -> None:
-        """Retire (finish running jobs, however long they take) or drain; a repeated call releases no jobs at once."""
-        if not self._stop or (self._stop == "retire" and how == "drain"):
+        """Stop in one of `STOPS`, unless it stops already like that or less gently."""
+        if STOPS.index(how) > STOPS.index(self._stop):
             self._ask_to_stop(how, why)
 
     def _ask_to_stop(self, how: str, why: str) -> None:
@@ -492,9 +492,8 @@ class JobWorker(arq.worker.Worker):
 
     def _take_request(self, how: str) -> None:
         """Of `jobkit stop`; it may come twice, and a gentle one does not take a hard one back."""
-        if how not in ("drain", "now"):
+        if how not in STOPS[1:]:
             logger.warning("a request to stop that this version does not know is left out: %.100r", how)
             return
         self.was_asked_to_stop = True
-        if how != self._stop and self._stop != "now":
-            self._ask_to_stop(how, "asked to stop")
+        self.stop_gently(how, "asked to stop")

@@ -208,7 +208,7 @@ _SAME_STATE = (
 _HOLD = ("parked", "held", "gates", "holders", "starts", "freed", "armed", "wanted", "using", "rules", "once", "cache")
 _SHARED = (
     "events", "queues", "tasks", "took", "told", "teller", "workers", "place", "filed", "litter", "audit", "outbox",
-    "archive", "archivist", "asking",
+    "archive", "archivist", "asking", "pools",
 )  # fmt: skip
 
 #: Keys of a job.
@@ -230,6 +230,7 @@ _OF_JOB = (
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
     "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
+    "autoscaler",
 )  # fmt: skip
 
 
@@ -261,6 +262,8 @@ async def check_keys(store: RedisStore) -> None:
         elif kind == "blob":
             is_used = await store.redis.exists(f"{store.prefix}uses:{name}")
             assert (await store.redis.pttl(raw) > 0) != bool(is_used), f"{raw} has {is_used or 'no'} users"
+        elif kind == "pool":
+            assert await store.redis.hexists(f"{store.prefix}pools", name), f"{raw} belongs to no pool"
         elif kind in ("uses", "blobs"):
             continue  # `check_blobs` checks their contents
         elif kind == "batched":
@@ -363,6 +366,8 @@ async def clear(store: RedisStore) -> None:
         "blob",  # uploaded, and never used
         "group",
         "groups",
+        "autoscaler",
+        "pool",
     }  # a group with a verdict outlives its jobs
     if found := await keys(store):
         await store.redis.delete(*found)

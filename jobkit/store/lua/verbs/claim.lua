@@ -32,7 +32,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   local queues, lease_ms, limit = options.queues, options.lease_ms, options.limit
   local key = P .. 'worker:' .. worker
 
-  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited', 'free', 'lease', 'queues', 'suspect')
+  local known = call('HMGET', key, 'handed', 'ruled', 'turns', 'beat', 'awaited', 'free', 'lease', 'queues', 'suspect', 'stop')
   -- While this runs, nothing may be handed over to the caller itself. One without a free slot is in no line of idle ones.
   if known[6] ~= '0' then
     for _, queue in ipairs(queues) do call('ZREM', P .. 'idle:' .. queue, worker) end
@@ -48,7 +48,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
 
   -- Jobs that were handed over and are still on their way already fill slots that the worker thinks are free.
   local coming = number(known[1]) - received
-  free = free - coming
+  free = known[10] and 0 or free - coming -- one that was asked to end takes no more
 
   -- `next_at`: when the next lease ends or the next job is due. It is read once, unless this call changes it (`is_changed`).
   local has_lost, next_at = Lifecycle.recover(limit, lease_ms, options.max_losses, options.ttl_ms)

@@ -1,0 +1,276 @@
+"""The autoscaler with a real store, a made-up engine and stand-ins for workers: tests call `tick` themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace as with_changes
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from jobkit.codec import Codec
+from jobkit.pools.autoscaler import Autoscaler
+from jobkit.pools.launcher import Unit
+from jobkit.pools.spec import PoolSpec
+from jobkit.store.pools import PoolPause, PoolRecord, PoolStatus
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import WorkerInfo
+from tests.pools.fakes import TEMPO, MadeUpLauncher, spec
+from tests.store.support import claim, ending, submit
+
+SECRET = "of these tests"
+
+
+def encoded(status: PoolStatus) -> str:
+    return msgspec.json.encode(status).decode()
+
+
+class Stage:
+    """A namespace with one pool, and autoscalers that act when they are asked to."""
+
+    def __init__(self, store: RedisStore, engine: type[MadeUpLauncher]) -> None:
+        self.store, self.engine = store, engine
+        self.scaler = self.another()
+
+    def another(self, **tempo: Any) -> Autoscaler:
+        settings = with_changes(self.store.settings, secret=SECRET)
+        return Autoscaler(settings, self.store, tempo=replace(TEMPO, **tempo))
+
+    async def put(self, **fields: Any) -> PoolSpec:
+        made = spec(**{"idle_s": 0.0, **fields})
+        await self.store.pools.put(made.name, made.sealed(Codec.from_secret(SECRET)))
+        return made
+
+    async def tick(self, times: int = 1, scaler: Autoscaler | None = None) -> PoolStatus:
+        scaler = scaler or self.scaler
+        for _ in range(times):
+            assert await scaler.leads()
+            await scaler.tick()
+        return (await self.record()).status
+
+    async def record(self) -> PoolRecord:
+        return (await self.store.pools.records())["gpu"]
+
+    async def run(self, unit: str, running: int = 0, done: int = 0, slots: int = 1) -> WorkerInfo:
+        """Let the engine run a unit, and its worker send a heartbeat and take what waits."""
+        self.engine.units[unit] = replace(self.engine.units[unit], state="running", reason="RUNNING", host="n1")
+        facts = {"slots": slots, "queues": "gpu", "pool": "gpu", "unit": unit, "running": running, "done": done}
+        await self.store.renew(f"w-{unit}", {}, facts)
+        return WorkerInfo(id=f"w-{unit}", queues=("gpu",), slots=slots)
+
+    @property
+    def started(self) -> list[str]:
+        return list(self.engine.orders)
+
+
+@pytest.fixture
+def stage(store: RedisStore, engine: type[MadeUpLauncher]) -> Stage:
+    return Stage(store, engine)
+
+
+async def test_workers_come_with_jobs_and_go_without(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", "b", queue="gpu")
+
+    status = await stage.tick()
+    assert [(unit.phase, unit.reason) for unit in status.units] == [("ordered", "")] * 2
+    status = await stage.tick()
+    assert [(unit.phase, unit.reason) for unit in status.units] == [("pending", "PENDING (Priority)")] * 2
+    workers = [await stage.run(unit) for unit in stage.started]
+    jobs = [(await claim(stage.store, 1, worker))[0] for worker in workers]
+    for unit in stage.started:
+        await stage.run(unit, running=1)
+    status = await stage.tick()
+    assert [(unit.phase, unit.running) for unit in status.units] == [("up", 1)] * 2
+    await stage.store.finish([ending(each) for each in jobs])
+    for worker, unit in zip(workers, stage.started, strict=True):
+        await stage.run(unit, done=1)
+        await stage.store.claim(worker, 1)
+    status = await stage.tick(3)
+
+    assert [unit.phase for unit in status.units] == ["ending", "ending"]
+    assert status.wanted == 0
+    assert len(stage.started) == 2
+
+
+async def test_the_order_has_what_the_worker_needs(stage: Stage) -> None:
+    await stage.put(slots=3, resources={"gpu": 1.0}, setup="module load cuda", walltime_s=3600.0)
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick()
+
+    [order] = stage.engine.orders.values()
+    assert (order.pool, order.queues, order.slots, order.resources) == ("gpu", ("gpu",), 3, {"gpu": 1.0})
+    assert (order.setup, order.walltime_s) == ("module load cuda", 3600.0)
+    assert order.environment["JOBKIT_SECRET"] == SECRET
+    assert order.environment["JOBKIT_NAMESPACE"] == stage.store.settings.namespace
+
+
+async def test_another_autoscaler_finds_the_units_of_a_dead_autoscaler(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", "b", queue="gpu")
+    await stage.tick()
+    await stage.store.redis.delete(f"{stage.store.prefix}autoscaler")  # it died, and its lease is over
+
+    status = await stage.tick(2, stage.another())
+
+    assert len(stage.started) == 2
+    assert {unit.unit for unit in status.units} == set(stage.started)
+
+
+async def test_units_that_only_the_engine_knows_are_adopted(stage: Stage) -> None:
+    await stage.put()
+    stage.engine.units["gpu-lost"] = Unit("gpu-lost", "4711", "pending")
+    await submit(stage.store, "a", queue="gpu")
+
+    status = await stage.tick()
+
+    assert [unit.unit for unit in status.units] == ["gpu-lost"]
+    assert stage.started == []
+
+
+async def test_only_the_leader_reports_and_starts(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick()
+    second = stage.another()
+
+    assert not await second.leads()
+    await second.tick()  # one that was frozen, and does not know that its lease is over
+    assert len(stage.started) == 1
+
+
+async def test_workers_that_die_at_once_are_tried_less_often_then_the_pool_is_paused(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", "b", "c", queue="gpu")
+    stage.engine.dies = "python: not found"
+    scaler = stage.another(backoff=0.0, failures=20)
+    status = await stage.tick(1, scaler)
+    assert len(stage.started) == 3
+    status = await stage.tick(2, scaler)
+    assert status.failures >= 3
+    assert len(stage.started) <= 5  # one at a time now
+
+    await stage.tick(45, scaler)
+
+    record = await stage.record()
+    assert record.pause is not None
+    assert record.pause.reason.startswith("20 starts in a row have failed; the last: worker gpu-")
+    assert record.pause.reason.endswith("ended at once: python: not found")
+    n = len(stage.started)
+    await stage.tick(3, scaler)
+    assert len(stage.started) == n <= 23
+    stage.engine.dies = ""
+    await stage.store.pools.change("gpu", paused=None)
+    status = await stage.tick(2, scaler)
+    assert status.failures == 0
+    assert len(stage.started) == n + 3
+
+
+async def test_a_backoff_keeps_a_failing_engine_from_being_asked(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    stage.engine.refuses = "sbatch refused: invalid partition"
+    scaler = stage.another(backoff=1000.0)
+
+    status = await stage.tick(5, scaler)
+
+    assert status.error == "sbatch refused: invalid partition"
+    assert status.failures == 1
+    assert status.units == () or all(unit.phase == "ended" or unit.phase == "ordered" for unit in status.units)
+
+
+async def test_an_engine_that_does_not_answer_keeps_what_runs_and_says_so(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick(2)
+    await claim(stage.store, 1, await stage.run(stage.started[0], running=1))
+    await stage.tick()
+    await submit(stage.store, "b", queue="gpu")
+    stage.engine.is_away = True
+
+    status = await stage.tick(3)
+
+    assert status.error == "the engine does not answer"
+    assert [unit.phase for unit in status.units] == ["up"]
+    assert len(stage.started) == 1
+    stage.engine.is_away = False
+    status = await stage.tick(2)
+    assert status.error == ""
+    assert len(stage.started) == 2
+
+
+async def test_worker_hours_are_counted_across_autoscalers(stage: Stage) -> None:
+    await stage.put(idle_s=1000.0)
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick(2)
+    [name] = stage.started
+    await stage.run(name)
+    await stage.tick()
+    record = await stage.record()
+    hour_ago = record.status.units[0].counted_ms - 3_600_000
+    old = replace(record.status.units[0], started_ms=hour_ago, counted_ms=hour_ago)
+    await stage.store.pools.change("gpu", status=encoded(replace(record.status, units=(old,), worker_ms=0)))
+    await stage.store.redis.delete(f"{stage.store.prefix}autoscaler")
+
+    status = await stage.tick(1, stage.another())
+
+    assert 3_600_000 <= status.worker_ms < 3_660_000
+
+
+async def test_a_removed_pool_goes_when_its_last_worker_has_ended(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", "b", queue="gpu")
+    await stage.tick(2)
+    first, second = stage.started
+    worker = await stage.run(first)
+    [job] = await claim(stage.store, 1, worker)
+    await stage.run(first, running=1)
+    await stage.store.pools.change("gpu", removed="1")
+
+    await stage.tick(2)
+    assert stage.engine.stopped == [(second, False)]
+    assert (await stage.store.renew(worker.id, {}, {})).stop == "drain"  # an older worker; see `stop`
+    await stage.store.finish([ending(job)])
+    await stage.store.leave(worker.id)
+    stage.engine.units[first] = replace(stage.engine.units[first], state="ended")
+    for _ in range(3):
+        await stage.scaler.tick()
+
+    assert await stage.store.pools.records() == {}
+
+
+async def test_a_definition_that_another_key_has_signed_is_not_run(stage: Stage) -> None:
+    made = spec()
+    await stage.store.pools.put(made.name, made.sealed(Codec.from_secret("of another user")))
+    await submit(stage.store, "a", queue="gpu")
+
+    status = await stage.tick()
+
+    assert stage.started == []
+    assert "was not signed with the JOBKIT_SECRET" in status.error
+
+
+async def test_a_unit_whose_worker_never_comes_is_stopped_and_counts_as_a_failure(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    scaler = stage.another(start=0.0, backoff=1000.0)
+    await stage.tick(2, scaler)
+    [name] = stage.started
+    stage.engine.units[name] = replace(stage.engine.units[name], state="running")
+
+    await stage.tick(1, scaler)
+    status = await stage.tick(2, scaler)
+
+    assert (name, True) in stage.engine.stopped
+    assert "its worker did not reach the server" in status.error
+
+
+async def test_a_paused_pool_starts_nothing(stage: Stage) -> None:
+    await stage.put(min=2)
+    await submit(stage.store, "a", queue="gpu")
+    await stage.store.pools.change("gpu", paused=PoolPause("ada", 1, "maintenance").text())
+
+    await stage.tick(3)
+
+    assert stage.started == []

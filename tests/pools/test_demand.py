@@ -1,0 +1,100 @@
+"""Demand: how many waiting jobs could start now, by queue and resources; and workers that end only without jobs."""
+
+from __future__ import annotations
+
+from jobkit.model.limits import Gate
+from jobkit.store.pools import Demand
+from jobkit.store.redis import RedisStore
+from jobkit.store.values import WorkerInfo
+from tests.store.support import claim, ending, job, submit, worker
+
+
+async def wait_many(store: RedisStore, n: int, **spec: object) -> None:
+    for start in range(0, n, 500):
+        await store.submit([job(**spec) for _ in range(min(500, n - start))])  # type: ignore[arg-type]
+
+
+async def test_jobs_are_counted_by_queue_and_resources(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    await submit(store, "c", "d", queue="gpu", resources={"gpu": 1.0})
+    await submit(store, "e", queue="gpu", resources={"gpu": 2.0})
+
+    found = await store.pools.demand(["default", "gpu", "unused"])
+
+    assert found[0] == Demand("default", {}, 2)
+    assert sorted((each.jobs, dict(each.use)) for each in found[1:]) == [(1, {"gpu": 2.0}), (2, {"gpu": 1.0})]
+
+
+async def test_jobs_of_paused_queues_and_tasks_are_no_demand(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    await submit(store, "c", task="other")
+
+    await store.set_rule("task:other", {"paused": {"by": "ada"}})
+    assert [each.jobs for each in await store.pools.demand(["default"])] == [2]
+    await store.set_rule("queue:default", {"paused": {"by": "ada"}})
+    assert await store.pools.demand(["default"]) == []
+
+
+async def test_jobs_beyond_a_limit_are_no_demand_before_and_while_others_run(store: RedisStore) -> None:
+    await submit(store, *"abcdefg", limits=(Gate("task:simulate", n=3),))
+
+    assert [each.jobs for each in await store.pools.demand(["default"])] == [3]
+    claimed = await claim(store, 2)
+    assert [each.jobs for each in await store.pools.demand(["default"])] == [1]
+    await store.finish([ending(each) for each in claimed])
+
+
+async def test_a_limit_of_the_queue_counts_for_all_its_jobs(store: RedisStore) -> None:
+    await submit(store, *"abcdefg")
+    await store.set_rule("queue:default", {"n": 2})
+
+    assert [each.jobs for each in await store.pools.demand(["default"])] == [2]
+
+
+async def test_long_lines_are_estimated_without_reading_them(store: RedisStore) -> None:
+    await wait_many(store, 700)
+
+    [found] = await store.pools.demand(["default"])
+
+    assert found.jobs == 700
+
+
+async def test_jobs_behind_many_that_may_not_start_are_seen(store: RedisStore) -> None:
+    await wait_many(store, 400, task="limited", limits=(Gate("task:limited", n=1),))
+    await wait_many(store, 400)
+
+    [found] = await store.pools.demand(["default"])
+
+    assert 350 <= found.jobs <= 500
+
+
+async def test_an_idle_worker_that_is_asked_to_end_gets_no_job_any_more(store: RedisStore) -> None:
+    here = WorkerInfo(id="w1", slots=2)
+    await store.renew("w1", {}, {"slots": 2, "queues": "default"})
+    await store.claim(here, 2)
+
+    assert await store.stop_idle(["w1", "unknown"]) == [True, False]
+    await submit(store, "a")
+    assert await claim(store, 2, here) == []
+    assert len(await claim(store, 1, worker("w2"))) == 1
+    assert await store.stop_idle(["w1"]) == [False]
+
+
+async def test_a_worker_with_a_job_is_not_asked_to_end(store: RedisStore) -> None:
+    here = WorkerInfo(id="w1", slots=2)
+    await submit(store, "a")
+    await store.renew("w1", {}, {"slots": 2, "queues": "default"})
+    [claimed] = await claim(store, 2, here)
+
+    assert await store.stop_idle(["w1"]) == [False]
+    await store.finish([ending(claimed)])
+    await store.claim(here, 2)
+    assert await store.stop_idle(["w1"]) == [True]
+
+
+async def test_a_worker_of_an_older_version_drains_instead_of_retiring(store: RedisStore) -> None:
+    await store.renew("old", {}, {"slots": 2, "queues": "default"})
+    await store.renew("new", {}, {"slots": 2, "queues": "default", "retires": 1})
+
+    assert await store.stop_workers(["old", "new"], "retire") == 2
+    assert [(await store.renew(id, {}, {})).stop for id in ("old", "new")] == ["drain", "retire"]
