@@ -143,10 +143,12 @@ class PartStore:
         try:
             return str(await asyncio.to_thread(file_store.blob, folder)), b""
         except OSError as error:
+            why = f"{what} is a file that cannot be read from {file_store.place.shown} on this machine"
+            if not isinstance(error, FileNotFoundError):
+                raise PartUnavailable(f"{why} ({error.strerror or error})") from None
             there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
             raise PartUnavailable(
-                f"{what} is a file that cannot be read from {file_store.place.shown} on this machine "
-                f"({error.strerror or error}){there}: the directory must be shared by submitters and workers"
+                f"{why} ({error.strerror or error}){there}: the directory must be shared by submitters and workers"
             ) from None
 
     def _remember(self, name: str, content: bytes) -> None:

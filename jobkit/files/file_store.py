@@ -245,7 +245,8 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     Raises:
         SignatureError: envelope or file were not sealed for this subject; raised before parsing.
         ResultUnavailable: `results` is not set here; the message says where the file is.
-        ResultExpired: the file does not exist or is not accessible from this machine.
+            Also: the file cannot be read now.
+        ResultExpired: the file does not exist, as seen from this machine.
     """
     form, body = codec.verify(sealed, subject)
     if form != FILE:
@@ -260,11 +261,14 @@ def opened(sealed: bytes, subject: Subject, codec: Codec, file_store: FileStore 
     try:
         envelope = file_store.place.read(path)
     except OSError as error:
-        there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
-        raise ResultExpired(
+        why = (
             f"{what} ({size(count)}) is a file that cannot be read from {file_store.place.shown} on this machine "
-            f"({error.strerror or error}){there}: it has expired, or the directory is not shared with the workers"
-        ) from None
+            f"({error.strerror or error})"
+        )
+        if not isinstance(error, FileNotFoundError):
+            raise ResultUnavailable(why) from None
+        there = "" if file_store.place.shown == shown else f"; it was written to {shown}"
+        raise ResultExpired(f"{why}{there}: it has expired, or the directory is not shared with the workers") from None
     return codec.verify(envelope, _in_file(subject, path))
 
 

@@ -30,6 +30,9 @@ CHANGED = "its content was changed on the way: its SHA-256 is another one"
 
 _PART = ".part"
 
+#: Bytes that this process may add to a cache before it looks at its files again.
+_room: dict[Path, int] = {}
+
 
 class HostCache:
     """Keeps contents in files that are named after their SHA-256. Contents that were used longest ago go first.
@@ -70,7 +73,10 @@ class HostCache:
         return target
 
     def _make_room(self, more: int) -> None:
-        """Delete what was used longest ago, so that `more` bytes fit in."""
+        """Delete what was used longest ago, so that `more` bytes fit in. Looks at the files now and then only."""
+        _room[self.root] = _room.get(self.root, 0) - more
+        if _room[self.root] >= 0:
+            return
         now, found = time.time(), []
         for path in self.root.glob("??/*"):
             with contextlib.suppress(FileNotFoundError):  # another process was faster
@@ -85,6 +91,7 @@ class HostCache:
                 with contextlib.suppress(OSError):
                     path.unlink()
                     total -= size
+        _room[self.root] = min(most - total - more, most // 50)  # other processes add to it, too
 
 
 def _use(path: Path, size: int) -> bool:

@@ -142,8 +142,10 @@ class Upload:
     """A file on its way. All methods block.
 
     Attributes:
-        size: bytes that are here. lock: of the request that writes.
+        size: bytes that are here. lock: of the request that writes, `writer`.
     """
+
+    writer: FileHandler | None = None
 
     def __init__(self, part: Path) -> None:
         self.part = part
@@ -290,8 +292,9 @@ class FileHandler(MemberHandler):
         if digest and (blob := BLOB_FILE.fullmatch(path)) and blob[1] != digest:
             raise Refused(422, "a part of a call is named after its SHA-256")
         upload = await _in_thread(self._files.upload, path, name)
+        self._take_over(upload)
         await upload.lock.acquire()
-        self._upload = upload
+        self._upload, upload.writer = upload, self
         try:
             await _in_thread(self._files.check_room, int(self.request.headers.get("Content-Length", "0")))
             await _in_thread(upload.begin, int(offset))
@@ -348,11 +351,19 @@ class FileHandler(MemberHandler):
         with target.open("rb") as file:
             self._files.remember(file, digest)
 
+    @staticmethod
+    def _take_over(upload: Upload) -> None:
+        """Cut the connection that still waits for bytes of an upload: its client has lost it, and asks on another."""
+        writer = upload.writer
+        if writer is not None and not writer._is_received and writer.request.connection is not None:
+            writer.request.connection.stream.close()  # type: ignore[attr-defined]  # as tornado's server makes it
+
     async def _say_how_far(self, path: str, name: str) -> None:
         if not _UPLOAD.fullmatch(name):
             raise Refused(400, "an upload has an id of 32 hexadecimal digits and an offset")
         upload = await _in_thread(self._files.upload, path, name)
-        async with upload.lock:  # a request that was cut may still write
+        self._take_over(upload)
+        async with upload.lock:
             self.finish({"offset": upload.size, "is_done": await _in_thread(self._is_done, path)})
 
     def _is_done(self, path: str) -> bool:
@@ -377,6 +388,7 @@ class FileHandler(MemberHandler):
         self._is_let_go = True
         if self._upload is not None and not self._is_writing:
             upload, self._upload = self._upload, None
+            upload.writer = None
             upload.lock.release()
 
     # -- removal ------------------------------------------------------------------------------------------------------

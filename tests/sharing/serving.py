@@ -109,16 +109,21 @@ class FileServer:
         self._thread.join(10)
         self._loop.close()
 
-    def files(self, cache: Path, who: str = "worker", *, port: int = 0, **options: Any) -> GatewayFiles:
+    def files(
+        self, cache: Path, who: str = "worker", *, port: int = 0, limit_s: float = 10.0, **options: Any
+    ) -> GatewayFiles:
         def connect() -> HTTPConnection:
-            return HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+            return HTTPConnection("127.0.0.1", port or self.port, timeout=limit_s)
 
         return GatewayFiles(GatewayLink("lab", connect, {"Authorization": login(who)}), HostCache(cache), **options)
 
 
 @contextmanager
-def cutting(port: int, after: Callable[[], int]) -> Iterator[int]:
-    """Yield the port of a link to a server, each connection of which ends after so many bytes in one direction."""
+def cutting(port: int, after: Callable[[], int], *, stalls: bool = False) -> Iterator[int]:
+    """Yield the port of a link to a server, each connection of which ends after so many bytes in one direction.
+
+    `stalls`: it does not end, but passes no more bytes.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     is_over = threading.Event()
 
@@ -133,6 +138,8 @@ def cutting(port: int, after: Callable[[], int]) -> Iterator[int]:
                 if not data:
                     break
                 most -= len(data)
+            if stalls and most <= 0:
+                is_over.wait(30)
             for one in (source, target):
                 try:
                     one.shutdown(socket.SHUT_RDWR)

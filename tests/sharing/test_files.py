@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.client
 import math
 import os
@@ -18,6 +19,7 @@ import pytest
 from jobkit.codec import Blob
 from jobkit.files import FileStore
 from jobkit.files.gateway import PART_BYTES
+from jobkit.files.host_cache import HostCache
 from tests.sharing.serving import BASE, FOLDER, FileServer, cutting, login
 from tests.support import wait_until
 
@@ -75,6 +77,14 @@ def test_a_link_that_is_cut_again_and_again_loses_nothing(server: FileServer, ca
         assert (server.root / PATH).read_bytes() == LARGE
         assert files.read(PATH) == LARGE
     assert os.listdir(server.root / FOLDER) == ["result.1"]
+
+
+def test_a_link_that_stalls_is_left_and_its_upload_goes_on(server: FileServer, cache: Path) -> None:
+    counts = iter([1_000_000, 3_000_000])
+    with cutting(server.port, lambda: next(counts, 1 << 40), stalls=True) as port:
+        files = server.files(cache, port=port, limit_s=0.3)
+        files.write(PATH, parts(LARGE))
+        assert files.read(PATH) == LARGE
 
 
 def test_an_upload_goes_on_when_the_server_was_killed_in_its_middle(server: FileServer, cache: Path) -> None:
@@ -222,6 +232,30 @@ def test_processes_of_one_machine_fetch_a_file_once(server: FileServer, cache: P
     assert len(found) == 6
     assert len(set(found)) == 1
     assert server.asked.count("GET bytes=0-") == 1
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path: Path) -> None:
+    kept = HostCache(tmp_path, most_bytes=1_000)
+    contents = [bytes([n]) * 400 for n in range(4)]
+
+    def get(content: bytes, fetches: bool = True) -> Path:
+        def fetch(offset: int) -> Iterator[bytes]:
+            assert fetches
+            yield content[offset:]
+
+        return kept.get(hashlib.sha256(content).hexdigest(), len(content), fetch)
+
+    first, second = map(get, contents[:2])
+    for path in (first, second):
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 3600))
+    get(contents[0], fetches=False)  # now it was used later
+    third, fourth = map(get, contents[2:])
+
+    assert [path.exists() for path in (first, second, third, fourth)] == [True, False, True, True], "they are in use"
+    for path in (first, third, fourth):
+        os.utime(path, (1, 1))
+    assert get(b"x").exists()
+    assert sum(path.exists() for path in (first, third, fourth)) == 2
 
 
 def test_a_file_that_was_replaced_is_read_anew(server: FileServer, cache: Path) -> None:

@@ -16,7 +16,7 @@ from jobkit.sharing.gateway import read_status
 from jobkit.sharing.rights import MemberRole
 from tests.sharing.conftest import member_of, running
 from tests.support import wait_until
-from tests.worker import places
+from tests.worker import jobs, places
 
 
 def test_a_job_on_a_joined_machine_leaves_its_files_on_the_sharing_one(
@@ -29,19 +29,38 @@ def test_a_job_on_a_joined_machine_leaves_its_files_on_the_sharing_one(
         jobkit.connect(home=shared.home) as here,
         jobkit.connect(third.url, home=tmp_path / "third") as there,
     ):
-        job = places.submit(there.options(queue="far"), 20_000_000, str(sign))
+        job = places.submit(there.options(queue="far"), 10_000_000, str(sign))
         wait_until(lambda: here.get(job.id).snapshot.saved, what="the first checkpoint")
         gateway = read_status(Home(shared.home))["pid"]
         os.kill(gateway, signal.SIGKILL)
         sign.touch()
-        places.check(here, job.id, 20_000_000)
-        places.check(there, job.id, 20_000_000)
+        places.check(here, job.id, 10_000_000)
+        places.check(there, job.id, 10_000_000)
         assert job.snapshot.attempt == 1
         assert read_status(Home(shared.home))["pid"] != gateway
         assert list((tmp_path / "third" / "cache").glob("*/??/*"))
         wait_until(lambda: not list((other / "staging").rglob("log*")), what="what was on its way to be deleted")
         here.delete([job.id])
         wait_until(lambda: not list((shared.home / "results").glob("*/??/*/*")), what="the files to go")
+
+
+def test_a_job_goes_on_from_its_checkpoint_on_another_machine_when_its_own_dies(
+    shared: Settings, other: Path, tmp_path: Path
+) -> None:
+    third, notes = tmp_path / "third", tmp_path / "notes"
+    environ = {"JOBKIT_LEASE": "2", "JOBKIT_HEARTBEAT": "0.3"}
+    command = ("worker", "-q", "dies", "-t", "tests.worker.jobs")
+    urls = [member_of(shared, home).url for home in (other, third)]
+    with (
+        jobkit.connect(home=shared.home) as here,
+        running(*command, home=other, JOBKIT_URL=urls[0], **environ) as first,
+    ):
+        job = here.options(queue="dies").submit(jobs.count, str(notes), 4, stays_at=2)
+        wait_until(lambda: job.snapshot.saved == "step 2", what="the checkpoint")
+        first.kill()
+        with running(*command, home=third, JOBKIT_URL=urls[1], **environ):
+            assert job.result(60)["sum"] == 6
+        assert job.snapshot.resumed == "resumed at step 2"
 
 
 def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:
