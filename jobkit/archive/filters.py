@@ -26,11 +26,11 @@ _ORDERED = {"submitted": "us", "took": "took_ms"}
 
 
 def columns_of(query: Query) -> list[str]:
-    """Return the columns that `matching` and `in_order` need."""
+    """Return the columns that `matching` and `in_order` need, without the ids of jobs."""
     names = [column for name in FILTERS if getattr(query, name) for column in _COLUMNS[name]]
     names += ["state"] * bool(query.states) + ["text"] * bool(query.texts)
     names += ["took_ms"] * (query.took_min_s is not None or query.took_max_s is not None)
-    return list(dict.fromkeys(["us", "id", order_column(query), *names]))
+    return list(dict.fromkeys(["us", order_column(query), *names]))
 
 
 def order_column(query: Query) -> str:
@@ -38,8 +38,13 @@ def order_column(query: Query) -> str:
     return _ORDERED.get(name, name)
 
 
-def in_order(found: Any, query: Query) -> Any:
-    """Return found rows (`us`, `id`, `value` of the order's column) in the query's order, each job once."""
+def in_order(found: Any, query: Query, ids_of: Callable[[Any], Any]) -> Any:
+    """Return found rows (`us`, and `value` of the order's column) in the query's order, each job once.
+
+    Args:
+        ids_of: returns the ids of rows. Only those that were submitted in the same microsecond are asked for, which
+            mostly are copies of one job: an archive of a million jobs has a million ids.
+    """
     pa = arrow()
     pc = pa.compute
     column = order_column(query)
@@ -54,13 +59,35 @@ def in_order(found: Any, query: Query) -> Any:
         found = found.set_column(found.column_names.index("value"), "value", value)
     direction = "ascending" if query.order and not query.order.startswith("-") else "descending"
     # Those without a value come last.
-    keys = [("value", direction), ("us", "descending"), ("id", "ascending")]
+    keys = [("value", direction), ("us", "descending")]
+    shared = _shared(found["us"])
+    if any_shared := pc.any(shared).as_py():
+        ids = ids_of(found.filter(shared)).combine_chunks()
+        ids = pc.replace_with_mask(pa.nulls(len(found), pa.string()), shared, ids)
+        found, keys = found.append_column("id", ids), [*keys, ("id", "ascending")]
     found = found.take(pc.sort_indices(found, keys))
-    if pc.count_distinct(found["us"]).as_py() < len(found):
-        names = pc.binary_join_element_wise(pc.cast(found["us"], pa.string()), found["id"], " ")
-        firsts = pa.table({"name": names, "n": range(len(found))}).group_by("name").aggregate([("n", "min")])
-        found = found.take(firsts["n_min"].combine_chunks().sort())
-    return found
+    return found.filter(_firsts(found)).drop_columns("id") if any_shared else found
+
+
+def _shared(column: Any) -> Any:
+    """Return for each value whether it is there twice."""
+    pa = arrow()
+    pc = pa.compute
+    values = column.combine_chunks()
+    ordered = values.take(pc.sort_indices(values))
+    again = ordered.slice(1).filter(pc.equal(ordered.slice(1), ordered.slice(0, max(0, len(ordered) - 1))))
+    return pc.is_in(values, value_set=again)
+
+
+def _firsts(found: Any) -> Any:
+    """Return for each row whether none before it has its `us` and `id`; rows without an id are alone."""
+    seen = set[tuple[int, str]]()
+    is_first = []
+    for us, job_id in zip(found["us"].to_pylist(), found["id"].to_pylist(), strict=True):
+        is_first.append(job_id is None or (us, job_id) not in seen)
+        if job_id is not None:
+            seen.add((us, job_id))
+    return arrow().array(is_first)
 
 
 def after_cursor(found: Any, query: Query) -> Any:

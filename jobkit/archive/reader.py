@@ -36,6 +36,9 @@ SHOWN = tuple(name for name in COLUMNS if name not in ("us", "text"))
 #: Times that the files are listed again if one is compacted away meanwhile.
 _LISTED_MOST = 5
 
+#: Groups of rows that are read at a time.
+_GROUPS = 10
+
 #: Seconds until a file that could not be read is tried again.
 _BROKEN_S = 60.0
 
@@ -52,8 +55,8 @@ class FoundJobs(msgspec.Struct):
     """The jobs that a query finds, in its order.
 
     Attributes:
-        hits: table of pyarrow: number of the file, row, `us`, `id` and sort value of each after the query's cursor, up
-            to its limit. has_more: there are more.
+        hits: table of pyarrow: number of the file, row, `us` and sort value of each after the query's cursor, up to its
+            limit. has_more: there are more.
         total: how many match. problems: a sentence for each file that was left out.
     """
 
@@ -119,7 +122,7 @@ class Archive:
         def read() -> list[Dump]:
             ids = pa.array(job_ids, pa.string())
             hits, files = self._hits(["us", "id"], lambda table: pa.compute.is_in(table["id"], value_set=ids))
-            found = FoundJobs(in_order(hits, Query()), files, len(hits), [])
+            found = FoundJobs(self._in_order(hits, Query(), files), files, len(hits), [])
             dumps = self._decoded(self._read(found, ["line"])["line"].to_pylist())
             newest = {dump.id: dump for dump in reversed(list(dumps))}
             return [newest[job_id] for job_id in job_ids if job_id in newest]
@@ -131,7 +134,7 @@ class Archive:
         hits, files = self._hits(
             columns_of(query), lambda table: matching(table, query, now_ms), oldest_us // 1000, order_column(query)
         )
-        hits = in_order(hits, query)
+        hits = self._in_order(hits, query, files)
         rest = after_cursor(hits, query)
         return FoundJobs(rest.slice(0, query.limit), files, len(hits), [*self.broken.values()], len(rest) > query.limit)
 
@@ -142,26 +145,15 @@ class Archive:
         oldest_ms: int = 0,
         value: str = "us",
     ) -> tuple[Any, list[ArchiveFile]]:
-        """Return `file`, `row`, `us`, `id` and `value` of the rows of all files that match, and the files."""
-        pa = arrow()
+        """Return `file`, `row`, `us` and `value` of the rows of all files that match, and the files."""
         tables = [_no_hits(value)]
         files = [file for file in self.files() if file.last_ms >= oldest_ms]
         for n, file in enumerate(files):
-            table = self.opened(file, partial(_columns, columns=columns))
-            numbers = pa.compute.indices_nonzero(match(table))
-            taken = table.take(numbers)
-            tables.append(
-                pa.table(
-                    {
-                        "file": pa.array([n] * len(numbers), pa.int32()),
-                        "row": numbers.cast(pa.int64()),
-                        "us": taken["us"],
-                        "id": taken["id"],
-                        "value": taken[value],
-                    }
-                )
-            )
-        return pa.concat_tables(tables), files
+            tables += self.opened(file, partial(_matched, n=n, columns=columns, match=match, value=value))
+        return arrow().concat_tables(tables), files
+
+    def _in_order(self, hits: Any, query: Query, files: list[ArchiveFile]) -> Any:
+        return in_order(hits, query, lambda some: self._read(FoundJobs(some, files, 0, []), ["id"])["id"])
 
     def contents(self, dump: Dump) -> list[Content]:
         """Return the copies of what a job has beside its record. Raises JobkitError: the archive cannot be read."""
@@ -265,14 +257,27 @@ class Archive:
 
 def _no_hits(value: str) -> Any:
     pa = arrow()
-    kinds = {"file": pa.int32(), "row": pa.int64(), "us": pa.int64(), "id": pa.string()}
-    return pa.schema([*kinds.items(), ("value", schema().field(value).type)]).empty_table()
+    kinds = {"file": pa.int32(), "row": pa.int64(), "us": pa.int64(), "value": schema().field(value).type}
+    return pa.schema(list(kinds.items())).empty_table()
 
 
-def _columns(parquet: Any, columns: Sequence[str]) -> Any:
-    """Return columns of a file; those that an earlier version has not written are empty."""
+def _matched(parquet: Any, n: int, columns: Sequence[str], match: Callable[[Any], Any], value: str) -> list[Any]:
+    """Return the rows of file `n` that match. Reads a few groups of rows at a time; columns that an earlier version has
+    not written are empty."""
+    pa = arrow()
+    pc = pa.compute
     known = set(parquet.schema_arrow.names)
-    return conform(parquet.read(columns=[name for name in columns if name in known]), columns)
+    names = [name for name in columns if name in known]
+    found, begin = [], 0
+    for first in range(0, parquet.num_row_groups, _GROUPS):
+        groups = range(first, min(first + _GROUPS, parquet.num_row_groups))
+        table = conform(parquet.read_row_groups(groups, columns=names), columns)
+        rows = pc.indices_nonzero(match(table))
+        taken = table.select([*dict.fromkeys(["us", value])]).take(rows)
+        place = {"file": pa.repeat(pa.scalar(n, pa.int32()), len(rows)), "row": pc.add(rows.cast(pa.int64()), begin)}
+        found.append(pa.table({**place, "us": taken["us"], "value": taken[value]}))
+        begin += len(table)
+    return found
 
 
 def _some(parquet: Any, rows: Any, columns: Sequence[str]) -> Any:

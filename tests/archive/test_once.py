@@ -44,8 +44,8 @@ async def dumps_of(store: RedisStore, part: OutboxPart) -> list[Dump]:
 
 def ids(archive: Archive) -> list[str]:
     """Return the id of every row of every file that readers see, oldest first."""
-    tables, _ = archive._retried(lambda: archive._hits(["us", "id"], lambda table: table["us"].is_valid()))
-    return [id for file, id in sorted(zip(tables["file"].to_pylist(), tables["id"].to_pylist(), strict=True))]
+    tables, _ = archive._retried(lambda: archive._hits(["us", "id"], lambda table: table["us"].is_valid(), value="id"))
+    return [id for file, id in sorted(zip(tables["file"].to_pylist(), tables["value"].to_pylist(), strict=True))]
 
 
 async def test_what_ends_is_archived_with_everything_but_files(
