@@ -13,8 +13,8 @@ from jobkit.model import Rule, Waiting
 from jobkit.store import wire
 from jobkit.store.workers import WorkerRecords
 
-#: Maximum number of queues that one look at blocked jobs considers, and of jobs and gates in each.
-_QUEUES, _JOBS, _GATES = 50, 20, 10
+#: Maximum number of queues that one look at blocked jobs considers; of jobs at either end, and of gates, in each.
+_QUEUES, _JOBS, _GATES = 50, 10, 10
 
 
 class BlockedJobs(msgspec.Struct, frozen=True):
@@ -71,37 +71,45 @@ class QueueRecords(WorkerRecords):
     async def blocked(self, queues: Iterable[str]) -> list[BlockedJobs]:
         """Return what keeps queued jobs from starting, apart from slots; costs the same for any number of jobs.
 
-        The gates of a queue are those of its first jobs, and all of its resources. Four round trips.
+        The gates of a queue are those of its first and last jobs, and all of its resources. Five round trips.
         """
         names = sorted(queues)[:_QUEUES]
         if not names:
             return []
-        reads = [
-            (("ZRANGE", f"held:{q}", 0, _JOBS - 1), ("ZCARD", f"held:{q}"), ("SMEMBERS", f"wanted:{q}")) for q in names
-        ]
-        firsts = [("ZRANGE", f"ready:{q}", 0, 0) for q in names]
-        found = await self.many([*chain.from_iterable(reads), *firsts])
-        held = {q: self.names(f"held:{q}", found[3 * i]) for i, q in enumerate(names)}
-        parked = dict(zip(ids := [*chain(*held.values())], await self.fields(("parked",), ids), strict=True))
-        heads: list[tuple[str, str, str]] = []  # queue, gate, its first job; no gate for the queue's own
-        for i, q in enumerate(names):
-            gates = {
-                raw[0].decode("utf-8", "replace"): job_id for job_id in reversed(held[q]) if (raw := parked[job_id])
-            }
-            gates |= {gate: gates.get(gate, "") for gate in sorted(self.names(f"wanted:{q}", found[3 * i + 2]))}
-            heads += [(q, gate, job_id) for gate, job_id in [*gates.items()][:_GATES]]
-            heads += [(q, "", job_id) for job_id in self.names(f"ready:{q}", found[3 * len(names) + i])]
-        sizes = await self.many(
-            [c for _, gate, _ in heads for c in (("ZCARD", f"parked:{gate}"), ("ZRANGE", f"parked:{gate}", 0, 0))]
+        found = await self.many(
+            [
+                read
+                for q in names
+                for read in (
+                    ("ZRANGE", f"held:{q}", 0, _JOBS - 1),
+                    ("ZRANGE", f"held:{q}", -_JOBS, -1),
+                    ("ZCARD", f"held:{q}"),
+                    ("SMEMBERS", f"wanted:{q}"),
+                    ("ZRANGE", f"ready:{q}", 0, 0),
+                )
+            ]
         )
-        known = [job_id or "".join(self.names("parked", sizes[2 * i + 1])) for i, (*_, job_id) in enumerate(heads)]
-        reasons = await self.waiting(known)
-        blocked, counted = [], Counter[str]()
-        most = {q: found[3 * i + 1] for i, q in enumerate(names)}
-        for i, ((q, gate, _), reason) in enumerate(zip(heads, reasons, strict=True)):
+        looks = {q: found[5 * i : 5 * i + 5] for i, q in enumerate(names)}
+        held = {q: self.names(f"held:{q}", dict.fromkeys([*look[0], *look[1]])) for q, look in looks.items()}
+        ids = [*chain(*held.values())]
+        parked = dict(zip(ids, await self.fields(("parked",), ids), strict=True))
+        lines: list[tuple[str, str, str]] = []  # queue, gate, its first job if known; no gate: the queue's own
+        for q, (_, _, _, wanted, ready) in looks.items():
+            gates: dict[str, str] = {}
+            for job_id in held[q]:
+                if raw := parked[job_id]:
+                    gates.setdefault(wire.text(raw[0]), job_id)
+            for gate in sorted(self.names(f"wanted:{q}", wanted)):
+                gates.setdefault(gate, "")
+            lines += [(q, gate, job_id) for gate, job_id in [*gates.items()][:_GATES]]
+            lines += [(q, "", job_id) for job_id in self.names(f"ready:{q}", ready)]
+        sizes = await self.many([("ZCARD", f"parked:{gate}") for _, gate, _ in lines])
+        heads = await self.many([("ZRANGE", f"parked:{gate}", 0, 0) for _, gate, _ in lines])
+        jobs = [job_id or "".join(self.names("parked", head)) for (*_, job_id), head in zip(lines, heads, strict=True)]
+        blocked, left = [], {q: look[2] for q, look in looks.items()}
+        for (q, gate, _), size, reason in zip(lines, sizes, await self.waiting(jobs), strict=True):
             if reason is not None and reason.gate == (gate or f"queue:{q}"):
-                count = min(sizes[2 * i], most[q]) if gate else 0
-                counted[q] += count
+                count = min(size, left[q]) if gate else 0
+                left[q] -= count
                 blocked.append(BlockedJobs(q, count, reason))
-        rest = [BlockedJobs(q, most[q] - counted[q], None) for q in names if most[q] > counted[q]]
-        return [*blocked, *rest]
+        return [*blocked, *(BlockedJobs(q, count, None) for q, count in left.items() if count > 0)]

@@ -27,12 +27,12 @@ async def test_jobs_are_counted_by_what_they_wait_for(store: RedisStore) -> None
     assert sorted(await reasons(store)) == [("default", 2, "key:simulate"), ("default", 2, "res:default:gpu=1")]
 
 
-async def test_of_many_blocked_jobs_only_the_first_are_read(store: RedisStore) -> None:
+async def test_of_many_blocked_jobs_the_first_and_the_last_are_read(store: RedisStore) -> None:
     await submit(store, *(f"a{i}" for i in range(120)), limits=(Gate("key:one", n=1),))
     await submit(store, "b1", "b2", limits=(Gate("key:two", n=1),))
     await claim(store, 10)
 
-    assert await reasons(store) == [("default", 119, "key:one"), ("default", 1, "")]
+    assert await reasons(store) == [("default", 119, "key:one"), ("default", 1, "key:two")]
 
 
 async def test_a_paused_queue_has_one_reason_for_all_of_its_jobs(store: RedisStore) -> None:
@@ -82,3 +82,13 @@ async def test_an_old_worker_without_a_load_is_listed(store: RedisStore) -> None
 
     assert (found.cpu_percent, found.gpus, found.in_use) == (12.5, (), {})
     assert await store.loads(["old"]) == {}
+
+
+async def test_jobs_at_gates_that_are_not_read_are_counted_together(store: RedisStore) -> None:
+    for n in range(15):
+        await submit(store, f"a{n}", f"b{n}", limits=(Gate(f"key:{n:02}", n=1),))
+    await claim(store, 20)
+
+    found = await store.blocked(["default"])
+
+    assert [(line.count, line.waiting is None) for line in found] == [*[(1, False)] * 10, (5, True)]

@@ -27,7 +27,7 @@ _BEFORE = {
         "load",
     ),
     "failures": ("error", "feed_page"),
-    "workers": ("feed_page", "load"),
+    "workers": ("feed_page", "load", "pools"),
     "form": ("fields",),
     "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),

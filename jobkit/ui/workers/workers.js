@@ -21,16 +21,18 @@ class Workers extends FeedPage {
     n.tasks = new FeedTable([name("Task"), pause("task")]);
     n.queueBox = h("section", {"aria-label": "Queues", hidden: true}, h("h2", {text: "Queues"}), n.queues.el);
     n.taskBox = h("section", {"aria-label": "Paused tasks", hidden: true}, h("h2", {text: "Paused tasks"}), n.tasks.el);
-    return [n.alerts, n.sum, n.queueBox, n.taskBox, n.workers, n.list];
+    this.pools = new PoolList(this);
+    return [n.alerts, n.sum, n.queueBox, n.taskBox, this.pools.el, n.workers, n.list];
   }
 
-  show({workers, queues, tasks, alerts, alive, busy, slots}) {
+  show({workers, queues, pools, tasks, alerts, alive, busy, slots}) {
     const n = this.n, actions = this.model.get("actions");
     put(n.sum, alive ? `${many(alive, "worker")} · ${number(busy)} of ${many(slots, "slot")} busy` : "");
     n.alerts.replaceChildren(...alerts.map((text) => h("div", {class: "notice", "data-level": "warning"}, icon("warn"), h("span", null, ticked(text)))));
     for (const row of this.keyed(n.list, workers, "id", (worker) => this.line(worker))) this.fill(row);
     n.list.hidden = !workers.length;
-    n.workers.hidden = !workers.length || !queues.length;
+    n.workers.hidden = !workers.length || !(queues.length || pools.length);
+    this.pools.show(pools);
     this.showEmpty(!alive, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
     n.taskBox.hidden = !tasks.length;

@@ -16,6 +16,7 @@ from jobkit.model.format import params_brief
 from jobkit.model.limits import sums
 from jobkit.model.load import WorkerLoad
 from jobkit.model.plain import instant, iso, to_json
+from jobkit.pools.info import PoolInfo
 from jobkit.store.query import Query
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.values import CONTROL, WorkerInfo
@@ -24,6 +25,7 @@ from jobkit.ui.access.actions import PAUSE_ACTIONS
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
+from jobkit.ui.workers.pools_view import POOL_ACTIONS, pool_rows
 
 #: Running jobs that are listed by worker, at most.
 _RUNNING = 200
@@ -43,6 +45,7 @@ def picture(
     defaults: Defaults | None = None,
     blocked: Sequence[BlockedJobs] = (),
     loads: Mapping[str, WorkerLoad] | None = None,
+    pools: Sequence[PoolInfo] = (),
 ) -> dict[str, Any]:
     """Return the page's data: workers (live ones first), queues, and warnings about both."""
     jobs: dict[str, list[dict[str, Any]]] = {}
@@ -74,6 +77,7 @@ def picture(
             }
             for name in sorted({*queues, *paused})
         ],
+        "pools": pool_rows(pools),
         "tasks": [{"name": pause.name, "paused": pause.to_json()} for pause in pauses if pause.kind == "task"],
         "alerts": [
             f"{line['queued']} job{'s' if line['queued'] > 1 else ''} in queue {name}, and no worker serves it: run "
@@ -121,25 +125,29 @@ class WorkersFeed(TextFeed):
 
     async def data(self) -> dict[str, Any]:
         verbs = self.kit.verbs
-        workers, queues, page, pauses, infos = await asyncio.gather(
+        workers, queues, page, pauses, infos, pools = await asyncio.gather(
             verbs.store.workers(),
             verbs.store.queues(),
             verbs.page(Query(states=("running",), limit=_RUNNING)),
             self.kit.aio.paused(),
             verbs.tasks(),
+            self.kit.aio.pool_infos(),
         )
         blocked, loads = await asyncio.gather(
             verbs.store.blocked([name for name, numbers in queues.items() if numbers["queued"]]),
             verbs.store.loads([worker.id for worker in workers if worker.is_alive]),
         )
-        return picture(workers, queues, page.jobs, pauses, defaults_of(infos), blocked, loads)
+        return picture(workers, queues, page.jobs, pauses, defaults_of(infos), blocked, loads, pools)
 
 
 class WorkersPage(FeedPage):
     """Workers and queues; see `picture`."""
 
     FEED = WorkersFeed
-    ACTIONS = ("drain_worker", *PAUSE_ACTIONS)
+    ACTIONS = ("drain_worker", *PAUSE_ACTIONS, *POOL_ACTIONS)
+
+    def _details(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return {"workers": asked.get("workers", "")} if action == "scale_pool" else {}
 
     _esm = assets.esm("workers")
     _stylesheets: ClassVar[list[str]] = [assets.css("workers")]

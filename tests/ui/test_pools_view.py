@@ -1,0 +1,66 @@
+"""Pools on the page of workers: rows, and what users may do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobkit.pools.info import PoolInfo
+from jobkit.pools.spec import PoolSpec
+from jobkit.store.pools import PoolPause, PoolUnit
+
+from jobkit.ui.workers.pools_view import pool_rows
+
+SPEC = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=20)
+
+
+def row(*units: PoolUnit, **state: Any) -> dict[str, Any]:
+    info = PoolInfo(**{"name": "gpu", "spec": SPEC, "manager": "head", "now_ms": 1_000_000, "units": units, **state})
+    [shown] = pool_rows([info])
+    return shown
+
+
+def unit(n: int, phase: str = "pending", **facts: Any) -> PoolUnit:
+    return PoolUnit(**{"unit": f"gpu-{n}", "id": f"4711_{n}", "phase": phase, **facts})
+
+
+def test_units_that_wait_for_the_same_reason_are_one_line() -> None:
+    shown = row(*(unit(n, reason="PENDING (Priority)") for n in range(12)), unit(12, reason="PENDING (Resources)"))
+
+    assert [(line["unit"], line["id"], line["text"], line["count"]) for line in shown["units"]] == [
+        ("gpu-0", "slurm 4711_0", "PENDING (Priority)", 12),
+        ("gpu-12", "slurm 4711_12", "PENDING (Resources)", 1),
+    ]
+
+
+def test_units_whose_workers_run_are_not_listed_and_many_reasons_are_bounded() -> None:
+    shown = row(unit(0, "up"), *(unit(n, reason=f"because of {n}") for n in range(1, 31)))
+
+    assert (len(shown["units"]), shown["more"]) == (8, 22)
+    assert "gpu-0" not in str(shown["units"])
+
+
+def test_units_that_failed_are_listed_newest_first_and_those_that_were_stopped_are_not() -> None:
+    shown = row(
+        unit(0, "ended", error="No space left"),
+        unit(1, "ended", error="Permission denied"),
+        unit(2, "ended", error="asked to end", stopped_ms=5),
+        unit(3, "ended"),
+    )
+
+    assert [line["text"] for line in shown["units"]] == ["Permission denied", "No space left"]
+
+
+def test_a_pool_says_its_state_and_what_it_costs() -> None:
+    pause = PoolPause("ada", 400_000, "maintenance")
+
+    assert row(worker_s=44_640.0)["worker_hours"] == 12.4
+    assert (row()["state"], row()["sentence"]) == ("active", "")
+    assert row(paused=pause)["sentence"].startswith("paused by ada since 10 m 00 s: maintenance")
+    assert (row(manager="")["state"], row(error="sbatch refused: x")["state"]) == ("unmanaged", "failing")
+
+
+def test_a_pool_that_cannot_be_read_here_is_shown_with_the_reason() -> None:
+    shown = row(spec=None, error="the definition of pool gpu was not signed with the JOBKIT_SECRET of this process")
+
+    assert (shown["state"], shown["max"], shown["about"]) == ("failing", 0, "")
+    assert "not signed" in shown["sentence"]
