@@ -13,6 +13,7 @@ from jobkit.model import Waiting
 from jobkit.model.limits import Supply
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.why import pool_reason
+from jobkit.store import wire
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
@@ -38,7 +39,10 @@ def supply_of(workers: Sequence[WorkerInfo], waiting: Waiting) -> Supply | None:
 
 
 def queue_reasons(
-    queues: Mapping[str, Mapping[str, int]], workers: Sequence[WorkerInfo], blocked: Sequence[BlockedJobs]
+    queues: Mapping[str, Mapping[str, int]],
+    workers: Sequence[WorkerInfo],
+    blocked: Sequence[BlockedJobs],
+    pools: Sequence[PoolInfo] = (),
 ) -> dict[str, list[QueueReason]]:
     """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known.
 
@@ -50,7 +54,7 @@ def queue_reasons(
         if not numbers.get("queued"):
             continue
         lines = [line for line in blocked if line.queue == name]
-        reasons = [_reason(line, workers) for line in lines]
+        reasons = [reason for line in lines for reason in _reasons(line, workers, pools)]
         serving = [worker for worker in workers if worker.is_alive and name in worker.queues]
         taking = [worker for worker in serving if worker.takes_jobs]
         if serving and not taking:
@@ -61,29 +65,54 @@ def queue_reasons(
         if ready > 0 and not is_whole and slots and all(worker.running >= worker.slots for worker in taking):
             which = "the one slot is" if slots == 1 else f"all {slots:,} are"
             reasons.append(QueueReason(f"{ready:,} wait{'s' if ready == 1 else ''} for a free slot: {which} busy"))
-        found[name] = sorted(reasons, key=lambda reason: reason.level != "warning")
+        if ready > 0 and not is_whole:
+            reasons += _of_pools(pools, name, {})
+        found[name] = sorted(dict.fromkeys(reasons), key=lambda reason: reason.level != "warning")
     return found
 
 
-async def reasons_of(store: RedisStore, job_ids: Sequence[str]) -> list[QueueReason]:
-    """Return why queued jobs wait, the reason of the most jobs first. Of many jobs the first are read, uncounted."""
+async def reasons_of(store: RedisStore, codec: Codec, job_ids: Sequence[str]) -> list[QueueReason]:
+    """Return why queued jobs of one queue wait, the reason of the most jobs first. Of many jobs the first are read,
+    uncounted."""
     some = job_ids[:_SOME]
-    found = [one for one in await store.waiting(some) if one is not None]
-    workers = await store.workers() if any(one.use for one in found) else []
-    first = {one.gate: replace(one, before=0) for one in reversed(found)}
+    if not some:
+        return []
+    found = await store.waiting(some)
+    workers, pools = await store.workers(), await pool_infos(store, codec)
+    [raw] = await store.fields(("queue",), some[:1])
+    queue, first = wire.text(raw[0] if raw else b""), {one.gate: one for one in reversed(found) if one is not None}
     is_counted = 1 < len(job_ids) <= _SOME
-    return [
-        _reason(BlockedJobs("", count if is_counted else 0, first[gate]), workers)
-        for gate, count in Counter(one.gate for one in found).most_common()
+    lines = [
+        BlockedJobs(queue, count if is_counted else 0, replace(first[gate], before=0))
+        for gate, count in Counter(one.gate for one in found if one is not None).most_common()
     ]
+    reasons = [reason for line in lines for reason in _reasons(line, workers, pools)]
+    return reasons + (_of_pools(pools, queue, {}) if None in found else [])
 
 
-def _reason(line: BlockedJobs, workers: Sequence[WorkerInfo]) -> QueueReason:
+def _reasons(line: BlockedJobs, workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo]) -> list[QueueReason]:
+    """Return why jobs wait, and what the pools that could run them do."""
     if line.waiting is None:
-        return QueueReason(f"{line.count:,} wait{'s' if line.count == 1 else ''} for other limits")
-    supply = supply_of(workers, line.waiting)
-    is_hopeless = line.waiting.is_paused or (supply is not None and supply.lacking(line.waiting.use))
-    return QueueReason(line.waiting.sentence(supply, line.count), "warning" if is_hopeless else "info")
+        return [QueueReason(f"{line.count:,} wait{'s' if line.count == 1 else ''} for other limits")]
+    use, supply = line.waiting.use, supply_of(workers, line.waiting)
+    said = _of_pools(pools, line.queue, use) if use else []
+    is_lacking = supply is not None and bool(supply.lacking(use))
+    if is_lacking and said:  # a worker with that need not be started by hand
+        return said
+    level = "warning" if line.waiting.is_paused or is_lacking else "info"
+    return [QueueReason(line.waiting.sentence(supply, line.count), level), *said]
+
+
+def _of_pools(pools: Sequence[PoolInfo], queue: str, use: Mapping[str, float]) -> list[QueueReason]:
+    """Return what keeps the pools of a queue from running jobs with these resources, at most one reason."""
+    text = pool_reason(pools, queue, use)
+    return [QueueReason(text, level_of(text))] if text else []
+
+
+def level_of(reason: str) -> str:
+    """Return "warning" for a reason of a single job that does not pass by itself, else "info"."""
+    is_problem = reason.startswith("pool ") and ":" in reason  # "pool gpu: sbatch refused: invalid partition"
+    return "warning" if is_problem or reason.startswith(("waits for a worker with", "no pool ")) else "info"
 
 
 async def pool_infos(store: RedisStore, codec: Codec) -> list[PoolInfo]:
@@ -106,8 +135,9 @@ async def with_pools(
     pools = await pool_infos(store, codec) if waiting else []
     reasons = list(sentences)
     if pools:
-        queues = await store.fields(("queue",), [job_ids[i] for i in waiting])
-        for i, raw in zip(waiting, queues, strict=True):
-            one, queue = found[i], raw[0].decode("utf-8", "replace") if raw else ""
-            reasons[i] = pool_reason(pools, queue, {} if one is None else one.use) or reasons[i]
+        records = await store.fields(("queue", "state"), [job_ids[i] for i in waiting])
+        for i, raw in zip(waiting, records, strict=True):
+            if raw and raw[1] == b"queued":
+                one = found[i]
+                reasons[i] = pool_reason(pools, wire.text(raw[0]), one.use if one else {}) or reasons[i]
     return reasons

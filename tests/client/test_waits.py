@@ -12,6 +12,9 @@ from jobkit.client.loop import background
 from jobkit.client.waits import queue_reasons, reasons_of
 from jobkit.model import Gate, Waiting
 from jobkit.model.limits import Supply
+from jobkit.pools.info import PoolInfo
+from jobkit.pools.spec import PoolSpec
+from jobkit.store.pools import PoolUnit
 from jobkit.store.queues import BlockedJobs
 from jobkit.store.values import WorkerInfo
 from tests.ui.stage import Stage
@@ -85,6 +88,42 @@ def test_jobs_at_other_limits_than_the_first_few_are_counted() -> None:
     assert texts(BlockedJobs("gpu", 7, None), workers=[], queued=7) == ["7 wait for other limits"]
 
 
+def pool(*units: PoolUnit, resources: dict[str, float] | None = None, **state: Any) -> PoolInfo:
+    spec = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=4, resources=resources or {})
+    return PoolInfo(**{"name": "gpu", "spec": spec, "manager": "head", "units": units, **state})
+
+
+PENDING = PoolUnit(unit="gpu-1", id="4711", phase="pending", reason="PENDING (Priority)")
+
+
+def test_a_queue_says_what_its_pool_waits_for() -> None:
+    none_lives = queue_reasons({"gpu": {"queued": 3}}, [], [], [pool(PENDING)])
+    all_busy = queue_reasons({"gpu": {"queued": 3}}, [worker(running=4)], [], [pool(PENDING)])
+
+    assert [reason.text for reason in none_lives["gpu"]] == ["waits for Slurm job 4711: PENDING (Priority)"]
+    assert [reason.text for reason in all_busy["gpu"]] == [
+        "3 wait for a free slot: all 4 are busy",
+        "waits for Slurm job 4711: PENDING (Priority)",
+    ]
+
+
+def test_nobody_is_asked_to_start_a_worker_that_a_pool_starts() -> None:
+    blocked = [BlockedJobs("gpu", 2, Waiting(GPU, use={"gpu": 1}))]
+    broken = pool(resources={"gpu": 1}, error="sbatch refused: invalid partition")
+
+    coming = queue_reasons({"gpu": {"queued": 2}}, [], blocked, [pool(PENDING, resources={"gpu": 2})])
+    failing = queue_reasons({"gpu": {"queued": 2}}, [], blocked, [broken])
+    other = queue_reasons({"gpu": {"queued": 2}}, [], blocked, [pool(PENDING)])
+
+    assert [reason.text for reason in coming["gpu"]] == ["waits for Slurm job 4711: PENDING (Priority)"]
+    assert [(reason.level, reason.text) for reason in failing["gpu"]] == [
+        ("warning", "pool gpu: sbatch refused: invalid partition")
+    ]
+    assert [(reason.level, reason.text) for reason in other["gpu"]] == [
+        ("warning", "no pool of queue gpu has workers with gpu=1: gpu has none")
+    ]
+
+
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     with contextlib.closing(Stage()) as found:
@@ -98,7 +137,7 @@ def test_the_jobs_of_a_batch_say_why_they_wait(stage: Stage) -> None:
     background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8), 8))
 
     def reasons(ids: list[str]) -> list[str]:
-        return [reason.text for reason in background.call(reasons_of(stage.store, ids))]
+        return [reason.text for reason in background.call(reasons_of(stage.store, stage.kit.codec, ids))]
 
     assert reasons(jobs) == ["3 wait for the one place of simulate"]
     assert reasons(jobs[2:]) == ["waits for the one place of simulate"]

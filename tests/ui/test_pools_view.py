@@ -7,7 +7,6 @@ from typing import Any
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import PoolPause, PoolUnit
-
 from jobkit.ui.workers.pools_view import pool_rows
 
 SPEC = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=20)

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from jobkit.client.loop import background
+from jobkit.pools.info import PoolInfo
+from jobkit.pools.spec import PoolSpec
+from jobkit.store.pools import PoolPause
 from jobkit.store.values import WorkerInfo
 from jobkit.ui.live.shared_feed import open_feeds
 from jobkit.ui.workers.workers_page import WorkersFeed, picture
@@ -36,6 +41,19 @@ def test_a_queue_without_workers_is_shown_with_the_command_to_start_one() -> Non
         "1 job in queue default, and no worker serves it: run `jobkit worker`",
         "3 jobs in queue gpu, and no worker serves it: run `jobkit worker -q gpu`",
     ]
+
+
+def test_a_queue_with_a_pool_needs_no_worker_that_is_started_by_hand() -> None:
+    spec = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=2)
+    lines = {"gpu": {"queued": 3, "scheduled": 0, "running": 0, "workers": 0}}
+    paused = PoolInfo(name="gpu", spec=spec, manager="head", paused=PoolPause("ada", 0, ""))
+
+    shown = picture([], lines, [], pools=[paused])
+
+    assert shown["alerts"] == []
+    assert shown["queues"][0]["why"][0]["text"].startswith("pool gpu: paused by ada since")
+    assert [row["name"] for row in shown["pools"]] == ["gpu"]
+    assert picture([], lines, [], pools=[replace(paused, is_removed=True)])["alerts"]
 
 
 def test_living_workers_come_first_and_those_that_drain_offer_no_slots() -> None:
@@ -84,6 +102,36 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
 
     asked = wait_until(stage.kit.audit, what="the request")
     assert [(entry.action, entry.targets, entry.outcome) for entry in asked] == [("drain_worker", ("gpu-1",), "done")]
+
+
+@pytest.mark.nightly
+@pytest.mark.browser
+def test_a_pool_is_paused_scaled_and_drained(stage: Stage, url: str, window: Window) -> None:
+    spec = PoolSpec(name="gpu", engine="local", queues=("gpu",), max=4)
+    background.call(stage.store.pools.put("gpu", spec.sealed(stage.kit.codec)))
+    stage.beat("gpu-1", "gpu")
+    page = window.open(f"{url}?page=workers")
+    page.wait_for_selector(".pool:has-text('0 to 4 workers on local')")
+
+    page.click(".pool button:has-text('Pause')")
+    page.wait_for_selector(".pool .chip:has-text('Paused')")
+    page.click(".pool button:has-text('Scale…')")
+    page.fill(".pool input", "9")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".notice:has-text('n must be a whole number from 0 to 4')")
+    page.click(".pool button:has-text('Scale…')")
+    page.fill(".pool input", "3")
+    page.click(".pool button:has-text('Set')")
+    page.wait_for_selector(".pool button:has-text('Fixed at 3…')")
+    page.click(".pool button:has-text('Drain…')")
+    page.click(".pool button:has-text('End all when idle')")
+
+    def asked() -> list[tuple[str, str]]:
+        return [(entry.action, entry.outcome) for entry in stage.kit.audit() if entry.on == "pool"]
+
+    wait_until(lambda: ("drain_pool", "done") in asked(), what="the request")
+    assert asked()[-1] == ("pause_pool", "done")
+    assert ("scale_pool", "failed") in asked()
 
 
 @pytest.mark.nightly

@@ -156,7 +156,8 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
             queues = await self.kit.aio.queues()
             names = {job.spec.queue for job in waiting}
             idle = sorted(name for name in names if not queues.get(name, {}).get("workers", 0))
-            reasons = await reasons_of(self.kit.verbs.store, [job.id for job in waiting])
+            verbs = self.kit.verbs
+            reasons = await reasons_of(verbs.store, verbs.codec, [job.id for job in waiting])
             if reasons:
                 alert = waits(reasons[0].text, reasons[0].level)
             elif idle:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from jobkit.client.waits import level_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
 from jobkit.model.load import WorkerLoad
@@ -305,8 +306,7 @@ class CardModel:
         if self.is_deleted:
             return {"level": "warning", "text": "This job was deleted; what you see is no longer kept"}
         if snapshot.state is JobState.QUEUED and self.held:
-            has_no_worker = self.held.startswith("waits for a worker with")  # none has what it needs
-            return waits(self.held, "warning" if has_no_worker else "info")
+            return waits(self.held, level_of(self.held))
         if snapshot.state is JobState.QUEUED and self.queue_workers == 0:
             return no_worker([snapshot.spec.queue])
         if snapshot.state is JobState.RUNNING and self.beat is not None and self.beat[0] > self.lease_s / 2:

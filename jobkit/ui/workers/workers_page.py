@@ -62,9 +62,14 @@ def picture(
         )
     alive = sorted((w for w in workers if w.is_alive), key=lambda w: (w.host, w.id))
     ended = [w for w in workers if not w.is_alive][:_ENDED]
-    idle = {name: line for name, line in queues.items() if line.get("queued") and not line.get("workers")}
+    pooled = {queue for pool in pools if pool.spec and not pool.is_removed for queue in pool.spec.queues}
+    idle = {
+        name: line
+        for name, line in queues.items()
+        if line.get("queued") and not line.get("workers") and name not in pooled
+    }
     paused = {pause.name: pause.to_json() for pause in pauses if pause.kind == "queue"}
-    reasons = queue_reasons(queues, workers, blocked)
+    reasons = queue_reasons(queues, workers, blocked, pools)
     return {
         "workers": [_worker(w, jobs.get(w.id, []), (loads or {}).get(w.id)) for w in (*alive, *ended)],
         "queues": [
