@@ -107,7 +107,7 @@ def test_a_queue_says_what_its_pool_waits_for() -> None:
     ]
 
 
-def test_nobody_is_asked_to_start_a_worker_that_a_pool_starts() -> None:
+def test_no_user_is_asked_to_start_a_worker_that_a_pool_starts() -> None:
     blocked = [BlockedJobs("gpu", 2, Waiting(GPU, use={"gpu": 1}))]
     broken = pool(resources={"gpu": 1}, error="sbatch refused: invalid partition")
 
