@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobkit.client import Batch, Job, Kit, Schedule, Study, as_completed, wait
+    from jobkit.client import Batch, Job, Kit, Pool, Schedule, Study, as_completed, wait
     from jobkit.client.typed import TypedTask as Task
     from jobkit.client.typed import task
     from jobkit.connecting import connect, publish
@@ -66,6 +66,7 @@ __all__ = [
     "Job",
     "Kit",
     "Batch",
+    "Pool",
     "Schedule",
     "Study",
     "as_completed",
@@ -145,7 +146,7 @@ _LAZY = {
         ),
         "jobkit.model",
     ),
-    **dict.fromkeys(("Batch", "Job", "Kit", "Schedule", "Study", "as_completed", "wait"), "jobkit.client"),
+    **dict.fromkeys(("Batch", "Job", "Kit", "Pool", "Schedule", "Study", "as_completed", "wait"), "jobkit.client"),
 }
 
 
