@@ -43,6 +43,7 @@ from jobkit.store.leader import Leader
 from jobkit.store.pools import LOCK, PoolPause, PoolRecord, PoolStatus, PoolUnit
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
+from jobkit.system import processes
 
 logger = logging.getLogger("jobkit.pools")
 
@@ -146,7 +147,7 @@ class Autoscaler:
         self._store, self._tempo = store, tempo or Tempo()
         self._environment = environment or partial(worker_settings, settings)
         self._codec = Codec.from_secret(settings.secret)
-        self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(6)}"
+        self._owner = f"{socket.gethostname()} {secrets.token_hex(6)} {processes.mark(os.getpid())}"
         self._leader = Leader(store, LOCK, self._owner)
         self._ends_after_s, self._needed_at = ends_after_s, time.monotonic()
         self._keepers: dict[str, tuple[bytes, PoolKeeper]] = {}
@@ -156,6 +157,8 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Lead, or wait to lead, until cancelled or no longer needed. Units go on when it ends."""
+        with contextlib.suppress(JobkitError):
+            await self._store.pools.release_dead(socket.gethostname(), processes.has_died)
         work = asyncio.create_task(self._leader.run(self._work, logger, "the pools of this namespace wait"))
         try:
             while not work.done() and not self._is_unneeded():

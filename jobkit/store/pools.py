@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
 
-#: Key of the leader lock of autoscalers. Its owner begins with the name of its machine: "HOST PID TOKEN".
+#: Key of the leader lock of autoscalers, whose owner is "HOST TOKEN PROCESS"; see `jobkit.system.processes.mark`.
 LOCK = "autoscaler"
 
 
@@ -176,6 +176,12 @@ class PoolStore:
             for use, jobs in _rows(reply)
             if jobs > 0
         ]
+
+    async def release_dead(self, host: str, has_died: Callable[[str], bool]) -> None:
+        """Release the leader lock of an autoscaler of this machine that has died."""
+        owner = wire.text(await self._ns.ask("GET", LOCK))
+        if owner.startswith(f"{host} ") and has_died(owner.split(" ", 2)[-1]):
+            await self._ns.ask("DEL", LOCK)
 
     async def manager(self) -> str:
         """Return the machine of the autoscaler that leads, "" if none runs."""

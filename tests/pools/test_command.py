@@ -75,7 +75,7 @@ def test_pools_of_the_project_file_are_added_by_name_or_all(console: Console) ->
         (("pool", "show", "gpu"), "there is no pool 'gpu'; there are none"),
         (("pool", "scale", "gpu", "some"), "N must be a number of workers or auto, not 'some'"),
         (("drain",), "give ids of workers, --pool, --queue or --host"),
-        (("drain", "nobody"), "there is no live worker 'nobody'"),
+        (("drain", "w1"), "there is no live worker 'w1'"),
         (("drain", "--pool", "gpu"), "there is no pool 'gpu'"),
     ],
 )
