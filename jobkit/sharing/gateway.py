@@ -36,9 +36,10 @@ from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
 from jobkit.run.shortage import raise_file_limit
 from jobkit.sharing.certificate import own_certificate, server_tls
-from jobkit.sharing.files import SharedFiles, file_routes
+from jobkit.sharing.files import file_routes
 from jobkit.sharing.members import Member, Members
 from jobkit.sharing.rights import rights_of
+from jobkit.sharing.shared_files import SharedFiles
 from jobkit.sharing.web import ROUTES
 
 #: Seconds for the handshake, and again for the login of a connection.

@@ -18,9 +18,10 @@ from tornado.web import Application
 
 from jobkit.files.gateway import GatewayFiles, GatewayLink
 from jobkit.files.host_cache import HostCache
-from jobkit.sharing.files import SharedFiles, file_routes
+from jobkit.sharing.files import file_routes
 from jobkit.sharing.members import Member
 from jobkit.sharing.rights import MemberRole
+from jobkit.sharing.shared_files import SharedFiles
 
 BASE = "0123456789abcdef"
 FOLDER = f"{BASE}/ab/{'c' * 30}"

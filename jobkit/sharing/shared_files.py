@@ -1,0 +1,212 @@
+"""`SharedFiles`: files of one home as its gateway keeps them for other machines, and files on their way there.
+
+A file appears when it is whole, and has the announced SHA-256.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from tornado.web import HTTPError
+
+from jobkit.embedded.home import Home
+from jobkit.embedded.server import ServerReply, ask
+from jobkit.files.host_cache import CHANGED
+from jobkit.files.storage import Directory, make_folders
+from jobkit.model.format import size as in_words
+from jobkit.sharing.members import Members
+from jobkit.sharing.rights import mark_key
+
+#: A file has at most so many bytes.
+FILE_BYTES = 100_000_000_000
+
+#: So much of the disk stays free, for the store of the machine that shares.
+RESERVE_BYTES = 200_000_000
+
+#: Seconds after which an upload that has not gone on is deleted, at the next one into its folder.
+_GIVEN_UP_S = 6 * 3600.0
+
+#: Seconds for which the folder of a namespace is known.
+_BASE_S = 10.0
+
+_REMEMBERED = 1000
+
+
+class Refused(HTTPError):
+    """A request that cannot be met; the message is the sentence for the user."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status)
+        self.message = message
+
+
+class SharedFiles:
+    """Files of one home, for all handlers of its gateway.
+
+    Args:
+        root: returns the directory of the files.
+        base_of: returns the folder of a namespace in it, 16 hex digits; "" if there is none yet. Blocks; raises
+            OSError if the home's server does not answer.
+    """
+
+    def __init__(self, root: Callable[[], Path], base_of: Callable[[str], str]) -> None:
+        self._root, self.base_of = root, base_of
+        self.reserve_bytes = RESERVE_BYTES
+        self.uploads: dict[str, Upload] = {}
+        self._digests: dict[tuple[Any, ...], str] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, home: Home, members: Members) -> SharedFiles:
+        """Return the files of a home."""
+        known: dict[str, tuple[float, str]] = {}
+
+        def base_of(namespace: str) -> str:
+            at, base = known.get(namespace, (0.0, ""))
+            if not base or time.monotonic() > at + _BASE_S:
+                try:
+                    base = str(ask(str(home.socket), "GET", mark_key(namespace)) or "")
+                except ServerReply as error:  # it is loading its data
+                    raise OSError(str(error)) from None
+                known[namespace] = time.monotonic(), base
+            return base
+
+        return cls(lambda: Path(members.read().results or home.results), base_of)
+
+    @property
+    def directory(self) -> Directory:
+        return Directory(self._root())
+
+    @property
+    def root(self) -> Path:
+        return self.directory.root
+
+    def check_room(self, more: int) -> None:
+        """Raise Refused (507) if the disk has no room for so many bytes. Blocks."""
+        make_folders(self.root)
+        if shutil.disk_usage(self.root).free < more + self.reserve_bytes:
+            raise Refused(507, _full())
+
+    def digest(self, file: BufferedReader) -> str:
+        """Return the SHA-256 of an opened file, read once. Blocks."""
+        key = _identity(file)
+        if (known := self._digests.get(key)) is None:
+            file.seek(0)
+            known = self.remember(file, hashlib.file_digest(file, "sha256").hexdigest())
+        return known
+
+    def remember(self, file: BufferedReader, digest: str) -> str:
+        with self._lock:
+            self._digests[_identity(file)] = digest
+            while len(self._digests) > _REMEMBERED:
+                del self._digests[next(iter(self._digests))]
+        return digest
+
+    def upload(self, path: str, name: str) -> Upload:
+        """Return an upload. Its last request is over, or is cut."""
+        target = self.root / path
+        part = target.with_name(f".{target.name}.{name}.part")
+        upload = self.uploads.get(name)
+        if upload is None or upload.part != part:
+            upload = self.uploads[name] = Upload(part)
+            while len(self.uploads) > _REMEMBERED:
+                del self.uploads[next(iter(self.uploads))]
+        if upload.cut is not None:
+            upload.cut()
+        return upload
+
+
+class Upload:
+    """A file on its way. Methods block, and are for the owner of `lock`.
+
+    Attributes:
+        size: bytes that are here.
+        cut: closes the connection of the request that has the lock and waits for more bytes.
+    """
+
+    def __init__(self, part: Path) -> None:
+        self.part, self.size = part, 0
+        self.lock = asyncio.Lock()
+        self.cut: Callable[[], None] | None = None
+        self._digest = hashlib.sha256()
+        self._is_read = False
+
+    def read(self) -> None:
+        """Read what an earlier server has received of it."""
+        if not self._is_read:
+            with contextlib.suppress(FileNotFoundError), self.part.open("rb") as file:
+                self._digest = hashlib.file_digest(file, "sha256")
+                self.size = file.tell()
+            self._is_read = True
+
+    def begin(self, offset: int) -> None:
+        """Make ready for bytes at an offset. Raises Refused (409) if those before it are not here."""
+        if offset == 0:
+            make_folders(self.part.parent)
+            self._sweep()
+            os.close(os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
+            self._digest, self.size = hashlib.sha256(), 0
+            self._is_read = True
+        self.read()
+        if offset != self.size:
+            raise Refused(409, f"{self.size} bytes are here and not {offset}")
+
+    def add(self, data: bytes) -> None:
+        if self.size + len(data) > FILE_BYTES:
+            raise Refused(413, f"a file has at most {in_words(FILE_BYTES)}")
+        with open(self.part, "r+b", buffering=0) as file:
+            file.seek(self.size)
+            view = memoryview(data)
+            while view:  # a disk that becomes full takes the begin
+                view = view[file.write(view) :]
+        self._digest.update(data)
+        self.size += len(data)
+
+    def finish(self, target: Path, digest: str, *, is_durable: bool) -> None:
+        """Give the file its name. Raises Refused (422) if its content is not what was announced."""
+        if self._digest.hexdigest() != digest:
+            self.discard()
+            raise Refused(422, CHANGED)
+        if is_durable:
+            with self.part.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(self.part, target)
+
+    def discard(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self._digest, self.size = hashlib.sha256(), 0
+
+    def _sweep(self) -> None:
+        """Delete uploads into this folder that have been given up."""
+        for part in self.part.parent.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if part.stat().st_mtime < time.time() - _GIVEN_UP_S:
+                    part.unlink()
+
+
+def refusal_of(error: OSError) -> Refused:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refused(507, _full())
+    where = f"the directory for files of {platform.node()}"
+    return Refused(500, f"{where} cannot be used: {error.strerror or error}")
+
+
+def _full() -> str:
+    return f"the disk of {platform.node()}, which shares its place, is full"
+
+
+def _identity(file: BufferedReader) -> tuple[Any, ...]:
+    facts = os.fstat(file.fileno())
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
