@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import jobkit
+from jobkit.client.pools import Pool
 from jobkit.run.inside.context import Context
 from tests.support import ROOT
 
@@ -30,6 +31,7 @@ OBJECTS: dict[str, tuple[Any, ...]] = {
     "job": (jobkit.Job, Context),
     "batch": (jobkit.Batch,),
     "study": (jobkit.Study,),
+    "pool": (Pool,),
 }
 
 #: Names of Dask and Optuna, which their users meet beside ours.
