@@ -90,7 +90,9 @@ jobkit_units=(%(units)s)
 export JOBKIT_UNIT="${jobkit_units[${SLURM_ARRAY_TASK_ID:-0}]}"
 export JOBKIT_ENGINE="slurm ${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
 if [ -e "${jobkit_private%%/*}/$JOBKIT_UNIT.stop" ]; then exit 0; fi
+set -e
 %(setup)s
+set +e
 jobkit_python=%(python)s
 if ! command -v "$jobkit_python" >/dev/null; then
   echo "jobkit: $jobkit_python was not found on $(hostname): give the pool python=" >&2
