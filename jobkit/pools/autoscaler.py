@@ -53,8 +53,8 @@ _PATIENCE_S = 2.0
 #: Seconds after which a call of an engine has failed.
 _CALL_S = 300.0
 
-#: Seconds between two looks at workers that end.
-_POLL_S = 0.5
+#: Seconds between two looks at workers that end, and for those that give back their jobs.
+_POLL_S, _AT_ONCE_S = 0.25, 4.0
 
 #: Seconds between two reports of a pool in which nothing has changed but the time of its workers.
 _REPORT_S = 5.0
@@ -186,17 +186,25 @@ class Autoscaler:
 
     async def end_workers(self, within_s: float) -> None:
         """Let the workers of all pools finish, as the server is about to stop; return when they have, or in time."""
-        deadline = time.monotonic() + within_s
         for name, record in (await self._store.pools.records()).items():
             pending = [unit.unit for unit in record.status.units if unit.is_pending]
             if pending and name in self._keepers:
                 with contextlib.suppress(JobkitError):
                     await self._keepers[name][1].launcher.stop(pending)
+        for how, patience_s in (("drain", within_s), ("now", _AT_ONCE_S)):
+            with contextlib.suppress(asyncio.CancelledError):  # a second signal: jobs are given back
+                if await self._ended(how, patience_s):
+                    return
+
+    async def _ended(self, how: str, within_s: float) -> bool:
+        """Ask the workers of all pools to end; return True when they have, False if they have not in time."""
+        deadline = time.monotonic() + within_s
         while ids := [w.id for w in await self._store.workers() if w.pool and w.is_alive]:
             if time.monotonic() > deadline:
-                return
-            await self._store.stop_workers(ids, "drain")
+                return False
+            await self._store.stop_workers(ids, how)
             await asyncio.sleep(_POLL_S)
+        return True
 
     # -- one decision -------------------------------------------------------------------------------------------------
 

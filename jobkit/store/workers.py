@@ -45,12 +45,15 @@ class WorkerRecords(RedisNamespace):
         """Return the number of jobs handed to a worker since it subscribed; the last may still be in transit."""
         return wire.number(await self.ask("HGET", f"worker:{worker_id}", "handed"))
 
-    async def leave(self, worker_id: str) -> int:
+    async def leave(self, worker_id: str, *, stays: bool = False) -> int:
         """Deregister a worker that shuts down, so that no queue offers it.
 
         Return the number of jobs handed to it since it subscribed; the last may still be in transit.
+
+        Args:
+            stays: it still runs jobs, so its record stays.
         """
-        handed: int = await self.run("leave", [worker_id])
+        handed: int = await self.run("leave", [worker_id, int(stays)])
         return handed
 
     async def report_dead(self, has_died: Callable[[str], bool]) -> list[str]:

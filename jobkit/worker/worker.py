@@ -243,7 +243,7 @@ class JobWorker(arq.worker.Worker):
         """Take nothing new; wait for running jobs, then give back what is left."""
         deadline = math.inf
         with contextlib.suppress(StoreUnavailable):
-            await self._await_handed(await self.store.leave(self.info.id))
+            await self._await_handed(await self.store.leave(self.info.id, stays=bool(self.running.attempts)))
         if self.running.attempts:
             limit = "without a limit" if self._stop == "retire" else f"up to {self.settings.drain:g} s"
             logger.info("waiting %s for %d running jobs", limit, len(self.running.attempts))

@@ -98,3 +98,12 @@ async def test_a_worker_of_an_older_version_drains_instead_of_retiring(store: Re
 
     assert await store.stop_workers(["old", "new"], "retire") == 2
     assert [(await store.renew(id, {}, {})).stop for id in ("old", "new")] == ["drain", "retire"]
+
+
+async def test_a_worker_that_finishes_its_jobs_stays_known_until_it_has_ended(store: RedisStore) -> None:
+    await store.renew("w1", {}, {"slots": 2, "queues": "default"})
+
+    await store.leave("w1", stays=True)
+    assert [(one.id, one.is_draining) for one in await store.workers()] == [("w1", True)]
+    await store.leave("w1")
+    assert await store.workers() == []
