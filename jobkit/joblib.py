@@ -32,9 +32,11 @@ from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBacken
 from jobkit.client.executor import JobExecutor
 from jobkit.codec import pickler
 from jobkit.connecting import connect
+from jobkit.files.file_store import ARRAY_FILE, FileStore
 from jobkit.files.storage import make_folders
 from jobkit.model import ResultUnavailable
 from jobkit.run.inside import context
+from jobkit.settings import Settings
 from jobkit.tasks.task import name_of
 
 #: Options of the jobs unless given. A search ends with its program, so its parts are not kept for long.
@@ -193,7 +195,8 @@ class Arrays:
         self._most_bytes, self._mode = most_bytes, {"w+": "r+"}.get(mode or "", mode)
         self._folder: Path | None = None
         if self._store is not None and mode is not None:
-            self._folder = self._store.place.local(f"{_FOLDER}/{secrets.token_hex(8)}")
+            base = kit._connection.call(kit.verbs.store.place)
+            self._folder = self._store.place.local(f"{base}/{_FOLDER}/{secrets.token_hex(8)}")
         self._files: dict[int, tuple[weakref.ref[Any], str]] = {}  # by the id of the array while that lives
         self._before: dict[int, weakref.ref[Any]] = {}  # arrays of the last batch, likewise
         self._numbers = itertools.count()
@@ -281,10 +284,21 @@ def mapped(path: str, mode: Any) -> Any:
     try:
         return numpy.load(path, mmap_mode=mode, allow_pickle=False)
     except OSError as error:
+        with suppress(OSError):
+            if mode in ("r", "c") and (copy := _fetched(path)):
+                return numpy.load(copy, mmap_mode=mode, allow_pickle=False)
         raise ResultUnavailable(
             f"an array of this call is the file {path}, which cannot be read here ({error.strerror or error}): "
             "JOBKIT_RESULTS must be one directory, at the same path, for this machine and the submitting one"
         ) from None
+
+
+def _fetched(path: str) -> Path | None:
+    """Return a copy of an array of the machine that shares its place; None if this machine has not joined one."""
+    found, file_store = ARRAY_FILE.search(path), FileStore.of(Settings.load())
+    if found is None or file_store is None or file_store.is_local:
+        return None
+    return file_store.place.fetched(found[0])
 
 
 def _sweep(folder: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, stream_request_body
 
-from jobkit.files.file_store import BLOB_FILE, BLOB_FOLDER, FOLDER, JOB_FILE
+from jobkit.files.file_store import ARRAY_FILE, BLOB_FILE, BLOB_FOLDER, FOLDER, JOB_FILE
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.shared_files import Refused, SharedFiles, Upload, refusal_of
 from jobkit.sharing.web import MemberHandler, Routes
@@ -60,7 +60,12 @@ class FileHandler(MemberHandler):
             raise Refused(503, "the server of the sharing machine does not answer yet") from None
         is_folder = bool(FOLDER.fullmatch(path.removesuffix("/")) or BLOB_FOLDER.fullmatch(path.removesuffix("/")))
         is_file = bool(JOB_FILE.fullmatch(path) or BLOB_FILE.fullmatch(path))
-        if not (is_file or (is_folder and path.endswith("/"))) or not path.startswith(f"{base}/") or not base:
+        is_array = self.request.method == "GET" and bool(ARRAY_FILE.fullmatch(path))
+        if (
+            not (is_file or is_array or (is_folder and path.endswith("/")))
+            or not path.startswith(f"{base}/")
+            or not base
+        ):
             raise Refused(404, "there is no such file")
         is_read = self.request.method in ("GET", "HEAD") and "upload" not in self.request.query_arguments
         if not is_read and self.member.role is not MemberRole.WORKER:

@@ -6,11 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import numpy
 import pytest
 
 import jobkit
 from jobkit.embedded.home import Home
-from jobkit.model import SignatureError
+from jobkit.joblib import mapped
+from jobkit.model import ResultUnavailable, SignatureError
 from jobkit.settings import Settings
 from jobkit.sharing.gateway import read_status
 from jobkit.sharing.rights import MemberRole
@@ -61,6 +63,26 @@ def test_a_job_goes_on_from_its_checkpoint_on_another_machine_when_its_own_dies(
         with running(*command, home=third, JOBKIT_URL=urls[1], **environ):
             assert job.result(60)["sum"] == 6
         assert job.snapshot.resumed == "resumed at step 2"
+
+
+def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_on_a_joined_one(
+    shared: Settings, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = member_of(shared, other)
+    with jobkit.connect(home=shared.home) as here:
+        path = f"{here._connection.call(here.verbs.store.place)}/arrays/{'a' * 16}/0.npy"
+    file = shared.home / "results" / path
+    file.parent.mkdir(parents=True)
+    numpy.save(file, numpy.arange(100_000))
+    monkeypatch.setenv("JOBKIT_URL", place.url)
+    monkeypatch.setenv("JOBKIT_HOME", str(other))
+
+    found = mapped(f"/home/of/another/{path}", "r")
+
+    assert isinstance(found, numpy.memmap)
+    assert found.sum() == numpy.arange(100_000).sum()
+    with pytest.raises(ResultUnavailable, match="cannot be read here"):
+        mapped(f"/home/of/another/{path}", "r+")
 
 
 def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:
