@@ -32,8 +32,8 @@ def export(file: Path | None, no_files: bool, **wanted: Any) -> None:
     """Export jobs, newest first, as JSON objects, one per line, to FILE or standard output.
 
     With all that they need: arguments, results, logs, artifacts, metrics, checkpoints, and what made them, sealed as
-    they are. Left out: batches, schedules, limits, groups of failures and the audit trail; jobs that they need are
-    exported if they are selected, too.
+    they are; and with their batches and studies. Left out: schedules, limits, groups of failures and the audit trail;
+    jobs that they need, and other jobs of a batch, are exported if they are selected, too.
     """
     kit = jobkit.connect()
     found = out.snapshots(kit, Query(**wanted, limit=100))
@@ -41,6 +41,7 @@ def export(file: Path | None, no_files: bool, **wanted: Any) -> None:
     with _target(file) as target:
         while some := list(islice(found, _SLICE)):
             target.writelines(job_export.lines([snapshot.id for snapshot in some]))
+        target.writelines(job_export.batches())
     said = f"{job_export.count:,} jobs exported"
     if job_export.missing:
         why = "" if no_files else ": they are gone, or this machine does not reach them (JOBKIT_RESULTS)"

@@ -12,6 +12,7 @@ from jobkit.belongings import ContentGone, Missing, word_of
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobkitError, JobState
 from jobkit.store.export import PIECE_VERSION, ContentLine, Dump, read_dumps, read_line, restore
+from jobkit.store.moved_batches import checked_batch, read_batch, restore_batch
 from jobkit.store.values import Submission
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class JobExport:
         self._call, self._verbs = kit._connection.call, kit.verbs
         self._most = float("inf") if has_files else -1.0
         self._known: set[str] = set()
+        self._batches: dict[str, None] = {}
         self.count = 0
         self.missing: list[Missing] = []
 
@@ -45,6 +47,8 @@ class JobExport:
                 continue
             yield dump.to_line() + b"\n"
             self.count += 1
+            batches = (dump.snapshot.spec.batch, dump.id if dump.is_study else "")
+            self._batches |= dict.fromkeys(filter(None, batches))
             contents, missing = self._call(self._verbs.belongings.of, dump, self._most, self._known)
             self.missing += missing
             for one in contents:
@@ -56,6 +60,12 @@ class JobExport:
                     self.missing.append(Missing(word_of(one.name), one.size))
                 else:
                     self._known |= {one.name} if one.kind != "file" else set()
+
+    def batches(self) -> Iterator[bytes]:
+        """Yield the lines of the batches and studies of these jobs, behind all of the jobs."""
+        for batch_id in self._batches:
+            if (content := self._call(read_batch, self._verbs.store, batch_id)) is not None:
+                yield _line("batch", batch_id, content)
 
 
 def _line(kind: str, name: str, content: bytes, *, more: bool = False) -> bytes:
@@ -83,6 +93,7 @@ class JobImport:
         self._next: Dump | ContentLine | None = None
         self._waiting: list[int] = []
         self._begun: set[str] = set()
+        self._to_go_on: list[str] = []
         self.ended = self.ran = self.stored = self.submitted = 0
         self.problems: dict[str, None] = {}
 
@@ -96,6 +107,8 @@ class JobImport:
         for n, line in enumerate(self._source, 1):
             try:
                 item = read_line(line) if line.strip() else None
+                if isinstance(item, ContentLine) and item.piece == "batch":
+                    checked_batch(item.name, item.content)
             except InvalidParams as error:
                 raise InvalidParams(f"line {n}: {error}; nothing was stored") from None
             if isinstance(item, Dump):
@@ -116,18 +129,25 @@ class JobImport:
     def store(self) -> None:
         """Store the jobs, after `check`."""
         self._store()
+        for job_id in self._to_go_on:
+            self._go_on(job_id)
         if self._has_waiting:
             self._submit_waiting()
 
     def _store(self) -> None:
-        """Store the jobs that have ended, and the parts and facts of all."""
+        """Store the jobs that have ended and their batches, and the parts and facts of all."""
         self._source.seek(0)
         dumps: list[Dump] = []
         folders: set[str] = set()
         size = 0
         while (item := self._read()) is not None:
             if isinstance(item, ContentLine):
-                self._put(item, is_wanted=item.piece != "file" or item.name.rpartition("/")[0] in folders)
+                if item.piece == "batch":
+                    self._restore(dumps)
+                    dumps = []
+                    self._call(restore_batch, self._verbs.store, item.name, item.content)
+                else:
+                    self._put(item, is_wanted=item.piece != "file" or item.name.rpartition("/")[0] in folders)
                 continue
             if len(dumps) >= _SLICE or size > _SLICE_BYTES:
                 self._restore(dumps)
@@ -192,7 +212,7 @@ class JobImport:
                 if dump.id not in self._begun:
                     self.stored += is_new
                 elif is_new:
-                    self._go_on(dump.id)
+                    self._to_go_on.append(dump.id)
 
     def _go_on(self, job_id: str) -> None:
         try:

@@ -1,8 +1,9 @@
 """Export format: jobs as lines of JSON, for `jobkit export` and `jobkit import`.
 
 A line has all data of a job in Redis, unchanged: the record with its events, sealed arguments and result, preview, log,
-artifacts, metrics, checkpoints, questions. The lines behind it have what it needs beside that (`ContentLine`): facts,
-large parts of its call, its files; what several jobs need is there once. Nothing is unsealed, so an imported job is
+artifacts, metrics, checkpoints, questions, the journal of a study. The lines behind it have what it needs beside that
+(`ContentLine`): facts, large parts of its call, its files; what several jobs need is there once. Batches come at the
+end, see `moved_batches`. Nothing is unsealed, so an imported job is
 still authentic, and runs or unpickles only with the same secret.
 """
 
@@ -40,8 +41,8 @@ class ContentLine(_Head, frozen=True):
     """A line with a content, or with its next bytes.
 
     Attributes:
-        piece: "made" (facts), "part" (of a call) or "file" (in the folder of a job).
-        name: see `jobkit.belongings`. content: the bytes. more: the next line has further ones.
+        piece: "made" (facts), "part" (of a call), "file" (in the folder of a job) or "batch"; readers ignore others.
+        name: see `jobkit.belongings`; the id of a batch. content: the bytes. more: the next line has further ones.
     """
 
     piece: str
@@ -54,7 +55,8 @@ class Dump(_Head, frozen=True):
     """One exported job; the names are those of a line, which has bytes as base64. `jobkit` is `VERSION`.
 
     Attributes:
-        checkpoints, asks: as the store has them. parts: names of the large parts of its call.
+        checkpoints, asks: as the store has them. journal: of a study, see `JournalStore`.
+        parts: names of the large parts of its call.
         folder: of its files, see `JobFolder`; behind "=" if another server owns it.
         ran: name of the facts of its worker.
         result_in: in an archive, the SHA-256 of a large result, which is kept beside.
@@ -72,6 +74,7 @@ class Dump(_Head, frozen=True):
     metrics: list[str] = []
     checkpoints: dict[str, bytes] = {}
     asks: dict[str, bytes] = {}
+    journal: list[str] = []
     parts: list[str] = []
     folder: str = ""
     ran: str = ""
@@ -93,6 +96,11 @@ class Dump(_Head, frozen=True):
         kept = {name: value for name, value in self.record.items() if name not in ("cancel", "asking", "due")}
         ended = {"state": "cancelled", "seq": str(seq), "finished": str(at_ms), f"e{seq}": dumps(event)}
         return replace(self, record=kept | ended)
+
+    @property
+    def is_study(self) -> bool:
+        """True if the job has written a journal."""
+        return self.record.get("kept") == "journal"
 
     @property
     def snapshot(self) -> JobSnapshot:
@@ -120,6 +128,8 @@ class Dump(_Head, frozen=True):
             checked_name("id", dump.snapshot.id)
             checked_name("queue", dump.snapshot.spec.queue)
             checked_name("queue", dump.record["queue"])
+            for entry in dump.journal:
+                msgspec.json.decode(entry, type=dict)
         except wire.UNREADABLE as error:
             raise InvalidParams(f"it cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
         return dump if version > 1 else replace(dump, preview=b"")  # it was not sealed
@@ -140,9 +150,12 @@ def read_line(line: bytes) -> Dump | ContentLine:
 async def read_dumps(namespace: RedisNamespace, job_ids: Sequence[str]) -> list[Dump | None]:
     """Return all data of each job; None if it does not exist or its record cannot be read."""
     found = await read_keys(namespace, job_ids)
-    return await with_facts(
-        namespace, [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
-    )
+    dumps = [dump_of(namespace, job_id, keys) for job_id, keys in zip(job_ids, found, strict=True)]
+    studies = [dump.id for dump in dumps if dump is not None and dump.is_study]
+    entries = await namespace.many([("LRANGE", f"journal:{study_id}", 0, -1) for study_id in studies])
+    journals = {study_id: list(map(wire.text, lines)) for study_id, lines in zip(studies, entries, strict=True)}
+    with_journals = [dump and replace(dump, journal=journals.get(dump.id, [])) for dump in dumps]
+    return await with_facts(namespace, with_journals)
 
 
 async def with_facts(namespace: RedisNamespace, dumps: Sequence[T]) -> list[T]:
@@ -211,6 +224,7 @@ def _restore_args(namespace: RedisNamespace, dumps: Sequence[Dump], least_s: flo
             record={name: value for name, value in dump.record.items() if name != "batch"},  # it has counted the job
             log=dump.log,
             metrics=dump.metrics,
+            journal=dump.journal or None,
             parts=dump.parts,
             folder=dump.folder,
         )
@@ -240,8 +254,8 @@ def _dump(job_id: str, found: Sequence[Any]) -> Dump | None:
         list(map(wire.text, metrics)),
         _by_name(checkpoints),
         _by_name(asks),
-        wire.text(parts).split(),
-        wire.text(folder),
+        parts=wire.text(parts).split(),
+        folder=wire.text(folder),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.client.moving import JobExport, JobImport
 from tests.support import wait_until
 
 from .calls import valley
@@ -62,6 +64,24 @@ def test_the_same_id_is_the_same_study(kit: Kit) -> None:
         kit.study(id="tune-2")
     with pytest.raises(jobkit.InvalidParams, match="is the id of a job of valley, which is no study"):
         kit.study(id=made[0].batch[0].id)
+
+
+def test_a_study_moves_with_its_journal_and_its_trials(kit: Kit) -> None:
+    study = kit.study(valley, trials=4, space=SPACE, id="tune-9")
+    best = study.result(60)
+    ids = [study.id, *(job.id for job in study.batch)]
+    job_export = JobExport(kit)
+    lines = io.BytesIO(b"".join([*job_export.lines(ids), *job_export.batches()]))
+    kit.delete(ids)
+    assert not kit.studies()
+
+    job_import = JobImport(kit, lines)
+    job_import.check()
+    job_import.store()
+
+    moved = kit.study(id="tune-9")
+    assert (moved.best, len(moved.batch), moved.optuna.best_value) == (best, 4, best and best.value)
+    assert kit.batch_info("tune-9").spec.study == "minimize"
 
 
 def test_trials_of_a_deleted_study_are_not_those_of_the_next_one(kit: Kit) -> None:

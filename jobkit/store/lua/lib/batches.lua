@@ -276,6 +276,34 @@ function Batches.cancel_rest(batch, ttl_ms, from)
   if behind then Leftover.keep('batch', batch, behind) end
 end
 
+-- Puts a batch back that was exported: `record` are its fields, nil for further `members` (place, id, ...), which have ended and are
+-- of no batch here. It is kept as long as the last of them.
+function Batches.restore(batch, record, members)
+  local key, jobs = key_of(batch), jobs_of(batch)
+  if record then
+    if call('EXISTS', key) == 1 then return 0 end
+    for name, value in pairs(record) do call('HSET', key, name, value) end
+    call('ZADD', P .. 'batches', record.last or record.us, batch)
+  end
+  local until_ms = number(call('HGET', key, 'until'))
+  for i = 1, #members, 2 do
+    local id = members[i + 1]
+    local job = P .. 'job:' .. id
+    local rec = call('HMGET', job, 'us', 'batch')
+    if rec[1] and not rec[2] then
+      call('HSET', job, 'batch', batch)
+      call('ZADD', P .. 'batched', rec[1], id)
+      call('ZADD', jobs, members[i], id)
+      until_ms = math.max(until_ms, call('PEXPIRETIME', job))
+    end
+  end
+  call('HSET', key, 'until', until_ms)
+  call('PEXPIREAT', key, until_ms)
+  call('PEXPIREAT', jobs, until_ms)
+  tell_news(batch)
+  return 1
+end
+
 -- Gives a batch a rule. The jobs that have ended count, too.
 function Batches.rule(batch, words, stop)
   local key = key_of(batch)

@@ -1,6 +1,6 @@
 -- Puts ended jobs back that were written down elsewhere. args: for each: id, {us, state, ttl_ms, record (fields, all text),
--- log (list of {first, count, bytes, lines}), metrics (lines), parts (names), folder}, arguments, result, preview, how many
--- fields of further hashes, and kind, name, value of each. Returns 1 for each that is kept now, 0 if the id was known.
+-- log (list of {first, count, bytes, lines}), metrics (lines), journal (entries), parts (names), folder}, arguments, result,
+-- preview, how many fields of further hashes, and kind, name, value of each. Returns 1 for each that is kept now, 0 if the id was known.
 verb('restore', UNLESS_FULL, function(args)
   local answers = {}
   local i = 1
@@ -24,6 +24,7 @@ verb('restore', UNLESS_FULL, function(args)
         call('HSET', P .. args[n] .. ':' .. id, args[n + 1], args[n + 2])
       end
       for _, line in ipairs(options.metrics or {}) do call('RPUSH', P .. 'metrics:' .. id, line) end
+      for _, entry in ipairs(options.journal or {}) do call('RPUSH', P .. 'journal:' .. id, entry) end
       for _, kind in ipairs(Records.KINDS) do call('PEXPIRE', P .. kind .. ':' .. id, ttl_ms) end
       local parts = {}
       for _, name in ipairs(options.parts or {}) do
