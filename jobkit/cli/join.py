@@ -11,20 +11,24 @@ import click
 
 from jobkit import __version__
 from jobkit.cli import BadInput, out
+from jobkit.cli.worker import queues_of
 from jobkit.joined import joined_places, membership_of
 from jobkit.settings import Settings
 from jobkit.sharing.joining import join as redeem
 from jobkit.sharing.messages import JoinReply
 from jobkit.sharing.rights import MemberRole
+from jobkit.sharing.service import install
 from jobkit.sharing.words import read_word
 from jobkit.store.binary import check_system
 from jobkit.system.hardware import gpus
+from jobkit.tasks import option_values
 
 
 @click.command()
 @click.argument("word", required=False, metavar="[WORD]")
 @click.option("--as", "name", metavar="NAME", help="Name of the place on this machine. [that of the sharing machine]")
 @click.option("--no-worker", is_flag=True, help="Only join; start no worker.")
+@click.option("--service", "is_service", is_flag=True, help="Run the worker as a service, also after a restart.")
 @click.option("--task-module", "-t", "modules", multiple=True, metavar="MODULE", help="Module with tasks to import.")
 @click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE", help="Serve this queue; may be repeated.")
 @click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Maximum number of running jobs. [CPUs, 2 or more]")
@@ -34,6 +38,7 @@ def join(
     word: str | None,
     name: str | None,
     no_worker: bool,
+    is_service: bool,
     modules: tuple[str, ...],
     queues: tuple[str, ...],
     slots: int | None,
@@ -47,6 +52,7 @@ def join(
     """
     check_system()
     home = Settings.load(url="local://").home
+    options = worker_options(modules, queues, slots, processes, resources)  # checked before the word is used up
     if word is None or word == "-":
         word = _asked(is_stdin=word == "-")
     if word in joined_places(home):
@@ -58,13 +64,22 @@ def join(
     if no_worker or membership.role == MemberRole.VIEWER:
         out.say(f"use it with JOBKIT_URL={membership.url}, for instance `JOBKIT_URL={membership.url} jobkit jobs`")
         return
+    environ = {"JOBKIT_URL": membership.url, "JOBKIT_HOME": str(home)}
+    argv = [sys.executable, "-m", "jobkit", "worker", *options]
+    if resources is None and (processes or 1) == 1 and (found := len(gpus())):
+        argv += ["--resources", f"gpu={found}"]
+        out.say(f"{out.count(found, 'GPU')} found, so the worker takes jobs that need gpu; --resources changes that")
+    if is_service:
+        stop = install(membership.name, argv, environ)
+        out.say(f"the worker runs as a service of yours; `{stop}` ends it")
+        if sys.platform != "darwin":
+            out.say("it ends when you log out, unless you have run `loginctl enable-linger`")
+        return
     out.say(f"a worker starts; scripts on this machine use JOBKIT_URL={membership.url}")
-    argv = [sys.executable, "-m", "jobkit", "worker"]
-    argv += worker_options(modules, queues, slots, processes, resources)
-    environ = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER_PLACE}
+    inherited = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER_PLACE}
     sys.stdout.flush()
     # The word does not stay in the list of processes, and would be of no use: it is valid once.
-    os.execve(sys.executable, argv, {**environ, "JOBKIT_URL": membership.url, "JOBKIT_HOME": str(home)})
+    os.execve(sys.executable, argv, {**inherited, **environ})
 
 
 #: Settings that a joined place has itself.
@@ -74,15 +89,14 @@ _OF_ANOTHER_PLACE = ("JOBKIT_NAMESPACE", "JOBKIT_SECRET", "JOBKIT_SECRET_FILE")
 def worker_options(
     modules: Sequence[str], queues: Sequence[str], slots: int | None, processes: int | None, resources: str | None
 ) -> list[str]:
-    """Return the options of `jobkit worker`. Without resources it has the GPUs of this machine."""
-    options = [part for module in modules for part in ("-t", module)]
-    options += [part for queue in queues for part in ("-q", queue)]
-    if resources is None and (found := len(gpus())):
-        resources = f"gpu={found}"
-        out.say(f"{out.count(found, 'GPU')} found: the worker takes jobs that need gpu; --resources changes that")
-    for option, value in (("-c", slots), ("-n", processes), ("--resources", resources)):
-        options += [] if value is None else [option, str(value)]
-    return options
+    """Return these options for `jobkit worker`. Raises BadInput or InvalidParams."""
+    queues_of(queues)
+    if resources is not None:
+        option_values.resources("--resources", resources)
+    given = [("-t", module) for module in modules] + [("-q", queue) for queue in queues]
+    given += [(option, str(value)) for option, value in (("-c", slots), ("-n", processes)) if value is not None]
+    given += [] if resources is None else [("--resources", resources)]
+    return [part for pair in given for part in pair]
 
 
 def _asked(*, is_stdin: bool) -> str:

@@ -1,0 +1,156 @@
+"""Words: what a torn, expired, used, revoked or foreign one answers, in one sentence each."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from jobkit.embedded.home import Home
+from jobkit.joined import joined_places
+from jobkit.model import InvalidParams, JobkitError
+from jobkit.settings import Settings
+from jobkit.sharing import hosting
+from jobkit.sharing.joining import join
+from jobkit.sharing.members import JoinRefused, Members
+from jobkit.sharing.rights import MemberRole
+from jobkit.sharing.words import Word, read_word
+from tests.sharing.conftest import member_of, run
+from tests.support import free_port
+
+WORD = Word("192.0.2.7", 7379, bytes(range(32)), bytes(16), 1_800_000_000)
+
+
+def test_a_word_is_read_from_the_whole_line_too() -> None:
+    assert read_word(WORD.text()) == WORD
+    assert read_word(f"  $ jobkit join {WORD.text()}\n") == WORD
+    assert len(WORD.text()) < 120
+    assert WORD.text() not in repr(WORD)
+
+
+def test_each_torn_word_is_told_apart_from_a_whole_one() -> None:
+    text = WORD.text()
+    for n in range(4, len(text)):
+        with pytest.raises(InvalidParams, match="torn"):
+            read_word(text[:n])
+    for n in range(4, len(text)):
+        with pytest.raises(InvalidParams, match="torn"):
+            read_word(text[:n] + ("A" if text[n] != "A" else "B") + text[n + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hello", "begins with jk1."),
+        ("", "begins with jk1."),
+        (WORD.text().replace("jk1", "jk2"), "of another version of jobkit (jk2"),
+        (WORD.text()[:50] + " " + WORD.text()[50:], "has no spaces"),
+    ],
+)
+def test_what_is_no_word_of_this_version_is_refused(text: str, said: str, other: Path) -> None:
+    done = run("join", "-", input=text, home=other)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_word_works_once_and_says_who_used_it(shared: Settings, other: Path, tmp_path: Path) -> None:
+    word = hosting.new_word(shared)
+    join(word, other)
+    with pytest.raises(JoinRefused, match="already used, by "):
+        join(word, tmp_path / "third")
+    assert joined_places(tmp_path / "third") == []
+
+
+def test_a_word_for_two_machines_works_twice(shared: Settings, other: Path, tmp_path: Path) -> None:
+    word = hosting.new_word(shared, uses=2)
+    assert join(word, other)[0].user != join(word, tmp_path / "third")[0].user
+    with pytest.raises(JoinRefused, match="already used"):
+        join(word, tmp_path / "fourth")
+
+
+def test_the_clock_of_the_sharing_machine_decides_whether_a_word_has_expired(shared: Settings, other: Path) -> None:
+    valid = hosting.new_word(shared)
+    join(replace(valid, expires=int(time.time()) - 3600), other)  # as a machine whose clock is hours ahead sees it
+    with pytest.raises(JoinRefused, match="it expired at .* by its clock"):
+        join(replace(hosting.new_word(shared, valid_s=-1), expires=int(time.time()) + 3600), other)
+
+
+def test_a_revoked_word_is_refused(shared: Settings, other: Path) -> None:
+    word = hosting.new_word(shared)
+    name = Members(Home.at(shared.home)).read().tickets[-1].name
+    done = run("share", "--revoke", name, home=shared.home)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(JoinRefused, match="it was revoked"):
+        join(word, other)
+
+
+def test_an_unknown_ticket_is_refused(shared: Settings, other: Path) -> None:
+    with pytest.raises(JoinRefused, match="not known here"):
+        join(replace(hosting.new_word(shared), ticket=bytes(16)), other)
+
+
+def test_another_machine_at_the_same_address_gets_nothing(shared: Settings, other: Path) -> None:
+    word = hosting.new_word(shared)
+    with pytest.raises(JobkitError, match="did not make this word"):
+        join(replace(word, fingerprint=bytes(32)), other)
+    join(word, other)  # its ticket was not sent
+
+
+def test_a_machine_that_shares_no_longer_is_told_from_one_that_is_away(other: Path) -> None:
+    with pytest.raises(JobkitError, match=r"runs, but shares no longer.* \(this word was valid until"):
+        join(Word("127.0.0.1", free_port(), bytes(32), bytes(16), 1), other)
+    with pytest.raises(JobkitError, match="cannot be reached .*check that it is awake"):
+        join(Word("no-such-host.invalid", 7379, bytes(32), bytes(16), 2_000_000_000), other)
+
+
+def test_options_are_checked_before_the_word_is_used_up(shared: Settings, other: Path) -> None:
+    word = hosting.new_word(shared)
+    for options in (["-q", "a b"], ["--resources", "gpu=x"], ["--as", "../x"], ["-c", "0"]):
+        done = run("join", word.text(), *options, home=other)
+        assert done.returncode == 2, (options, done.stderr)
+    join(word, other)
+
+
+def test_a_place_that_was_not_joined_is_named(shared: Settings, other: Path) -> None:
+    member_of(shared, other)
+    (name,) = joined_places(other)
+    done = run("jobs", home=other, JOBKIT_URL="joined://lba")
+    assert done.returncode == 2
+    assert "has not joined 'lba'" in done.stderr
+    assert f"joined are {name}" in done.stderr
+
+
+def test_share_says_what_is_wrong_with_its_address(shared: Settings) -> None:
+    with hosting.bind("127.0.0.1", taken := free_port())[0]:
+        for options, said in (
+            (["--host", "192.0.2.7"], "192.0.2.7 is not an address of this machine"),
+            (["--host", "no-such-host.invalid"], "is not an address of this machine"),
+            (["--host", "127.0.0.1", "--port", str(taken)], f"port {taken} of 127.0.0.1 is in use"),
+            (["--expires", "soon"], "--expires must be a time"),
+            (["--list", "--stop"], "cannot be used together"),
+            (["--revoke", "nobody"], "there is no member or valid word 'nobody'"),
+        ):
+            done = run("share", *options, home=shared.home)
+            assert done.returncode in (1, 2), options
+            assert said in done.stderr, done.stderr
+            assert len(done.stderr.splitlines()) == 1
+    assert hosting.new_word(shared).port == Members(Home.at(shared.home)).read().port, "it still listens as before"
+
+
+def test_only_an_embedded_server_can_be_shared(other: Path) -> None:
+    done = run("share", home=other, JOBKIT_URL="redis://:pw@127.0.0.1:1/0")
+    assert done.returncode == 2
+    assert "other machines use that URL" in done.stderr
+
+
+def test_the_list_names_machines_and_words_and_tells_no_secrets(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other, MemberRole.VIEWER)
+    word = hosting.new_word(shared)
+    for options in ([], ["--json"]):
+        shown = run("share", "--list", *options, home=shared.home).stdout
+        assert "viewer" in shown
+        assert "word-" in shown
+        assert not any(secret in shown for secret in (place.password, word.ticket.hex(), word.text()))
