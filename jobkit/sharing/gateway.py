@@ -26,7 +26,6 @@ from typing import Any
 import hiredis
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, StreamClosedError
-from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from jobkit.embedded.home import Home, say
@@ -240,12 +239,13 @@ def read_status(home: Home) -> dict[str, Any]:
         return {}
 
 
-def bind(host: str, port: int, patience_s: float = 0.0) -> list[socket.socket]:
-    """Return listening sockets. Raises JobkitError if the address is not of this machine, or the port is taken."""
+def bind(host: str, port: int, patience_s: float = 0.0) -> socket.socket:
+    """Return a listening socket. Raises JobkitError if the address is not of this machine, or the port is taken."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return bind_sockets(port, host)
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return socket.create_server(address[:2], family=family, backlog=256)
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise JobkitError(why_not(error, host, port)) from None
@@ -263,9 +263,10 @@ def why_not(error: OSError, host: str, port: int) -> str:
 
 async def _run(home: Home, stamp: str) -> None:
     shared = Members(home).read()
-    sockets = bind(shared.host, shared.port, _BIND_S)
+    listening = bind(shared.host, shared.port, _BIND_S)
+    listening.setblocking(False)
     gateway = Gateway(home, server_tls(own_certificate(home.sharing, shared.host)))
-    gateway.add_sockets(sockets)
+    gateway.add_sockets([listening])
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

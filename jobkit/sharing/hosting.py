@@ -176,8 +176,7 @@ def _free_port(host: str, wanted: int, *, is_given: bool) -> int:
     error = OSError()
     for port in [wanted] if is_given else [*filter(None, [wanted]), *candidates]:
         try:
-            for listening in bind(host, port):
-                listening.close()
+            bind(host, port).close()
             return port
         except JobkitError as found:
             error = OSError(str(found))

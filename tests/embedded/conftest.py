@@ -25,8 +25,10 @@ IDLE_WORKER = [sys.executable, "-c", "import signal; signal.pause()"]
 def home_of_test() -> Iterator[Settings]:
     """Yield settings with a new home; afterwards its server is stopped and no process of it lives."""
     home = Path(tempfile.mkdtemp(prefix="jk-", dir="/tmp"))
-    yield replace(Settings(), home=home, drain=1.0)
-    shutdown(Settings(home=home), now=True)
+    try:
+        yield replace(Settings(), home=home, drain=1.0)
+    finally:
+        shutdown(Settings(home=home), now=True)
     try:
         wait_until(lambda: not processes_of(home), what="all processes of the home to end")
     finally:

@@ -61,15 +61,14 @@ def run(*command: str, home: Path, input: str = "", **environ: str) -> subproces
 
 
 @contextmanager
-def running(*command: str, home: Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a command of jobkit during the block, then ask it to stop."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jobkit", *command],
-        env=environ_of(home, **environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def running(*command: str, home: Path, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of jobkit during the block, then ask it to stop. Its output is in `log_of(home)`."""
+    home.mkdir(exist_ok=True)
+    home.chmod(0o700)
+    with log_of(home).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobkit", *command], env=environ_of(home, **environ), stdout=log, stderr=log
+        )
     try:
         yield process
     finally:
@@ -78,4 +77,9 @@ def running(*command: str, home: Path, **environ: str) -> Iterator[subprocess.Po
             process.wait(30)
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
+
+
+def log_of(home: Path) -> Path:
+    """Return the file with the output of `running`."""
+    return home / "output.log"

@@ -1,0 +1,97 @@
+"""The sharing machine is away for a while: the others wait, say so, and go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from jobkit.embedded import ensure_running, shutdown
+from jobkit.embedded.home import Home
+from jobkit.embedded.server import ask
+from jobkit.model import StoreUnavailable
+from jobkit.settings import Settings
+from jobkit.sharing import hosting
+from jobkit.sharing.gateway import read_status
+from tests.embedded.conftest import home_of_test
+from tests.sharing.conftest import log_of, member_of, run, running
+from tests.support import free_port, is_alive, wait_until
+
+
+def test_a_joined_worker_waits_for_the_sharing_machine_says_so_and_goes_on(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    often = {"JOBKIT_LEASE": "3", "JOBKIT_HEARTBEAT": "1"}
+    with (
+        running("worker", "-q", "far", home=other, JOBKIT_URL=place.url, **often),
+        jobkit.connect(home=shared.home) as kit,
+    ):
+        assert kit.options(queue="far").submit(len, "abc").result(60) == 3
+        hosting.stop_sharing(shared)
+        wait_until(lambda: "may be asleep, away or stopped" in log_of(other).read_text(), what="the worker to say so")
+        waiting = kit.options(queue="far").submit(len, "abcd")
+        refused = run("jobs", home=other, JOBKIT_URL=place.url)
+        assert refused.returncode == 1
+        assert "joined://" in refused.stderr
+        hosting.share(shared, None, None)
+        assert waiting.result(60) == 4
+
+
+def test_a_killed_gateway_is_started_again_and_members_need_no_new_word(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    pid = read_status(Home.at(shared.home))["pid"]
+    with jobkit.connect(place.url, home=other) as kit:
+        assert kit.stats() is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(pid), what="its end")
+        wait_until(lambda: _answers(kit), what="the next gateway")
+
+
+def test_members_work_on_when_the_server_was_restarted_and_has_forgotten_its_users(
+    shared: Settings, other: Path
+) -> None:
+    place = member_of(shared, other)
+    with jobkit.connect(place.url, home=other) as kit:
+        assert kit.submit(len, "abc").result(60) == 3
+        _restart(shared)
+        wait_until(lambda: _answers(kit), what="the next server")
+        assert kit.submit(len, "abcd").result(60) == 4
+
+
+def test_after_down_any_command_starts_the_gateway_again_with_the_server(other: Path) -> None:
+    with home_of_test() as settings:
+        hosting.share(settings, "127.0.0.1", free_port())
+        place = member_of(settings, other)
+        shutdown(settings)
+        assert not is_alive(read_status(Home.at(settings.home))["pid"])
+        assert run("stats", home=settings.home).returncode == 0
+        with jobkit.connect(place.url, home=other) as kit:
+            wait_until(lambda: _answers(kit), what="the gateway")
+
+
+def test_an_idle_home_that_is_shared_does_not_stop(other: Path) -> None:
+    with home_of_test() as settings:
+        quick = replace(settings, idle_stop=0.2)
+        hosting.share(quick, "127.0.0.1", free_port())
+        ensure_running(quick)
+        with pytest.raises(AssertionError):
+            wait_until(lambda: not Home.at(settings.home).is_supervised(), timeout_s=1.5)
+        assert hosting.stop_sharing(quick)
+        wait_until(lambda: not Home.at(settings.home).is_supervised(), what="the idle home to stop")
+
+
+def _answers(kit: jobkit.Kit) -> bool:
+    try:
+        return kit.stats() is not None
+    except StoreUnavailable:
+        return False
+
+
+def _restart(shared: Settings) -> None:
+    """Let the server of a home restart."""
+    with contextlib.suppress(OSError):
+        ask(str(Home.at(shared.home).socket), "SHUTDOWN")
