@@ -13,6 +13,7 @@ from jobkit.joined import joined_places
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
+from jobkit.sharing.gateway import bind
 from jobkit.sharing.joining import join
 from jobkit.sharing.members import JoinRefused, Members
 from jobkit.sharing.rights import MemberRole
@@ -124,7 +125,7 @@ def test_a_place_that_was_not_joined_is_named(shared: Settings, other: Path) -> 
 
 
 def test_share_says_what_is_wrong_with_its_address(shared: Settings) -> None:
-    with hosting.bind("127.0.0.1", taken := free_port()):
+    with bind("127.0.0.1", taken := free_port()):
         for options, said in (
             (["--host", "192.0.2.7"], "192.0.2.7 is not an address of this machine"),
             (["--host", "no-such-host.invalid"], "is not an address of this machine"),
