@@ -132,7 +132,7 @@ def test_share_says_what_is_wrong_with_its_address(shared: Settings) -> None:
             (["--host", "127.0.0.1", "--port", str(taken)], f"port {taken} of 127.0.0.1 is in use"),
             (["--expires", "soon"], "--expires must be a time"),
             (["--list", "--stop"], "cannot be used together"),
-            (["--revoke", "nobody"], "there is no member or valid word 'nobody'"),
+            (["--revoke", "lab-9"], "there is no member or valid word 'lab-9'"),
         ):
             done = run("share", *options, home=shared.home)
             assert done.returncode in (1, 2), options
