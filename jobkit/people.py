@@ -178,7 +178,7 @@ def end_login(login_id: str, settings: Settings) -> None:
     path = _ended_logins(settings)
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
-        _lock(file)
+        lock(file)
         now = time.time()
         kept = [line for line in file if float(line.split()[1]) > now]
         file.seek(0)
@@ -190,7 +190,7 @@ def has_ended(login_id: str, settings: Settings) -> bool:
     """Return True if `end_login` ended this login, or if that cannot be read."""
     try:
         with _ended_logins(settings).open(encoding="ascii") as file:
-            _lock(file, is_shared=True)
+            lock(file, is_shared=True)
             return any(line.split()[0] == login_id for line in file)
     except FileNotFoundError:
         return False
@@ -198,7 +198,7 @@ def has_ended(login_id: str, settings: Settings) -> bool:
         return True
 
 
-def _lock(file: IO[str], *, is_shared: bool = False) -> None:
+def lock(file: IO[str], *, is_shared: bool = False) -> None:
     """Wait for the lock of a file, which its end releases. No-op on Windows, on which one process serves."""
     with suppress(ModuleNotFoundError):
         import fcntl

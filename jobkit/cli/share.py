@@ -5,16 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
 
 import click
 import msgspec
 
 from jobkit.cli import BadInput, age, out
 from jobkit.embedded.home import Home
+from jobkit.login_links import LINK_FIELD, invite
 from jobkit.model.format import duration
+from jobkit.model.people import Role
 from jobkit.model.plain import iso
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
+from jobkit.sharing.dashboard import fingerprint_text, login_file, people_of, remove_people, share_dashboard
 from jobkit.sharing.members import Members
 from jobkit.sharing.rights import MemberRole
 from jobkit.store.binary import check_system
@@ -25,12 +30,14 @@ from jobkit.store.binary import check_system
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Port. [{hosting.DEFAULT_PORT}, or the next free port]")
 @click.option(
     "--role",
-    type=click.Choice([*map(str, MemberRole)]),
-    default=str(MemberRole.WORKER),
-    help="worker: may submit and run jobs; viewer: only reads. [worker]",
+    metavar="ROLE",
+    help="worker: may submit and run jobs; viewer: only reads. [worker] With --dashboard: view, own, operate or admin. "
+    "[view]",
 )
 @click.option("--expires", callback=age, default="1h", metavar="TIME", help="How long the word is valid: 10m, 2h. [1h]")
 @click.option("--machines", type=click.IntRange(1, 10_000), default=1, help="How many machines may use the word. [1]")
+@click.option("--dashboard", "is_page", is_flag=True, help="Share the dashboard, and print a link for a colleague.")
+@click.option("--for", "person", metavar="NAME", help="With --dashboard: name of the colleague. [guest]")
 @click.option("--list", "is_list", is_flag=True, help="List the machines that have joined, and valid words.")
 @click.option("--revoke", "revoked", multiple=True, metavar="NAME", help="Refuse a machine or word from now on.")
 @click.option("--stop", "is_stop", is_flag=True, help="Stop sharing. `jobkit share` goes on with the same machines.")
@@ -38,9 +45,11 @@ from jobkit.store.binary import check_system
 def share(
     host: str | None,
     port: int | None,
-    role: str,
+    role: str | None,
     expires: float,
     machines: int,
+    is_page: bool,
+    person: str | None,
     is_list: bool,
     revoked: tuple[str, ...],
     is_stop: bool,
@@ -58,25 +67,63 @@ def share(
             "that URL themselves"
         )
     check_system()
-    if is_list + bool(revoked) + is_stop > 1:
-        raise BadInput("--list, --revoke and --stop cannot be used together")
+    if is_list + bool(revoked) + is_stop + is_page > 1:
+        raise BadInput("--dashboard, --list, --revoke and --stop cannot be used together")
+    if person is not None and not is_page:
+        raise BadInput("--for NAME needs --dashboard")
+    if not expires:
+        raise BadInput("--expires must be above 0")
     if is_list:
         _list(settings, as_json=as_json)
     elif revoked:
-        for member in hosting.revoke(settings, revoked):
+        people = remove_people(Home.at(settings.home), revoked)
+        for name in people:
+            out.say(f"{name} is logged out of the dashboard, and refused from now on")
+        others = [name for name in revoked if name not in people]
+        for member in hosting.revoke(settings, others) if others else ():
             out.say(f"{member.name} is refused from now on; workers there end their jobs without effect")
     elif is_stop:
         out.say("stopped" if hosting.stop_sharing(settings) else f"{settings.home} is not shared")
+    elif is_page:
+        _share_dashboard(settings, host, port, person or "guest", _role(role, Role, Role.VIEW), expires)
     else:
-        if not expires:
-            raise BadInput("--expires must be above 0")
-        at = hosting.share(settings, host, port)
-        word = hosting.new_word(settings, MemberRole(role), valid_s=expires, uses=machines)
-        which = "another machine" if machines == 1 else f"up to {machines} other machines"
-        out.say(f"sharing {settings.home} at {word.address}; `jobkit share --stop` ends that")
-        out.say(f"run this on {which} within {duration(expires)}:")
-        assert at == (word.host, word.port)
-        click.echo(f"jobkit join {word.text()}")
+        _share_server(settings, host, port, _role(role, MemberRole, MemberRole.WORKER), expires, machines)
+
+
+R = TypeVar("R", bound=StrEnum)
+
+
+def _role(given: str | None, roles: type[R], default: R) -> R:
+    """Return the role of this name. Raises BadInput."""
+    known = [role for role in roles if role != Role.NONE]
+    found = default if given is None else next((role for role in known if role == given), None)
+    if found is None:
+        raise BadInput(f"--role must be one of {', '.join(known)} here, not {given!r}")
+    return found
+
+
+def _share_server(
+    settings: Settings, host: str | None, port: int | None, role: MemberRole, valid_s: float, machines: int
+) -> None:
+    hosting.share(settings, host, port)
+    word = hosting.new_word(settings, role, valid_s=valid_s, uses=machines)
+    which = "another machine" if machines == 1 else f"up to {machines} other machines"
+    out.say(f"sharing {settings.home} at {word.address}; `jobkit share --stop` ends that")
+    out.say(f"run this on {which} within {duration(valid_s)}:")
+    click.echo(f"jobkit join {word.text()}")
+
+
+def _share_dashboard(
+    settings: Settings, host: str | None, port: int | None, person: str, role: Role, valid_s: float
+) -> None:
+    home = Home.open(settings.home)
+    token = invite(login_file(home), person, role, valid_s)
+    url = share_dashboard(settings, host, port)
+    out.say(f"the dashboard of {home.path} is at {url}; `jobkit share --stop` ends that")
+    out.say("browsers warn of its certificate, because no authority signed it; its SHA-256 fingerprint is")
+    out.say(fingerprint_text(home))
+    out.say(f"this link logs {person} in as {role}, once, within {duration(valid_s)}:")
+    click.echo(f"{url}login?{LINK_FIELD}={token}")
 
 
 class SharingRow(msgspec.Struct, frozen=True):
@@ -92,13 +139,15 @@ class SharingRow(msgspec.Struct, frozen=True):
 
     def to_json(self) -> dict[str, object]:
         """Return the line for --json."""
-        at = datetime.fromtimestamp(self.at, UTC)
-        return {**msgspec.structs.asdict(self), "at": iso(at)}
+        at = iso(datetime.fromtimestamp(self.at, UTC)) if self.at else None
+        return {**msgspec.structs.asdict(self), "at": at}
 
     def time_text(self) -> str:
         """Return the time in words."""
         if self.kind == "word":
             return f"valid for {duration(self.at - time.time())}"
+        if self.kind == "user":
+            return ""
         return f"joined {out.ago(datetime.fromtimestamp(self.at, UTC))}"
 
 
@@ -107,7 +156,7 @@ COLUMNS: dict[str, Callable[[SharingRow], str]] = {
     "ROLE": lambda listed: listed.role,
     "NAMESPACE": lambda listed: listed.namespace,
     "SINCE": SharingRow.time_text,
-    "CONNECTIONS": lambda listed: "" if listed.kind == "word" else str(listed.connections),
+    "CONNECTIONS": lambda listed: str(listed.connections) if listed.kind == "machine" else "",
     "ABOUT": lambda listed: listed.about,
 }
 
@@ -126,4 +175,8 @@ def _list(settings: Settings, *, as_json: bool) -> None:
         for t in shared.tickets
         if t.is_valid
     ]
-    out.listing(as_json, [*machines, *words], COLUMNS, empty="No machine has joined.")
+    people = [
+        SharingRow(name, "user", str(account.role or ""), "", 0, 0, "of the dashboard")
+        for name, account in people_of(home).items()
+    ]
+    out.listing(as_json, [*machines, *words, *people], COLUMNS, empty="No machine has joined.")

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import html
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from functools import cache
@@ -22,6 +23,7 @@ from tornado.httputil import parse_body_arguments
 from jobkit.http.auth.access import Rate
 from jobkit.http.auth.sessions import marks, prefix_of
 from jobkit.http.bodies import read_all_of, send_early
+from jobkit.login_links import LINK_FIELD, name_of_link, use_link
 from jobkit.model import InvalidParams
 from jobkit.people import LOGIN_DAYS, Account, end_login, has_ended, is_password, read_login, split_seal
 from jobkit.settings import Settings
@@ -36,6 +38,11 @@ _FORM_BYTES = 64 * 1024
 
 #: Wrong passwords from one address: 10 at once, then one in ten seconds.
 _wrong = Rate(0.1, 10)
+
+#: The fields of the page for name and password.
+_FIELDS = re.compile(r"<label>.*</label>", re.DOTALL)
+
+_BAD_LINK = "This link has expired or was used already: ask for a new one."
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -123,7 +130,8 @@ class LoginHandler(tornado.web.RequestHandler):
         if self._is_refused:
             await self.finish()
             return
-        self._show()
+        is_link = bool(self.get_query_argument(LINK_FIELD, ""))
+        self._show(_BAD_LINK if is_link and not self._linked() else "")
 
     async def post(self) -> None:
         if self._is_refused:
@@ -135,16 +143,19 @@ class LoginHandler(tornado.web.RequestHandler):
             self.request.arguments.setdefault(field, []).extend(values)
         super().check_xsrf_cookie()
         peer = str(self.request.remote_ip or "")
-        name, password = self.get_body_argument("username", "")[:200], self.get_body_argument("password", "")
+        link = self.get_body_argument(LINK_FIELD, "")[:200]
+        name, password = self.get_body_argument("username", "")[:200], self.get_body_argument("password", "") or link
         if wait := _wrong.wait_s(peer, 0.0 if not password else 1.0):
             self.set_header("Retry-After", str(int(wait) + 1))
             self._show(f"Too many attempts. Try again in {int(wait) + 1} s.", 429)
             return
+        if link:
+            name = use_link(Path(_settings().login), link)
         account = _accounts().get(name)
-        is_right = await asyncio.get_running_loop().run_in_executor(None, is_password, password, account)
+        is_right = bool(link) or await asyncio.get_running_loop().run_in_executor(None, is_password, password, account)
         if account is None or not is_right:
             logger.warning("a login as %.60r from %s was refused", name, peer)
-            self._show("Wrong name or password.", 403)
+            self._show(_BAD_LINK if link else "Wrong name or password.", 403)
             return
         _wrong.forgive(peer)
         how = {"expires_days": LOGIN_DAYS, "httponly": True, "path": prefix_of(self) or "/", **marks(self)}
@@ -156,13 +167,24 @@ class LoginHandler(tornado.web.RequestHandler):
         self.set_status(status)
         self.finish(self._page(problem))
 
+    def _linked(self) -> str:
+        """Return the user of the link that was opened, if it is valid, or ""."""
+        link = self.get_query_argument(LINK_FIELD, "")[:200]
+        return name_of_link(Path(_settings().login), link) if link else ""
+
     def _page(self, problem: str) -> str:
         page = (Path(__file__).parent / "login.html").read_text("utf-8")
+        if not problem and (name := self._linked()):
+            link = html.escape(self.get_query_argument(LINK_FIELD))
+            hidden = f'<input type="hidden" name="{LINK_FIELD}" value="{link}">'
+            page = _FIELDS.sub(f"{hidden}<p>This link logs you in as <b>{{{{name}}}}</b>.</p>", page)
+        else:
+            name = self.get_body_argument("username", "")[:200]
         marks = {
             "{{xsrf}}": self.xsrf_form_html(),
             "{{next}}": html.escape(self.get_argument("next", "")[:500]),
             "{{problem}}": f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else "",
-            "{{name}}": html.escape(self.get_body_argument("username", "")[:200]),
+            "{{name}}": html.escape(name),
         }
         for mark, text in marks.items():
             page = page.replace(mark, text)

@@ -23,8 +23,8 @@ from jobkit.sharing.members import Member, Members
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.words import Word
 
-#: Name of the gateway among the services of a home.
-GATEWAY = "gateway"
+#: Names of the gateway, and of the dashboard for colleagues, among the services of a home.
+GATEWAY, DASHBOARD = "gateway", "shared-dashboard"
 
 #: Port of a gateway, if it is free.
 DEFAULT_PORT = 7379
@@ -63,13 +63,13 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
         shutdown(settings)
         ensure_running(settings, only_looks=True)
     members = Members(home)
-    members.keep_files_in(settings.results)
+    members.set(results=settings.results)
     known, status = members.read(), read_status(home)
     runs = is_shared(home) and status.get("state") == "ready" and signal_to(status, 0)
     at = (host or known.host or own_address(), port or known.port)
     if not runs or at != (known.host, known.port):
-        at = at[0], _free_port(at[0], at[1], is_given=port is not None)
-        members.listen_at(*at)
+        at = at[0], free_port(*at, DEFAULT_PORT, is_given=port is not None)
+        members.set(host=at[0], port=at[1])
         own_certificate(home.sharing, at[0])
         stamp = secrets.token_hex(8)
         keep_service(home, GATEWAY, Service("jobkit.sharing.gateway", ("--stamp", stamp)))
@@ -129,14 +129,14 @@ def revoke(settings: Settings, names: Sequence[str]) -> list[Member]:
 
 
 def stop_sharing(settings: Settings) -> bool:
-    """Stop the gateway; members are kept, so that `share` goes on with them. Return True if it ran."""
+    """Stop gateway and dashboard; members are kept, so that `share` goes on with them. Return True if any ran."""
     home = Home.at(settings.home)
-    if not end_service(home, GATEWAY):
-        return False
-    status, deadline = read_status(home), time.monotonic() + _START_S
-    while signal_to(status, 0) and time.monotonic() < deadline:
+    status = read_status(home)
+    did_run = [end_service(home, name) for name in (GATEWAY, DASHBOARD)]
+    deadline = time.monotonic() + _START_S
+    while did_run[0] and signal_to(status, 0) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return True
+    return any(did_run)
 
 
 def connections(settings: Settings) -> Mapping[str, int]:
@@ -170,17 +170,19 @@ def _is_closed_to_users(home: Home) -> bool:
     return False
 
 
-def _free_port(host: str, wanted: int, *, is_given: bool) -> int:
-    """Return a port to listen on: the given one, else the last one or the first that is free."""
-    candidates = range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
-    error = OSError()
-    for port in [wanted] if is_given else [*filter(None, [wanted]), *candidates]:
+def free_port(host: str, wanted: int, first: int, *, is_given: bool) -> int:
+    """Return a port to listen on: `wanted`, or the first that is free from `first` on unless it `is_given`.
+
+    Raises InvalidParams if there is none.
+    """
+    error = ""
+    for port in [wanted] if is_given else [*filter(None, [wanted]), *range(first, first + _PORTS_TRIED)]:
         try:
             bind(host, port).close()
             return port
         except JobkitError as found:
-            error = OSError(str(found))
-    raise InvalidParams(str(error), "port")
+            error = error or str(found)
+    raise InvalidParams(error, "port")
 
 
 def _wait_until_ready(home: Home, stamp: str) -> None:

@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -74,11 +74,13 @@ class Shared(msgspec.Struct, frozen=True):
     """All that is known of a shared home.
 
     Attributes:
-        host, port: where the gateway listens. results: the home's setting, "" for its own directory.
+        host, port: where the gateway listens. page: the same of the dashboard.
+        results: the home's setting, "" for its own directory.
     """
 
     host: str = ""
     port: int = 0
+    page: tuple[str, int] = ("", 0)
     results: str = ""
     members: tuple[Member, ...] = ()
     tickets: tuple[Ticket, ...] = ()
@@ -129,13 +131,9 @@ class Members:
                 write_private(self._path, msgspec.json.format(msgspec.json.encode(changed)).decode())
         return result
 
-    def listen_at(self, host: str, port: int) -> None:
-        """Store where the gateway should listen."""
-        self.change(lambda known: (replace(known, host=host, port=port), None))
-
-    def keep_files_in(self, results: str) -> None:
-        """Store where the home keeps files."""
-        self.change(lambda known: (replace(known, results=results), None))
+    def set(self, **changes: Any) -> None:
+        """Store addresses: fields of `Shared`."""
+        self.change(lambda known: (replace(known, **changes), None))
 
     def new_ticket(self, role: MemberRole, namespace: str, valid_s: float, uses: int) -> tuple[bytes, Ticket]:
         """Store a new ticket; return its secret, too."""
