@@ -25,7 +25,7 @@ LINK_FIELD = "link"
 
 
 def invite(login: Path, name: str, role: Role, valid_s: float) -> str:
-    """Return the token of a new link for a user, who is added to the login file if necessary.
+    """Return the token of a new link for a user, and add the user to the login file if necessary.
 
     A new user has no usable password. Raises OSError or InvalidParams if the files cannot be used.
     """
