@@ -94,12 +94,14 @@ class LoadSampler:
         return {"cpu": self.cpu_percent, "rss": self.rss_bytes, **named, **({"load": load} if load else {})}
 
     def _keep(self) -> None:
+        has_failed = False
         while not self._stopping.wait(self._every_s):
             try:
                 self.sample()
-            except Exception:
-                logger.exception("the load of this worker could not be read, and is not shown any more")
-                return
+            except Exception:  # the machine is short of something; a chart is no reason to end
+                if not has_failed:
+                    logger.warning("the load of this worker could not be read", exc_info=True)
+                has_failed = True
 
     def sample(self) -> None:
         """Read everything once."""

@@ -33,7 +33,7 @@ class Workers extends FeedPage {
     n.list.hidden = !workers.length;
     n.workers.hidden = !workers.length || !(queues.length || pools.length);
     this.pools.show(pools);
-    this.showEmpty(!alive, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
+    this.showEmpty(!alive && !pools.length, "No worker runs", "Jobs wait until a worker runs. Start one on any machine that reaches this Redis:", "jobkit worker -t your_module");
     n.queueBox.hidden = !queues.length;
     n.taskBox.hidden = !tasks.length;
     n.queueBox.classList.toggle("plain", !queues.some((queue) => queue.has.length));
