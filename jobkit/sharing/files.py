@@ -61,11 +61,8 @@ class FileHandler(MemberHandler):
         is_folder = bool(FOLDER.fullmatch(path.removesuffix("/")) or BLOB_FOLDER.fullmatch(path.removesuffix("/")))
         is_file = bool(JOB_FILE.fullmatch(path) or BLOB_FILE.fullmatch(path))
         is_array = self.request.method == "GET" and bool(ARRAY_FILE.fullmatch(path))
-        if (
-            not (is_file or is_array or (is_folder and path.endswith("/")))
-            or not path.startswith(f"{base}/")
-            or not base
-        ):
+        is_served = is_file or is_array or (is_folder and path.endswith("/"))
+        if not is_served or not base or not path.startswith(f"{base}/"):
             raise Refused(404, "there is no such file")
         is_read = self.request.method in ("GET", "HEAD") and "upload" not in self.request.query_arguments
         if not is_read and self.member.role is not MemberRole.WORKER:
