@@ -31,6 +31,7 @@ NAMES = (
     "dom",
     "archive",
     "gateway",
+    "scaling",
 )
 RESULTS = Path(__file__).parent / "results.md"
 
