@@ -28,7 +28,7 @@ from jobkit.model.notify_rule import NotifyRule
 from jobkit.model.people import Role
 
 #: Allowed schemes of `url`. The documentation of `connect` says what each does.
-SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "joined", "sync")
+SCHEMES = ("local", "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "joined", "sync")
 
 START_METHODS = ("auto", "fork", "spawn")
 LOG_FORMATS = ("text", "json")
@@ -169,7 +169,7 @@ class Settings:
         if "://" not in self.url or scheme not in SCHEMES:
             raise InvalidParams(
                 f"url {masked(self.url)!r} is not understood; use local://, redis://host:6379/0, rediss://, "
-                "unix:///path/to.sock, redis+sentinel://, joined://NAME or sync://",
+                "unix:///path/to.sock, redis+sentinel://, rediss+sentinel://, joined://NAME or sync://",
                 "url",
             )
         if scheme == "unix" and sys.platform == "win32":
@@ -222,6 +222,11 @@ class Settings:
         return self.scheme == "local"
 
     @property
+    def is_by_sentinel(self) -> bool:
+        """True if Sentinels name the server."""
+        return self.scheme.endswith("+sentinel")
+
+    @property
     def masked_url(self) -> str:
         """The URL for display, its password replaced by `***`."""
         return f"local://{self.home}" if self.is_embedded else masked(self.url)
@@ -229,14 +234,14 @@ class Settings:
     @property
     def missing_guard(self) -> str:
         """Security that a Redis on the network lacks: "TLS", "a password", "TLS and a password", or ""."""
-        if self.scheme not in ("redis", "rediss", "redis+sentinel"):
+        if not self.scheme.startswith("redis"):
             return ""
         login, _, place = self.url.partition("://")[2].partition("?")[0].rpartition("@")
         hosts = place.partition("/")[0].lower().split(",")
         if all(_LOOPBACK.fullmatch(host) for host in hosts):
             return ""
         has_password = bool(login.partition(":")[2]) or "password=" in self.url.partition("?")[2]
-        missing = [*([] if self.scheme == "rediss" else ["TLS"]), *([] if has_password else ["a password"])]
+        missing = [*([] if self.scheme.startswith("rediss") else ["TLS"]), *([] if has_password else ["a password"])]
         return " and ".join(missing)
 
     def queue_for(self, task: str, default: str = "default") -> str:

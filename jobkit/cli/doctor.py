@@ -21,6 +21,7 @@ from jobkit.embedded.home import Home, own_version
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState
 from jobkit.settings import Settings
+from jobkit.store import rights
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
@@ -175,6 +176,9 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         seconds, micros = await store.redis.time()
         end = time.time()
         skew_s = seconds + micros / 1e6 - (begin + end) / 2
+        if lacks := await rights.lacking(store):
+            user = store.redis.connection_pool.connection_kwargs.get("username") or "default"
+            return [fail("rights", f"user {user} lacks {', '.join(lacks)}", f"ACL SETUSER {user} {rights.RIGHTS}")]
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
         await reread(store)
         workers, queues = await store.workers(), await store.queues()

@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 import socket
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
-import redis.sentinel
 from redis.asyncio import Redis
-from redis.asyncio.sentinel import MasterNotFoundError as NoMaster
-from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -25,6 +21,8 @@ from redis.exceptions import (
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
+from jobkit.store.rights import RIGHTS
+from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, open_by_sentinel
 
 #: Seconds to open a connection before saying so.
 CONNECT_TIMEOUT_S = 3.0
@@ -46,6 +44,20 @@ _KEEPALIVE = {
 #: closed before.
 _UNSENT = re.compile("^(Error .*|Timeout )connecting to |^Error 32 while writing ")
 
+_LOGIN = re.compile("NOAUTH|WRONGPASS|Authentication required|AuthenticationError")
+
+#: What a TLS error means, by a part of its text.
+_TLS_FAULTS = (
+    ("WRONG_VERSION_NUMBER", "does not speak TLS: give its TLS port, or use redis:// in a network that you trust"),
+    ("ismatch", "has a certificate for another name: use the name in the certificate, or renew it for this one"),
+    ("has expired", "has a certificate that has expired: renew it"),
+    ("CERTIFICATE_REQUIRED", "asks for a client certificate: add ?ssl_certfile=PATH&ssl_keyfile=PATH"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "has a certificate of an unknown authority: add ?ssl_ca_certs=PATH of its CA to JOBKIT_URL",
+    ),
+)
+
 
 def open_redis(settings: Settings) -> Redis:
     """An asyncio client for `settings.url`; nothing is sent yet. Replies are bytes.
@@ -53,7 +65,7 @@ def open_redis(settings: Settings) -> Redis:
     Raises:
         InvalidParams: the URL cannot be understood.
     """
-    client: Redis = _open(settings, Redis, Sentinel)
+    client: Redis = _open(settings, Redis)
     return client
 
 
@@ -63,11 +75,11 @@ def open_blocking(settings: Settings, reply_timeout_s: float | None = None) -> r
     A server that is frozen does not keep them for longer than `reply_timeout_s` (by default `REPLY_TIMEOUT_S`) seconds.
     """
     timeout_s = REPLY_TIMEOUT_S if reply_timeout_s is None else reply_timeout_s
-    client: redis.Redis = _open(settings, redis.Redis, redis.sentinel.Sentinel, socket_timeout=timeout_s)
+    client: redis.Redis = _open(settings, redis.Redis, socket_timeout=timeout_s)
     return client
 
 
-def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
+def _open(settings: Settings, client: Any, **more: Any) -> Any:
     # Two defaults of redis-py 8 are new: it gives up replies after 5 s, and it uses RESP 3, in which a server may send
     # messages between replies. `library._Replies` would take them for replies.
     options: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": None, "protocol": 2}
@@ -78,8 +90,8 @@ def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
             getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)
         }
     try:
-        if settings.scheme == "redis+sentinel":
-            return _from_sentinel(settings.url, sentinel, options)
+        if settings.is_by_sentinel:
+            return open_by_sentinel(settings.url, options, is_async=client is Redis)
         if (member := settings.membership) is not None:
             return client.from_url(member.redis_url, **options, **member.redis_options())
         if settings.scheme == "rediss":
@@ -87,25 +99,6 @@ def _open(settings: Settings, client: Any, sentinel: Any, **more: Any) -> Any:
         return client.from_url(settings.url, **options)
     except (ValueError, TypeError) as error:
         raise InvalidParams(f"url {settings.masked_url!r} is not understood: {error}", "url") from None
-
-
-def _from_sentinel(url: str, sentinel: Any, options: dict[str, Any]) -> Any:
-    """`redis+sentinel://[user:password@]host:port[,host:port...]/name[/db][?sentinel_password=...]`."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    user, _, password = credentials.partition(":")
-    name, _, db = parts.path.strip("/").partition("/")
-    if not name:
-        raise ValueError("a sentinel URL names the master: redis+sentinel://host:26379/mymaster/0")
-    addresses = []
-    for host in hosts.split(","):
-        address, _, port = host.rpartition(":")
-        addresses.append((address or host, int(port) if address else 26379))
-    sentinel_password = parse_qs(parts.query).get("sentinel_password", [None])[0]
-    found = sentinel(addresses, sentinel_kwargs={"password": sentinel_password} if sentinel_password else {})
-    return found.master_for(
-        name, db=int(db or 0), username=unquote(user) or None, password=unquote(password) or None, **options
-    )
 
 
 def explain(error: Exception, settings: Settings) -> StoreUnavailable:
@@ -118,17 +111,28 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
             f"{where} refuses this machine, which was revoked: join again with a new word of `jobkit share` there",
             is_refusal=True,
         )
-    if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in text or "WRONGPASS" in text:
+    if isinstance(error, UnknownPrimary):
+        return StoreUnavailable(f"the Sentinels of {where} {error}: correct the name in JOBKIT_URL", is_refusal=True)
+    if isinstance(error, NotSentinel):
+        why = "is no Sentinel: give the address of one (usually port 26379), or a redis:// URL"
+        return StoreUnavailable(f"{where} {why}", is_refusal=True)
+    if isinstance(error, NO_PRIMARY) and _LOGIN.search(text):
+        why = "refused the login: add ?sentinel_password= to JOBKIT_URL, or correct it"
+        return StoreUnavailable(f"the Sentinels of {where} {why}", is_refusal=True)
+    if isinstance(error, AuthenticationError | AuthorizationError) or _LOGIN.search(text):
         return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL", is_refusal=True)
     if is_joined and ("NOPERM" in text or "ACL failure" in text or isinstance(error, NoPermissionError)):
         return StoreUnavailable(
             f"{where} does not let this machine do that ({_first(text)}): a viewer may only read", is_refusal=True
         )
-    if isinstance(error, NoPermissionError) or "NOPERM" in text:
+    if isinstance(error, NoPermissionError) or "NOPERM" in text or "ACL failure" in text:
         return StoreUnavailable(
-            f"{where} does not let this user do that ({_first(text)}): docs/reliability.md lists the rights it needs",
+            f"{where} does not let this user {_not_permitted(text, settings)}: it needs the rights `{RIGHTS}`, see "
+            "docs/reliability.md",
             is_refusal=True,
         )
+    if not is_joined and "SSL" in text and (fault := next((fault for sign, fault in _TLS_FAULTS if sign in text), "")):
+        return StoreUnavailable(f"{where} {fault}", is_refusal=True)
     if text.startswith("OLDSERVER ") or ("unknown command" in text and ("FCALL" in text or "FUNCTION" in text)):
         version = _first(text).removeprefix("OLDSERVER ") if text.startswith("OLDSERVER ") else "it has no functions"
         return StoreUnavailable(f"{where} is too old ({version}): use Redis or Valkey 7.2 or newer", is_refusal=True)
@@ -162,19 +166,30 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
         return StoreUnavailable(f"{where} is busy with a function or script: try again in a moment")
     if text.startswith(("MOVED ", "CROSSSLOT", "CLUSTERDOWN")) or "cluster" in text:
         return StoreUnavailable(
-            f"{where} is a cluster, and a namespace lives on one server: use one without cluster mode"
+            f"{where} runs in cluster mode, which cannot change several keys of a namespace at once: use servers "
+            "without it, each with whole namespaces (docs/how-to/sizing.md)",
+            is_refusal=True,
         )
     if isinstance(error, ResponseError):
         return StoreUnavailable(f"{where} refused a command: {_first(text)}")
+    runs = "runs"
+    if settings.scheme.startswith("rediss"):
+        runs = (
+            "runs, speaks TLS there and asks for no client certificate (else add ?ssl_certfile=PATH&ssl_keyfile=PATH)"
+        )
     hint = (
         "start it again with any jobkit command, or see `jobkit doctor`"
         if settings.is_embedded
         else "the machine that shares it may be asleep, away or stopped, and its jobs go on when it is back"
         if is_joined
-        else "check that it runs and that JOBKIT_URL is right, or see `jobkit doctor`"
+        else f"check that it {runs} and that JOBKIT_URL is right, or see `jobkit doctor`"
     )
     reason = _first(text) if isinstance(error, RedisError | OSError) and text else type(error).__name__
-    is_unsent = isinstance(error, NoMaster | redis.sentinel.MasterNotFoundError) or _UNSENT.search(text)
+    if isinstance(error, NO_PRIMARY):
+        is_away = " : " in text  # the errors of the Sentinels follow
+        reason = "nor do its Sentinels" if is_away else "its Sentinels know no primary that does"
+        hint = hint if is_away else "try again in a moment, a fail-over takes some seconds"
+    is_unsent = isinstance(error, NO_PRIMARY) or _UNSENT.search(text)
     return StoreUnavailable(f"{where} does not answer ({reason}): {hint}", is_sent=not is_unsent)
 
 
@@ -193,6 +208,15 @@ class Reaching:
     def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (RedisError, OSError)):
             raise explain(error, self._settings) from error
+
+
+def _not_permitted(text: str, settings: Settings) -> str:
+    """Return what the server did not permit, by the text of its error."""
+    if command := re.search(r"run the '([^']+)' command", text):
+        return f"run {command[1].replace('|', ' ').upper()}"
+    if found := re.search(r"access .*\b(key|channel)", text):
+        return f"use the {found[1]}s jk:{settings.namespace}:*"
+    return f"do that ({_first(text)})"
 
 
 def _first(text: str) -> str:

@@ -19,9 +19,10 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from jobkit.model import JobEvent, JobkitError, StoreUnavailable
+from jobkit.store.connect import explain
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.hub")
@@ -96,7 +97,8 @@ class EventHub:
             was stopped, or cannot be started.
 
     Attributes:
-        stopped: why the server is not started again, as a sentence; "" while it runs or may come back.
+        stopped: why it is vain to wait, as a sentence: the server is not started again, or permits no channels; ""
+            while it runs or may come back.
     """
 
     def __init__(self, store: RedisStore, revive: Callable[[], bool] | None = None) -> None:
@@ -138,7 +140,7 @@ class EventHub:
         """Subscribe to the own channel; returns when the server has confirmed it.
 
         Raises:
-            StoreUnavailable: the server does not answer.
+            StoreUnavailable: the server does not answer, or permits no channels.
         """
         self._loop = asyncio.get_running_loop()
         await self._store.ping()
@@ -257,6 +259,8 @@ class EventHub:
                 elif self._is_live:
                     logger.warning("the connection for live events was cut (%s); coming back", type(error).__name__)
                 self._go_dark()
+                if isinstance(error, NoPermissionError):
+                    await self._tell_stopped(str(explain(error, self._store.settings)))
                 async with self._connecting:
                     with contextlib.suppress(RedisError, OSError):
                         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
@@ -300,11 +304,14 @@ class EventHub:
             now = asyncio.get_running_loop().time()
             self._stopped_at = self._stopped_at or now
             if not self.stopped and now - self._stopped_at >= RESTART_S:
-                self.stopped = str(error)
-                self._listeners.tell(STATUS, False)
-                async with self._news:
-                    self._news.notify_all()
+                await self._tell_stopped(str(error))
             return False
+
+    async def _tell_stopped(self, why: str) -> None:
+        self.stopped = why
+        self._listeners.tell(STATUS, False)
+        async with self._news:
+            self._news.notify_all()
 
     def _end_flushes(self) -> None:
         for delivered in self._flushing.values():

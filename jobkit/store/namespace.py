@@ -193,8 +193,11 @@ class RedisNamespace:
             return int(seconds) * 1000 + int(us) // 1000
 
     async def ping(self) -> None:
-        """Return when the server answers. Not by PING, which a server with a full disk rejects like a write."""
-        await self.ask("EXISTS", "place")
+        """Return when the server answers. Not by PING, which a server with a full disk rejects like a write.
+
+        Two keys, which no server in cluster mode accepts.
+        """
+        await self.ask("EXISTS", "place", f"{self.prefix}workers")
 
     def open(self) -> None:
         """Allow requests again after `close`; a new namespace is open."""

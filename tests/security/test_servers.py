@@ -18,6 +18,7 @@ import redis
 import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
+from jobkit.store.rights import RIGHTS
 from tests.store.server import Server
 from tests.support import environment, processes_of
 from tests.worker import jobs
@@ -51,10 +52,41 @@ def test_tls_verifies_the_certificate_and_the_name(tls: int, certificates: Path)
     with jobkit.connect(f"rediss://localhost:{tls}?{trusted}", secret="s") as kit:
         assert kit.submit(len, "abc").state == "queued"
 
-    with pytest.raises(jobkit.StoreUnavailable, match=r"(?i)certificate"):
-        jobkit.connect(f"rediss://127.0.0.1:{tls}?{trusted}", secret="s")  # not the name in the certificate
-    with pytest.raises(jobkit.StoreUnavailable, match=r"(?i)certificate"):
-        jobkit.connect(f"rediss://localhost:{tls}", secret="s")  # an unknown CA
+    with pytest.raises(jobkit.StoreUnavailable, match="a certificate for another name: use the name in"):
+        jobkit.connect(f"rediss://127.0.0.1:{tls}?{trusted}", secret="s")
+    with pytest.raises(jobkit.StoreUnavailable, match=r"of an unknown authority: add \?ssl_ca_certs=PATH"):
+        jobkit.connect(f"rediss://localhost:{tls}", secret="s")
+
+
+def test_a_server_that_asks_for_a_client_certificate_says_so(tls: int, certificates: Path) -> None:
+    trusted = f"ssl_ca_certs={certificates}/ca.crt"
+    own = f"ssl_certfile={certificates}/server.crt&ssl_keyfile={certificates}/server.key"
+    with redis.Redis.from_url(f"rediss://localhost:{tls}?{trusted}") as client:
+        client.config_set("tls-auth-clients", "yes")
+
+    with pytest.raises(jobkit.StoreUnavailable, match=r"client certificate.* add \?ssl_certfile"):
+        jobkit.connect(f"rediss://localhost:{tls}?{trusted}", secret="s")
+    with jobkit.connect(f"rediss://localhost:{tls}?{trusted}&{own}", secret="s") as kit:
+        assert kit.submit(len, "abc").state == "queued"
+
+
+def test_a_server_without_tls_is_told_from_one_that_is_away(own_bench: Bench) -> None:
+    with pytest.raises(jobkit.StoreUnavailable, match="runs, speaks TLS there"):
+        jobkit.connect(f"rediss://localhost:{own_bench.server.listen()}", secret="s")
+
+
+def test_doctor_names_the_rights_that_a_user_lacks_behind_tls(tls: int, certificates: Path) -> None:
+    url = f"localhost:{tls}?ssl_ca_certs={certificates}/ca.crt"
+    with redis.Redis.from_url(f"rediss://{url}") as client:
+        client.execute_command("ACL", "SETUSER", "some", "on", ">canary", *RIGHTS.split(), "-xadd", "-zadd")
+    env = environment(JOBKIT_URL=f"rediss://some:canary@{url}", JOBKIT_SECRET="s")
+
+    run = subprocess.run([sys.executable, "-m", "jobkit", "doctor"], env=env, capture_output=True, text=True)
+
+    lacks = "user some lacks the command XADD, the command ZADD → ACL SETUSER some "
+    assert run.returncode == 1
+    assert lacks + RIGHTS in run.stdout
+    assert "canary" not in run.stdout
 
 
 @pytest.mark.nightly
@@ -71,9 +103,6 @@ def test_worker_and_doctor_warn_of_a_redis_on_the_network_without_tls_and_passwo
 
 
 # -- rights -----------------------------------------------------------------------------------------------------------
-
-#: As in docs/reliability.md.
-RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
 
 
 @pytest.mark.nightly

@@ -29,11 +29,23 @@ def find_server() -> str:
         pytest.skip(str(error))
 
 
-class Server:
-    """One server process, which may be killed and started again on the same data (append-only file)."""
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
-    def __init__(self, program: str = "") -> None:
-        self._binary = program or find_server()
+
+class Server:
+    """One server process, which may be killed and started again on the same data (append-only file).
+
+    Args:
+        program: by default the one that jobkit would start. options: more options of the command line.
+    """
+
+    def __init__(self, program: str = "", *options: str) -> None:
+        self._binary, self._options = program or find_server(), options
         self.home = Path(tempfile.mkdtemp(prefix="jk-"))  # short: a socket's path is limited to about 100 characters
         self.socket = self.home / "r.sock"
         self.url = f"unix://{self.socket}"
@@ -45,7 +57,7 @@ class Server:
             f"--port 0 --unixsocket {self.socket} --dir {self.home} --appendonly yes --appendfsync no --logfile log"
         )
         # The server inherits Python's ignored SIGXFSZ: see `fill_disk`.
-        command = [self._binary, *options.split(), "--save", ""]
+        command = [self._binary, *options.split(), "--save", "", *self._options]
         self._process = subprocess.Popen(command, restore_signals=False)
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             deadline = time.monotonic() + 10
@@ -70,9 +82,7 @@ class Server:
 
     def listen(self) -> int:
         """Serve TCP on localhost, too, until the next start; return the port."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
+        port = free_port()
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             client.config_set("port", port)
         return port

@@ -11,6 +11,7 @@ import pytest
 import redis
 from redis.exceptions import AuthorizationError, BusyLoadingError, NoPermissionError, ResponseError
 
+import jobkit
 from jobkit.embedded.server import answers
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
@@ -19,9 +20,10 @@ from jobkit.store.connect import explain, open_blocking, open_redis
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.rights import RIGHTS, lacking
 from jobkit.store.sending import DirectSubmit
 from jobkit.store.values import ArtifactInfo, Kept
-from tests.support import until
+from tests.support import until, wait_until
 
 from .conftest import settings_for
 from .server import Server, running_server
@@ -219,9 +221,18 @@ async def test_without_a_silence_an_expired_lease_is_recovered_at_once(store: Re
         (ResponseError("NOREPLICAS Not enough good replicas to write."), "too few replicas", False),
         (ResponseError("MASTERDOWN Link with MASTER is down"), "has lost its primary", False),
         (ResponseError("BUSY Redis is busy running a script."), "is busy with a function or script", False),
-        (ResponseError("MOVED 3999 127.0.0.1:6381"), "is a cluster", False),
+        (ResponseError("MOVED 3999 127.0.0.1:6381"), "runs in cluster mode, which cannot", True),
+        (ResponseError("CROSSSLOT Keys in request don't hash to the same slot"), "runs in cluster mode", True),
         (AuthorizationError("NOAUTH Authentication required."), "refused the login", True),
-        (NoPermissionError("this user has no permissions to run the 'fcall' command"), "does not let this user", True),
+        (NoPermissionError("this user has no permissions to run the 'fcall' command"), "let this user run FCALL", True),
+        (NoPermissionError("User u has no permissions to run the 'function|load' command"), "run FUNCTION LOAD", True),
+        (NoPermissionError("No permissions to access a key"), "use the keys jk:default:*: it needs the rights", True),
+        (NoPermissionError("No permissions to access a channel"), "use the channels jk:default:*", True),
+        (
+            ResponseError("ERR ACL failure in script: User u has no permissions to run the 'hset' command"),
+            "does not let this user run HSET",
+            True,
+        ),
         (ResponseError("OLDSERVER 7.0.15"), "is too old (7.0.15): use Redis or Valkey 7.2 or newer", True),
         (
             ResponseError("unknown command 'FCALL', with args"),
@@ -278,9 +289,50 @@ async def test_a_replica_is_named(store: RedisStore) -> None:
 async def test_a_missing_right_is_named(store: RedisStore, right: str) -> None:
     await store.redis.execute_command("ACL", "SETUSER", "default", f"-{right}")
 
-    with pytest.raises(StoreUnavailable, match="does not let this user do that") as told:
+    with pytest.raises(StoreUnavailable, match="does not let this user run F") as told:
         await submit(store, "a")
     assert told.value.is_refusal
+
+
+def test_a_server_in_cluster_mode_is_refused_at_connect() -> None:
+    server = Server("", "--cluster-enabled", "yes")
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # each key would be this server's
+            wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+        with pytest.raises(StoreUnavailable, match="runs in cluster mode, which cannot change several keys") as told:
+            jobkit.connect(server.url, secret="s")
+    finally:
+        server.stop()
+    assert told.value.is_refusal
+
+
+async def test_a_user_without_channels_is_refused_at_connect(store: RedisStore, server: Server) -> None:
+    await store.redis.execute_command("ACL", "SETUSER", "silent", "on", "nopass", "~jk:*", "+@all")
+
+    with pytest.raises(StoreUnavailable, match=r"use the channels jk:default:\*"):
+        await asyncio.to_thread(jobkit.connect, f"redis://silent:x@127.0.0.1:{server.listen()}", secret="s")
+
+
+@pytest.mark.parametrize(
+    ("rights", "lacks"),
+    [
+        (RIGHTS, []),
+        (f"{RIGHTS} -hset -publish", ["the command HSET", "the command PUBLISH"]),
+        (f"{RIGHTS} -function", ["the command FUNCTION LOAD"]),
+        (f"{RIGHTS} resetchannels", ["the channels jk:{namespace}:*"]),
+    ],
+)
+async def test_missing_rights_are_named(store: RedisStore, server: Server, rights: str, lacks: list[str]) -> None:
+    await store.refused()  # the library is loaded
+    user = f"u{len(rights)}"
+    await store.redis.execute_command("ACL", "SETUSER", user, "on", "nopass", *rights.split())
+    url = f"redis://{user}:x@127.0.0.1:{server.listen()}"
+    other = RedisStore(settings_for(url, namespace=store.settings.namespace))
+
+    assert await lacking(other) == [lack.format(namespace=store.settings.namespace) for lack in lacks]
+    await other.close()
 
 
 # -- a server that does not speak -------------------------------------------------------------------------------------
