@@ -230,7 +230,7 @@ _OF_JOB = (
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
     "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
-    "autoscaler",
+    "autoscaler", "watching",
 )  # fmt: skip
 
 
@@ -357,6 +357,7 @@ async def clear(store: RedisStore) -> None:
         "worker",
         "idle",
         "lending",
+        "watching",
         "died",
         "room",
         "barred",

@@ -1,6 +1,7 @@
 -- How a queued job comes to a worker: handed over when one is idle, else ready in its queue until a worker claims it.
 
 local PRIORITY_US = 600 * 1000000 -- one point of priority is worth ten minutes of waiting: no job starves
+local WATCH_LATE_MS = 1000         -- after this time, other workers look for a due job, too
 local FIRST_EVENTS = 20           -- the first start is stored as an event if it is not among them
 
 -- The place of a job in its line that has waited since then, and the other way round.
@@ -170,6 +171,35 @@ function Queue.line_up(rec, due, since_us, is_new)
   if rec.state == 'queued' then return Queue.ready(rec, since_us, is_new) end
   call('ZADD', P .. 'due:' .. rec.queue, due, rec.id)
   Queue.wake(rec.queue) -- it must learn of the earlier time
+end
+
+-- When a worker should claim again, since the next job of a queue is due then. One worker watches for that time, and its claim
+-- hands the job to whoever is idle; the others come later, in case it has died. If all came at once, one job would cost as
+-- many claims as there are workers.
+function Queue.next_look(queue, due, worker)
+  local found = call('HGET', P .. 'watching', queue)
+  local at, by = string.match(found or '', '^(%d+) (.*)$')
+  at = tonumber(at)
+  if at and by ~= worker and at <= due and at > NOW - WATCH_LATE_MS then
+    return due + WATCH_LATE_MS + 10 * call('ZCARD', P .. 'idle:' .. queue)
+  end
+  local watch = string.format('%.0f ', math.ceil(due)) .. worker
+  if watch ~= found then
+    call('HSET', P .. 'watching', queue, watch)
+    call('PEXPIRE', P .. 'watching', 3600000)
+  end
+  return due
+end
+
+-- A worker ends that may watch for due jobs: others do, from their next claim on.
+function Queue.stop_watching(worker, queues)
+  for queue in string.gmatch(queues or '', '[^,]+') do
+    local found = call('HGET', P .. 'watching', queue)
+    if found and string.match(found, ' (.*)$') == worker then
+      call('HDEL', P .. 'watching', queue)
+      Queue.wake(queue)
+    end
+  end
 end
 
 -- Queues scheduled jobs whose time has come. They wait since then, whenever that is noticed. Returns true if there were

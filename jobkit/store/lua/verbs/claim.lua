@@ -37,7 +37,8 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   if known[6] ~= '0' then
     for _, queue in ipairs(queues) do call('ZREM', P .. 'idle:' .. queue, worker) end
   end
-  if received < 0 then
+  local is_subscribing = received < 0
+  if is_subscribing then
     call('HSET', key, 'handed', 0)
     received = 0
     known[1] = 0
@@ -200,11 +201,16 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   end
   if is_taken then free = 0 end
 
+  -- One that is about to subscribe does not wait for any time.
+  local function look(queue, due)
+    return is_subscribing and due or Queue.next_look(queue, due, worker)
+  end
+
   if options.has then call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
   for _, queue in ipairs(queues) do
     local has_promoted, next_due = Queue.promote(queue, math.ceil(limit / #queues))
     is_changed = is_changed or has_promoted
-    if next_due then next_at = math.min(next_at or next_due, next_due) end
+    if next_due then next_at = math.min(next_at or math.huge, look(queue, next_due)) end
     if options.has and free > 0 then Limits.bring(queue, me, free) end
     if not options.weights and free > 0 and not is_taken then free = free - take(queue, free) end
   end
@@ -262,7 +268,7 @@ verb('claim', ALSO_WHEN_FULL, function(args)
     end
     for _, queue in ipairs(queues) do
       local due = tonumber(call('ZRANGE', P .. 'due:' .. queue, 0, 0, 'WITHSCORES')[2])
-      if due then next_at = math.min(next_at or due, due) end
+      if due then next_at = math.min(next_at or math.huge, look(queue, due)) end
     end
   elseif #reply > 1 then
     next_at = math.min(next_at or math.huge, NOW + lease_ms)

@@ -2,7 +2,9 @@
 -- many jobs were handed to it since it subscribed: some of them may still be on their way.
 verb('leave', ALSO_WHEN_FULL, function(args)
   local key = P .. 'worker:' .. args[1]
-  Queue.unregister(args[1], call('HGET', key, 'queues'))
+  local queues = call('HGET', key, 'queues')
+  Queue.unregister(args[1], queues)
+  Queue.stop_watching(args[1], queues or '')
   local handed = number(call('HGET', key, 'handed'))
   if args[2] == '1' then
     call('HSET', key, 'draining', 1)
