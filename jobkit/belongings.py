@@ -32,6 +32,9 @@ from jobkit.store.redis import RedisStore
 
 _CHUNK = 4 << 20
 
+#: Errors that concern one file, not the storage: other files may well be read.
+_OF_ONE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
 #: Names of each kind. They come from unsigned records and from files of others, and become parts of paths.
 _NAMES = {"made": re.compile(r"[0-9a-f]{32}"), "part": re.compile(r"[0-9a-f]{64}"), "file": JOB_FILE}
 
@@ -45,7 +48,7 @@ def is_name(kind: str, name: str) -> bool:
 
 
 class ContentGone(JobkitError):
-    """A file is gone since it was listed."""
+    """A file is gone since it was listed, or is one that this user may not read, unlike the others."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -67,8 +70,8 @@ class Content(msgspec.Struct, frozen=True):
             with self.place.open(self.path) as file:
                 while chunk := file.read(_CHUNK):
                     yield chunk
-        except FileNotFoundError:
-            raise ContentGone(f"{self.path} in {self.place.shown} is gone") from None
+        except _OF_ONE_FILE as error:
+            raise ContentGone(f"{self.path} in {self.place.shown} cannot be read: {error.strerror}") from None
         except OSError:
             raise
         except Exception as error:  # of a driver of fsspec
@@ -133,7 +136,7 @@ class Belongings:
             place, path = file_store.place, file_store.blob_path(folder)
             await asyncio.to_thread(lambda: place.open(path).close())
         except OSError as error:
-            if may_lack or isinstance(error, FileNotFoundError):
+            if may_lack or isinstance(error, _OF_ONE_FILE):
                 return None
             raise
         return Content("part", name, count, place=place, path=path)
