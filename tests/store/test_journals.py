@@ -37,6 +37,13 @@ async def test_only_the_running_attempt_appends(store: RedisStore) -> None:
     assert await journals.entries("study", 3) == [b"e"]
 
 
+async def test_a_journal_whose_study_an_earlier_version_deletes_expires_by_itself(store: RedisStore) -> None:
+    await started(store, "study")
+    await JournalStore(store).append("study", "w1:1", 0, ["a"])
+
+    assert 0 < await store.redis.pttl(f"{store.prefix}journal:study") <= 90 * 86_400_000
+
+
 async def test_an_append_whose_reply_was_lost_can_be_repeated(store: RedisStore) -> None:
     journals = JournalStore(store)
     await started(store, "study")

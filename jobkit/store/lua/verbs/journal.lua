@@ -2,6 +2,8 @@
 -- that are there already are skipped: the call is repeated if its reply was lost. If entries before these are missing, nothing is
 -- appended: the server was restored to an older state. The first entry marks the job as a study, see Batches.study_ended. Returns
 -- the number of entries, or -1 if the attempt does not hold any more.
+local KEPT_MS = 90 * 86400000 -- after the last entry, until the study has ended: earlier versions end studies without a thought of it
+
 verb('journal', UNLESS_FULL, function(args)
   local job, key, known = P .. 'job:' .. args[1], P .. 'journal:' .. args[1], tonumber(args[3])
   local rec = call('HMGET', job, 'state', 'token', 'kept')
@@ -10,5 +12,6 @@ verb('journal', UNLESS_FULL, function(args)
   if count < known then return count end
   if rec[3] ~= 'journal' then call('HSET', job, 'kept', 'journal') end
   for i = 4 + count - known, #args do count = call('RPUSH', key, args[i]) end
+  call('PEXPIRE', key, KEPT_MS)
   return count
 end)
