@@ -17,6 +17,8 @@ MASK = "***"
 _WORDS = r"secret|token(?!i[sz])|password|passwd|pwd|passphrase|credential|(?:api|access|account|private)[_-]?key"
 _NAME = re.compile(rf"(^|_)({_WORDS}|authorization)s?($|_)", re.IGNORECASE)
 
+_PASSWORD = re.compile("pass|pwd", re.IGNORECASE)
+
 #: Blocks of several lines; one without an end goes on to the end of the text.
 _KEY = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
@@ -82,6 +84,16 @@ _RULES: Sequence[tuple[re.Pattern[str], str, Sequence[str]]] = [
 def is_secret_name(name: str) -> bool:
     """True for names whose values are never shown: token, password, api_key, ..."""
     return _NAME.search(name) is not None
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Return True if a value is never shown: its name is secret, and it is no plain number (`max_tokens=512`).
+
+    A password may be a number.
+    """
+    if not is_secret_name(name):
+        return False
+    return not isinstance(value, int | float) or _PASSWORD.search(name) is not None
 
 
 def masked(text: str) -> str:

@@ -21,9 +21,8 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
-from jobkit.tasks.masking import is_secret_name
 from jobkit.tasks.params import check, field_of
-from jobkit.tasks.specs import ParamSpec, choice_of, hints_of, spec_of, with_default
+from jobkit.tasks.specs import ParamSpec, choice_of, hints_of, is_secret_kind, spec_of, with_default
 from jobkit.tasks.values import is_struct, plain, with_part
 
 
@@ -302,7 +301,8 @@ def _spec_of_parameter(name: str, parameter: Any) -> ParamSpec:
     help_text = " ".join((parameter.doc or "").split())
     nullable = spec.nullable or bool(parameter.allow_None)
     return with_default(
-        replace(spec, nullable=nullable, label=label, help=help_text, is_secret=is_secret_name(name)), parameter.default
+        replace(spec, nullable=nullable, label=label, help=help_text, is_secret=is_secret_kind(name, spec.kind)),
+        parameter.default,
     )
 
 

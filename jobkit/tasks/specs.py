@@ -31,7 +31,7 @@ from msgspec.structs import force_setattr, replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
-from jobkit.tasks.masking import is_secret_name
+from jobkit.tasks.masking import is_secret
 from jobkit.tasks.values import MISSING, fields_of, is_struct, plain, short_repr
 
 
@@ -312,7 +312,12 @@ def spec_of(name: str, hint: Any) -> ParamSpec:
         InvalidParams: a `Range` on a type that it cannot bound.
     """
     spec = replace(_spec(name, hint, ()), name=name)
-    return replace(spec, is_secret=True) if is_secret_name(name) else spec
+    return replace(spec, is_secret=True) if is_secret_kind(name, spec.kind) else spec
+
+
+def is_secret_kind(name: str, kind: str) -> bool:
+    """Return True if values of a parameter are never shown."""
+    return is_secret(name, 0 if kind in ("int", "float", "bool") else "")
 
 
 def with_default(spec: ParamSpec, default: Any) -> ParamSpec:
@@ -359,7 +364,7 @@ def _without_secrets(value: Any) -> Any:
         return [_without_secrets(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {k: _without_secrets(v) for k, v in value.items() if v is None or not is_secret_name(k)}
+    return {k: _without_secrets(v) for k, v in value.items() if v is None or not is_secret(k, v)}
 
 
 def _spec(name: str, hint: Any, inside: tuple[type, ...]) -> ParamSpec:
@@ -404,7 +409,7 @@ def _struct(name: str, cls: Any, inside: tuple[type, ...]) -> ParamSpec:
     for field in fields_of(cls):
         part = replace(_spec(field.name, field.hint, (*inside, cls)), name=field.name)
         part = _annotated(replace(part, help=field.help or part.help), field.extras)
-        part = replace(part, is_secret=is_secret_name(field.name), required=field.is_required)
+        part = replace(part, is_secret=is_secret_kind(field.name, part.kind), required=field.is_required)
         parts.append(part if field.default is MISSING else with_default(part, field.default))
     return replace(spec, parts=documented(parts, inspect.cleandoc(cls.__doc__ or "")))
 

@@ -23,7 +23,7 @@ from uuid import UUID
 
 import msgspec
 
-from jobkit.tasks.masking import MASK, is_secret_name, masked
+from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.references import Reference
 
 #: Maximum size of the JSON that `shown_and_abridged` returns, in bytes without spaces.
@@ -297,7 +297,7 @@ def shown_and_abridged(bound: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[
             abridged += [each for each in bound if each not in out]
             break
         short = short_name(name)
-        if is_secret_name(name):
+        if is_secret(name, value):
             out[short] = MASK
             abridged += [] if value is None else [short]
             continue
@@ -348,7 +348,7 @@ def _value(value: Any, depth: int, cut: list[str]) -> Any:
 
 
 def _member(key: Any, value: Any, depth: int, cut: list[str]) -> Any:
-    if isinstance(key, str) and is_secret_name(key) and value is not None:
+    if isinstance(key, str) and is_secret(key, value) and value is not None:
         cut.append(key)
         return MASK
     return _value(value, depth, cut)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jobkit.tasks.masking import is_secret_name, masked
+from jobkit.tasks.masking import is_secret, is_secret_name, masked
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,16 @@ def test_other_text_stays(text: str) -> None:
 @pytest.mark.parametrize("name", ["token", "PASSWORD", "db_pwd", "OPENAI_API_KEY", "aws_access_key", "credentials"])
 def test_secret_names(name: str) -> None:
     assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(("name", "value"), [("max_tokens", 512), ("token_rate", 0.5), ("use_token", True)])
+def test_a_number_under_a_secret_name_is_no_secret(name: str, value: object) -> None:
+    assert not is_secret(name, value)
+    assert is_secret(name, str(value))
+
+
+def test_a_password_may_be_a_number() -> None:
+    assert is_secret("password", 1234)
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "key", "passage", "n", "monkey"])

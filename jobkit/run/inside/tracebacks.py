@@ -23,7 +23,7 @@ from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.lines import clean, cut
-from jobkit.tasks.masking import MASK, is_secret_name, masked
+from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.sources import SOURCE_AROUND, is_dynamic, label_of
 
 _NAMES, _CHARS = 40, 500
@@ -49,7 +49,7 @@ def locals_text(frame: FrameType) -> str:
         if not name.startswith(("__", ".")) and not isinstance(value, (ModuleType, FunctionType, type))
     }
     shown_ones = list(found.items())[:_NAMES]
-    lines = [f"  {name} = {MASK if is_secret_name(name) else shown(value)}" for name, value in shown_ones]
+    lines = [f"  {name} = {MASK if is_secret(name, value) else shown(value)}" for name, value in shown_ones]
     if len(found) > _NAMES:
         lines.append(f"  … {len(found) - _NAMES} more …")
     return "\n".join(lines)

@@ -37,7 +37,7 @@ from jobkit.run.inside.lines import clean
 from jobkit.run.inside.values import safe_repr
 from jobkit.store.arq import Adoption, ArqQueue, EndedInArq, Found, Scan
 from jobkit.tasks.call import Call, encode_call
-from jobkit.tasks.masking import MASK, is_secret_name, masked
+from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.values import shown_and_abridged
 from jobkit.worker.worker import JobWorker
 
@@ -225,7 +225,7 @@ def call_text(function: Function | CronJob, order: Order) -> str:
     """The arguments for a log line: `1, b='x'`, bounded, secrets masked."""
 
     def shown(name: str, value: Any) -> str:
-        return MASK if name and is_secret_name(name) else masked(safe_repr(value, _LOGGED))
+        return MASK if name and is_secret(name, value) else masked(safe_repr(value, _LOGGED))
 
     texts = [shown(name, value) for name, value in _positional(function, order)]
     return truncate(", ".join([*texts, *(f"{name}={shown(name, value)}" for name, value in order.kwargs.items())]))
