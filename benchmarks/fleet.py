@@ -136,14 +136,14 @@ async def work(url: str, workers: int, slots: int) -> None:
 
 @dataclass
 class Figures:
-    """What was measured with one number of workers."""
+    """Measurements with one number of workers."""
 
     workers: int
     values: dict[str, float] = field(default_factory=dict)
 
 
 class Watch:
-    """What the server did within a block."""
+    """Load of the server within a block."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store

@@ -21,13 +21,13 @@ from jobkit.embedded.home import Home, own_version
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState
 from jobkit.settings import Settings
-from jobkit.store import rights
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
 from jobkit.store.damage import damaged, discard, reread
 from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.rights import RIGHTS
 from jobkit.tasks.registry import registry
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -176,9 +176,9 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         seconds, micros = await store.redis.time()
         end = time.time()
         skew_s = seconds + micros / 1e6 - (begin + end) / 2
-        if lacks := await rights.lacking(store):
+        if lacks := await store.lacks():
             user = store.redis.connection_pool.connection_kwargs.get("username") or "default"
-            return [fail("rights", f"user {user} lacks {', '.join(lacks)}", f"ACL SETUSER {user} {rights.RIGHTS}")]
+            return [fail("rights", f"user {user} lacks {', '.join(lacks)}", f"ACL SETUSER {user} {RIGHTS}")]
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
         await reread(store)
         workers, queues = await store.workers(), await store.queues()

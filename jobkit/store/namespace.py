@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
+from jobkit.store import rights
 from jobkit.store.connect import Reaching, open_redis
 from jobkit.store.library import Functions
 from jobkit.store.wire import UNREADABLE
@@ -198,6 +199,14 @@ class RedisNamespace:
         Two keys, which no server in cluster mode accepts.
         """
         await self.ask("EXISTS", "place", f"{self.prefix}workers")
+
+    async def lacks(self) -> list[str]:
+        """Return the rights that this user lacks, as phrases: "the command HSET", "writing the keys jk:default:*".
+
+        Raises:
+            StoreUnavailable: it may not even call functions.
+        """
+        return [lack.decode() for lack in await self.run("rights", rights.needed())]
 
     def open(self) -> None:
         """Allow requests again after `close`; a new namespace is open."""

@@ -1,14 +1,10 @@
-"""Rights on the server that jobkit's user needs, and which of them it lacks."""
+"""Rights on the server that jobkit's user needs."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from jobkit.store import library
-
-if TYPE_CHECKING:
-    from jobkit.store.namespace import RedisNamespace
 
 #: As ACL SETUSER takes them; docs/reliability.md says why.
 RIGHTS = "~jk:* ~arq:* &jk:* +@all -@dangerous -@admin +info"
@@ -39,12 +35,3 @@ def needed() -> list[str]:
     """Return the commands that jobkit uses: "HSET", "FUNCTION LOAD"."""
     called = {" ".join(filter(None, names)) for names in _CALLED.findall(library.current.text)}
     return sorted(called.union(_SENT))
-
-
-async def lacking(store: RedisNamespace) -> list[str]:
-    """Return the rights that this user lacks, each as a phrase: "the command HSET", "writing the keys jk:default:*".
-
-    Raises:
-        StoreUnavailable: it may not even call functions, or the server does not answer.
-    """
-    return [lack.decode() for lack in await store.run("rights", needed())]

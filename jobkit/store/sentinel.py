@@ -130,8 +130,8 @@ def _explained(error: ResponseError) -> RedisError:
 class _FollowingPool(redis.asyncio.sentinel.SentinelConnectionPool):
     """Cuts what is connected to a server that is the primary no longer.
 
-    A server that ends closes its connections, and Sentinels close those of one that they demote. One that is frozen
-    does neither: without this, whoever waits for its reply would do so until it thaws.
+    A server that ends closes its connections, and Sentinels close those of a primary that they demote. A frozen server
+    does neither, and its callers would wait until it thaws.
     """
 
     _follower: asyncio.Task[None] | None = None

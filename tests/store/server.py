@@ -30,7 +30,7 @@ def find_server() -> str:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that is free."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -41,7 +41,7 @@ class Server:
     """One server process, which may be killed and started again on the same data (append-only file).
 
     Args:
-        program: by default the one that jobkit would start. options: more options of the command line.
+        program: by default that of `find_server`. options: more options of the command line.
     """
 
     def __init__(self, program: str = "", *options: str) -> None:

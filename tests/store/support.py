@@ -242,7 +242,8 @@ async def check_keys(store: RedisStore) -> None:
             state = await store.redis.hget(f"{store.prefix}job:{name}", "state")
             assert state is not None, f"{raw} belongs to no job"
             is_ended = JobState(state.decode()).is_terminal
-            assert (await store.redis.pttl(raw) > 0) == is_ended, f"{raw} of a job that is {state.decode()}"
+            expires = is_ended or kind == "journal"
+            assert (await store.redis.pttl(raw) > 0) == expires, f"{raw} of a job that is {state.decode()}"
         elif kind == "group":
             has_jobs = await store.redis.exists(f"{store.prefix}failed:{name}")
             assert (await store.redis.pttl(raw) > 0) != bool(has_jobs), f"{raw} has {has_jobs or 'no'} jobs"

@@ -1,4 +1,4 @@
-"""Sentinels: a fail-over under load, a wrong name, and a server that is none."""
+"""Sentinels: a fail-over under load, a wrong name, and a server of another kind."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from jobkit.store.connect import explain, open_blocking, open_redis
 from jobkit.store.events import EventHub
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
-from jobkit.store.rights import RIGHTS, lacking
+from jobkit.store.rights import RIGHTS
 from jobkit.store.sending import DirectSubmit
 from jobkit.store.values import ArtifactInfo, Kept
 from tests.support import until, wait_until
@@ -331,7 +331,7 @@ async def test_missing_rights_are_named(store: RedisStore, server: Server, right
     url = f"redis://{user}:x@127.0.0.1:{server.listen()}"
     other = RedisStore(settings_for(url, namespace=store.settings.namespace))
 
-    assert await lacking(other) == [lack.format(namespace=store.settings.namespace) for lack in lacks]
+    assert await other.lacks() == [lack.format(namespace=store.settings.namespace) for lack in lacks]
     await other.close()
 
 

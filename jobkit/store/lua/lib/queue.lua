@@ -174,7 +174,7 @@ function Queue.line_up(rec, due, since_us, is_new)
 end
 
 -- When a worker should claim again, since the next job of a queue is due then. One worker watches for that time, and its claim
--- hands the job to whoever is idle; the others come later, in case it has died. If all came at once, one job would cost as
+-- hands the job to an idle worker; the others come later, in case it has died. If all came at once, one job would cost as
 -- many claims as there are workers.
 function Queue.next_look(queue, due, worker)
   local found = call('HGET', P .. 'watching', queue)
