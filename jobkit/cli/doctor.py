@@ -176,7 +176,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
         seconds, micros = await store.redis.time()
         end = time.time()
         skew_s = seconds + micros / 1e6 - (begin + end) / 2
-        if lacks := await store.lacks():
+        if settings.scheme != "joined" and (lacks := await store.lacks()):
             user = store.redis.connection_pool.connection_kwargs.get("username") or "default"
             return [fail("rights", f"user {user} lacks {', '.join(lacks)}", f"ACL SETUSER {user} {RIGHTS}")]
         info, refused = await store.redis.info("everything"), str(await store.refused() or "")
