@@ -171,22 +171,22 @@ class LauncherSuite:
 
         await state(launcher, [order.unit], "running")
 
-    async def test_units_without_room_wait_and_say_why(self, bench: EngineBench) -> None:
-        if bench.room is None:
-            pytest.skip("this engine starts units at once")
-        launcher, orders = bench.launcher(), [bench.order() for _ in range(bench.room + 1)]
-        await launcher.start(orders)
+    async def test_a_unit_without_room_says_why_and_starts_when_there_is_room(self, bench: EngineBench) -> None:
+        launcher, waiting = await _full(bench)
+        running = [unit.unit for unit in await launcher.list() if unit.state == "running"]
+        assert is_sentence(waiting.reason)
 
-        async def waiting() -> list[Unit]:
-            units = await launcher.list()
-            is_full = sum(unit.state == "running" for unit in units) == bench.room
-            return [unit for unit in units if is_full and unit.state == "pending"]
+        await launcher.stop(running[:1])
 
-        (unit,) = await until(waiting, "one unit to wait")
-        assert is_sentence(unit.reason)
+        await state(launcher, [waiting.unit], "running")
 
-        await launcher.stop([unit.unit])  # one that has not started ends at once
-        await state(launcher, [unit.unit], "ended")
+    async def test_a_unit_that_waits_for_room_ends_at_once_when_it_is_stopped(self, bench: EngineBench) -> None:
+        launcher, waiting = await _full(bench)
+
+        await launcher.stop([waiting.unit])
+
+        (ended,) = await state(launcher, [waiting.unit], "ended")
+        assert ended.error == ""
 
     async def test_a_refused_start_says_what_the_engine_says_in_one_sentence(self, bench: EngineBench) -> None:
         launcher = bench.make_refusing()
@@ -246,6 +246,22 @@ class LauncherSuite:
         server.start()
         yield {"url": f"redis://127.0.0.1:{server.listen()}", "namespace": "suite", "secret": "of the suite"}
         server.stop()
+
+
+async def _full(bench: EngineBench) -> tuple[Launcher, Unit]:
+    """Return a launcher whose engine is full, and the unit that waits for room."""
+    if bench.room is None:
+        pytest.skip("this engine starts units at once")
+    launcher, orders = bench.launcher(), [bench.order() for _ in range(bench.room + 1)]
+    await launcher.start(orders)
+
+    async def waiting() -> list[Unit]:
+        units = await launcher.list()
+        is_full = sum(unit.state == "running" for unit in units) == bench.room
+        return [unit for unit in units if is_full and unit.state == "pending"]
+
+    (unit,) = await until(waiting, "one unit to wait")
+    return launcher, unit
 
 
 def _slow_answer() -> int:

@@ -129,7 +129,7 @@ class RayLauncher:
     def _why_pending(self, takes: Mapping[str, float], room: Sequence[Mapping[str, float]]) -> str:
         if room and not any(all(node.get(name, 0) >= amount for name, amount in takes.items()) for node in room):
             return f"no node of Ray has {amounts(takes)}"
-        return f"waits for Ray to have {amounts(takes)} free" if takes else "waits for Ray"
+        return f"waits for Ray to have {amounts(takes)} free" if takes else "waits for room in Ray"
 
     async def _call(self, method: str, *arguments: Any, refusal: type[LaunchRefused] | None = None) -> Any:
         """Return the reply of the driver's process, which is started if need be; raise what it says.
