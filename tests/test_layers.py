@@ -41,6 +41,7 @@ KNOWN_TO = {
     "opentelemetry": {"notify"},
     "mlflow": {"notify"},
     "optuna": {"client"},
+    "dask": {"pools"},
     "distributed": {"pools"},
     "ray": {"pools"},
     "kubernetes": {"pools"},

@@ -25,6 +25,7 @@ ONLY_CONDA = {"python", "redis-server", "pip"}
 #: Imported only if another package, which the user has, gives a reason to.
 OPTIONAL = {
     "attr",  # an argument is a class of attrs
+    "dask",  # the extra `dask`
     "distributed",  # the extra `dask`
     "fsspec",  # `JOBKIT_RESULTS` is a URL; a sentence says what is missing
     "IPython",  # the code runs in IPython, or shows a widget of ipywidgets, which needs it

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobkit.model import InvalidParams
-from jobkit.pools.launcher import Launcher, checked_options
+from jobkit.pools.launcher import EngineUnavailable, Launcher, LaunchRefused, WorkerOrder, checked_options
 from jobkit.pools.launchers import dask
 from jobkit.pools.launchers.dask import DaskLauncher, DaskOptions
 from tests.pools.suite import EngineBench, LauncherSuite, listed, processes, state
@@ -125,3 +125,67 @@ def test_a_wrong_option_is_named_with_what_is_allowed(given: dict[str, object], 
 
 def test_dask_resources_are_read_from_a_text_too() -> None:
     assert checked_options("dask", {"dask_resources": "GPU=1,RAM=2"}).taken() == {"GPU": 1, "RAM": 2}
+
+
+class FakeFuture:
+    def __init__(self, status: str, outcome: Any = None) -> None:
+        self.status, self._outcome = status, outcome
+
+    async def result(self) -> Any:
+        return self._outcome
+
+    exception = result
+
+
+RUNNING = {"host": "lab2", "asked": False}
+FAILED = {"host": "lab2", "asked": False, "status": 1, "tail": "first\npython: No module named jobkit\n"}
+AT = "tcp://10.0.0.3:4000"
+
+
+@pytest.mark.parametrize(
+    ("future", "place", "facts", "expected"),
+    [
+        (FakeFuture("pending"), ("no-worker", ""), None, ("pending", "Dask has no worker with GPU=1", "")),
+        (FakeFuture("pending"), ("queued", ""), None, ("pending", "waits for a free worker of Dask", "")),
+        (FakeFuture("pending"), ("processing", AT), None, ("pending", f"waits on Dask worker {AT}, which is busy", "")),
+        (FakeFuture("pending"), ("processing", AT), RUNNING, ("running", f"on Dask worker {AT}", "")),
+        (
+            FakeFuture("pending"),
+            ("processing", AT),
+            {**RUNNING, "asked": True},
+            ("running", "ends when its jobs have ended", ""),
+        ),
+        (FakeFuture("pending"), None, None, ("ended", "cancelled in Dask", "its task was cancelled in Dask")),
+        (FakeFuture("finished", {**FAILED, "asked": True}), None, None, ("ended", "ended", "")),
+        (FakeFuture("error", ValueError("no room")), None, None, ("ended", "failed in Dask", "no room")),
+        (
+            FakeFuture("finished", FAILED),
+            None,
+            None,
+            (
+                "ended",
+                "ended",
+                "worker ended with status 1: python: No module named jobkit; install panel-jobkit there, or name a "
+                "Python that has it: python=",
+            ),
+        ),
+    ],
+)
+async def test_a_unit_has_the_state_of_its_task(
+    future: FakeFuture, place: tuple[str, str] | None, facts: dict[str, Any] | None, expected: tuple[str, ...]
+) -> None:
+    launcher = DaskLauncher("jk-1-gpu", DaskOptions(AT, "GPU=1"))
+
+    unit = await launcher._unit("jk-1-gpu/gpu-1", future, place, facts)
+
+    assert unit.unit == "gpu-1"
+    assert (unit.state, unit.reason, unit.error) == expected
+
+
+async def test_without_an_address_no_cluster_is_started() -> None:
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    launcher, order = DaskLauncher("jk-1-gpu", DaskOptions()), WorkerOrder("gpu", "gpu-1", ("gpu",))
+
+    for asked, kind in ((launcher.start([order]), LaunchRefused), (launcher.list(), EngineUnavailable)):
+        with pytest.raises(kind, match="^Dask's configuration names no scheduler: give the pool its address"):
+            await asked

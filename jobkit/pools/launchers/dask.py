@@ -7,6 +7,7 @@ in a thread of a Dask worker and keeps the worker's process there (`unit_process
 from __future__ import annotations
 
 import asyncio
+import logging
 import platform
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -26,8 +27,11 @@ from jobkit.pools.launchers import unit_process
 from jobkit.pools.launchers.clusters import amounts, check_extra, one_line, why_ended
 from jobkit.tasks import option_values
 
+logger = logging.getLogger("jobkit.pools")
+
 #: Seconds until a scheduler that does not answer counts as away.
 _PATIENCE_S = 20.0
+_NO_ADDRESS = 'Dask\'s configuration names no scheduler: give the pool its address, like address="tcp://10.0.0.1:8786"'
 #: Number of ended units that are remembered, and listed.
 _MOST_ENDED = 100
 
@@ -68,18 +72,21 @@ class DaskLauncher:
     def __init__(self, pool: str, options: DaskOptions) -> None:
         self._prefix, self._options = f"{pool}/", options
         self._client: Any = None
+        self._has_checked = False
         self._futures: dict[str, Any] = {}
         self._ended: dict[str, Unit] = {}
         self._code = unit_process.sent()
 
     async def start(self, orders: Sequence[WorkerOrder]) -> list[Unit]:
         check_extra("distributed", "dask")
+        if not self._address():
+            raise LaunchRefused(_NO_ADDRESS)
         started = []
         async with self._connected() as client:
             await self._check_python(client)
             for order in orders:
                 key = self._prefix + order.unit
-                environment = worker_environment(order, f"dask {client.scheduler.address}")
+                environment = worker_environment(order, f"dask {key}")
                 task = self._code["dask_task"](key, (order.setup, order.python, worker_command(order), environment))
                 taken = dict(self._options.taken())
                 future = client.submit(task, key=key, pure=False, resources=taken or None)
@@ -94,7 +101,7 @@ class DaskLauncher:
             places, facts = await self._look(client, self._futures)
             units = []
             for key, future in [*self._futures.items()]:
-                unit = await self._unit(client, key, future, places.get(key), facts.get(key))
+                unit = await self._unit(key, future, places.get(key), facts.get(key))
                 units.append(unit)
                 if unit.state == "ended":
                     await self._forget(client, key)
@@ -119,7 +126,7 @@ class DaskLauncher:
                     await self._forget(client, key)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
+        client, self._client, self._has_checked = self._client, None, False
         self._futures.clear()
         if client is not None:
             with suppress(Exception):  # the scheduler may be away
@@ -132,6 +139,8 @@ class DaskLauncher:
             check_extra("distributed", "dask")
         except LaunchRefused as error:
             raise EngineUnavailable(str(error)) from None
+        if not (address := self._address()):
+            raise EngineUnavailable(_NO_ADDRESS)
         from distributed import Client
 
         try:
@@ -140,22 +149,27 @@ class DaskLauncher:
                     await self.close()
                 if self._client is None:
                     self._client = await Client(
-                        self._options.address or None,
-                        asynchronous=True,
-                        name="jobkit",
-                        set_as_default=False,
-                        timeout=_PATIENCE_S / 2,
+                        address, asynchronous=True, name="jobkit", set_as_default=False, timeout=_PATIENCE_S / 2
                     )
                 yield self._client
         except LaunchRefused:
             raise
         except Exception as error:  # whatever Dask raises when its scheduler is away, of another version, ...
+            logger.debug("Dask's scheduler %s", address, exc_info=True)
             await self.close()
-            where = self._options.address or "of Dask's configuration"
-            raise EngineUnavailable(f"Dask's scheduler {where} does not answer: {one_line(error)}") from None
+            said = one_line(error) if str(error) else f"no answer after {_PATIENCE_S:g} s"
+            raise EngineUnavailable(f"Dask's scheduler {address} does not answer: {said}") from None
+
+    def _address(self) -> str:
+        """Return the address of the scheduler, or ""; without one, Dask would start a cluster."""
+        import dask.config
+
+        return self._options.address or dask.config.get("scheduler-address", None) or ""
 
     async def _check_python(self, client: Any) -> None:
-        """Raise LaunchRefused if the code of the task cannot be read there."""
+        """Raise LaunchRefused if the code of a task cannot be read there; once for a connection."""
+        if self._has_checked:
+            return
         own = platform.python_version_tuple()[:2]
         versions = await client.get_versions()
         for name, each in [("scheduler", versions["scheduler"]), *versions["workers"].items()]:
@@ -166,6 +180,7 @@ class DaskLauncher:
                     f"Dask's {who} Python {'.'.join(found)}, and the pool is managed by Python {'.'.join(own)}; they "
                     "must be the same: run `jobkit pool run` in an environment like Dask's"
                 )
+        self._has_checked = True
 
     async def _find(self, client: Any) -> None:
         """Learn of units that another launcher has started."""
@@ -176,19 +191,18 @@ class DaskLauncher:
             found = await client.get_dataset(unknown, default=None)
             self._futures |= {key: future for key, future in zip(unknown, found, strict=True) if future is not None}
 
-    async def _look(self, client: Any, keys: Iterable[str]) -> tuple[dict[str, tuple[str, str]], dict[str, Any]]:
+    async def _look(self, client: Any, wanted: Iterable[str]) -> tuple[dict[str, tuple[str, str]], dict[str, Any]]:
         """Return Dask's states of tasks with their places, and the facts of those that run."""
-        places = await client.run_on_scheduler(self._code["dask_places"], list(keys))
+        keys = list(wanted)
         facts: dict[str, Any] = {}
+        places = await client.run_on_scheduler(self._code["dask_places"], keys) if keys else {}
         if addresses := {address for _, address in places.values() if address}:
             told = await client.run(self._code["dask_facts"], workers=list(addresses), on_error="ignore")
             for each in told.values():
                 facts |= each
         return places, {key: facts[key] for key in places if key in facts}
 
-    async def _unit(
-        self, client: Any, key: str, future: Any, place: tuple[str, str] | None, facts: dict[str, Any] | None
-    ) -> Unit:
+    async def _unit(self, key: str, future: Any, place: tuple[str, str] | None, facts: dict[str, Any] | None) -> Unit:
         unit = key.removeprefix(self._prefix)
         if future.status == "finished":
             result = await future.result()
@@ -200,9 +214,9 @@ class DaskLauncher:
         if facts is not None:
             reason = "ends when its jobs have ended" if facts["asked"] else f"on Dask worker {place[1]}"
             return Unit(unit, key, "running", reason, host=facts["host"])
-        return Unit(unit, key, "pending", self._why_pending(client, *place))
+        return Unit(unit, key, "pending", self._why_pending(*place))
 
-    def _why_pending(self, client: Any, state: str, address: str) -> str:
+    def _why_pending(self, state: str, address: str) -> str:
         taken = self._options.taken()
         if state == "no-worker":
             return f"Dask has no worker with {amounts(taken)}" if taken else "Dask has no workers"

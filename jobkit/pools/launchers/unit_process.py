@@ -137,7 +137,8 @@ def dask_task(key: str, started: tuple[Any, ...]) -> Callable[[], dict[str, Any]
         if began.is_set():  # Dask repeats tasks whose worker or result is lost
             return {"status": None, "host": "", "tail": "its Dask worker has ended", "asked": False}
         began.set()
-        process = UnitProcess(*started)
+        setup, python, arguments, environment = started
+        process = UnitProcess(setup, python, arguments, {**environment, "JOBKIT_ENGINE": f"dask {dask_worker.address}"})
         kept = dask_worker.__dict__.setdefault("jobkit_units", {})
         kept[key] = process
         ended = threading.Event()
