@@ -17,11 +17,11 @@ from jobkit.embedded.server import ask
 from jobkit.joined import Membership
 from jobkit.settings import Settings
 from jobkit.sharing.members import Members
-from jobkit.sharing.rights import MemberRole
+from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.connect import open_blocking
 from jobkit.store.library import call, current
 from tests.sharing.conftest import member_of, run
-from tests.support import wait_until
+from tests.support import ROOT, wait_until
 
 #: Commands that no member may send, or that are of no use to it. The server has a key `jk:other:x`.
 FORBIDDEN: tuple[tuple[str, ...], ...] = (
@@ -245,3 +245,8 @@ def _allowed(place: Membership, home: Path, commands: Sequence[tuple[str, ...]])
                 connection.disconnect()  # it may be a subscriber now
         connection.disconnect()
     return found
+
+
+@pytest.mark.parametrize("role", list(MemberRole))
+def test_the_documentation_has_the_rights_of_each_role(role: MemberRole) -> None:
+    assert " ".join(rights_of(role, "team")) in (ROOT / "docs/reliability.md").read_text("utf-8")
