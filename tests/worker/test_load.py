@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from jobkit.client.loop import background
 from jobkit.model.load import POINTS, Spark, WorkerLoad
 from jobkit.system.gpus import GpuReader
 from jobkit.worker.load import LoadSampler
+from tests.support import wait_until
+from tests.worker import jobs
+from tests.worker.conftest import Bench
 
 
 class NVMLError(Exception):
@@ -131,3 +136,22 @@ def test_a_curve_has_a_digit_for_each_point_up_to_its_top() -> None:
     assert Spark.of([2, 4], 100).shape == "11"
     assert Spark.of([]) == Spark()
     assert len(Spark.of([1.0] * 200).shape) == POINTS
+
+
+def test_a_real_worker_tells_what_its_jobs_use_and_forgets_those_that_have_ended(bench: Bench, tmp_path: Path) -> None:
+    bench.worker("--resources", "gpu=1")
+    sign = tmp_path / "go"
+    job = bench.kit.options(resources={"gpu": 1}).submit(jobs.until, bench.file(), str(sign))
+    bench.started()
+    [worker] = bench.kit.workers()
+
+    def load() -> WorkerLoad:
+        return background.call(bench.kit.verbs.store.loads([worker.id])).get(worker.id, WorkerLoad())
+
+    used = wait_until(lambda: load().jobs.get(job.id), what="the use of the job")
+    assert used.memory.last > 0
+    assert bench.kit.workers()[0].in_use == {"gpu": 1}
+    sign.touch()
+    job.result(timeout=30)
+    wait_until(lambda: not load().jobs, what="the job to be left out")
+    assert bench.kit.workers()[0].in_use == {}
