@@ -87,14 +87,22 @@ def known_tasks(kit: Kit) -> dict[str, TaskInfo]:
 @click.command()
 @as_json_option
 def queues(as_json: bool) -> None:
-    """List queues, with their numbers of jobs and workers."""
+    """List queues, with their numbers of jobs and workers, and why their jobs wait."""
     kit = jobkit.connect()
-    paused = kit.paused()
+    paused, reasons = kit.paused(), kit.queue_reasons()
     pauses = {pause.name: {"by": pause.by, "at": to_json(pause.at)} for pause in paused if pause.kind == "queue"}
     found: dict[str, dict[str, int]] = {name: {} for name in pauses} | kit.queues()
     if as_json:
         return out.echo_json(
-            [{"queue": name, **numbers, "paused": pauses.get(name)} for name, numbers in found.items()]
+            [
+                {
+                    "queue": name,
+                    **numbers,
+                    "paused": pauses.get(name),
+                    "waits_for": [reason.text for reason in reasons.get(name, ())],
+                }
+                for name, numbers in found.items()
+            ]
         )
     columns = list(dict.fromkeys(name for numbers in found.values() for name in numbers))
     out.table(
@@ -106,7 +114,9 @@ def queues(as_json: bool) -> None:
         said = f"{pause.kind} {pause.name} was paused{by} {out.ago(pause.at)}"
         out.echo(f"{said}: `jobkit resume {option}{pause.name}`", err=True)
     for name, numbers in found.items():
-        if numbers.get("queued") and not numbers.get("workers"):
+        for reason in reasons.get(name, ()) if name not in pauses else ():
+            out.echo(f"{name}: {reason.text}", err=True)
+        if numbers.get("queued") and not numbers.get("workers") and not reasons.get(name):
             out.echo(f"No worker serves {name}: run `jobkit worker -q {name}`", err=True)
 
 

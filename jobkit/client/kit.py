@@ -119,9 +119,9 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec",
             "delete_batch", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice",
-            "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "register_pools",
-            "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many", "schedule_info",
-            "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
+            "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
+            "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
+            "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
             "waits_for_many",
         }
     )  # fmt: skip
@@ -172,6 +172,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     counts = on_loop("verbs", Verbs.counts)
     stats = on_loop("verbs", Verbs.stats)
     queues = on_loop("verbs.store", RedisStore.queues)
+    queue_reasons = on_loop("verbs", Verbs.queue_reasons)
     workers = on_loop("verbs.store", RedisStore.workers)
     refused = on_loop("verbs", Verbs.refused)
     waits_for = on_loop("verbs", Verbs.waits_for)

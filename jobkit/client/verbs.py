@@ -22,7 +22,7 @@ from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.made import MadeReader
-from jobkit.client.waits import supply_of, with_pools
+from jobkit.client.waits import QueueReason, read_queue_reasons, supply_of, with_pools
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import read_log
@@ -234,6 +234,10 @@ class Verbs:
             workers = await self.store.workers()
         sentences = ["" if one is None else one.sentence(supply_of(workers, one)) for one in found]
         return await with_pools(self.store, self.codec, job_ids, found, sentences)
+
+    async def queue_reasons(self) -> dict[str, list[QueueReason]]:
+        """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""
+        return await read_queue_reasons(self.store, self.codec)
 
     async def log_slice(
         self,

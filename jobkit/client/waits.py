@@ -71,6 +71,13 @@ def queue_reasons(
     return found
 
 
+async def read_queue_reasons(store: RedisStore, codec: Codec) -> dict[str, list[QueueReason]]:
+    """Return for each queue with waiting jobs why they wait, see `queue_reasons`."""
+    queues, workers, pools = await store.queues(), await store.workers(), await pool_infos(store, codec)
+    blocked = await store.blocked([name for name, numbers in queues.items() if numbers["queued"]])
+    return queue_reasons(queues, workers, blocked, pools)
+
+
 async def reasons_of(store: RedisStore, codec: Codec, job_ids: Sequence[str]) -> list[QueueReason]:
     """Return why queued jobs of one queue wait, the reason of the most jobs first. Of many jobs the first are read,
     uncounted."""

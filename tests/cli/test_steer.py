@@ -51,6 +51,7 @@ def test_a_paused_task_does_not_block_others(terminal: Terminal) -> None:
 
     held = terminal.ok("submit", "count", "n=1")
     assert terminal.run("submit", "paint", "--wait").returncode == 0
+    assert "default: 1 waits: task count is paused" in terminal.run("queues").stderr
 
     assert (job(terminal, held)["state"], job(terminal, held)["message"]) == ("queued", "task count is paused")
     assert terminal.ok("resume", "--task", "count") == "task count resumed"

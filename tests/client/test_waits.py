@@ -142,3 +142,16 @@ def test_the_jobs_of_a_batch_say_why_they_wait(stage: Stage) -> None:
     assert reasons(jobs) == ["3 wait for the one place of simulate"]
     assert reasons(jobs[2:]) == ["waits for the one place of simulate"]
     assert reasons([running]) == reasons([]) == []
+
+
+def test_a_kit_says_why_each_queue_waits(stage: Stage) -> None:
+    stage.submit("train", resources={"gpu": 1})
+    stage.submit("train", queue="other")
+    background.call(stage.store.claim(WorkerInfo("gpu-1", slots=8), 8))
+
+    found = stage.kit.queue_reasons()
+
+    assert {name: [reason.text for reason in reasons] for name, reasons in found.items()} == {
+        "default": ["1 waits for a worker with gpu=1: none has any; `jobkit worker --resources gpu=1`"],
+        "other": [],
+    }
