@@ -76,6 +76,11 @@ class PoolKeeper:
         self._listed_at = float("-inf")
 
     @property
+    def note(self) -> str:
+        """Why a part of the engine, such as one of several hosts, cannot be used while others can; "" if all can."""
+        return getattr(self.launcher, "problem", "")
+
+    @property
     def is_busy(self) -> bool:
         return self._call is not None and not self._call.done()
 
@@ -275,7 +280,7 @@ class Autoscaler:
         if record.pause is None and status.failures >= tempo.failures:  # a user has resumed it
             status = replace(status, failures=0, retry_ms=0)
         if any(is_well(unit, now_ms, tempo) and unit.made_ms >= status.error_ms for unit in units):
-            is_new = status.failures or (status.error and not keeper.problem)
+            is_new = status.failures or (status.error not in ("", keeper.note) and not keeper.problem)
             status = replace(status, failures=0, retry_ms=0, error="", error_ms=0) if is_new else status
         for unit in failed:
             why = unit.error or "it ended without a word"
@@ -284,8 +289,8 @@ class Autoscaler:
             status, keeper.problem = self._failed(status, str(keeper.problem), now_ms), None
         elif keeper.problem is not None and status.error != str(keeper.problem):
             status = replace(status, error=str(keeper.problem), error_ms=now_ms)
-        elif keeper.problem is None and not status.failures and status.error:
-            status = replace(status, error="", error_ms=0)
+        elif keeper.problem is None and not status.failures and status.error != keeper.note:
+            status = replace(status, error=keeper.note, error_ms=now_ms if keeper.note else 0)
         return status
 
     def _failed(self, status: PoolStatus, why: str, now_ms: int) -> PoolStatus:

@@ -93,6 +93,9 @@ class Launcher(Protocol):
         pool: label of the pool, different for each pool of each namespace and server: "jk-3f2a9c1b-gpu". At most 50
             characters of a-z, 0-9 and "-", so that it may be a part of names and labels of any engine.
         options: an instance of `Options`.
+
+    A launcher may have an attribute `problem`: why a part of the engine cannot be used while others can, or "". And
+    `LIST_S`: seconds between two lists.
     """
 
     ENGINE: ClassVar[str]

@@ -14,7 +14,7 @@ _PASSED_ON = (
 )  # fmt: skip
 
 #: Engines whose workers are always on other machines.
-_REMOTE = ("ssh", "kubernetes")
+_REMOTE = ("ssh", "slurm", "kubernetes")
 
 
 def worker_settings(settings: Settings, engine: str) -> dict[str, str]:

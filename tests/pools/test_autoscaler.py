@@ -106,6 +106,23 @@ async def test_the_order_has_what_the_worker_needs(stage: Stage) -> None:
     assert order.environment["JOBKIT_NAMESPACE"] == stage.store.settings.namespace
 
 
+async def test_what_a_part_of_an_engine_refuses_is_shown_while_workers_start_on_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.engine, "problem", "lab2 does not answer", raising=False)
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+
+    status = await stage.tick(2)
+    assert (status.error, status.failures, len(stage.started)) == ("lab2 does not answer", 0, 1)
+    await stage.run(stage.started[0], done=1)
+    status = await stage.tick(2)
+    assert status.error == "lab2 does not answer"
+
+    monkeypatch.setattr(stage.engine, "problem", "")
+    assert (await stage.tick()).error == ""
+
+
 async def test_another_autoscaler_finds_the_units_of_a_dead_autoscaler(stage: Stage) -> None:
     await stage.put()
     await submit(stage.store, "a", "b", queue="gpu")
