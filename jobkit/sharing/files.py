@@ -141,6 +141,8 @@ class FileHandler(MemberHandler):
             await _in_thread(upload.begin, int(offset))
         except (Refused, OSError) as error:
             self._refuse(error)
+            if self._refusal is not None and self._refusal.status_code == 507:  # its client gives up
+                await _in_thread(upload.discard)
 
     async def data_received(self, chunk: bytes) -> None:
         if self._upload is None or self._refusal is not None or self._is_let_go:

@@ -94,7 +94,7 @@ class JobFiles:
             )
             return Kept(spec.id, claimed.token, info, sealed, folder.path), ""
         except OSError as error:
-            return None, f"artifact {name!r} was not kept: {error}"
+            return None, f"artifact {name!r} was not kept: {error.strerror or error}"
         finally:
             if isinstance(body, Path):
                 with contextlib.suppress(OSError):

@@ -210,10 +210,15 @@ def test_a_viewer_reads_and_writes_nothing(server: FileServer, cache: Path) -> N
     assert (server.root / PATH).read_bytes() == b"content"
 
 
-def test_a_full_disk_of_the_sharing_machine_is_one_sentence(server: FileServer, cache: Path) -> None:
-    server.fill()
+def test_a_disk_of_the_sharing_machine_that_becomes_full_is_one_sentence(server: FileServer, cache: Path) -> None:
+    def filling() -> Iterator[bytes]:
+        yield LARGE[: 2 * PART_BYTES]
+        assert list(server.root.rglob("*result*"))
+        server.fill()
+        yield LARGE[2 * PART_BYTES :]
+
     with pytest.raises(OSError, match="is full") as caught:
-        server.files(cache).write(PATH, parts(LARGE))
+        server.files(cache).write(PATH, filling())
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.strerror == f"the disk of {os.uname().nodename}, which shares its place, is full"
     assert list(server.root.rglob("*result*")) == []
