@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.model.people import Person, Role
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import PoolPause, PoolUnit
-from jobkit.ui.workers.pools_view import pool_rows
+from jobkit.ui.access.actions import Actions
+from jobkit.ui.workers.pools_view import POOL_ACTIONS, pool_rows
+from tests.ui.stage import Stage
 
 SPEC = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=20)
 
@@ -63,3 +70,48 @@ def test_a_pool_that_cannot_be_read_here_is_shown_with_the_reason() -> None:
 
     assert (shown["state"], shown["max"], shown["about"]) == ("failing", 0, "")
     assert "not signed" in shown["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        (Role.VIEW, set()),
+        (Role.OWN, set()),
+        (Role.OPERATE, {"pause_pool", "resume_pool"}),
+        (Role.ADMIN, {*POOL_ACTIONS}),
+    ],
+)
+def test_pools_are_paused_by_operators_and_scaled_and_drained_by_admins(
+    stage: Stage, role: Role, allowed: set[str]
+) -> None:
+    access = Actions(stage.kit, Person("eve", role))
+
+    assert {name for name in POOL_ACTIONS if access.may(name)} == allowed
+
+
+@pytest.mark.parametrize(
+    ("action", "details", "said"),
+    [
+        ("scale_pool", {"workers": "many"}, "the number of workers must be a whole number, not 'many'"),
+        ("scale_pool", {"workers": "1e9"}, "the number of workers must be a whole number, not '1e9'"),
+        ("scale_pool", {"workers": "-1"}, "n must be a whole number from 0 to 20, the max of pool gpu, not -1"),
+        ("scale_pool", {"workers": 3}, "pool gpu was scaled to 3 workers"),
+        ("scale_pool", {"workers": ""}, "pool gpu was left to its autoscaler"),
+        ("resume_pool", {}, "pool gpu is not paused"),
+        ("drain_pool", {}, "pool gpu was drained: 0 workers end when their jobs have ended"),
+    ],
+)
+def test_each_action_on_a_pool_answers_with_one_sentence(
+    stage: Stage, action: str, details: dict[str, Any], said: str
+) -> None:
+    background.call(stage.store.pools.put("gpu", SPEC.sealed(stage.kit.codec)))
+
+    reply = asyncio.run(Actions(stage.kit, Person("ada", Role.ADMIN)).act(action, ["gpu"], **details))
+
+    assert reply.sentence == said
+
+
+def test_a_pool_that_does_not_exist_is_refused(stage: Stage) -> None:
+    reply = asyncio.run(Actions(stage.kit, Person("ada", Role.ADMIN)).act("pause_pool", ["x"]))
+
+    assert reply.sentence == "there is no pool 'x'; there are none"
