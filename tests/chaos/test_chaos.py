@@ -50,6 +50,16 @@ def test_every_promise_holds_while_processes_die_or_freeze_and_connections_break
 
 @pytest.mark.nightly
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_pool_that_grows_and_shrinks_loses_no_job_and_leaves_no_worker(seed: int) -> None:
+    command = [sys.executable, "-m", "tests.chaos.pool", "--seconds", "40", "--seed", str(seed)]
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("case", CASES)
 def test_a_promise_holds_against_what_endangers_it_most(case: str) -> None:
     status, said = chaos("--case", case, "--seconds", "20", "--seed", "1")
