@@ -34,7 +34,8 @@ from jobkit.codec import pickler
 from jobkit.connecting import connect
 from jobkit.files.file_store import ARRAY_FILE, FileStore
 from jobkit.files.storage import make_folders
-from jobkit.model import ResultUnavailable
+from jobkit.model import JobkitError, ResultUnavailable
+from jobkit.model.format import size
 from jobkit.run.inside import context
 from jobkit.settings import Settings
 from jobkit.tasks.task import name_of
@@ -206,7 +207,7 @@ class Arrays:
         needs, which must live until it has ended.
 
         Raises:
-            OSError: a file cannot be written.
+            JobkitError: a file cannot be written.
         """
         sent: dict[str, Any] = {}
         used: list[Any] = []
@@ -249,17 +250,24 @@ class Arrays:
         return bool(obj.nbytes > self._most_bytes) and not obj.dtype.hasobject
 
     def _file(self, array: Any) -> str:
-        """Return the file of an array, written at its first use."""
+        """Return the file of an array, written at its first use. Raises JobkitError if it cannot be written."""
         assert self._folder is not None
         key = id(array)
         if key not in self._files:
             import numpy
 
-            if not (number := next(self._numbers)):
-                make_folders(self._folder)
-                _sweep(self._folder.parent)
+            number = next(self._numbers)
             path = self._folder / f"{number}.npy"
-            numpy.save(path, array, allow_pickle=False)
+            try:
+                if not number:
+                    make_folders(self._folder)
+                    _sweep(self._folder.parent)
+                numpy.save(path, array, allow_pickle=False)
+            except OSError as error:
+                raise JobkitError(
+                    f"an array of {size(array.nbytes)} cannot be written to {self._folder.parent}: "
+                    f"{error.strerror or error}; Parallel(max_nbytes=None) sends it with its call instead"
+                ) from None
             self._files[key] = weakref.ref(array, lambda _: self._forget(key)), str(path)
         return self._files[key][1]
 

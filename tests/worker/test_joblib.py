@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ from joblib import Parallel, delayed, parallel_config
 
 import jobkit.joblib
 from jobkit.client.kit import Kit
-from jobkit.model import InvalidParams, JobFailed
+from jobkit.model import InvalidParams, JobFailed, JobkitError
 from tests.client.calls import double, fail, hold, where
 from tests.store.server import Server
 from tests.support import PORTABLE, wait_until
@@ -157,6 +158,29 @@ def test_large_arrays_are_mapped_from_one_file_each(shared_server: Server, tmp_p
     finally:
         bench.close()
     bench.check_keys()
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+        (OSError("9 requested and 5 written"), "9 req"),
+    ],
+)
+def test_an_array_that_cannot_be_written_is_told_in_a_sentence(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, why: str
+) -> None:
+    def save(*_: object, **__: object) -> None:
+        raise error
+
+    with jobkit.connect(**{**bench.place, "results": str(tmp_path / "results")}) as kit:
+        monkeypatch.setattr(np, "save", save)
+        with (
+            parallel_config("jobkit", kit=kit),
+            pytest.raises(JobkitError, match=rf"an array of 1\.6 MB cannot be written to .*arrays: {why}.*max_nbytes"),
+        ):
+            Parallel(n_jobs=2)(delayed(np.sum)(np.zeros(200_000)) for _ in range(2))
+        assert not kit.jobs()
 
 
 def test_an_array_of_many_batches_is_stored_once_without_a_directory(kit: Kit, bench: Bench) -> None:
