@@ -97,8 +97,8 @@ EXPECTED = {
         "line[:16]": r"jobkit join jk1\.",
         "job.result() ==": r"True, on the second machine",
         "nbytes": r"8000000, np\.float64\(999999\.0\)",
-        "there.submit": r"True\n\['lambda', 'table', 'where'\]",
-        "--revoke": r"worker default True\nTrue\n.*refuses this machine, which was revoked",
+        "there.submit": r"True\s+\['lambda', 'table', 'where'\]",
+        "--revoke": r"worker default True\s+True\s+.*refuses this machine, which was revoked",
         "--stop": r"True jobkit: stopped",
     },
 }
