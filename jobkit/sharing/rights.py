@@ -24,7 +24,7 @@ _READS = (
 
 #: Further commands of workers. The first worker of a version loads its functions.
 _WRITES = (
-    "+@write", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pubsub|numsub", "+function|list", "+function|load",
+    "+@write", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+pubsub|numsub", "+function|list", "+function|load",
     "+info", "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist", "+rename",
 )  # fmt: skip
 

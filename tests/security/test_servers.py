@@ -18,6 +18,7 @@ import redis
 import jobkit
 from jobkit.embedded import shutdown
 from jobkit.settings import Settings
+from jobkit.store.binary import find_server
 from jobkit.store.rights import RIGHTS
 from tests.store.server import Server
 from tests.support import environment, processes_of
@@ -105,9 +106,20 @@ def test_worker_and_doctor_warn_of_a_redis_on_the_network_without_tls_and_passwo
 # -- rights -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["redis", "valkey"])
+def flavoured_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """Bench with its own server of each flavour, or of the one that this machine has."""
+    server = Server(str(find_server(request.param).path))
+    server.start()
+    bench = Bench(server, tmp_path)
+    yield bench
+    bench.close()
+    server.stop()
+
+
 @pytest.mark.nightly
-def test_the_documented_redis_rights_are_enough_and_no_more(own_bench: Bench) -> None:
-    bench = own_bench
+def test_the_documented_redis_rights_are_enough_and_no_more(flavoured_bench: Bench) -> None:
+    bench = flavoured_bench
     page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
     assert RIGHTS in page
     port = bench.server.listen()

@@ -18,9 +18,12 @@ from jobkit.joined import Membership
 from jobkit.settings import Settings
 from jobkit.sharing.members import Members
 from jobkit.sharing.rights import MemberRole, rights_of
+from jobkit.store.binary import find_server
 from jobkit.store.connect import open_blocking
 from jobkit.store.library import call, current
+from jobkit.store.redis import RedisStore
 from tests.sharing.conftest import member_of, run
+from tests.store.server import Server
 from tests.support import ROOT, wait_until
 
 #: Commands that no member may send, or that are of no use to it. The server has a key `jk:other:x`.
@@ -250,3 +253,21 @@ def _allowed(place: Membership, home: Path, commands: Sequence[tuple[str, ...]])
 @pytest.mark.parametrize("role", list(MemberRole))
 def test_the_documentation_has_the_rights_of_each_role(role: MemberRole) -> None:
     assert " ".join(rights_of(role, "team")) in (ROOT / "docs/reliability.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("flavour", ["redis", "valkey"])
+async def test_a_worker_may_run_every_command_that_jobkit_uses(flavour: str) -> None:
+    server = Server(str(find_server(flavour).path))
+    server.start()
+    store = RedisStore(Settings(url=server.url).checked())
+    other = RedisStore(Settings(url=f"redis://member:x@127.0.0.1:{server.listen()}").checked())
+    try:
+        await store.refused()  # the functions are loaded
+        rules = rights_of(MemberRole.WORKER, "default")
+        await store.redis.execute_command("ACL", "SETUSER", "member", "on", "nopass", *rules)
+
+        assert await other.lacks() == []
+    finally:
+        await other.close()
+        await store.close()
+        server.stop()
