@@ -24,8 +24,9 @@ _READS = (
 
 #: Further commands of workers. The first worker of a version loads its functions.
 _WRITES = (
-    "+@write", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+pubsub|numsub", "+function|list", "+function|load",
-    "+info", "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist", "+rename",
+    "+@write", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+pubsub|numsub", "+function|list",
+    "+function|load", "+info", "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist",
+    "+rename",
 )  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from jobkit.embedded import shutdown
 from jobkit.settings import Settings
 from jobkit.store.binary import find_server
 from jobkit.store.rights import RIGHTS
-from tests.store.server import Server
-from tests.support import environment, processes_of
+from tests.store.server import Server, free_port
+from tests.support import environment, processes_of, wait_until
 from tests.worker import jobs
 from tests.worker.conftest import Bench
 
@@ -88,6 +88,35 @@ def test_doctor_names_the_rights_that_a_user_lacks_behind_tls(tls: int, certific
     assert run.returncode == 1
     assert lacks + RIGHTS in run.stdout
     assert "canary" not in run.stdout
+
+
+def test_sentinels_and_their_primary_are_reached_by_tls(tls: int, certificates: Path, tmp_path: Path) -> None:
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(
+        f"port 0\ntls-port {port}\ntls-cert-file {certificates}/server.crt\ntls-key-file {certificates}/server.key\n"
+        f"tls-ca-cert-file {certificates}/ca.crt\ntls-auth-clients no\ntls-replication yes\nlogfile {tmp_path}/log\n"
+        f"sentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n"
+        f"sentinel monitor main localhost {tls} 1\n"
+    )
+    process = subprocess.Popen([find_server().path, str(config), "--sentinel"])
+    hosts, trusted = f"localhost:{port}/main", f"ssl_ca_certs={certificates}/ca.crt"
+    try:
+        with redis.Redis.from_url(f"rediss://localhost:{port}?{trusted}") as client:
+            wait_until(lambda: _answers(client), what="the Sentinel")
+        with jobkit.connect(f"rediss+sentinel://{hosts}?{trusted}", secret="s") as kit:
+            assert kit.submit(len, "abc").state == "queued"
+        with pytest.raises(jobkit.StoreUnavailable, match="of an unknown authority"):
+            jobkit.connect(f"rediss+sentinel://{hosts}", secret="s")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(client: redis.Redis) -> bool:
+    with contextlib.suppress(redis.ConnectionError):
+        return bool(client.ping())
+    return False
 
 
 @pytest.mark.nightly

@@ -26,13 +26,14 @@ sentinel parallel-syncs {NAME} 1
 
 
 class Sentinels:
-    """Two servers and three Sentinels. `url` names the Sentinels.
+    """Two servers and three Sentinels of one program. `url` names the Sentinels.
 
     Attributes:
         servers: by port; the first one begins as the primary.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
+        self._program = program
         self.servers: dict[int, Server] = {}
         self._ports: list[int] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -45,13 +46,13 @@ class Sentinels:
             port = free_port()
             config = home / f"sentinel{n}.conf"
             config.write_text(f"port {port}\ndir {home}\nlogfile sentinel{n}.log\n{_SENTINEL.format(primary=first)}")
-            self._processes.append(subprocess.Popen([find_server(), str(config), "--sentinel"]))
+            self._processes.append(subprocess.Popen([self._program, str(config), "--sentinel"]))
             self._ports.append(port)
         wait_until(self._is_ready, what="the Sentinels to know each other and the replica")
 
     def _add(self, *options: str) -> int:
         port = free_port()
-        self.servers[port] = server = Server("", "--port", str(port), *options)
+        self.servers[port] = server = Server(self._program, "--port", str(port), *options)
         server.start()
         return port
 
@@ -109,9 +110,9 @@ class Sentinels:
             server.stop()
 
 
-def running_sentinels() -> Iterator[Sentinels]:
+def running_sentinels(program: str = "") -> Iterator[Sentinels]:
     """A fixture."""
-    found = Sentinels()
+    found = Sentinels(program or find_server())
     try:
         found.start()
         yield found

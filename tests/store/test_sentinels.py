@@ -11,12 +11,18 @@ from collections.abc import Iterator
 import pytest
 
 import jobkit
+from jobkit.store import binary
 from tests.store.sentinels import Sentinels, running_sentinels
 from tests.store.server import Server, running_server
 from tests.support import environment, wait_until
 from tests.worker import jobs
 
-sentinels = pytest.fixture(running_sentinels, name="sentinels")
+
+@pytest.fixture(params=["redis", pytest.param("valkey", marks=pytest.mark.nightly)])
+def sentinels(request: pytest.FixtureRequest) -> Iterator[Sentinels]:
+    yield from running_sentinels(str(binary.find_server(request.param).path))
+
+
 server = pytest.fixture(running_server, name="server")
 
 
