@@ -137,7 +137,7 @@ def test_worker_and_doctor_warn_of_a_redis_on_the_network_without_tls_and_passwo
 
 @pytest.fixture(params=["redis", "valkey"])
 def flavoured_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """Bench with its own server of each flavour, or of the one that this machine has."""
+    """Bench with its own server, of each flavour that this machine has."""
     server = Server(str(find_server(request.param).path))
     server.start()
     bench = Bench(server, tmp_path)
