@@ -12,7 +12,7 @@ from jobkit.store.pools import PoolUnit
 #: What a unit is called on its engine, before the id.
 _KINDS = {
     "slurm": "Slurm job",
-    "kubernetes": "Kubernetes pod",
+    "kubernetes": "Kubernetes Job",
     "ray": "Ray actor",
     "dask": "Dask task",
     "ssh": "the worker on",

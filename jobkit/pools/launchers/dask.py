@@ -187,9 +187,9 @@ class DaskLauncher:
         names = [name for name in await client.list_datasets() if str(name).startswith(self._prefix)]
         for gone in self._futures.keys() - set(names):
             del self._futures[gone]
-        if unknown := [name for name in names if name not in self._futures]:
-            found = await client.get_dataset(unknown, default=None)
-            self._futures |= {key: future for key, future in zip(unknown, found, strict=True) if future is not None}
+        for key in names:
+            if key not in self._futures and (future := await client.get_dataset(key, default=None)) is not None:
+                self._futures[key] = future
 
     async def _look(self, client: Any, wanted: Iterable[str]) -> tuple[dict[str, tuple[str, str]], dict[str, Any]]:
         """Return Dask's states of tasks with their places, and the facts of those that run."""
