@@ -250,8 +250,9 @@ class Autoscaler:
                 del self._keepers[name]
             try:
                 keeper = PoolKeeper(read_pool(name, record.sealed, self._codec), self._place, self._tempo)
-            except JobkitError as error:
-                await self._say(name, record, str(error))
+            except Exception as error:  # a library of the engine may be missing or broken
+                why = str(error) if isinstance(error, JobkitError) else f"{type(error).__name__}: {error}"
+                await self._say(name, record, why)
                 continue
             self._refused.pop(name, None)
             self._keepers[name] = record.sealed, keeper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
@@ -14,6 +15,12 @@ from jobkit.store.values import WorkerInfo
 
 #: Number of ended units that a pool keeps, for people who look for the reason.
 ENDED_KEPT = 20
+
+#: Our names of units. The store may contain others, which are not signed, and engines get them back.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
+
+#: Characters of what an engine says that are kept.
+_WORDS = 500
 
 #: Seconds for which an engine may not list a unit that it has just accepted.
 _LAG_S = 30.0
@@ -39,12 +46,12 @@ def merged(
         listed: by the engine since the last call; `is_whole`: these are all units.
         workers: those that this pool has started.
     """
-    units = {unit.unit: unit for unit in known}
+    units = {unit.unit: unit for unit in known if _NAME.fullmatch(unit.unit)}
     listing = {unit.unit: unit for unit in listed}
-    working = {worker.unit: worker for worker in workers if worker.is_alive}
+    working = {worker.unit: worker for worker in workers if worker.is_alive and _NAME.fullmatch(worker.unit)}
     for name in [*listing, *working]:
         is_old = name in listing and listing[name].state == "ended" and name not in units
-        if name not in units and name and not is_old:
+        if name not in units and not is_old:
             units[name] = PoolUnit(unit=name, made_ms=now_ms, slots=spec.slots, resources=spec.resources)
     found = [
         unit if unit.phase == "ended" else _merged(unit, listing.get(name), is_whole, working.get(name), now_ms)
@@ -59,10 +66,10 @@ def _merged(unit: PoolUnit, listed: Unit | None, is_whole: bool, worker: WorkerI
         unit = replace(
             unit,
             id=listed.id,
-            reason=listed.reason,
+            reason=listed.reason[:_WORDS],
             host=listed.host or unit.host,
             expected_ms=listed.expected_ms,
-            error=listed.error,
+            error=listed.error[:_WORDS],
         )
     is_new = not unit.stopped_ms and now_ms - max(unit.made_ms, unit.started_ms) < _LAG_S * 1000
     if listed is not None and listed.state == "ended":
@@ -118,10 +125,10 @@ def worked_ms(before: Iterable[PoolUnit], after: Iterable[PoolUnit]) -> int:
 
 
 def has_failed(unit: PoolUnit, tempo: Tempo) -> bool:
-    """Return whether a unit has ended at once, without having been asked to."""
+    """Return whether a unit has ended at once and not in good order, as after a request to end."""
     lived_ms = unit.ended_ms - unit.up_ms if unit.up_ms else 0
-    is_asked = bool(unit.stopped_ms)
-    return unit.phase == "ended" and not is_asked and not unit.done and lived_ms < tempo.well * 1000
+    is_orderly = unit.stopped_ms or (unit.up_ms and not unit.error)
+    return unit.phase == "ended" and not is_orderly and not unit.done and lived_ms < tempo.well * 1000
 
 
 def is_well(unit: PoolUnit, now_ms: int, tempo: Tempo) -> bool:

@@ -13,7 +13,7 @@ from jobkit.codec import Codec
 from jobkit.pools.autoscaler import Autoscaler
 from jobkit.pools.launcher import Unit
 from jobkit.pools.spec import PoolSpec
-from jobkit.store.pools import PoolPause, PoolRecord, PoolStatus
+from jobkit.store.pools import PoolPause, PoolRecord, PoolStatus, PoolUnit
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 from tests.pools.fakes import TEMPO, MadeUpLauncher, spec
@@ -291,3 +291,51 @@ async def test_a_paused_pool_starts_nothing(stage: Stage) -> None:
     await stage.tick(3)
 
     assert stage.started == []
+
+
+async def test_a_worker_that_was_asked_to_end_at_once_is_no_failure(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick(2)
+    [name] = stage.started
+    worker = await stage.run(name)
+    await stage.tick()
+    await stage.store.stop_workers([worker.id], "now")
+    await stage.store.leave(worker.id)
+    stage.engine.units[name] = replace(stage.engine.units[name], state="ended")
+
+    status = await stage.tick(2)
+
+    assert status.failures == 0
+    assert len(stage.started) == 2  # the job still waits
+
+
+async def test_a_pool_whose_engine_cannot_be_loaded_says_so_and_others_go_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object, pool: str, options: object) -> None:
+        if pool.endswith("other"):
+            raise ImportError("libengine.so: cannot open shared object file")
+
+    monkeypatch.setattr(stage.engine, "__init__", broken)
+    await stage.put()
+    await stage.put(name="other")
+    await submit(stage.store, "a", queue="gpu")
+
+    await stage.tick()
+
+    assert len(stage.started) == 1
+    error = (await stage.store.pools.records())["other"].status.error
+    assert error == "ImportError: libengine.so: cannot open shared object file"
+
+
+async def test_names_of_units_that_jobkit_would_not_make_are_ignored(stage: Stage) -> None:
+    await stage.put()
+    forged = PoolStatus(units=(PoolUnit(unit="../other/x", phase="pending"), PoolUnit(unit="--all", phase="pending")))
+    await stage.store.pools.change("gpu", status=encoded(forged))
+    await stage.store.renew("w1", {}, {"slots": 1, "queues": "gpu", "pool": "gpu", "unit": "$(reboot)"})
+
+    status = await stage.tick(2)
+
+    assert status.units == ()
+    assert stage.engine.stopped == []
