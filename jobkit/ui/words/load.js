@@ -2,9 +2,9 @@
 
 /** A chart with its newest value: fill it by `showLoad`. */
 function loadChart(name) {
-  const n = {line: svg("path", {class: "line"}), area: svg("path", {class: "area"}), value: h("span", {class: "value"})};
+  const n = {line: svg("path", {class: "curve"}), area: svg("path", {class: "under"}), value: h("span", {class: "newest"})};
   const picture = svg("svg", {viewBox: "0 0 59 35", preserveAspectRatio: "none", "aria-hidden": "true"}, n.area, n.line);
-  return {n, el: h("span", {class: "load", hidden: true}, h("span", {class: "what", text: name}), picture, n.value)};
+  return {n, el: h("span", {class: "load", hidden: true}, h("span", {class: "of", text: name}), picture, n.value)};
 }
 
 /** Draw `{last, top, shape}`, a point each `step_s` seconds; the newest one is at the right. Hidden without points. */
