@@ -15,7 +15,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -123,21 +123,21 @@ class PendingUpdate:
 
     def add(self, whole: Mapping[str, str], parts: Mapping[str, str], part_of: Mapping[str, str]) -> None:
         """`part_of`: the part that a whole text replaces, as `{"log": "log_append"}`."""
-        self._add(whole, {name: [text] for name, text in parts.items()}, part_of)
-
-    def merge(self, later: PendingUpdate, part_of: Mapping[str, str]) -> None:
-        """Add what came later."""
-        self._add(later.whole, later.parts, part_of)
-
-    def _add(self, whole: Mapping[str, str], parts: Mapping[str, Sequence[str]], part_of: Mapping[str, str]) -> None:
         for name, text in whole.items():
             self.whole[name] = text
             self.parts.pop(part_of.get(name, ""), None)
-        for name, texts in parts.items():
+        for name, text in parts.items():
             waiting = self.parts.setdefault(name, [])
-            waiting += texts
+            waiting.append(text)
             if len(waiting) > _BEHIND:
                 del waiting[:-1]  # the browser sees the gap
+
+    def merge(self, later: PendingUpdate, part_of: Mapping[str, str]) -> None:
+        """Add what came later."""
+        self.add(later.whole, {}, part_of)
+        for name, texts in later.parts.items():
+            for text in texts:
+                self.add({}, {name: text}, part_of)
 
     def values(self) -> dict[str, str]:
         """Texts by the property that takes them; parts as one JSON array, in order."""
