@@ -51,3 +51,17 @@ def test_tables_have_a_line_for_each_row() -> None:
 
     assert table.as_text(rows).splitlines()[1].split()[:4] == ["start", "jobkit", "1,234", "ms"]
     assert table.as_markdown(rows).count("\n") == 3
+
+
+@pytest.mark.nightly
+def test_a_small_fleet_of_workers_that_run_no_code_yields_every_figure() -> None:
+    small = ["--workers", "2", "--slots", "2", "--waiting", "20", "--seconds", "1"]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.fleet", *small], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+
+    assert run.returncode == 0, run.stderr[-3000:]
+    lines = [line.split("|") for line in run.stdout.splitlines() if line.startswith("| ")]
+    figures = {name.strip(): float(value.replace(",", "")) for _, name, value, _ in lines[1:]}
+    assert figures["connections"] == 10
+    assert figures["busy, 0 dashboards: jobs/s"] > 0

@@ -7,21 +7,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import JobState, StoreUnavailable
-from jobkit.model.batch import BatchInfo
+from jobkit.model.batch import BatchInfo, BatchSpec
 from jobkit.store import wire
 from jobkit.store.namespace import RedisNamespace
 from jobkit.store.query import Names, fits
 
-#: Number of batches that are read at a time.
-_CHUNK = 200
+#: Number of batches that are read at a time, and the most of those whose definition is looked at.
+_CHUNK, _CHUNK_MOST = 200, 2_000
 
 #: Number of jobs of no batch that are read at a time, at most.
 _SINGLES_MOST = 10_000
 
 T = TypeVar("T")
+
+
+class _Asked(msgspec.Struct):
+    """The part of a batch's definition by which batches are chosen."""
+
+    task: str
+    name: str = ""
+    owner: str = ""
+
+
+_asked = msgspec.json.Decoder(_Asked).decode
 
 
 class BatchStore:
@@ -59,22 +71,23 @@ class BatchStore:
             below_us: only those whose newest job was submitted before a time (0: any).
             name: only those of this name. owner, task: only those that fit, see `Names`.
         """
+
+        def fits_all(spec: BatchSpec | _Asked) -> bool:
+            return name in (None, spec.name) and _is_asked(spec.owner, owner) and _is_asked(spec.task, task)
+
         found: list[BatchInfo] = []
-        start = f"({below_us}" if below_us else "+inf"
+        start, size, reads_all = f"({below_us}" if below_us else "+inf", _CHUNK, name is owner is task is None
         while len(found) < limit:
-            ids = await self._ns.ask("ZREVRANGEBYSCORE", "batches", start, "-inf", "WITHSCORES", "LIMIT", 0, _CHUNK)
-            if not ids:
+            pairs = await self._ns.ask("ZREVRANGEBYSCORE", "batches", start, "-inf", "WITHSCORES", "LIMIT", 0, size)
+            if not pairs:
                 break
-            start = f"({ids[-1][1]:.0f}"
-            infos = await self.infos([wire.text(id) for id, _ in ids])
-            found += [
-                info
-                for info in infos
-                if info is not None
-                and name in (None, info.spec.name)
-                and _is_asked(info.spec.owner, owner)
-                and _is_asked(info.spec.task, task)
-            ]
+            start, ids = f"({pairs[-1][1]:.0f}", [wire.text(id) for id, _ in pairs]
+            if not reads_all:  # of the others, only what they are asked for
+                specs = await self._ns.many([("HGET", f"batch:{id}", "spec") for id in ids])
+                read = [self._ns.readable(f"batch:{id}", _asked, raw) for id, raw in zip(ids, specs, strict=True)]
+                ids = [id for id, spec in zip(ids, read, strict=True) if spec is not None and fits_all(spec)]
+                size = min(2 * size, _CHUNK_MOST)
+            found += [info for info in await self.infos(ids) if info is not None and fits_all(info.spec)]
         return found[:limit]
 
     async def folded(self, limit: int, below_us: int = 0) -> tuple[list[str | BatchInfo], str]:

@@ -235,6 +235,7 @@ async def test_batches_are_listed_newest_first_by_name_and_owner(store: RedisSto
     assert [batch.id for batch in await store.batches.newest()] == ["b2", "b1", "b0"]
     assert [batch.id for batch in await store.batches.newest(2)] == ["b2", "b1"]
     assert [batch.id for batch in await store.batches.newest(owner="o0")] == ["b2", "b0"]
+    assert await store.batches.newest(owner="o2") == []
     assert len(await store.batches.newest(name="first try")) == (3 if name == "first try" else 0)
     newest = await info(store, "b2")
     assert [batch.id for batch in await store.batches.newest(below_us=newest.last_us)] == ["b1", "b0"]
