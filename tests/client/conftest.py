@@ -83,6 +83,7 @@ OWNED = (
     "made:",  # expire
     "made-on:",
     "idle:",
+    "watching",
     "grace",
 )
 
