@@ -81,7 +81,7 @@ def share(
             out.say(f"{name} is logged out of the dashboard, and refused from now on")
         others = [name for name in revoked if name not in people]
         for member in hosting.revoke(settings, others) if others else ():
-            out.say(f"{member.name} is refused from now on; workers there end their jobs without effect")
+            out.say(f"{member.name} is refused from now on; jobs that run there run again on other workers")
     elif is_stop:
         out.say("stopped" if hosting.stop_sharing(settings) else f"{settings.home} is not shared")
     elif is_page:

@@ -73,7 +73,7 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
         own_certificate(home.sharing, at[0])
         stamp = secrets.token_hex(8)
         keep_service(home, GATEWAY, Service("jobkit.sharing.gateway", ("--stamp", stamp)))
-        _wait_until_ready(home, stamp)
+        _wait_until_ready(settings, home, stamp)
     return at
 
 
@@ -185,11 +185,13 @@ def free_port(host: str, wanted: int, first: int, *, is_given: bool) -> int:
     raise InvalidParams(error, "port")
 
 
-def _wait_until_ready(home: Home, stamp: str) -> None:
+def _wait_until_ready(settings: Settings, home: Home, stamp: str) -> None:
     deadline = time.monotonic() + _START_S
     while (status := read_status(home)).get("stamp") != stamp or "state" not in status:
         if time.monotonic() > deadline:
             raise JobkitError(f"the gateway did not start within {_START_S:.0f} s; see {service_log(home, GATEWAY)}")
+        if not home.is_supervised():  # it stopped because it was idle, before it knew of the gateway
+            ensure_running(settings, only_looks=True)
         time.sleep(0.02)
     if status["state"] != "ready":
         raise JobkitError(str(status.get("error")))

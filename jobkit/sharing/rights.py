@@ -15,18 +15,15 @@ class MemberRole(StrEnum):
 #: Never allowed: what shows keys of other namespaces, or changes or shows the server and other connections.
 _NEVER = ("-@keyspace", "-@dangerous", "-publish", "-spublish", "-pubsub", "-function")
 
-#: Commands of both roles, in order.
-_READS = (
-    "-@all", "+@read", "+@pubsub", "+@transaction", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pubsub|numsub",
-    "+fcall", "+fcall_ro", "+function|list", "+time", "+info", "+ping", "+echo", "+quit", "+client|id",
-    "+client|setname", "+client|setinfo",
+#: Commands of both roles, beside those of their categories.
+_BOTH = (
+    "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+pubsub|numsub", "+fcall", "+fcall_ro", "+function|list",
+    "+time", "+info", "+ping", "+echo", "+quit", "+client|id", "+client|setname", "+client|setinfo",
 )  # fmt: skip
 
 #: Further commands of workers. The first worker of a version loads its functions.
-_WRITES = (
-    "+@write", *_NEVER, "+exists", "+type", "+ttl", "+pttl", "+pexpiretime", "+pubsub|numsub", "+function|list",
-    "+function|load", "+info", "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist",
-    "+rename",
+_OF_WORKERS = (
+    "+publish", "+del", "+unlink", "+expire", "+pexpire", "+pexpireat", "+persist", "+rename", "+function|load",
 )  # fmt: skip
 
 
@@ -36,11 +33,12 @@ def rights_of(role: MemberRole, namespace: str) -> tuple[str, ...]:
     A viewer's functions fail at their first write, because Redis checks the commands in them with the rights of their
     caller.
     """
-    channels = f"&jk:{namespace}:*"
+    keys, channels = f"~jk:{namespace}:*", f"&jk:{namespace}:*"
+    categories = ("-@all", "+@read", "+@pubsub", "+@transaction")
     if role is MemberRole.VIEWER:
-        # The second is no key, but the prefix, which each call of a function names.
-        return *_READS, f"%R~jk:{namespace}:*", f"~jk:{namespace}:", channels
-    return *_READS, *_WRITES, f"~jk:{namespace}:*", "~jk:libraries", channels
+        # The last key is the prefix, which each call of a function names.
+        return *categories, *_NEVER, *_BOTH, f"%R{keys}", f"~jk:{namespace}:", channels
+    return *categories, "+@write", *_NEVER, *_BOTH, *_OF_WORKERS, keys, "~jk:libraries", channels
 
 
 def mark_key(namespace: str) -> str:

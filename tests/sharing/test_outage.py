@@ -39,6 +39,8 @@ def test_a_joined_worker_waits_for_the_sharing_machine_says_so_and_goes_on(share
         assert "joined://" in refused.stderr
         hosting.share(shared, None, None)
         assert waiting.result(60) == 4
+        assert " sharing " in run("doctor", home=shared.home).stdout
+        assert ", as a worker" in run("doctor", home=other, JOBKIT_URL=place.url).stdout
 
 
 def test_a_killed_gateway_is_started_again_and_members_need_no_new_word(shared: Settings, other: Path) -> None:
