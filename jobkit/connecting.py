@@ -39,7 +39,8 @@ def connect(
 
     Args:
         url: `local://` (embedded server and workers, the default), `redis://...`, `rediss://`, `unix://`,
-            `redis+sentinel://`, `rediss+sentinel://`, or `sync://` (runs jobs here and now).
+            `redis+sentinel://`, `rediss+sentinel://`, `joined://NAME` (another machine's embedded server,
+            after `jobkit join`), or `sync://` (runs jobs here and now).
         namespace: prefix of every key and channel.
         home: directory of the embedded server. secret: key that signs payloads.
         settings: `lease`, `heartbeat`, `result_ttl`, ...: see `jobkit.settings.Settings`.
