@@ -1,6 +1,6 @@
 """Many workers on one server: its CPU, memory and connections, and how fast jobs start, by the number of workers.
 
-    python -m benchmarks.fleet [--workers 25 50 100 200] [--slots 10] [--waiting 100000] [--seconds 20]
+    python -m benchmarks.fleet [--workers 25 50 100 200] [--slots 10] [--waiting 100000] [--seconds 12]
 
 The workers are stand-ins that run no code: each makes a worker's calls (claim, renew, progress, finish and their like)
 over as many connections, at the same intervals. They are `PROCESSES` processes beside this one, so on a small machine
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[25, 50, 100, 200])
     parser.add_argument("--slots", type=int, default=10, help="of each worker")
     parser.add_argument("--waiting", type=int, default=100_000, help="jobs")
-    parser.add_argument("--seconds", type=float, default=20, help="of one measurement")
+    parser.add_argument("--seconds", type=float, default=12, help="of one measurement")
     parser.add_argument("--stand-in", metavar="URL", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.stand_in:

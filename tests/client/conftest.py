@@ -84,6 +84,7 @@ OWNED = (
     "made-on:",
     "idle:",
     "watching",
+    "load",
     "grace",
 )
 
