@@ -56,6 +56,9 @@ _CALL_S = 300.0
 #: Seconds between two looks at workers that end, and for those that give back their jobs.
 _POLL_S, _AT_ONCE_S = 0.25, 4.0
 
+#: After so many failed starts in a row, one worker at a time is tried.
+_DOUBTFUL = 3
+
 #: Seconds between two reports of a pool in which nothing has changed but the time of its workers.
 _REPORT_S = 5.0
 
@@ -72,6 +75,7 @@ class PoolKeeper:
         self.listed: list[Unit] = []
         self.is_whole = False
         self.problem: JobkitError | None = None
+        self.is_refused = self.is_accepted = False  # the last start; and after a refusal, the next one
         self._call: asyncio.Task[None] | None = None
         self._listed_at = float("-inf")
 
@@ -286,7 +290,11 @@ class Autoscaler:
         for unit in failed:
             why = unit.error or "it ended without a word"
             status = self._failed(status, f"worker {unit.unit} ended at once: {why}", now_ms)
+        if keeper.is_accepted:
+            status, keeper.is_accepted = replace(status, failures=0, retry_ms=0, error="", error_ms=0), False
         if isinstance(keeper.problem, LaunchRefused):
+            keeper.is_refused = True
+            status = replace(status, units=tuple(unit for unit in status.units if unit.phase != "ordered"))
             status, keeper.problem = self._failed(status, str(keeper.problem), now_ms), None
         elif keeper.problem is not None and status.error != str(keeper.problem):
             status = replace(status, error=str(keeper.problem), error_ms=now_ms)
@@ -303,14 +311,15 @@ class Autoscaler:
         return replace(status, failures=failures, error=why, error_ms=now_ms, retry_ms=retry_ms)
 
     def _view(self, keeper: PoolKeeper, record: PoolRecord, status: PoolStatus, now_ms: int) -> PoolView:
+        is_doubtful = status.failures >= _DOUBTFUL
         has_probe = any(unit.is_pending or unit.phase == "starting" for unit in status.units)
         may_start = not keeper.is_busy and keeper.problem is None and now_ms >= status.retry_ms
         return PoolView(
             spec=keeper.spec,
             units=status.units,
-            may_start=may_start and not (status.failures and has_probe),
+            may_start=may_start and not (is_doubtful and has_probe),
             is_paused=record.pause is not None or record.is_removed,
-            most_starts=1 if status.failures else 1_000,
+            most_starts=1 if is_doubtful else 1_000,
             fixed=record.fixed,
             short_ms=status.short_ms,
             over_ms=status.over_ms,
@@ -372,6 +381,7 @@ class Autoscaler:
             logger.info("pool %s: starting %s", keeper.spec.name, ", ".join(order.unit for order in orders))
             keeper.listed = await keeper.launcher.start(orders)
             keeper.is_whole = False
+            keeper.is_accepted, keeper.is_refused = keeper.is_refused, False
 
     def _order(self, spec: PoolSpec) -> WorkerOrder:
         """Return the order of a worker. Raises JobkitError if no worker there could reach the store."""

@@ -53,6 +53,9 @@ def merged(
         is_old = name in listing and listing[name].state == "ended" and name not in units
         if name not in units and not is_old:
             units[name] = PoolUnit(unit=name, made_ms=now_ms, slots=spec.slots, resources=spec.resources)
+    if is_whole:  # orders that the engine has not got
+        late = {name for name, unit in units.items() if unit.phase == "ordered" and not _is_new(unit, now_ms)}
+        units = {name: unit for name, unit in units.items() if name not in late or name in listing or name in working}
     found = [
         unit if unit.phase == "ended" else _merged(unit, listing.get(name), is_whole, working.get(name), now_ms)
         for name, unit in units.items()
@@ -71,17 +74,20 @@ def _merged(unit: PoolUnit, listed: Unit | None, is_whole: bool, worker: WorkerI
             expected_ms=listed.expected_ms,
             error=listed.error[:_WORDS],
         )
-    is_new = not unit.stopped_ms and now_ms - max(unit.made_ms, unit.started_ms) < _LAG_S * 1000
     if listed is not None and listed.state == "ended":
         return _ended(unit, now_ms)
     if worker is not None:
         return _with_worker(unit, worker, now_ms)
-    if listed is None and is_whole and not is_new:
+    if listed is None and is_whole and (unit.stopped_ms or not _is_new(unit, now_ms)):
         return _ended(replace(unit, error=unit.error or "the engine does not know it any more"), now_ms)
     if unit.started_ms or (listed is not None and listed.state == "running"):
         unit = _started(unit, now_ms)
         return replace(unit, phase="ending" if unit.up_ms or unit.stopped_ms else "starting")
     return replace(unit, phase="pending") if listed is not None and not unit.stopped_ms else unit
+
+
+def _is_new(unit: PoolUnit, now_ms: int) -> bool:
+    return now_ms - max(unit.made_ms, unit.started_ms) < _LAG_S * 1000
 
 
 def _with_worker(unit: PoolUnit, worker: WorkerInfo, now_ms: int) -> PoolUnit:

@@ -194,7 +194,21 @@ async def test_a_backoff_keeps_a_failing_engine_from_being_asked(stage: Stage) -
 
     assert status.error == "sbatch refused: invalid partition"
     assert status.failures == 1
-    assert status.units == () or all(unit.phase == "ended" or unit.phase == "ordered" for unit in status.units)
+    assert status.units == ()
+
+
+async def test_an_engine_that_accepts_again_has_no_error_any_more(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    stage.engine.refuses = "sbatch refused: invalid partition"
+    scaler = stage.another(backoff=0.0)
+    assert (await stage.tick(2, scaler)).failures > 0
+    stage.engine.refuses = ""
+
+    status = await stage.tick(3, scaler)
+
+    assert (status.error, status.failures) == ("", 0)
+    assert [unit.phase for unit in status.units] == ["pending"]
 
 
 async def test_an_engine_that_does_not_answer_keeps_what_runs_and_says_so(stage: Stage) -> None:
