@@ -98,7 +98,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_LOGIN": "/some/users.json",
         "JOBKIT_ROLES": "ada = admin, *@lab.example=own",
     }
-    assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING"}
+    assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING", "JOBKIT_POOLS"}
 
     settings = load(project, environ)
 
