@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from tornado.web import RequestHandler
 
-from jobkit.embedded.home import Home, own_version
+from jobkit.embedded.home import Home, own_version, say
 from jobkit.model import JobkitError
 from jobkit.sharing.members import JoinRefused, Member, Members
 from jobkit.sharing.messages import JOIN_PATH, JoinReply, JoinRequest
@@ -61,11 +61,13 @@ class JoinHandler(GatewayHandler):
             member, password = self.members.redeem(asked.ticket, asked.machine, asked.about)
             secret = self.home.secret() if member.role is MemberRole.WORKER else ""
         except JoinRefused as error:
+            say(f"a machine at {self.request.remote_ip} may not join: {error}")
             self.refuse(403, str(error))
             return
         except (JobkitError, OSError) as error:
             self.refuse(503, f"the sharing machine cannot let anyone join: {error}")
             return
+        say(f"{member.name} at {self.request.remote_ip} has joined as a {member.role}")
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         reply = JoinReply(
             name=member.name,

@@ -91,6 +91,7 @@ def test_a_revoked_word_is_refused(shared: Settings, other: Path) -> None:
 def test_an_unknown_ticket_is_refused(shared: Settings, other: Path) -> None:
     with pytest.raises(JoinRefused, match="not known here"):
         join(replace(hosting.new_word(shared), ticket=bytes(16)), other)
+    assert "a machine at 127.0.0.1 may not join: " in (shared.home / "logs" / "gateway.log").read_text()
 
 
 def test_another_machine_at_the_same_address_gets_nothing(shared: Settings, other: Path) -> None:
