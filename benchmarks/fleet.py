@@ -203,10 +203,11 @@ async def measure(url: str, workers: int, slots: int, waiting: int, seconds: flo
     values["read of the Workers page (ms)"] = await _ms(store.workers, store.queues, store.tasks)
 
     async with _starts(store) as started:
-        for one in jobs(SINGLE):
+        count = min(SINGLE, workers * slots)  # a slot for each
+        for one in jobs(count):
             started.sent[one.spec.id] = time.time()
             await store.submit([one])
-        await started.all(SINGLE)
+        await started.all(count)
     values["start, idle workers, p50 (ms)"], values["start, idle workers, p99 (ms)"] = started.percentiles()
 
     async with Watch(store) as due:
