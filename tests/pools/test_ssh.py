@@ -243,7 +243,8 @@ class TestSsh(LauncherSuite):
             await until(lambda: kit.aio.workers(), "the worker")
             assert (await listed(launcher))[ordered.unit].error == ""
 
-            found, version = await job
+            found, version, package = await job
+            assert package == "attrs"
             assert found.startswith(str(bench.hosts.home("lab1") / ".jobkit" / "envs"))
             assert version == jobkit.__version__
         await launcher.stop([ordered.unit])
@@ -291,15 +292,14 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def _executable() -> tuple[str, str]:
+def _executable() -> tuple[str, str, str]:
     import sys
 
     import attrs
 
     import jobkit
 
-    assert attrs.__name__ == "attrs"
-    return sys.executable, jobkit.__version__
+    return sys.executable, jobkit.__version__, attrs.__name__
 
 
 _executable.__module__ = "__main__"  # sent by value, as from a notebook

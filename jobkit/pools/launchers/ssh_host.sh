@@ -77,6 +77,7 @@ start_unit() {
 
 # Print a line for each unit: "running", or "ended" with exit status ("asked" if it was asked to) and last line.
 list_units() {
+  find "$folder" -name '*.sh' -mmin +10 -exec rm -f {} + 2>/dev/null # of units that were not started
   for file in "$folder"/*.pid; do
     [ -e "$file" ] || continue
     unit=${file##*/} unit=${unit%.pid}
