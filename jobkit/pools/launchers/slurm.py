@@ -267,10 +267,9 @@ class SlurmLauncher:
         found = [unit for unit in await self.list() if unit.unit in units and unit.state != "ended"]
         for unit in found:
             await asyncio.to_thread(self._folder.write, f"{unit.unit}.stop", "")
-        running = [unit.id for unit in found if unit.state == "running"]
-        signal = "INT" if now else "USR1"  # with the SIGTERM of scancel, a worker gets two and releases its jobs at once
-        cancelled = [unit.id for unit in found if unit.state == "pending" or now]
-        for argv, ids in ((["scancel", "--batch", f"--signal={signal}"], running), (["scancel"], cancelled)):
+        running = [unit.id for unit in found if unit.state == "running" and not now]
+        others = [unit.id for unit in found if unit.state == "pending" or now]
+        for argv, ids in ((["scancel"], others), (["scancel", "--batch", "--signal=USR1"], running)):
             if ids and (ran := await self._run([*argv, *ids])).status and _AWAY.search(ran.err):
                 raise EngineUnavailable(f"scancel: {_reason(ran)}")
 
