@@ -10,10 +10,8 @@ import redis
 
 from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
-from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, StoreUnavailable, SubmitUnanswered
 from jobkit.model.people import Person, Role
-from jobkit.pools.spec import pool_spec
 from jobkit.settings import Settings
 from jobkit.tasks.registry import task
 from jobkit.ui.access.actions import ACTIONS, ActionReply, Actions, action, each
@@ -116,18 +114,6 @@ def test_only_an_admin_ends_a_worker(stage: Stage, role: str) -> None:
     answer = act(desk_of(stage, role), "drain_worker", ["gpu-1"])
 
     assert answer.is_ok is (role == "admin"), answer
-
-
-@pytest.mark.parametrize("role", MAY)
-def test_only_an_admin_acts_on_a_pool(stage: Stage, role: str) -> None:
-    sealed = pool_spec("gpu", on="local", max=4).sealed(stage.kit.codec)
-    background.call(stage.kit.verbs.store.pools.put("gpu", sealed))
-    access = desk_of(stage, role)
-
-    answers = [act(access, f"{verb}_pool", ["gpu"], n="3") for verb in ("pause", "resume", "scale", "drain", "remove")]
-
-    assert [answer.is_ok for answer in answers] == [role == "admin"] * 5, answers
-    assert not act(access, "pause_pool", ["gpu"]).is_ok  # it is gone, or not theirs
 
 
 def test_every_action_is_in_the_matrix_above() -> None:

@@ -364,24 +364,6 @@ async def _sweep(call: ActionCall, task: str) -> None:
     call.done = f"submitted {len(points):,} times"
 
 
-def _pool(verb: str) -> Do:
-    """Make the action that pauses, resumes, drains or removes (`verb`) a pool; `by` is noted with a pause."""
-
-    async def do(call: ActionCall, name: str) -> None:
-        who = {"by": call.person.name} if verb == "pause" else {}
-        if await getattr(call.kit.aio, f"{verb}_pool")(name, **who) is False:
-            raise JobkitError(f"pool {name[:60]} is {'paused already' if verb == 'pause' else 'not paused'}")
-
-    return each(do)
-
-
-async def _scale_pool(call: ActionCall, name: str) -> None:
-    text = str(call.details.get("n") or "").strip()
-    if text and not text.isdecimal():
-        raise InvalidParams(f"n must be a number of workers, not {text[:40]!r}", "n")
-    await call.kit.aio.scale_pool(name, int(text) if text else None)
-
-
 def _stop(how: str) -> Do:
     async def do(call: ActionCall, worker_id: str) -> None:
         if not await background.call_async(call.kit.verbs.store.stop_workers([worker_id], how)):
@@ -408,11 +390,6 @@ action("delete", _delete, "deleted")
 action("restore", _restore, "brought back from the archive", on="archived job", own_too=True)
 action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN)
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
-action("pause_pool", _pool("pause"), "paused", on="pool", least=Role.ADMIN)
-action("resume_pool", _pool("resume"), "resumed", on="pool", least=Role.ADMIN)
-action("drain_pool", _pool("drain"), "asked to let its workers finish and end", on="pool", least=Role.ADMIN)
-action("remove_pool", _pool("remove"), "removed", on="pool", least=Role.ADMIN)
-action("scale_pool", each(_scale_pool), "scaled", on="pool", least=Role.ADMIN)
 
 
 # -- pause and resume queues and tasks, move waiting jobs --------------------------------------------------------------
