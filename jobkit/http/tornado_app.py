@@ -23,7 +23,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from jobkit.http.auth.sessions import claims_of, fix_panels_logins, is_listed, login_id_of, marks, prefix_of, user_of
 from jobkit.http.bodies import read_all_of, send_early
 from jobkit.http.core.handling import Api
-from jobkit.http.messages import TEXT, Problem, Request, Response, find_route, send_all
+from jobkit.http.messages import FORM, TEXT, Problem, Request, Response, find_route, form, send_all
 from jobkit.own_machine import JUPYTER_PID_VARIABLE, PROXIED_VARIABLE, of_tornado, server_of_tornado
 from jobkit.people import LoginState
 from jobkit.settings import Settings
@@ -71,7 +71,7 @@ class _RequestReader(tornado.web.RequestHandler):
             scheme=request.protocol,
             prefix=prefix,
             login=self._login(user) if user else None,
-            login_is_forged=bool(user) and self._is_forged(),
+            login_is_forged=bool(user) and self._is_forged(body),
         )
 
     def _login(self, user: str) -> Callable[[Settings], LoginState]:
@@ -79,11 +79,15 @@ class _RequestReader(tornado.web.RequestHandler):
         claims = {} if is_by_name else claims_of(self)
         return partial(LoginState, user, is_listed=is_by_name, claims=claims, login_id=login_id_of(self))
 
-    def _is_forged(self) -> bool:
-        """Return whether a request with a login's cookie lacks the XSRF token that it needs."""
+    def _is_forged(self, body: bytes) -> bool:
+        """Return whether a request with a login's cookie lacks the XSRF token that it needs, as header or in a form."""
         if self.request.method in ("GET", "HEAD", "OPTIONS"):
             _ = self.xsrf_token  # sets the cookie, for later requests
             return False
+        if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == FORM:
+            with contextlib.suppress(Problem):  # the body is read in parts, so Tornado has not read its fields
+                tokens = [value.encode() for name, value in form(body) if name == "_xsrf"]
+                self.request.arguments.setdefault("_xsrf", []).extend(tokens)
         try:
             super().check_xsrf_cookie()
         except tornado.web.HTTPError:

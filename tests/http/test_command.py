@@ -131,6 +131,8 @@ def test_the_dashboards_login_is_valid_for_the_api_with_xsrf_protection(fresh: T
         assert http.get("/api/jobs").status_code == 200
         bare = http.post("/api/jobs", json={"task": "count"})
         made = http.post("/api/jobs", json={"task": "count"}, headers={"X-XSRFToken": http.cookies["_xsrf"]})
+        forms = [{"task": "count", "_xsrf": token} for token in (http.cookies["_xsrf"], "", "wrong")]
+        assert [http.post("/api/jobs", data=form).status_code for form in forms] == [202, 403, 403]
         token = fresh.ok("token")
         by_token = httpx.get(f"{url}/api/jobs", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
 
