@@ -97,6 +97,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_LOG_FORMAT": "json",
         "JOBKIT_LOGIN": "/some/users.json",
         "JOBKIT_ROLES": "ada = admin, *@lab.example=own",
+        "JOBKIT_POOLS": '{"gpu": {"on": "slurm", "max": 4}}',
     }
     assert {f"JOBKIT_{f.name.upper()}" for f in fields(Settings)} - set(environ) == {"JOBKIT_ROUTING", "JOBKIT_POOLS"}
 
@@ -116,6 +117,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert settings.mercure_key == "k" * 32
     assert settings.login == "/some/users.json"
     assert dict(settings.roles) == {"ada": "admin", "*@lab.example": "own"}
+    assert dict(settings.pools) == {"gpu": {"on": "slurm", "max": 4}}
 
 
 def test_the_secret_can_be_in_a_file_that_a_container_mounts(project: Path, tmp_path: Path) -> None:
