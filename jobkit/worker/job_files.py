@@ -114,7 +114,7 @@ class JobFiles:
             return
         with contextlib.suppress(StoreUnavailable, OSError):
             await asyncio.to_thread(clear_passing, path.parent)
-            if (staging := folder.file_store.staging) is not None and not staging.has(folder.path):
+            if (staging := folder.file_store.staging) is not None:
                 await asyncio.to_thread(staging.take_back_log, folder.path)
             await asyncio.to_thread(path.with_name(AWAY).unlink, missing_ok=True)
             if not await asyncio.to_thread(path.exists):
@@ -143,12 +143,27 @@ class JobFiles:
             return f"its whole log is not kept in {folder.file_store.place.shown} ({error.strerror or error})"
         return ""
 
-    async def clear_staging(self, claimed: Claimed) -> None:
-        """Delete what an attempt has left on its way."""
+    async def clear_staging(self, claimed: Claimed, *, is_lost: bool = False) -> None:
+        """Delete what an attempt has left on its way.
+
+        Args:
+            is_lost: the job may run again, and its folder be that of another worker of this machine: the sweep deletes
+                it in this case.
+        """
         folder = self.folder(claimed)
         staging = folder.file_store.staging if folder is not None else None
-        if folder is not None and staging is not None and staging.has(folder.path):
-            await asyncio.to_thread(folder.file_store.ended, folder)
+        if folder is None or staging is None or not staging.has(folder.path):
+            return
+        if is_lost and await self._may_run(claimed.spec.id):
+            return
+        await asyncio.to_thread(folder.file_store.ended, folder)
+
+    async def _may_run(self, job_id: str) -> bool:
+        try:
+            [snapshot] = await self._store.snapshots([job_id])
+        except StoreUnavailable:
+            return True
+        return snapshot is not None and not snapshot.is_terminal
 
     # -- removal ------------------------------------------------------------------------------------------------------
 
@@ -186,7 +201,7 @@ class JobFiles:
         removed = 0
         await asyncio.to_thread(clear_passing, temporary(), min_age_s)
         if (staging := self.file_store.staging) is not None:
-            old_staged = dict(await asyncio.to_thread(list, staging.old(min_age_s)))
+            old_staged = dict(await asyncio.to_thread(list, staging.old(self.file_store.base, min_age_s)))
             ids = [owner.rpartition(" ")[0] for owner in old_staged.values()]
             for folder, snapshot in zip(old_staged, await self._store.snapshots(ids), strict=True):
                 if snapshot is None or snapshot.state is not JobState.RUNNING:

@@ -264,7 +264,7 @@ class RunningJobs:
         if outcome.file and attempt.is_lost:
             await asyncio.to_thread(delete_file, outcome)
         if attempt.is_lost:
-            await self.job_files.clear_staging(claimed)
+            await self.job_files.clear_staging(claimed, is_lost=True)
             self.forget(spec.id, claimed.token)
             self.wake.set()
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from jobkit.attempts import ending
 from jobkit.codec import HEAD_BYTES, PICKLE, Subject, is_reference
 from jobkit.files.file_store import PASSING, FileStore, opened
-from jobkit.files.log import LogFile, mark_of, read_log
+from jobkit.files.log import LogFile, _give_up, mark_of, read_log
 from jobkit.files.staging import Staging
 from jobkit.files.storage import Directory
 from jobkit.model import LogFilter
@@ -173,6 +174,88 @@ async def test_a_sweep_removes_what_dead_workers_have_left_on_its_way(staged: tu
     await files.sweep()
 
     assert [log_of(files, job).path.exists() for job in (running, ended)] == [True, False]
+
+
+async def test_a_sweep_leaves_what_workers_of_other_namespaces_have_on_its_way(
+    staged: tuple[JobFiles, FileServer],
+) -> None:
+    files, _ = staged
+    staging = files.file_store and files.file_store.staging
+    assert isinstance(staging, Staging)
+    other = LogFile(staging.root / ("f" * 16) / "ab" / ("c" * 30) / "log", "x 1\n")
+    other.is_file = True
+    other.add(LINES)
+    other.flush()
+    for path in other.path.parent.iterdir():
+        os.utime(path, (time.time() - SWEEP_AGE_S - 60,) * 2)
+
+    await files.sweep()
+
+    assert other.path.exists()
+
+
+async def test_a_lost_attempt_leaves_the_folder_to_the_one_that_runs_on_the_same_machine(
+    staged: tuple[JobFiles, FileServer],
+) -> None:
+    files, _ = staged
+    lost = await claimed(files, "a")
+    say(files, lost, LINES)
+    job = await again(files, lost)
+    await files.continue_log(job)
+    say(files, job, ["the end"])
+
+    await files.clear_staging(lost, is_lost=True)
+
+    assert log_of(files, job).path.read_text().splitlines() == [*LINES, "the end"]
+    await files._store.finish([Ending("a", job.token, "failed")])
+    await files.clear_staging(lost, is_lost=True)
+    assert not log_of(files, job).path.parent.exists()
+
+
+async def test_a_log_that_a_dead_worker_has_left_gives_way_to_that_of_a_later_attempt(
+    staged: tuple[JobFiles, FileServer], tmp_path: Path
+) -> None:
+    files, server = staged
+    job = await claimed(files, "a")
+    say(files, job, ["of the first"])  # and then its worker dies
+
+    other = JobFiles(dataclasses.replace(files._settings, home=tmp_path / "third"), files._store, CODEC)
+    other.file_store = FileStore(server.files(tmp_path / "third" / "cache"), BASE)
+    other._stage(other.file_store)
+    job = await again(files, job)
+    await other.continue_log(job)
+    say(other, job, LINES)
+    await other.hand_in_log(job)
+    await other.clear_staging(job)
+
+    job = await again(files, job)
+    await files.continue_log(job)
+    say(files, job, ["the end"])
+    await files.hand_in_log(job)
+
+    folder = files.folder(job)
+    assert folder is not None
+    found = FileStore(Directory(server.root), BASE).log(folder.path, has_ended=False)
+    assert found is not None
+    assert found("").read_text().splitlines() == [*LINES, "the end"]
+
+
+async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attempt_before(
+    staged: tuple[JobFiles, FileServer],
+) -> None:
+    files, server = staged
+    job = await claimed(files, "a")
+    say(files, job, LINES)
+    await files.hand_in_log(job)
+    await files.clear_staging(job)
+    job = await again(files, job)
+    await files.continue_log(job)
+    _give_up(log_of(files, job).path)
+    await files.hand_in_log(job)
+
+    folder = files.folder(job)
+    assert folder is not None
+    assert FileStore(Directory(server.root), BASE).log(folder.path) is None
 
 
 async def test_a_log_on_a_url_can_be_searched(staged: tuple[JobFiles, FileServer]) -> None:
