@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
@@ -81,7 +82,13 @@ class GatewayLink:
             if self._pid != os.getpid():  # a fork's connections are those of its parent
                 self.close()
                 self._pid = os.getpid()
-            connection = self._idle.pop() if self._idle else self._connect()
+            connection = self._connect()
+            while self._idle:
+                idle = self._idle.pop()
+                if not _is_ended(idle):
+                    connection = idle
+                    break
+                idle.close()
         try:
             yield connection
         except BaseException:
@@ -116,13 +123,20 @@ class GatewayLink:
             try:
                 connection.request(method, f"/files/{path}", _pieces(body) if body else None, sent)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the reply says why
+                if connection.sock is None:  # it was never open
+                    raise
+                # the reply says why
             except ssl.SSLCertVerificationError:
                 raise Refusal(401, f"the machine at {connection.host} is not {self.name}: join again") from None
             reply = connection.getresponse()
             if reply.status >= 300:
                 raise Refusal(reply.status, _message(reply, self.name))
             yield reply
+
+
+def _is_ended(idle: HTTPConnection) -> bool:
+    """Return True if the gateway has closed a connection that is not in use: only its end can be read from it."""
+    return idle.sock is not None and bool(wait([idle.sock], 0))
 
 
 class Refusal(Exception):

@@ -124,6 +124,18 @@ def test_a_download_that_was_cut_is_continued_by_the_next_process(server: FileSe
         assert server.files(cache, port=port, patience_s=0).read(PATH) == LARGE
 
 
+def test_a_connection_that_the_gateway_has_closed_meanwhile_is_not_used_again(server: FileServer, cache: Path) -> None:
+    files = server.files(cache)
+    files.write(PATH, [b"first"])
+    server.kill()
+    server.start()
+    files.wait(0)  # its worker stops, and waits no more
+
+    files.write(PATH, [b"second"])
+
+    assert (server.root / PATH).read_bytes() == b"second"
+
+
 def test_without_the_sharing_machine_it_is_one_sentence(server: FileServer, cache: Path) -> None:
     server.kill()
     with pytest.raises(OSError, match="lab is not reached") as caught:
