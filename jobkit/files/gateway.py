@@ -23,15 +23,12 @@ from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
 
 from jobkit.files.host_cache import CHANGED, HostCache, cache_of
-from jobkit.files.storage import Part
+from jobkit.files.storage import PATIENCE_S, Part
 from jobkit.joined import membership_of
 from jobkit.settings import Settings
 
 #: An upload is sent in parts of this size, each of which is repeated if the link is cut.
 PART_BYTES = 8_000_000
-
-#: Seconds without progress after which a call raises.
-PATIENCE_S = 60.0
 
 #: Smaller files are not kept on this machine.
 _SMALL_BYTES = 64_000
@@ -327,10 +324,11 @@ def _in_parts(parts: Iterable[Part]) -> Iterator[tuple[bytes, bool]]:
     """Yield the content in parts of one size, each with whether it is the last one; an empty one if there is none."""
     buffer = bytearray()
     for part in parts:
-        buffer += part
-        while len(buffer) > PART_BYTES:
-            yield bytes(buffer[:PART_BYTES]), False
-            del buffer[:PART_BYTES]
+        for start in range(0, len(part), PART_BYTES):
+            buffer += part[start : start + PART_BYTES]
+            if len(buffer) > PART_BYTES:
+                yield bytes(buffer[:PART_BYTES]), False
+                del buffer[:PART_BYTES]
     yield bytes(buffer), True
 
 

@@ -15,6 +15,9 @@ from jobkit.model import InvalidParams
 
 Part = bytes | memoryview
 
+#: Seconds without progress after which a call for a machine that is not reached raises, unless told otherwise.
+PATIENCE_S = 60.0
+
 #: The file that names the owner of a folder.
 OWNER = "job"
 

@@ -104,7 +104,9 @@ class SharedFiles:
         key = _identity(file)
         if (known := self._digests.get(key)) is None:
             file.seek(0)
-            known = self.remember(file, hashlib.file_digest(file, "sha256").hexdigest())
+            known = hashlib.file_digest(file, "sha256").hexdigest()
+            if _identity(file) == key:  # else it grew meanwhile
+                self.remember(file, known)
         return known
 
     def remember(self, file: BufferedReader, digest: str) -> str:

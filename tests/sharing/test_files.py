@@ -10,15 +10,17 @@ import os
 import random
 import secrets
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import pytest
 
 from jobkit.codec import Blob
 from jobkit.files import FileStore
-from jobkit.files.gateway import PART_BYTES
+from jobkit.files.gateway import PART_BYTES, _in_parts
 from jobkit.files.host_cache import HostCache
 from tests.sharing.serving import BASE, FOLDER, FileServer, cutting, login
 from tests.support import wait_until
@@ -134,6 +136,38 @@ def test_a_connection_that_the_gateway_has_closed_meanwhile_is_not_used_again(se
     files.write(PATH, [b"second"])
 
     assert (server.root / PATH).read_bytes() == b"second"
+
+
+def test_a_large_body_is_not_copied_as_a_whole() -> None:
+    body = bytes(16 * PART_BYTES)
+    tracemalloc.start()
+    try:
+        sent = [(len(data), is_last) for data, is_last in _in_parts([memoryview(body)])]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sent == [(PART_BYTES, False)] * 15 + [(PART_BYTES, True)]
+    assert peak < 8 * PART_BYTES
+
+
+def test_the_digest_of_a_file_that_grows_meanwhile_is_not_remembered(
+    server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (server.root / FOLDER).mkdir(parents=True)
+    (server.root / PATH).write_bytes(b"begin")
+    was = hashlib.file_digest
+
+    def digest(file: BinaryIO, name: str) -> Any:
+        found = was(file, name)
+        monkeypatch.undo()
+        with (server.root / PATH).open("ab") as more:
+            more.write(b" and end")
+        return found
+
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    with pytest.raises(OSError, match="changed on the way"):
+        server.files(cache).read(PATH)
+    assert server.files(cache).read(PATH) == b"begin and end"
 
 
 def test_without_the_sharing_machine_it_is_one_sentence(server: FileServer, cache: Path) -> None:

@@ -194,7 +194,7 @@ async def test_a_sweep_leaves_what_workers_of_other_namespaces_have_on_its_way(
     assert other.path.exists()
 
 
-async def test_a_lost_attempt_leaves_the_folder_to_the_one_that_runs_on_the_same_machine(
+async def test_a_lost_attempt_leaves_its_folder_to_the_next_attempt_on_its_machine(
     staged: tuple[JobFiles, FileServer],
 ) -> None:
     files, _ = staged
