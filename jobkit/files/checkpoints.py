@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import os
 import secrets
 import struct
@@ -27,7 +28,7 @@ from msgspec.structs import replace
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.files.file_store import FileStore, JobFolder
 from jobkit.files.places import place_of
-from jobkit.files.storage import Part, make_folders
+from jobkit.files.storage import PATIENCE_S, Part, make_folders
 from jobkit.model import SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, is_checkpoint_name
 
@@ -123,6 +124,18 @@ class CheckpointFiles:
     def shown(self) -> str:
         """Directory or URL, for messages; "" if they are in the store."""
         return "" if self._folder is None else self._folder.file_store.place.shown
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait without a limit while the machine that has them is not reached."""
+        place = None if self._folder is None else self._folder.file_store.place
+        if place is not None:
+            place.wait(math.inf)
+        try:
+            yield
+        finally:
+            if place is not None:
+                place.wait(PATIENCE_S)
 
     def names(self) -> list[str]:
         """Return the names of the checkpoints, oldest first."""

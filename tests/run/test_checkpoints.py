@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import re
 import secrets
@@ -21,7 +22,7 @@ from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.checkpoints import CheckpointFiles, CheckpointHead, CheckpointPlace, Damaged, own_key, relative_files
 from jobkit.files.places import place_of
-from jobkit.files.storage import Directory
+from jobkit.files.storage import PATIENCE_S, Directory
 from jobkit.model import InvalidParams, JobkitError, JobSnapshot, JobSpec, JobState
 from jobkit.model.checkpoint import CheckpointInfo, label_of
 from jobkit.model.format import progress_line
@@ -315,6 +316,29 @@ def test_checkpoints_are_as_rare_as_every_says_and_the_last_one_is_written(bench
         jobkit.checkpoint(4, every="1h")
     assert jobkit.checkpoint(5), "once: a clean-up may write, too"
     assert job.has_yielded
+
+
+@in_files
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_only_a_job_with_its_own_process_waits_without_a_limit_for_its_checkpoint(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    waits: list[float] = []
+    names = Directory.names
+
+    def seen(place: Directory, folder: str) -> list[str]:
+        waits.append(-1.0)
+        return names(place, folder)
+
+    monkeypatch.setattr(Directory, "wait", lambda place, patience_s: waits.append(patience_s))
+    monkeypatch.setattr(Directory, "names", seen)
+    monkeypatch.setattr(context, "is_worker", is_shared)
+    bench.attempt()
+    jobkit.checkpoint(1)
+    bench.attempt()
+    waits.clear()
+    assert jobkit.resume(0) == 1
+    assert waits == ([-1.0] if is_shared else [math.inf, -1.0, PATIENCE_S])
 
 
 def test_a_version_of_the_state_refuses_checkpoints_of_another_one(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from jobkit.model import InvalidParams, JobkitError, SignatureError
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name, label_of
 from jobkit.model.format import seconds_in
 from jobkit.model.plain import now_ms
+from jobkit.run.inside import context
 from jobkit.run.inside.answers import Answers
 from jobkit.run.inside.context import Context
 from jobkit.run.inside.tracebacks import class_name
@@ -92,7 +94,14 @@ class Checkpoints:
         return value
 
     def _newest(self, place: CheckpointPlace, files: CheckpointFiles) -> tuple[CheckpointHead, Any] | None:
-        """Return the newest checkpoint that can be used, with its value; say what is wrong with newer ones."""
+        """Return the newest checkpoint that can be used, with its value; say what is wrong with newer ones.
+
+        A job must neither fail nor begin anew because a link is away: its own process waits, and can be stopped.
+        """
+        with nullcontext() if self._job is None or context.is_worker else files.waiting():
+            return self._newest_of(place, files)
+
+    def _newest_of(self, place: CheckpointPlace, files: CheckpointFiles) -> tuple[CheckpointHead, Any] | None:
         names = files.names()
         for info, _ in place.known[-1:]:
             if not names or info.name > names[-1]:
