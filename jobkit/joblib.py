@@ -32,12 +32,12 @@ from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBacken
 from jobkit.client.executor import JobExecutor
 from jobkit.codec import pickler
 from jobkit.connecting import connect
-from jobkit.files.file_store import ARRAY_FILE, FileStore
+from jobkit.files.file_store import ARRAY_FILE
+from jobkit.files.places import place_of
 from jobkit.files.storage import make_folders
 from jobkit.model import JobkitError, ResultUnavailable
 from jobkit.model.format import size
 from jobkit.run.inside import context
-from jobkit.settings import Settings
 from jobkit.tasks.task import name_of
 
 #: Options of the jobs unless given. A search ends with its program, so its parts are not kept for long.
@@ -303,10 +303,11 @@ def mapped(path: str, mode: Any) -> Any:
 
 def _fetched(path: str) -> Path | None:
     """Return a copy of an array of the machine that shares its place; None if this machine has not joined one."""
-    found, file_store = ARRAY_FILE.search(path), FileStore.of(Settings.load())
-    if found is None or file_store is None or file_store.is_local:
+    found, job = ARRAY_FILE.search(path), context.active()
+    if found is None or job is None or not job.places or not job.places[0].results:
         return None
-    return file_store.place.fetched(found[0])
+    place = place_of(job.places[0].results)  # a job's process does not know the URL of its worker
+    return None if place.local("") is not None else place.fetched(found[0])
 
 
 def _sweep(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import jobkit
 from jobkit.embedded.home import Home
 from jobkit.joblib import mapped
-from jobkit.model import ResultUnavailable, SignatureError
+from jobkit.model import JobFailed, SignatureError
 from jobkit.settings import Settings
 from jobkit.sharing.gateway import read_status
 from jobkit.sharing.rights import MemberRole
@@ -65,24 +65,26 @@ def test_a_job_goes_on_from_its_checkpoint_on_another_machine_when_its_own_dies(
         assert job.snapshot.resumed == "resumed at step 2"
 
 
-def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_on_a_joined_one(
-    shared: Settings, other: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_by_a_job_on_a_joined_one(
+    shared: Settings, other: Path
 ) -> None:
+    def total(mode: str) -> tuple[bool, int]:
+        found = mapped(f"/home/of/another/{path}", mode)
+        return isinstance(found, numpy.memmap), int(found.sum())
+
     place = member_of(shared, other)
-    with jobkit.connect(home=shared.home) as here:
+    with (
+        running("worker", "-q", "far", home=other, JOBKIT_URL=place.url),
+        jobkit.connect(home=shared.home) as here,
+    ):
         path = f"{here._connection.call(here.verbs.store.place)}/arrays/{'a' * 16}/0.npy"
-    file = shared.home / "results" / path
-    file.parent.mkdir(parents=True)
-    numpy.save(file, numpy.arange(100_000))
-    monkeypatch.setenv("JOBKIT_URL", place.url)
-    monkeypatch.setenv("JOBKIT_HOME", str(other))
-
-    found = mapped(f"/home/of/another/{path}", "r")
-
-    assert isinstance(found, numpy.memmap)
-    assert found.sum() == numpy.arange(100_000).sum()
-    with pytest.raises(ResultUnavailable, match="cannot be read here"):
-        mapped(f"/home/of/another/{path}", "r+")
+        file = shared.home / "results" / path
+        file.parent.mkdir(parents=True)
+        numpy.save(file, numpy.arange(100_000))
+        far = here.options(queue="far")
+        assert far.submit(total, "r").result(60) == (True, numpy.arange(100_000).sum())
+        with pytest.raises(JobFailed, match="cannot be read here"):
+            far.submit(total, "r+").result(60)
 
 
 def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:
