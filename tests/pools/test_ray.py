@@ -99,6 +99,19 @@ class TestRay(LauncherSuite):
         await state(launcher, [order.unit], "ended")
         await launcher.close()
 
+    async def test_a_request_to_stop_another_unit_does_not_lose_why_one_has_died(self, bench: RayBench) -> None:
+        launcher, order = bench.launcher(), bench.order(setup="exit 3")
+        await launcher.start([order])
+
+        assert isinstance(launcher, RayLauncher)
+
+        async def has_died() -> bool:
+            await launcher.stop(["suite-000000"])
+            return bool(launcher._ended)
+
+        await until(has_died, "the unit to die")
+        assert (await listed(launcher))[order.unit].error == "worker ended with status 3"
+
     async def test_a_unit_ends_with_its_actor_and_says_so(self, bench: RayBench) -> None:
         launcher, order = bench.launcher(), bench.order()
         await launcher.start([order])

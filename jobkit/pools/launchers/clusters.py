@@ -6,15 +6,13 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from jobkit.pools.launcher import LaunchRefused
+from jobkit.pools.launcher import EngineUnavailable, LaunchRefused
 
 
-def check_extra(module: str, extra: str) -> None:
-    """Raise LaunchRefused with the command that installs a missing library."""
+def check_extra(module: str, extra: str, refusal: type[LaunchRefused | EngineUnavailable]) -> None:
+    """Raise `refusal` with the command that installs a missing library."""
     if importlib.util.find_spec(module) is None:
-        raise LaunchRefused(
-            f'pools on {extra} need it on the machine that manages them: pip install "panel-jobkit[{extra}]"'
-        )
+        raise refusal(f'pools on {extra} need it on the machine that manages them: pip install "panel-jobkit[{extra}]"')
 
 
 def one_line(text: object, most: int = 300) -> str:

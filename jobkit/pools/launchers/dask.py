@@ -78,7 +78,7 @@ class DaskLauncher:
         self._code = unit_process.sent()
 
     async def start(self, orders: Sequence[WorkerOrder]) -> list[Unit]:
-        check_extra("distributed", "dask")
+        check_extra("distributed", "dask", LaunchRefused)
         if not self._address():
             raise LaunchRefused(_NO_ADDRESS)
         started = []
@@ -135,10 +135,7 @@ class DaskLauncher:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
         """Yield the client. What fails closes it, and raises EngineUnavailable."""
-        try:
-            check_extra("distributed", "dask")
-        except LaunchRefused as error:
-            raise EngineUnavailable(str(error)) from None
+        check_extra("distributed", "dask", EngineUnavailable)
         if not (address := self._address()):
             raise EngineUnavailable(_NO_ADDRESS)
         from distributed import Client

@@ -90,10 +90,7 @@ class KubernetesLauncher:
 
     async def _call(self, run: Callable[[_Api], T], refusal: type[LaunchRefused | EngineUnavailable]) -> T:
         """Run calls of the API in a thread; raise `refusal` if it says no, EngineUnavailable if it does not answer."""
-        try:
-            check_extra("kubernetes", "kubernetes")
-        except LaunchRefused as error:
-            raise refusal(str(error)) from None
+        check_extra("kubernetes", "kubernetes", refusal)
         from kubernetes.client.exceptions import ApiException
         from kubernetes.config import ConfigException
         from urllib3.exceptions import HTTPError

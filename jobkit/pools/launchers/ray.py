@@ -87,7 +87,7 @@ class RayLauncher:
         self._ended: dict[str, Unit] = {}
 
     async def start(self, orders: Sequence[WorkerOrder]) -> list[Unit]:
-        check_extra("ray", "ray")
+        check_extra("ray", "ray", LaunchRefused)
         for order in orders:
             environment = worker_environment(order, f"ray {self._prefix}{order.unit}")
             started = (order.setup, order.python, worker_command(order), environment)
@@ -101,12 +101,14 @@ class RayLauncher:
         units = [self._unit(unit, each, room) for unit, each in facts.items()]
         listed = [*units, *(ended for unit, ended in self._ended.items() if unit not in facts)]
         self._ended |= {unit.unit: unit for unit in units if unit.state == "ended"}
+        self._takes = {unit: takes for unit, takes in self._takes.items() if unit not in self._ended}
         for unit in list(self._ended)[:-_MOST_ENDED]:
             del self._ended[unit]
         return listed
 
     async def stop(self, units: Sequence[str], *, now: bool = False) -> None:
-        await self._call("stop", list(units), now)
+        await self.list()  # the driver stops what it has seen, and tells only once why a unit has ended
+        await self._call("stop", [*units], now)
 
     async def close(self) -> None:
         driver, self._driver = self._driver, None
@@ -136,10 +138,7 @@ class RayLauncher:
 
         Raises EngineUnavailable, or `refusal` if Ray answers, but says no.
         """
-        try:
-            check_extra("ray", "ray")
-        except LaunchRefused as error:
-            raise EngineUnavailable(str(error)) from None
+        check_extra("ray", "ray", EngineUnavailable)
         where = "Ray" if self._options.address == "auto" else f"Ray at {self._options.address}"
         async with self._lock:
             patience_s = _PATIENCE_S if self._driver is not None else _CONNECT_S
@@ -158,13 +157,11 @@ class RayLauncher:
             if not reply["is_connected"]:
                 await self.close()
         said = " ".join(one_line(line) for line in reply["error"].splitlines() if line.strip())[:400]
-        if said.startswith("Version mismatch"):
-            said = f"{said}; the pool must be managed by the same versions"
-        elif reply["is_connected"] and refusal:
-            raise refusal(f"{where} refused: {said}")
-        else:
-            raise EngineUnavailable(f"{where} does not answer: {said}")
-        raise (refusal or EngineUnavailable)(f"{where} refused: {said}")
+        if is_mismatch := said.startswith("Version mismatch"):
+            said += "; the pool must be managed by the same versions"
+        if is_mismatch or (reply["is_connected"] and refusal):
+            raise (refusal or EngineUnavailable)(f"{where} refused: {said}")
+        raise EngineUnavailable(f"{where} does not answer: {said}")
 
 
 class _DriverProcess:

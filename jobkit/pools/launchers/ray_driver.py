@@ -56,7 +56,10 @@ class RayDriver:
         ).remote(tuple(started))
 
     def units(self) -> dict[str, Json]:
-        """Return the facts of all units: {} for one that has not started, "error" for one whose actor has died."""
+        """Return the facts of all units; of those that have ended once.
+
+        {} stands for one that has not started, "error" says why the actor of one has died.
+        """
         names = [name for name in self._ray.util.list_named_actors() if name.startswith(self._prefix)]
         for name in names:
             unit = name.removeprefix(self._prefix)
@@ -75,12 +78,11 @@ class RayDriver:
         return found
 
     def stop(self, units: list[str], now: bool) -> None:
-        """End units. One that has not started is removed."""
-        found = self.units()
-        for unit in units:
-            if unit in self._actors and found[unit]:
+        """End units that the last call of `units` has seen. One that had not started then is removed."""
+        for unit in self._actors.keys() & set(units):
+            if unit in self._facts:
                 self._actors[unit].stop.remote(now)
-            elif unit in self._actors:
+            else:
                 self._forget(unit)
 
     def room(self) -> list[Json]:
