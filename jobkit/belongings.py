@@ -32,8 +32,14 @@ from jobkit.store.redis import RedisStore
 
 _CHUNK = 4 << 20
 
-#: Errors that concern one file, not the storage: other files may well be read.
+#: Errors that concern one file of this machine. Elsewhere they are those of credentials, for instance.
 _OF_ONE_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+def _is_of_one_file(error: OSError, place: Place) -> bool:
+    """Return False if the storage itself may have failed: other files could not be read either."""
+    return isinstance(error, FileNotFoundError) or (place.local("") is not None and isinstance(error, _OF_ONE_FILE))
+
 
 #: Names of each kind. They come from unsigned records and from files of others, and become parts of paths.
 _NAMES = {"made": re.compile(r"[0-9a-f]{32}"), "part": re.compile(r"[0-9a-f]{64}"), "file": JOB_FILE}
@@ -70,9 +76,9 @@ class Content(msgspec.Struct, frozen=True):
             with self.place.open(self.path) as file:
                 while chunk := file.read(_CHUNK):
                     yield chunk
-        except _OF_ONE_FILE as error:
-            raise ContentGone(f"{self.path} in {self.place.shown} cannot be read: {error.strerror}") from None
-        except OSError:
+        except OSError as error:
+            if _is_of_one_file(error, self.place):
+                raise ContentGone(f"{self.path} in {self.place.shown} cannot be read: {error.strerror}") from None
             raise
         except Exception as error:  # of a driver of fsspec
             raise OSError(f"{type(error).__name__}: {error}") from error
@@ -132,11 +138,12 @@ class Belongings:
         file_store = self._file_store()
         if file_store is None:
             return None
+        place = file_store.place
         try:
-            place, path = file_store.place, file_store.blob_path(folder)
+            path = file_store.blob_path(folder)
             await asyncio.to_thread(lambda: place.open(path).close())
         except OSError as error:
-            if may_lack or isinstance(error, _OF_ONE_FILE):
+            if may_lack or _is_of_one_file(error, place):
                 return None
             raise
         return Content("part", name, count, place=place, path=path)

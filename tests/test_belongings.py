@@ -30,3 +30,11 @@ def test_one_file_that_cannot_be_read_does_not_stop_those_who_copy_many(
 def test_a_storage_that_is_not_reached_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="down"):
         list(content(tmp_path, monkeypatch, OSError(errno.EHOSTDOWN, "down")).chunks())
+
+
+def test_credentials_that_a_bucket_refuses_are_not_an_error_of_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Directory, "local", lambda place, path: None)
+    with pytest.raises(PermissionError, match="expired"):
+        list(content(tmp_path, monkeypatch, PermissionError(errno.EACCES, "expired")).chunks())
