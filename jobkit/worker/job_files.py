@@ -127,10 +127,10 @@ class JobFiles:
 
     async def hand_in_log(self, claimed: Claimed) -> str:
         """Store the whole log of an attempt that has ended, if it is staged; return what is wrong, or ""."""
-        folder = self.folder(claimed)
-        staging = folder.file_store.staging if folder is not None else None
-        if folder is None or staging is None or not staging.has(folder.path):
+        found = self._staged(claimed)
+        if found is None:
             return ""
+        folder, staging = found
 
         def hand_in() -> None:
             if staging.log_files(folder.path):
@@ -150,13 +150,17 @@ class JobFiles:
             is_lost: the job may run again, and its folder be that of another worker of this machine: the sweep deletes
                 it in this case.
         """
-        folder = self.folder(claimed)
-        staging = folder.file_store.staging if folder is not None else None
-        if folder is None or staging is None or not staging.has(folder.path):
-            return
-        if is_lost and await self._may_run(claimed.spec.id):
-            return
-        await asyncio.to_thread(folder.file_store.ended, folder)
+        found = self._staged(claimed)
+        if found is not None and not (is_lost and await self._may_run(claimed.spec.id)):
+            folder, _ = found
+            await asyncio.to_thread(folder.file_store.ended, folder)
+
+    def _staged(self, claimed: Claimed) -> tuple[JobFolder, Staging] | None:
+        """Return the folder of a job and its staging; None if nothing is staged."""
+        if self.file_store is None or (staging := self.file_store.staging) is None:  # files are on this machine
+            return None
+        folder = self.file_store.folder(claimed.spec.id, claimed.us)
+        return (folder, staging) if staging.has(folder.path) else None
 
     async def _may_run(self, job_id: str) -> bool:
         try:

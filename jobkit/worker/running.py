@@ -279,7 +279,8 @@ class RunningJobs:
         else:
             is_slow = is_large(outcome)  # to write, or to sign
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
-        await self.job_files.clear_staging(claimed)
+        if not problem or ended.outcome not in ("released", "retried"):  # else the next attempt here goes on with it
+            await self.job_files.clear_staging(claimed)
         if ended.problem:
             logger.warning("job %s: %s", spec.id, ended.problem)
             attempt.lines([note(ended.problem)])

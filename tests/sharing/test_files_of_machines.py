@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy
@@ -63,6 +64,40 @@ def test_a_job_goes_on_from_its_checkpoint_on_another_machine_when_its_own_dies(
         with running(*command, home=third, JOBKIT_URL=urls[1], **environ):
             assert job.result(60)["sum"] == 6
         assert job.snapshot.resumed == "resumed at step 2"
+
+
+def test_a_log_that_could_not_be_stored_waits_for_the_next_attempt(
+    shared: Settings, other: Path, tmp_path: Path
+) -> None:
+    def talk() -> int:
+        print("\n".join(f"line {n}" for n in range(5000)), flush=True)
+        while not sign.exists():
+            time.sleep(0.05)
+        return 1
+
+    place, sign, results = member_of(shared, other), tmp_path / "sign", shared.home / "results"
+    environ = {"JOBKIT_URL": place.url, "JOBKIT_DRAIN": "0"}
+
+    def staged() -> list[Path]:
+        return list((other / "staging").rglob("log"))
+
+    with jobkit.connect(home=shared.home) as here:
+        with running("worker", "-q", "talks", home=other, **environ):
+            job = here.options(queue="talks").submit(talk)
+            wait_until(staged, what="its log")
+            results.mkdir(exist_ok=True)
+            results.rename(tmp_path / "aside")
+            results.touch()  # nothing can be stored now
+        results.unlink()
+        (tmp_path / "aside").rename(results)
+        assert staged()
+        sign.touch()
+        with running("worker", "-q", "talks", home=other, **environ):
+            assert job.result(60) == 1
+        file = job.log_file()
+        assert file is not None
+        assert file.read_text().count("line 4999\n") == 2
+        assert not staged()
 
 
 def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_by_a_job_on_a_joined_one(
