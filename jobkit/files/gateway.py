@@ -231,7 +231,14 @@ class GatewayFiles:
         return self._kept(path, size, digest)
 
     def _kept(self, path: str, size: int, digest: str) -> Path:
-        return self._cache.get(digest, size, lambda offset: self._fetch(path, digest, size, offset))
+        patience = self._patience()
+
+        def wait(is_going_on: bool) -> None:
+            if is_going_on:
+                patience.renew()
+            patience.wait(BlockingIOError("another process of this machine fetches the file"))
+
+        return self._cache.get(digest, size, lambda offset: self._fetch(path, digest, size, offset), wait=wait)
 
     def open(self, path: str) -> BinaryIO:
         return self.fetched(path).open("rb")

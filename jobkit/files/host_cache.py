@@ -25,6 +25,9 @@ _IN_USE_S = 600.0
 #: Of a download that was cut, the begin is kept for so many seconds.
 _BEGUN_S = 24 * 3600.0
 
+#: Seconds between two looks at the lock of another process.
+_AGAIN_S = 0.1
+
 #: The sentence for a content that is not what was announced.
 CHANGED = "its content was changed on the way: its SHA-256 is another one"
 
@@ -44,13 +47,22 @@ class HostCache:
     def __init__(self, root: Path, most_bytes: int = CACHE_BYTES) -> None:
         self.root, self._most_bytes = root, most_bytes
 
-    def get(self, digest: str, size: int, fetch: Callable[[int], Iterator[bytes]], *, is_digest: bool = True) -> Path:
+    def get(
+        self,
+        digest: str,
+        size: int,
+        fetch: Callable[[int], Iterator[bytes]],
+        *,
+        is_digest: bool = True,
+        wait: Callable[[bool], None] = lambda is_going_on: time.sleep(_AGAIN_S),
+    ) -> Path:
         """Return the file with a content. It stays for ten minutes at least; an opened file stays readable.
 
         Args:
             digest: its SHA-256, 64 hexadecimal digits. size: in bytes.
             fetch: yields the content from an offset on.
             is_digest: False if `digest` is another name, which no other content has.
+            wait: called again and again while another process fetches it, with whether that goes on; may raise.
 
         Raises:
             OSError: it cannot be fetched or written, or what was fetched has another SHA-256.
@@ -60,7 +72,7 @@ class HostCache:
             return target
         make_folders(target.parent)
         part = target.with_name(target.name + _PART)
-        with _locked(part) as file:
+        with _locked(part, wait) as file:
             if _use(target, size):  # another process has fetched it
                 part.unlink(missing_ok=True)
                 return target
@@ -104,24 +116,33 @@ def _use(path: Path, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(part: Path) -> Iterator[IO[bytes]]:
+def _locked(part: Path, wait: Callable[[bool], None]) -> Iterator[IO[bytes]]:
     """Yield the file of a download, which no other process writes meanwhile."""
     while True:
         with open(part, "a+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            _lock(file)
+            size = os.fstat(file.fileno()).st_size
+            while not _lock(file):
+                before, size = size, os.fstat(file.fileno()).st_size
+                wait(size != before)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):
                     yield file
                     return
 
 
-def _lock(file: IO[bytes]) -> None:
+def _lock(file: IO[bytes]) -> bool:
+    """Return False if another process has the lock."""
     try:
         import fcntl
     except ImportError:  # Windows: two processes may fetch the same, and the later one replaces the file
-        return
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(file, fcntl.LOCK_EX)
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def _fill(file: IO[bytes], size: int, fetch: Callable[[int], Iterator[bytes]]) -> str:

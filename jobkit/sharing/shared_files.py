@@ -26,6 +26,7 @@ from jobkit.embedded.server import ServerReply, ask
 from jobkit.files.host_cache import CHANGED
 from jobkit.files.storage import Directory, make_folders
 from jobkit.model.format import size as in_words
+from jobkit.settings import masked
 from jobkit.sharing.members import Members
 from jobkit.sharing.rights import mark_key
 
@@ -83,7 +84,14 @@ class SharedFiles:
                 known[namespace] = time.monotonic(), base
             return base
 
-        return cls(lambda: Path(members.read().results or home.results), base_of)
+        def root() -> Path:
+            shared = members.read()
+            if shared.shared_results:  # since this machine has joined: no other one would find its files here
+                where = masked(shared.results)
+                raise Refused(410, f"files are kept in {where} now: let this machine join again with a new word")
+            return Path(shared.results or home.results)
+
+        return cls(root, base_of)
 
     @property
     def directory(self) -> Directory:

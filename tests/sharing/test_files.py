@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import http.client
 import math
@@ -19,9 +20,12 @@ from urllib.parse import quote
 import pytest
 
 from jobkit.codec import Blob
+from jobkit.embedded.home import Home
 from jobkit.files import FileStore
 from jobkit.files.gateway import PART_BYTES, _in_parts
 from jobkit.files.host_cache import HostCache
+from jobkit.sharing.members import Members
+from jobkit.sharing.shared_files import Refused, SharedFiles
 from tests.sharing.serving import BASE, FOLDER, FileServer, cutting, login
 from tests.support import wait_until
 
@@ -136,6 +140,28 @@ def test_a_connection_that_the_gateway_has_closed_meanwhile_is_not_used_again(se
     files.write(PATH, [b"second"])
 
     assert (server.root / PATH).read_bytes() == b"second"
+
+
+def test_files_of_a_machine_that_joined_before_they_went_to_a_bucket_are_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    members = Members(home)
+    members.set(results="s3://bucket/jobs")
+    with pytest.raises(Refused) as caught:
+        SharedFiles.of(home, members).check_room(1)
+    assert caught.value.message == "files are kept in s3://bucket/jobs now: let this machine join again with a new word"
+
+
+def test_a_wait_for_another_process_that_fetches_the_file_ends(server: FileServer, cache: Path) -> None:
+    digest = hashlib.sha256(LARGE).hexdigest()
+    (server.root / FOLDER).mkdir(parents=True)
+    (server.root / PATH).write_bytes(LARGE)
+    part = cache / digest[:2] / f"{digest}.part"
+    part.parent.mkdir(parents=True)
+    with part.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another process of this machine fetches the file"):
+            server.files(cache, patience_s=0.2).read(PATH)
+    assert server.files(cache).read(PATH) == LARGE
 
 
 def test_a_large_body_is_not_copied_as_a_whole() -> None:
