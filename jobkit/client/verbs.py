@@ -22,7 +22,7 @@ from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.made import MadeReader
-from jobkit.client.waits import QueueReason, read_queue_reasons, supply_of, with_pools
+from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.files import FileStore
 from jobkit.files.log import read_log
@@ -222,18 +222,13 @@ class Verbs:
     async def waits_for(self, job_id: str) -> str:
         """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 before it".
 
-        "" if it only needs a free slot, or is not queued.
+        "" if nothing is known, or it is not queued.
         """
         return (await self.waits_for_many([job_id]))[0]
 
     async def waits_for_many(self, job_ids: Sequence[str]) -> list[str]:
-        """Return for each job why it cannot start yet, as a sentence; "" if it only needs a free slot."""
-        found = await self.store.waiting(job_ids)
-        workers: list[WorkerInfo] = []
-        if any(one is not None and one.use for one in found):
-            workers = await self.store.workers()
-        sentences = ["" if one is None else one.sentence(supply_of(workers, one)) for one in found]
-        return await with_pools(self.store, self.codec, job_ids, found, sentences)
+        """Return for each job why it cannot start yet, see `waits_for`."""
+        return await waits_for(self.store, self.codec, job_ids)
 
     async def queue_reasons(self) -> dict[str, list[QueueReason]]:
         """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""

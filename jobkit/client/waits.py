@@ -61,11 +61,9 @@ def queue_reasons(
             which = "its worker is" if len(serving) == 1 else f"all of its {len(serving)} workers are"
             reasons.append(QueueReason(f"{which} ending and takes no more jobs", "warning"))
         ready = numbers["queued"] - sum(line.count for line in lines)
-        slots, is_whole = sum(worker.slots for worker in taking), any(not line.count for line in lines)
-        if ready > 0 and not is_whole and slots and all(worker.running >= worker.slots for worker in taking):
-            which = "the one slot is" if slots == 1 else f"all {slots:,} are"
-            reasons.append(QueueReason(f"{ready:,} wait{'s' if ready == 1 else ''} for a free slot: {which} busy"))
-        if ready > 0 and not is_whole:
+        if ready > 0 and all(line.count for line in lines):  # else the whole queue waits at its own gate
+            if text := _for_slot(workers, name, ready):
+                reasons.append(QueueReason(text))
             reasons += _of_pools(pools, name, {})
         found[name] = sorted(dict.fromkeys(reasons), key=lambda reason: reason.level != "warning")
     return found
@@ -94,7 +92,10 @@ async def reasons_of(store: RedisStore, codec: Codec, job_ids: Sequence[str]) ->
         for gate, count in Counter(one.gate for one in found if one is not None).most_common()
     ]
     reasons = [reason for line in lines for reason in _reasons(line, workers, pools)]
-    return reasons + (_of_pools(pools, queue, {}) if None in found else [])
+    if None in found and not (said := _of_pools(pools, queue, {})):
+        text = _for_slot(workers, queue, found.count(None) if is_counted else 0)
+        said = [QueueReason(text)] if text else []
+    return reasons + (said if None in found else [])
 
 
 def _reasons(line: BlockedJobs, workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo]) -> list[QueueReason]:
@@ -102,17 +103,19 @@ def _reasons(line: BlockedJobs, workers: Sequence[WorkerInfo], pools: Sequence[P
     if line.waiting is None:
         return [QueueReason(f"{line.count:,} wait{'s' if line.count == 1 else ''} for other limits")]
     use, supply = line.waiting.use, supply_of(workers, line.waiting)
-    said = _of_pools(pools, line.queue, use) if use else []
     is_lacking = supply is not None and bool(supply.lacking(use))
+    said = _of_pools(pools, line.queue, use, is_lacking=is_lacking) if use else []
     if is_lacking and said:  # a worker with that need not be started by hand
         return said
     level = "warning" if line.waiting.is_paused or is_lacking else "info"
     return [QueueReason(line.waiting.sentence(supply, line.count), level), *said]
 
 
-def _of_pools(pools: Sequence[PoolInfo], queue: str, use: Mapping[str, float]) -> list[QueueReason]:
+def _of_pools(
+    pools: Sequence[PoolInfo], queue: str, use: Mapping[str, float], *, is_lacking: bool = True
+) -> list[QueueReason]:
     """Return what keeps the pools of a queue from running jobs with these resources, at most one reason."""
-    text = pool_reason(pools, queue, use)
+    text = pool_reason(pools, queue, use, is_lacking=is_lacking)
     return [QueueReason(text, level_of(text))] if text else []
 
 
@@ -130,21 +133,37 @@ async def pool_infos(store: RedisStore, codec: Codec) -> list[PoolInfo]:
     return [PoolInfo.of(record, codec, manager, now_ms) for record in records.values()]
 
 
-async def with_pools(
-    store: RedisStore, codec: Codec, job_ids: Sequence[str], found: Sequence[Waiting | None], sentences: Sequence[str]
-) -> list[str]:
-    """Return the reasons why queued jobs wait, with those of pools for jobs that wait for a worker.
+async def waits_for(store: RedisStore, codec: Codec, job_ids: Sequence[str]) -> list[str]:
+    """Return for each job why it cannot start yet, in one line; "" if nothing is known, or it is not queued."""
+    found = await store.waiting(job_ids)
+    reasons = ["" if one is None else one.sentence() for one in found]
+    starved = [i for i, one in enumerate(found) if one is None or one.use]  # they wait for a worker
+    records = await store.fields(("queue", "state"), [job_ids[i] for i in starved]) if starved else []
+    queues = {i: wire.text(raw[0]) for i, raw in zip(starved, records, strict=True) if raw and raw[1] == b"queued"}
+    if not queues:
+        return reasons
+    workers, pools = await store.workers(), await pool_infos(store, codec)
+    ranks = await store.many([("ZRANK", f"ready:{queue}", job_ids[i]) for i, queue in queues.items()])
+    for (i, queue), rank in zip(queues.items(), ranks, strict=True):
+        if (one := found[i]) is None:
+            reasons[i] = pool_reason(pools, queue, {}) or _for_slot(workers, queue, before=rank or 0)
+        else:
+            supply = supply_of(workers, one)
+            said = pool_reason(pools, queue, one.use, is_lacking=supply is None or bool(supply.lacking(one.use)))
+            reasons[i] = said or one.sentence(supply)
+    return reasons
+
+
+def _for_slot(workers: Sequence[WorkerInfo], queue: str, count: int = 0, before: int = 0) -> str:
+    """Return the sentence for jobs that need nothing but a free slot; "" if there is one, or no worker.
 
     Args:
-        found, sentences: what the store and `Waiting.sentence` say of each job.
+        count: number of these jobs, 0 for a single one, which has `before` jobs before it.
     """
-    waiting = [i for i, one in enumerate(found) if one is None or one.use]
-    pools = await pool_infos(store, codec) if waiting else []
-    reasons = list(sentences)
-    if pools:
-        records = await store.fields(("queue", "state"), [job_ids[i] for i in waiting])
-        for i, raw in zip(waiting, records, strict=True):
-            if raw and raw[1] == b"queued":
-                one = found[i]
-                reasons[i] = pool_reason(pools, wire.text(raw[0]), one.use if one else {}) or reasons[i]
-    return reasons
+    taking = [worker for worker in workers if worker.takes_jobs and queue in worker.queues]
+    slots = sum(worker.slots for worker in taking)
+    if not slots or any(worker.running < worker.slots for worker in taking):
+        return ""
+    waits = f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
+    which = "the one slot is" if slots == 1 else f"all {slots:,} are"
+    return f"{waits} for a free slot: {which} busy" + (f"; {before:,} before it" if before else "")

@@ -20,17 +20,17 @@ _KINDS = {
 }
 
 
-def pool_reason(pools: Sequence[PoolInfo], queue: str, use: Mapping[str, float]) -> str:
+def pool_reason(pools: Sequence[PoolInfo], queue: str, use: Mapping[str, float], *, is_lacking: bool = True) -> str:
     """Return the sentence for a job that waits for a worker; "" if no pool serves its queue.
 
     "waits for Slurm job 4711: PENDING (Priority), expected 14:20", "pool gpu: sbatch refused: invalid partition".
 
     Args:
-        use: the resources that it needs.
+        use: the resources that it needs. is_lacking: no worker has them, even if nothing uses them.
     """
     serving = [pool for pool in pools if pool.spec and queue in pool.spec.queues and not pool.is_removed]
     fitting = [pool for pool in serving if pool.spec and _fits(pool.spec.resources, use)]
-    if serving and not fitting:
+    if serving and not fitting and is_lacking:
         has = "; ".join(
             f"{pool.name} has {resources_text(pool.spec.resources) or 'none'}" for pool in serving if pool.spec
         )

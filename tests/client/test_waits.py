@@ -155,3 +155,31 @@ def test_a_kit_says_why_each_queue_waits(stage: Stage) -> None:
         "default": ["1 waits for a worker with gpu=1: none has any; `jobkit worker --resources gpu=1`"],
         "other": [],
     }
+
+
+def test_a_job_that_only_needs_a_slot_says_that_all_are_busy_and_how_many_are_before_it(stage: Stage) -> None:
+    first, second, third = (stage.submit() for _ in range(3))
+    stage.start(first)
+    stage.beat(slots=1, running=1)
+
+    assert [stage.kit.waits_for(job_id) for job_id in (first, second, third)] == [
+        "",
+        "waits for a free slot: the one slot is busy",
+        "waits for a free slot: the one slot is busy; 1 before it",
+    ]
+    [reason] = background.call(reasons_of(stage.store, stage.kit.codec, [second, third]))
+    assert reason.text == "2 wait for a free slot: the one slot is busy"
+
+    stage.beat(slots=2, running=1)
+    assert stage.kit.waits_for(second) == ""
+
+
+def test_a_job_waits_for_the_worker_that_has_what_its_pools_lack(stage: Stage) -> None:
+    spec = PoolSpec(name="cpu", engine="local", queues=("default",), max=4)
+    background.call(stage.store.pools.put("cpu", spec.sealed(stage.kit.codec)))
+    jobs = [stage.submit(resources={"gpu": 1}) for _ in range(2)]
+    background.call(stage.store.claim(WorkerInfo("gpu-1", queues=("default",), slots=8, resources={"gpu": 1}), 8))
+    background.call(stage.store.renew("gpu-1", {}, {"queues": "default", "slots": 8}))
+
+    assert stage.kit.waits_for(jobs[1]) == "waits for gpu=1: all 1 in use"
+    assert [reason.text for reason in stage.kit.queue_reasons()["default"]] == ["1 waits for gpu=1: all 1 in use"]

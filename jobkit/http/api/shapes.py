@@ -179,7 +179,7 @@ JobJson = _json_of(
 )
 JobReadJson = _answer(
     "JobReadJson",
-    'One job. `waits_for`: why it cannot start yet while it is queued; "" if it only waits for a free slot.',
+    'One job. `waits_for`: why it cannot start yet while it is queued; "" if nothing is known.',
     bases=(JobJson,),
     waits_for=str,
 )
