@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
 from jobkit.store.redis import RedisStore
 
-from .support import come_due, ending, started, submit, worker
+from .support import claim, come_due, ending, job, started, submit, worker
 from .test_handover import inbox
 
 
@@ -61,3 +66,42 @@ async def test_a_worker_of_an_earlier_version_that_wakes_for_each_job_is_no_obst
 
     claimed, _ = await store.claim(worker("old"), 1)  # without a word of `watching`
     assert [one.spec.id for one in claimed] == ["a"]
+
+
+async def test_a_worker_that_has_come_for_its_job_does_not_watch_for_the_next_one(store: RedisStore) -> None:
+    await submit(store, "a", delay_ms=200)
+    await wait_s(store, "w1")
+    await asyncio.sleep(0.25)
+    [running], _ = await store.claim(worker("w1"), 1)
+
+    await submit(store, "b", delay_ms=600)
+
+    assert await wait_s(store, "w2") <= 0.6
+    await store.finish([ending(running)])
+
+
+async def test_one_worker_watches_for_the_later_jobs_of_one_submit(store: RedisStore) -> None:
+    await store.submit([job(f"a{n}", delay_ms=3_000) for n in range(2)])
+    await store.cancel(["a0"])  # each later job is due a fraction of a millisecond later, so that they keep their order
+
+    assert await wait_s(store, "w1") <= 3.001
+    assert await wait_s(store, "w2") > 3.5
+
+
+async def test_as_many_idle_workers_claim_as_the_rate_of_a_queue_lets_start(store: RedisStore) -> None:
+    await store.set_rule("queue:default", {"count": 4, "period_ms": 300})
+    await submit(store, *"abcdefghi")
+    assert len(await claim(store, 4, worker("busy"))) == 4
+    async with AsyncExitStack() as stack:
+        boxes = [await stack.enter_async_context(inbox(store, f"w{n}")) for n in range(4)]
+        await store.claim(worker("dead"), 3)
+        await store.claim(worker("w3"), 2)
+        for n in range(3):
+            await store.claim(worker(f"w{n}"), 1)
+        await asyncio.sleep(0.35)
+
+        await store.claim(worker("busy"), 0)
+
+        assert [await box.next(1) for box in boxes[1:]] == [b"W"] * 3
+        with pytest.raises(TimeoutError):  # the others have enough free slots
+            await boxes[0].next(0.2)

@@ -314,6 +314,19 @@ function Limits.pump(name)
   is_pumping = false
 end
 
+-- The time has come for which a gate was armed. As many idle workers claim as the rate of a queue lets start: its jobs are not
+-- parked, so that no other call hands them over.
+function Limits.reopen(name, queue)
+  call('HDEL', P .. 'armed', name)
+  if name ~= 'queue:' .. queue then return Limits.pump(name) end
+  local gate, ready, n = gate_of(name, {}), call('ZCARD', P .. 'ready:' .. queue), 0
+  local idle = call('ZREVRANGE', P .. 'idle:' .. queue, 0, ready, 'WITHSCORES')
+  for i = 1, #idle, 2 do
+    if n >= ready or Limits.is_shut(gate, n) then return end
+    if call('PUBLISH', P .. 'inbox:' .. idle[i], 'W') > 0 then n = n + number(idle[i + 1]) end
+  end
+end
+
 -- Attempts that run already count at a gate that was set meanwhile: they hold places from now on. `from`: the time of submit (us) from
 -- which on to look.
 function Limits.count_running(gate, _, from)

@@ -177,17 +177,15 @@ end
 -- hands the job to an idle worker; the others come later, in case it has died. If all came at once, one job would cost as
 -- many claims as there are workers.
 function Queue.next_look(queue, due, worker)
-  local found = call('HGET', P .. 'watching', queue)
-  local at, by = string.match(found or '', '^(%d+) (.*)$')
-  at = tonumber(at)
-  if at and by ~= worker and at <= due and at > NOW - WATCH_LATE_MS then
+  local at = string.format('%.0f ', math.ceil(due))
+  local found = call('HGET', P .. 'watching', queue) or ''
+  if found == at .. worker then return due end
+  -- A worker that watches for another time may have come for that already, and does not know this one.
+  if string.sub(found, 1, #at) == at and due > NOW - WATCH_LATE_MS then
     return due + WATCH_LATE_MS + 10 * call('ZCARD', P .. 'idle:' .. queue)
   end
-  local watch = string.format('%.0f ', math.ceil(due)) .. worker
-  if watch ~= found then
-    call('HSET', P .. 'watching', queue, watch)
-    call('PEXPIRE', P .. 'watching', 3600000)
-  end
+  call('HSET', P .. 'watching', queue, at .. worker)
+  call('PEXPIRE', P .. 'watching', 3600000)
   return due
 end
 
@@ -214,8 +212,7 @@ function Queue.promote(queue, limit)
     local gate = string.match(id, '^!(.*)$') -- no job: a limit by rate lets another one start
     local rec = not gate and Records.read(id)
     if gate then
-      call('HDEL', P .. 'armed', gate)
-      Limits.pump(gate)
+      Limits.reopen(gate, queue)
     elseif rec and rec.state == 'scheduled' then
       Damage.guard(id, Queue.enter, rec)
       if rec.state == 'queued' then Damage.guard(id, Queue.ready, rec, tonumber(found[i + 1]) * 1000) end
