@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from jobkit.codec import RAW, Codec, Subject
 from jobkit.files.storage import Directory
 from jobkit.model import SignatureError
+from jobkit.run.shortage import Threads
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import DAMAGED, FENCED, AttemptNews, Ending, Kept
@@ -31,7 +32,8 @@ KEPT_S = 7 * 86_400.0
 
 
 class Spool:
-    """The endings of one worker, for one namespace of one server, sealed: they become outcomes. Its methods block."""
+    """The endings of one worker, for one namespace of one server, sealed: they become outcomes. All methods but `keep`
+    block."""
 
     def __init__(self, settings: Settings, codec: Codec, worker_id: str) -> None:
         self._codec, self._worker_id = codec, worker_id
@@ -39,6 +41,11 @@ class Spool:
         self._place = Directory(settings.home / "spool" / server)
         self.written: tuple[str, ...] = ()  #: what the file has, `id token` each
         self._is_silent = False
+        self._thread = Threads(1, "spool")
+
+    async def keep(self, endings: Sequence[Ending], news: Sequence[AttemptNews], kept: Sequence[Kept]) -> None:
+        """Call `write` in a separate thread: those of the loop may all wait for a machine that is away."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.write, endings, news, kept)
 
     def write(self, endings: Sequence[Ending], news: Sequence[AttemptNews] = (), kept: Sequence[Kept] = ()) -> None:
         """Keep these endings with their news and artifacts, and nothing else; for none, nothing."""

@@ -274,7 +274,7 @@ class JobWorker(arq.worker.Worker):
 
     async def _spool_endings(self) -> None:
         """Whatever becomes of this worker, how its attempts ended is not forgotten."""
-        await asyncio.to_thread(self._spool.write, tuple(self.running.endings), tuple(self._news), tuple(self._kept))
+        await self._spool.keep(tuple(self.running.endings), tuple(self._news), tuple(self._kept))
 
     async def _await_handed(self, handed: int) -> None:
         """Wait for jobs that were handed over before this worker left the lines. If they were neither run nor given

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import Claimed, Ending, WorkerInfo
 from jobkit.worker.job_files import SWEEP_AGE_S, JobFiles
+from jobkit.worker.spool import Spool
 from tests.sharing.serving import BASE, FileServer
 from tests.store.server import Server
 from tests.worker.test_job_files import CODEC, claimed, job_files_server, value  # noqa: F401  # a fixture
@@ -271,3 +275,18 @@ async def test_a_log_on_a_url_can_be_searched(staged: tuple[JobFiles, FileServer
     assert [(line.n, line.text, line.source) for line in read_log(found, LogFilter("line 1234")).lines] == [
         (1235, "line 1234", "stdout")
     ]
+
+
+async def test_endings_are_written_to_disk_while_all_threads_wait_for_the_sharing_machine(tmp_path: Path) -> None:
+    spool, is_back = Spool(Settings(home=tmp_path), CODEC, "w"), threading.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as threads:
+        loop.set_default_executor(threads)
+        try:
+            waiting = loop.run_in_executor(None, is_back.wait, 60)
+            async with asyncio.timeout(30):
+                await spool.keep((Ending("a", "token", "failed"),), (), ())
+            assert not waiting.done()
+        finally:
+            is_back.set()
+    assert len(list(tmp_path.glob("spool/*/w"))) == 1
