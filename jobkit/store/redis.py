@@ -121,6 +121,8 @@ class RedisStore(QueueRecords):
         awaited: Sequence[str] = (),
         lent: int = 0,
         held: int = 0,
+        *,
+        is_blocked: bool = False,
     ) -> list[Any]:
         """Return the arguments of `claim`.
 
@@ -129,6 +131,7 @@ class RedisStore(QueueRecords):
             awaited: jobs for which jobs of this worker wait, most urgent first. Up to `lent` of them (or of those whose
                 results they need, or that jobs of other workers wait for) are claimed first, whatever their position.
             held: number of jobs that it has. A job that has lost too many workers beside others starts only if it is 0.
+            is_blocked: its loop stands still, so another worker has to watch for due jobs.
         """
         options = wire.options(
             queues=worker.queues,
@@ -140,6 +143,7 @@ class RedisStore(QueueRecords):
             has=dict(worker.resources) or None,
             awaited=awaited or None,
             lent=lent if awaited else None,
+            blocked=is_blocked or None,
         )
         return [worker.id, free, received, held, options]
 

@@ -45,7 +45,7 @@ def attend(
     def on_block(assignment: Assignment | None, text: str) -> None:
         """Say in the job's log what blocks, and let no job be handed to this worker until the loop runs again."""
         logger.warning("%s: %s", "async jobs" if assignment is None else assignment.task, text)
-        calls = [("claim", store.claim_args(info, 0, received()))]
+        calls = [("claim", store.claim_args(info, 0, received(), is_blocked=True))]
         if assignment is not None and (attempt := running.attempts.get(assignment.job_id)) is not None:
             lines = [LogLine(line, now_ms(), "jobkit", "WARNING") for line in text.split("\n")]
             calls.append(("progress", progress_args([AttemptNews(attempt.job_id, attempt.claimed.token, lines=lines)])))

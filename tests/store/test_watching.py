@@ -105,3 +105,15 @@ async def test_as_many_idle_workers_claim_as_the_rate_of_a_queue_lets_start(stor
         assert [await box.next(1) for box in boxes[1:]] == [b"W"] * 3
         with pytest.raises(TimeoutError):  # the others have enough free slots
             await boxes[0].next(0.2)
+
+
+async def test_another_worker_watches_when_the_loop_of_the_watching_one_is_blocked(store: RedisStore) -> None:
+    await submit(store, "a", delay_ms=3_000)
+    await wait_s(store, "w1")
+    async with inbox(store, "w2") as box:
+        assert await wait_s(store, "w2") > 3.5
+
+        await store.run("claim", store.claim_args(worker("w1"), 0, 0, is_blocked=True))
+
+        assert await box.next() == b"W"
+        assert await wait_s(store, "w2") <= 3

@@ -189,7 +189,7 @@ function Queue.next_look(queue, due, worker)
   return due
 end
 
--- A worker ends that may watch for due jobs: others do, from their next claim on.
+-- A worker that may watch for due jobs ends, or is blocked: others watch, from their next claim on.
 function Queue.stop_watching(worker, queues)
   for queue in string.gmatch(queues or '', '[^,]+') do
     local found = call('HGET', P .. 'watching', queue)

@@ -1,6 +1,6 @@
 -- Up to `free` jobs for a worker. args: worker, free, received, held (jobs that it has), {queues, lease_ms, max_losses, ttl_ms, limit, and if there are
 -- such: has (resources by name), weights (by queue), awaited (ids of the jobs that jobs of this worker wait for, the most
--- urgent first), lent (how many of those may start in the slots that the waiting ones have lent)}.
+-- urgent first), lent (how many of those may start in the slots that the waiting ones have lent), blocked (its loop stands still)}.
 -- A negative `received` starts the count of handed-over jobs anew: the worker is about to subscribe (again).
 -- Returns {milliseconds until the next job is due or a lease ends (-1: nothing known), message...}.
 --
@@ -201,10 +201,11 @@ verb('claim', ALSO_WHEN_FULL, function(args)
   end
   if is_taken then free = 0 end
 
-  -- One that is about to subscribe does not wait for any time.
+  -- One that is about to subscribe, or is blocked, does not wait for any time.
   local function look(queue, due)
-    return is_subscribing and due or Queue.next_look(queue, due, worker)
+    return (is_subscribing or options.blocked) and due or Queue.next_look(queue, due, worker)
   end
+  if options.blocked then Queue.stop_watching(worker, table.concat(queues, ',')) end
 
   if options.has then call('PEXPIRE', P .. 'using:' .. worker, 3600000) end
   for _, queue in ipairs(queues) do
