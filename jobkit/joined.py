@@ -74,23 +74,20 @@ class Membership(msgspec.Struct, frozen=True):
 
     @property
     def redis_url(self) -> str:
-        return f"rediss://{self.address}/0"
+        """URL for redis-py, whose class of connections brings the TLS."""
+        return f"redis://{self.address}/0"
 
     def redis_options(self) -> dict[str, Any]:
-        """Return options for redis-py, beside the URL."""
-        return {
-            "username": self.user,
-            "password": self.password,
-            "ssl_ca_data": self.certificate,
-            "ssl_check_hostname": False,  # only the gateway has the key of this very certificate
-        }
+        """Return options for redis-py, beside the URL and those of TLS."""
+        return {"username": self.user, "password": self.password}
 
-    def tls(self) -> ssl.SSLContext:
-        """Return the TLS of HTTP connections to the gateway."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
+    def tls(self, *protocols: str) -> ssl.SSLContext:
+        """Return the TLS of connections to the gateway: of HTTP with the protocol `http/1.1`, of Redis without one."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts no authority of the system
+        context.check_hostname = False  # only the gateway has the key of this very certificate
         context.load_verify_locations(cadata=self.certificate)
-        context.set_alpn_protocols(["http/1.1"])
+        if protocols:
+            context.set_alpn_protocols([*protocols])
         return context
 
     def authorization(self) -> str:

@@ -358,7 +358,7 @@ def files_of(url: str, home: Path | None = None) -> GatewayFiles:
     """Return the files of a joined place. `home`: of the settings, by default. Raises InvalidParams."""
     home = home or Settings.load().home.expanduser()
     member = membership_of(url, home)
-    tls = member.tls()
+    tls = member.tls("http/1.1")
 
     def connect() -> HTTPSConnection:
         return HTTPSConnection(member.host, member.port, timeout=_LINK_S, context=tls)

@@ -21,6 +21,7 @@ from redis.exceptions import (
 
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.settings import Settings
+from jobkit.store.pinned import AsyncPinnedConnection, PinnedConnection
 from jobkit.store.rights import RIGHTS
 from jobkit.store.sentinel import NO_PRIMARY, NotSentinel, UnknownPrimary, open_by_sentinel
 
@@ -93,7 +94,8 @@ def _open(settings: Settings, client: Any, **more: Any) -> Any:
         if settings.is_by_sentinel:
             return open_by_sentinel(settings.url, options, is_async=client is Redis)
         if (member := settings.membership) is not None:
-            return client.from_url(member.redis_url, **options, **member.redis_options())
+            options["connection_class"] = AsyncPinnedConnection if client is Redis else PinnedConnection
+            return client.from_url(member.redis_url, tls=member.tls(), **options, **member.redis_options())
         if settings.scheme == "rediss":
             options["ssl_check_hostname"] = True
         return client.from_url(settings.url, **options)

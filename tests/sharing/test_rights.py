@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 
 import jobkit
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
 from jobkit.joined import Membership
 from jobkit.settings import Settings
+from jobkit.sharing.certificate import own_certificate, server_tls
+from jobkit.sharing.gateway import bind
 from jobkit.sharing.members import Members
 from jobkit.sharing.rights import MemberRole, rights_of
 from jobkit.store.binary import find_server
-from jobkit.store.connect import open_blocking
+from jobkit.store.connect import open_blocking, open_redis
 from jobkit.store.library import call, current
 from jobkit.store.redis import RedisStore
 from tests.sharing.conftest import member_of, run
@@ -174,6 +180,43 @@ def _unpinned(*protocols: str) -> ssl.SSLContext:
     return context
 
 
+def test_a_member_logs_in_at_no_other_machine_even_if_an_authority_vouches_for_it(
+    shared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = member_of(shared, tmp_path)
+    (tmp_path / "impostor").mkdir()
+    certificate = own_certificate(tmp_path / "impostor", "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # as if the system trusted it
+    got = []
+
+    def listen(port: socket.socket) -> None:
+        for _ in range(2):
+            with (
+                contextlib.suppress(OSError),
+                port.accept()[0] as plain,
+                server_tls(certificate).wrap_socket(plain, server_side=True) as connection,
+            ):
+                got.append(connection.recv(1000))
+
+    with bind("127.0.0.1", 0) as port:
+        address = replace(place, port=port.getsockname()[1])
+        (tmp_path / "joined" / f"{place.name}.json").write_bytes(msgspec.json.encode(address))
+        settings = Settings.load(url=place.url, home=tmp_path)
+        impostor = threading.Thread(target=listen, args=(port,))
+        impostor.start()
+        with open_blocking(settings, 10.0) as client, pytest.raises(redis.ConnectionError, match="CERTIFICATE"):
+            client.ping()
+
+        async def ping() -> None:
+            async with open_redis(settings) as store:
+                await store.ping()
+
+        with pytest.raises(redis.ConnectionError, match="CERTIFICATE"):
+            asyncio.run(ping())
+        impostor.join(10)
+    assert got == []
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -236,7 +279,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def _http(place: Membership, authorization: str) -> bytes:
-    with _connected(place, place.tls()) as connection:
+    with _connected(place, place.tls("http/1.1")) as connection:
         head = f"GET /about HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {authorization}\r\n\r\n"
         connection.sendall(head.encode())
         answer = b""
