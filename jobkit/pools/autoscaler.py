@@ -56,6 +56,10 @@ _CALL_S = 300.0
 #: Seconds between two looks at workers that end, and for those that give back their jobs.
 _POLL_S, _AT_ONCE_S = 0.25, 4.0
 
+#: After a gap of so many seconds between two ticks (the store was away, the machine slept), silent workers get their
+#: whole time again.
+_GAP_S = 20.0
+
 #: After so many failed starts in a row, one worker at a time is tried.
 _DOUBTFUL = 3
 
@@ -158,7 +162,8 @@ class Autoscaler:
         self._codec = Codec.from_secret(settings.secret)
         self._owner = f"{socket.gethostname()} {secrets.token_hex(6)} {processes.mark(os.getpid())}"
         self._leader = Leader(store, LOCK, self._owner)
-        self._ends_after_s, self._needed_at = ends_after_s, time.monotonic()
+        self._ends_after_s, self._unneeded_at = ends_after_s, float("inf")
+        self._ticked_ms, self._watches_ms = 0, 0
         self._keepers: dict[str, tuple[bytes, PoolKeeper]] = {}
         self._reported: dict[str, tuple[PoolStatus, float]] = {}
         self._refused: dict[str, str] = {}
@@ -182,7 +187,7 @@ class Autoscaler:
             await keeper.close()
 
     def _is_unneeded(self) -> bool:
-        return self._ends_after_s is not None and time.monotonic() - self._needed_at > self._ends_after_s
+        return self._ends_after_s is not None and time.monotonic() - self._unneeded_at > self._ends_after_s
 
     async def _work(self) -> None:
         began = time.monotonic()
@@ -220,8 +225,7 @@ class Autoscaler:
     async def tick(self) -> None:
         """Look, decide and act once."""
         records = await self._store.pools.records()
-        if records:
-            self._needed_at = time.monotonic()
+        self._unneeded_at = float("inf") if records else min(self._unneeded_at, time.monotonic())
         self._place = self._place or await self._store.place()
         keepers = await self._opened(records)
         if not keepers:
@@ -230,6 +234,9 @@ class Autoscaler:
         queues = sorted({queue for keeper in keepers.values() for queue in keeper.spec.queues})
         demand, workers = await self._store.pools.demand(queues), await self._store.workers()
         now_ms = await self._store.now_ms()
+        if not 0 <= now_ms - self._ticked_ms <= _GAP_S * 1000:  # workers may just not have come back yet
+            self._watches_ms = now_ms
+        self._ticked_ms = now_ms
         states: dict[str, PoolStatus] = {}
         views = []
         for name, keeper in keepers.items():
@@ -342,7 +349,7 @@ class Autoscaler:
             await self._retire_all(status)
         ending = set(await self._retired(status, plan))
         cancelled = {*plan.cancel} if not keeper.is_busy else set()
-        stuck = {unit.unit: why for unit in status.units if (why := is_stuck(unit, now_ms, self._tempo))}
+        stuck = {unit.unit: why for unit in status.units if (why := self._why_stuck(unit, now_ms))}
         stopping = cancelled | stuck.keys() if not keeper.is_busy else set()
         units = [
             replace(
@@ -368,6 +375,9 @@ class Autoscaler:
             keeper.look_soon()
             now = frozenset(unit.unit for unit in units if unit.unit in stuck)
             await keeper.call(self._changed(keeper, orders, sorted(stopping - now), sorted(stopping & now)))
+
+    def _why_stuck(self, unit: PoolUnit, now_ms: int) -> str:
+        return is_stuck(unit, now_ms, self._tempo, self._watches_ms)
 
     async def _changed(
         self, keeper: PoolKeeper, orders: Sequence[WorkerOrder], gently: Sequence[str], now: Sequence[str]

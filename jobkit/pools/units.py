@@ -142,12 +142,16 @@ def is_well(unit: PoolUnit, now_ms: int, tempo: Tempo) -> bool:
     return unit.phase == "up" and (unit.done > 0 or now_ms - unit.up_ms >= tempo.well * 1000)
 
 
-def is_stuck(unit: PoolUnit, now_ms: int, tempo: Tempo) -> str:
-    """Return why a running unit must be stopped at its engine, "" if not: its worker did not come, or is gone."""
+def is_stuck(unit: PoolUnit, now_ms: int, tempo: Tempo, since_ms: int = 0) -> str:
+    """Return why a running unit must be stopped at its engine, "" if not: its worker did not come, or is gone.
+
+    Args:
+        since_ms: the autoscaler has watched without a gap since then; silence before counts for nothing.
+    """
     if not unit.is_running:
         return ""
     if not unit.up_ms:
-        is_late = now_ms - max(unit.started_ms, unit.stopped_ms) > tempo.start * 1000
+        is_late = now_ms - max(unit.started_ms, unit.stopped_ms, since_ms) > tempo.start * 1000
         return f"its worker did not reach the server within {tempo.start:g} s" if is_late else ""
-    is_gone = now_ms - max(unit.seen_ms, unit.stopped_ms) > tempo.lost * 1000
+    is_gone = now_ms - max(unit.seen_ms, unit.stopped_ms, since_ms) > tempo.lost * 1000
     return "its worker has ended or lost the server" if is_gone else ""

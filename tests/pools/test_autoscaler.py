@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace as with_changes
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.codec import Codec
+from jobkit.model import StoreUnavailable
 from jobkit.pools.autoscaler import Autoscaler
 from jobkit.pools.launcher import Unit
 from jobkit.pools.spec import PoolSpec
@@ -18,6 +20,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
 from tests.pools.fakes import TEMPO, MadeUpLauncher, spec
 from tests.store.support import claim, ending, submit
+from tests.support import until
 
 SECRET = "of these tests"
 
@@ -353,3 +356,45 @@ async def test_names_of_units_that_jobkit_would_not_make_are_ignored(stage: Stag
 
     assert status.units == ()
     assert stage.engine.stopped == []
+
+
+async def test_silent_workers_get_their_time_again_after_a_gap(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage, a sleep of the machine or a jump of its clock, workers may come back a moment later."""
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick(2)
+    [name] = stage.started
+    await stage.run(name, running=1)
+    await stage.tick()
+    hour_later_ms = await stage.store.now_ms() + 3_600_000
+
+    async def now_ms() -> int:
+        return hour_later_ms
+
+    with monkeypatch.context() as later:
+        later.setattr(stage.store, "now_ms", now_ms)
+        await stage.tick(2)
+
+    assert stage.engine.stopped == []
+    await stage.run(name, running=1)
+    assert [unit.phase for unit in (await stage.tick()).units if unit.unit == name] == ["up"]
+
+
+async def test_an_autoscaler_outlasts_its_server(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.pools.put("gpu", b"of another key")
+    settings = with_changes(store.settings, secret=SECRET)
+    scaler = Autoscaler(settings, store, tempo=replace(TEMPO, tick=0.05), ends_after_s=1.0)
+    work = asyncio.create_task(scaler.run())
+    await until(store.pools.manager, "an autoscaler leads")
+
+    async def away() -> None:
+        raise StoreUnavailable("the server is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(store.pools, "records", away)
+        await asyncio.sleep(2.5)
+        assert not work.done()
+    await store.pools.change("gpu", removed="1")
+    await store.pools.drop("", "gpu")
+
+    await asyncio.wait_for(work, 20.0)
