@@ -43,8 +43,9 @@ _LOOK_S, _NEXT_S = 0.25, 0.05
 _NUDGE_S = 0.3
 #: Seconds that a job may block the loop that it shares with others.
 GIVE_WAY_S = 10.0
-#: Interrupts the code that blocks the loop. Python delivers signals to the main thread, where the loop runs.
-_NUDGE = signal.SIGUSR1
+#: Interrupts the code that blocks the loop. Python delivers signals to the main thread, where the loop runs. A signal
+#: for which the loop itself has a handler would call that one, too: SIGUSR1 stops a worker.
+_NUDGE = signal.SIGURG
 
 #: Cores that a process may use beside the code that keeps the interpreter's lock, before it counts as dead too early.
 _CORES = min(4, os.cpu_count() or 1)

@@ -25,8 +25,8 @@ NAMES = {
         memfd_create mkfifo nice openpty pidfd_open pipe2 posix_spawn pread pwrite register_at_fork sched_getaffinity
         sched_yield sendfile setpgid setsid setuid statvfs sync sysconf ttyname uname wait3 wait4 waitid""",
     "signal": """
-        SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGUSR1 SIGUSR2 SIGWINCH alarm pause
-        pthread_kill pthread_sigmask setitimer sigpending sigwait""",
+        SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGURG SIGUSR1 SIGUSR2 SIGWINCH alarm
+        pause pthread_kill pthread_sigmask setitimer sigpending sigwait""",
     "socket": "AF_UNIX SCM_RIGHTS SOCK_CLOEXEC SOCK_SEQPACKET SO_PEERCRED SO_REUSEPORT recv_fds send_fds",
     "select": "epoll kqueue poll",
     "time": "clock_gettime pthread_getcpuclockid tzset",

@@ -114,6 +114,7 @@ def test_a_blocking_coroutine_is_reported_and_cancelled_and_later_runs_elsewhere
     bench.kit.submit(jobs.moody, bench.file("later")).result(60)
     assert bench.started("later") != [pid]
     assert is_alive(pid)
+    assert "finishing running jobs" not in bench.said(), "the worker serves on"
 
 
 @pytest.mark.nightly
