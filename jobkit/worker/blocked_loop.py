@@ -6,6 +6,7 @@ They use the connection of the heartbeat, which goes on by itself.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from jobkit.store.values import AttemptNews, WorkerInfo
 from jobkit.store.wire import finish_args, progress_args
 from jobkit.worker.lease import LeaseKeeper
 from jobkit.worker.running import RunningJobs
+from jobkit.worker.walltime import Walltime
 
 logger = logging.getLogger("jobkit.worker")
 
@@ -32,6 +34,7 @@ def attend(
     running: RunningJobs,
     keeper: LeaseKeeper,
     received: Callable[[], int],
+    walltime: Walltime,
 ) -> None:
     """Let the watch of a worker's loop tell the store. `received`: returns how many jobs were handed over to it."""
 
@@ -58,6 +61,7 @@ def attend(
         attempts = list(running.attempts.items())
         endings = [running.end(attempt, outcomes.get(job_id, released)) for job_id, attempt in attempts]
         tell([("finish", finish_args(endings))])
+        walltime.hand_on(os.environ)
         start_over()
 
     watch.on_block, watch.on_hopeless = on_block, on_hopeless

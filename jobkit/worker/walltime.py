@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import duration, seconds_in
@@ -53,6 +53,11 @@ class Walltime:
         if left_s is None or left_s <= 0:
             raise InvalidParams(f'{WALLTIME} must be seconds above 0, or a text like "4h", not {text!r}', "walltime")
         return cls(left_s, drain_s)
+
+    def hand_on(self, environ: MutableMapping[str, str]) -> None:
+        """Write what is left for a worker that starts over in this process."""
+        if self.left_s < math.inf:
+            environ[WALLTIME] = f"{max(1.0, self._began + self.left_s - time.monotonic()):.0f}"
 
     @property
     def is_ending(self) -> bool:

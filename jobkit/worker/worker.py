@@ -128,7 +128,7 @@ class JobWorker(arq.worker.Worker):
             outages=self._outages,
         )
         if self._watch is not None:
-            attend(self._watch, self.info, self.store, self.running, keeper, lambda: self._received)
+            attend(self._watch, self.info, self.store, self.running, keeper, lambda: self._received, self.walltime)
         starting = self.loop.create_task(self.running.runner.start(), name="jobkit-runner")  # beside the introduction
         try:
             await self._begin(keeper)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from typing import Any, cast
 import pytest
 
 from jobkit.model import InvalidParams
+from jobkit.store.values import WorkerInfo
+from jobkit.worker import blocked_loop
 from jobkit.worker.walltime import WALLTIME, Walltime
 from tests.support import wait_until
 
@@ -43,6 +46,20 @@ def test_a_short_walltime_is_not_spent_on_draining() -> None:
 def test_a_worker_without_a_walltime_never_ends() -> None:
     assert not Walltime.of({}, 30.0).is_ending
     assert Walltime.of({WALLTIME: "4h"}, 30.0).left_s == 4 * 3600
+
+
+def test_a_worker_that_starts_over_ends_when_it_would_have_ended_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WALLTIME, "4h")
+    walltime = Walltime.of(os.environ, 30.0)
+    walltime._began -= 3 * 3600
+    monkeypatch.setattr(blocked_loop, "start_over", lambda: None)
+    watch, running = cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace(attempts={}))
+    keeper, store = cast(Any, SimpleNamespace(run=lambda *_: None)), cast(Any, None)
+    blocked_loop.attend(watch, WorkerInfo("w1"), store, running, keeper, lambda: 0, walltime)
+
+    watch.on_hopeless({}, "a job")
+
+    assert Walltime.of(os.environ, 30.0).left_s == pytest.approx(3600, abs=2)
 
 
 def test_a_job_with_checkpoints_goes_on_in_the_next_worker_when_the_walltime_ends(bench: Bench) -> None:
