@@ -148,8 +148,7 @@ def run_worker(
                 worker.loop.add_signal_handler(signal.SIGHUP, worker.stop_gently, "retire", "replaced")
             else:
                 _drain_on_hangup(worker)
-            if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):  # else a task module uses it
-                worker.loop.add_signal_handler(signal.SIGUSR1, worker.stop_gently, "drain", "SIGUSR1")
+            _drain_on_sigusr1(worker)
             worker.loop.run_until_complete(_serve(worker))
 
     try:
@@ -183,6 +182,7 @@ def run_arq_worker(
     from redis.exceptions import RedisError
 
     from jobkit.worker.from_arq.worker import Worker, options_of
+    from jobkit.worker.walltime import Walltime
 
     def make() -> JobWorker:
         options = options_of(path, settings)
@@ -192,7 +192,7 @@ def run_arq_worker(
             worker = Worker(**options, settings=settings, owns_process=True)
         except (RuntimeError, ValueError, TypeError, ImportError) as error:  # arq's own checks of what is in the class
             raise JobkitError(f"--arq {path}: {error}") from error
-        worker.recycle = recycle
+        worker.recycle, worker.walltime = recycle, Walltime.of(os.environ, worker.settings.drain)
         return worker
 
     def serve(worker: JobWorker) -> None:
@@ -202,6 +202,7 @@ def run_arq_worker(
             worker.info.id, worker.queue_name, worker.max_jobs, where,
         )  # fmt: skip
         _drain_on_hangup(worker)
+        _drain_on_sigusr1(worker)
         try:
             worker.run()
         except JobkitError:
@@ -237,6 +238,11 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
 def _drain_on_hangup(worker: JobWorker) -> None:
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` sets it
         worker.loop.add_signal_handler(signal.SIGHUP, worker.hang_up)
+
+
+def _drain_on_sigusr1(worker: JobWorker) -> None:
+    if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):  # else a task module uses it
+        worker.loop.add_signal_handler(signal.SIGUSR1, worker.stop_gently, "drain", "SIGUSR1")
 
 
 async def _serve(worker: JobWorker) -> None:

@@ -303,6 +303,28 @@ def test_arqs_own_worker_may_serve_the_same_queue(bench: Bench) -> None:
     assert bench.redis.zcard("arq:queue") == 0
 
 
+def test_a_worker_gives_its_jobs_back_before_its_walltime_ends(bench: Bench) -> None:
+    worker = bench.worker(JOBKIT_WALLTIME="8")
+    job_id = enqueue(bench, "wait", "long", 60)
+    bench.noted("start long try 1")
+
+    assert worker.wait(30) == 0
+
+    snapshot = bench.kit.get(job_id).snapshot
+    assert (snapshot.state, snapshot.releases, snapshot.losses) == ("queued", 1, 0)
+
+
+def test_sigusr1_ends_a_worker_as_its_walltime_does(bench: Bench) -> None:
+    worker = bench.worker()
+    job_id = enqueue(bench, "wait", "long", 60)
+    bench.noted("start long try 1")
+
+    worker.send_signal(signal.SIGUSR1)
+
+    assert worker.wait(30) == 0
+    assert bench.kit.get(job_id).snapshot.losses == 0
+
+
 def test_an_error_at_the_start_is_one_sentence(bench: Bench) -> None:
     for path, sentence in (
         ("tests.arq.nowhere.WorkerSettings", "No module named"),
