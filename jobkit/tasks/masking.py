@@ -17,7 +17,8 @@ MASK = "***"
 _WORDS = r"secret|token(?!i[sz])|password|passwd|pwd|passphrase|credential|(?:api|access|account|private)[_-]?key"
 _NAME = re.compile(rf"(^|_)({_WORDS}|authorization)s?($|_)", re.IGNORECASE)
 
-_PASSWORD = re.compile("pass|pwd", re.IGNORECASE)
+#: Words of secrets that may be numbers: a PIN, a part of a private key.
+_NUMERIC = re.compile("pass|pwd|secret|private", re.IGNORECASE)
 
 #: Blocks of several lines; one without an end goes on to the end of the text.
 _KEY = re.compile(
@@ -89,11 +90,11 @@ def is_secret_name(name: str) -> bool:
 def is_secret(name: str, value: object) -> bool:
     """Return True if a value is never shown: its name is secret, and it is no plain number (`max_tokens=512`).
 
-    A password may be a number.
+    A password or private key may be a number.
     """
     if not is_secret_name(name):
         return False
-    return not isinstance(value, int | float) or _PASSWORD.search(name) is not None
+    return not isinstance(value, int | float) or _NUMERIC.search(name) is not None
 
 
 def masked(text: str) -> str:

@@ -105,8 +105,9 @@ def test_a_number_under_a_secret_name_is_no_secret(name: str, value: object) -> 
     assert is_secret(name, str(value))
 
 
-def test_a_password_may_be_a_number() -> None:
-    assert is_secret("password", 1234)
+@pytest.mark.parametrize("name", ["password", "client_secret", "private_key"])
+def test_a_password_or_key_may_be_a_number(name: str) -> None:
+    assert is_secret(name, 1234)
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "key", "passage", "n", "monkey"])
