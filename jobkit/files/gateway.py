@@ -44,6 +44,9 @@ _IDLE_MOST = 4
 _LINK = (OSError, HTTPException)
 _LATER = (502, 503, 504)
 
+#: Status of a gateway that reads a large file for its SHA-256.
+_AT_WORK = 425
+
 _ERRNO = {
     401: errno.EACCES,
     403: errno.EACCES,
@@ -265,7 +268,9 @@ class GatewayFiles:
                     if offset < size:
                         raise ConnectionError("the reply is not whole")
             except Refusal as refusal:
-                if refusal.status not in _LATER:
+                if refusal.status == _AT_WORK:
+                    patience.renew()
+                elif refusal.status not in _LATER:
                     raise refusal.as_error(path) from None
                 patience.wait(refusal)
             except _LINK as error:
@@ -298,7 +303,9 @@ class GatewayFiles:
                 with self._gateway.request(method, path, headers=headers) as reply:
                     return read(reply)
             except Refusal as refusal:
-                if refusal.status not in _LATER:
+                if refusal.status == _AT_WORK:
+                    patience.renew()
+                elif refusal.status not in _LATER:
                     raise refusal.as_error(path) from None
                 patience.wait(refusal)
             except _LINK as error:

@@ -16,7 +16,6 @@ import asyncio
 import os
 import re
 from collections.abc import Callable
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +77,9 @@ class FileHandler(MemberHandler):
         if (name := self.get_query_argument("upload", "")) != "":
             await self._say_how_far(path, name)
             return
-        file = await _in_thread(self._opened, path)
+        file = await _in_thread(self._files.opened, path)
         with file:
-            digest = await _in_thread(self._files.digest, file)
+            digest = await self._files.hashed(path, file)
             start, end = self._range(os.fstat(file.fileno()).st_size, digest)
             await _in_thread(file.seek, start)
             while start < end and self.request.method == "GET":
@@ -96,12 +95,6 @@ class FileHandler(MemberHandler):
             self.finish()
 
     head = get
-
-    def _opened(self, path: str) -> BufferedReader:
-        try:
-            return open(os.open(self._files.root / path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
-        except (FileNotFoundError, NotADirectoryError):
-            raise Refused(404, "there is no such file") from None
 
     def _range(self, size: int, digest: str) -> tuple[int, int]:
         """Return the wanted bytes, and set the headers of the reply."""
@@ -211,7 +204,7 @@ class FileHandler(MemberHandler):
         """Return whether the reply to the last part was lost: the file has its name."""
         wanted = self.get_query_argument("sha256", "")
         try:
-            with self._opened(path) as file:
+            with self._files.opened(path) as file:
                 return bool(wanted) and self._files.digest(file) == wanted
         except Refused:
             return False

@@ -15,6 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ RESERVE_BYTES = 200_000_000
 
 #: Seconds after which an upload that has not gone on is deleted, at the next one into its folder.
 _GIVEN_UP_S = 6 * 3600.0
+
+#: Seconds for which a request waits for the SHA-256 of a file.
+_HASH_S = 5.0
 
 #: Seconds for which the folder of a namespace is known.
 _BASE_S = 10.0
@@ -67,6 +71,7 @@ class SharedFiles:
         self.reserve_bytes = RESERVE_BYTES
         self.uploads: dict[str, Upload] = {}
         self._digests: dict[tuple[Any, ...], str] = {}
+        self._hashing: dict[tuple[Any, ...], asyncio.Task[str]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -106,6 +111,40 @@ class SharedFiles:
         make_folders(self.root)
         if shutil.disk_usage(self.root).free < more + self.reserve_bytes:
             raise Refused(507, _full())
+
+    def opened(self, path: str) -> BufferedReader:
+        """Return an opened file. Raises Refused (404) if there is none."""
+        try:
+            return open(os.open(self.root / path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+        except (FileNotFoundError, NotADirectoryError):
+            raise Refused(404, "there is no such file") from None
+
+    async def hashed(self, path: str, file: BufferedReader) -> str:
+        """Return the SHA-256 of an opened file, which is read once for all requests of the same time.
+
+        Raises:
+            Refused: (425) a large file is not read yet; the request is to be repeated.
+        """
+
+        def read() -> str:
+            with self.opened(path) as own:  # the request may end before
+                return self.digest(own)
+
+        key = _identity(file)
+        if (known := self._digests.get(key)) is not None:
+            return known
+        if (hashing := self._hashing.get(key)) is None:
+            hashing = self._hashing[key] = asyncio.create_task(asyncio.to_thread(read))
+            hashing.add_done_callback(partial(self._hashed, key))
+        await asyncio.wait([hashing], timeout=_HASH_S)
+        if not hashing.done():
+            raise Refused(425, "its SHA-256 is computed: ask again")
+        return hashing.result()
+
+    def _hashed(self, key: tuple[Any, ...], hashing: asyncio.Task[str]) -> None:
+        del self._hashing[key]
+        if not hashing.cancelled():
+            hashing.exception()  # perhaps nobody waits for it any more
 
     def digest(self, file: BufferedReader) -> str:
         """Return the SHA-256 of an opened file, read once. Blocks."""

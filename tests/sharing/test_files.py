@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from jobkit.embedded.home import Home
 from jobkit.files import FileStore
 from jobkit.files.gateway import PART_BYTES, _in_parts
 from jobkit.files.host_cache import HostCache
+from jobkit.sharing import shared_files
 from jobkit.sharing.members import Members
 from jobkit.sharing.shared_files import Refused, SharedFiles
 from tests.sharing.serving import BASE, FOLDER, FileServer, cutting, login
@@ -174,6 +176,24 @@ def test_a_large_body_is_not_copied_as_a_whole() -> None:
         tracemalloc.stop()
     assert sent == [(PART_BYTES, False)] * 15 + [(PART_BYTES, True)]
     assert peak < 8 * PART_BYTES
+
+
+def test_a_file_that_takes_long_to_hash_is_waited_for_and_read_once(
+    server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (server.root / FOLDER).mkdir(parents=True)
+    (server.root / PATH).write_bytes(LARGE)
+    was, read = hashlib.file_digest, list[str]()
+
+    def slowly(file: BinaryIO, name: str) -> Any:
+        read.append(name)
+        time.sleep(0.5)
+        return was(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", slowly)
+    monkeypatch.setattr(shared_files, "_HASH_S", 0.02)
+    assert server.files(cache, patience_s=0.2).read(PATH) == LARGE
+    assert len(read) == 1
 
 
 def test_the_digest_of_a_file_that_grows_meanwhile_is_not_remembered(
