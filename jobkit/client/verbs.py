@@ -302,9 +302,10 @@ class Verbs:
         from jobkit.archive import archive_of
 
         if (found := archive_of(self.settings)) is None:
-            raise InvalidParams(
-                "there is no archive: set JOBKIT_ARCHIVE to a directory or URL, here and for the workers", "archive"
-            )
+            hint = "set JOBKIT_ARCHIVE to a directory or URL, here and for the workers"
+            if (member := self.settings.membership) is not None:
+                hint = f"read it on {member.machine}, which shares this place, or {hint}"
+            raise InvalidParams(f"there is no archive: {hint}", "archive")
         return found
 
     async def made_by(self, job_id: str) -> MadeBy:

@@ -13,7 +13,7 @@ import pytest
 import jobkit
 from jobkit.embedded.home import Home
 from jobkit.joblib import mapped
-from jobkit.model import JobFailed, SignatureError
+from jobkit.model import InvalidParams, JobFailed, SignatureError
 from jobkit.settings import Settings
 from jobkit.sharing.gateway import read_status
 from jobkit.sharing.rights import MemberRole
@@ -120,6 +120,15 @@ def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_by_a_job_on_a_joine
         assert far.submit(total, "r").result(60) == (True, numpy.arange(100_000).sum())
         with pytest.raises(JobFailed, match="cannot be read here"):
             far.submit(total, "r+").result(60)
+
+
+def test_history_on_a_joined_machine_names_the_machine_that_has_the_archive(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    with (
+        jobkit.connect(place.url, home=other) as there,
+        pytest.raises(InvalidParams, match=f"there is no archive: read it on {place.machine}, which shares this place"),
+    ):
+        there.history()
 
 
 def test_a_viewer_reads_whole_logs(shared: Settings, other: Path) -> None:
