@@ -144,7 +144,7 @@ class SharedFiles:
     def _hashed(self, key: tuple[Any, ...], hashing: asyncio.Task[str]) -> None:
         del self._hashing[key]
         if not hashing.cancelled():
-            hashing.exception()  # perhaps nobody waits for it any more
+            hashing.exception()  # its requests may have ended
 
     def digest(self, file: BufferedReader) -> str:
         """Return the SHA-256 of an opened file, read once. Blocks."""
