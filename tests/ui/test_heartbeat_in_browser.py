@@ -96,6 +96,11 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
         is_live(each)
         each.evaluate("() => { window.isTheSame = true }")
         each.wait_for_function("() => jobkitPulse.isExpected")  # a beat has come: silence means something from now on
+    workers = window.open(f"{url}?page=workers")
+    pause = workers.get_by_role("button", name="Pause queue")
+    is_live(workers)
+    workers.wait_for_function("() => jobkitPulse.isExpected")
+    wait_until(pause.is_enabled, what="a quiet button to press")
     cancel = page.locator(".jk-card .actions").get_by_role("button", name="Cancel")
     wait_until(cancel.is_enabled, what="a button to press")
 
@@ -103,6 +108,8 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
 
     is_away(page)
     assert cancel.is_disabled()
+    is_away(workers)
+    assert pause.is_disabled()
     for pale in (".jk-table .rows", ".jk-card .head"):
         assert float(page.locator(pale).evaluate("el => getComputedStyle(el).opacity")) < 1
     elapsed, age = text_of(page, ".jk-card .elapsed"), text_of(page, ".status .word")
@@ -113,7 +120,8 @@ def test_a_page_whose_server_does_not_answer_says_so_and_is_live_again_by_itself
     network.mend()
     is_live(page)
     page.locator(".jk-banner .away").wait_for(state="hidden")
-    wait_until(cancel.is_enabled, what="the button to come back")
+    wait_until(lambda: cancel.is_enabled() and pause.is_enabled(), what="the buttons to come back")
+    workers.close()
 
     dashboard.send(signal.SIGSTOP)
 

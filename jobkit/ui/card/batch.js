@@ -201,7 +201,7 @@ class BatchCard extends LiveCard {
   }
 
   download(what, text, title) {
-    return h("button", {class: "btn quiet small", title, onclick: (event) => { event.currentTarget.disabled = true; put(this.n.problem, ""); ask(this.model, "file", {what, n: String(Date.now())}); }}, icon("download"), text);
+    return h("button", {class: "btn quiet small", title, onclick: (event) => { put(this.n.problem, ""); event.currentTarget.disabled = ask(this.model, "file", {what, n: String(Date.now())}); }}, icon("download"), text);
   }
 
   takeFile() {

@@ -65,7 +65,7 @@ class FeedPage extends View {
     const say = (asking) => { row.asking = asking; redraw(); };
     return row.asking
       ? [h("button", {class: "btn small", text: "Keep", onclick: () => say(false)}), h("span", {class: "gap"}), h("button", {class: "btn small danger", text: yes, onclick: () => { say(false); does(); }})]
-      : [h("button", {class: "btn small quiet", text, title, onclick: () => say(true)})];
+      : [h("button", {class: "btn small quiet acts", text, title, onclick: () => say(true)})];
   }
 
   /** A link to a job. */

@@ -366,8 +366,8 @@ async function isAnswered(url) {
 /** The pulse of a model: one for the whole page in Panel, one for each view in a notebook. */
 const pulses = new WeakMap();
 
-/** Let a component show that the server does not answer: its root gets `data-away`, its buttons are disabled, and it says why unless
- *  the page has a place for that (a banner of `Notice`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
+/** Let a component show that the server does not answer: its root gets `data-away`, its buttons are disabled (of the quiet ones those
+ *  that act on the server: `acts`), and it says why unless the page has a place for that (a banner of `Notice`). A component may have `onPulse()`, called with each change, and `elsewhere`. */
 function followPulse(model, el, isPage) {
   const pulse = isPage ? (globalThis.jobkitPulse ??= new Pulse(2500, true)) : new Pulse(7000, false);
   pulses.set(model, pulse);
@@ -400,7 +400,7 @@ function followPulse(model, el, isPage) {
       const isAway = pulse.isAway, isSaid = isAway && (component.saysAway || !pulse.isSaid);
       root.toggleAttribute("data-away", isAway);
       component.onPulse?.();
-      for (const button of root.querySelectorAll(isAway ? ".btn:not(:disabled, .quiet, .reload)" : ".btn[data-locked]")) button.disabled = button.toggleAttribute("data-locked", isAway);
+      for (const button of root.querySelectorAll(isAway ? ".btn:not(:disabled, .quiet:not(.acts), .reload)" : ".btn[data-locked]")) button.disabled = button.toggleAttribute("data-locked", isAway);
       if (isSaid && !note.isConnected) root.prepend(note);
       note.hidden = !isSaid;
       if (isSaid) {

@@ -50,8 +50,8 @@ class PoolList {
     const drain = may("drain") && state !== "removed" ? page.question(row, "Drain…", "Its workers finish their jobs and end; waiting jobs get new ones, unless it is paused", "End all when idle", () => act("drain"), redraw) : [];
     if (row.asking) return n.act.replaceChildren(...drain);
     n.act.replaceChildren(
-      ...(state === "removed" ? [] : [may(isPaused ? "resume" : "pause") && h("button", {class: isPaused ? "btn small" : "btn small quiet", text: isPaused ? "Resume" : "Pause", title: isPaused ? "" : "Start no more workers; those that run go on", onclick: () => act(isPaused ? "resume" : "pause")}),
-        may("scale") && h("button", {class: "btn small quiet", text: fixed == null ? "Scale…" : `Fixed at ${number(fixed)}…`, title: `Set a number of workers, at most ${max}`, onclick: () => { row.isScaling = true; redraw(); row.n.act.querySelector("input").focus(); }})].filter(Boolean)),
+      ...(state === "removed" ? [] : [may(isPaused ? "resume" : "pause") && h("button", {class: isPaused ? "btn small" : "btn small quiet acts", text: isPaused ? "Resume" : "Pause", title: isPaused ? "" : "Start no more workers; those that run go on", onclick: () => act(isPaused ? "resume" : "pause")}),
+        may("scale") && h("button", {class: "btn small quiet acts", text: fixed == null ? "Scale…" : `Fixed at ${number(fixed)}…`, title: `Set a number of workers, at most ${max}`, onclick: () => { row.isScaling = true; redraw(); row.n.act.querySelector("input").focus(); }})].filter(Boolean)),
       ...drain);
   }
 

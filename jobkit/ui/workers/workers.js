@@ -44,7 +44,7 @@ class Workers extends FeedPage {
   /** The button to pause or resume a queue or task; who paused it, and since when. */
   pause(kind, {name, paused, why}) {
     const verb = paused ? "resume" : "pause", word = paused ? "Resume" : "Pause";
-    return [this.may(`${verb}_${kind}`) && h("button", {class: paused ? "btn small" : "btn small quiet", "data-id": name, text: word, "aria-label": `${word} ${kind} ${name}`, onclick: () => this.act(`${verb}_${kind}`, name)}),
+    return [this.may(`${verb}_${kind}`) && h("button", {class: paused ? "btn small" : "btn small quiet acts", "data-id": name, text: word, "aria-label": `${word} ${kind} ${name}`, onclick: () => this.act(`${verb}_${kind}`, name)}),
       paused && !why?.length && h("span", {class: "since", title: paused.at ? exact(paused.at) : ""}, `paused${paused.by ? ` by ${paused.by}` : ""}${paused.at ? ", " : ""}`, paused.at && h("span", {"data-at": paused.at}))];
   }
 
