@@ -110,7 +110,7 @@ class Pool(Handle[PoolInfo]):
             f"{info.wanted} wanted, {info.pending} pending, {info.running} running; {info.worker_hours:g} worker-hours"
         )
         rows = "".join(
-            f"<tr><td>{html.escape(unit.unit)}</td><td>{unit.phase}</td><td>{html.escape(unit.host)}</td>"
+            f"<tr><td>{html.escape(unit.unit)}</td><td>{html.escape(unit.phase)}</td><td>{html.escape(unit.host)}</td>"
             f"<td>{html.escape(unit.error or unit.reason)}</td></tr>"
             for unit in info.units
         )

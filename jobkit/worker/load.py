@@ -45,6 +45,10 @@ class _Curve:
         return percent, mib
 
     @property
+    def has_points(self) -> bool:
+        return bool(self._values)
+
+    @property
     def sparks(self) -> tuple[Spark, Spark]:
         return Spark.of([percent for percent, _ in self._values], 100), Spark.of([mib for _, mib in self._values])
 
@@ -117,8 +121,9 @@ class LoadSampler:
         self.cpu_percent, self.rss_bytes = round(percent, 1), round(mib * _MIB)
         gpus = self._read_gpus()
         self.gpus = tuple(gpu.name for gpu in gpus)
-        jobs = {job_id: curve.usage for job_id, curve in self._jobs.items() if curve.usage.cpu.shape}
-        load = WorkerLoad(self._every_s, self._whole.usage, dict(islice(jobs.items(), _JOBS)), gpus)
+        shown = islice(((job_id, curve) for job_id, curve in self._jobs.items() if curve.has_points), _JOBS)
+        jobs = {job_id: curve.usage for job_id, curve in shown}
+        load = WorkerLoad(self._every_s, self._whole.usage, jobs, gpus)
         self._text = msgspec.json.encode(load).decode()
 
     def _read_gpus(self) -> tuple[GpuUsage, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.client.pools import Pool
 from jobkit.model.people import Person, Role
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec
@@ -115,3 +116,11 @@ def test_a_pool_that_does_not_exist_is_refused(stage: Stage) -> None:
     reply = asyncio.run(Actions(stage.kit, Person("ada", Role.ADMIN)).act("pause_pool", ["x"]))
 
     assert reply.sentence == "there is no pool 'x'; there are none"
+
+
+def test_what_a_store_says_of_a_unit_is_no_html(stage: Stage) -> None:
+    told = PoolInfo(name="gpu", spec=SPEC, units=(PoolUnit(unit="<b>", phase="<i>", host="<u>", reason="<s>"),))
+
+    shown = Pool(stage.kit._pools, stage.kit._connection, told)._repr_html_()
+
+    assert not any(tag in shown for tag in ("<b><", "<i>", "<u>", "<s>"))
