@@ -41,16 +41,16 @@ class KubernetesLauncher:
 
     def __init__(self, pool: str, options: KubernetesOptions) -> None:
         self._pool, self._options = pool, options
-        self._api: _Api | None = None
+        self._api: _KubernetesApi | None = None
 
     async def start(self, orders: Sequence[WorkerOrder]) -> list[Unit]:
-        def run(api: _Api) -> list[Unit]:
+        def run(api: _KubernetesApi) -> list[Unit]:
             return [unit_of(self._create(api, order), ()) for order in orders]
 
         return await self._call(run, LaunchRefused)
 
     async def list(self) -> list[Unit]:
-        def run(api: _Api) -> list[Unit]:
+        def run(api: _KubernetesApi) -> list[Unit]:
             pods: dict[str, list[Json]] = defaultdict(list)
             jobs = api.jobs(selector(self._pool))
             for pod in api.pods(selector(self._pool)) if jobs else ():
@@ -64,7 +64,7 @@ class KubernetesLauncher:
         return await self._call(run, EngineUnavailable)
 
     async def stop(self, units: Sequence[str], *, now: bool = False) -> None:
-        def run(api: _Api) -> None:
+        def run(api: _KubernetesApi) -> None:
             for unit in units:
                 api.delete_job(name_of(self._pool, unit), "Background" if now else "Foreground")
                 for pod in api.pods(f"{selector(self._pool)},{UNIT}={unit}") if now else ():
@@ -77,7 +77,7 @@ class KubernetesLauncher:
         if api is not None:
             await asyncio.to_thread(api.close)
 
-    def _create(self, api: _Api, order: WorkerOrder) -> Json:
+    def _create(self, api: _KubernetesApi, order: WorkerOrder) -> Json:
         """Store the Job of a unit and its Secret, whose owner must be there first; both or none."""
         job = api.create_job(job_of(self._pool, order, self._options))
         try:
@@ -88,7 +88,7 @@ class KubernetesLauncher:
             raise
         return job
 
-    async def _call(self, run: Callable[[_Api], T], refusal: type[LaunchRefused | EngineUnavailable]) -> T:
+    async def _call(self, run: Callable[[_KubernetesApi], T], refusal: type[LaunchRefused | EngineUnavailable]) -> T:
         """Run calls of the API in a thread; raise `refusal` if it says no, EngineUnavailable if it does not answer."""
         check_extra("kubernetes", "kubernetes", refusal)
         from kubernetes.client.exceptions import ApiException
@@ -97,7 +97,7 @@ class KubernetesLauncher:
 
         try:
             if self._api is None:
-                self._api = await asyncio.to_thread(_Api, self._options)
+                self._api = await asyncio.to_thread(_KubernetesApi, self._options)
             return await asyncio.to_thread(run, self._api)
         except ConfigException as error:
             raise refusal(f"Kubernetes is not set up here: {one_line(error)}") from None
@@ -110,7 +110,7 @@ class KubernetesLauncher:
             raise EngineUnavailable(f"Kubernetes {where} does not answer: {one_line(why)}") from None
 
 
-class _Api:
+class _KubernetesApi:
     """The few calls that are needed, without the client's models. Blocks."""
 
     def __init__(self, options: KubernetesOptions) -> None:
