@@ -91,7 +91,7 @@ class LocalLauncher:
         return await asyncio.to_thread(lambda: list(self._units()))
 
     def _units(self) -> Iterator[Unit]:
-        for process in _children.values():
+        for process in list(_children.values()):  # pools list in threads
             process.poll()  # reaps it
         for path in sorted(self._folder.glob("*.pid")):
             with contextlib.suppress(OSError):
