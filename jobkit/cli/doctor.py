@@ -16,10 +16,13 @@ from typing import Any
 import click
 
 from jobkit.cli import FAILED, as_json_option, out
+from jobkit.client.waits import pool_infos
+from jobkit.codec import Codec
 from jobkit.embedded import attach
 from jobkit.embedded.home import Home, own_version
 from jobkit.files import FileStore
 from jobkit.model import InvalidParams, JobkitError, JobState
+from jobkit.pools.info import PoolInfo
 from jobkit.settings import Settings
 from jobkit.store.binary import MINIMUM, find_server, weakness
 from jobkit.store.connect import explain
@@ -59,7 +62,10 @@ ok, warn, fail = (partial(Finding, level) for level in ("ok", "warn", "fail"))
 @click.option("--remove-damaged", is_flag=True, help="Delete damaged records and keys. There is no way back.")
 @as_json_option
 def doctor(remove_damaged: bool, as_json: bool) -> int:
-    """Check system, URL, server, persistence, clock, home, records, workers and tasks. Exit status 1 if one fails."""
+    """Check system, URL, server, persistence, clock, home, records, workers, pools and tasks.
+
+    Exit status 1 if one fails.
+    """
     findings = []
     for finding in examine(remove_damaged):
         findings.append(finding)
@@ -204,6 +210,7 @@ async def _ask(settings: Settings, fix_workers: str, remove_damaged: bool) -> li
             *_redis(info, refused, skew_s, end - begin, is_exposed=settings.scheme != "unix"),
             *await _records(store, [worker.version for worker in workers], remove_damaged),
             *_workers(workers, queues, fix_workers),
+            *_pools(await pool_infos(store, Codec.from_secret(settings.secret))),
             *_archive(settings, await store.outbox.state()),
         ]
     except JobkitError:
@@ -305,6 +312,13 @@ def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fi
         if (waiting := numbers.get("queued")) and not numbers.get("workers"):
             fix = f"jobkit worker -q {queue}"
             yield warn("queue", f"{waiting} jobs wait in {queue}, and no worker serves it", fix)
+
+
+def _pools(pools: Sequence[PoolInfo]) -> Iterator[Finding]:
+    for pool in pools:
+        level = ok if pool.state in ("active", "removed") else warn
+        text = pool.sentence or f"{pool.running} running, {pool.pending} pending"
+        yield level("pool", f"{pool.name}: {text}")
 
 
 def _archive(settings: Settings, state: ArchiveState) -> Iterator[Finding]:
