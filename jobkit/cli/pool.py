@@ -148,7 +148,18 @@ def _command(name: str, action: str, verb: Callable[[Kit, str], object], line: s
 
 _command("pause", "pause_pool", Kit.pause_pool, "Start no workers, and cancel waiting ones. Workers with jobs go on.")
 _command("resume", "resume_pool", Kit.resume_pool, "Start workers again for jobs that wait.")
-_command("remove", "remove_pool", Kit.remove_pool, "Remove pools when their workers have finished their jobs.")
+
+
+@pool.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--now", is_flag=True, help="Remove at once, also if the engine does not answer; jobs are given back.")
+def remove(names: tuple[str, ...], now: bool) -> None:
+    """Remove pools when their workers have finished their jobs."""
+    kit = jobkit.connect()
+    for each in names:
+        kit.remove_pool(each, now=now)
+        out.echo(each)
+        out.note(kit, "remove_pool", "pool", [each])
 
 
 @pool.command()

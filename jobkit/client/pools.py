@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from jobkit.client.connection import Connection
 from jobkit.client.handle import Handle, from_snapshot, named_by_id
 from jobkit.client.loop import background
@@ -87,9 +89,14 @@ class Pool(Handle[PoolInfo]):
         """
         self._connection.call(self._verbs.drain_pool, self.id, wait=wait, within_s=timeout)
 
-    def remove(self) -> None:
-        """Remove it when its workers have finished their jobs; they take no further ones."""
-        self._connection.call(self._verbs.remove_pool, self.id)
+    def remove(self, *, now: bool = False) -> None:
+        """Remove it when its workers have finished their jobs; they take no further ones.
+
+        Args:
+            now: remove it at once, also if its engine does not answer. Workers give back their jobs; what the engine
+                does not end then must be ended there.
+        """
+        self._connection.call(self._verbs.remove_pool, self.id, now=now)
 
     def to_json(self) -> dict[str, Any]:
         """Its state as plain data."""
@@ -162,9 +169,15 @@ class PoolVerbs:
         return await self._put(pool_spec(name, **options))
 
     async def _put(self, spec: PoolSpec) -> Pool:
-        settings, store = self._connection.settings, self._connection.store.pools
-        if settings.scheme == "sync":
+        if self._connection.settings.scheme == "sync":
             raise InvalidParams("sync:// runs jobs in the calling process: pools need another JOBKIT_URL", "url")
+        await self._store(spec)
+        await self._have_kept()
+        return await self.get_pool(spec.name)
+
+    async def _store(self, spec: PoolSpec) -> None:
+        """Store a definition, with the kit's modules of tasks unless it has its own."""
+        spec = replace(spec, tasks=spec.tasks or self._connection.settings.tasks)
         sealed = spec.sealed(self._connection.codec)
         known = await self._info(spec.name)
         units = [] if known is None else [unit for unit in known.units if unit.phase != "ended"]
@@ -174,9 +187,7 @@ class PoolVerbs:
                 f"{spec.engine}",
                 "on",
             )
-        await store.put(spec.name, sealed)
-        await self._have_kept()
-        return await self.get_pool(spec.name)
+        await self._connection.store.pools.put(spec.name, sealed)
 
     async def _have_kept(self) -> None:
         """Have an autoscaler started unless one runs; return when it leads, or after a few seconds."""
@@ -189,8 +200,7 @@ class PoolVerbs:
     async def register_pools(self) -> None:
         """Put the pools of `[tool.jobkit.pools]`."""
         for name, table in self._connection.settings.pools.items():
-            spec = pool_spec(name, **table)
-            await self._connection.store.pools.put(spec.name, spec.sealed(self._connection.codec))
+            await self._store(pool_spec(name, **table))
 
     async def pools(self) -> list[Pool]:
         """Return all pools, by name."""
@@ -294,12 +304,15 @@ class PoolVerbs:
                 raise TimeoutError(f"{still}; they run {jobs} jobs")
             await asyncio.sleep(_POLL_S)
 
-    async def remove_pool(self, name: str) -> None:
+    async def remove_pool(self, name: str, *, now: bool = False) -> None:
         """See `Pool.remove`."""
-        info = await self._known(name)
+        info, store = await self._known(name), self._connection.store
         await self._change(name, removed="1")
-        if all(unit.phase == "ended" for unit in info.units):
-            await self._connection.store.pools.drop("", name)
+        if now:
+            workers = [worker.id for worker in await store.workers() if worker.is_alive and worker.pool == name]
+            await store.stop_workers(workers, "now")
+        if now or all(unit.phase == "ended" for unit in info.units):
+            await store.pools.drop("", name)
         else:
             await self.drain_workers(pool=name)
             await self._have_kept()

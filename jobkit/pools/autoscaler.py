@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,6 +52,9 @@ _PATIENCE_S = 2.0
 
 #: Seconds after which a call of an engine has failed.
 _CALL_S = 300.0
+
+#: Seconds for closing the connection to an engine.
+_CLOSE_S = 5.0
 
 #: Seconds between two looks at workers that end, and for those that give back their jobs.
 _POLL_S, _AT_ONCE_S = 0.25, 4.0
@@ -136,7 +139,7 @@ class PoolKeeper:
             await asyncio.wait([self._call], timeout=_PATIENCE_S)
             self._call.cancel()
         with contextlib.suppress(Exception):
-            await self.launcher.close()
+            await asyncio.wait_for(self.launcher.close(), _CLOSE_S)
 
 
 class Autoscaler:
@@ -250,8 +253,12 @@ class Autoscaler:
     async def _opened(self, records: Mapping[str, PoolRecord]) -> dict[str, PoolKeeper]:
         """Return the keepers of all pools that can be read; those of changed definitions are made anew."""
         for name in [name for name in self._keepers if name not in records]:
-            await self._keepers.pop(name)[1].close()
-            self._reported.pop(name, None)
+            keeper = self._keepers.pop(name)[1]
+            status = self._reported.pop(name, (PoolStatus(), 0.0))[0]
+            left = [unit.unit for unit in status.units if unit.phase != "ended"]  # the pool was removed at once
+            if left and not keeper.is_busy:
+                await keeper.call(keeper.launcher.stop(left))
+            await keeper.close()
         for name, record in records.items():
             known = self._keepers.get(name)
             if known is not None and known[0] == record.sealed:
@@ -319,7 +326,8 @@ class Autoscaler:
 
     def _view(self, keeper: PoolKeeper, record: PoolRecord, status: PoolStatus, now_ms: int) -> PoolView:
         is_doubtful = status.failures >= _DOUBTFUL
-        has_probe = any(unit.is_pending or unit.phase == "starting" for unit in status.units)
+        coming = [unit for unit in status.units if unit.is_pending or unit.phase == "starting"]
+        has_probe = any(now_ms - unit.made_ms < self._tempo.backoff_most * 1000 for unit in coming)  # not long ago
         may_start = not keeper.is_busy and keeper.problem is None and now_ms >= status.retry_ms
         return PoolView(
             spec=keeper.spec,
@@ -346,8 +354,9 @@ class Autoscaler:
             if not any(unit.phase != "ended" for unit in status.units):
                 await self._store.pools.drop(self._owner, name)
                 return
-            await self._retire_all(status)
-        ending = set(await self._retired(status, plan))
+            await self._retire(unit.worker for unit in status.units if unit.phase == "up")
+        await self._retire(unit.worker for unit in status.units if unit.unit in plan.drain)
+        ending = {*plan.drain, *await self._retired(status, plan)}
         cancelled = {*plan.cancel} if not keeper.is_busy else set()
         stuck = {unit.unit: why for unit in status.units if (why := self._why_stuck(unit, now_ms))}
         stopping = cancelled | stuck.keys() if not keeper.is_busy else set()
@@ -418,10 +427,10 @@ class Autoscaler:
                 logger.info("worker %s has had no job for a while; it ends", unit.unit)
         return ending
 
-    async def _retire_all(self, status: PoolStatus) -> None:
-        workers = [unit.worker for unit in status.units if unit.phase == "up"]
-        if workers:
-            await self._store.stop_workers(workers, "retire")
+    async def _retire(self, workers: Iterable[str]) -> None:
+        """Let workers finish their jobs and end."""
+        if ids := [*workers]:
+            await self._store.stop_workers(ids, "retire")
 
     async def _report(
         self, name: str, status: PoolStatus, now_ms: int, extra: Mapping[str, str], *, is_due: bool

@@ -71,6 +71,7 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         wanted: number of workers after it. start: number of units to order.
         cancel: pending units to cancel. retire: idle units whose workers end, unless they get a job before.
+        drain: units whose workers finish their jobs and end, because a user wants fewer.
         short_ms, over_ms: see `PoolStatus`, for the next decision.
     """
 
@@ -78,6 +79,7 @@ class PoolPlan(msgspec.Struct, frozen=True, kw_only=True):
     start: int = 0
     cancel: tuple[str, ...] = ()
     retire: tuple[str, ...] = ()
+    drain: tuple[str, ...] = ()
     short_ms: int = 0
     over_ms: int = 0
 
@@ -190,10 +192,12 @@ def _plan(view: PoolView, needed: int, used: set[str], now_ms: int, tempo: Tempo
         if view.is_paused:  # what runs goes on as long as it has jobs
             idle = [unit for unit in idle if _is_over(unit.idle_ms, spec.idle_s, now_ms)]
         retire = [unit.unit for unit in idle[: surplus - len(cancel)]]
+        up = [] if view.is_paused else [unit.unit for unit in reversed(kept) if unit.phase == "up"]
+        drain = [unit for unit in up if unit not in retire][: surplus - len(cancel) - len(retire)]
         room = spec.max - len(_living(view))
         start = min(max(0, target - len(kept)), max(0, room), _most(view, tempo))
         wanted = len(kept) - len(cancel) - len(retire) if view.is_paused else target
-        return PoolPlan(wanted=wanted, start=start, cancel=tuple(cancel), retire=tuple(retire))
+        return PoolPlan(wanted=wanted, start=start, cancel=tuple(cancel), retire=tuple(retire), drain=tuple(drain))
 
     short_ms = (view.short_ms or now_ms) if needed else 0
     is_time = bool(needed) and _is_over(short_ms, tempo.grow, now_ms)

@@ -398,3 +398,50 @@ async def test_an_autoscaler_outlasts_its_server(store: RedisStore, monkeypatch:
     await store.pools.drop("", "gpu")
 
     await asyncio.wait_for(work, 20.0)
+
+
+async def test_a_start_that_waits_long_after_failures_does_not_hold_up_others(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", "b", queue="gpu")
+    status = PoolStatus(failures=3, error="it ended", error_ms=1)
+    await stage.store.pools.change("gpu", status=encoded(status))
+    scaler = stage.another(backoff_most=0.2)
+
+    await stage.tick(2, scaler)
+    assert len(stage.started) == 1
+    await asyncio.sleep(0.3)
+    await stage.tick(2, scaler)
+
+    assert len(stage.started) == 2
+
+
+async def test_surplus_workers_take_no_more_jobs_while_others_wait(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", "b", "c", "d", queue="gpu")
+    await stage.tick(2)
+    first, second, *others = stage.started
+    for name in others:
+        del stage.engine.units[name]
+    workers = [await stage.run(name, running=1) for name in (first, second)]
+    for worker in workers:
+        await claim(stage.store, 1, worker)
+    await stage.tick()
+    await stage.store.pools.change("gpu", fixed="1")
+
+    status = await stage.tick(2)
+
+    [ending] = [unit for unit in status.units if unit.phase == "ending" and unit.worker]
+    assert await claim(stage.store, 1, next(w for w in workers if w.id == ending.worker)) == []
+
+
+async def test_units_of_a_pool_that_was_removed_at_once_end_at_the_engine(stage: Stage) -> None:
+    await stage.put()
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick(2)
+    [name] = stage.started
+    await stage.store.pools.change("gpu", removed="1")
+    await stage.store.pools.drop("", "gpu")
+
+    await stage.scaler.tick()
+
+    assert stage.engine.stopped == [(name, False)]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import jobkit
 from jobkit.cli import main
+from jobkit.cli.doctor import _pools
 from jobkit.client.kit import Kit
 from jobkit.connecting import default_kit
 from jobkit.settings import Settings
+from jobkit.store.pools import PoolStatus, PoolUnit
 
 
 class Console:
@@ -32,6 +37,7 @@ class Console:
 def console(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Console]:
     table = {"lab": {"on": "local", "max": 2, "idle": "1m"}}
     settings = Settings(url=redis_url, namespace=f"c{id(tmp_path)}", secret="of these tests", pools=table).checked()
+    settings = replace(settings, tasks=("json",))
     with Kit(settings) as kit, default_kit(kit):
         yield Console(kit, capsys)
 
@@ -55,6 +61,35 @@ def test_a_pool_is_added_listed_changed_and_removed(console: Console) -> None:
     assert {entry.action for entry in console.kit.audit()} == {
         "add_pool", "pause_pool", "resume_pool", "scale_pool", "remove_pool"
     }  # fmt: skip
+
+
+def test_a_pool_whose_workers_cannot_be_ended_is_removed_at_once(console: Console) -> None:
+    console.run("pool", "add", "gpu", "--on", "local", "--max", "3")
+    status = PoolStatus(units=(PoolUnit(unit="gpu-1", phase="up"),))
+    fields = {"status": msgspec.json.encode(status).decode()}
+    console.kit._connection.call(partial(console.kit.verbs.store.pools.change, "gpu", **fields))
+    console.run("pool", "remove", "gpu")
+    assert [pool.state for pool in console.kit.pools()] == ["removed"]
+
+    assert console.run("pool", "remove", "gpu", "--now")[:2] == (0, "gpu\n")
+
+    assert console.kit.pools() == []
+
+
+def test_workers_import_the_tasks_of_the_kit_unless_the_pool_names_others(console: Console) -> None:
+    plain, own = (console.kit.pool("gpu", on="local", max=1, **more).spec for more in ({}, {"tasks": ["csv"]}))
+
+    assert plain is not None
+    assert own is not None
+    assert (plain.tasks, own.tasks) == (("json",), ("csv",))
+
+
+def test_doctor_tells_of_pools_without_an_autoscaler(console: Console) -> None:
+    console.kit.pool("gpu", on="local", max=1)
+
+    found = [*_pools(console.kit.pool_infos())]
+
+    assert ("warn", "gpu: no autoscaler run") in [(each.level, each.text[:22]) for each in found]
 
 
 def test_pools_of_the_project_file_are_added_by_name_or_all(console: Console) -> None:

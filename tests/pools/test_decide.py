@@ -99,6 +99,14 @@ def test_a_fixed_number_is_kept_whatever_waits() -> None:
     assert plan(view(fixed=0, units=idle), [], [worker("a"), worker("b", running=1)]).retire == ("a",)
 
 
+def test_surplus_workers_of_a_fixed_number_end_after_their_jobs_however_many_wait() -> None:
+    units = [unit("a", running=1), unit("b", running=1), unit("c", idle_ms=NOW), unit("d", "ending")]
+
+    found = plan(view(fixed=1, units=units), [waiting(50)], [worker("a", running=1), worker("b", running=1)])
+
+    assert (found.start, found.retire, found.drain) == (0, ("c",), ("b",))
+
+
 def test_a_paused_pool_cancels_what_waits_and_keeps_what_works() -> None:
     units = [unit("a", "pending"), unit("b", running=1), unit("c", idle_ms=NOW - 900_000), unit("d", idle_ms=NOW)]
 
@@ -168,7 +176,9 @@ def test_no_decision_starts_too_many_ends_busy_workers_or_contradicts_itself(
         assert found.start == 0 or (pool.may_start and not pool.is_paused)
         assert all(units[name].phase == "up" and units[name].idle_ms for name in found.retire)
         assert all(units[name].is_pending for name in found.cancel)
-        assert not (found.start and (found.cancel or found.retire)), "it starts and ends workers at once"
+        assert not found.drain or (pool.fixed is not None and not pool.is_paused)
+        assert not {*found.drain} & {*found.retire}
+        assert not (found.start and (found.cancel or found.retire or found.drain)), "it starts and ends workers at once"
         kept = len([each for each in living if each.phase != "ending"]) - len(found.cancel) - len(found.retire)
         if (found.cancel or found.retire) and pool.fixed is None and not pool.is_paused:
             assert kept >= pool.spec.min
