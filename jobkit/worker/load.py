@@ -25,7 +25,7 @@ _JOBS = 32
 _MIB = 1024 * 1024
 
 
-class _Curve:
+class _Samples:
     """The last values of two measures: CPU (%) or load (%), and memory (MiB)."""
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ class LoadSampler:
         self.cpu_percent, self.rss_bytes = 0.0, processes.rss_bytes(os.getpid())
         self.gpus: tuple[str, ...] = ()
         self._trees, self._reader, self._every_s = trees, gpus, every_s
-        self._own, self._whole = _Curve(), _Curve()
-        self._jobs: dict[str, _Curve] = {}
-        self._gpus: dict[int, _Curve] = {}
+        self._own, self._whole = _Samples(), _Samples()
+        self._jobs: dict[str, _Samples] = {}
+        self._gpus: dict[int, _Samples] = {}
         self._text = ""
         self._stopping = threading.Event()
         self._own.measure(time.process_time(), self.rss_bytes)
@@ -110,7 +110,7 @@ class LoadSampler:
     def sample(self) -> None:
         """Read everything once."""
         trees = self._trees()
-        self._jobs = {job_id: self._jobs.get(job_id) or _Curve() for job_id in trees}
+        self._jobs = {job_id: self._jobs.get(job_id) or _Samples() for job_id in trees}
         read = [
             curve.measure(sum(map(processes.cpu_s, pids)), sum(map(processes.rss_bytes, pids)))
             for curve, pids in zip(self._jobs.values(), trees.values(), strict=True)
@@ -129,7 +129,7 @@ class LoadSampler:
     def _read_gpus(self) -> tuple[GpuUsage, ...]:
         found = []
         for index, name, total, used, load in self._reader.read():
-            curve = self._gpus.setdefault(index, _Curve())
+            curve = self._gpus.setdefault(index, _Samples())
             if total:
                 curve.add(load, used)
             found.append(GpuUsage(name, index, total, *curve.sparks))

@@ -1,4 +1,4 @@
-"""Units as detached actors of a Ray cluster, which a process of its own (`ray_driver`) starts and asks."""
+"""Units as detached actors of a Ray cluster, which a separate process (`ray_driver`) starts and asks."""
 
 from __future__ import annotations
 
