@@ -166,7 +166,8 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
         return StoreUnavailable(f"{where} is a replica that has lost its primary: try again in a moment")
     if text.startswith("BUSY "):
         return StoreUnavailable(f"{where} is busy with a function or script: try again in a moment")
-    if text.startswith(("MOVED ", "CROSSSLOT", "CLUSTERDOWN")) or "cluster" in text:
+    is_reply = isinstance(error, ResponseError)  # other errors name the host: redis.default.svc.cluster.local
+    if text.startswith(("MOVED ", "CROSSSLOT", "CLUSTERDOWN")) or (is_reply and "cluster" in text):
         return StoreUnavailable(
             f"{where} runs in cluster mode, which cannot change several keys of a namespace at once: use servers "
             "without it, each with whole namespaces (docs/how-to/sizing.md)",

@@ -241,6 +241,7 @@ async def test_without_a_silence_an_expired_lease_is_recovered_at_once(store: Re
         ),
         (redis.TimeoutError("Timeout reading from socket"), "does not answer", False),
         (ConnectionRefusedError(111, "Connection refused"), "does not answer", False),
+        (redis.ConnectionError("Error -2 connecting to redis.svc.cluster.local:6379."), "does not answer", False),
     ],
 )
 def test_each_error_is_one_sentence_without_the_password(error: Exception, sentence: str, is_refusal: bool) -> None:
