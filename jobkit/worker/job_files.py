@@ -125,35 +125,46 @@ class JobFiles:
                 if found.lines:
                     await asyncio.to_thread(log.write, log.take())
 
-    async def hand_in_log(self, claimed: Claimed) -> str:
-        """Store the whole log of an attempt that has ended, if it is staged; return what is wrong, or ""."""
+    async def hand_in_log(self, claimed: Claimed) -> str | None:
+        """Store the whole log of an attempt that has ended, if it is staged; return what is wrong, or "".
+
+        Return None if the job is deleted, or has another attempt, whose log must not be replaced: a link that was away
+        for longer than a lease may be back before the worker hears that it has lost the job.
+        """
         found = self._staged(claimed)
-        if found is None:
+        if found is None or not found[1].log_files(found[0].path):
             return ""
         folder, staging = found
 
         def hand_in() -> None:
-            if staging.log_files(folder.path):
-                folder.file_store.claim(folder)
-                staging.hand_in_log(folder.path)
+            folder.file_store.claim(folder)
+            staging.hand_in_log(folder.path)
 
         try:
+            await asyncio.to_thread(folder.file_store.place.names, folder.path)  # waits for the link
+            with contextlib.suppress(StoreUnavailable):
+                [snapshot] = await self._store.snapshots([claimed.spec.id])
+                if snapshot is None or snapshot.attempt != claimed.attempt:
+                    return None
             await asyncio.to_thread(hand_in)
         except OSError as error:
             return f"its whole log is not kept in {folder.file_store.place.shown} ({error.strerror or error})"
         return ""
 
-    async def clear_staging(self, claimed: Claimed, *, is_lost: bool = False) -> None:
-        """Delete what an attempt has left on its way.
+    async def clear_staging(self, claimed: Claimed) -> None:
+        """Delete what an attempt has left on its way."""
+        if (found := self._staged(claimed)) is not None:
+            await asyncio.to_thread(found[0].file_store.ended, found[0])
 
-        Args:
-            is_lost: the job may run again, and its folder be that of another worker of this machine: the sweep deletes
-                it in this case.
-        """
-        found = self._staged(claimed)
-        if found is not None and not (is_lost and await self._may_run(claimed.spec.id)):
-            folder, _ = found
-            await asyncio.to_thread(folder.file_store.ended, folder)
+    async def clear_lost(self, claimed: Claimed) -> None:
+        """Do the same for a lost attempt, unless another one runs: perhaps on this machine, with the same folder."""
+        if self._staged(claimed) is None:
+            return
+        with contextlib.suppress(StoreUnavailable):
+            [snapshot] = await self._store.snapshots([claimed.spec.id])
+            if snapshot is not None and snapshot.state is JobState.RUNNING and snapshot.attempt != claimed.attempt:
+                return
+        await self.clear_staging(claimed)
 
     def _staged(self, claimed: Claimed) -> tuple[JobFolder, Staging] | None:
         """Return the folder of a job and its staging; None if nothing is staged."""
@@ -161,13 +172,6 @@ class JobFiles:
             return None
         folder = self.file_store.folder(claimed.spec.id, claimed.us)
         return (folder, staging) if staging.has(folder.path) else None
-
-    async def _may_run(self, job_id: str) -> bool:
-        try:
-            [snapshot] = await self._store.snapshots([job_id])
-        except StoreUnavailable:
-            return True
-        return snapshot is not None and not snapshot.is_terminal
 
     # -- removal ------------------------------------------------------------------------------------------------------
 

@@ -264,11 +264,12 @@ class RunningJobs:
         if outcome.file and attempt.is_lost:
             await asyncio.to_thread(delete_file, outcome)
         if attempt.is_lost:
-            await self.job_files.clear_staging(claimed, is_lost=True)
+            await self.job_files.clear_lost(claimed)
             self.forget(spec.id, claimed.token)
             self.wake.set()
             return
-        if problem := await self.job_files.hand_in_log(claimed):
+        problem = await self.job_files.hand_in_log(claimed)
+        if problem:
             attempt.lines([note(problem)])
         if is_refused:
             outcome = failed(ErrorKind.REJECTED, "Rejected", attempt.refusal)
@@ -279,7 +280,7 @@ class RunningJobs:
         else:
             is_slow = is_large(outcome)  # to write, or to sign
             ended = await asyncio.to_thread(self.end, attempt, outcome) if is_slow else self.end(attempt, outcome)
-        if not problem or ended.outcome not in ("released", "retried"):  # else the next attempt here goes on with it
+        if problem == "" or (problem and ended.outcome not in ("released", "retried")):  # else the next attempt has it
             await self.job_files.clear_staging(claimed)
         if ended.problem:
             logger.warning("job %s: %s", spec.id, ended.problem)

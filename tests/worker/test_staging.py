@@ -123,6 +123,25 @@ async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(
     assert found("").read_text().splitlines() == [*LINES, "the end"]
 
 
+async def test_a_worker_that_has_lost_its_job_does_not_replace_the_log_of_the_next_attempt(
+    staged: tuple[JobFiles, FileServer],
+) -> None:
+    files, server = staged
+    lost = await claimed(files, "a")
+    say(files, lost, LINES)  # then its link is away for longer than its lease
+    home = JobFiles(Settings(url=files._settings.url, results=str(server.root)), files._store, CODEC)
+    home.file_store = FileStore(Directory(server.root), BASE)
+    job = await again(files, lost)
+    await home.continue_log(job)
+    say(home, job, ["of the next attempt"])
+
+    assert await files.hand_in_log(lost) is None
+    await files._store.finish([Ending("a", job.token, "failed")])
+    assert await files.hand_in_log(lost) is None
+
+    assert log_of(home, job).path.read_text() == "of the next attempt\n"
+
+
 async def test_a_large_result_is_sealed_on_its_way(staged: tuple[JobFiles, FileServer]) -> None:
     files, _ = staged
     job = await claimed(files, "a")
@@ -208,11 +227,11 @@ async def test_a_lost_attempt_leaves_its_folder_to_the_next_attempt_on_its_machi
     await files.continue_log(job)
     say(files, job, ["the end"])
 
-    await files.clear_staging(lost, is_lost=True)
+    await files.clear_lost(lost)
 
     assert log_of(files, job).path.read_text().splitlines() == [*LINES, "the end"]
     await files._store.finish([Ending("a", job.token, "failed")])
-    await files.clear_staging(lost, is_lost=True)
+    await files.clear_lost(lost)
     assert not log_of(files, job).path.parent.exists()
 
 
