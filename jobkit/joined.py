@@ -23,6 +23,9 @@ SCHEME = "joined"
 #: First characters of a URL's name that contains a membership itself.
 INLINE = "jkm1."
 
+#: Exit status of a worker whose machine is no longer a member: its service does not start it again.
+REVOKED = 4
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 

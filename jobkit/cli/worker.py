@@ -22,6 +22,7 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, out
+from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
@@ -225,7 +226,7 @@ def kept_worker(name: str, arguments: Sequence[str], give_up: Sequence[int] = ()
         argv=[sys.executable, "-m", "jobkit", *arguments],
         env={**os.environ, _KEPT: str(os.getpid()), **environ},
         death_signal=signal.SIGTERM,
-        give_up=frozenset({2, STOPPED, *give_up}),
+        give_up=frozenset({2, STOPPED, REVOKED, *give_up}),
         say=out.say,
     )
 

@@ -98,12 +98,20 @@ class StoreUnavailable(JobkitError, ConnectionError):
         is_refusal: Redis answered and waiting does not help: wrong password or missing permission.
         only_reads: Redis answers reads but refuses writes: out of memory, disk error, or a replica.
         is_sent: the request may have reached Redis, which may have carried it out; the reply is missing.
+        is_revoked: this machine is no longer a member of the joined place.
     """
 
     def __init__(
-        self, message: str = "", *, is_refusal: bool = False, only_reads: bool = False, is_sent: bool = False
+        self,
+        message: str = "",
+        *,
+        is_refusal: bool = False,
+        only_reads: bool = False,
+        is_sent: bool = False,
+        is_revoked: bool = False,
     ) -> None:
         super().__init__(message)
+        self.is_revoked = is_revoked
         self.is_refusal = is_refusal
         self.only_reads = only_reads
         self.is_sent = is_sent

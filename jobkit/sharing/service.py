@@ -9,11 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
 
 #: Seconds that a stopping worker gets: its drain time, and some more to give jobs back.
 _STOP_S = 90
+
+#: Seconds between two starts by launchd, which cannot tell that the machine was revoked.
+_THROTTLE_S = 30
 
 #: Seconds that systemctl or launchctl may take.
 _PATIENCE_S = 60.0
@@ -53,6 +57,7 @@ def unit_text(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> str
         f"ExecStart={' '.join(_quoted(part).replace('$', '$$') for part in argv)}",
         "Restart=always",
         "RestartSec=5",
+        f"RestartPreventExitStatus={REVOKED}",
         f"TimeoutStopSec={_STOP_S}",
         "KillMode=mixed",
         "OOMPolicy=continue",
@@ -72,6 +77,7 @@ def agent_text(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> st
         "EnvironmentVariables": dict(environ),
         "RunAtLoad": True,
         "KeepAlive": True,
+        "ThrottleInterval": _THROTTLE_S,
         "ExitTimeOut": _STOP_S,
         "StandardOutPath": log,
         "StandardErrorPath": log,

@@ -108,10 +108,11 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     where = f"Redis at {settings.masked_url}"
     text = str(error)
     is_joined = settings.scheme == "joined"
-    if is_joined and ("WRONGPASS" in text or isinstance(error, AuthenticationError)):
+    if is_joined and "was revoked" in text:  # the gateway says so
         return StoreUnavailable(
             f"{where} refuses this machine, which was revoked: join again with a new word of `jobkit share` there",
             is_refusal=True,
+            is_revoked=True,
         )
     if isinstance(error, UnknownPrimary):
         return StoreUnavailable(f"the Sentinels of {where} {error}: correct the name in JOBKIT_URL", is_refusal=True)
@@ -121,7 +122,7 @@ def explain(error: Exception, settings: Settings) -> StoreUnavailable:
     if isinstance(error, NO_PRIMARY) and _LOGIN.search(text):
         why = "refused the login: add ?sentinel_password= to JOBKIT_URL, or correct it"
         return StoreUnavailable(f"the Sentinels of {where} {why}", is_refusal=True)
-    if isinstance(error, AuthenticationError | AuthorizationError) or _LOGIN.search(text):
+    if not is_joined and (isinstance(error, AuthenticationError | AuthorizationError) or _LOGIN.search(text)):
         return StoreUnavailable(f"{where} refused the login: check user and password in JOBKIT_URL", is_refusal=True)
     if is_joined and ("NOPERM" in text or "ACL failure" in text or isinstance(error, NoPermissionError)):
         return StoreUnavailable(

@@ -45,6 +45,7 @@ class LeaseKeeper:
         barred: functions that must not run on a worker's loop, of this worker and, after each beat, of all.
         on_beat: the server has answered.
         on_renewal: what a beat learned, and what was held when it was sent.
+        on_revoked: this machine was revoked.
         on_wiped: the server does not know what it knew before.
         on_failure: a beat has raised another error than that the server is away. The next beat comes as usual.
     """
@@ -59,6 +60,7 @@ class LeaseKeeper:
         barred: set[str],
         on_beat: Callable[[], object],
         on_renewal: Callable[[Renewal, Mapping[str, str]], None],
+        on_revoked: Callable[[StoreUnavailable], object],
         on_wiped: Callable[[], object],
         on_failure: Callable[[Exception], object],
         outages: OutageLog,
@@ -67,6 +69,7 @@ class LeaseKeeper:
         self._held, self._facts, self._barred = held, facts, barred
         self._all_barred: frozenset[str] = frozenset()
         self._on_beat, self._on_renewal = on_beat, on_renewal
+        self._on_revoked = on_revoked
         self._on_wiped, self._on_failure = on_wiped, on_failure
         self.is_full = False
         """By the last beat: the server takes nothing new, but lets what was accepted go on."""
@@ -173,6 +176,8 @@ class LeaseKeeper:
                 pause_s = self._settings.heartbeat - (time.monotonic() - began)
             except StoreUnavailable as error:
                 self._outages.met(error)
+                if error.is_revoked:
+                    self._on_revoked(error)
                 pause_s = _RETRY_S
             except Exception as error:
                 self._on_failure(error)
@@ -189,7 +194,9 @@ class OutageLog:
         self._kind = ""  # "", "away" or "full"
 
     def met(self, error: StoreUnavailable) -> None:
-        """Log the error and what goes on meanwhile, once for each kind of outage."""
+        """Log the error and what goes on meanwhile, once for each kind of outage; nothing if it ends the worker."""
+        if error.is_revoked:
+            return
         kind = "full" if error.only_reads else "away"
         with self._lock:
             is_news, self._kind = kind != self._kind, kind

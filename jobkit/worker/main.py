@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobkit.model import JobkitError
+from jobkit.joined import REVOKED
+from jobkit.model import JobkitError, StoreUnavailable
 from jobkit.model.plain import iso
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.placement import Placement
@@ -215,7 +216,7 @@ def run_arq_worker(
 
 def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], None], logger: logging.Logger) -> int:
     """Make a worker and let it serve, both with a new event loop; return the exit status: 0 after an orderly end, 3 if
-    `jobkit stop` asked for it, 1 if a part of it has failed, 2 if it could not start."""
+    `jobkit stop` asked for it, 1 if a part of it has failed, 2 if it could not start, 4 if this machine was revoked."""
     raise_file_limit()
     loop = asyncio.new_event_loop()
     loop.set_default_executor(Threads(thread_name_prefix="asyncio"))
@@ -225,7 +226,7 @@ def run_in_new_loop(make: Callable[[], JobWorker], serve: Callable[[JobWorker], 
         serve(worker)
     except JobkitError as error:
         logger.error("%s", error)
-        return CANNOT_START
+        return REVOKED if isinstance(error, StoreUnavailable) and error.is_revoked else CANNOT_START
     except KeyboardInterrupt:  # before the signal handlers were in place
         return 130
     finally:

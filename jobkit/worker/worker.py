@@ -109,6 +109,7 @@ class JobWorker(arq.worker.Worker):
         self.was_asked_to_stop = False  #: by `jobkit stop`: who keeps this process shall not start it again
         self._watch, self._revive = watch, revive
         self._scheduler = Scheduler(self.store, self.codec, self.pause)
+        self._revoked: StoreUnavailable | None = None
         self._is_listening = False  # to its channel, by which jobs may be handed over
 
     # -- life -------------------------------------------------------------------------------------------------------
@@ -123,6 +124,7 @@ class JobWorker(arq.worker.Worker):
             barred=set() if self._watch is None else self._watch.barred,
             on_beat=lambda: self.loop.call_soon_threadsafe(self.pause.end),
             on_renewal=self._renewed_elsewhere,
+            on_revoked=lambda error: self.loop.call_soon_threadsafe(self._is_revoked, error),
             on_wiped=lambda: self.loop.call_soon_threadsafe(self._is_unknown.set),
             on_failure=lambda error: self.loop.call_soon_threadsafe(self.helpers.fail, "heartbeat", error),
             outages=self._outages,
@@ -200,6 +202,8 @@ class JobWorker(arq.worker.Worker):
                 await self._exchange()
                 failures = 0
             except StoreUnavailable as error:
+                if self._is_revoked(error):
+                    break
                 self._outages.met(error)
                 await self._spool_endings()
                 await self.pause.wait(failures)
@@ -212,6 +216,15 @@ class JobWorker(arq.worker.Worker):
                 break
             await self._sleep()
         await self._drain()
+        if self._revoked is not None:
+            raise self._revoked
+
+    def _is_revoked(self, error: Exception) -> bool:
+        """Return True if this machine was revoked: then the worker stops at once, since its jobs run elsewhere."""
+        if isinstance(error, StoreUnavailable) and error.is_revoked:
+            self._stop, self._revoked = "now", error
+            self.running.wake.set()
+        return self._revoked is not None
 
     async def _sleep(self) -> None:
         """Until there is something to say to the store: a wake-up, an ending, news, or the next due time."""
@@ -269,7 +282,8 @@ class JobWorker(arq.worker.Worker):
         except Exception as error:
             if not isinstance(error, StoreUnavailable):
                 self.helpers.fail("exchange with Redis", error)
-            await self._spool_endings()
+            if not self._is_revoked(error):
+                await self._spool_endings()
             return False
 
     async def _spool_endings(self) -> None:

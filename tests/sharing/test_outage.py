@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import jobkit
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.home import Home
 from jobkit.embedded.server import ask
+from jobkit.joined import REVOKED
 from jobkit.model import StoreUnavailable
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
 from jobkit.sharing.gateway import read_status
+from jobkit.sharing.members import Members
 from tests.embedded.conftest import home_of_test
 from tests.sharing.conftest import log_of, member_of, run, running
 from tests.support import free_port, is_alive, wait_until
@@ -41,6 +44,24 @@ def test_a_joined_worker_waits_for_the_sharing_machine_says_so_and_goes_on(share
         assert waiting.result(60) == 4
         assert " sharing " in run("doctor", home=shared.home).stdout
         assert ", as a worker" in run("doctor", home=other, JOBKIT_URL=place.url).stdout
+
+
+def test_a_revoked_worker_ends_with_its_jobs_says_why_and_is_not_started_again(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    often = {"JOBKIT_LEASE": "3", "JOBKIT_HEARTBEAT": "1"}
+    with (
+        running("worker", "-q", "far", "-n", "2", home=other, JOBKIT_URL=place.url, **often) as worker,
+        jobkit.connect(home=shared.home) as kit,
+    ):
+        job = kit.options(queue="far").submit(time.sleep, 300)
+        wait_until(lambda: job.state == "running", what="the job to run")
+        hosting.revoke(shared, [m.name for m in Members(Home.at(shared.home)).read().members if m.user == place.user])
+        assert worker.wait(30) == REVOKED
+        log = log_of(other).read_text()
+        assert "which was revoked: join again with a new word" in log
+        assert "the worker waits" not in log
+        wait_until(lambda: job.state == "queued", what="the job to wait for another worker")
+        job.cancel()
 
 
 def test_a_killed_gateway_is_started_again_and_members_need_no_new_word(shared: Settings, other: Path) -> None:

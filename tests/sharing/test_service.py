@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobkit.joined import REVOKED
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
 from jobkit.sharing.service import agent_text, unit_text
@@ -51,6 +52,7 @@ def test_join_writes_enables_and_starts_a_unit_without_secrets(shared: Settings,
     assert [line.split()[1] for line in calls.read_text().splitlines()] == ["daemon-reload", "enable", "restart"]
     assert '"worker" "-c" "3"' in unit.read_text()
     assert "JOBKIT_URL=joined://lab" in unit.read_text()
+    assert f"RestartPreventExitStatus={REVOKED}\n" in unit.read_text()
     assert word not in unit.read_text()
 
 
