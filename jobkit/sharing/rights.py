@@ -12,8 +12,9 @@ class MemberRole(StrEnum):
     VIEWER = "viewer"
 
 
-#: Never allowed: what shows keys of other namespaces, or changes or shows the server and other connections.
-_NEVER = ("-@keyspace", "-@dangerous", "-publish", "-spublish", "-pubsub", "-function")
+#: Never allowed: what shows keys of other namespaces, or changes or shows the server and other connections. PFMERGE
+#: without a source creates a key that the server does not check.
+_NEVER = ("-@keyspace", "-@dangerous", "-@hyperloglog", "-publish", "-spublish", "-pubsub", "-function")
 
 #: Commands of both roles, beside those of their categories.
 _BOTH = (

@@ -94,6 +94,7 @@ FORBIDDEN: tuple[tuple[str, ...], ...] = (
     ("OBJECT", "ENCODING", "jk:other:x"),
     ("MEMORY", "USAGE", "jk:other:x"),
     ("COPY", "jk:other:x", "jk:default:x"),
+    ("PFMERGE", "jk:other:new"),
     ("RENAME", "jk:other:x", "jk:default:x"),
     ("MOVE", "jk:default:x", "1"),
     ("MIGRATE", "127.0.0.1", "1", "jk:default:x", "0", "1"),
