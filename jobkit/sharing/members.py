@@ -34,6 +34,7 @@ class Member(msgspec.Struct, frozen=True):
     Attributes:
         name: unique here; the machine's. user: for Redis and HTTP. password: SHA-256 of the password.
         joined: seconds since the epoch. about: the user and versions there, for people.
+        workers_of: for workers of pools, the name with which `member_for` finds it; else "".
     """
 
     name: str
@@ -43,6 +44,7 @@ class Member(msgspec.Struct, frozen=True):
     namespace: str
     joined: int
     about: str = ""
+    workers_of: str = ""
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -180,9 +182,10 @@ class Members:
         """
 
         def make(known: Shared) -> tuple[Shared, tuple[Member, str]]:
-            found = next((m for m in known.members if m.name == name and m.namespace == namespace), None)
+            found = next((m for m in known.members if m.workers_of == name and m.namespace == namespace), None)
             if found is None:
                 found, _ = _new_member(known, name, MemberRole.WORKER, namespace, "workers of a pool")
+                found = replace(found, workers_of=name)
             password = hmac.new(self.home.login_command().encode(), found.user.encode(), "sha256").hexdigest()
             found = replace(found, password=_digest(password))
             others = (m for m in known.members if m.user != found.user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import jobkit
@@ -37,7 +38,9 @@ def test_a_script_on_a_joined_machine_uses_the_shared_one(shared: Settings, othe
 
 
 def test_workers_of_a_pool_need_no_home_of_theirs_to_reach_a_shared_one(shared: Settings, other: Path) -> None:
+    first = hosting.environment_for(replace(shared, namespace="lab"), "pool-gpu")
     environ = hosting.environment_for(shared, "pool-gpu")
+    assert hosting.environment_for(replace(shared, namespace="lab"), "pool-gpu") == first != environ
     assert hosting.environment_for(shared, "pool-gpu") == environ
     with running("worker", "-q", "pool", home=other, **environ), jobkit.connect(home=shared.home) as kit:
         assert kit.options(queue="pool").submit(len, "abc").result(60) == 3
