@@ -58,6 +58,9 @@ _CHUNK = 65_536
 #: Seconds to wait for an address or port that is not free yet: of the last gateway, or of a network that comes up.
 _BIND_S = 5.0
 
+#: Seconds of silence before the other machine is asked whether it is there, between questions, and their number.
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
 #: The first command of a member: `AUTH user password` as redis-py sends it.
 _LOGIN_START = b"*3\r\n$4\r\nAUTH\r\n$"
 _LOGIN = re.compile(
@@ -245,11 +248,22 @@ def bind(host: str, port: int, patience_s: float = 0.0) -> socket.socket:
     while True:
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            return socket.create_server(address[:2], family=family, backlog=256)
+            listening = socket.create_server(address[:2], family=family, backlog=256)
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise JobkitError(why_not(error, host, port)) from None
+        else:
+            _notice_vanished(listening)
+            return listening
         time.sleep(0.1)
+
+
+def _notice_vanished(listening: socket.socket) -> None:
+    """Let the kernel close connections whose other machine has vanished, as a laptop does; accepted ones inherit it."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def why_not(error: OSError, host: str, port: int) -> str:
