@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from jobkit.embedded import ensure_running, shutdown
+from jobkit.embedded.demand import read_requests
 from jobkit.embedded.home import Home
 from jobkit.embedded.launch import signal_to
 from jobkit.embedded.server import ServerReply, ask
@@ -55,9 +56,10 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
     """Start the gateway of the home of `settings`, or leave it as it is; return its host and port.
 
     Raises:
-        InvalidParams: the address is not of this machine, or the port is taken.
+        InvalidParams: the address is not of this machine, the port is taken, or the namespace cannot be shared alone.
         JobkitError: the gateway does not come up; the message says why.
     """
+    _check_alone(Home.at(settings.home), settings.namespace)
     home = Home.at(ensure_running(settings, only_looks=True).home)
     if not _is_closed_to_users(home):  # started by an earlier version
         shutdown(settings)
@@ -80,8 +82,14 @@ def share(settings: Settings, host: str | None, port: int | None) -> tuple[str, 
 def new_word(
     settings: Settings, role: MemberRole = MemberRole.WORKER, *, valid_s: float = 3600.0, uses: int = 1
 ) -> Word:
-    """Return a word with which `uses` machines may join within `valid_s` seconds; the home must be shared."""
+    """Return a word with which `uses` machines may join within `valid_s` seconds; the home must be shared.
+
+    Raises:
+        InvalidParams: the namespace cannot be shared alone.
+        JobkitError: the home is not shared.
+    """
     home = _shared_home(settings)
+    _check_alone(home, settings.namespace)
     members = Members(home)
     secret, ticket = members.new_ticket(role, settings.namespace, valid_s, uses)
     known = members.read()
@@ -159,6 +167,17 @@ def _shared_home(settings: Settings) -> Home:
     if not is_shared(home):
         raise JobkitError(f"the home {home.path} is not shared: run `jobkit share`")
     return home
+
+
+def _check_alone(home: Home, namespace: str) -> None:
+    """Raise InvalidParams if the keys of another namespace of the home begin like those of this one, or the reverse."""
+    for other in read_requests(home):
+        if other.startswith(f"{namespace}:") or namespace.startswith(f"{other}:"):
+            raise InvalidParams(
+                f"the namespace {namespace!r} cannot be shared without {other!r}, because one name begins with the "
+                "other: use a namespace with another name, or another JOBKIT_HOME",
+                "namespace",
+            )
 
 
 def _is_closed_to_users(home: Home) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from jobkit.embedded import ensure_running
 from jobkit.embedded.home import Home
 from jobkit.joined import joined_places
 from jobkit.model import InvalidParams, JobkitError
@@ -140,6 +143,25 @@ def test_share_says_what_is_wrong_with_its_address(shared: Settings) -> None:
             assert said in done.stderr, done.stderr
             assert len(done.stderr.splitlines()) == 1
     assert hosting.new_word(shared).port == Members(Home.at(shared.home)).read().port, "it still listens as before"
+
+
+def test_a_namespace_whose_keys_begin_like_those_of_another_is_not_shared(shared: Settings) -> None:
+    ensure_running(dataclasses.replace(shared, namespace="team:test"), only_looks=True)
+    for namespace in ("team", "team:test:x"):
+        done = run("--namespace", namespace, "share", home=shared.home)
+        assert done.returncode == 2, done.stderr
+        assert f"the namespace '{namespace}' cannot be shared without 'team:test'" in done.stderr
+        assert done.stdout == ""
+    assert hosting.new_word(dataclasses.replace(shared, namespace="teams"))
+
+
+def test_connections_of_machines_that_vanished_are_noticed() -> None:
+    with (
+        bind("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_only_an_embedded_server_can_be_shared(other: Path) -> None:
