@@ -16,11 +16,15 @@ _PASSED_ON = (
 #: Engines whose workers are always on other machines.
 _REMOTE = ("ssh", "slurm", "kubernetes")
 
+#: Engines on this machine; "" is the autoscaler itself.
+_HERE = ("", "local")
+
 
 def worker_settings(settings: Settings, engine: str) -> dict[str, str]:
     """Return the variables with which a worker on an engine reaches the store; secret.
 
-    A Redis on the network is reached by its URL. The server of a home is reached by its socket, on this machine only.
+    A Redis on the network is reached by its URL, and a joined place by the credentials of this machine. The server of a
+    home is reached by its socket, on this machine only.
 
     Raises:
         LaunchRefused: the engine's machines cannot reach it.
@@ -32,6 +36,8 @@ def worker_settings(settings: Settings, engine: str) -> dict[str, str]:
         )
     defaults = {field.name: field.default for field in fields(Settings)}
     values = {name: getattr(settings, name) for name in _PASSED_ON}
+    if engine not in _HERE and (member := settings.membership):  # other machines have not joined under that name
+        values["url"] = member.inline_url
     return {
         f"JOBKIT_{name.upper()}": f"{value}"
         for name, value in values.items()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from jobkit.joined import Membership
 from jobkit.model import InvalidParams
 from jobkit.pools import launcher, launchers
 from jobkit.pools.launcher import WorkerOrder, checked_options, launcher_class, slug, worker_command, worker_environment
+from jobkit.pools.reach import worker_settings
+from jobkit.settings import Settings
 from jobkit.worker.about import identify, lasting_facts
 
 
@@ -90,3 +94,21 @@ def test_a_worker_records_the_pool_that_started_it(monkeypatch: pytest.MonkeyPat
     facts = lasting_facts(identify(["default"], 1, []))
 
     assert (facts["pool"], facts["unit"], facts["engine"]) == ("gpu", "gpu-1", "slurm 4711")
+
+
+def test_workers_elsewhere_reach_a_place_that_only_the_managing_machine_has_joined(tmp_path: Path) -> None:
+    member = Membership(
+        name="lab", machine="lab1", host="10.0.0.1", port=7379, certificate="", user="u", password="p",
+        namespace="default", role="worker", secret="s",
+    )  # fmt: skip
+    folder = tmp_path / "joined"
+    folder.mkdir()
+    (folder / "lab.json").touch(0o600)
+    (folder / "lab.json").write_bytes(msgspec.json.encode(member))
+    here = Settings(url="joined://lab", home=tmp_path).checked()
+
+    elsewhere = Settings(url=worker_settings(here, "ssh")["JOBKIT_URL"], home=tmp_path / "other").checked()
+
+    assert elsewhere.membership == member
+    assert elsewhere.secret == "s"
+    assert worker_settings(here, "local")["JOBKIT_URL"] == "joined://lab"
