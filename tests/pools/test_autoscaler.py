@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace as with_changes
 from typing import Any
 
@@ -12,8 +13,9 @@ from msgspec.structs import replace
 
 from jobkit.codec import Codec
 from jobkit.model import StoreUnavailable
+from jobkit.pools import autoscaler
 from jobkit.pools.autoscaler import Autoscaler
-from jobkit.pools.launcher import Unit
+from jobkit.pools.launcher import Unit, WorkerOrder
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import PoolPause, PoolRecord, PoolStatus, PoolUnit
 from jobkit.store.redis import RedisStore
@@ -445,3 +447,35 @@ async def test_units_of_a_pool_that_was_removed_at_once_end_at_the_engine(stage:
     await stage.scaler.tick()
 
     assert stage.engine.stopped == [(name, False)]
+
+
+async def test_an_engine_that_hangs_gets_each_order_once_and_holds_up_no_other_pool(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, start = asyncio.Event(), MadeUpLauncher.start
+
+    async def hanging(self: MadeUpLauncher, orders: Sequence[WorkerOrder]) -> list[Unit]:
+        if self.pool.endswith("gpu"):
+            await answers.wait()
+        return await start(self, orders)
+
+    async def own(self: MadeUpLauncher) -> list[Unit]:
+        return [unit for name, unit in self.units.items() if name.startswith(self.pool[-3:])]
+
+    monkeypatch.setattr(autoscaler, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(MadeUpLauncher, "start", hanging)
+    monkeypatch.setattr(MadeUpLauncher, "list", own)
+    await stage.put()
+    await stage.put(name="cpu", queues=("cpu",))
+    await submit(stage.store, "a", queue="gpu")
+    await stage.tick()
+    await submit(stage.store, "b", queue="cpu")
+
+    status = await stage.tick(3)
+
+    assert [name[:3] for name in stage.started] == ["cpu"]
+    assert [unit.phase for unit in status.units] == ["ordered"]
+    answers.set()
+    status = await stage.tick(3)
+    assert [(unit.unit, unit.phase) for unit in status.units] == [(stage.started[1], "pending")]
+    await stage.scaler.close()
