@@ -16,8 +16,11 @@ from jobkit.client.kit import Kit
 from jobkit.model import InvalidParams
 from jobkit.pools.autoscaler import Autoscaler
 from jobkit.pools.decide import Tempo
+from jobkit.pools.launcher import EngineUnavailable
+from jobkit.pools.launchers.local import LocalLauncher, LocalOptions
 from jobkit.settings import Settings
 from jobkit.store.redis import RedisStore
+from jobkit.system import processes
 from tests.support import is_alive, wait_until
 from tests.worker import jobs
 
@@ -173,3 +176,21 @@ def test_a_pool_is_scaled_paused_and_changed_within_its_bounds(scaling: Scaling)
     pool.scale(None)
     pool.remove()
     assert scaling.kit.pools() == []
+
+
+async def test_a_folder_into_which_others_can_write_names_no_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"jobkit-pools-{os.geteuid()}" / "jk-1-gpu"
+    folder.mkdir(parents=True)
+    (folder / "gpu-1.pid").write_text(processes.mark(os.getpid()))
+    launcher = LocalLauncher("jk-1-gpu", LocalOptions())
+    assert [unit.unit for unit in await launcher.list()] == ["gpu-1"]
+
+    folder.chmod(0o777)
+
+    with pytest.raises(EngineUnavailable, match="belongs to another user"):
+        await launcher.list()
+    with pytest.raises(EngineUnavailable, match="belongs to another user"):
+        await launcher.stop(["gpu-1"], now=True)

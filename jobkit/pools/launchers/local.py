@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,14 @@ from typing import ClassVar
 import msgspec
 
 from jobkit.own_machine import write_private
-from jobkit.pools.launcher import LaunchRefused, Unit, WorkerOrder, worker_command, worker_environment
+from jobkit.pools.launcher import (
+    EngineUnavailable,
+    LaunchRefused,
+    Unit,
+    WorkerOrder,
+    worker_command,
+    worker_environment,
+)
 from jobkit.pools.launchers.unit_process import command
 from jobkit.system import processes
 
@@ -65,9 +73,7 @@ class LocalLauncher:
     def _start(self, order: WorkerOrder) -> Unit:
         for path in (self._folder.parent, self._folder):
             path.mkdir(mode=0o700, exist_ok=True)
-            facts = path.lstat()
-            if not path.is_dir() or path.is_symlink() or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-                raise LaunchRefused(f"{path} belongs to another user: remove it, or set TMPDIR")
+        self._check_owner(LaunchRefused)
         log = self._folder / f"{order.unit}.log"
         python = order.python or sys.executable
         with os.fdopen(os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as output:
@@ -87,12 +93,21 @@ class LocalLauncher:
         write_private(self._folder / f"{order.unit}.pid", processes.mark(process.pid))
         return Unit(order.unit, str(process.pid), "running", host=os.uname().nodename)
 
+    def _check_owner(self, refusal: type[LaunchRefused | EngineUnavailable]) -> None:
+        """Raise `refusal` if others can write into the folder: its files name processes that are stopped."""
+        for path in (self._folder.parent, self._folder):
+            with contextlib.suppress(FileNotFoundError):
+                facts = path.lstat()
+                if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+                    raise refusal(f"{path} belongs to another user: remove it, or set TMPDIR")
+
     async def list(self) -> list[Unit]:
         return await asyncio.to_thread(lambda: list(self._units()))
 
     def _units(self) -> Iterator[Unit]:
         for process in list(_children.values()):  # pools list in threads
             process.poll()  # reaps it
+        self._check_owner(EngineUnavailable)
         for path in sorted(self._folder.glob("*.pid")):
             with contextlib.suppress(OSError):
                 unit, mark, age_s = path.stem, path.read_text("ascii"), time.time() - path.stat().st_mtime
@@ -116,6 +131,7 @@ class LocalLauncher:
         return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
 
     async def stop(self, units: Sequence[str], *, now: bool = False) -> None:
+        self._check_owner(EngineUnavailable)
         for unit in units:
             with contextlib.suppress(OSError):
                 mark = (self._folder / f"{unit}.pid").read_text("ascii")
