@@ -103,12 +103,16 @@ class _Room:
             self.slots -= n
             self.is_used = True
             for name, amount in use.items():
-                self.has[name] -= n * amount
+                self.has[name] = self.has.get(name, 0.0) - n * amount
         return n
 
 
+#: More jobs than any worker runs at a time.
+_ENOUGH = 10**9
+
+
 def _times(has: float, amount: float) -> int:
-    return math.floor(has / amount + 1e-9) if amount > 0 else 10**9
+    return math.floor(min(has / amount + 1e-9, _ENOUGH)) if amount > 0 else _ENOUGH
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -122,7 +123,8 @@ class Demand(msgspec.Struct, frozen=True):
 
 _status = msgspec.json.Decoder(PoolStatus).decode
 _pause = msgspec.json.Decoder(PoolPause).decode
-_rows = msgspec.json.Decoder(list[tuple[dict[str, float], int]]).decode
+_rows = msgspec.json.Decoder(list[tuple[msgspec.Raw, int]]).decode
+_use = msgspec.json.Decoder(dict[str, float]).decode
 
 
 class PoolStore:
@@ -169,13 +171,12 @@ class PoolStore:
         """Return the waiting jobs that could start now if workers had room for them; an estimate for long queues."""
         if not queues:
             return []
-        replies = await self._ns.run("demand", list(queues))
-        return [
-            Demand(queue, use, jobs)
-            for queue, reply in zip(queues, replies, strict=True)
-            for use, jobs in _rows(reply)
-            if jobs > 0
-        ]
+        found = []
+        for queue, reply in zip(queues, await self._ns.run("demand", list(queues)), strict=True):
+            for use, jobs in _rows(reply):
+                with contextlib.suppress(msgspec.MsgspecError):  # of a damaged record: no worker could run it
+                    found.append(Demand(queue, _use(use), jobs))
+        return [each for each in found if each.jobs > 0]
 
     async def release_dead(self, host: str, has_died: Callable[[str], bool]) -> None:
         """Release the leader lock of an autoscaler of this machine that has died."""

@@ -54,6 +54,11 @@ def test_jobs_that_no_worker_of_the_pool_could_run_start_none() -> None:
     assert plan(view(resources={"gpu": 1.0}), [waiting(5, gpu=4), waiting(5, tpu=1), waiting(3, "other")]).start == 0
 
 
+def test_needs_that_no_client_would_store_harm_no_decision() -> None:
+    assert plan(view(), [waiting(1, gpu=0.0), waiting(1, gpu=-1.0)]).start == 2
+    assert plan(view(resources={"gpu": 1e300}), [waiting(2, gpu=1e-320)]).start == 2
+
+
 def test_a_job_without_needs_goes_to_the_pool_with_fewer_resources() -> None:
     pools = [view("big", queues=("work",), resources={"gpu": 4.0}), view("small", queues=("work",), max=2)]
 

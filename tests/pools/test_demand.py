@@ -25,6 +25,15 @@ async def test_jobs_are_counted_by_queue_and_resources(store: RedisStore) -> Non
     assert sorted((each.jobs, dict(each.use)) for each in found[1:]) == [(1, {"gpu": 2.0}), (2, {"gpu": 1.0})]
 
 
+async def test_a_job_whose_needs_are_damaged_hides_no_others(store: RedisStore) -> None:
+    await submit(store, "a", "b")
+    terms = '{"uses": "gpu", "use": {"gpu": "many"}}'
+    for id in await store.redis.zrange(f"{store.prefix}ready:default", 0, 0):
+        await store.redis.hset(f"{store.prefix}job:{id.decode()}", "terms", terms)
+
+    assert await store.pools.demand(["default"]) == [Demand("default", {}, 1)]
+
+
 async def test_jobs_of_paused_queues_and_tasks_are_no_demand(store: RedisStore) -> None:
     await submit(store, "a", "b")
     await submit(store, "c", task="other")
