@@ -264,7 +264,7 @@ def test_doctor_names_a_server_that_cannot_load_the_functions(fresh: Terminal) -
     assert (full.returncode, forbidden.returncode) == (1, 1)
     assert "(maxmemory) and cannot load jobkit's functions: raise it" in full.stdout
     assert "fail  server" in forbidden.stdout
-    assert "'function|load' command): docs/reliability.md lists the rights it needs" in forbidden.stdout
+    assert "does not let this user run FUNCTION LOAD: it needs the rights `~jk:*" in forbidden.stdout
 
 
 @pytest.mark.nightly
