@@ -6,7 +6,9 @@ from jobkit.model.limits import Gate
 from jobkit.store.pools import Demand
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import WorkerInfo
-from tests.store.support import claim, ending, job, submit, worker
+from tests.store.support import claim, come_due, ending, job, lapse, started, submit, worker
+from tests.store.test_schedules import put
+from tests.store.test_schedules import spec as schedule_spec
 
 
 async def wait_many(store: RedisStore, n: int, **spec: object) -> None:
@@ -58,6 +60,24 @@ async def test_a_limit_of_the_queue_counts_for_all_its_jobs(store: RedisStore) -
     await store.set_rule("queue:default", {"n": 2})
 
     assert [each.jobs for each in await store.pools.demand(["default"])] == [2]
+
+
+async def test_what_only_a_worker_starts_is_demand_if_no_worker_lives(store: RedisStore) -> None:
+    lost = await started(store, "lost")
+    await submit(store, "soon", queue="gpu", resources={"gpu": 1.0}, delay_ms=60_000)
+    await submit(store, "first", "parked", limits=(Gate("key:calls", count=1, period_ms=60_000),))
+    first = await claim(store, 2)
+    await put(store, schedule_spec())
+    assert await store.pools.demand(["default", "gpu"]) == []
+
+    await lapse(store, "lost")
+    await come_due(store, "soon", "gpu")
+    assert await store.pools.demand(["default", "gpu"]) == [Demand("default", {}, 1), Demand("gpu", {"gpu": 1.0}, 1)]
+    await come_due(store, "!key:calls")
+    await store.redis.delete(f"{store.prefix}starts:key:calls")
+    await store.redis.zadd(f"{store.prefix}schedules", {"nightly": 1}, xx=True)
+    assert await store.pools.demand(["default"]) == [Demand("default", {}, 3)]
+    await store.finish([ending(each) for each in (lost, *first)])
 
 
 async def test_long_lines_are_estimated_without_reading_them(store: RedisStore) -> None:
