@@ -6,18 +6,20 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from jobkit import __version__
 from jobkit.cli import BadInput, out
 from jobkit.cli.worker import queues_of
-from jobkit.joined import joined_places, membership_of
+from jobkit.joined import checked_place, joined_places, membership_of
 from jobkit.settings import Settings
 from jobkit.sharing.joining import join as redeem
+from jobkit.sharing.joining import leave
 from jobkit.sharing.messages import JoinReply
 from jobkit.sharing.rights import MemberRole
-from jobkit.sharing.service import install
+from jobkit.sharing.service import install, uninstall
 from jobkit.sharing.words import read_word
 from jobkit.store.binary import check_system
 from jobkit.system.hardware import gpus
@@ -29,6 +31,7 @@ from jobkit.tasks import option_values
 @click.option("--as", "name", metavar="NAME", help="Name of the place on this machine. [that of the sharing machine]")
 @click.option("--no-worker", is_flag=True, help="Only join; start no worker.")
 @click.option("--service", "is_service", is_flag=True, help="Run the worker as a service, also after a restart.")
+@click.option("--leave", "left", metavar="NAME", help="Leave this place: end its service and delete its credentials.")
 @click.option("--task-module", "-t", "modules", multiple=True, metavar="MODULE", help="Module with tasks to import.")
 @click.option("--queue", "-q", "queues", multiple=True, metavar="QUEUE", help="Serve this queue; may be repeated.")
 @click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Maximum number of running jobs. [CPUs, 2 or more]")
@@ -39,6 +42,7 @@ def join(
     name: str | None,
     no_worker: bool,
     is_service: bool,
+    left: str | None,
     modules: tuple[str, ...],
     queues: tuple[str, ...],
     slots: int | None,
@@ -52,6 +56,11 @@ def join(
     """
     check_system()
     home = Settings.load(url="local://").home
+    if left is not None:
+        if word is not None:
+            raise BadInput("--leave NAME takes no WORD")
+        _leave(left, home)
+        return
     options = worker_options(modules, queues, slots, processes, resources)  # checked before the word is used up
     if word is None or word == "-":
         word = _asked(is_stdin=word == "-")
@@ -80,6 +89,16 @@ def join(
     sys.stdout.flush()
     # The word does not stay in the list of processes, and would be of no use: it is valid once.
     os.execve(sys.executable, argv, {**inherited, **environ})
+
+
+def _leave(name: str, home: Path) -> None:
+    checked_place(name)
+    if uninstall(name):
+        out.say("its service has ended")
+    if why := leave(name, home):
+        out.say(f"left {name}; the sharing machine does not know yet ({why}): run `jobkit share --revoke` there")
+    else:
+        out.say(f"left {name}: its workers on this machine end, and the sharing machine refuses them from now on")
 
 
 #: Settings that a joined place has itself.

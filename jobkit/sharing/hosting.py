@@ -20,7 +20,7 @@ from jobkit.model import InvalidParams, JobkitError
 from jobkit.settings import Settings
 from jobkit.sharing.certificate import certificate_in, fingerprint_of, own_certificate
 from jobkit.sharing.gateway import bind, read_status
-from jobkit.sharing.members import Member, Members
+from jobkit.sharing.members import Member, Members, remove_members
 from jobkit.sharing.rights import MemberRole
 from jobkit.sharing.words import Word
 
@@ -129,11 +129,7 @@ def revoke(settings: Settings, names: Sequence[str]) -> list[Member]:
     Raises JobkitError if there is none of a name.
     """
     home = Home.at(settings.home)
-    gone = Members(home).revoke(tuple(names))
-    for member in gone:
-        with suppress(OSError, ServerReply):  # not running: the gateway refuses it later
-            ask(str(home.socket), "ACL", "DELUSER", member.user)
-    return gone
+    return remove_members(home, Members(home), tuple(names))
 
 
 def stop_sharing(settings: Settings) -> bool:

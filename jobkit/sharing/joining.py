@@ -21,7 +21,7 @@ from jobkit.own_machine import write_private
 from jobkit.settings import user_name
 from jobkit.sharing.certificate import fingerprint_of
 from jobkit.sharing.members import JoinRefused
-from jobkit.sharing.messages import JOIN_PATH, JoinReply, JoinRequest
+from jobkit.sharing.messages import JOIN_PATH, LEAVE_PATH, JoinReply, JoinRequest
 from jobkit.sharing.words import Word
 
 #: Seconds to wait for the sharing machine.
@@ -59,6 +59,35 @@ def join(word: Word, home: Path, name: str | None = None) -> tuple[Membership, J
     )
     write_private(folder / f"{membership.name}.json", msgspec.json.encode(membership).decode())
     return membership, reply
+
+
+def leave(name: str, home: Path) -> str:
+    """Forget a joined place, and let the sharing machine forget this one; return why that failed, or "".
+
+    Raises InvalidParams if there is no such place.
+    """
+    checked_place(name)
+    path = folder_of(home) / f"{name}.json"
+    if not path.exists():
+        membership_of(f"joined://{name}", home)  # raises
+    why = ""
+    try:
+        member = membership_of(f"joined://{name}", home)
+        connection = http.client.HTTPSConnection(
+            member.host, member.port, timeout=_ANSWER_S, context=member.tls("http/1.1")
+        )
+        try:
+            connection.request("POST", LEAVE_PATH, headers={"Authorization": member.authorization()})
+            answer = connection.getresponse()
+            content = answer.read(100_000)
+        finally:
+            connection.close()
+        if answer.status not in (200, 401):  # it was revoked before
+            why = _message(content) or f"it answers {answer.status}"
+    except (OSError, http.client.HTTPException, JobkitError) as error:
+        why = str(error) or type(error).__name__
+    path.unlink(missing_ok=True)
+    return why
 
 
 def _redeemed(word: Word) -> tuple[JoinReply, str]:

@@ -8,12 +8,14 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from jobkit.embedded.home import Home, holding, make_private
+from jobkit.embedded.server import ServerReply, ask
 from jobkit.model import JobkitError
 from jobkit.own_machine import write_private
 from jobkit.sharing.rights import MemberRole
@@ -211,6 +213,18 @@ class Members:
             return replace(known, members=kept, tickets=tickets), gone
 
         return self.change(remove)
+
+
+def remove_members(home: Home, members: Members, names: tuple[str, ...]) -> list[Member]:
+    """Remove members and invalidate words by their names, and cut the members' connections; return the members.
+
+    Raises JobkitError if there is none of a name.
+    """
+    gone = members.revoke(names)
+    for member in gone:
+        with suppress(OSError, ServerReply):  # not running: the gateway refuses it later
+            ask(str(home.socket), "ACL", "DELUSER", member.user)
+    return gone
 
 
 def _new_member(known: Shared, machine: str, role: MemberRole, namespace: str, about: str) -> tuple[Member, str]:

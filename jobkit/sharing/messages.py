@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-JOIN_PATH = "/join"
+JOIN_PATH, LEAVE_PATH = "/join", "/leave"
 
 
 class JoinRequest(msgspec.Struct, frozen=True):

@@ -28,21 +28,41 @@ def install(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
     A service of the same name is replaced. Raises JobkitError if the service manager refuses; the file stays.
     """
+    path = _path_of(name)
     if sys.platform == "darwin":
-        path = Path.home() / "Library" / "LaunchAgents" / f"org.jobkit.{name}.plist"
         domain = f"gui/{os.getuid()}"
         _write(path, agent_text(name, argv, environ))
         _call(path, "launchctl", "bootout", f"{domain}/org.jobkit.{name}", may_fail=True)
         _call(path, "launchctl", "bootstrap", domain, str(path))
         return f"launchctl bootout {domain}/org.jobkit.{name} && rm '{path}'"
-    unit = f"jobkit-{name}.service"
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    path = config / "systemd" / "user" / unit
+    unit = path.name
     _write(path, unit_text(name, argv, environ))
     _call(path, "systemctl", "--user", "daemon-reload")
     _call(path, "systemctl", "--user", "enable", unit)
     _call(path, "systemctl", "--user", "restart", unit)
     return f"systemctl --user disable --now {unit}"
+
+
+def uninstall(name: str) -> bool:
+    """Stop and remove the service of a joined place; return True if there was one."""
+    path = _path_of(name)
+    if not path.exists():
+        return False
+    if sys.platform == "darwin":
+        _call(path, "launchctl", "bootout", f"gui/{os.getuid()}/org.jobkit.{name}", may_fail=True)
+        path.unlink()
+    else:
+        _call(path, "systemctl", "--user", "disable", "--now", path.name, may_fail=True)
+        path.unlink()
+        _call(path, "systemctl", "--user", "daemon-reload", may_fail=True)
+    return True
+
+
+def _path_of(name: str) -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "LaunchAgents" / f"org.jobkit.{name}.plist"
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return config / "systemd" / "user" / f"jobkit-{name}.service"
 
 
 def unit_text(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> str:

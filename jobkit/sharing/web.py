@@ -14,8 +14,8 @@ from tornado.web import RequestHandler
 
 from jobkit.embedded.home import Home, own_version, say
 from jobkit.model import JobkitError
-from jobkit.sharing.members import JoinRefused, Member, Members
-from jobkit.sharing.messages import JOIN_PATH, JoinReply, JoinRequest
+from jobkit.sharing.members import JoinRefused, Member, Members, remove_members
+from jobkit.sharing.messages import JOIN_PATH, LEAVE_PATH, JoinReply, JoinRequest
 from jobkit.sharing.rights import MemberRole
 
 #: `(path, handler)`. All handlers but that of joining are `MemberHandler`s.
@@ -121,4 +121,17 @@ class AboutHandler(MemberHandler):
         )
 
 
-ROUTES: Routes = [(JOIN_PATH, JoinHandler), ("/about", AboutHandler)]
+class LeaveHandler(MemberHandler):
+    """`POST /leave`: the caller is no longer a member, as after `jobkit share --revoke`."""
+
+    def post(self) -> None:
+        try:
+            remove_members(self.home, self.members, (self.member.name,))
+        except JobkitError as error:
+            self.refuse(503, str(error))
+            return
+        say(f"{self.member.name} at {self.request.remote_ip} has left")
+        self.finish({"name": self.member.name})
+
+
+ROUTES: Routes = [(JOIN_PATH, JoinHandler), (LEAVE_PATH, LeaveHandler), ("/about", AboutHandler)]

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from jobkit.joined import REVOKED
+from jobkit.embedded.home import Home
+from jobkit.joined import REVOKED, joined_places, membership_of
 from jobkit.settings import Settings
 from jobkit.sharing import hosting
+from jobkit.sharing.members import Members
 from jobkit.sharing.service import agent_text, unit_text
-from tests.sharing.conftest import run
+from tests.sharing.conftest import member_of, run
+from tests.support import free_port
 
 ARGV = ["/opt/my python/bin/python", "-m", "jobkit", "worker", "--resources", "gpu=2"]
 ENVIRON = {"JOBKIT_URL": "joined://lab", "JOBKIT_HOME": "/home/ada/50% of it"}
@@ -54,6 +58,38 @@ def test_join_writes_enables_and_starts_a_unit_without_secrets(shared: Settings,
     assert "JOBKIT_URL=joined://lab" in unit.read_text()
     assert f"RestartPreventExitStatus={REVOKED}\n" in unit.read_text()
     assert word not in unit.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="launchd has other commands")
+def test_a_machine_leaves_with_its_service_and_credentials(shared: Settings, other: Path, tmp_path: Path) -> None:
+    calls, word = tmp_path / "calls", hosting.new_word(shared).text()
+    environ = _environ(tmp_path, f'echo "$@" >> {calls}')
+    assert run("join", word, "--as", "lab", "--service", home=other, **environ).returncode == 0
+    members = Members(Home.at(shared.home))
+    place, known = membership_of("joined://lab", other), len(members.read().members)
+
+    done = run("join", "--leave", "lab", home=other, **environ)
+
+    assert done.returncode == 0, done.stderr
+    assert "left lab: its workers" in done.stderr
+    assert calls.read_text().splitlines()[-2:] == ["--user disable --now jobkit-lab.service", "--user daemon-reload"]
+    assert not (tmp_path / "systemd" / "user" / "jobkit-lab.service").exists()
+    assert joined_places(other) == []
+    assert members.read().member(place.user, place.password) is None
+    assert len(members.read().members) == known - 1
+    again = run("join", "--leave", "lab", home=other, **environ)
+    assert again.returncode == 2
+    assert "has not joined 'lab'" in again.stderr
+
+
+def test_a_machine_leaves_a_place_that_is_away(shared: Settings, other: Path) -> None:
+    place = member_of(shared, other)
+    path = other / "joined" / f"{place.name}.json"
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(place, port=free_port())))
+    done = run("join", "--leave", place.name, home=other)
+    assert done.returncode == 0, done.stderr
+    assert "the sharing machine does not know yet" in done.stderr
+    assert joined_places(other) == []
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="launchd has other commands")
