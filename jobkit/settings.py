@@ -201,6 +201,12 @@ class Settings:
         """The membership in the joined place that the URL names; None for other URLs."""
         return membership_of(self.url, self.home) if self.scheme == "joined" else None
 
+    @property
+    def only_reads(self) -> str:
+        """Why jobs cannot be submitted with these settings, as a sentence; "" if they can."""
+        is_viewer = (member := self.membership) is not None and member.role == "viewer"
+        return f"{self.masked_url} lets this machine only read: a viewer submits no jobs" if is_viewer else ""
+
     def __repr__(self) -> str:
         """Hide passwords, which `url`, `results` and `archive` may contain."""
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}

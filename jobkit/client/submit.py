@@ -29,7 +29,7 @@ from jobkit.client.stop_rules import StopRule, judge_of, rule_of, sends_rules
 from jobkit.client.submit_verbs import SubmitVerbs
 from jobkit.client.sweep import MAX_JOBS, Sweep
 from jobkit.codec import MSGPACK, RAW, Codec, Subject
-from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
+from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState, StoreUnavailable
 from jobkit.model.batch import NO_BATCH, BatchInfo, BatchSpec, part_id
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.model.snapshot import changes
@@ -146,6 +146,8 @@ def prepare(
         pack=pack, project=project, seed=seed, is_drawn=options.seed is True,
     )  # fmt: skip
     blobs = tuple(large.blobs[part] for part in head.part_names) if large.blobs else ()
+    if not codec.allow_pickle and (why := origin.settings.only_reads):
+        raise StoreUnavailable(why, is_refusal=True)
     if options.env and not codec.allow_pickle:
         raise InvalidParams("env needs a signing key: set JOBKIT_SECRET to one text here and on the workers", "env")
     if not codec.allow_pickle and isinstance(task, TaskDef):

@@ -193,6 +193,11 @@ class Verbs:
         """
         found: dict[str, TaskInfo] = {}
         refused: dict[str, str] = {}
+        if why := self.settings.only_reads:  # it has no key
+            if not self.refused_tasks:
+                logger.warning("%s", why)
+            self.refused_tasks = dict.fromkeys(await self.store.tasks(), why)
+            return found
         for name, sealed in (await self.store.tasks()).items():
             try:
                 found[name] = TaskInfo.from_sealed(name, sealed, self.codec)

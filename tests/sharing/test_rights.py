@@ -168,6 +168,24 @@ def test_a_viewer_reads_jobs_and_cannot_change_them(shared: Settings, tmp_path: 
         assert "only read" in refused.stderr, refused.stderr
 
 
+def test_a_viewer_is_told_once_that_it_submits_nothing(shared: Settings, tmp_path: Path) -> None:
+    place = member_of(shared, tmp_path, MemberRole.VIEWER)
+    with jobkit.connect(home=shared.home) as kit:
+        wait_until(lambda: len(kit.tasks()) > 1, what="the tasks of the demo")
+    said = f"{place.url} lets this machine only read: a viewer submits no jobs"
+    listed = run("tasks", home=tmp_path, JOBKIT_URL=place.url)
+    assert (listed.returncode, listed.stderr.count(said), listed.stderr.count("JOBKIT_SECRET")) == (0, 1, 0)
+    refused = run("submit", "estimate_pi", home=tmp_path, JOBKIT_URL=place.url)
+    assert refused.returncode
+    assert said in refused.stderr.splitlines()[-1]
+    assert "JOBKIT_SECRET" not in refused.stderr
+    with (
+        jobkit.connect(place.url, home=tmp_path) as kit,
+        pytest.raises(jobkit.StoreUnavailable, match="a viewer submits no jobs"),
+    ):
+        kit.submit(len, "abc")
+
+
 def _connected(place: Membership, context: ssl.SSLContext | None = None) -> socket.socket:
     plain = socket.create_connection((place.host, place.port), timeout=30)
     return plain if context is None else context.wrap_socket(plain)
