@@ -22,6 +22,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 #: Characters of what an engine says that are kept.
 _WORDS = 500
 
+#: Why a unit counts as ended that its engine lists no more.
+_UNKNOWN = "the engine does not know it any more"
+
 #: Seconds for which an engine may not list a unit that it has just accepted.
 _LAG_S = 30.0
 
@@ -56,6 +59,11 @@ def merged(
     if is_whole:  # orders that the engine has not got
         late = {name for name, unit in units.items() if unit.phase == "ordered" and not _is_new(unit, now_ms)}
         units = {name: unit for name, unit in units.items() if name not in late or name in listing or name in working}
+    for name, worker in working.items():  # its engine had lost it, and it lives
+        unit = units.get(name)
+        beat_ms = now_ms - worker.beat_age_s * 1000
+        if unit and unit.phase == "ended" and unit.error == _UNKNOWN and beat_ms > unit.ended_ms:
+            units[name] = replace(unit, phase="up", ended_ms=0, error="")
     found = [
         unit if unit.phase == "ended" else _merged(unit, listing.get(name), is_whole, working.get(name), now_ms)
         for name, unit in units.items()
@@ -79,7 +87,7 @@ def _merged(unit: PoolUnit, listed: Unit | None, is_whole: bool, worker: WorkerI
     if worker is not None:
         return _with_worker(unit, worker, now_ms)
     if listed is None and is_whole and (unit.stopped_ms or not _is_new(unit, now_ms)):
-        return _ended(replace(unit, error=unit.error or "the engine does not know it any more"), now_ms)
+        return _ended(replace(unit, error=unit.error or _UNKNOWN), now_ms)
     if unit.started_ms or (listed is not None and listed.state == "running"):
         unit = _started(unit, now_ms)
         return replace(unit, phase="ending" if unit.up_ms or unit.stopped_ms else "starting")

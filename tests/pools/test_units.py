@@ -60,6 +60,17 @@ def test_a_worker_that_is_silent_for_a_while_comes_back() -> None:
     assert one.phase == "up"
 
 
+def test_a_unit_that_was_given_up_is_known_again_when_its_worker_sends_a_heartbeat() -> None:
+    [gone] = merge(unit("a", made_ms=1, up_ms=1, started_ms=1))
+    assert gone.phase == "ended"
+    gone = replace(gone, ended_ms=NOW - 5_000)
+
+    assert [each.phase for each in merge(gone, None, worker("a", beat_age_s=9.0))] == ["ended"]
+    assert [each.phase for each in merge(replace(gone, error="Failed"), None, worker("a"))] == ["ended"]
+    assert merge(unit("b", "ended"), listed("ended"), worker("a")) == [unit("b", "ended")]
+    assert [(each.phase, each.ended_ms, each.error) for each in merge(gone, None, worker("a"))] == [("up", 0, "")]
+
+
 def test_time_is_counted_once_and_across_a_gap_until_the_last_heartbeat() -> None:
     before = unit("a", started_ms=NOW - 3 * HOUR_MS, counted_ms=NOW - 2 * HOUR_MS, up_ms=1, seen_ms=NOW - HOUR_MS)
 
