@@ -19,10 +19,13 @@ from tests.support import ROOT
 ELSEWHERE = {
     "__init__": ["tests/test_layers.py"],
     "attempts": ["tests/client/test_first_job.py", "tests/worker/test_endings.py"],
+    "autoscaling": ["tests/pools"],
     "belongings": ["tests/archive", "tests/worker/test_moving.py"],
     "connecting": ["tests/client/test_first_job.py", "tests/test_settings.py"],
     "demo": ["tests/tasks/test_demo.py"],
     "joblib": ["tests/worker/test_joblib.py"],
+    "joined": ["tests/sharing"],
+    "login_links": ["tests/sharing/test_dashboard.py"],
     "notify": ["tests/worker/test_notify.py"],
     "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],
     "pytest_plugin": ["tests/testing"],
