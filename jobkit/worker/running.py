@@ -7,6 +7,7 @@ here for the worker's next exchange (`worker.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -58,6 +59,9 @@ NEWS_WINDOW_S = 0.05
 #: A request to stop is repeated to the runner this often, while the attempt is held.
 _ASK_AGAIN_S = 0.2
 
+#: Seconds for which a SIGTERM of a job's process may come before that of its worker.
+_SAME_SIGNAL_S = 1.0
+
 #: At most so many attempts, or so many for each slot, wait for other jobs at once. One that would be the next fails: a
 #: chain of jobs each of which waits for the next would else take a process for each.
 _WAITING_MOST, _WAITING_SHARE = 100, 10
@@ -75,6 +79,7 @@ class RunningJobs:
         lenders: attempts that wait for other jobs and lend their slots, in the order in which they began to wait.
         endings: not yet stored. has_news, news_at: some attempt has news, which are due at this time (monotonic).
         wake: set when there is something to say to the store, or to ask it.
+        stopping: set when the worker was asked to stop.
         longest_s: the longest run of a job without checkpoints that succeeded here.
         admit: starts those held attempts that may start now: all of them, unless set.
     """
@@ -108,6 +113,7 @@ class RunningJobs:
         self.runs: set[asyncio.Task[None]] = set()
         self.endings: list[Ending] = []
         self.rejected = 0
+        self.stopping = asyncio.Event()
         self.longest_s = 0.0
         self.wake = asyncio.Event()
         self.has_news = False
@@ -258,6 +264,8 @@ class RunningJobs:
                 outcome = unstarted(why) if (why := shortage(error)) else self._failure(spec.id, error)
         if outcome.outcome == "unstarted":
             self.capacity.fell_short(outcome.reason, len(self.attempts) - len(self.endings) - 1)
+        if outcome.error is not None and (outcome.error.kind, outcome.error.type) == (ErrorKind.CRASH, "SIGTERM"):
+            attempt.is_released = attempt.is_released or await self._is_stopped_with_worker()
         self.lenders.pop(attempt, None)
         self.asker.end(claimed)
         is_refused = bool(attempt.refusal) and outcome.outcome != "succeeded"
@@ -292,6 +300,13 @@ class RunningJobs:
         logger.log(level, "job %s %s attempt %d: %s", spec.id, spec.task, claimed.attempt, ended.outcome)
         self.endings.append(ended)
         self.wake.set()
+
+    async def _is_stopped_with_worker(self) -> bool:
+        """Return whether the SIGTERM of a job's process was one to all processes of the worker, as of `scancel`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SAME_SIGNAL_S):
+                await self.stopping.wait()
+        return self.stopping.is_set()
 
     @staticmethod
     def _failure(job_id: str, error: BaseException) -> Outcome:

@@ -322,6 +322,7 @@ class JobWorker(arq.worker.Worker):
     def _ask_to_stop(self, how: str, why: str) -> None:
         logger.info("%s: %s", why, "giving running jobs back" if how == "now" else "finishing running jobs")
         self._stop = how
+        self.running.stopping.set()
         self.running.wake.set()
 
     # -- talking with the store ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,22 @@ def test_the_second_signal_releases_running_jobs_at_once(bench: Bench) -> None:
     assert worker.wait(60) == 0
     wait_until(lambda: job.state == "queued", what="the job to be back")
     assert job.snapshot.releases == 1
+    job.cancel()
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before the worker", "after it"])
+def test_a_job_whose_process_gets_the_sigterm_of_its_worker_is_released(bench: Bench, is_first: bool) -> None:
+    """As `scancel` of Slurm and other engines send it: to all processes at once."""
+    worker = bench.worker(JOBKIT_DRAIN="600")
+    job = bench.kit.submit(jobs.work, bench.file(), 600.0)
+    pid = bench.started()[0]
+
+    for each in (pid, worker.pid) if is_first else (worker.pid, pid):
+        os.kill(each, signal.SIGTERM)
+
+    assert worker.wait(60) == 0
+    wait_until(lambda: job.state == "queued", what="the job to be back")
+    assert (job.snapshot.releases, job.snapshot.losses, job.snapshot.retried) == (1, 0, 0)
     job.cancel()
 
 
