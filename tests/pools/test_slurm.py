@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import jobkit
 from jobkit.model import InvalidParams
@@ -137,7 +138,7 @@ async def test_without_slurm_a_pool_says_where_to_run_it(tmp_path: Path, monkeyp
 
 
 def test_programs_of_slurm_and_its_jobs_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JOBKIT_SECRET", "JOBKIT_URL", "HF_TOKEN", "SLURM_JOB_ID"):
+    for name in ("JOBKIT_SECRET", "JOBKIT_URL", "HF_TOKEN", "SLURM_JOB_ID", "SQUEUE_PARTITION", "SCANCEL_INTERACTIVE"):
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
 
@@ -278,6 +279,34 @@ class TestSlurm(LauncherSuite):
         (after,) = await state(launcher, [order.unit], "running")
         assert after.id == before.id
         assert processes(order)
+
+    @pytest.mark.parametrize("how", ["stop", "scancel"])
+    async def test_jobs_of_a_unit_that_ends_at_once_are_released(
+        self, bench: SlurmBench, place: dict[str, str], how: str
+    ) -> None:
+        variables = {f"JOBKIT_{name.upper()}": value for name, value in place.items()}
+        launcher, order = bench.launcher(), bench.order(setup="", environment=variables)
+        with jobkit.connect(**place) as kit:
+            job = await kit.aio.submit(time.sleep, 600)
+            [unit] = await launcher.start([order])
+            await until(lambda: job.state == "running", "the job to start")
+
+            if how == "stop":
+                await launcher.stop([order.unit], now=True)
+            else:
+                bench.cluster.ask("scancel", unit.id)
+
+            await until(lambda: job.state == "queued", "the job to be back")
+            assert (job.snapshot.releases, job.snapshot.losses, job.snapshot.retried) == (1, 0, 0)
+        await state(launcher, [order.unit], "ended")
+
+    async def test_many_units_with_long_names_are_several_arrays(self, bench: SlurmBench) -> None:
+        launcher, orders = bench.launcher(), [replace(bench.order(), unit=f"{'x' * 40}-{n}") for n in range(30)]
+
+        started = await launcher.start(orders)
+
+        assert len({unit.id.partition("_")[0] for unit in started}) == 2
+        assert (await listed(launcher)).keys() == {order.unit for order in orders}
 
     async def test_a_job_goes_on_in_the_next_worker_when_the_walltime_ends(
         self, bench: SlurmBench, place: dict[str, str], tmp_path: Path

@@ -72,6 +72,10 @@ _COLUMNS = "%i|%T|%r|%S|%N|%k"
 #: Seconds before the end at which a unit gets SIGUSR1, which Slurm may send 60 s earlier. Its worker knows its
 #: walltime; the signal is for limits that are changed later, and for jobs of higher priority.
 _SIGNAL_S = 60
+#: Seconds between the signals to a unit that ends now.
+_APART_S = 1.0
+#: Most characters of a comment, which Slurm limits to 1,024: those of one array list its units.
+_COMMENT = 1_000
 #: Seconds for which the files of units that Slurm does not know any more are kept: secrets, and logs.
 _SECRETS_S, _LOGS_S = 600, 14 * 86_400
 
@@ -162,7 +166,9 @@ class SlurmLauncher:
         started = []
         for _, alike in itertools.groupby(orders, lambda order: replace(order, unit="")):
             first, *others = alike
-            started += await self._submit(first, [first.unit, *(other.unit for other in others)])
+            units = [first.unit, *(other.unit for other in others)]
+            for n in range(0, len(units), most := max(1, _COMMENT // (len(first.unit) + 1))):
+                started += await self._submit(first, units[n : n + most])
         return started
 
     async def _submit(self, order: WorkerOrder, units: Sequence[str]) -> list[Unit]:
@@ -177,7 +183,9 @@ class SlurmLauncher:
         except LaunchRefused:
             private.unlink(missing_ok=True)
             raise
-        job_id = ran.out.strip().splitlines()[-1].partition(";")[0]
+        if (answer := re.search(r"^(\d+)(;.*)?\s*\Z", ran.out, re.MULTILINE)) is None:
+            raise EngineUnavailable(f"sbatch did not name the job: {last_line(ran.out, 'no output')}")
+        job_id = answer[1]
         ids = [f"{job_id}_{n}" for n in range(len(units))] if len(units) > 1 else [job_id]
         return [Unit(unit, id_, "pending", "PENDING") for unit, id_ in zip(units, ids, strict=True)]
 
@@ -225,7 +233,8 @@ class SlurmLauncher:
             if line.count("|") < 5:
                 continue
             id_, state, reason, start, host, comment = line.split("|", 5)
-            units, index = comment.split(), int(id_.partition("_")[2] or 0)
+            units, number = comment.split(), id_.partition("_")[2] or "0"
+            index = int(number) if number.isdecimal() else len(units)
             if index >= len(units):  # a job of another program with this name
                 continue
             unit = await self._unit(units[index], id_, state, reason, start, host)
@@ -267,11 +276,15 @@ class SlurmLauncher:
         found = [unit for unit in await self.list() if unit.unit in units and unit.state != "ended"]
         for unit in found:
             await asyncio.to_thread(self._folder.write, f"{unit.unit}.stop", "")
-        running = [unit.id for unit in found if unit.state == "running" and not now]
-        others = [unit.id for unit in found if unit.state == "pending" or now]
-        for argv, ids in ((["scancel"], others), (["scancel", "--batch", "--signal=USR1"], running)):
+        running = [unit.id for unit in found if unit.state == "running"]
+        cancelled = [unit.id for unit in found if unit.state == "pending" or now]
+        signals = ("TERM", "TERM") if now else ("USR1",)  # two let a worker release its jobs at once
+        calls = [(["scancel", "--batch", f"--signal={signal}"], running) for signal in signals]
+        for argv, ids in (*calls, (["scancel"], cancelled)):
             if ids and (ran := await self._run([*argv, *ids])).status and _AWAY.search(ran.err):
                 raise EngineUnavailable(f"scancel: {_reason(ran)}")
+            if ids and now and argv != ["scancel"]:
+                await asyncio.sleep(_APART_S)  # one that comes at once would overtake it
 
     async def close(self) -> None:
         pass
@@ -287,13 +300,14 @@ class SlurmLauncher:
 def _environment() -> dict[str, str]:
     """Return the environment of Slurm's programs, which `sbatch` gives to the job and Slurm stores.
 
-    It is without secrets, and without what an allocation around this process has set.
+    It is without secrets, without what an allocation around this process has set, and without defaults of the user
+    that would hide jobs from `squeue` or let `scancel` ask.
     """
     kept = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_CONF_SERVER"}
     others = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("JOBKIT_", "SLURM_")) and not is_secret_name(name)
+        if not name.startswith(("JOBKIT_", "SLURM_", "SQUEUE_", "SCANCEL_")) and not is_secret_name(name)
     }
     return others | {name: os.environ[name] for name in kept & os.environ.keys()} | {"SLURM_TIME_FORMAT": "%s"}
 
