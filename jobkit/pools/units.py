@@ -62,7 +62,9 @@ def merged(
     for name, worker in working.items():  # its engine had lost it, and it lives
         unit = units.get(name)
         beat_ms = now_ms - worker.beat_age_s * 1000
-        if unit and unit.phase == "ended" and unit.error == _UNKNOWN and beat_ms > unit.ended_ms:
+        is_listed = name in listing and listing[name].state == "running"  # a host that was away is back
+        is_lost = unit is not None and unit.phase == "ended" and (unit.error == _UNKNOWN or is_listed)
+        if unit and is_lost and beat_ms > unit.ended_ms:
             units[name] = replace(unit, phase="up", ended_ms=0, error="")
     found = [
         unit if unit.phase == "ended" else _merged(unit, listing.get(name), is_whole, working.get(name), now_ms)

@@ -71,6 +71,21 @@ def test_a_unit_that_was_given_up_is_known_again_when_its_worker_sends_a_heartbe
     assert [(each.phase, each.ended_ms, each.error) for each in merge(gone, None, worker("a"))] == [("up", 0, "")]
 
 
+def test_a_unit_whose_host_did_not_answer_counts_again_when_it_is_back() -> None:
+    lost = unit("a", "ended", ended_ms=NOW - 60_000, up_ms=1, started_ms=1, error="lab2 does not answer")
+
+    [one] = merge(lost, listed(), worker("a", beat_age_s=1.0))
+    assert (one.phase, one.ended_ms, one.error) == ("up", 0, "")
+    [one] = merge(replace(lost, stopped_ms=1), listed(), worker("a", beat_age_s=1.0))
+    assert one.phase == "ending"
+    for gone in (
+        merge(lost, listed("ended"), worker("a", beat_age_s=1.0)),
+        merge(lost, None, worker("a", beat_age_s=90.0)),
+        merge(lost, listed()),
+    ):
+        assert gone == [lost]
+
+
 def test_time_is_counted_once_and_across_a_gap_until_the_last_heartbeat() -> None:
     before = unit("a", started_ms=NOW - 3 * HOUR_MS, counted_ms=NOW - 2 * HOUR_MS, up_ms=1, seen_ms=NOW - HOUR_MS)
 
