@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -145,6 +147,42 @@ async def test_a_disk_without_space_is_a_sentence() -> None:
     assert shown.out == "jobkit error /dev/full cannot be written: No space left on device\n"
 
 
+async def test_an_environment_is_built_once_though_two_hosts_of_one_home_need_it(tmp_path: Path) -> None:
+    uv, log = tmp_path / "uv", tmp_path / "log"
+    uv.write_text(f'#!/bin/sh\nfor last; do :; done\necho "$1" >>{log}\n[ "$1" = venv ] && mkdir "$last"\nsleep 0.5\n')
+    uv.chmod(0o700)
+
+    def script(part: str) -> bytes:
+        lines = [ssh._HELPERS, f"PATH={tmp_path}:$PATH", f"environment={tmp_path}/env", f"folder={tmp_path}/{part}"]
+        return "\n".join([*lines, "open_folder", "build_environment 3.11", ""]).encode()
+
+    ran = await asyncio.gather(*(programs.run(["sh"], stdin=script(part)) for part in ("in-1", "in-2")))
+
+    assert [(one.status, one.out, one.err) for one in ran] == [(0, "", "")] * 2
+    assert log.read_text().split() == ["venv", "pip"]
+    assert {path.name for path in tmp_path.iterdir()} == {"uv", "log", "env"}
+
+
+async def test_processes_are_known_by_their_start_on_systems_without_proc() -> None:
+    padded = """ps() { if [ "$2" = lstart= ]; then echo "Fri Nov  7 18:00:00 2026    "; else echo S; fi; }"""
+    helpers = ssh._HELPERS.replace("/proc/self/stat", "/no/proc")
+    check = f'{padded}\nfolder={{}}\necho "$$ $(born $$)" >$folder/a.pid\nfind_unit a && say found\n'
+    with tempfile.TemporaryDirectory() as folder:
+        ran = await programs.run(["sh"], stdin=f"{helpers}\n{check.replace('{}', folder)}".encode())
+
+    assert ran.out == "jobkit found\n"
+
+
+def test_answers_of_hosts_that_say_something_else_are_left_out() -> None:
+    said = ["unit", "unit a", "is great", "unit a 1 ended", "unit ../a 1 running", "unit A 1 running"]
+
+    assert not [line for line in said if ssh._UNIT.fullmatch(line)]
+    launcher = SshLauncher("jk-1", SshOptions("lab1"))
+    unit = launcher._unit("lab1", "unit gpu-1 12 ended 1 \x1b[31mno\x1b[0m module\x07")
+    assert unit.error == "exit status 1 on lab1: no module"
+    assert launcher._unit("lab1", "unit gpu-1 12 running").state == "running"
+
+
 async def test_other_hosts_go_on_while_one_refuses_and_the_pool_says_so(hosts: SshHosts) -> None:
     hosts.add("other", is_known=False)
     launcher = SshLauncher(f"jk-{secrets.token_hex(4)}", SshOptions(("other", "lab1"), ssh=hosts.ssh))
@@ -200,6 +238,20 @@ class TestSsh(LauncherSuite):
             assert (worker.slots, worker.resources, worker.engine) == (7, {"gpu": 2}, "ssh lab1")
         await launcher.stop([ordered.unit])
         await state(launcher, [ordered.unit], "ended")
+
+    async def test_hosts_that_share_a_home_list_their_own_units(self, bench: SshBench, tmp_path: Path) -> None:
+        launcher, orders = (
+            bench.make(bench.pool, ("lab1", "lab2"), folder=str(tmp_path)),
+            [bench.order(), bench.order()],
+        )
+
+        started = await launcher.start(orders)
+
+        assert {unit.host for unit in started} == {"lab1", "lab2"}
+        for each in (launcher, bench.make(bench.pool, ("lab2", "lab1"), folder=str(tmp_path))):
+            assert {unit.unit: unit.host for unit in await each.list()} == {unit.unit: unit.host for unit in started}
+        await launcher.stop([order.unit for order in orders], now=True)
+        await state(launcher, [order.unit for order in orders], "ended")
 
     async def test_a_killed_worker_is_told_from_a_host_that_does_not_answer(
         self, bench: SshBench, monkeypatch: pytest.MonkeyPatch

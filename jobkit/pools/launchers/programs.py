@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from jobkit.settings import Settings
 
 #: Bytes at the end of a log in which the last line is looked for, and characters of it that are shown.
 _TAIL_BYTES, _LINE_CHARS = 4_000, 300
+
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f]")
 
 
 class Ran(NamedTuple):
@@ -61,9 +64,14 @@ async def run(
     return Ran(process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
+def plain(text: str) -> str:
+    """Return a line of an output without colours and control characters."""
+    return _CONTROLS.sub("", text).strip()
+
+
 def last_line(text: str, otherwise: str = "") -> str:
     """Return the last line of an output that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for each in text.splitlines() if (line := plain(each))]
     return lines[-1][:_LINE_CHARS] if lines else otherwise
 
 

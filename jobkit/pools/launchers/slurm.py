@@ -74,7 +74,7 @@ _COLUMNS = "%i|%T|%r|%S|%N|%k"
 _SIGNAL_S = 60
 #: Seconds between the signals to a unit that ends now.
 _APART_S = 1.0
-#: Most characters of a comment, which Slurm limits to 1,024: those of one array list its units.
+#: Most characters of a comment, which Slurm limits to 1,024: a comment lists the units of its array.
 _COMMENT = 1_000
 #: Seconds for which the files of units that Slurm does not know any more are kept: secrets, and logs.
 _SECRETS_S, _LOGS_S = 600, 14 * 86_400

@@ -31,12 +31,18 @@ from jobkit.pools.launcher import (
     worker_command,
     worker_environment,
 )
-from jobkit.pools.launchers.programs import exports, last_line, one_line, run
+from jobkit.pools.launchers.programs import exports, last_line, one_line, plain, run
 from jobkit.pools.wheel import own_wheel
 
 T = TypeVar("T")
 
 _HOST = re.compile(r"(?:[\w.+-]+@)?(?:[A-Za-z0-9_][\w.-]*|\[[\da-fA-F:]+\])(?::\d{1,5})?", re.ASCII)
+
+#: Answers of a host about a unit: "unit NAME PID running", or "unit NAME PID ended STATUS LAST LINE".
+_UNIT = re.compile(
+    r"unit (?P<unit>[a-z0-9][a-z0-9-]{0,79}) (?P<pid>\d{1,10}) (?:running|ended (?P<status>\S+) ?(?P<line>.*))",
+    re.ASCII,
+)
 
 #: Nothing is asked, forwarded or run but what jobkit sends; all else is as the user has configured it.
 _OPTIONS = (
@@ -172,8 +178,11 @@ class SshLauncher:
             if late := [unit for unit, is_now in self._to_stop.items() if is_now is now]:
                 await self.stop(late, now=now)
         await self._place()
-        found = [unit for host in self._hosts for unit in self._units(host)]
-        return [*found, *map(self._pending, self._waiting)]
+        found = {}
+        for unit in (unit for host in self._hosts for unit in self._units(host)):
+            if unit.unit not in found or unit.state == "running":  # one that went to a second host after a time-out
+                found[unit.unit] = unit
+        return [*found.values(), *map(self._pending, self._waiting)]
 
     async def stop(self, units: Sequence[str], *, now: bool = False) -> None:
         for unit in units:
@@ -238,12 +247,13 @@ class SshLauncher:
         return [self._unit(host, answer) for answer in await self._run(host, ["list_units"])]
 
     def _unit(self, host: str, answer: str) -> Unit:
-        """Return what a line says: "unit NAME PID running", or "unit NAME PID ended STATUS LAST LINE"."""
-        _, unit, pid, state, *rest = answer.split(" ", 5)
+        """Return what a line says."""
+        found = _UNIT.fullmatch(answer)
+        assert found is not None, answer  # `_run` has checked it
+        unit, pid, status, line = found["unit"], found["pid"], found["status"], plain(found["line"] or "")
         id_ = f"{host}:{pid}"
-        if state == "running":
+        if not status:
             return Unit(unit, id_, "running", f"runs on {host}", host=host)
-        status, line = rest[0], "".join(rest[1:]).strip()
         error = ""
         if status == "?":
             error = f"it was killed on {host}, or the host was restarted"
@@ -295,7 +305,7 @@ class SshLauncher:
         return Unit(unit, "", "pending", self.problem or f"all {places} places of the pool's hosts are taken")
 
     async def _started(self, host: str, orders: Sequence[WorkerOrder]) -> Sequence[Unit]:
-        given = shlex.quote(orders[0].python) if orders[0].python else ""
+        given = _place_of(orders[0].python) if orders[0].python else ""
         python = given or self._environments.get(host) or await self._environment(host)
         lines = ["open_folder"]
         for order in orders:
@@ -339,7 +349,7 @@ class SshLauncher:
         if await self._run(host, place) != ["environment ready"]:
             build = [
                 f"environment=$root/envs/{key}",
-                'folder="$environment.in"',
+                f'folder="$environment.in-{secrets.token_hex(4)}"',  # others may build it, too, for hosts of one home
                 "open_folder",
                 _written(f'"$folder"/{name}.base64', base64.encodebytes(wheel).decode()),
                 f'base64 -d <"$folder"/{name}.base64 >"$folder"/{name} 2>/dev/null ||'
@@ -379,18 +389,19 @@ class SshLauncher:
         """
         name, port = (host, "") if host.endswith("]") or ":" not in host else host.rsplit(":", 1)
         argv = [*shlex.split(self._options.ssh), *_OPTIONS, *(["-p", port] if port else []), "--", name, "exec sh -s"]
-        script = "\n".join([_HELPERS, self._root, f"folder=$root/pools/{self._pool}", *lines, ""])
+        folder = f"folder=$root/pools/{self._pool}/{shlex.quote(host)}"  # hosts may share a home
+        script = "\n".join([_HELPERS, self._root, folder, *lines, ""])
         try:
             ran = await run(argv, stdin=script.encode(), timeout_s=timeout_s)
         except EngineUnavailable:
             raise EngineUnavailable(f"{host} did not answer within {timeout_s:g} s") from None
         answers = [line[7:] for line in ran.out.splitlines() if line.startswith("jobkit ")]
-        errors = [answer[6:] for answer in answers if answer.startswith("error ")]
+        errors = [plain(answer[6:]) for answer in answers if answer.startswith("error ")]
         if errors:
             raise LaunchRefused(f"{host}: {errors[-1]}"[:500])
         if ran.status:
             raise _failed(host, ran.err or ran.out, ran.status)
-        return answers
+        return [answer for answer in answers if answer.startswith("environment ") or _UNIT.fullmatch(answer)]
 
 
 _HELPERS = Path(__file__).with_name("ssh_host.sh").read_text("utf-8")
@@ -413,7 +424,7 @@ def _written(path: str, text: str) -> str:
 
 
 def _place_of(path: str) -> str:
-    """Return a path on a host as a word of a shell there; "~/" is the home."""
+    """Return a path on a host as a word of a shell there; "~/" is the home there."""
     return f'"$HOME"/{shlex.quote(path[2:])}' if path.startswith("~/") else shlex.quote(path)
 
 

@@ -33,7 +33,7 @@ born() {
   else
     case $(ps -o state= -p "$1" 2>/dev/null) in
     '' | Z*) ;;
-    *) ps -o lstart= -p "$1" ;;
+    *) echo $(ps -o lstart= -p "$1") ;; # without the spaces that some systems add, which `read` drops
     esac
   fi
 }
@@ -123,8 +123,9 @@ look_for_environment() {
   if [ -e "$environment/ready" ]; then say "environment ready"; else say "environment missing"; fi
 }
 
-# Build an environment by uv, or by a Python of version $1, from $environment.in; one process at a time.
+# Build an environment by uv, or by a Python of version $1, from the files in $folder; one process at a time.
 build_environment() {
+  trap 'rm -rf "$folder"' EXIT
   tries=0
   until mkdir "$environment.lock" 2>/dev/null; do
     [ -e "$environment/ready" ] && return 0
@@ -133,14 +134,15 @@ build_environment() {
     sleep 1
     tries=$((tries + 1))
   done
-  trap 'rmdir "$environment.lock" 2>/dev/null' EXIT
+  trap 'rm -rf "$folder"; rmdir "$environment.lock" 2>/dev/null' EXIT
+  [ -e "$environment/ready" ] && return 0 # of the process before, whose workers run from it
   PATH="$PATH:$HOME/.local/bin:$HOME/.cargo/bin:/usr/local/bin:/opt/homebrew/bin"
   rm -rf "$environment"
   if command -v uv >/dev/null; then
-    message=$(cd "$environment.in" && VIRTUAL_ENV='' uv venv --quiet --no-project --python "$1" "$environment" 2>&1 &&
+    message=$(cd "$folder" && VIRTUAL_ENV='' uv venv --quiet --no-project --python "$1" "$environment" 2>&1 &&
       VIRTUAL_ENV='' uv pip install --quiet --no-config --python "$environment/bin/python" -r all.txt 2>&1)
   elif command -v "python$1" >/dev/null; then
-    message=$(cd "$environment.in" && "python$1" -m venv "$environment" 2>&1 &&
+    message=$(cd "$folder" && "python$1" -m venv "$environment" 2>&1 &&
       "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r all.txt 2>&1)
   else
     fail "there is neither uv nor python$1: install uv there (https://docs.astral.sh/uv), or give the pool python="
@@ -149,5 +151,4 @@ build_environment() {
     fail "its environment could not be built: $(printf '%s' "$message" | tail -n 6 | tr '\n' ' ' | cut -c 1-400)"
   }
   : >"$environment/ready"
-  rm -rf "$environment.in"
 }
