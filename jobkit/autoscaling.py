@@ -106,6 +106,7 @@ async def _run(settings: Settings, ends_unneeded: bool) -> None:
             if ends_unneeded and settings.is_embedded:
                 home = Home.at(settings.home)
                 end_service(home, _service(settings))
+                await asyncio.to_thread(_revoke_workers, settings)
                 if await store.pools.records():  # made just now
                     ensure_autoscaler(settings)
         if settings.is_embedded and Home.at(settings.home).status().get("state") == "stopping":
@@ -130,6 +131,13 @@ def _environment(settings: Settings, served: Settings) -> Callable[[str], Mappin
         return {**worker_settings(replace(served, url=member["JOBKIT_URL"], secret="", results=""), engine), **member}
 
     return of_home
+
+
+def _revoke_workers(settings: Settings) -> None:
+    """Refuse the credentials of the workers of all pools, which are gone."""
+    from jobkit.sharing import hosting
+
+    hosting.end_environment(settings, _MEMBER)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

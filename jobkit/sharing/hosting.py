@@ -123,6 +123,12 @@ def environment_for(settings: Settings, name: str) -> Mapping[str, str]:
     return {"JOBKIT_URL": membership.inline_url}
 
 
+def end_environment(settings: Settings, name: str) -> None:
+    """Revoke what `environment_for` has given out in the namespace of `settings`, if anything."""
+    if names := Members(Home.at(settings.home)).names_for(name, settings.namespace):
+        revoke(settings, names)
+
+
 def revoke(settings: Settings, names: Sequence[str]) -> list[Member]:
     """Refuse members and words from now on, and cut the members' connections; return the members.
 

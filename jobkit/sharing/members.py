@@ -195,6 +195,11 @@ class Members:
 
         return self.change(make)
 
+    def names_for(self, name: str, namespace: str) -> tuple[str, ...]:
+        """Return the names of the workers that `member_for` has made."""
+        members = self.read().members
+        return tuple(member.name for member in members if (member.workers_of, member.namespace) == (name, namespace))
+
     def revoke(self, names: tuple[str, ...]) -> list[Member]:
         """Remove members and invalidate words by their names; return the members, whose connections must be cut.
 

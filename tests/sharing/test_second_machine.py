@@ -46,6 +46,20 @@ def test_workers_of_a_pool_need_no_home_of_theirs_to_reach_a_shared_one(shared: 
         assert kit.options(queue="pool").submit(len, "abc").result(60) == 3
 
 
+def test_workers_of_pools_of_each_namespace_share_a_membership_that_can_be_ended(shared: Settings) -> None:
+    second = replace(shared, namespace="second")
+    first, other = (hosting.environment_for(each, "pools-of") for each in (shared, second))
+    assert [hosting.environment_for(each, "pools-of") for each in (shared, second)] == [first, other]
+
+    hosting.end_environment(shared, "pools-of")
+
+    assert hosting.environment_for(second, "pools-of") == other
+    assert hosting.environment_for(shared, "pools-of") != first
+    for each in (shared, second):
+        hosting.end_environment(each, "pools-of")
+        hosting.end_environment(each, "pools-of")  # nothing is left
+
+
 def test_a_revoked_machine_is_cut_off_and_refused(shared: Settings, other: Path) -> None:
     place = member_of(shared, other)
     with jobkit.connect(place.url, home=other) as kit:
