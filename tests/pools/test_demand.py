@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobkit.model.limits import Gate
 from jobkit.store.pools import Demand
 from jobkit.store.redis import RedisStore
@@ -34,6 +36,20 @@ async def test_a_job_whose_needs_are_damaged_hides_no_others(store: RedisStore) 
         await store.redis.hset(f"{store.prefix}job:{id.decode()}", "terms", terms)
 
     assert await store.pools.demand(["default"]) == [Demand("default", {}, 1)]
+
+
+@pytest.mark.parametrize("line", ["ready:default", "due:default", "leases", "schedules"])
+async def test_damaged_records_hide_no_other_jobs(store: RedisStore, line: str) -> None:
+    await submit(store, "a")
+    damaged = [f"{store.prefix}{kind}:damaged" for kind in ("job", "schedule")]
+    await store.redis.mset(dict.fromkeys(damaged, "no record"))
+    await store.redis.zadd(f"{store.prefix}{line}", {"damaged": 1})
+
+    found = await store.pools.demand(["default"])
+
+    await store.redis.delete(*damaged)
+    await store.redis.zrem(f"{store.prefix}{line}", "damaged")
+    assert found == [Demand("default", {}, 1)]
 
 
 async def test_jobs_of_paused_queues_and_tasks_are_no_demand(store: RedisStore) -> None:

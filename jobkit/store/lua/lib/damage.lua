@@ -70,7 +70,7 @@ end
 
 -- Whether an error is about data. Others with the same code are about rights or the server: "ERR ACL failure in script".
 local DATA = {'not an integer', 'out of range', 'overflow', 'float', 'NaN', 'invalid expire', 'The ID ', 'possible ID'}
-local function is_about_data(text)
+function Damage.is_about_data(text)
   if string.find(text, '^WRONGTYPE') then return true end
   if not string.find(text, '^ERR ') then return not string.find(text, '^%u+ ') end -- without a code: an error of Lua
   for _, words in ipairs(DATA) do
@@ -83,9 +83,9 @@ end
 function Damage.mended(reply, ...)
   local command, key, field = ...
   local text, is_mended = reply.err, false
-  if string.find(text, '^WRONGTYPE') or (command == 'XADD' and is_about_data(text)) then
+  if string.find(text, '^WRONGTYPE') or (command == 'XADD' and Damage.is_about_data(text)) then
     is_mended = Damage.put_aside(key)
-  elseif command == 'HINCRBY' and is_about_data(text) then -- it is no number, or one at its limit
+  elseif command == 'HINCRBY' and Damage.is_about_data(text) then -- it is no number, or one at its limit
     is_mended = try('HDEL', key, field) == 1
     write(string.sub(key, #P + 1) .. '\n' .. field, 'it is no number, and was removed', 'removed')
   end
@@ -114,7 +114,7 @@ end
 -- After an error. Raises it again if it is not about data: a user without the right to a command, for instance.
 function Damage.caught(id, reply)
   local text = type(reply) == 'table' and reply.err or tostring(reply)
-  if not is_about_data(text) then error(reply) end
+  if not Damage.is_about_data(text) then error(reply) end
   write('job:' .. id, 'a verb failed: ' .. text, 'failed')
 end
 

@@ -8,6 +8,13 @@
 local HEAD, SPREAD = 150, 50
 local LATE_MS = 10000 -- after this time, no worker has come for what is due: living ones have come back from any outage
 
+-- What `act` returns; nil if damaged data make it fail, which a verb that only reads cannot put aside.
+local function readable(act, ...)
+  local is_done, reply = pcall(act, ...)
+  if is_done then return reply end
+  if not Damage.is_about_data(type(reply) == 'table' and reply.err or tostring(reply)) then error(reply) end
+end
+
 -- How many more jobs a gate lets start now.
 local function room_of(gate)
   if Limits.is_shut(gate, 0, true) then return 0 end
@@ -30,7 +37,7 @@ verb('demand', READS_ONLY, function(args)
   end
 
   -- Adds `weight` jobs like this one to `counts`, by the resources that they use.
-  local function add(id, state, weight, counts)
+  local function add_one(id, state, weight, counts)
     local rec = id and Records.read(id)
     if not rec or rec.state ~= state then return end
     local gates, resources = Limits.gates_of(rec)
@@ -42,6 +49,8 @@ verb('demand', READS_ONLY, function(args)
     local use = resources and cjson.encode(resources.use) or '{}'
     counts[use] = (counts[use] or 0) + n
   end
+
+  local function add(...) readable(add_one, ...) end
 
   -- Adds the jobs of a line.
   local function count(line, counts)
@@ -56,20 +65,20 @@ verb('demand', READS_ONLY, function(args)
   local late = NOW - LATE_MS
   local lost, fires = {}, {} -- ids of jobs, and resources of jobs of schedules, by queue
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', late, 'LIMIT', 0, HEAD)) do
-    local queue = call('HGET', P .. 'job:' .. id, 'queue')
+    local queue = readable(call, 'HGET', P .. 'job:' .. id, 'queue')
     if queue then
       lost[queue] = lost[queue] or {}
       table.insert(lost[queue], id)
     end
   end
   for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'schedules', '-inf', late, 'LIMIT', 0, HEAD)) do
-    local known = call('HMGET', P .. 'schedule:' .. name, 'spec', 'next', 'paused')
+    local known = readable(call, 'HMGET', P .. 'schedule:' .. name, 'spec', 'next', 'paused') or {}
     if known[1] and known[2] and not known[3] then
       local job = object(known[1]).job
       local queue, use = 'default', '{}'
       if type(job) == 'table' then
         queue = job.queue or queue
-        use = job.resources and cjson.encode(job.resources) or use
+        use = job.resources and readable(cjson.encode, job.resources) or use
       end
       fires[queue] = fires[queue] or {}
       table.insert(fires[queue], use)
