@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -53,6 +53,14 @@ def use_link(login: Path, token: str) -> str:
         return kept, _name(links, token)
 
     return _change(login, use)
+
+
+def drop_links(login: Path, names: Collection[str]) -> None:
+    """Make all links of these users invalid."""
+    _change(
+        login,
+        lambda links: ({digest: link for digest, link in links.items() if link["name"] not in names}, None),
+    )
 
 
 def _name(links: dict[str, Any], token: str) -> str:

@@ -11,6 +11,7 @@ from jobkit.embedded import ensure_running
 from jobkit.embedded.home import Home, lines_of, make_private
 from jobkit.embedded.services import Service, end_service, keep_service, read_services, service_log
 from jobkit.joined import address_of
+from jobkit.login_links import drop_links
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.people import Account, read_login, write_login
 from jobkit.settings import Settings
@@ -79,6 +80,8 @@ def remove_people(home: Home, names: Collection[str]) -> list[str]:
     """Remove these colleagues and return their names; without any left, the dashboard stops."""
     people = people_of(home)
     gone = [name for name in names if people.pop(name, None) is not None]
+    if gone:
+        drop_links(login_file(home), gone)  # or an old link would work for a later user of that name
     if gone and people:
         write_login(login_file(home), people)
     elif gone:
