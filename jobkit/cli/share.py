@@ -76,16 +76,18 @@ def share(
     if is_list:
         _list(settings, as_json=as_json)
     elif revoked:
-        people = remove_people(Home.at(settings.home), revoked)
+        home = Home.at(settings.home)
+        joined = {member.name for member in Members(home).read().members}
+        people = remove_people(home, revoked)
         for name in people:
             out.say(f"{name} is logged out of the dashboard, and refused from now on")
-        others = [name for name in revoked if name not in people]
+        others = [name for name in revoked if name not in people or name in joined]
         for member in hosting.revoke(settings, others) if others else ():
             out.say(f"{member.name} is refused from now on; jobs that run there run again on other workers")
     elif is_stop:
         out.say("stopped" if hosting.stop_sharing(settings) else f"{settings.home} is not shared")
     elif is_page:
-        _share_dashboard(settings, host, port, person or "guest", _role(role, Role, Role.VIEW), expires)
+        _share_dashboard(settings, host, port, person, _role(role, Role, Role.VIEW), expires)
     else:
         _share_server(settings, host, port, _role(role, MemberRole, MemberRole.WORKER), expires, machines)
 
@@ -113,10 +115,20 @@ def _share_server(
     click.echo(f"jobkit join {word.text()}")
 
 
+#: Default name of a colleague.
+_GUEST = "guest"
+
+
 def _share_dashboard(
-    settings: Settings, host: str | None, port: int | None, person: str, role: Role, valid_s: float
+    settings: Settings, host: str | None, port: int | None, named: str | None, role: Role, valid_s: float
 ) -> None:
-    home = Home.open(settings.home)
+    home, person = Home.open(settings.home), named or _GUEST
+    known = people_of(home).get(_GUEST)
+    if named is None and known is not None and known.role is not role:
+        raise BadInput(
+            f"{_GUEST} has the role {known.role} here, and so have all with a link for {_GUEST}: add --for NAME for a "
+            f"colleague with the role {role}, or --for {_GUEST} to change the role of all of them"
+        )
     token = invite(login_file(home), person, role, valid_s)
     url = share_dashboard(settings, host, port)
     out.say(f"the dashboard of {home.path} is at {url}; `jobkit share --stop` ends that")

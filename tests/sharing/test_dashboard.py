@@ -8,9 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jobkit.embedded.home import Home
 from jobkit.login_links import invite, name_of_link, use_link
 from jobkit.model.people import Role
 from jobkit.people import read_login
+from jobkit.sharing.dashboard import login_file, people_of, remove_people
+from jobkit.sharing.members import Members
+from jobkit.sharing.rights import MemberRole
 from tests.embedded.conftest import home_of_test
 from tests.sharing.conftest import run
 from tests.support import free_port, wait_until
@@ -43,6 +47,36 @@ def test_a_damaged_file_of_links_logs_no_one_in_and_is_replaced(tmp_path: Path) 
     (tmp_path / "people.json.links").write_text('{"a": ')
     assert name_of_link(login, token) == ""
     assert use_link(login, invite(login, "ada", Role.VIEW, 60.0)) == "ada"
+
+
+def test_a_link_of_a_removed_user_does_not_log_in_a_later_one_of_that_name(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    login = login_file(home)
+    old, other = invite(login, "ada", Role.VIEW, 60.0), invite(login, "grace", Role.VIEW, 60.0)
+    assert remove_people(home, ["ada", "vm"]) == ["ada"]
+    new = invite(login, "ada", Role.ADMIN, 60.0)
+    assert [use_link(login, token) for token in (old, new, other)] == ["", "ada", "grace"]
+
+
+def test_a_link_for_an_admin_without_a_name_does_not_make_guests_admins(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    invite(login_file(home), "guest", Role.VIEW, 60.0)
+    done = run("share", "--dashboard", "--role", "admin", home=home.path)
+    assert done.returncode == 2
+    assert "guest has the role view here" in done.stderr
+    assert read_login(login_file(home))["guest"].role is Role.VIEW
+
+
+def test_revoking_a_name_of_a_colleague_and_a_machine_revokes_both(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    invite(login_file(home), "ada", Role.VIEW, 60.0)
+    members = Members(home)
+    ticket, _ = members.new_ticket(MemberRole.WORKER, "default", 60.0, 1)
+    members.redeem(ticket.hex(), "ada", "")
+    done = run("share", "--revoke", "ada", home=home.path)
+    assert done.returncode == 0, done.stderr
+    assert members.read().members == ()
+    assert people_of(home) == {}
 
 
 @pytest.mark.nightly  # it waits for Panel
