@@ -37,6 +37,8 @@ _WORKER_COMMAND = [sys.executable, "-P", "-m", "jobkit", "worker", "--embedded"]
 #: The supervisor gives up after so many failed starts of the server in a row.
 _SERVER_TRIES = 5
 _TICK_S, _IDLE_CHECK_S = 1.0, 5.0
+#: Seconds that gateway and dashboard may take to end.
+_LAST_S = 5.0
 _LOG_BYTES = 4_000_000
 
 
@@ -232,7 +234,12 @@ class Supervisor:
     def _end(self, state: str) -> None:
         self._set_state("stopping")
         drain_s = max((request.drain for request in self.served.values()), default=30.0)
+        # Workers of pools on other machines need the gateway until they have given their jobs back.
+        children = self.workers.children
+        last = {name: children.pop(name) for name, each in self.services.items() if each.is_use and name in children}
         self.workers.stop(drain_s + 5.0)
+        self.workers.children, self.workers.retired = last, []
+        self.workers.stop(_LAST_S)
         self.server.stop()
         self._set_state(state)
         say(state)

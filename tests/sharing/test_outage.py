@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from jobkit.settings import Settings
 from jobkit.sharing import hosting
 from jobkit.sharing.gateway import read_status
 from jobkit.sharing.members import Members
+from jobkit.store.connect import open_blocking
 from tests.embedded.conftest import home_of_test
 from tests.sharing.conftest import log_of, member_of, run, running
 from tests.support import free_port, is_alive, wait_until
@@ -94,6 +96,23 @@ def test_after_down_any_command_starts_the_gateway_again_with_the_server(other: 
         assert run("stats", home=settings.home).returncode == 0
         with jobkit.connect(place.url, home=other) as kit:
             wait_until(lambda: _answers(kit), what="the gateway")
+
+
+def test_workers_of_other_machines_reach_the_server_while_a_stopping_home_drains(other: Path) -> None:
+    with home_of_test() as settings, jobkit.connect(home=settings.home) as kit:
+        hosting.share(settings, "127.0.0.1", free_port())
+        place, home = member_of(settings, other), Home.at(settings.home)
+        job = kit.submit(time.sleep, 3)
+        wait_until(lambda: job.state == "running", what="the job to run")
+        down = threading.Thread(target=shutdown, args=(settings,))
+        down.start()
+        log = home.logs / "worker-default.log"
+        wait_until(lambda: "SIGTERM: finishing" in log.read_text(), what="the worker to drain")
+        time.sleep(0.3)  # in which a gateway that was asked to end would
+        with open_blocking(Settings.load(url=place.url, home=other), 10.0) as client:
+            assert client.ping()
+        down.join()
+        assert not is_alive(read_status(home)["pid"])
 
 
 def test_an_idle_home_that_is_shared_does_not_stop(other: Path) -> None:
