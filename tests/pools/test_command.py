@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -34,10 +34,9 @@ class Console:
 
 
 @pytest.fixture
-def console(redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Console]:
-    table = {"lab": {"on": "local", "max": 2, "idle": "1m"}}
-    settings = Settings(url=redis_url, namespace=f"c{id(tmp_path)}", secret="of these tests", pools=table).checked()
-    settings = replace(settings, tasks=("json",))
+def console(redis_url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Console]:
+    own = Settings(url=redis_url, namespace=f"c{secrets.token_hex(4)}", secret="of these tests", tasks=("json",))
+    settings = replace(own, pools={"lab": {"on": "local", "max": 2, "idle": "1m"}}).checked()
     with Kit(settings) as kit, default_kit(kit):
         yield Console(kit, capsys)
 

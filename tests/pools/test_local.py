@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import tempfile
 import threading
@@ -76,7 +77,7 @@ def scaling(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.chdir(Path(__file__).parent.parent.parent)
     settings = Settings(
-        url=redis_url, namespace=f"p{os.getpid()}x{id(tmp_path)}", secret="of these tests", heartbeat=0.2, lease=4.0
+        url=redis_url, namespace=f"p{secrets.token_hex(4)}", secret="of these tests", heartbeat=0.2, lease=4.0
     )
     scaling = Scaling(settings.checked())
     try:
