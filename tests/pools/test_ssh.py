@@ -147,6 +147,16 @@ async def test_a_disk_without_space_is_a_sentence() -> None:
     assert shown.out == "jobkit error /dev/full cannot be written: No space left on device\n"
 
 
+async def test_brackets_of_an_address_are_not_given_to_ssh(tmp_path: Path) -> None:
+    program, shown = tmp_path / "ssh", tmp_path / "shown"
+    program.write_text(f'#!/bin/sh\necho "$*" >{shown}\n')
+    program.chmod(0o700)
+
+    assert await SshLauncher("jk-1", SshOptions("me@[fe80::1]:2222", ssh=str(program))).list() == []
+
+    assert shown.read_text().endswith("-p 2222 -- me@fe80::1 exec sh -s\n")
+
+
 async def test_an_environment_is_built_once_though_two_hosts_of_one_home_need_it(tmp_path: Path) -> None:
     uv, log = tmp_path / "uv", tmp_path / "log"
     uv.write_text(f'#!/bin/sh\nfor last; do :; done\necho "$1" >>{log}\n[ "$1" = venv ] && mkdir "$last"\nsleep 0.5\n')

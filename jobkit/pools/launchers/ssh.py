@@ -388,6 +388,7 @@ class SshLauncher:
             EngineUnavailable: it does not answer. LaunchRefused: it answers, and trying again does not help.
         """
         name, port = (host, "") if host.endswith("]") or ":" not in host else host.rsplit(":", 1)
+        name = re.sub(r"[\[\]]", "", name)  # around an IPv6 address, which `ssh` takes without
         argv = [*shlex.split(self._options.ssh), *_OPTIONS, *(["-p", port] if port else []), "--", name, "exec sh -s"]
         folder = f"folder=$root/pools/{self._pool}/{shlex.quote(host)}"  # hosts may share a home
         script = "\n".join([_HELPERS, self._root, folder, *lines, ""])
