@@ -126,8 +126,10 @@ class Codec:
         form, body = self.encode(value)
         return self.seal(form, body, subject)
 
-    def encode(self, value: Any, name_of_code: CodeNames | None = None) -> tuple[bytes, bytes]:
-        """Return `(format, body)` of a value; see `dumps` and, for `name_of_code`, `pickled`."""
+    def encode(
+        self, value: Any, name_of_code: CodeNames | None = None, *, has_code: bool = False
+    ) -> tuple[bytes, bytes]:
+        """Return `(format, body)` of a value; see `dumps` and, for the other arguments, `pickled`."""
         if is_plain(value):
             return MSGPACK, _pack(value)
         if not self.allow_pickle:
@@ -135,7 +137,7 @@ class Codec:
                 f"a value of type {type(value).__name__} can only travel as a pickle, and pickles need a signing key "
                 "on a shared Redis: set JOBKIT_SECRET to the same text here and on the workers, or pass plain data"
             )
-        return pickled(value, name_of_code)
+        return pickled(value, name_of_code, has_code=has_code)
 
     def seal(self, form: bytes, body: bytes, subject: Subject) -> bytes:
         """Return the envelope of an encoded body."""
@@ -213,21 +215,23 @@ def is_reference(envelope: bytes) -> bool:
 CodeNames = Callable[[types.CodeType], str]
 
 
-def pickled(value: Any, name_of_code: CodeNames | None = None) -> tuple[bytes, bytes]:
+def pickled(value: Any, name_of_code: CodeNames | None = None, *, has_code: bool = False) -> tuple[bytes, bytes]:
     """Return `(format, body)` of a value as a pickle, or as a cloudpickle if it refers to `__main__` or pickle fails.
 
     Args:
         name_of_code: names the files of code; all `DYNAMIC` unless given.
+        has_code: it has a function that is sent by value, so pickle would fail, and is not tried.
 
     Raises:
         InvalidParams: neither can serialize it; the message says why.
     """
-    try:
-        body = pickle.dumps(value, protocol=5)
-        if b"__main__" not in body:  # else by reference to a module that no worker has
-            return PICKLE, body
-    except Exception:  # pickle raises nearly any type; try cloudpickle
-        pass
+    if not has_code:
+        try:
+            body = pickle.dumps(value, protocol=5)
+            if b"__main__" not in body:  # else by reference to a module that no worker has
+                return PICKLE, body
+        except Exception:  # pickle raises nearly any type; try cloudpickle
+            pass
     try:
         return CLOUDPICKLE, _cloudpickled(value, name_of_code)
     except InvalidParams:

@@ -17,6 +17,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import msgspec
@@ -289,11 +290,11 @@ def call_head(
     try:
         if large is not None:
             inner, parts = large.known(inner, sources)
-        form, body = codec.encode(inner, sources.name_of)
+        form, body = _encoded(codec, inner, sources)
         if large is not None and len(body) > LARGE_BYTES:
             inner, more = large.taken_out(codec, inner, sources)
             parts += more
-            form, body = codec.encode(inner, sources.name_of)
+            form, body = _encoded(codec, inner, sources)
             if len(body) > LARGE_BYTES:  # of many arguments, none of which is large
                 parts.insert(0, large.add([], form, body, "the list of arguments"))
                 form, body = codec.encode(None)
@@ -308,6 +309,12 @@ def call_head(
         python=python_version(), environment=environment if environment.executable else None, sources=dict(sources),
         **head,
     )  # fmt: skip
+
+
+def _encoded(codec: Codec, inner: Sequence[Any], sources: Sources) -> tuple[bytes, bytes]:
+    """Return format and body of arguments and function, which may have been taken out."""
+    has_code = len(inner) == 3 and isinstance(inner[2], FunctionType)
+    return codec.encode(inner, sources.name_of, has_code=has_code)
 
 
 #: Encodes the head of a call as the body of a payload (its format is always `codec.MSGPACK`).
