@@ -99,7 +99,7 @@ _starts = _Starts()
 @pytest.fixture(autouse=True)
 def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a process behind; those of fixtures with a wider scope may stay."""
-    before, count, began = _starts.alive(), _starts.count, time.time()
+    before, count, began = _starts.alive(), _starts.count, _since_boot()
     yield
     if _starts.count != count and not {"terminal", "place", "served"} & set(request.fixturenames):
         try:
@@ -109,8 +109,14 @@ def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
             raise AssertionError(f"{request.node.name} left these processes behind: {left}") from None
 
 
-#: Times at which processes were created are at most so many seconds wrong: the system rounds that of its own start.
-_ROUNDED_S = 1.5
+#: Times at which processes were created are at most so many seconds wrong. Linux counts them in ticks since its start;
+#: elsewhere the time of the start itself is rounded.
+_ROUNDED_S = 0.02 if sys.platform == "linux" else 1.5
+
+
+def _since_boot() -> float:
+    """Return seconds since the system's start, as the times of processes are counted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.time() - psutil.boot_time()
 
 
 def _new(before: set[int], began: float) -> list[psutil.Process]:
@@ -121,7 +127,7 @@ def _new(before: set[int], began: float) -> list[psutil.Process]:
     found, earlier = [], set(before)
     for process in living_with(MARK, RUN):
         try:
-            if process.pid not in before and process.create_time() < began - _ROUNDED_S:
+            if process.pid not in before and process.create_time() - psutil.boot_time() < began - _ROUNDED_S:
                 earlier.add(process.pid)
             elif process.pid not in before:
                 found.append((process, {each.pid for each in process.parents()}))
