@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -258,23 +259,14 @@ class GatewayFiles:
     def _fetch(self, path: str, digest: str, size: int, offset: int) -> Iterator[bytes]:
         patience = self._patience()
         while offset < size:
-            try:
-                headers = {"Range": f"bytes={offset}-", "If-Match": f'"{digest}"'}
-                with self._gateway.request("GET", path, headers=headers) as reply:
-                    while chunk := reply.read(_CHUNK):
-                        offset += len(chunk)
-                        patience.renew()
-                        yield chunk
-                    if offset < size:
-                        raise ConnectionError("the reply is not whole")
-            except Refusal as refusal:
-                if refusal.status == _AT_WORK:
+            headers = {"Range": f"bytes={offset}-", "If-Match": f'"{digest}"'}
+            with patience.repeats(path), self._gateway.request("GET", path, headers=headers) as reply:
+                while chunk := reply.read(_CHUNK):
+                    offset += len(chunk)
                     patience.renew()
-                elif refusal.status not in _LATER:
-                    raise refusal.as_error(path) from None
-                patience.wait(refusal)
-            except _LINK as error:
-                patience.wait(error)
+                    yield chunk
+                if offset < size:
+                    raise ConnectionError("the reply is not whole")
 
     def sizes(self, folder: str) -> dict[str, int]:
         found: dict[str, int] = self._ask("GET", f"{folder}/", lambda reply: json.loads(reply.read()))
@@ -299,17 +291,8 @@ class GatewayFiles:
     def _ask(self, method: str, path: str, read: Callable[[HTTPResponse], T], range_: str = "") -> T:
         patience, headers = self._patience(), {"Range": range_} if range_ else {}
         while True:
-            try:
-                with self._gateway.request(method, path, headers=headers) as reply:
-                    return read(reply)
-            except Refusal as refusal:
-                if refusal.status == _AT_WORK:
-                    patience.renew()
-                elif refusal.status not in _LATER:
-                    raise refusal.as_error(path) from None
-                patience.wait(refusal)
-            except _LINK as error:
-                patience.wait(error)
+            with patience.repeats(path), self._gateway.request(method, path, headers=headers) as reply:
+                return read(reply)
 
     def _patience(self) -> _Patience:
         return _Patience(self._gateway.name, self._patience_s, self._gives_up)
@@ -324,6 +307,20 @@ class _Patience:
 
     def renew(self) -> None:
         self._until, self._wait_s = time.monotonic() + self._most_s, 0.0
+
+    @contextmanager
+    def repeats(self, path: str) -> Iterator[None]:
+        """Wait after an error of the block that a repeated request may not have; raise others."""
+        try:
+            yield
+        except Refusal as refusal:
+            if refusal.status == _AT_WORK:
+                self.renew()
+            elif refusal.status not in _LATER:
+                raise refusal.as_error(path) from None
+            self.wait(refusal)
+        except _LINK as error:
+            self.wait(error)
 
     def wait(self, error: Exception) -> None:
         """Wait. Raises OSError if it has lasted too long."""
