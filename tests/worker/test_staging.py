@@ -69,6 +69,15 @@ async def again(files: JobFiles, job: Claimed) -> Claimed:
     return found
 
 
+async def second_attempt(files: JobFiles) -> Claimed:
+    """Return the attempt after one that has handed in `LINES`."""
+    job = await claimed(files, "a")
+    say(files, job, LINES)
+    await files.hand_in_log(job)
+    await files.clear_staging(job)
+    return await again(files, job)
+
+
 async def test_a_later_attempt_continues_the_whole_log_and_no_reader_sees_an_old_one(
     staged: tuple[JobFiles, FileServer],
 ) -> None:
@@ -104,11 +113,7 @@ async def test_the_sharing_machine_continues_a_log_that_a_lost_worker_had_taken(
     staged: tuple[JobFiles, FileServer],
 ) -> None:
     files, server = staged
-    job = await claimed(files, "a")
-    say(files, job, LINES)
-    await files.hand_in_log(job)
-    await files.clear_staging(job)
-    job = await again(files, job)
+    job = await second_attempt(files)
     await files.continue_log(job)  # and then it dies
 
     home = JobFiles(Settings(url=files._settings.url, results=str(server.root)), files._store, CODEC)
@@ -267,11 +272,7 @@ async def test_a_log_that_the_disk_did_not_take_does_not_leave_that_of_the_attem
     staged: tuple[JobFiles, FileServer],
 ) -> None:
     files, server = staged
-    job = await claimed(files, "a")
-    say(files, job, LINES)
-    await files.hand_in_log(job)
-    await files.clear_staging(job)
-    job = await again(files, job)
+    job = await second_attempt(files)
     await files.continue_log(job)
     _give_up(log_of(files, job).path)
     await files.hand_in_log(job)
