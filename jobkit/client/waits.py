@@ -62,9 +62,7 @@ def queue_reasons(
             reasons.append(QueueReason(f"{which} ending and takes no more jobs", "warning"))
         ready = numbers["queued"] - sum(line.count for line in lines)
         if ready > 0 and all(line.count for line in lines):  # else the whole queue waits at its own gate
-            if text := _for_slot(workers, name, ready):
-                reasons.append(QueueReason(text))
-            reasons += _of_pools(pools, name, {})
+            reasons += _for_room(workers, pools, name, ready)
         found[name] = sorted(dict.fromkeys(reasons), key=lambda reason: reason.level != "warning")
     return found
 
@@ -92,10 +90,17 @@ async def reasons_of(store: RedisStore, codec: Codec, job_ids: Sequence[str]) ->
         for gate, count in Counter(one.gate for one in found if one is not None).most_common()
     ]
     reasons = [reason for line in lines for reason in _reasons(line, workers, pools)]
-    if None in found and not (said := _of_pools(pools, queue, {})):
-        text = _for_slot(workers, queue, found.count(None) if is_counted else 0)
-        said = [QueueReason(text)] if text else []
-    return reasons + (said if None in found else [])
+    if None in found:
+        reasons += _for_room(workers, pools, queue, found.count(None) if is_counted else 0)
+    return reasons
+
+
+def _for_room(workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo], queue: str, count: int) -> list[QueueReason]:
+    """Return what jobs wait for that nothing blocks: a worker of a pool, else a free slot; [] if nothing is known."""
+    if said := _of_pools(pools, queue, {}):
+        return said
+    text = _for_slot(workers, queue, count)
+    return [QueueReason(text)] if text else []
 
 
 def _reasons(line: BlockedJobs, workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo]) -> list[QueueReason]:
