@@ -133,17 +133,17 @@ def is_alive(pid: int) -> bool:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Return the other living processes that were started for a home."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                named = str(home) in " ".join(process.cmdline())
-                if named or process.environ().get("JOBKIT_HOME") == str(home):
-                    found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+    """Return the other living processes that were started for a home.
+
+    Their `info` holds command line (`cmdline`) and environment (`environ`), which a process that ends no longer has.
+    """
+
+    def is_of_home(process: psutil.Process) -> bool:
+        info = process.info
+        named = str(home) in " ".join(info["cmdline"]) or info["environ"].get("JOBKIT_HOME") == str(home)
+        return named and process.pid != os.getpid() and info["status"] != psutil.STATUS_ZOMBIE
+
+    return [each for each in psutil.process_iter(["cmdline", "environ", "status"], ad_value={}) if is_of_home(each)]
 
 
 def environment(**more: str) -> dict[str, str]:

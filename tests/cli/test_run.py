@@ -67,10 +67,10 @@ def test_up_starts_everything_and_ctrl_c_ends_all(fresh: Terminal) -> None:
             assert f"`jobkit up` already runs for {fresh.home} at http://localhost:{port}/" in second.stderr
 
             assert fresh.run("submit", "count", "n=1", "--wait").returncode == 0
-            (panel,) = [p for p in processes_of(fresh.home) if "panel" in p.cmdline()]
+            (panel,) = [p for p in processes_of(fresh.home) if "panel" in p.info["cmdline"]]
             panel.kill()  # it is restarted
             wait_until(
-                lambda: [p for p in processes_of(fresh.home) if "panel" in p.cmdline() and p.pid != panel.pid],
+                lambda: [p for p in processes_of(fresh.home) if "panel" in p.info["cmdline"] and p.pid != panel.pid],
                 what="another dashboard",
             )
         finally:

@@ -48,12 +48,7 @@ def pid_of_server(settings: Settings) -> int:
 
 
 def workers_of(settings: Settings) -> list[int]:
-    found = []
-    for process in processes_of(settings.home):
-        with contextlib.suppress(psutil.NoSuchProcess):  # or a zombie by now
-            if process.cmdline() == IDLE_WORKER:
-                found.append(process.pid)
-    return found
+    return [process.pid for process in processes_of(settings.home) if process.info["cmdline"] == IDLE_WORKER]
 
 
 def supervisor_of(settings: Settings) -> int:
@@ -129,7 +124,7 @@ def test_concurrent_callers_start_one_supervisor(settings: Settings) -> None:
     assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
     assert runs[0].stdout == runs[1].stdout
     wait_until(lambda: workers_of(settings), what="a worker")
-    names = [" ".join(p.cmdline()) for p in processes_of(settings.home)]
+    names = [" ".join(p.info["cmdline"]) for p in processes_of(settings.home)]
     assert sum("jobkit.embedded.supervisor" in name for name in names) == 1
     assert sum("-server " in name for name in names) == 1
     assert len(workers_of(settings)) == 1
@@ -265,7 +260,9 @@ def test_another_namespace_gets_its_own_worker(served: Settings) -> None:
     started(replace(served, namespace="team"))
 
     wait_until(lambda: len(workers_of(served)) == 2, what="a second worker")
-    names = {p.environ().get("JOBKIT_NAMESPACE") for p in processes_of(served.home) if p.cmdline() == IDLE_WORKER}
+    names = {
+        p.info["environ"].get("JOBKIT_NAMESPACE") for p in processes_of(served.home) if p.info["cmdline"] == IDLE_WORKER
+    }
     assert names == {"default", "team"}
 
 
@@ -277,7 +274,7 @@ def test_a_worker_gets_the_modules_and_times_of_the_caller_and_no_secret(
     started(replace(settings, tasks=("two",), lease=30.0))
 
     def environ() -> dict[str, str]:
-        found = [p.environ() for p in processes_of(settings.home) if p.cmdline() == IDLE_WORKER]
+        found = [p.info["environ"] for p in processes_of(settings.home) if p.info["cmdline"] == IDLE_WORKER]
         return found[0] if len(found) == 1 else {}
 
     wait_until(lambda: environ().get("JOBKIT_TASKS") == "one,two", what="a worker with both modules")
@@ -298,7 +295,7 @@ def test_a_worker_whose_modules_do_not_import_is_replaced_by_one_without_them(se
     home = Home(settings.home)
     wait_until(lambda: home.status().get("problems"), what="the problem in the status")
     assert home.status()["problems"]["default"] == ("task modules missing cannot be imported: no module named missing")
-    wait_until(lambda: [p for p in processes_of(home.path) if p.environ().get("JOBKIT_TASKS") == ","])
+    wait_until(lambda: [p for p in processes_of(home.path) if p.info["environ"].get("JOBKIT_TASKS") == ","])
 
 
 def test_a_supervisor_of_another_version_is_replaced_when_idle_and_refused_when_in_use(settings: Settings) -> None:
@@ -525,12 +522,7 @@ def test_broken_modules_of_another_environment_do_not_affect_the_own_ones(settin
     request.write_text(json.dumps(known | {"tasks": ["mine", "foreign"], "origins": {"foreign": "/another/venv"}}))
     ensure_running(settings, worker_command=[sys.executable, "-c", worker])
 
-    def tasks_of(process: psutil.Process) -> str | None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return process.environ().get("JOBKIT_TASKS")
-        return None
-
-    wait_until(lambda: "mine" in map(tasks_of, processes_of(home.path)))
+    wait_until(lambda: [p for p in processes_of(home.path) if p.info["environ"].get("JOBKIT_TASKS") == "mine"])
     assert "no module named pandas" in home.status()["problems"]["default"]
 
 

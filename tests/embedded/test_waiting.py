@@ -38,7 +38,7 @@ def kill_supervisor(settings: Settings) -> None:
 
 def killed(settings: Settings, *kinds: str) -> None:
     """Kill the processes of a home whose command lines contain one of these words."""
-    lines = {process: " ".join(process.cmdline()) for process in processes_of(settings.home)}
+    lines = {process: " ".join(process.info["cmdline"]) for process in processes_of(settings.home)}
     for process, line in lines.items():
         if any(kind in line for kind in kinds):
             process.kill()

@@ -61,13 +61,15 @@ async def test_jobs_beyond_the_limit_of_descriptors_are_given_back_and_the_other
     await runner.start()
     sign, started = tmp_path / "sign", tmp_path / "started"
     try:
+        assigned = [assign(wait_for, str(sign), str(started), job_id=f"j{n}") for n in range(8)]
         with file_limit(next_descriptor() + 12):
-            assigned = [assign(wait_for, str(sign), str(started), job_id=f"j{n}") for n in range(8)]
-            running = [asyncio.create_task(runner.run(each, heard)) for each in assigned]
+            running = [asyncio.create_task(runner.run(assigned[0], heard))]
+            await until(started.exists, "the first job")  # of many at once, each could be in the way of the others
+            running += [asyncio.create_task(runner.run(each, heard)) for each in assigned[1:]]
             await until(lambda: any(task.done() for task in running), "a job to be given back")
 
         def settled() -> int:
-            return sum(task.done() for task in running) + len(started.read_text().split() if started.exists() else ())
+            return sum(task.done() for task in running) + len(started.read_text().split())
 
         await until(lambda: settled() == 8, "the others")
         given_back = [task.result() for task in running if task.done()]

@@ -84,7 +84,7 @@ def test_a_log_that_could_not_be_stored_waits_for_the_next_attempt(
     with jobkit.connect(home=shared.home) as here:
         with running("worker", "-q", "talks", home=other, **environ):
             job = here.options(queue="talks").submit(talk)
-            wait_until(staged, what="its log")
+            wait_until(lambda: any(b"line 4999\n" in log.read_bytes() for log in staged()), what="its log")
             results.mkdir(exist_ok=True)
             results.rename(tmp_path / "aside")
             results.touch()  # nothing can be stored now
@@ -97,7 +97,7 @@ def test_a_log_that_could_not_be_stored_waits_for_the_next_attempt(
         file = job.log_file()
         assert file is not None
         assert file.read_text().count("line 4999\n") == 2
-        assert not staged()
+        wait_until(lambda: not staged(), what="what was on its way to be deleted")
 
 
 def test_an_array_of_joblib_on_the_sharing_machine_is_mapped_by_a_job_on_a_joined_one(

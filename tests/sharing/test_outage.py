@@ -94,8 +94,11 @@ def test_after_down_any_command_starts_the_gateway_again_with_the_server(other: 
         shutdown(settings)
         assert not is_alive(read_status(Home.at(settings.home))["pid"])
         assert run("stats", home=settings.home).returncode == 0
-        with jobkit.connect(place.url, home=other) as kit:
-            wait_until(lambda: _answers(kit), what="the gateway")
+
+        def reached() -> bool:
+            return run("stats", home=other, JOBKIT_URL=place.url).returncode == 0
+
+        wait_until(reached, what="the gateway")
 
 
 def test_workers_of_other_machines_reach_the_server_while_a_stopping_home_drains(other: Path) -> None:
