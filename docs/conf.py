@@ -16,7 +16,10 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.nodes import nested_parse_with_titles
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from reference_tables import TABLES
 
 import jobkit
 
@@ -24,10 +27,11 @@ project = "jobkit"
 release = version = jobkit.__version__
 copyright = "the authors of jobkit"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "images"]
+suppress_warnings = ["ref.python"]  # the parameter `snapshot` of a component is also an attribute of several classes
 
 default_role = "code"  # docstrings write names in single backticks
 autodoc_typehints_format = "short"
@@ -63,45 +67,16 @@ def _lead_to_pages(app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"]({up}{name}", f"]({'../' * depth}{page}")
 
 
-class Commands(Directive):
-    """`jobkit --help`, and that of each command."""
+class Table(Directive):
+    """A table of the reference that is made from the code: `settings`, `options` or `routes`."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        import click
-
-        from jobkit.cli import main
-
-        context = click.Context(main, info_name="jobkit", max_content_width=88, terminal_width=88)
-        made = [_literal(main.get_help(context))]
-        for name in main.list_commands(context):
-            command = main.get_command(context, name)
-            assert command is not None
-            section = nodes.section(ids=[f"jobkit-{name}"])
-            section += nodes.title(text=f"jobkit {name}")
-            inner = click.Context(command, info_name=name, parent=context, max_content_width=88, terminal_width=88)
-            section += _literal(command.get_help(inner))
-            made.append(section)
-        return made
-
-
-class Routes(Directive):
-    """Every route of the HTTP API, from the table that serves it."""
-
-    def run(self) -> list[nodes.Node]:
-        from jobkit.http.table import ROUTES
-
-        rows = ["| request | answer | needs |", "|---|---|---|"]
-        for route in ROUTES:
-            needs = f"`{route.scope}`" if route.scope else "a hub's token" if route.asks_itself else "nothing"
-            rows.append(f"| `{route.method} {route.path}` | {route.summary} | {needs} |")
         node = nodes.section()
         node.document = self.state.document
-        nested_parse_with_titles(self.state, StringList(rows, "jobkit.http.table"), node)
+        nested_parse_with_titles(self.state, StringList(TABLES[self.arguments[0]](), "reference_tables.py"), node)
         return list(node.children)
-
-
-def _literal(text: str) -> nodes.literal_block:
-    return nodes.literal_block(text, text, language="text")
 
 
 def _as_rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -114,5 +89,4 @@ def _as_rst(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
 def setup(app: Sphinx) -> None:
     app.connect("source-read", _lead_to_pages)
     app.connect("autodoc-process-docstring", _as_rst, priority=100)
-    app.add_directive("jobkit-commands", Commands)
-    app.add_directive("jobkit-routes", Routes)
+    app.add_directive("jobkit-table", Table)

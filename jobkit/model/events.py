@@ -21,7 +21,7 @@ class JobState(StrEnum):
     """State of a job. A terminal job never changes again."""
 
     SCHEDULED = "scheduled"
-    """Waits for a time: a delay, an `at`, or the backoff before the next attempt."""
+    """Waits for a time, which a delay, `at` or the backoff before the next attempt has set."""
     QUEUED = "queued"
     """Waits for a free slot of a worker that serves its queue."""
     RUNNING = "running"
