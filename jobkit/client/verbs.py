@@ -45,6 +45,7 @@ from jobkit.model.plain import iso, now_ms
 from jobkit.model.update import new_update
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
+from jobkit.store.activity import Activity, activity_of
 from jobkit.store.events import EventHub
 from jobkit.store.query import ASKING, Query, QueryPage
 from jobkit.store.redis import RedisStore
@@ -136,13 +137,26 @@ class Verbs:
             return await asyncio.to_thread(lambda: self.archive.find(query, now_ms()).total)
         if self._index is not None:
             return await self._index.count(query, for_s)
-        total, cursor = 0, ""
-        began = asyncio.get_running_loop().time()
+        found = await self._all(query, for_s)
+        return None if found is None else len(found)
+
+    async def activity(self, query: Query, for_s: float = 0.5) -> Activity | None:
+        """Return when the jobs that match a query were submitted; None if that is not known within `for_s` seconds."""
+        if self._index is not None:
+            return await self._index.activity(query, for_s)
+        found = await self._all(query, for_s)
+        return None if found is None else activity_of(found)
+
+    async def _all(self, query: Query, for_s: float) -> list[JobSnapshot] | None:
+        """Read all pages of a query from the store; None if that takes longer than `for_s` seconds."""
+        found: list[JobSnapshot] = []
+        cursor, began = "", asyncio.get_running_loop().time()
         while asyncio.get_running_loop().time() - began < for_s:
             page = await self.store.list(replace(query, limit=1000, cursor=cursor, order=""))
-            total, cursor = total + len(page.jobs), page.next_cursor
+            found += page.jobs
+            cursor = page.next_cursor
             if not cursor:
-                return total
+                return found
         return None
 
     async def counts(self, owner: str | None = None) -> dict[str, int]:

@@ -12,11 +12,12 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from jobkit.index.plan import FEW, match_of, plan_count, plan_page
+from jobkit.index.plan import FEW, match_of, plan_count, plan_page, plan_summary
 from jobkit.index.schema import (
     COLUMNS,
     COUNTED,
@@ -27,7 +28,8 @@ from jobkit.index.schema import (
     pieces,
     row_of,
 )
-from jobkit.store.query import MAX_US, NEWEST, Candidate, Query, ordered, text_of
+from jobkit.store.activity import Activity, Grouped, measured
+from jobkit.store.query import MAX_US, NEWEST, STATES, Candidate, Query, ordered, text_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -207,17 +209,41 @@ class IndexDatabase:
 
     def count(self, query: Query, now_ms: int, for_s: float) -> int | None:
         """Return the number of jobs that match, or None if counting takes longer than `for_s` seconds."""
-        self._deadline = time.monotonic() + for_s
-        try:
+        with self._within(for_s):
             sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self._match(query))
             (found,) = self._db.execute(sql, arguments).fetchone()
+            return int(found)
+        return None
+
+    def activity(self, query: Query, now_ms: int, for_s: float) -> Activity | None:
+        """Return when the jobs that match were submitted, or None if counting takes longer than `for_s` seconds."""
+
+        def summary(columns: str, grouping: str = "") -> list[Any]:
+            sql, arguments = plan_summary(columns, query, self.counts, now_ms, self._probe, self._match(query))
+            return self._db.execute(f"{sql} {grouping}", arguments).fetchall()
+
+        def group(length_ms: int) -> Grouped:
+            found: dict[int, list[int]] = {}
+            for n, state, count in summary(f"jobs.us / {length_ms * 1000}, jobs.state, count(*)", "GROUP BY 1, 2"):
+                found.setdefault(n, [0] * len(STATES))[state] = count
+            return found
+
+        with self._within(for_s):
+            ((first_us, last_us, total),) = summary("min(jobs.us), max(jobs.us), count(*)")
+            return measured(group, (first_us or 0) // 1000, (last_us or 0) // 1000, total)
+        return None
+
+    @contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """Leave the block if its statements take longer than `seconds`."""
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
         except sqlite3.OperationalError:
             if time.monotonic() < self._deadline:
                 raise
-            return None
         finally:
             self._deadline = float("inf")
-        return int(found)
 
     def versions(self, from_us: int, below_us: int) -> dict[str, tuple[int, int]]:
         """Return `id: (us, seq)` of the jobs submitted between `from_us` (included) and `below_us` (excluded)."""

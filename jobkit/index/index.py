@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from jobkit.index.database import ASK, COUNT, WRITE, Hit, IndexDatabase
 from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
+from jobkit.store.activity import Activity
 from jobkit.store.events import EventHub
 from jobkit.store.query import MAX_US, Query, QueryPage, matches, write_cursor
 from jobkit.store.redis import RedisStore
@@ -119,6 +120,12 @@ class Index:
             return None
         now_ms = await self._store.now_ms()
         return await db.call(COUNT, db.count, query, now_ms, for_s)
+
+    async def activity(self, query: Query, for_s: float) -> Activity | None:
+        """Return when the jobs that match were submitted; None if counting takes over `for_s` seconds."""
+        db = await self._ready()
+        found = await db.call(COUNT, db.activity, query, await self._store.now_ms(), for_s)
+        return found if found is None or self.is_whole else replace(found, searched=db.size)
 
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
         """Return the current snapshots; deleted jobs are removed from the index."""

@@ -119,8 +119,12 @@ def plan_count(query: Query, counts: Counts, now_ms: int, probe: Probe, match: s
         return "SELECT 0", ()
     if len(conditions) == 1 and conditions[0].values and conditions[0].column != "tag":
         return "SELECT ?", (conditions[0].rows,)
-    matched = [Condition("grams MATCH ?", (match,))] if match else []
-    return _statement("count(*)", _GRAMS if match else "jobs", [*matched, *conditions, Condition("TRUE")])
+    return _scan("count(*)", conditions, match)
+
+
+def plan_summary(columns: str, query: Query, counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
+    """Return the statement that computes `columns` of all rows of a query."""
+    return _scan(columns, conditions_of(query, counts, now_ms, probe), match)
 
 
 def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> list[Condition]:
@@ -276,6 +280,11 @@ def _sorted(
     for part in parts:
         for behind in order.behind:
             yield _select(source, order, [part, behind, *conditions], limit)
+
+
+def _scan(columns: str, conditions: Sequence[Condition], match: str) -> Statement:
+    matched = [Condition("grams MATCH ?", (match,))] if match else []
+    return _statement(columns, _GRAMS if match else "jobs", [*matched, *conditions, Condition("TRUE")])
 
 
 def _select(source: str, order: _SortOrder, conditions: Sequence[Condition], limit: int, along: str = "") -> Statement:

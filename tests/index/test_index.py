@@ -14,6 +14,7 @@ from jobkit.index.database import IndexDatabase
 from jobkit.model import ErrorKind, InvalidParams
 from jobkit.model.batch import BatchSpec
 from jobkit.model.snapshot import JobError
+from jobkit.store.activity import activity_of
 from jobkit.store.finding import JobFinder
 from jobkit.store.query import ORDERS, Query
 from jobkit.store.redis import RedisStore
@@ -335,3 +336,12 @@ async def test_simple_queries_never_create_an_index(store: RedisStore, index: In
 async def test_a_wrong_order_is_refused(index: Index) -> None:
     with pytest.raises(InvalidParams, match="order must be one of"):
         await index.page(Query(order="size"))
+
+
+async def test_the_index_counts_activity_like_the_store(store: RedisStore, index: Index) -> None:
+    await fill(store, 60)
+
+    for query in ({}, *QUERIES):
+        jobs = (await store.list(Query(**query, limit=1000))).jobs
+        assert await index.activity(Query(**query), 5.0) == activity_of(jobs), query
+    assert await index.activity(Query(owner="ada"), 0.0) in (None, await index.activity(Query(owner="ada"), 5.0))

@@ -29,18 +29,27 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     lanes.write_text(f"{assets.source('timeline_lanes.js')}\nexport {{laneBlocks, laneLabel}};\n", "utf-8")
     csv = tmp_path / "csv.mjs"
     csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell}};\n", "utf-8")
+    strip = tmp_path / "strip.mjs"
+    text = "\n".join(assets.source(f"{part}.js") for part in ("common", "strip"))
+    strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")
     units = sorted(map(str, _ESM.glob("*.test.mjs")))
 
     ended = subprocess.run(
         [node, "--test", "--test-reporter=tap", *units],
-        env={**os.environ, "JOBKIT_ESM": module.as_uri(), "JOBKIT_LANES": lanes.as_uri(), "JOBKIT_CSV": csv.as_uri()},
+        env={
+            **os.environ,
+            "JOBKIT_ESM": module.as_uri(),
+            "JOBKIT_LANES": lanes.as_uri(),
+            "JOBKIT_CSV": csv.as_uri(),
+            "JOBKIT_STRIP": strip.as_uri(),
+        },
         capture_output=True,
         text=True,
         timeout=60,
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 9" in ended.stdout
+    assert "# pass 11" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:

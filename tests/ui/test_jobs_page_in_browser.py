@@ -230,43 +230,44 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
         stage.submit(title=f"Job {n}")
         clock.tick(minutes=1)
     page = window.open(serve(lambda: Dashboard(stage.kit).__panel__()), width=1440, height=900)
-    bars = page.locator(".activity i")
-    wait_until(lambda: bars.count() == 20, what="a bar for each job")
+    strip, bars = page.locator(".activity .bars"), page.locator(".activity i")
+    wait_until(lambda: bars.count() == 20, what="a bar for each minute")
+    since, until = page.locator(".activity .edge").all_inner_texts()
+    assert since != until
+    assert strip.get_attribute("aria-label") == f"20 jobs · 20 waiting · from {since} to {until}"
     rows = page.locator(".jk-table .rows").bounding_box()
     assert rows["height"] >= 18 * 36  # the list comes first: as many rows fit below the strip
 
-    first, last = bars.nth(5).bounding_box(), bars.nth(9).bounding_box()
-    page.mouse.move(first["x"] + 3, first["y"])
+    first, last, all_of = bars.nth(5).bounding_box(), bars.nth(9).bounding_box(), strip.bounding_box()
+    assert all_of["width"] > 1400  # from edge to edge
+    page.mouse.move(first["x"] + 3, all_of["y"] + 5)
     page.mouse.down()
-    page.mouse.move(last["x"] + 3, last["y"], steps=4)
+    page.mouse.move(last["x"] + 3, all_of["y"] + 5, steps=4)
     page.mouse.up()
 
     shows(page, [f"Job {n}" for n in (9, 8, 7, 6, 5)])
+    wait_until(lambda: bars.count() == 5, what="the strip of those jobs")
     wait_until(lambda: "age%3A" in page.url, what="the URL")
     page.click("text=All times")
     wait_until(lambda: bars.count() == 20, what="all jobs")
-    bars.nth(5).click()
-    page.wait_for_selector(".jk-card .title:has-text('Job 5')")
     stage.close()
 
 
 @pytest.mark.nightly
-def test_a_bar_opens_its_job_also_if_that_is_deleted_during_the_click(stage: Stage, url: str, window: Window) -> None:
-    jobs = [stage.submit(title=f"Job {n}") for n in range(14)]
-    page = window.open(url, width=1440, height=900)
-    bars = page.locator(".activity i")
-    wait_until(lambda: bars.count() == 14, what="a bar for each job")
+def test_the_strip_counts_all_jobs_of_the_search_and_not_those_of_the_page(
+    stage: Stage, url: str, window: Window
+) -> None:
+    many(stage, 30)
+    page = window.open(url, width=390)
+    page.wait_for_selector(".activity .bars[aria-label^='30 jobs · 30 waiting']")
 
-    box = bars.nth(13).bounding_box()
-    page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    for job in jobs[12:]:
-        stage.kit.cancel(job)
-        stage.kit.delete([job])
-    wait_until(lambda: page.locator(".row[data-id]").count() == 12, what="the rows to go")
-    page.mouse.up()
-
-    page.wait_for_function("id => location.search.includes(`job=${id}`)", arg=jobs[13])
+    many(stage, 200, 30, ends=True)
+    page.wait_for_selector(".activity .bars[aria-label^='230 jobs · 30 waiting']")
+    page.goto(f"{url}?q=state:succeeded&at=1")
+    page.wait_for_selector(".activity .bars[aria-label^='200 jobs · from']")
+    page.goto(f"{url}?q=nothing")
+    page.wait_for_selector("text=No job matches")
+    assert page.locator(".activity:visible").count() == 0
 
 
 @pytest.mark.nightly

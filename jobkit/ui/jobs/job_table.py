@@ -19,6 +19,7 @@ from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs import batch_rows
+from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
@@ -62,7 +63,8 @@ class JobTable(LivePage):
         notice: one sentence about what did not work. problem: what is wrong with the search text.
         has_archive: whether the archive can be searched.
         work: what is being done to many, see `Bulk`.
-        inside: the first jobs of a batch whose row is open. help: the lines of the search box's help.
+        inside: the first jobs of a batch whose row is open.
+        help: the lines of the search box's help. activity: see `ActivityFeed`.
     """
 
     FEED = BoardFeed
@@ -73,6 +75,7 @@ class JobTable(LivePage):
     problem = param.String(default="")
     work = param.String(default="")
     inside = param.String(default="")
+    activity = param.String(default="")
     help = param.List(default=[list(line) for line in HELP])
     selected = param.String(default="")
     page = param.String(default="")
@@ -111,7 +114,8 @@ class JobTable(LivePage):
         if self.cursor != self._trail[-1]:  # by a link, or the back button
             self._trail = ["", self.cursor] if self.cursor else [""]
         query, self.problem = read_search(self.search, self.order, self.cursor)
-        return [(BoardFeed, query, self._access.person.only_owner)]
+        only = self._access.person.only_owner
+        return [(BoardFeed, query, only), *([] if self.problem else [activity_feed(query, only)])]
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         depth = len(self._trail) - 1

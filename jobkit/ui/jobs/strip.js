@@ -1,109 +1,124 @@
-// The activity strip above a table's rows: a bar for each job, the oldest left. Colour is state, height is how long it
-// took. A click opens the job; dragging over bars asks for the jobs of that time. The rows say the same in words.
+// The activity strip above a table's rows: when all jobs that match were submitted (store/activity.py), the oldest left. A
+// bar's height is the number of jobs, its colours are their states. Dragging over bars asks for the jobs of that time.
 
-/** So many bars at most; fewer jobs than the second number are seen at a glance without it. */
-const [STRIP_BARS, STRIP_LEAST] = [100, 12];
+/** Fewer jobs than this are seen at a glance without it. */
+const STRIP_LEAST = 12;
 
-/** A bar's height: from the shortest run to the longest, on a scale of decades. */
-const [BAR_LOW, BAR_HIGH] = [4, 42];
+/** Heights of a bar (px) for one job and for the most; the lowest of a part that needs a look. */
+const [BAR_LOW, BAR_HIGH, PART_LOW] = [4, 30, 3];
 
 class Strip {
   constructor(table) {
     this.table = table;
-    this.from = null;  // where a drag began
-    this.bars = h("div", {class: "bars", "aria-hidden": "true", title: "Drag over bars to see the jobs of that time",
+    this.from = null;  // the bar where a drag began
+    this.columns = [];
+    this.bars = h("div", {class: "bars", role: "img",
       onpointerdown: (event) => this.down(event), onpointermove: (event) => this.move(event), onpointerup: (event) => this.up(event), onpointercancel: () => this.stop()});
     [this.since, this.until] = [h("span", {class: "edge"}), h("span", {class: "edge"})];
-    this.all = h("button", {class: "btn quiet small", text: "All times", onclick: () => table.box.ask(without(table.model.get("search")))});
-    this.el = h("div", {class: "activity", hidden: true}, this.all, this.since, this.bars, this.until);
+    this.all = h("button", {class: "btn quiet small", title: "Show jobs of all times", text: "All times", onclick: () => table.box.ask(withoutTime(table.model.get("search")))});
+    this.el = h("div", {class: "activity", hidden: true}, this.bars, h("div", {class: "edges"}, this.since, this.all, this.until));
   }
 
-  /** Not with each of a job's reports. */
-  soon() {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.show(), 250);
-  }
-
+  /** Show it if there is enough to see; before the counts arrive it keeps its place. */
   show() {
-    const {table, bars} = this, jobs = [...table.rows.values()].map(({data}) => data).filter((data) => data.submitted_at);
-    jobs.sort((one, two) => (one.submitted_at < two.submitted_at ? -1 : 1)).splice(0, jobs.length - STRIP_BARS);
-    this.all.hidden = !/(^|\s)(age|older|newer):/.test(table.model.get("search") || "");
-    this.el.hidden = jobs.length < STRIP_LEAST && this.all.hidden;
-    if (this.el.hidden || this.from != null) return;
-    const took = ({started_at: from, finished_at: to}) => (from ? Math.max(0, (to ? Date.parse(to) : this.table.now()) - Date.parse(from)) / 1000 : 0);
-    const scale = Math.log10(1 + Math.max(1, ...jobs.map(took)));
-    while (bars.childElementCount > jobs.length) bars.lastChild.remove();
-    while (bars.childElementCount < jobs.length) bars.append(h("i"));
-    jobs.forEach((data, i) => {
-      const bar = bars.children[i], seconds = took(data), height = `${Math.round(BAR_LOW + (BAR_HIGH - BAR_LOW) * Math.log10(1 + seconds) / scale)}px`;
-      Object.assign(bar, {job: data.id, at: Date.parse(data.submitted_at)});
-      if (bar.dataset.face !== data.face) bar.dataset.face = data.face;
-      if (bar.style.height !== height) bar.style.height = height;
-      const title = `${data.name}${data.args ? ` ${data.args}` : ""}\n${WORDS[data.face] || data.face}${seconds ? `, ${duration(seconds)}` : ""}`;
-      if (bar.title !== title) bar.title = title;
-    });
-    this.edges(jobs.length && Date.parse(jobs[0].submitted_at), jobs.length && Date.parse(jobs[jobs.length - 1].submitted_at));
+    const {table} = this, search = table.model.get("search") || "";
+    this.all.hidden = !TIME_WORD.test(search);
+    this.el.hidden = Boolean(table.model.get("problem")) || this.all.hidden && ((table.total ?? this.columns.length) < STRIP_LEAST || table.isArchive());
   }
+
+  told() {
+    this.data = parse(this.table.model.get("activity"), null);
+    if (this.data && this.from == null) this.draw();
+    this.show();
+  }
+
+  draw() {
+    const {bars, data} = this, sum = (counts) => counts.reduce((one, two) => one + two, 0);
+    this.columns = data.columns.map(([start, end, ...counts]) => ({start, end, counts, count: sum(counts), isFold: !counts.length}));
+    const scale = Math.log10(1 + Math.max(1, ...this.columns.map(({count}) => count)));
+    while (bars.childElementCount > this.columns.length) bars.lastChild.remove();
+    while (bars.childElementCount < this.columns.length) bars.append(h("i"));
+    this.columns.forEach(({start, end, counts, count, isFold}, i) => {
+      const bar = bars.children[i], height = count && BAR_LOW + (BAR_HIGH - BAR_LOW) * Math.log10(1 + count) / scale;
+      let top = 0;
+      const tops = counts.slice(0, 3).map((part) => { top += part && Math.max(PART_LOW, height * part / count); return `${Math.min(height, top)}px`; });
+      bar.className = isFold ? "fold" : "";
+      bar.style.cssText = isFold ? "" : `height: ${height}px; --failed: ${tops[0]}; --running: ${tops[1]}; --waiting: ${tops[2]}`;
+      const span = timeTexts(start, end).filter(Boolean).join(" – ");
+      bar.title = isFold ? `No jobs: ${span}` : `${span}\n${this.words(count, counts)}`;
+    });
+    const parts = [0, 1, 2].map((part) => sum(this.columns.map(({counts}) => counts[part] || 0))), part = data.searched == null ? "" : `the newest ${number(data.searched)} so far`;
+    this.edges(data.first, data.last);
+    bars.setAttribute("aria-label", dotted(this.words(data.total, parts), data.total && `from ${this.since.textContent} to ${this.until.textContent || this.since.textContent}`, part));
+    bars.title = part || "Drag to see the jobs of that time";
+  }
+
+  words(count, [failed, running, waiting]) { return dotted(many(count, "job"), failed && `${number(failed)} failed`, running && `${number(running)} running`, waiting && `${number(waiting)} waiting`); }
 
   edges(from, to) {
-    put(this.since, from ? ago((this.table.now() - from) / 1000) : "");
-    put(this.until, to ? ago((this.table.now() - to) / 1000) : "");
+    const [since, until] = from ? timeTexts(from, to) : ["", ""];
+    put(this.since, since);
+    put(this.until, until);
   }
 
   // -- dragging ------------------------------------------------------------------------------------------------------
 
   /** The bar at or nearest to the pointer. */
-  nearest(event) {
-    const all = [...this.bars.children], apart = (bar) => { const box = bar.getBoundingClientRect(); return Math.abs((box.left + box.right) / 2 - event.clientX); };
-    return all.reduce((best, bar, i) => (apart(bar) < apart(all[best]) ? i : best), 0);
+  at({clientX}) {
+    const {left, width} = this.bars.getBoundingClientRect();
+    return Math.max(0, Math.min(this.columns.length - 1, Math.floor((clientX - left) / width * this.columns.length)));
   }
 
   down(event) {
-    if (event.button || !this.bars.childElementCount) return;
+    if (event.button || !this.columns.length) return;
     event.preventDefault();
     this.bars.setPointerCapture(event.pointerId);
-    this.from = this.nearest(event);
-    this.x = event.clientX;
+    this.from = this.at(event);
+    this.mark(event);
   }
 
-  move(event) {
-    if (this.from == null || Math.abs(event.clientX - this.x) < 4) return;
+  move(event) { if (this.from != null) this.mark(event); }
+
+  mark(event) {
     const [low, high] = this.span(event);
     [...this.bars.children].forEach((bar, i) => bar.classList.toggle("out", i < low || i > high));
-    this.edges(this.bars.children[low].at, this.bars.children[high].at);
+    this.edges(this.columns[low].start, this.columns[high].end);
   }
 
   up(event) {
     if (this.from == null) return;
-    const [low, high] = this.span(event), {table, bars} = this, dragged = Math.abs(event.clientX - this.x) >= 4;
-    const hit = event.clientY >= bars.children[this.from].getBoundingClientRect().top;
-    const age = this.age(low, high), {job} = bars.children[low];  // `stop` shows the rows as they are by now: maybe fewer
+    const {table} = this, [low, high] = this.span(event), time = timeWords(this.columns[low].start, this.columns[high].end, table.now());
     this.stop();
-    if (dragged) table.box.ask([without(table.model.get("search")), age].filter(Boolean).join(" "));
-    else if (hit) table.open(job);
+    table.box.ask([withoutTime(table.model.get("search")), time].filter(Boolean).join(" "));
   }
 
   span(event) {
-    const to = this.nearest(event);
+    const to = this.at(event);
     return [Math.min(this.from, to), Math.max(this.from, to)];
   }
 
   stop() {
     this.from = null;
     for (const bar of this.bars.children) bar.classList.remove("out");
-    this.show();
-  }
-
-  /** `age:602s..847s`: from half way to the bar before to half way to the one behind, since jobs grow older while one looks. */
-  age(low, high) {
-    const at = [...this.bars.children].map((bar) => (this.table.now() - bar.at) / 1000), [most, least] = [at[low], at[high]], span = most - least;
-    const oldest = low ? (most + at[low - 1]) / 2 : most + Math.max(2, span / 10), newest = high + 1 < at.length ? (least + at[high + 1]) / 2 : least;
-    const [unit, name] = span < 7200 ? [1, "s"] : span < 432000 ? [60, "m"] : [3600, "h"];
-    return `age:${Math.max(0, Math.floor(newest / unit))}${name}..${Math.ceil(oldest / unit)}${name}`;
+    this.told();
   }
 }
 
+/** Words of a search that say when jobs were submitted. */
+const TIME_WORD = /(^|\s)(age|older|newer):/;
+
 /** A search text without what it says of time. */
-function without(search) {
-  return (search || "").split(/\s+/).filter((word) => word && !/^(age|older|newer):/.test(word)).join(" ");
+function withoutTime(search) { return (search || "").split(/\s+/).filter((word) => word && !TIME_WORD.test(word)).join(" "); }
+
+/** The words of a search for jobs submitted between two times (ms). */
+function timeWords(from, to, now) {
+  return `age:${Math.max(0, Math.floor((now - to) / 1000))}s..${Math.ceil((now - from) / 1000)}s`;
+}
+
+/** Two times (ms) in words that differ: with day, seconds and tenths if they are needed. The second is "" if both are one moment. */
+function timeTexts(from, to) {
+  const day = (at) => new Date(at).toLocaleDateString("en-GB", {day: "numeric", month: "short"}), isToday = [from, to].every((at) => day(at) === day(Date.now()));
+  const length = to - from >= 120e3 ? 5 : to - from >= 2e3 ? 8 : 10;
+  const [one, two] = [from, to].map((at) => `${isToday ? "" : `${day(at)} `}${clock(at).slice(0, length)}`);
+  return [one, one === two ? "" : two];
 }

@@ -42,7 +42,7 @@ class Table extends View {
     this.away = false;
     this.build();
     this.appear(el);
-    this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => this.showCounter(),
+    this.on({page: () => this.load(), delta: () => this.receive(), selected: () => this.mark(), search: () => { this.showCounter(); this.strip.show(); }, activity: () => this.strip.told(),
       order: () => this.showOrder(), work: () => this.bulk.told(), inside: () => this.batches.told(), notice: () => this.showNotice()});
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
@@ -50,6 +50,7 @@ class Table extends View {
     this.showCounter();
     this.showOrder();
     this.bulk.told();
+    this.strip.told();
     this.load();
     ask(model, "hello", {at: this.number});
   }
@@ -296,7 +297,6 @@ class Table extends View {
 
   tick() {
     for (const row of this.rows.values()) this.time(row);
-    this.strip.show();
   }
 
   drop(id, row) {
@@ -308,7 +308,7 @@ class Table extends View {
 
   finish() {
     const n = this.n, count = this.rows.size;
-    this.strip.soon();
+    this.strip.show();
     n.empty.hidden = count > 0;
     n.body.hidden = n.head.hidden = count === 0;
     n.foot.hidden = !count && !this.depth && this.searched == null && n.archive.hidden;

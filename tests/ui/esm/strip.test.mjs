@@ -1,0 +1,19 @@
+// Units of strip.js, under node's own test runner; tests/ui/test_esm.py starts it.
+import assert from "node:assert/strict";
+import {test} from "node:test";
+
+const {timeTexts, timeWords, withoutTime} = await import(process.env.JOBKIT_STRIP);
+
+test("the texts of two times differ, or are one", () => {
+  const noon = new Date().setHours(12, 0, 0, 0);
+  assert.deepEqual(timeTexts(noon, noon + 3600e3), ["12:00", "13:00"]);
+  assert.deepEqual(timeTexts(noon, noon + 5e3), ["12:00:00", "12:00:05"]);
+  assert.deepEqual(timeTexts(noon, noon + 300), ["12:00:00.0", "12:00:00.3"]);
+  assert.deepEqual(timeTexts(noon, noon + 30), ["12:00:00.0", ""]);
+  assert.deepEqual(timeTexts(Date.parse("2024-02-01T12:00:00"), Date.parse("2024-02-02T12:00:00")), ["1 Feb 12:00", "2 Feb 12:00"]);
+});
+
+test("a search says once when jobs were submitted", () => {
+  assert.equal(withoutTime("task:train age:1h..2h adam older:3d"), "task:train adam");
+  assert.equal(timeWords(100_000, 160_500, 200_000), "age:39s..100s");
+});
