@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any
 
 from jobkit.archive.table import arrow
-from jobkit.store.query import FILTERS, STATES, Query, fits, patterns, read_cursor, submit_bounds
+from jobkit.store.query import FILTERS, STATES, Query, change_bounds, fits, patterns, read_cursor, submit_bounds
 
 #: Columns with the values of each filter, one of which must fit; a job without an error has no value.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {name: (name,) for name in FILTERS} | {
@@ -22,7 +22,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {name: (name,) for name in FILTERS} | 
 }
 
 #: Column with the sort value of each order, if it has another name.
-_ORDERED = {"submitted": "us", "took": "took_ms"}
+_ORDERED = {"submitted": "us", "took": "took_ms", "changed": "finished"}
 
 
 def columns_of(query: Query) -> list[str]:
@@ -30,6 +30,7 @@ def columns_of(query: Query) -> list[str]:
     names = [column for name in FILTERS if getattr(query, name) for column in _COLUMNS[name]]
     names += ["state"] * bool(query.states) + ["text"] * bool(query.texts)
     names += ["took_ms"] * (query.took_min_s is not None or query.took_max_s is not None)
+    names += ["finished"] * (query.since is not None or query.before is not None)
     return list(dict.fromkeys(["us", order_column(query), *names]))
 
 
@@ -114,6 +115,9 @@ def matching(table: Any, query: Query, now_ms: int) -> Any:
     if query.states:
         masks.append(_among(table["state"], lambda state: state in query.states))
     masks += [_any(table, _COLUMNS[name], asked) for name in FILTERS if (asked := patterns(query, name))]
+    for compare, bound in zip((pc.greater_equal, pc.less_equal), change_bounds(query, now_ms), strict=True):
+        if bound is not None:  # the jobs here have ended
+            masks.append(compare(pc.cast(table["finished"], pa.int64()), bound))
     if query.took_min_s is not None or query.took_max_s is not None:
         most_ms = float("inf") if query.took_max_s is None else query.took_max_s * 1000
         took = pc.cast(table["took_ms"], pa.float64())

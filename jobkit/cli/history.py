@@ -8,7 +8,7 @@ from msgspec.structs import replace
 import jobkit
 from jobkit.cli import as_json_option, out
 from jobkit.cli.jobs import COLUMNS
-from jobkit.store.grammar import parse, quoted
+from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 
 
@@ -25,7 +25,7 @@ def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_js
 
     SEARCH is as in the dashboard: jobkit history task:train "age:<1y" lr=0.003
     """
-    query = replace(parse(" ".join(map(quoted, words)), Query(order=order).checked()), limit=limit, archived=True)
+    query = replace(parse(of_command_line(words), Query(order=order).checked()), limit=limit, archived=True)
     kit = jobkit.connect()
     page = kit.page(query)
     reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}

@@ -37,7 +37,7 @@ from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
-from jobkit.store.grammar import parse, quoted
+from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 
 
@@ -91,9 +91,11 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, as_json: boo
 def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, **wanted: Any) -> None:
     """List jobs, newest first.
 
-    SEARCH is as in the dashboard: jobkit jobs state:failed "age:<1h" lr=0.003
+    SEARCH is as in the dashboard, in one string or several:
+
+    jobkit jobs "state:failed since:yesterday task:train"
     """
-    query = replace(parse(" ".join(map(quoted, words)), Query(**wanted).checked()), limit=limit)
+    query = replace(parse(of_command_line(words), Query(**wanted).checked()), limit=limit)
     if search:
         query = replace(query, search=(*query.texts, search))
     kit = jobkit.connect()

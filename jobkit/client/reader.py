@@ -69,7 +69,8 @@ class JobReader:
             state: one state or several. task, queue: their names; `*` stands for any text.
             search: text that stands in id, arguments, tags, message, error or result line.
             limit: at most so many.
-            where: what the dashboard's search box takes: `"owner:ada age:<1h took:>10s lr=0.003"`.
+            where: what the dashboard's search box takes: `"state:failed since:yesterday owner:ada lr=0.003"`. Times
+                are in the time zone of this process.
             order: "took", "-started", "task", ...: another order than newest first; "-" for the largest first.
 
         Raises:
@@ -78,6 +79,8 @@ class JobReader:
         for name, value in {"task": task, "queue": queue, "search": search, "where": where, "order": order}.items():
             checked(name, value, "str", nullable=True)
         limit = checked("limit", limit, "int", min=1, max=100_000)
+        if isinstance(state, str) and ":" in state:
+            raise InvalidParams(f"state must be a state; a search is where={state!r}", "state")
         states = checks.states(state, JobState)
         base = Query(states=states, task=task, queue=queue, limit=limit, order=order).checked()
         wanted = parse(where, base)

@@ -112,7 +112,7 @@ class Index:
 
     async def count(self, query: Query, for_s: float = 0.15) -> int | None:
         """Return the number of matches; None if counting takes over `for_s` seconds or the index is incomplete."""
-        if query.is_plain and query.newer_s is None and query.older_s is None:
+        if query.is_plain and not query.is_aging:
             counts = await self._store.counts()
             return sum(counts[state] for state in query.states or counts)
         db = await self._ready()

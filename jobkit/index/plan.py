@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from jobkit.index.schema import COUNTED, REPEATED, pieces
-from jobkit.store.query import FILTERS, STATES, Query, fits, patterns, read_cursor, submit_bounds
+from jobkit.store.query import FILTERS, STATES, Query, change_bounds, fits, patterns, read_cursor, submit_bounds
 
 #: Number of rows that can be tested and sorted within a page's time.
 FEW = 20_000
@@ -145,6 +145,7 @@ def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> li
             found.append(_counted(name, values, counts))
     oldest, newest = submit_bounds(query, now_ms)
     found += _between("us", None if query.newer_s is None else oldest, None if query.older_s is None else newest, probe)
+    found += _between("changed", *change_bounds(query, now_ms), probe)
     least = None if query.took_min_s is None else query.took_min_s * 1000
     most = None if query.took_max_s is None else query.took_max_s * 1000
     found += _between("took", least, most, probe)

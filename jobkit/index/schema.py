@@ -8,6 +8,7 @@ jobs   n         sequence number, counted down from the newest job by time of su
        flag      "asking" or ""
        batch     id and name of the batch, joined by a tab if it has a name; "" for none; behind a tab if it has left it
        started, finished, took (ms; of ended jobs), progress (0..1)
+       changed   time of the last change, see `query.changed_ms`
        is_stray  1 if `n` is not in the order of `us`, because its event came late
 tags   tag, n    one row per label
 texts  n, text   the searched text: a line for each value, A to Z in lower case
@@ -40,7 +41,7 @@ CREATE TABLE jobs(
   n INTEGER PRIMARY KEY, id TEXT NOT NULL, us INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,
   task TEXT NOT NULL, queue TEXT NOT NULL, owner TEXT NOT NULL, worker TEXT NOT NULL, error TEXT NOT NULL,
   flag TEXT NOT NULL, batch TEXT NOT NULL, started INTEGER, finished INTEGER, took INTEGER, progress REAL,
-  attempt INTEGER, is_stray INTEGER NOT NULL);
+  attempt INTEGER, changed INTEGER NOT NULL, is_stray INTEGER NOT NULL);
 CREATE UNIQUE INDEX jobs_id ON jobs(id);
 CREATE INDEX jobs_us ON jobs(us);
 CREATE INDEX jobs_stray ON jobs(n) WHERE is_stray;
@@ -79,7 +80,7 @@ def open_index() -> tuple[sqlite3.Connection, bool]:
 
 
 def row_of(one: Candidate) -> tuple[Any, ...]:
-    """Return the values of a job's row from `id` to `attempt`."""
+    """Return the values of a job's row from `id` to `changed`."""
     job = one.job
     names = ("\t".join(FILTERS[column](job)) for column in COUNTED[1:])
     return job.id, one.us, job.seq, STATES.index(job.state), *names, *(ORDERS[c](one) for c in INDEXED[len(COUNTED) :])

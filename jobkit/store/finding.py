@@ -14,6 +14,7 @@ from jobkit.store.query import (
     ASKING,
     Candidate,
     Query,
+    change_bounds,
     in_order,
     matches,
     read_cursor,
@@ -41,7 +42,7 @@ class JobFinder:
         query.checked()
         if query.limit < 1:
             return [], ""
-        now_ms = 0 if query.newer_s is None and query.older_s is None else await self._ns.now_ms()
+        now_ms = await self._ns.now_ms() if query.is_aging else 0
         low, high = _bounds(query, now_ms)
         size = query.limit + 1 if query.is_plain else _SLICE
         best: list[Candidate] = []
@@ -119,6 +120,8 @@ class JobFinder:
 def _bounds(query: Query, now_ms: int) -> tuple[str, str]:
     """Return the lowest and highest time of submit as arguments for Redis."""
     low, high = submit_bounds(query, now_ms)
+    if (last_ms := change_bounds(query, now_ms)[1]) is not None:
+        high = min(high, last_ms * 1000 + 999)  # the submit is the first change
     after = read_cursor(query) if query.is_by_age else None
     if after is not None and query.order == "submitted":
         low = max(low, after[1] + 1)

@@ -1,20 +1,24 @@
-"""Search grammar: parses `state:failed task:train age:<1h lr=0.003` to a `Query`. Pure; used by page, CLI and HTTP.
+"""Search grammar: parses `state:failed task:train since:22:00 lr=0.003` to a `Query`. Pure; used by page, CLI and HTTP.
 
-Words are combined by "and", comma-separated values by "or". `"..."` keeps spaces and commas; a quoted word, and a word
-with an unknown field, is plain text.
+Words are combined by "and", comma-separated values by "or". `"..."` keeps spaces and commas; a quoted word is
+plain text.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
+from jobkit.store import moments
 from jobkit.store.query import ASKING, FILTERS, STATES, Query
 
 #: Names for several states: the counters of the jobs page.
@@ -26,20 +30,32 @@ COUNTERS: Mapping[str, tuple[str, ...]] = {
     "ended": ("succeeded", "failed", "cancelled"),
 }
 
-#: Field, example, meaning: shown as help of the search box.
+#: Each field with an example of it and its meaning: the help of the search box, its completion, and sentences.
+FIELDS: Mapping[str, tuple[str, str]] = {
+    "state": ("state:failed,running", "one of these; waiting and ended stand for several"),
+    "task": ("task:train*", "by the name of the task; * stands for any text"),
+    "queue": ("queue:gpu", "by queue"),
+    "owner": ("owner:ada,bob", "by the user who submitted it; several with commas"),
+    "tag": ("tag:nightly", "by tag"),
+    "worker": ("worker:gpu-1", "by the last worker, or its host"),
+    "error": ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
+    "batch": ('batch:"first try"', "of a batch, by its name or id"),
+    "is": ("is:asking", "with a question that waits for an answer"),
+    "since": ("since:22:00", "ended since (if it has not: started, submitted); also yesterday, monday, 2h"),
+    "before": ("before:06:00", "the same, before a time; in your time zone"),
+    "on": ("on:2026-11-26", "the same, on a day; today and yesterday need no field"),
+    "age": ("age:<1h", "time since the submit: s, m, h, d, w, y; also 1h..2h"),
+    "older": ("older:2d", "submitted longer ago"),
+    "newer": ("newer:2h", "submitted not longer ago"),
+    "took": ("took:>10s", "how long the last run took; ended jobs only"),
+    "in": ("in:archive", "ended jobs in the archive, however old"),
+}
+
+#: Example and meaning: the help of the search box.
 HELP: tuple[tuple[str, str], ...] = (
     ("adam lr=0.003", "both texts, in arguments, message, result, error, tags, id"),
     ('"two words"', "exactly this text"),
-    ("state:failed,running", "one of these; waiting and ended also work"),
-    ("task:train*", "by name; * stands for any text"),
-    ("queue:gpu  owner:ada  tag:nightly", "by queue, owner, tag"),
-    ('batch:3f0c9a1be2d47755  batch:"first try"', "of a batch, by its id or name"),
-    ("worker:gpu-1", "by the last worker, or its host"),
-    ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
-    ("is:asking", "with a question that waits for an answer"),
-    ("age:<1h  older:2d  age:1h..2h", "by the time since the submit: s, m, h, d, w, y"),
-    ("took:>10s", "by how long the run took"),
-    ("in:archive", "ended jobs in the archive, however old"),
+    *FIELDS.values(),
 )
 
 #: Maximum length of a search text.
@@ -47,45 +63,125 @@ MAX_CHARS = 500
 
 _WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 
+#: What looks like a field: `http://x`, `C:\\x` and `12:30` do not.
+_FIELD = re.compile(r"([A-Za-z]{2,20}):(?!//)(.*)", re.DOTALL)
 
-def parse(text: str, base: Query | None = None) -> Query:
+
+def parse(text: str, base: Query | None = None, zone: str | None = None) -> Query:
     """Return the query of a search text, added to `base`.
 
+    Args:
+        zone: IANA name of the time zone for times like 22:00; that of this process unless given.
+
     Raises:
-        InvalidParams: a value is not valid for its field; the message names both and what is allowed.
+        InvalidParams: a field or the zone is unknown, or a value is not valid for its field; the message names it and
+            what is allowed.
     """
     if len(text) > MAX_CHARS:
         raise InvalidParams(f"a search text has at most {MAX_CHARS} characters, this one has {len(text)}", "search")
+    now = datetime.now(_zone(zone))
     found: dict[str, Any] = {}
     texts: list[str] = []
     for word in _WORD.findall(text):
-        name, colon, value = word.partition(":")
-        read = _FIELDS.get(name.lower()) if colon and value else None
-        if read is None:
+        match = _FIELD.fullmatch(word)
+        if word.lower() in _DAYS:
+            read, name, value = _READERS["on"], "on", word
+        elif match is None:
             texts.append(word.replace('"', ""))
             continue
-        for key, part in read(name.lower(), value).items():
-            earlier = found.get(key)
-            found[key] = earlier + part if isinstance(part, tuple) and earlier else part
+        else:
+            name, value = match[1].lower(), match[2]
+            read = _READERS.get(name) or _refuse(match[1], value)
+            if not value.strip('",'):
+                raise InvalidParams(f"{name} needs a value, like {FIELDS[name][0]}", name)
+        given = read(name, value, now) if name in _POINTS else read(name, value)
+        for key, part in given.items():
+            found[key] = _both(key, found[key], part, now) if key in found else part
+    _check_span(found, now)
     if texts := [word for word in texts if word]:
         found["search"] = tuple(texts)
     return replace(base or Query(), **found)
 
 
-def read_search(text: str, order: str = "", cursor: str = "", limit: int = 50) -> tuple[Query, str]:
+def read_search(
+    text: str, order: str = "", cursor: str = "", limit: int = 50, zone: str | None = None
+) -> tuple[Query, str]:
     """Return the query of a search box and "", or an empty query and the sentence that says what is wrong."""
     try:
-        return parse(text, Query(order=order, limit=limit, cursor=cursor)).checked(), ""
+        return parse(text, Query(order=order, limit=limit, cursor=cursor), zone).checked(), ""
     except InvalidParams as error:
         return Query(limit=0), str(error)
 
 
-def quoted(word: str) -> str:
-    """Return a word of a command line as a word of a search text, with the quotes that the shell has removed."""
-    if not re.search(r"\s", word) or '"' in word:
-        return word
-    name, colon, value = word.partition(":")
-    return f'{name}:"{value}"' if colon and name.lower() in _FIELDS else f'"{word}"'
+def of_command_line(arguments: Sequence[str]) -> str:
+    """Return the search text of a command line.
+
+    One argument is the text itself, as on the page. Of several, each that has further fields, too; any other is one
+    word, which gets back the quotes that the shell has removed.
+    """
+    return " ".join(arguments if len(arguments) == 1 else map(_quoted, arguments))
+
+
+def _quoted(argument: str) -> str:
+    if not re.search(r"\s", argument) or '"' in argument:
+        return argument
+    first, *others = (_FIELD.fullmatch(word) for word in argument.split())
+    if any(match and match[1].lower() in FIELDS for match in others):
+        return argument
+    name, _, value = argument.partition(":")
+    return f'{name}:"{value}"' if first and name.lower() in FIELDS else f'"{argument}"'
+
+
+def _refuse(name: str, value: str) -> NoReturn:
+    close = difflib.get_close_matches(name.lower(), FIELDS, n=1)
+    hint = f"did you mean {close[0]}:{value}? " if close else ""
+    raise InvalidParams(
+        f'there is no field {name}; {hint}Fields are {", ".join(FIELDS)}; in quotes it is text: "{name}:{value}"', name
+    )
+
+
+def _zone(name: str | None) -> tzinfo | None:
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name) if name else None
+    except Exception:  # zoneinfo raises various exceptions for invalid names
+        raise InvalidParams(f"tz must be the name of a time zone like Europe/Berlin, not {name!r}", "tz") from None
+
+
+def _both(key: str, earlier: Any, part: Any, now: datetime) -> Any:
+    """Return what two words of a field ask for together: any of their values, the narrower of two points in time."""
+    if isinstance(part, tuple):
+        return earlier + part
+    if key in ("since", "before"):
+        return (max if key == "since" else min)(earlier, part, key=lambda point: _absolute(point, now))
+    return part
+
+
+def _absolute(point: float, now: datetime) -> float:
+    return now.timestamp() + point if point < 0 else point
+
+
+def _check_span(found: Mapping[str, Any], now: datetime) -> None:
+    """Raise InvalidParams if no job can be in the span of time, instead of an empty list."""
+    since, before = (_absolute(found[key], now) if key in found else None for key in ("since", "before"))
+    if since is not None and since > now.timestamp():
+        raise InvalidParams("since must be a time that has passed: nothing has changed after it yet", "since")
+    if since is not None and before is not None and before <= since:
+        shown = [f"{datetime.fromtimestamp(point, now.tzinfo):%Y-%m-%d %H:%M}" for point in (since, before)]
+        raise InvalidParams(f"before must be later than since: these ask for {shown[0]} to {shown[1]}", "before")
+
+
+def _point(name: str, value: str, now: datetime) -> dict[str, Any]:
+    found = moments.point(value.replace('"', ""), now)
+    if found is None:
+        raise InvalidParams(f"{name} must be a time like {moments.ALLOWED}, not {value!r}", name)
+    return {name: found}
+
+
+def _day(name: str, value: str, now: datetime) -> dict[str, Any]:
+    found = moments.day(value.replace('"', ""), now)
+    if found is None:
+        raise InvalidParams(f"{name} must be a day: today, yesterday, monday or 2026-11-26, not {value!r}", name)
+    return {"since": found[0], "before": found[1]}
 
 
 def _states(name: str, value: str) -> dict[str, Any]:
@@ -136,12 +232,19 @@ def _split(value: str) -> Iterator[str]:
             yield name
 
 
-_FIELDS: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
+#: Words that are days without a field.
+_DAYS = ("today", "yesterday")
+
+#: Fields whose value depends on the time of the search.
+_POINTS: Mapping[str, Callable[[str, str, datetime], dict[str, Any]]] = {"since": _point, "before": _point, "on": _day}
+
+_READERS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "state": _states,
-    "in": _archive,
+    **{name: lambda name, value: {name: tuple(_split(value))} for name in FILTERS if name != "flag"},
     "is": _flag,
-    **dict.fromkeys(FILTERS, lambda name, value: {name: tuple(_split(value))}),
-    **dict.fromkeys(("older", "newer"), lambda name, value: {f"{name}_s": _seconds(name, value)}),
+    **_POINTS,
     "age": partial(_span, "older_s", "newer_s", "<"),
+    **dict.fromkeys(("older", "newer"), lambda name, value: {f"{name}_s": _seconds(name, value)}),
     "took": partial(_span, "took_min_s", "took_max_s", ">"),
+    "in": _archive,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -68,6 +69,7 @@ ORDERS: Mapping[str, Callable[[Candidate], Any]] = {
         min(1.0, one.job.done / one.job.total) if one.job.done is not None and one.job.total else None
     ),
     "attempt": lambda one: one.job.attempt or None,
+    "changed": lambda one: changed_ms(one.job),
 }
 
 NEWEST = "-submitted"
@@ -91,6 +93,8 @@ class Query(msgspec.Struct, frozen=True):
             key, message, summary, worker, or the error's type and message; ignores case for A to Z.
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
         newer_s, older_s: submitted at most, at least so many seconds ago.
+        since, before: the last change, see `changed_ms`, at or after, before this point in time: seconds since the
+            epoch, or the negative number of seconds before now.
         took_min_s, took_max_s: seconds that the last attempt took; ended jobs only.
         archived: ended jobs in the archive, instead of those in the store; see `jobkit.archive`.
         order: one of `ORDERS`, with "-" in front for descending; "" for the newest first. Jobs without a value come
@@ -111,6 +115,8 @@ class Query(msgspec.Struct, frozen=True):
     batch: Names = None
     newer_s: float | None = None
     older_s: float | None = None
+    since: float | None = None
+    before: float | None = None
     took_min_s: float | None = None
     took_max_s: float | None = None
     order: str = ""
@@ -133,10 +139,20 @@ class Query(msgspec.Struct, frozen=True):
     @property
     def is_plain(self) -> bool:
         """True if the store's own indexes answer it without reading records: by state and age only."""
-        is_named = any(getattr(self, name) for name in FILTERS)
-        if self.archived:
+        if self.archived or not self.is_by_age or self.texts or any(getattr(self, name) for name in FILTERS):
             return False
-        return self.is_by_age and not (is_named or self.texts) and self.took_min_s is None and self.took_max_s is None
+        return all(bound is None for bound in (self.took_min_s, self.took_max_s, self.since, self.before))
+
+    @property
+    def is_aging(self) -> bool:
+        """True if jobs come into it, or leave it, by the passing of time alone."""
+        return self.aging_s is not None
+
+    @property
+    def aging_s(self) -> float | None:
+        """Seconds of the shortest length of time in it; None if there is none."""
+        points = (-point for point in (self.since, self.before) if point is not None and point < 0)
+        return min((length for length in (self.newer_s, self.older_s, *points) if length is not None), default=None)
 
     def checked(self) -> Query:
         """Return this query.
@@ -182,6 +198,11 @@ def matches(job: JobSnapshot, query: Query, now_ms: int) -> bool:
     oldest_us, newest_us = submit_bounds(query, now_ms)
     if not oldest_us <= to_ms(job.submitted_at) * 1000 <= newest_us:
         return False
+    least_ms, most_ms = change_bounds(query, now_ms)
+    if (least_ms, most_ms) != (None, None):
+        changed = changed_ms(job)
+        if (least_ms is not None and changed < least_ms) or (most_ms is not None and changed > most_ms):
+            return False
     if query.took_min_s is not None or query.took_max_s is not None:
         took, most_s = took_ms(job), float("inf") if query.took_max_s is None else query.took_max_s
         if took is None or not (query.took_min_s or 0) * 1000 <= took <= most_s * 1000:
@@ -202,6 +223,15 @@ def submit_bounds(query: Query, now_ms: int) -> tuple[int, int]:
     oldest = 0 if query.newer_s is None else max(0, int(now_ms - query.newer_s * 1000) * 1000)
     newest = MAX_US if query.older_s is None else max(-1, int(now_ms - query.older_s * 1000) * 1000 + 999)
     return oldest, newest
+
+
+def change_bounds(query: Query, now_ms: int) -> tuple[int | None, int | None]:
+    """Return the lowest and the highest allowed time of the last change in milliseconds; None for no bound."""
+    least, most = (
+        None if point is None else now_ms + math.floor(point * 1000) if point < 0 else math.floor(point * 1000)
+        for point in (query.since, query.before)
+    )
+    return least, None if most is None else most - 1
 
 
 def words(query: Query) -> tuple[list[str], list[str]]:
@@ -236,6 +266,11 @@ def took_ms(job: JobSnapshot) -> int | None:
     if job.started_at is None or job.finished_at is None:
         return None
     return max(0, to_ms(job.finished_at) - to_ms(job.started_at))
+
+
+def changed_ms(job: JobSnapshot) -> int:
+    """Return the time (ms) of a job's end; if it has not ended, of the start of its last attempt, or of its submit."""
+    return to_ms(job.finished_at) or to_ms(job.started_at) or to_ms(job.submitted_at)
 
 
 def sort_value(one: Candidate, order: str) -> Any:

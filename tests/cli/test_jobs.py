@@ -242,6 +242,8 @@ def test_jobs_can_be_filtered(terminal: Terminal) -> None:
     assert failed[:8] in terminal.ok("jobs", "--state", "failed", "--task", "fail", "--search", "needle")
     assert failed[:8] not in terminal.ok("jobs", "--state", "succeeded")
     assert terminal.run("jobs", "--search", "nothing-has-this").stdout == ""
+    assert failed[:8] in terminal.ok("jobs", "state:failed since:yesterday task:fail needle")
+    assert failed[:8] not in terminal.ok("jobs", "state:succeeded since:yesterday")
 
 
 @pytest.mark.nightly

@@ -102,6 +102,12 @@ def test_lists_are_newest_first_and_filtered(kit: Kit) -> None:
     assert kit.jobs(task="len") == [first]
     assert kit.jobs(search="NO NUMBER") == [second]
     assert kit.last() is second
+    assert kit.jobs(where="state:failed since:2h task:int") == [second]
+    assert kit.jobs(where="state:failed before:2h") == []
+    with pytest.raises(jobkit.InvalidParams, match="a search is where='state:failed since:2h'"):
+        kit.jobs("state:failed since:2h")
+    with pytest.raises(jobkit.InvalidParams, match="there is no field ownr; did you mean owner:ada"):
+        kit.jobs(where="ownr:ada")
     with pytest.raises(jobkit.InvalidParams, match="state must be one of scheduled, .*, not 'done'"):
         kit.jobs(state="done")
 

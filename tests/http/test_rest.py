@@ -224,6 +224,8 @@ def test_a_list_is_filtered_by_state_task_queue_and_text(http: httpx.Client, sta
     assert ids("search=apple") == [first]
     assert ids("q=apple%20age:%3C1h") == [first]
     assert ids("q=apple%20older:1h") == []
+    assert ids("q=apple%20since:2h&tz=Asia/Tokyo") == [first]
+    assert ids("q=before:2000-01-01") == []
     assert ids("task=train_model") == []
 
 
@@ -236,6 +238,9 @@ def test_a_list_is_filtered_by_state_task_queue_and_text(http: httpx.Client, sta
         ("cursor=x", "cursor"),
         ("order=size", "order"),
         ("q=age:soon", "age"),
+        ("q=ownr:ada", "ownr"),
+        ("q=since:soon", "since"),
+        ("tz=Mars", "tz"),
     ],
 )
 def test_an_invalid_query_is_refused(http: httpx.Client, query: str, field: str) -> None:

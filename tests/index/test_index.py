@@ -45,6 +45,10 @@ QUERIES: list[dict[str, Any]] = [
     {"older_s": 3600, "owner": "ada"},
     {"batch": "b0"},
     {"batch": ("", "third*")},
+    {"since": -3600, "owner": "ada"},
+    {"before": -3600},
+    {"since": 1_000_000_000.0, "before": 4_000_000_000.0, "tag": "nightly"},
+    {"since": 1_000_000_000.0, "states": ("failed",)},
     {"took_min_s": 0},
     {"took_max_s": 3600, "owner": "bob"},
 ]

@@ -84,7 +84,7 @@ async def list_jobs(call: ApiCall) -> Any:
     if call.grant.tasks and asked.task:
         call.require_task(asked.task)
     filters = Query(states=tuple(asked.state), task=asked.task or None, queue=asked.queue or None, order=asked.order)
-    wanted = parse(asked.q, filters)
+    wanted = parse(asked.q, filters, asked.tz or "UTC")
     if asked.search:
         wanted = replace(wanted, search=(*wanted.texts, asked.search))
     if call.grant.owner is not None:

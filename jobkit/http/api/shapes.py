@@ -107,6 +107,7 @@ class JobList(Struct, forbid_unknown_fields=True, kw_only=True):
         str, doc("Text in id, task, arguments, tags, owner, message, summary or error.", max_length=500)
     ] = ""
     q: Annotated[str, doc("A search as in the dashboard: `state:failed age:<1h lr=0.003`.", max_length=500)] = ""
+    tz: Annotated[str, doc("Time zone of times like 22:00 in `q`: an IANA name. UTC unless given.", max_length=60)] = ""
     order: Annotated[
         str,
         doc(f"One of {', '.join(ORDERS)}; with `-` the largest first. Newest first unless given.", max_length=20),

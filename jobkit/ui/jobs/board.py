@@ -353,8 +353,7 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     def loaded(self) -> None:
         super().loaded()
-        if self.is_aging:
-            span = min(filter(None, (self.query.newer_s, self.query.older_s)), default=0.0)
+        if (span := self.query.aging_s) is not None:
             self.reload_in(min(60.0, max(2.0, span / 50)))
 
     async def _look_at_pauses(self) -> None:
@@ -372,7 +371,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     async def _total(self, counts: Mapping[str, int]) -> int | None:
         if self.only is not None and is_pattern(self.only):
             return None  # a name, and no pattern: others' jobs are not to be counted
-        if self.query.is_plain and not self.is_aging:
+        if self.query.is_plain and not self.query.is_aging:
             return sum(counts.get(state, 0) for state in self.query.states or JobState)
         return await self.kit.verbs.count(self.query)
 

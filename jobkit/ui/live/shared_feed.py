@@ -320,7 +320,7 @@ class QueryFeed(SharedFeed[S]):
     @property
     def is_aging(self) -> bool:
         """True if jobs come into the query, or leave it, by their age alone."""
-        return self.query.newer_s is not None or self.query.older_s is not None
+        return self.query.is_aging
 
     def reload_in(self, seconds: float) -> None:
         """Read everything again within so many seconds."""
