@@ -11,7 +11,8 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -126,6 +127,17 @@ class Index:
         db = await self._ready()
         found = await db.call(COUNT, db.activity, query, await self._store.now_ms(), for_s)
         return found if found is None or self.is_whole else replace(found, searched=db.size)
+
+    async def tally(self, query: Query, columns: Sequence[str], for_s: float = 0.15) -> list[tuple[Any, ...]] | None:
+        """Return `(*values, number)` of the matches by values of the index's columns; None as for `count`.
+
+        The values are as in `schema`: a number for a state, several joined by a tab.
+        """
+        db = await self._ready()
+        if not self.is_whole:
+            return None
+        query = replace(query, limit=Query().limit, cursor="", order="")
+        return await db.call(COUNT, db.tally, query, tuple(columns), await self._store.now_ms(), for_s)
 
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
         """Return the current snapshots; deleted jobs are removed from the index."""
