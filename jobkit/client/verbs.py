@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -28,6 +28,7 @@ from jobkit.files import FileStore
 from jobkit.files.log import read_log
 from jobkit.model import (
     LOG_LEVELS,
+    TERMINAL,
     InvalidParams,
     JobSnapshot,
     JobState,
@@ -47,7 +48,7 @@ from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
 from jobkit.store.activity import Activity, activity_of
 from jobkit.store.events import EventHub
-from jobkit.store.query import ASKING, Query, QueryPage
+from jobkit.store.query import ASKING, Query, QueryPage, indexed
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
 from jobkit.store.values import WorkerInfo
@@ -66,9 +67,6 @@ T = TypeVar("T")
 
 #: Entries of the audit trail that wait, and seconds until the first and between the later attempts to write them.
 _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
-
-#: Maximum number of an owner's jobs that are counted in each state: no index has them.
-_OWN_MOST = 1_000
 
 
 class Verbs:
@@ -159,25 +157,37 @@ class Verbs:
                 return found
         return None
 
-    async def counts(self, owner: str | None = None) -> dict[str, int]:
-        """Return the number of jobs by state: of all, or of an owner's jobs, at most 1,000 for each state."""
-        if owner is None:
-            return await self.store.counts()
-        if self._index is not None and self._index.is_whole:
-            own = [await self._index.count(Query(states=(state,), owner=owner), 1.0) for state in JobState]
-            if None not in own:
-                return {str(state): count or 0 for state, count in zip(JobState, own, strict=True)}
-        pages = await asyncio.gather(
-            *(self.store.list(Query(states=(str(state),), owner=owner, limit=_OWN_MOST)) for state in JobState)
-        )
-        return {str(state): len(page.jobs) for state, page in zip(JobState, pages, strict=True)}
+    async def counts(self) -> dict[str, int]:
+        """Return the number of jobs by state."""
+        return await self.store.counts()
 
-    async def asking(self, owner: str | None = None) -> int:
-        """Return the number of jobs with a question that waits for an answer; of an owner's jobs, at most 1,000."""
-        count = await self.store.questions.count()
-        if owner is None or not count:
-            return count
-        return len((await self.store.list(Query(flag=ASKING, owner=owner, limit=_OWN_MOST))).jobs)
+    async def counts_of(self, query: Query) -> dict[str, int] | None:
+        """Return the number of jobs by state, and as "asking", that match a query, whatever states and flag it has.
+
+        None if that is not known soon.
+        """
+        query = replace(query, states=(), flag=None)
+        if query.is_plain and not query.is_aging:
+            counts, asking = await asyncio.gather(self.store.counts(), self.store.questions.count())
+            return {**counts, ASKING: asking}
+        found = await self.tally(query, "state", "flag")
+        if found is None:
+            return None
+        counts = {str(state): sum(n for (each, _), n in found.items() if each == state) for state in JobState}
+        return {**counts, ASKING: sum(n for (_, flag), n in found.items() if flag)}
+
+    async def tally(self, query: Query, *fields: str, for_s: float = 0.15) -> Counter[tuple[str, ...]] | None:
+        """Return the number of jobs that match a query by their values of fields: "state", or names of `FILTERS`.
+
+        Values are as in `indexed`. None if that is not known within `for_s` seconds.
+        """
+        if query.archived:
+            each = {state: await self.count(replace(query, states=(str(state),))) or 0 for state in TERMINAL}
+            return Counter({(str(state), ""): n for state, n in each.items()}) if fields == ("state", "flag") else None
+        if self._index is None:
+            jobs = await self._all(query, for_s)
+            return None if jobs is None else Counter(each for job in jobs for each in indexed(job, fields))
+        return await self._index.tally(query, fields, for_s)
 
     async def stats(self) -> dict[str, Any]:
         """Jobs by state, queues, how many workers take jobs, with how many slots; why the store takes no changes."""

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from jobkit.index.plan import FEW, Statement, match_of, plan_count, plan_page, plan_tally, plan_summary
+from jobkit.index.plan import FEW, match_of, plan_count, plan_page, plan_summary
 from jobkit.index.schema import (
     COLUMNS,
     COUNTED,
@@ -209,23 +209,54 @@ class IndexDatabase:
 
     def count(self, query: Query, now_ms: int, for_s: float) -> int | None:
         """Return the number of jobs that match, or None if counting takes longer than `for_s` seconds."""
-        rows = self._counted(for_s, plan_count, query, self.counts, now_ms, self._probe, self._match(query))
-        return None if rows is None else int(rows[0][0])
+        with self._within(for_s):
+            sql, arguments = plan_count(query, self.counts, now_ms, self._probe, self._match(query))
+            (found,) = self._db.execute(sql, arguments).fetchone()
+            return int(found)
+        return None
+
+    def activity(self, query: Query, now_ms: int, for_s: float) -> Activity | None:
+        """Return when the jobs that match were submitted, or None if counting takes longer than `for_s` seconds."""
+
+        def group(length_ms: int) -> Grouped:
+            found: dict[int, list[int]] = {}
+            for n, state, count in self._summary(
+                query, now_ms, f"jobs.us / {length_ms * 1000}, jobs.state, count(*)", "GROUP BY 1, 2"
+            ):
+                found.setdefault(n, [0] * len(STATES))[state] = count
+            return found
+
+        with self._within(for_s):
+            ((first_us, last_us, total),) = self._summary(query, now_ms, "min(jobs.us), max(jobs.us), count(*)")
+            return measured(group, (first_us or 0) // 1000, (last_us or 0) // 1000, total)
+        return None
 
     def tally(self, query: Query, columns: Sequence[str], now_ms: int, for_s: float) -> list[tuple[Any, ...]] | None:
-        """Return `(*values, number)` of the jobs that match by values of columns; None if it takes longer."""
+        """Return `(*values, number)` of the jobs that match by the values of columns, or None if that takes longer."""
         if query == Query() and len(columns) == 1:
             return [(value, number) for value, number in self.counts[columns[0]].items()]
-        return self._counted(for_s, plan_tally, query, columns, self.counts, now_ms, self._probe, self._match(query))
+        with self._within(for_s):
+            if tuple(columns) == ("tag",):
+                sql, arguments = plan_summary("jobs.n", query, self.counts, now_ms, self._probe, self._match(query))
+                rows = self._db.execute(f"SELECT tag, count(*) FROM tags WHERE n IN ({sql}) GROUP BY 1", arguments)
+                return rows.fetchall()
+            shown = ", ".join(f"jobs.{column}" for column in columns)
+            return self._summary(query, now_ms, f"{shown}, count(*)", f"GROUP BY {shown}")
+        return None
 
-    def _counted(self, for_s: float, plan: Callable[..., Statement], *values: Any) -> list[tuple[Any, ...]] | None:
-        self._deadline = time.monotonic() + for_s
+    def _summary(self, query: Query, now_ms: int, columns: str, grouping: str = "") -> list[Any]:
+        sql, arguments = plan_summary(columns, query, self.counts, now_ms, self._probe, self._match(query))
+        return self._db.execute(f"{sql} {grouping}", arguments).fetchall()
+
+    @contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """Leave the block if its statements take longer than `seconds`."""
+        self._deadline = time.monotonic() + seconds
         try:
-            return self._db.execute(*plan(*values)).fetchall()
+            yield
         except sqlite3.OperationalError:
             if time.monotonic() < self._deadline:
                 raise
-            return None
         finally:
             self._deadline = float("inf")
 

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from jobkit.model import JobEvent, JobkitError, JobSnapshot
 from jobkit.runners import Runners
 from jobkit.store.activity import Activity
 from jobkit.store.events import EventHub
-from jobkit.store.query import MAX_US, Query, QueryPage, matches, write_cursor
+from jobkit.store.query import MAX_US, STATES, Query, QueryPage, matches, write_cursor
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.index")
@@ -128,16 +128,18 @@ class Index:
         found = await db.call(COUNT, db.activity, query, await self._store.now_ms(), for_s)
         return found if found is None or self.is_whole else replace(found, searched=db.size)
 
-    async def tally(self, query: Query, columns: Sequence[str], for_s: float = 0.15) -> list[tuple[Any, ...]] | None:
-        """Return `(*values, number)` of the matches by values of the index's columns; None as for `count`.
-
-        The values are as in `schema`: a number for a state, several joined by a tab.
-        """
+    async def tally(self, query: Query, fields: Sequence[str], for_s: float) -> Counter[tuple[str, ...]] | None:
+        """Return the number of matches by their values of fields, see `query.indexed`; None as for `count`."""
         db = await self._ready()
         if not self.is_whole:
             return None
         query = replace(query, limit=Query().limit, cursor="", order="")
-        return await db.call(COUNT, db.tally, query, tuple(columns), await self._store.now_ms(), for_s)
+        rows = await db.call(COUNT, db.tally, query, fields, await self._store.now_ms(), for_s)
+        named = (
+            (tuple(STATES[each] if name == "state" else each for name, each in zip(fields, row, strict=False)), row[-1])
+            for row in rows or ()
+        )
+        return None if rows is None else Counter(dict(named))
 
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
         """Return the current snapshots; deleted jobs are removed from the index."""

@@ -127,18 +127,6 @@ def plan_summary(columns: str, query: Query, counts: Counts, now_ms: int, probe:
     return _scan(columns, conditions_of(query, counts, now_ms, probe), match)
 
 
-def plan_tally(query: Query, columns: Sequence[str], counts: Counts, now_ms: int, probe: Probe, match: str) -> Statement:
-    """Return the statement that counts all rows of a query by the values of columns: rows are `(*values, number)`."""
-    conditions = conditions_of(query, counts, now_ms, probe)
-    matched = [Condition("grams MATCH ?", (match,))] if match else []
-    source = _GRAMS if match else "jobs"
-    if "tag" in columns:
-        source += " JOIN tags ON tags.n = jobs.n"
-    shown = ", ".join("tags.tag" if column == "tag" else f"jobs.{column}" for column in columns)
-    sql, arguments = _statement(f"{shown}, count(*)", source, [*matched, *conditions, Condition("TRUE")])
-    return f"{sql} GROUP BY {shown}", arguments
-
-
 def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> list[Condition]:
     """Return a query's filters, the texts last: they are the slowest to test."""
     found: list[Condition] = []

@@ -12,8 +12,9 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -210,6 +211,15 @@ def matches(job: JobSnapshot, query: Query, now_ms: int) -> bool:
     texts = query.texts
     text = text_of(job) if texts else ""
     return all(one in text for one in texts)
+
+
+def indexed(job: JobSnapshot, fields: Sequence[str]) -> Iterable[tuple[str, ...]]:
+    """Return a job's values of fields ("state", or names of `FILTERS`) as the index has them: a tuple for each tag.
+
+    A value is "" for none, and several are joined by a tab.
+    """
+    kept = {"state": (str(job.state),), "tag": job.spec.tags}
+    return product(*(kept[name] if name in kept else ("\t".join(FILTERS[name](job)),) for name in fields))
 
 
 def patterns(query: Query, name: str) -> tuple[str, ...]:

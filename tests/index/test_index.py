@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from jobkit.model.batch import BatchSpec
 from jobkit.model.snapshot import JobError
 from jobkit.store.activity import activity_of
 from jobkit.store.finding import JobFinder
-from jobkit.store.query import ORDERS, Query
+from jobkit.store.query import ORDERS, Query, indexed
 from jobkit.store.redis import RedisStore
 from tests.store.support import claim, ending, job, numbers, submit, worker
 from tests.support import until
@@ -131,6 +132,18 @@ async def test_the_index_finds_the_same_jobs_as_the_store(
 
     assert index.is_whole
     assert index.size == 60
+
+
+@pytest.mark.parametrize("fields", [("state", "flag"), ("tag",), ("error",), ("batch",), ("owner",), ("state",)])
+async def test_the_index_counts_values_like_the_store(store: RedisStore, index: Index, fields: tuple[str, ...]) -> None:
+    await fill(store, 60)
+    await index.whole()
+
+    for query in (Query(**given) for given in ({}, *QUERIES)):
+        jobs = (await store.list(replace(query, limit=1000))).jobs
+        expected = Counter(each for job in jobs for each in indexed(job, fields))
+        found = await index.tally(query, fields, 60.0)
+        assert found == expected, query
 
 
 @pytest.mark.parametrize("order", [sign + name for name in ORDERS for sign in ("", "-")])

@@ -87,6 +87,26 @@ def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> 
     wait_until(lambda: screen["total"] == 0, what="the number that match")
 
 
+def test_counters_are_of_the_jobs_that_match_whatever_state_is_asked_for(stage: Stage, look: Look) -> None:
+    mine = [stage.submit(owner="ada") for _ in range(3)]
+    stage.submit(owner="bob")
+    stage.start(mine[0])
+    stage.fail(mine[0])
+
+    def counted(screen: dict[str, Any]) -> dict[str, int]:
+        return {state: n for state, n in screen["counts"].items() if n}
+
+    screen = look(Query(owner="ada", states=("failed",)))
+    assert (counted(screen), screen["total"]) == ({"queued": 2, "failed": 1}, 1)
+    assert counted(look(Query(flag="asking", search="nothing like this"))) == {}
+    assert counted(look(Query(states=("failed",)))) == {"queued": 3, "failed": 1}
+
+    stage.start(mine[1])
+    stage.fail(mine[1])
+    wait_until(lambda: counted(screen) == {"queued": 1, "failed": 2}, what="the counters")
+    wait_until(lambda: screen["total"] == 2, what="the number that match")
+
+
 def test_a_batch_is_one_row_that_counts_its_jobs(stage: Stage, look: Look) -> None:
     batch, first, *others = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, name="first try")
     screen = look(Query())

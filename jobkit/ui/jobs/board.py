@@ -26,11 +26,8 @@ from jobkit.ui.live.shared_feed import CURVES_S, NEWS_S, QueryFeed, Subscriber, 
 #: Seconds between two reads of the counters, at least.
 _COUNTS_S = 0.5
 
-#: The same for the counters of one owner, which cost more.
-_OWN_COUNTS_S = 3.0
-
-#: Seconds between two counts of the jobs that match, at least.
-_TOTAL_S = 3.0
+#: The same, as a multiple of the time that the last read took.
+_REST = 20
 
 #: Seconds until a page that many rows have left is read again.
 _THIN_S = 1.0
@@ -100,9 +97,12 @@ class Board:
         self.only = only
         self.defaults: Defaults = {}
         self.jobs: dict[str, JobSnapshot] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int] | None = {}
+        """Number of jobs by state, and "asking", that match, whatever states the query asks for; None if unknown."""
         self.total: int | None = None
         """Number of jobs that the query finds; None if unknown."""
+        self.kept: int | None = None
+        """Number of all jobs, set while an index is being filled."""
         self.next_cursor = ""
         self.unknown: dict[str, None] = {}
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
@@ -131,7 +131,7 @@ class Board:
     def load(
         self,
         page: QueryPage,
-        counts: Mapping[str, int],
+        counts: Mapping[str, int] | None,
         total: int | None = None,
         batches: Mapping[str, BatchInfo] | None = None,
     ) -> None:
@@ -139,7 +139,8 @@ class Board:
         self.batches = dict(batches or {})
         self.other_batches.clear()
         self.jobs = {job.id: job for job in page.jobs if self.only in (None, job.spec.owner)}
-        self.counts, self.total, self.next_cursor = dict(counts), total, page.next_cursor
+        self.counts = None if counts is None else dict(counts)
+        self.total, self.next_cursor = total, page.next_cursor
         self._etas = {job_id: eta for job_id, eta in self._etas.items() if job_id in self.jobs}
         self.unknown.clear()
         self._fresh.clear()
@@ -237,7 +238,7 @@ class Board:
     def whole(self, now: datetime) -> dict[str, Any]:
         """Return the whole page: `rows`, `counts`, `total`, `away`, `now`, and `more`, the cursor of the next one."""
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
-        return {"rows": rows, **self._numbers(), "more": self.next_cursor, "now": iso(now)}
+        return {"rows": rows, **self._numbers(), "kept": self.kept, "more": self.next_cursor, "now": iso(now)}
 
     def delta(self, now: datetime) -> dict[str, Any]:
         """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
@@ -310,8 +311,6 @@ class BoardFeed(QueryFeed[Subscriber]):
     WINDOW_S = 0.05
     MODEL = Board
 
-    _total_at = 0.0
-
     def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit, query, only)
         self._news = self.paced(NEWS_S, self.flush)
@@ -321,7 +320,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         return datetime.now(UTC)
 
     def count_s(self) -> float:
-        return _COUNTS_S if self.only is None else _OWN_COUNTS_S
+        return _COUNTS_S
 
     async def read(self) -> None:
         if not self.has_read:
@@ -332,8 +331,9 @@ class BoardFeed(QueryFeed[Subscriber]):
         is_all = not page.next_cursor and not self.query.cursor and page.searched is None
         is_all = is_all and not batches
         total = len(page.jobs) if is_all else await self._total(counts)
-        self._total_at = asyncio.get_running_loop().time()
         self.searched = page.searched
+        if page.searched is not None and self.only is None:
+            self.model.kept = sum((await self.kit.verbs.counts()).values())
         self.model.problem = self.model.problem or " ".join(page.problems)
         self.model.load(page, counts, total, batches)
         self.model.is_away = not self.kit.hub.is_live
@@ -362,18 +362,25 @@ class BoardFeed(QueryFeed[Subscriber]):
         self.model.pause({name: f"queue {name} is paused{who}" for name, who in by.items()})
         self.poke()
 
-    async def _counts(self) -> dict[str, int]:
-        """Return the number of jobs by state, and as "asking" of those with a question that waits for an answer."""
-        verbs = self.kit.verbs
-        counts, asking = await asyncio.gather(verbs.counts(self.only), verbs.asking(self.only))
-        return {**counts, ASKING: asking}
-
-    async def _total(self, counts: Mapping[str, int]) -> int | None:
+    async def _counts(self) -> dict[str, int] | None:
+        """Return the number of jobs of this search by state, see `Verbs.counts_of`; None if it is not known."""
         if self.only is not None and is_pattern(self.only):
             return None  # a name, and no pattern: others' jobs are not to be counted
-        if self.query.is_plain and not self.query.is_aging:
-            return sum(counts.get(state, 0) for state in self.query.states or JobState)
-        return await self.kit.verbs.count(self.query)
+        began = asyncio.get_running_loop().time()
+        try:
+            counts = await self.kit.verbs.counts_of(self.query)
+        except JobkitError as error:
+            if not self.query.archived or isinstance(error, StoreUnavailable):
+                raise
+            return None  # the page says why
+        took_s = asyncio.get_running_loop().time() - began
+        self._counter.window_s = max(_COUNTS_S, _REST * took_s)
+        return counts
+
+    async def _total(self, counts: Mapping[str, int] | None) -> int | None:
+        if counts is None or (self.query.states and self.query.flag):
+            return None if self.only is not None and is_pattern(self.only) else await self.kit.verbs.count(self.query)
+        return counts[ASKING] if self.query.flag else sum(counts[state] for state in self.query.states or JobState)
 
     def take(self, event: JobEvent) -> None:
         if event.job_id == CONTROL:
@@ -400,12 +407,10 @@ class BoardFeed(QueryFeed[Subscriber]):
             self.reload_in(_THIN_S)  # many have left: fill it up from the next page
 
     async def count(self) -> None:
-        counts, total = await self._counts(), self.model.total
-        now = asyncio.get_running_loop().time()
-        if self.query.is_plain or (now - self._total_at > _TOTAL_S and not self.query.archived):
-            total = await self._total(counts)
-            self._total_at = now
-        self.model.counts, self.model.total = counts, total
+        if self.query.archived:
+            return
+        self.model.counts = await self._counts()
+        self.model.total = await self._total(self.model.counts)
         model = self.model
         if model.other_batches or any(info.ended_at is None for info in model.batches.values()):
             batches = await batch_rows.refreshed(self.kit, model.batches, set(model.other_batches))

@@ -22,7 +22,7 @@ class Strip {
   /** Show it if there is enough to see; before the counts arrive it keeps its place. */
   show() {
     const {table} = this, search = table.model.get("search") || "";
-    this.all.hidden = !TIME_WORD.test(search);
+    this.all.hidden = !searchWords(search).some((word) => TIME_WORD.test(word));
     this.el.hidden = Boolean(table.model.get("problem")) || this.all.hidden && ((table.total ?? this.columns.length) < STRIP_LEAST || table.isArchive());
   }
 
@@ -105,10 +105,10 @@ class Strip {
 }
 
 /** Words of a search that say when jobs were submitted. */
-const TIME_WORD = /(^|\s)(age|older|newer):/;
+const TIME_WORD = /^((age|older|newer|since|before|on):|(today|yesterday)$)/i;
 
 /** A search text without what it says of time. */
-function withoutTime(search) { return (search || "").split(/\s+/).filter((word) => word && !TIME_WORD.test(word)).join(" "); }
+function withoutTime(search) { return searchWords(search).filter((word) => !TIME_WORD.test(word)).join(" "); }
 
 /** The words of a search for jobs submitted between two times (ms). */
 function timeWords(from, to, now) {

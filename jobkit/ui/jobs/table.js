@@ -116,6 +116,7 @@ class Table extends View {
     this.more = page.more || "";
     this.depth = page.depth || 0;
     this.total = page.total;
+    this.kept = page.kept;
     this.searched = page.searched;
     this.problem = page.problem || "";
     this.waiting = [];
@@ -170,7 +171,7 @@ class Table extends View {
         const known = new Set(this.waiting.map((data) => data.id));
         this.waiting.unshift(...delta.new.filter((data) => !known.has(data.id) && !this.rows.has(data.id)));
       }
-      if (delta.counts) this.counts(delta.counts);
+      if ("counts" in delta) this.counts(delta.counts);
       if ("total" in delta) this.total = delta.total;
     }
     const reading = this.isRead();
@@ -322,7 +323,7 @@ class Table extends View {
   }
 
   rangeText(count) {
-    if (this.searched != null) return `Searching the newest ${number(this.searched)} of ${number(this.kept)} jobs…`;
+    if (this.searched != null) return `Searching the newest ${number(this.searched)}${this.kept == null ? "" : ` of ${number(this.kept)}`} jobs…`;
     const some = this.total == null ? (this.more ? "many jobs" : "") : many(this.total, "job") + (this.isArchive() ? " in the archive" : "");
     return dotted(this.depth ? `Page ${number(this.depth + 1)}` : this.more ? `${number(count)} shown` : "", some);
   }
@@ -333,16 +334,16 @@ class Table extends View {
     ask(this.model, action, more);
   }
 
+  /** The counters: of the jobs that match, whatever state the search asks for; null if that is not known. */
   counts(counts) {
-    const of = (...names) => names.reduce((sum, name) => sum + (counts[name] || 0), 0);
-    const totals = {"": of(...Object.keys(counts)) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), asking: of("asking")};
+    const of = (...names) => names.reduce((sum, name) => sum + (counts?.[name] || 0), 0);
+    const totals = {"": of(...Object.keys(counts || {})) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), asking: of("asking")};
     for (const button of this.n.counters.children) {
-      put(button.count, number(totals[button.dataset.name]));
+      put(button.count, counts ? number(totals[button.dataset.name]) : "–");
       button.classList.toggle("zero", !totals[button.dataset.name]);
     }
-    this.kept = totals[""];
     const asking = this.n.counters.lastChild;
-    asking.hidden = !counts.asking && this.chosenCounter() !== "asking";
+    asking.hidden = !totals.asking && this.chosenCounter() !== "asking";
   }
 
   showSkeleton() {
@@ -418,7 +419,7 @@ class Table extends View {
   // -- search ------------------------------------------------------------------------------------------------------
 
   filter(name) {
-    const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && !word.startsWith("state:") && word !== "is:asking");
+    const words = searchWords(this.model.get("search")).filter((word) => !word.startsWith("state:") && word !== "is:asking");
     const before = this.chosenCounter();
     if (name && name !== before) words.unshift(name === "asking" ? "is:asking" : `state:${name}`);
     this.box.ask(words.join(" "));
@@ -426,14 +427,14 @@ class Table extends View {
 
   /** Turn between the jobs that are kept here and those in the archive. */
   turnToArchive() {
-    const words = (this.model.get("search") || "").split(/\s+/).filter((word) => word && word !== IN_ARCHIVE);
+    const words = searchWords(this.model.get("search")).filter((word) => word !== IN_ARCHIVE);
     this.box.ask((this.isArchive() ? words : [...words, IN_ARCHIVE]).join(" "));
   }
 
-  isArchive() { return (this.model.get("search") || "").split(/\s+/).includes(IN_ARCHIVE); }
+  isArchive() { return searchWords(this.model.get("search")).includes(IN_ARCHIVE); }
 
   chosenCounter() {
-    const found = (this.model.get("search") || "").split(/\s+/).find((word) => word.startsWith("state:") || word === "is:asking");
+    const found = searchWords(this.model.get("search")).find((word) => word.startsWith("state:") || word === "is:asking");
     return found ? found.replace(/^(state|is):/, "") : "";
   }
 

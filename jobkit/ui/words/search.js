@@ -1,5 +1,8 @@
 // The search box of a page that shows some of the jobs: the text, what is wrong with it, and what can be asked for.
 
+/** The words of a search text, as `grammar.py` reads them: quotes keep spaces. */
+const searchWords = (text) => (text || "").match(/(?:"[^"]*(?:"|$)|[^\s"])+/g) || [];
+
 class SearchBox {
   /** `what` is searched; `before` is called before another text is asked for. */
   constructor(model, what, before = () => {}) {
