@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Unanswered,
         UnknownTask,
     )
+    from jobkit.notebooks.notebook_task import Notebook
     from jobkit.run.inside.asking import ask
     from jobkit.run.inside.bars import progress
     from jobkit.run.inside.checkpoints import checkpoint, resume
@@ -61,6 +62,7 @@ __all__ = [
     "Range",
     "Task",
     "task",
+    "Notebook",
     # Submitting
     "Backoff",
     "Job",
@@ -107,6 +109,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Notebook": "jobkit.notebooks.notebook_task",
     "Range": "jobkit.tasks.specs",
     "ask": "jobkit.run.inside.asking",
     "checkpoint": "jobkit.run.inside.checkpoints",

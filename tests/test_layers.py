@@ -45,6 +45,10 @@ KNOWN_TO = {
     "distributed": {"pools"},
     "ray": {"pools"},
     "kubernetes": {"pools"},
+    "ipykernel": {"notebooks"},
+    "nbclient": {"notebooks"},
+    "nbconvert": {"notebooks"},
+    "nbformat": {"notebooks"},
     "pyarrow": {"archive", "run", "ui"},
 }
 

@@ -28,7 +28,7 @@ from jobkit.cli import (
     selection_options,
 )
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted, wait
-from jobkit.cli.queues import task_info
+from jobkit.cli.queues import read_call
 from jobkit.client import Kit
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
 from jobkit.model.format import duration, params_brief, percent, progress_line, size
@@ -53,14 +53,16 @@ from jobkit.store.query import Query
 def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, as_json: bool, **options: Any) -> int:
     """Submit a job and print its id, or with --json all of it as `jobkit show` does; with --wait when it has ended.
 
+    TASK is the name of a task, or a notebook file: jobkit submit report.ipynb region=EU
+
     Exit status with --wait: 0 succeeded, 1 failed, 2 bad input, 3 cancelled. Without a reply of the server the job may
     have been accepted: its id is printed, and the exit status is 1.
     """
     kit = jobkit.connect()
-    values = task_info(kit, task).parse(arguments)
+    function, values = read_call(kit, task, arguments)
     try:
         with redirect_stdout(sys.stderr):  # what a job of `sync://` prints
-            job = kit.submit_info(task, values, given(options))
+            job = kit.options(**given(options)).submit(function, **values)
     except SubmitUnanswered as error:
         (job_id,) = error.job_ids
         again = f"--id {job_id}" if error.id else "the same --key" if options["key"] else ""  # none: it is debounced

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,8 @@ from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
 from jobkit.model import JobEvent
 from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
+from jobkit.notebooks import SUFFIX
+from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.params import describe
 from jobkit.tasks.registry import registry
 
@@ -76,6 +78,15 @@ def task_info(kit: Kit, name: str) -> TaskInfo:
     if name not in found:
         raise kit.verbs.unknown_task(name, found)
     return found[name]
+
+
+def read_call(kit: Kit, name: str, pairs: Sequence[str]) -> tuple[str | Notebook, dict[str, Any]]:
+    """Return what to submit, a task by its name or the notebook of a file, and its arguments from `["n=5"]`."""
+    if not name.endswith(SUFFIX):
+        return name, task_info(kit, name).parse(pairs)
+    notebook = Notebook(name)
+    notebook.check_names([pair.partition("=")[0] for pair in pairs])
+    return notebook, registry.task_of(notebook).info().parse(pairs)
 
 
 def known_tasks(kit: Kit) -> dict[str, TaskInfo]:

@@ -10,7 +10,7 @@ import click
 import jobkit
 from jobkit.cli import BadInput, age, as_json_option, complete, given, job_options, out
 from jobkit.cli.follow import submitted
-from jobkit.cli.queues import task_info
+from jobkit.cli.queues import read_call
 from jobkit.client import Kit, Schedule
 from jobkit.model import ScheduleRun
 from jobkit.model.format import duration, params_brief
@@ -39,10 +39,11 @@ def schedule(task: str, arguments: tuple[str, ...], name: str | None, as_json: b
     \b
     jobkit schedule report day=today --cron "0 6 * * MON-FRI" --tz Europe/Berlin
     jobkit schedule tidy --every 300 --overlap skip
+    jobkit schedule report.ipynb region=EU --cron "0 6 * * MON"
     """
     kit = jobkit.connect()
-    values = task_info(kit, task).parse(arguments)
-    made = kit.schedule(task, values, name=name, **given(options))
+    function, values = read_call(kit, task, arguments)
+    made = kit.schedule(function, values, name=name, **given(options))
     out.note(kit, "add_schedule", "task", [task])
     if as_json:
         return out.echo_json(_shown(made))

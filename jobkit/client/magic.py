@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobkit.client.job import Job
 from jobkit.model import InvalidParams, JobkitError
-from jobkit.tasks.cell import Cell, read_cell
+from jobkit.tasks.cell import Cell, read_cell, title_of
 
 if TYPE_CHECKING:
     from jobkit.client.kit import Kit
@@ -49,7 +49,7 @@ def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]
     source = shell.transform_cell(cell)
     names = read_cell(source, shell.user_ns)
     variables = {each: shell.user_ns[each] for each in names}
-    options.setdefault("title", _title(source))
+    options.setdefault("title", title_of(source))
     task = Cell(source, names, name or "cell")
     try:
         job: Job = kit.options(**options).submit(task, **variables)
@@ -93,14 +93,6 @@ def _value(key: str, text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _title(source: str) -> str:
-    """The cell's first line that says something: a comment's text, else the code."""
-    lines = [line.strip() for line in source.splitlines() if line.strip(" #\t")]
-    first = lines[0].lstrip("# ") if lines else "cell"
-    first = "".join(c if c.isprintable() else " " for c in first)
-    return first if len(first) <= 60 else first[:59] + "…"
 
 
 def _explained(error: InvalidParams, variables: Mapping[str, Any]) -> InvalidParams:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
+from os import PathLike
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from jobkit.client.batch import Batch
@@ -13,6 +14,7 @@ from jobkit.client.job import Job
 from jobkit.client.studies import begin_study
 from jobkit.client.study import Study
 from jobkit.client.sweep import MAX_LIMIT, Sweep, sweep_of
+from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.options import SubmitOptions, takes
 from jobkit.tasks.shown import Listed
 from jobkit.tasks.task_class import Task
@@ -22,6 +24,14 @@ R = TypeVar("R")
 
 #: A rule after which the rest of a batch is cancelled, see `Batch.stop_when`.
 StopWhen = Callable[[Job[Any]], object] | str | None
+
+
+def _notebook_call(
+    path: str | PathLike[str], parameters: Mapping[str, Any]
+) -> tuple[Notebook, tuple[()], Mapping[str, Any]]:
+    notebook = Notebook(path)
+    notebook.check_names(parameters)
+    return notebook, (), parameters
 
 
 class SubmitVerbs(Listed):
@@ -66,6 +76,21 @@ class SubmitVerbs(Listed):
             SubmitUnanswered: (a StoreUnavailable) the job may have been accepted; the message has its id.
         """
         return self._submitter.submit_one(task, args, kwargs)
+
+    def notebook(self, path: str | PathLike[str], /, **parameters: Any) -> Job[Any]:
+        """Submit a notebook file; returns a live `Job`: `kit.notebook("report.ipynb", region="EU")`.
+
+        It is executed in a separate kernel. Its artifacts are the executed notebook and an HTML page of it, its
+        result is what the last cell shows.
+
+        Args:
+            path: of the .ipynb file, relative to the working directory. The file is read now.
+            parameters: values for the variables of its cell with the tag `parameters`.
+
+        Raises:
+            InvalidParams: the file is no notebook, or a parameter is unknown or refused; nothing was stored.
+        """
+        return self._submitter.submit_one(*_notebook_call(path, parameters))
 
     @overload
     def map(
@@ -183,6 +208,10 @@ class AioSubmitVerbs(Listed):
     async def submit(self, task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job[Any]:
         """Submit a task, any other callable, or a task by name; returns a live `Job`. See `Kit.submit`."""
         return await self._submitter.submit_async(task, args, kwargs)
+
+    async def notebook(self, path: str | PathLike[str], /, **parameters: Any) -> Job[Any]:
+        """Submit a notebook file; returns a live `Job`. See `Kit.notebook`."""
+        return await self._submitter.submit_async(*_notebook_call(path, parameters))
 
     @overload
     async def map(

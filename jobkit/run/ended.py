@@ -63,6 +63,14 @@ class Ended(msgspec.Struct, frozen=True):
         return ended.outcome
 
 
+class EndedElsewhere(Exception):
+    """The call has ended in another process of the job, with this outcome: raised for a failure, else returned."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.outcome)
+        self.outcome = outcome
+
+
 def execute(
     assignment: Assignment,
     run: Callable[[Coroutine[Any, Any, Any]], Any],
@@ -94,6 +102,8 @@ def execute(
 
 def succeeded(value: Any, *, allow_pickle: bool, leaves: type[BaseException] = Stop) -> Ended:
     """A returned value. One that cannot be written is still a success, shown but not kept."""
+    if type(value) is EndedElsewhere:
+        return Ended(value.outcome)
     problem = ""
     try:
         form, body = _CODECS[allow_pickle].encode(value)
@@ -127,6 +137,8 @@ def raised(error: BaseException, *, allow_pickle: bool) -> Ended:
     """An exception that left the task."""
     if issubclass(type(error), Rejected):  # `isinstance` would ask the exception itself
         return Ended(failed(ErrorKind.REJECTED, "rejected", str(error)))
+    if type(error) is EndedElsewhere:
+        return Ended(error.outcome)
     if issubclass(type(error), WaitsWithoutSlot):
         return Ended(Outcome("asked", reason="it waits for an answer, without a slot"))
     is_exit = issubclass(type(error), SystemExit)

@@ -57,6 +57,14 @@ class Cell:
         return namespace.get(_VALUE)
 
 
+def title_of(source: str) -> str:
+    """Return the first line of a cell that says something: a comment's text, else the code."""
+    lines = [line.strip() for line in source.splitlines() if line.strip(" #\t")]
+    first = lines[0].lstrip("# ") if lines else "cell"
+    first = "".join(c if c.isprintable() else " " for c in first)
+    return first if len(first) <= 60 else first[:59] + "…"
+
+
 def _shown(*values: Any, **_: Any) -> None:
     for value in values:
         print(value)

@@ -36,7 +36,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         var_positional, var_keyword: names of `*args` and `**kwargs`, or "".
         defaults: the Python defaults by name.
         omits_defaults: do not pass keyword arguments that equal their default: functions in C (NumPy ufuncs) may reject
-            some combinations.
+            some combinations, and notebooks set their defaults themselves.
     """
 
     params: tuple[ParamSpec, ...]
@@ -180,7 +180,7 @@ def signature_of(function: Callable[..., Any]) -> Signature:
         names.setdefault(parameter.kind, []).append(name)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        spec = spec_of(name, hints.get(name, Any))
+        spec = spec_of(name, hints.get(name, Any if parameter.annotation is parameter.empty else parameter.annotation))
         if parameter.default is not parameter.empty:
             spec = with_default(spec, parameter.default)
             defaults[name] = parameter.default
@@ -197,7 +197,9 @@ def signature_of(function: Callable[..., Any]) -> Signature:
     is_python = inspect.isfunction(function) or inspect.ismethod(function)
     is_python = is_python or isinstance(function, (type, functools.partial))
     is_native = not (is_python or inspect.isfunction(inspect.getattr_static(type(function), "__call__", None)))
-    return Signature(tuple(params), positional, positional_only, *stars, defaults, omits_defaults=is_native)
+    is_declared = "__signature__" in getattr(function, "__dict__", {})
+    omits_defaults = is_native or is_declared
+    return Signature(tuple(params), positional, positional_only, *stars, defaults, omits_defaults=omits_defaults)
 
 
 def called(function: Any) -> Any:

@@ -160,10 +160,13 @@ def _is_watched() -> bool:
 _has_monitor = True
 
 
-def install(*, has_monitor: bool = True) -> None:
+def install(*, has_monitor: bool = True, is_shown: bool = False) -> None:
     """See to it that tqdm, rich, IPython and pyplot, loaded or yet to be, report to the job they run in.
 
-    A process that runs nothing but jobs needs no monitor of tqdm: without its thread it can be used for another job.
+    Args:
+        has_monitor: a process that runs nothing but jobs needs no monitor of tqdm: without its thread it can be used
+            for another job.
+        is_shown: a notebook shows what IPython and pyplot display.
     """
     global _has_monitor
     _has_monitor = has_monitor
@@ -173,6 +176,9 @@ def install(*, has_monitor: bool = True) -> None:
         sys.modules["tqdm.std"].tqdm.monitor_interval = 0
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
+    if is_shown:
+        for name in displays.PATCHES:
+            _PATCHES.pop(name, None)
     for name, patch in _PATCHES.items():
         if (module := sys.modules.get(name)) is not None:
             patch(module)

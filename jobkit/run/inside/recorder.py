@@ -215,6 +215,11 @@ class Recorder:
             self._sink.artifact(name, media, body)
             self._kept[name] = size
 
+    def relay(self, kind: str, *news: Any) -> None:
+        """Hand on news that another process of the job has collected. `kind`: the method of the sink."""
+        with self._guard, self._lock:
+            getattr(self._sink, kind)(*news)
+
     def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
         """A checkpoint was written; see `Sink`."""
         with self._guard, self._lock:

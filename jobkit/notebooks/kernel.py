@@ -1,0 +1,157 @@
+"""`python -m jobkit.notebooks.kernel -f FILE`: the IPython kernel of a notebook that runs as a job.
+
+What its cells say by jobkit (progress, metrics, artifacts, log) goes to the job's process through a pipe, as frames
+like those of a job to its worker (`run/process/frames.py`), and so does how a cell failed and what the last one shows.
+It ends with the job's process, however that ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from jobkit.codec import MSGPACK
+from jobkit.model import JobkitError, LogLine
+from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.metrics import Point
+from jobkit.run.attempt import Outcome
+from jobkit.run.ended import raised, succeeded
+from jobkit.run.inside import bars, context
+from jobkit.run.inside.answers import Reply
+from jobkit.run.inside.context import Context
+from jobkit.run.inside.recorder import Recorder
+from jobkit.run.inside.ticker import Ticker
+from jobkit.run.inside.values import Body, Bounds, safe_repr
+from jobkit.run.process import frames
+from jobkit.system import death
+
+#: Variable of the kernel's environment with its `KernelOrder`, as hexadecimal digits.
+ORDER = "JOBKIT_KERNEL"
+
+#: A value of the last cell is kept itself up to this size; of plain data, and of tables and arrays.
+_VALUE_BYTES = 1_000_000
+_TABLES = ("pandas", "numpy", "polars", "pyarrow")
+
+
+class KernelOrder(msgspec.Struct, frozen=True):
+    """Orders of a job's process to its kernel.
+
+    Attributes:
+        parent: id of that process. fd: pipe to it. folder: for large artifacts on their way.
+        path: directories to import from, of that process. cells: number of cells that will be executed.
+    """
+
+    parent: int
+    fd: int
+    folder: str
+    path: list[str]
+    cells: int
+    job_id: str
+    attempt: int
+    task: str
+    kit_settings: dict[str, str]
+
+
+class _PipeSink:
+    """Sends the news of the cells to the job's process."""
+
+    def __init__(self, order: KernelOrder) -> None:
+        self._fd, self._folder = order.fd, order.folder
+        self._lock = threading.RLock()
+
+    def send(self, kind: bytes, content: Any) -> None:
+        view = memoryview(frames.frame(kind, content))
+        with self._lock:
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def lines(self, lines: Sequence[LogLine]) -> None:
+        self.send(frames.LINES, [line.to_wire() for line in lines])
+
+    def progress(self, done: float | None, total: float | None, message: str) -> None:
+        self.send(frames.PROGRESS, (done, total, message))
+
+    def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
+        self.send(frames.METRICS, batch)
+
+    def awaits(self, job_ids: Sequence[str]) -> None:
+        self.send(frames.AWAITS, job_ids)
+
+    def artifact(self, name: str, media: str, body: Body) -> None:
+        if isinstance(body, bytes) and len(body) <= frames.PART_BYTES:
+            self.send(frames.ARTIFACT, (name, media, body, ""))
+            return
+        path = f"{self._folder}/{secrets.token_hex(8)}"
+        frames.spool(path, body, "")
+        self.send(frames.ARTIFACT, (name, media, b"", path))
+
+    def checkpoint(self, info: CheckpointInfo, sealed: bytes) -> None:
+        raise JobkitError("a notebook that runs as a job has no checkpoints")
+
+    def resumed(self, info: CheckpointInfo | None) -> None:
+        """Do nothing: it has no checkpoints."""
+
+    def ask(self, key: str, text: str, timeout_s: float | None, body: bytes, reply: Callable[[Reply], None]) -> None:
+        raise JobkitError("a notebook that runs as a job cannot ask questions")
+
+
+def ending_of(value: Any) -> Outcome:
+    """Return the success of a notebook whose last cell shows a value: itself if it is data, else its text."""
+    outcome = succeeded(value, allow_pickle=True).last()
+    is_data = outcome.form == MSGPACK or type(value).__module__.partition(".")[0] in _TABLES
+    if is_data and len(outcome.body) <= _VALUE_BYTES:
+        return outcome
+    text = succeeded(safe_repr(value), allow_pickle=True).last()
+    preview = {name: each for name, each in (outcome.preview or {}).items() if name != "unavailable"}
+    return replace(text, preview=preview or None, summary=outcome.summary if is_data else text.summary)
+
+
+def _follow(shell: Any, sink: _PipeSink, cells: int) -> None:
+    """Tell how cells fail, and what the last one shows."""
+    shell.compile.get_code_name = lambda raw, transformed, number: f"Cell In[{number}]"  # in tracebacks
+
+    def ended(result: Any) -> None:
+        error = result.error_before_exec or result.error_in_exec
+        if error is not None:
+            sink.send(frames.ENDED, frames.EndReport(raised(error, allow_pickle=True).last(), False, (b"", b"")))
+        elif result.execution_count == cells:
+            sink.send(frames.ENDED, frames.EndReport(ending_of(result.result), False, (b"", b"")))
+
+    shell.events.register("post_run_cell", ended)
+
+
+def main() -> None:
+    order = msgspec.msgpack.decode(bytes.fromhex(os.environ.pop(ORDER)), type=KernelOrder)
+    if not death.end_with_parent(order.parent, signal.SIGKILL):
+        sys.exit("the process of the job is gone")
+    os.set_inheritable(order.fd, False)
+    sys.path[1:1] = [path for path in order.path if path not in sys.path]
+    sink = _PipeSink(order)
+    ticker = Ticker(lambda: recorder.tick())
+    recorder = Recorder(sink, ticker.arm, bounds=Bounds(each_bytes=1 << 40, total_bytes=1 << 40))
+    job = Context(order.job_id, order.attempt, order.task, recorder)
+    job.kit_settings = order.kit_settings
+    if order.job_id:
+        context.own_process(job)
+        os.register_at_fork(after_in_child=job.detach)
+        bars.install(is_shown=True)
+    app: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
+    app.initialize()
+    _follow(app.shell, sink, order.cells)
+    Path(order.folder).mkdir(exist_ok=True)
+    app.start()
+    recorder.close()
+
+
+if __name__ == "__main__":
+    main()

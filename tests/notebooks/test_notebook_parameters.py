@@ -1,0 +1,120 @@
+"""A notebook as a function: its file, its parameters, the cell that sets them."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+import jobkit
+from jobkit import InvalidParams
+from jobkit.notebooks.parameters import cell_of
+from jobkit.tasks.task import TaskDef
+
+from .files import write_notebook
+
+PARAMETERS = """
+%matplotlib inline
+from datetime import date
+region = "EU"  # two-letter code
+limit: Annotated[int, Range(1, 100)] = 10
+day: date = date.today()
+how: Literal["mean", "sum"] = "mean"
+month: str
+model = Model()
+_own = 1
+"""
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> TaskDef[..., object]:
+    path = write_notebook(tmp_path / "report.ipynb", "region", parameters=PARAMETERS, title="Sales by region")
+    return TaskDef(jobkit.Notebook(path))
+
+
+def test_the_cell_of_parameters_gives_names_types_defaults_and_help(task: TaskDef[..., object]) -> None:
+    kinds = {spec.name: spec.kind for spec in task.params}
+
+    assert kinds == {
+        "region": "str", "limit": "int", "day": "date", "how": "choice", "month": "str", "model": "any"
+    }  # fmt: skip
+    by_name = {spec.name: spec for spec in task.params}
+    assert (by_name["region"].default, by_name["region"].help) == ("EU", "two-letter code")
+    assert by_name["day"].default_text == "date.today()"
+    assert [spec.name for spec in task.params if spec.required] == ["month"]
+    assert (task.name, task.title, task.isolation) == ("report", "Sales by region", "process")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"regio": "EU"}, "unexpected argument 'regio' (did you mean 'region'?)"),
+        ({"limit": 1000}, "limit must be a whole number from 1 to 100, not 1000"),
+        ({"day": "someday"}, "day must be a date like 2026-11-24, not 'someday'"),
+        ({}, "missing argument 'month'"),
+    ],
+)
+def test_a_parameter_that_is_wrong_is_refused_with_a_sentence(
+    task: TaskDef[..., object], given: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(InvalidParams) as refused:
+        task.signature.bind((), {"month": "May"} | given if given else {})
+
+    assert sentence in str(refused.value)
+
+
+def test_only_parameters_that_are_given_are_set(task: TaskDef[..., object]) -> None:
+    bound = task.signature.bind((), {"month": "May", "day": "2026-01-02"})
+
+    assert task.signature.call_args(bound) == ((), {"month": "May", "day": date(2026, 1, 2)})
+
+
+def test_a_notebook_without_the_tag_takes_no_parameters(tmp_path: Path) -> None:
+    notebook = jobkit.Notebook(write_notebook(tmp_path / "plain.ipynb", "1"))
+
+    with pytest.raises(InvalidParams, match="none of its cells has the tag 'parameters'"):
+        notebook.check_names({"region": "EU"})
+
+
+def test_what_is_no_notebook_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.ipynb").write_text("[]")
+    Path("old.ipynb").write_text('{"nbformat": 3, "worksheets": [], "cells": []}')
+    write_notebook(tmp_path / "broken.ipynb", parameters="region = = 1")
+
+    for name, sentence in {
+        "none.ipynb": "the notebook 'none.ipynb' cannot be read in",
+        "text.ipynb": "text.ipynb is not a notebook",
+        "old.ipynb": "old.ipynb is of version 3 of the format",
+        "broken.ipynb": "broken.ipynb: line 1 of the cell tagged 'parameters': invalid syntax",
+    }.items():
+        with pytest.raises(InvalidParams) as refused:
+            jobkit.Notebook(name)
+        assert sentence in str(refused.value)
+
+
+def test_the_pickle_has_the_content_without_outputs_and_names_what_it_imports(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "n.ipynb", "import helpers\nfrom tools.io import read", "%%bash\nls")
+    path.write_text(path.read_text().replace('"outputs": []', '"outputs": [{"secret": 1}]'))
+
+    body = pickle.dumps(jobkit.Notebook(path))
+
+    assert b"secret" not in body
+    assert b"helpers" in body
+    assert pickle.loads(body).imports == ("helpers", "tools.io")
+
+
+def test_the_cell_of_values_gives_them_back(tmp_path: Path) -> None:
+    values = {
+        "a": 1, "b": float("inf"), "c": [None, True, {"k": (1,)}], "d": date(2026, 1, 2), "e": Path("x"), "f": 1 + 2j,
+        "password": "sesame",
+    }  # fmt: skip
+
+    source = cell_of(values, tmp_path / "values")
+    found: dict[str, object] = {}
+    exec(source, found)
+
+    assert {name: found[name] for name in values} == values
+    assert "sesame" not in source
