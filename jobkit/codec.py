@@ -11,6 +11,7 @@ a result call `loads`. The dashboard, the command line and HTTP never do.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import hashlib
 import hmac
@@ -264,6 +265,8 @@ def pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is types.CodeType:
                 return self._code_reduced(obj)
+            if obj is getattr(sys.modules.get("IPython.core.interactiveshell"), "_modified_open", None):
+                return getattr, (builtins, "open")  # the `open` of a notebook would be sent as code
             if isinstance(obj, getattr(sys.modules.get("bokeh.model"), "Model", ())):
                 return bokeh_model, (_bokeh_text(obj),)
             if isinstance(obj, _CACHED) and not _is_importable(obj):  # defined in a notebook or script

@@ -308,3 +308,11 @@ def test_a_bokeh_figure_can_be_read_back_many_times() -> None:
     assert list(first["figure"].renderers[0].data_source.data["y"]) == [3, 1, 2]
     both = {model.id for model in row(first["figure"], second["figure"]).references()}
     assert len(both) == 1 + 2 * len(made.references())
+
+
+def test_the_open_of_a_notebook_is_sent_as_pythons_own() -> None:
+    shell = pytest.importorskip("IPython.core.interactiveshell")
+
+    _, body = pickled([shell._modified_open], has_code=True)
+
+    assert pickle.loads(body) == [open]

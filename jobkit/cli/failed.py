@@ -14,6 +14,7 @@ from jobkit.cli.queues import task_info
 from jobkit.model import FailureGroup, GroupState, JobNotFound, JobSnapshot, JobState
 from jobkit.model.failure import shared
 from jobkit.model.format import params_brief
+from jobkit.model.trace import lines_of
 
 if TYPE_CHECKING:
     from jobkit.client import Kit
@@ -153,7 +154,7 @@ def show(which: str, limit: int, as_json: bool) -> None:
     }
     out.facts(facts)
     if jobs and jobs[0].error is not None:
-        out.section("error", (jobs[0].error.traceback or str(jobs[0].error)).splitlines())
+        out.section("error", lines_of(jobs[0].error))
 
     def brief(job: JobSnapshot) -> str:
         return params_brief({name: job.spec.params.get(name) for name in different})

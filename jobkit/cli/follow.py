@@ -15,6 +15,7 @@ from jobkit.cli import CANCELLED, FAILED, out
 from jobkit.client.loop import background
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply
 from jobkit.model.format import duration, params_brief, percent, progress_line, time_left
+from jobkit.model.trace import lines_of
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -138,9 +139,9 @@ def ending(kit: Kit, snapshot: JobSnapshot) -> int:
     if snapshot.state is JobState.SUCCEEDED:
         click.echo(result_text(kit.preview(snapshot.id), snapshot.summary))
     elif snapshot.state is JobState.FAILED and error is not None:
-        if error.traceback:
-            click.echo(out.block(error.traceback), err=True)
-        if str(error) not in error.traceback:
+        lines = lines_of(error)
+        click.echo(out.block("\n".join(lines)), err=True)
+        if str(error) not in "\n".join(lines):
             out.echo(str(error), err=True)
     return _status(snapshot.state)
 

@@ -37,6 +37,7 @@ from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
+from jobkit.model.trace import lines_of
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 
@@ -199,7 +200,7 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
     if snapshot.state is JobState.SUCCEEDED:
         out.section("result", result_text(preview, snapshot.summary).splitlines())
     elif snapshot.error is not None:
-        out.section("error", (snapshot.error.traceback or str(snapshot.error)).splitlines())
+        out.section("error", lines_of(snapshot.error))
 
 
 def show_made_by(made: MadeBy, as_json: bool) -> None:

@@ -50,7 +50,8 @@ def submit_cell(shell: Any, line: str, cell: str, default_kit: Callable[[], Kit]
     names = read_cell(source, shell.user_ns)
     variables = {each: shell.user_ns[each] for each in names}
     options.setdefault("title", title_of(source))
-    task = Cell(source, names, name or "cell")
+    number = getattr(shell, "execution_count", None)
+    task = Cell(source, names, name or "cell", f"Cell In[{number}]" if number else "")
     try:
         job: Job = kit.options(**options).submit(task, **variables)
     except InvalidParams as error:

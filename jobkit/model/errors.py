@@ -51,6 +51,12 @@ class JobFailed(JobkitError):
         super().__init__(message)
         self.error = error
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of it."""
+        from jobkit.model.raised_here import shown
+
+        return shown(self)
+
 
 class JobCancelled(JobkitError):
     """The job ended as `cancelled`. Raised by `job.result()`."""

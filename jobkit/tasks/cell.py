@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from jobkit.model import InvalidParams
+from jobkit.tasks.sources import Source, install, name_of
 
 #: Name of the cell's value in its namespace, and of its file in a traceback.
 _VALUE, FILE = "__jobkit_value__", "<job cell>"
@@ -29,28 +30,40 @@ _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL"})
 #: Statements of which a part may not run.
 _MAYBE = (ast.If, ast.Try, ast.While, ast.Match, ast.IfExp, ast.BoolOp, ast.TryStar)
 
-#: Names that IPython defines in every cell. A job has only `display`, which prints.
+#: Names that IPython defines in every cell. A job has only `display`.
 _NOTEBOOK, _DISPLAY = "get_ipython", "display"
 
 
 class Cell:
-    """Source that is called with its variables by name; returns the value of its last expression, or None."""
+    """Source that is called with its variables by name; returns the value of its last expression, or None.
 
-    def __init__(self, source: str, names: Iterable[str] = (), name: str = "cell") -> None:
-        self.source, self.names = source, tuple(names)
+    Attributes:
+        label: "Cell In[25]" if it stands below a magic in a cell of that name, which then is its first line; or "".
+    """
+
+    def __init__(self, source: str, names: Iterable[str] = (), name: str = "cell", label: str = "") -> None:
+        self.source, self.names, self.label = source, tuple(names), label
         self.__name__ = self.__qualname__ = name
         self.__doc__ = ""
         parameters = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in self.names]
         self.__signature__ = inspect.Signature(parameters)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cell, (self.source, self.names, self.__name__)
+        return Cell, (self.source, self.names, self.__name__), {"label": self.label}  # earlier versions take three
 
     def __call__(self, /, **variables: Any) -> Any:
-        lines = self.source.splitlines(keepends=True)
-        linecache.cache[FILE] = (len(self.source), None, lines, FILE)  # so that a traceback shows the cell's lines
-        namespace: dict[str, Any] = {"__name__": "__main__", _DISPLAY: _shown, **variables}
-        code = _compiled(ast.parse(self.source, FILE), takes_value=True)
+        shown = {} if hasattr(builtins, _DISPLAY) else {_DISPLAY: _shown}  # jobs have one that draws
+        namespace: dict[str, Any] = {"__name__": "__main__", **shown, **variables}
+        tree = ast.parse(self.source, FILE)
+        if self.label:
+            source = Source(self.label, 1, f"%%job\n{self.source}")
+            filename = name_of(source)
+            install({filename: source})
+            ast.increment_lineno(tree)
+        else:
+            lines, filename = self.source.splitlines(keepends=True), FILE
+            linecache.cache[FILE] = (len(self.source), None, lines, FILE)
+        code = _compiled(tree, filename, takes_value=True)
         running = eval(code, namespace)
         if code.co_flags & inspect.CO_COROUTINE:  # the cell uses await
             asyncio.run(running)
@@ -70,11 +83,11 @@ def _shown(*values: Any, **_: Any) -> None:
         print(value)
 
 
-def _compiled(tree: ast.Module, *, takes_value: bool = False) -> CodeType:
+def _compiled(tree: ast.Module, filename: str = FILE, *, takes_value: bool = False) -> CodeType:
     if takes_value and tree.body and isinstance(last := tree.body[-1], ast.Expr):
         target = ast.Name(_VALUE, ast.Store())
         tree.body[-1] = ast.fix_missing_locations(ast.copy_location(ast.Assign([target], last.value), last))
-    code: CodeType = compile(tree, FILE, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code: CodeType = compile(tree, filename, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     return code
 
 

@@ -77,7 +77,7 @@ class Sources(dict[str, Source]):
         names = self._names = self._names or {}
         if code not in names:
             source = _known.get(code.co_filename)
-            name, source = (_name(source), source) if source is not None else _named(code, code.co_filename)
+            name, source = (name_of(source), source) if source is not None else _named(code, code.co_filename)
             if source is not None and len(source.text) > _ALL - sum(len(each.text) for each in self.values()):
                 name = ""
             if source is not None and name:
@@ -86,7 +86,8 @@ class Sources(dict[str, Source]):
         return names[code]
 
 
-def _name(source: Source) -> str:
+def name_of(source: Source) -> str:
+    """Return the file name for the code of these lines."""
     digest = hashlib.sha256(f"{source.first}\0{source.text}".encode("utf-8", "replace")).hexdigest()
     return f"{DYNAMIC[:-1]} {digest[:12]}>"
 
@@ -96,7 +97,7 @@ def _named(code: CodeType, _: str) -> tuple[str, Source | None]:
     """Return the lines of a function of this process with the name of their file; by its own file name, because equal
     code of two files is one key."""
     source = _source(code)
-    return ("", None) if source is None else (_name(source), source)
+    return ("", None) if source is None else (name_of(source), source)
 
 
 def _all(code: CodeType) -> Iterator[CodeType]:

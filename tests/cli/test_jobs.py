@@ -87,7 +87,8 @@ def test_wait_for_a_failure_shows_the_users_traceback_and_ends_with_1(terminal: 
 
     assert done.returncode == 1
     assert "ValueError: broken pipe dream" in done.stderr
-    assert 'cli_tasks.py", line' in done.stderr
+    assert "cli_tasks.py:" in done.stderr
+    assert "---> 60      raise ValueError(text)" in done.stderr
 
 
 def test_show_tells_what_made_a_job(terminal: Terminal) -> None:

@@ -51,8 +51,9 @@ def test_an_error_in_a_cell_has_its_line(shell: Any) -> None:
 
     job.wait(60)
 
-    assert job.error.where == "<job cell>:2 in <module>"
-    assert job.error.traceback.count("File ") == 1
+    assert job.error.where == "Cell In[1], line 3 in <module>"
+    assert job.error.source == "1\t%%job\n2\ta = 1\n3\tb = [][a]"
+    assert job.error.traceback.count(", line ") == 1
 
 
 def test_bad_lines_and_cells_are_one_sentence(shell: Any, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,12 @@ def test_without_a_frame_of_the_user_there_is_no_where() -> None:
     assert (error.where, error.message) == ("", "'x'")
 
 
+def test_code_that_cython_compiled_is_a_librarys() -> None:
+    error = describe(caught(lambda: exec(compile("\n1 / 0", "pandas/_libs/index.pyx", "exec"))))
+
+    assert error.where.endswith(" in <lambda>")
+
+
 def test_a_chain_and_a_group_are_shown_in_full() -> None:
     def chained() -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,78 +13,8 @@ from jobkit.store.query import Query, QueryPage
 from jobkit.tasks.specs import Choice, ParamSpec
 from jobkit.ui.form.form_model import lead, read_field, read_form, read_options
 from jobkit.ui.jobs.board import Board
-from jobkit.ui.words.trace import chain_of
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
-
-TRACE = """Traceback (most recent call last):
-  File "/home/ada/train.py", line 61, in load
-    return scores["f1"]
-           ~~~~~~^^^^^^
-KeyError: 'f1'
-
-During handling of the above exception, another exception occurred:
-
-Traceback (most recent call last):
-  File "/home/ada/train.py", line 12, in train
-    evaluate()
-  File "/usr/lib/python3.11/site-packages/sklearn/base.py", line 430, in fit
-    inner()
-  File "C:\\work\\train.py", line 28, in evaluate
-ValueError: no score
-for fold 3
-"""
-
-
-def test_a_traceback_is_read_root_cause_first_with_library_frames_marked() -> None:
-    cause, last = chain_of(TRACE)
-
-    assert (cause.headline, cause.frames[0].place, cause.frames[0].code) == (
-        "KeyError: 'f1'",
-        "train.py:61 in load",
-        'return scores["f1"]',
-    )
-    assert [frame.is_library for frame in last.frames] == [False, True, False]
-    assert last.frames[-1].place == "train.py:28 in evaluate"
-    assert last.headline == "ValueError: no score"
-
-
-def test_frames_of_cells_are_read_with_the_line_that_failed() -> None:
-    [raised] = chain_of(
-        "Traceback (most recent call last):\n"
-        "  Cell In[26], line 5, in evaluate\n"
-        "    return mean(scores)\n"
-        "  Cell In[25], line 3, in mean\n"
-        "      2     total = sum(scores)\n"
-        "----> 3     return total / len(scores)\n"
-        "ZeroDivisionError: division by zero"
-    )
-
-    assert [(frame.place, frame.code) for frame in raised.frames] == [
-        ("Cell In[26], line 5 in evaluate", "return mean(scores)"),
-        ("Cell In[25], line 3 in mean", "return total / len(scores)"),
-    ]
-    assert raised.headline == "ZeroDivisionError: division by zero"
-
-
-def test_equal_frames_of_a_recursion_are_one_with_a_count() -> None:
-    def dive(n: int) -> None:
-        dive(n - 1) if n else fail()
-
-    def fail() -> None:
-        raise ValueError("at the bottom")
-
-    with pytest.raises(ValueError, match="bottom") as info:
-        dive(500)
-    [raised] = chain_of("".join(traceback.format_exception(info.value)))
-
-    assert [(frame.place.split()[-1], frame.count) for frame in raised.frames[1:]] == [("dive", 501), ("fail", 1)]
-    assert raised.headline == "ValueError: at the bottom"
-
-
-@pytest.mark.parametrize("text", ["", "no traceback at all", "\x00\n  File \n^^^", '  File "x", line 1'])
-def test_text_that_is_not_a_traceback_is_accepted(text: str) -> None:
-    chain_of(text)
 
 
 def test_a_search_text_that_is_refused_finds_nothing_and_says_why() -> None:

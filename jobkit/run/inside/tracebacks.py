@@ -100,13 +100,15 @@ def describe(error: BaseException, kind: ErrorKind = ErrorKind.EXCEPTION) -> Job
     try:
         _trim(error)
         where, source, variables = "", "", ""
-        users = [at for at in traceback.walk_tb(error.__traceback__) if _is_users(_file_of(at[0]))]
+        users = [at for at in traceback.walk_tb(error.__traceback__) if _is_users(at[0].f_code.co_filename)]
         if users:
             frame, line = users[-1]
             where, source = _place(frame.f_code.co_filename, line, frame.f_code.co_name), _source(frame, line)
             if keeps_locals():
                 variables = f"\n\nLocal variables in {where}:\n{locals_text(frame)}"
-        text = _format(error, source) + variables
+        if issubclass(type(error), SyntaxError) and (found := _of_syntax(error)):  # type: ignore[arg-type]  # it is one
+            where, source = found
+        text = _format(error) + variables
     except BaseException:  # exceptions of the user's may raise anything from any attribute
         where, text, source = "", "", ""
     return JobError(
@@ -159,12 +161,21 @@ def _is_ours(filename: str) -> bool:
 
 
 def _is_users(filename: str) -> bool:
+    path = _path(filename)
     return not (
-        _is_ours(filename)
-        or filename.startswith((*_LIBRARIES, "<frozen "))
-        or "site-packages" in filename
-        or "dist-packages" in filename
+        _is_ours(path)
+        or filename.startswith("<frozen ")
+        or path.startswith(_LIBRARIES)
+        or "site-packages" in path
+        or "dist-packages" in path
+        # compiled by Cython: relative to where its library was built
+        or (filename.endswith((".pyx", ".pxi")) and not os.path.exists(filename))
     )
+
+
+def _path(filename: str) -> str:
+    """Return the absolute path of a file; of code that was sent by value, that at its submitter."""
+    return os.path.abspath((is_dynamic(filename) and label_of(filename)) or filename)
 
 
 def _trim(error: BaseException) -> None:
@@ -185,28 +196,35 @@ def _trimmed(trace: TracebackType | None) -> TracebackType | None:
     while trace is not None:
         frames.append(trace)
         trace = trace.tb_next
-    files = [_file_of(trace.tb_frame) for trace in frames]
+    files = [trace.tb_frame.f_code.co_filename for trace in frames]
     first = next((i for i, file in enumerate(files) if _is_users(file)), 0)
     result: TracebackType | None = None
     for frame, file in reversed(list(zip(frames[first:], files[first:], strict=True))):
-        if not _is_ours(file):
+        if not _is_ours(_path(file)):
             result = TracebackType(result, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return result
 
 
-def _file_of(frame: FrameType) -> str:
-    return os.path.abspath(frame.f_code.co_filename)
-
-
 def _source(frame: FrameType, at: int) -> str:
     """The lines around the failing one, without the indentation that all of them have."""
+    return _lines(frame.f_code.co_filename, at, frame.f_globals)
+
+
+def _lines(filename: str, at: int, names: dict[str, Any] | None = None) -> str:
     numbers = range(max(1, at - SOURCE_AROUND), at + SOURCE_AROUND + 1)
-    lines = {n: linecache.getline(frame.f_code.co_filename, n, frame.f_globals) for n in numbers}
+    lines = {n: linecache.getline(filename, n, names) for n in numbers}
     if not lines.get(at):
         return ""
     found = [n for n in numbers if lines[n]]
     text = textwrap.dedent("\n".join(lines[n].rstrip().expandtabs(4) for n in found))
     return "\n".join(f"{n}\t{clean(cut(line, 200))}" for n, line in zip(found, text.split("\n"), strict=True))
+
+
+def _of_syntax(error: SyntaxError) -> tuple[str, str] | None:
+    """Return place and lines of a syntax error in a file of the user's, which has no frame."""
+    filename, line = error.filename or "", error.lineno or 0
+    source = _lines(filename, line) if _is_users(filename) else ""
+    return (place_of(filename, line), source) if source else None
 
 
 def _place(filename: str, line: int, name: str) -> str:
@@ -225,20 +243,19 @@ def place_of(filename: str, line: int) -> str:
 
 
 class _Stack(traceback.StackSummary):
-    """Frames as text: those of sent code by their cell or script, and the failing one with the lines around it."""
+    """Frames as text: those of sent code by their cell or script, the user's last one with the lines around it."""
 
-    failing: tuple[traceback.FrameSummary, str] | None = None
+    failing: traceback.FrameSummary | None = None
 
     def format_frame_summary(self, frame_summary: traceback.FrameSummary, **options: Any) -> str:
-        text = super().format_frame_summary(frame_summary, **options)
-        if not is_dynamic(frame_summary.filename):
-            return text
-        first, rest = text.split("\n", 1)
-        label = label_of(frame_summary.filename) or frame_summary.filename
-        shown = label if label.startswith(_CELL) else f'File "{label}"'
-        first = first.replace(f'File "{frame_summary.filename}"', clean(shown))
-        if self.failing is not None and self.failing[0] is frame_summary and self.failing[1]:
-            rest = _numbered(self.failing[1], frame_summary.lineno or 0)
+        first, rest = super().format_frame_summary(frame_summary, **options).split("\n", 1)
+        filename, line = frame_summary.filename, frame_summary.lineno or 0
+        if is_dynamic(filename):
+            label = label_of(filename) or filename
+            shown = label if label.startswith(_CELL) else f'File "{label}"'
+            first = first.replace(f'File "{filename}"', clean(shown))
+        if frame_summary is self.failing and (source := _lines(filename, line)):
+            rest = _numbered(source, line)
         return f"{first}\n{rest}"
 
 
@@ -253,16 +270,14 @@ def _numbered(source: str, at: int) -> str:
     )
 
 
-def _format(error: BaseException, source: str = "") -> str:
+def _format(error: BaseException) -> str:
     found = traceback.TracebackException.from_exception(error, compact=True)
     left: list[traceback.TracebackException | None] = [found]
     while left:
         if (one := left.pop()) is not None:
-            one.stack = _Stack(one.stack)
+            one.stack = stack = _Stack(one.stack)
+            stack.failing = next((frame for frame in reversed(stack) if _is_users(frame.filename)), None)
             left += [one.__cause__, one.__context__, *(one.exceptions or ())]
-    users = [frame for frame in found.stack if _is_users(os.path.abspath(frame.filename))]
-    if users:
-        found.stack.failing = users[-1], source  # type: ignore[attr-defined]  # of `_Stack`
     lines = "".join(found.format()).rstrip().split("\n")
     if len(lines) > TRACEBACK_LINES:  # a deep recursion through several functions is not folded by Python
         head, tail = TRACEBACK_LINES // 3, TRACEBACK_LINES - TRACEBACK_LINES // 3

@@ -19,13 +19,13 @@ from jobkit.model import JobSnapshot, LogLine, attempts_of
 from jobkit.model.format import FACES, ago, duration, number, params_brief, percent, progress_line, size
 from jobkit.model.metrics import Point
 from jobkit.model.question import closed_questions
+from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import COLOURS, is_number
 from jobkit.ui.card.card_curves import charts_of, paths_of, thinned
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.words import assets
-from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a saved card keeps.
 _LINES = 12
@@ -51,8 +51,8 @@ _CHARTS, _CHART_POINTS = 6, 150
 #: Characters of a text.
 _CHARS = 2_000
 
-#: The line in "train.py:28 in evaluate".
-_NUMBER = re.compile(r"\d+(?= in |$)")
+#: Exceptions of a chain or group, and frames of each (rows of those of libraries count as one).
+_CHAIN, _FRAMES = 8, 10
 
 _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)?)", re.IGNORECASE)
 
@@ -187,17 +187,38 @@ def _error(snapshot: JobSnapshot) -> str:
     error = snapshot.error
     if error is None or snapshot.state == "succeeded" or not snapshot.is_terminal:
         return ""
-    chain = chain_of(error.traceback)
-    cause = f'<p class="m">Root cause <code>{_brief(chain[0].headline, 300)}</code></p>' if len(chain) > 1 else ""
-    where = f'<p class="m"><code>{escape(error.where)}</code></p>' if error.where else ""
-    at = _NUMBER.search(error.where)
-    source = f'<pre class="s">{_source(error.source, at[0] if at else "")}</pre>' if error.source else ""
+    chain = picture_of(error)
     text = error.traceback
     if len(text) > _CHARS:  # its last lines say what happened
         text = "…\n" + text[-_CHARS:].split("\n", 1)[-1]
     trace = folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
     headline = f"<p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>"
-    return f'<div class="e">{headline}{where}{source}{cause}{trace}</div>'
+    left_out = f'<p class="m">{len(chain) - _CHAIN} more exceptions</p>' if len(chain) > _CHAIN else ""
+    shown = [*chain[: _CHAIN - 1], chain[-1]] if left_out else chain
+    told = "".join(map(_raised, shown[:-1])) + left_out + "".join(map(_raised, shown[-1:]))
+    return f'<div class="e">{headline}{told}{trace}</div>'
+
+
+def _raised(raised: Raised) -> str:
+    """Return one exception of a chain: own frames with their code, those of libraries counted."""
+    lead = f'<p class="m">{raised.lead} <code>{_brief(raised.headline, 300)}</code></p>' if raised.lead else ""
+    notes = f'<pre class="m">{_brief(raised.notes, _CHARS)}</pre>' if raised.notes else ""
+    rows = list(rows_of(raised.frames))
+    more = f'<p class="m">{len(rows) - _FRAMES} more frames</p>' if len(rows) > _FRAMES else ""
+    shown = (
+        _frame(row) if isinstance(row, Frame) else f'<p class="m">{frame_count(row)}</p>' for row in rows[-_FRAMES:]
+    )
+    return lead + notes + more + "".join(shown)
+
+
+def _frame(frame: Frame | Sequence[Frame]) -> str:
+    """Return one own frame, or how many of libraries there are in a row."""
+    if not isinstance(frame, Frame):
+        return f'<p class="m">{frame_count(frame)}</p>'
+    times = f" · {number(frame.count)} times" if frame.count > 1 else ""
+    code = _source(frame.source, line_of(frame.place)) if frame.source else _brief(f"  {frame.code}", 300)
+    body = f'<pre class="s">{code}</pre>' if code.strip() else ""
+    return f'<p class="m"><code>{escape(frame.place)}{times}</code></p>{body}'
 
 
 def _source(source: str, at: str) -> str:

@@ -23,9 +23,9 @@ from jobkit.model.load import WorkerLoad
 from jobkit.model.metrics import NO_METRICS
 from jobkit.model.plain import dumps, instant, iso, to_json
 from jobkit.model.question import closed_questions
+from jobkit.model.trace import picture_of
 from jobkit.store.values import ArtifactInfo
 from jobkit.ui.card.card_curves import CardCurves
-from jobkit.ui.words.trace import chain_of
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
 LOG_LINES = 500
@@ -273,7 +273,7 @@ class CardModel:
             "queued_at": iso(queued_at),
             "told": [to_json(each) for each in closed_questions(snapshot.history)],
             "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
-            "chain": chain_of(error.traceback) if error else [],
+            "chain": picture_of(error),
             "now": iso(now),
             "v": self.version,
             "alert": self.alert(now),

@@ -12,6 +12,7 @@ from jobkit.model import EventType, FailureGroup, GroupState, InvalidParams, Job
 from jobkit.model.failure import shared
 from jobkit.model.format import params_brief, value_brief
 from jobkit.model.plain import iso
+from jobkit.model.trace import picture_of
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import TaskInfo, defaults_of
 from jobkit.tasks.params import describe
@@ -20,7 +21,6 @@ from jobkit.ui.form.form_model import read_field
 from jobkit.ui.live.component import FeedPage
 from jobkit.ui.live.shared_feed import TextFeed
 from jobkit.ui.words import assets
-from jobkit.ui.words.trace import chain_of
 
 #: States that can be listed; "open" has the regressed ones as well.
 STATES = ("open", str(GroupState.MUTED), str(GroupState.RESOLVED))
@@ -73,7 +73,7 @@ def detail(
         "message": group.message,
         "error": error.to_json() if error else None,
         "error_of": newest.id if newest else "",
-        "chain": chain_of(error.traceback) if error else [],
+        "chain": picture_of(error),
         "shared": [[name, value_brief(value, 120)] for name, value in same.items()] if len(jobs) > 1 else [],
         "different": different,
         "compared": min(len(jobs), _COMPARED),
