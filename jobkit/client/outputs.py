@@ -25,6 +25,7 @@ from jobkit.model import (
     SignatureError,
 )
 from jobkit.model.plain import iso
+from jobkit.model.trace import lines_of
 
 
 class LogText(str):
@@ -145,7 +146,8 @@ def outcome_of(
         error = snapshot.error
         said = "" if error is None else f": {error}"
         trace = f"\n\n{error.traceback.rstrip()}" if error is not None and error.traceback else ""
-        raise JobFailed(f"job {spec.id} ({spec.task}) failed{said}{trace}{note}", error) from original
+        lines = lines_of(error) if error is not None else ()
+        raise JobFailed(f"job {spec.id} ({spec.task}) failed{said}{trace}{note}", error, lines) from original
     if not sealed:
         what = f"the result of job {spec.id} ({spec.task}) is not available"
         if why := (preview or {}).get("unavailable"):

@@ -47,15 +47,16 @@ class JobFailed(JobkitError):
     `__cause__` is the original exception if it could be rebuilt.
     """
 
-    def __init__(self, message: str, error: object = None) -> None:
+    def __init__(self, message: str, error: object = None, lines: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.error = error
+        self._lines = lines  # of the error, for people
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows of it."""
         from jobkit.model.raised_here import shown
 
-        return shown(self)
+        return shown(self, self._lines)
 
 
 class JobCancelled(JobkitError):

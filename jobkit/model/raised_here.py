@@ -10,14 +10,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-from jobkit.model.snapshot import JobError
-from jobkit.model.trace import Frame, frame_lines, lines_of
-
-if TYPE_CHECKING:
-    from jobkit.model.errors import JobFailed
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -27,22 +21,21 @@ _TYPE = re.compile(r"^[\w.]+(?=: |$)")
 _BOLD, _RED, _CYAN, _END = "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
 
-def shown(error: JobFailed) -> list[str]:
-    """Return the lines of an exception that was raised in a cell."""
+def shown(error: BaseException, of_job: Sequence[str]) -> list[str]:
+    """Return the lines of an exception that was raised in a cell, below those `of_job`, see `trace.lines_of`."""
     shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     lines = [f"{_RED}{'-' * 75}{_END}"]
-    if isinstance(error.error, JobError):
-        lines += [f"{_BOLD}In the job:{_END}", *_coloured(lines_of(error.error)), "", f"{_BOLD}Here:{_END}"]
-    here = (line for frame in _own_frames(error, shell) for line in frame_lines(frame))
+    if of_job:
+        lines += [f"{_BOLD}In the job:{_END}", *_coloured(of_job), "", f"{_BOLD}Here:{_END}"]
     said = str(error).partition("\n\n")[0]
-    lines += _coloured([*here, f"{type(error).__name__}: {said}"])
+    lines += _coloured([*_own_lines(error, shell), f"{type(error).__name__}: {said}"])
     if str(getattr(shell, "colors", "nocolor")).lower() != "nocolor":
         return lines
     return [line.replace(_BOLD, "").replace(_RED, "").replace(_CYAN, "").replace(_END, "") for line in lines]
 
 
-def _own_frames(error: BaseException, shell: Any) -> Iterator[Frame]:
-    """Yield the frames that wanted the result, without jobkit's and those of IPython, which run the cell."""
+def _own_lines(error: BaseException, shell: Any) -> Iterator[str]:
+    """Yield place and code of the frames that wanted the result, without those of jobkit and of IPython."""
     label = getattr(getattr(shell, "compile", None), "format_code_name", lambda filename: None)
     for at, line in traceback.walk_tb(error.__traceback__):
         filename, name = at.f_code.co_filename, at.f_code.co_name
@@ -50,8 +43,8 @@ def _own_frames(error: BaseException, shell: Any) -> Iterator[Frame]:
             continue
         cell = label(filename)
         place = f"{' '.join(cell)}, line {line}" if cell else f"{os.path.basename(filename)}:{line}"
-        code = linecache.getline(filename, line, at.f_globals).strip()
-        yield Frame(filename, place if name == "<module>" else f"{place} in {name}", code)
+        yield f"  {place}" if name == "<module>" else f"  {place} in {name}"
+        yield f"      {linecache.getline(filename, line, at.f_globals).strip()}"
 
 
 def _coloured(lines: Iterable[str]) -> Iterator[str]:

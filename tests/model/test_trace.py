@@ -169,7 +169,7 @@ def test_as_text_own_frames_have_their_lines_and_those_of_libraries_are_counted(
 def test_a_failed_job_is_shown_in_a_cell_with_its_own_frames_and_the_line_that_wanted_its_result() -> None:
     error = described(chained)
     with pytest.raises(JobFailed) as info:
-        raise JobFailed(f"job 1 (f) failed: KeyError: 'settings'\n\n{error.traceback}", error)
+        raise JobFailed(f"job 1 (f) failed: KeyError: 'settings'\n\n{error.traceback}", error, lines_of(error))
 
     lines = info.value._render_traceback_()
 
