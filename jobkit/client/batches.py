@@ -16,6 +16,7 @@ from jobkit.client.stop_rules import StopRule, judge_of, sends_rules
 from jobkit.client.study import STUDY_TASK, unbegun
 from jobkit.model import TERMINAL, JobEvent, JobState, StoreUnavailable
 from jobkit.model.batch import OPEN, BatchInfo
+from jobkit.settings import user_name
 from jobkit.store.batches import subscription
 from jobkit.tasks.params import checked
 
@@ -90,7 +91,7 @@ class BatchVerbs:
             checked(field, value, "str", nullable=True)
         return await self._connection.store.batches.newest(most, name=name, owner=owner)
 
-    async def cancel_batch(self, batch_id: str, reason: str = "") -> int:
+    async def cancel_batch(self, batch_id: str, reason: str = "", by: str | None = None) -> int:
         """Ask every job of a batch that has not ended to stop; return how many were asked.
 
         Of a study, also the job that runs it.
@@ -99,9 +100,10 @@ class BatchVerbs:
             JobNotFound: it is not kept.
         """
         checks.reason(reason)
+        by = user_name() if by is None else by
         open_jobs = await self._in_states(batch_id, *map(str, OPEN))
         of_study = [batch_id] if (await self.batch_info(batch_id)).spec.study else []  # first, as it begins others
-        await self._connection.store.cancel([*of_study, *open_jobs], reason)
+        await self._connection.store.cancel([*of_study, *open_jobs], reason, by=by)
         return len(open_jobs)
 
     def give_rule(self, batch: Batch, rule: StopRule) -> bool:

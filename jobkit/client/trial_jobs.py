@@ -162,7 +162,7 @@ class TrialJobs:
 
     def cancel(self, number: int, reason: str) -> None:
         """Stop a trial."""
-        patiently(partial(self._kit.cancel_many, [self._jobs[number].id], reason))
+        patiently(partial(self._kit.cancel_many, [self._jobs[number].id], reason, by=""))
 
     def end(self, number: int) -> TrialEnd | None:
         """Return how a trial ended; None while its job is open."""

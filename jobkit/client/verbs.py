@@ -352,15 +352,19 @@ class Verbs:
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
-    async def cancel(self, job_id: str, reason: str = "", *, at_checkpoint: bool = False) -> bool:
+    async def cancel(
+        self, job_id: str, reason: str = "", *, at_checkpoint: bool = False, by: str | None = None
+    ) -> bool:
         """Request a job to stop, or let it first write a checkpoint; return False if it has already ended.
+
+        Args:
+            reason: shown with the job. by: name of the caller; the user of this process unless given.
 
         Raises:
             JobNotFound: it is not kept.
         """
-        checks.reason(reason)
         before = await self.snapshot(job_id)
-        await self.store.cancel([job_id], reason, at_checkpoint=at_checkpoint)
+        await self.cancel_many([job_id], reason, at_checkpoint=at_checkpoint, by=by)
         return not before.is_terminal
 
     async def answer(self, job_id: str, answer: Any, *, by: str | None = None, key: str = "") -> OpenQuestion:
@@ -379,10 +383,13 @@ class Verbs:
         by = user_name() if by is None else by
         return await questions.answer(self.store, self.codec, await self.snapshot(job_id), answer, by=by, key=key)
 
-    async def cancel_many(self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False) -> list[str]:
+    async def cancel_many(
+        self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False, by: str | None = None
+    ) -> list[str]:
         """Request jobs to stop as `cancel` does; return the state of each now, "" for an unknown one."""
         checks.reason(reason)
-        return await self.store.cancel(checks.job_ids(job_ids), reason, at_checkpoint=at_checkpoint)
+        by = user_name() if by is None else by
+        return await self.store.cancel(checks.job_ids(job_ids), reason, at_checkpoint=at_checkpoint, by=by)
 
     async def stop_workers(
         self, *, host: str | None = None, queue: str | None = None, now: bool = False

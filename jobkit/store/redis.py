@@ -206,13 +206,17 @@ class RedisStore(QueueRecords):
         self.has_left = bool(left or answers.get("settle"))
         return ended, claimed, 0.0 if self.has_left else wait_s
 
-    async def cancel(self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False) -> list[str]:
+    async def cancel(
+        self, job_ids: Sequence[str], reason: str = "", *, at_checkpoint: bool = False, by: str = ""
+    ) -> list[str]:
         """Request jobs to stop, or to stop at their next checkpoint. Return the state of each now, "" if unknown.
 
         A waiting job is "cancelled" at once; a running one stays "running" until its worker has stopped it; a terminal
-        one keeps its state.
+        one keeps its state. `by`: name of the caller, if known.
         """
-        options = wire.options(reason=reason, ttl_ms=self.ttl_ms, at_checkpoint=at_checkpoint or None)
+        options = wire.options(
+            reason=reason, ttl_ms=self.ttl_ms, at_checkpoint=at_checkpoint or None, by=by[:200] or None
+        )
         states: list[str] = []
         for some in in_slices(job_ids):
             *found, left = await self.run("cancel", [options, *some])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from jobkit.model import ErrorKind, JobState
+from jobkit.model.cancellation import cancellation_of
 from jobkit.model.snapshot import JobError
 from jobkit.store.redis import RedisStore
 from jobkit.store.values import ALREADY, FENCED, FINISHED
@@ -131,3 +134,30 @@ async def test_the_worker_of_a_job_that_was_cancelled_while_it_was_queued_again_
 
     assert await store.finish([ending(zombie, result=b"late")]) == [FENCED]
     assert await store.result("a") is None
+
+
+async def test_a_record_tells_who_asked_a_job_to_stop_and_why(store: RedisStore) -> None:
+    claimed = await started(store, "running")
+    await submit(store, "waiting")
+
+    await store.cancel(["waiting", "running"], "wrong data", by="ada")
+    await store.cancel(["running"], "too late", by="bob")
+
+    for id in ("waiting", "running"):
+        asked = cancellation_of(await snapshot(store, id))
+        assert asked is not None
+        assert (asked.by, asked.reason, asked.brief) == ("ada", "wrong data", "Cancelled by ada: wrong data")
+        assert asked.sentence(asked.at + timedelta(minutes=2)) == "Cancelled by ada, 2 min ago: wrong data"
+    await store.finish([ending(claimed)])
+    assert cancellation_of(await snapshot(store, "running")) is None  # it succeeded all the same
+
+
+async def test_a_cancellation_of_an_earlier_version_has_no_name(store: RedisStore) -> None:
+    await submit(store, "a")
+
+    await store.cancel(["a"])
+
+    asked = cancellation_of(await snapshot(store, "a"))
+    assert asked is not None
+    assert (asked.by, asked.reason, asked.brief) == ("", "", "Cancelled")
+    assert asked.sentence(asked.at) == "Cancelled just now"

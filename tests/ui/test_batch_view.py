@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
-from jobkit.ui.card.batch_model import BatchModel, told
+from jobkit.model.result import told
+from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, Point, layout
 from jobkit.ui.card.card_html import BATCH_ROWS, batch_html
 from tests.ui.conftest import CANARY

@@ -40,7 +40,7 @@ async def cancel_batch(call: ApiCall) -> Any:
     open_jobs = [*runs, *(job.id for job in await _jobs(call, found) if job.state in OPEN)]
     if not open_jobs:
         raise Problem(409, "ended", f"all jobs of batch {found.id} have ended; there is nothing to cancel", "id")
-    await call.kit.aio.cancel_many(open_jobs, call.body.reason)
+    await call.kit.aio.cancel_many(open_jobs, call.body.reason, by=call.grant.subject)
     return (await _batch(call)).to_json()
 
 

@@ -124,7 +124,7 @@ async def cancel(call: ApiCall) -> Any:
     """Ask a job to stop."""
     snapshot = await find(call)
     if snapshot.is_terminal or not await call.kit.aio.cancel(
-        snapshot.id, call.body.reason, at_checkpoint=call.body.checkpoint
+        snapshot.id, call.body.reason, at_checkpoint=call.body.checkpoint, by=call.grant.subject
     ):
         has = "been cancelled" if snapshot.state is JobState.CANCELLED else snapshot.state
         raise Problem(409, "ended", f"job {snapshot.id} has {has}; there is nothing to cancel", "id")

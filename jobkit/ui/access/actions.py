@@ -58,6 +58,11 @@ class ActionCall:
         """Return an argument that is a table, {} if it was not given."""
         return self.details.get(name) or {}
 
+    @property
+    def by(self) -> str | None:
+        """Name of the caller for the record; None for the user of this process, "" if unknown."""
+        return self.person.name or (None if self.person.role is Role.ADMIN else "")
+
     def refuse(self, target: str, why: JobkitError | str) -> None:
         """Add a target that failed, with the reason."""
         self.problems[target] = why if isinstance(why, JobkitError) else JobkitError(why)
@@ -295,9 +300,9 @@ def _short(target: str) -> str:
 
 
 async def _cancel(call: ActionCall) -> None:
-    reason = str(call.details.get("reason") or (call.person.name and f"asked by {call.person.name}"))
+    reason = str(call.details.get("reason") or "")
     at_checkpoint = call.details.get("checkpoint") is True
-    states = await call.kit.aio.cancel_many(list(call.targets), reason, at_checkpoint=at_checkpoint)
+    states = await call.kit.aio.cancel_many(list(call.targets), reason, at_checkpoint=at_checkpoint, by=call.by)
     for job_id, state in zip(call.targets, states, strict=True):
         if not state:
             call.refuse(job_id, unknown_job(job_id))

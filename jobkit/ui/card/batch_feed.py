@@ -293,7 +293,7 @@ class BatchControl(Control):
 async def _cancel(call: ActionCall, _: str) -> None:
     batch: Batch = call.details["batch"]
     if batch.id:
-        await call.kit.aio.cancel_batch(batch.id)  # the page may show only the first of its jobs
+        await call.kit.aio.cancel_batch(batch.id, by=call.by)  # the page may show only the first of its jobs
     else:
         await asyncio.to_thread(batch.cancel)
 

@@ -6,7 +6,6 @@ of its result, how long it took. `batch_feed.py` connects it to a batch; the sta
 
 from __future__ import annotations
 
-import ast
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.metrics import Point as MetricPoint
 from jobkit.model.plain import iso
+from jobkit.model.result import scalars, told
 from jobkit.ui.card.batch_curves import BatchCurves
 from jobkit.ui.card.batch_plot import Point, is_number, layout
 
@@ -343,36 +343,6 @@ class BatchModel:
             points.append(Point(i, snapshot.spec.params, numbers))
         names = [name for name, has_numbers in known.items() if has_numbers]
         return points, self.args, [*names, "duration (s)"] if names else []
-
-
-def told(summary: str) -> dict[str, Any] | None:
-    """Return the scalars of a result's line; None if only its preview has them all."""
-    text = summary.strip()
-    if text.startswith("{"):
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
-        return (scalars(found) or {"value": summary}) if isinstance(found, dict) else {"value": summary}
-    if text.startswith("dict of"):
-        return None
-    if text in ("True", "False"):
-        return {"value": text == "True"}
-    try:
-        value = float(text)
-    except ValueError:
-        return {"value": summary}
-    return {"value": int(value) if value.is_integer() and text.lstrip("-").isdigit() else value}
-
-
-def scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the numbers, truths and short texts of a dict by name."""
-    return {
-        name: value
-        for name, value in values.items()
-        if isinstance(name, str)
-        and (isinstance(value, (int, float, bool)) or (isinstance(value, str) and len(value) <= 100))
-    }
 
 
 def _cell(value: Any) -> Any:

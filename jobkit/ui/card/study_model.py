@@ -14,7 +14,8 @@ from typing import Any
 from jobkit.model import JobSnapshot, JobState
 from jobkit.model.batch import BatchSpec, part_id
 from jobkit.model.format import params_brief
-from jobkit.ui.card.batch_model import BatchModel, told
+from jobkit.model.result import told
+from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import is_number, layout
 from jobkit.ui.card.study_plot import TRIAL, TrialMark, history
 

@@ -12,10 +12,14 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from jobkit.client import Kit
+from jobkit.client.starts import expected_starts
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo
+from jobkit.model.cancellation import cancellation_of
+from jobkit.model.forecast import Start
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
+from jobkit.model.result import result_text
 from jobkit.store.batches import subscription
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
@@ -29,11 +33,15 @@ _COUNTS_S = 0.5
 #: The same, as a multiple of the time that the last read took.
 _REST = 20
 
+#: Seconds between two forecasts of the starts of waiting jobs, at least.
+_STARTS_S = 2.0
+
 #: Seconds until a page that many rows have left is read again.
 _THIN_S = 1.0
 
 
-_WITH_MESSAGE = (JobState.RUNNING, JobState.QUEUED)
+#: The states of jobs that wait.
+WAITING = (JobState.QUEUED, JobState.SCHEDULED)
 
 
 def row(
@@ -41,9 +49,15 @@ def row(
     eta_s: float | None = None,
     defaults: Defaults | None = None,
     info: BatchInfo | None = None,
+    start: Start | None = None,
 ) -> dict[str, Any]:
-    """Return one job, or the batch `info`, as a row without empty values, since a page of them travels at once."""
+    """Return one job, or the batch `info`, as a row without empty values, since a page of them travels at once.
+
+    Args:
+        start: what is known of the start of a waiting job.
+    """
     spec = snapshot.spec
+    start = start if start is not None and snapshot.state in WAITING else Start()
     cells: dict[str, Any] = {
         "id": snapshot.id,
         "seq": snapshot.seq,
@@ -60,13 +74,17 @@ def row(
         "eta_s": None if snapshot.asking else eta_s,
         "typical_s": snapshot.typical_s if snapshot.progress is None else None,
         "message": snapshot.shown_message
-        if snapshot.asking or snapshot.state in (JobState.RUNNING, JobState.QUEUED)
+        if snapshot.asking or snapshot.state is JobState.RUNNING
+        else snapshot.shown_message or start.why
+        if snapshot.state is JobState.QUEUED
         else "",
         "note": _note(snapshot),
         "spark": snapshot.metrics.spark or None,
         "metric": _metric(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
         "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED and not snapshot.asking else None,
+        "starts_at": iso(start.at),
+        "ahead": start.ahead or None,
         "started_at": iso(snapshot.started_at),
         "finished_at": iso(snapshot.finished_at),
         "attempt": snapshot.attempt if snapshot.attempt > 1 else None,
@@ -84,8 +102,12 @@ def _metric(snapshot: JobSnapshot) -> str:
 
 def _note(snapshot: JobSnapshot) -> str:
     """Return one line about how it ended."""
-    ended = {JobState.SUCCEEDED: snapshot.summary, JobState.FAILED: str(snapshot.error or "")}
-    text = ended.get(snapshot.state, "")
+    if snapshot.state is JobState.CANCELLED:
+        asked = cancellation_of(snapshot)
+        text = asked.brief if asked else ""
+    else:
+        ended = {JobState.SUCCEEDED: result_text(snapshot.summary), JobState.FAILED: str(snapshot.error or "")}
+        text = ended.get(snapshot.state, "")
     return text if len(text) <= 200 else text[:199] + "…"
 
 
@@ -106,6 +128,8 @@ class Board:
         self.next_cursor = ""
         self.unknown: dict[str, None] = {}
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
+        self.starts: dict[str, Start] = {}
+        """Expected starts of waiting jobs, see `expect`."""
         self.paused: dict[str, str] = {}
         """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
         self.problem = ""
@@ -227,6 +251,16 @@ class Board:
         for row_id in jobs.keys() - self.jobs.keys():
             self.batches.pop(row_id, None)
 
+    def expect(self, starts: Mapping[str, Start]) -> None:
+        """Set what is known of the starts of jobs that wait."""
+        self._changed |= {id for id in self.starts.keys() | starts.keys() if self.starts.get(id) != starts.get(id)}
+        self.starts = dict(starts)
+
+    @property
+    def waiting(self) -> list[JobSnapshot]:
+        """The jobs on the page that wait, without batches."""
+        return [job for job in self.jobs.values() if job.state in WAITING and job.id not in self.batches]
+
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
         touched = {queue for queue, _ in self.paused.items() ^ paused.items()}
@@ -285,7 +319,13 @@ class Board:
 
     def _row(self, snapshot: JobSnapshot) -> dict[str, Any]:
         eta = self._etas.get(snapshot.id)
-        cells = row(snapshot, eta.left_s if eta else None, self.defaults, self.batches.get(snapshot.id))
+        cells = row(
+            snapshot,
+            eta.left_s if eta else None,
+            self.defaults,
+            self.batches.get(snapshot.id),
+            self.starts.get(snapshot.id),
+        )
         if snapshot.state is JobState.QUEUED and snapshot.spec.queue in self.paused:
             cells["message"] = self.paused[snapshot.spec.queue]
         return cells
@@ -315,6 +355,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         super().__init__(kit, query, only)
         self._news = self.paced(NEWS_S, self.flush)
         self._curves = self.paced(CURVES_S, self.flush)
+        self._starts = self.paced(_STARTS_S, self.look_at_starts)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -355,6 +396,14 @@ class BoardFeed(QueryFeed[Subscriber]):
         super().loaded()
         if (span := self.query.aging_s) is not None:
             self.reload_in(min(60.0, max(2.0, span / 50)))
+        if self.model.waiting:
+            self._starts.poke()
+
+    async def look_at_starts(self) -> None:
+        """Read when the waiting jobs of the page will start."""
+        waiting = self.model.waiting
+        self.model.expect(await answered(lambda: expected_starts(self.kit.verbs.store, waiting)))
+        self.poke()
 
     async def _look_at_pauses(self) -> None:
         pauses = [pause for pause in await answered(self.kit.aio.paused) if pause.kind == "queue"]
@@ -392,6 +441,8 @@ class BoardFeed(QueryFeed[Subscriber]):
         else:
             self.recount()
             self.poke()
+            if self.model.starts:
+                self._starts.poke()
 
     def status(self, is_live: bool) -> None:
         if not is_live:

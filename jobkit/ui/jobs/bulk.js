@@ -1,6 +1,10 @@
 // What is done to many jobs of a table (bulk.py): choosing them, the question with their count, how far it is, taking back.
 
 const LIVE = ["queued", "scheduled", "running", "retrying"];
+
+/** Return whether the job of a row has not ended. */
+const isLive = ({face}) => LIVE.includes(face);
+
 const WORDS_OF = {
   cancel: {word: "Cancel", ask: "Cancel", doing: "Cancelling", of: (face) => LIVE.includes(face)},
   retry: {word: "Retry", ask: "Run again", doing: "Submitting", of: (face) => !LIVE.includes(face)},

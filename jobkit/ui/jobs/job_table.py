@@ -21,6 +21,7 @@ from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
+from jobkit.ui.jobs.home import HomeFeed, is_home
 from jobkit.ui.live.component import LivePage
 from jobkit.ui.words import assets
 
@@ -114,8 +115,8 @@ class JobTable(LivePage):
         if self.cursor != self._trail[-1]:  # by a link, or the back button
             self._trail = ["", self.cursor] if self.cursor else [""]
         query, self.problem = read_search(self.search, self.order, self.cursor)
-        only = self._access.person.only_owner
-        return [(BoardFeed, query, only), *([] if self.problem else [activity_feed(query, only)])]
+        feed, only = BoardFeed if self.problem or not is_home(query) else HomeFeed, self._access.person.only_owner
+        return [(feed, query, only), *([] if self.problem else [activity_feed(query, only)])]
 
     def _deliver(self, whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
         depth = len(self._trail) - 1

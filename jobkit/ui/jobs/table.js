@@ -6,7 +6,7 @@
 const COLUMNS = [
   ["mark", "", "state", ""], ["name", "Job", "task", ""], ["state", "Progress", "progress", "-"],
   ["queue", "Queue", "queue", "", ({queue}) => queue], ["owner", "Owner", "owner", "", ({owner}) => owner],
-  ["when", "When", "submitted", "-"], ["time", "Duration", "took", "-"],
+  ["when", "Submitted", "submitted", "-"], ["time", "Duration", "took", "-"],
   ["worker", "Worker", "worker", "", ({worker}) => worker?.replace(/\.[0-9a-f]{6}$/, "")],  // host and process are enough to tell them apart
 ];
 
@@ -35,6 +35,7 @@ class Table extends View {
     this.box = new SearchBox(model, "jobs", () => this.bulk.clear());
     this.strip = new Strip(this);
     this.batches = new BatchRows(this);
+    this.home = new Home(this);
     this.fresh = 0;
     this.more = "";
     this.depth = 0;
@@ -78,10 +79,11 @@ class Table extends View {
     n.dense = h("button", {class: "btn quiet small dense", title: "Compact rows", text: "Compact", onclick: () => this.density(!this.root.classList.contains("compact"))});
     n.heads = COLUMNS.map(([name, word, by, first]) => {
       const button = h("button", {class: "by", title: `Order by ${word ? word.toLowerCase() : "state"}`, onclick: () => this.orderBy(by, first)}, h("span", {class: word ? "" : "sr", text: word || "State"}), h("i", {class: "arrow"}));
+      if (name === "state") n.wide = button.firstChild;
       return h("span", {class: name, role: "columnheader", "data-by": by}, button);
     });
     n.head = h("div", {class: "row head", role: "row"},
-      h("span", {class: "bare", role: "columnheader"}, (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose all on this page", onchange: () => this.bulk.choosePage(n.all.checked)}))), n.heads);
+      h("span", {class: "bare", role: "columnheader"}, (n.all = h("input", {type: "checkbox", class: "pick", "aria-label": "Select all on this page", onchange: () => this.bulk.choosePage(n.all.checked)}))), n.heads);
     n.body = h("div", {class: "rows", role: "rowgroup", tabindex: 0, "aria-label": "Jobs"});
     n.pill = h("button", {class: "pill", hidden: true, onclick: () => this.flushNew()});
     n.empty = h("div", {class: "nothing", hidden: true});
@@ -131,9 +133,11 @@ class Table extends View {
       return row.el;
     });
     this.n.body.replaceChildren(...elements);
+    this.home.begin(page);
     this.batches.restore();
     this.root.classList.remove("loading");
     this.counts(page.counts);
+    this.home.arrange();
     this.showPill();
     this.finish();
   }
@@ -171,11 +175,14 @@ class Table extends View {
         const known = new Set(this.waiting.map((data) => data.id));
         this.waiting.unshift(...delta.new.filter((data) => !known.has(data.id) && !this.rows.has(data.id)));
       }
+      if (delta.order) this.home.order = delta.order;
+      if ("more" in delta) this.more = delta.more;
       if ("counts" in delta) this.counts(delta.counts);
       if ("total" in delta) this.total = delta.total;
     }
     const reading = this.isRead();
     if (this.waiting.length && !reading) this.flushNew(); else this.showPill();
+    if (this.home.order && !reading) this.home.arrange();
     this.finish();
   }
 
@@ -195,6 +202,7 @@ class Table extends View {
   dropLeft() {
     if (this.isRead()) { this.leaveTimer = setTimeout(() => this.dropLeft(), 1000); return; }
     for (const [id, row] of [...this.rows]) if (row.leaving) this.drop(id, row);
+    this.home.arrange();
     this.finish();
   }
 
@@ -207,6 +215,7 @@ class Table extends View {
       this.n.body.prepend(row.el);
       row.el.classList.add("fresh");
     }
+    this.home.arrange();
     while (this.rows.size > 100) {
       const last = this.n.body.lastElementChild;
       this.drop(last.dataset.id, this.rows.get(last.dataset.id));
@@ -224,7 +233,7 @@ class Table extends View {
 
   add(data) {
     const n = spans({icon: "glyph", args: "mono muted", note: "note", word: "sr"});
-    n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Choose this job", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.bulk.choose(data.id, n.pick.checked, event.shiftKey); }});
+    n.pick = h("input", {type: "checkbox", class: "pick", "aria-label": "Select this job", tabindex: -1, onclick: (event) => { event.stopPropagation(); this.bulk.choose(data.id, n.pick.checked, event.shiftKey); }});
     n.title = h("b");
     n.bar = h("span", {class: "bar"}, (n.fill = h("i")));
     n.spark = svg("svg", {class: "spark", viewBox: "0 0 100 20", preserveAspectRatio: "none", role: "img"});
@@ -272,9 +281,7 @@ class Table extends View {
   time(row) {
     const {n, data} = row;
     const running = data.face === "running", ended = Boolean(data.finished_at);
-    const due = this.since(data.due_at);
-    const at = data.due_at && due < 0 ? data.due_at : ended ? data.finished_at : running ? data.started_at : data.submitted_at;
-    put(n.when, ago(this.since(at)));
+    put(n.when, ago(this.since(data.submitted_at)));
     const times = [["submitted", data.submitted_at], ["due", data.due_at], ["started", data.started_at], ["ended", data.finished_at]].filter(([, iso]) => iso);
     n.when.title = times.map(([word, iso]) => `${word} ${exact(iso)}`).join("\n");
     put(n.time, running ? ticking(this.since(data.started_at) || 0) : ended && data.started_at ? duration((Date.parse(data.finished_at) - Date.parse(data.started_at)) / 1000) : "");
@@ -288,12 +295,12 @@ class Table extends View {
         note = `usually ${duration(data.typical_s)}`;
       }
       if (data.message && !data.cancelling) note = dotted(note, data.message);
-    } else if (data.face === "queued") note = data.message || "";  // what holds it back
-    else if (data.face === "scheduled") note = data.message || "waits for its time";
-    else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} waits`;
+    } else if (data.face === "queued") note = dotted(startText(data, this.now(), false), data.message);  // what holds it back
+    else if (data.face === "scheduled") note = data.message || (data.due_at ? `starts ${dueText(data, this.now())}` : "waits for results of others");
+    else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} starts ${dueText(data, this.now())}`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
     if (data.batch) note = data.note;
-    put(n.note, note || (running ? "" : WORDS[data.face] || data.face));  // never a glyph alone
+    put(n.note, note || (data.face === "queued" ? WORDS.queued : ""));
   }
 
   tick() {
@@ -317,6 +324,8 @@ class Table extends View {
     n.newer.disabled = n.first.disabled = !this.depth;
     n.older.disabled = !this.more;
     put(n.range, this.rangeText(count));
+    put(n.wide, this.home.wideHead());
+    this.showOrder();
     if (!count) this.showEmpty();
     this.mark();
     this.bulk.show();
@@ -337,6 +346,7 @@ class Table extends View {
   /** The counters: of the jobs that match, whatever state the search asks for; null if that is not known. */
   counts(counts) {
     const of = (...names) => names.reduce((sum, name) => sum + (counts?.[name] || 0), 0);
+    this.totals = counts;
     const totals = {"": of(...Object.keys(counts || {})) - of("asking"), waiting: of("queued", "scheduled"), running: of("running"), failed: of("failed"), succeeded: of("succeeded"), asking: of("asking")};
     for (const button of this.n.counters.children) {
       put(button.count, counts ? number(totals[button.dataset.name]) : "–");
@@ -348,21 +358,12 @@ class Table extends View {
 
   showSkeleton() {
     this.root.classList.add("loading");
-    if (!this.n.body.childElementCount) this.n.body.append(...Array.from({length: 8}, () => h("div", {class: "row ghost"}, h("span"), h("span"), h("span", {class: "name"}, h("i")), h("span", {class: "state"}, h("i")), h("span"), h("span"), h("span"))));
+    if (!this.n.body.childElementCount) this.n.body.append(...ghostRows());
   }
 
   showEmpty() {
     const searching = Boolean(this.model.get("search")), problem = this.model.get("problem"), waits = this.searched != null;
-    if (!isNew(this.n.empty, [problem, waits, searching])) return;
-    if (problem || waits || searching) {
-      this.n.empty.replaceChildren(h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}), ...(waits ? [h("p", {class: "muted", text: "None among the newest jobs so far; the older ones are being read."})] : []), h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => this.box.ask("")})));
-      return;
-    }
-    this.n.empty.replaceChildren(
-      h("p", {class: "big", text: "No jobs yet"}),
-      h("p", {class: "muted", text: "Submit one from a notebook or a script, and it shows up here at once:"}),
-      codeBlock('import jobkit\n\njob = jobkit.connect().submit(sum, [1, 2, 3])\njob.result()'),
-      h("p", {class: "muted"}, "or ", h("button", {class: "btn primary", text: "Start a task", onclick: () => ask(this.model, "open-submit")})));
+    if (isNew(this.n.empty, [problem, waits, searching])) this.n.empty.replaceChildren(...(problem || waits || searching ? nothingFound(this, problem, waits) : firstSteps(this)));
   }
 
   // -- notices, the open job ---------------------------------------------------------------------------------------
@@ -402,14 +403,16 @@ class Table extends View {
   // -- order -------------------------------------------------------------------------------------------------------
 
   orderBy(by, first) {
-    const now = this.model.get("order") || "-submitted", wanted = first + by;
-    const other = first ? by : `-${by}`, order = now === wanted ? other : wanted;
+    const now = this.ordered(), wanted = first + by, other = first ? by : `-${by}`;
+    const order = now === wanted ? other : now === "submitted" && by === now ? "" : wanted;  // the third click: home again
     this.bulk.clear();
-    ask(this.model, "order", {by: order === "-submitted" ? "" : order});
+    ask(this.model, "order", {by: order});
   }
 
+  ordered() { return this.model.get("order") || (this.home.order ? "" : "-submitted"); }
+
   showOrder() {
-    const now = this.model.get("order") || "-submitted";
+    const now = this.ordered();
     for (const head of this.n.heads) {
       const is = now.replace("-", "") === head.dataset.by;
       head.setAttribute("aria-sort", is ? (now.startsWith("-") ? "descending" : "ascending") : "none");
@@ -421,6 +424,7 @@ class Table extends View {
   filter(name) {
     const words = searchWords(this.model.get("search")).filter((word) => !word.startsWith("state:") && word !== "is:asking");
     const before = this.chosenCounter();
+    if (!name && this.model.get("order")) ask(this.model, "order", {by: ""});  // home again
     if (name && name !== before) words.unshift(name === "asking" ? "is:asking" : `state:${name}`);
     this.box.ask(words.join(" "));
   }
@@ -453,7 +457,7 @@ class Table extends View {
     if (event.key === "Escape" && this.bulk.escape()) return;
     if (event.key === "Escape" && this.model.get("selected") && !typing) return void ask(this.model, "open", {id: ""});
     if (typing) return;
-    const rows = [...this.n.body.children], at = rows.indexOf(focus?.closest?.(".row"));
+    const rows = [...this.n.body.querySelectorAll(":scope > .row")], at = rows.indexOf(focus?.closest?.(".row"));
     const here = at >= 0 ? at : rows.findIndex((el) => el.dataset.id === this.model.get("selected"));
     const inTable = focus && this.root.contains(focus);
     if (event.key === "j" || (event.key === "ArrowDown" && inTable)) this.focusRow(rows[Math.min(rows.length - 1, here + 1)], event);
@@ -488,9 +492,6 @@ class Table extends View {
     if (this.model.get("selected") && el.dataset.id !== this.model.get("selected")) ask(this.model, "open", {id: el.dataset.id});
   }
 }
-
-/** Return whether the job of a row has not ended. */
-function isLive(data) { return LIVE.includes(data.face); }
 
 /** In a table nothing may stand but rows of cells: anything else gets a row and a cell without a box. */
 function alone(el) { return h("div", {class: "bare", role: "row"}, h("div", {class: "bare", role: "cell"}, el)); }

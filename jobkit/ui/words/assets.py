@@ -12,8 +12,9 @@ from pathlib import Path
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
     "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance"),
-    "table": ("search", "bulk", "strip", "spark", "batch_rows"),
+    "table": ("search", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty"),
     "card": (
+        "start",
         "save_file",
         "preview",
         "pictures",

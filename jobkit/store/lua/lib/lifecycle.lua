@@ -51,13 +51,13 @@ function Lifecycle.conclude(rec, state, data, set, ttl_ms, rider)
 end
 
 -- A waiting job is cancelled here and now; the worker of a running one is told, perhaps to let it write a checkpoint first.
-function Lifecycle.cancel(rec, reason, ttl_ms, at_checkpoint)
+function Lifecycle.cancel(rec, reason, ttl_ms, at_checkpoint, by)
   if rec.state == 'queued' or rec.state == 'scheduled' then
-    Lifecycle.conclude(rec, 'cancelled', {reason = reason}, {}, Records.kept_ms(rec, ttl_ms))
+    Lifecycle.conclude(rec, 'cancelled', {reason = reason, by = by}, {}, Records.kept_ms(rec, ttl_ms))
   elseif rec.state == 'running' then
     if not rec.cancel then
       if at_checkpoint then call('HSET', rec.key, 'at_checkpoint', 1) end
-      Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason}, {'cancel', NOW})
+      Records.emit(rec, 'cancel_requested', {cancel = NOW, reason = reason, by = by}, {'cancel', NOW})
     elseif at_checkpoint then
       return -- it was asked before, perhaps for less patience
     else

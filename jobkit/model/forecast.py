@@ -1,0 +1,153 @@
+"""When waiting jobs will start, from what is known: slots, what runs in them, the lines before them and past run times.
+
+Pure, and as cheap for a long line as for a short one: the first starts are played through, later ones follow from their
+rate. What is not known is not guessed: there is no time without run times of the tasks ahead.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from statistics import fmean
+
+import msgspec
+
+from jobkit.model.plain import Record
+
+#: Maximum number of starts that are played through.
+_PLAYED = 300
+
+#: Share of its usual run time that a run takes longer if it is over that time already.
+_OVERTIME = 0.1
+
+
+class Start(Record, frozen=True):
+    """The expected start of a waiting job, as far as it is known.
+
+    Attributes:
+        at: when it will start; None if unknown. is_exact: the time is fixed (a delay, a retry), no estimate.
+        ahead: jobs before it in its line; None if it stands in none.
+        why: what holds it back, apart from slots; "" if nothing does.
+        usual_s: usual run time of its task, None if unknown.
+    """
+
+    at: datetime | None = None
+    is_exact: bool = False
+    ahead: int | None = None
+    why: str = ""
+    usual_s: float | None = None
+
+    def sentence(self, now: datetime) -> str:
+        """Return `about 14:20, 3 ahead` in local time, or what is known of it; "" for nothing."""
+        parts = [clock_text(self.at, now, is_exact=self.is_exact)] if self.at is not None else []
+        if self.ahead:
+            parts.append(f"{self.ahead:,} ahead" if parts else ahead_text(self.ahead))
+        return ", ".join(parts)
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """A slot of a worker: the queues that it serves, in order, and the seconds until it is free (None: unknown)."""
+
+    queues: tuple[str, ...]
+    free_s: float | None = 0.0
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Ready jobs of one queue: the usual run times of the first ones, and of some of the others (None: unknown)."""
+
+    first: Sequence[float | None]
+    others: Sequence[float | None] = ()
+
+    def usual_s(self, rank: int) -> float | None:
+        """Return the run time of a job in the line, on average if that job was not read."""
+        if rank < len(self.first):
+            return self.first[rank]
+        some = self.others or self.first
+        return None if not some or None in some else fmean(each for each in some if each is not None)
+
+
+def ahead_text(count: int) -> str:
+    """Return `1 job ahead`, `2,000 jobs ahead`."""
+    return f"{count:,} job{'' if count == 1 else 's'} ahead"
+
+
+def clock_text(at: datetime, now: datetime, *, is_exact: bool = False) -> str:
+    """Return `about 14:20` in local time, with the day if that is another one, or `in about 40 s`."""
+    about = "" if is_exact else "about "
+    left_s = (at - now).total_seconds()
+    if left_s < 5:
+        return "now" if is_exact else "soon"
+    if left_s <= 90:
+        return f"in {about}{round(left_s) if is_exact else 5 * max(1, round(left_s / 5))} s"
+    local, today = at.astimezone(), now.astimezone().date()
+    day = "" if local.date() == today else f"{local:%b} {local.day}, "
+    return f"{about}{day}{local:%H:%M}"
+
+
+def left_s(elapsed_s: float, usual_s: float) -> float:
+    """Return the seconds that a run will probably take from now on, by the usual run time of its task."""
+    return max(usual_s - elapsed_s, _OVERTIME * usual_s)
+
+
+def starts(slots: Iterable[Slot], lines: Mapping[str, Line], ranks: Iterable[tuple[str, int]]) -> list[float | None]:
+    """Return for each job, given by its queue and its rank in it, the seconds until it will start; None if unknown.
+
+    Workers take jobs of the first of their queues that has any. A slot counts as taken for good if it is unknown when
+    it is free, and if that holds for more than half of the slots of a queue, nothing is known of its starts.
+    """
+    wanted = list(ranks)
+    length: dict[str, int] = {}
+    for queue, rank in wanted:
+        length[queue] = max(length.get(queue, 0), rank + 1)
+    serving = [slot for slot in slots if length.keys() & slot.queues]
+    unknown = Counter(queue for slot in serving if slot.free_s is None for queue in slot.queues)
+    total = Counter(queue for slot in serving for queue in slot.queues)
+    begun: dict[str, list[float | None]] = {queue: [] for queue in length}
+    free = [(slot.free_s, i, slot.queues) for i, slot in enumerate(serving) if slot.free_s is not None]
+    heapq.heapify(free)
+    for _ in range(_PLAYED):
+        while free and not (open_ := [q for q in free[0][2] if q in begun and len(begun[q]) < length[q]]):
+            heapq.heappop(free)  # none of its queues has more jobs
+        if not free:
+            break
+        at, i, queues = free[0]
+        queue = open_[0]
+        usual = lines[queue].usual_s(len(begun[queue]))
+        begun[queue].append(at if not at or 2 * unknown[queue] <= total[queue] else None)
+        if usual is None:
+            unknown.update(queues)
+            heapq.heappop(free)
+        else:
+            heapq.heapreplace(free, (at + usual, i, queues))
+    return [_start_at(begun[queue], rank) for queue, rank in wanted]
+
+
+def _start_at(begun: Sequence[float | None], rank: int) -> float | None:
+    """Return when a job starts: as played through, else by the rate of the starts before it."""
+    if rank < len(begun):
+        return begun[rank]
+    first, last = (begun[0], begun[-1]) if len(begun) > 1 else (None, None)
+    if first is None or last is None or len(begun) < _PLAYED // 10:
+        return None
+    return last + (rank - len(begun) + 1) * (last - first) / (len(begun) - 1)
+
+
+def starts_at_gate(free_s: Sequence[float], rank: int, usual_s: float | None) -> float | None:
+    """Return the seconds until a job will start that waits for one of a gate's places.
+
+    Args:
+        free_s: for each place, the seconds until it is free. rank: jobs before it at the gate.
+        usual_s: run time of the jobs at the gate.
+    """
+    if not free_s or (usual_s is None and rank):
+        return None
+    times = sorted(free_s)
+    rounds, place = divmod(rank, len(times))
+    return times[place] + rounds * (usual_s or 0.0)
+
+
+def in_seconds(now: datetime, seconds: float | None) -> datetime | None:
+    """Return the time in so many seconds, None for None."""
+    return None if seconds is None else now + timedelta(seconds=seconds)

@@ -1,0 +1,53 @@
+"""The line of a result: its scalars, and its text in lists of jobs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from jobkit.model.format import number
+
+
+def result_text(summary: str) -> str:
+    """Return the line of a result for lists of jobs: `score 0.921 · loss 0.079`; "" for None."""
+    if summary == "None":
+        return ""
+    values = told(summary) if summary.startswith("{") else None
+    if not values or values.get("value") is summary:
+        return summary
+    return " · ".join(f"{name} {_shown(value)}" for name, value in values.items())
+
+
+def _shown(value: Any) -> str:
+    return number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def told(summary: str) -> dict[str, Any] | None:
+    """Return the scalars of a result's line; None if only its preview has them all."""
+    text = summary.strip()
+    if text.startswith("{"):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        return (scalars(found) or {"value": summary}) if isinstance(found, dict) else {"value": summary}
+    if text.startswith("dict of"):
+        return None
+    if text in ("True", "False"):
+        return {"value": text == "True"}
+    try:
+        value = float(text)
+    except ValueError:
+        return {"value": summary}
+    return {"value": int(value) if value.is_integer() and text.lstrip("-").isdigit() else value}
+
+
+def scalars(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the numbers, truths and short texts of a dict by name."""
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(name, str)
+        and (isinstance(value, (int, float, bool)) or (isinstance(value, str) and len(value) <= 100))
+    }

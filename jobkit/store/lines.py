@@ -1,0 +1,126 @@
+"""The lines of waiting jobs, as far as a forecast needs them: their heads, their lengths and a sample of the rest.
+
+What is read does not depend on the number of jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+import msgspec
+
+from jobkit.store import wire
+from jobkit.store.query import Candidate, took_ms
+from jobkit.store.redis import RedisStore
+
+#: Maximum number of queues that are read.
+_QUEUES = 50
+#: Maximum number of jobs that are read at the head of a line, and of others in it.
+HEAD, _SPREAD = 20, 20
+#: Maximum number of running jobs that are read, and of ended ones for the run times of short tasks.
+MOST_RUNNING, _RECENT = 200, 100
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """Waiting jobs by queue, each list in the order of start.
+
+    Attributes:
+        ready: ids of the first that nothing but slots keeps waiting. size: number of these jobs.
+        spread: ids of some of the others, for their run times.
+        held: ids of the first that wait at a gate. due: of the first that wait for a time.
+    """
+
+    ready: Mapping[str, Sequence[str]]
+    size: Mapping[str, int]
+    spread: Mapping[str, Sequence[str]]
+    held: Mapping[str, Sequence[str]]
+    due: Mapping[str, Sequence[str]]
+
+
+async def read_lines(store: RedisStore, queues: Iterable[str] | None = None) -> Lines:
+    """Return the lines of these queues, or of all. Three round trips."""
+    if queues is None:
+        queues = store.names("queues", await store.ask("SMEMBERS", "queues"))
+    names = sorted(set(queues))[:_QUEUES]
+    reads = [
+        read
+        for q in names
+        for read in (
+            ("ZRANGE", f"ready:{q}", 0, HEAD - 1),
+            ("ZCARD", f"ready:{q}"),
+            ("ZRANGE", f"held:{q}", 0, HEAD - 1),
+            ("ZRANGE", f"due:{q}", 0, HEAD - 1),
+        )
+    ]
+    found = await store.many(reads) if reads else []
+    by_queue = {q: found[4 * i : 4 * i + 4] for i, q in enumerate(names)}
+    size = {q: look[1] for q, look in by_queue.items()}
+    ranks = [(q, rank) for q, n in size.items() for rank in _spread(n)]
+    some = await store.many([("ZRANGE", f"ready:{q}", rank, rank) for q, rank in ranks]) if ranks else []
+    spread: dict[str, list[str]] = {q: [] for q in names}
+    for (q, _), ids in zip(ranks, some, strict=True):
+        spread[q] += store.names(f"ready:{q}", ids)
+    return Lines(
+        ready={q: store.names(f"ready:{q}", look[0]) for q, look in by_queue.items()},
+        size=size,
+        spread=spread,
+        held={q: store.names(f"held:{q}", look[2]) for q, look in by_queue.items()},
+        # Entries with "!" are no jobs: a limit by rate lets another one start.
+        due={q: [name for name in store.names(f"due:{q}", look[3]) if name[:1] != "!"] for q, look in by_queue.items()},
+    )
+
+
+def _spread(size: int) -> list[int]:
+    """Return ranks behind the head of a line, evenly over the rest."""
+    rest = size - HEAD
+    count = max(0, min(rest, _SPREAD))
+    return [HEAD + i * rest // count for i in range(count)]
+
+
+async def ranks(store: RedisStore, jobs: Sequence[tuple[str, str]]) -> list[int | None]:
+    """Return for each job, given by its queue and id, the number of ready jobs before it; None if it is not ready."""
+    return await store.many([("ZRANK", f"ready:{queue}", job_id) for queue, job_id in jobs]) if jobs else []
+
+
+async def running_jobs(store: RedisStore) -> list[Candidate]:
+    """Return running jobs, those that were submitted last first; of very many the first ones."""
+    ids = store.names("state:running", await store.ask("ZREVRANGE", "state:running", 0, MOST_RUNNING - 1))
+    return [one for one in await store.finder.candidates(ids) if one is not None and one.job.state == "running"]
+
+
+async def holders(store: RedisStore, gates: Sequence[str]) -> dict[str, list[str]]:
+    """Return the ids of the jobs that hold a place of each gate."""
+    found = await store.many([("ZRANGE", f"holders:{gate}", 0, MOST_RUNNING - 1) for gate in gates]) if gates else []
+    return {gate: store.names(f"holders:{gate}", ids) for gate, ids in zip(gates, found, strict=True)}
+
+
+async def tasks_of(store: RedisStore, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the task of each job that is kept."""
+    found = await store.finder.candidates(job_ids)
+    return {one.job.id: one.job.spec.task for one in found if one is not None}
+
+
+async def usual_s(store: RedisStore, tasks: Iterable[str]) -> dict[str, float]:
+    """Return the usual run time of tasks in seconds, if known: as workers store it, or the median of recent runs.
+
+    Workers store those above a second only.
+    """
+    wanted = sorted(set(tasks))
+    if not wanted:
+        return {}
+    raws = await store.ask("HMGET", "took", *wanted)
+    stored = store.all_readable("took", lambda task, raw: (task, wire.seconds(raw)), _given(wanted, raws))
+    known = dict(stored)
+    if len(known) < len(wanted):
+        ids = store.names("state:succeeded", await store.ask("ZREVRANGE", "state:succeeded", 0, _RECENT - 1))
+        runs: dict[str, list[float]] = {}
+        for one in filter(None, await store.finder.candidates(ids)):
+            if (took := took_ms(one.job)) is not None:
+                runs.setdefault(one.job.spec.task, []).append(took / 1000)
+        known |= {task: median(runs[task]) for task in wanted if task in runs and task not in known}
+    return known
+
+
+def _given(names: Sequence[str], raws: Sequence[bytes | None]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), raw) for name, raw in zip(names, raws, strict=True) if raw]

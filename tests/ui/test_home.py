@@ -1,0 +1,132 @@
+"""Home: what runs, what waits in the order of start, what ended last; as its feed delivers it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.model import JobSpec
+from jobkit.store.query import Query
+from jobkit.store.values import Submission
+from jobkit.ui.jobs import home
+from jobkit.ui.jobs.home import HomeFeed
+from jobkit.ui.live.shared_feed import Subscriber
+from tests.support import wait_until
+from tests.ui.stage import Stage
+
+Watch = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def watch(stage: Stage) -> Iterator[Watch]:
+    """`watch()`: rows by id and their order, as a browser has them."""
+    watched: list[Any] = []
+
+    def begin(own: str | None = None) -> dict[str, Any]:
+        screen: dict[str, Any] = {"rows": {}, "order": []}
+
+        def deliver(whole: Mapping[str, str], parts: Mapping[str, str]) -> None:
+            told = json.loads(whole.get("page") or parts["delta"])
+            if whole:
+                screen["rows"].clear()
+                told["order"] = [row["id"] for row in told["rows"]]
+            screen["rows"] |= {row["id"]: row for row in (*told.get("rows", ()), *told.get("new", ()))}
+            screen.update({name: told[name] for name in ("order", "more", "total", "n") if name in told})
+
+        watched.append(Subscriber(deliver).start(stage.kit, HomeFeed, Query(owner=None), own))
+        wait_until(lambda: "n" in screen, what="the page")
+        return screen
+
+    yield begin
+    for each in watched:
+        each.stop()
+
+
+def faces(screen: dict[str, Any]) -> list[str]:
+    return [screen["rows"][id]["face"] for id in screen["order"]]
+
+
+def submit_many(stage: Stage, count: int) -> list[str]:
+    jobs = [Submission(JobSpec(id=f"m{n:05}", task="train", owner="ada"), b"") for n in range(count)]
+    background.call(stage.store.submit(jobs))
+    return [job.spec.id for job in jobs]
+
+
+def test_of_thousands_of_jobs_the_running_ones_are_on_top_then_those_that_start_next(
+    stage: Stage, watch: Watch
+) -> None:
+    ended = [stage.submit(title=f"Job {n}") for n in range(2)]
+    for job in ended:
+        stage.start(job)
+        stage.succeed(job, summary="{'score': 0.921, 'loss': 0.079}")
+    running = [stage.submit(title=f"Runs {n}") for n in range(2)]
+    stage.start(running[-1])
+    waiting = submit_many(stage, 5_000)
+    stage.beat(slots=2, running=2)
+    background.call(stage.store.publish_took({"train": 60.0}))
+
+    screen = watch()
+
+    shown = screen["order"]
+    assert shown[:2] == [running[1], running[0]]
+    assert shown[2:22] == waiting[:20]
+    assert shown[22:] == [ended[1], ended[0]]
+    assert (screen["total"], screen["more"]) == (5_004, home.AFTER_HOME)
+    third = screen["rows"][waiting[3]]
+    assert (third["ahead"], third["starts_at"] > screen["rows"][waiting[1]]["starts_at"]) == (3, True)
+    assert screen["rows"][ended[0]]["note"] == "score 0.921 · loss 0.079"
+
+
+def test_rows_move_to_their_section_when_a_job_starts_and_ends(stage: Stage, watch: Watch) -> None:
+    first, second = stage.submit(), stage.submit()
+    screen = watch()
+    assert (screen["order"], screen["more"]) == ([first, second], "")
+
+    stage.start(second)
+    wait_until(lambda: faces(screen) == ["running", "running"], what="both to run")
+    stage.succeed(first)
+    wait_until(lambda: faces(screen) == ["running", "succeeded"], what="the ended one below")
+    assert screen["order"] == [second, first]
+    third = stage.submit()
+    wait_until(lambda: screen["order"] == [second, third, first], what="the new one between them")
+    stage.kit.delete([first])
+    wait_until(lambda: screen["order"] == [second, third], what="the deleted one to go")
+
+
+def test_a_batch_is_one_row_in_the_section_of_its_state(stage: Stage, watch: Watch) -> None:
+    batch, first, *_ = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, name="first try")
+    single = stage.submit()
+    screen = watch()
+    assert screen["order"] == [f"batch {batch}", single]
+
+    stage.start(first)
+
+    wait_until(lambda: faces(screen) == ["running", "queued"], what="the batch to run")
+
+
+def test_people_who_see_only_their_own_jobs_have_a_home_of_these(stage: Stage, watch: Watch) -> None:
+    mine, other, ended = stage.submit(owner="ada"), stage.submit(owner="bob"), stage.submit(owner="ada")
+    stage.start(ended)
+    stage.succeed(ended)
+    later = stage.submit(owner="ada")
+
+    screen = watch("ada")
+
+    assert screen["order"] == [mine, later, ended]
+    assert other not in screen["rows"]
+
+
+def test_a_job_that_no_worker_serves_says_so_and_has_no_time(stage: Stage, watch: Watch) -> None:
+    job = stage.submit(queue="gpu")
+    row = watch()["rows"][job]
+    assert (row["message"], "starts_at" in row) == ("no worker serves queue gpu", False)
+
+
+def test_a_cancelled_job_names_the_user_and_the_reason(stage: Stage, watch: Watch) -> None:
+    job = stage.submit()
+    stage.kit.cancel(job, "wrong data", by="grace")
+    assert watch()["rows"][job]["note"] == "Cancelled by grace: wrong data"
