@@ -34,6 +34,7 @@ from jobkit.store.query import Query, QueryPage
 from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
 from jobkit.store.schedules import ScheduleStore
+from jobkit.store.selections import SelectionStore
 from jobkit.store.values import (
     ArtifactInfo,
     AttemptNews,
@@ -66,6 +67,7 @@ class RedisStore(QueueRecords):
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
+            selections: of jobs, under short names.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -84,6 +86,7 @@ class RedisStore(QueueRecords):
         self.blobs = BlobStore(self)
         self.outbox = Outbox(self)
         self.pools = PoolStore(self)
+        self.selections = SelectionStore(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

@@ -230,7 +230,7 @@ _OF_JOB = (
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
     "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
-    "autoscaler", "watching",
+    "selections", "autoscaler", "watching",
 )  # fmt: skip
 
 
@@ -364,6 +364,7 @@ async def clear(store: RedisStore) -> None:
         "barred",
         "made",
         "made-on",
+        "selections",
         "load",
         "blob",  # uploaded, and never used
         "group",

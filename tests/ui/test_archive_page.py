@@ -72,8 +72,8 @@ def test_the_archive_is_a_switch_below_the_table_and_its_jobs_open_and_compare(
     page.keyboard.press("Escape")
     for title in ("oldest", "older"):
         page.locator(".row").filter(has=page.get_by_text(title, exact=True)).locator("input").check()
-    page.get_by_role("button", name="Compare").click()
-    wait_until(lambda: "2 / 2" in text_of(page, ".jk-batch"), what="both beside each other")
+    page.locator(".bulk").get_by_role("button", name="Compare").click()
+    wait_until(lambda: "older" in text_of(page, ".jk-pair .sides"), what="both beside each other")
     page.go_back()
     page.get_by_role("button", name="Archive").click()
     wait_until(lambda: "new" in names(page), what="the jobs that are kept")

@@ -8,13 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobkit.client.loop import background
 from jobkit.model import JobSnapshot, JobSpec, JobState
 from jobkit.model.made import MadeBy, Origin, ProcessFacts
 from jobkit.model.people import Person, Role
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed
+from jobkit.ui.card.cards import BatchCard
 from jobkit.ui.jobs.compare import BatchPage, ComparePage, differences
+from jobkit.ui.jobs.pair import PairFeed, PairView
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.live.shared_feed import open_feeds
@@ -26,7 +29,7 @@ COMPARE = next(page for page in PAGES if page.slug == "compare")
 
 
 def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage) -> None:
-    jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe", "ada"))]
+    jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe", "ada", "ada"))]
     session = PageSession(
         COMPARE, Actions(stage.kit, Person("ada", Role.OWN)), SessionBridge(), SimpleNamespace(job="")
     )
@@ -37,9 +40,9 @@ def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage)
 
     wait_until(lambda: page._card is not None, what="the card")
     card = page._card
-    assert card is not None
+    assert isinstance(card, BatchCard)
     wait_until(lambda: jobs[2] in card.table, what="the table")
-    assert [row[2][-1] for row in json.loads(card.table)["rows"]] == [jobs[0], jobs[2]]
+    assert [row[2][-1] for row in json.loads(card.table)["rows"]] == [jobs[0], *jobs[2:]]
     [feed] = open_feeds(stage.kit, BatchFeed)
     session.show(False)
     assert page._card is None
@@ -51,6 +54,62 @@ def test_only_visible_jobs_are_compared_and_only_on_a_visible_page(stage: Stage)
     session.bridge.close()
 
 
+def shown_by(stage: Stage, person: Person, **query: str) -> tuple[PageSession, ComparePage]:
+    """Return the page that compares jobs, as a person sees it."""
+    session = PageSession(COMPARE, Actions(stage.kit, person), SessionBridge(), SimpleNamespace(job=""))
+    page = ComparePage(session)
+    session.query = query
+    session.show(True)
+    return session, page
+
+
+def test_two_jobs_stand_side_by_side_for_those_who_may_see_both(stage: Stage) -> None:
+    jobs = [stage.submit("train", {"n": n}, owner=owner) for n, owner in enumerate(("ada", "zoe"))]
+    name = background.call(stage.store.selections.keep(jobs))
+
+    session, page = shown_by(stage, Person("zoe", Role.VIEW), set=name)
+    wait_until(lambda: isinstance(page._card, PairView) and page._card.picture, what="the comparison")
+    assert isinstance(page._card, PairView)
+    data = json.loads(page._card.picture)
+    assert [side["id"] for side in data["sides"]] == jobs
+    assert ["Arguments", "n 0 → 1"] in [[kind, text.partition(" (")[0]] for kind, text in data["changed"]]
+    stage.start(jobs[0])
+    stage.succeed(jobs[0], summary="42")
+    wait_until(lambda: '"succeeded"' in page._card.picture, what="the end of the job")
+    session.show(False)
+    wait_until(lambda: not open_feeds(stage.kit, PairFeed), what="the feed to end")
+    session.bridge.close()
+
+    for person, query, sentence in (
+        (Person("zoe", Role.OWN), {"set": name}, "fewer than two are kept here and may be seen"),
+        (Person("zoe", Role.VIEW), {"set": "zz"}, "is not kept any more"),
+    ):
+        session, page = shown_by(stage, person, **query)
+        wait_until(lambda page=page: len(page) > 0, what="a sentence")
+        assert sentence in page[0].more
+        session.bridge.close()
+
+
+def test_a_job_is_compared_with_the_run_before_it_and_a_failed_one_with_the_last_that_succeeded(stage: Stage) -> None:
+    jobs = [stage.submit("train", {"n": n}) for n in range(3)]
+    other = stage.submit("test")
+    for job, end in zip(jobs, (stage.succeed, stage.fail, stage.fail), strict=True):
+        stage.start(job)
+        end(job)
+    stage.start(other)
+    stage.succeed(other)
+
+    for job, before in ((jobs[2], jobs[0]), (jobs[0], None), (other, None)):
+        session, page = shown_by(stage, Person("ada", Role.VIEW), **{"ids": job, "with": "before"})
+        if before is None:
+            wait_until(lambda page=page: len(page) and "has no run before" in getattr(page[0], "more", ""))
+        else:
+            wait_until(lambda page=page: isinstance(page._card, PairView) and page._card.picture, what="the two")
+            assert isinstance(page._card, PairView)
+            assert [side["id"] for side in json.loads(page._card.picture)["sides"]] == [before, job]
+        session.bridge.close()
+
+
 def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None:
     batch, *jobs = stage.batch({"n": 1}, {"n": 2}, owner="ada")
     for name, role, is_seen in (("ada", Role.OWN, True), ("zoe", Role.OWN, False), ("zoe", Role.VIEW, True)):
@@ -59,7 +118,7 @@ def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None
         session.query = {"id": batch}
         session.show(True)
         if is_seen:
-            wait_until(lambda page=page: page._card is not None and jobs[1] in page._card.table, what="the table")
+            wait_until(lambda page=page: jobs[1] in getattr(page._card, "table", ""), what="the table")
         else:
             wait_until(lambda page=page: "No batch" in str(getattr(page[0], "said", "")) if len(page) else False)
             assert "is kept here" in str(page[0].more)

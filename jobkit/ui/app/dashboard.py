@@ -141,7 +141,7 @@ class Dashboard(Viewer):
         self._holders = {slug: pn.Column(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
-            actions=("answer", "cancel", "retry", "move", *(("rerun",) if "submit" in self._pages else ())),
+            actions=["answer", "cancel", "retry", "move", *self._turns()],
             access=self._access,
             on_action=self._acted,
             on_close=lambda: self.open(""),
@@ -278,11 +278,18 @@ class Dashboard(Viewer):
             [slug, page.title] for slug, page in self._pages.items() if slug not in self._hidden or slug == self.page
         ]
 
+    def _turns(self) -> list[str]:
+        """Return the actions on a card that turn to another page, if that is there."""
+        return [action for action, slug in (("rerun", "submit"), ("compare", "compare")) if slug in self._pages]
+
     def _acted(self, action: str, job_id: str) -> None:
         if action == "retry":
             self.open(job_id)
         elif action == "rerun":
             self.go("submit", {"again": job_id})
+        elif action == "compare":
+            self.open("")
+            self.go("compare", {"ids": job_id, "with": "before"})
 
     def _ring(self, is_on: bool) -> None:
         if is_on and self._nav.bell:

@@ -216,8 +216,7 @@ class BatchCard extends LiveCard {
 
   save() {
     const names = this.book.columns.map(([name, kind]) => (kind === "duration" ? "duration_s" : name));
-    const text = [names, ...this.rows.map((row) => row[2])].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
-    saveBlob(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, new Blob([text], {type: "text/csv"}));
+    saveCsv(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, [names, ...this.rows.map((row) => row[2])]);
   }
 
   /** The metrics of its jobs, over each other. */

@@ -52,10 +52,14 @@ class BatchCurves:
         }
 
 
+def charts_data(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> dict[str, list[object]]:
+    """Return charts for chart.js: `{name: [[label, steps, values], ...]}`."""
+    return {name: [_line(label, points) for label, points in lines] for name, lines in charts.items()}
+
+
 def charts_text(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> str:
-    """Return charts as JSON for chart.js, "" for none: `{name: [[label, steps, values], ...]}`."""
-    told = {name: [_line(label, points) for label, points in lines] for name, lines in charts.items()}
-    return dumps(told) if told else ""
+    """Return charts as JSON for chart.js, "" for none."""
+    return dumps(charts_data(charts)) if charts else ""
 
 
 def _line(label: str, points: Sequence[Point]) -> list[object]:

@@ -26,9 +26,9 @@ class JobCard(LivePage):
     Args:
         kit: where the job is.
         job_id: the job, or "" for none yet.
-        actions: any of "answer", "cancel", "retry", "move" and "rerun"; () makes a card that only looks.
+        actions: any of "answer", "cancel", "retry", "move", "rerun" and "compare"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
-            shows unless `on_action` is given; "rerun" is only offered with `on_action`.
+            shows unless `on_action` is given; "rerun" and "compare" are only offered with `on_action`.
         on_group: called in the session with the id of the job's group of failures; with it, the card shows
             people who may see all jobs how many more have failed like it.
         bridge, access: of the session, where the caller already has them.
@@ -76,7 +76,7 @@ class JobCard(LivePage):
         **params: Any,
     ) -> None:
         access = access or Actions(kit)
-        offered = [a for a in ACTIONS if a in actions and access.may(_GATE.get(a, a))]
+        offered = [a for a in ACTIONS if a in actions and (a == "compare" or access.may(_GATE.get(a, a)))]
         super().__init__(kit, access=access, actions=json.dumps(offered), **params)
         self._on_action = on_action
         self._control = CardControl(

@@ -6,3 +6,8 @@ function csvCell(value) {
   const tame = /^[=+\-@\t\r\n]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
   return /[",\n\r]/.test(tame) ? `"${tame.replace(/"/g, '""')}"` : tame;
 }
+
+/** Save rows of values as a CSV file. */
+function saveCsv(name, rows) {
+  saveBlob(name, new Blob([rows.map((cells) => `${cells.map(csvCell).join(",")}\r\n`).join("")], {type: "text/csv"}));
+}

@@ -32,7 +32,7 @@ from jobkit.ui.live.shared_feed import CURVES_S, Deliver, Pacer, SharedFeed, Sub
 logger = logging.getLogger("jobkit.ui")
 
 #: Actions that the buttons of a card may request.
-ACTIONS = ("answer", "cancel", "retry", "move", "rerun")
+ACTIONS = ("answer", "cancel", "retry", "move", "rerun", "compare")
 
 #: Texts of a card that shows no job.
 EMPTY = dict.fromkeys(
@@ -233,7 +233,7 @@ class CardControl(Control):
         access, put, on_end: as of `Control`. window_s: as of `JobFeed`.
         actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
         on_action: called on the background loop or in the session with `("retry", id of the new job)` or
-            `("rerun", id of the job)`.
+            `("rerun", id of the job)`, or "compare" instead.
         on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
             many more have failed like this one.
     """
@@ -300,8 +300,8 @@ class CardControl(Control):
         elif action in ("answer", "check-answer"):
             if "answer" in self._actions:
                 background.spawn(self._answers.do(job_id, asked))
-        elif action in self._actions and action == "rerun":
-            self._on_action("rerun", job_id)
+        elif action in self._actions and action in ("rerun", "compare"):
+            self._on_action(action, job_id)
         elif action in self._actions:
             names = ("queue", "priority") if action == "move" else ("checkpoint",)
             self._act(action, [job_id], **{name: asked[name] for name in names if name in asked})

@@ -14,8 +14,8 @@ const WORDS_OF = {
 /** Retrying so many asks first: each is a new job. */
 const MANY = 20;
 
-/** So many ids have room in an address. */
-const COMPARED = 50;
+/** Jobs that are compared at most (selections.py). */
+const COMPARED = 1000;
 
 class Bulk {
   constructor(table) {

@@ -1,10 +1,12 @@
 """The pages that show jobs, their arguments and results side by side, as the card of a batch: chosen ones, or a batch.
 
-    ?page=compare&ids=5f0c1234aabbccdd,77e0...      chosen jobs
+    ?page=compare&set=mif3k2ab                      a selection of jobs, see `store/selections.py`
+    ?page=compare&ids=5f0c1234aabbccdd,77e0...      the same without the store's help: two of them side by side
+    ?page=compare&ids=5f0c1234aabbccdd&with=before  a job, and the run of its task before it
     ?page=compare&q=tag:sweep-4711                  results of a search, newest first
     ?page=batch&id=5f0c1234aabbccdd                 the jobs of a batch
 
-The header does not name them: a selection on the page of jobs, or the row of a batch, leads there.
+The header does not name them: a selection on the page of jobs, the row of a batch, or a job's card leads there.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import ClassVar
 
@@ -21,11 +24,13 @@ import param
 from jobkit.client import Batch, Kit
 from jobkit.client.checks import unknown_batch
 from jobkit.client.loop import background
-from jobkit.model import JobkitError, JobSnapshot
+from jobkit.model import JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import BatchInfo
 from jobkit.model.made import MadeBy
 from jobkit.store.grammar import read_search
+from jobkit.store.query import Query
 from jobkit.ui.card.cards import BatchCard
+from jobkit.ui.jobs.pair import PairView
 from jobkit.ui.live.component import Component, Notice
 from jobkit.ui.live.page import PageSession
 from jobkit.ui.words import assets
@@ -41,6 +46,8 @@ MOST_SHOWN = 10_000
 #: Ids in the URL, at most.
 MOST_IDS = 50
 
+_FORGOTTEN = "this selection is not kept any more: select the jobs again on the page of jobs"
+
 
 class CardPage(pn.Column):
     """The card of the jobs that the URL names, while the page is shown; `find` says which."""
@@ -48,7 +55,7 @@ class CardPage(pn.Column):
     def __init__(self, session: PageSession) -> None:
         super().__init__(sizing_mode="stretch_width", margin=0)
         self._session = session
-        self._card: BatchCard | None = None
+        self._card: BatchCard | PairView | None = None
         self._asked = 0
         session.on_shown(self._read)
         session.on_query(lambda _: self._read())
@@ -71,7 +78,7 @@ class CardPage(pn.Column):
         except JobkitError as error:
             logger.info("jobs that were to be shown could not be read: %s", error)
             found = str(error)
-        different = await self.differences(found) if isinstance(found, Batch) else []
+        different = await self.differences(found) if isinstance(found, Batch) and not self.is_pair(found) else []
         self._session.bridge.push(partial(self._show, found, different, n))
 
     async def find(self, asked: Mapping[str, str]) -> Batch | str:
@@ -81,6 +88,10 @@ class CardPage(pn.Column):
     async def differences(self, batch: Batch) -> list[str]:
         """Return what differs in what made the jobs, a line for each group of them."""
         return []
+
+    def is_pair(self, batch: Batch) -> bool:
+        """Return whether the jobs are shown side by side."""
+        return False
 
     nothing: ClassVar[tuple[str, str]]
     """Title and advice of the notice that is shown if there are none."""
@@ -92,6 +103,13 @@ class CardPage(pn.Column):
         if isinstance(found, str):
             title, advice = self.nothing
             self[:] = [Notice(title, f"{found[0].upper()}{found[1:]}" if found else advice)]
+            return
+        if self.is_pair(found):
+            self._card = PairView(
+                found._kit, [job.id for job in found], access=self._session.access, bridge=self._session.bridge,
+                on_open=self._session.open, sizing_mode="stretch_width", margin=0,
+            )  # fmt: skip
+            self[:] = [self._card]
             return
         self._card = BatchCard(
             found,
@@ -138,23 +156,35 @@ def differences(jobs: Sequence[JobSnapshot], made: Sequence[MadeBy]) -> list[str
 class ComparePage(CardPage):
     """The card of chosen jobs, or of those that a search finds."""
 
-    nothing = "Nothing to compare", "Choose two jobs or more on the page of jobs, then Compare."
+    nothing = "Nothing to compare", "Select two jobs or more on the page of jobs, then Compare."
+
+    def is_pair(self, batch: Batch) -> bool:
+        return len(batch) == 2
 
     async def find(self, asked: Mapping[str, str]) -> Batch | str:
-        kit, access = self._session.kit, self._session.access
-        ids = [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]
+        kit, access, store = self._session.kit, self._session.access, self._session.kit.verbs.store
         query, why = read_search(asked.get("q", ""), limit=MOST)
+        if "set" in asked:
+            ids, why = await store.selections.read(asked["set"]), _FORGOTTEN
+        else:
+            ids = [part for part in asked.get("ids", "").split(",") if part][:MOST_IDS]
         found: Sequence[JobSnapshot | None] = ()
         if asked and not ids and not why:
             found = (await kit.verbs.page(query)).jobs
             ids = [job.id for job in found if job is not None] if query.archived else []
         if ids:
-            found = await kit.verbs.store.snapshots(ids)
+            found = await store.snapshots(ids)
             gone = [job_id for job_id, job in zip(ids, found, strict=True) if job is None]
             if gone and kit.settings.archive:
                 await access.act("restore", gone)
-                found = await kit.verbs.store.snapshots(ids)
+                found = await store.snapshots(ids)
         seen = [job for job in found if job is not None and access.sees(job)]
+        if asked.get("with") == "before" and len(seen) == 1:
+            before = await run_before(kit, seen[0], access.person.only_owner)
+            why = f"{seen[0].spec.title or seen[0].spec.task} has no run before job {seen[0].id[:8]}"
+            seen = [before, *seen] if before is not None else []
+        elif ids and len(seen) < 2:
+            why = f"of these {len(ids):,} jobs fewer than two are kept here and may be seen by you"
         return why if len(seen) < 2 else Batch(kit, [kit.handle(job) for job in seen])
 
     async def differences(self, batch: Batch) -> list[str]:
@@ -195,6 +225,24 @@ class BatchPage(CardPage):
             shown = [job for job in jobs if (job.spec.made, job.worker) in by_origin]
             return differences(shown, [by_origin[job.spec.made, job.worker] for job in shown])
         return []
+
+
+async def run_before(kit: Kit, job: JobSnapshot, only: str | None) -> JobSnapshot | None:
+    """Return the newest ended run of the same task that was submitted before a job: of a failed one, that succeeded.
+
+    only: the owner of the jobs that may be seen; None for all.
+    """
+    if job.submitted_at is None:
+        return None
+    age_s = (datetime.now(UTC) - job.submitted_at).total_seconds()
+    states = ("succeeded",) if job.state is JobState.FAILED else ("succeeded", "failed", "cancelled")
+    # By age the search begins near the job; clocks may differ by a few seconds.
+    query = Query(states=states, task=job.spec.task, owner=only, older_s=max(0.0, age_s - 10), limit=20)
+    found = (await kit.verbs.page(query)).jobs
+    older = (
+        each for each in found if each.id != job.id and each.submitted_at and each.submitted_at <= job.submitted_at
+    )
+    return next(older, None)
 
 
 async def nowhere(_: Kit) -> bool:

@@ -52,7 +52,7 @@ class JobTable(LivePage):
 
     Args:
         kit, on_open, bridge, access: as of `LivePage`; the id is "" to close.
-        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("compare", ids="...")` for some
+        on_go: called in the session to turn to another page: `on_go("submit")`, `on_go("compare", set="...")` for some
             jobs or `on_go("compare", q="...")` for all that a search finds.
         may_compare: whether comparing is offered.
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
@@ -175,8 +175,10 @@ class JobTable(LivePage):
         elif action == "open-submit":
             self._on_go("submit")
         elif action == "compare" and self.may_compare:
-            compared = {"ids": ",".join(ids)} if ids else {"q": self.search or "state:ended"}
-            self._with_archived(ids or [], lambda: self._on_go("compare", **compared))
+            if ids:
+                self._with_archived(ids, lambda: background.spawn(self._compare(ids)))
+            else:
+                self._on_go("compare", q=self.search or "state:ended")
         elif not self.may_act:
             return
         elif action == "bulk":
@@ -193,6 +195,14 @@ class JobTable(LivePage):
             self._bulk.stop()
         elif action == "retry" and ids is not None:
             self._with_archived(ids, lambda: self._access.begin(action, ids, self._acted))
+
+    async def _compare(self, ids: Sequence[str]) -> None:
+        """On the background loop: turn to the page that compares these jobs, under a short address."""
+        try:
+            compared = {"set": await self._access.kit.verbs.store.selections.keep(ids)}
+        except JobkitError:  # a server that takes no changes
+            compared = {"ids": ",".join(ids)}
+        self._bridge.push(lambda: self._on_go("compare", **compared))
 
     async def _expand(self, batch_id: str) -> None:
         """On the background loop: send the first jobs of a batch, for its row."""

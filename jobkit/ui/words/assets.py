@@ -32,6 +32,7 @@ _BEFORE = {
     "form": ("fields",),
     "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),
+    "pair": ("feed_page", "csv", "chart"),
     "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
 }
 
