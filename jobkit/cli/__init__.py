@@ -146,7 +146,7 @@ class Commands(click.Group):
 
 
 def _report(error: JobkitError, status: int) -> int:
-    from jobkit.run.inside.lines import clean
+    from jobkit.model.terminal import clean
 
     click.echo(f"jobkit: {' '.join(map(clean, str(error).splitlines()))}", err=True)
     return status

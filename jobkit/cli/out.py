@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from jobkit.cli import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
-from jobkit.run.inside.lines import clean
+from jobkit.model.terminal import clean
 from jobkit.settings import user_name
 
 if TYPE_CHECKING:

@@ -118,7 +118,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     _internal = frozenset(
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec",
-            "delete_batch", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_slice",
+            "delete_batch", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_hits", "log_slice",
             "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
             "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
             "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
@@ -207,6 +207,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     preview = on_loop("verbs", Verbs.preview)
     made_by = on_loop("verbs", Verbs.made_by)
     logs = in_thread("_reader", JobReader.logs)
+    log_hits = on_loop("verbs", Verbs.log_hits)
     log_slice = on_loop("verbs", Verbs.log_slice)
     log_file = in_thread("_reader", JobReader.log_file)
     metrics = in_thread("_reader", JobReader.metrics)

@@ -16,9 +16,9 @@ from jobkit.client.batch import Jobs
 from jobkit.client.checkpoints import Checkpoint, checkpoints_in
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
+from jobkit.client.log_verbs import log_lines
 from jobkit.client.metrics import frame_of, rows_of
 from jobkit.client.outputs import Artifact, outcome_of
-from jobkit.client.verbs import log_lines
 from jobkit.codec import is_reference
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.files.file_store import JobFolder, opened

@@ -6,13 +6,11 @@ Nothing here runs code of users or unpickles; the outcome of a job is decoded by
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -21,20 +19,16 @@ from jobkit import questions
 from jobkit.attempts import read_preview
 from jobkit.belongings import Belongings
 from jobkit.client import checks
+from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.made import MadeReader
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.files import FileStore
-from jobkit.files.log import read_log
 from jobkit.model import (
-    LOG_LEVELS,
     TERMINAL,
     InvalidParams,
     JobSnapshot,
     JobState,
-    LogFilter,
-    LogLine,
-    LogSlice,
     OpenQuestion,
     SignatureError,
     StoreUnavailable,
@@ -53,7 +47,7 @@ from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
 from jobkit.store.values import WorkerInfo
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.params import checked, one_of
+from jobkit.tasks.params import checked
 from jobkit.tasks.question import Question
 from jobkit.tasks.registry import unknown_task
 
@@ -69,7 +63,7 @@ T = TypeVar("T")
 _WAITING, _FIRST_S, _LATER_S = 1_000, 0.5, 15.0
 
 
-class Verbs:
+class Verbs(LogVerbs):
     """See the module's docstring. Every method may raise `StoreUnavailable`.
 
     Attributes:
@@ -263,63 +257,6 @@ class Verbs:
         """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""
         return await read_queue_reasons(self.store, self.codec)
 
-    async def log_slice(
-        self,
-        job_id: str,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        tail: int | None = None,
-        search: str = "",
-        level: str = "",
-        limit: int | None = None,
-    ) -> LogSlice:
-        """Lines of a job's log with the number of all, of those that match and of those that were dropped.
-
-        With `after` and `tail` alone: what the store keeps, which is head and tail of a long log. With any other
-        argument: the whole log, if this machine has its file.
-
-        Args:
-            after, before: only lines numbered above, below.
-            tail: only the last so many.
-            search: only lines that contain this text, whatever the case.
-            level: only lines at least that grave: "info", "warning", "error".
-            limit: at most so many, from 1 to 5000; the last of them with `before` or `tail`, else the first.
-
-        Raises:
-            InvalidParams: a value is not allowed.
-        """
-        job_id = checks.job_id(job_id)
-        after = checked("after", after, "int")
-        before = checked("before", before, "int", nullable=True)
-        tail = checked("tail", tail, "int", nullable=True)
-        limit = checked("limit", limit, "int", min=1, max=5000, nullable=True)
-        level = one_of("level", level, filter(None, LOG_LEVELS)) if level else ""
-        wanted = LogFilter(checked("search", search, "str", max=200), level)
-        if wanted.is_empty and before is None and limit is None:
-            return await self.store.logs(job_id, after=after, tail=tail)
-        newest = before is not None or tail is not None
-        most = min(5000 if tail is None else tail, limit or 500 if tail is None else limit or 5000)
-        folder = await self.store.folder(job_id)
-        if folder and self.file_store is not None:
-            find = partial(self.file_store.log, folder, has_ended=(await self.snapshot(job_id)).is_terminal)
-            with contextlib.suppress(OSError):  # it went with its job, or cannot be read by this user
-                if (found := await asyncio.to_thread(find)) is not None:
-                    read = partial(read_log, found, wanted, after=after, before=before, limit=most, newest=newest)
-                    return await asyncio.to_thread(read)
-        kept = await self.store.logs(job_id, after=after)
-        lines = [line for line in kept.lines if (before is None or line.n < before) and wanted.takes(line)]
-        page = lines[max(0, len(lines) - most) :] if newest else lines[:most]
-        return LogSlice(tuple(page), kept.total, kept.dropped, len(lines))
-
-    def log_path(self, folder: str) -> Path | None:
-        """The text of a job's whole log, copied to this machine; None if it cannot be had here. Blocking."""
-        try:
-            pieces = self.file_store.log(folder) if self.file_store is not None else None
-            return None if pieces is None else pieces("")
-        except OSError:
-            return None
-
     @cached_property
     def file_store(self) -> FileStore | None:
         """The place of large results. Made when first needed: not every client can use the workers' URL."""
@@ -488,15 +425,3 @@ class Trail:
             except Exception as error:
                 logger.debug("%d entries still wait for the audit trail: %s", len(self._late), error)
         self._runner = None
-
-
-def log_lines(found: LogSlice) -> tuple[LogLine, ...]:
-    """A slice's lines, with a note where the middle was dropped."""
-    if not found.dropped:
-        return found.lines
-    lines = list(found.lines)
-    for i in range(1, len(lines)):
-        if lines[i].n != lines[i - 1].n + 1:
-            lines.insert(i, LogLine.left_out(lines[i].n - lines[i - 1].n - 1, lines[i].at_ms))
-            break
-    return tuple(lines)

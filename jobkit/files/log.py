@@ -6,8 +6,7 @@ smaller than `SPILL_BYTES` has no file, because the store has all of it.
 A second file has marks, eight bytes a line: time, source and level. So the text file contains exactly what the job
 wrote, and readers can still filter by level.
 
-Pages and searches do not read the file into memory. A page costs one pass that counts newlines. A search also decodes
-the text, at most `SEARCH_BYTES` a call, and returns a cursor to continue.
+`log_reader.py` reads it.
 """
 
 from __future__ import annotations
@@ -17,14 +16,11 @@ import errno
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from jobkit.files.storage import OWNER, make_folders
-from jobkit.model import LogFilter, LogLine, LogSlice
 from jobkit.model.format import size
 
 #: Below both limits the store has the whole log: it keeps the first 100 kB and every line of a small burst.
@@ -35,10 +31,10 @@ _PORTION = 200_000
 #: At this size the file is rotated, and the previously rotated one deleted: the newest 50 to 100 MB are kept.
 PIECE_BYTES = 50_000_000
 
-_ASIDE, _CUT, MARKS, _GIVEN_UP = ".1", ".cut", ".marks", ".none"
+ASIDE, _CUT, MARKS, _GIVEN_UP = ".1", ".cut", ".marks", ".none"
 
 #: All files of a log, by their names in the folder of its job; the text comes last.
-LOG_FILES = tuple(f"log{end}" for end in (_GIVEN_UP, _CUT, _ASIDE + MARKS, MARKS, _ASIDE, ""))
+LOG_FILES = tuple(f"log{end}" for end in (_GIVEN_UP, _CUT, ASIDE + MARKS, MARKS, ASIDE, ""))
 
 #: Returns a file of a log by what its name has behind "log". Raises FileNotFoundError if there is none.
 LogPieces = Callable[[str], Path]
@@ -192,7 +188,7 @@ def _private(path: Path, mode: str) -> IO[bytes]:
 
 def aside_of(path: Path) -> Path:
     """Return the path of the rotated, older piece of a log."""
-    return path.with_name(path.name + _ASIDE)
+    return path.with_name(path.name + ASIDE)
 
 
 def marks_of(path: Path) -> Path:
@@ -205,7 +201,7 @@ def pieces_of(path: Path) -> LogPieces:
     return lambda end: path.with_name(path.name + end)
 
 
-def _lost(pieces: LogPieces) -> int:
+def lines_lost(pieces: LogPieces) -> int:
     """Return the number of lines at the beginning of a log that have been deleted and are not counted in its file."""
     try:
         return int(pieces(_CUT).read_text("ascii") or 0)
@@ -214,7 +210,7 @@ def _lost(pieces: LogPieces) -> int:
 
 
 def _count_lost(path: Path, count: int) -> None:
-    total = _lost(pieces_of(path)) + count
+    total = lines_lost(pieces_of(path)) + count
     with _private(path.with_name(path.name + _CUT), "wb") as file:
         file.write(b"%d" % total)
 
@@ -239,129 +235,3 @@ def join(path: Path) -> None:
         _count_lost(path, -1)  # the note counts as the last of them
     aside.unlink()
     marks_of(aside).unlink(missing_ok=True)
-
-
-# -- reading it ------------------------------------------------------------------------------------------------------
-
-#: Maximum number of bytes that one call searches.
-SEARCH_BYTES = 24_000_000
-
-_BLOCK = 1 << 20
-
-#: Maximum number of characters of a line in a page.
-_LINE_CHARS = 10_000
-
-
-class _Block(msgspec.Struct, frozen=True):
-    """Whole lines of a piece of the log. `marks`: the file with their marks."""
-
-    path: Path
-    marks: Path
-    offset: int
-    size: int
-    first: int
-    count: int
-    marks_from: int
-
-    def lines(self, search: str = "") -> Iterator[LogLine]:
-        """Yield its lines; none if no line contains `search` (lower case)."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.size)
-        whole = data.decode("utf-8", "replace")
-        if search and search not in whole.lower():
-            return
-        try:
-            with self.marks.open("rb") as file:
-                file.seek(self.marks_from * MARK.size)
-                marks = file.read(self.count * MARK.size)
-        except OSError:  # written by an older version
-            marks = b""
-        marks = marks[: len(marks) // MARK.size * MARK.size].ljust(self.count * MARK.size, b"\0")
-        texts = whole.removesuffix("\n").split("\n")
-        for i, (text, (mark,)) in enumerate(zip(texts, MARK.iter_unpack(marks), strict=False)):
-            source, level = mark & 7, mark >> 3 & 31
-            yield LogLine(
-                text if len(text) <= _LINE_CHARS else text[:_LINE_CHARS] + "…",
-                at_ms=mark >> 8,
-                source=SOURCES[source] if 0 < source < len(SOURCES) else "stdout",
-                level=LEVELS[level] if level < len(LEVELS) else "",
-                n=self.first + i,
-            )
-
-
-def read_log(
-    log: Path | LogPieces,
-    wanted: LogFilter,
-    *,
-    after: int = 0,
-    before: int | None = None,
-    limit: int = 500,
-    newest: bool = False,
-) -> LogSlice:
-    """Return lines between `after` and `before` (both excluded) that match `wanted`.
-
-    Args:
-        log: the text of the log, or what finds its files.
-        limit: maximum number of lines. newest: return the last of them instead of the first.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    pieces = pieces_of(log) if isinstance(log, Path) else log
-    dropped = _lost(pieces)
-    blocks = _blocks(pieces, dropped)
-    total = blocks[-1].first + blocks[-1].count - 1 if blocks else dropped
-    last = total if before is None else before - 1
-    found: list[LogLine] = []
-    matched, is_all, cursor, budget = 0, True, 0, SEARCH_BYTES
-    in_range = [block for block in blocks if block.first <= last and block.first + block.count - 1 > after]
-    for block in reversed(in_range) if newest else in_range:
-        is_full = len(found) >= limit
-        if is_full and wanted.is_empty:
-            break
-        if budget <= 0:
-            is_all = False
-            if not is_full:
-                cursor = block.first + block.count if newest else block.first - 1
-            break
-        lines = [line for line in block.lines(wanted.search.lower()) if after < line.n <= last and wanted.takes(line)]
-        budget -= block.size if not wanted.is_empty else 0
-        matched += len(lines)
-        room = max(0, limit - len(found))
-        found = lines[max(0, len(lines) - room) :] + found if newest else found + lines[:room]
-    if wanted.is_empty:
-        matched = max(0, last - after)
-    return LogSlice(tuple(found), total, dropped, matched, is_all, cursor)
-
-
-def _found(pieces: LogPieces, end: str) -> Path:
-    try:
-        return pieces(end)
-    except FileNotFoundError:  # written by an older version
-        return Path(os.devnull)
-
-
-def _blocks(pieces: LogPieces, dropped: int) -> list[_Block]:
-    """Return the log in blocks of about a megabyte that end with a line."""
-    blocks: list[_Block] = []
-    first = dropped + 1
-    for end_of_name in (_ASIDE, ""):
-        offset = marks_from = 0
-        try:
-            piece = pieces(end_of_name)
-            file = piece.open("rb")
-        except FileNotFoundError:
-            continue
-        marks = _found(pieces, end_of_name + MARKS)
-        with file:
-            while data := file.read(_BLOCK):
-                end = data.rfind(b"\n") + 1
-                if not end:  # the line is longer than a block: read all of it
-                    data += file.readline()
-                    end = len(data)
-                count = data.count(b"\n", 0, end) or 1
-                blocks.append(_Block(piece, marks, offset, end, first, count, marks_from))
-                offset, first, marks_from = offset + end, first + count, marks_from + count
-                file.seek(offset)
-    return blocks

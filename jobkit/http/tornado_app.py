@@ -247,6 +247,17 @@ class WebFolder(tornado.web.StaticFileHandler, _RequestReader):
         return found
 
 
+class LogAddress(_RequestReader):
+    """Leads from `/job/ID/log` to the page of that log, which asks for a login and checks who may see the job.
+
+    Browsers keep what is after "#" on the way.
+    """
+
+    def get(self, job_id: str) -> None:
+        query = {"page": "log", "id": job_id, **{name: self.get_query_argument(name, "") for name in ("q", "level")}}
+        self.redirect(f"{prefix_of(self)}/?{urlencode({name: value for name, value in query.items() if value})}")
+
+
 # -- the plugin of `panel serve` ---------------------------------------------------------------------------------------
 
 
@@ -267,11 +278,12 @@ def plugin_routes(api: Api) -> _Routes:
         PeriodicCallback(partial(_end_without, parent), _LOOK_MS).start()
     if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
         IOLoop.current().add_callback(api.kit)
+    found = [*routes(api), (r"/job/([^/]+)/log/?", LogAddress, {})]
     path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
-    if not folder:
-        return routes(api)
-    options = {"path": folder, "default_filename": "index.html", "api": api}
-    return [*routes(api), (rf"/{re.escape(path)}/(.*)", WebFolder, options)]
+    if folder:
+        options = {"path": folder, "default_filename": "index.html", "api": api}
+        found.append((rf"/{re.escape(path)}/(.*)", WebFolder, options))
+    return found
 
 
 def _end_without(parent: int) -> None:

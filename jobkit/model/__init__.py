@@ -23,7 +23,7 @@ from jobkit.model.errors import (
 from jobkit.model.events import TERMINAL, ErrorKind, EventType, JobEvent, JobState
 from jobkit.model.failure import FailureGroup, GroupState
 from jobkit.model.limits import Gate, Pause, Rule, Waiting
-from jobkit.model.log import LOG_LEVELS, LogFilter, LogLine, LogSlice
+from jobkit.model.log import LOG_LEVELS, LogFilter, LogHits, LogLine, LogSlice
 from jobkit.model.question import OpenQuestion
 from jobkit.model.schedule import ScheduleRun, ScheduleSnapshot, ScheduleSpec
 from jobkit.model.snapshot import Attempt, JobError, JobSnapshot, apply, attempts_of

@@ -7,20 +7,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from jobkit.model.plain import iso, to_json
+from jobkit.model.terminal import clean_styled, without_styles
 
 
 class LogLine(msgspec.Struct, frozen=True):
     """A line that a job printed, logged or warned.
 
     Attributes:
-        text: the line without its newline; control characters are removed.
+        text: the line without its newline; control characters and colours are removed.
         at_ms: time of the write, milliseconds since the epoch, by the worker's clock (for display only).
         source: "stdout", "stderr", "log", "warning", or "jobkit" for messages of the worker.
         level: "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL" for records of `logging`, else "".
         logger: name of the logger for records of `logging`, else "".
         n: number of the line in the job's log, from 1; 0 if not stored yet.
+        styled: the text with its colours, see `model.terminal`; "" if it has none.
     """
 
     text: str
@@ -29,6 +32,20 @@ class LogLine(msgspec.Struct, frozen=True):
     level: str = ""
     logger: str = ""
     n: int = 0
+    styled: str = ""
+
+    @classmethod
+    def read(cls, text: str, **facts: Any) -> LogLine:
+        """Return a line of any text: cleaned, with its colours."""
+        return cls(text, **facts).cleaned()
+
+    def cleaned(self) -> LogLine:
+        """Return the line with its text as it may be shown anywhere, and its colours apart from it."""
+        if self.text.isprintable():
+            return self
+        styled = clean_styled(self.text)
+        text = without_styles(styled)
+        return replace(self, text=text, styled="" if text == styled else styled)
 
     @classmethod
     def left_out(cls, count: int, at_ms: int) -> LogLine:
@@ -42,21 +59,27 @@ class LogLine(msgspec.Struct, frozen=True):
         return int(found[1].replace(",", "")) if found else 1
 
     @property
+    def raw(self) -> str:
+        """The text, with its colours if it has any."""
+        return self.styled or self.text
+
+    @property
     def at(self) -> datetime:
         return datetime.fromtimestamp(self.at_ms / 1000, UTC)
 
     def to_wire(self) -> list[Any]:
         """Return the compact form for the store: `[at_ms, source, level, logger, text]`."""
-        return [self.at_ms, self.source, self.level, self.logger, self.text]
+        return [self.at_ms, self.source, self.level, self.logger, self.raw]
 
     @classmethod
     def from_wire(cls, wire: list[Any], n: int = 0) -> LogLine:
         at_ms, source, level, logger, text = wire
-        return cls(text=text, at_ms=int(at_ms), source=source, level=level, logger=logger, n=n)
+        styled, text = (text, without_styles(text)) if "\x1b" in text else ("", text)
+        return cls(text, int(at_ms), source, level, logger, n, styled)
 
     def to_json(self) -> dict[str, Any]:
         json = to_json(self)
-        del json["at_ms"]
+        del json["at_ms"], json["styled"]
         return {**json, "at": iso(self.at)}
 
     def __str__(self) -> str:
@@ -74,6 +97,7 @@ class LogSlice(msgspec.Struct, frozen=True):
             at the beginning for a file.
         matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
         cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
+        gap_after: number of the line behind which the dropped lines are missing.
     """
 
     lines: tuple[LogLine, ...]
@@ -82,9 +106,26 @@ class LogSlice(msgspec.Struct, frozen=True):
     matched: int = 0
     is_all: bool = True
     cursor: int = 0
+    gap_after: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {**msgspec.structs.asdict(self), "lines": [line.to_json() for line in self.lines]}
+
+
+class LogHits(msgspec.Struct, frozen=True):
+    """Lines of a log that match a filter, by number.
+
+    Attributes:
+        numbers: of the first matching lines, ascending.
+        matched: number of all matching lines in the searched part.
+        total: number of lines ever written.
+        cursor: where to continue, as `after`; 0 if the whole log was searched.
+    """
+
+    numbers: tuple[int, ...]
+    matched: int
+    total: int
+    cursor: int = 0
 
 
 #: Allowed values of `LogFilter.level`, with their rank in ascending severity.

@@ -11,7 +11,7 @@ import contextlib
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import msgspec
@@ -311,9 +311,10 @@ class RedisStore(QueueRecords):
             [("HMGET", f"job:{job_id}", "logn", "logdropped"), ("XRANGE", f"log:{job_id}", "-", "+")]
         )
         lines = [*chain(*self.all_readable(f"log:{job_id}", lambda _, entry: wire.lines(after, entry), entries))]
+        gap = next((before.n for before, line in pairwise(lines) if line.n > before.n + 1), 0) if dropped else 0
         if tail is not None:
             lines = lines[-tail:] if tail > 0 else []
-        return LogSlice(tuple(lines), wire.number(total), wire.number(dropped))
+        return LogSlice(tuple(lines), wire.number(total), wire.number(dropped), gap_after=gap)
 
     async def counts(self) -> dict[str, int]:
         """Return the number of jobs by state, for every state."""

@@ -121,7 +121,7 @@ class JobFiles:
                 found = await self._store.logs(claimed.spec.id)
                 log = LogFile(path, folder.owner)
                 for line in found.lines:
-                    log.add([line.text], mark_of(line.source, line.level, line.at_ms))
+                    log.add([line.raw], mark_of(line.source, line.level, line.at_ms))
                 if found.lines:
                     await asyncio.to_thread(log.write, log.take())
 

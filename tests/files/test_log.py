@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from jobkit.client.kit import Kit
-from jobkit.files import FileStore
+from jobkit.files import FileStore, log_reader
 from jobkit.files import log as log_module
-from jobkit.files.log import LogFile, join, mark_of, read_log
+from jobkit.files.log import LogFile, join, mark_of, marks_of
+from jobkit.files.log_reader import find_in_log, read_log
 from jobkit.model import InvalidParams, LogFilter, LogSlice
 from jobkit.settings import Settings
 from tests.ui.stage import Stage
@@ -78,8 +79,8 @@ def test_a_search_covers_the_whole_log(path: Path) -> None:
 
 
 def test_a_search_of_a_large_log_stops_and_can_be_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "_BLOCK", 10_000)
-    monkeypatch.setattr(log_module, "SEARCH_BYTES", 40_000)
+    monkeypatch.setattr(log_reader, "_BLOCK", 10_000)
+    monkeypatch.setattr(log_reader, "SEARCH_BYTES", 40_000)
     wanted, seen, rounds, before = LogFilter(search="step 7 "), [], 0, None
 
     while True:
@@ -174,3 +175,58 @@ def test_a_client_searches_the_file_if_it_can_otherwise_the_store(
 def test_invalid_searches_are_refused(wanted: dict[str, object], sentence: str) -> None:
     with Kit(Settings(url="sync://")) as kit, pytest.raises(InvalidParams, match=sentence):
         kit.log_slice("x", **wanted)
+
+
+def test_hits_are_counted_over_the_whole_log_part_by_part(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reader, "_BLOCK", 10_000)
+    monkeypatch.setattr(log_reader, "SEARCH_BYTES", 40_000)
+
+    def hits(wanted: LogFilter, most: int = 10_000) -> tuple[list[int], int]:
+        numbers, matched, after = [], 0, 0
+        while True:
+            found = find_in_log(path, wanted, after=after, most=most - len(numbers))
+            numbers += found.numbers
+            matched += found.matched
+            after = found.cursor
+            if not after:
+                return numbers, matched
+
+    for wanted in (LogFilter("step 7"), LogFilter(level="error"), LogFilter("STEP 7", "warning"), LogFilter("nothing")):
+        parts = [read_log(path, wanted, after=n, before=n + 1_001, limit=1_000) for n in range(0, 10_000, 1_000)]
+        one_by_one = [line.n for part in parts for line in part.lines]
+        assert hits(wanted) == (one_by_one, len(one_by_one))
+    assert hits(LogFilter("step"), most=3) == ([1, 2, 3], 10_000)
+
+
+def test_a_log_that_grows_or_is_replaced_is_read_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_reader, "_BLOCK", 1_000)
+    path = tmp_path / "log"
+    log = LogFile(path, "j 1\n")
+
+    def last() -> tuple[int, str]:
+        found = read_log(path, LogFilter(), limit=1, newest=True)
+        return found.total, found.lines[0].text
+
+    for count in (300, 7, 300):
+        log.add([f"line {n}" for n in range(count)])
+        log.write(log.take())
+        assert last()[1] == f"line {count - 1}"
+    assert last()[0] == 607
+    path.write_text("other\n" * 2_000)  # the same inode
+    marks_of(path).write_bytes(b"")
+
+    assert last() == (2_000, "other")
+
+
+def test_a_file_with_colours_and_returns_is_read_as_a_terminal_shows_it(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogFile(path, "j 1\n")
+    log.add_bytes(b"\x1b[31mred\x1b[0m wine\n 1 %\r100 %\n\x1b]0;title\x07plain\n")
+    log.write(log.take())
+
+    lines = read_log(path, LogFilter()).lines
+
+    assert [line.text for line in lines] == ["red wine", "100 %", "plain"]
+    assert [line.styled for line in lines] == ["\x1b[31mred\x1b[0m wine", "", ""]
+    assert find_in_log(path, LogFilter("red wine"), most=9).numbers == (1,)
+    assert find_in_log(path, LogFilter("title"), most=9).numbers == ()

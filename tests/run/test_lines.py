@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobkit.model import LogLine
-from jobkit.run.inside.lines import BURST_CHARS, BURST_LINES, LINE_LIMIT, LineBuffer, Splitter, clean
+from jobkit.model.terminal import clean
+from jobkit.run.inside.lines import BURST_CHARS, BURST_LINES, LINE_LIMIT, LineBuffer, Splitter
 from jobkit.run.process.output import OutputPipe
 
 
@@ -149,3 +150,15 @@ def test_the_allowance_refills_after_a_pause() -> None:
         total += len(buffer.take(now))
 
     assert total <= BURST_LINES + 10 * 2_000 + 200 * 22
+
+
+def test_colours_last_until_they_are_ended_also_in_later_lines() -> None:
+    splitter, lines = Splitter(), LineBuffer(0)
+    for text in ("\x1b[31mred\n", "still", " red\nplain\x1b[0m again\nplain\n"):
+        for line in splitter.feed(text, 0):
+            lines.add(LogLine(line))
+
+    taken = lines.take(0)
+
+    assert [line.text for line in taken] == ["red", "still red", "plain again", "plain"]
+    assert [bool(line.styled) for line in taken] == [True, True, True, False]

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from jobkit.attempts import ending
 from jobkit.codec import HEAD_BYTES, PICKLE, Subject, is_reference
 from jobkit.files.file_store import PASSING, FileStore, opened
-from jobkit.files.log import LogFile, _give_up, mark_of, read_log
+from jobkit.files.log import LogFile, _give_up, mark_of
+from jobkit.files.log_reader import read_log
 from jobkit.files.staging import Staging
 from jobkit.files.storage import Directory
 from jobkit.model import LogFilter

@@ -6,12 +6,10 @@ without a newline, a million lines a second), so everything that reads output go
 
 from __future__ import annotations
 
-import re
 from collections import deque
 
-from msgspec.structs import replace
-
 from jobkit.model import LogLine
+from jobkit.model.terminal import drawn, open_style
 
 #: Longest line that is kept, in characters; the rest of it is left out.
 LINE_LIMIT = 8_000
@@ -26,31 +24,6 @@ BURST_LINES, LINES_PER_S = 5_000, 2_000
 #: Characters that wait at once. The store keeps a megabyte of a log.
 BURST_CHARS = 500_000
 
-# CSI, OSC/DCS/SOS/PM/APC strings (up to BEL or ST, or the end), other escapes; then single control characters, bidi
-# overrides and isolates, zero-width and line separators that could forge a second line or reverse a name.
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]?|\x9b[0-?]*[ -/]*[@-~]?"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-_CONTROLS = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
-)
-
-
-def clean(text: str) -> str:
-    """One line of `text` as it may be shown anywhere.
-
-    Removes ANSI and OSC sequences, control characters (tabs become spaces), bidi overrides and invisible separators;
-    lone surrogates become `\\udcxx` text. Printable text comes back as the same object.
-    """
-    if text.isprintable():
-        return text
-    if "\x1b" in text or any(c in text for c in "\x9b\x9d\x90\x98\x9e\x9f"):
-        text = _ESCAPES.sub("", text)
-    text = _CONTROLS.sub("", text.expandtabs(8) if "\t" in text else text)
-    return text if text.isprintable() else text.encode("utf-8", "backslashreplace").decode()
-
 
 def cut(text: str, limit: int = LINE_LIMIT) -> str:
     """`text` in at most `limit` characters; says so where something is missing."""
@@ -58,16 +31,19 @@ def cut(text: str, limit: int = LINE_LIMIT) -> str:
 
 
 class Splitter:
-    """Text of one stream to lines. `\\r` starts the line anew, as on a terminal."""
+    """Text of one stream to lines. `\\r` goes back to the start of the line, and colours last, as on a terminal."""
 
-    __slots__ = ("_is_shown", "_lost", "_pending", "_redrawn", "_since_ms")
+    __slots__ = ("_below", "_is_returned", "_is_shown", "_lost", "_pending", "_redrawn", "_since_ms", "_style")
 
     def __init__(self) -> None:
         self._pending = ""
+        self._below = ""  # what it is drawn over
+        self._is_returned = False  # the next text is drawn over it
         self._lost = 0
         self._redrawn = False
         self._since_ms = 0
         self._is_shown = False  # the start of this line: its newline alone makes no empty line
+        self._style = ""  # the colours with which the next line begins
 
     @property
     def is_partial(self) -> bool:
@@ -85,10 +61,12 @@ class Splitter:
         self._is_shown = False
         for line in whole:
             if "\r" in line:
-                line = line.rstrip("\r").rpartition("\r")[2]
+                line = drawn(line.rstrip("\r"))
             lines.append(cut(line))
         if rest:
             self._extend(rest, now_ms)
+        if self._style or "\x1b[" in text or (lines and "\x1b[" in lines[0]):
+            return list(map(self._styled, lines))
         return lines
 
     def flush(self, now_ms: int | None = None) -> str | None:
@@ -98,28 +76,35 @@ class Splitter:
         if now_ms is not None and now_ms - self._since_ms < (REDRAWN_MS if self._redrawn else PARTIAL_MS):
             return None
         self._is_shown = True
-        return self._take()
+        return self._styled(self._take())
 
     def _extend(self, text: str, now_ms: int) -> None:
-        head = text.rstrip("\r")  # trailing returns keep the line until something is drawn over it
-        is_returned = head != text
-        if head:
-            drawn = head.rpartition("\r")[2]
-            if drawn != head or self._pending.endswith("\r"):
+        for i, part in enumerate(text.split("\r")):
+            self._is_returned = self._is_returned or i > 0
+            if not part:  # returns keep the line until something is drawn over it
+                continue
+            if self._is_returned and self._pending:
+                self._below = drawn(f"{self._below}\r{self._pending}")
                 self._pending, self._lost, self._redrawn = "", 0, True
+            self._is_returned = False
             if not self._pending:
                 self._since_ms = now_ms
             room = max(0, LINE_LIMIT - len(self._pending))
-            self._pending += drawn[:room]
-            self._lost += max(0, len(drawn) - room)
-        if is_returned and self._pending and not self._pending.endswith("\r"):
-            self._pending += "\r"
+            self._pending += part[:room]
+            self._lost += max(0, len(part) - room)
 
     def _take(self) -> str:
-        line = self._pending.rstrip("\r")
+        line = drawn(f"{self._below}\r{self._pending}") if self._below else self._pending
         if self._lost:
             line = f"{line}… ({self._lost:,} more characters)"
-        self._pending, self._lost, self._redrawn = "", 0, False
+        self._pending, self._below, self._lost, self._redrawn, self._is_returned = "", "", 0, False, False
+        return line
+
+    def _styled(self, line: str) -> str:
+        """Return the line with the colours that the one before has left on."""
+        if self._style or "\x1b[" in line:
+            line = self._style + line
+            self._style = "" if len(line) > LINE_LIMIT else open_style(line)  # what ends them may have been cut
         return line
 
 
@@ -177,4 +162,4 @@ class LineBuffer:
         self._allowance = min(float(BURST_LINES), max(0.0, self._allowance - len(lines)) + refill)
         self._filled_ms = now_ms
         self._head, self._tail, self._dropped, self._head_size, self.size = [], deque(), 0, 0, 0
-        return [line if line.text.isprintable() else replace(line, text=clean(line.text)) for line in lines]
+        return [line.cleaned() for line in lines]

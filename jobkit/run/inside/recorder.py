@@ -20,8 +20,9 @@ from jobkit.model import LogLine
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.model.metrics import Point
 from jobkit.model.plain import now_ms
+from jobkit.model.terminal import clean
 from jobkit.run.inside.answers import Answers, Reply
-from jobkit.run.inside.lines import LineBuffer, Splitter, clean, cut
+from jobkit.run.inside.lines import LineBuffer, Splitter, cut
 from jobkit.run.inside.metrics import MetricBuffer
 from jobkit.run.inside.pictures import PICTURE, PictureBuffer
 from jobkit.run.inside.values import Body, Bounds

@@ -22,7 +22,8 @@ from typing import Any
 from jobkit.codec import pickled
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
-from jobkit.run.inside.lines import clean, cut
+from jobkit.model.terminal import clean
+from jobkit.run.inside.lines import cut
 from jobkit.tasks.masking import MASK, is_secret, masked
 from jobkit.tasks.sources import SOURCE_AROUND, is_dynamic, label_of
 

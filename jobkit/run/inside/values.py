@@ -33,7 +33,8 @@ from typing import Any
 import msgspec
 
 from jobkit.model import InvalidParams
-from jobkit.run.inside.lines import clean, cut
+from jobkit.model.terminal import clean
+from jobkit.run.inside.lines import cut
 
 #: JSON of a figure above this is not put into a preview; the figure can still be saved as an artifact.
 BOKEH_LIMIT = 400_000

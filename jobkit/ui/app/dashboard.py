@@ -146,6 +146,7 @@ class Dashboard(Viewer):
             on_action=self._acted,
             on_close=lambda: self.open(""),
             on_group=(lambda group: self.go("failures", {"group": group})) if "failures" in self._pages else None,
+            on_log=self._show_log if "log" in self._pages else None,
             bridge=self._bridge,
         )
         self._bell = BellSubscriber(self._notify, person.name or user_name())
@@ -290,6 +291,10 @@ class Dashboard(Viewer):
         elif action == "compare":
             self.open("")
             self.go("compare", {"ids": job_id, "with": "before"})
+
+    def _show_log(self, job_id: str) -> None:
+        self.open("")  # the log needs the width
+        self.go("log", {"id": job_id})
 
     def _ring(self, is_on: bool) -> None:
         if is_on and self._nav.bell:

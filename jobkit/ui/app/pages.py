@@ -19,6 +19,7 @@ from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.jobs.compare import BatchPage, ComparePage, nowhere
 from jobkit.ui.jobs.job_table import JobTable
 from jobkit.ui.live.page import Page, PageSession
+from jobkit.ui.log.log_view import log_page
 from jobkit.ui.schedules.schedules_page import SchedulesPage, are_there
 from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
@@ -127,6 +128,21 @@ PAGES: tuple[Page, ...] = (
     Page("schedules", "Schedules", partial(fed, SchedulesPage), is_shown=are_there),
     Page("batch", "Batch", BatchPage, own_too=True, is_shown=nowhere),
     Page("compare", "Compare", ComparePage, own_too=True, is_shown=nowhere),
+    Page(
+        "log",
+        "Log",
+        log_page,
+        own_too=True,
+        is_shown=nowhere,
+        keys=(
+            ("/", "find in the log"),
+            ("j  k", "next, previous hit"),
+            ("e", "all lines, warnings, errors"),
+            ("t", "times since the start"),
+            ("w", "wrap long lines"),
+            ("f", "follow the end"),
+        ),
+    ),
     Page("submit", "Submit", submit, role=Role.OPERATE, own_too=True, keys=(("Ctrl+Enter", "submit the form"),)),
     Page("audit", "Audit", partial(fed, AuditPage), role=Role.ADMIN, is_shown=has_people),
 )

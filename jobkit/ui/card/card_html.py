@@ -25,6 +25,7 @@ from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import COLOURS, is_number
 from jobkit.ui.card.card_curves import charts_of, paths_of, thinned
 from jobkit.ui.card.card_model import CardModel
+from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.words import assets
 
 #: Log lines that a saved card keeps.
@@ -109,6 +110,7 @@ def _saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     """Return the parts of a card with the styles of all saved cards and its own `sheet`, in the colours of `face`."""
     names = {"t": "text", "m": "muted", "l": "line", "b": "bg", "c": face, "k": f"{face}-bg"}
     light, dark = (";".join(f"--{short}:{values[name]}" for short, name in names.items()) for values in assets.tokens())
+    light, dark = f"{light};color-scheme:light", f"{dark};color-scheme:dark"
     themes = (
         f".jks{{{light}}}@media(prefers-color-scheme:dark){{body:not({_IS.format('true', 'light')}) .jks{{{dark}}}}}"
         f"body:is({_IS.format('false', 'dark')}) .jks{{{dark}}}"
@@ -258,7 +260,7 @@ def _log(last: Sequence[LogLine], total: int) -> str:
         return ""
     lines = "1 line" if total == 1 else f"{total} lines"
     word = f"last {len(last)} of {number(total)} lines" if total > len(last) else lines
-    return folded(f"Log, {word}", f"<pre>{escape(chr(10).join(_cut(line.text, 240) for line in last))}</pre>")
+    return folded(f"Log, {word}", f"<pre>{chr(10).join(line_html(line, 240) for line in last)}</pre>")
 
 
 def _told(snapshot: JobSnapshot) -> str:

@@ -26,6 +26,7 @@ from jobkit.model.question import closed_questions
 from jobkit.model.trace import picture_of
 from jobkit.store.values import ArtifactInfo
 from jobkit.ui.card.card_curves import CardCurves
+from jobkit.ui.card.log_lines import shown_line
 
 #: Log lines that a card starts with; it then keeps up to 2,000.
 LOG_LINES = 500
@@ -250,7 +251,7 @@ class CardModel:
 
     def log_json(self, lines: Iterable[LogLine]) -> str:
         """Return lines, and what is known of the log: `{"lines": [...], "total", "dropped", "v"}`."""
-        told = [line.to_json() for line in lines]
+        told = list(map(shown_line, lines))
         return dumps({"lines": told, "total": self.total, "dropped": self.dropped, "v": self.version})
 
     def card(self, now: datetime) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class JobCard(LivePage):
             shows unless `on_action` is given; "rerun" and "compare" are only offered with `on_action`.
         on_group: called in the session with the id of the job's group of failures; with it, the card shows
             people who may see all jobs how many more have failed like it.
+        on_log: called in the session with the job's id, to show the page of its log; without, the card has no
+            link to it.
         bridge, access: of the session, where the caller already has them.
 
     Attributes:
@@ -41,6 +43,7 @@ class JobCard(LivePage):
         file: the answer to a request for an artifact or a log, see `downloads`.
         refused: why the last request failed.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
+        has_log_page: see `on_log`.
     """
 
     snapshot = param.String(default="")
@@ -58,6 +61,7 @@ class JobCard(LivePage):
     refused = param.String(default="")
     actions = param.String(default="[]")
     keyboard = param.Boolean(default=False)
+    has_log_page = param.Boolean(default=False)
 
     _esm = assets.esm("card")
     _stylesheets: ClassVar[list[str]] = [assets.css("card")]
@@ -72,13 +76,15 @@ class JobCard(LivePage):
         actions: Sequence[str] = ("answer", "cancel", "retry"),
         on_action: Callable[[str, str], object] | None = None,
         on_group: Callable[[str], object] | None = None,
+        on_log: Callable[[str], object] | None = None,
         access: Actions | None = None,
         **params: Any,
     ) -> None:
         access = access or Actions(kit)
         offered = [a for a in ACTIONS if a in actions and (a == "compare" or access.may(_GATE.get(a, a)))]
-        super().__init__(kit, access=access, actions=json.dumps(offered), **params)
+        super().__init__(kit, access=access, actions=json.dumps(offered), has_log_page=on_log is not None, **params)
         self._on_action = on_action
+        self._on_log = on_log
         self._control = CardControl(
             access,
             partial(self._bridge.put, self),
@@ -101,7 +107,10 @@ class JobCard(LivePage):
         self._control.follow(job_id)
 
     def _do(self, action: str, asked: Mapping[str, Any]) -> None:
-        self._control.do(action, asked)
+        if action == "log-own-page" and self._on_log is not None:
+            self._on_log(self.job_id)
+        else:
+            self._control.do(action, asked)
 
     def _acted(self, action: str, job_id: str) -> None:
         if self._on_action is not None:

@@ -21,9 +21,10 @@ from jobkit.client import Kit
 from jobkit.client.outputs import Artifact
 from jobkit.model import JobkitError
 from jobkit.model.format import size
-from jobkit.model.plain import dumps
+from jobkit.model.plain import dumps, to_json
 from jobkit.run.inside.pictures import PICTURE, PREFIX
 from jobkit.run.inside.values import COLUMNS, ROWS, preview_of
+from jobkit.ui.card.log_lines import shown_slice
 
 #: Bytes of an artifact that the card shows, at most.
 SHOWN_BYTES = 3_000_000
@@ -37,6 +38,9 @@ LOG_BYTES = 100_000_000
 #: Lines of one page of a log.
 PAGE_LINES = 500
 
+#: Places of one answer to a search in a log.
+HITS = 20_000
+
 _TEXT_CHARS = 20_000
 
 #: Pictures that an <img> shows and that cannot run anything there.
@@ -47,12 +51,12 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
     """Return the JSON text for a card's request; blocking.
 
     Args:
-        asked: `action` is "show", "save" (both with the artifact's `name`), "whole-log", or "log-page" (with any of
-            `search`, `level`, `after` and `before`).
+        asked: `action` is "show", "save" (both with the artifact's `name`), "whole-log", "log-page" or "log-lines"
+            (with any of `search`, `level`, `after` and `before`), or "log-hits" (with `search`, `level` and `after`).
 
     Returns:
         `{"action", "name", "n"}` as asked, and one of `preview`; `base64` with `media_type` and `packed` (whether it
-        is gzip); `lines` with `total`, `dropped`, `matched`, `is_all` and `cursor`; `problem`, a sentence.
+        is gzip); `lines` with what else a `LogSlice` has; the fields of `LogHits`; `problem`, a sentence.
     """
     action, name = str(asked.get("action")), str(asked.get("name", ""))[:200]
     told: dict[str, Any] = {"action": action, "name": name}
@@ -60,8 +64,11 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
     try:
         if action == "whole-log":
             told |= _log(kit, job_id)
-        elif action == "log-page":
+        elif action in ("log-page", "log-lines"):
             told |= _log_page(kit, job_id, asked)
+        elif action == "log-hits":
+            wanted = {name: asked.get(name, "") for name in ("search", "level")}
+            told |= to_json(kit.log_hits(job_id, **wanted, after=asked.get("after", 0), most=HITS))
         else:
             artifact = kit.artifact(job_id, name)
             told |= _shown(artifact) if action == "show" else _saved(artifact, job_id)
@@ -163,7 +170,7 @@ def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]
         level=asked.get("level", ""),
         limit=PAGE_LINES,
     )
-    return found.to_json()
+    return shown_slice(found)
 
 
 def in_base64(content: bytes) -> str:

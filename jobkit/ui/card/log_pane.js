@@ -4,7 +4,6 @@
 const LOG_ROWS = 2000;
 const PAGE_ROWS = 500;
 const LEAST = ["", "info", "warning", "error"];
-const LEVELS = {DEBUG: "DEBG", INFO: "INFO", WARNING: "WARN", ERROR: "ERRO", CRITICAL: "CRIT"};
 
 /** The log of a model. */
 const logOf = (model) => keptOf(model, {lines: [], total: 0, dropped: 0}, (log) => ({
@@ -45,10 +44,12 @@ class LogPane {
     n.copy = h("button", {class: "btn quiet small", title: "Copy the log", "aria-label": "Copy the log",
       onclick: () => copyText(this.text(), n.copy)}, icon("copy"));
     n.save = h("button", {class: "btn quiet small", title: "Save the log", "aria-label": "Save the log", onclick: () => this.save()}, icon("download"));
+    n.page = this.model.get("has_log_page") && h("a", {class: "btn quiet small", title: "Show the whole log on a page", "aria-label": "Show the whole log on a page",
+      onclick: (event) => this.openPage(event)}, icon("open"));
     n.level = h("select", {class: "pick muted", "aria-label": "Show lines from this level on", hidden: true, onchange: () => this.want()},
       ["All levels", "Info", "Warnings", "Errors"].map((word, i) => h("option", {value: i, text: word})));
     this.el = h("section", {class: "logs", "aria-label": "Log", hidden: true},
-      h("header", {class: "strip"}, h("h4", {text: "Log"}), n.count, h("span", {class: "spring"}), n.level, n.find, n.following, n.wrap, n.copy, n.save),
+      h("header", {class: "strip"}, h("h4", {text: "Log"}), n.count, h("span", {class: "spring"}), n.level, n.find, n.following, n.wrap, n.copy, n.save, n.page),
       h("div", {class: "pane"}, n.older, n.rows, n.newer, n.pill));
     this.log = logOf(this.model);
     this.log.views.add(this);
@@ -58,8 +59,16 @@ class LogPane {
 
   get job() { return this.card.job; }
 
+  /** A plain click turns to the page here; others are the browser's own. */
+  openPage(event) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    ask(this.model, "log-own-page", {});
+  }
+
   /** Another job than before. */
   begin() {
+    if (this.n.page) this.n.page.href = `?page=log&id=${encodeURIComponent(this.card.jobId)}`;
     Object.assign(this, {follow: true, page: null, looked: "", asked: (this.asked || 0) + 1});
     this.n.find.value = "";
     this.n.level.value = "0";
@@ -129,12 +138,14 @@ class LogPane {
     this.jump();
   }
 
-  /** Nodes of lines that follow line `last`, and of gaps between them; before the first line if `isFromStart`. */
+  /** Nodes of lines that follow line `last`, of gaps and of new attempts between them; before the first line if `isFromStart`. */
   linesAfter(last, lines, isFromStart = false) {
+    let before = last ? this.lastLine : null;
     return lines.flatMap((line) => {
-      const missing = last || isFromStart ? line.n - last - 1 : 0;
+      const missing = last || isFromStart ? line.n - last - 1 : 0, attempts = attemptRows(this.job?.attempts || [], before, line);
       last = line.n;
-      return [...(missing > 0 ? [h("div", {class: "gap muted", text: `… ${number(missing)} lines not shown …`})] : []), this.line(line)];
+      before = this.lastLine = line;
+      return [...(missing > 0 ? [h("div", {class: "gap muted", text: `… ${number(missing)} lines not shown …`})] : []), ...attempts, this.line(line)];
     });
   }
 
@@ -194,11 +205,10 @@ class LogPane {
 
   line(line) {
     if (line.level || line.source === "warning") this.n.level.hidden = false;
-    const warn = line.source === "stderr" || line.source === "warning" ? " err" : line.source === "jobkit" ? " own" : "";
     const link = this.model.get("keyboard") && {href: `#L${line.n}`, tabindex: -1, title: "Link to this line", onclick: (event) => this.point(event, line.n)};
-    return h("div", {class: `line${warn}`, "data-n": line.n, "data-level": line.level || false, title: line.logger || false},
-      h(link ? "a" : "span", {class: "num", text: line.n, ...link}), h("time", {text: clock(line.at), title: exact(line.at)}),
-      h("span", {class: "level", text: LEVELS[line.level] || (line.source === "warning" ? "WARN" : "")}), h("span", {class: "text", text: line.text}));
+    const row = logLine(line, {link});
+    row.weight = weight(line);
+    return row;
   }
 
   // -- a link to a line: `#L182` in the address of the page that this card is a part of ------------------------------
@@ -277,7 +287,7 @@ class LogPane {
   filter() {
     const wanted = this.n.find.value.toLowerCase(), least = Number(this.n.level.value);
     for (const row of this.n.rows.children) {
-      row.hidden = least > 0 && !(weight(row) >= least) || Boolean(wanted) && !row.textContent.toLowerCase().includes(wanted);
+      row.hidden = least > 0 && !(row.weight >= least) || Boolean(wanted) && !row.textContent.toLowerCase().includes(wanted);
     }
     if (this.follow) this.n.rows.scrollTop = this.n.rows.scrollHeight;
   }
@@ -302,12 +312,4 @@ class LogPane {
     if (told.base64) saveFile(`${this.job.id}.log`, told);
     else put(this.n.count, told.problem || "");
   }
-}
-
-/** Return the severity of a log line: 1 info, 2 warning, 3 error; 0 for what was only printed. */
-function weight(row) {
-  const level = row.dataset.level;
-  if (["ERROR", "CRITICAL"].includes(level)) return 3;
-  if (level === "WARNING" || row.classList.contains("err")) return 2;
-  return level === "INFO" || row.classList.contains("own") ? 1 : 0;
 }

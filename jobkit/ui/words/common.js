@@ -33,6 +33,8 @@ const SHAPES = {
   bell: [["path", {d: "M3.5 11.5h9L11.3 9.8V7a3.3 3.3 0 0 0-6.6 0v2.8z"}], ["path", {d: "M6.8 13.4a1.3 1.3 0 0 0 2.4 0"}]],
   search: [["circle", {cx: 7, cy: 7, r: 4.4}], ["path", {d: "M10.4 10.4L14 14"}]],
   down: [["path", {d: "M8 3v9.5M4 8.8l4 4 4-4"}]],
+  open: [["path", {d: "M6.5 3.5h-3v9h9v-3M9.5 3.5h3v3M12.3 3.7L7.5 8.5"}]],
+  up: [["path", {d: "M8 13V3.5M4 7.2l4-4 4 4"}]],
   download: [["path", {d: "M8 2.5v7.5M4.8 7.2L8 10.4l3.2-3.2M3 13.5h10"}]],
 };
 
@@ -437,7 +439,7 @@ let requests = 0;
 const recent = new WeakMap();
 
 /** Requests that the page sends without the user. */
-const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first"];
+const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first", "log-lines", "log-hits"];
 
 /** True if the server does not answer; then the page says that nothing was sent. */
 function refused(model) {

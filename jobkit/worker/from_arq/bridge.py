@@ -32,8 +32,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from jobkit.codec import MSGPACK, Subject, is_reference
 from jobkit.model import InvalidParams, JobSpec, StoreUnavailable
+from jobkit.model.terminal import clean
 from jobkit.run.attempt import ARQ_DOOR
-from jobkit.run.inside.lines import clean
 from jobkit.run.inside.values import safe_repr
 from jobkit.store.arq import Adoption, ArqQueue, EndedInArq, Found, Scan
 from jobkit.tasks.call import Call, encode_call

@@ -1,0 +1,78 @@
+// The lines of a log by their place in a list: all of them, or only those of a search. It asks for those that it does not have.
+
+const CHUNK = 500;     // lines of one answer (downloads.py)
+const KEPT = 20_000;   // lines that the browser holds
+const ANSWER_MS = 4000;  // after which an answer is asked for again
+
+class LogReader {
+  /** `ask(asked)` sends a request and returns whether it was sent; `changed()` is called when there are other lines. */
+  constructor(ask, changed) {
+    Object.assign(this, {ask, changed});
+    this.forget();
+  }
+
+  forget() { Object.assign(this, {lines: new Map(), total: 0, dropped: 0, gapAfter: 0, numbers: null, level: "", pending: null, isKnown: false}); }
+
+  /** Number of lines in the list. */
+  get count() { return this.numbers ? this.numbers.length : Math.max(0, this.total - this.dropped); }
+
+  /** Number in the log of the line at place `i`, from 0. */
+  numberAt(i) { return this.numbers ? this.numbers[i] : i < this.gapAfter ? i + 1 : i + 1 + this.dropped; }
+
+  /** Place in the list of line `n`, or of the first one behind it. */
+  placeOf(n) {
+    if (!this.numbers) return n <= this.gapAfter ? n - 1 : Math.max(this.gapAfter, n - 1 - this.dropped);
+    let low = 0, high = this.numbers.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.numbers[middle] < n) low = middle + 1; else high = middle;
+    }
+    return low;
+  }
+
+  at(i) { return this.lines.get(this.numberAt(i)); }
+
+  /** Show only lines of a level, by number; null for all. */
+  narrow(level, numbers) { Object.assign(this, {level, numbers}); }
+
+  /** Ask for the first line from place `from` to `to` that is not here. */
+  need(from, to) {
+    if (this.pending && Date.now() - this.pending.at < ANSWER_MS) return;
+    for (let i = Math.max(0, from); i < Math.min(to, this.count); i++) {
+      const n = this.numberAt(i);
+      if (this.lines.has(n)) continue;
+      // All lines are read in fixed portions, so that scrolling back reads none twice in part.
+      const after = this.numbers ? n - 1 : Math.max(n - 1 - (n - 1) % CHUNK, i >= this.gapAfter ? this.gapAfter + this.dropped : 0);
+      return this.want({after, level: this.level, n});
+    }
+  }
+
+  /** Ask for lines behind the last known one, or at first for the newest. */
+  tail() { if (!this.pending || Date.now() - this.pending.at > ANSWER_MS) this.want({after: this.isKnown ? this.total : null, level: ""}); else this.isBehind = true; }
+
+  want(asked) {
+    this.pending = {...asked, at: Date.now(), name: String(++LogReader.asked)};
+    const {after, level, name} = this.pending;
+    if (!this.ask({name, level, ...(after != null && {after})})) this.pending = null;
+  }
+
+  /** Take an answer; return whether it was the awaited one. */
+  take(told) {
+    if (told.name !== this.pending?.name) return false;
+    const asked = this.pending;
+    this.pending = null;
+    if (told.problem) return true;
+    Object.assign(this, {total: told.total, dropped: told.dropped, gapAfter: told.gap_after, isKnown: true});
+    for (const line of told.lines) this.lines.set(line.n, line);
+    // What an answer leaves out is not kept any more; without this it would be asked for again and again.
+    if (asked.n && !this.lines.has(asked.n)) this.lines.set(asked.n, {n: asked.n, text: "not kept any more", source: "jobkit", at: ""});
+    if (this.lines.size > KEPT) {
+      const here = asked.n || this.total;
+      for (const n of this.lines.keys()) if (Math.abs(n - here) > KEPT / 4) this.lines.delete(n);
+    }
+    if (this.isBehind) { this.isBehind = false; this.tail(); }
+    this.changed();
+    return true;
+  }
+}
+LogReader.asked = 0;
