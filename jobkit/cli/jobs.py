@@ -31,12 +31,15 @@ from jobkit.cli.follow import follow, print_events, result_text, steps, submitte
 from jobkit.cli.queues import read_call
 from jobkit.client import Kit
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
+from jobkit.model.cancellation import cancellation_of
+from jobkit.model.forecast import Start
 from jobkit.model.format import duration, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
+from jobkit.model.result import ended_text
 from jobkit.model.trace import lines_of
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
@@ -83,6 +86,10 @@ def submit(task: str, arguments: tuple[str, ...], is_waiting: bool, as_json: boo
     return status
 
 
+#: Waiting jobs of a list of which the start is forecast.
+_FORECAST = 200
+
+
 @click.command()
 @click.argument("words", nargs=-1, metavar="[SEARCH]...")
 @selection_options
@@ -104,7 +111,12 @@ def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, 
     kit = jobkit.connect()
     found = list(islice(out.snapshots(kit, query), limit))
     seen = _seen(kit) if not as_json and any(job.state is JobState.RUNNING for job in found) else set()
-    columns = {**COLUMNS, "STATE": lambda job: _state(job, job.worker in seen)}
+    starts = {} if as_json else kit.expected_starts([job for job in found[:_FORECAST] if not job.is_terminal])
+
+    def progress(job: JobSnapshot) -> str:
+        return starts[job.id].sentence(out.now()) if job.id in starts else _progress(job)
+
+    columns = {**COLUMNS, "STATE": lambda job: _state(job, job.worker in seen), "PROGRESS": progress}
     out.listing(as_json, found, columns, empty="No jobs. `jobkit tasks` lists the tasks to submit.")
 
 
@@ -126,14 +138,21 @@ def _progress(job: JobSnapshot) -> str:
     return percent(job.progress) or progress_line(job.done, job.total)
 
 
+def _result(job: JobSnapshot) -> str:
+    """Return what an ended job says of its end, as in the dashboard."""
+    text = ended_text(job)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
 COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
     "ID": lambda job: job.id[: out.SHOWN_ID],
     "STATE": lambda job: _state(job, True),
     "TASK": lambda job: job.spec.task,
     "PROGRESS": _progress,
+    "RESULT": _result,
     "QUEUE": lambda job: job.spec.queue,
     "SUBMITTED": lambda job: out.ago(job.submitted_at),
-    "TOOK": lambda job: duration(job.elapsed_s(out.now())),
+    "DURATION": lambda job: duration(job.elapsed_s(out.now())),
     "ARGUMENTS": lambda job: params_brief(job.spec.params),
 }
 
@@ -160,6 +179,8 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
     attempts = attempts_of(snapshot.history)
     preview = kit.preview(job_id)
     waits_for = _waits_for(kit, snapshot)
+    start = kit.expected_starts([snapshot]).get(snapshot.id, Start())
+    cancelled = cancellation_of(snapshot)
     spec = snapshot.spec
     title = click.style(out.one_line(spec.title or spec.task), bold=True)
     is_seen = snapshot.state is not JobState.RUNNING or snapshot.worker in _seen(kit)
@@ -173,6 +194,9 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
         "tags": ", ".join(spec.tags),
         "submitted": _moment(snapshot.submitted_at),
         "needs": ", ".join(spec.needs),
+        "starts": start.sentence(out.now()) if snapshot.state is JobState.QUEUED else "",
+        "usually": duration(start.usual_s),
+        "cancelled": cancelled.sentence(out.now(), "").strip() if cancelled else "",
         "due": _moment(snapshot.due_at) if snapshot.state is JobState.SCHEDULED and not snapshot.asking else "",
         "started": _moment(snapshot.started_at),
         "finished": _moment(snapshot.finished_at),
@@ -182,7 +206,8 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
         "now": snapshot.lent_text,
         "worker": snapshot.worker,
         "schedule": spec.schedule,
-        "retry of": spec.retry_of,
+        "runs again": _of_chain(kit, spec.retry_of),
+        "run again as": _of_chain(kit, snapshot.again),
         "cached from": snapshot.cached_from,
         "resources": resources_text(spec.resources),
         "waits for": waits_for.removeprefix("waits for "),
@@ -239,6 +264,14 @@ def _as_json(kit: Kit, job_id: str) -> dict[str, Any]:
 
 def _waits_for(kit: Kit, snapshot: JobSnapshot) -> str:
     return kit.waits_for(snapshot.id) if snapshot.state is JobState.QUEUED else ""
+
+
+def _of_chain(kit: Kit, job_id: str) -> str:
+    """Return `29396772 → failed`, or the id of a job that is not kept; "" for none."""
+    try:
+        return f"{job_id} → {kit.snapshot(job_id).state}" if job_id else ""
+    except JobNotFound:
+        return job_id
 
 
 def _moment(at: Any) -> str:

@@ -118,8 +118,9 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     _internal = frozenset(
         {
             "artifact", "batch_info", "batch_infos", "cancel_batch", "checked_changes", "codec",
-            "delete_batch", "failed_snapshots", "forget_group", "groups_of", "handle", "hub", "log_hits", "log_slice",
-            "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos", "queue_reasons",
+            "delete_batch", "expected_starts", "failed_snapshots", "forget_group", "groups_of", "handle", "hub",
+            "log_hits", "log_slice", "map_info", "metric_lines", "metrics_of", "outcome", "page", "pool_infos",
+            "queue_reasons",
             "register_pools", "register_schedules", "reopen_archived", "retry_all", "retry_batch", "retry_many",
             "schedule_info", "snapshot", "stop_batch", "submit_info", "submit_sealed", "submit_trial", "verbs",
             "waits_for_many",
@@ -177,6 +178,7 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     refused = on_loop("verbs", Verbs.refused)
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
+    expected_starts = on_loop("verbs", Verbs.expected_starts)
     question = on_loop("verbs", Verbs.question)
     audit = on_loop("verbs.store.audit_log", AuditLog.entries)
     publish = on_loop("verbs", Verbs.publish)

@@ -21,6 +21,7 @@ from jobkit.belongings import Belongings
 from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.made import MadeReader
+from jobkit.client.starts import expected_starts
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.files import FileStore
@@ -34,6 +35,7 @@ from jobkit.model import (
     StoreUnavailable,
     UnknownTask,
 )
+from jobkit.model.forecast import Start
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
 from jobkit.model.plain import iso, now_ms
@@ -243,7 +245,7 @@ class Verbs(LogVerbs):
         return await questions.read(self.store, self.codec, await self.snapshot(job_id), key)
 
     async def waits_for(self, job_id: str) -> str:
-        """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 before it".
+        """Return why a queued job cannot start yet, in words: "waits for 1 of 2 places of train ada; 3 jobs ahead".
 
         "" if nothing is known, or it is not queued.
         """
@@ -252,6 +254,10 @@ class Verbs(LogVerbs):
     async def waits_for_many(self, job_ids: Sequence[str]) -> list[str]:
         """Return for each job why it cannot start yet, see `waits_for`."""
         return await waits_for(self.store, self.codec, job_ids)
+
+    async def expected_starts(self, jobs: Sequence[JobSnapshot]) -> dict[str, Start]:
+        """Return the expected starts of those jobs that wait, by id; see `jobkit.model.forecast`."""
+        return await expected_starts(self.store, jobs)
 
     async def queue_reasons(self) -> dict[str, list[QueueReason]]:
         """Return for each queue with waiting jobs why they wait, the gravest reason first; [] if nothing is known."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from jobkit.codec import Codec
 from jobkit.model import Waiting
+from jobkit.model.format import ahead_text
 from jobkit.model.limits import Supply
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.why import pool_reason
@@ -127,7 +128,7 @@ def _of_pools(
 def level_of(reason: str) -> str:
     """Return "warning" for a reason of a single job that does not pass by itself, else "info"."""
     is_problem = reason.startswith("pool ") and ":" in reason  # "pool gpu: sbatch refused: invalid partition"
-    return "warning" if is_problem or reason.startswith(("waits for a worker with", "no pool ")) else "info"
+    return "warning" if is_problem or reason.startswith(("no worker offers", "no pool ")) else "info"
 
 
 async def pool_infos(store: RedisStore, codec: Codec) -> list[PoolInfo]:
@@ -171,4 +172,4 @@ def _for_slot(workers: Sequence[WorkerInfo], queue: str, count: int = 0, before:
         return ""
     waits = f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
     which = "the one slot is" if slots == 1 else f"all {slots:,} are"
-    return f"{waits} for a free slot: {which} busy" + (f"; {before:,} before it" if before else "")
+    return f"{waits} for a free slot: {which} busy" + (f"; {ahead_text(before)}" if before else "")

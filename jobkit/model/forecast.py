@@ -14,6 +14,7 @@ from statistics import fmean
 
 import msgspec
 
+from jobkit.model.format import ahead_text
 from jobkit.model.plain import Record
 
 #: Maximum number of starts that are played through.
@@ -66,11 +67,6 @@ class Line(msgspec.Struct, frozen=True):
             return self.first[rank]
         some = self.others or self.first
         return None if not some or None in some else fmean(each for each in some if each is not None)
-
-
-def ahead_text(count: int) -> str:
-    """Return `1 job ahead`, `2,000 jobs ahead`."""
-    return f"{count:,} job{'' if count == 1 else 's'} ahead"
 
 
 def clock_text(at: datetime, now: datetime, *, is_exact: bool = False) -> str:

@@ -154,6 +154,22 @@ def size(count: float | None) -> str:
     return f"{_half_up(amount)} TB" if amount >= 9.95 else f"{amount:.1f} TB"
 
 
+def ahead_text(count: int) -> str:
+    """Return `1 job ahead`, `2,000 jobs ahead`."""
+    return f"{count:,} job{'' if count == 1 else 's'} ahead"
+
+
+def binary_size(count: float) -> str:
+    """Return bytes in binary units, as memory is measured: `191 MiB`, `1.5 GiB`."""
+    amount = count / 2**20
+    return f"{_half_up(amount)} MiB" if amount < 1000 else f"{amount / 1024:.1f} GiB"
+
+
+def limit_text(count: float) -> str:
+    """Return a limit of memory in both units, unless it is a whole number of MiB: `191 MiB (200 MB)`."""
+    return binary_size(count) + ("" if count % 2**20 == 0 else f" ({size(count)})")
+
+
 def value_brief(value: Any, limit: int = _VALUE_CHARS) -> str:
     """Return one argument on one line, at most `limit` characters: text without quotes if it is a plain word."""
     if isinstance(value, str):
@@ -193,7 +209,7 @@ FACES: Mapping[str, str] = {
     "scheduled": "Scheduled",
     "running": "Running",
     "retrying": "Retrying",
-    "succeeded": "Done",
+    "succeeded": "Succeeded",
     "failed": "Failed",
     "cancelled": "Cancelled",
     "pruned": "Pruned",

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model.format import duration
+from jobkit.model.format import ahead_text, duration
 from jobkit.model.plain import Record, instant, to_json
 
 #: Maximum `n` and maximum `count` of a gate.
@@ -123,21 +123,22 @@ class Waiting(Record, frozen=True):
     paused_ms: int = 0
 
     def sentence(self, supply: Supply | None = None, count: int = 0) -> str:
-        """Return text for users: "waits for 1 of 2 places of train ada; 3 before it".
+        """Return text for users: "waits for 1 of 2 places of train ada; 3 jobs ahead".
 
         Args:
             supply: what the workers of its queue have; None if unknown.
             count: number of jobs that the text is about, "2 wait for gpu=1: all 1 in use"; 0 for this job alone.
         """
-        before = f"; {self.before:,} before it" if self.before and not count else ""
+        before = f"; {ahead_text(self.before)}" if self.before and not count else ""
         waits = f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
         whose = gate_text(self.gate)
         if self.gate.startswith("res:"):
             if supply is not None and (lacking := supply.lacking(self.use)):
                 most = supply.most.get(lacking, 0)
-                tells = f"the most that one has is {most:g}" if most else "none has any"
+                tells = f"the most is {most:g}" if most else "none has any"
                 asked = f"{lacking}={self.use[lacking]:g}"
-                return f"{waits} for a worker with {asked}: {tells}; `jobkit worker --resources {asked}`"
+                who = f"{waits}: no" if count else "no"
+                return f"{who} worker offers {asked}, {tells}; `jobkit worker --resources {asked}`"
             why = "all in use" if supply is None else supply.shortage(self.use)
             return f"{waits} for {resources_text(self.use)}: {why}{before}"
         if self.is_paused:

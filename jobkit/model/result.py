@@ -6,7 +6,20 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
+from jobkit.model.cancellation import cancellation_of
+from jobkit.model.events import JobState
 from jobkit.model.format import number
+from jobkit.model.snapshot import JobSnapshot
+
+
+def ended_text(job: JobSnapshot) -> str:
+    """Return one line about the end of a job: its result, its error, or who cancelled it; "" if there is nothing."""
+    if job.state is JobState.CANCELLED:
+        asked = cancellation_of(job)
+        return asked.brief if asked is not None else ""
+    if job.state is JobState.FAILED:
+        return str(job.error or "")
+    return result_text(job.summary) if job.state is JobState.SUCCEEDED else ""
 
 
 def result_text(summary: str) -> str:

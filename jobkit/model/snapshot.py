@@ -111,6 +111,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         usage: of the last attempt: `cpu_s`, `peak_rss_bytes`, `exit`.
         cached_from: id of the job whose cached result this one returned; "" if it ran itself.
         asking: its questions that wait for an answer, oldest first.
+        again: id of the newest job that runs this ended one again; "" if none does.
         batch: id of the batch that counts it; "" for none, also if a retry has taken its place, or it was imported.
         history: the numbered events so far, oldest first; the middle of very long histories is dropped.
     """
@@ -144,6 +145,7 @@ class JobSnapshot(msgspec.Struct, frozen=True):
     usage: Mapping[str, Any] = msgspec.field(default_factory=dict)
     cached_from: str = ""
     asking: tuple[OpenQuestion, ...] = ()
+    again: str = ""
     batch: str = ""
     history: tuple[JobEvent, ...] = ()
 
@@ -278,6 +280,7 @@ WIRE: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "usage": ("usage", _mapping),
     "cached": ("cached_from", str),
     "asking": ("asking", open_questions),
+    "again": ("again", str),
     "batch": ("batch", str),
     "asked": ("spec", JobSpec.from_wire),  # only in events: another submit replaced this one's arguments
 }

@@ -50,7 +50,7 @@ def test_jobs_that_no_worker_can_run_come_first_and_say_what_the_largest_has() -
     found = queue_reasons({"gpu": {"queued": 5}}, [worker(resources={"gpu": 1}, in_use={"gpu": 1})], blocked)
 
     assert [(reason.level, reason.text) for reason in found["gpu"]] == [
-        ("warning", "3 wait for a worker with gpu=4: the most that one has is 1; `jobkit worker --resources gpu=4`"),
+        ("warning", "3 wait: no worker offers gpu=4, the most is 1; `jobkit worker --resources gpu=4`"),
         ("info", "2 wait for gpu=1: all 1 in use"),
     ]
 
@@ -149,7 +149,7 @@ def test_a_kit_says_why_each_queue_waits(stage: Stage) -> None:
     found = stage.kit.queue_reasons()
 
     assert {name: [reason.text for reason in reasons] for name, reasons in found.items()} == {
-        "default": ["1 waits for a worker with gpu=1: none has any; `jobkit worker --resources gpu=1`"],
+        "default": ["1 waits: no worker offers gpu=1, none has any; `jobkit worker --resources gpu=1`"],
         "other": [],
     }
 
@@ -162,7 +162,7 @@ def test_a_job_that_only_needs_a_slot_says_that_all_are_busy_and_how_many_are_be
     assert [stage.kit.waits_for(job_id) for job_id in (first, second, third)] == [
         "",
         "waits for a free slot: the one slot is busy",
-        "waits for a free slot: the one slot is busy; 1 before it",
+        "waits for a free slot: the one slot is busy; 1 job ahead",
     ]
     [reason] = background.call(reasons_of(stage.store, stage.kit.codec, [second, third]))
     assert reason.text == "2 wait for a free slot: the one slot is busy"

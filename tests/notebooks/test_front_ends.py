@@ -55,7 +55,7 @@ def test_papermill_and_nbconvert_keep_the_static_cards(home: Path) -> None:
     ran = nbformat.read(home / "out.ipynb", as_version=4)
     ended, endless, form = (text_of(ran.cells[i]) for i in (-4, -2, -1))
     [job_id] = re.findall(r"<Job (\w+) times\(n=2, pause=300\)", endless)
-    assert "Done" in ended
+    assert "Succeeded" in ended
     assert "42" in ended
     assert "widget-view" not in str(ran.cells[-4].outputs)
     assert "Run this cell to get the form" in form
@@ -151,7 +151,7 @@ def test_marimo_shows_live_cards_and_a_form(home: Path, page: Page) -> None:
         assert page.locator("[id^=jk-]:visible").count() == 0  # the static cards are behind the live ones
         shot(page, "marimo-live")
         page.locator(".jk-batch:has-text('3 / 3')").locator("svg circle").first.wait_for()
-        card.locator(".chip:has-text('Done')").wait_for()
+        card.locator(".chip:has-text('Succeeded')").wait_for()
         assert page.locator(".jk-card:has-text('walked')").count() == 3
 
         form = page.locator(".jk-form")

@@ -164,7 +164,7 @@ def test_a_card_is_live_in_jupyterlab_and_static_when_its_job_has_ended(lab: tup
     page.wait_for_function("() => document.querySelectorAll('.jk-card').length === 1")
     outputs = page.locator(".jp-OutputArea-output")
     ended = outputs.filter(has_text="walked").first
-    assert "Done" in ended.inner_text()
+    assert "Succeeded" in ended.inner_text()
 
     # Cancel the endless job from its card.
     page.locator(".jk-card").get_by_role("button", name="Cancel").click()
@@ -237,7 +237,7 @@ def test_batch_form_and_cell_magic_work_in_jupyterlab(lab: tuple[str, Path], pag
     outputs.filter(has_text="rounds").filter(has_text="n=7").first.wait_for()
 
     # A cell as a job.
-    outputs.filter(has_text="Triple it").filter(has_text="Done").first.wait_for()
+    outputs.filter(has_text="Triple it").filter(has_text="Succeeded").first.wait_for()
     assert "42" in outputs.filter(has_text="Triple it").first.inner_text()
 
     # A running batch is cancelled from its card.

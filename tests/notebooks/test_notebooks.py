@@ -31,7 +31,7 @@ EXPECTED = {
         "seen[-1]": r"'succeeded', True",
         "survey": r"squares\.csv', 'text/csv', 29",
         "artifacts()[0].read()": r"4,16",
-        "%%job": r"Done",
+        "%%job": r"Succeeded",
         "question.text": r"'Which series is noise\?', \['north', 'south'\]",
         "job.answer": r"'south'",
         "total.result()": r"1\.007, \{'weights': \[0\.2, 0\.3, 0\.5\]\}",
@@ -89,7 +89,7 @@ EXPECTED = {
     "11-history": {
         "age:<1y": r"lr +loss +result +state[\s\S]*0\.30 +1\.088033e-15",
         "kit.delete": r"\(0, 4\)",
-        "reopen_archived": r"Done[\s\S]*w = 3\.000",
+        "reopen_archived": r"Succeeded[\s\S]*w = 3\.000",
         "rerun": r"'w': 3\.0",
         "report": r"'run\.html', True",
     },

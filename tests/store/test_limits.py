@@ -203,7 +203,7 @@ async def test_a_queue_can_be_limited_while_it_runs(store: RedisStore) -> None:
 
     assert (rule.n, rule.held) == (2, 2)
     assert await ids(store) == []
-    assert "1 of 2 places of queue default; 1 before it" in await sentence(store, "d")
+    assert "1 of 2 places of queue default; 1 job ahead" in await sentence(store, "d")
     await store.finish([ending(running[0])])
     assert await ids(store) == ["c"]
 
@@ -256,7 +256,7 @@ async def test_a_job_shows_which_limit_it_waits_for(store: RedisStore) -> None:
     await claim(store, 10)
 
     assert (await snapshot(store, "b")).message == "waits for a place of simulate ada (1 at a time)"
-    assert await sentence(store, "c") == "waits for the one place of simulate ada; 1 before it"
+    assert await sentence(store, "c") == "waits for the one place of simulate ada; 1 job ahead"
     assert (await snapshot(store, "r2")).message == "waits for its rate: 1/m for task call"
     assert (await sentence(store, "r2")).startswith("waits for its rate: 1/m of task call, next in ")
     assert await sentence(store, "a") == ""
@@ -286,7 +286,7 @@ async def test_many_jobs_that_fit_nowhere_block_no_job_behind_them(store: RedisS
 
     assert await ids(store) == ["plain"]
     assert "none has any" in await sentence(store, "gpu9", Supply())
-    assert await sentence(store, "gpu9") == "waits for gpu=1: all in use; 9 before it"
+    assert await sentence(store, "gpu9") == "waits for gpu=1: all in use; 9 jobs ahead"
 
 
 async def test_a_job_with_resources_is_in_the_same_queue_as_others(store: RedisStore) -> None:

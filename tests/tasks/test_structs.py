@@ -211,7 +211,7 @@ def test_form_to_job_to_change_gives_the_same_value(kind: tuple[Any, Any, Any]) 
 
     values, errors = read_form(info.params, fields_of("value", sent))
     first, shown = received(task, info, values)
-    # A field that "Change…" filled in and the user did not change sends the job's value.
+    # A field that "Edit and run" filled in and the user did not change sends the job's value.
     again, errors_again = read_form(info.params, {name: {"value": value} for name, value in shown.items()})
     second, _ = received(task, info, again)
 

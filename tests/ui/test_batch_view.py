@@ -95,7 +95,7 @@ def test_the_head_counts_and_tells_rate_and_time_left() -> None:
     assert (head["ended"], head["open"], head["progress"]) == (5, 5, 0.5)
     assert head["rate"] == "30 jobs/min"
     assert head["eta_s"] == pytest.approx(10, rel=0.3)
-    assert head["counts"] == [["succeeded", "Done", 5], ["queued", "Queued", 5]]
+    assert head["counts"] == [["succeeded", "Succeeded", 5], ["queued", "Queued", 5]]
 
 
 def words(plot: dict[str, Any], **where: Any) -> list[tuple[str, str]]:
@@ -161,7 +161,7 @@ def test_a_saved_batch_holds_bar_plot_and_rows_and_no_markup_of_a_user() -> None
     html = batch_html(model)
 
     assert "<svg" in html
-    assert "✓ 2 done · ✗ 1 failed · ⊘ 1 cancelled" in html
+    assert "✓ 2 succeeded · ✗ 1 failed · ⊘ 1 cancelled" in html
     assert "stopped by the rule at job <code>00000002</code>" in html
     assert "batch.retry_failed()" in html
     assert CANARY not in html

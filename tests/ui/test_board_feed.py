@@ -154,7 +154,7 @@ def test_a_study_is_one_row_for_its_trials_and_the_job_that_runs_it(stage: Stage
     stage.succeed(first)
     stage.fail(last)
 
-    words = "1 done, 1 failed"
+    words = "1 succeeded, 1 failed"
     wait_until(lambda: screen["changed"] and screen["changed"][-1]["note"] == words, what="its trials")
     row = screen["changed"][-1]
     assert (row["name"], row["args"], row["face"], round(row["progress"], 2)) == (

@@ -75,7 +75,7 @@ def test_an_ended_job_reads_well_without_any_style() -> None:
 
     text = " ".join(re.sub(r"<style>.*</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
     assert text == (
-        "✓ Done Train lr=0.003 3 m 29 s ended 2026-11-24 15:04 UTC · worker gpu-1 · 8f2c1a9b 42 Log, 1 line fold 1"
+        "✓ Succeeded Train lr=0.003 3 m 29 s ended 2026-11-24 15:04 UTC · worker gpu-1 · 8f2c1a9b 42 Log, 1 line fold 1"
     )
 
 

@@ -64,7 +64,7 @@ def test_a_running_job_moves_without_a_reload_and_ticks_by_itself(stage: Stage, 
     table = {"columns": ["model", "score"], "rows": [["forest", "0.96"]], "shape": [1, 2]}
     stage.succeed(job, {"type": "DataFrame", "text": "", "table": table})
 
-    page.wait_for_selector(".chip:has-text('Done')")
+    page.wait_for_selector(".chip:has-text('Succeeded')")
     page.wait_for_selector(".result td.num:has-text('0.96')")
     assert page.locator(".actions button").all_inner_texts() == ["Run again"]
 

@@ -230,7 +230,7 @@ def test_a_link_opens_the_group_and_destructive_actions_ask_with_the_count(
     page.wait_for_selector(".group .sub:has-text('2 run again')")
     assert stage.kit.failure(group.id).jobs == 4
 
-    page.get_by_role("button", name="Drop").click()
+    page.get_by_role("button", name="Delete group").click()
     page.get_by_role("button", name="Delete 4 jobs").click()
     page.wait_for_selector("text=Nothing has failed")
     assert stage.kit.jobs() == []

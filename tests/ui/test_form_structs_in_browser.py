@@ -1,4 +1,4 @@
-"""A form with a structure in it: typed, submitted, and filled in again from the job by "Change…"."""
+"""A form with a structure in it: typed, submitted, and filled in again from the job by "Edit and run"."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from jobkit.client.loop import background
 from jobkit.model import JobSpec
 from jobkit.store.query import Query
 from jobkit.store.values import Submission
+from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.jobs import home
 from jobkit.ui.jobs.home import HomeFeed
 from jobkit.ui.live.shared_feed import Subscriber
@@ -19,6 +20,7 @@ from tests.support import wait_until
 from tests.ui.stage import Stage
 
 Watch = Callable[..., dict[str, Any]]
+Card = Callable[[str], Callable[[], dict[str, Any]]]
 
 
 @pytest.fixture
@@ -40,6 +42,21 @@ def watch(stage: Stage) -> Iterator[Watch]:
         watched.append(Subscriber(deliver).start(stage.kit, HomeFeed, Query(owner=None), own))
         wait_until(lambda: "n" in screen, what="the page")
         return screen
+
+    yield begin
+    for each in watched:
+        each.stop()
+
+
+@pytest.fixture
+def card(stage: Stage) -> Iterator[Card]:
+    """`card(id)()`: the newest snapshot of a job's card."""
+    watched: list[Any] = []
+
+    def begin(job_id: str) -> Callable[[], dict[str, Any]]:
+        texts: dict[str, str] = {}
+        watched.append(Subscriber(lambda whole, _: texts.update(whole)).start(stage.kit, JobFeed, job_id))
+        return lambda: json.loads(texts.get("snapshot") or "{}")
 
     yield begin
     for each in watched:
@@ -130,3 +147,42 @@ def test_a_cancelled_job_names_the_user_and_the_reason(stage: Stage, watch: Watc
     job = stage.submit()
     stage.kit.cancel(job, "wrong data", by="grace")
     assert watch()["rows"][job]["note"] == "Cancelled by grace: wrong data"
+
+
+def test_a_card_names_the_start_of_a_waiting_job_and_its_usual_run_time(stage: Stage, card: Card) -> None:
+    running, first, second = stage.submit(), stage.submit(), stage.submit()
+    stage.start(running)
+    stage.beat(slots=1, running=1)
+    background.call(stage.store.publish_took({"train": 60.0}))
+
+    shown = card(second)
+
+    wait_until(lambda: shown().get("ahead") == 1, what="the forecast")
+    assert shown()["starts_at"] > shown()["now"]
+    assert shown()["typical_s"] == 60.0
+    stage.start(first)
+    assert stage.kit.expected_starts([stage.kit.snapshot(second)])[second].ahead == 0
+
+
+def test_a_job_and_its_retry_name_each_other(stage: Stage, card: Card) -> None:
+    old = stage.submit()
+    stage.start(old)
+    stage.fail(old)
+    new = stage.submit(retry_of=old)
+    stage.start(new)
+    stage.succeed(new)
+
+    of, by = card(old), card(new)
+
+    wait_until(lambda: of().get("runs_again") == {"as": {"id": new, "face": "succeeded"}}, what="the retry")
+    wait_until(lambda: by().get("runs_again") == {"of": {"id": old, "face": "failed"}}, what="the repeated job")
+
+
+def test_a_card_says_by_which_user_and_why_a_job_was_cancelled(stage: Stage, card: Card) -> None:
+    job = stage.submit()
+    stage.kit.cancel(job, "wrong data", by="grace")
+
+    shown = card(job)
+
+    wait_until(lambda: shown().get("cancelled") is not None, what="the cancellation")
+    assert (shown()["cancelled"]["by"], shown()["cancelled"]["reason"]) == ("grace", "wrong data")

@@ -140,15 +140,15 @@ def test_shift_chooses_a_span_and_the_head_the_page(stage: Stage, url: str, wind
 
     page.click(".row:has-text('Job 3') .name", modifiers=["Control"])
     page.click(".row:has-text('Job 1') .name", modifiers=["Shift"])
-    page.wait_for_selector(".bulk:has-text('3 chosen')")
+    page.wait_for_selector(".bulk:has-text('3 selected')")
     assert page.locator(".row[aria-selected=true]").count() == 3
     page.keyboard.press("Escape")
     page.locator(".bulk").wait_for(state="hidden")
     page.check(".head .pick")
-    page.wait_for_selector(".bulk:has-text('5 chosen')")
+    page.wait_for_selector(".bulk:has-text('5 selected')")
     page.keyboard.press("j")
     page.keyboard.press("x")
-    page.wait_for_selector(".bulk:has-text('4 chosen')")
+    page.wait_for_selector(".bulk:has-text('4 selected')")
 
 
 @pytest.mark.nightly
@@ -187,7 +187,7 @@ def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: 
     page.click(".bulk [data-do=cancel]")
     page.wait_for_selector(".bulk:has-text('Cancel 50 jobs?')")
     page.click(".bulk button:has-text('Keep')")
-    page.wait_for_selector(".bulk:has-text('50 chosen')")
+    page.wait_for_selector(".bulk:has-text('50 selected')")
     assert stage.kit.counts()["cancelled"] == 0
     page.click(".bulk button:has-text('Choose all 60 that match')")
     page.click(".bulk [data-do=cancel]")

@@ -206,7 +206,7 @@ def test_what_its_job_knows_exactly_decides_between_values_that_look_equal() -> 
 def test_a_trial_without_a_number_has_failed_and_says_why(summary: str) -> None:
     model = study(trial(0, state="succeeded", summary=summary), trial(1, 1.0))
 
-    assert model.head(AT)["counts"] == [["succeeded", "Done", 1], ["failed", "Failed", 1]]
+    assert model.head(AT)["counts"] == [["succeeded", "Succeeded", 1], ["failed", "Failed", 1]]
     assert model.note_of(0) == f"the objective must return a finite number, not {summary}"
     assert model.wanting() == []
 

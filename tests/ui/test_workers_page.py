@@ -97,8 +97,8 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
     stage.beat("gpu-1")
     page = window.open(f"{url}?page=workers")
 
-    page.click(".worker:has-text('gpu-1') button:has-text('End…')")
-    page.click(".worker:has-text('gpu-1') button:has-text('End when idle')")
+    page.click(".worker:has-text('gpu-1') button:has-text('Stop…')")
+    page.click(".worker:has-text('gpu-1') button:has-text('Stop when idle')")
 
     asked = wait_until(stage.kit.audit, what="the request")
     assert [(entry.action, entry.targets, entry.outcome) for entry in asked] == [("drain_worker", ("gpu-1",), "done")]

@@ -114,9 +114,7 @@ def test_jobs_get_separate_devices(bench: Bench) -> None:
     assert all(most(span for span in found if span[3] == device) == 1 for device in ("GPU-a", "GPU-b"))
     assert {job.result() for job in made} == {"gpu=1,mem=4"}
     assert spans(bench.notes("both"))[0][3] == "GPU-a,GPU-b"
-    assert bench.kit.waits_for(nobody.id) == (
-        "waits for a worker with gpu=3: the most that one has is 2; jobkit worker --resources gpu=3"
-    )
+    assert bench.kit.waits_for(nobody.id) == ("no worker offers gpu=3, the most is 2; jobkit worker --resources gpu=3")
     nobody.cancel()
 
 

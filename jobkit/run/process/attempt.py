@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from jobkit.files.log import mark_of
 from jobkit.model import ErrorKind, LogLine
-from jobkit.model.format import size
+from jobkit.model.format import binary_size, limit_text, size
 from jobkit.model.plain import now_ms
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, failed, timed_out
@@ -217,7 +217,9 @@ class ProcessAttempt:
             )
             return failed(ErrorKind.CRASH, "start", sentence)
         if kind == "memory":
-            sentence = f"used {size(self._peak)} of memory; its limit is {size(assignment.memory_limit_bytes)}"
+            sentence = (
+                f"Out of memory: {binary_size(self._peak)}, limit {limit_text(assignment.memory_limit_bytes or 0)}"
+            )
             return failed(ErrorKind.MEMORY, "memory", sentence)
         if kind == "kill":
             reason = "killed by its worker"

@@ -284,7 +284,7 @@ class Dashboard(Viewer):
         return [action for action, slug in (("rerun", "submit"), ("compare", "compare")) if slug in self._pages]
 
     def _acted(self, action: str, job_id: str) -> None:
-        if action == "retry":
+        if action in ("retry", "open"):
             self.open(job_id)
         elif action == "rerun":
             self.go("submit", {"again": job_id})

@@ -109,7 +109,7 @@ PAGES: tuple[Page, ...] = (
         "Jobs",
         jobs,
         own_too=True,
-        keys=(("/", "search"), ("x", "choose"), ("j  k", "next, previous job"), ("Enter", "open")),
+        keys=(("/", "search"), ("x", "select"), ("j  k", "next, previous job"), ("Enter", "open")),
     ),
     Page(
         "timeline",

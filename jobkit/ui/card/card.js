@@ -2,6 +2,9 @@
 // It shows the synced texts `snapshot`, `log`, `metrics`, `preview` (made by card_model.py) and sends `request`.
 // Nodes are made once and then changed in place, so that a selection, the focus and a scroll position survive updates.
 
+/** Faces that do not change any more. */
+const LASTING = ["succeeded", "failed", "cancelled"];
+
 class Card extends LiveCard {
   constructor(model, el) {
     super(model, el);
@@ -43,7 +46,7 @@ class Card extends LiveCard {
     n.cpu = loadChart("CPU");
     n.memory = loadChart("memory");
     n.loads = h("div", {class: "loads", hidden: true}, n.cpu.el, n.memory.el);
-    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy);
+    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy, (n.again = h("span")));
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
@@ -138,15 +141,19 @@ class Card extends LiveCard {
     n.below.hidden = job.state === "succeeded" || !n.count.textContent && !n.message.textContent && !n.left.textContent;
     const parts = [];
     if (running) {
+      if (job.cancelled) parts.push(this.cancelledText());
       if (job.lent) parts.push(job.lent);
       if (job.resumed) parts.push(job.resumed);
       if (job.saved_at) parts.push(`checkpoint ${ago(this.since(job.saved_at))}`);
       if (job.waited_s >= 1) parts.push(`waited ${duration(job.waited_s)}`);
       if (job.worker) parts.push(`worker ${job.worker}`);
     } else if (job.finished_at) {
-      parts.push(`ended ${ago(this.since(job.finished_at))}`);
+      parts.push(job.state === "cancelled" && job.cancelled ? this.cancelledText() : `ended ${ago(this.since(job.finished_at))}`);
       if (job.worker) parts.push(`worker ${job.worker}`);
     } else if (job.state === "queued") {
+      const start = startText(job, this.now(), false);
+      if (start) parts.push(job.starts_at ? `starts ${start}` : start);
+      if (job.typical_s) parts.push(`usually takes ${duration(job.typical_s)}`);
       parts.push(`queued ${ago(this.since(job.queued_at || job.submitted_at))}`, `queue ${job.queue}`);
     } else {
       const due = this.since(job.due_at);
@@ -157,6 +164,21 @@ class Card extends LiveCard {
     }
     put(n.metaText, parts.join(" · ") + " · ");
     if (isNew(n.copy, job.id)) n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
+    if (isNew(n.again, job.runs_again)) n.again.replaceChildren(...this.chainParts());
+  }
+
+  /** `Cancelled by ada, 2 min ago: wrong data`. */
+  cancelledText() {
+    const {at, by, reason} = this.job.cancelled, word = this.job.state === "cancelled" ? "Cancelled" : "Stop asked";
+    return `${word}${by ? ` by ${by},` : ""} ${ago(this.since(at))}${reason ? `: ${reason}` : ""}`;
+  }
+
+  /** `run again as 29396772 → failed`, and the same of the job that this one runs again. */
+  chainParts() {
+    const {of, as} = this.job.runs_again || {}, linked = this.model.get("keyboard");
+    const part = (words, {id, face}) => [` · ${words} `, linked ? h("button", {class: "id mono", title: "Open this job", text: id.slice(0, 8), onclick: () => ask(this.model, "open", {id})}) : h("span", {class: "mono", text: id.slice(0, 8)}),
+      LASTING.includes(face) ? ` → ${WORDS[face].toLowerCase()}` : ""];
+    return [...(of ? part("runs again", of) : []), ...(as ? part("run again as", as) : [])];
   }
 
   showError() {
@@ -197,7 +219,7 @@ class Card extends LiveCard {
     if (!shown) return;
     put(n.attemptsTitle, many(attempts.length, "attempt"));
     const faces = {succeeded: "succeeded", failed: "failed", retried: "failed", cancelled: "cancelled", lost: "retrying", released: "cancelled", running: "running"};
-    const words = {retried: "Failed", lost: "Lost", released: "Released", running: "Running", succeeded: "Done", failed: "Failed", cancelled: "Cancelled"};
+    const words = {retried: "Failed", lost: "Lost", released: "Released", running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled"};
     n.attemptList.replaceChildren(...attempts.map((a) => h("li", {"data-face": faces[a.outcome] || "queued"},
       h("span", {class: "mark"}, icon(faces[a.outcome] || "queued")),
       h("span", {class: "number", text: a.number}),
@@ -257,7 +279,7 @@ class Card extends LiveCard {
     if (!waiting) n.mover.hidden = true;
     if (!this.pending && !running && !waiting) {
       if (allowed.has("compare")) out.push(button("Compare", "", () => ask(this.model, "compare"), {title: job.state === "failed" ? "With the last run of this task that succeeded" : "With the run of this task before it"}));
-      if (allowed.has("rerun")) out.push(button("Change…", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
+      if (allowed.has("rerun")) out.push(button("Edit and run", "", () => ask(this.model, "rerun"), {title: "Run again with other arguments"}));
       const goesOn = job.saved_at && job.state !== "succeeded";
       if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" || goesOn ? "" : "primary", () => this.act("retry", "Submitting…"), goesOn ? {title: "From the beginning"} : {}));
       if (allowed.has("retry") && goesOn) out.push(button("Continue", "primary", () => this.act("retry", "Submitting…", {checkpoint: true}), {title: `From its checkpoint${job.saved ? `: ${job.saved}` : ""}`}));

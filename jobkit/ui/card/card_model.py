@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from jobkit.client.waits import level_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
+from jobkit.model.cancellation import cancellation_of
+from jobkit.model.forecast import Start
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
 from jobkit.model.load import WorkerLoad
 from jobkit.model.metrics import NO_METRICS
@@ -49,6 +51,8 @@ class CardModel:
         connection: whether events arrive, see `EventHub.connection`.
         lease_s: of the kit's settings; from it follows when a silent worker's job is taken away.
         load: what its worker uses, with this job; None if not known, or it does not run.
+        start: its expected start; None if not known, or it does not wait.
+        chain: the job that it runs again ("of") and its newest retry ("as"), as far as they are kept.
         held: why it cannot start (pause, limit, resource), "" if nothing blocks it.
         needed: (some of) the jobs that it waits for.
         queue_workers: number of live workers of its queue.
@@ -71,6 +75,8 @@ class CardModel:
     question: Mapping[str, Any] = field(default_factory=dict)
     made: Sequence[tuple[str, str]] = ()
     held: str = ""
+    start: Start | None = None
+    chain: Mapping[str, JobSnapshot] = field(default_factory=dict)
     load: WorkerLoad | None = None
     needed: Sequence[JobSnapshot | None] = ()
     queue_workers: int | None = None
@@ -117,7 +123,7 @@ class CardModel:
             self.snapshot = moved  # only its metrics have moved, whose points come by themselves
             return False
         if event.type is EventType.STARTED:
-            self.queue_workers, self.held = None, ""
+            self.queue_workers, self.held, self.start = None, "", None
         self._move(moved, event.at)
         return True
 
@@ -207,11 +213,11 @@ class CardModel:
             self._dirty.add("snapshot")
 
     def learn(self, now: datetime, **facts: Any) -> None:
-        """Set what no event reports: `held`, `needed`, `queue_workers`, `beat`, `load`."""
-        before = self.alert(now), self.load
+        """Set what no event reports: `held`, `start`, `chain`, `needed`, `queue_workers`, `beat`, `load`."""
+        before = self.alert(now), self.load, self.start, self.chain
         for name, value in facts.items():
             setattr(self, name, value)
-        if (self.alert(now), self.load) != before:
+        if (self.alert(now), self.load, self.start, self.chain) != before:
             self._dirty.add("snapshot")
 
     # -- out --------------------------------------------------------------------------------------------------------
@@ -269,8 +275,12 @@ class CardModel:
             "args": params_brief(snapshot.spec.params, self.defaults),
             "count": progress_line(snapshot.done, snapshot.total, elapsed_s, snapshot.resumed_done),
             "eta_s": self.eta_s(now),
-            "typical_s": snapshot.typical_s,
+            "typical_s": snapshot.typical_s or (self.start.usual_s if self.start else None),
             "waited_s": waited,
+            "cancelled": to_json(cancellation_of(snapshot)),
+            "starts_at": iso(self.start.at) if self.start else None,
+            "ahead": self.start.ahead if self.start else None,
+            "runs_again": {name: {"id": job.id, "face": job.face} for name, job in self.chain.items()},
             "queued_at": iso(queued_at),
             "told": [to_json(each) for each in closed_questions(snapshot.history)],
             "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],

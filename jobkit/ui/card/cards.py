@@ -28,7 +28,8 @@ class JobCard(LivePage):
         job_id: the job, or "" for none yet.
         actions: any of "answer", "cancel", "retry", "move", "rerun" and "compare"; () makes a card that only looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
-            shows unless `on_action` is given; "rerun" and "compare" are only offered with `on_action`.
+            shows unless `on_action` is given; "rerun" and "compare" are only offered with `on_action`; "open" shows
+            another job.
         on_group: called in the session with the id of the job's group of failures; with it, the card shows
             people who may see all jobs how many more have failed like it.
         on_log: called in the session with the job's id, to show the page of its log; without, the card has no
@@ -115,7 +116,7 @@ class JobCard(LivePage):
     def _acted(self, action: str, job_id: str) -> None:
         if self._on_action is not None:
             self._on_action(action, job_id)
-        elif action == "retry":
+        elif action in ("retry", "open"):
             self.follow(job_id)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from jobkit.client import Kit
 from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
+from jobkit.client.starts import expected_starts
 from jobkit.model import EventType, JobEvent, JobkitError, JobNotFound, JobState
 from jobkit.model.plain import dumps
 from jobkit.run.inside.pictures import PICTURE
@@ -98,6 +99,7 @@ class JobFeed(SharedFeed[Subscriber]):
         view.reset(snapshot, _now())
         await self._read_log(view)
         await self._read_metrics(view)
+        await self._read_chain(view)
         if is_new:
             await self._read_artifacts(view)
             await self._read_made(view)
@@ -124,6 +126,14 @@ class JobFeed(SharedFeed[Subscriber]):
     async def _read_made(self, view: CardModel) -> None:
         (made,) = await answered(lambda: self.kit.verbs.made.of([view.snapshot]))
         view.made_by(made.lines())
+
+    async def _read_chain(self, view: CardModel) -> None:
+        """Read the job that it runs again, and its newest retry."""
+        wanted = {"of": view.snapshot.spec.retry_of, "as": view.snapshot.again}
+        named = {name: job_id for name, job_id in wanted.items() if job_id}
+        if named:
+            found = await answered(lambda: self.kit.verbs.store.snapshots([*named.values()]))
+            view.learn(_now(), chain={name: job for name, job in zip(named, found, strict=True) if job is not None})
 
     async def _read_artifacts(self, view: CardModel) -> None:
         view.keep([each.to_json() for each in await answered(lambda: self.kit.aio.artifacts(self.job_id))])
@@ -198,6 +208,8 @@ class JobFeed(SharedFeed[Subscriber]):
         with contextlib.suppress(JobkitError):
             if view.snapshot.state is JobState.QUEUED:
                 (facts["held"],) = await self.kit.verbs.waits_for_many([self.job_id])
+                starts = await expected_starts(self.kit.verbs.store, [view.snapshot])
+                facts["start"] = starts.get(self.job_id)
             elif needs := view.snapshot.spec.needs:
                 facts["needed"] = await self.kit.verbs.store.snapshots(needs[:100])
             view.learn(_now(), **facts)
@@ -233,7 +245,7 @@ class CardControl(Control):
         access, put, on_end: as of `Control`. window_s: as of `JobFeed`.
         actions: what the browser may request, any of `ACTIONS`. The buttons that it shows are no permission.
         on_action: called on the background loop or in the session with `("retry", id of the new job)` or
-            `("rerun", id of the job)`, or "compare" instead.
+            `("rerun", id of the job)`, or "compare" instead, or `("open", id of another job)`.
         on_group: called in the session with the id of a group of failures. With it, people who may see all jobs see how
             many more have failed like this one.
     """
@@ -300,11 +312,18 @@ class CardControl(Control):
         elif action in ("answer", "check-answer"):
             if "answer" in self._actions:
                 background.spawn(self._answers.do(job_id, asked))
+        elif action == "open" and (other := self._of_chain(str(asked.get("id", "")))):
+            self._on_action("open", other)
         elif action in self._actions and action in ("rerun", "compare"):
             self._on_action(action, job_id)
         elif action in self._actions:
             names = ("queue", "priority") if action == "move" else ("checkpoint",)
             self._act(action, [job_id], **{name: asked[name] for name in names if name in asked})
+
+    def _of_chain(self, job_id: str) -> str:
+        """Return the id if it is that of a job that this one runs again, or the other way round; else ""."""
+        chain = self.model.chain if self.model is not None else {}
+        return next((job.id for job in chain.values() if job.id == job_id and self._access.sees(job)), "")
 
     # -- on the background loop, for this browser alone ----------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class Failures extends FeedPage {
     }
     n.same.hidden = !detail.shared.length && !detail.different.length;
     n.sameList.replaceChildren(...detail.shared.map(([name, value]) => h("code", {text: `${name}=${value}`})));
-    put(n.sameTitle, detail.shared.length ? `Equal in the newest ${number(detail.compared)}` : "No equal arguments");
+    put(n.sameTitle, detail.shared.length ? `Shared by the newest ${number(detail.compared)}` : "No shared arguments");
     put(n.differ, detail.different.length ? `They differ in ${detail.different.join(", ")}` : "");
     n.jobs.replaceChildren(...detail.jobs.map((job) => h("li", {"data-id": job.id}, this.link(job.id), h("span", {class: "mono", text: job.args, title: job.args}),
       h("span", {class: "mark muted", text: job.repeated ? "run again" : ""}), h("span", {class: "worker muted", text: job.worker, title: job.worker}),
@@ -150,7 +150,7 @@ class Failures extends FeedPage {
         this.may("pause_task") && (paused
           ? h("button", {class: "btn far", text: `Resume ${group.task}`, title: "Resume starting jobs of this task", onclick: act("resume_task", group.task)})
           : h("button", {class: "btn far", text: `Pause ${group.task}`, title: "Start no more jobs of this task until it is resumed", onclick: act("pause_task", group.task)})),
-        this.may("drop_group") && h("button", {class: "btn far", text: "Drop", title: "Delete its jobs and the group", onclick: question("drop_group")})];
+        this.may("drop_group") && h("button", {class: "btn far", text: "Delete group", title: "Delete its jobs and the group", onclick: question("drop_group")})];
       if (quiet) parts.unshift(h("span", {class: "ask muted", text: `${group.state === "muted" ? "Muted" : "Resolved"}${group.changed_by ? ` by ${group.changed_by}` : ""}${group.changed_at ? `, ${ago(this.since(group.changed_at))}` : ""}`}));
     }
     n.do.replaceChildren(...parts.filter(Boolean));

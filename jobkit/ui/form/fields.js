@@ -39,7 +39,7 @@ class Fields {
       field.initial = value;
       field.set(value);
     } else if (kind === "choice") {
-      input = h("select", {id, class: "input", onchange: () => { touched(); checked(); }}, (spec.nullable || usual === "") && h("option", {value: "", text: spec.nullable ? "none" : "choose…"}), (spec.choices || []).map(([label]) => h("option", {value: label, text: label})));
+      input = h("select", {id, class: "input", onchange: () => { touched(); checked(); }}, (spec.nullable || usual === "") && h("option", {value: "", text: spec.nullable ? "none" : "select…"}), (spec.choices || []).map(([label]) => h("option", {value: label, text: label})));
       field.initial = usual === "" ? "" : labelOf(spec, usual);
       input.value = field.initial;
       Object.assign(field, {read: () => (input.value === "" ? {text: ""} : {value: input.value}), get: () => input.value, set: (value) => { input.value = value == null ? "" : labelOf(spec, value); }, control: input});

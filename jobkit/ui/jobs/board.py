@@ -15,11 +15,10 @@ from jobkit.client import Kit
 from jobkit.client.starts import expected_starts
 from jobkit.model import EventType, JobEvent, JobkitError, JobSnapshot, JobState, StoreUnavailable, apply
 from jobkit.model.batch import BatchInfo
-from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Start
 from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
-from jobkit.model.result import result_text
+from jobkit.model.result import ended_text
 from jobkit.store.batches import subscription
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
@@ -102,12 +101,7 @@ def _metric(snapshot: JobSnapshot) -> str:
 
 def _note(snapshot: JobSnapshot) -> str:
     """Return one line about how it ended."""
-    if snapshot.state is JobState.CANCELLED:
-        asked = cancellation_of(snapshot)
-        text = asked.brief if asked else ""
-    else:
-        ended = {JobState.SUCCEEDED: result_text(snapshot.summary), JobState.FAILED: str(snapshot.error or "")}
-        text = ended.get(snapshot.state, "")
+    text = ended_text(snapshot)
     return text if len(text) <= 200 else text[:199] + "…"
 
 

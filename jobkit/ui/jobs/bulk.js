@@ -110,9 +110,9 @@ class Bulk {
 
   choosing(all) {
     const table = this.table, count = this.all ? table.total : this.chosen.size;
-    const some = this.all ? `All ${count == null ? "" : `${number(count)} `}that match are chosen` : `${number(count)} chosen`;
+    const some = this.all ? `All ${count == null ? "" : `${number(count)} `}that match are selected` : `${number(count)} selected`;
     const parts = [h("b", {text: some})];
-    if (all && !this.all && table.more) parts.push(h("button", {class: "btn small quiet link", text: `Choose all ${table.total == null ? "" : `${number(table.total)} `}that match`, onclick: () => { this.all = true; this.show(); }}));
+    if (all && !this.all && table.more) parts.push(h("button", {class: "btn small quiet link", text: `Select all ${table.total == null ? "" : `${number(table.total)} `}that match`, onclick: () => { this.all = true; this.show(); }}));
     const button = (what) => {
       const {word, of} = WORDS_OF[what], ids = this.ids(of);
       if (!this.all && !ids.length) return [];
@@ -131,7 +131,7 @@ class Bulk {
     const stop = (text) => h("button", {class: "btn small", text, onclick: () => ask(this.model, "stop")});
     if (state === "counting") return [h("span", {text: "Counting…"}), h("span", {class: "spring"}), stop("Never mind")];
     if (state === "asking") {
-      const kind = action === "retry" ? "primary" : "danger", what = `${words.ask} ${jobs(total)}`, more = trials ? `, and ${many(trials, "trial")} of the chosen studies` : "";
+      const kind = action === "retry" ? "primary" : "danger", what = `${words.ask} ${jobs(total)}`, more = trials ? `, and ${many(trials, "trial")} of the selected studies` : "";
       return [h("b", {text: `${what}${more}?`}), h("button", {class: `btn small ${kind}`, text: what, onclick: () => ask(this.model, "go")}), h("span", {class: "apart"}), stop("Keep")];
     }
     if (state === "undoable") {

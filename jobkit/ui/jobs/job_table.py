@@ -186,7 +186,7 @@ class JobTable(LivePage):
             if ids is not None:
                 self._with_archived(ids, lambda: self._bulk.ask(str(asked.get("what")), ids))
             elif query.archived:
-                self.notice = "of jobs in the archive only those can be run again that are chosen one by one"
+                self.notice = "jobs in the archive can only be run again if they are selected one by one"
             elif not problem:
                 self._bulk.ask(str(asked.get("what")), query)
         elif action == "go":

@@ -243,7 +243,7 @@ function timesOf(times, zone = "") { return h("ol", {class: "times"}, times.map(
 
 function faceOf(run) { return run.job_id ? run.state || "cancelled" : "cancelled"; }
 
-/** `3 Nov 03:00 · Done · 4.2 s · 12 s late`. */
+/** `3 Nov 03:00 · Succeeded · 4.2 s · 12 s late`. */
 function runText(run, short) {
   const what = run.job_id ? WORDS[run.state] || "no longer kept" : run.count > 1 ? `${number(run.count)}${run.count >= 1000 ? " or more" : ""} skipped: ${WHYS[run.why] || run.why}` : `skipped: ${WHYS[run.why] || run.why}`;
   return dotted(!short && run.text, run.by_hand && "by hand", what, run.seconds != null && duration(run.seconds), run.late_s > 1 && `${duration(run.late_s)} late`);

@@ -128,7 +128,7 @@ class ScheduleForm(FormModel):
         info = self._infos.get(task)
         params: dict[str, Any] | None = None
         if is_new and info is None:
-            wrong["task"] = "choose a task"
+            wrong["task"] = "select a task"
         if is_new and name:
             _try("name", lambda: checked_name("name", name), wrong)
         shown = await self._preview(given, wrong)

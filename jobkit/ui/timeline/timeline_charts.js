@@ -13,7 +13,7 @@ function showCharts(head) {
   top("busy", told.busy.map((value) => value ?? 0));
   const per = (edges[1] - edges[0]) / 1000;
   const narrow = head.gutter < 160;
-  head.set(head.charts.ends.title, {text: narrow ? `Ended, per ${duration(per)}` : `Jobs that ended, per ${duration(per)} · green done, red failed, grey cancelled`});
+  head.set(head.charts.ends.title, {text: narrow ? `Ended, per ${duration(per)}` : `Jobs that ended, per ${duration(per)} · green succeeded, red failed, grey cancelled`});
   head.set(head.charts.tasks.title, {text: narrow ? "Waiting (grey) and running, by task" : "Waiting (grey) and running by task: from 10 to 90 %, the middle half, its median"});
   head.set(head.charts.busy.title, {text: told.slots ? `Attempts at once, of ${many(told.slots, "slot")}` : "Attempts at once"});
   const room = Math.floor((head.gutter - 16) / 6.6), names = laneNames(told.tasks.map(({task}) => [task.length > room ? `${task.slice(0, room - 1)}…` : task, 0]), head.gutter);

@@ -1,6 +1,6 @@
 // What the pointer and the keys do on the timeline: the words of a bar, a click that opens its job or parts a block.
 
-const OUTCOMES = {running: "Running", succeeded: "Done", failed: "Failed", cancelled: "Cancelled", retried: "Failed, tried again", lost: "Lost with its worker or process", released: "Given back by its worker"};
+const OUTCOMES = {running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", retried: "Failed, tried again", lost: "Lost with its worker or process", released: "Given back by its worker"};
 
 class Pointer {
   constructor(head) {

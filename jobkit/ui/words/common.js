@@ -53,7 +53,7 @@ function icon(name) {
 
 const WORDS = {
   queued: "Queued", scheduled: "Scheduled", running: "Running", retrying: "Retrying",
-  succeeded: "Done", failed: "Failed", cancelled: "Cancelled", pruned: "Pruned",
+  succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", pruned: "Pruned",
 };
 
 function parse(text, otherwise) {

@@ -102,7 +102,7 @@ class Workers extends FeedPage {
   showAct(row) {
     const {item: worker, n} = row, may = this.may("drain_worker") && worker.state === "working";
     if (!isNew(n.act, [may, row.asking])) return;
-    n.act.replaceChildren(...(may ? this.question(row, "End…", "Finish its jobs, take no more, and exit", "End when idle", () => this.act("drain_worker", worker.id), () => this.showAct(row)) : []));
+    n.act.replaceChildren(...(may ? this.question(row, "Stop…", "Finish its jobs, take no more, and exit", "Stop when idle", () => this.act("drain_worker", worker.id), () => this.showAct(row)) : []));
   }
 
   tick() {

@@ -303,7 +303,10 @@ local function submit_one(client, args, i, batch)
   if not Lifecycle.create(rec, due, needs or many, more) then return 0 end
   if blobs then Blobs.use(id, blobs) end
   rec.client = client -- not before: the reply tells the submitter as much as the first event
-  if string.find(spec, '"retry_of":', 1, true) then Failures.repeated(spec) end
+  if string.find(spec, '"retry_of":', 1, true) then
+    Failures.repeated(spec)
+    Records.run_again(object(spec).retry_of, id)
+  end
   if terms then Dedup.submitted(rec) end
   if other then
     Dedup.end_as(rec, other)

@@ -109,6 +109,11 @@ function Records.move(rec, state)
   rec.state = state
 end
 
+-- The record of the job `old` names the newest job that runs it again.
+function Records.run_again(old, id)
+  if type(old) == 'string' and call('EXISTS', P .. 'job:' .. old) == 1 then try('HSET', P .. 'job:' .. old, 'again', id) end
+end
+
 -- What the submitter asked for in the spec, or nil.
 function Records.wish(rec, name)
   if not string.find(rec.spec, '"' .. name .. '":', 1, true) then return nil end
