@@ -17,6 +17,7 @@ import sys
 import threading
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,10 +28,11 @@ from jobkit.model import ErrorKind, InvalidParams, Retry
 from jobkit.model.snapshot import JobError
 from jobkit.run.attempt import Assignment, Outcome, Rejected, failed, how_to_get, not_kept, resolve
 from jobkit.run.inside.answers import WaitsWithoutSlot
+from jobkit.run.inside.charts import render_chart
 from jobkit.run.inside.context import Stop
 from jobkit.run.inside.seeds import seeded
 from jobkit.run.inside.tracebacks import class_name, describe, error_body, error_types
-from jobkit.run.inside.values import preview_of, safe_repr
+from jobkit.run.inside.values import PNG_LIMIT, preview_of, safe_repr
 
 #: All stages after the first may take so many seconds together.
 STAGES_LIMIT_S = 10.0
@@ -127,6 +129,11 @@ def succeeded(value: Any, *, allow_pickle: bool, leaves: type[BaseException] = S
     def more() -> Ended:
         preview, summary = preview_of(value)
         msgspec.msgpack.encode(preview)  # raises for what can be sent nowhere
+        return Ended(shown(preview, summary), partial(drawn, preview, summary) if "mime" in preview else None)
+
+    def drawn(preview: dict[str, Any], summary: str) -> Ended:
+        preview = dict(preview)  # the one before it is told already
+        render_chart(value, preview, PNG_LIMIT)
         return Ended(shown(preview, summary))
 
     name = class_name(value)
@@ -176,7 +183,8 @@ def incomplete(outcome: Outcome, why: str) -> Outcome:
         message = error.message or f"its message could not be read: {why}"
         return replace(outcome, error=replace(error, message=message))
     preview = dict(outcome.preview or {})
-    return replace(outcome, preview={**preview, "text": f"{preview.get('text', '')} (no preview: {why})"})
+    kind = "picture" if "mime" in preview else "preview"
+    return replace(outcome, preview={**preview, "text": f"{preview.get('text', '')} (no {kind}: {why})"})
 
 
 async def last_stage(ended: Ended) -> Outcome:

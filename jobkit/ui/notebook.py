@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import copy
 import importlib
 import logging
 import secrets
@@ -27,6 +28,7 @@ from jobkit.ui.card.batch_files import study_facts
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_html import batch_html, card_html
 from jobkit.ui.card.card_model import CardModel
+from jobkit.ui.card.chart_bundle import chart_bundle
 from jobkit.ui.card.downloads import pictures_of
 from jobkit.ui.card.study_model import StudyModel, model_of
 from jobkit.ui.form.form_model import Filled, form_html
@@ -86,6 +88,10 @@ class CellDisplay:
         """Return what a saved notebook shows, by MIME type."""
         return {"text/plain": self.text, "text/html": self.html(model)}
 
+    def outputs(self, model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what a saved notebook shows, and what it shows below that if a front end draws it by itself."""
+        return self.static(model), {"text/plain": ""}
+
     def show(self) -> None:
         """Show it in the current cell. Raises NotImplementedError outside a kernel of IPython."""
         if self.is_empty or not _is_notebook():
@@ -93,13 +99,16 @@ class CellDisplay:
         if self.heading:
             print(self.heading)
         if self.is_over:
-            _display(self.static(self.model()))
+            card, below = self.outputs(self.model())
+            _display(card)
+            if len(below) > 1:
+                _display(below)
         else:
             self.show_live()
 
     def show_live(self, handles: Sequence[Any] = ()) -> _Output:
         """Show a widget that becomes static at the end, in the two outputs of `handles` or in new ones."""
-        output = _Output(self.static)
+        output = _Output(self.outputs)
         if self.handle is not None:
             self.handle._cards += (output.is_static,)
 
@@ -161,6 +170,13 @@ class JobDisplay(CellDisplay):
 
     def html(self, model: CardModel) -> str:
         return card_html(model)
+
+    def outputs(self, model: CardModel) -> tuple[dict[str, Any], dict[str, Any]]:
+        if (chart := chart_bundle(model.preview)) is None:
+            return super().outputs(model)
+        card = copy.copy(model)
+        card.preview = None
+        return self.static(card), chart
 
     def live(self, **hooks: Any) -> Any:
         from jobkit.ui.widgets import JobWidget
@@ -255,7 +271,7 @@ class FormDisplay(CellDisplay):
                 card.leave()
             card = shown.show_live(below)
 
-        form = _Output(self.static)
+        form = _Output(self.outputs)
         form.show(self.live(submitted), None)
         below += [_display({"text/plain": ""}) for _ in range(2)]
         return form
@@ -278,12 +294,13 @@ class _Output:
     """A live output that becomes static once, however early that comes.
 
     Args:
-        static: makes of a model what a saved notebook shows, by MIME type; called again and again, and once at the end.
+        outputs: makes of a model what a saved notebook shows, by MIME type; called again and again, and once at the
+            end, when the second one takes the widget's place.
     """
 
-    def __init__(self, static: Callable[[Any], dict[str, Any]]) -> None:
+    def __init__(self, outputs: Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.is_static = threading.Event()
-        self.static = static
+        self.outputs = outputs
         self._ends: deque[Any] = deque()
         self._handles: Sequence[Any] = ()
         self._updating = threading.Lock()
@@ -296,7 +313,7 @@ class _Output:
         widget.saved = self._id
         live, metadata = _widget_view(widget)
         bundles: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            (self._behind(self.static(model)), {}),
+            (self._behind(self.outputs(model)[0]), {}),
             ({**live, "text/plain": ""}, metadata),
         ]
         self._kept = (time.monotonic(), "")
@@ -314,7 +331,7 @@ class _Output:
         is_due = model.face != before or time.monotonic() - at >= _KEEP_S
         if self._handles and is_due and not self.is_static.is_set() and not self._ends:
             self._kept = (time.monotonic(), model.face)
-            self._update([self._behind(self.static(model))])
+            self._update([self._behind(self.outputs(model)[0])])
 
     def end(self, model: Any) -> None:
         """Make the output static, now or when it is shown; in any thread."""
@@ -331,7 +348,7 @@ class _Output:
     def _turn(self) -> None:
         while self._handles:
             try:
-                bundles = [self.static(self._ends.popleft()), {"text/plain": ""}]
+                bundles = self.outputs(self._ends.popleft())
             except IndexError:
                 return
             # Programs that run notebooks drop what arrives between two cells: say it once more in the next one. This

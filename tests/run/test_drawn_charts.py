@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from jobkit.run.ended import succeeded
+from jobkit.run.inside import charts
+from jobkit.run.inside.drawing import Axis, drawing_of
 from jobkit.run.inside.pictures import drawn
 
 
@@ -95,3 +98,74 @@ def test_a_chart_has_a_picture_and_a_specification(program: str, libraries: list
     assert base64.b64decode(preview["png"]).startswith(b"\x89PNG")
     assert key in preview["spec"]
     assert "\n" not in preview["text"]
+
+
+def test_a_figure_as_a_result_keeps_its_specification_and_then_gets_its_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    stages: list[Any] = []
+
+    last = succeeded(PlotlyFigure(ValueError("no browser")), allow_pickle=True).last(stages.append)
+
+    assert stages[1].preview["mime"] == charts.PLOTLY
+    assert stages[1].preview["text"] == "Plotly figure, 1 trace"
+    assert last.preview["spec"] == {"data": [{"y": [1, 2]}]}
+    assert last.preview["text"].endswith("kaleido could not draw it: no browser")
+    assert last.summary == "Plotly figure, 1 trace"
+
+
+def bokeh_figure(**options: Any) -> Any:
+    from bokeh.plotting import figure
+
+    return figure(title="<Losses>", x_axis_label="epoch", **options)
+
+
+def test_a_figure_of_lines_points_and_bars_has_a_drawing() -> None:
+    plot = bokeh_figure()
+    plot.line([1, 2, 3], [3.0, float("nan"), 1], legend_label="train", line_color="#123456")
+    plot.scatter("a", "b", source={"a": [1, 2], "b": [2, 4]}, legend_label="val")
+    bars = bokeh_figure(x_range=["one", "two"])
+    bars.vbar(x=["one", "two"], top=[3, 1], width=0.5)
+
+    svg, columns = drawing_of(plot), drawing_of(bars)
+
+    assert "&lt;Losses&gt;" in svg
+    assert 'stroke="#123456"' in svg
+    assert (svg.count("<circle"), svg.count("<polyline")) == (2, 1)
+    assert all(f">{text}<" in svg for text in ("epoch", "1", "2", "3"))
+    assert columns.count("<rect") == 3
+    assert ">two<" in columns
+
+
+def test_a_figure_with_anything_else_has_no_drawing() -> None:
+    plot = bokeh_figure()
+    plot.line([1, 2], [1, 2])
+    plot.wedge(x=1, y=1, radius=1, start_angle=0, end_angle=1)
+
+    assert drawing_of(plot) == ""
+    assert drawing_of(object()) == ""
+
+
+def test_times_logarithms_and_categories_have_ticks() -> None:
+    times, logs, names = Axis(), Axis(is_log=True), Axis()
+
+    first, last = times.read(["2026-01-01", "2026-01-11"])
+    low, high = logs.read([0.001, 1000])
+    names.read(["a", "b", "a"])
+
+    assert times.ticks(first, last)[0][1] == "2026-01-02"
+    assert [text for _, text in logs.ticks(low, high)][::3] == ["0.001", "1", "1000"]
+    assert names.ticks(0, 1) == [(0, "a"), (1, "b")]
+    assert [text for _, text in Axis().ticks(0.0, 1.0)] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
+def test_a_plotly_figure_has_a_drawing() -> None:
+    graphs = pytest.importorskip("plotly.graph_objects")
+    bars = [graphs.Bar(x=["a", "b"], y=[1, 2]), graphs.Bar(x=["a", "b"], y=[2, 1])]
+
+    svg = drawing_of(graphs.Figure([graphs.Scatter(x=["a", "b"], y=[1, 2]), *bars], {"title": "Both"}))
+
+    assert svg.count("<rect") == 5
+    assert "Both" in svg
+    assert drawing_of(graphs.Figure(graphs.Heatmap(z=[[1]]))) == ""

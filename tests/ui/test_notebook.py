@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -15,7 +16,9 @@ from ipywidgets.widgets.widget import _instances  # type: ignore[import-untyped]
 
 import jobkit
 from jobkit.client.batch import Batch, Jobs
+from jobkit.run.inside.charts import PLOTLY
 from jobkit.tasks.info import TaskInfo
+from jobkit.ui.card.chart_bundle import chart_bundle
 from jobkit.ui.form.task_form import TaskForm
 from jobkit.ui.live.shared_feed import _feeds
 from jobkit.ui.notebook import FormDisplay
@@ -211,6 +214,31 @@ def test_an_ended_job_is_static_from_the_start(stage: Stage, display: Display) -
     assert set(only.now) == {"text/html", "text/plain"}
     assert "KeyError" in only.now["text/html"]
     assert "last 12 of 50 lines" in only.now["text/html"]
+
+
+def test_a_chart_is_shown_once_below_the_card_for_front_ends_that_draw_it(stage: Stage, display: Display) -> None:
+    svg = '<svg xmlns="http://www.w3.org/2000/svg"><rect fill="#fff"/></svg>'
+    picture = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    chart = {"type": "Figure", "text": "Plotly figure, 1 trace", "mime": PLOTLY, "spec": {"data": []}, "note": "Simple"}
+    job_id = stage.submit("train")
+    stage.start(job_id)
+    job = stage.kit.get(job_id)
+    job._ipython_display_()
+    stage.succeed(job_id, {**chart, "picture": picture})
+    live = display.outputs[-1]
+    wait_until(lambda: PLOTLY in live.now, what="the chart in place of the widget")
+    job._ipython_display_()
+
+    for card, below in (display.outputs[:2], display.outputs[2:]):
+        assert "<img" not in card.now["text/html"]
+        assert below.now == {PLOTLY: {"data": []}, "text/plain": "Plotly figure, 1 trace", "image/svg+xml": svg}
+    assert picture in job._repr_mimebundle_()[0]["text/html"]
+    active = svg.replace("<rect", "<script/><rect")
+    assert "image/svg+xml" not in (
+        chart_bundle({**chart, "picture": f"data:image/svg+xml;base64,{base64.b64encode(active.encode()).decode()}"})
+        or {}
+    )
+    assert chart_bundle({**chart, "mime": "text/html"}) is None
 
 
 def test_a_terminal_shows_the_line_of_a_job_and_a_program_without_ipython_its_static_card(

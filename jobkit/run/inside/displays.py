@@ -42,12 +42,11 @@ def _show_all(recorder: Recorder, objects: tuple[Any, ...], display_id: Any = No
 
 
 def _named(recorder: Recorder, kind: str, i: int) -> str:
-    """Return a name for the `i`-th object of a call: its place in the code of the job, by number."""
+    """Return a name for the `i`-th object of a call: the number of its place, in the order of their first calls."""
     frame = sys._getframe(3)
     places = _places.setdefault(recorder, {})
     place = kind, frame.f_code.co_filename, frame.f_lineno, i
-    number = places.setdefault(place, 1 + sum(known[0] == kind for known in places))
-    return f"{kind} {number}"
+    return f"{kind} {places.setdefault(place, 1 + len(places))}"
 
 
 def _patch_ipython(module: Any) -> None:

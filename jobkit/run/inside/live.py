@@ -32,8 +32,8 @@ def show(name: str, obj: Any) -> None:
     Args:
         name: 1 to 195 printable characters, no path separators; a job has up to 20 of them.
         obj: a figure of matplotlib or Bokeh, a PIL image, a DataFrame or array, anything that shows itself as HTML (in
-            a sandbox), a chart of Plotly or Altair (its specification, with a picture if kaleido or vl-convert is
-            installed), the bytes or the path of a PNG, JPEG, GIF or WebP; of other objects their text.
+            a sandbox), a chart of Plotly or Altair (its specification, with a picture), the bytes or the path of a PNG,
+            JPEG, GIF or WebP; of other objects their text.
     """
     if (recorder := active_recorder()) is not None:
         recorder.show(name, obj)

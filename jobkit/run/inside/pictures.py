@@ -7,9 +7,6 @@ show it without running code of the job.
 from __future__ import annotations
 
 import base64
-import importlib
-import importlib.util
-import io
 import json
 import os
 from collections.abc import Callable
@@ -18,7 +15,7 @@ from typing import Any
 
 from jobkit.model import InvalidParams
 from jobkit.model.format import size
-from jobkit.run.inside.lines import cut
+from jobkit.run.inside.charts import render_chart
 from jobkit.run.inside.values import TEXT_LIMIT, Preview, checked_name, preview_of
 
 PICTURE = "application/vnd.jobkit.picture+json"
@@ -28,9 +25,6 @@ PREFIX = "show:"
 
 #: Bytes of one picture, and pictures of one job, at most.
 PICTURE_MOST, PICTURES_MOST = 1_000_000, 20
-
-#: Characters of the reason why a library could not draw a figure.
-_SAID_MOST = 200
 
 #: How the bytes of images begin.
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
@@ -72,7 +66,10 @@ class PictureBuffer:
 
 def drawn(obj: Any, most: int = PICTURE_MOST) -> bytes:
     """Return the preview of an object as JSON of at most `most` bytes. Raises TooLarge."""
-    preview = _image(obj, most) or _spec(obj, most) or _rich(obj, preview_of(obj, png_limit=most * 7 // 10)[0])
+    preview = _image(obj, most) or _rich(obj, preview_of(obj, png_limit=most * 7 // 10)[0])
+    render_chart(obj, preview, most * 3 // 8)
+    if "spec" in preview and len(json.dumps(preview["spec"])) > most // 2:
+        del preview["spec"]
     body = json.dumps(preview, allow_nan=False, default=str).encode("utf-8", "backslashreplace")
     if len(body) > most:
         raise TooLarge(f"{size(len(body))}, more than the {size(most)} that a card shows")
@@ -105,48 +102,6 @@ def _image(obj: Any, most: int) -> Preview | None:
     }
 
 
-def _spec(obj: Any, most: int) -> Preview | None:
-    """Figures of Plotly and Altair: their specification, and a picture where the library can make one here."""
-    library = type(obj).__module__.partition(".")[0]
-    try:
-        if library == "plotly" and hasattr(obj, "to_plotly_json"):
-            spec, title = json.loads(obj.to_json()), f"Plotly figure, {_traces(len(obj.data))}"
-            png: Callable[[], bytes] = lambda: obj.to_image(format="png", scale=1)  # noqa: E731  # one of two
-            helper = "kaleido"
-        elif library == "altair" and hasattr(obj, "to_dict"):
-            spec, title = obj.to_dict(), f"Altair {type(obj).__name__}"
-            png, helper = (lambda: _altair_png(obj)), "vl_convert"
-        else:
-            return None
-    except Exception:  # of the user's object: its text is shown
-        return None
-    preview: Preview = {"type": type(obj).__name__, "text": title}
-    if len(json.dumps(spec)) < most // 2:
-        preview["spec"] = spec
-    if importlib.util.find_spec(helper) is None:
-        preview["text"] += f"\nTo see it here: pip install {'kaleido' if helper == 'kaleido' else 'vl-convert-python'}"
-        return preview
-    try:
-        content = png()
-        if len(content) * 4 / 3 < most // 2:
-            preview["png"] = base64.b64encode(content).decode("ascii")
-    except Exception as error:  # no browser for kaleido, a specification that it cannot draw
-        preview["text"] += f"\n{_why_not_drawn(helper, error)}"
-    return preview
-
-
-def _traces(count: int) -> str:
-    return "1 trace" if count == 1 else f"{count} traces"
-
-
-def _why_not_drawn(helper: str, error: Exception) -> str:
-    """Return one sentence; libraries write several, and instructions on separate lines."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if helper == "kaleido" and "chrome" in text.lower():
-        return "To see it here: kaleido needs Chrome or Chromium on this machine; plotly_get_chrome installs it"
-    return cut(f"{helper} could not draw it: {text.split('. ', 1)[0]}", _SAID_MOST)
-
-
 def _rich(obj: Any, preview: Preview) -> Preview:
     """Add what only notebooks show of an object whose preview is its text: SVG, JPEG, Markdown and LaTeX."""
     if preview.keys() - {"type", "text"}:
@@ -162,9 +117,3 @@ def _rich(obj: Any, preview: Preview) -> Preview:
         if isinstance(found, str) and found:
             return {**preview, key: found[:TEXT_LIMIT] if key == "text" else found}
     return preview
-
-
-def _altair_png(chart: Any) -> bytes:
-    target = io.BytesIO()
-    chart.save(target, format="png")
-    return target.getvalue()

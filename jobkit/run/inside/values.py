@@ -4,11 +4,7 @@ Libraries are recognised in `sys.modules`: a value of theirs can only exist if t
 for it. Nothing is pickled: both may be opened without running the job's code.
 
 A preview is JSON: `{"type": class name, "text": ...}` and, if the value has one, `"table"`, `"png"` (base64), `"html"`
-(pages show it in a sandbox), `"bokeh"`, `"json"` or `"number"`. Making one never raises.
-
-A Bokeh figure (also of HoloViews and hvPlot) is the JSON of its document, some 10 kB, and not standalone HTML: the
-page's own BokehJS draws it, while HTML that loads nothing from anywhere must hold BokehJS itself, 1 MB for every job in
-a table. A PNG would need a browser on the worker. An artifact is a file to keep: there it is the whole HTML.
+(pages show it in a sandbox), `"json"`, `"number"` or what charts have (`charts.py`). Making one never raises.
 """
 
 from __future__ import annotations
@@ -22,7 +18,6 @@ import json
 import math
 import mimetypes
 import os
-import re
 import reprlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,66 +29,8 @@ import msgspec
 
 from jobkit.model import InvalidParams
 from jobkit.model.terminal import clean
+from jobkit.run.inside.charts import add_chart, bokeh_html, holoviews_figure, is_bokeh, matplotlib_figure
 from jobkit.run.inside.lines import cut
-
-#: JSON of a figure above this is not put into a preview; the figure can still be saved as an artifact.
-BOKEH_LIMIT = 400_000
-
-
-def holoviews_figure(value: Any) -> Any:
-    """Return the matplotlib or Bokeh figure of a HoloViews object, None for other objects or if it cannot be drawn."""
-    holoviews = sys.modules.get("holoviews")
-    kind = getattr(holoviews, "Dimensioned", None) or getattr(getattr(holoviews, "core", None), "Dimensioned", None)
-    if holoviews is None or kind is None or not isinstance(value, kind):
-        return None
-    # The backend that the job itself chose first, then whatever draws.
-    current = str(getattr(holoviews.Store, "current_backend", ""))
-    for backend in dict.fromkeys((current, "bokeh", "matplotlib")):
-        if backend not in ("bokeh", "matplotlib") or backend not in holoviews.Store.renderers:
-            continue
-        try:
-            return holoviews.render(value, backend=backend)
-        except Exception:  # an option of the other backend, a missing dependency
-            continue
-    return None
-
-
-def is_bokeh(value: Any) -> bool:
-    """Return whether the value is a figure or layout of Bokeh, which a page can show."""
-    kind = getattr(sys.modules.get("bokeh.models.layouts"), "LayoutDOM", None)
-    return kind is not None and isinstance(value, kind)
-
-
-def bokeh_json(value: Any) -> dict[str, Any] | None:
-    """`{"version": of BokehJS, "item": what `Bokeh.embed.embed_item` takes}` of a figure, None if it is too large."""
-    item = importlib.import_module("bokeh.embed").json_item(value)
-    text = json.dumps(item, allow_nan=False)
-    if len(text) > BOKEH_LIMIT:
-        return None
-    return {"version": str(sys.modules["bokeh"].__version__), "item": json.loads(text)}
-
-
-_LINKED = re.compile(r"""<script[^>]*\ssrc=["'][^"']*["'][^>]*></script>|<link\s[^>]*>""")
-
-
-def bokeh_html(value: Any) -> str | None:
-    """One HTML file that draws a Bokeh figure and loads nothing, or None."""
-    if not is_bokeh(value):
-        return None
-    inline = importlib.import_module("bokeh.resources").INLINE
-    html: str = importlib.import_module("bokeh.embed").file_html(value, inline, "")
-    # Where the job has imported panel, Bokeh also links files of panel's components, which no file can reach.
-    return _LINKED.sub("", html)
-
-
-def bokeh_summary(value: Any) -> str:
-    """`Bokeh figure "title": 2 glyphs`, as far as they are known."""
-    title = getattr(getattr(value, "title", None), "text", "") or ""
-    renderers = getattr(value, "renderers", None)
-    glyphs = len(renderers) if isinstance(renderers, list) else 0
-    text = f"Bokeh {type(value).__name__}" + (f' "{title}"' if isinstance(title, str) and title else "")
-    return f"{text}: {glyphs} glyph{'s' if glyphs != 1 else ''}" if glyphs else text
-
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 TEXT_LIMIT = 20_000
@@ -268,21 +205,18 @@ def _pngs(value: Any, dpis: Sequence[int], sides: Sequence[int]) -> Iterator[byt
 
 
 def _figure(value: Any, preview: Preview) -> str | None:
-    """Figures that a page draws: Bokeh's, and what HoloViews and hvPlot make of theirs."""
+    """Charts: of HoloViews also as figures of matplotlib."""
     drawn = holoviews_figure(value)
-    if drawn is None and not is_bokeh(value):
-        return None
-    figure, summary = (value, bokeh_summary(value)) if drawn is None else (drawn, safe_repr(value))
-    preview["text"] = _block(summary)
-    if not is_bokeh(figure):
-        _picture(figure, preview)
-        return summary
-    with contextlib.suppress(Exception):  # it stands in a document already; then only its name can be shown
-        bokeh = bokeh_json(figure)
-        if bokeh is not None:
-            preview["bokeh"] = bokeh
-        else:
-            preview["text"] += "\n(too large to be shown here; save it with jobkit.current().save)"
+    if drawn is not None and not is_bokeh(drawn):
+        preview["text"] = _block(safe_repr(value))
+        _picture(drawn, preview)
+        return str(preview["text"])
+    if summary := add_chart(value, drawn, preview):
+        preview["text"] = _block(preview["text"])
+        if drawn is not None and "picture" not in preview and importlib.util.find_spec("matplotlib") is not None:
+            with contextlib.suppress(Exception):  # an option of Bokeh's, a kind that matplotlib does not draw
+                png = png_of(matplotlib_figure(value), dpis=(80, 50), limit=PNG_LIMIT)
+                preview["picture"] = f"data:image/png;base64,{base64.b64encode(png or b'').decode()}"
     return summary
 
 

@@ -60,7 +60,7 @@ _NUMERIC = re.compile(r"|nan|none|null|<na>|[-+]?(inf|\d[\d_,]*\.?\d*(e[-+]?\d+)
 #: A figure larger than this is left out: a notebook that is kept in git should stay small.
 _FIGURE_BYTES = 200_000
 
-_DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=]+)")
+_DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,([A-Za-z0-9+/=]+)")
 
 _GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
@@ -233,9 +233,7 @@ def _source(source: str, at: str) -> str:
 
 def _shown(name: str, preview: Mapping[str, Any]) -> str:
     """Return a picture that the job has shown."""
-    found = _DATA_URL.fullmatch(str(preview.get("picture") or ""))
-    body = _figure(found[2], found[1]) if found else _result(preview)
-    return f'<div><p class="m">{_brief(name, 80)}</p>{body}</div>'
+    return f'<div><p class="m">{_brief(name, 80)}</p>{_result(preview)}</div>'
 
 
 def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
@@ -283,11 +281,15 @@ def _attempts(snapshot: JobSnapshot) -> str:
 
 
 def _result(preview: Mapping[str, Any]) -> str:
-    note = f'<p class="m">{escape(str(preview["unavailable"]))}</p>' if preview.get("unavailable") else ""
+    notes = (preview[name] for name in ("note", "unavailable") if preview.get(name))
+    note = "".join(f'<p class="m">{escape(str(said))}</p>' for said in notes)
     rich, plain, text = preview.get("table"), preview.get("json"), str(preview.get("text") or "")
     is_nested = isinstance(plain, dict) and any(isinstance(value, (dict, list)) for value in plain.values())
+    picture = _DATA_URL.fullmatch(str(preview.get("picture") or ""))
     if isinstance(rich, Mapping):
         body = _data(rich)
+    elif picture:
+        body = _figure(picture[2], picture[1])
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
     elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not is_nested:
@@ -297,8 +299,8 @@ def _result(preview: Mapping[str, Any]) -> str:
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
         body = f"<pre>{_brief(text, _CHARS)}</pre>" if text else ""
-        if preview.get("bokeh"):
-            body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
+    if preview.get("bokeh"):
+        body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
     return f"<div>{body}{note}</div>" if body or note else ""
 
 

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,7 +91,14 @@ def pictures_of(kit: Kit, job_id: str) -> dict[str, dict[str, Any]]:
         if artifact.media_type == PICTURE and artifact.size_bytes <= SHOWN_BYTES:
             with contextlib.suppress(JobkitError, OSError, ValueError):
                 found[artifact.name.removeprefix(PREFIX)] = json.loads(artifact.read())
-    return {name: preview for name, preview in sorted(found.items()) if isinstance(preview, dict)}
+    shown = sorted(found.items(), key=lambda item: placed(item[0]))
+    return {name: preview for name, preview in shown if isinstance(preview, dict)}
+
+
+def placed(name: str) -> tuple[int, str]:
+    """Return the order of a picture: what `display()` and `plt.show()` have shown is numbered together."""
+    numbered = re.fullmatch(r"(?:figure|output) (\d{1,4})", name)
+    return int(numbered[1]) if numbered else 0, name
 
 
 def _saved(artifact: Artifact, job_id: str) -> dict[str, Any]:

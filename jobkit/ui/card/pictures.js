@@ -2,6 +2,9 @@
 
 const PICTURE = "application/vnd.jobkit.picture+json";
 
+/** The place among what `display()` and `plt.show()` have shown, which are numbered together. */
+const placeOf = ({name}) => Number(name.match(/^show:(?:figure|output) (\d+)$/)?.[1] ?? 0);
+
 class Pictures {
   constructor(model) {
     this.model = model;
@@ -11,7 +14,7 @@ class Pictures {
   }
 
   show() {
-    const files = parse(this.model.get("artifacts"), []).filter((file) => file.media_type === PICTURE).sort((a, b) => a.name.localeCompare(b.name, undefined, {numeric: true}));
+    const files = parse(this.model.get("artifacts"), []).filter((file) => file.media_type === PICTURE).sort((a, b) => placeOf(a) - placeOf(b) || a.name.localeCompare(b.name, undefined, {numeric: true}));
     this.root.hidden = !files.length;
     const items = files.map((file) => ({...file, id: file.name}));
     keyed(this.lines, this.list, items, "id", (file) => this.line(file));

@@ -17,14 +17,14 @@ function previewBlocks(preview, isDark = false) {
     out.push(h("img", {class: "figure", alt: preview.type || "figure", src: `data:image/png;base64,${preview.png.replace(/\s/g, "")}`}));
   } else if (typeof preview.html === "string") {
     out.push(frame("Result", preview.html));
-  } else if (preview.bokeh && preview.bokeh.item) out.push(figureOf(preview, isDark));
+  } else if (preview.bokeh && preview.bokeh.item && (bokehScripts().length || !preview.picture)) out.push(figureOf(preview, isDark));
   else if (typeof preview.picture === "string" && preview.picture.startsWith("data:image/")) {
     out.push(h("img", {class: "figure", alt: "picture", src: preview.picture}));
   } else if (typeof preview.page === "string") {
     out.push(frame("Page", preview.page, "'unsafe-inline'"));
   } else if (preview.json !== null && typeof preview.json === "object") out.push(previewJson(preview.json));
   else if (text) out.push(h("pre", {class: text.length < 60 && !text.includes("\n") ? "mono value single" : "mono value", text}));
-  if (preview.unavailable) out.push(h("p", {class: "hint muted", text: preview.unavailable}));
+  for (const said of [preview.note, preview.unavailable]) if (said) out.push(h("p", {class: "hint muted", text: said}));
   return out;
 }
 

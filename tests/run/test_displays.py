@@ -1,0 +1,39 @@
+"""`display()` and `plt.show()` in a job: pictures in the order of their first calls."""
+
+from __future__ import annotations
+
+from jobkit.run.inside import displays
+from jobkit.run.inside.context import CURRENT, Context
+from jobkit.ui.card.downloads import placed
+
+
+class Shown:
+    """A recorder that keeps the names of pictures."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def show(self, name: str, obj: object) -> None:
+        self.names.append(name)
+
+
+def test_objects_are_numbered_by_the_place_of_their_call() -> None:
+    shown = Shown()
+    token = CURRENT.set(Context("1", 1, "t", shown))  # type: ignore[arg-type]  # as much of one as is used
+    try:
+        for k in range(2):
+            displays.display(k, k + 1)
+        displays.display("named", display_id="mine")
+        for k in range(9):
+            displays.display(k) if k else displays.display(0)
+    finally:
+        CURRENT.reset(token)
+
+    assert shown.names[:5] == ["output 1", "output 2", "output 1", "output 2", "mine"]
+    assert shown.names[-2:] == ["output 3", "output 3"]
+
+
+def test_pictures_with_a_name_come_first_and_others_in_the_order_of_their_first_calls() -> None:
+    names = ["output 10", "figure 2", "samples", "output 1", "curve"]
+
+    assert sorted(names, key=placed) == ["curve", "samples", "output 1", "figure 2", "output 10"]
