@@ -258,6 +258,9 @@ class LogAddress(_RequestReader):
         self.redirect(f"{prefix_of(self)}/?{urlencode({name: value for name, value in query.items() if value})}")
 
 
+LOG_ADDRESS: tuple[str, Any, dict[str, Any]] = (r"/job/([^/]+)/log/?", LogAddress, {})
+
+
 # -- the plugin of `panel serve` ---------------------------------------------------------------------------------------
 
 
@@ -278,7 +281,7 @@ def plugin_routes(api: Api) -> _Routes:
         PeriodicCallback(partial(_end_without, parent), _LOOK_MS).start()
     if Settings.load().mercure_url:  # forward updates from the start of the server, not from its first request
         IOLoop.current().add_callback(api.kit)
-    found = [*routes(api), (r"/job/([^/]+)/log/?", LogAddress, {})]
+    found = [*routes(api), LOG_ADDRESS]
     path, _, folder = os.environ.get(WEB_VARIABLE, "").partition("=")
     if folder:
         options = {"path": folder, "default_filename": "index.html", "api": api}

@@ -32,6 +32,8 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     strip = tmp_path / "strip.mjs"
     text = "\n".join(assets.source(f"{part}.js") for part in ("common", "search", "strip"))
     strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")
+    log = tmp_path / "log.mjs"
+    log.write_text(f"{assets.source('log_reader.js')}\nexport {{LogReader}};\n", "utf-8")
     units = sorted(map(str, _ESM.glob("*.test.mjs")))
 
     ended = subprocess.run(
@@ -42,6 +44,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
             "JOBKIT_LANES": lanes.as_uri(),
             "JOBKIT_CSV": csv.as_uri(),
             "JOBKIT_STRIP": strip.as_uri(),
+            "JOBKIT_LOG": log.as_uri(),
         },
         capture_output=True,
         text=True,
@@ -49,7 +52,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 11" in ended.stdout
+    assert "# pass 15" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:

@@ -85,6 +85,7 @@ def test_the_first_browser_gets_a_skeleton_at_once(server: Server, tmp_path: Pat
     try:
         first, headers = site.ask(**{"Sec-Fetch-Dest": "document", "Cookie": "jobkit-theme=dark"})
         assert 'http-equiv="refresh" content="0"' in first
+        assert "if (location.hash) location.reload()" in first  # which the refresh does not do
         assert "body::before" in first
         assert "#ffffff" not in first  # it is the dark one
         assert "default-src 'none'" in headers["Content-Security-Policy"]

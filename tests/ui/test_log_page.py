@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from jobkit.client.loop import background
 from jobkit.files.log import LogFile, mark_of, pieces_of
+from jobkit.http.tornado_app import LOG_ADDRESS
 from jobkit.model import LogLine
 from jobkit.model.people import Person, Role
 from jobkit.store.values import AttemptNews
@@ -23,6 +25,7 @@ from jobkit.ui.card.log_lines import line_html
 from jobkit.ui.log.log_view import LogControl
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
+from tests.ui.page_server import PageServer
 from tests.ui.stage import Stage
 from tests.ui.test_all_pages import findings
 from tests.ui.test_card_model import STARTED, at, queued
@@ -193,3 +196,16 @@ def test_a_log_has_colours_attempts_times_and_no_findings_of_axe(
 
     page.goto(f"{url}?page=log&id=no-such-job")
     page.wait_for_selector(".jk-log .nothing:has-text('no job')")
+
+
+def test_a_short_address_leads_to_the_page_below_the_prefix_of_the_server(stage: Stage) -> None:
+    server = PageServer(lambda: Dashboard(stage.kit).__panel__(), prefix="/team", extra_patterns=[LOG_ADDRESS])
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False) as client:
+            led = client.get("/team/job/a&b%2F%3F/log?q=x&page=audit")
+            shown = client.get(led.headers["location"])
+    finally:
+        server.close()
+
+    assert (led.status_code, led.headers["location"]) == (302, "/team/?page=log&id=a%26b%2F%3F&q=x")
+    assert shown.headers["location"].endswith("page?page=log&id=a%26b%2F%3F&q=x")

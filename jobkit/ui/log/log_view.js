@@ -37,6 +37,7 @@ class LogView extends View {
     this.on({snapshot: () => this.show(), news: () => this.tailSoon(), page: () => this.take(), hits: () => this.takeHits(), file: () => this.takeFile(), wanted: () => this.obey(), refused: () => this.showCount()});
     this.listen(globalThis, "hashchange", () => this.jump());
     this.listen(document, "keydown", (event) => this.key(event));
+    this.showFound();
     this.obey();
     this.show();
     ask(model, "hello", {v: this.job?.v});
@@ -75,7 +76,8 @@ class LogView extends View {
       this.job = job;
       this.lines.tail();
     } else if (before.attempts?.length !== job.attempts?.length) this.again();
-    if (before?.state === "running" && job.state !== "running") this.tailSoon();
+    if (before?.state !== job.state) this.tailSoon();
+    if (["queued", "scheduled"].includes(before?.state) && this.isRunning) this.list.isFollowing = true;
     this.list.isFollowing &&= job.state === "running";
     this.showCount();
   }
@@ -158,7 +160,7 @@ class LogView extends View {
     const {lines, n} = this, refused = this.model.get("refused"), {job} = this;
     const kept = lines.dropped ? `, ${number(lines.dropped)} not kept` : "";
     put(n.count, refused || (lines.numbers ? `${number(lines.count)} of ${many(lines.total, "line")}` : lines.isKnown ? `${many(lines.total, "line")}${kept}` : ""));
-    const said = !job ? "The log of a job opens from its card" : job.missing ? job.alert?.text || "" : !lines.isKnown || lines.count ? "" : lines.level ? `No ${lines.level === "error" ? "errors" : "warnings or errors"}` : this.isRunning ? "Nothing printed yet" : "This job has printed nothing";
+    const said = !job ? "The log of a job opens from its card" : job.missing ? job.alert?.text || "" : !lines.isKnown || lines.count ? "" : lines.level ? `No ${lines.level === "error" ? "errors" : "warnings or errors"}` : ["queued", "scheduled"].includes(job.state) ? "The job has not started yet" : this.isRunning ? "Nothing printed yet" : "This job has printed nothing";
     put(n.nothing, said);
     n.nothing.hidden = !said;
     put(n.follow, this.list.isFollowing ? "Pause" : "Follow");
