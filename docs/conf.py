@@ -56,12 +56,7 @@ html_theme_options = {
 }
 
 #: Pages of the repository's root that the site has, too.
-ROOT_PAGES = {
-    "SECURITY.md": "security.md",
-    "CHANGELOG.md": "changelog.md",
-    "README.md": "index.md",
-    "CODE_OF_CONDUCT.md": "contributing.md",
-}
+ROOT_PAGES = {"SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
 
 
 def _lead_to_pages(app: Sphinx, docname: str, source: list[str]) -> None:
