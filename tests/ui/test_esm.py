@@ -26,7 +26,10 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     module = tmp_path / "card.mjs"
     module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}}};\n", "utf-8")
     lanes = tmp_path / "lanes.mjs"
-    lanes.write_text(f"{assets.source('timeline_lanes.js')}\nexport {{laneBlocks, laneLabel}};\n", "utf-8")
+    lanes.write_text(
+        f"{assets.source('timeline_lanes.js')}\nexport {{arrangeLanes, laneBlocks, laneLabel, laneRows, mixed}};\n",
+        "utf-8",
+    )
     csv = tmp_path / "csv.mjs"
     csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell}};\n", "utf-8")
     strip = tmp_path / "strip.mjs"
@@ -52,7 +55,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 15" in ended.stdout
+    assert "# pass 17" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:

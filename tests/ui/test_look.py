@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from bokeh.models import ImportedStyleSheet
 
 from jobkit.model.format import FACES
 from jobkit.ui.words import assets
+from jobkit.ui.words.task_colours import COLOURS
 from tests.ui.stage import Stage
 
 HERE = Path(assets.__file__).parent.parent
@@ -54,6 +57,43 @@ def test_bars_and_borders_of_fields_can_be_seen(name: str) -> None:
 
     assert contrast(colours["fill"], colours["track"]) >= 3
     assert contrast(colours["line-strong"], colours["bg"]) >= 2.5
+
+
+#: How people without one kind of cone see a colour (linear RGB); Machado and others, 2009.
+SIGHTS = {
+    "all": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "no green": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+
+
+def seen(colour: str, sight: str) -> tuple[float, float, float]:
+    """Return a colour as it is seen, in Oklab: distances are how different colours look."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    r, g, b = (max(0.0, sum(x * y for x, y in zip(row, linear, strict=True))) for row in SIGHTS[sight])
+    long = (0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b) ** (1 / 3)
+    middle = (0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b) ** (1 / 3)
+    short = (0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b) ** (1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short,
+    )
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_colours_of_tasks_and_curves_are_told_apart_by_everybody(name: str) -> None:
+    colours = theme(name)
+    series = [colours[f"series-{n}"] for n in range(1, COLOURS + 1)]
+
+    for one, other in combinations(series, 2):
+        apart = {sight: math.dist(seen(one, sight), seen(other, sight)) for sight in SIGHTS}
+        assert min(apart.values()) > 0.05, (one, other, apart)
+    for colour in series:
+        assert contrast(colour, colours["bg"]) >= 3
+        assert max(contrast(colour, text) for text in ("#ffffff", "#0b1220")) >= 4.5
 
 
 def test_both_themes_name_the_same_colours() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -60,7 +61,8 @@ def test_bars_come_as_jobs_start_and_a_click_opens_the_job(stage: Stage, url: st
     for each in (page, other):
         each.wait_for_selector(".jk-timeline .sum:has-text('2 attempts · 1 failed · 1 running · 1 worker')")
         wait_until(lambda each=each: bars(each) == 2, what="two bars")
-    assert page.locator(".legend li").all_inner_texts() == ["count", "train", "failed", "waited"]
+    legend = [text.replace("\n", " ") for text in page.locator(".legend li").all_inner_texts()]
+    assert legend == ["Count words 1", "Train a model 1", "failed", "waited", "tried again"]  # titles as on the bars
     page.keyboard.press("k")
     page.wait_for_selector(".tip b:has-text('Count words')")
     page.keyboard.press("j")
@@ -95,6 +97,102 @@ def test_waits_failures_and_due_jobs_are_marked(stage: Stage, url: str, window: 
     stage.succeed(job)
     wait_until(lambda: sum(page.evaluate(DATA, "ends")["s"]) == 1, what="the job that ended")
     wait_until(lambda: len(page.evaluate(DATA, "tasks-ran")["y"]) == 1, what="the task's times")
+
+
+def test_lanes_by_task_and_batch_keep_the_attempts_of_a_job_together(stage: Stage, url: str, window: Window) -> None:
+    batch, *jobs = stage.batch({"n": 1}, {"n": 2}, task="train", name="first try")
+    for job in jobs:
+        stage.start(job, "gpu-1")
+    stage.retry_later(jobs[0])
+    stage.start(jobs[0], "gpu-2")
+    stage.start(stage.submit("count"), "gpu-1")
+    page = window.open(f"{url}?page=timeline")
+
+    def lanes() -> list[str]:
+        return list(page.evaluate(DATA, "bars")["y"])
+
+    wait_until(lambda: bars(page) == 4, what="the attempts")
+    join = page.evaluate(DATA, "joins")
+    assert join["y0"] != join["y1"]  # two workers
+    page.click(".ranges button:has-text('Batches')")
+    page.wait_for_selector(".jk-timeline .sum:text-is('4 attempts · 3 running · 1 batch')")
+    wait_until(
+        lambda: sorted({each.rstrip("\u200b") for each in lanes()}) == ["first try", "no batch", "·"], what="lanes"
+    )
+    join = page.evaluate(DATA, "joins")
+    assert join["y0"] == join["y1"] == ["first try"]
+    page.click(".ranges button:has-text('Tasks')")
+    wait_until(lambda: lanes().count("train") == 2, what="both attempts in one lane")
+    wait_until(lambda: "lanes=task" in page.url, what="the URL")
+    page.reload()
+    page.wait_for_selector(".ranges [data-value=task][aria-checked=true]")
+
+
+@pytest.mark.nightly
+def test_keys_go_along_a_lane_and_to_the_next_and_zoom(stage: Stage, url: str, window: Window) -> None:
+    for worker, names in (("gpu-1", ("One", "Two")), ("gpu-2", ("Three",))):
+        for name in names:
+            job = stage.submit("train", title=name)
+            stage.start(job, worker)
+            if name != "Three":
+                stage.succeed(job)
+            wait_until(lambda at=time.time() + 0.4: time.time() > at, what="bars that can be told apart")
+    page = window.open(f"{url}?page=timeline&range=15m")
+    wait_until(lambda: bars(page) >= 1, what="bars")
+
+    def at(name: str) -> None:
+        page.wait_for_selector(f".tip b:text-is('{name}')")
+
+    page.keyboard.press("ArrowLeft")
+    at("Three")
+    for _ in range(12):
+        page.keyboard.press("+")
+    page.wait_for_selector("text=Back to now")
+    wait_until(lambda: bars(page) == 3 or page.keyboard.press("-"), what="all bars, apart")
+    page.keyboard.press("ArrowUp")
+    at("Two")
+    page.keyboard.press("ArrowLeft")
+    at("One")
+    page.keyboard.press("ArrowDown")
+    at("Three")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".jk-card .title:has-text('Three')")
+    page.keyboard.press("Escape")
+    page.keyboard.press("0")
+    page.locator("text=Back to now").wait_for(state="hidden")
+    figure = page.get_by_role("application", name="Attempts as bars")
+    figure.focus()
+    page.keyboard.press("ArrowRight")
+    at("Three")
+
+
+@pytest.mark.nightly
+def test_a_task_keeps_its_colour_and_the_rare_ones_are_others(stage: Stage, url: str, window: Window) -> None:
+    tasks = [f"task_{n:02}" for n in range(12)]
+    for n, task in enumerate(tasks):
+        for _ in range(12 - n):
+            job = stage.submit(task)
+            stage.start(job)
+            stage.succeed(job)
+    page = window.open(f"{url}?page=timeline", width=1440)
+    page.wait_for_selector(".legend li:has-text('4 others')")
+    shown = page.locator(".legend button:not(.others) span").all_inner_texts()
+    assert shown == tasks[:8]
+    before = page.locator(".legend button:has-text('task_00') i").get_attribute("style")
+
+    page.click(".legend .others")
+    page.wait_for_selector(".legend li:has-text('task_11')")
+    looks = page.evaluate(
+        "[...document.querySelectorAll('*')].flatMap((el) => [...(el.shadowRoot?.querySelectorAll('.legend button i') ?? [])])"
+        ".map((i) => i.getAttribute('style') + i.dataset.texture)"
+    )
+    assert len(set(looks)) == len(tasks)
+    page.click(".legend button:has-text('task_00')")
+    wait_until(lambda: page.locator(".legend button i").count() == 1, what="that task alone")
+    assert page.input_value(".search") == "task:task_00"
+    page.reload()
+    page.wait_for_selector(".legend button[aria-pressed=true]")
+    assert page.locator(".legend button i").get_attribute("style") == before
 
 
 @pytest.mark.nightly

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobSpec, JobState, apply
 from jobkit.store.query import Query
 from jobkit.ui.timeline.timeline_model import LANES, TimelineModel, bars_of, fit, quantiles, series
+from jobkit.ui.words.task_colours import COLOURS, TEXTURES, TaskColours
 
 T0 = 1_800_000_000_000
 
@@ -267,6 +268,38 @@ def test_a_job_comes_and_goes_with_what_the_query_asks_for() -> None:
     delta = timeline.delta(T0)
     assert (delta["bars"], delta["gone"]) == ([], ["a"])
     assert [counts for _, counts in timeline.ended(T0, T0 + 9_000) if any(counts)] == []
+
+
+def test_an_attempt_gets_the_lane_of_the_jobs_earlier_one_on_that_worker() -> None:
+    again = [
+        event("b", 1, "submitted", 0),
+        started("b", 2, 2),
+        event("b", 3, "retried", 8, due=T0 + 9_000, reason="try again"),
+        started("b", 4, 10, attempt=2),
+    ]
+    timeline = loaded(ran("a", 0, 5), job("b", *again))
+    assert lanes(timeline) == {"a/1": 0, "b/1": 1, "b/2": 1}
+
+    timeline = loaded(ran("a", 0, 5), job("b", *again[:2]))
+    for each in again[2:]:
+        timeline.take(each)
+    assert lanes(timeline) == {"a/1": 0, "b/1": 1, "b/2": 1}
+
+
+def test_tasks_have_separate_colours_which_do_not_depend_on_what_is_shown() -> None:
+    known = ["train", "count", "plot", "score", "etl", "mail", "clean", "crawl"]
+    colours = TaskColours(known)
+
+    numbers = {task: colours.of(task) for task in known}
+    assert sorted(numbers.values()) == list(range(COLOURS))  # each has a colour of its own
+    assert {task: TaskColours(reversed(known)).of(task) for task in known} == numbers
+    others = [colours.of(f"other {n}") for n in range(COLOURS * TEXTURES)]
+    assert len({*numbers.values(), *others}) == COLOURS * TEXTURES
+
+    timeline = TimelineModel()
+    timeline.colours = TaskColours(known)
+    timeline.load([ran("a", 0, 5, task="plot")], None)
+    assert timeline.whole(T0)["colours"] == {"plot": numbers["plot"]}
 
 
 def test_a_bar_names_the_arguments_that_are_not_the_tasks_defaults() -> None:

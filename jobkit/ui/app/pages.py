@@ -114,9 +114,15 @@ PAGES: tuple[Page, ...] = (
     Page(
         "timeline",
         "Timeline",
-        partial(fed, Timeline, url={"q": "search", "range": "range"}),
+        partial(fed, Timeline, url={"q": "search", "range": "range", "lanes": "lanes"}),
         own_too=True,
-        keys=(("/", "search"), ("j  k", "attempt before, after"), ("Enter", "open its job")),
+        keys=(
+            ("/", "search"),
+            ("← →  ↑ ↓", "next bar, next lane"),
+            ("j  k", "attempt before, after"),
+            ("Enter", "open its job"),
+            ("+  −  0", "zoom in, out, back to now"),
+        ),
     ),
     Page(
         "failures",

@@ -1,11 +1,19 @@
 // The timeline (timeline.py): fills the figures and colours them. Texts come from the server once for
 // all sessions; what is drawn of them, at which width, is decided here: which range, and what stands on the lanes
-// (timeline_lanes.js), in the charts (timeline_charts.js) and under the pointer (timeline_pointer.js).
+// (timeline_lanes.js), in the legend and the charts (timeline_legend.js, timeline_charts.js), and under the pointer and the
+// keys (timeline_pointer.js).
 // Nothing that is set here goes back to the server (`sync: false`).
 
 const SPANS = {"15m": 900e3, "1h": 3600e3, "6h": 21600e3, "24h": 86400e3};
 const RANGE_WORDS = {fit: "All", "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"};
+const LANE_WORDS = {worker: "Workers", task: "Tasks", batch: "Batches"};
 const [LANE, CHROME, JOINS] = [24, 34, 40];
+
+/** `1 batch`, `2 batches`. */
+const counted = (count, word) => (word === "batch" && count !== 1 ? `${number(count)} batches` : many(count, word));
+
+/** Bokeh's names of the textures of `TaskColours`; the share of a task's colour in a bar's waiting time. */
+const [TEXTURES, PALE] = [[" ", "/", "."], 0.35];
 
 class TimelineHead extends View {
   constructor(model, el, view) {
@@ -16,18 +24,20 @@ class TimelineHead extends View {
     this.first = Date.now() - 60e3;  // from when every attempt is seen
     this.number = 0;
     this.shift = -new Date().getTimezoneOffset() * 60e3;  // Bokeh's axes show UTC: what they are given is local time
-    this.hues = new Map();  // task -> number of its colour
+    this.colours = {};  // task -> see TaskColours
+    this.titles = new Map();  // task -> the title on its bars, or its name
     this.follows = true;
     this.shown = [];
     this.pointer = new Pointer(this);
     this.box = new SearchBox(model, "attempts");
+    this.legend = new Legend(this);
     this.build();
     this.appear(el);
-    this.on({page: () => this.load(), delta: () => this.change(), series: () => showCharts(this), selected: () => this.draw(), range: () => this.turn(), search: () => this.soon(), problem: () => this.soon()});
+    this.on({page: () => this.load(), delta: () => this.change(), series: () => showCharts(this), selected: () => this.draw(), range: () => this.turn(), lanes: () => this.turn(), search: () => this.soon(), problem: () => this.soon()});
     this.listen(document, "keydown", (event) => this.key(event));
     this.listen(document, "pointermove", (event) => this.pointer.moved(event));
     this.stops.push(() => this.box.close(), () => clearTimeout(this.later), () => cancelAnimationFrame(this.frame));
-    this.ranges.mark(this.model.get("range"));
+    this.turn();
     this.attach(200);
   }
 
@@ -37,13 +47,13 @@ class TimelineHead extends View {
     const {n} = this;
     n.sum = h("p", {class: "sum", role: "status", text: "Reading…"});
     this.ranges = radios(Object.entries(RANGE_WORDS), (name) => this.choose(name), {class: "ranges", "aria-label": "Range"});
-    n.now = h("button", {class: "btn small", text: "Back to now", hidden: true, onclick: () => { this.follows = true; this.turn(); }});
+    this.kinds = radios(Object.entries(LANE_WORDS), (lanes) => ask(this.model, "lanes", {lanes}), {class: "ranges", "aria-label": "Lanes"});
+    n.now = h("button", {class: "btn small", text: "Back to now", hidden: true, onclick: () => this.follow()});
     n.zoom = h("div", {class: "zoom"}, [["−", "Zoom out", 2], ["+", "Zoom in", 0.5]].map(([text, title, by]) => h("button", {class: "btn small", text, title, "aria-label": title, onclick: () => this.zoom(by)})));
-    n.legend = h("ul", {class: "legend", "aria-label": "Colours"});
     n.note = h("p", {class: "note", hidden: true});
     n.tip = h("div", {class: "tip", hidden: true, role: "status"});
     n.empty = h("div", {class: "nothing", hidden: true});
-    this.root = h("section", {class: "jk jk-timeline", "aria-label": "Timeline"}, h("div", {class: "line"}, n.sum, h("span", {class: "spring"}), this.box.el, h("div", {class: "view"}, n.now, n.zoom, this.ranges.el)), this.box.problem, n.legend, n.note, n.empty, n.tip);
+    this.root = h("section", {class: "jk jk-timeline", "aria-label": "Timeline"}, h("div", {class: "line"}, n.sum, h("span", {class: "spring"}), this.box.el, h("div", {class: "view"}, n.now, n.zoom, this.kinds.el, this.ranges.el)), this.box.problem, this.legend.el, n.note, n.empty, n.tip);
   }
 
   // -- the figures ---------------------------------------------------------------------------------------------------
@@ -87,7 +97,10 @@ class TimelineHead extends View {
     if (!this.lanes) return;
     this.paints = true;
     const [muted, line, strong, sans] = ["muted", "line", "line-strong", "sans"].map((name) => this.colour(name));
-    this.gutter = this.root.clientWidth && this.root.clientWidth < 700 ? 96 : 160;
+    this.isNarrow = this.root.clientWidth > 0 && this.root.clientWidth < 700;
+    this.gutter = this.isNarrow ? 96 : 160;
+    this.hues = Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8].map((i) => [i, this.colour(`series-${i}`)]));
+    this.pales = Object.fromEntries(Object.entries(this.hues).map(([i, hue]) => [i, mixed(hue, this.colour("bg"), PALE)]));
     for (const plot of [this.lanes, ...Object.values(this.charts)]) {
       this.set(plot, {min_border_left: this.gutter});
       if (plot.title) this.set(plot.title, {text_color: muted, text_font: sans, text_font_size: "12px", text_font_style: "normal"});
@@ -97,12 +110,12 @@ class TimelineHead extends View {
     }
     const solid = (glyph, ...names) => (colour) => this.set(glyph, Object.fromEntries(names.map((name) => [name, {value: colour}])));
     const find = (plot, name) => plot.renderers.find((each) => each.name === name).glyph;
-    solid(find(this.lanes, "wait"), "fill_color")(strong);
-    solid(find(this.lanes, "join"), "line_color")(muted);
+    solid(find(this.lanes, "join"), "line_color")(this.colour("text"));
+    solid(find(this.lanes, "bar"), "hatch_color")(this.colour("bg"));
     solid(find(this.lanes, "due"), "line_color")(this.colour("scheduled"));
     solid(find(this.lanes, "now"), "line_color")(this.colour("accent"));
-    for (const [name, token] of [["label", "on-series"], ["label_failed", "bg"], ["label_quiet", "text"]])
-      this.set(find(this.lanes, name), {text_font: {value: sans}, text_color: {value: this.colour(token)}});
+    for (const [name, token] of [["label", "#ffffff"], ["label_dark", "#0b1220"], ["label_failed", this.colour("bg")], ["label_quiet", this.colour("text")]])
+      this.set(find(this.lanes, name), {text_font: {value: sans}, text_color: {value: token}});
     solid(find(this.lanes, "fail"), "line_color")(this.colour("bg"));
     for (const [name, token] of [["succeeded", "good"], ["failed", "failed"], ["cancelled", "line-strong"]]) solid(find(this.charts.ends, name), "fill_color")(this.colour(token));
     for (const name of ["depth", "busy"]) solid(find(this.charts[name], "area"), "fill_color")(name === "depth" ? strong : this.colour("fill"));
@@ -136,17 +149,32 @@ class TimelineHead extends View {
     this.soon();
   }
 
-  take({bars, due, start, since, now}) {
+  take({bars, colours, due, start, since, now}) {
     this.skew = now - Date.now();
     [this.due, this.first, this.since] = [due, start, since];
+    Object.assign(this.colours, colours);
     const made = new Map();
-    for (const [job, attempt, task, name, args, worker, slot, ready, start, end, outcome, reason] of bars) {
+    for (const [job, attempt, task, name, args, worker, slot, ready, start, end, outcome, reason, batch] of bars) {
       if (!made.has(job)) made.set(job, []);
-      made.get(job).push({job, attempt, task, name, args, worker, slot, ready, start, end, outcome, reason});
-      if (!this.hues.has(task)) this.hues.set(task, this.hues.size % 8 + 1);
+      made.get(job).push({job, attempt, task, name, args, worker, slot, ready, start, end, outcome, reason, batch});
     }
     for (const [job, attempts] of made) this.jobs.set(job, attempts);
+    this.arrange();
   }
+
+  /** What depends on all attempts, and not on those in sight: their lanes, and the titles of tasks. */
+  arrange() {
+    arrangeLanes(this.jobs.values(), this.model.get("lanes"));
+    const names = new Map(), used = new Map();
+    for (const [{task, name}] of this.jobs.values()) names.set(task, names.has(task) && names.get(task) !== name ? task : name);
+    for (const name of names.values()) used.set(name, (used.get(name) || 0) + 1);
+    this.titles = new Map([...names].map(([task, name]) => [task, used.get(name) > 1 ? task : name]));
+  }
+
+  titleOf(task) { return this.titles.get(task) ?? task; }
+
+  /** The number of a task's colour, from 1, and that of its texture. */
+  styleOf(task) { const of = this.colours[task] ?? 0; return [of % 8 + 1, Math.floor(of / 8) % TEXTURES.length]; }
 
   // -- what is looked at -----------------------------------------------------------------------------------------------
 
@@ -160,6 +188,14 @@ class TimelineHead extends View {
 
   turn() {
     this.ranges.mark(this.model.get("range"));
+    this.kinds.mark(this.model.get("lanes"));
+    this.arrange();
+    this.draw();
+  }
+
+  /** Show the range until now again. */
+  follow() {
+    this.follows = true;
     this.draw();
   }
 
@@ -176,11 +212,17 @@ class TimelineHead extends View {
     this.moves = false;
   }
 
-  zoom(by) {
-    const [start, end] = [this.x.start - this.shift, this.x.end - this.shift], middle = this.follows ? this.now() : (start + end) / 2, half = (end - start) * by;
-    this.move(this.follows ? middle - half * 0.97 : middle - half / 2, this.follows ? middle + half * 0.03 : middle + half / 2);
+  /** Zoom around the middle, around now while the range ends there, or around a shape. */
+  zoom(by, shape) {
+    const [start, end] = [this.x.start - this.shift, this.x.end - this.shift], span = (end - start) * by;
+    const [middle, share] = shape ? [(shape.left + shape.right) / 2, 0.5] : this.follows ? [this.now(), 0.97] : [(start + end) / 2, 0.5];
+    this.show(middle - span * share, middle + span * (1 - share));
+  }
+
+  /** Show the time between two moments. */
+  show(start, end) {
     this.follows = false;
-    this.n.now.hidden = false;
+    this.move(start, end);
     this.draw();
   }
 
@@ -204,32 +246,34 @@ class TimelineHead extends View {
     if (this.follows) this.move(...this.range());
     this.n.now.hidden = this.follows;
     const [start, end] = [this.x.start - this.shift, this.x.end - this.shift], seen = this.every().filter((bar) => bar.start <= end && (bar.end ?? now) >= start);
-    const every = laneRows(seen), rows = every.slice(0, LANES), places = new Map(rows.map(([worker, slot], i) => [`${worker}\n${slot}`, i]));
-    const names = laneNames(rows, this.gutter), due = this.due.filter(([, , at]) => at >= start && at <= end);
+    const by = this.model.get("lanes"), every = laneRows(seen, by), rows = every.slice(0, LANES), places = new Map(rows.map((lane, i) => [lane.join("\n"), i]));
+    const names = laneNames(by === "task" ? rows.map(([task, slot]) => [this.titleOf(task), slot]) : rows, this.gutter), due = this.due.filter(([, , at]) => at >= start && at <= end);
     if (due.length) names.push(SCHEDULED);
     this.set(this.y, {factors: [...names].reverse()});
     this.set(this.lanes, {height: CHROME + LANE * Math.max(1, names.length)});
     const scale = (this.width || Math.max(200, this.root.clientWidth - this.gutter - 20)) / (end - start);
-    const at = (bar) => names[places.get(`${bar.worker}\n${bar.slot}`)];
+    const at = (bar) => names[places.get(bar.lane.join("\n"))];
     this.shown = laneBlocks(seen.filter((bar) => at(bar)), at, now, scale);
     const chosen = this.model.get("selected"), local = (ms) => ms + this.shift, red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");
-    const labelled = (kind) => (each) => ((each.failed ? "failed" : each.quiet ? "quiet" : "plain") === kind ? laneLabel(each, scale) : null);
-    const fills = Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8].map((i) => [i, this.colour(`series-${i}`)]));
-    const fill = (each) => (each.failed ? red : each.quiet ? hollow : fills[this.hues.get(each.bar.task)]);
+    const fill = (each) => (each.failed ? red : each.quiet ? hollow : this.hues[this.styleOf(each.bar.task)[0]]);
+    const ink = (each) => (each.failed ? "failed" : each.quiet ? "quiet" : isLight(fill(each)) ? "dark" : "plain"), labelled = (kind) => (each) => (ink(each) === kind ? laneLabel(each, scale) : null);
+    const isPicked = (each) => each.bars.some((bar) => bar.job === chosen || bar === this.pointer.picked);
     this.columns("bars", this.shown, {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right), fill,
-      line: (each) => (each.bars.some((bar) => bar.job === chosen) || each.bar === this.pointer.picked ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
-      alpha: (each) => (each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : each.quiet ? 0.45 : 1),
-      label: labelled("plain"), label_failed: labelled("failed"), label_quiet: labelled("quiet")});
+      line: (each) => (isPicked(each) ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
+      alpha: (each) => (each.quiet ? 0.45 : each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : 1),
+      hatch: (each) => TEXTURES[each.failed || each.quiet ? 0 : this.styleOf(each.bar.task)[1]],
+      label: labelled("plain"), label_dark: labelled("dark"), label_failed: labelled("failed"), label_quiet: labelled("quiet")});
     const alone = this.shown.filter((each) => each.bars.length === 1);
-    this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => local(each.bar.ready), right: (each) => local(each.bar.start)});
+    this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => local(each.bar.ready), right: (each) => local(each.bar.start), fill: (each) => this.pales[this.styleOf(each.bar.task)[0]]});
     this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => local(each.right - 7 / scale), y: (each) => each.y});
     const joins = [];
     for (const attempts of this.jobs.values()) for (let i = 1; i < attempts.length; i++) if (at(attempts[i]) && at(attempts[i - 1]) && attempts[i - 1].end != null) joins.push([attempts[i - 1], attempts[i]]);
-    // A web of them would say nothing: of many, those of the job that is looked at.
-    const told = joins.length <= JOINS ? joins : joins.filter(([one]) => [chosen, this.pointer.picked?.job, this.pointer.over?.bar.job].includes(one.job));
+    // Across lanes, a web of them would say nothing: of many, those of the job that is looked at.
+    const crossing = joins.filter(([one, two]) => at(one) !== at(two)).length, told = crossing <= JOINS ? joins : joins.filter(([one, two]) => at(one) === at(two) || [chosen, this.pointer.picked?.job, this.pointer.over?.bar.job].includes(one.job));
     this.columns("joins", told, {x0: ([one]) => local(one.end), y0: ([one]) => at(one), x1: ([, two]) => local(two.start), y1: ([, two]) => at(two)});
     this.columns("due", due, {x: ([, , ms]) => local(ms), y: () => SCHEDULED});
     this.columns("now", [now], {x: local});
+    this.pointer.reach();
     this.tell(seen, start, rows, every.length - rows.length);
   }
 
@@ -240,8 +284,9 @@ class TimelineHead extends View {
 
   /** The words beside the picture, which are also what a screen reader has of it. */
   tell(seen, start, rows, hidden) {
-    const n = this.n, failed = seen.filter((bar) => bar.outcome === "failed").length, running = seen.filter((bar) => bar.end == null).length, workers = new Set(rows.map(([worker]) => worker)).size;
-    put(n.sum, this.jobs.size ? dotted(many(seen.length, "attempt"), failed && `${number(failed)} failed`, running && `${number(running)} running`, many(workers, "worker")) : "");
+    const n = this.n, failed = seen.filter((bar) => bar.outcome === "failed").length, running = seen.filter((bar) => bar.end == null).length, groups = new Set(rows.map(([group]) => group)), word = {worker: "worker", task: "task", batch: "batch"}[this.model.get("lanes")];
+    groups.delete(NO_BATCH);
+    put(n.sum, this.jobs.size ? dotted(many(seen.length, "attempt"), failed && `${number(failed)} failed`, running && `${number(running)} running`, groups.size && counted(groups.size, word)) : "");
     const total = this.jobs.size;
     n.empty.hidden = total > 0;
     if (!total) this.showEmpty();
@@ -249,11 +294,7 @@ class TimelineHead extends View {
     const notes = [this.since && start <= this.since && `Attempts before ${clock(new Date(this.since).toISOString()).slice(0, 8)} are not all shown: the newest 2,000 are kept here.`, this.searched != null && `Only the newest ${many(this.searched, "job")} looked through so far.`, hidden && `${many(hidden, "more lane")} not shown.`].filter(Boolean);
     put(n.note, notes.join(" "));
     n.note.hidden = !notes.length;
-    const tasks = [...new Set(seen.map((bar) => bar.task))].sort().slice(0, 8);
-    if (!isNew(n.legend, [tasks, this.root.dataset.theme])) return;
-    n.legend.hidden = !tasks.length;
-    const entry = (style, text, kind = "") => h("li", {title: text}, h("i", {class: kind, style}), h("span", {text}));
-    n.legend.replaceChildren(...tasks.map((task) => entry(`--s: var(--jk-series-${this.hues.get(task)})`, task)), entry("--s: var(--jk-failed)", "failed"), entry("", "waited", "wait"));
+    this.legend.show(seen);
   }
 
   /** Show the text that replaces the figures. */

@@ -42,6 +42,7 @@ from jobkit.ui.live.component import LivePage
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
 from jobkit.ui.words import assets
+from jobkit.ui.words.task_colours import TaskColours
 
 #: Seconds between two counts of the series, at least.
 _SERIES_S = 1.0
@@ -62,6 +63,9 @@ _ENDED = ("succeeded", "failed", "cancelled")
 
 #: What may be looked at; the first is what a page begins with.
 RANGES = ("fit", *RANGES_MS)
+
+#: What the lanes stand for; the first is what a page begins with.
+LANES = ("worker", "task", "batch")
 
 _SCROLLED = {"overflow-y": "auto", "overflow-x": "hidden", "min-height": "0"}
 
@@ -104,7 +108,8 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
         if not self.query.is_plain:
             self.kit.verbs.use_index()
         self.searched = None
-        self.model.defaults = defaults_of(await self.kit.aio.tasks())
+        tasks = await self.kit.aio.tasks()
+        self.model.defaults, self.model.colours = defaults_of(tasks), TaskColours(tasks)
         await self._look_at_queues()
         jobs, since_ms, depth_since_ms = await self._read_jobs()
         self.model.load(jobs, since_ms, self.model.queued, depth_since_ms)
@@ -200,7 +205,7 @@ class TimelineHead(LivePage):
 
     Attributes:
         name_of: what the names of the figures' models begin with.
-        range: one of `RANGES`. page, delta, series: see `TimelineFeed`.
+        range: one of `RANGES`. lanes: one of `LANES`. page, delta, series: see `TimelineFeed`.
         search: the search text, see `store.grammar`. problem: what is wrong with it. help: the lines of its help.
         selected: id of the job whose bars are marked.
     """
@@ -209,6 +214,7 @@ class TimelineHead(LivePage):
 
     name_of = param.String(default="")
     range: Any = param.Selector(default="fit", objects=list(RANGES))
+    lanes: Any = param.Selector(default="worker", objects=list(LANES))
     search = param.String(default="")
     problem = param.String(default="")
     help = param.List(default=[list(line) for line in HELP])
@@ -236,6 +242,8 @@ class TimelineHead(LivePage):
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         if action == "range" and asked.get("range") in RANGES:
             self.range = asked["range"]
+        elif action == "lanes" and asked.get("lanes") in LANES:
+            self.lanes = asked["lanes"]
         elif action == "search":
             self.search = str(asked.get("text", ""))[:500]
 
@@ -246,6 +254,7 @@ class Timeline(pn.Column):
     Args:
         kit: whose jobs.
         range: "fit" (all that is kept), "15m", "1h", "6h" or "24h".
+        lanes: what a lane stands for: "worker", "task" or "batch".
         search: which jobs, as in the search box of the jobs: "task:train state:failed".
         on_open, bridge, access, is_open: as of `LivePage`.
 
@@ -268,19 +277,19 @@ class Timeline(pn.Column):
         super().__init__(self.head, plots, **{"margin": 0, "styles": _SCROLLED, **params})
 
 
-_HEAD = ("range", "search", "on_open", "bridge", "access", "is_open")
+_HEAD = ("range", "lanes", "search", "on_open", "bridge", "access", "is_open")
 
 
 # -- the figures -------------------------------------------------------------------------------------------------------
 
 #: What is written on bars, by what it is written on: each in one colour, since Bokeh may ask for those of labels that
 #: have gone while it takes new ones, and fail if they stand in a column.
-LABELS = ("label", "label_failed", "label_quiet")
+LABELS = ("label", "label_dark", "label_failed", "label_quiet")
 
 #: What the browser fills: columns of each source, by name.
 SOURCES: dict[str, tuple[str, ...]] = {
-    "waits": ("y", "left", "right"),
-    "bars": ("y", "left", "right", "fill", "line", "alpha", *LABELS),
+    "waits": ("y", "left", "right", "fill"),
+    "bars": ("y", "left", "right", "fill", "line", "alpha", "hatch", *LABELS),
     "joins": ("x0", "y0", "x1", "y1"),
     "fails": ("x", "y"),
     "due": ("x", "y"),
@@ -361,12 +370,13 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
     plot.add_tools(pan, wheel)
     plot.toolbar.active_drag = pan
     plot.toolbar.active_scroll = wheel
-    # In units of a lane: 4 px of waiting, 16 px of running.
+    # In units of a lane: 8 px of waiting, 16 px of running.
     sides: dict[str, Any] = {"y": "y", "left": "left", "right": "right"}
-    plot.hbar(**sides, height=4 / LANE, source=sources["waits"], name="wait", line_color=None)
-    plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join")
+    plot.hbar(**sides, height=8 / LANE, source=sources["waits"], fill_color="fill", line_color=None)
+    plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join", line_width=2)
     colours: dict[str, Any] = {"fill_color": "fill", "fill_alpha": "alpha", "line_color": "line"}
-    plot.hbar(**sides, height=16 / LANE, source=sources["bars"], **colours)
+    texture: dict[str, Any] = {"hatch_pattern": "hatch", "hatch_alpha": 0.45, "hatch_scale": 7, "hatch_weight": 1.5}
+    plot.hbar(**sides, height=16 / LANE, source=sources["bars"], name="bar", **colours, **texture)
     text: dict[str, Any] = {
         "source": sources["bars"],
         "x_offset": 5,

@@ -14,9 +14,9 @@ function showCharts(head) {
   const per = (edges[1] - edges[0]) / 1000;
   const narrow = head.gutter < 160;
   head.set(head.charts.ends.title, {text: narrow ? `Ended, per ${duration(per)}` : `Jobs that ended, per ${duration(per)} · green succeeded, red failed, grey cancelled`});
-  head.set(head.charts.tasks.title, {text: narrow ? "Waiting (grey) and running, by task" : "Waiting (grey) and running by task: from 10 to 90 %, the middle half, its median"});
+  head.set(head.charts.tasks.title, {text: narrow ? "Waited (grey), ran · box: half, dot: median" : "How long attempts waited (grey) and ran · box: the middle half · dot: the median, half took longer · line: all but the shortest and the longest tenth"});
   head.set(head.charts.busy.title, {text: told.slots ? `Attempts at once, of ${many(told.slots, "slot")}` : "Attempts at once"});
-  const room = Math.floor((head.gutter - 16) / 6.6), names = laneNames(told.tasks.map(({task}) => [task.length > room ? `${task.slice(0, room - 1)}…` : task, 0]), head.gutter);
+  const room = Math.floor((head.gutter - 16) / 6.6), names = laneNames(told.tasks.map(({task}) => head.titleOf(task)).map((title) => [title.length > room ? `${title.slice(0, room - 1)}…` : title, 0]), head.gutter);
   head.set(head.get("names"), {factors: [...names].reverse()});
   head.set(head.charts.tasks, {height: 60 + 34 * Math.max(1, names.length), visible: names.length > 0});
   const [grey, values] = [head.colour("line-strong"), []];
@@ -24,7 +24,7 @@ function showCharts(head) {
     const rows = told.tasks.map((each, i) => ({name: names[i], task: each.task, q: each[kind].map((value) => Math.max(0.001, value))})).filter(({q}) => q.length);
     values.push(...rows.flatMap(({q}) => q));
     const q = (i) => (row) => row.q[i];
-    head.columns(`tasks-${kind}`, rows, {y: ({name}) => name, low: q(0), q1: q(1), mid: q(2), q3: q(3), high: q(4), fill: ({task}) => (kind === "waited" ? grey : head.colour(`series-${head.hues.get(task) || 8}`))});
+    head.columns(`tasks-${kind}`, rows, {y: ({name}) => name, low: q(0), q1: q(1), mid: q(2), q3: q(3), high: q(4), fill: ({task}) => (kind === "waited" ? grey : head.hues[head.styleOf(task)[0]])});
   }
   head.set(head.get("seconds"), {start: Math.min(...values, 0.1) * 0.7, end: Math.max(...values, 1) * 1.5});
 }

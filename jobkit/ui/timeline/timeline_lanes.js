@@ -1,20 +1,48 @@
-// What stands on the timeline's lanes, and where: workers' slots as rows, attempts as bars, narrow ones as blocks. Pure.
+// What stands on the timeline's lanes, and where: slots of workers, tasks or batches as rows, attempts as bars, narrow ones
+// as blocks. Pure.
 
 /** So many lanes at most; bars below so many pixels are merged; the slot that all share who have none; the last lane. */
 const [LANES, NARROW, SHARED, SCHEDULED] = [60, 3, 15, "scheduled"];
 
-/** Workers and slots that have a bar in sight, by name: `[[worker, slot], ...]`, all of them. */
-function laneRows(bars) {
-  const slots = new Map();
-  for (const bar of bars) slots.set(bar.worker, Math.max(slots.get(bar.worker) ?? 0, bar.slot + 1));
-  return [...slots].sort(([one], [two]) => (one < two ? -1 : 1)).flatMap(([worker, count]) => Array.from({length: count}, (_, slot) => [worker, slot]));
+/** The lane of jobs without a batch. */
+const NO_BATCH = "no batch";
+
+/** Give each attempt its `lane`, `[group, slot]`. The server knows the slots of workers; in a task or batch, a job has one
+ *  for all its attempts, from the start of the first to the end of the last. `jobs` are lists of attempts. */
+function arrangeLanes(jobs, by) {
+  const ends = new Map(), first = (attempts) => attempts[0].start;
+  for (const attempts of [...jobs].sort((one, two) => first(one) - first(two))) {
+    if (by === "worker") {
+      for (const bar of attempts) bar.lane = [bar.worker, bar.slot];
+      continue;
+    }
+    const group = by === "task" ? attempts[0].task : attempts[0].batch || NO_BATCH, slots = ends.get(group) || ends.set(group, []).get(group);
+    const free = slots.findIndex((end) => end <= first(attempts)), slot = free >= 0 ? free : Math.min(slots.length, SHARED);
+    slots[slot] = Math.max(slots[slot] || 0, attempts[attempts.length - 1].end ?? Infinity);
+    for (const bar of attempts) bar.lane = [group, slot];
+  }
+}
+
+/** Lanes that have a bar in sight, `[[group, slot], ...]`, all of them: workers by name, tasks by the number of attempts, the
+ *  newest batch first. */
+function laneRows(bars, by) {
+  const groups = new Map();
+  for (const {lane: [group, slot], start} of bars) {
+    const known = groups.get(group) || groups.set(group, {group, slots: 0, count: 0, start}).get(group);
+    known.slots = Math.max(known.slots, slot + 1);
+    known.count += 1;
+    known.start = Math.max(known.start, start);
+  }
+  const name = (one, two) => (one.group < two.group ? -1 : 1);
+  const order = {worker: name, task: (one, two) => two.count - one.count || name(one, two), batch: (one, two) => (one.group === NO_BATCH) - (two.group === NO_BATCH) || two.start - one.start}[by];
+  return [...groups.values()].sort(order).flatMap(({group, slots}) => Array.from({length: slots}, (_, slot) => [group, slot]));
 }
 
 /** A lane's name is short and unlike the others: slots after the first differ by characters without a width. */
 function laneNames(rows, gutter) {
   const room = Math.floor((gutter - 16) / 6.6), used = new Set();
-  return rows.map(([worker, slot]) => {
-    let name = slot ? "·" : worker.length > room ? `${worker.slice(0, room - 6)}…${worker.slice(-5)}` : worker;
+  return rows.map(([group, slot]) => {
+    let name = slot ? "·" : group.length > room ? `${group.slice(0, room - 6)}…${group.slice(-5)}` : group;
     while (used.has(name) || name === SCHEDULED || !name) name += "\u200b";
     used.add(name);
     return name;
@@ -38,7 +66,8 @@ function laneBlocks(bars, at, now, scale) {
   }
   for (const each of made) {
     each.right = Math.max(each.right, each.left + 2 / scale);
-    each.quiet = !each.failed && each.bars.length === 1 && ["cancelled", "released"].includes(each.bar.outcome);
+    each.isMixed = each.bars.some(({task}) => task !== each.bar.task);
+    each.quiet = !each.failed && (each.isMixed || (each.bars.length === 1 && ["cancelled", "released"].includes(each.bar.outcome)));
   }
   return made;
 }
@@ -47,7 +76,22 @@ function laneBlocks(bars, at, now, scale) {
 function laneLabel({bar, bars, left, right, failed}, scale) {
   const room = Math.floor(((right - left) * scale - (failed ? 22 : 8)) / 6);
   if (bars.length > 1) return room >= String(bars.length).length ? String(bars.length) : "";
-  return room < 4 || bar.slot === SHARED ? "" : bar.name.length > room ? `${bar.name.slice(0, room - 1)}…` : bar.name;
+  return room < 4 || bar.lane[1] === SHARED ? "" : bar.name.length > room ? `${bar.name.slice(0, room - 1)}…` : bar.name;
+}
+
+/** Red, green and blue of a colour `#rrggbb`. */
+function rgb(colour) { return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)); }
+
+/** Mix a share of a colour with another one. */
+function mixed(colour, ground, share) {
+  const [one, two] = [rgb(colour), rgb(ground)];
+  return `#${one.map((part, i) => Math.round(part * share + two[i] * (1 - share)).toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** Return whether text on a colour must be dark. */
+function isLight(colour) {
+  const [red, green, blue] = rgb(colour).map((part) => (part / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.195;
 }
 
 /** Return whether an attempt failed or was lost. */

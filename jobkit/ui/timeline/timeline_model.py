@@ -17,6 +17,7 @@ from jobkit.model.plain import to_ms
 from jobkit.model.snapshot import attempts_of
 from jobkit.store.query import Query, matches
 from jobkit.tasks.info import Defaults
+from jobkit.ui.words.task_colours import TaskColours
 
 #: Attempts that are kept.
 ATTEMPTS = 2_000
@@ -51,7 +52,7 @@ class AttemptBar(NamedTuple):
         lane: slot of the worker, from 0.
         ready_ms: since when the job could have run, None if unknown. started_ms, ended_ms: of the attempt; the latter
             is None while it runs.
-        outcome: see `model.snapshot.Attempt`. reason: at most 200 characters.
+        outcome: see `model.snapshot.Attempt`. reason: at most 200 characters. batch: its name, or id; "" for none.
     """
 
     job_id: str
@@ -66,6 +67,7 @@ class AttemptBar(NamedTuple):
     ended_ms: int | None
     outcome: str
     reason: str = ""
+    batch: str = ""
 
     @property
     def key(self) -> str:
@@ -90,6 +92,7 @@ def bars_of(snapshot: JobSnapshot, defaults: Defaults | None = None) -> list[Att
             ended_ms=to_ms(attempt.ended_at) or None,
             outcome=attempt.outcome,
             reason=attempt.reason[:200],
+            batch=(spec.batch_name or spec.batch) if snapshot.batch else "",
         )
         for attempt in attempts_of(snapshot.history)
     ]
@@ -113,6 +116,7 @@ class TimelineModel:
         self._lasting = Query(task=query.task, owner=query.owner, tag=query.tag, queue=query.queue)
         self.defaults: Defaults = {}
         """Arguments that equal them are not named."""
+        self.colours = TaskColours()
         self._reading: set[str] = set()
         self._foreign: dict[str, None] = {}
         self.load((), None)
@@ -142,11 +146,14 @@ class TimelineModel:
         for snapshot in self.jobs.values():
             self._note_all(snapshot)
         # Lanes are given in the order of starts, whichever order the jobs were read in.
-        bars = [bar for snapshot in self.jobs.values() for bar in bars_of(snapshot, self.defaults)]
+        made = {snapshot.id: bars_of(snapshot, self.defaults) for snapshot in self.jobs.values()}
+        bars = [bar for each in made.values() for bar in each]
         lanes: dict[str, int] = {}
         ends: dict[tuple[str, int], int] = {}  # worker, lane: busy until
         for bar in sorted(bars, key=lambda bar: bar.started_ms):
-            lane = next((n for n in range(LANES) if ends.get((bar.worker, n), 0) <= bar.started_ms), LANES - 1)
+            own = (lanes[each.key] for each in made[bar.job_id] if each.worker == bar.worker and each.key in lanes)
+            free = (n for n in (*own, *range(LANES)) if ends.get((bar.worker, n), 0) <= bar.started_ms)
+            lane = next(free, LANES - 1)
             ends[bar.worker, lane] = bar.ended_ms if bar.ended_ms is not None else 1 << 60
             lanes[bar.key] = lane
             if bar.ended_ms is None:
@@ -210,8 +217,8 @@ class TimelineModel:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def whole(self, now_ms: int) -> dict[str, Any]:
-        """Return everything: `bars` (see `AttemptBar`), `due` (jobs that wait for a time), `since`, `now`, and `start`,
-        the time from which every attempt is seen."""
+        """Return everything: `bars` (see `AttemptBar`), `colours` of their tasks (see `TaskColours`), `due` (jobs that
+        wait for a time), `since`, `now`, and `start`, the time from which every attempt is seen."""
         return self._told(now_ms, self.all_bars())
 
     def delta(self, now_ms: int) -> dict[str, Any]:
@@ -278,12 +285,14 @@ class TimelineModel:
             self._note_all(snapshot)
         self.jobs[snapshot.id] = snapshot
         self._changed[snapshot.id] = None
-        lanes = {bar.attempt: bar.lane for bar in self.bars.get(snapshot.id, ())}
+        before = self.bars.get(snapshot.id, ())
+        lanes = {bar.attempt: bar.lane for bar in before}
         bars = []
         for bar in bars_of(snapshot, self.defaults):
             lane = lanes.get(bar.attempt)
             if lane is None:
-                lane = next((n for n in range(LANES) if (bar.worker, n) not in self._busy), LANES - 1)
+                own = (each.lane for each in before if each.worker == bar.worker)
+                lane = next((n for n in (*own, *range(LANES)) if (bar.worker, n) not in self._busy), LANES - 1)
                 if bar.ended_ms is None:
                     self._busy[bar.worker, lane] = bar.key
             bars.append(bar._replace(lane=lane))
@@ -302,7 +311,9 @@ class TimelineModel:
         waiting.sort(key=lambda s: to_ms(s.due_at))
         due = [[s.id, s.spec.title or s.spec.task, to_ms(s.due_at)] for s in waiting[:100]]
         start_ms = fit(self.all_bars(), now_ms, self.since_ms)
-        return {"bars": bars, "due": due, "start": start_ms, "since": self.since_ms, "now": now_ms}
+        colours = {task: self.colours.of(task) for task in sorted({bar.task for bar in bars})}
+        facts = {"start": start_ms, "since": self.since_ms, "now": now_ms}
+        return {"bars": bars, "colours": colours, "due": due, **facts}
 
     def _drop(self, job_id: str) -> None:
         self.jobs.pop(job_id, None)

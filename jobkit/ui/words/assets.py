@@ -35,7 +35,7 @@ _BEFORE = {
     "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),
     "pair": ("feed_page", "csv", "chart"),
-    "timeline": ("search", "timeline_lanes", "timeline_charts", "timeline_pointer"),
+    "timeline": ("search", "timeline_lanes", "timeline_legend", "timeline_charts", "timeline_pointer"),
 }
 
 #: Every script and sheet by its name: each feature keeps its own beside its component, and no two have one name.

@@ -2,11 +2,27 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-const {laneBlocks, laneLabel} = await import(process.env.JOBKIT_LANES);
+const {arrangeLanes, laneBlocks, laneLabel, laneRows, mixed} = await import(process.env.JOBKIT_LANES);
 
 test("narrow bars become a block with a count, and what failed stands apart", () => {
-  const bars = [0, 10, 20, 30, 40].map((start, i) => ({start, end: start + 9, outcome: i === 3 ? "failed" : "succeeded", slot: 0, name: "a"}));
-  const at = () => "w", made = laneBlocks([...bars, {start: 1000, end: 9000, outcome: "failed", slot: 0, name: "a long run"}], at, 9000, 0.1);
+  const bars = [0, 10, 20, 30, 40].map((start, i) => ({start, end: start + 9, outcome: i === 3 ? "failed" : "succeeded", lane: ["w", 0], task: "a", name: "a"}));
+  const at = () => "w", made = laneBlocks([...bars, {start: 1000, end: 9000, outcome: "failed", lane: ["w", 0], task: "a", name: "a long run"}], at, 9000, 0.1);
   assert.deepEqual(made.map((each) => [each.bars.length, each.failed]), [[3, false], [1, true], [1, false], [1, true]]);
   assert.deepEqual(made.map((each) => laneLabel(each, 0.1)), ["", "", "", "a long run"]);
+});
+
+test("the attempts of a job share one lane of its task, which others get afterwards", () => {
+  const bar = (start, end, task, more) => ({start, end, task, worker: "w", slot: 0, batch: "", ...more});
+  const jobs = [[bar(0, 10, "a", {worker: "v"}), bar(20, 30, "a")], [bar(5, 8, "a")], [bar(12, 13, "a")], [bar(31, null, "a")], [bar(0, 5, "b", {batch: "x"})]];
+  arrangeLanes(jobs, "task");
+  assert.deepEqual(jobs.flat().map(({lane}) => lane), [["a", 0], ["a", 0], ["a", 1], ["a", 1], ["a", 0], ["b", 0]]);
+  assert.deepEqual(laneRows(jobs.flat(), "task"), [["a", 0], ["a", 1], ["b", 0]]);
+  arrangeLanes(jobs, "batch");
+  assert.deepEqual(laneRows(jobs.flat(), "batch"), [["x", 0], ["no batch", 0], ["no batch", 1]]);
+  arrangeLanes(jobs, "worker");
+  assert.deepEqual(laneRows(jobs.flat(), "worker"), [["v", 0], ["w", 0]]);
+});
+
+test("a paler colour lies between a colour and the ground", () => {
+  assert.equal(mixed("#000000", "#ffffff", 0.25), "#bfbfbf");
 });
