@@ -135,7 +135,7 @@ class Verbs(LogVerbs):
         return None if found is None else len(found)
 
     async def activity(self, query: Query, for_s: float = 0.5) -> Activity | None:
-        """Return when the jobs that match a query were submitted; None if that is not known within `for_s` seconds."""
+        """Return when the jobs that match a query changed last; None if that is not known within `for_s` seconds."""
         if self._index is not None:
             return await self._index.activity(query, for_s)
         found = await self._all(query, for_s)

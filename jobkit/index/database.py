@@ -216,19 +216,20 @@ class IndexDatabase:
         return None
 
     def activity(self, query: Query, now_ms: int, for_s: float) -> Activity | None:
-        """Return when the jobs that match were submitted, or None if counting takes longer than `for_s` seconds."""
+        """Return when the jobs that match changed last, or None if counting takes longer than `for_s` seconds."""
 
         def group(length_ms: int) -> Grouped:
             found: dict[int, list[int]] = {}
             for n, state, count in self._summary(
-                query, now_ms, f"jobs.us / {length_ms * 1000}, jobs.state, count(*)", "GROUP BY 1, 2"
+                query, now_ms, f"jobs.changed / {length_ms}, jobs.state, count(*)", "GROUP BY 1, 2"
             ):
                 found.setdefault(n, [0] * len(STATES))[state] = count
             return found
 
         with self._within(for_s):
-            ((first_us, last_us, total),) = self._summary(query, now_ms, "min(jobs.us), max(jobs.us), count(*)")
-            return measured(group, (first_us or 0) // 1000, (last_us or 0) // 1000, total)
+            shown = "min(jobs.changed), max(jobs.changed), count(*)"
+            ((first_ms, last_ms, total),) = self._summary(query, now_ms, shown)
+            return measured(group, first_ms or 0, last_ms or 0, total)
         return None
 
     def tally(self, query: Query, columns: Sequence[str], now_ms: int, for_s: float) -> list[tuple[Any, ...]] | None:

@@ -123,7 +123,7 @@ class Index:
         return await db.call(COUNT, db.count, query, now_ms, for_s)
 
     async def activity(self, query: Query, for_s: float) -> Activity | None:
-        """Return when the jobs that match were submitted; None if counting takes over `for_s` seconds."""
+        """Return when the jobs that match changed last; None if counting takes over `for_s` seconds."""
         db = await self._ready()
         found = await db.call(COUNT, db.activity, query, await self._store.now_ms(), for_s)
         return found if found is None or self.is_whole else replace(found, searched=db.size)

@@ -1,4 +1,4 @@
-"""`Activity`: when the jobs of a query were submitted, counted by state in columns of time.
+"""`Activity`: when the jobs of a query changed last (`changed_ms`), counted by state in columns of time.
 
 Columns have one length. A long stretch of time without a job becomes one folded column, so that a strip of columns is
 full also if most jobs came within a minute of last Monday. Pure: `jobkit.index` counts with SQLite, `activity_of` in
@@ -14,8 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from jobkit.model import JobSnapshot
-from jobkit.model.plain import to_ms
-from jobkit.store.query import STATES
+from jobkit.store.query import STATES, changed_ms
 
 #: Columns that are aimed at; of fewer jobs, one for each.
 MOST = 120
@@ -36,12 +35,12 @@ _LENGTHS = (
 #: Times that jobs are counted with shorter columns, at most.
 _ROUNDS = 6
 
-#: Number of jobs by state, by the number of the column since the epoch, for columns of so many milliseconds.
+#: Numbers of jobs by state, by the number of the column since the epoch, for columns of so many milliseconds.
 Grouped = Mapping[int, Sequence[int]]
 
 
 class ActivityColumn(NamedTuple):
-    """Jobs submitted from `start_ms` until before `end_ms`: `counts` by state, as in `query.STATES`; () if folded."""
+    """Jobs that changed last from `start_ms` to before `end_ms`: `counts` by state (`query.STATES`); () if folded."""
 
     start_ms: int
     end_ms: int
@@ -49,7 +48,7 @@ class ActivityColumn(NamedTuple):
 
 
 class Activity(msgspec.Struct, frozen=True):
-    """Columns in the order of time, the first and last time of submit (ms), and the number of jobs.
+    """Columns in the order of time, the first and the last change (ms), and the number of jobs.
 
     `searched`: number of the newest jobs that were searched, if the index does not have all jobs yet; None for all.
     """
@@ -78,7 +77,7 @@ def measured(group: Callable[[int], Grouped], first_ms: int, last_ms: int, total
 
 def activity_of(jobs: Iterable[JobSnapshot]) -> Activity:
     """Return the activity of jobs in memory."""
-    counted = Counter((to_ms(job.submitted_at), STATES.index(job.state)) for job in jobs)
+    counted = Counter((changed_ms(job), STATES.index(job.state)) for job in jobs)
 
     def group(length: int) -> Grouped:
         found: dict[int, list[int]] = {}

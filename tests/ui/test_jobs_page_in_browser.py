@@ -247,7 +247,7 @@ def test_dragging_over_the_strip_asks_for_the_jobs_of_that_time(serve: Serve, wi
 
     shows(page, [f"Job {n}" for n in (9, 8, 7, 6, 5)])
     wait_until(lambda: bars.count() == 5, what="the strip of those jobs")
-    wait_until(lambda: "age%3A" in page.url, what="the URL")
+    wait_until(lambda: "since%3A" in page.url, what="the URL")
     page.click("text=All times")
     wait_until(lambda: bars.count() == 20, what="all jobs")
     stage.close()

@@ -1,4 +1,4 @@
-"""`ActivityFeed`: when the jobs that a search finds were submitted, for the strip above the table (`strip.js`)."""
+"""`ActivityFeed`: when the jobs that a search finds changed last, for the strip above the table (`strip.js`)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-// The activity strip above a table's rows: when all jobs that match were submitted (store/activity.py), the oldest left. A
-// bar's height is the number of jobs, its colours are their states. Dragging over bars asks for the jobs of that time.
+// The activity strip above a table's rows: when all jobs that match changed last: ended, or started, or were submitted
+// (store/activity.py), the oldest left. A bar's height is the number of jobs, its colours are their states. Dragging over
+// bars asks for the jobs of that time.
 
 /** Fewer jobs than this are seen at a glance without it. */
 const STRIP_LEAST = 12;
@@ -87,7 +88,7 @@ class Strip {
 
   up(event) {
     if (this.from == null) return;
-    const {table} = this, [low, high] = this.span(event), time = timeWords(this.columns[low].start, this.columns[high].end, table.now());
+    const {table} = this, [low, high] = this.span(event), time = timeWords(this.columns[low].start, this.columns[high].end);
     this.stop();
     table.box.ask([withoutTime(table.model.get("search")), time].filter(Boolean).join(" "));
   }
@@ -104,15 +105,16 @@ class Strip {
   }
 }
 
-/** Words of a search that say when jobs were submitted. */
+/** Words of a search that say when jobs changed. */
 const TIME_WORD = /^((age|older|newer|since|before|on):|(today|yesterday)$)/i;
 
 /** A search text without what it says of time. */
 function withoutTime(search) { return searchWords(search).filter((word) => !TIME_WORD.test(word)).join(" "); }
 
-/** The words of a search for jobs submitted between two times (ms). */
-function timeWords(from, to, now) {
-  return `age:${Math.max(0, Math.floor((now - to) / 1000))}s..${Math.ceil((now - from) / 1000)}s`;
+/** The words of a search for jobs that changed last between two times (ms), to the second, in local time. */
+function timeWords(from, to) {
+  const words = (seconds) => { const at = new Date(seconds * 1000); return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}T${clock(at).slice(0, 8)}`; };
+  return `since:${words(Math.floor(from / 1000))} before:${words(Math.ceil(to / 1000))}`;
 }
 
 /** Two times (ms) in words that differ: with day, seconds and tenths if they are needed. The second is "" if both are one moment. */
