@@ -84,7 +84,7 @@ def seen(colour: str, sight: str) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("name", ["light", "dark"])
-def test_colours_of_tasks_and_curves_are_told_apart_by_everybody(name: str) -> None:
+def test_everybody_can_distinguish_the_colours_of_tasks_and_curves(name: str) -> None:
     colours = theme(name)
     series = [colours[f"series-{n}"] for n in range(1, COLOURS + 1)]
 

@@ -291,7 +291,7 @@ def test_tasks_have_separate_colours_which_do_not_depend_on_what_is_shown() -> N
     colours = TaskColours(known)
 
     numbers = {task: colours.of(task) for task in known}
-    assert sorted(numbers.values()) == list(range(COLOURS))  # each has a colour of its own
+    assert sorted(numbers.values()) == list(range(COLOURS))
     assert {task: TaskColours(reversed(known)).of(task) for task in known} == numbers
     others = [colours.of(f"other {n}") for n in range(COLOURS * TEXTURES)]
     assert len({*numbers.values(), *others}) == COLOURS * TEXTURES

@@ -2,7 +2,7 @@
 
 const OUTCOMES = {running: "Running", succeeded: "Succeeded", failed: "Failed", cancelled: "Cancelled", retried: "Failed, tried again", lost: "Lost with its worker or process", released: "Given back by its worker"};
 
-/** What the figure is to a screen reader. */
+/** Name of the figure for screen readers. */
 const LANES_LABEL = "Attempts as bars: left and right go from bar to bar, up and down from lane to lane, Enter opens the job, plus and minus zoom";
 
 class Pointer {
