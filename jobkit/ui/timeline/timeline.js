@@ -162,7 +162,7 @@ class TimelineHead extends View {
     this.arrange();
   }
 
-  /** What depends on all attempts, and not on those in sight: their lanes, and the titles of tasks. */
+  /** Compute lanes and titles of tasks, which depend on all attempts and not on those in sight. */
   arrange() {
     arrangeLanes(this.jobs.values(), this.model.get("lanes"));
     const names = new Map(), used = new Map();
