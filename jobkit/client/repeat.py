@@ -49,6 +49,9 @@ from jobkit.tasks.work import gates_of
 #: Jobs that one step runs again or deletes: a worker's claim must not wait long behind it.
 SLICE = 100
 
+#: Options that a repetition may have otherwise, as fields of a record.
+_CHANGED = frozenset({"queue", "tags", "priority", "timeout_s", "retries", "memory_limit_bytes", "resources"})
+
 #: Called after each step with how many are done so far.
 Progress = Callable[[int], object]
 
@@ -199,7 +202,7 @@ class Repeater:
 
         Args:
             changes: values as of JSON, by name; checked by the task's definition.
-            options: queue, delay, at, tags and priority of the new job.
+            options: of the new job: delay, at, queue, tags, priority, timeout, retries, memory_limit and resources.
             owner: who submits; the person at this process unless given.
 
         Raises:
@@ -209,7 +212,7 @@ class Repeater:
         old = self._snapshot(job_id)
         plain = self.checked_changes(old.spec.task, changes) if changes else {}
         made = self._repetition(old, self._payload(job_id), owner, plain)
-        chosen: dict[str, Any] = {name: getattr(over, name) for name in over.given & {"queue", "tags", "priority"}}
+        chosen: dict[str, Any] = {name: getattr(over, name) for name in over.given & _CHANGED}
         chosen |= {"delay_ms": round(over.delay_s * 1000), "at_ms": int(over.at.timestamp() * 1000) if over.at else 0}
         return self._submitter.send(replace(made, spec=replace(made.spec, **chosen)))
 

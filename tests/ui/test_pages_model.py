@@ -10,8 +10,11 @@ import pytest
 from jobkit.model import EventType, InvalidParams, JobEvent, JobSnapshot, JobSpec, JobState
 from jobkit.store.grammar import read_search
 from jobkit.store.query import Query, QueryPage
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.options import check_options
 from jobkit.tasks.specs import Choice, ParamSpec
-from jobkit.ui.form.form_model import lead, read_field, read_form, read_options
+from jobkit.ui.form.form_model import lead, read_field, read_form
+from jobkit.ui.form.form_options import options_of, read_options
 from jobkit.ui.jobs.board import Board
 
 NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
@@ -85,6 +88,24 @@ def test_options_are_read_as_typed_and_wrong_ones_are_named() -> None:
     assert (good, none) == ({"queue": "gpu", "delay": 30.0, "tags": ["a", "b"]}, {})
     assert set(errors) == {"option:delay", "option:priority"}
     assert read_options({"delay": "nan"})[1]
+
+
+def test_every_option_of_a_form_has_a_line_of_explanation_and_the_value_of_the_task() -> None:
+    given = {"timeout": "10m", "retries": "0", "memory_limit": "2GB", "resources": "gpu=1", "delay": "0"}
+
+    options, errors = read_options(given)
+
+    assert errors == {}
+    checked = check_options(options, of="submission")
+    assert (checked.timeout_s, checked.retries, checked.memory_limit_bytes) == (600.0, 0, 2_000_000_000)
+    assert dict(checked.resources) == {"gpu": 1.0}
+    wrong = {"timeout": "0", "memory_limit": "tiny", "resources": "gpu=x", "retries": "-1"}
+    assert set(read_options(wrong)[1]) == {f"option:{name}" for name in wrong}
+    info = TaskInfo("t", options=check_options({"retries": 2}))
+    shown = {name: (about, usual) for name, _, about, usual in options_of(info)}
+    assert shown["retries"] == ("If it fails, it runs again at most this often.", "2")
+    assert shown["timeout"][1] == "none"
+    assert all(about.endswith(".") for about, _ in shown.values())
 
 
 def test_the_prose_of_a_docstring_ends_where_its_sections_begin() -> None:

@@ -89,10 +89,11 @@ class Fields {
       Object.assign(field, {read: () => ({text: input.value}), get: () => input.value, set: (value) => put_(text(value)), restore: () => put_(field.initial), control: input});
       put_(text(usual));
       field.initial = input.value;
-      if (["int", "float"].includes(kind) && spec.min != null && spec.max != null && spec.max - spec.min <= 10000 && (kind === "float" || spec.max - spec.min >= 2)) {
-        const slider = h("input", {type: "range", class: "slider", min: spec.min, max: spec.max, step: kind === "int" ? 1 : (spec.max - spec.min) / 1000, "aria-label": spec.label || spec.name, tabindex: -1,
-          oninput: () => { input.value = kind === "int" ? slider.value : String(Number(Number(slider.value).toPrecision(4))); touched(); }, onchange: checked});
-        field.slide = () => { slider.value = Number(input.value); };
+      const scale = sliderScale(spec);
+      if (scale) {
+        const slider = h("input", {type: "range", class: "slider", min: 0, max: scale.steps, step: 1, "aria-label": spec.label || spec.name, title: scale.isLog ? "Logarithmic" : false, tabindex: -1,
+          oninput: () => { input.value = String(scale.value(Number(slider.value))); slider.setAttribute("aria-valuetext", input.value); touched(); }, onchange: checked});
+        field.slide = () => { slider.value = scale.place(Number(input.value)); slider.setAttribute("aria-valuetext", input.value); };
         input.addEventListener("input", field.slide);
         field.slide();
         field.control = h("div", {class: "numeric"}, input, slider);
@@ -213,12 +214,19 @@ class Fields {
     for (const group of this.groups.values()) if (!group.isKept) group.control.hidden = group.isNone;
     for (const field of [...this.fields.values(), ...this.groups.values()]) {
       const changed = this.isChanged(field);
+      if (field.refused && field.refused !== this.held(field)) this.error(field, "");
       field.el.classList.toggle("changed", changed);
       field.dot.hidden = !changed || field.spec.option;
     }
   }
 
+  /** Return the value of a field as a text. */
+  held(field) { return JSON.stringify(field.parts ? [field.isNone, field.parts.map((name) => this.held(this.of(name)))] : field.isSpread ? field.axis.values() : field.get()); }
+
+  /** Show a refusal beside its field, "" for none. One of the server stays until the field holds something else. */
   error(field, sentence) {
+    if (!sentence && field.refused && field.refused === this.held(field)) return;
+    field.refused = "";
     field.message.hidden = !sentence;
     put(field.message, sentence);
     field.el.classList.toggle("wrong", Boolean(sentence));
@@ -227,7 +235,11 @@ class Fields {
   /** Show each error beside its field, and those of none in `trouble`; go to the first, if `go`. Return whether there is one. */
   showErrors(errors, trouble, go = true) {
     const all = new Map([...this.fields, ...this.groups]), rest = Object.entries(errors).filter(([name, text]) => text && !all.has(name));
-    for (const [name, field] of all) this.error(field, errors[name] || "");
+    for (const [name, field] of all) {
+      field.refused = "";
+      this.error(field, errors[name] || "");
+      if (errors[name]) field.refused = this.held(field);
+    }
     trouble.hidden = !rest.length;
     put(trouble, rest.map(([, text]) => text).join("\n"));
     const first = go && [...all].find(([name, {el}]) => errors[name] && !el.hidden)?.[1];
@@ -261,14 +273,27 @@ function fieldText(spec, value) {
   return isPlain ? value.join(", ") : JSON.stringify(value);
 }
 
-const KIND_WORDS = {time: "time", duration: "duration", uuid: "UUID", decimal: "decimal number", bytes: "base64", int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};
+const KIND_WORDS = {time: "time", duration: "duration, like 90, 1h or PT1H30M", uuid: "UUID", decimal: "decimal number", bytes: "base64", int: "whole number", float: "number", bool: "", str: "text", choice: "", path: "path", date: "date", datetime: "date and time", list: "list", dict: "JSON", table: "table", any: "JSON or text"};
 
 function kindWords(spec) {
   const unit = {str: " characters", list: " items"}[spec.kind] || "";
   const range = spec.min == null && spec.max == null ? "" : spec.min == null ? `at most ${number(spec.max)}${unit}` : spec.max == null ? `from ${number(spec.min)}${unit}` : unit && spec.min === spec.max ? `${number(spec.min)}${unit}` : `${number(spec.min)} – ${number(spec.max)}${unit}`;
   const words = (each) => each.type_name || KIND_WORDS[each.kind] || each.kind;
   const word = isJsonList(spec) ? `JSON list${spec.item ? ` of ${words(spec.item)}` : ""}` : spec.kind === "union" ? (spec.parts || []).map(words).join(" or ") : spec.kind === "dict" && spec.item ? `JSON of ${words(spec.item)}` : spec.kind === "list" && spec.item && spec.item.kind !== "choice" ? `${KIND_WORDS[spec.item.kind] || "value"}s, comma-separated`.replace("texts", "texts") : spec.kind === "list" && spec.item ? "any of" : KIND_WORDS[spec.kind] ?? spec.kind;
-  return dotted(word, range);
+  return dotted(word, range, spec.nullable && !["bool", "choice"].includes(spec.kind) && "or empty");
+}
+
+/** Positions of a slider and the values that they stand for: by size if the range spans two decades or more; null for no slider. */
+function sliderScale({kind, min, max}) {
+  if (!["int", "float"].includes(kind) || min == null || max == null || !(max - min >= (kind === "int" ? 2 : 0)) || min === max) return null;
+  const isLog = min > 0 && max / min >= 100;
+  if (!isLog && max - min > 10000) return null;
+  const steps = isLog ? 400 : kind === "int" ? max - min : 1000, ratio = Math.log(max / min);
+  const at = (place) => (isLog ? min * Math.exp((ratio * place) / steps) : min + ((max - min) * place) / steps);
+  const round = (value) => Number(value.toPrecision(isLog ? 2 : 4));
+  return {isLog, steps,
+    value: (place) => (place <= 0 ? min : place >= steps ? max : Math.min(max, Math.max(min, kind === "int" ? Math.round(isLog ? round(at(place)) : at(place)) : round(at(place))))),
+    place: (value) => (isLog ? (value > 0 ? (steps * Math.log(value / min)) / ratio : 0) : (steps * (value - min)) / (max - min))};
 }
 
 function labelOf(spec, value) {

@@ -4,6 +4,7 @@ class Form extends Fields {
   constructor(model, el) {
     super();
     this.model = model;
+    this.drafts = pulses.get(model)?.isPage ? new Drafts() : null;  // a cell of a notebook says itself what its form starts from
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root)];
@@ -14,12 +15,15 @@ class Form extends Fields {
     if (!this.tasks.length) ask(model, "hello");
   }
 
-  close() { this.stops.forEach((stop) => stop()); }
+  close() {
+    this.saveDraft();
+    this.stops.forEach((stop) => stop());
+  }
 
   get elsewhere() { return "Run this cell again to get a form that submits."; }
 
   /** Return whether reloading the page would lose typed values. */
-  holds = () => [...this.fields.values()].some((field) => this.isChanged(field));
+  holds = () => [...this.fields.values()].some((field) => this.isChanged(field)) && !this.saveDraft();
 
   onPulse() { this.ready(); }
 
@@ -33,6 +37,9 @@ class Form extends Fields {
     n.none = h("p", {class: "muted none", text: "This task takes no arguments.", hidden: true});
     n.options = h("details", {class: "options"}, h("summary", {text: "Options"}), (n.optionFields = h("div", {class: "fields"})));
     n.trouble = h("p", {class: "trouble", role: "alert", hidden: true});
+    n.draft = h("p", {class: "draft muted", hidden: true}, "As you left it. ", h("button", {type: "button", class: "link", text: "Start over", onclick: () => this.startOver()}));
+    n.usual = h("span", {class: "usual muted"});
+    n.why = h("span", {class: "why", role: "status"});
     n.call = h("code");
     n.copy = h("button", {class: "btn quiet small", type: "button", title: "Copy the Python call", "aria-label": "Copy the Python call", onclick: () => copyText(n.call.textContent, n.copy)}, icon("copy"));
     n.modes = radios(MODES.filter(([mode]) => mode !== "sweep" || this.model.get("sweeps")), (mode) => this.turn(mode), {"aria-label": "When"});
@@ -40,8 +47,8 @@ class Form extends Fields {
     n.submit = h("button", {class: "btn primary submit", type: "submit", title: "Ctrl+Enter", text: "Submit"});
     n.form = h("form", {class: "form", novalidate: true, autocomplete: "off", onsubmit: (event) => { event.preventDefault(); this.submit(); },
       onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); this.submit(); } }},
-      h("header", {class: "about"}, n.title, n.doc), n.fields, n.none, n.options, n.trouble,
-      h("footer", null, h("div", {class: "when"}, n.modes.el, n.at), h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), n.submit));
+      h("header", {class: "about"}, n.title, n.doc, n.draft), n.fields, n.none, n.options, n.trouble,
+      h("footer", null, h("div", {class: "when"}, n.modes.el, n.at), h("div", {class: "call mono", title: "The same from Python"}, n.call, n.copy), h("div", {class: "go"}, n.why, n.usual, n.submit)));
     n.empty = h("div", {class: "nothing", hidden: true},
       h("p", {class: "big", text: "No tasks yet"}), h("p", {class: "muted", text: "Write a function with @jobkit.task in a module and name the module, for instance:"}),
       h("pre", {class: "mono", text: "JOBKIT_TASKS=mytasks jobkit up"}));
@@ -56,10 +63,13 @@ class Form extends Fields {
     n.form.hidden = n.aside.hidden = !this.tasks.length;
     n.find.hidden = this.tasks.length < 8;
     this.root.classList.toggle("single", this.tasks.length === 1);
-    n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, onclick: () => this.choose(task.name)},
+    n.list.replaceChildren(...this.tasks.map((task) => h("button", {class: "task", type: "button", role: "option", "data-name": task.name, onclick: () => { this.saveDraft(); this.choose(task.name); }},
       h("b", {text: task.title}), h("span", {class: "mono muted", text: task.name}))));
-    if (this.tasks.length && !this.tasks.some((task) => task.name === this.task?.name)) this.choose(this.tasks[0].name);
-    else this.markTask();
+    const chosen = this.tasks.find((task) => task.name === this.task?.name), [drafted] = (this.drafts?.newest() || "").split("@");
+    if (chosen) this.task = chosen;
+    else if (this.tasks.length) this.choose((this.tasks.find(({name}) => name === drafted) || this.tasks[0]).name);
+    this.markTask();
+    if (this.task) this.ready();
     this.prefill();
   }
 
@@ -79,7 +89,9 @@ class Form extends Fields {
     this.filled = wanted.n;
     this.choose(wanted.task, wanted.values || {}, wanted.job || "", wanted.kept || []);
     if (wanted.queue) this.fields.get("option:queue").set(wanted.queue);
+    if (wanted.job) this.restoreDraft();
     this.changed();
+    this.isDirty = false;
   }
 
   /** Shows a task's form. `job`: the job that `values` are of; its arguments in `kept` are not known here as a whole. */
@@ -99,14 +111,54 @@ class Form extends Fields {
       return el;
     }));
     n.none.hidden = task.params.length > 0;
-    const option = (key, label, range, help, placeholder) => this.field({name: `option:${key}`, shown: label, kind: "str", range, help, placeholder, required: false, default: "", option: true});
-    n.optionFields.replaceChildren(
-      option("queue", "queue", "", "A worker that serves it runs the job.", task.queue || "default"), option("delay", "delay", "seconds", "Wait this long before it may start.", "0"),
-      option("tags", "tags", "comma-separated", "To find it again.", ""), option("priority", "priority", "whole number", "Higher first.", "0"));
+    n.optionFields.replaceChildren(...task.options.map(([key, typed, help, usual]) => this.field({name: `option:${key}`, shown: key.replace("_", " "), kind: "str", range: dotted(typed, `else ${usual}`), help, placeholder: usual, required: false, default: "", option: true})));
     n.options.open = false;
     n.trouble.hidden = true;
+    n.draft.hidden = true;
     this.markTask();
     this.turn("now");
+    if (!job && !Object.keys(values).length) this.restoreDraft();
+    this.isDirty = false;
+  }
+
+  // -- drafts ------------------------------------------------------------------------------------------------------
+
+  get draftName() { return this.again ? `${this.task.name}@${this.again}` : this.task.name; }
+
+  /** Keep what is typed. Return whether nothing of it would be lost. */
+  saveDraft() {
+    clearTimeout(this.draftTimer);
+    if (!this.drafts || !this.task) return false;
+    if (!this.isDirty) return true;
+    const fields = {}, changed = [...this.fields].filter(([, field]) => this.isChanged(field) && !field.isKept);
+    for (const [name, field] of changed) if (!field.spec.is_secret && field.spec.kind !== "table") fields[name] = field.get();
+    for (const [name, group] of this.groups) if (group.none && group.isNone !== group.initial) fields[name] = {none: group.isNone};
+    const isWhole = changed.every(([name]) => name in fields), isEmpty = !Object.keys(fields).length;
+    return this.drafts.keep(this.draftName, isEmpty ? null : {fields, ...(this.mode === "later" && {when: this.n.at.value})}) && isWhole;
+  }
+
+  /** Show what was typed before, if it is of this form. */
+  restoreDraft() {
+    const draft = this.drafts?.of(this.draftName), n = this.n;
+    n.draft.hidden = !draft;
+    if (!draft) return;
+    for (const [name, value] of Object.entries(draft.fields || {})) {
+      const group = this.groups.get(name), field = this.fields.get(name);
+      if (group?.none) { group.isNone = Boolean(value?.none); group.none.checked = !group.isNone; }
+      if (!field) continue;
+      if (field.isKept) this.release(field);
+      field.set(value);
+      if (field.spec.option && this.isChanged(field)) n.options.open = true;
+    }
+    if (draft.when) { n.at.value = draft.when; this.turn("later"); }
+    this.changed();
+  }
+
+  startOver() {
+    this.drafts.keep(this.draftName, null);
+    const {again} = this;
+    this.filled = null;
+    if (again) this.prefill(); else this.choose(this.task.name);
   }
 
   /** When, and how often: "now", "later" (not before a time) or "sweep" (once for each combination of several values). */
@@ -153,6 +205,9 @@ class Form extends Fields {
     this.mark();
     put(this.n.call, this.pythonCall());
     if (!this.busy) this.ready();
+    clearTimeout(this.draftTimer);
+    this.isDirty = true;
+    if (this.drafts) this.draftTimer = setTimeout(() => this.saveDraft(), 300);
   }
 
   pythonCall() {
@@ -166,7 +221,7 @@ class Form extends Fields {
       if (field.isSpread) values.push(`${name}=[${field.axis.values().map((value) => pythonText(field.spec, value)).join(", ")}]`);
       if (field.isSpread || !this.isChanged(field)) continue;
       const value = field.get();
-      if (field.spec.option) options.push(`${name.slice(7)}=${name === "option:tags" ? pythonValue(value.split(",").map((tag) => tag.trim()).filter(Boolean)) : name === "option:queue" ? pythonValue(value) : value}`);
+      if (field.spec.option) options.push(`${name.slice(7)}=${name === "option:tags" ? pythonValue(value.split(",").map((tag) => tag.trim()).filter(Boolean)) : isNumberText(value) ? value.trim() : pythonValue(value)}`);
       else values.push(`${name}=${this.mode === "sweep" ? `[${pythonText(field.spec, value)}]` : pythonText(field.spec, value)}`);
     }
     if (this.mode === "later" && this.n.at.value) options.push(`at=datetime(${this.n.at.value.match(/\d+/g).slice(0, 5).map(Number).join(", ")}).astimezone()`);
@@ -206,10 +261,15 @@ class Form extends Fields {
   ready() {
     clearTimeout(this.busyTimer);
     this.busy = false;
-    const count = this.mode === "sweep" ? this.count() : 1, isSweep = this.mode === "sweep";
-    this.n.submit.disabled = isSweep && (!this.axes().length || !count);
-    put(this.n.submit, isSweep && this.axes().length ? `Submit ${many(count, "job")}` : "Submit");
-    this.n.submit.title = isSweep && !this.axes().length ? "Give at least one field several values" : "Ctrl+Enter";
+    const n = this.n, isSweep = this.mode === "sweep", count = isSweep ? this.count() : 1, usual = this.task?.usual_s;
+    const empty = isSweep && this.axes().find((field) => !field.axis.values().length);
+    const why = isSweep && !this.axes().length ? "Press “several” beside a field to give it more than one value" : empty ? `${empty.spec.label || empty.spec.name} needs at least one value` : this.mode === "later" && !n.at.value ? "Choose when it may start" : "";
+    n.submit.disabled = Boolean(why);
+    put(n.why, why);
+    put(n.usual, !why && usual ? `usually ${duration(usual)}${count > 1 ? " each" : ""}` : "");
+    n.usual.title = "By the last runs of this task";
+    put(n.submit, isSweep && this.axes().length ? `Submit ${many(count, "job")}` : "Submit");
+    n.submit.title = why || "Ctrl+Enter";
   }
 
   answer() {
@@ -221,6 +281,9 @@ class Form extends Fields {
     }
     this.ready();
     if (this.showErrors(reply.errors, this.n.trouble)) return;
+    this.drafts?.keep(this.draftName, null);
+    this.n.draft.hidden = true;
+    this.isDirty = false;
     put(this.n.submit, "Submitted");
     setTimeout(() => this.busy || this.ready(), 1200);
   }
@@ -247,7 +310,7 @@ function axisOf(field, touched) {
   const input = h("input", {class: "input mono", type: "text", spellcheck: "false", value: first ? `${first}, ` : "", placeholder: isNumber ? "1, 2, 5 or 1..5 or 0..1 by 0.25" : "a, b, c", "aria-label": `values of ${spec.name}, comma-separated`, oninput: touched});
   input.value = first ? `${first}, ` : "";
   const values = () => input.value.split(",").map((part) => part.trim()).filter(Boolean).flatMap((part) => (isNumber ? spreadOf(part, spec.kind) : [part]));
-  return {control: h("div", {class: "axis"}, input), values, read: () => ({texts: values()})};
+  return {control: h("div", {class: "axis"}, input, isNumber && h("p", {class: "hint muted", text: input.placeholder})), values, read: () => ({texts: values()})};
 }
 
 /** "1..5" and "0..1 by 0.25" as their values; anything else is one value as it was typed. */
@@ -270,6 +333,8 @@ function pythonValue(value) {
   return JSON.stringify(value);
 }
 
+const isNumberText = (text) => /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(text);
+
 /** A field's typed or picked value as Python writes it; what does not parse stays as it was typed, quoted. */
 function pythonText(spec, value) {
   if (value === "" && spec.nullable) return "None";
@@ -279,10 +344,9 @@ function pythonText(spec, value) {
     return pythonValue(found ? found[1] : value);
   }
   if (spec.kind === "table") return `pd.read_csv(${pythonValue(value)})`;
-  const isNumber = (text) => /^\s*[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(text);
-  if (["int", "float"].includes(spec.kind)) return isNumber(value) ? value.trim() : pythonValue(value);
+  if (["int", "float"].includes(spec.kind)) return isNumberText(value) ? value.trim() : pythonValue(value);
   if (spec.kind === "list" && !value.trim().startsWith("[")) {
-    return `[${value.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (isNumber(part) && ["int", "float"].includes(spec.item?.kind) ? part : pythonValue(part))).join(", ")}]`;
+    return `[${value.split(",").map((part) => part.trim()).filter(Boolean).map((part) => (isNumberText(part) && ["int", "float"].includes(spec.item?.kind) ? part : pythonValue(part))).join(", ")}]`;
   }
   if (["list", "dict", "any", "union"].includes(spec.kind)) {
     const parsed = parse(value, undefined);

@@ -25,10 +25,10 @@ from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobkitError
 from jobkit.model.format import value_brief
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import check_submit_options
 from jobkit.tasks.params import check, describe, parse_text, read_table
-from jobkit.tasks.specs import ParamSpec, number
+from jobkit.tasks.specs import ParamSpec
 from jobkit.ui.access.actions import ActionReply, Actions
+from jobkit.ui.form.form_options import options_of, read_options
 
 #: Where the prose of a docstring ends: Google's and NumPy's headings, Sphinx's fields, doctests.
 _SECTION = re.compile(
@@ -94,11 +94,13 @@ class FormModel:
         self._on_sweep = on_sweep
         self._infos = dict(infos or {})
         self._names = names
+        self._usual_s: Mapping[str, float] = {}  # run times of tasks
         self._replies = 0
 
     def tasks(self) -> str:
         """Return the tasks that are known, as the browser shows them."""
-        return json.dumps([shown(info) for info in self._infos.values()], default=str, ensure_ascii=False)
+        tasks = [shown(info, self._usual_s.get(info.name)) for info in self._infos.values()]
+        return json.dumps(tasks, default=str, ensure_ascii=False)
 
     def refresh(self) -> None:
         """Ask the kit for its tasks again."""
@@ -140,6 +142,7 @@ class FormModel:
         try:
             access = await asyncio.to_thread(self._access)
             found = await access.kit.aio.tasks()
+            self._usual_s = await access.kit.verbs.store.took()
         except JobkitError:
             return
         names = self._names if self._names is not None else sorted(found)
@@ -198,14 +201,15 @@ class FormModel:
         return None if errors else reply
 
 
-def shown(info: TaskInfo) -> dict[str, Any]:
-    """Return a task as the browser's form takes it."""
+def shown(info: TaskInfo, usual_s: float | None = None) -> dict[str, Any]:
+    """Return a task as the browser's form takes it; `usual_s`: its usual run time in seconds."""
     return {
         "name": info.name,
         "title": info.title,
         "doc": lead(info.doc, info.title),
         "params": [spec.to_json() for spec in info.params],
-        "queue": info.options.queue or "",
+        "options": options_of(info),
+        "usual_s": usual_s,
     }
 
 
@@ -317,25 +321,6 @@ def read_axes(
         elif count > MOST_POINTS:
             errors[""] = f"this sweep has more than {MOST_POINTS:,} jobs; from Python it may have more: task.sweep(...)"
     return axes, errors
-
-
-def read_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return `(options, errors)`: queue, delay, time, tags and priority as they were typed; empty ones are left out."""
-    out: dict[str, Any] = {}
-    errors: dict[str, str] = {}
-    for name in ("queue", "tags", "at", "delay", "priority"):
-        text = str(options.get(name) or "").strip()
-        value: Any = number(text) if name in ("delay", "priority") else text
-        if name == "tags":
-            value = [tag.strip() for tag in text.split(",") if tag.strip()]
-        if text and value:
-            out[name] = value
-            try:
-                check_submit_options(out)
-            except InvalidParams as error:
-                del out[name]
-                errors["" if name == "at" else f"option:{name}"] = str(error)
-    return out, errors
 
 
 def _opens_files(spec: ParamSpec) -> bool:

@@ -31,7 +31,7 @@ _BEFORE = {
     "log_view": ("save_file", "log_line", "log_reader", "virtual_list"),
     "failures": ("error", "feed_page"),
     "workers": ("feed_page", "load", "pools"),
-    "form": ("fields",),
+    "form": ("fields", "drafts"),
     "schedules": ("feed_page", "fields"),
     "audit": ("feed_page",),
     "pair": ("feed_page", "csv", "chart"),
