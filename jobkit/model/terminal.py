@@ -55,6 +55,8 @@ def without_styles(text: str) -> str:
 
 def open_style(text: str) -> str:
     """Return an SGR sequence for the style that is in force at the end of `text`, "" for none."""
+    if text.startswith(("\x1b[0m", "\x1b[m"), text.rfind("\x1b")):  # as most lines end
+        return ""
     style = _PLAIN
     for numbers in _SGR.findall(text):
         style = _moved(style, numbers)
@@ -73,8 +75,10 @@ def drawn(text: str) -> str:
 
     A part with colours, or that erases the line, replaces all that was there.
     """
-    shown = ""
-    for part in text.split("\r"):
+    parts, shown = text.split("\r"), ""
+    if "\x1b" not in text and len(parts[-1]) == max(map(len, parts)):  # most are as long as the one before
+        return parts[-1]
+    for part in parts:
         if "\x1b" in part or ("\x1b" in shown and part):
             shown = part.rpartition("\x1b[2K")[2]
         else:

@@ -194,6 +194,10 @@ def test_a_log_has_colours_attempts_times_and_no_findings_of_axe(
     wait_until(lambda: "long long" in page.evaluate("navigator.clipboard.readText()"), what="the copy")
     assert findings(page, "log") == []
 
+    page.goto(f"{url}?page=log&id={running}&level=error")
+    page.wait_for_selector(".jk-log .count:has-text('1 of 3 lines')")
+    page.wait_for_selector(".jk-log .line .text:has-text('bad')")
+    assert page.locator(".jk-log .line").count() == 1
     page.goto(f"{url}?page=log&id=no-such-job")
     page.wait_for_selector(".jk-log .nothing:has-text('no job')")
 

@@ -79,19 +79,19 @@ class Splitter:
         return self._styled(self._take())
 
     def _extend(self, text: str, now_ms: int) -> None:
-        for i, part in enumerate(text.split("\r")):
-            self._is_returned = self._is_returned or i > 0
-            if not part:  # returns keep the line until something is drawn over it
-                continue
-            if self._is_returned and self._pending:
-                self._below = drawn(f"{self._below}\r{self._pending}")
+        head = text.rstrip("\r")  # trailing returns keep the line until something is drawn over it
+        if head:
+            before, returned, part = head.rpartition("\r")
+            if returned or (self._is_returned and self._pending):
+                begun = f"{self._below}\r{self._pending}" + "\r" * self._is_returned
+                self._below = drawn(begun + before)[:LINE_LIMIT]
                 self._pending, self._lost, self._redrawn = "", 0, True
-            self._is_returned = False
             if not self._pending:
                 self._since_ms = now_ms
             room = max(0, LINE_LIMIT - len(self._pending))
             self._pending += part[:room]
             self._lost += max(0, len(part) - room)
+        self._is_returned = head != text or (self._is_returned and not head)
 
     def _take(self) -> str:
         line = drawn(f"{self._below}\r{self._pending}") if self._below else self._pending

@@ -7,11 +7,15 @@ const ANSWER_MS = 4000;  // after which an answer is asked for again
 class LogReader {
   /** `ask(asked)` sends a request and returns whether it was sent; `changed()` is called when there are other lines. */
   constructor(ask, changed) {
-    Object.assign(this, {ask, changed});
+    Object.assign(this, {ask, changed, level: ""});
     this.forget();
   }
 
-  forget() { Object.assign(this, {lines: new Map(), total: 0, dropped: 0, gapAfter: 0, numbers: null, level: "", pending: null, isKnown: false}); }
+  /** Another job than before, with the same level. */
+  forget() {
+    Object.assign(this, {lines: new Map(), total: 0, dropped: 0, gapAfter: 0, pending: null, isKnown: false});
+    this.narrow(this.level);
+  }
 
   /** Number of lines in the list. */
   get count() { return this.numbers ? this.numbers.length : Math.max(0, this.total - this.dropped); }
@@ -32,8 +36,8 @@ class LogReader {
 
   at(i) { return this.lines.get(this.numberAt(i)); }
 
-  /** Show only lines of a level, by number; null for all. */
-  narrow(level, numbers) { Object.assign(this, {level, numbers}); }
+  /** Show only lines of a level, "" for all. Their numbers are to follow. */
+  narrow(level) { Object.assign(this, {level, numbers: level ? [] : null}); }
 
   /** Ask for the first line from place `from` to `to` that is not here. */
   need(from, to) {

@@ -113,9 +113,10 @@ class LogView extends View {
   /** The first lines are here: go to what the address names, to the first error of a failed job, or to the end of a running one. */
   opened() {
     this.isOpened = true;
-    if (this.words || this.lines.level) this.search();
+    const isNarrowed = this.words || this.lines.level;
+    if (isNarrowed) this.search();
     if (this.jump()) return;
-    if (this.job.state === "failed" && !this.words) this.ask({level: "error", at: "first"});
+    if (this.job.state === "failed" && !isNarrowed) this.ask({level: "error", at: "first"});
     this.follow(this.isRunning);
   }
 
@@ -194,7 +195,7 @@ class LogView extends View {
     this.words = q.toLowerCase();
     this.level.mark(LEAST.includes(level) ? level : "");
     if (!isOther) return;
-    this.lines.narrow(LEAST.includes(level) ? level : "", null);
+    this.lines.narrow(LEAST.includes(level) ? level : "");
     if (this.isOpened) this.search();
   }
 
@@ -212,7 +213,7 @@ class LogView extends View {
     clearTimeout(this.soon);
     this.words = this.n.find.value.toLowerCase();
     this.level.mark(level);
-    this.lines.narrow(level, level ? [] : null);
+    this.lines.narrow(level);
     this.back = n;
     ask(this.model, "wanted", {q: this.n.find.value, level});
     this.search();

@@ -36,9 +36,12 @@ class VirtualList {
 
   /** There are `count` rows now; the end stays in sight if `isFollowing`. */
   update(count = this.count, isFollowing = this.isFollowing) {
+    const top = this.share * (this.count - this.el.clientHeight / ROW_PX), isOther = count !== this.count;
     Object.assign(this, {count, isFollowing});
     this.el.classList.toggle("plain", this.isPlain);
     this.pad.style.height = this.isPlain ? "" : `${Math.min(MOST_PX, count * ROW_PX)}px`;
+    // A box that cannot get higher has other places for the same rows.
+    if (isOther && !isFollowing && count * ROW_PX > MOST_PX) this.el.scrollTop = top / (count - this.el.clientHeight / ROW_PX) * this.way;
     if (this.isPlain) this.draw();
     if (isFollowing) this.el.scrollTop = this.el.scrollHeight;
     this.draw();

@@ -44,7 +44,9 @@ test("lines of a level are asked for from the first one that is missing", () => 
   const {made, sent, answer} = reader();
   made.tail();
   answer([1000], {total: 1000, dropped: 0, gap_after: 0});
-  made.narrow("error", [7, 70, 700]);
+  made.narrow("error");
+  assert.equal(made.count, 0);
+  made.numbers = [7, 70, 700];
   assert.deepEqual([made.count, made.numberAt(1), made.placeOf(8)], [3, 70, 1]);
   made.need(1, 3);
   assert.deepEqual([sent[1].after, sent[1].level], [69, "error"]);
