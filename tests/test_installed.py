@@ -23,7 +23,7 @@ WORKER = ROOT / "docs" / "team" / "worker.txt"
 
 #: What only pages, widgets, HTTP and tables need. The server runs elsewhere.
 NOT_OF_A_WORKER = {
-    *("panel", "panel-material-ui", "bokeh", "tornado", "pandas", "numpy", "anywidget", "ipywidgets", "traitlets"),
+    *("panel", "bokeh", "tornado", "pandas", "numpy", "anywidget", "ipywidgets", "traitlets"),
     *("urlpattern", "pyjwt", "cryptography"),
 }
 

@@ -270,10 +270,7 @@ def plugin_routes(api: Api) -> _Routes:
     Panel calls this before it forks the processes of `--num-procs`, and before their first page.
     """
     fix_panels_logins()
-    # Bokeh serves the files of an extension only if the process has imported it, so a process that has not made a page
-    # yet could not serve the files of a page that another process has made.
-    for module in ("panel_material_ui", "jobkit.ui.panel_server"):
-        importlib.import_module(module)
+    importlib.import_module("jobkit.ui.panel_server")
     # Bokeh does not end those that Tornado forks: they would keep the port and answer from it after a `kill`.
     end_forks_with(signal.SIGTERM, _is_forked_by_tornado)
     if PROXIED_VARIABLE in os.environ:

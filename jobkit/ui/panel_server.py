@@ -30,6 +30,8 @@ from bokeh.model import Model
 from bokeh.server.contexts import ApplicationContext
 from bokeh.server.server import BaseServer
 from bokeh.server.views.auth_request_handler import AuthRequestHandler
+from bokeh.server.views.multi_root_static_handler import MultiRootStaticHandler
+from bokeh.server.views.static_handler import StaticHandler
 from bokeh.server.views.ws import WSHandler
 from panel.io import handlers
 from panel.io import server as panels_server
@@ -56,7 +58,7 @@ from jobkit.own_machine import (
     why_closed,
 )
 from jobkit.settings import Settings
-from jobkit.ui import patch
+from jobkit.ui import packed, patch
 from jobkit.ui.bounded_server import BoundedServer
 from jobkit.ui.words.theme import Theme, ground
 
@@ -71,6 +73,9 @@ BODY_BYTES = 2 * 2**20
 
 #: Name under which a request keeps its visitor.
 _VISITOR = "jobkit_visitor"
+
+#: Name under which a request keeps whether its server has the modules of components.
+_MODULES = "jobkit_modules"
 
 #: Seconds after which a browser reloads a page whose program could not reach what it needs.
 RETRY_S = 3
@@ -195,6 +200,22 @@ def _decide(request: Any, settings: Settings) -> AccessDecision:
 def _remember(handler: Any) -> None:
     """Keep who sent a request; a websocket cannot be asked for its connection later."""
     setattr(handler.request, _VISITOR, visitor_of_tornado(handler.request, handler.application))
+    setattr(handler.request, _MODULES, packed.is_served(handler))
+
+
+def modules_prefix() -> str | None:
+    """Return what to put in front of the address of a module in the current session; None if the server has none.
+
+    None also for a page of another server that this one's is put into: relative addresses lead to that one.
+    """
+    context = getattr(state.curdoc, "session_context", None)
+    request: Any = context.request if context is not None else None
+    if not getattr(request, _MODULES, False) or str(getattr(request, "path", "")).endswith("/autoload.js"):
+        return None
+    origin = request.headers.get("Origin", "")  # of a websocket, whose window had another session before
+    if origin and urlsplit(origin).netloc.lower() != request.host.lower():
+        return None
+    return f"{state.rel_path}/" if state.rel_path else "./"
 
 
 def _check(document: Document, request: Any) -> None:
@@ -371,6 +392,7 @@ def _make_http_server(old: Any, application: Any, **options: Any) -> Any:
     """Give Tornado's server time-outs and a bound for bodies, if it serves jobkit; options that are given hold."""
     if not serves_jobkit(application):
         return old(application, **options)
+    packed.add_routes(application)
     bounds = {"idle_connection_timeout": HEADER_S, "body_timeout": BODY_S, "max_body_size": BODY_BYTES}
     return BoundedServer(application, **{**bounds, **options})
 
@@ -425,6 +447,10 @@ HOOKS: list[tuple[Any, str, Callable[..., Any]]] = [
     (AuthRequestHandler, "prepare", _prepare),
     (AuthRequestHandler, "write_error", _write_error),
     (panels_server.RootHandler, "redirect", _redirect),
+    (panels_server.DocHandler, "write", packed.write_page),
+    (StaticHandler, "get", packed.get_file),
+    (MultiRootStaticHandler, "get", packed.get_file),
+    (panels_server.ComponentResourceHandler, "get", packed.get_file),
     (WSHandler, "check_origin", _check_origin),
     (WSHandler, "_async_open", _open_websocket),
     (panels_server.WSHandler, "_async_open", _open_websocket),

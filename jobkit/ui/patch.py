@@ -12,18 +12,24 @@ Panel or Bokeh changes any of them.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
+import re
 import struct
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, wraps
+from dataclasses import dataclass
+from functools import cache, lru_cache, wraps
+from pathlib import Path
 from typing import Any
 
 import panel as pn
 from bokeh.document.events import DocumentPatchedEvent
 from bokeh.models import ImportedStyleSheet
+from bokeh.server.views.static_handler import StaticHandler
 from bokeh.server.views.ws import WSHandler
+from panel.io.resources import DIST_DIR, LOCAL_DIST
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError
 
@@ -207,16 +213,11 @@ def _is_on_loop() -> bool:
     return True
 
 
-class ComponentHooks:
-    """Mixed into a component of `panel.custom`, before it: methods that Panel calls by private names.
+class PlainSheets:
+    """Mixed into a layout or component of Panel, before it: drops the style sheets that only Panel asked for.
 
-    Drops the style sheets that only Panel asked for. Without these names a page shows the same, but requests style
-    sheets from a CDN that it does not need.
+    Without this name a page shows the same, but requests style sheets that it does not need.
     """
-
-    def _change_event(self, doc: Any) -> None:
-        with batch_changes(doc):  # all that the browser's request changes, here and in other components
-            super()._change_event(doc)  # type: ignore[misc]  # the component's
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = super()._process_param_change(params)  # type: ignore[misc]  # the component's
@@ -228,6 +229,76 @@ class ComponentHooks:
                 if not isinstance(sheet, ImportedStyleSheet) or str(sheet.url) in asked
             ]
         return properties
+
+
+class ComponentHooks(PlainSheets):
+    """Mixed into a component of `panel.custom`, before it: methods that Panel calls by private names.
+
+    Without these names a page shows the same, but gets the script and the sheets of each component with its document.
+    """
+
+    def _module_url(self) -> str:
+        """Return where the browser finds the component's script with its sheets; "" if they go with the document."""
+        return ""
+
+    def _change_event(self, doc: Any) -> None:
+        with batch_changes(doc):  # all that the browser's request changes, here and in other components
+            super()._change_event(doc)  # type: ignore[misc]  # the component's
+
+    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+        properties = super()._process_param_change(params)
+        if "stylesheets" in properties and self._module_url():
+            own = {str(sheet) for sheet in self._stylesheets}  # type: ignore[attr-defined]  # the component's
+            properties["stylesheets"] = [sheet for sheet in properties["stylesheets"] if sheet not in own]
+        return properties
+
+    def _get_properties(self, doc: Any) -> dict[str, Any]:
+        properties: dict[str, Any] = super()._get_properties(doc)  # type: ignore[misc]  # the component's
+        if url := self._module_url():
+            # As of a component with a `_bundle` in a file: Panel takes the class from the module's default export.
+            properties.update(esm=url, bundle="url", importmap={})
+        return properties
+
+
+# -- the scripts of a page ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LeanScripts:
+    """Bokeh's core and Panel's models.
+
+    Attributes:
+        urls: of the two, relative to the server.
+        stand_ins: a script to run between them. Panel's models of widgets and tables are made of Bokeh's, 0.7 MB of
+            scripts, and cannot be loaded without; it gives them empty ones instead. None of them may be shown then.
+    """
+
+    urls: tuple[str, str]
+    stand_ins: str
+
+
+@cache
+def lean_scripts() -> LeanScripts:
+    """Return what a document needs for which `is_lean` is true."""
+    panels = DIST_DIR / "panel.min.js"
+    modules = sorted(set(re.findall(r'"@bokehjs/([\w./]+)"', panels.read_text("utf-8"))))
+    bokehs = StaticHandler.append_version("js/bokeh.min.js")
+    version = hashlib.sha256(panels.read_bytes()).hexdigest()[:16]
+    script = Path(__file__).with_name("stand_ins.js").read_text("utf-8").replace("MODULES", json.dumps(modules))
+    return LeanScripts((f"static/{bokehs}", f"{LOCAL_DIST}panel.min.js?v={version}"), script)
+
+
+def is_lean(document: Any) -> bool:
+    """Return whether `lean_scripts` draw all that a document shows, and the program has not asked Panel for more."""
+    config = pn.config
+    if config.js_files or config.js_modules or config.css_files or config.raw_css or config.notifications:
+        return False
+    models = {type(model) for root in document.roots for model in root.references()}
+    return not any(
+        model.__module__.startswith("bokeh.models.widgets")
+        or (getattr(model, "__javascript_raw__", None) and model.__module__ != "panel.models.esm")
+        for model in models
+    )
 
 
 # -- the server --------------------------------------------------------------------------------------------------------

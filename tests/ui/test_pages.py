@@ -170,7 +170,7 @@ def test_a_page_has_the_ground_of_its_theme_before_its_scripts_run(stage: Stage,
     grounds = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 18, 22)"}
     for system, chosen in (("dark", ""), ("light", ""), ("light", "dark"), ("dark", "light")):
         context = browser.new_context(color_scheme=system)
-        context.add_cookies([{"name": "jobkit-theme", "value": chosen, "url": url}] if chosen else [])
+        context.add_init_script(f"localStorage.setItem('jobkit-theme', '{chosen}')")
         page = context.new_page()
         page.route("**/*.js*", lambda route: route.abort())
 

@@ -30,6 +30,8 @@ UI = Path(patch.__file__).parent
 
 #: Parameters of what jobkit wraps.
 SIGNATURES = {
+    "write": ["self", "chunk"],
+    "get": ["self", "path", "include_body"],
     "create_session_if_needed": ["self", "session_id", "request", "token"],
     "get_session": ["self"],
     "prepare": ["self"],
@@ -59,7 +61,11 @@ def test_the_servers_methods_take_what_they_took(owner: Any, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("_change_event", ["self", "doc"]), ("_process_param_change", ["self", "params"])],
+    [
+        ("_change_event", ["self", "doc"]),
+        ("_process_param_change", ["self", "params"]),
+        ("_get_properties", ["self", "doc"]),
+    ],
 )
 def test_panel_calls_a_component_as_it_did(name: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(JSComponent, name)).parameters) == parameters
@@ -152,8 +158,11 @@ def test_a_server_without_one_of_the_hooks_does_not_start() -> None:
 
 
 def test_no_other_file_uses_a_private_name_of_theirs() -> None:
-    private = set(re.findall(r"\b\w+\.(_[a-z]\w+)\b", (UI / "patch.py").read_text("utf-8"))) - {"_finished"}
-    private |= {"_change_event", "_process_param_change", "_models", "_async_open", "_runner"}
+    private = set(re.findall(r"\b\w+\.(_[a-z]\w+)\b", (UI / "patch.py").read_text("utf-8"))) - {
+        "_finished",
+        "_stylesheets",
+    }
+    private |= {"_change_event", "_process_param_change", "_get_properties", "_models", "_async_open", "_runner"}
 
     assert {"_held_events", "_subscribed_connections", "_socket", "_loop", "_tornado"} <= private
     for path in UI.rglob("*.py"):

@@ -11,15 +11,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode
 
 import panel as pn
 import param
-from panel.util.parameters import edit_readonly
 from panel.viewable import Viewable, Viewer
-from panel_material_ui.template.base import Page as MaterialPage
 
 from jobkit.client import Kit
 from jobkit.client.loop import background
@@ -28,6 +25,7 @@ from jobkit.settings import user_name
 from jobkit.ui import panel_server
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.access.session import refusal, role_changed
+from jobkit.ui.app.frame import PageFrame
 from jobkit.ui.app.header import BellFeed, BellSubscriber, Nav, StoreBannerFeed
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
@@ -35,8 +33,9 @@ from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.component import Component, Notice
 from jobkit.ui.live.page import Page, PageSession
 from jobkit.ui.live.shared_feed import Subscriber, poke_feeds
+from jobkit.ui.patch import PlainSheets
 from jobkit.ui.words import assets
-from jobkit.ui.words.theme import Theme, ground, header_look, palette
+from jobkit.ui.words.theme import Theme
 
 logger = logging.getLogger("jobkit.ui")
 
@@ -45,10 +44,18 @@ _FILLED = {"min-height": "0", "overflow": "hidden"}
 _SCROLLED = {"min-height": "0", "overflow": "auto", "padding": "16px"}
 
 #: Colour below the pages, which hides the skeleton of `words/skeleton.css`.
-_GROUND = "var(--mui-palette-background-default)"
+_GROUND = "var(--jk-ground)"
 
 #: What is old is pale: the header sets this while the server is away.
 _PALE = {"opacity": "var(--jk-stale, 1)"}
+
+
+class FrameRow(PlainSheets, pn.Row):
+    """Parts beside each other."""
+
+
+class FrameColumn(PlainSheets, pn.Column):
+    """Parts below each other."""
 
 
 class DrawerHead(Component):
@@ -64,20 +71,32 @@ class DrawerHead(Component):
         self.param.watch(lambda _: on_close(), "request")
 
 
-class Drawer(pn.Column):
-    """Card of one job, or nothing. `card` is as of `JobCard`; `on_close` is called in the session to close it."""
+class DrawerCard(JobCard):
+    """The card of a job as the drawer shows it."""
+
+    _stylesheets: ClassVar[list[str]] = [assets.css("card"), assets.source("drawer_card.css")]
+
+
+class Drawer(PlainSheets, pn.Column):
+    """Card of one job, or nothing. `card` is as of `JobCard`; `on_close` is called in the session to close it.
+
+    It is made when it is first opened, since a browser loads the scripts of all that is on a page before it shows any.
+    """
 
     def __init__(self, kit: Kit, *, on_close: Callable[[], object], **card: Any) -> None:
-        sheets = [assets.css("card"), assets.source("drawer_card.css")]
-        self._card_of_job = JobCard(kit, keyboard=True, margin=0, stylesheets=sheets, **card)
-        frame = [assets.source("drawer_frame.css")]
-        super().__init__(DrawerHead(on_close), self._card_of_job, visible=False, margin=0, stylesheets=frame)
+        super().__init__(visible=False, margin=0, stylesheets=[assets.source("drawer_frame.css")])
+        self._head = DrawerHead(on_close)
+        self._make = lambda: DrawerCard(kit, keyboard=True, margin=0, **card)
+        self._card: DrawerCard | None = None
 
     def open(self, job_id: str) -> None:
         """Show another job; "" closes."""
+        if job_id and self._card is None:
+            self._card = self._make()  # type: ignore[no-untyped-call]
+            self[:] = [self._head, self._card]
         self.visible = bool(job_id)
-        if job_id != self._card_of_job.job_id:
-            self._card_of_job.follow(job_id)
+        if self._card is not None and job_id != self._card.job_id:
+            self._card.follow(job_id)
 
 
 def _nothing(session: PageSession) -> Notice:
@@ -138,7 +157,7 @@ class Dashboard(Viewer):
         self._search = ""  # what the URL says
         self._urls = 0
         self._is_following = False
-        self._holders = {slug: pn.Column(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
+        self._holders = {slug: FrameColumn(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
             actions=["answer", "cancel", "retry", "move", *self._turns()],
@@ -162,11 +181,10 @@ class Dashboard(Viewer):
             on={
                 "page": lambda asked: self.go(str(asked.get("page"))),
                 "url": lambda asked: self._follow(str(asked.get("search", ""))),  # back, or an older session's window
-                "theme": lambda asked: self._layout.param.update(dark_theme=bool(asked.get("dark"))),
+                "theme": lambda asked: self._paint(bool(asked.get("dark"))),
                 "bell": lambda asked: self._ring(asked.get("on") is True),
                 "open": lambda asked: self.open(str(asked.get("id", ""))[:200]),
             },
-            sizing_mode="stretch_width",
             margin=0,
         )
         self._banner = Notice(is_banner=True)
@@ -302,6 +320,12 @@ class Dashboard(Viewer):
         else:
             self._bell.stop()
 
+    def _paint(self, is_dark: bool) -> None:
+        """Show what is not of jobkit in the page's theme, as a page by a user may."""
+        pn.config.theme = "dark" if is_dark else "default"  # type: ignore[misc]  # it has a setter
+        for part in self._layout.select(lambda each: "dark_theme" in each.param):
+            part.dark_theme = is_dark
+
     def _show_out(self) -> None:
         self._nav.again = True
         self._bridge.close()
@@ -349,34 +373,21 @@ class Dashboard(Viewer):
 
     def __panel__(self) -> Viewable:
         if self._layout is None:
-            body = pn.Row(
+            body = FrameRow(
                 *self._holders.values(),
                 self._drawer,
                 sizing_mode="stretch_both",
                 margin=0,
                 styles={"gap": "0", "min-height": "0", "overflow": "hidden", "background": _GROUND},
             )
-            theme = (pn.state.cookies or {}).get("jobkit-theme")
-            self._layout = MaterialPage(  # type: ignore[no-untyped-call]  # panel's
-                header=[self._nav],
-                main=[self._banner, body],
-                theme_config=palette(self._theme),
-                sx=header_look(self._theme),
-                busy_indicator=None,
-                raw_css=[ground(self._theme, theme)],
-                dark_theme=theme == "dark",
-                meta_title=escape(self._title),  # Panel's template takes it for markup; the header sets the text
-                title="",
-            )
-            # Its own reference is to a state of the whole server, which would keep the page after its session.
-            with edit_readonly(self._layout):
-                self._layout.busy = self._layout.param.loading
+            is_lean = {page.build for page in self._pages.values()} <= {page.build for page in (*PAGES, _NOTHING)}
+            self._layout = PageFrame(self._nav, self._banner, body, theme=self._theme, is_lean=is_lean)
         layout: Viewable = self._layout
         return layout
 
     def servable(self, title: str | None = None, *args: Any, **options: Any) -> Viewable:
         """Show it on this server's page, under `title` in the browser's tab."""
-        page: Viewable = self.__panel__().servable(escape(title or self._title), *args, **options)
+        page: Viewable = self.__panel__().servable(title or self._title, *args, **options)
         return page
 
 

@@ -9,16 +9,23 @@ class Nav extends View {
     n.dot = h("i", {class: "dot"});
     n.word = h("span", {class: "word"});
     n.status = h("span", {class: "status", role: "status"}, n.dot, n.word);
-    n.bell = model.get("bell") && "Notification" in window && h("button", {class: "btn quiet small bell", "aria-pressed": "false", "aria-label": "Notify me when my jobs end", onclick: () => this.ring()}, icon("bell"));
+    n.bell = model.get("bell") && "Notification" in window && h("button", {class: "btn quiet bell", "aria-pressed": "false", "aria-label": "Notify me when my jobs end", onclick: () => this.ring()}, icon("bell"), h("span", {class: "said", text: "Notify me"}));
+    n.theme = h("button", {class: "btn quiet theme", title: "Light or dark", "aria-label": "Toggle theme", onclick: () => this.switchTheme()}, icon("theme"), h("span", {class: "said", text: "Light or dark"}));
     const [who, logout, place] = ["who", "logout", "place"].map((name) => model.get(name));
     n.who = who && h("span", {class: "who", title: who}, h("span", {class: "name", text: who}), logout && h("a", {href: logout, text: "Log out"}));
     n.keys = h("dl");
     n.help = h("dialog", {class: "help", "aria-label": "Keyboard", onclick: (event) => event.target === n.help && n.help.close()}, h("h2", {text: "Keyboard"}), n.keys);
-    this.root = h("div", {class: "jk jk-nav"}, h("b", {class: "brand"}, h("i", {class: "logo"}), "jobkit"), n.tabs, h("span", {class: "spring"}), h("span", {class: "place mono muted", text: place, title: place}), n.status, n.bell, n.who, n.help);
+    // On a phone the pages and tools are behind a button, and the shown page and Submit stand in the line.
+    n.rest = h("div", {class: "rest", id: "jk-menu"}, n.tabs, h("span", {class: "spring"}), h("span", {class: "place mono muted", text: place, title: place}), h("span", {class: "tools"}, n.bell, n.theme, n.who));
+    n.menu = h("button", {class: "btn quiet menu", "aria-label": "Menu", "aria-expanded": "false", "aria-controls": "jk-menu", onclick: () => this.unfold(!this.isUnfolded)}, icon("menu"));
+    n.here = h("span", {class: "here"});
+    n.submit = h("a", {class: "btn primary submit", hidden: true, text: "Submit", href: "?page=submit", onclick: (event) => this.go(event, "submit")});
+    this.root = h("div", {class: "jk jk-nav"}, n.menu, h("b", {class: "brand"}, h("i", {class: "logo"}), h("span", {text: "jobkit"})), n.here, n.rest, n.status, n.submit, n.help);
     this.appear(el);
     this.stops.push(() => document.documentElement.style.removeProperty("--jk-stale"));
     this.on({page: () => this.showTabs(), pages: () => this.showTabs(), url: () => this.turn(), ended: () => this.notify(),
       status: () => { this.changedAt = Date.now(); this.showStatus(); }, again: () => model.get("again") && location.reload()});
+    this.listen(document, "pointerdown", (event) => this.isUnfolded && !event.composedPath().includes(this.root) && this.unfold(false));
     const back = () => ask(model, "url", {search: location.search});
     this.listen(window, "popstate", back);
     this.listen(document, "keydown", (event) => this.key(event));
@@ -34,16 +41,12 @@ class Nav extends View {
 
   onPulse() { this.showStatus(); }
 
-  /** Links, so that a page can be opened beside this one; a plain click turns to it here. */
+  /** Links, so that a page can be opened beside this one. */
   showTabs() {
     const {tabs} = this.n, pages = this.model.get("pages"), shown = this.model.get("page");
     if (isNew(tabs, pages)) {
       tabs.replaceChildren(...pages.map(([slug, word]) => h("a", {class: "tab", "data-page": slug, text: word,
-        href: slug === this.model.get("home") ? location.pathname : `?page=${slug}`, onclick: (event) => {
-          if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-          event.preventDefault();
-          ask(this.model, "page", {page: slug});
-        }})));
+        href: slug === this.model.get("home") ? location.pathname : `?page=${slug}`, onclick: (event) => this.go(event, slug)})));
     }
     for (const tab of tabs.children) {
       if (tab.dataset.page === shown) tab.setAttribute("aria-current", "page");
@@ -51,7 +54,24 @@ class Nav extends View {
     }
     const current = tabs.querySelector("[aria-current]"), title = this.model.get("title");
     if (current) tabs.scrollLeft = current.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - current.offsetWidth) / 2;
+    put(this.n.here, current ? current.textContent : "");
+    this.n.submit.hidden = shown === "submit" || !pages.some(([slug]) => slug === "submit");
+    this.unfold(false);
     document.title = current && shown !== this.model.get("home") ? `${current.textContent} · ${title}` : title;
+  }
+
+  /** Follow a link to a page: a plain click turns to it here. */
+  go(event, page) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    ask(this.model, "page", {page});
+  }
+
+  /** Show or hide the pages and tools on a phone. */
+  unfold(isUnfolded) {
+    this.isUnfolded = isUnfolded;
+    this.root.classList.toggle("unfolded", isUnfolded);
+    this.n.menu.setAttribute("aria-expanded", String(isUnfolded));
   }
 
   /** Show the page's state in the address. */
@@ -70,6 +90,10 @@ class Nav extends View {
   }
 
   key(event) {
+    if (event.key === "Escape" && this.isUnfolded) {
+      this.unfold(false);
+      this.n.menu.focus();
+    }
     if (isTyping(event)) return;
     if (event.key === "?") this.n.help.open ? this.n.help.close() : this.showKeys();
     if (event.key === "n" && this.model.get("page") !== "submit" && this.model.get("pages").some(([slug]) => slug === "submit")) ask(this.model, "page", {page: "submit"});
@@ -105,30 +129,27 @@ class Nav extends View {
     }
   }
 
-  /** Make the page follow the theme that was chosen here before, else the system's. */
+  /** Show the theme that was chosen here before, else the system's, and follow both: other tabs choose, too. */
   followChoice() {
-    const media = matchMedia("(prefers-color-scheme: dark)"), follow = () => this.askTheme(stored("jobkit-theme") || (media.matches ? "dark" : "light"));
-    whenConnected(this.root, () => {
-      this.isFollowing = true;
-      setTimeout(follow, 50);  // after the page has taken its own first theme
-    });
+    const media = matchMedia("(prefers-color-scheme: dark)");
+    const follow = () => this.paint(stored("jobkit-theme") || (media.matches ? "dark" : "light"));
+    follow();
     this.listen(media, "change", follow);
+    this.listen(window, "storage", follow);
   }
 
-  askTheme(wanted) {
-    // So that the server renders the next page in this theme, without a visible change.
-    document.cookie = `jobkit-theme=${wanted}; path=/; max-age=31536000; SameSite=Lax`;
-    if (wanted === hostTheme(this.root)) return;
-    this.expected = wanted;
-    ask(this.model, "theme", {dark: wanted === "dark"});
+  paint(theme) {
+    document.documentElement.dataset.theme = theme;
+    // So that the server begins the next page in this theme.
+    document.cookie = `jobkit-theme=${theme}; path=/; max-age=31536000; SameSite=Lax`;
+    if (this.painted !== theme) ask(this.model, "theme", {dark: theme === "dark"});
+    this.painted = theme;
   }
 
-  /** The page has another theme: by our own request, or by the user's choice, which is kept. */
-  themed() {
-    const theme = this.root.dataset.theme;
-    if (!this.isFollowing) return;
-    if (this.expected === theme) this.expected = null;
-    else if (store("jobkit-theme", theme)) this.askTheme(theme);
+  switchTheme() {
+    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    store("jobkit-theme", theme);
+    this.paint(theme);
   }
 }
 

@@ -23,7 +23,7 @@ from panel.io.resources import LOCAL_DIST
 
 from jobkit.client import Kit
 from jobkit.model.plain import dumps
-from jobkit.ui import panel_server  # noqa: F401  # must be loaded before the first request
+from jobkit.ui import panel_server  # which must be loaded before the first request
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.live.bridge import SessionBridge, send_beats
 from jobkit.ui.live.control import on_request
@@ -44,6 +44,11 @@ class Component(ComponentHooks, JSComponent):
 
     fills_page: ClassVar[bool] = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("jobkit.") and cls._esm:
+            assets.publish(cls.__name__, str(cls._esm), cls._stylesheets)
+
     def __init__(self, **params: Any) -> None:
         if not params.keys() & {"sizing_mode", "width"}:
             params["sizing_mode"] = "stretch_width"  # Panel's own default is as narrow as the browser can make it
@@ -63,6 +68,12 @@ class Component(ComponentHooks, JSComponent):
             own = [name for name in self.param if name not in JSComponent.param and name != "beat"]
             self.param.watch(lambda *events: moved.update(event.name for event in events), own)
             pn.state.onload(lambda: self._tell_again(moved - self.carried))
+
+    def _module_url(self) -> str:
+        prefix = panel_server.modules_prefix()
+        if prefix is None or self.stylesheets or not type(self).__module__.startswith("jobkit."):
+            return ""
+        return prefix + assets.module_url(type(self).__name__)
 
     def _tell_again(self, names: set[str]) -> None:
         for model in models_of(self) or ():

@@ -1,11 +1,15 @@
 """The browser's half of each component, as text: `common.js` in front of its module, the tokens in front of its sheet.
 
-One file each on purpose: a notebook gets one self-contained module, and nothing is ever asked of another host.
+One file each on purpose: a notebook gets one self-contained module, and nothing is ever asked of another host. A page
+of a server gets the same as files that the browser keeps, see `module`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +44,15 @@ _BEFORE = {
 
 #: Every script and sheet by its name: each feature keeps its own beside its component, and no two have one name.
 _FILES = {path.name: path for path in Path(__file__).parent.parent.rglob("*.*s") if path.suffix in (".js", ".css")}
+
+#: Path of the modules on a server.
+MODULES = "jobkit-modules/"
+
+#: Modules of several components: those that a dashboard shows at first.
+_TOGETHER = {"home": ("Nav", "Notice", "JobTable")}
+
+#: Scripts and sheets of the components whose modules a server has, by the name of the class.
+_published: dict[str, tuple[str, tuple[str, ...]]] = {}
 
 _TOKEN = re.compile(r"--jk-([\w-]+):\s*([^;]+);")
 
@@ -88,3 +101,49 @@ def _themable(tokens: str) -> str:
         + end
         + after
     )
+
+
+# -- files of a server -------------------------------------------------------------------------------------------------
+
+
+def publish(component: str, esm: str, sheets: Sequence[str]) -> None:
+    """Let a server have a module of this component of jobkit."""
+    _published[component] = esm, tuple(sheets)
+
+
+def module_names() -> Collection[str]:
+    return _published.keys() | _TOGETHER.keys()
+
+
+def module_url(component: str) -> str:
+    """Return the address of a component's module, below that of the server: `jobkit-modules/home-0123456789.js`.
+
+    Raises:
+        KeyError: no such component was published.
+    """
+    if component not in _published:
+        raise KeyError(component)
+    name = next((name for name, together in _TOGETHER.items() if component in together), component)
+    return f"{MODULES}{name}-{module(name)[1]}.js"
+
+
+@cache
+def module(name: str) -> tuple[bytes, str]:
+    """Return the text of a module and its hash. It exports each of its components, with their sheets, by name.
+
+    Raises:
+        KeyError: no such module.
+    """
+    common = f"{source('common.js')}\n"
+    parts = []
+    for component in _TOGETHER.get(name, (name,)):
+        esm, sheets = _published[component]
+        body, found = re.subn(r"(?m)^export default ", "return ", esm.removeprefix(common))
+        if found != 1:
+            raise ValueError(f"the module of {component} must have one `export default`, not {found}")
+        texts = ", ".join(map(json.dumps, sheets))
+        parts.append(f"const {component} = styled([{texts}], (() => {{\n{body}\n}})());")
+    text = f"{common}{source('styled.js')}\n" + "\n".join(parts)
+    text += f"\nexport default {{{', '.join(_TOGETHER.get(name, (name,)))}}};\n"
+    encoded = text.encode()
+    return encoded, hashlib.sha256(encoded).hexdigest()[:10]

@@ -23,11 +23,12 @@ _IS_FONT = ("sans", "mono")
 
 #: Values around jobkit's components, unless a theme changes them.
 _OWN = {
-    "light": {"bg": "#ffffff", "accent": "#1d4ed8", "muted": "#475569", "line": "#e2e8f0", "ghost": "#e9eef4"},
-    "dark": {"bg": "#0f1216", "accent": "#93c5fd", "muted": "#cbd5e1", "line": "#262e38", "ghost": "#1b212a"},
+    "light": {"bg": "#ffffff", "line": "#e2e8f0", "ghost": "#e9eef4"},
+    "dark": {"bg": "#0f1216", "line": "#262e38", "ghost": "#1b212a"},
 }
 
-_BAR = {"minHeight": "48px !important", "height": "48px", "paddingLeft": "16px", "paddingRight": "8px", "margin": 0}
+#: What the document itself is painted with, by the token that it is.
+_GROUND = {"ground": "bg", "edge": "line", "ghost": "ghost"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,47 +65,22 @@ class Theme:
         return {f"{'--jk-theme-' if token in _IS_FONT else prefix}{token}": value for token, value in values.items()}
 
 
-def palette(theme: Theme) -> dict[str, Any]:
-    """Return the Material theme around jobkit's components: the same accent, the same ground."""
-    made = {}
-    for name, values in (("light", theme.light), ("dark", theme.dark)):
-        ground = values.get("bg", _OWN[name]["bg"])
-        accent = {"main": values.get("accent", _OWN[name]["accent"])}
-        made[name] = {"palette": {"primary": accent, "background": {"default": ground, "paper": ground}}}
-    return made
+def ground(theme: Theme, name: str = "") -> str:
+    """Return the style of a page before its scripts run: a skeleton in the theme `name`, the system's if ""."""
+    either = f"{_root(theme, 'light')} @media (prefers-color-scheme: dark) {{ {_root(theme, 'dark')} }}"
+    return f"{_root(theme, name) if name else either}\n{assets.source('skeleton.css')}"
 
 
-def ground(theme: Theme, name: str | None) -> str:
-    """Return the style of a page before its scripts run: a skeleton in the theme `name`, the system's if None or "".
-
-    The first variable is the one by which Panel's template paints a page, until the scripts set it.
-    """
-    light, dark = (
-        f":root {{ --mui-palette-background-default: {own['bg']}; --jk-ghost: {own['ghost']} }}"
-        for own in ({**_OWN["light"], **theme.light}, {**_OWN["dark"], **theme.dark})
-    )
-    either = f"{light} @media (prefers-color-scheme: dark) {{ {dark} }}"
-    return f"{ {'light': light, 'dark': dark}.get(name or '', either) }\n{assets.source('skeleton.css')}"
+def page_style(theme: Theme) -> str:
+    """Return the style of a dashboard's document, which shows the theme of its `data-theme`, else the system's."""
+    chosen = (_root(theme, name, f"[data-theme={name}]", theme.variables(name)) for name in _OWN)
+    return "\n".join((ground(theme), *chosen, assets.source("frame.css")))
 
 
-def header_look(theme: Theme) -> dict[str, Any]:
-    """Return a quiet header, and the theme's own values for everything below."""
-    look: dict[str, Any] = {
-        "& .MuiAppBar-root": {"boxShadow": "none", "backgroundImage": "none", "borderBottom": "1px solid"},
-        "& .MuiToolbar-root": _BAR,
-        "& .MuiAppBar-root .MuiLinearProgress-root": {"display": "none"},
-        "& .MuiAppBar-root .MuiSvgIcon-root": {"fontSize": "20px"},
-        "& .main-content": {"paddingTop": "1px"},
-    }
-    for name, values in (("light", theme.light), ("dark", theme.dark)):
-        own = {**_OWN[name], **values}
-        look[f"&.mui-{name}"] = theme.variables(name)
-        look[f"&.mui-{name} .MuiAppBar-root"] = {
-            "backgroundColor": own["bg"],
-            "color": own["muted"],
-            "borderColor": own["line"],
-        }
-    return look
+def _root(theme: Theme, name: str, when: str = "", more: Mapping[str, str] | None = None) -> str:
+    own = {**_OWN[name], **(theme.light if name == "light" else theme.dark)}
+    values = {"color-scheme": name, **{f"--jk-{key}": own[token] for key, token in _GROUND.items()}, **(more or {})}
+    return f":root{when} {{ {'; '.join(f'{key}: {value}' for key, value in values.items())} }}"
 
 
 def _checked(values: Mapping[str, Any], name: str) -> dict[str, str]:
