@@ -148,12 +148,11 @@ def _inner_first(found: Sequence[tuple[int, str, Raised]]) -> Iterator[tuple[int
 def _raised(lines: Sequence[str], limit: int) -> Raised:
     """Return one exception: its frames, then its headline, then its notes."""
     frames: list[Frame] = []
-    headline, notes = "", list[str]()
+    headline, notes, is_over = "", list[str](), False
     for i, line in enumerate(lines):
-        match = _FRAME.match(line)
-        if headline and not (match and not (frames or notes)):
+        if is_over:
             notes.append(line)
-        elif match:
+        elif match := _FRAME.match(line):
             file, name = match["file"] or match["cell"], match["name"]
             base = file.replace("\\", "/").rpartition("/")[2]
             place = f"{file}, line {match['line']}" if match["cell"] else f"{base}:{match['line']}"
@@ -171,7 +170,10 @@ def _raised(lines: Sequence[str], limit: int) -> Raised:
         elif frames and line.startswith("    "):
             frames[-1] = _with_code(frames[-1], line)
         elif line.strip() and not line[:1].isspace() and not line.endswith("Traceback (most recent call last):"):
-            headline = line.strip()  # of a crash, before its frames
+            is_crash = not headline and bool(_FRAME.match("".join(lines[i + 1 : i + 2])))  # it begins with its headline
+            if headline:
+                notes.append(line)
+            headline, is_over = headline or line.strip(), not is_crash
     _fold(frames)
     return Raised(headline, tuple(frames[-limit:]), "\n".join(notes[:_NOTES]).rstrip())
 

@@ -147,6 +147,22 @@ def test_a_syntax_error_has_the_line_of_its_file(tmp_path: Path, monkeypatch: py
     assert (evaluated.place, evaluated.code) == ("<string>:1", "1 +* 2\n   ^")
 
 
+def test_a_crash_begins_with_its_headline_and_ends_with_the_last_lines_of_its_log() -> None:
+    [raised] = chain_of(
+        "Fatal Python error: Segmentation fault\n"
+        "  Cell In[3], line 1 in main\n"
+        "  Cell In[2], line 2 in crash\n"
+        "      1 def crash():\n"
+        "----> 2     string_at(0)\n\n"
+        "The last lines of its log:\n  step 3"
+    )
+
+    assert raised.headline == "Fatal Python error: Segmentation fault"
+    assert [frame.place for frame in raised.frames] == ["Cell In[3], line 1 in main", "Cell In[2], line 2 in crash"]
+    assert raised.frames[-1].source == "1\tdef crash():\n2\t    string_at(0)"
+    assert raised.notes == "The last lines of its log:\n  step 3"
+
+
 def test_lines_of_a_message_are_no_notes_and_variables_are() -> None:
     error = JobError(ErrorKind.EXCEPTION, "E", "one\ntwo", "E: one\ntwo\nnoted\n\nLocal variables in f:\n  x = 1", "")
 

@@ -310,7 +310,11 @@ def fault_text(text: str) -> tuple[str, str]:
     users = [f for f in frames if _is_users(f["file"])]
     if not users:
         return "", ""
-    deepest = users[-1]
-    head = text.split("\n", 1)[0]
-    lines = [head, *(clean(f[0]) for f in frames[-TRACEBACK_LINES:])]
+    deepest, lines = users[-1], [text.split("\n", 1)[0]]
+    for frame in frames[-TRACEBACK_LINES:]:
+        label = (is_dynamic(frame["file"]) and label_of(frame["file"])) or frame["file"]
+        shown = label if label.startswith(_CELL) else f'File "{label}"'
+        lines.append(clean(f"  {shown}, line {frame['line']} in {frame['name']}"))
+        if frame is deepest and (source := _lines(frame["file"], int(frame["line"]))):
+            lines += _numbered(source, int(frame["line"])).rstrip().split("\n")
     return "\n".join(lines), _place(deepest["file"], int(deepest["line"]), deepest["name"])

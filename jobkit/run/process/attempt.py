@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from jobkit.files.log import mark_of
@@ -30,6 +31,8 @@ from jobkit.run.process.child_process import ChildProcess
 from jobkit.run.process.output import OutputPipe
 from jobkit.system import processes
 from jobkit.system.memory import KernelKills
+from jobkit.tasks.call import read_head
+from jobkit.tasks.sources import install
 
 #: The task modules may take so long to import.
 START_LIMIT_S = 120.0
@@ -199,6 +202,8 @@ class ProcessAttempt:
                 kind, sentence = ErrorKind.MEMORY, f"the kernel killed the job's process because memory ran out{last}"
             else:
                 sentence += f", likely out of memory{last}"
+        with contextlib.suppress(msgspec.MsgspecError):
+            install(read_head(self.assignment.call).sources)  # so that frames of a notebook's code have lines
         trace, where = fault_text(self._pipes["stderr"].take_report())
         self._flush(is_last=True)
         said = "\n  ".join(["The last lines of its log:", *self._last]) if self._last else ""
