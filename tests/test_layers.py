@@ -45,10 +45,7 @@ KNOWN_TO = {
     "distributed": {"pools"},
     "ray": {"pools"},
     "kubernetes": {"pools"},
-    "ipykernel": {"notebooks"},
-    "nbclient": {"notebooks"},
-    "nbconvert": {"notebooks"},
-    "nbformat": {"notebooks"},
+    "jupyter_scheduler": {"jupyter_scheduler"},
     "pyarrow": {"archive", "run", "ui"},
 }
 

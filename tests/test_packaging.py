@@ -29,6 +29,7 @@ OPTIONAL = {
     "distributed",  # the extra `dask`
     "fsspec",  # `JOBKIT_RESULTS` is a URL; a sentence says what is missing
     "IPython",  # the code runs in IPython, or shows a widget of ipywidgets, which needs it
+    "jupyter_scheduler",  # imported by its users alone
     "joblib",  # the extra `joblib`
     "kubernetes",  # the extra `kubernetes`
     "mlflow",  # the extra `mlflow`

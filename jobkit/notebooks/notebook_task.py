@@ -41,6 +41,7 @@ class Notebook:
 
     def _set(self, content: str, name: str, folder: str, imports: tuple[str, ...] | None = None) -> None:
         self.content, self.name, self.folder = content, name, folder
+        self.__jobkit_source__ = content
         cells = json.loads(content)["cells"]
         # Names of modules in the pickle of a call are what decides which modules of the user travel with it.
         self.imports = tuple(sorted(set(_imports(cells)))) if imports is None else imports

@@ -43,6 +43,7 @@ class Cell:
 
     def __init__(self, source: str, names: Iterable[str] = (), name: str = "cell", label: str = "") -> None:
         self.source, self.names, self.label = source, tuple(names), label
+        self.__jobkit_source__ = source
         self.__name__ = self.__qualname__ = name
         self.__doc__ = ""
         parameters = [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in self.names]

@@ -134,8 +134,11 @@ def _digest(*parts: str) -> str:
 
 
 def code_version(function: Any) -> str:
-    """Return a hash of the function's own code; for a class, of its methods. Functions that it calls do not count."""
-    digest = hashlib.sha256()
+    """Return a hash of the function's own code; for a class, of its methods. Functions that it calls do not count.
+
+    For a cell or a notebook, whose code is data, also of that.
+    """
+    digest = hashlib.sha256(getattr(function, "__jobkit_source__", "").encode("utf-8", "surrogatepass"))
     for each in _functions(function):
         _feed(digest, each.__code__)
         for value in (each.__defaults__, each.__kwdefaults__, [_content(cell) for cell in each.__closure__ or ()]):
