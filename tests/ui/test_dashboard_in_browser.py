@@ -260,7 +260,7 @@ def test_run_again_with_changes_fills_the_form_in(stage: Stage, url: str, window
     stage.fail(job)
     page = window.open(f"{url}?job={job}", width=1440)
 
-    page.click(".actions button:has-text('Change')")
+    page.click(".actions button:has-text('Edit and run')")
 
     wait_until(
         lambda: (

@@ -17,6 +17,7 @@ from tests.ui.test_card_model import STARTED, at, event, progress, queued
 
 _ESM = Path(__file__).parent / "esm"
 _UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse"
+_STARTS = "startText, clockText"
 
 
 def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
 
     node, _ = compute_driver_executable()  # Playwright brings node, so it need not be installed
     module = tmp_path / "card.mjs"
-    module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}}};\n", "utf-8")
+    module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}, {_STARTS}}};\n", "utf-8")
     lanes = tmp_path / "lanes.mjs"
     lanes.write_text(
         f"{assets.source('timeline_lanes.js')}\nexport {{arrangeLanes, laneBlocks, laneLabel, laneRows, mixed}};\n",

@@ -19,6 +19,9 @@ from tests.ui.test_all_pages import findings, turn
 
 pytestmark = pytest.mark.browser
 
+#: Rows of jobs.
+ROWS = ".jk-table .row:not(.head)"
+
 Serve = Callable[[Callable[[], Any]], str]
 
 
@@ -65,7 +68,7 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
     for n, (task, owner) in enumerate((("b", "zoe"), ("a", "ada"), ("c", ""))):
         stage.submit(task, title=f"Job {n}", owner=owner)
     page = window.open(url, width=1440)
-    shows(page, ["Job 2", "Job 1", "Job 0"])
+    shows(page, ["Job 0", "Job 1", "Job 2"])  # in the order of start
 
     page.click(".head .name .by")
     shows(page, ["Job 1", "Job 0", "Job 2"])
@@ -85,6 +88,11 @@ def test_a_click_on_a_head_orders_and_the_url_names_it(stage: Stage, url: str, w
 def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, window: Window) -> None:
     many(stage, 120)
     page = window.open(url)
+    wait_until(lambda: names(page)[:1] == ["Many 0"], what="home, in the order of start")
+    assert "20 shown · 120 jobs" in text_of(page, ".foot")
+    page.click(".foot button:has-text('Next')")
+    wait_until(lambda: names(page)[:1] == ["Many 119"], what="all jobs, newest first")
+    page = window.open(f"{url}?sort=-submitted")
     wait_until(lambda: len(names(page)) == 50, what="the first page")
     assert names(page)[0] == "Many 119"
     assert "50 shown · 120 jobs" in text_of(page, ".foot")
@@ -101,6 +109,31 @@ def test_pages_follow_each_other_and_stand_in_the_url(stage: Stage, url: str, wi
     wait_until(lambda: names(page)[:1] == ["Many 69"], what="the second page again")
     page.click(".foot button:has-text('First')")
     wait_until(lambda: names(page)[:1] == ["Many 119"], what="the first page again")
+
+
+def test_home_has_what_runs_above_what_waits_and_what_ended(stage: Stage, url: str, window: Window) -> None:
+    [old] = ended(stage, 1)
+    runs = stage.submit(title="Runs")
+    stage.start(runs)
+    many(stage, 30)
+    stage.kit.cancel(stage.submit(title="Unwanted"), "wrong data", by="grace")
+    page = window.open(url)
+    wait_until(lambda: names(page)[:2] == ["Runs", "Many 0"], what="home")
+
+    heads = page.locator(".jk-table .section")
+    assert heads.locator(".what").all_inner_texts() == ["Running 1", "Waiting 30", "Ended 2"]
+    assert names(page)[-2:] == ["Unwanted", "Job 0"]
+    assert "Cancelled by grace: wrong data" in text_of(page, f"{ROWS}:has-text('Unwanted')")
+    assert page.locator(f"{ROWS} .pick").first.is_visible()
+    assert "10 jobs ahead" in text_of(page, f"{ROWS}:has-text('Many 10')")
+    stage.succeed(runs, summary="{'score': 0.921, 'loss': 0.079}")
+    wait_until(lambda: names(page)[0] == "Many 0", what="the ended job below the waiting ones")
+    assert "score 0.921 · loss 0.079" in text_of(page, f"{ROWS}:has-text('Runs')")
+
+    stage.submit(title="Again", retry_of=old)
+    page.click(f"{ROWS}:has-text('Job 0')")
+    page.click(".jk-card .meta button[title='Open this job']")
+    page.wait_for_selector(".jk-card .meta:has-text('runs again 00000001 → succeeded')")
 
 
 @pytest.mark.nightly

@@ -46,7 +46,8 @@ class Card extends LiveCard {
     n.cpu = loadChart("CPU");
     n.memory = loadChart("memory");
     n.loads = h("div", {class: "loads", hidden: true}, n.cpu.el, n.memory.el);
-    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy, (n.again = h("span")));
+    n.meta = h("div", {class: "meta muted"}, (n.metaText = h("span")), n.copy);
+    n.again = h("div", {class: "meta muted", hidden: true});
     n.toQueue = h("input", {type: "text", name: "queue", autocomplete: "off", spellcheck: "false", "aria-label": "Queue"});
     n.toPriority = h("input", {type: "number", name: "priority", step: 1, "aria-label": "Priority"});
     n.mover = h("form", {class: "mover", hidden: true, onsubmit: (event) => this.move(event)}, h("label", null, "Queue ", n.toQueue), h("label", null, "Priority ", n.toPriority),
@@ -62,7 +63,7 @@ class Card extends LiveCard {
     n.attemptList = h("ol", {class: "timeline"});
     n.attempts = h("details", {class: "attempts", hidden: true}, n.attemptsTitle, n.attemptList);
     n.details = h("details", {class: "facts"}, h("summary", {text: "Details"}), (n.factList = h("dl")));
-    this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta, n.loads),
+    this.root = h("article", {class: "jk jk-live jk-card"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.meta, n.again, n.loads),
       n.mover, n.alert, this.question.root, n.error, n.result, (this.curves = new CurvePane(this)).el, (this.pictures = new Pictures(this.model)).root, (this.artifacts = new Artifacts(this.model)).root, this.pane.el, n.told, n.attempts, n.details, n.live);
   }
 
@@ -164,7 +165,9 @@ class Card extends LiveCard {
     }
     put(n.metaText, parts.join(" · ") + " · ");
     if (isNew(n.copy, job.id)) n.copy.replaceChildren(job.id.slice(0, 8), icon("copy"));
-    if (isNew(n.again, job.runs_again)) n.again.replaceChildren(...this.chainParts());
+    if (!isNew(n.again, job.runs_again)) return;
+    n.again.replaceChildren(...this.chainParts());
+    n.again.hidden = !n.again.childNodes.length;
   }
 
   /** `Cancelled by ada, 2 min ago: wrong data`. */
@@ -176,9 +179,9 @@ class Card extends LiveCard {
   /** `run again as 29396772 → failed`, and the same of the job that this one runs again. */
   chainParts() {
     const {of, as} = this.job.runs_again || {}, linked = this.model.get("keyboard");
-    const part = (words, {id, face}) => [` · ${words} `, linked ? h("button", {class: "id mono", title: "Open this job", text: id.slice(0, 8), onclick: () => ask(this.model, "open", {id})}) : h("span", {class: "mono", text: id.slice(0, 8)}),
+    const part = (words, {id, face}) => [`${words} `, linked ? h("button", {class: "id mono", title: "Open this job", text: id.slice(0, 8), onclick: () => ask(this.model, "open", {id})}) : h("span", {class: "mono", text: id.slice(0, 8)}),
       LASTING.includes(face) ? ` → ${WORDS[face].toLowerCase()}` : ""];
-    return [...(of ? part("runs again", of) : []), ...(as ? part("run again as", as) : [])];
+    return [...(of ? part("runs again", of) : []), of && as ? " · " : "", ...(as ? part("run again as", as) : [])].filter(Boolean);
   }
 
   showError() {

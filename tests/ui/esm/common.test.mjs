@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse} = await import(process.env.JOBKIT_ESM);
+const {parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse, startText, clockText} = await import(process.env.JOBKIT_ESM);
 
 /** A model as anywidget spells it. */
 function model(values = {}) {
@@ -26,6 +26,9 @@ test("what is no JSON is taken as nothing", () => {
 test("times and sizes are written for people", () => {
   assert.deepEqual([0.0004, 0.25, 9.96, 61, 3661, 90061].map(duration), ["0 ms", "250 ms", "10 s", "1 m 01 s", "1 h 01 m", "1 d 1 h"]);
   assert.deepEqual([0, -5, 59, NaN].map(ago), ["just now", "in 5 s", "59 s ago", ""]);
+  const now = new Date(2026, 10, 27, 12, 0).getTime(), starts = (minutes, ahead) => startText({starts_at: new Date(now + 60000 * minutes).toISOString(), ahead}, now, false);
+  assert.deepEqual([starts(140, 3), starts(0.7, 1), starts(0), starts(60 * 26)], ["about 14:20, 3 ahead", "in about 40 s, 1 ahead", "soon", "about Nov 28, 14:00"]);
+  assert.deepEqual([startText({ahead: 1}, now, false), startText({ahead: 2000}, now, false), clockText(now + 42_000, now, true)], ["1 job ahead", "2,000 jobs ahead", "in 42 s"]);
   assert.deepEqual([3, 12, 3600, -1].map(timeLeft), ["a few seconds left", "about 15 s left", "about 1 h left", ""]);
   assert.deepEqual([0, 999, 1234, 2_500_000].map(bytes), ["0 B", "999 B", "1.2 kB", "2.5 MB"]);
   assert.deepEqual([1234567, 0.123456, null].map(number), ["1,234,567", "0.1235", ""]);
