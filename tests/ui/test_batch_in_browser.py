@@ -52,6 +52,31 @@ def swept(stage: Stage) -> Batch:
     return Batch(stage.kit, jobs, axes=("n", "method"))
 
 
+def test_the_best_row_is_marked_and_chosen_columns_are_kept_and_saved(
+    stage: Stage, serve: Serve, window: Window
+) -> None:
+    batch = swept(stage)
+    url = serve(lambda: BatchCard(batch))
+    page = window.open(url, width=1000, height=860)
+    best = page.locator(".jk-batch .rows .row.best .top")
+    wait_until(lambda: best.all_inner_texts() == ["0.25"], what="the lowest loss")
+
+    page.select_option(".jk-batch [aria-label='Mark the best']", label="highest steps")
+    wait_until(lambda: best.all_inner_texts() == ["160"], what="the most steps")
+    page.click(".jk-batch .columns summary")
+    page.uncheck(".jk-batch .columns label:has-text('method') input")
+    page.uncheck(".jk-batch .columns label:has-text('kind') input")
+    names = ["n", "State", "loss", "steps", "Duration"]
+    heads = page.locator(".jk-batch .headrow button")
+    wait_until(lambda: heads.all_inner_texts()[:5] == names, what="fewer columns")
+    page.keyboard.press("Escape")
+    with page.expect_download() as saved:
+        page.click(".jk-batch [title='Save these rows as CSV']")
+    assert saved.value.path().read_text().splitlines()[0] == "n,state,loss,steps,duration_s,note,id"
+    page.reload()
+    wait_until(lambda: heads.all_inner_texts()[:5] == names, what="the same columns again")
+
+
 @pytest.mark.parametrize("scheme", by_default(["light", "dark"]))
 def test_a_batch_shows_bar_plot_and_table_and_goes_on_by_itself(
     stage: Stage, serve: Serve, window: Window, scheme: Any

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
+from jobkit.model.metrics import MetricsSummary
 from jobkit.model.result import told
-from jobkit.ui.card.batch_model import BatchModel
+from jobkit.ui.card.batch_model import BatchModel, direction_of
 from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, Point, layout
 from jobkit.ui.card.card_html import BATCH_ROWS, batch_html
 from tests.ui.conftest import CANARY
@@ -126,6 +127,44 @@ def test_a_plot_goes_logarithmic_over_two_decades_and_takes_words_as_categories(
     assert [text for _, text in words(wide, dy=18)] == ["1", "10", "100", "1,000", "10,000"]
     assert words(named, dy=18) == [("25.00%", "a"), ("75.00%", "b")]
     assert named["shapes"][-1][2:] == []
+
+
+def test_points_that_would_cover_each_other_stand_side_by_side() -> None:
+    points = [Point(i, {"n": 1 if i < 3 else 2}, {"loss": 0.5}) for i in range(4)]
+
+    plot = layout(points, ["n"], ["loss"])
+
+    assert plot is not None
+    places = [dot[0] for dot in plot["dots"]]
+    assert len(set(places)) == 4
+    assert max(places[:3]) - min(places[:3]) < 0.03
+    assert {dot[1] for dot in plot["dots"]} == {0.5}
+
+
+def test_metrics_are_columns_beside_the_results_and_a_name_tells_which_is_the_best() -> None:
+    newest = MetricsSummary(n=1, newest={"loss": 0.25, "lr now": 0.1})
+    model = BatchModel([job(1, "succeeded", "{'loss': 0.5}", metrics=newest), job(2, "running", metrics=newest)])
+
+    assert [name for name, kind in model.columns() if kind == "value"] == ["loss", "lr now"]
+    assert [cell(model, i, "loss") for i in (0, 1)] == [0.5, 0.25]  # the result, before it the metric
+    assert model.better() == ["loss", "lowest"]
+    assert [direction_of(name) for name in ("val/Accuracy", "test_rmse", "f1", "glossary", "n")] == [
+        "highest",
+        "lowest",
+        "highest",
+        "",
+        "",
+    ]
+
+
+def test_jobs_of_several_tasks_have_their_task_as_the_first_argument() -> None:
+    other = job(2, "succeeded", "2", params={"depth": 3, "method": "rk4"})
+    model = BatchModel([job(1, "succeeded", "1"), replace(other, spec=replace(other.spec, task="fit"))])
+
+    assert model.args == ["task", "n", "depth"]
+    assert model.fixed == "method=rk4"
+    assert [cell(model, i, "task") for i in (0, 1)] == ["train", "fit"]
+    assert model.title == "2 jobs of 2 tasks"
 
 
 def test_a_plot_without_numbers_is_none_and_a_large_one_is_thinned() -> None:

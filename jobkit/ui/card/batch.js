@@ -61,6 +61,7 @@ class BatchCard extends LiveCard {
       h("header", {class: "strip"}, pick("y", "Plot"), pick("x", "over"), (n.byBox = pick("by", "by")), h("span", {class: "spring"}), n.note, n.all),
       n.picture, n.legend, n.lines);
     n.shares = importance();
+    this.chosen = new BatchColumns(this);
     n.find = h("input", {class: "find", type: "search", placeholder: "Filter", "aria-label": "Filter the rows", oninput: () => this.sorted()});
     n.shown = h("span", {class: "muted"});
     n.problem = h("span", {class: "problem", role: "status"});
@@ -70,7 +71,7 @@ class BatchCard extends LiveCard {
     n.rows = h("div", {class: "rows", role: "rowgroup"}, n.space);
     n.grid = h("div", {class: "grid", role: "table", "aria-label": "Jobs", tabindex: 0, onscroll: () => this.paint()}, n.head, n.rows);
     n.table = h("section", {class: "jobs", "aria-label": "Jobs"},
-      h("header", {class: "strip"}, (n.jobs = h("h4", {text: "Jobs"})), n.shown, h("span", {class: "spring"}), n.find, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
+      h("header", {class: "strip"}, (n.jobs = h("h4", {text: "Jobs"})), n.shown, this.chosen.pickBox, h("span", {class: "spring"}), n.find, this.chosen.menu, n.csv, (n.parquet = this.download("parquet", "Parquet", "Save all rows as Parquet")), (n.files = this.download("artifacts", "Files", "Save the artifacts of all jobs as one ZIP file")), n.problem), n.grid);
     this.root = h("article", {class: "jk jk-live jk-batch"}, h("header", {class: "head"}, n.top, n.bar, n.below, n.states, n.best, n.errors),
       n.alert, h("div", {class: "views"}, n.plot, n.shares), (this.charts = new Charts()).root, n.table, n.live);
   }
@@ -97,6 +98,7 @@ class BatchCard extends LiveCard {
         onclick: () => { this.state = this.state === face ? "" : face; this.show(); this.sorted(); }}, icon(face), `${number(k)} ${word.toLowerCase()}`)));
     }
     put(n.jobs, job.direction ? "Trials" : "Jobs");
+    if (isNew(n.table, [job.better, job.task]) && this.rows) this.columns();
     showImportance(n.shares, job.importance);
     this.showBest(job);
     this.showErrors(job);
@@ -147,11 +149,12 @@ class BatchCard extends LiveCard {
   columns() {
     const {columns, rows, isList} = this.book, n = this.n;
     this.numeric = columns.map((_, c) => rows.some((row) => typeof row[2][c] === "number"));
-    const widths = columns.map(([, kind], c) => WIDTHS[kind] || (isList && kind === "arg" ? (c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)")
+    this.chosen.show();
+    const places = this.chosen.shown(), widths = places.map((c) => [columns[c][1], c]).map(([kind, c]) => WIDTHS[kind] || (isList && kind === "arg" ? (c ? "minmax(160px, 4fr)" : "minmax(140px, 2fr)")
       : this.numeric[c] ? "minmax(84px, 1fr)" : "minmax(96px, 2fr)"));
     n.grid.style.setProperty("--columns", widths.join(" "));
-    n.grid.style.setProperty("--least", `${columns.length * 96}px`);
-    n.head.replaceChildren(...columns.map(([name, kind], c) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
+    n.grid.style.setProperty("--least", `${places.length * 96}px`);
+    n.head.replaceChildren(...places.map((c) => [...columns[c], c]).map(([name, kind, c]) => h("button", {class: this.numeric[c] ? "num" : "", role: "columnheader", title: `Sort by ${name}`, "data-c": c,
       onclick: () => { this.sort = this.sort && this.sort[0] === c ? (this.sort[1] > 0 ? [c, -1] : null) : [c, 1]; this.sorted(); }}, h("span", {text: ["arg", "value"].includes(kind) ? name : kind === "note" ? "" : name[0].toUpperCase() + name.slice(1)}), h("i"))));
     this.sorted();
   }
@@ -170,6 +173,8 @@ class BatchCard extends LiveCard {
       });
     }
     this.rows = rows;
+    this.best = this.chosen.find();
+    this.places = this.chosen.shown();
     for (const button of n.head.children) {
       const on = this.sort && this.sort[0] === Number(button.dataset.c);
       button.setAttribute("aria-sort", on ? (this.sort[1] > 0 ? "ascending" : "descending") : "none");
@@ -190,13 +195,15 @@ class BatchCard extends LiveCard {
   }
 
   row([, face, cells, progress, started], i) {
-    return h("div", {class: "row", role: "row", style: `top:${i * ROW}px`, "data-face": face}, this.book.columns.map(([, kind], c) => {
-      const value = cells[c];
+    const [best, most] = this.best || [];
+    return h("div", {class: `row${this.best && cells[best] === most ? " best" : ""}`, role: "row", style: `top:${i * ROW}px`, "data-face": face}, this.places.map((c) => {
+      const value = cells[c], [, kind] = this.book.columns[c];
       if (kind === "state") return h("span", {role: "cell", class: "st"}, icon(face), progress == null ? WORDS[face] || face : `${Math.floor(progress * 100)} %`);
       if (kind === "id") return h("button", {role: "cell", class: "id mono muted", title: `${this.model.get("opens") ? "Open" : "Copy"} ${value}`, onclick: (event) => (this.model.get("opens") ? ask(this.model, "open", {id: value}) : copyText(value, event.currentTarget)), text: String(value).slice(0, 8)});
-      if (kind === "duration") return h("span", {role: "cell", class: "num", text: value == null ? "" : duration(value), title: started ? `started ${exact(started)}` : false});
+      const num = c === best && value === most ? "num top" : "num";
+      if (kind === "duration") return h("span", {role: "cell", class: num, text: value == null ? "" : duration(value), title: started ? `started ${exact(started)}` : false});
       const text = value == null ? "" : typeof value === "number" ? number(value) : value === true ? "True" : value === false ? "False" : String(value);
-      return h("span", {role: "cell", class: this.numeric[c] ? "num" : kind === "note" ? "muted" : kind === "arg" ? "mono" : "", text, title: typeof value === "number" ? value : text});
+      return h("span", {role: "cell", class: this.numeric[c] ? num : kind === "note" ? "muted" : kind === "arg" ? "mono" : "", text, title: typeof value === "number" ? value : text});
     }));
   }
 
@@ -215,8 +222,8 @@ class BatchCard extends LiveCard {
   }
 
   save() {
-    const names = this.book.columns.map(([name, kind]) => (kind === "duration" ? "duration_s" : name));
-    saveCsv(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, [names, ...this.rows.map((row) => row[2])]);
+    const names = this.places.map((c) => this.book.columns[c]).map(([name, kind]) => (kind === "duration" ? "duration_s" : name));
+    saveCsv(`${this.job ? this.job.title.replace(/\W+/g, "-") : "jobs"}.csv`, [names, ...this.rows.map((row) => this.places.map((c) => row[2][c]))]);
   }
 
   /** The metrics of its jobs, over each other. */

@@ -7,6 +7,7 @@ of its result, how long it took. `batch_feed.py` connects it to a batch; the sta
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -25,6 +26,13 @@ from jobkit.ui.card.batch_plot import Point, is_number, layout
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12
+
+#: Columns of metrics.
+MAX_METRICS = 8
+
+#: Words in names of numbers of which the lowest, or the highest, is the best.
+_LOW = frozenset(("loss", "error", "err", "rmse", "mse", "mae", "mape", "perplexity", "latency", "cost", "regret"))
+_HIGH = frozenset(("score", "accuracy", "acc", "auc", "f1", "r2", "precision", "recall", "reward", "iou", "throughput"))
 
 #: Groups of errors.
 MAX_ERRORS = 5
@@ -64,8 +72,10 @@ class BatchModel:
         self.connection = "live"  # see `EventHub.connection`
         self.alert: dict[str, str] | None = None
         self.stopped_by = ""
+        self.tasks = {snapshot.spec.task for snapshot in self.snapshots}
         self.args, self.fixed = self._arguments(axes)
         self.values: list[str] = []
+        self.metrics: list[str] = []
         self.curves = BatchCurves()
         self._shown: dict[int, dict[str, Any]] = {}
         self._asked: set[int] = set()
@@ -82,16 +92,28 @@ class BatchModel:
         if self.is_list:
             return ["task", "arguments"], ""
         seen: dict[str, set[str]] = {}
+        having: Counter[str] = Counter()
         for snapshot in self.snapshots:
-            for name, value in snapshot.spec.params.items():
+            params = self._params(snapshot)
+            having.update(params)
+            for name, value in params.items():
                 values = seen.setdefault(name, set())
                 if len(values) < 2:
                     values.add(repr(value))
         count = len(self.snapshots)
-        differ = [name for name, values in seen.items() if len(values) > 1 or name in axes or count == 1]
-        equal = {name: self.snapshots[0].spec.params.get(name) for name in seen if name not in differ}
+        differ = [
+            name
+            for name, values in seen.items()
+            if len(values) > 1 or having[name] < count or name in axes or count == 1
+        ]
+        equal = {name: self._params(self.snapshots[0]).get(name) for name in seen if name not in differ}
         first = [name for name in axes if name in differ]
         return [*first, *(name for name in differ if name not in first)][:20], params_brief(equal)
+
+    def _params(self, snapshot: JobSnapshot) -> Mapping[str, Any]:
+        """Return the arguments of a job, behind its task if there are several."""
+        spec = snapshot.spec
+        return {"task": spec.title or spec.task, **spec.params} if len(self.tasks) > 1 else spec.params
 
     # -- in ---------------------------------------------------------------------------------------------------------
 
@@ -124,6 +146,9 @@ class BatchModel:
 
     def _read(self, i: int) -> None:
         snapshot = self.snapshots[i]
+        for name in () if self.is_list else snapshot.metrics.newest:
+            if name not in self.metrics and len(self.metrics) < MAX_METRICS:
+                self.metrics.append(name)
         if snapshot.state is JobState.SUCCEEDED and i not in self._shown:
             # Results of different tasks have little in common: their line is all that a list shows.
             found = {"result": snapshot.summary} if self.is_list else told(snapshot.summary)
@@ -160,6 +185,8 @@ class BatchModel:
     def title(self) -> str:
         if self.is_list:
             return f"{len(self.snapshots):,} job{'s' if len(self.snapshots) != 1 else ''}"
+        if len(self.tasks) > 1:
+            return f"{len(self.snapshots):,} jobs of {len(self.tasks)} tasks"
         spec = self.snapshots[0].spec if self.snapshots else None
         task = (spec.title or spec.task) if spec else "No jobs"
         count, size = len(self.snapshots), self.spec.size
@@ -210,6 +237,8 @@ class BatchModel:
             "finished_at": iso(finished),
             "stopped_by": self.stopped_by,
             "best": self.best(),
+            "better": self.better(),
+            "task": ", ".join(sorted(self.tasks)[:5]),
             "errors": self.errors(),
             "alert": self.alert,
             "connection": self.connection,
@@ -227,8 +256,18 @@ class BatchModel:
                 return [name, *([word, value, self._point(i)] for word, (value, i) in ends.items())]
         return None
 
+    def better(self) -> list[str] | None:
+        """Return the column in which the best is marked at first and its direction; None if no name says which."""
+        directions = ((name, direction_of(name)) for name in self.numbers)
+        return next(([name, direction] for name, direction in directions if direction), None)
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of values of the results, then those of metrics that are no such value."""
+        return [*self.values, *(name for name in self.metrics if name not in self.values)]
+
     def _point(self, i: int) -> str:
-        params = self.snapshots[i].spec.params
+        params = self._params(self.snapshots[i])
         return params_brief({name: params[name] for name in self.args if name in params})
 
     def label_of(self, i: int) -> str:
@@ -290,26 +329,27 @@ class BatchModel:
 
     def columns(self) -> list[tuple[str, str]]:
         """Return name and kind of each column: "arg", "state", "value", "duration" (s), "note" or "id"."""
-        args, values = [(name, "arg") for name in self.args], [(name, "value") for name in self.values]
+        args, values = [(name, "arg") for name in self.args], [(name, "value") for name in self.numbers]
         note = [] if self.is_list else [("note", "note")]
         return [*args, ("state", "state"), *values, ("duration", "duration"), *note, ("id", "id")]
 
     def row(self, i: int) -> list[Any]:
         """`[place, face, cells, progress, started]`, with a cell for each of `columns`."""
         snapshot = self.snapshots[i]
-        shown = self._shown.get(i, {})
+        shown = {**snapshot.metrics.newest, **self._shown.get(i, {})}
         spec = snapshot.spec
         if self.is_list:
             args = [spec.title or spec.task, params_brief(spec.params)]
         else:
-            args = [_cell(spec.params.get(name)) for name in self.args]
+            params = self._params(snapshot)
+            args = [_cell(params.get(name)) for name in self.args]
         face = self.face_of(i)
         started, finished = snapshot.started_at, snapshot.finished_at
         note = self.note_of(i)
         cells = [
             *args,
             face,
-            *(_cell(shown.get(name)) for name in self.values),
+            *(_cell(shown.get(name)) for name in self.numbers),
             (finished - started).total_seconds() if started and finished else None,
             *([] if self.is_list else [note if len(note) <= 160 else note[:159] + "…"]),
             snapshot.id,
@@ -331,18 +371,25 @@ class BatchModel:
 
     def points(self) -> tuple[list[Point], list[str], list[str]]:
         """Return the jobs that have numbers, the arguments, and the names of the numbers."""
-        points, known = [], dict.fromkeys(self.values, False)
+        points, known = [], dict.fromkeys(self.numbers, False)
         for i, values in self._shown.items():
             snapshot = self.snapshots[i]
-            numbers = {name: float(value) for name, value in values.items() if is_number(value)}
+            measured = {name: value for name, value in snapshot.metrics.newest.items() if name in self.metrics}
+            numbers = {name: float(value) for name, value in {**measured, **values}.items() if is_number(value)}
             if not numbers:
                 continue
             known |= dict.fromkeys(numbers, True)
             if snapshot.started_at and snapshot.finished_at:
                 numbers.setdefault("duration (s)", (snapshot.finished_at - snapshot.started_at).total_seconds())
-            points.append(Point(i, snapshot.spec.params, numbers))
+            points.append(Point(i, self._params(snapshot), numbers))
         names = [name for name, has_numbers in known.items() if has_numbers]
         return points, self.args, [*names, "duration (s)"] if names else []
+
+
+def direction_of(name: str) -> str:
+    """Return "lowest" or "highest" if the name of a number says which is the best, else ""."""
+    words = set(re.findall(r"[a-z]+\d*", name.lower()))
+    return "lowest" if words & _LOW else "highest" if words & _HIGH else ""
 
 
 def _cell(value: Any) -> Any:

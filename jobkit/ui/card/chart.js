@@ -25,12 +25,13 @@ class Chart {
   constructor(title) {
     this.title = h("h5", {text: title, title});
     this.at = h("span", {class: "muted"});
+    this.log = h("button", {type: "button", class: "log", hidden: true, text: "log", title: "Logarithmic axis", onclick: () => { this.isLinear = !this.isLinear; this.show(this.lines); }});
     this.keys = h("div", {class: "keys"});
     this.picture = svg("svg", {viewBox: "0 0 1000 100", preserveAspectRatio: "none", role: "img"});
     [this.top, this.bottom, this.first, this.last] = ["top", "bottom", "first", "last"].map((cls) => h("span", {class: `tick ${cls}`}));
     this.mark = h("i", {class: "mark", hidden: true});
     this.plot = h("div", {class: "area", onpointermove: (event) => this.point(event), onpointerleave: () => this.leave()}, this.picture, this.mark);
-    this.el = h("figure", {class: "chart"}, h("figcaption", null, this.title, this.keys, this.at), h("div", {class: "scale"}, this.top, this.bottom), h("div", {class: "frame"}, this.plot), this.first, this.last);
+    this.el = h("figure", {class: "chart"}, h("figcaption", null, this.title, this.log, this.keys, this.at), h("div", {class: "scale"}, this.top, this.bottom), h("div", {class: "frame"}, this.plot), this.first, this.last);
   }
 
   show(lines) {
@@ -45,10 +46,13 @@ class Chart {
         if (values[i] > y1) y1 = values[i];
       }
     }
-    const isEmpty = y0 > y1, pad = isEmpty ? 1 : (y1 - y0 || Math.abs(y1) || 1) * 0.06, low = isEmpty ? 0 : y0 - pad, high = isEmpty ? 1 : y1 + pad;
+    const isEmpty = y0 > y1, isWide = y0 > 0 && y1 / y0 >= 100, isLog = isWide && !this.isLinear, of = isLog ? Math.log : Number;  // two decades or more
+    const pad = isEmpty ? 1 : (of(y1) - of(y0) || Math.abs(y1) || 1) * 0.06, low = isEmpty ? 0 : of(y0) - pad, high = isEmpty ? 1 : of(y1) + pad;
+    this.log.hidden = !isWide;
+    this.log.setAttribute("aria-pressed", String(isLog));
     [this.x0, this.x1] = [x0, x1];
     const x = (step) => (x1 > x0 ? (1000 * (step - x0)) / (x1 - x0) : 500).toFixed(1);
-    const y = (value) => (100 - (100 * (value - low)) / (high - low)).toFixed(2);
+    const y = (value) => (100 - (100 * (of(value) - low)) / (high - low)).toFixed(2);
     put(this.top, isEmpty ? "" : axis(y1));
     put(this.bottom, isEmpty || y0 === y1 ? "" : axis(y0));
     put(this.first, x1 > x0 ? axis(x0) : "");

@@ -164,6 +164,9 @@ class StudyModel(BatchModel):
         brief = params_brief({name: _rounded(params[name]) for name in self.args if name in params})
         return ["best value", ["", value, self.label_of(i) + (f": {brief}" if brief else "")]]
 
+    def better(self) -> list[str] | None:
+        return ["value", "highest" if self.is_maximized else "lowest"]
+
     def label_of(self, i: int) -> str:
         return f"trial {self.number_of(i)}"
 

@@ -113,7 +113,6 @@ class CardPage(pn.Column):
             return
         self._card = BatchCard(
             found,
-            is_list=len({job.task for job in found}) > 1,  # they have no arguments in common then
             access=self._session.access,
             on_open=self._session.open,
             max_width=1600,
