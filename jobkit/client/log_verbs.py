@@ -75,7 +75,8 @@ class LogVerbs:
         read = partial(read_log, wanted=wanted, after=after, before=before, limit=most, newest=newest)
         if (found := await self._in_file(job_id, read)) is not None:
             return found
-        kept = await self.store.logs(job_id)
+        is_end = after and tail is not None and wanted.is_empty and before is None
+        kept = await (self.store.log_end(job_id, after) if is_end else self.store.logs(job_id))
         lines = [line for line in kept.lines if after < line.n < (before or math.inf) and wanted.takes(line)]
         page = lines[max(0, len(lines) - most) :] if newest else lines[:most]
         return replace(kept, lines=tuple(page), matched=len(lines))

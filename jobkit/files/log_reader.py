@@ -181,7 +181,7 @@ def read_log(
         found = lines[max(0, len(lines) - room) :] + found if newest else found + lines[:room]
     if wanted.is_empty:
         matched = max(0, last - after)
-    return LogSlice(tuple(found), whole.total, whole.dropped, matched, is_all, cursor)
+    return LogSlice(tuple(found), whole.total, whole.dropped, matched, is_all, cursor, is_whole=True)
 
 
 def find_in_log(log: Path | LogPieces, wanted: LogFilter, *, after: int = 0, most: int) -> LogHits:

@@ -98,6 +98,7 @@ class LogSlice(msgspec.Struct, frozen=True):
         matched: number of matching lines in the searched part. `is_all`: the whole log was searched.
         cursor: where to continue a search that stopped early, as `after` (backwards, as `before`); 0 if it is complete.
         gap_after: number of the line behind which the dropped lines are missing.
+        is_whole: lines have the numbers of the whole log, which is in a file. The store thins a flood of lines.
     """
 
     lines: tuple[LogLine, ...]
@@ -107,6 +108,7 @@ class LogSlice(msgspec.Struct, frozen=True):
     is_all: bool = True
     cursor: int = 0
     gap_after: int = 0
+    is_whole: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {**msgspec.structs.asdict(self), "lines": [line.to_json() for line in self.lines]}

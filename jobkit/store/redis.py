@@ -11,13 +11,13 @@ import contextlib
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 
-from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, LogSlice, Rule, StoreUnavailable
+from jobkit.model import EventsExpired, JobEvent, JobSnapshot, JobState, Rule, StoreUnavailable
 from jobkit.model.batch import BatchSpec
 from jobkit.model.checkpoint import CheckpointInfo
 from jobkit.settings import Settings
@@ -26,6 +26,7 @@ from jobkit.store.batches import BatchStore
 from jobkit.store.blobs import BlobStore
 from jobkit.store.failures import FailureStore
 from jobkit.store.finding import JobFinder
+from jobkit.store.logs import LogRecords
 from jobkit.store.made import MadeStore
 from jobkit.store.namespace import in_slices
 from jobkit.store.outbox import Outbox
@@ -57,7 +58,7 @@ _PLACE = re.compile(rb"[0-9a-f]{16}")
 _FOREVER_MS = 315_360_000_000
 
 
-class RedisStore(QueueRecords):
+class RedisStore(QueueRecords, LogRecords):
     """Jobs, workers and tasks of a namespace; the rest is in its parts.
 
     Every verb raises `StoreUnavailable` if the server does not answer.
@@ -304,17 +305,6 @@ class RedisStore(QueueRecords):
 
     async def payloads(self, job_ids: Sequence[str]) -> list[bytes | None]:
         return list(await self.many([("GET", f"args:{job_id}") for job_id in job_ids]))
-
-    async def logs(self, job_id: str, *, after: int = 0, tail: int | None = None) -> LogSlice:
-        """Return lines numbered above `after`; with `tail`, only the last so many."""
-        (total, dropped), entries = await self.many(
-            [("HMGET", f"job:{job_id}", "logn", "logdropped"), ("XRANGE", f"log:{job_id}", "-", "+")]
-        )
-        lines = [*chain(*self.all_readable(f"log:{job_id}", lambda _, entry: wire.lines(after, entry), entries))]
-        gap = next((before.n for before, line in pairwise(lines) if line.n > before.n + 1), 0) if dropped else 0
-        if tail is not None:
-            lines = lines[-tail:] if tail > 0 else []
-        return LogSlice(tuple(lines), wire.number(total), wire.number(dropped), gap_after=gap)
 
     async def counts(self) -> dict[str, int]:
         """Return the number of jobs by state, for every state."""

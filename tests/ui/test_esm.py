@@ -56,7 +56,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "# pass 17" in ended.stdout
+    assert "# pass 18" in ended.stdout
 
 
 def moments() -> Iterator[dict[str, str]]:

@@ -213,3 +213,15 @@ def test_a_short_address_leads_to_the_page_below_the_prefix_of_the_server(stage:
 
     assert (led.status_code, led.headers["location"]) == (302, "/team/?page=log&id=a%26b%2F%3F&q=x")
     assert shown.headers["location"].endswith("page?page=log&id=a%26b%2F%3F&q=x")
+
+
+def test_the_end_of_a_log_is_read_without_its_rest(stage: Stage, running: str) -> None:
+    for n in range(100):
+        log(stage, running, *[f"{n} {i} " + "x" * 900 for i in range(20)])
+    whole = stage.kit.log_slice(running)
+
+    end = asked(stage, running, "log-lines", after=1_900, newest=True)
+
+    assert [line["n"] for line in end["lines"]] == [*range(1_901, 2_001)]
+    assert (end["total"], end["dropped"], end["gap_after"]) == (whole.total, whole.dropped, whole.gap_after)
+    assert whole.gap_after > 0

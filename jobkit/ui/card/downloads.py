@@ -53,7 +53,8 @@ def answer(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> str:
 
     Args:
         asked: `action` is "show", "save" (both with the artifact's `name`), "whole-log", "log-page" or "log-lines"
-            (with any of `search`, `level`, `after` and `before`), or "log-hits" (with `search`, `level` and `after`).
+            (with any of `search`, `level`, `after`, `before` and `newest`), or "log-hits" (with `search`, `level` and
+            `after`).
 
     Returns:
         `{"action", "name", "n"}` as asked, and one of `preview`; `base64` with `media_type` and `packed` (whether it
@@ -173,7 +174,7 @@ def _log_page(kit: Kit, job_id: str, asked: Mapping[str, Any]) -> dict[str, Any]
         job_id,
         after=0 if after is None else after,
         before=before,
-        tail=PAGE_LINES if after is None and before is None else None,
+        tail=PAGE_LINES if asked.get("newest") or (after is None and before is None) else None,
         search=asked.get("search", ""),
         level=asked.get("level", ""),
         limit=PAGE_LINES,

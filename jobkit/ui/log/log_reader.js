@@ -51,13 +51,13 @@ class LogReader {
     }
   }
 
-  /** Ask for lines behind the last known one, or at first for the newest. */
-  tail() { if (!this.pending || Date.now() - this.pending.at > ANSWER_MS) this.want({after: this.isKnown ? this.total : null, level: ""}); else this.isBehind = true; }
+  /** Ask for the newest lines, of those behind the last known one. */
+  tail() { if (!this.pending || Date.now() - this.pending.at > ANSWER_MS) this.want({after: this.isKnown ? this.total : null, level: "", newest: true}); else this.isBehind = true; }
 
   want(asked) {
     this.pending = {...asked, at: Date.now(), name: String(++LogReader.asked)};
-    const {after, level, name} = this.pending;
-    if (!this.ask({name, level, ...(after != null && {after})})) this.pending = null;
+    const {after, level, name, newest} = this.pending;
+    if (!this.ask({name, level, ...(after != null && {after}), ...(newest && {newest})})) this.pending = null;
   }
 
   /** Take an answer; return whether it was the awaited one. */
@@ -66,7 +66,13 @@ class LogReader {
     const asked = this.pending;
     this.pending = null;
     if (told.problem) return true;
-    Object.assign(this, {total: told.total, dropped: told.dropped, gapAfter: told.gap_after, isKnown: true});
+    if (this.isKnown && told.is_whole !== this.isWhole) {  // the job has ended: the lines have other numbers now
+      this.forget();
+      this.tail();
+      this.renumbered?.();
+      return false;
+    }
+    Object.assign(this, {total: told.total, dropped: told.dropped, gapAfter: told.gap_after, isWhole: told.is_whole, isKnown: true});
     for (const line of told.lines) this.lines.set(line.n, line);
     // What an answer leaves out is not kept any more; without this it would be asked for again and again.
     if (asked.n && !this.lines.has(asked.n)) this.lines.set(asked.n, {n: asked.n, text: "not kept any more", source: "jobkit", at: ""});

@@ -8,9 +8,13 @@ class LogView extends View {
     const {n} = this;
     Object.assign(this, {hits: null, hit: -1, words: "", epoch: 0, unseen: 0, job: null});
     this.lines = new LogReader((asked) => ask(model, "log-lines", asked), () => this.refresh());
+    this.lines.renumbered = () => {
+      this.toEnd = this.list.isAtEnd;
+      if (this.words || this.lines.level) this.search();
+    };
     this.list = new VirtualList({row: (i) => this.rowOf(i), key: (i) => this.keyOf(i), "aria-label": "Lines of the log",
-      shown: (from, to) => this.lines.need(from, to), onwheel: () => this.pauseSoon(), ontouchmove: () => this.pauseSoon(), onpointerdown: () => this.pauseSoon(),
-      onkeydown: (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) this.follow(false); else if (event.key === "End") this.follow(true); else this.pauseSoon(); }});
+      shown: (from, to) => this.lines.need(from, to), onwheel: (event) => this.scrolls(event.deltaY < 0), ontouchmove: () => this.scrolls(true), onpointerdown: () => this.scrolls(true),
+      onkeydown: ({key}) => { if (key === "End") this.follow(true); else this.scrolls(["ArrowUp", "PageUp", "Home"].includes(key)); }});
     Object.assign(n, spans({chip: "chip", args: "args mono muted", count: "count muted", found: "found muted"}));
     n.found.setAttribute("role", "status");
     n.title = h("h2", {class: "title"});
@@ -92,7 +96,12 @@ class LogView extends View {
   get isRunning() { return this.job?.state === "running"; }
 
   /** Ask for new lines, a few times a second at most. */
-  tailSoon() { this.tailing ??= setTimeout(() => { this.tailing = null; if (this.job?.id && !this.job.missing) this.lines.tail(); }, 150); }
+  tailSoon() {
+    this.tailing ??= setTimeout(() => {
+      Object.assign(this, {tailing: null, tailedAt: Date.now()});
+      if (this.job?.id && !this.job.missing) this.lines.tail();
+    }, Math.max(0, 250 - (Date.now() - (this.tailedAt || 0))));
+  }
 
   // -- lines -----------------------------------------------------------------------------------------------------------
 
@@ -101,6 +110,8 @@ class LogView extends View {
     if (!this.lines.take(told)) return;
     if (told.problem) put(this.n.found, told.problem);
     if (!this.isOpened) return this.opened();
+    if (this.toEnd) this.list.el.scrollTop = this.list.el.scrollHeight;
+    this.toEnd = false;
     const news = this.lines.total - before;
     if (news <= 0) return;
     for (const line of told.lines) this.note(line, before);
@@ -177,12 +188,11 @@ class LogView extends View {
     this.refresh();
   }
 
-  /** After a scroll by hand: the end is followed only while it is in sight. */
-  pauseSoon() {
-    clearTimeout(this.pausing);
-    this.pausing = setTimeout(() => {
-      if (this.list.isAtEnd !== Boolean(this.list.isFollowing) && this.isRunning) this.follow(this.list.isAtEnd);
-    }, 120);
+  /** A scroll by hand begins: the end is followed only while it is in sight. */
+  scrolls(isUp) {
+    if (isUp) this.list.isFollowing = false;
+    clearTimeout(this.scrolling);
+    this.scrolling = setTimeout(() => this.isRunning && this.follow(this.list.isAtEnd), 250);
   }
 
   // -- search and levels -------------------------------------------------------------------------------------------------

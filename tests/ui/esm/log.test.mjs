@@ -52,6 +52,20 @@ test("lines of a level are asked for from the first one that is missing", () => 
   assert.deepEqual([sent[1].after, sent[1].level], [69, "error"]);
 });
 
+test("a log whose lines have got other numbers is read anew", () => {
+  const {made, sent, answer} = reader();
+  let told = 0;
+  made.renumbered = () => { told += 1; };
+  made.tail();
+  answer([100], {total: 100, dropped: 0, gap_after: 0, is_whole: false});
+  made.tail();
+  assert.deepEqual([sent[1].after, sent[1].newest], [100, true]);
+  answer([5000], {total: 5000, dropped: 0, gap_after: 0, is_whole: true});
+  assert.deepEqual([made.count, sent[2].after, told], [0, undefined, 1]);
+  answer([5000], {total: 5000, dropped: 0, gap_after: 0, is_whole: true});
+  assert.deepEqual([made.count, made.at(4999).text], [5000, "line 5000"]);
+});
+
 test("an answer to an earlier question changes nothing", () => {
   const {made, sent, changes} = reader();
   made.tail();
