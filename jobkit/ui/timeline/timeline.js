@@ -12,8 +12,9 @@ const [LANE, CHROME, JOINS] = [24, 34, 40];
 /** `1 batch`, `2 batches`. */
 const counted = (count, word) => (word === "batch" && count !== 1 ? `${number(count)} batches` : many(count, word));
 
-/** Bokeh's names of the textures of `TaskColours`; the share of a task's colour in a bar's waiting time. */
-const [TEXTURES, PALE] = [[" ", "/", "."], 0.35];
+/** Sources of the texts on bars; textures of `TaskColours`, with none; the share of a task's colour in its waiting time. */
+const LABELS = ["label", "label_dark", "label_failed", "label_quiet"];
+const [TEXTURES, PALE] = [3, 0.35];
 
 class TimelineHead extends View {
   constructor(model, el, view) {
@@ -67,7 +68,7 @@ class TimelineHead extends View {
       if (tries) this.later = setTimeout(() => this.attach(tries - 1), 50);
       return;
     }
-    this.sources = Object.fromEntries(["waits", "bars", "joins", "fails", "due", "now", "ends", "depth", "busy", "tasks-waited", "tasks-ran"].map((name) => [name, this.get(name)]));
+    this.sources = Object.fromEntries(["waits", "bars", ...LABELS, "texture-1", "texture-2", "joins", "fails", "due", "now", "ends", "depth", "busy", "tasks-waited", "tasks-ran"].map((name) => [name, this.get(name)]));
     [this.x, this.y, this.lanes] = [this.get("x"), this.get("y"), this.get("lanes")];
     this.charts = Object.fromEntries(["ends", "depth", "busy", "tasks"].map((name) => [name, this.get(`chart-${name}`)]));
     const moved = () => { if (!this.moves) { this.follows = false; this.n.now.hidden = false; this.soon(); } };
@@ -111,7 +112,7 @@ class TimelineHead extends View {
     const solid = (glyph, ...names) => (colour) => this.set(glyph, Object.fromEntries(names.map((name) => [name, {value: colour}])));
     const find = (plot, name) => plot.renderers.find((each) => each.name === name).glyph;
     solid(find(this.lanes, "join"), "line_color")(this.colour("text"));
-    solid(find(this.lanes, "bar"), "hatch_color")(this.colour("bg"));
+    for (let i = 1; i < TEXTURES; i++) solid(find(this.lanes, `texture-${i}`), "hatch_color")(this.colour("bg"));
     solid(find(this.lanes, "due"), "line_color")(this.colour("scheduled"));
     solid(find(this.lanes, "now"), "line_color")(this.colour("accent"));
     for (const [name, token] of [["label", "#ffffff"], ["label_dark", "#0b1220"], ["label_failed", this.colour("bg")], ["label_quiet", this.colour("text")]])
@@ -174,7 +175,7 @@ class TimelineHead extends View {
   titleOf(task) { return this.titles.get(task) ?? task; }
 
   /** The number of a task's colour, from 1, and that of its texture. */
-  styleOf(task) { const of = this.colours[task] ?? 0; return [of % 8 + 1, Math.floor(of / 8) % TEXTURES.length]; }
+  styleOf(task) { const of = this.colours[task] ?? 0; return [of % 8 + 1, Math.floor(of / 8) % TEXTURES]; }
 
   // -- what is looked at -----------------------------------------------------------------------------------------------
 
@@ -256,13 +257,13 @@ class TimelineHead extends View {
     this.shown = laneBlocks(seen.filter((bar) => at(bar)), at, now, scale);
     const chosen = this.model.get("selected"), local = (ms) => ms + this.shift, red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");
     const fill = (each) => (each.failed ? red : each.quiet ? hollow : this.hues[this.styleOf(each.bar.task)[0]]);
-    const ink = (each) => (each.failed ? "failed" : each.quiet ? "quiet" : isLight(fill(each)) ? "dark" : "plain"), labelled = (kind) => (each) => (ink(each) === kind ? laneLabel(each, scale) : null);
+    const ink = (each) => (each.failed ? "label_failed" : each.quiet ? "label_quiet" : isLight(fill(each)) ? "label_dark" : "label"), labels = this.shown.map((each) => ({each, text: laneLabel(each, scale)})).filter(({text}) => text);
     const isPicked = (each) => each.bars.some((bar) => bar.job === chosen || bar === this.pointer.picked);
     this.columns("bars", this.shown, {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right), fill,
       line: (each) => (isPicked(each) ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
-      alpha: (each) => (each.quiet ? 0.45 : each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : 1),
-      hatch: (each) => TEXTURES[each.failed || each.quiet ? 0 : this.styleOf(each.bar.task)[1]],
-      label: labelled("plain"), label_dark: labelled("dark"), label_failed: labelled("failed"), label_quiet: labelled("quiet")});
+      alpha: (each) => (each.quiet ? 0.45 : each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : 1)});
+    for (const kind of LABELS) this.columns(kind, labels.filter(({each}) => ink(each) === kind), {x: ({each}) => local(each.left), y: ({each}) => each.y, text: ({text}) => text});
+    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => !each.failed && !each.quiet && this.styleOf(each.bar.task)[1] === i), {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right)});
     const alone = this.shown.filter((each) => each.bars.length === 1);
     this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => local(each.bar.ready), right: (each) => local(each.bar.start), fill: (each) => this.pales[this.styleOf(each.bar.task)[0]]});
     this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => local(each.right - 7 / scale), y: (each) => each.y});

@@ -286,10 +286,15 @@ _HEAD = ("range", "lanes", "search", "on_open", "bridge", "access", "is_open")
 #: have gone while it takes new ones, and fail if they stand in a column.
 LABELS = ("label", "label_dark", "label_failed", "label_quiet")
 
+#: Textures of `TaskColours` from 1, with Bokeh's names of them.
+TEXTURES = {"texture-1": "/", "texture-2": "."}
+
 #: What the browser fills: columns of each source, by name.
 SOURCES: dict[str, tuple[str, ...]] = {
     "waits": ("y", "left", "right", "fill"),
-    "bars": ("y", "left", "right", "fill", "line", "alpha", "hatch", *LABELS),
+    "bars": ("y", "left", "right", "fill", "line", "alpha"),
+    **dict.fromkeys(LABELS, ("x", "y", "text")),
+    **dict.fromkeys(TEXTURES, ("y", "left", "right")),
     "joins": ("x0", "y0", "x1", "y1"),
     "fails": ("x", "y"),
     "due": ("x", "y"),
@@ -375,16 +380,13 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
     plot.hbar(**sides, height=8 / LANE, source=sources["waits"], fill_color="fill", line_color=None)
     plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join", line_width=2)
     colours: dict[str, Any] = {"fill_color": "fill", "fill_alpha": "alpha", "line_color": "line"}
-    texture: dict[str, Any] = {"hatch_pattern": "hatch", "hatch_alpha": 0.45, "hatch_scale": 7, "hatch_weight": 1.5}
-    plot.hbar(**sides, height=16 / LANE, source=sources["bars"], name="bar", **colours, **texture)
-    text: dict[str, Any] = {
-        "source": sources["bars"],
-        "x_offset": 5,
-        "text_font_size": "11px",
-        "text_baseline": "middle",
-    }
+    plot.hbar(**sides, height=16 / LANE, source=sources["bars"], **colours)
+    look: dict[str, Any] = {"fill_color": None, "line_color": None, "hatch_alpha": 0.45, "hatch_scale": 7}
+    for name, pattern in TEXTURES.items():  # Bokeh makes a picture for each bar unless all have one pattern
+        plot.hbar(**sides, height=16 / LANE, source=sources[name], name=name, hatch_pattern=pattern, **look)
+    text: dict[str, Any] = {"x_offset": 5, "text_font_size": "11px", "text_baseline": "middle"}
     for label in LABELS:
-        plot.text("left", "y", label, **text, name=label)
+        plot.text("x", "y", "text", source=sources[label], name=label, **text)
     plot.scatter("x", "y", source=sources["fails"], marker="x", size=7, line_width=2, name="fail")
     plot.scatter(
         "x", "y", source=sources["due"], marker="inverted_triangle", size=9, fill_color=None, line_width=1.5, name="due"
