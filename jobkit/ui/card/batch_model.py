@@ -95,7 +95,7 @@ class BatchModel:
         having: Counter[str] = Counter()
         for snapshot in self.snapshots:
             params = self._params(snapshot)
-            having.update(params)
+            having.update(params.keys())
             for name, value in params.items():
                 values = seen.setdefault(name, set())
                 if len(values) < 2:
