@@ -154,9 +154,14 @@ def size(count: float | None) -> str:
     return f"{_half_up(amount)} TB" if amount >= 9.95 else f"{amount:.1f} TB"
 
 
+def many(count: int, noun: str) -> str:
+    """Return `1 job`, `2,000 jobs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def ahead_text(count: int) -> str:
     """Return `1 job ahead`, `2,000 jobs ahead`."""
-    return f"{count:,} job{'' if count == 1 else 's'} ahead"
+    return f"{many(count, 'job')} ahead"
 
 
 def binary_size(count: float) -> str:

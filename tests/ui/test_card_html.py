@@ -174,3 +174,8 @@ def test_a_bokeh_figure_says_how_to_see_it() -> None:
 
     assert "Bokeh figure &quot;Losses&quot;" in html
     assert "<code>bokeh.io.show(job.result())</code> draws it" in html
+
+
+def test_a_cancelled_job_names_the_user_and_the_reason() -> None:
+    asked = JobEvent("8f2c1a9bd0", 2, EventType.CANCELLED, 0, {"by": "<grace>", "reason": "wrong data"})
+    assert "Cancelled by &lt;grace&gt;: wrong data" in card_html(job("cancelled", history=(asked,)))

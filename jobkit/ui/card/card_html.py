@@ -16,9 +16,10 @@ from html import escape
 from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
-from jobkit.model.format import FACES, ago, duration, number, params_brief, percent, progress_line, size
+from jobkit.model.format import FACES, ago, duration, many, number, params_brief, percent, progress_line, size
 from jobkit.model.metrics import Point
 from jobkit.model.question import closed_questions
+from jobkit.model.result import ended_text
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
 from jobkit.ui.card.batch_model import BatchModel
@@ -154,25 +155,25 @@ def table(
 
 
 def _head(snapshot: JobSnapshot, now: datetime) -> str:
-    spec, word = snapshot.spec, "Cancelling" if snapshot.is_cancelling else ""
+    spec, word, fraction = snapshot.spec, "Cancelling" if snapshot.is_cancelling else "", snapshot.progress
     elapsed = duration(snapshot.elapsed_s(now))
     parts = [_headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
-    fraction = snapshot.progress
     if fraction is not None and snapshot.state != "succeeded":
-        count = progress_line(snapshot.done, snapshot.total)
         parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
-        told = (percent(fraction), count, snapshot.shown_message)
+        told = (percent(fraction), progress_line(snapshot.done, snapshot.total), snapshot.shown_message)
         parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")
     facts = (
+        ended_text(snapshot) if snapshot.state == "cancelled" else "",
         snapshot.finished_at and f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC",
         snapshot.worker and f"worker {snapshot.worker}",
         snapshot.attempt > 1 and f"attempt {snapshot.attempt}",
     )
     known = "".join(f"{escape(fact)} · " for fact in facts if fact)
     parts.append(f'<p class="m">{known}<code title="{escape(snapshot.id)}">{escape(snapshot.id[:8])}</code></p>')
-    for asked in snapshot.asking:
-        since = f"asked {ago(asked.at, now)}"
-        parts.append(f'<p><b>Question</b> {escape(asked.text)} <span class="m">{since}</span></p>')
+    parts += [
+        f'<p><b>Question</b> {escape(asked.text)} <span class="m">asked {ago(asked.at, now)}</span></p>'
+        for asked in snapshot.asking
+    ]
     if not snapshot.is_terminal:
         if spec.needs and snapshot.state == "scheduled":
             shown_ids = ", ".join(f"<code>{escape(need[:8])}</code>" for need in spec.needs[:6])
@@ -241,11 +242,10 @@ def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
     if not artifacts:
         return ""
     total = size(sum(int(each["size_bytes"]) for each in artifacts))
-    word = "1 artifact" if len(artifacts) == 1 else f"{len(artifacts)} artifacts"
     rows = [[f"<code>{_brief(each['name'], 80)}</code>", size(each["size_bytes"])] for each in artifacts[:_ROWS]]
     more = " and more" if len(artifacts) > _ROWS else ""
     note = f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p>'
-    return folded(f"{word}, {total}", table(rows, numeric=(1,)) + note)
+    return folded(f"{many(len(artifacts), 'artifact')}, {total}", table(rows, numeric=(1,)) + note)
 
 
 def _made(lines: Sequence[tuple[str, str]]) -> str:
@@ -265,8 +265,7 @@ def _told(snapshot: JobSnapshot) -> str:
     told = closed_questions(snapshot.history)
     if not told:
         return ""
-    word = "1 question" if len(told) == 1 else f"{len(told)} questions"
-    return folded(word, "".join(f"<p>{_brief(each.sentence, 500)}</p>" for each in told[-_ROWS:]))
+    return folded(many(len(told), "question"), "".join(f"<p>{_brief(one.sentence, 500)}</p>" for one in told[-_ROWS:]))
 
 
 def _attempts(snapshot: JobSnapshot) -> str:
@@ -275,8 +274,8 @@ def _attempts(snapshot: JobSnapshot) -> str:
         return ""
     rows = []
     for a in attempts[-8:]:
-        times = (f"{a.started_at:%H:%M:%S}", duration(a.duration_s))
-        rows.append([a.number, escape(a.outcome), *times, escape(a.worker), _brief(a.reason, 120)])
+        cells = [a.number, escape(a.outcome), f"{a.started_at:%H:%M:%S}", duration(a.duration_s)]
+        rows.append([*cells, escape(a.worker), _brief(a.reason, 120)])
     return folded(f"{len(attempts)} attempts", table(rows))
 
 
