@@ -61,7 +61,7 @@ HELP: tuple[tuple[str, str], ...] = (
 #: Maximum length of a search text.
 MAX_CHARS = 500
 
-_WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
+WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 
 #: What looks like a field: `http://x`, `C:\\x` and `12:30` do not.
 _FIELD = re.compile(r"([A-Za-z]{2,20}):(?!//)(.*)", re.DOTALL)
@@ -82,9 +82,9 @@ def parse(text: str, base: Query | None = None, zone: str | None = None) -> Quer
     now = datetime.now(_zone(zone))
     found: dict[str, Any] = {}
     texts: list[str] = []
-    for word in _WORD.findall(text):
+    for word in WORD.findall(text):
         match = _FIELD.fullmatch(word)
-        if word.lower() in _DAYS:
+        if word.lower() in DAYS:
             read, name, value = _READERS["on"], "on", word
         elif match is None:
             texts.append(word.replace('"', ""))
@@ -233,7 +233,7 @@ def _split(value: str) -> Iterator[str]:
 
 
 #: Words that are days without a field.
-_DAYS = ("today", "yesterday")
+DAYS = ("today", "yesterday")
 
 #: Fields whose value depends on the time of the search.
 _POINTS: Mapping[str, Callable[[str, str, datetime], dict[str, Any]]] = {"since": _point, "before": _point, "on": _day}

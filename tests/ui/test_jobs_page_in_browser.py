@@ -151,6 +151,47 @@ def test_a_search_that_is_not_understood_says_why(stage: Stage, url: str, window
     shows(page, ["Job 0"])
 
 
+def test_a_search_is_completed_by_keyboard_and_mouse(stage: Stage, url: str, window: Window) -> None:
+    for n, owner in enumerate(("ada", "ada", "bob", "cy")):
+        stage.submit("train" if n else "score", title=f"Job {n}", owner=owner)
+    page = window.open(url)
+    shows(page, ["Job 3", "Job 2", "Job 1", "Job 0"])
+    options = page.locator(".options li .mono")
+
+    def offers(*texts: str) -> None:
+        wait_until(lambda: options.all_inner_texts() == list(texts), what=f"{texts}")
+
+    page.keyboard.press("/")
+    wait_until(lambda: "owner:" in options.all_inner_texts(), what="the fields")
+    page.keyboard.type("ow")
+    offers("owner:")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    offers("ada", "bob", "cy")
+    assert page.locator(".options li").first.inner_text().split() == ["ada", "2"]
+    box = page.locator(".search")
+    assert box.get_attribute("aria-expanded") == "true"
+    page.keyboard.press("ArrowDown")
+    assert box.get_attribute("aria-activedescendant") == "jk-search-option-0"
+    assert findings(page, "the suggestions") == []
+    page.keyboard.press("Tab")
+    shows(page, ["Job 1", "Job 0"])
+    page.keyboard.type("task:")
+    offers("score", "train")  # of those that match the rest
+    page.click(".options li:has-text('train')")
+    shows(page, ["Job 1"])
+    assert box.input_value() == "owner:ada task:train "
+    wait_until(lambda: "q=owner%3Aada+task%3Atrain" in page.url, what="the URL")
+
+    page.keyboard.type("state:f")
+    offers("failed")
+    page.keyboard.press("Escape")
+    assert box.input_value() == "owner:ada task:train state:f"
+    page.locator(".options").wait_for(state="hidden")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.problem:has-text("state must be one of")')
+
+
 @pytest.mark.nightly
 def test_jobs_that_no_longer_match_leave_the_page(stage: Stage, url: str, window: Window) -> None:
     jobs = [stage.submit(title=f"Job {n}") for n in range(2)]

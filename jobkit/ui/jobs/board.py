@@ -20,6 +20,7 @@ from jobkit.model.format import Eta, params_brief
 from jobkit.model.plain import iso, to_ms
 from jobkit.model.result import ended_text
 from jobkit.store.batches import subscription
+from jobkit.store.completion import HINTED, unknown
 from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
@@ -119,6 +120,8 @@ class Board:
         """Number of jobs that the query finds; None if unknown."""
         self.kept: int | None = None
         """Number of all jobs, set while an index is being filled."""
+        self.hint = ""
+        """Why the search finds nothing, if that is known."""
         self.next_cursor = ""
         self.unknown: dict[str, None] = {}
         """Ids of jobs that are new, or that were missed: read them and call `learn`. Newest last."""
@@ -266,7 +269,14 @@ class Board:
     def whole(self, now: datetime) -> dict[str, Any]:
         """Return the whole page: `rows`, `counts`, `total`, `away`, `now`, and `more`, the cursor of the next one."""
         rows = [self._row(snapshot) for snapshot in self.jobs.values()]
-        return {"rows": rows, **self._numbers(), "kept": self.kept, "more": self.next_cursor, "now": iso(now)}
+        return {
+            "rows": rows,
+            **self._numbers(),
+            "kept": self.kept,
+            "hint": self.hint,
+            "more": self.next_cursor,
+            "now": iso(now),
+        }
 
     def delta(self, now: datetime) -> dict[str, Any]:
         """Return the changes since the last call: any of `rows`, `new` (newest first), `gone` (deleted), `left` (no
@@ -370,8 +380,18 @@ class BoardFeed(QueryFeed[Subscriber]):
         if page.searched is not None and self.only is None:
             self.model.kept = sum((await self.kit.verbs.counts()).values())
         self.model.problem = self.model.problem or " ".join(page.problems)
+        self.model.hint = "" if page.jobs or page.searched is not None else await self._hint()
         self.model.load(page, counts, total, batches)
         self.model.is_away = not self.kit.hub.is_live
+
+    async def _hint(self) -> str:
+        """Return why a search finds nothing, if no job has the value of a field that it asks for."""
+        for name in HINTED if self.only is None and not self.query.archived else ():
+            if getattr(self.query, name):
+                counts = await self.kit.verbs.tally(Query(), name)
+                if counts and (hint := unknown(self.query, name, counts)):
+                    return hint
+        return ""
 
     async def _page(self) -> tuple[QueryPage, dict[str, BatchInfo]]:
         """Read the page and the batches on it; an archive that cannot be read is an empty page with the reason."""

@@ -162,7 +162,7 @@ class ComparePage(CardPage):
 
     async def find(self, asked: Mapping[str, str]) -> Batch | str:
         kit, access, store = self._session.kit, self._session.access, self._session.kit.verbs.store
-        query, why = read_search(asked.get("q", ""), limit=MOST)
+        query, why = read_search(asked.get("q", ""), limit=MOST, zone=asked.get("tz"))
         if "set" in asked:
             ids, why = await store.selections.read(asked["set"]), _FORGOTTEN
         else:

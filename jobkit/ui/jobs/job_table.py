@@ -15,14 +15,13 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.plain import dumps
-from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query, narrowed
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.home import HomeFeed, is_home
-from jobkit.ui.live.component import LivePage
+from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.words import assets
 
 _ENDED = ("succeeded", "failed", "cancelled")
@@ -47,7 +46,7 @@ _COUNT_S = 10.0
 MOST = 10_000
 
 
-class JobTable(LivePage):
+class JobTable(SearchedPage):
     """One page of a kit's jobs with its counters and search box.
 
     Args:
@@ -58,26 +57,22 @@ class JobTable(LivePage):
         may_act: whether bulk cancel, retry and delete are offered and obeyed, where the access allows it.
 
     Attributes:
-        search: the search text, see `store.grammar`. order: see `store.query.ORDERS`. cursor: where the page begins.
+        search, problem, help: see `SearchedPage`. order: see `store.query.ORDERS`. cursor: where the page begins.
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
-        notice: one sentence about what did not work. problem: what is wrong with the search text.
+        notice: one sentence about what did not work.
         has_archive: whether the archive can be searched.
         work: what is being done to many, see `Bulk`.
-        inside: the first jobs of a batch whose row is open.
-        help: the lines of the search box's help. activity: see `ActivityFeed`.
+        inside: the first jobs of a batch whose row is open. activity: see `ActivityFeed`.
     """
 
     FEED = BoardFeed
 
-    search = param.String(default="")
     order = param.String(default="")
     cursor = param.String(default="")
-    problem = param.String(default="")
     work = param.String(default="")
     inside = param.String(default="")
     activity = param.String(default="")
-    help = param.List(default=[list(line) for line in HELP])
     selected = param.String(default="")
     page = param.String(default="")
     delta = param.String(default="")
@@ -114,7 +109,7 @@ class JobTable(LivePage):
     def _feeds(self) -> list[tuple[Any, ...]]:
         if self.cursor != self._trail[-1]:  # by a link, or the back button
             self._trail = ["", self.cursor] if self.cursor else [""]
-        query, self.problem = read_search(self.search, self.order, self.cursor)
+        query, self.problem = self.query_of(self.order, self.cursor)
         feed, only = BoardFeed if self.problem or not is_home(query) else HomeFeed, self._access.person.only_owner
         return [(feed, query, only), *([] if self.problem else [activity_feed(query, only)])]
 
@@ -141,7 +136,7 @@ class JobTable(LivePage):
 
     def _with_archived(self, ids: Sequence[str], then: Callable[[], object]) -> None:
         """Call `then` in the session, once jobs that are shown from the archive are kept again."""
-        if not any(ids) or not read_search(self.search)[0].archived:
+        if not any(ids) or not self.query_of()[0].archived:
             then()
             return
 
@@ -178,11 +173,11 @@ class JobTable(LivePage):
             if ids:
                 self._with_archived(ids, lambda: background.spawn(self._compare(ids)))
             else:
-                self._on_go("compare", q=self.search or "state:ended")
+                self._on_go("compare", q=self.search or "state:ended", tz=self.zone)
         elif not self.may_act:
             return
         elif action == "bulk":
-            query, problem = read_search(self.search)
+            query, problem = self.query_of()
             if ids is not None:
                 self._with_archived(ids, lambda: self._bulk.ask(str(asked.get("what")), ids))
             elif query.archived:

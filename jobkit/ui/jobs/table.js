@@ -47,7 +47,7 @@ class Table extends View {
       order: () => this.showOrder(), work: () => this.bulk.told(), inside: () => this.batches.told(), notice: () => this.showNotice()});
     this.listen(document, "visibilitychange", () => this.seen());
     this.listen(document, "keydown", (event) => this.key(event));
-    this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.close(), () => cancelAnimationFrame(this.frame));
+    this.stops.push(() => clearTimeout(this.hiddenTimer), () => this.box.stop(), () => cancelAnimationFrame(this.frame));
     this.showCounter();
     this.showOrder();
     this.bulk.told();
@@ -118,7 +118,7 @@ class Table extends View {
     this.more = page.more || "";
     this.depth = page.depth || 0;
     this.total = page.total;
-    this.kept = page.kept;
+    [this.kept, this.hint] = [page.kept, page.hint];
     this.searched = page.searched;
     this.problem = page.problem || "";
     this.waiting = [];
@@ -363,7 +363,7 @@ class Table extends View {
 
   showEmpty() {
     const searching = Boolean(this.model.get("search")), problem = this.model.get("problem"), waits = this.searched != null;
-    if (isNew(this.n.empty, [problem, waits, searching])) this.n.empty.replaceChildren(...(problem || waits || searching ? nothingFound(this, problem, waits) : firstSteps(this)));
+    if (isNew(this.n.empty, [problem, waits, searching, this.hint])) this.n.empty.replaceChildren(...(problem || waits || searching ? nothingFound(this, problem, waits) : firstSteps(this)));
   }
 
   // -- notices, the open job ---------------------------------------------------------------------------------------

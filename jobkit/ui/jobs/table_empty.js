@@ -6,7 +6,7 @@ const ghostRows = () => Array.from({length: 8}, () => h("div", {class: "row ghos
 /** No job matches the search, as far as all have been read. */
 const nothingFound = (table, problem, waits) => [
   h("p", {class: "big", text: problem ? "This search is not understood" : waits ? "Still looking" : "No job matches"}),
-  ...(waits ? [h("p", {class: "muted", text: "None among the newest jobs so far; the older ones are being read."})] : []),
+  h("p", {class: "muted", text: waits ? "None among the newest jobs so far; the older ones are being read." : problem ? "" : table.hint}),
   h("p", null, h("button", {class: "btn", text: "Show all jobs", onclick: () => table.box.ask("")})),
 ];
 

@@ -37,7 +37,7 @@ class TimelineHead extends View {
     this.on({page: () => this.load(), delta: () => this.change(), series: () => showCharts(this), selected: () => this.draw(), range: () => this.turn(), lanes: () => this.turn(), search: () => this.soon(), problem: () => this.soon()});
     this.listen(document, "keydown", (event) => this.key(event));
     this.listen(document, "pointermove", (event) => this.pointer.moved(event));
-    this.stops.push(() => this.box.close(), () => clearTimeout(this.later), () => cancelAnimationFrame(this.frame));
+    this.stops.push(() => this.box.stop(), () => clearTimeout(this.later), () => cancelAnimationFrame(this.frame));
     this.turn();
     this.attach(200);
   }

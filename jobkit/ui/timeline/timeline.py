@@ -35,10 +35,9 @@ from msgspec.structs import replace
 from jobkit.client import Kit
 from jobkit.model import JobEvent, JobSnapshot
 from jobkit.model.plain import dumps, now_ms, to_ms
-from jobkit.store.grammar import HELP, read_search
 from jobkit.store.query import Query, QueryPage, is_pattern
 from jobkit.tasks.info import defaults_of
-from jobkit.ui.live.component import LivePage
+from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.live.shared_feed import QueryFeed, Subscriber
 from jobkit.ui.timeline.timeline_model import ATTEMPTS, RANGES_MS, TimelineModel, fit, series
 from jobkit.ui.words import assets
@@ -197,7 +196,7 @@ class TimelineFeed(QueryFeed[TimelineSubscriber]):
 # -- the component -----------------------------------------------------------------------------------------------------
 
 
-class TimelineHead(LivePage):
+class TimelineHead(SearchedPage):
     """The lines above the figures, which also fills and colours them.
 
     Args:
@@ -206,7 +205,6 @@ class TimelineHead(LivePage):
     Attributes:
         name_of: what the names of the figures' models begin with.
         range: one of `RANGES`. lanes: one of `LANES`. page, delta, series: see `TimelineFeed`.
-        search: the search text, see `store.grammar`. problem: what is wrong with it. help: the lines of its help.
         selected: id of the job whose bars are marked.
     """
 
@@ -215,9 +213,6 @@ class TimelineHead(LivePage):
     name_of = param.String(default="")
     range: Any = param.Selector(default="fit", objects=list(RANGES))
     lanes: Any = param.Selector(default="worker", objects=list(LANES))
-    search = param.String(default="")
-    problem = param.String(default="")
-    help = param.List(default=[list(line) for line in HELP])
     selected = param.String(default="")
     page = param.String(default="")
     delta = param.String(default="")
@@ -233,7 +228,7 @@ class TimelineHead(LivePage):
         self.param.watch(lambda *_: self._follow(), ["range", "search"])
 
     def _feeds(self) -> list[tuple[Any, ...]]:
-        query, self.problem = read_search(self.search)
+        query, self.problem = self.query_of()
         return [(TimelineFeed, Query(states=("none",)) if self.problem else query, self._access.person.only_owner)]
 
     def _subscriber(self) -> TimelineSubscriber:

@@ -441,7 +441,7 @@ let requests = 0;
 const recent = new WeakMap();
 
 /** Requests that the page sends without the user. */
-const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first", "log-lines", "log-hits"];
+const BY_ITSELF = ["hello", "url", "theme", "hidden", "visible", "alike", "log", "check", "tasks", "preview", "first", "complete", "zone", "log-lines", "log-hits"];
 
 /** True if the server does not answer; then the page says that nothing was sent. */
 function refused(model) {
