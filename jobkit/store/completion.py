@@ -42,7 +42,7 @@ HINTED = ("task", "queue", "owner", "tag", "error")
 
 
 class Caret(NamedTuple):
-    """What is typed at a caret.
+    """The part of a text at its caret.
 
     Attributes:
         start, end: the part of the text that a suggestion replaces. typed: what of it is before the caret.

@@ -49,6 +49,7 @@ from jobkit.store.values import (
     event_key,
     parse_stream_id,
 )
+from jobkit.store.views import ViewStore
 from jobkit.store.web import AuditLog, WebStore
 
 #: The mark of a namespace, see `place`.
@@ -68,7 +69,7 @@ class RedisStore(QueueRecords, LogRecords):
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
-            selections: of jobs, under short names.
+            selections: of jobs, under short names. views: saved views of users.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -88,6 +89,7 @@ class RedisStore(QueueRecords, LogRecords):
         self.outbox = Outbox(self)
         self.pools = PoolStore(self)
         self.selections = SelectionStore(self)
+        self.views = ViewStore(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

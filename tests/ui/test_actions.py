@@ -10,6 +10,7 @@ import redis
 
 from jobkit.client.connection import Connection
 from jobkit.client.kit import Kit
+from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, StoreUnavailable, SubmitUnanswered
 from jobkit.model.people import Person, Role
 from jobkit.settings import Settings
@@ -199,3 +200,19 @@ def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it
         assert (entry.who, entry.action, entry.targets, entry.outcome) == ("ada", "cancel", (job,), "done")
         assert "written down late" in entry.note
     server.stop()
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_everybody_who_may_look_saves_views_of_their_own(stage: Stage, role: str) -> None:
+    access = desk_of(stage, role)
+
+    reply = act(access, "save_view", ["late"], view={"search": "state:failed", "order": "", "hidden": "queue"})
+
+    saved = [view.name for view in background.call(stage.store.views.of("ada"))]
+    assert (saved == ["late"]) is reply.is_ok is (role != "none"), reply
+    if reply.is_ok:
+        assert act(access, "rename_view", ["late"], to="later").is_ok
+        assert act(Actions(stage.kit, Person("bob", Role.ADMIN)), "rename_view", ["later"], to="x").outcome == "failed"
+        assert act(access, "delete_view", ["later"]).is_ok
+        looking = Actions(stage.kit, Person("ada", Role(role)), only_looks=True)
+        assert "only shows" in act(looking, "save_view", ["late"], view={}).sentence

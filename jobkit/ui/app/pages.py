@@ -68,8 +68,8 @@ def _valid(parameter: param.Parameter[Any], value: str | None) -> Any:
 
 
 def jobs(session: PageSession) -> JobTable:
-    """`q`: the search text. `sort`: the order, "" for newest first. `at`: cursor of the page."""
-    url = {"q": "search", "sort": "order", "at": "cursor"}
+    """`q`: the search text. `sort`: the order, "" for newest first. `hide`: columns. `at`: cursor of the page."""
+    url = {"q": "search", "sort": "order", "hide": "hidden", "at": "cursor"}
     table: JobTable = fed(JobTable, session, url, on_go=session.go, may_compare=session.has("compare"))
     return table
 

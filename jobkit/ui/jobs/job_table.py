@@ -15,12 +15,15 @@ from jobkit.client import Kit
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.plain import dumps
+from jobkit.store.grammar import MAX_CHARS
 from jobkit.store.query import Query, narrowed
+from jobkit.store.views import HIDDEN_CHARS
 from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.activity import activity_feed
 from jobkit.ui.jobs.board import BoardFeed, row
 from jobkit.ui.jobs.home import HomeFeed, is_home
+from jobkit.ui.jobs.saved_views import SavedViews
 from jobkit.ui.live.search import SearchedPage
 from jobkit.ui.words import assets
 
@@ -58,6 +61,7 @@ class JobTable(SearchedPage):
 
     Attributes:
         search, problem, help: see `SearchedPage`. order: see `store.query.ORDERS`. cursor: where the page begins.
+        hidden: columns that are not shown, joined by commas. views: see `SavedViews`.
         selected: id of the job that is open beside the table.
         page, delta: what the browser shows first; see `board.Board`. What follows goes past them, see `bridge`.
         notice: one sentence about what did not work.
@@ -73,6 +77,8 @@ class JobTable(SearchedPage):
     work = param.String(default="")
     inside = param.String(default="")
     activity = param.String(default="")
+    hidden = param.String(default="")
+    views = param.String(default="")
     selected = param.String(default="")
     page = param.String(default="")
     delta = param.String(default="")
@@ -103,6 +109,7 @@ class JobTable(SearchedPage):
         self._trail = [""]  # cursors of the pages up to this one
         may_act = may_act and access.may("cancel")
         super().__init__(kit, access=access, may_act=may_act, has_archive=bool(kit.settings.archive), **params)
+        self._views = SavedViews(self._access, lambda text: self._bridge.put(self, {"views": text}))
         self._bulk = Bulk(self._access, lambda text: self._bridge.put(self, {"work": text}))
         self.param.watch(lambda *_: self._follow(), ["search", "order", "cursor"])
 
@@ -150,7 +157,14 @@ class JobTable(SearchedPage):
     def _act(self, action: str, asked: Mapping[str, Any]) -> None:
         given = asked.get("ids")
         ids = [str(job_id) for job_id in given[:MOST]] if isinstance(given, list) else None
-        if action == "search":
+        if self._views.do(action, asked, {"search": self.search, "order": self.order, "hidden": self.hidden}):
+            return
+        if action == "view":
+            shown = {name: str(asked.get(name, ""))[:MAX_CHARS] for name in ("search", "order", "hidden")}
+            self.param.update(**shown, cursor="")
+        elif action == "hide":
+            self.hidden = str(asked.get("hidden", ""))[:HIDDEN_CHARS]
+        elif action == "search":
             self.param.update(search=str(asked.get("text", ""))[:500], cursor="")
         elif action == "order":
             self.param.update(order=str(asked.get("by", ""))[:20], cursor="")

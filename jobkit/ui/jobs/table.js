@@ -100,6 +100,7 @@ class Table extends View {
       this.box.problem, n.notice, this.strip.el, this.bulk.el,
       h("div", {class: "grid", role: "table", "aria-label": "Jobs"}, n.head, (n.pane = h("div", {class: "pane"}, alone(n.pill), n.body, alone(n.empty)))), n.foot, n.live);
     this.density(stored("jobkit-compact") === "1");
+    this.views = new Views(this);
   }
 
   density(compact) {

@@ -16,7 +16,7 @@ from pathlib import Path
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
     "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance", "batch_columns"),
-    "table": ("search", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty"),
+    "table": ("search", "views", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty"),
     "card": (
         "start",
         "save_file",

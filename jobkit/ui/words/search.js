@@ -11,7 +11,7 @@ class SearchBox {
   constructor(model, what, before = () => {}) {
     [this.model, this.before] = [model, before];
     const n = (this.n = {});
-    n.input = h("input", {type: "search", class: "search", placeholder: "Search, or state:failed since:yesterday", "aria-label": `Search ${what}`,
+    n.input = h("input", {type: "search", class: "search", placeholder: "Search, or state:failed", "aria-label": `Search ${what}`,
       autocomplete: "off", spellcheck: "false", maxlength: 500, "aria-describedby": "jk-search-problem",
       role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": "jk-search-options",
       oninput: () => { this.complete(COMPLETE_MS); this.soon(); }, onkeydown: (event) => this.pressed(event), onblur: () => this.close(true),
@@ -38,6 +38,13 @@ class SearchBox {
   get text() { return this.model.get("search") || ""; }
 
   get isOpen() { return !this.n.options.hidden; }
+
+  /** Show a text that something else searches for. */
+  set(text) {
+    clearTimeout(this.timer);
+    this.close();
+    this.n.input.value = text;
+  }
 
   ask(text) {
     clearTimeout(this.timer);
@@ -89,6 +96,7 @@ class SearchBox {
     this.told = told;
     const isOver = told.options.length === 1 && told.options[0].text === typed;
     options.hidden = !told.options.length || isOver;
+    options.classList.toggle("values", Boolean(told.field));
     input.setAttribute("aria-expanded", String(this.isOpen));
     options.replaceChildren(...told.options.map(({text, note}, i) => h("li", {role: "option", id: `jk-search-option-${i}`, "aria-selected": "false", onclick: () => this.take(i), onpointermove: () => this.mark(i)},
       h("span", {class: "mono", text}), h("span", {class: "muted", text: note}))));
