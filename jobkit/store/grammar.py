@@ -41,7 +41,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "error": ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
     "batch": ('batch:"first try"', "of a batch, by its name or id"),
     "is": ("is:asking", "with a question that waits for an answer"),
-    "since": ("since:22:00", "ended since (if it has not: started, submitted); also yesterday, monday, 2h"),
+    "since": ("since:22:00", "ended since (or started, submitted); also yesterday, monday, 2h"),
     "before": ("before:06:00", "the same, before a time; in your time zone"),
     "on": ("on:2026-11-26", "the same, on a day; today and yesterday need no field"),
     "age": ("age:<1h", "time since the submit: s, m, h, d, w, y; also 1h..2h"),
