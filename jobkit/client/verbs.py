@@ -158,11 +158,11 @@ class Verbs(LogVerbs):
         return await self.store.counts()
 
     async def counts_of(self, query: Query) -> dict[str, int] | None:
-        """Return the number of jobs by state, and as "asking", that match a query, whatever states and flag it has.
+        """Return the number of jobs by state, and as "asking", that match a query, whatever states it asks for.
 
         None if that is not known soon.
         """
-        query = replace(query, states=(), flag=None)
+        query = replace(query, states=(), flag=None if query.is_asking else query.flag)
         if query.is_plain and not query.is_aging:
             counts, asking = await asyncio.gather(self.store.counts(), self.store.questions.count())
             return {**counts, ASKING: asking}
@@ -170,7 +170,7 @@ class Verbs(LogVerbs):
         if found is None:
             return None
         counts = {str(state): sum(n for (each, _), n in found.items() if each == state) for state in JobState}
-        return {**counts, ASKING: sum(n for (_, flag), n in found.items() if flag)}
+        return {**counts, ASKING: sum(n for (_, flag), n in found.items() if flag == ASKING)}
 
     async def tally(self, query: Query, *fields: str, for_s: float = 0.15) -> Counter[tuple[str, ...]] | None:
         """Return the number of jobs that match a query by their values of fields: "state", or names of `FILTERS`.

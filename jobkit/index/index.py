@@ -296,8 +296,8 @@ class Index:
                 some = ids[start : start + _SLICE]
                 try:
                     read = await self._store.finder.candidates(some)
-                    repeated = [one.job.spec.retry_of for one in read if one and one.job.batch]
-                    read += await self._store.finder.candidates(list(filter(None, repeated)))  # they may have left it
+                    repeated = [one.job.spec.retry_of for one in read if one]
+                    read += await self._store.finder.candidates(list(filter(None, repeated)))  # no event says so
                 except BaseException:
                     self._dirty |= dict.fromkeys(ids[start:])
                     raise

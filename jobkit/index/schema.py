@@ -5,7 +5,7 @@ jobs   n         sequence number, counted down from the newest job by time of su
        seq       of the record; state: index into `query.STATES`
        task, queue, owner, worker (of the last attempt), attempt (its number)
        error     type and kind of the error, joined by a tab; "" for none
-       flag      "asking" or ""
+       flag      one of `query.FLAGS` or ""
        batch     id and name of the batch, joined by a tab if it has a name; "" for none; behind a tab if it has left it
        started, finished, took (ms; of ended jobs), progress (0..1)
        changed   time of the last change, see `query.changed_ms`

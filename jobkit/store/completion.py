@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from jobkit.model.format import number
 from jobkit.store.grammar import DAYS, FIELDS, WORD
-from jobkit.store.query import ASKING, FILTERS, STATES, Query, fits, is_pattern, names, patterns
+from jobkit.store.query import ASKING, FILTERS, RETRIED, STATES, UNRETRIED, Query, fits, is_pattern, names, patterns
 
 #: Suggestions at a time.
 MOST = 8
@@ -23,7 +23,11 @@ MOST = 8
 #: Values that are the same everywhere, with what they mean; those of lengths and times are examples.
 _FIXED: Mapping[str, Mapping[str, str]] = {
     "state": {**dict.fromkeys(STATES, ""), "waiting": "queued or scheduled", "ended": "succeeded, failed or cancelled"},
-    "is": {ASKING: "a question waits for an answer"},
+    "is": {
+        UNRETRIED: "failed or cancelled, and not run again",
+        RETRIED: "runs again as another job",
+        ASKING: "a question waits for an answer",
+    },
     "since": {"2h": "", "today": "", "yesterday": "", "monday": "", "22:00": "the last one", "2026-11-26": "a day"},
     "before": {"2h": "", "today": "", "yesterday": "", "monday": "", "06:00": "the last one", "2026-11-26": "a day"},
     "on": {"today": "", "yesterday": "", "monday": "", "2026-11-26": "a day"},

@@ -98,7 +98,7 @@ class JobFinder:
         is_oldest_first = query.order == "submitted"
         command, first, last = ("ZRANGEBYSCORE", low, high) if is_oldest_first else ("ZREVRANGEBYSCORE", high, low)
         indexes = [f"state:{state}" for state in dict.fromkeys(query.states)] or ["jobs"]
-        if query.flag:
+        if query.is_asking:
             indexes = [ASKING]
         found: dict[str, int] = {}  # a job that changes its state meanwhile may be in two indexes
         strange: list[bytes] = []

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from jobkit.model import InvalidParams
 from jobkit.model.format import seconds_in
 from jobkit.store import moments
-from jobkit.store.query import ASKING, FILTERS, STATES, Query
+from jobkit.store.query import FILTERS, FLAGS, STATES, Query
 
 #: Names for several states: the counters of the jobs page.
 COUNTERS: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +40,7 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "worker": ("worker:gpu-1", "by the last worker, or its host"),
     "error": ("error:KeyError", "by the type of the error, or timeout, memory, lost, …"),
     "batch": ('batch:"first try"', "of a batch, by its name or id"),
-    "is": ("is:asking", "with a question that waits for an answer"),
+    "is": ("is:unretried", "failed or cancelled, and not run again; is:retried; is:asking: a question waits"),
     "since": ("since:22:00", "ended since (or started, submitted); also yesterday, monday, 2h"),
     "before": ("before:06:00", "the same, before a time; in your time zone"),
     "on": ("on:2026-11-26", "the same, on a day; today and yesterday need no field"),
@@ -98,6 +98,8 @@ def parse(text: str, base: Query | None = None, zone: str | None = None) -> Quer
         for key, part in given.items():
             found[key] = _both(key, found[key], part, now) if key in found else part
     _check_span(found, now)
+    if "flag" in found and "archived" in found:
+        raise InvalidParams("is does not go with in:archive, which does not keep that", "is")
     if texts := [word for word in texts if word]:
         found["search"] = tuple(texts)
     return replace(base or Query(), **found)
@@ -200,9 +202,9 @@ def _archive(name: str, value: str) -> dict[str, Any]:
 
 
 def _flag(name: str, value: str) -> dict[str, Any]:
-    if value.lower() != ASKING:
-        raise InvalidParams(f"{name} must be {ASKING}, not {value!r}", name)
-    return {"flag": (ASKING,)}
+    if value.lower() not in FLAGS:
+        raise InvalidParams(f"{name} must be one of {', '.join(FLAGS)}, not {value!r}", name)
+    return {"flag": (value.lower(),)}
 
 
 def _span(least: str, most: str, usual: str, name: str, value: str) -> dict[str, Any]:

@@ -31,8 +31,15 @@ Names = str | tuple[str, ...] | None
 #: States in the order of a job's life, used by `order="state"`.
 STATES = tuple(str(state) for state in JobState)
 
-#: Flag of jobs with a question that waits for an answer.
-ASKING = "asking"
+#: Flags of jobs: a question waits for an answer; it runs again as another job; it failed or was cancelled and does not.
+ASKING, RETRIED, UNRETRIED = FLAGS = ("asking", "retried", "unretried")
+
+
+def _flags(job: JobSnapshot) -> tuple[str, ...]:
+    if job.again:
+        return (RETRIED,)
+    return (ASKING,) if job.asking else (UNRETRIED,) if job.state in ("failed", "cancelled") else ()
+
 
 #: Filters by name, each with the values of a job, one of which must fit; see `Query`.
 FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
@@ -43,7 +50,7 @@ FILTERS: Mapping[str, Callable[[JobSnapshot], tuple[str, ...]]] = {
     "error": lambda job: (job.error.type, job.error.kind) if job.error else (),
     "tag": lambda job: job.spec.tags,
     "batch": lambda job: (*(() if job.batch else ("",)), *filter(None, (job.spec.batch, job.spec.batch_name))),
-    "flag": lambda job: (ASKING,) if job.asking else (),
+    "flag": _flags,
 }
 
 
@@ -88,7 +95,7 @@ class Query(msgspec.Struct, frozen=True):
     Attributes:
         states: allowed states; empty for all.
         task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
-            error: the type or kind of the error. flag: `ASKING`. batch: id or name of the batch with which it was
+            error: the type or kind of the error. flag: of `FLAGS`. batch: id or name of the batch with which it was
             submitted; ("",) for jobs of none, and those that have left theirs.
         search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
             key, message, summary, worker, or the error's type and message; ignores case for A to Z.
@@ -136,6 +143,11 @@ class Query(msgspec.Struct, frozen=True):
     def is_by_age(self) -> bool:
         """True for newest or oldest first, the order of the store's own indexes."""
         return self.order in ("", NEWEST, "submitted")
+
+    @property
+    def is_asking(self) -> bool:
+        """True if it asks for jobs with a question, which a counter of the page does, as for a state."""
+        return names(self.flag) == (ASKING,)
 
     @property
     def is_plain(self) -> bool:

@@ -342,7 +342,7 @@ _spec = msgspec.json.Decoder(JobSpec).decode
 #: The fields of a record that `candidate` decodes.
 CANDIDATE = (
     "spec", "us", "seq", "state", "submitted", "started", "finished", "worker", "attempt", "p", "summary", "error",
-    "asking", "batch",
+    "asking", "batch", "again",
 )  # fmt: skip
 _CANDIDATE = [name.encode() for name in CANDIDATE]
 

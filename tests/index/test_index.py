@@ -50,6 +50,8 @@ QUERIES: list[dict[str, Any]] = [
     {"before": -3600},
     {"since": 1_000_000_000.0, "before": 4_000_000_000.0, "tag": "nightly"},
     {"since": 1_000_000_000.0, "states": ("failed",)},
+    {"flag": "unretried"},
+    {"flag": ("retried", "asking")},
     {"took_min_s": 0},
     {"took_max_s": 3600, "owner": "bob"},
 ]

@@ -107,6 +107,29 @@ def test_counters_are_of_the_jobs_that_match_whatever_state_is_asked_for(stage: 
     wait_until(lambda: screen["total"] == 2, what="the number that match")
 
 
+def test_a_failed_job_says_whether_it_was_retried_and_how_that_ended(stage: Stage, look: Look) -> None:
+    failed, other = stage.submit(), stage.submit()
+    for job in (failed, other):
+        stage.start(job)
+        stage.fail(job)
+    screen = look(Query(states=("failed",)))
+    unretried = look(read_search("is:unretried")[0])
+    assert ids(screen) == ids(unretried) == [other, failed]
+
+    again = stage.submit(retry_of=failed)
+
+    def notes(job: str) -> str:
+        return [row["note"] for row in [*screen["rows"], *screen["changed"]] if row["id"] == job][-1]
+
+    wait_until(lambda: notes(failed).startswith("run again → queued · ValueError"), what="the retry")
+    stage.start(again)
+    stage.succeed(again)
+    wait_until(lambda: notes(failed).startswith("run again → succeeded · "), what="its end")
+    assert notes(other).startswith("ValueError")
+    assert ids(look(read_search("is:retried")[0])) == [failed]
+    assert ids(look(read_search("is:unretried state:failed")[0])) == [other]
+
+
 def test_a_batch_is_one_row_that_counts_its_jobs(stage: Stage, look: Look) -> None:
     batch, first, *others = stage.batch({"n": 1}, {"n": 2}, {"n": 3}, name="first try")
     screen = look(Query())

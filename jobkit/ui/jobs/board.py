@@ -25,6 +25,7 @@ from jobkit.store.query import ASKING, Query, QueryPage, is_pattern, matches
 from jobkit.store.values import CONTROL
 from jobkit.tasks.info import Defaults, defaults_of
 from jobkit.ui.jobs import batch_rows
+from jobkit.ui.jobs.retries import read_retries
 from jobkit.ui.live.shared_feed import CURVES_S, NEWS_S, QueryFeed, Subscriber, answered
 
 #: Seconds between two reads of the counters, at least.
@@ -129,6 +130,7 @@ class Board:
         """Expected starts of waiting jobs, see `expect`."""
         self.paused: dict[str, str] = {}
         """Queues that hand out nothing, and what rows of jobs that wait in them say of it."""
+        self.retries: dict[str, str] = {}
         self.problem = ""
         """Why the page cannot be read, or what is left out of it."""
         self.is_away = False
@@ -258,6 +260,11 @@ class Board:
         """The jobs on the page that wait, without batches."""
         return [job for job in self.jobs.values() if job.state in WAITING and job.id not in self.batches]
 
+    def tell_retries(self, retries: Mapping[str, str]) -> None:
+        """Set what rows of jobs that were retried say of it, by id."""
+        self._changed |= {row_id for row_id, _ in self.retries.items() ^ retries.items()}
+        self.retries = dict(retries)
+
     def pause(self, paused: Mapping[str, str]) -> None:
         """Set the paused queues, and mark the rows that must say so, or no longer."""
         touched = {queue for queue, _ in self.paused.items() ^ paused.items()}
@@ -330,6 +337,8 @@ class Board:
             self.batches.get(snapshot.id),
             self.starts.get(snapshot.id),
         )
+        if retry := self.retries.get(snapshot.id):
+            cells["note"] = " · ".join(filter(None, (retry, cells.get("note"))))
         if snapshot.state is JobState.QUEUED and snapshot.spec.queue in self.paused:
             cells["message"] = self.paused[snapshot.spec.queue]
         return cells
@@ -360,6 +369,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         self._news = self.paced(NEWS_S, self.flush)
         self._curves = self.paced(CURVES_S, self.flush)
         self._starts = self.paced(_STARTS_S, self.look_at_starts)
+        self._retries = self.paced(_STARTS_S, self._look_at_retries)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -408,10 +418,16 @@ class BoardFeed(QueryFeed[Subscriber]):
 
     def loaded(self) -> None:
         super().loaded()
+        self._retries.poke()
         if (span := self.query.aging_s) is not None:
             self.reload_in(min(60.0, max(2.0, span / 50)))
         if self.model.waiting:
             self._starts.poke()
+
+    async def _look_at_retries(self) -> None:
+        store, jobs = self.kit.verbs.store, [*self.model.jobs.values()]
+        self.model.tell_retries(await answered(lambda: read_retries(store, jobs)))
+        self.poke()
 
     async def look_at_starts(self) -> None:
         """Read when the waiting jobs of the page will start."""
@@ -441,9 +457,9 @@ class BoardFeed(QueryFeed[Subscriber]):
         return counts
 
     async def _total(self, counts: Mapping[str, int] | None) -> int | None:
-        if counts is None or (self.query.states and self.query.flag):
+        if counts is None or (self.query.states and self.query.is_asking):
             return None if self.only is not None and is_pattern(self.only) else await self.kit.verbs.count(self.query)
-        return counts[ASKING] if self.query.flag else sum(counts[state] for state in self.query.states or JobState)
+        return counts[ASKING] if self.query.is_asking else sum(counts[state] for state in self.query.states or JobState)
 
     def take(self, event: JobEvent) -> None:
         if event.job_id == CONTROL:
@@ -455,6 +471,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         else:
             self.recount()
             self.poke()
+            self._retries.poke()
             if self.model.starts:
                 self._starts.poke()
 
