@@ -155,7 +155,7 @@ def test_a_search_is_completed_by_keyboard_and_mouse(stage: Stage, url: str, win
     for n, owner in enumerate(("ada", "ada", "bob", "cy")):
         stage.submit("train" if n else "score", title=f"Job {n}", owner=owner)
     page = window.open(url)
-    shows(page, ["Job 3", "Job 2", "Job 1", "Job 0"])
+    shows(page, ["Job 0", "Job 1", "Job 2", "Job 3"])
     options = page.locator(".options li .mono")
 
     def offers(*texts: str) -> None:
