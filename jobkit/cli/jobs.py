@@ -41,6 +41,7 @@ from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
 from jobkit.model.result import ended_text
 from jobkit.model.trace import lines_of
+from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 
@@ -117,7 +118,14 @@ def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, 
         return starts[job.id].sentence(out.now()) if job.id in starts else _progress(job)
 
     columns = {**COLUMNS, "STATE": lambda job: _state(job, job.worker in seen), "PROGRESS": progress}
-    out.listing(as_json, found, columns, empty="No jobs. `jobkit tasks` lists the tasks to submit.")
+    out.listing(as_json, found, columns, empty="" if found else _nothing(kit, query))
+
+
+def _nothing(kit: Kit, query: Query) -> str:
+    """Return why a search finds nothing."""
+    known: dict[str, Iterable[str]] = {"task": kit.tasks(), "queue": kit.queues()}
+    hints = (unknown(query, name, dict.fromkeys(((each,) for each in found), 1)) for name, found in known.items())
+    return next(filter(None, hints), "No jobs. `jobkit tasks` lists the tasks to submit.")
 
 
 def _seen(kit: Kit) -> set[str]:

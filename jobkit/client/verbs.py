@@ -166,7 +166,7 @@ class Verbs(LogVerbs):
         if query.is_plain and not query.is_aging:
             counts, asking = await asyncio.gather(self.store.counts(), self.store.questions.count())
             return {**counts, ASKING: asking}
-        found = await self.tally(query, "state", "flag")
+        found = await self.tally(query, "state", "flag", for_s=0.5)
         if found is None:
             return None
         counts = {str(state): sum(n for (each, _), n in found.items() if each == state) for state in JobState}

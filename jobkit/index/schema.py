@@ -69,7 +69,8 @@ def open_index() -> tuple[sqlite3.Connection, bool]:
     connection.executescript(_TABLES)
     for column in INDEXED:
         condition = f" WHERE {column} IS NOT NULL" if column in ("finished", "took", "progress") else ""
-        connection.execute(f"CREATE INDEX jobs_{column} ON jobs({column}, us){condition}")
+        counted = ", state, flag" if column == "changed" else ""  # counters of a span of time read the index alone
+        connection.execute(f"CREATE INDEX jobs_{column} ON jobs({column}, us{counted}){condition}")
     for column in REPEATED:
         connection.execute(f"CREATE INDEX jobs_{column}_up ON jobs({column}, us DESC) WHERE {column} IS NOT NULL")
     try:

@@ -245,6 +245,10 @@ def test_jobs_can_be_filtered(terminal: Terminal) -> None:
     assert terminal.run("jobs", "--search", "nothing-has-this").stdout == ""
     assert failed[:8] in terminal.ok("jobs", "state:failed since:yesterday task:fail needle")
     assert failed[:8] not in terminal.ok("jobs", "state:succeeded since:yesterday")
+    assert "No job has the task fial; did you mean fail?" in terminal.run("jobs", "task:fial").stderr
+    refused = terminal.run("jobs", "sate:failed")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "there is no field sate; did you mean state:failed?" in refused.stderr
 
 
 @pytest.mark.nightly
