@@ -193,6 +193,7 @@ def check_replay(events: list[JobEvent], expected: JobSnapshot) -> None:
 
 #: Fields of a snapshot that no numbered event changes.
 _NEWS = (
+    "again",
     *("rev", "done", "total", "message", "typical_s"),
     *("resumed", "resumed_done", "saved", "saved_at"),
     "batch",
@@ -230,7 +231,7 @@ _OF_JOB = (
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
     "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
-    "selections", "autoscaler", "watching",
+    "selections", "autoscaler", "watching", "views",
 )  # fmt: skip
 
 
@@ -365,6 +366,7 @@ async def clear(store: RedisStore) -> None:
         "made",
         "made-on",
         "selections",
+        "views",
         "load",
         "blob",  # uploaded, and never used
         "group",
