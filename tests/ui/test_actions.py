@@ -203,7 +203,7 @@ def test_an_act_that_cannot_be_written_down_says_so_and_is_written_as_soon_as_it
 
 
 @pytest.mark.parametrize("role", MAY)
-def test_everybody_who_may_look_saves_views_of_their_own(stage: Stage, role: str) -> None:
+def test_everybody_who_may_look_saves_own_views(stage: Stage, role: str) -> None:
     access = desk_of(stage, role)
 
     reply = act(access, "save_view", ["late"], view={"search": "state:failed", "order": "", "hidden": "queue"})
