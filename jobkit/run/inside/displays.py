@@ -1,4 +1,4 @@
-"""`display()` of IPython and `show()` of pyplot: in a job they become pictures of its card.
+"""`display()` of IPython and `show()` of pyplot, Plotly, Bokeh and PIL: in a job they become pictures of its card.
 
 A call at the same place of the code replaces what it showed before, so a loop has one picture. Outside a job both stay
 what they were. Nothing is imported for this: the import hook of `bars.py` waits for their modules.
@@ -15,6 +15,8 @@ from typing import Any
 
 from jobkit.run.inside.context import active_recorder
 from jobkit.run.inside.recorder import Recorder
+
+_LIBRARIES = ("IPython", "matplotlib", "plotly", "bokeh", "PIL", "altair")
 
 #: Places in the code that have shown something, with the number of each, by job.
 _places: weakref.WeakKeyDictionary[Recorder, dict[tuple[str, str, int, int], int]] = weakref.WeakKeyDictionary()
@@ -35,18 +37,25 @@ def display(*objects: Any, display_id: Any = None, **options: Any) -> None:
         _show_all(recorder, objects, display_id)
 
 
-def _show_all(recorder: Recorder, objects: tuple[Any, ...], display_id: Any = None) -> None:
+def _show_all(recorder: Recorder, objects: tuple[Any, ...], display_id: Any = None, kind: str = "output") -> None:
     for i, obj in enumerate(objects):
-        name = display_id if isinstance(display_id, str) and display_id else _named(recorder, "output", i)
+        name = display_id if isinstance(display_id, str) and display_id else _named(recorder, kind, i)
         recorder.show(name, obj)
 
 
 def _named(recorder: Recorder, kind: str, i: int) -> str:
     """Return a name for the `i`-th object of a call: the number of its place, in the order of their first calls."""
-    frame = sys._getframe(3)
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_library(frame.f_globals.get("__name__")):
+        frame = frame.f_back
     places = _places.setdefault(recorder, {})
     place = kind, frame.f_code.co_filename, frame.f_lineno, i
     return f"{kind} {places.setdefault(place, 1 + len(places))}"
+
+
+def _is_library(module: Any) -> bool:
+    """Return True for code between the user's call and here: `figure.show()` of Plotly calls a function."""
+    return module == __name__ or (isinstance(module, str) and module.partition(".")[0] in _LIBRARIES)
 
 
 def _patch_ipython(module: Any) -> None:
@@ -77,6 +86,21 @@ def _patch_pyplot(module: Any) -> None:
     module.show = patched_show
 
 
+def _patch_show(owner: Any) -> None:
+    """Patch a module or class with a `show` whose first argument is what is shown."""
+    original = owner.show
+
+    @functools.wraps(original)
+    def patched_show(obj: Any, *args: Any, **options: Any) -> Any:
+        recorder = active_recorder()
+        if recorder is None:
+            return original(obj, *args, **options)
+        _show_all(recorder, (obj,), kind="figure")
+        return None
+
+    owner.show = patched_show
+
+
 def _show_figures(recorder: Recorder, pyplot: Any) -> None:
     """Show all open figures and close them, as notebooks do."""
     for i, number in enumerate(pyplot.get_fignums()):
@@ -89,4 +113,7 @@ def _show_figures(recorder: Recorder, pyplot: Any) -> None:
 PATCHES: dict[str, Callable[[Any], None]] = {
     "IPython.core.display_functions": _patch_ipython,
     "matplotlib.pyplot": _patch_pyplot,
+    "plotly.io._renderers": _patch_show,
+    "bokeh.io.showing": _patch_show,
+    "PIL.Image": lambda module: _patch_show(module.Image),
 }

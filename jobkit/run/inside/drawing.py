@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-#: Size of a drawing, and its margins (px).
-_WIDE, _HIGH, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 62, 16, 34, 50
+#: Size of a drawing, and its margins (px): those at the top and bottom also without a title.
+_WIDE, _HIGH, _LEFT, _RIGHT, _TOPS, _BOTTOMS = 640, 340, 62, 16, (16, 34), (28, 50)
 
 #: Points of a layer, bars and layers, at most.
 _POINTS, _BARS, _LAYERS = 2_000, 500, 20
@@ -242,21 +242,24 @@ def _svg(title: str, x: Axis, y: Axis, layers: list[Layer]) -> str:
     if not xs or len(bars) > _BARS or not all(map(math.isfinite, (*xs, *ys))):
         return ""
     (x0, x1), (y0, y1) = _span(xs, is_tight=bool(bars)), _span(ys, is_tight=bool(bars))
+    named = [layer for layer in layers if layer.name][:6]
+    top, floor = _TOPS[bool(title or len(named) > 1)], _HIGH - _BOTTOMS[bool(x.title)]
     across: Callable[[float], float] = lambda a: _LEFT + (a - x0) / (x1 - x0) * (_WIDE - _LEFT - _RIGHT)  # noqa: E731
-    down: Callable[[float], float] = lambda b: _HIGH - _BOTTOM - (b - y0) / (y1 - y0) * (_HIGH - _TOP - _BOTTOM)  # noqa: E731
+    down: Callable[[float], float] = lambda b: floor - (b - y0) / (y1 - y0) * (floor - top)  # noqa: E731
     parts = [f'<rect width="{_WIDE}" height="{_HIGH}" fill="#fff"/>']
     for place, text in x.ticks(x0, x1):
-        parts.append(_line(across(place), _TOP, across(place), _HIGH - _BOTTOM))
-        parts.append(_text(across(place), _HIGH - _BOTTOM + 16, text, "middle"))
+        parts.append(_line(across(place), top, across(place), floor))
+        parts.append(_text(across(place), floor + 16, text, "middle"))
     for place, text in y.ticks(y0, y1):
         parts.append(_line(_LEFT, down(place), _WIDE - _RIGHT, down(place)))
         parts.append(_text(_LEFT - 8, down(place) + 4, text, "end"))
     for layer in layers:
         colour = escape(layer.colour)
         for left, right, low, high in layer.bars:
-            top, wide, tall = down(max(low, high)), across(right) - across(left), abs(down(low) - down(high))
+            wide, tall = across(right) - across(left), abs(down(low) - down(high))
             size = f'width="{max(wide - 1, 0.5):.1f}" height="{tall:.1f}"'
-            parts.append(f'<rect x="{across(left):.1f}" y="{top:.1f}" {size} fill="{colour}" fill-opacity=".85"/>')
+            corner = f'x="{across(left):.1f}" y="{down(max(low, high)):.1f}"'
+            parts.append(f'<rect {corner} {size} fill="{colour}" fill-opacity=".85"/>')
         places = [(across(a), down(b)) for a, b in layer.points]
         if layer.has_line:
             path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
@@ -267,7 +270,6 @@ def _svg(title: str, x: Axis, y: Axis, layers: list[Layer]) -> str:
     parts.append(_text((_LEFT + _WIDE - _RIGHT) / 2, _HIGH - 12, x.title[:60], "middle"))
     side = f' transform="rotate(-90 14 {_HIGH / 2})"'
     parts.append(_text(14, _HIGH / 2, y.title[:40], "middle", more=side))
-    named = [layer for layer in layers if layer.name][:6]
     if len(named) > 1:
         words = "".join(
             f'<tspan fill="{escape(each.colour)}">\N{BLACK CIRCLE} </tspan>{escape(each.name[:16])}\N{EN SPACE}'

@@ -90,7 +90,7 @@ def job_card(
         _head(snapshot, now or datetime.now(UTC)),
         before,
         _error(snapshot),
-        _result(preview) if preview else "",
+        _result(preview) if preview and not (model.pictures and preview.get("type") == "NoneType") else "",
         *(_shown(name, preview) for name, preview in model.pictures.items()),
         _metrics({name: curve.points for name, curve in model.curves.curves.curves.items()}),
         after and f"<div>{after}</div>",
@@ -196,9 +196,8 @@ def _error(snapshot: JobSnapshot) -> str:
         text = "…\n" + text[-_CHARS:].split("\n", 1)[-1]
     trace = folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
     headline = f"<p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>"
-    left_out = f'<p class="m">{len(chain) - _CHAIN} more exceptions</p>' if len(chain) > _CHAIN else ""
-    shown = [*chain[: _CHAIN - 1], chain[-1]] if left_out else chain
-    told = "".join(map(_raised, shown[:-1])) + left_out + "".join(map(_raised, shown[-1:]))
+    more = f'<p class="m">{len(chain) - _CHAIN} more exceptions</p>' if len(chain) > _CHAIN else ""
+    told = "".join(map(_raised, chain[:_CHAIN])) + more
     return f'<div class="e">{headline}{told}{trace}</div>'
 
 
@@ -234,7 +233,7 @@ def _source(source: str, at: str) -> str:
 
 def _shown(name: str, preview: Mapping[str, Any]) -> str:
     """Return a picture that the job has shown."""
-    return f'<div><p class="m">{_brief(name, 80)}</p>{_result(preview)}</div>'
+    return f'<div><p class="m">{_brief(name, 80)}</p>{_result({**preview, "bokeh": None})}</div>'
 
 
 def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
