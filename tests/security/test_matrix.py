@@ -21,6 +21,7 @@ from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.cards import JobCard
 from jobkit.ui.failures.failures_page import GROUP_ACTIONS, FailuresPage
 from jobkit.ui.jobs.job_table import JobTable
+from jobkit.ui.log.log_view import LogView
 from jobkit.ui.schedules.schedules_page import SchedulesPage
 from jobkit.ui.timeline.timeline import Timeline
 from jobkit.ui.workers.workers_page import WorkersPage
@@ -170,10 +171,10 @@ def test_every_route_gives_each_role_what_the_table_says(stage: Stage, site: Peo
 #: The pages that each role may open.
 PAGES_OF = {
     "none": set(),
-    "own": {"jobs", "timeline", "batch", "compare", "submit"},
-    "view": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare"},
-    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "submit"},
-    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "submit", "audit"},
+    "own": {"jobs", "timeline", "batch", "compare", "log", "submit"},
+    "view": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "log"},
+    "operate": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "log", "submit"},
+    "admin": {"jobs", "timeline", "failures", "workers", "schedules", "batch", "compare", "log", "submit", "audit"},
 }
 
 
@@ -207,7 +208,10 @@ def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: s
         WorkersPage(stage.kit, access=access),
     ]
     found += [JobTable(stage.kit, access=access), *(JobCard(stage.kit, each, access=access) for each in ids.values())]
-    cards = found[4:]
+    cards, logs = found[4:], [LogView(stage.kit, access=access) for _ in ids]
+    for log, each in zip(logs, ids.values(), strict=True):
+        log.follow(each)
+    found += logs
     if role == "view":
         wait_until(lambda: all(SECRET in card.snapshot for card in cards), what="the cards")
     else:
@@ -221,6 +225,7 @@ def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: s
     asked += [{"action": "bulk", "what": what, "query": ""} for what in ("cancel", "retry", "delete")]
     asked += [{"action": "bulk", "what": "cancel", "ids": list(ids.values())}, {"action": "go"}]
     asked += [{"action": action, "name": "a.txt"} for action in ("show", "save", "whole-log")]
+    asked += [{"action": action} for action in ("log-lines", "log-hits")]
     new = {"task": "double", "name": "mine", "options": {"cron": "0 6 * * *"}, "fields": {}, "is_new": True}
     asked += [
         {"action": "save", **new},
@@ -237,6 +242,7 @@ def test_no_request_to_any_page_changes_another_users_jobs(stage: Stage, role: s
     assert all(entry.outcome in ("refused", "failed") for entry in stage.kit.audit(500))
     if role != "view":
         assert all(not card.file and not card.log and not card.artifacts for card in cards)
+        assert not any(log.page or log.hits or log.file for log in logs)
     for component in found:
         component._bridge.close()
 
