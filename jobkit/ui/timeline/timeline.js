@@ -7,7 +7,7 @@
 const SPANS = {"15m": 900e3, "1h": 3600e3, "6h": 21600e3, "24h": 86400e3};
 const RANGE_WORDS = {fit: "All", "15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"};
 const LANE_WORDS = {worker: "Workers", task: "Tasks", batch: "Batches"};
-const [LANE, CHROME, JOINS] = [24, 34, 40];
+const [LANE, CHROME, JOINS, TEXTURED] = [24, 34, 12, 12];
 
 /** `1 batch`, `2 batches`. */
 const counted = (count, word) => (word === "batch" && count !== 1 ? `${number(count)} batches` : many(count, word));
@@ -263,7 +263,7 @@ class TimelineHead extends View {
       line: (each) => (isPicked(each) ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
       alpha: (each) => (each.quiet ? 0.45 : each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : 1)});
     for (const kind of LABELS) this.columns(kind, labels.filter(({each}) => ink(each) === kind), {x: ({each}) => local(each.left), y: ({each}) => each.y, text: ({text}) => text});
-    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => !each.failed && !each.quiet && this.styleOf(each.bar.task)[1] === i), {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right)});
+    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => (each.right - each.left) * scale >= TEXTURED && !each.failed && !each.quiet && this.styleOf(each.bar.task)[1] === i), {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right)});
     const alone = this.shown.filter((each) => each.bars.length === 1);
     this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => local(each.bar.ready), right: (each) => local(each.bar.start), fill: (each) => this.pales[this.styleOf(each.bar.task)[0]]});
     this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => local(each.right - 7 / scale), y: (each) => each.y});

@@ -311,6 +311,9 @@ CHROME = 34
 #: Height of each chart below the lanes (px).
 CHART = 88
 
+#: Many lanes are taller than the page, to which Bokeh would shrink them.
+_TALL = {"max-height": "none"}
+
 _BARE: dict[str, Any] = {
     "toolbar_location": None,
     "tools": "",
@@ -320,6 +323,7 @@ _BARE: dict[str, Any] = {
     "background_fill_alpha": 0,
     "border_fill_alpha": 0,
     "outline_line_color": None,
+    "styles": _TALL,
 }
 
 #: Areas of the jobs that ended, one upon the other.
@@ -354,7 +358,7 @@ def figures(name: str) -> LayoutDOM:
         _chart(name, "busy", "Attempts at once", x_range, sources["busy"], ("area", 0, "top")),
         _tasks(name),
     ]
-    return column(*parts, sizing_mode="stretch_width", name=f"{name}-all", spacing=8)
+    return column(*parts, sizing_mode="stretch_width", name=f"{name}-all", spacing=8, styles=_TALL)
 
 
 def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) -> figure:
@@ -373,7 +377,7 @@ def _lanes(name: str, x_range: Range1d, sources: dict[str, ColumnDataSource]) ->
     # In units of a lane: 8 px of waiting, 16 px of running.
     sides: dict[str, Any] = {"y": "y", "left": "left", "right": "right"}
     plot.hbar(**sides, height=8 / LANE, source=sources["waits"], fill_color="fill", line_color=None)
-    plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join", line_width=2)
+    plot.segment("x0", "y0", "x1", "y1", source=sources["joins"], name="join", line_width=1.5)
     colours: dict[str, Any] = {"fill_color": "fill", "fill_alpha": "alpha", "line_color": "line"}
     plot.hbar(**sides, height=16 / LANE, source=sources["bars"], **colours)
     look: dict[str, Any] = {"fill_color": None, "line_color": None, "hatch_alpha": 0.45, "hatch_scale": 7}

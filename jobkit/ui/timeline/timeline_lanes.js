@@ -10,17 +10,23 @@ const NO_BATCH = "no batch";
 /** Give each attempt its `lane`, `[group, slot]`. The server knows the slots of workers; in a task or batch, a job has one
  *  for all its attempts, from the start of the first to the end of the last. `jobs` are lists of attempts. */
 function arrangeLanes(jobs, by) {
-  const ends = new Map(), first = (attempts) => attempts[0].start;
-  for (const attempts of [...jobs].sort((one, two) => first(one) - first(two))) {
-    if (by === "worker") {
-      for (const bar of attempts) bar.lane = [bar.worker, bar.slot];
-      continue;
-    }
-    const group = by === "task" ? attempts[0].task : attempts[0].batch || NO_BATCH, slots = ends.get(group) || ends.set(group, []).get(group);
-    const free = slots.findIndex((end) => end <= first(attempts)), slot = free >= 0 ? free : Math.min(slots.length, SHARED);
+  const all = [...jobs].sort((one, two) => one[0].start - two[0].start);
+  if (by === "worker") for (const bar of all.flat()) Object.assign(bar, {lane: [bar.worker, bar.slot], isShared: bar.slot === SHARED});
+  // The largest groups have fewer lanes if there would be too many.
+  else for (let most = SHARED; packLanes(all, by, most) > LANES && most > 0;) most -= 1;
+}
+
+/** Give each attempt its lane in a task or batch, of which the one with the number `most` is shared. Return the number of lanes. */
+function packLanes(jobs, by, most) {
+  const ends = new Map();
+  for (const attempts of jobs) {
+    const [{task, batch, start}] = attempts, group = by === "task" ? task : batch || NO_BATCH, slots = ends.get(group) || ends.set(group, []).get(group);
+    const free = slots.findIndex((end) => end <= start), slot = free >= 0 ? free : Math.min(slots.length, most);
+    const isShared = slot === most && slots[slot] > start;
     slots[slot] = Math.max(slots[slot] || 0, attempts[attempts.length - 1].end ?? Infinity);
-    for (const bar of attempts) bar.lane = [group, slot];
+    for (const bar of attempts) Object.assign(bar, {lane: [group, slot], isShared});
   }
+  return [...ends.values()].reduce((sum, slots) => sum + slots.length, 0);
 }
 
 /** Lanes that have a bar in sight, `[[group, slot], ...]`, all of them: workers by name, tasks by the number of attempts, the
@@ -76,7 +82,7 @@ function laneBlocks(bars, at, now, scale) {
 function laneLabel({bar, bars, left, right, failed}, scale) {
   const room = Math.floor(((right - left) * scale - (failed ? 22 : 8)) / 6);
   if (bars.length > 1) return room >= String(bars.length).length ? String(bars.length) : "";
-  return room < 4 || bar.lane[1] === SHARED ? "" : bar.name.length > room ? `${bar.name.slice(0, room - 1)}…` : bar.name;
+  return room < 4 || bar.isShared ? "" : bar.name.length > room ? `${bar.name.slice(0, room - 1)}…` : bar.name;
 }
 
 /** Red, green and blue of a colour `#rrggbb`. */

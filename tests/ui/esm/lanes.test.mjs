@@ -23,6 +23,16 @@ test("the attempts of a job share one lane of its task, which others get afterwa
   assert.deepEqual(laneRows(jobs.flat(), "worker"), [["v", 0], ["w", 0]]);
 });
 
+test("all tasks have lanes, of which the largest give some away", () => {
+  const bar = (start, end, task) => ({start, end, task, worker: "w", slot: 0, batch: ""});
+  const jobs = Array.from({length: 50}, (_, i) => [bar(0, 9, `t${i}`)]).concat(Array.from({length: 40}, (_, i) => [bar(i, 99, "large")]));
+  arrangeLanes(jobs, "task");
+  const rows = laneRows(jobs.flat(), "task");
+  assert.equal(rows.length, 60);
+  assert.deepEqual(rows[9], ["large", 9]);
+  assert.deepEqual(jobs.slice(50).map(([{isShared}]) => isShared).filter(Boolean).length, 30);
+});
+
 test("a paler colour lies between a colour and the ground", () => {
   assert.equal(mixed("#000000", "#ffffff", 0.25), "#bfbfbf");
 });
