@@ -6,6 +6,7 @@ What leads nowhere is an error. The site asks no other host for anything, so it 
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ project = "jobkit"
 release = version = jobkit.__version__
 copyright = "the authors of jobkit"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+shutil.copytree(Path(__file__).parent.parent / "notebooks", Path(__file__).parent / "notebooks", dirs_exist_ok=True)
+nb_execution_mode = "off"  # the notebooks have their outputs, which tests compare with a real run
 exclude_patterns = ["_build", "images"]
 suppress_warnings = ["ref.python"]  # the parameter `snapshot` of a component is also an attribute of several classes
 
