@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 #: File name, what the URL asks for, and what is on the page when it is ready.
 PAGES = (
     ("dashboard", "job={job}", ".jk-card .title"),
+    ("log", "page=log&id={log}&q=station", ".jk-log .line.current"),
     ("timeline", "page=timeline", ".jk-timeline .legend li"),
     ("failures", "page=failures&group={group}", ".jk-failures .failure"),
     ("workers", "page=workers", ".jk-workers .worker"),
@@ -34,6 +35,23 @@ PAGES = (
 
 #: The pictures hold few colours: a palette makes them a third as large, with no visible difference.
 COLOURS = 160
+
+
+def check_data(days: int = 24) -> None:
+    """Check the data of each day."""
+    import logging
+
+    import jobkit
+
+    for day in range(1, days + 1):
+        print(f"2026-11-{day:02} \x1b[32mpassed\x1b[0m \x1b[2m{1000 + 37 * day:,} rows\x1b[0m")
+        if day % 8 == 5:
+            logging.getLogger("data").warning("2026-11-%02d has gaps: station 4 sent nothing for 3 h", day)
+        if day == 11 and jobkit.current().attempt == 1:
+            logging.getLogger("data").error("2026-11-11 cannot be read")
+            raise OSError("the disk did not answer")
+        time.sleep(0.05)
+    print("\x1b[1;36mall days are checked\x1b[0m")
 
 
 def main() -> None:
@@ -58,7 +76,8 @@ def main() -> None:
                 kit.submit(demo.estimate_pi, method="stratified"),
                 *(kit.submit(demo.mandelbrot, width=width) for width in (120, 160, 200, 240, 280)),
             ]
-            for job in ended:
+            log = kit.options(retries=1).submit(check_data)
+            for job in (*ended, log):
                 job.wait(120)
             kit.options(delay=90).submit(demo.count_words)
             kit.schedule(demo.count_words, {}, cron="0 3 * * *", name="nightly-count")
@@ -67,7 +86,7 @@ def main() -> None:
             shown = kit.submit(demo.bootstrap_regression, resamples=400_000)
             while (shown.progress or 0) < 0.4 or shown.total < 1000:
                 time.sleep(0.05)
-            picture(f"http://localhost:{port}/dashboard", shown.id, kit.failures()[0].id)
+            picture(f"http://localhost:{port}/dashboard", job=shown.id, group=kit.failures()[0].id, log=log.id)
             for job in kit.jobs(state=["running", "scheduled"]):
                 job.cancel()
     finally:
@@ -77,7 +96,7 @@ def main() -> None:
         shutil.rmtree(Path(home).parent, ignore_errors=True)
 
 
-def picture(url: str, job_id: str, group: str) -> None:
+def picture(url: str, **ids: str) -> None:
     with sync_playwright() as playwright:
         path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
@@ -85,7 +104,7 @@ def picture(url: str, job_id: str, group: str) -> None:
             context = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=theme)
             page = context.new_page()
             for name, query, ready in PAGES:
-                page.goto(f"{url}?{query.format(job=job_id, group=group)}")
+                page.goto(f"{url}?{query.format(**ids)}")
                 page.wait_for_selector(f".jk-nav[data-theme={theme}]")
                 page.wait_for_selector(ready)
                 page.locator(".jk-nav .place").evaluate("place => { place.textContent = 'local://'; }")
