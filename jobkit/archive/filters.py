@@ -11,14 +11,24 @@ from functools import reduce
 from typing import Any
 
 from jobkit.archive.table import arrow
-from jobkit.store.query import FILTERS, STATES, Query, change_bounds, fits, patterns, read_cursor, submit_bounds
+from jobkit.store.query import (
+    FILTERS,
+    STATES,
+    Query,
+    alternatives,
+    change_bounds,
+    fits,
+    patterns,
+    read_cursor,
+    submit_bounds,
+)
 
 #: Columns with the values of each filter, one of which must fit; a job without an error has no value.
 _COLUMNS: Mapping[str, tuple[str, ...]] = {name: (name,) for name in FILTERS} | {
     "error": ("error_type", "error_kind"),
     "tag": ("tags",),
     "batch": ("batch", "batch_name"),
-    "flag": (),  # of jobs that run
+    "flag": (),  # not kept here: the search grammar refuses it
 }
 
 #: Column with the sort value of each order, if it has another name.
@@ -27,7 +37,8 @@ _ORDERED = {"submitted": "us", "took": "took_ms", "changed": "finished"}
 
 def columns_of(query: Query) -> list[str]:
     """Return the columns that `matching` and `in_order` need, without the ids of jobs."""
-    names = [column for name in FILTERS if getattr(query, name) for column in _COLUMNS[name]]
+    asked = [*(name for name in FILTERS if getattr(query, name)), *(name for name, _ in query.excluded)]
+    names = [column for name in asked for column in _COLUMNS[name]]
     names += ["state"] * bool(query.states) + ["text"] * bool(query.texts)
     names += ["took_ms"] * (query.took_min_s is not None or query.took_max_s is not None)
     names += ["finished"] * (query.since is not None or query.before is not None)
@@ -115,6 +126,10 @@ def matching(table: Any, query: Query, now_ms: int) -> Any:
     if query.states:
         masks.append(_among(table["state"], lambda state: state in query.states))
     masks += [_any(table, _COLUMNS[name], asked) for name in FILTERS if (asked := patterns(query, name))]
+    masks += [
+        pc.invert(pc.fill_null(_any(table, _COLUMNS[name], alternatives(name, (value,))), False))
+        for name, value in query.excluded
+    ]
     for compare, bound in zip((pc.greater_equal, pc.less_equal), change_bounds(query, now_ms), strict=True):
         if bound is not None:  # the jobs here have ended
             masks.append(compare(pc.cast(table["finished"], pa.int64()), bound))

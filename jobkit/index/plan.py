@@ -14,7 +14,17 @@ from typing import Any
 import msgspec
 
 from jobkit.index.schema import COUNTED, REPEATED, pieces
-from jobkit.store.query import FILTERS, STATES, Query, change_bounds, fits, patterns, read_cursor, submit_bounds
+from jobkit.store.query import (
+    FILTERS,
+    STATES,
+    Query,
+    alternatives,
+    change_bounds,
+    fits,
+    patterns,
+    read_cursor,
+    submit_bounds,
+)
 
 #: Number of rows that can be tested and sorted within a page's time.
 FEW = 20_000
@@ -143,6 +153,15 @@ def conditions_of(query: Query, counts: Counts, now_ms: int, probe: Probe) -> li
             found.append(Condition(sql, values, sum(counts["tag"][tag] for tag in values), "tag", values))
         else:
             found.append(_counted(name, values, counts))
+    for name, value in query.excluded:
+        values = tuple(one for one in counts[name] if fits(one.split("\t"), alternatives(name, (value,))))
+        sql = f"tags.tag IN ({_marks(values)}) AND tags.n = jobs.n"
+        is_other = (
+            f"jobs.{name} NOT IN ({_marks(values)})"
+            if name != "tag"
+            else f"NOT EXISTS (SELECT 1 FROM tags WHERE {sql})"
+        )
+        found.append(Condition(is_other, values))
     oldest, newest = submit_bounds(query, now_ms)
     found += _between("us", None if query.newer_s is None else oldest, None if query.older_s is None else newest, probe)
     found += _between("changed", *change_bounds(query, now_ms), probe)

@@ -75,9 +75,10 @@ def caret_in(text: str, at: int) -> Caret | None:
     start, end = next(((m.start(), m.end()) for m in WORD.finditer(text) if m.start() < at <= m.end()), (at, at))
     word, before = text[start:end], text[start:at]
     rest = f"{text[:start]} {text[end:]}"
-    name, colon, value = before.partition(":")
+    start += before.startswith("-")
+    name, colon, value = before.removeprefix("-").partition(":")
     if not colon:
-        return None if '"' in word or ":" in word else Caret(start, end, before, "", (), rest)
+        return None if '"' in word or ":" in word else Caret(start, end, name, "", (), rest)
     if name.lower() not in FIELDS:
         return None
     *known, typed = _parts(value)

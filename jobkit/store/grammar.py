@@ -1,7 +1,7 @@
 """Search grammar: parses `state:failed task:train since:22:00 lr=0.003` to a `Query`. Pure; used by page, CLI and HTTP.
 
-Words are combined by "and", comma-separated values by "or". `"..."` keeps spaces and commas; a quoted word is
-plain text.
+Words are combined by "and", comma-separated values by "or"; "-" in front of a field excludes. `"..."` keeps spaces and
+commas; a quoted word is plain text.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("adam lr=0.003", "both texts, in arguments, message, result, error, tags, id"),
     ('"two words"', "exactly this text"),
     *FIELDS.values(),
+    ("-task:train", "all but these; also -state, -queue, -owner, -tag, -worker, -error, -batch"),
 )
 
 #: Maximum length of a search text.
@@ -64,7 +65,7 @@ MAX_CHARS = 500
 WORD = re.compile(r'(?:"[^"]*(?:"|$)|[^\s"])+')
 
 #: What looks like a field: `http://x`, `C:\\x` and `12:30` do not.
-_FIELD = re.compile(r"([A-Za-z]{2,20}):(?!//)(.*)", re.DOTALL)
+_FIELD = re.compile(r"(-?)([A-Za-z]{2,20}):(?!//)(.*)", re.DOTALL)
 
 
 def parse(text: str, base: Query | None = None, zone: str | None = None) -> Query:
@@ -90,14 +91,20 @@ def parse(text: str, base: Query | None = None, zone: str | None = None) -> Quer
             texts.append(word.replace('"', ""))
             continue
         else:
-            name, value = match[1].lower(), match[2]
-            read = _READERS.get(name) or _refuse(match[1], value)
+            name, value = match[2].lower(), match[3]
+            read = _READERS.get(name) or _refuse(match[2], value)
             if not value.strip('",'):
                 raise InvalidParams(f"{name} needs a value, like {FIELDS[name][0]}", name)
         given = read(name, value, now) if name in _POINTS else read(name, value)
+        if match is not None and match[1]:
+            given = _without(name, given)
         for key, part in given.items():
             found[key] = _both(key, found[key], part, now) if key in found else part
     _check_span(found, now)
+    if left_out := found.pop("left_out", ()):
+        found["states"] = tuple(state for state in found.get("states", STATES) if state not in left_out)
+        if not found["states"]:
+            raise InvalidParams("-state leaves no state in which a job could be", "state")
     if "flag" in found and "archived" in found:
         raise InvalidParams("is does not go with in:archive, which does not keep that", "is")
     if texts := [word for word in texts if word]:
@@ -128,10 +135,10 @@ def _quoted(argument: str) -> str:
     if not re.search(r"\s", argument) or '"' in argument:
         return argument
     first, *others = (_FIELD.fullmatch(word) for word in argument.split())
-    if any(match and match[1].lower() in FIELDS for match in others):
+    if any(match and match[2].lower() in FIELDS for match in others):
         return argument
     name, _, value = argument.partition(":")
-    return f'{name}:"{value}"' if first and name.lower() in FIELDS else f'"{argument}"'
+    return f'{name}:"{value}"' if first and first[2].lower() in FIELDS else f'"{argument}"'
 
 
 def _refuse(name: str, value: str) -> NoReturn:
@@ -170,6 +177,15 @@ def _check_span(found: Mapping[str, Any], now: datetime) -> None:
     if since is not None and before is not None and before <= since:
         shown = [f"{datetime.fromtimestamp(point, now.tzinfo):%Y-%m-%d %H:%M}" for point in (since, before)]
         raise InvalidParams(f"before must be later than since: these ask for {shown[0]} to {shown[1]}", "before")
+
+
+def _without(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the filters of a word with "-" in front."""
+    if name == "state":
+        return {"left_out": given["states"]}
+    if name not in FILTERS:
+        raise InvalidParams(f"-{name}: only {', '.join(('state', *_NAMED))} can be excluded with -", name)
+    return {"excluded": tuple((name, value) for value in given[name])}
 
 
 def _point(name: str, value: str, now: datetime) -> dict[str, Any]:
@@ -234,6 +250,9 @@ def _split(value: str) -> Iterator[str]:
             yield name
 
 
+#: Fields with names as values.
+_NAMED = tuple(name for name in FILTERS if name != "flag")
+
 #: Words that are days without a field.
 DAYS = ("today", "yesterday")
 
@@ -242,7 +261,7 @@ _POINTS: Mapping[str, Callable[[str, str, datetime], dict[str, Any]]] = {"since"
 
 _READERS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "state": _states,
-    **{name: lambda name, value: {name: tuple(_split(value))} for name in FILTERS if name != "flag"},
+    **dict.fromkeys(_NAMED, lambda name, value: {name: tuple(_split(value))}),
     "is": _flag,
     **_POINTS,
     "age": partial(_span, "older_s", "newer_s", "<"),

@@ -97,6 +97,7 @@ class Query(msgspec.Struct, frozen=True):
         task, queue, owner, tag: see `Names`. worker: the id of the last worker, or its prefix up to a dot (a host).
             error: the type or kind of the error. flag: of `FLAGS`. batch: id or name of the batch with which it was
             submitted; ("",) for jobs of none, and those that have left theirs.
+        excluded: `(name, value)` of filters, none of which a job may fit.
         search: one or several texts, all of which must occur in id, task, title, arguments (`name=value`), tags, owner,
             key, message, summary, worker, or the error's type and message; ignores case for A to Z.
         limit: jobs on a page. cursor: the `next_cursor` of the previous page; "" for the first page.
@@ -121,6 +122,7 @@ class Query(msgspec.Struct, frozen=True):
     error: Names = None
     flag: Names = None
     batch: Names = None
+    excluded: tuple[tuple[str, str], ...] = ()
     newer_s: float | None = None
     older_s: float | None = None
     since: float | None = None
@@ -152,7 +154,13 @@ class Query(msgspec.Struct, frozen=True):
     @property
     def is_plain(self) -> bool:
         """True if the store's own indexes answer it without reading records: by state and age only."""
-        if self.archived or not self.is_by_age or self.texts or any(getattr(self, name) for name in FILTERS):
+        if (
+            self.archived
+            or not self.is_by_age
+            or self.texts
+            or self.excluded
+            or any(getattr(self, name) for name in FILTERS)
+        ):
             return False
         return all(bound is None for bound in (self.took_min_s, self.took_max_s, self.since, self.before))
 
@@ -208,6 +216,8 @@ def matches(job: JobSnapshot, query: Query, now_ms: int) -> bool:
     for name, values in FILTERS.items():
         if (asked := patterns(query, name)) and not fits(values(job), asked):
             return False
+    if any(fits(FILTERS[name](job), alternatives(name, (value,))) for name, value in query.excluded):
+        return False
     oldest_us, newest_us = submit_bounds(query, now_ms)
     if not oldest_us <= to_ms(job.submitted_at) * 1000 <= newest_us:
         return False
@@ -236,7 +246,11 @@ def indexed(job: JobSnapshot, fields: Sequence[str]) -> Iterable[tuple[str, ...]
 
 def patterns(query: Query, name: str) -> tuple[str, ...]:
     """Return the names and patterns of a filter, one of which a value must fit; empty if there is no such filter."""
-    asked = names(getattr(query, name))
+    return alternatives(name, names(getattr(query, name)))
+
+
+def alternatives(name: str, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a filter's values are compared with: a worker also by its host."""
     return (*asked, *(f"{one}.*" for one in asked)) if name == "worker" else asked
 
 

@@ -43,7 +43,8 @@ async def test_every_filter_in_every_order_means_the_same(
     await end_all(store)
     await write_all(store, archive)
     states = tuple(map(str, TERMINAL))
-    queries: list[dict[str, Any]] = [{}, {"states": ("succeeded",)}, {"owner": ""}, {"flag": "asking"}, *QUERIES]
+    queries: list[dict[str, Any]] = [{}, {"states": ("succeeded",)}, {"owner": ""}, {"flag": "asking"}]
+    queries += [query for query in QUERIES if "flag" not in query]  # the archive does not keep it
 
     for given in queries:
         for order in ORDERED if given in EVERY_ORDER else ("", "-took"):

@@ -28,6 +28,8 @@ def test_a_word_begins_with_every_field_or_a_day() -> None:
         ("state:failed,ru", 15, Caret(13, 15, "ru", "state", ("failed",), " ")),
         ("state:fa,queued", 8, Caret(6, 8, "fa", "state", (), " ")),
         ('batch:"first tr', 15, Caret(6, 15, "first tr", "batch", (), " ")),
+        ("-task:tr", 8, Caret(6, 8, "tr", "task", (), " ")),
+        ("-ta", 3, Caret(1, 3, "ta", "", (), " ")),
         ("Task:", 5, Caret(5, 5, "", "task", (), " ")),
         ("a ", 2, Caret(2, 2, "", "", (), "a  ")),
     ],

@@ -51,6 +51,15 @@ def test_ages_are_lengths_of_time(text: str, least: float | None, most: float | 
     assert (query.older_s, query.newer_s) == (least, most)
 
 
+def test_a_sign_in_front_excludes_values() -> None:
+    query = parse("-task:train,score -Tag:nightly -state:failed,ended -x=1 -0.5")
+
+    assert query.excluded == (("task", "train"), ("task", "score"), ("tag", "nightly"))
+    assert query.states == ("scheduled", "queued", "running")
+    assert query.texts == ("-x=1", "-0.5")
+    assert parse("state:ended -state:failed").states == ("succeeded", "cancelled")
+
+
 def test_a_duration_is_a_minimum_by_default() -> None:
     assert (parse("took:10s").took_min_s, parse("took:<500ms").took_max_s) == (10, 0.5)
 
@@ -99,6 +108,8 @@ def test_values_in_quotes_keep_spaces_and_commas() -> None:
         ("state:", "state needs a value, like state:failed"),
         ('task:""', "task needs a value, like task:train"),
         ("in:x", "in must be archive"),
+        ("state:failed -state:ended", "-state leaves no state in which a job could be"),
+        ("-age:1h", "-age: only state, task, .*, batch can be excluded with -"),
         ("since:soon", "since must be a time like 22:00, today, .* not 'soon'"),
         ("before:25:00", "before must be a time like 22:00"),
         ("on:22:00", "on must be a day: today, yesterday, monday or 2026-11-26, not '22:00'"),
