@@ -26,6 +26,9 @@ _VALUE_MOST, _ROWS_MOST = 2_000, 500
 #: Files whose lines are shown, and lines of all of them.
 _FILES_MOST, _LINES_MOST = 40, 3_000
 
+#: Facts that differ between two equal runs, by up to so many percent: then they are not named at the top.
+_VARYING, _USUAL_PERCENT = ("duration", "CPU time", "peak memory"), 10.0
+
 #: Changes that are named at the top, of one section.
 _NAMED_MOST = 6
 
@@ -105,7 +108,7 @@ def pair(one: Side, other: Side, now: datetime) -> dict[str, Any]:
             *_named("Code", [row for row in code.rows if row.name == "commit"]),
             *(part for section in causes[2:] for part in _named(section.name, section.rows)),
         ],
-        "came": _named("Outcome", outcome.rows),
+        "came": _named("Outcome", [row for row in outcome.rows if not _is_usual(row)]),
         "sections": [outcome, *causes],
         "files": [[file.name, file.added, file.removed, file.note, list(file.lines)] for file in shown],
         "more_files": max(0, len(files) - _FILES_MOST),
@@ -141,6 +144,12 @@ def _named(name: str, rows: Iterable[Row]) -> list[list[str]]:
     words = [f"{row.name} {_short(row.old)} → {_short(row.new)}{row.change and f' ({row.change})'}" for row in rows]
     more = [f"{len(words) - _NAMED_MOST} more"] if len(words) > _NAMED_MOST else []
     return [[name, text] for text in [*words[:_NAMED_MOST], *more]]
+
+
+def _is_usual(row: Row) -> bool:
+    """Return whether a time or size differs as little as between two equal runs."""
+    part = row.change.removesuffix(" %").lstrip("+−")
+    return row.name in _VARYING and row.change.endswith("%") and float(part) < _USUAL_PERCENT
 
 
 def _short(text: str) -> str:
