@@ -43,7 +43,7 @@ def fill(stage: Stage) -> str:
 
 def turn(page: Any, slug: str, job: str = "") -> None:
     page.evaluate(TURN, f"?page={slug}" + (f"&job={job}" if job else ""))
-    page.wait_for_selector(f".tab[data-page={slug}][aria-current=page]")
+    page.wait_for_selector(f".tab[data-page={slug}][aria-current=page]", state="attached")  # in the menu of a phone
     wait_until(lambda: page.locator("section.jk:visible").count() > 0, what=f"page {slug} to be shown")
     if job:
         page.wait_for_selector(".jk-card .title:visible")
@@ -65,12 +65,14 @@ def findings(page: Any, where: str) -> list[str]:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("theme", "width"), by_default([("light", 2560), ("dark", 1440)]))
+@pytest.mark.parametrize(
+    ("theme", "width"), by_default([("light", 2560), ("dark", 1440), ("light", 390), ("dark", 390)])
+)
 def test_the_audit_has_nothing_serious_to_say_of_any_page(
     stage: Stage, url: str, window: Window, theme: Any, width: int
 ) -> None:
     failed = fill(stage)
-    page = window.open(url, width=width, height=900, color_scheme=theme)
+    page = window.open(url, width=width, height=900, color_scheme=theme, has_touch=width < 500)
     page.wait_for_selector(f".jk-nav[data-theme={theme}]")
     wrong: list[str] = []
 

@@ -92,7 +92,7 @@ class Table extends View {
     n.newer = h("button", {class: "btn small", text: "Previous", onclick: () => this.turn("newer")});
     n.older = h("button", {class: "btn small", text: "Next", onclick: () => this.turn("older", {cursor: this.more})});
     n.archive = h("button", {class: "btn quiet small", hidden: !this.model.get("has_archive"), title: "Also jobs that are no longer kept here", text: "Archive", onclick: () => this.turnToArchive()});
-    n.foot = h("div", {class: "foot"}, n.range, n.archive, h("span", {class: "spring"}), n.dense, n.first, n.newer, n.older);
+    n.foot = h("div", {class: "foot"}, (this.sort = new SortSelect(COLUMNS, (by) => this.turnTo(by))).el, n.range, n.archive, h("span", {class: "spring"}), n.dense, n.first, n.newer, n.older);
     n.notice = h("div", {class: "notice", role: "status", hidden: true});
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.root = h("section", {class: "jk jk-table", "aria-label": "Jobs"},
@@ -405,15 +405,15 @@ class Table extends View {
 
   orderBy(by, first) {
     const now = this.ordered(), wanted = first + by, other = first ? by : `-${by}`;
-    const order = now === wanted ? other : now === "submitted" && by === now ? "" : wanted;  // the third click: home again
-    this.bulk.clear();
-    ask(this.model, "order", {by: order});
+    this.turnTo(now === wanted ? other : now === "submitted" && by === now ? "" : wanted);  // the third click: home again
   }
 
+  turnTo(by) { this.bulk.clear(); ask(this.model, "order", {by}); }
   ordered() { return this.model.get("order") || (this.home.order ? "" : "-submitted"); }
 
   showOrder() {
     const now = this.ordered();
+    this.sort.show(this.model.get("order"));
     for (const head of this.n.heads) {
       const is = now.replace("-", "") === head.dataset.by;
       head.setAttribute("aria-sort", is ? (now.startsWith("-") ? "descending" : "ascending") : "none");

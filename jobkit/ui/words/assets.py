@@ -16,7 +16,7 @@ from pathlib import Path
 #: Modules that a component builds on, beside `common.js`, with their sheets.
 _BEFORE = {
     "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance", "batch_columns"),
-    "table": ("search", "views", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty"),
+    "table": ("search", "views", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty", "sort"),
     "card": (
         "start",
         "save_file",
@@ -67,7 +67,7 @@ def esm(name: str) -> str:
 def css(name: str) -> str:
     """Return the style sheet of component `name`, with the tokens of both themes; see `theme.py` for changing them."""
     sheets = [sheet for part in (*_BEFORE.get(name, ()), name) if (sheet := f"{part}.css") in _FILES]
-    return "\n".join([_themable(source("tokens.css")), *map(source, sheets)])
+    return "\n".join([_themable(source("tokens.css")), *map(source, (*sheets, "touch.css"))])
 
 
 @cache

@@ -31,6 +31,7 @@ const SHAPES = {
   warn: [["path", {d: "M8 2.2L14.4 13.4H1.6z"}], ["path", {d: "M8 6.4v3.2M8 11.6v.1"}]],
   info: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M8 7.4v3.4M8 5.1v.1"}]],
   bell: [["path", {d: "M3.5 11.5h9L11.3 9.8V7a3.3 3.3 0 0 0-6.6 0v2.8z"}], ["path", {d: "M6.8 13.4a1.3 1.3 0 0 0 2.4 0"}]],
+  back: [["path", {d: "M10 3L5 8l5 5"}]],
   menu: [["path", {d: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11"}]],
   theme: [["circle", {cx: 8, cy: 8, r: 6}], ["path", {d: "M8 2a6 6 0 0 1 0 12z", fill: "currentColor"}]],
   search: [["circle", {cx: 7, cy: 7, r: 4.4}], ["path", {d: "M10.4 10.4L14 14"}]],
