@@ -7,6 +7,7 @@ import pytest
 from jobkit.model import ErrorKind
 from jobkit.model.snapshot import JobError
 from jobkit.run.inside.tracebacks import crash_text, describe, error_body, error_types, fault_text
+from jobkit.tasks.sources import Source, install, name_of
 
 
 def caught(function: object) -> BaseException:
@@ -117,6 +118,24 @@ def test_types_are_qualified_and_exceptions_survive_a_round_trip() -> None:
             super().__init__()
 
     assert error_body(Picky(1, 2)) == b""
+
+
+def test_a_crash_in_code_that_was_sent_names_its_cell_and_shows_its_lines() -> None:
+    source = Source("Cell In[3]", 1, "def crash():\n    string_at(0)\n")
+    name = name_of(source)
+    install({name: source})
+    report = (
+        f'Fatal Python error: Segmentation fault\n\n  File "{name}", line 2 in crash\n  File "a.py", line 1 in main'
+    )
+
+    assert fault_text(report) == (
+        "Fatal Python error: Segmentation fault\n"
+        '  File "a.py", line 1 in main\n'
+        "  Cell In[3], line 2 in crash\n"
+        "      1 def crash():\n"
+        "----> 2     string_at(0)",
+        "Cell In[3], line 2 in crash",
+    )
 
 
 def test_a_crash_is_named() -> None:
