@@ -39,15 +39,19 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
 
 def complete(kind: str, incomplete: str, options: Mapping[str, Any]) -> list[CompletionItem[str]]:
-    """Return what a parameter can be: "tasks", "queues", or one of `_STATES`; [] if that cannot be read.
+    """Return what a parameter can be, as far as that can be read.
 
-    `options` are those before the command: `--url` and others.
+    Args:
+        kind: "tasks", "calls" (tasks, and notebooks of this folder), "queues", or one of `_STATES`.
+        options: those before the command: `--url` and others.
     """
     found: dict[str, str] = {}
+    if kind == "calls":
+        kind, found = "tasks", dict.fromkeys(map(str, sorted(Path().glob("*.ipynb"))), "a notebook")
     with contextlib.suppress(Exception):  # a sentence would stand in the middle of the command line
         settings = Settings.load(**options)
         if kind == "tasks":
-            found = dict.fromkeys(_in_code(settings.task_modules), "")
+            found |= dict.fromkeys(_in_code(settings.task_modules), "")
         if settings.is_embedded and settings.home.exists() and Home.at(settings.home).is_supervised():
             settings = attach(settings)
         if settings.scheme not in ("local", "sync"):

@@ -47,7 +47,7 @@ from jobkit.store.query import Query
 
 
 @click.command()
-@click.argument("task", **complete("tasks"))
+@click.argument("task", **complete("calls"))
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--wait", "-w", "is_waiting", is_flag=True, help="Show log and progress, then the result.")
 @click.option("--delay", callback=age, metavar="TIME", help="Earliest start, from now: 90, 15m, 2h.")

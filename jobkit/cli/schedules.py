@@ -19,7 +19,7 @@ from jobkit.schedules.words import lateness, moment_text, utc
 
 
 @click.command()
-@click.argument("task", **complete("tasks"))
+@click.argument("task", **complete("calls"))
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--cron", metavar="LINE", help='"minute hour day month weekday", or @daily and the like.')
 @click.option("--every", callback=age, metavar="TIME", help="Interval between runs: 90, 15m, 2h.")

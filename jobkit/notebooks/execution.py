@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -87,11 +88,16 @@ def _insert(nbformat: Any, node: Any, parameters: Mapping[str, Any], file: Path)
         node.cells.insert(at + 1, cell)
 
 
+def _is_executed(cell: Any) -> bool:
+    is_skipped = "skip-execution" in cell.metadata.get("tags", [])
+    return cell.cell_type == "code" and bool(cell.source.strip()) and not is_skipped
+
+
 class _Execution:
     def __init__(self, name: str, node: Any, folder: str, cwd: str) -> None:
         self._node, self._folder, self._cwd = node, folder, cwd
         self._job = context.current()
-        self._cells = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
+        self._cells = [i for i, cell in enumerate(node.cells) if _is_executed(cell)]
         self._outputs = Outputs(name, node, self._job)
         self._label, self._at = "starting the kernel", 0
         self._ended: asyncio.Future[frames.EndReport] = asyncio.get_running_loop().create_future()
@@ -99,21 +105,17 @@ class _Execution:
     async def run(self) -> Any:
         self._report()
         client = _client(self._node, self._job)
+        self._outputs.save()
         try:
             async with self._kernel(client):
-                try:
-                    for at, index in enumerate(self._cells):
-                        self._at = at
-                        cell = self._node.cells[index]
-                        self._label = f"cell {self._at + 1} of {len(self._cells)}: {title_of(cell.source)}"
-                        self._report()
-                        await self._execute(client, cell, index)
-                        self._outputs.save()
-                    self._at, self._label = len(self._cells), ""
+                for at, index in enumerate(self._cells):
+                    cell, self._at = self._node.cells[index], at
+                    self._label = f"cell {at + 1} of {len(self._cells)}: {title_of(cell.source)}"
                     self._report()
-                except BaseException:
-                    await self._interrupt(client)
-                    raise
+                    await self._execute(client, cell, index)
+                    self._outputs.save()
+                self._at, self._label = len(self._cells), ""
+                self._report()
             client.set_widgets_metadata()
         finally:
             self._outputs.save(is_last=True)
@@ -122,8 +124,9 @@ class _Execution:
     async def _execute(self, client: Any, cell: Any, index: int) -> None:
         exceptions = importlib.import_module("nbclient.exceptions")
         self._ended = asyncio.get_running_loop().create_future()
+        running = asyncio.ensure_future(client.async_execute_cell(cell, index, execution_count=self._at + 1))
         try:
-            await client.async_execute_cell(cell, index, execution_count=self._at + 1)
+            await asyncio.shield(running)
         except exceptions.CellExecutionError as error:
             with contextlib.suppress(TimeoutError):  # a kernel of another language tells nothing
                 report = await asyncio.wait_for(asyncio.shield(self._ended), 2 if client.is_own else 0)
@@ -137,15 +140,13 @@ class _Execution:
             kind, _ = crash_text(code or 0)
             sentence = f"the kernel died in {self._label} ({kind})"
             raise EndedElsewhere(failed(ErrorKind.CRASH, kind, sentence)) from None
-
-    async def _interrupt(self, client: Any) -> None:
-        """Let the running cell clean up, and keep what it shows meanwhile."""
-        poll = client.task_poll_for_reply
-        if poll is None or poll.done():
-            return
-        with contextlib.suppress(Exception):
-            await client.km.interrupt_kernel()
-            await asyncio.wait([poll], timeout=_CLEAN_UP_S)
+        except BaseException:  # the job is stopped: let the cell clean up, and keep what it shows meanwhile
+            with contextlib.suppress(Exception):
+                await client.km.interrupt_kernel()
+            await asyncio.wait([running], timeout=_CLEAN_UP_S)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
 
     @contextlib.asynccontextmanager
     async def _kernel(self, client: Any) -> AsyncIterator[None]:
@@ -155,10 +156,11 @@ class _Execution:
             reading = asyncio.create_task(self._read(reads))
             order = KernelOrder(
                 os.getpid(), writes, self._folder, [path for path in sys.path if path], len(self._cells),
-                self._job.job_id, self._job.attempt, self._job.task, dict(self._job.kit_settings),
+                self._job.job_id, self._job.attempt, self._job.task,
             )  # fmt: skip
             environ = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
             environ[ORDER] = msgspec.msgpack.encode(order).hex()
+            is_hurried = True
             try:
                 client.create_kernel_manager()
                 client.km.connection_file = f"{self._folder}/kernel.json"
@@ -169,10 +171,12 @@ class _Execution:
                 writes = -1
                 await client.async_start_new_kernel_client()
                 yield
+                is_hurried = False
             finally:
-                if client.km is not None:
-                    await client.km.shutdown_kernel(now=True)
-                    await client._async_cleanup_kernel()
+                if client.kc is not None:
+                    client.kc.stop_channels()
+                if client.km is not None and client.km.has_kernel:
+                    await client.km.shutdown_kernel(now=is_hurried)
         finally:
             if writes >= 0:
                 os.close(writes)
@@ -233,10 +237,13 @@ class _Execution:
 def _client(node: Any, job: Context) -> Any:
     """Return what executes cells: in a kernel of this Python, or in the notebook's own if that is another language."""
     nbclient, jupyter = _library("nbclient"), _library("jupyter_client")
+    name = node.metadata.get("kernelspec", {}).get("name", "")
     language = node.metadata.get("kernelspec", {}).get("language") or node.metadata.get("language_info", {}).get("name")
     is_python = (language or "python").lower() == "python"
     if is_python:
         _library("ipykernel")
+    elif name not in jupyter.kernelspec.find_kernel_specs():
+        raise Rejected(f"the notebook needs the kernel {name!r}, which {platform.node()} does not have")
 
     class OwnKernel(jupyter.AsyncKernelManager):  # type: ignore[misc,name-defined]
         @property

@@ -59,7 +59,6 @@ class KernelOrder(msgspec.Struct, frozen=True):
     job_id: str
     attempt: int
     task: str
-    kit_settings: dict[str, str]
 
 
 class _PipeSink:
@@ -116,16 +115,17 @@ def ending_of(value: Any) -> Outcome:
     return replace(text, preview=preview or None, summary=outcome.summary if is_data else text.summary)
 
 
-def _follow(shell: Any, sink: _PipeSink, cells: int) -> None:
+def _follow(shell: Any, sink: _PipeSink, recorder: Recorder, cells: int) -> None:
     """Tell how cells fail, and what the last one shows."""
     shell.compile.get_code_name = lambda raw, transformed, number: f"Cell In[{number}]"  # in tracebacks
 
     def ended(result: Any) -> None:
         error = result.error_before_exec or result.error_in_exec
-        if error is not None:
-            sink.send(frames.ENDED, frames.EndReport(raised(error, allow_pickle=True).last(), False, (b"", b"")))
-        elif result.execution_count == cells:
-            sink.send(frames.ENDED, frames.EndReport(ending_of(result.result), False, (b"", b"")))
+        if error is None and result.execution_count != cells:
+            return
+        recorder.close()
+        outcome = ending_of(result.result) if error is None else raised(error, allow_pickle=True).last()
+        sink.send(frames.ENDED, frames.EndReport(outcome, False, (b"", b"")))
 
     shell.events.register("post_run_cell", ended)
 
@@ -140,14 +140,13 @@ def main() -> None:
     ticker = Ticker(lambda: recorder.tick())
     recorder = Recorder(sink, ticker.arm, bounds=Bounds(each_bytes=1 << 40, total_bytes=1 << 40))
     job = Context(order.job_id, order.attempt, order.task, recorder)
-    job.kit_settings = order.kit_settings
     if order.job_id:
         context.own_process(job)
         os.register_at_fork(after_in_child=job.detach)
         bars.install(is_shown=True)
     app: Any = importlib.import_module("ipykernel.kernelapp").IPKernelApp.instance()
     app.initialize()
-    _follow(app.shell, sink, order.cells)
+    _follow(app.shell, sink, recorder, order.cells)
     Path(order.folder).mkdir(exist_ok=True)
     app.start()
     recorder.close()

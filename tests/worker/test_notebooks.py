@@ -97,7 +97,8 @@ def test_a_cancel_ends_the_kernel_and_keeps_what_the_notebook_has_shown(bench: B
     assert job.wait(60)
     assert job.state == "cancelled"
     wait_until(lambda: not any(map(is_alive, pids)), what="the kernel and its program to end")
-    assert "cleaned up" in _file(job, "sleeper.ipynb").decode()
+    [text, error] = json.loads(_file(job, "sleeper.ipynb"))["cells"][-1]["outputs"]
+    assert (text["text"], error["ename"]) == (["cleaned up\n"], "KeyboardInterrupt")
 
 
 def test_a_killed_worker_leaves_no_kernel(bench: Bench) -> None:
@@ -113,6 +114,7 @@ def test_a_killed_worker_leaves_no_kernel(bench: Bench) -> None:
     assert job.wait(60)
 
 
+@pytest.mark.nightly
 def test_a_kernel_that_dies_fails_the_job_with_a_sentence(bench: Bench) -> None:
     bench.worker()
     path = write_notebook(bench.folder / "dies.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
