@@ -21,7 +21,8 @@ from typing import Any
 
 import msgspec
 
-from jobkit.model import ErrorKind, InvalidParams, LogLine
+from jobkit.codec import decode
+from jobkit.model import ErrorKind, InvalidParams, JobkitError, LogLine
 from jobkit.model.snapshot import JobError
 from jobkit.notebooks import SUFFIX
 from jobkit.notebooks.as_html import as_html
@@ -52,19 +53,26 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 async def execute(name: str, content: str, cwd: str, parameters: Mapping[str, Any]) -> Any:
-    """Execute a notebook with these parameters; return how it ended.
+    """Execute a notebook with these parameters; return how it ended or, outside a job, what its last cell shows.
 
     Args:
         content: its JSON. cwd: working directory of the kernel; that of this process if it does not exist here.
 
     Raises:
-        EndedElsewhere: a cell failed, or the kernel died. Rejected: a library is missing here.
+        EndedElsewhere: a cell failed, or the kernel died; outside a job a JobkitError. Rejected: a library is missing.
     """
     nbformat, _ = _library("nbformat"), _library("nbclient")
     with tempfile.TemporaryDirectory(prefix="jobkit-notebook-") as folder:
         node = nbformat.reads(content, as_version=4)
         _insert(nbformat, node, parameters, Path(folder, "parameters"))
-        return await _Execution(name, node, folder, cwd if os.path.isdir(cwd) else os.getcwd()).run()
+        running = _Execution(name, node, folder, cwd if os.path.isdir(cwd) else os.getcwd()).run()
+        if context.active() is not None:
+            return await running
+        try:
+            ended = await running
+        except EndedElsewhere as error:
+            raise JobkitError(str(error.outcome.error)) from None
+        return None if ended is None else decode(ended.outcome.form, ended.outcome.body)
 
 
 def _library(name: str) -> Any:
@@ -94,6 +102,12 @@ def _is_executed(cell: Any) -> bool:
 
 
 class _Execution:
+    """One run of a notebook.
+
+    Args:
+        name: of the notebook. folder: for its files meanwhile. cwd: of the kernel.
+    """
+
     def __init__(self, name: str, node: Any, folder: str, cwd: str) -> None:
         self._node, self._folder, self._cwd = node, folder, cwd
         self._job = context.current()
@@ -102,7 +116,7 @@ class _Execution:
         self._label, self._at = "starting the kernel", 0
         self._ended: asyncio.Future[frames.EndReport] = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> Any:
+    async def run(self) -> EndedElsewhere | None:
         self._report()
         client = _client(self._node, self._job)
         self._outputs.save()

@@ -6,11 +6,15 @@ import pickle
 from datetime import date
 from pathlib import Path
 
+import nbformat
 import pytest
 
 import jobkit
 from jobkit import InvalidParams
+from jobkit.notebooks.execution import _client, _library
 from jobkit.notebooks.parameters import cell_of
+from jobkit.run.attempt import Rejected
+from jobkit.run.inside import context
 from jobkit.tasks.task import TaskDef
 
 from .files import write_notebook
@@ -76,6 +80,24 @@ def test_a_notebook_without_the_tag_takes_no_parameters(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidParams, match="none of its cells has the tag 'parameters'"):
         notebook.check_names({"region": "EU"})
+
+
+def test_a_worker_without_a_library_or_kernel_says_which(tmp_path: Path) -> None:
+    julia = write_notebook(tmp_path / "n.ipynb", "1", language="julia").read_text().replace('"python3"', '"julia-1"')
+
+    with pytest.raises(Rejected, match='pip install "panel-jobkit'):
+        _library("no_such_library")
+    with pytest.raises(Rejected, match="the notebook needs the kernel 'julia-1', which"):
+        _client(nbformat.reads(julia, as_version=4), context.current())
+
+
+@pytest.mark.nightly
+async def test_a_notebook_that_is_called_runs_here(tmp_path: Path) -> None:
+    report = jobkit.Notebook(write_notebook(tmp_path / "n.ipynb", "10 // n", parameters="n = 1"))
+
+    assert await report(n=2) == 5
+    with pytest.raises(jobkit.JobkitError, match="ZeroDivisionError"):
+        await report(n=0)
 
 
 def test_what_is_no_notebook_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
