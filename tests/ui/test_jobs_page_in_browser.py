@@ -199,12 +199,12 @@ def test_a_view_is_saved_renamed_shown_elsewhere_and_deleted(stage: Stage, url: 
     shows(page, ["Job 0"])
 
     page.click(".views")
-    page.click(".menu label:has-text('Queue')")
+    page.click(".searchbox .menu label:has-text('Queue')")
     page.locator(".head .queue").wait_for(state="hidden")
-    page.fill(".menu input[type=text]", "Of Ada")
+    page.fill(".searchbox .menu input[type=text]", "Of Ada")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".menu .view:has-text('owner:ada')")
-    page.click(".menu [aria-label='Rename Of Ada']")
+    page.wait_for_selector(".searchbox .menu .view:has-text('owner:ada')")
+    page.click(".searchbox .menu [aria-label='Rename Of Ada']")
     page.keyboard.type("Ada's")
     page.keyboard.press("Enter")
     page.wait_for_selector('.menu .view b:has-text("Ada\'s")')
@@ -223,7 +223,7 @@ def test_a_view_is_saved_renamed_shown_elsewhere_and_deleted(stage: Stage, url: 
     other.click('.menu [aria-label="Delete Ada\'s"]')
     other.locator('.menu .view:has-text("Ada\'s")').wait_for(state="detached")
     other.keyboard.press("Escape")
-    other.locator(".menu").wait_for(state="hidden")
+    other.locator(".searchbox .menu").wait_for(state="hidden")
 
 
 @pytest.mark.nightly
