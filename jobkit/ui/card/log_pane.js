@@ -214,7 +214,7 @@ class LogPane {
   // -- a link to a line: `#L182` in the address of the page that this card is a part of ------------------------------
 
   /** The line that the address names, or 0. */
-  get named() { return this.model.get("keyboard") ? Number(location.hash.match(/^#L(\d{1,9})$/)?.[1] || 0) : 0; }
+  get named() { return this.model.get("keyboard") ? Number(location.hash.match(/^#L(\d{1,9})(?:-L?\d{1,9})?$/)?.[1] || 0) : 0; }
 
   /** A plain click on a line's number puts it into the address; others are the browser's own. */
   point(event, number) {

@@ -58,7 +58,18 @@ class LogReader {
     this.pending = {...asked, at: Date.now(), name: String(++LogReader.asked)};
     const {after, level, name, newest} = this.pending;
     if (!this.ask({name, level, ...(after != null && {after}), ...(newest && {newest})})) this.pending = null;
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.pending?.name === name && this.again(), ANSWER_MS + 100);
+    this.waiting.unref?.();
   }
+
+  /** No answer came: the page's connection was cut, for instance. */
+  again() {
+    this.pending = null;
+    if (this.isKnown) this.changed(); else this.tail();
+  }
+
+  close() { clearTimeout(this.waiting); }
 
   /** Take an answer; return whether it was the awaited one. */
   take(told) {

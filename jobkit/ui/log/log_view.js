@@ -37,7 +37,7 @@ class LogView extends View {
       h("div", {class: "pane"}, this.list.el, n.nothing, n.pill));
     this.list.el.classList.toggle("wrap", this.is("wrap"));
     this.appear(el);
-    this.stops.push(() => this.list.close(), () => clearTimeout(this.soon), () => clearTimeout(this.tailing));
+    this.stops.push(() => this.list.close(), () => this.lines.close(), () => clearTimeout(this.soon), () => clearTimeout(this.tailing));
     this.on({snapshot: () => this.show(), news: () => this.tailSoon(), page: () => this.take(), hits: () => this.takeHits(), file: () => this.takeFile(), wanted: () => this.obey(), refused: () => this.showCount()});
     this.listen(globalThis, "hashchange", () => this.jump());
     this.listen(document, "keydown", (event) => this.key(event));
@@ -94,6 +94,9 @@ class LogView extends View {
   }
 
   get isRunning() { return this.job?.state === "running"; }
+
+  /** The server answers again, or does not. */
+  onPulse() { this.tailSoon(); }
 
   /** Ask for new lines, a few times a second at most. */
   tailSoon() {
