@@ -79,6 +79,17 @@ def test_the_archive_is_a_switch_below_the_table_and_its_jobs_open_and_compare(
     wait_until(lambda: "new" in names(page), what="the jobs that are kept")
 
 
+@pytest.mark.browser
+def test_a_link_to_a_line_brings_an_archived_job_back(stage: Stage, serve: Serve, window: Window) -> None:
+    from jobkit.ui.app.dashboard import Dashboard
+
+    ids = archived(stage, old="ada")
+
+    page = window.open(f"{serve(lambda: Dashboard(stage.kit).__panel__())}?page=log&id={ids['old']}#L1")
+
+    page.wait_for_selector(".jk-log .line.marked .text:has-text('line of old')")
+
+
 def test_people_find_and_bring_back_only_jobs_that_they_may_see(stage: Stage) -> None:
     ids = archived(stage, hers="ada", his="bob")
     found = stage.kit.page(narrowed(parse("in:archive"), "ada"))
