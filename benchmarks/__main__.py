@@ -29,6 +29,7 @@ NAMES = (
     "schedules",
     "order",
     "dom",
+    "weight",
     "archive",
     "gateway",
     "scaling",
