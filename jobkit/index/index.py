@@ -129,11 +129,14 @@ class Index:
         return found if found is None or self.is_whole else replace(found, searched=db.size)
 
     async def tally(self, query: Query, fields: Sequence[str], for_s: float) -> Counter[tuple[str, ...]] | None:
-        """Return the number of matches by their values of fields, see `query.indexed`; None as for `count`."""
+        """Return the number of matches by their values of fields, see `query.indexed`; None as for `count`.
+
+        While the index is incomplete, the values of one field are those of the jobs so far.
+        """
         db = await self._ready()
-        if not self.is_whole:
-            return None
         query = replace(query, limit=Query().limit, cursor="", order="")
+        if not self.is_whole and (query != Query() or len(fields) > 1):
+            return None
         rows = await db.call(COUNT, db.tally, query, fields, await self._store.now_ms(), for_s)
         named = (
             (tuple(STATES[each] if name == "state" else each for name, each in zip(fields, row, strict=False)), row[-1])

@@ -56,7 +56,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("adam lr=0.003", "both texts, in arguments, message, result, error, tags, id"),
     ('"two words"', "exactly this text"),
     *FIELDS.values(),
-    ("-task:train", "all but these; also -state, -queue, -owner, -tag, -worker, -error, -batch"),
+    ("-task:train", "all but these; so also state, queue, owner, tag, worker, error, batch"),
 )
 
 #: Maximum length of a search text.

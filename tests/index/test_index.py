@@ -332,6 +332,11 @@ async def test_a_page_shows_its_progress_while_the_index_is_filled(
     await index.whole()
     assert (await index.page(Query(task="*"))).searched is None
 
+    index._filled.clear()  # incomplete again: a search box still suggests the values so far
+    assert sum((await index.tally(Query(), ("task",), 60.0) or {}).values()) == 30
+    assert await index.tally(Query(owner="ada"), ("task",), 60.0) is None
+    index._filled.set()
+
 
 async def test_jobs_of_the_same_microsecond_are_all_found(store: RedisStore, index: Index) -> None:
     """Rows are numbered by the time of submit, which a restored job may share with another one."""
