@@ -294,7 +294,7 @@ class Chaos:
     def _open_dashboard(self) -> None:
         base = f"http://127.0.0.1:{self.world.port}"
         self.reader = EventReader(f"{base}/api/events")
-        self.windows.append(Window(f"{base}/app"))
+        self.windows.append(Window(f"{base}/app?sort=-submitted"))
         # On a busy machine the dashboard would start for longer than the run lasts, and its table never be compared.
         wait_until(lambda: self.windows[0].is_open, 120, "the dashboard's page")
 
@@ -318,7 +318,7 @@ class Chaos:
             if sent:
                 for window in self.windows[1:]:
                     window.close()
-                url = f"{self.windows[0].url}?job={self.rng.choice(sent)}"
+                url = f"{self.windows[0].url}&job={self.rng.choice(sent)}"
                 self.windows[1:] = [Window(url)]
 
     def _await_onlookers(self) -> None:

@@ -267,14 +267,14 @@ def test_matching_jobs_deleted_by_one_user_are_gone_for_the_other(stage: Stage, 
     wait_until(lambda: len(names(one)) == 50, what="the first page")
 
     one.check(".head .pick")
-    one.click(".bulk button:has-text('Choose all 130 that match')")
+    one.click(".bulk button:has-text('Select all 130 that match')")
     one.click(".bulk [data-do=delete]")
     one.click(".bulk button.danger:has-text('Delete 130 jobs')")
     one.click(".bulk button:has-text('Undo')")
     one.locator(".bulk").wait_for(state="hidden")
     assert stage.kit.counts()["succeeded"] == 130
     one.check(".head .pick")
-    one.click(".bulk button:has-text('Choose all 130 that match')")
+    one.click(".bulk button:has-text('Select all 130 that match')")
     one.click(".bulk [data-do=delete]")
     one.click(".bulk button.danger:has-text('Delete 130 jobs')")
 
@@ -288,7 +288,7 @@ def test_matching_jobs_deleted_by_one_user_are_gone_for_the_other(stage: Stage, 
 @pytest.mark.nightly
 def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: str, window: Window) -> None:
     many(stage, 60)
-    page = window.open(url)
+    page = window.open(f"{url}?q=state:waiting")
     wait_until(lambda: len(names(page)) == 50, what="the first page")
 
     page.check(".head .pick")
@@ -297,7 +297,7 @@ def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: 
     page.click(".bulk button:has-text('Keep')")
     page.wait_for_selector(".bulk:has-text('50 selected')")
     assert stage.kit.counts()["cancelled"] == 0
-    page.click(".bulk button:has-text('Choose all 60 that match')")
+    page.click(".bulk button:has-text('Select all 60 that match')")
     page.click(".bulk [data-do=cancel]")
     page.click(".bulk button.danger:has-text('Cancel 60 jobs')")
 
