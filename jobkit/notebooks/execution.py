@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import importlib
 import os
 import platform
 import re
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,9 @@ _CLEAN_UP_S = 3.0
 #: The notebook is saved after a cell if this many times as long as the last save took is over, and so many seconds.
 _TIMES, _NOTEBOOK_S, _HTML_S = 20, 0.2, 5.0
 
+#: Beginning of the names of folders for a run's files. Younger ones may not be locked yet.
+_PREFIX, _YOUNG_S = "jobkit-notebook-", 60.0
+
 #: Media types of what it leaves.
 MEDIA = {SUFFIX: "application/x-ipynb+json", ".html": "text/html"}
 
@@ -62,7 +67,8 @@ async def execute(name: str, content: str, cwd: str, parameters: Mapping[str, An
         EndedElsewhere: a cell failed, or the kernel died; outside a job a JobkitError. Rejected: a library is missing.
     """
     nbformat, _ = _library("nbformat"), _library("nbclient")
-    with tempfile.TemporaryDirectory(prefix="jobkit-notebook-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _locked(folder):
         node = nbformat.reads(content, as_version=4)
         _insert(nbformat, node, parameters, Path(folder, "parameters"))
         running = _Execution(name, node, folder, cwd if os.path.isdir(cwd) else os.getcwd()).run()
@@ -73,6 +79,26 @@ async def execute(name: str, content: str, cwd: str, parameters: Mapping[str, An
         except EndedElsewhere as error:
             raise JobkitError(str(error.outcome.error)) from None
         return None if ended is None else decode(ended.outcome.form, ended.outcome.body)
+
+
+@contextlib.contextmanager
+def _locked(folder: str | Path) -> Iterator[None]:
+    """Hold the lock of a folder, which ends with this process. Raises OSError if another process has it."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _sweep() -> None:
+    """Delete the folders of processes that were killed."""
+    for each in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or its process lives
+            if time.time() - each.stat().st_mtime > _YOUNG_S:
+                with _locked(each):
+                    shutil.rmtree(each, ignore_errors=True)
 
 
 def _library(name: str) -> Any:

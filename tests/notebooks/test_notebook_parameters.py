@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import tempfile
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 import jobkit
 from jobkit import InvalidParams
-from jobkit.notebooks.execution import _client, _library
+from jobkit.notebooks.execution import _client, _library, _locked, _sweep
 from jobkit.notebooks.parameters import cell_of
 from jobkit.run.attempt import Rejected
 from jobkit.run.inside import context
@@ -89,6 +91,20 @@ def test_a_worker_without_a_library_or_kernel_says_which(tmp_path: Path) -> None
         _library("no_such_library")
     with pytest.raises(Rejected, match="the notebook needs the kernel 'julia-1', which"):
         _client(nbformat.reads(julia, as_version=4), context.current())
+
+
+def test_folders_of_killed_processes_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, used = tmp_path / "jobkit-notebook-left", tmp_path / "jobkit-notebook-used"
+    for folder in (left, used, tmp_path / "jobkit-notebook-young", tmp_path / "other"):
+        folder.mkdir()
+    for folder in (left, used, tmp_path / "other"):
+        os.utime(folder, (0, 0))
+
+    with _locked(used):
+        _sweep()
+
+    assert {path.name for path in tmp_path.iterdir()} == {"jobkit-notebook-used", "jobkit-notebook-young", "other"}
 
 
 @pytest.mark.nightly
