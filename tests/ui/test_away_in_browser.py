@@ -78,7 +78,7 @@ def test_every_page_says_that_the_store_is_away_and_is_right_afterwards(
         "failures": ("text=Nothing has failed", ".group .title:has-text('KeyError')"),
         "workers": (".jobs .job:text-is('Job 0')", ".jobs .job:text-is('Job 1')"),
         "schedules": (".schedule .name:text-is('before')", ".schedule .name:text-is('after')"),
-        f"compare&ids={runs},{waits}": (".states:has-text('1 running')", ".states:has-text('1 failed')"),
+        f"compare&ids={runs},{waits}": (".side .chip:has-text('Running')", ".side .chip:has-text('Failed')"),
         "submit": (".jk-form h2", ".jk-card .chip:has-text('Queued')"),
     }
     stage.beat()

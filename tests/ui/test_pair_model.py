@@ -82,8 +82,9 @@ def test_typed_functions_and_changed_files_are_compared_by_line() -> None:
         return f"diff --git a/train.py b/train.py\n@@ -1,3 +1,3 @@\n import math\n-x = 1\n+{text}\n y = 2\n"
 
     old, new = Source("Cell In[3]", 1, "def f():\n    return 1\n"), Source("Cell In[7]", 1, "def f():\n    return 2\n")
-    one = side("a", {}, made=ran("2", "c0ffee", diff("x = 3")), sources=[old])
-    other = side("b", {}, made=ran("2", "c0ffee", diff("x = 4")), sources=[new])
+    script = [Source("/repo/train.py", 1, f"x = {n}\n") for n in (3, 4)]  # its file has the same lines
+    one = side("a", {}, made=ran("2", "c0ffee", diff("x = 3")), sources=[old, script[0]])
+    other = side("b", {}, made=ran("2", "c0ffee", diff("x = 4")), sources=[new, script[1]])
 
     data = pair(one, other, NOW)
 

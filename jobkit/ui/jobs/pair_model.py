@@ -26,7 +26,7 @@ _VALUE_MOST, _ROWS_MOST = 2_000, 500
 #: Files whose lines are shown, and lines of all of them.
 _FILES_MOST, _LINES_MOST = 40, 3_000
 
-#: Facts that differ between two equal runs, by up to so many percent: then they are not named at the top.
+#: Facts that differ between two equal runs: not named at the top up to so many percent, or below a second.
 _VARYING, _USUAL_PERCENT = ("duration", "CPU time", "peak memory"), 10.0
 
 #: Changes that are named at the top, of one section.
@@ -148,8 +148,11 @@ def _named(name: str, rows: Iterable[Row]) -> list[list[str]]:
 
 def _is_usual(row: Row) -> bool:
     """Return whether a time or size differs as little as between two equal runs."""
+    if row.name not in _VARYING:
+        return False
     part = row.change.removesuffix(" %").lstrip("+−")
-    return row.name in _VARYING and row.change.endswith("%") and float(part) < _USUAL_PERCENT
+    is_short = row.old.endswith(" ms") and row.new.endswith(" ms")
+    return is_short or (row.change.endswith("%") and float(part) < _USUAL_PERCENT)
 
 
 def _short(text: str) -> str:
@@ -309,11 +312,16 @@ def _amount(name: str, words: Any, old: float | None, new: float | None) -> Row:
 
 
 def _files(one: Side, other: Side) -> Iterator[FileDiff]:
-    yield from _functions(one.sources, other.sources)
     old, new = (code_diff.sections(side.made.diff) for side in (one, other))
-    if one.made.commit == other.made.commit:
-        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        yield from (code_diff.between(name, old.get(name, ""), new.get(name, "")) for name in names)
+    is_known = one.made.commit == other.made.commit
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)] if is_known else []
+    # A function of a script is in its file, too.
+    typed = [
+        [source for source in side.sources if not source.label.endswith(tuple(f"/{name}" for name in names))]
+        for side in (one, other)
+    ]
+    yield from _functions(*typed)
+    yield from (code_diff.between(name, old.get(name, ""), new.get(name, "")) for name in names)
 
 
 def _functions(old: Sequence[Source], new: Sequence[Source]) -> Iterator[FileDiff]:
