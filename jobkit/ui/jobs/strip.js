@@ -20,11 +20,11 @@ class Strip {
     this.el = h("div", {class: "activity", hidden: true}, this.bars, h("div", {class: "edges"}, this.since, this.all, this.until));
   }
 
-  /** Show it if there is enough to see; before the counts arrive it keeps its place. */
+  /** Show it if there is enough to see; before the first counts arrive it keeps its place. */
   show() {
     const {table} = this, search = table.model.get("search") || "";
     this.all.hidden = !searchWords(search).some((word) => TIME_WORD.test(word));
-    this.el.hidden = Boolean(table.model.get("problem")) || this.all.hidden && ((table.total ?? this.columns.length) < STRIP_LEAST || table.isArchive());
+    this.el.hidden = Boolean(table.model.get("problem")) || this.all.hidden && ((table.total ?? this.columns.length) < STRIP_LEAST || this.data?.columns.length === 0 || table.isArchive());
   }
 
   told() {
