@@ -391,7 +391,7 @@ class AioKit(AioSubmitVerbs):
 
     def __dir__(self) -> list[str]:
         verbs = [name for name in dir(self._kit) if hasattr(getattr(type(self._kit), name, None), "coroutine")]
-        return sorted([*verbs, "map", "options", "study", "submit", "sweep"])
+        return sorted([*verbs, "map", "notebook", "options", "study", "submit", "sweep"])
 
     async def outcome(self, job: Job) -> Any:
         """Return the value of `await job`, see `Job.result`. Cancelling it ends the waiting at once, not the job."""

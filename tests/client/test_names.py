@@ -67,7 +67,7 @@ def test_dir_lists_what_users_type(objects: dict[str, Any]) -> None:
     assert {"result", "wait", "cancel", "state", "progress", "param", "logs"} <= set(dir(job))
     assert {"results", "jobs", "cancel", "counts", "view"} <= set(dir(batch))
     assert {"submit", "map", "get", "jobs", "options"} <= set(dir(kit.aio)) <= {*dir(kit)}
-    assert dir(kit.options(queue="gpu")) == ["executor", "map", "options", "study", "submit", "sweep"]
+    assert dir(kit.options(queue="gpu")) == ["executor", "map", "notebook", "options", "study", "submit", "sweep"]
     for name in ("submit", "get"):
         assert callable(getattr(kit.aio, name))
     assert all(map(inspect.iscoroutinefunction, (kit.aio.submit, kit.aio.map, kit.aio.sweep)))  # as callbacks
