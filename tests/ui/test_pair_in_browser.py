@@ -58,4 +58,4 @@ def test_a_run_is_compared_with_the_one_before_it(stage: Stage, serve: Serve, wi
     page.click(".bulk [data-do=compare]")
     page.wait_for_url("**page=compare&set=*")
     assert len(page.url.partition("?")[2]) < 40
-    assert "Train a model" in text_of(page, ".jk-pair .sides")
+    wait_until(lambda: "Train a model" in text_of(page, ".jk-pair .sides"), what="both jobs")
