@@ -33,7 +33,7 @@ from jobkit.client import Kit
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
 from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Start
-from jobkit.model.format import duration, params_brief, percent, progress_line, size
+from jobkit.model.format import duration, local_time, params_brief, percent, progress_line, size
 from jobkit.model.limits import resources_text
 from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
@@ -284,7 +284,7 @@ def _of_chain(kit: Kit, job_id: str) -> str:
 
 def _moment(at: Any) -> str:
     """Return `2026-11-24 15:00:07 (3 min ago)` in local time."""
-    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S} ({out.ago(at)})"
+    return "" if at is None else f"{local_time(at, seconds=True)} ({out.ago(at)})"
 
 
 @click.command()

@@ -26,7 +26,7 @@ from jobkit.model import (
     ScheduleSnapshot,
     ScheduleSpec,
 )
-from jobkit.model.format import ago, duration
+from jobkit.model.format import ago, duration, local_time
 from jobkit.schedules.firing import decide, firing, job_of, scheduled
 from jobkit.schedules.timing import RULES, Timing, checked_count, checked_rules, timing
 from jobkit.schedules.words import LATE_S, moment_text, moments, sentence, utc
@@ -462,5 +462,5 @@ def _in_zone(snapshot: ScheduleSnapshot, ms: int) -> datetime | None:
 
 def _bar(run: ScheduleRun) -> str:
     what = run.state or (f"{run.count} left out: {run.why}" if run.why else "no longer kept")
-    title = html.escape(f"{utc(run.at_ms):%d %b %H:%M:%S} UTC: {what}")
+    title = html.escape(f"{local_time(utc(run.at_ms), seconds=True)}: {what}")
     return f'<span title="{title}">{_GLYPHS.get(run.state, "·")}</span>'

@@ -107,6 +107,11 @@ def ago(at: datetime | None, now: datetime) -> str:
     return f"{text} ago" if delta > 0 else f"in {text}"
 
 
+def local_time(at: datetime, *, seconds: bool = False) -> str:
+    """Return `2026-11-24 15:00`, or with seconds, in the time zone of this process."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+
+
 def time_left(eta_s: float | None) -> str:
     """Return the time left, as coarse as it is uncertain: `a few seconds left`, `about 35 s left`."""
     if eta_s is None or not math.isfinite(eta_s) or eta_s < 0:

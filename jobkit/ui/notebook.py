@@ -25,8 +25,9 @@ from jobkit.client.loop import background
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_files import study_facts
+from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.card_html import batch_html, card_html
+from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.chart_bundle import chart_bundle
 from jobkit.ui.card.downloads import pictures_of

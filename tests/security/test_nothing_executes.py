@@ -24,8 +24,9 @@ from jobkit.model.limits import Gate
 from jobkit.model.people import AuditEntry
 from jobkit.tasks.registry import task
 from jobkit.ui.app.pages import PAGES
+from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.card_html import batch_html, card_html
+from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.form.form_model import form_html
 from tests.support import wait_until

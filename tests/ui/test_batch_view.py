@@ -10,11 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from jobkit.model import ErrorKind, JobError, JobSnapshot, JobSpec, JobState
+from jobkit.model.format import local_time
 from jobkit.model.metrics import MetricsSummary
 from jobkit.model.result import told
+from jobkit.ui.card.batch_html import BATCH_ROWS, batch_html
 from jobkit.ui.card.batch_model import BatchModel, direction_of
 from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, Point, layout
-from jobkit.ui.card.card_html import BATCH_ROWS, batch_html
 from tests.ui.conftest import CANARY
 from tests.ui.test_look import contrast
 
@@ -174,7 +175,7 @@ def test_a_plot_without_numbers_is_none_and_a_large_one_is_thinned() -> None:
     assert layout(points([({"n": 1}, 1.0)]), [], ["y"]) is None
     assert many is not None
     assert len(many["dots"]) == MAX_POINTS
-    assert many["note"] == "1,500 of 5,000 points shown"
+    assert many["note"] == "1,500 of 5,000 points shown, chosen evenly"
 
 
 def test_one_value_only_and_odd_numbers_are_plotted_too() -> None:
@@ -219,7 +220,16 @@ def test_a_saved_batch_keeps_so_many_rows_and_says_where_the_rest_is() -> None:
     assert len(html) < 120_000
 
 
+def test_a_saved_plot_shows_points_of_the_whole_sweep_and_says_how_many() -> None:
+    html = batch_html(BatchModel([job(n, "succeeded", f"{n / 7}") for n in range(1, 3000)]))
+
+    across = [float(each) for each in re.findall(r'<circle cx="([\d.]+)%"', html)]
+    assert "(500 of 2,999 points shown, chosen evenly)" in html
+    assert len(across) == 500
+    assert max(across) > 95
+
+
 def test_a_batch_that_is_saved_while_it_runs_says_of_when_it_is() -> None:
     html = batch_html(BatchModel([job(1, "running"), job(2)]), AT)
 
-    assert "as of 2026-11-24 12:00:00 UTC" in html
+    assert f"as of {local_time(AT, seconds=True)}; " in html

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -70,19 +71,29 @@ def card_html(
     return card.card_html(model, NOW)
 
 
-def test_an_ended_job_reads_well_without_any_style() -> None:
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The time zone of this process is Berlin's: one hour ahead of UTC in winter."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_an_ended_job_reads_well_without_any_style(berlin: None) -> None:
     html = card_html(job(summary="x"), [LogLine("fold 1", MS, n=1)], {"type": "int", "text": "42"})
 
     text = " ".join(re.sub(r"<style>.*</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
     assert text == (
-        "✓ Succeeded Train lr=0.003 3 m 29 s ended 2026-11-24 15:04 UTC · worker gpu-1 · 8f2c1a9b 42 Log, 1 line fold 1"
+        "✓ Succeeded Train lr=0.003 3 m 29 s ended 2026-11-24 16:04 · worker gpu-1 · 8f2c1a9b 42 Log, 1 line fold 1"
     )
 
 
-def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live() -> None:
+def test_a_job_that_was_still_going_on_says_so_and_how_to_see_it_live(berlin: None) -> None:
     html = card_html(job("running", done=3, total=10, message="fold 3"))
 
-    assert "running at 15:04:00 UTC, when this was saved" in html
+    assert "running at 2026-11-24 16:04:00, when this was saved" in html
     assert "kit.get(&#x27;8f2c1a9bd0&#x27;)" in html
     assert "30 % · 3 / 10 · fold 3" in html
 

@@ -22,8 +22,8 @@ from jobkit.store.values import WorkerInfo
 from jobkit.ui.access.actions import Actions
 from jobkit.ui.card.batch_feed import BatchControl, BatchFeed
 from jobkit.ui.card.batch_files import study_facts
+from jobkit.ui.card.batch_html import batch_html
 from jobkit.ui.card.batch_plot import MAX_POINTS
-from jobkit.ui.card.card_html import batch_html
 from jobkit.ui.card.study_model import StudyModel
 from jobkit.ui.card.study_plot import MARKS, TrialMark, history
 from tests.support import wait_until
@@ -179,7 +179,7 @@ def test_ten_thousand_trials_send_a_bounded_picture_with_the_exact_best() -> Non
 
     assert plot is not None
     assert len(plot["dots"]) == MAX_POINTS
-    assert plot["note"] == "1,500 of 10,000 trials shown"
+    assert plot["note"] == "1,500 of 10,000 trials shown, chosen evenly"
     assert len(dumps(plot)) < 100_000
     [[_, line]] = plot["shapes"][-1][2:]
     low = min(y for _, y, *_ in plot["dots"])

@@ -16,6 +16,9 @@ from jobkit.model.format import number, value_brief
 #: Points that a plot shows; of more, so many are chosen evenly.
 MAX_POINTS = 1_500
 
+#: Points that the plot of a saved card shows.
+SAVED_POINTS = 500
+
 #: Larger numbers are drawn as this one: the length of an axis must be a number, too.
 _HUGE = 1e300
 
@@ -66,10 +69,8 @@ def layout(
     by = chosen["by"] if chosen.get("by") in (*able, "") else (able[0] if able else "")
     if not found:
         return None
-    note = ""
-    if len(found) > MAX_POINTS:
-        note = f"{MAX_POINTS:,} of {len(found):,} points shown"
-        found = evenly(found, MAX_POINTS)
+    size, found = len(found), evenly(found, MAX_POINTS)
+    note = sample_note(len(found), size)
     is_category = x not in numeric
     places = {repr(value): i for i, value in enumerate(distinct[x])} if is_category else {}
     xs = [float(places[repr(p.args.get(x))]) if is_category else float(p.args[x]) for p in found]
@@ -92,7 +93,7 @@ def layout(
     ]
     dots = beside(dots)
     choices = {"x": list(args), "y": list(numbers), "by": able}
-    names = {"x": x, "y": y, "by": by, "choices": choices, "note": note, "series": series}
+    names = {"x": x, "y": y, "by": by, "choices": choices, "size": size, "note": note, "series": series}
     return names | picture(x, across, up, dots, lines)
 
 
@@ -114,6 +115,11 @@ def evenly(values: Sequence[T], most: int) -> list[T]:
     return list(values) if size <= most else [values[i * size // most] for i in range(most)]
 
 
+def sample_note(shown: int, size: int, noun: str = "points") -> str:
+    """Return `500 of 5,000 points shown, chosen evenly`; "" if all are shown."""
+    return f"{shown:,} of {size:,} {noun} shown, chosen evenly" if shown < size else ""
+
+
 def picture(
     x: str,
     across: _Axis,
@@ -133,8 +139,8 @@ def picture(
         of parallel coordinates, others and high; `shapes`, all else in the SVG, as elements
         `[tag, attributes, *children]`; `left`, the margin (px) that its texts need.
 
-        Beside it a plot has `x`, `y`, `by` (names), `choices` of each, `note`, `series` (texts), and may have `marks`:
-        for each of them None for a dot, or an element around (0, 0).
+        Beside it a plot has `x`, `y`, `by` (names), `choices` of each, `size` (number of all points), `note`, `series`
+        (texts), and may have `marks`: for each of them None for a dot, or an element around (0, 0).
     """
     return {
         "colours": COLOURS,

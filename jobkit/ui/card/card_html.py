@@ -1,29 +1,37 @@
-"""The cards of one job and of many as static HTML: for saved notebooks, exports, GitHub and print.
+"""The card of one job as static HTML, for saved notebooks, exports, GitHub and print. Times are local.
 
 A few kilobytes, no style sheet from elsewhere, and every text of a user is escaped. GitHub drops the styles and keeps
-the structure, so the order of the elements alone must read well. Where the page runs scripts (JupyterLab does for
-notebooks that you ran yourself, and so does an export) the table of a batch sorts, filters and saves itself as CSV.
+the structure, so the order of the elements alone must read well.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
 from jobkit.model import JobSnapshot, LogLine, attempts_of
-from jobkit.model.format import FACES, ago, duration, many, number, params_brief, percent, progress_line, size
+from jobkit.model.format import (
+    FACES,
+    ago,
+    duration,
+    local_time,
+    many,
+    number,
+    params_brief,
+    percent,
+    progress_line,
+    size,
+)  # fmt: skip
 from jobkit.model.metrics import Point
 from jobkit.model.question import closed_questions
 from jobkit.model.result import ended_text
 from jobkit.model.trace import Frame, Raised, frame_count, line_of, picture_of, rows_of
 from jobkit.run.inside.pictures import PICTURE
-from jobkit.ui.card.batch_model import BatchModel
-from jobkit.ui.card.batch_plot import COLOURS, is_number
+from jobkit.ui.card.batch_plot import COLOURS
 from jobkit.ui.card.card_curves import charts_of, paths_of, thinned
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.log_lines import line_html
@@ -31,15 +39,6 @@ from jobkit.ui.words import assets
 
 #: Log lines that a saved card keeps.
 _LINES = 12
-
-#: Rows of a saved batch.
-BATCH_ROWS = 200
-
-#: Width of its plot without the margin at the right (px).
-_WIDE = 704
-
-#: Colours of the parts of its bar; "fill" for the others.
-_BARS = {"succeeded": "good", "failed": "failed", "pruned": "line-strong", "cancelled": "line-strong"}
 
 #: Rows of a table.
 _ROWS = 10
@@ -63,7 +62,7 @@ _FIGURE_BYTES = 200_000
 
 _DATA_URL = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,([A-Za-z0-9+/=]+)")
 
-_GLYPHS = {
+GLYPHS = {
     "queued": "○", "scheduled": "◷", "running": "◔", "retrying": "↻",
     "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "pruned": "▽",
 }  # fmt: skip
@@ -100,14 +99,14 @@ def job_card(
         _told(snapshot),
         _attempts(snapshot),
     ]
-    return _saved_card("jks", snapshot.face, parts, "card_static.css")
+    return saved_card("jks", snapshot.face, parts, "card_static.css")
 
 
 #: Selectors of a page's theme: of JupyterLab, marimo and VS Code.
 _IS = "[data-jp-theme-light={0}],[data-theme={1}],.vscode-{1}"
 
 
-def _saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
+def saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     """Return the parts of a card with the styles of all saved cards and its own `sheet`, in the colours of `face`."""
     names = {"t": "text", "m": "muted", "l": "line", "b": "bg", "c": face, "k": f"{face}-bg"}
     light, dark = (";".join(f"--{short}:{values[name]}" for short, name in names.items()) for values in assets.tokens())
@@ -122,11 +121,11 @@ def _saved_card(kind: str, face: str, parts: Sequence[str], sheet: str) -> str:
     return f'<div class="{own}">{"".join(parts)}<style>{style}</style></div>'
 
 
-def _headline(face: str, title: str, brief: str, elapsed: str, word: str = "") -> str:
+def headline(face: str, title: str, brief: str, elapsed: str, word: str = "") -> str:
     """Return the first line of a card: the state as glyph and word, title, arguments in brief and elapsed time."""
     args = f"<code>{escape(brief)}</code> " if brief else ""
     time = f'<span class="x">{elapsed}</span>' if elapsed else ""
-    state = f'<span class="i">{_GLYPHS[face]} {word or FACES[face]}</span>'
+    state = f'<span class="i">{GLYPHS[face]} {word or FACES[face]}</span>'
     return f'<p class="t">{state} <b>{escape(title)}</b> {args}{time}</p>'
 
 
@@ -157,14 +156,14 @@ def table(
 def _head(snapshot: JobSnapshot, now: datetime) -> str:
     spec, word, fraction = snapshot.spec, "Cancelling" if snapshot.is_cancelling else "", snapshot.progress
     elapsed = duration(snapshot.elapsed_s(now))
-    parts = [_headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
+    parts = [headline(snapshot.face, spec.title or spec.task, params_brief(spec.params), elapsed, word)]
     if fraction is not None and snapshot.state != "succeeded":
         parts.append(f'<div class="g"><i style="width:{fraction * 100:.1f}%"></i></div>')
         told = (percent(fraction), progress_line(snapshot.done, snapshot.total), snapshot.shown_message)
         parts.append(f"<p>{escape(' · '.join(p for p in told if p))}</p>")
     facts = (
         ended_text(snapshot) if snapshot.state == "cancelled" else "",
-        snapshot.finished_at and f"ended {snapshot.finished_at:%Y-%m-%d %H:%M} UTC",
+        snapshot.finished_at and f"ended {local_time(snapshot.finished_at)}",
         snapshot.worker and f"worker {snapshot.worker}",
         snapshot.attempt > 1 and f"attempt {snapshot.attempt}",
     )
@@ -180,7 +179,7 @@ def _head(snapshot: JobSnapshot, now: datetime) -> str:
             more = f" and {len(spec.needs) - 6} more" if len(spec.needs) > 6 else ""
             parts.append(f'<p class="m">waits for the results of {shown_ids}{more}</p>')
         parts.append(
-            f'<p class="m">{snapshot.state} at {now:%H:%M:%S} UTC, when this was saved; '
+            f'<p class="m">{snapshot.state} at {local_time(now, seconds=True)}, when this was saved; '
             f"<code>kit.get({escape(repr(snapshot.id))})</code> shows it live</p>"
         )
     return f"<div>{''.join(parts)}</div>"
@@ -195,7 +194,7 @@ def _error(snapshot: JobSnapshot) -> str:
     if len(text) > _CHARS:  # its last lines say what happened
         text = "…\n" + text[-_CHARS:].split("\n", 1)[-1]
     trace = folded("Traceback", f"<pre>{escape(text)}</pre>") if text else ""
-    headline = f"<p><b><code>{escape(error.type)}</code></b> {_brief(error.message, 600)}</p>"
+    headline = f"<p><b><code>{escape(error.type)}</code></b> {brief(error.message, 600)}</p>"
     more = f'<p class="m">{len(chain) - _CHAIN} more exceptions</p>' if len(chain) > _CHAIN else ""
     told = "".join(map(_raised, chain[:_CHAIN])) + more
     return f'<div class="e">{headline}{told}{trace}</div>'
@@ -203,8 +202,8 @@ def _error(snapshot: JobSnapshot) -> str:
 
 def _raised(raised: Raised) -> str:
     """Return one exception of a chain: own frames with their code, those of libraries counted."""
-    lead = f'<p class="m">{raised.lead} <code>{_brief(raised.headline, 300)}</code></p>' if raised.lead else ""
-    notes = f'<pre class="m">{_brief(raised.notes, _CHARS)}</pre>' if raised.notes else ""
+    lead = f'<p class="m">{raised.lead} <code>{brief(raised.headline, 300)}</code></p>' if raised.lead else ""
+    notes = f'<pre class="m">{brief(raised.notes, _CHARS)}</pre>' if raised.notes else ""
     rows = list(rows_of(raised.frames))
     more = f'<p class="m">{len(rows) - _FRAMES} more frames</p>' if len(rows) > _FRAMES else ""
     shown = (
@@ -218,7 +217,7 @@ def _frame(frame: Frame | Sequence[Frame]) -> str:
     if not isinstance(frame, Frame):
         return f'<p class="m">{frame_count(frame)}</p>'
     times = f" · {number(frame.count)} times" if frame.count > 1 else ""
-    code = _source(frame.source, line_of(frame.place)) if frame.source else _brief(f"  {frame.code}", 300)
+    code = _source(frame.source, line_of(frame.place)) if frame.source else brief(f"  {frame.code}", 300)
     body = f'<pre class="s">{code}</pre>' if code.strip() else ""
     return f'<p class="m"><code>{escape(frame.place)}{times}</code></p>{body}'
 
@@ -233,7 +232,7 @@ def _source(source: str, at: str) -> str:
 
 def _shown(name: str, preview: Mapping[str, Any]) -> str:
     """Return a picture that the job has shown."""
-    return f'<div><p class="m">{_brief(name, 80)}</p>{_result({**preview, "bokeh": None})}</div>'
+    return f'<div><p class="m">{brief(name, 80)}</p>{_result({**preview, "bokeh": None})}</div>'
 
 
 def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
@@ -241,14 +240,14 @@ def _saved(artifacts: Sequence[Mapping[str, Any]]) -> str:
     if not artifacts:
         return ""
     total = size(sum(int(each["size_bytes"]) for each in artifacts))
-    rows = [[f"<code>{_brief(each['name'], 80)}</code>", size(each["size_bytes"])] for each in artifacts[:_ROWS]]
+    rows = [[f"<code>{brief(each['name'], 80)}</code>", size(each["size_bytes"])] for each in artifacts[:_ROWS]]
     more = " and more" if len(artifacts) > _ROWS else ""
     note = f'<p class="m"><code>job.artifacts()</code> reads and saves them{more}</p>'
     return folded(f"{many(len(artifacts), 'artifact')}, {total}", table(rows, numeric=(1,)) + note)
 
 
 def _made(lines: Sequence[tuple[str, str]]) -> str:
-    rows = [[f"<code>{_brief(text, 300)}</code>"] for _, text in lines]
+    rows = [[f"<code>{brief(text, 300)}</code>"] for _, text in lines]
     return folded("What made it", table(rows, names=[escape(label) for label, _ in lines])) if lines else ""
 
 
@@ -264,7 +263,7 @@ def _told(snapshot: JobSnapshot) -> str:
     told = closed_questions(snapshot.history)
     if not told:
         return ""
-    return folded(many(len(told), "question"), "".join(f"<p>{_brief(one.sentence, 500)}</p>" for one in told[-_ROWS:]))
+    return folded(many(len(told), "question"), "".join(f"<p>{brief(one.sentence, 500)}</p>" for one in told[-_ROWS:]))
 
 
 def _attempts(snapshot: JobSnapshot) -> str:
@@ -273,8 +272,8 @@ def _attempts(snapshot: JobSnapshot) -> str:
         return ""
     rows = []
     for a in attempts[-8:]:
-        cells = [a.number, escape(a.outcome), f"{a.started_at:%H:%M:%S}", duration(a.duration_s)]
-        rows.append([*cells, escape(a.worker), _brief(a.reason, 120)])
+        cells = [a.number, escape(a.outcome), f"{a.started_at.astimezone():%H:%M:%S}", duration(a.duration_s)]
+        rows.append([*cells, escape(a.worker), brief(a.reason, 120)])
     return folded(f"{len(attempts)} attempts", table(rows))
 
 
@@ -291,12 +290,12 @@ def _result(preview: Mapping[str, Any]) -> str:
     elif preview.get("png"):
         body = _figure(str(preview["png"]))
     elif isinstance(plain, dict) and 0 < len(plain) <= _ROWS and not is_nested:
-        body = table([[_brief(value, 200)] for value in plain.values()], names=[_brief(name, 60) for name in plain])
+        body = table([[brief(value, 200)] for value in plain.values()], names=[brief(name, 60) for name in plain])
     else:
         if isinstance(plain, (dict, list)):
             text = json.dumps(plain, indent=1, ensure_ascii=False, default=str)
         # Markup of a result (`html`) is never put into a page that others open; its text says what it is.
-        body = f"<pre>{_brief(text, _CHARS)}</pre>" if text else ""
+        body = f"<pre>{brief(text, _CHARS)}</pre>" if text else ""
     if preview.get("bokeh"):
         body += '<p class="m"><code>bokeh.io.show(job.result())</code> draws it; the dashboard shows it</p>'
     return f"<div>{body}{note}</div>" if body or note else ""
@@ -304,10 +303,10 @@ def _result(preview: Mapping[str, Any]) -> str:
 
 def _metrics(curves: Mapping[str, Sequence[Point]]) -> str:
     """Return small charts of the first metrics, as in chart.js."""
-    return _charts(charts_of(curves), "job.metrics()")
+    return charts_html(charts_of(curves), "job.metrics()")
 
 
-def _charts(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]], all_of_them: str) -> str:
+def charts_html(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]], all_of_them: str) -> str:
     if not charts:
         return ""
     parts = [_chart(title, lines) for title, lines in list(charts.items())[:_CHARTS]]
@@ -331,8 +330,8 @@ def _chart(title: str, lines: Sequence[tuple[str, Sequence[Point]]]) -> str:
     style = {"style": "display:block;width:100%;height:90px;overflow:visible"}
     spans = f"{y0:.4g} to {y1:.4g}, steps {x0:g} to {x1:g}"
     return (
-        f"<p><code>{_brief(title, 60)}</code> {said} "
-        f'<span class="m">{spans}</span></p>{_element("svg", {**named, **style}, *strokes)}'
+        f"<p><code>{brief(title, 60)}</code> {said} "
+        f'<span class="m">{spans}</span></p>{svg_element("svg", {**named, **style}, *strokes)}'
     )
 
 
@@ -344,9 +343,9 @@ def _data(data: Mapping[str, Any]) -> str:
     numeric = [
         i for i in range(len(columns)) if rows and all(_NUMERIC.fullmatch(str(r[i])) for r in rows if i < len(r))
     ]
-    cells = [[_brief(value, 80) for value in row] for row in rows]
+    cells = [[brief(value, 80) for value in row] for row in rows]
     more = f'<p class="m">{number(len(rows))} of {number(tall)} rows</p>' if tall > len(rows) else ""
-    return table(cells, [_brief(name, 40) for name in columns], numeric) + more
+    return table(cells, [brief(name, 40) for name in columns], numeric) + more
 
 
 def _figure(png: str, kind: str = "png") -> str:
@@ -358,142 +357,16 @@ def _figure(png: str, kind: str = "png") -> str:
     return f'<img alt="figure" src="data:image/{kind};base64,{data}">'
 
 
-def _brief(value: object, limit: int) -> str:
+def svg_element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
+    """Return an element with its children: texts, or elements `[tag, attributes, *children]`."""
+    inner = "".join(escape(child) if isinstance(child, str) else svg_element(*child) for child in children)
+    named = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items())
+    return f"<{tag}{named}>{inner}</{tag}>"
+
+
+def brief(value: object, limit: int) -> str:
     return escape(_cut(str(value), limit))
 
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-# -- many jobs ---------------------------------------------------------------------------------------------------------
-
-
-def batch_html(model: BatchModel, now: datetime | None = None) -> str:
-    """Return a batch as a self-contained piece of HTML; it speaks of `now`, the present unless given."""
-    now = now or datetime.now(UTC)
-    name = f"jkb-{secrets.token_hex(4)}"
-    source = assets.source("batch_static.js").replace("/* csv.js */", assets.source("csv.js")).replace("NAME", name)
-    head = model.head(now)
-    charts = _charts(model.charts(), "batch.metrics()")
-    views = [_plot(model), _importance(head.get("importance", ()))]
-    parts = [_batch_head(model, head, now), *views, charts, _batch_table(model, name), f"<script>{source}</script>"]
-    return _saved_card("jkb", model.face, parts, "batch_static.css")
-
-
-def _batch_head(model: BatchModel, head: Mapping[str, Any], now: datetime) -> str:
-    started, finished = model.span()
-    took = duration(((finished or now) - started).total_seconds()) if started and not model.is_list else ""
-    colours, _ = assets.tokens()
-    bar = "".join(
-        f'<i style="width:{100 * n / head["size"]:.2f}%;background:{colours[_BARS.get(name, "fill")]}"></i>'
-        for name, _, n in head["counts"]
-        if name not in ("queued", "scheduled")
-    )
-    told = " · ".join(f"{_GLYPHS[name]} {number(n)} {word.lower()}" for name, word, n in head["counts"])
-    notes = []
-    if model.stopped_by:
-        notes.append(f"stopped by the rule at job <code>{escape(model.stopped_by)}</code>")
-    if finished and not model.is_list:
-        notes.append(f"ended {finished:%Y-%m-%d %H:%M} UTC")
-    if head["failed"] and not model.is_list and not model.spec.study:
-        notes.append("<code>batch.retry_failed()</code> runs the failed ones again")
-    if not model.is_terminal:
-        call = f'kit.study(id="{model.spec.id}")' if model.spec.study else f'kit.batch("{model.spec.id}")'
-        again = "run this cell again" if model.is_list else f"<code>{escape(call, quote=False)}</code>"
-        again = again if model.is_list or model.spec.id else "<code>batch</code> in a cell, while this kernel lives,"
-        notes.append(f"as of {now:%Y-%m-%d %H:%M:%S} UTC; {again} shows it live")
-    if (best := head["best"]) is not None:
-        name, *ends = best
-        words = [f"{word} {number(value)} at {point}".lstrip() for word, value, point in ends]
-        notes.insert(0, escape(f"{name}: {', '.join(words)}"))
-    notes += [escape(f"{n} × {type}: {message}") for type, message, n in head["errors"] if not model.is_list]
-    note = f'<p class="m">{" · ".join(notes)}</p>' if notes else ""
-    if model.is_list:
-        return f'<div><p class="t"><b>{escape(model.title)}</b> <span class="m">{told}</span></p>{note}</div>'
-    headline = _headline(model.face, model.title, head["fixed"], took)
-    return (
-        f"<div>{headline}"
-        f'<div class="g">{bar}</div><p>{number(head["ended"])} / {number(head["size"])} · {told}</p>{note}</div>'
-    )
-
-
-def _plot(model: BatchModel) -> str:
-    plot = model.plot()
-    if plot is None:
-        return ""
-    marks = plot.get("marks") or [None] * len(plot["series"])
-    keys = "".join(
-        (_key(mark) if mark else f'<span class="k" style="background:{colour}"></span>') + escape(text)
-        for text, colour, mark in zip(plot["series"], plot["colours"], marks, strict=False)
-    )
-    legend = f'<p class="m">{escape(plot["by"])}{keys}</p>' if keys else ""
-    note = f" ({plot['note']})" if plot["note"] else ""
-    label = f"{plot['y']} over {plot['x']}"
-    dots = []
-    for x, y, series, _ in plot["dots"][:500]:
-        left, top, mark = f"{100 * x:.2f}%", f"{100 - 100 * y:.2f}%", marks[series] if marks else None
-        if mark:
-            dots.append(["svg", {"x": left, "y": top, "overflow": "visible"}, mark])
-        else:
-            dots.append(["circle", {"cx": left, "cy": top, "r": plot["radius"], "fill": plot["colours"][series]}])
-    left = plot["left"]
-    style = f"margin-left:{left}px;width:min(100% - {left + 16}px,{_WIDE - left}px)"
-    named = {"class": "p", "style": style, "role": "img", "aria-label": label}
-    picture = _element("svg", named, *plot["shapes"], *dots)
-    return f'<div><p class="m">{escape(label)}{note}</p>{picture}{legend}</div>'
-
-
-def _key(mark: Any) -> str:
-    named = {"width": 14, "height": 10, "viewBox": "-7 -5 14 10", "style": "margin:0 5px 0 12px"}
-    return _element("svg", named, mark)
-
-
-def _importance(shares: Sequence[tuple[str, float]]) -> str:
-    """Return a bar for each parameter of a study."""
-    if not shares:
-        return ""
-    fill = assets.tokens()[0]["fill"]
-    rows = [
-        [f'<div class="g h"><i style="width:{100 * share:.1f}%;background:{fill}"></i></div>', percent(share)]
-        for _, share in shares
-    ]
-    names = [f"<code>{_brief(name, 40)}</code>" for name, _ in shares]
-    return f'<div><p class="m">Importance</p>{table(rows, numeric=(1,), names=names)}</div>'
-
-
-def _element(tag: str, attributes: Mapping[str, Any], *children: Any) -> str:
-    inner = "".join(escape(child) if isinstance(child, str) else _element(*child) for child in children)
-    named = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items())
-    return f"<{tag}{named}>{inner}</{tag}>"
-
-
-def _batch_table(model: BatchModel, name: str) -> str:
-    size = len(model.snapshots)
-    rows = [model.row(i) for i in range(min(size, BATCH_ROWS))]
-    # The cell before the id is the note, which a list does not have.
-    has_notes = not model.is_list and any(face in ("failed", "retrying") and cells[-2] for _, face, cells, *_ in rows)
-    columns = [(c, name, kind) for c, (name, kind) in enumerate(model.columns()) if kind != "note" or has_notes]
-    numeric = [
-        i
-        for i, (c, _, kind) in enumerate(columns)
-        if kind == "duration" or all(cells[c] is None or is_number(cells[c]) for _, _, cells, *_ in rows)
-    ]
-    cells = [[_batch_cell(kind, face, cells[c]) for c, _, kind in columns] for _, face, cells, *_ in rows]
-    kept = f"{number(BATCH_ROWS)} of {number(size)} rows; <code>batch.results()</code> has all"
-    return table(cells, [escape(name) for _, name, _ in columns], numeric, id=name) + (
-        f'<p class="m">{kept}</p>' if size > BATCH_ROWS else ""
-    )
-
-
-def _batch_cell(kind: str, face: str, value: Any) -> str:
-    """Return a cell as HTML; <data> has the value for the script, if its text is another."""
-    if kind == "state":
-        return f"{_GLYPHS[face]} {FACES[face]}"
-    if value is None or (kind == "note" and face == "succeeded"):
-        return ""
-    if kind == "id":
-        return f'<data value="{escape(value)}"><code>{escape(value[:8])}</code></data>'
-    if is_number(value):
-        return f'<data value="{value!r}">{duration(value) if kind == "duration" else number(value)}</data>'
-    return escape(str(value)[:160])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobkit.model import InvalidParams, JobkitError, LogLine
-from jobkit.model.format import number
+from jobkit.model.format import local_time, number
 from jobkit.model.plain import dumps
 from jobkit.tasks.params import checked
 from jobkit.ui.card.card_html import folded, job_card, table
@@ -131,7 +131,7 @@ def _write(path: Path, title: str, parts: Sequence[str]) -> Path:
         f'<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
         f"<style>{sheet}@media(prefers-color-scheme:dark){{{night}}}</style></head><body>{''.join(parts)}"
-        f"<footer>Saved by jobkit {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC</footer></body></html>\n"
+        f"<footer>Saved by jobkit {__version__}, {local_time(datetime.now(UTC))}</footer></body></html>\n"
     )
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

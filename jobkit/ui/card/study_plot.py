@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, evenly, picture, scale
+from jobkit.ui.card.batch_plot import COLOURS, MAX_POINTS, evenly, picture, sample_note, scale
 
 #: The axis of the history.
 TRIAL = "trial"
@@ -67,10 +67,10 @@ def history(trials: Sequence[TrialMark], name: str, is_maximized: bool | None) -
     ]
     best = [] if is_maximized is None else _best(trials, is_maximized)
     line = [(across.at(number), up.at(value)) for number, value in best]
-    note = f"{len(shown):,} of {len(marked):,} trials shown" if len(shown) < len(marked) else ""
     return {
         "y": name,
-        "note": note,
+        "size": len(marked),
+        "note": sample_note(len(shown), len(marked), "trials"),
         "series": [*(MARKS[face][0] for face in faces), *(["best so far"] if line else [])],
         **picture(f"{TRIAL} number", across, up, dots, [(BEST, line)] if line else []),
         "colours": [*(MARKS[face][1] for face in faces), BEST],
