@@ -14,7 +14,7 @@ from jobkit.model import EventType, JobEvent
 from jobkit.model.metrics import Curves, Point
 from jobkit.run.inside.pictures import PICTURE, TooLarge, drawn
 from jobkit.ui.access.actions import Actions
-from jobkit.ui.card.batch_curves import BatchCurves, charts_text
+from jobkit.ui.card.batch_curves import BatchCurves, charts_text, without_shared
 from jobkit.ui.card.card_html import card_html
 from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
@@ -238,3 +238,10 @@ def test_a_card_draws_metrics_and_pictures_as_they_come(
     stage.save(running, "show:table", PICTURE, drawn({"a": 3}))
     page.wait_for_selector(".pictures .show:has-text('table') dd:has-text('3')")
     assert page.locator(".artifacts").is_hidden()
+
+
+def test_labels_of_many_curves_leave_out_what_all_of_them_share() -> None:
+    assert without_shared(["task=train, lr=0.1, seed=1", "task=train, lr=0.1, seed=2"]) == ["seed=1", "seed=2"]
+    assert without_shared(["lr=0.1", "lr=0.1"]) == ["lr=0.1", "lr=0.1"]
+    assert without_shared(["lr=0.1, n=2", "n=2"]) == ["lr=0.1, n=2", "n=2"]
+    assert without_shared([]) == []

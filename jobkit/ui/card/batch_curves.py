@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jobkit.model import JobSnapshot
@@ -46,10 +47,23 @@ class BatchCurves:
                 if name in charts or len(charts) < _NAMES_MOST:
                     charts.setdefault(name, []).append((label, curve.points))
         each = max(_LEAST, _MOST // max(1, sum(map(len, charts.values()))))
+        drawn = {name: [(label, points) for label, points in lines if points] for name, lines in charts.items()}
         return {
-            name: [(label, thinned(points, each)) for label, points in lines if points]
-            for name, lines in charts.items()
+            name: [
+                (label, thinned(points, each))
+                for label, (_, points) in zip(without_shared([label for label, _ in lines]), lines, strict=True)
+            ]
+            for name, lines in drawn.items()
         }
+
+
+def without_shared(labels: Sequence[str]) -> list[str]:
+    """Return labels like "lr=0.1, seed=3" without the parts that all of them share, which would hide the others."""
+    parts = [label.split(", ") for label in labels]
+    if len(parts) < 2 or len(set(map(len, parts))) > 1:
+        return list(labels)
+    differs = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
+    return [", ".join(itertools.compress(each, differs)) or ", ".join(each) for each in parts]
 
 
 def charts_data(charts: Mapping[str, Sequence[tuple[str, Sequence[Point]]]]) -> dict[str, list[object]]:
