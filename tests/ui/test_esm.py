@@ -34,7 +34,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     csv = tmp_path / "csv.mjs"
     csv.write_text(f"{assets.source('csv.js')}\nexport {{csvCell}};\n", "utf-8")
     strip = tmp_path / "strip.mjs"
-    text = "\n".join(assets.source(f"{part}.js") for part in ("common", "search", "strip"))
+    text = "\n".join(assets.source(f"{part}.js") for part in ("common", "icons", "search", "strip"))
     strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")
     log = tmp_path / "log.mjs"
     log.write_text(f"{assets.source('log_reader.js')}\nexport {{LogReader}};\n", "utf-8")

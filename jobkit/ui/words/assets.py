@@ -1,4 +1,4 @@
-"""The browser's half of each component, as text: `common.js` in front of its module, the tokens in front of its sheet.
+"""The browser's half of each component, as text: `common.js` and `icons.js` before its module, tokens before its sheet.
 
 One file each on purpose: a notebook gets one self-contained module, and nothing is ever asked of another host. A page
 of a server gets the same as files that the browser keeps, see `module`.
@@ -13,7 +13,10 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
-#: Modules that a component builds on, beside `common.js`, with their sheets.
+#: Modules that every component builds on.
+_SHARED = ("common", "icons")
+
+#: Modules that a component builds on, beside those, with their sheets.
 _BEFORE = {
     "batch": ("csv", "save_file", "live_card", "chart", "parallel", "importance", "batch_columns"),
     "table": ("search", "views", "start", "bulk", "strip", "spark", "batch_rows", "home", "table_empty", "sort"),
@@ -60,7 +63,7 @@ _TOKEN = re.compile(r"--jk-([\w-]+):\s*([^;]+);")
 @cache
 def esm(name: str) -> str:
     """Return the ES module of component `name` ("card", "table", "form", "nav")."""
-    return "\n".join(source(f"{part}.js") for part in ("common", *_BEFORE.get(name, ()), name))
+    return "\n".join(source(f"{part}.js") for part in (*_SHARED, *_BEFORE.get(name, ()), name))
 
 
 @cache
@@ -134,16 +137,16 @@ def module(name: str) -> tuple[bytes, str]:
     Raises:
         KeyError: no such module.
     """
-    common = f"{source('common.js')}\n"
+    shared = "".join(f"{source(f'{part}.js')}\n" for part in _SHARED)
     parts = []
     for component in _TOGETHER.get(name, (name,)):
         esm, sheets = _published[component]
-        body, found = re.subn(r"(?m)^export default ", "return ", esm.removeprefix(common))
+        body, found = re.subn(r"(?m)^export default ", "return ", esm.removeprefix(shared))
         if found != 1:
             raise ValueError(f"the module of {component} must have one `export default`, not {found}")
         texts = ", ".join(map(json.dumps, sheets))
         parts.append(f"const {component} = styled([{texts}], (() => {{\n{body}\n}})());")
-    text = f"{common}{source('styled.js')}\n" + "\n".join(parts)
+    text = f"{shared}{source('styled.js')}\n" + "\n".join(parts)
     text += f"\nexport default {{{', '.join(_TOGETHER.get(name, (name,)))}}};\n"
     encoded = text.encode()
     return encoded, hashlib.sha256(encoded).hexdigest()[:10]
