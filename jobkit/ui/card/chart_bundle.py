@@ -15,9 +15,14 @@ _MOST = 250_000
 
 _SVG = "data:image/svg+xml;base64,"
 
-#: All that `jobkit.run.inside.drawing` writes. Exports of notebooks contain drawings as markup.
-_ELEMENTS = {"svg", "rect", "path", "polyline", "circle", "text", "tspan"}
-_ACTIVE = re.compile(r"\son\w+\s*=|href|javascript:|<!", re.IGNORECASE)
+#: A tag that `jobkit.run.inside.drawing` writes, and what refers to another file. Exports of notebooks contain drawings
+#: as markup, and a job can say anything, so nothing else is let through.
+_TAG = re.compile(
+    r"</(?:svg|text|tspan)>|<(?:svg|rect|path|polyline|circle|text|tspan)(?: (?:"
+    r"(?:xmlns|width|height|viewBox|fill|fill-opacity|stroke|stroke-width|x|y|d|points|cx|cy|r|text-anchor"
+    r'|transform)="[\w #.,%:/()+-]*"|style="font[\w-]*:[\w ,-]+(?:;font[\w-]*:[\w ,-]+)*"))*/?>'
+)
+_REFERENCE = re.compile(r'="[^"]*url\(', re.IGNORECASE)
 
 
 def chart_bundle(preview: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -35,6 +40,6 @@ def chart_bundle(preview: Mapping[str, Any] | None) -> dict[str, Any] | None:
         bundle["image/png"] = png
     elif picture.startswith(_SVG):
         drawing = base64.b64decode(picture.removeprefix(_SVG)).decode("utf-8", "replace")
-        if set(re.findall(r"<\s*/?([^\s>/]*)", drawing)) <= _ELEMENTS and not _ACTIVE.search(drawing):
+        if "<" not in _TAG.sub("", drawing) and not _REFERENCE.search(drawing):
             bundle["image/svg+xml"] = drawing
     return bundle
