@@ -70,12 +70,20 @@ def open_style(text: str) -> str:
     return f"\x1b[{';'.join(codes)}m" if codes else ""
 
 
+#: Parts of a line with carriage returns that are drawn, and characters of each: a line may have 50 MB.
+_DRAWN, _DRAWN_CHARS = 1_000, 100_000
+
+
 def drawn(text: str) -> str:
     """Return what a terminal shows of a line with carriage returns: each part is drawn over the one before.
 
     A part with colours, or that erases the line, replaces all that was there.
     """
-    parts, shown = text.split("\r"), ""
+    parts, shown = text.rsplit("\r", _DRAWN), ""
+    if len(parts) > _DRAWN:
+        parts = parts[1:]
+    if len(text) > _DRAWN_CHARS:
+        parts = [part[:_DRAWN_CHARS] for part in parts]
     if "\x1b" not in text and len(parts[-1]) == max(map(len, parts)):  # most are as long as the one before
         return parts[-1]
     for part in parts:
@@ -211,25 +219,34 @@ def _light_dark(colors: Sequence[_RGB | None]) -> str:
 
 def _readable(color: _RGB, backgrounds: Sequence[_RGB]) -> _RGB:
     """Return the colour, as much darker or lighter as its contrast needs."""
-    is_dark = sum(map(_luminance, backgrounds)) / len(backgrounds) < 0.18
+    below = [_luminance(background) for background in backgrounds]
+    end = (255, 255, 255) if sum(below) / len(below) < 0.18 else (0, 0, 0)
     for step in range(21):
-        found = _mixed(color, (255, 255, 255) if is_dark else (0, 0, 0), step / 20)
-        if all(contrast(found, background) >= CONTRAST for background in backgrounds):
+        found = _mixed(color, end, step / 20) if step else color
+        own = _luminance(found)
+        if all(_ratio(own, each) >= CONTRAST for each in below):
             return found
     return found
 
 
 def _mixed(color: _RGB, other: _RGB, part: float) -> _RGB:
-    red, green, blue = (round(a + (b - a) * part) for a, b in zip(color, other, strict=True))
-    return red, green, blue
+    (a, b, c), (x, y, z) = color, other
+    return round(a + (x - a) * part), round(b + (y - b) * part), round(c + (z - c) * part)
 
 
 def contrast(one: _RGB, other: _RGB) -> float:
     """Return the contrast of two colours as WCAG defines it, from 1 to 21."""
-    low, high = sorted((_luminance(one), _luminance(other)))
-    return (high + 0.05) / (low + 0.05)
+    return _ratio(_luminance(one), _luminance(other))
+
+
+def _ratio(one: float, other: float) -> float:
+    return (one + 0.05) / (other + 0.05) if one > other else (other + 0.05) / (one + 0.05)
+
+
+#: Linear light of each value of a channel. A log of a megabyte may have 50,000 colours.
+_LIGHT = tuple(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (n / 255 for n in range(256)))
 
 
 def _luminance(color: _RGB) -> float:
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (n / 255 for n in color))
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    red, green, blue = color
+    return 0.2126 * _LIGHT[red] + 0.7152 * _LIGHT[green] + 0.0722 * _LIGHT[blue]

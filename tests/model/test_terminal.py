@@ -81,3 +81,8 @@ def test_the_style_at_the_end_of_a_text_is_one_sequence() -> None:
 
 def _rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def test_a_huge_line_with_returns_is_drawn_from_its_last_parts() -> None:
+    assert drawn("x" * 300_000 + "\ra") == "a" + "x" * 99_999
+    assert drawn("long" + "\rab" * 5_000) == "ab"
