@@ -55,7 +55,7 @@ class _Block(msgspec.Struct, frozen=True):
     def lines(self, after: int, last: int, wanted: LogFilter) -> Iterator[LogLine]:
         """Yield its lines above `after` up to `last` that match."""
         text = self._text()
-        if wanted.search and wanted.search.lower() not in text.lower() and "\x1b" not in text:
+        if wanted.search and wanted.search.lower() not in text.lower() and text.replace("\n", "").isprintable():
             return
         marks = self._marks()
         begin, end = max(0, after + 1 - self.first), max(0, last + 1 - self.first)
@@ -80,8 +80,8 @@ class _Block(msgspec.Struct, frozen=True):
             flags = self._marks()[:: MARK.size].translate(_accepted(wanted.level))
             found = [i for i in found if flags[i]]
         if search := wanted.search.lower():
-            texts = _lines_of(self._text().lower())
-            found = [i for i in found if search in (texts[i] if _is_plain(texts[i]) else clean(_drawn(texts[i])))]
+            texts = _lines_of(self._text())
+            found = [i for i in found if search in _shown(texts[i]).lower()]
         return [self.first + i for i in found]
 
     def _text(self) -> str:
@@ -104,8 +104,8 @@ def _lines_of(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def _is_plain(text: str) -> bool:
-    return "\x1b" not in text and "\r" not in text
+def _shown(text: str) -> str:
+    return text if text.isprintable() else clean(_drawn(text))
 
 
 def _drawn(text: str) -> str:

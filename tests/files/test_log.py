@@ -230,3 +230,15 @@ def test_a_file_with_colours_and_returns_is_read_as_a_terminal_shows_it(tmp_path
     assert [line.styled for line in lines] == ["\x1b[31mred\x1b[0m wine", "", ""]
     assert find_in_log(path, LogFilter("red wine"), most=9).numbers == (1,)
     assert find_in_log(path, LogFilter("title"), most=9).numbers == ()
+
+
+@pytest.mark.parametrize("search", ["xb", "b", "a ", "cde"])
+def test_a_search_finds_what_the_page_shows_of_lines_with_control_characters(tmp_path: Path, search: str) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"xb\x1b[2K\r\na\tb\nabxde\rabc\n")
+    wanted = LogFilter(search)
+
+    shown = [line.n for line in read_log(path, LogFilter()).lines if wanted.takes(line)]
+
+    assert [line.n for line in read_log(path, wanted).lines] == shown
+    assert list(find_in_log(path, wanted, most=9).numbers) == shown
