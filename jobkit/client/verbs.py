@@ -178,8 +178,10 @@ class Verbs(LogVerbs):
         Values are as in `indexed`. None if that is not known within `for_s` seconds.
         """
         if query.archived:
+            if fields != ("state", "flag"):
+                return None
             each = {state: await self.count(replace(query, states=(str(state),))) or 0 for state in TERMINAL}
-            return Counter({(str(state), ""): n for state, n in each.items()}) if fields == ("state", "flag") else None
+            return Counter({(str(state), ""): n for state, n in each.items()})
         if self._index is None:
             jobs = await self._all(query, for_s)
             return None if jobs is None else Counter(each for job in jobs for each in indexed(job, fields))

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -138,11 +139,7 @@ class Index:
         if not self.is_whole and (query != Query() or len(fields) > 1):
             return None
         rows = await db.call(COUNT, db.tally, query, fields, await self._store.now_ms(), for_s)
-        named = (
-            (tuple(STATES[each] if name == "state" else each for name, each in zip(fields, row, strict=False)), row[-1])
-            for row in rows or ()
-        )
-        return None if rows is None else Counter(dict(named))
+        return None if rows is None else await asyncio.to_thread(_named, rows, fields)
 
     async def _read(self, hits: list[Hit]) -> list[JobSnapshot | None]:
         """Return the current snapshots; deleted jobs are removed from the index."""
@@ -307,3 +304,13 @@ class Index:
                 gone = [job_id for job_id, one in zip(some, read, strict=False) if one is None]
                 if db is not None:
                     await db.call(WRITE, db.put, [one for one in read if one], gone)
+
+
+def _named(rows: Sequence[tuple[Any, ...]], fields: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Return the numbers of rows `(*values, number)` by their values; there may be as many as jobs."""
+    return Counter(
+        {
+            tuple(STATES[each] if name == "state" else each for name, each in zip(fields, row, strict=False)): row[-1]
+            for row in rows
+        }
+    )

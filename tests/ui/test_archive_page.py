@@ -90,6 +90,14 @@ def test_a_link_to_a_line_brings_an_archived_job_back(stage: Stage, serve: Serve
     page.wait_for_selector(".jk-log .line.marked .text:has-text('line of old')")
 
 
+def test_suggestions_for_a_search_of_the_archive_do_not_read_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(stage.kit.verbs.archive, "find", read.append)
+
+    assert background.call(stage.kit.verbs.tally(parse("in:archive"), "task")) is None
+    assert read == []
+
+
 def test_people_find_and_bring_back_only_jobs_that_they_may_see(stage: Stage) -> None:
     ids = archived(stage, hers="ada", his="bob")
     found = stage.kit.page(narrowed(parse("in:archive"), "ada"))

@@ -399,7 +399,7 @@ class BoardFeed(QueryFeed[Subscriber]):
         for name in HINTED if self.only is None and not self.query.archived else ():
             if getattr(self.query, name):
                 counts = await self.kit.verbs.tally(Query(), name)
-                if counts and (hint := unknown(self.query, name, counts)):
+                if counts and (hint := await asyncio.to_thread(unknown, self.query, name, counts)):
                     return hint
         return ""
 

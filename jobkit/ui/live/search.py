@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -94,4 +95,4 @@ async def completed(verbs: Verbs, caret: Caret, only: str | None = None, zone: s
         query = query if only is None else narrowed(query, only)
         if (counts := await verbs.tally(query, caret.field, for_s=_COUNT_S)) is not None:
             break
-    return suggestions(caret, counts)
+    return await asyncio.to_thread(suggestions, caret, counts)  # 100,000 jobs may have as many tags
