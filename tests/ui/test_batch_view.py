@@ -229,6 +229,23 @@ def test_a_saved_plot_shows_points_of_the_whole_sweep_and_says_how_many() -> Non
     assert max(across) > 95
 
 
+def test_a_list_of_jobs_says_why_each_has_not_succeeded() -> None:
+    error = JobError(ErrorKind.EXCEPTION, "ValueError", "lr must be > 0")
+    model = BatchModel([job(1, "succeeded", "0.5"), job(2, "failed", error=error), job(3, "cancelled")], is_list=True)
+
+    assert [name for name, _ in model.columns()] == [
+        "Task", "Arguments", "State", "Result", "Duration", "Reason", "Id",
+    ]  # fmt: skip
+    assert [cell(model, i, "Reason") for i in range(3)] == ["", "ValueError: lr must be > 0", ""]
+    assert "<th>Reason</th>" in batch_html(model)
+
+
+def test_a_list_of_jobs_that_succeeded_or_go_on_has_no_column_of_reasons() -> None:
+    model = BatchModel([job(1, "succeeded", "0.5"), job(2, "running")], is_list=True)
+
+    assert "Reason" not in dict(model.columns())
+
+
 def test_a_batch_that_is_saved_while_it_runs_says_of_when_it_is() -> None:
     html = batch_html(BatchModel([job(1, "running"), job(2)]), AT)
 

@@ -31,7 +31,7 @@ class BatchColumns {
     const {book, numeric} = this.card, hidden = this.hidden(), able = book.columns.filter(([, kind], c) => (kind === "value" || kind === "duration") && numeric[c]).map(([name]) => name), now = this.marked();
     if (isNew(this.list, [book.columns, [...hidden]])) {
       this.list.replaceChildren(...book.columns.filter(([, kind]) => kind !== "id").map((column) => h("label", null,
-        h("input", {type: "checkbox", class: "check", checked: !hidden.has(columnKey(column)), onchange: (event) => this.choose(columnKey(column), event.target.checked)}), column[1] === "note" ? "message" : column[0])));
+        h("input", {type: "checkbox", class: "check", checked: !hidden.has(columnKey(column)), onchange: (event) => this.choose(columnKey(column), event.target.checked)}), column[1] === "note" && !book.isList ? "message" : column[0])));
     }
     this.pickBox.hidden = !able.length;
     if (!isNew(this.pick, [able, now])) return;

@@ -125,8 +125,8 @@ def _importance(shares: Sequence[tuple[str, float]]) -> str:
 def _batch_table(model: BatchModel, name: str) -> str:
     size = len(model.snapshots)
     rows = [model.row(i) for i in range(min(size, BATCH_ROWS))]
-    # The cell before the id is the note, which a list does not have.
-    has_notes = not model.is_list and any(face in ("failed", "retrying") and cells[-2] for _, face, cells, *_ in rows)
+    # The cell before the id is the note. A list has this column only if it has reasons.
+    has_notes = model.is_list or any(face in ("failed", "retrying") and cells[-2] for _, face, cells, *_ in rows)
     columns = [(c, name, kind) for c, (name, kind) in enumerate(model.columns()) if kind != "note" or has_notes]
     numeric = [
         i

@@ -20,7 +20,7 @@ from jobkit.model.batch import BatchSpec
 from jobkit.model.format import FACES, Eta, number, params_brief, value_brief
 from jobkit.model.metrics import Point as MetricPoint
 from jobkit.model.plain import iso
-from jobkit.model.result import scalars, told
+from jobkit.model.result import ended_text, scalars, told
 from jobkit.ui.card.batch_curves import BatchCurves
 from jobkit.ui.card.batch_plot import Point, is_number, layout
 
@@ -79,6 +79,7 @@ class BatchModel:
         self.curves = BatchCurves()
         self._shown: dict[int, dict[str, Any]] = {}
         self._asked: set[int] = set()
+        self._has_reasons = False
         self._dirty: set[int] = set()
         self._columns_sent: list[tuple[str, str]] | None = None
         self.replies = 0
@@ -146,6 +147,7 @@ class BatchModel:
 
     def _read(self, i: int) -> None:
         snapshot = self.snapshots[i]
+        self._has_reasons = self._has_reasons or (self.is_list and bool(self.note_of(i)))
         for name in () if self.is_list else snapshot.metrics.newest:
             if name not in self.metrics and len(self.metrics) < MAX_METRICS:
                 self.metrics.append(name)
@@ -330,8 +332,14 @@ class BatchModel:
     def columns(self) -> list[tuple[str, str]]:
         """Return name and kind of each column: "arg", "state", "value", "duration" (s), "note" or "id"."""
         args, values = [(name, "arg") for name in self.args], [(name, "value") for name in self.numbers]
-        note = [] if self.is_list else [("note", "note")]
-        return [*args, ("state", "state"), *values, ("duration", "duration"), *note, ("id", "id")]
+        note = [("reason" if self.is_list else "note", "note")] if self.has_notes else []
+        columns = [*args, ("state", "state"), *values, ("duration", "duration"), *note, ("id", "id")]
+        return [(name.capitalize(), kind) for name, kind in columns] if self.is_list else columns
+
+    @property
+    def has_notes(self) -> bool:
+        """True if there is a column for `note_of`: in a list only if a job has a reason."""
+        return self._has_reasons or not self.is_list
 
     def row(self, i: int) -> list[Any]:
         """`[place, face, cells, progress, started]`, with a cell for each of `columns`."""
@@ -351,15 +359,17 @@ class BatchModel:
             face,
             *(_cell(shown.get(name)) for name in self.numbers),
             (finished - started).total_seconds() if started and finished else None,
-            *([] if self.is_list else [note if len(note) <= 160 else note[:159] + "…"]),
+            *([note if len(note) <= 160 else note[:159] + "…"] if self.has_notes else []),
             snapshot.id,
         ]
         progress = snapshot.progress if snapshot.state is JobState.RUNNING else None
         return [i, face, cells, progress, iso(started)]
 
     def note_of(self, i: int) -> str:
-        """Return one line about a job: its error, or its message."""
+        """Return one line about a job: its error, or its message; in a list why it has not succeeded."""
         snapshot = self.snapshots[i]
+        if self.is_list:
+            return ended_text(snapshot) if snapshot.state in (JobState.FAILED, JobState.CANCELLED) else ""
         is_wrong = snapshot.state is not JobState.SUCCEEDED and snapshot.error is not None
         return str(snapshot.error) if is_wrong else snapshot.shown_message
 
