@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import inspect
 import io
-import pickle
 import re
 import tokenize
 import typing
@@ -25,8 +24,9 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
+from jobkit.codec import pickled
 from jobkit.model import InvalidParams
-from jobkit.tasks.masking import is_secret
+from jobkit.tasks.masking import is_secret, masked
 from jobkit.tasks.specs import Range
 
 #: Tags of the cell of the parameters, and of the cell that is inserted behind it.
@@ -124,20 +124,20 @@ def _comments(source: str) -> dict[int, str]:
 def cell_of(parameters: Mapping[str, Any], file: Path) -> str:
     """Return the source of the cell that sets these parameters.
 
-    Values without a source (a table, the result of another job) and secrets are written to a file, which it reads.
+    Values without a source (a table, the result of another job) and with secrets are written to a file, which it reads.
     """
     imports, lines, others = set[str](), list[str](), dict[str, Any]()
     for name, value in parameters.items():
         try:
-            if is_secret(name, value):
+            source = _source(value, imports)
+            if is_secret(name, value) or masked(source) != source:
                 raise ValueError("the executed notebook is kept")
-            lines.append(f"{name} = {_source(value, imports)}")
+            lines.append(f"{name} = {source}")
         except ValueError:
             others[name] = value
             lines.append(f"{name} = _sent[{name!r}]  # {type(value).__name__}")
     if others:
-        with file.open("wb") as target:
-            pickle.dump(others, target)
+        file.write_bytes(pickled(others)[1])
         imports |= {"import pickle", "from pathlib import Path"}
         lines.insert(0, f"_sent = pickle.loads(Path({str(file)!r}).read_bytes())")
     return "\n".join(["# Parameters", *sorted(imports), *lines])
@@ -162,8 +162,8 @@ def _source(value: Any, imports: set[str]) -> str:
         imports.add("from pathlib import Path")
         return f"Path({str(value)!r})"
     if kind in (date, datetime, time, timedelta) and getattr(value, "tzinfo", None) is None:
-        imports.add("import datetime")
-        return repr(value)
+        imports.add("import datetime as _datetime")  # a notebook has its own `from datetime import datetime`
+        return f"_{value!r}"
     if kind in (Decimal, UUID):
         imports.add(f"from {kind.__module__} import {kind.__name__}")
         return repr(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import nbformat
@@ -147,12 +147,15 @@ def test_the_pickle_has_the_content_without_outputs_and_names_what_it_imports(tm
 def test_the_cell_of_values_gives_them_back(tmp_path: Path) -> None:
     values = {
         "a": 1, "b": float("inf"), "c": [None, True, {"k": (1,)}], "d": date(2026, 1, 2), "e": Path("x"), "f": 1 + 2j,
-        "password": "sesame",
+        "password": "sesame", "g": {"password": "sesame"}, "h": "redis://me:sesame@host",
     }  # fmt: skip
 
     source = cell_of(values, tmp_path / "values")
-    found: dict[str, object] = {}
+    found: dict[str, object] = {"datetime": datetime}  # by the notebook's own import
     exec(source, found)
 
     assert {name: found[name] for name in values} == values
     assert "sesame" not in source
+    exec(cell_of({"half": lambda x: x / 2}, tmp_path / "values"), found)
+    assert found["half"](4) == 2  # type: ignore[operator]
+    assert found["datetime"] is datetime
