@@ -45,6 +45,9 @@ _CLEAN_UP_S = 3.0
 #: The notebook is saved after a cell if this many times as long as the last save took is over, and so many seconds.
 _TIMES, _NOTEBOOK_S, _HTML_S = 20, 0.2, 5.0
 
+#: What a cell prints is in the notebook up to so many characters. The log of the job has more.
+_PRINTED_CHARS, _MORE = 1_000_000, "\n… the rest is in the log of the job …\n"
+
 #: Beginning of the names of folders for a run's files. Younger ones may not be locked yet.
 _PREFIX, _YOUNG_S = "jobkit-notebook-", 60.0
 
@@ -140,6 +143,7 @@ class _Execution:
         self._cells = [i for i, cell in enumerate(node.cells) if _is_executed(cell)]
         self._outputs = Outputs(name, node, self._job)
         self._label, self._at = "starting the kernel", 0
+        self._number = 0  # of the cell that runs
         self._ended: asyncio.Future[frames.EndReport] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> EndedElsewhere | None:
@@ -159,12 +163,15 @@ class _Execution:
             client.set_widgets_metadata()
         finally:
             self._outputs.save(is_last=True)
-        return EndedElsewhere(self._ended.result().outcome) if self._ended.done() else None
+        outcome = self._ended.result().outcome if self._ended.done() else None
+        return (
+            None if outcome is None or outcome.outcome == "failed" else EndedElsewhere(outcome)
+        )  # a cell that may fail
 
     async def _execute(self, client: Any, cell: Any, index: int) -> None:
         exceptions = importlib.import_module("nbclient.exceptions")
-        self._ended = asyncio.get_running_loop().create_future()
-        running = asyncio.ensure_future(client.async_execute_cell(cell, index, execution_count=self._at + 1))
+        self._number, self._ended = self._at + 1, asyncio.get_running_loop().create_future()
+        running = asyncio.ensure_future(client.async_execute_cell(cell, index, execution_count=self._number))
         try:
             await asyncio.shield(running)
         except exceptions.CellExecutionError as error:
@@ -238,8 +245,9 @@ class _Execution:
     def _take(self, kind: bytes, content: Any) -> None:
         recorder = self._job.recorder
         if kind == frames.ENDED:
-            if not self._ended.done():
-                self._ended.set_result(frames.EndReport.from_wire(content))
+            number, report = content
+            if number == self._number and not self._ended.done():  # not that of an earlier cell, which may fail
+                self._ended.set_result(frames.EndReport.from_wire(report))
         elif recorder is None:
             return
         elif kind == frames.PROGRESS:
@@ -289,16 +297,28 @@ def _client(node: Any, job: Context) -> Any:
         @property
         def kernel_spec(self) -> Any:
             argv = [sys.executable, "-m", "jobkit.notebooks.kernel", "-f", "{connection_file}"]
+            argv.append("--HistoryManager.enabled=False")  # of the user, which all kernels would write to
             spec = jupyter.kernelspec.KernelSpec(argv=argv, language="python", display_name="Python")
             return spec if is_python else super().kernel_spec
 
     class Client(nbclient.NotebookClient):  # type: ignore[misc,name-defined]
         is_own = is_python
+        printed = -1, 0  # index of a cell, and the characters that it has printed
 
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
             content = msg["content"]
-            if msg["msg_type"] == "stream" and job.recorder is not None:
-                job.recorder.write(content["name"], content["text"])
+            if msg["msg_type"] == "clear_output":
+                self.printed = cell_index, 0
+            elif msg["msg_type"] == "stream":
+                if job.recorder is not None:
+                    job.recorder.write(content["name"], content["text"])
+                before = self.printed[1] if self.printed[0] == cell_index else 0
+                self.printed = cell_index, before + len(content["text"])
+                if self.printed[1] > _PRINTED_CHARS:
+                    if before > _PRINTED_CHARS:
+                        return None
+                    text = content["text"][: _PRINTED_CHARS - before] + _MORE
+                    msg = {**msg, "content": {**content, "text": text}}
             return super().process_message(msg, cell, cell_index)
 
     return Client(node, kernel_manager_class=OwnKernel, timeout=None, store_widget_state=True)

@@ -125,7 +125,7 @@ def _follow(shell: Any, sink: _PipeSink, recorder: Recorder, cells: int) -> None
             return
         recorder.close()
         outcome = ending_of(result.result) if error is None else raised(error, allow_pickle=True).last()
-        sink.send(frames.ENDED, frames.EndReport(outcome, False, (b"", b"")))
+        sink.send(frames.ENDED, (result.execution_count, frames.EndReport(outcome, False, (b"", b""))))
 
     shell.events.register("post_run_cell", ended)
 

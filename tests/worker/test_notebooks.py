@@ -87,6 +87,7 @@ def test_a_cell_that_fails_ends_the_job_with_its_traceback_and_keeps_the_noteboo
     assert [len(cell["outputs"]) for cell in cells] == [1, 1, 0]
 
 
+@pytest.mark.nightly
 def test_a_cancel_ends_the_kernel_and_keeps_what_the_notebook_has_shown(bench: Bench) -> None:
     bench.worker()
     job, pids = _sleeping(bench)
@@ -101,6 +102,7 @@ def test_a_cancel_ends_the_kernel_and_keeps_what_the_notebook_has_shown(bench: B
     assert (text["text"], error["ename"]) == (["cleaned up\n"], "KeyboardInterrupt")
 
 
+@pytest.mark.nightly
 def test_a_killed_worker_leaves_no_kernel(bench: Bench) -> None:
     worker = bench.worker()
     job, pids = _sleeping(bench)
@@ -126,3 +128,23 @@ def test_a_kernel_that_dies_fails_the_job_with_a_sentence(bench: Bench) -> None:
     assert job.error.kind == "crash"
     assert job.error.message == "the kernel died in cell 1 of 1: import os, signal (SIGKILL)"
     assert Path(job.artifacts()[0].name).suffix == ".ipynb"
+
+
+@pytest.mark.nightly
+def test_a_last_cell_that_may_fail_and_prints_too_much_ends_well(bench: Bench) -> None:
+    results = str(bench.folder / "results")
+    bench.worker(JOBKIT_RESULTS=results)
+    path = write_notebook(bench.folder / "much.ipynb", "for _ in range(3000):\n    print(999 * 'x')\n1 / 0")
+    path.write_text(
+        path.read_text().replace('"metadata": {}, "source"', '"metadata": {"tags": ["raises-exception"]}, "source"')
+    )
+
+    job = bench.kit.notebook(path)
+
+    assert job.result(60) is None
+    with jobkit.connect(**bench.place, results=results) as kit:
+        outputs = json.loads(_file(kit.get(job.id), "much.ipynb"))["cells"][0]["outputs"]
+    text = "".join("".join(each.get("text", "")) for each in outputs)
+    assert 1_000_000 < len(text) < 1_000_100
+    assert text.endswith("the rest is in the log of the job …\n")
+    assert outputs[-1]["ename"] == "ZeroDivisionError"
