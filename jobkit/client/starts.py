@@ -36,7 +36,7 @@ class Present(msgspec.Struct, frozen=True):
     def slots(self) -> list[Slot]:
         """Return the slots of all workers."""
         return [
-            Slot(worker.queues, free_s)
+            Slot(worker.queues, free_s, worker.weights)
             for worker in self.workers
             for free_s in self._free_s(worker, [self.left_s[id] for id in self.on_worker.get(worker.id, ())])
         ]
@@ -66,14 +66,20 @@ async def expected_starts(
             found[job.id] = Start(at=job.due_at, is_exact=True)
     if not queued:
         return found
-    lines = lines or await store_lines.read_lines(store, {job.spec.queue for job in queued})
+    wanted = {job.spec.queue for job in queued}
+    workers = [worker for worker in await store.workers() if worker.takes_jobs]
+    if lines is None:  # and of the other queues of the same workers, which may come before
+        others = {queue for worker in workers if wanted & {*worker.queues} for queue in worker.queues}
+        lines = await store_lines.read_lines(store, wanted, others)
     ranks = await store_lines.ranks(store, [(job.spec.queue, job.id) for job in queued])
     reasons = await store.waiting([job.id for job in queued])
     gates = sorted({one.gate for one in reasons if one is not None and one.n})
     holders = await store_lines.holders(store, gates)
-    present, tasks = await _present(store, lines, queued)
+    present, tasks = await _present(store, lines, queued, workers)
+    paused = {rule.gate.removeprefix("queue:") for rule in await store.rules() if rule.pause is not None}
+    known = {queue: line for queue, line in _lines(lines, tasks, present).items() if queue not in paused}
     in_line = [(job, rank) for job, rank in zip(queued, ranks, strict=True) if rank is not None]
-    times = starts(present.slots(), _lines(lines, tasks, present), [(job.spec.queue, rank) for job, rank in in_line])
+    times = starts(present.slots(), known, [(job.spec.queue, rank) for job, rank in in_line])
     for (job, rank), seconds in zip(in_line, times, strict=True):
         found[job.id] = Start(in_seconds(present.now, seconds), ahead=rank)
     for job, reason in zip(queued, reasons, strict=True):
@@ -108,23 +114,25 @@ def _lines(lines: Lines, tasks: dict[str, str], present: Present) -> dict[str, L
     def usual(ids: Sequence[str]) -> list[float | None]:
         return [present.usual_s.get(tasks.get(job_id, "")) for job_id in ids]
 
-    return {queue: Line(usual(ids), usual(lines.spread[queue])) for queue, ids in lines.ready.items()}
+    return {q: Line(usual(ids), usual(lines.spread[q]), lines.size[q]) for q, ids in lines.ready.items()}
 
 
-async def _present(store: RedisStore, lines: Lines, queued: Sequence[JobSnapshot]) -> tuple[Present, dict[str, str]]:
+async def _present(
+    store: RedisStore, lines: Lines, queued: Sequence[JobSnapshot], workers: Sequence[WorkerInfo]
+) -> tuple[Present, dict[str, str]]:
     """Return what runs now, and the tasks of the jobs in the lines by id."""
     ids = dict.fromkeys(id for part in (lines.ready, lines.spread) for some in part.values() for id in some)
     tasks = await store_lines.tasks_of(store, list(ids))
     running = [one.job for one in await store_lines.running_jobs(store)]
     named = {*tasks.values(), *(job.spec.task for job in running), *(job.spec.task for job in queued)}
     usual = await store_lines.usual_s(store, named)
-    workers, now = await store.workers(), instant(await store.now_ms()) or datetime.now(UTC)
+    now = instant(await store.now_ms()) or datetime.now(UTC)
     on_worker: dict[str, list[str]] = {}
     left: dict[str, float | None] = {}
     for job in running:
         on_worker.setdefault(job.worker, []).append(job.id)
         left[job.id] = _left_s(job, usual.get(job.spec.task), now)
-    return Present(now, [worker for worker in workers if worker.takes_jobs], usual, left, on_worker), tasks
+    return Present(now, workers, usual, left, on_worker), tasks
 
 
 def _left_s(job: JobSnapshot, usual_s: float | None, now: datetime) -> float | None:

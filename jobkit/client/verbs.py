@@ -134,9 +134,14 @@ class Verbs(LogVerbs):
         found = await self._all(query, for_s)
         return None if found is None else len(found)
 
-    async def activity(self, query: Query, for_s: float = 0.5) -> Activity | None:
-        """Return when the jobs that match a query changed last; None if that is not known within `for_s` seconds."""
+    async def activity(self, query: Query, for_s: float = 0.5, fill_most: int | None = None) -> Activity | None:
+        """Return when the jobs that match a query changed last; None if that is not known within `for_s` seconds.
+
+        Also None if an index of more than `fill_most` jobs had to be filled for it alone.
+        """
         if self._index is not None:
+            if fill_most is not None and not self._index.is_begun and sum((await self.counts()).values()) > fill_most:
+                return None
             return await self._index.activity(query, for_s)
         found = await self._all(query, for_s)
         return None if found is None else activity_of(found)

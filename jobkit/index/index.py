@@ -62,6 +62,11 @@ class Index:
         self._place = ""
 
     @property
+    def is_begun(self) -> bool:
+        """True if it is kept, or being filled: a query does not begin it."""
+        return self._database is not None
+
+    @property
     def is_whole(self) -> bool:
         """True if it has all jobs."""
         return self._filled.is_set()

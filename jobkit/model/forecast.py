@@ -49,17 +49,27 @@ class Start(Record, frozen=True):
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """A slot of a worker: the queues that it serves, in order, and the seconds until it is free (None: unknown)."""
+    """A slot of a worker.
+
+    Attributes:
+        queues: that it serves. weights: of these; {} if they are served in order.
+        free_s: seconds until it is free; None if unknown.
+    """
 
     queues: tuple[str, ...]
     free_s: float | None = 0.0
+    weights: Mapping[str, float] = {}
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Ready jobs of one queue: the usual run times of the first ones, and of some of the others (None: unknown)."""
+    """Ready jobs of one queue: the usual run times of the first ones, and of some of the others (None: unknown).
 
-    first: Sequence[float | None]
+    `size`: the number of all.
+    """
+
+    first: Sequence[float | None] = ()
     others: Sequence[float | None] = ()
+    size: int = 0
 
     def usual_s(self, rank: int) -> float | None:
         """Return the run time of a job in the line, on average if that job was not read."""
@@ -90,33 +100,53 @@ def left_s(elapsed_s: float, usual_s: float) -> float:
 def starts(slots: Iterable[Slot], lines: Mapping[str, Line], ranks: Iterable[tuple[str, int]]) -> list[float | None]:
     """Return for each job, given by its queue and its rank in it, the seconds until it will start; None if unknown.
 
-    Workers take jobs of the first of their queues that has any. A slot counts as taken for good if it is unknown when
-    it is free, and if that holds for more than half of the slots of a queue, nothing is known of its starts.
+    Workers take jobs of the first of their queues that has any, or by weight. A slot counts as taken for good if it is
+    unknown when it is free, and if that holds for more than half of the slots of a queue, nothing is known of its
+    starts.
+
+    Args:
+        lines: of all queues that these slots serve.
     """
     wanted = list(ranks)
-    length: dict[str, int] = {}
+    need: dict[str, int] = {}
     for queue, rank in wanted:
-        length[queue] = max(length.get(queue, 0), rank + 1)
-    serving = [slot for slot in slots if length.keys() & slot.queues]
+        need[queue] = max(need.get(queue, 0), rank + 1)
+    ready = {
+        queue: max(line.size, need.get(queue, 0)) for queue, line in ({q: Line() for q in need} | dict(lines)).items()
+    }
+    serving = [slot for slot in slots if need.keys() & slot.queues]
     unknown = Counter(queue for slot in serving if slot.free_s is None for queue in slot.queues)
     total = Counter(queue for slot in serving for queue in slot.queues)
-    begun: dict[str, list[float | None]] = {queue: [] for queue in length}
-    free = [(slot.free_s, i, slot.queues) for i, slot in enumerate(serving) if slot.free_s is not None]
+    along: dict[str, set[str]] = {
+        queue: set() for queue in ready
+    }  # wanted queues that wait for those of the same slots
+    for queues in {slot.queues for slot in serving}:
+        for queue in ready.keys() & queues:
+            along[queue] |= need.keys() & queues
+    begun: dict[str, list[float | None]] = {queue: [] for queue in ready}
+    turns: dict[tuple[str, ...], Counter[str]] = {slot.queues: Counter() for slot in serving}
+    free = [(slot.free_s, i) for i, slot in enumerate(serving) if slot.free_s is not None]
     heapq.heapify(free)
     for _ in range(_PLAYED):
-        while free and not (open_ := [q for q in free[0][2] if q in begun and len(begun[q]) < length[q]]):
-            heapq.heappop(free)  # none of its queues has more jobs
-        if not free:
+        queue = ""
+        while free and not queue:
+            slot = serving[free[0][1]]
+            open_ = [each for each in slot.queues if each in ready and len(begun[each]) < ready[each]]
+            if any(len(begun[each]) < need[each] for some in open_ for each in along[some]):
+                queue = min(open_, key=turns[slot.queues].__getitem__) if slot.weights else open_[0]
+            else:
+                heapq.heappop(free)  # nothing that is wanted depends on it any more
+        if not queue:
             break
-        at, i, queues = free[0]
-        queue = open_[0]
-        usual = lines[queue].usual_s(len(begun[queue]))
+        at, i = free[0]
+        turns[slot.queues][queue] += 1 / slot.weights.get(queue, 1.0)
+        usual = lines[queue].usual_s(len(begun[queue])) if queue in lines else None
         begun[queue].append(at if not at or 2 * unknown[queue] <= total[queue] else None)
         if usual is None:
-            unknown.update(queues)
+            unknown.update(slot.queues)
             heapq.heappop(free)
         else:
-            heapq.heapreplace(free, (at + usual, i, queues))
+            heapq.heapreplace(free, (at + usual, i))
     return [_start_at(begun[queue], rank) for queue, rank in wanted]
 
 

@@ -38,11 +38,11 @@ class Lines(msgspec.Struct, frozen=True):
     due: Mapping[str, Sequence[str]]
 
 
-async def read_lines(store: RedisStore, queues: Iterable[str] | None = None) -> Lines:
-    """Return the lines of these queues, or of all. Three round trips."""
+async def read_lines(store: RedisStore, queues: Iterable[str] | None = None, others: Iterable[str] = ()) -> Lines:
+    """Return the lines of these queues, or of all, and as many of the others as are read. Three round trips."""
     if queues is None:
         queues = store.names("queues", await store.ask("SMEMBERS", "queues"))
-    names = sorted(set(queues))[:_QUEUES]
+    names = [*dict.fromkeys([*sorted(queues), *sorted(others)])][:_QUEUES]
     reads = [
         read
         for q in names

@@ -23,6 +23,30 @@ def test_workers_take_jobs_of_the_first_of_their_queues() -> None:
     assert starts(slots, lines, [("cpu", 0), ("gpu", 0)]) == [10.0, 0.0]
 
 
+def test_all_jobs_of_a_queue_that_is_served_first_come_before_those_of_the_next() -> None:
+    slots = [Slot(("gpu", "cpu"), 5.0)]
+    lines = {"gpu": Line([10.0] * 20, [10.0] * 20, size=100), "cpu": Line([10.0], size=1)}
+    assert starts(slots, lines, [("gpu", 0), ("cpu", 0)]) == [5.0, 1_005.0]
+    assert starts(slots, {**lines, "gpu": Line([10.0], size=1_000)}, [("cpu", 0)]) == [None]
+
+
+def test_a_long_line_of_other_slots_does_not_hide_when_a_job_starts() -> None:
+    slots = [*[Slot(("many",), 0.1)] * 10, Slot(("few",), 60.0)]
+    lines = {"many": Line([0.1], size=100_000), "few": Line([60.0], size=20)}
+    assert starts(slots, lines, [("many", 0), ("few", 15)]) == [0.1, 960.0]
+
+
+def test_workers_with_weights_take_jobs_of_each_queue_in_turn() -> None:
+    slots = [Slot(("gpu", "cpu"), 10.0, {"gpu": 3.0, "cpu": 1.0})]
+    lines = {"gpu": Line([10.0], size=1_000), "cpu": Line([10.0], size=1_000)}
+    (found,) = starts(slots, lines, [("cpu", 9)])
+    assert found == pytest.approx(400.0, abs=40.0)
+
+
+def test_a_queue_whose_line_was_not_read_has_no_times_behind_its_first_job() -> None:
+    assert starts([Slot(("q",), 5.0)], {}, [("q", 0), ("q", 1)]) == [5.0, None]
+
+
 def test_the_start_behind_a_long_line_follows_from_the_rate() -> None:
     slots = [Slot(("q",), 5.0), Slot(("q",), 10.0)]
     (found,) = starts(slots, {"q": Line([10.0] * 20, [10.0] * 20)}, [("q", 4_489)])

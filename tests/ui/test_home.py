@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from jobkit.client.loop import background
+from jobkit.index import Index
 from jobkit.model import JobSpec
-from jobkit.store.query import Query
+from jobkit.store import lines
+from jobkit.store.query import Query, QueryPage
 from jobkit.store.values import Submission
 from jobkit.ui.card.job_feed import JobFeed
 from jobkit.ui.jobs import home
 from jobkit.ui.jobs.home import HomeFeed
+from jobkit.ui.live import shared_feed
 from jobkit.ui.live.shared_feed import Subscriber
 from tests.support import wait_until
 from tests.ui.stage import Stage
@@ -37,7 +41,7 @@ def watch(stage: Stage) -> Iterator[Watch]:
                 screen["rows"].clear()
                 told["order"] = [row["id"] for row in told["rows"]]
             screen["rows"] |= {row["id"]: row for row in (*told.get("rows", ()), *told.get("new", ()))}
-            screen.update({name: told[name] for name in ("order", "more", "total", "n") if name in told})
+            screen.update({name: told[name] for name in ("order", "more", "total", "searched", "n") if name in told})
 
         watched.append(Subscriber(deliver).start(stage.kit, HomeFeed, Query(owner=None), own))
         wait_until(lambda: "n" in screen, what="the page")
@@ -135,6 +139,62 @@ def test_people_who_see_only_their_own_jobs_have_a_home_of_these(stage: Stage, w
 
     assert screen["order"] == [mine, later, ended]
     assert other not in screen["rows"]
+
+
+def test_running_jobs_of_one_user_are_found_among_many_newer_ones(
+    stage: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MOST_RUNNING", 1)
+    mine, other = stage.submit(owner="ada"), stage.submit(owner="bob")
+    stage.start(other)
+    assert watch("ada")["order"] == [mine]
+
+
+def test_while_the_jobs_of_one_user_are_searched_home_says_so_and_is_read_again(
+    stage: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, verbs, whole = stage.submit(owner="ada"), stage.kit.verbs, stage.kit.verbs.page
+    stage.start(mine)
+    stage.succeed(mine)
+
+    async def part(_: Query) -> QueryPage:
+        return QueryPage((), "", 1)
+
+    monkeypatch.setattr(shared_feed, "_FILLING_S", 0.05)
+    monkeypatch.setattr(verbs, "page", part)
+    screen = watch("ada")
+    assert (screen["order"], screen["searched"]) == ([], 1)
+
+    monkeypatch.setattr(verbs, "page", whole)
+    wait_until(lambda: (screen["order"], screen["searched"]) == ([mine], None), what="the rest")
+
+
+def test_no_index_of_very_many_jobs_is_filled_for_the_strip_alone(stage: Stage) -> None:
+    verbs = stage.kit.verbs
+    verbs._index = Index(verbs.store, stage.kit.hub)
+    submit_many(stage, 3)
+
+    assert background.call(verbs.activity(Query(), 60.0, fill_most=2)) is None
+    assert not verbs._index.is_begun
+    found = background.call(verbs.activity(Query(), 60.0, fill_most=3))
+    assert found is not None
+    assert found.total == 3
+
+
+def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_paused(stage: Stage) -> None:
+    for _ in range(3):
+        stage.submit(queue="high")
+    low = stage.submit(queue="low")
+    stage.beat(queues="high,low", slots=1, running=0)
+    background.call(stage.store.publish_took({"train": 600.0}))
+
+    def left_s() -> float:
+        at = stage.kit.expected_starts([stage.kit.snapshot(low)])[low].at
+        return 0.0 if at is None else (at - datetime.now(UTC)).total_seconds()
+
+    assert left_s() == pytest.approx(1_800, abs=60)
+    stage.kit.pause("high")
+    assert left_s() == pytest.approx(0, abs=60)
 
 
 def test_a_job_that_no_worker_serves_says_so_and_has_no_time(stage: Stage, watch: Watch) -> None:

@@ -14,6 +14,9 @@ from jobkit.ui.live.shared_feed import TextFeed
 #: The count takes at most one in so many seconds of the index's thread.
 _SHARE = 20
 
+#: Jobs of which an index is filled for the strip alone, at most; a search fills one of any size.
+_FILL_MOST = 200_000
+
 #: States that one colour shows, from the bottom of a bar to its top.
 _PARTS = (("failed",), ("running",), ("scheduled", "queued"), ("succeeded", "cancelled"))
 
@@ -43,7 +46,8 @@ class ActivityFeed(TextFeed):
             return {"columns": [], "total": 0}
         self.kit.verbs.use_index()
         began = time.monotonic()
-        found = await self.kit.verbs.activity(self._query)
+        is_alone = self._query.is_plain and not self._query.is_aging  # the page itself needs no index
+        found = await self.kit.verbs.activity(self._query, fill_most=_FILL_MOST if is_alone else None)
         self.pacer.window_s = max(self.WINDOW_S, _SHARE * (time.monotonic() - began))
         if found is not None:
             self._is_part = found.searched is not None

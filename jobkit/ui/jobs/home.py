@@ -21,7 +21,7 @@ from jobkit.model.batch import BatchInfo
 from jobkit.model.forecast import Start
 from jobkit.model.plain import iso
 from jobkit.store.batches import subscription
-from jobkit.store.lines import HEAD, Lines, read_lines, running_jobs
+from jobkit.store.lines import HEAD, MOST_RUNNING, Lines, read_lines, running_jobs
 from jobkit.store.query import Query, QueryPage
 from jobkit.ui.jobs import batch_rows
 from jobkit.ui.jobs.board import Board, BoardFeed
@@ -39,8 +39,11 @@ _LOOKED_AT = 100
 #: The page after this one is the first of all jobs, newest first. Above any time of submit.
 AFTER_HOME = str(10**18 - 1)
 
-#: Seconds between two reads of the page, at least; and at most while jobs wait, since the forecast moves with the time.
-_ARRANGE_S, _FORECAST_S = 0.5, 15.0
+#: Seconds between two reads of the page, at least: a multiple of the time that the last one took, between these.
+_ARRANGE_S, _ARRANGE_REST, _ARRANGE_MOST_S = 0.5, 5, 5.0
+
+#: Seconds between two reads while jobs wait, at most, since the forecast moves with the time.
+_FORECAST_S = 15.0
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _ENDED = tuple(map(str, TERMINAL))
@@ -123,12 +126,12 @@ class HomePage(msgspec.Struct, frozen=True):
 async def read_home(kit: Kit, query: Query, only: str | None) -> HomePage:
     """Read the page. `query`: of home, with its owner."""
     store = kit.verbs.store
-    running, lines, newest, ended = await asyncio.gather(
-        running_jobs(store), read_lines(store), store.batches.newest(_LOOKED_AT, owner=only), _ended(kit, query)
+    running, lines, newest, (ended, searched) = await asyncio.gather(
+        _running(kit, only), read_lines(store), store.batches.newest(_LOOKED_AT, owner=only), _ended(kit, query)
     )
     waiting = await _waiting(kit, lines, only)
-    running.sort(key=lambda one: one.job.started_at or _NEVER, reverse=True)
-    ids = [one.job.id for one in running if only in (None, one.job.spec.owner)]
+    running.sort(key=lambda job: job.started_at or _NEVER, reverse=True)
+    ids = [job.id for job in running]
     homes = dict(zip(ids, await store.batches.homes(ids), strict=True))
     homes |= dict(zip(waiting, await store.batches.homes(waiting), strict=True))
     infos = {info.id: info for info in newest}
@@ -147,7 +150,7 @@ async def read_home(kit: Kit, query: Query, only: str | None) -> HomePage:
     first = {subscription(home): place for place, id in reversed([*enumerate(waiting)]) if (home := homes[id]) in infos}
     page = _arranged(shown.values(), starts, first, query.limit)
     batches = {subscription(id): info for id, info in infos.items() if any(row.id == subscription(id) for row in page)}
-    return HomePage(QueryPage(tuple(page), AFTER_HOME), batches, starts)
+    return HomePage(QueryPage(tuple(page), AFTER_HOME, searched), batches, starts)
 
 
 def _arranged(
@@ -173,6 +176,13 @@ def _arranged(
     return [*alive, *ended[: limit - len(alive)]]
 
 
+async def _running(kit: Kit, only: str | None) -> list[JobSnapshot]:
+    """Return running jobs: those that were submitted last, of all or of an owner."""
+    if only is not None:  # among the newest of all there may be none of theirs
+        return list((await kit.verbs.page(Query(states=("running",), owner=only, limit=MOST_RUNNING))).jobs)
+    return [one.job for one in await running_jobs(kit.verbs.store)]
+
+
 async def _waiting(kit: Kit, lines: Lines, only: str | None) -> list[str]:
     """Return ids of waiting jobs, those that start next among them; of an owner's jobs the oldest."""
     if only is not None:
@@ -185,12 +195,13 @@ async def _waiting(kit: Kit, lines: Lines, only: str | None) -> list[str]:
     return list(dict.fromkeys([*heads, *others]))
 
 
-async def _ended(kit: Kit, query: Query) -> list[JobSnapshot]:
-    """Return ended jobs of no batch, those that ended last among them."""
+async def _ended(kit: Kit, query: Query) -> tuple[list[JobSnapshot], int | None]:
+    """Return ended jobs of no batch, those that ended last among them, and `searched` as of `QueryPage`."""
     store = kit.verbs.store
     ended = msgspec.structs.replace(query, states=_ENDED, limit=_LOOKED_AT)
     if query.owner is not None:
-        return list((await kit.verbs.page(msgspec.structs.replace(ended, batch=("",)))).jobs)
+        page = await kit.verbs.page(msgspec.structs.replace(ended, batch=("",)))
+        return list(page.jobs), page.searched
     by_age, _ = await store.finder.page(ended)
     by_end = store.names("expiry", await store.ask("ZREVRANGE", "expiry", 0, _LOOKED_AT - 1))
     ids = list(dict.fromkeys([*by_age, *by_end]))
@@ -198,7 +209,7 @@ async def _ended(kit: Kit, query: Query) -> list[JobSnapshot]:
     found.sort(key=lambda one: one.job.finished_at or _NEVER, reverse=True)
     homes = await store.batches.homes([one.job.id for one in found])
     alone = [one.job.id for one, home in zip(found, homes, strict=True) if home == ""]
-    return list((await _jobs(kit, alone[: query.limit])).values())
+    return list((await _jobs(kit, alone[: query.limit])).values()), None
 
 
 async def _jobs(kit: Kit, ids: Sequence[str]) -> dict[str, JobSnapshot]:
@@ -218,13 +229,16 @@ class HomeFeed(BoardFeed):
         self._is_told = False
 
     async def _page(self) -> tuple[QueryPage, dict[str, BatchInfo]]:
+        began = asyncio.get_running_loop().time()
         home = await read_home(self.kit, self.query, self.only)
+        took_s = asyncio.get_running_loop().time() - began
+        self._arranger.window_s = min(_ARRANGE_MOST_S, max(_ARRANGE_S, _ARRANGE_REST * took_s))
         self.model.expect(home.starts)
         return home.page, home.batches
 
     def loaded(self) -> None:
         if not self._is_told:
-            self._is_told = True
+            self._is_told = self.searched is None  # while the index is filled, the whole page says how far it is
             super().loaded()
         self.poke()
         if self.model.waiting:
