@@ -18,6 +18,9 @@ _KEPT_MOST = 500
 #: Milliseconds that a selection is kept (90 days).
 _KEPT_MS = 90 * 86_400_000
 
+#: Characters of an id, at most: a browser may say anything.
+_ID_MOST = 200
+
 #: Bytes of the ids of a selection, at most.
 _MOST_BYTES = 250_000
 
@@ -37,7 +40,8 @@ class SelectionStore:
 
         It is deleted after 90 days, or when 500 newer ones are kept.
         """
-        packed = zlib.compress(",".join(job_ids[:MOST_SELECTED]).encode())
+        kept = [each for each in job_ids[:MOST_SELECTED] if len(each) <= _ID_MOST and each.isascii()]
+        packed = zlib.compress(",".join(kept).encode())
         entry, *_ = await self._ns.many(
             [
                 ("XADD", _KEY, "MAXLEN", _KEPT_MOST, "*", "ids", packed),

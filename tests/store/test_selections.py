@@ -33,3 +33,8 @@ async def test_the_newest_selections_of_a_bounded_number_of_jobs_are_kept(
 
     assert [len(await store.selections.read(name)) for name in names] == [0, 0, 1000, 1000, 1000]
     assert await store.redis.pttl(f"{store.prefix}selections") > 0
+
+
+async def test_texts_that_are_no_ids_are_not_kept(store: RedisStore) -> None:
+    name = await store.selections.keep(["a", "x" * 100_000, "ü" * 150, "b"])
+    assert await store.selections.read(name) == ["a", "b"]
