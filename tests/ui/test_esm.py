@@ -38,6 +38,10 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     strip.write_text(f"{text}\nexport {{timeTexts, timeWords, withoutTime}};\n", "utf-8")
     log = tmp_path / "log.mjs"
     log.write_text(f"{assets.source('log_reader.js')}\nexport {{LogReader}};\n", "utf-8")
+    drafts = tmp_path / "drafts.mjs"
+    drafts.write_text(
+        f"{assets.source('common.js')}\n{assets.source('drafts.js')}\nexport {{Drafts, mayBeSecret}};\n", "utf-8"
+    )
     units = sorted(map(str, _ESM.glob("*.test.mjs")))
 
     ended = subprocess.run(
@@ -49,6 +53,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
             "JOBKIT_CSV": csv.as_uri(),
             "JOBKIT_STRIP": strip.as_uri(),
             "JOBKIT_LOG": log.as_uri(),
+            "JOBKIT_DRAFTS": drafts.as_uri(),
         },
         capture_output=True,
         text=True,

@@ -2,9 +2,18 @@
 
 const DRAFTS = "jobkit-drafts", DRAFTS_MOST = 20, DRAFT_MOST = 20000, DRAFT_MS = 14 * 86400000;
 
-/** The drafts of this page by key, the newest last: `{at, fields, mode, when}`. */
+/** Names, with a value behind them, and shapes of secrets in other texts: coarser than tasks/masking.py. */
+const SECRET_TEXT = new RegExp([
+  "(secret|token|passw|pwd|passphrase|credential|(api|access|account|private)[_-]?key|authorization)\\w*[\"'\\]]*\\s*[:=]",
+  "bearer\\s", "-----begin", "://[^\\s/@]*:[^\\s/]*@", "\\b(gh[oprsu]_|github_pat_|glpat-|akia|sk-|hf_|pypi-|npm_|xox[a-z]-|eyj)[\\w-]{10}",
+].join("|"), "i");
+
+/** Return whether a value may hold a secret. */
+const mayBeSecret = (value) => SECRET_TEXT.test(typeof value === "string" ? value : JSON.stringify(value) ?? "");
+
+/** The drafts of this page and user by key, the newest last: `{at, fields, mode, when}`. */
 class Drafts {
-  constructor() { this.place = location.pathname; }
+  constructor(user) { this.place = `${user && `${encodeURIComponent(user)}@`}${location.pathname}`; }
 
   all() {
     const kept = parse(stored(DRAFTS), {});

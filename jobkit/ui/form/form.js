@@ -4,7 +4,7 @@ class Form extends Fields {
   constructor(model, el) {
     super();
     this.model = model;
-    this.drafts = pulses.get(model)?.isPage ? new Drafts() : null;  // a cell of a notebook says itself what its form starts from
+    this.drafts = pulses.get(model)?.isPage ? new Drafts(model.get("user") || "") : null;  // a cell of a notebook says itself what its form starts from
     this.build();
     el.append(this.root);
     this.stops = [followTheme(this.root)];
@@ -131,7 +131,7 @@ class Form extends Fields {
     if (!this.drafts || !this.task) return false;
     if (!this.isDirty) return true;
     const fields = {}, changed = [...this.fields].filter(([, field]) => this.isChanged(field) && !field.isKept);
-    for (const [name, field] of changed) if (!field.spec.is_secret && field.spec.kind !== "table") fields[name] = field.get();
+    for (const [name, field] of changed) if (!field.spec.is_secret && field.spec.kind !== "table" && !mayBeSecret(field.get())) fields[name] = field.get();
     for (const [name, group] of this.groups) if (group.none && group.isNone !== group.initial) fields[name] = {none: group.isNone};
     const isWhole = changed.every(([name]) => name in fields), isEmpty = !Object.keys(fields).length;
     return this.drafts.keep(this.draftName, isEmpty ? null : {fields, ...(this.mode === "later" && {when: this.n.at.value})}) && isWhole;

@@ -28,12 +28,14 @@ class TaskForm(Shown, LivePage):
     Attributes:
         tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
         reply: what the checks said. `sweeps`: whether sweeps are offered.
+        user: who fills it in, "" if that is not known: a browser keeps drafts for each.
     """
 
     tasks = param.String(default="[]")
     prefill = param.String(default="")
     reply = param.String(default="")
     sweeps = param.Boolean(default=False)
+    user = param.String(default="")
 
     pales: ClassVar[bool] = False
     """Nothing here grows old while the server is away."""
@@ -51,6 +53,7 @@ class TaskForm(Shown, LivePage):
         **params: Any,
     ) -> None:
         super().__init__(kit, sweeps=on_sweep is not None, **params)
+        self.user = self._access.person.name
         self._names = names
         self._filled: Filled | None = None
         self._form = FormModel(
