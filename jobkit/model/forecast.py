@@ -124,7 +124,7 @@ def starts(slots: Iterable[Slot], lines: Mapping[str, Line], ranks: Iterable[tup
         for queue in ready.keys() & queues:
             along[queue] |= need.keys() & queues
     begun: dict[str, list[float | None]] = {queue: [] for queue in ready}
-    turns: dict[tuple[str, ...], Counter[str]] = {slot.queues: Counter() for slot in serving}
+    turns: dict[tuple[str, ...], dict[str, float]] = {slot.queues: dict.fromkeys(slot.queues, 0.0) for slot in serving}
     free = [(slot.free_s, i) for i, slot in enumerate(serving) if slot.free_s is not None]
     heapq.heapify(free)
     for _ in range(_PLAYED):
