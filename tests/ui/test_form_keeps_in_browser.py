@@ -84,6 +84,7 @@ def test_a_form_keeps_drafts_and_refusals_and_says_what_it_usually_takes(
     wait_until(lambda: stage.kit.page(Query()).jobs, what="the job")
     [job] = stage.kit.page(Query()).jobs
     assert (job.spec.params["n"], job.spec.params["lr"], job.spec.timeout_s) == (7, 0.001, 600.0)
+    wait_until(lambda: '"7"' not in str(page.evaluate("localStorage['jobkit-drafts']")), what="the draft to go")
     page.reload()
     opened(page)
     assert page.locator("[data-name=n] input.input").input_value() == ""
