@@ -309,7 +309,7 @@ def test_a_queue_is_paused_from_the_workers_page(stage: Stage, url: str, window:
     page = window.open(f"{url}?page=workers")
 
     page.get_by_role("button", name="Pause queue default").click()
-    page.wait_for_selector("tr.paused .since:has-text('paused')")
+    page.wait_for_selector("tr.paused .why:has-text('queue default is paused')")
     page.goto(f"{url}?page=workers&job={waits}")
     page.wait_for_selector(".jk-card .notice:has-text('Queue default is paused')")
     jobs = window.open(url)
