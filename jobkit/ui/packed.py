@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
-import sys
 from datetime import datetime
 from functools import lru_cache
 from importlib import import_module
@@ -50,12 +49,8 @@ class ModuleHandler(RequestHandler):
     """Script of one or several components; public, as Bokeh's own."""
 
     async def get(self, name: str, version: str) -> None:
-        if (
-            name not in assets.module_names() and _ALL not in sys.modules
-        ):  # one of several processes, before its first page
-            await asyncio.to_thread(import_module, _ALL)
         try:
-            text, current = assets.module(name)
+            text, current = await find(name)
         except KeyError:
             raise HTTPError(404) from None
         self.set_header("Content-Type", "text/javascript; charset=utf-8")
@@ -69,6 +64,15 @@ class ModuleHandler(RequestHandler):
         self.finish(await _smaller(self, text))
 
     head = get
+
+
+async def find(name: str) -> tuple[bytes, str]:
+    """Return the text of a module and its hash. Raises KeyError: no such module."""
+    try:
+        return assets.module(name)
+    except KeyError:  # one of several processes, before its first page
+        await asyncio.to_thread(import_module, _ALL)
+        return assets.module(name)
 
 
 async def _smaller(handler: RequestHandler, text: bytes) -> bytes:

@@ -89,6 +89,7 @@ def test_two_dashboards_of_one_server_with_two_processes_work_below_a_proxys_pre
             job.cancel()
             page.wait_for_selector(".jk-card .chip:has-text('Cancelled')")
         finally:
+            window.close()  # a page looks for its server when that ends
             processes = psutil.Process(server.pid).children()
             server.terminate()
             server.wait(60)

@@ -150,3 +150,17 @@ def test_scripts_are_kept_by_browsers_and_compressed_for_those_that_can_read_it(
     with ask(scripts[0], Accept_Encoding="gzip", Range="bytes=0-9") as answer:
         assert answer.status == 206
         assert len(answer.read()) == 10
+
+
+def test_a_process_that_has_shown_no_page_has_the_modules_that_pages_of_another_one_name() -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from jobkit.ui import packed\n"
+        "assert 'jobkit.ui.app.dashboard' not in sys.modules\n"
+        "async def main():\n"
+        "    found = await asyncio.gather(packed.find('home'), packed.find('JobCard'))\n"
+        "    print(*(len(text) > 10_000 for text, _ in found))\n"
+        "asyncio.run(main())\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment(), text=True)
+    assert said.split() == ["True", "True"]

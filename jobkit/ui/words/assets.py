@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -112,10 +112,6 @@ def _themable(tokens: str) -> str:
 def publish(component: str, esm: str, sheets: Sequence[str]) -> None:
     """Let a server have a module of this component of jobkit."""
     _published[component] = esm, tuple(sheets)
-
-
-def module_names() -> Collection[str]:
-    return _published.keys() | _TOGETHER.keys()
 
 
 def module_url(component: str) -> str:
