@@ -203,9 +203,9 @@ class QueryPage(msgspec.Struct, frozen=True):
 
 
 def narrowed(query: Query, only: str) -> Query:
-    """Return the query restricted to the jobs of one owner."""
+    """Return the query restricted to the jobs of one owner, also if it is later given other states."""
     if query.owner is not None and not fits((only,), names(query.owner)):
-        return replace(query, states=("none",))
+        return replace(query, states=("none",), owner=only, excluded=(*query.excluded, ("owner", only)))
     return replace(query, owner=only)
 
 

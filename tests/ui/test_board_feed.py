@@ -75,6 +75,15 @@ def test_a_user_who_sees_only_own_jobs_gets_no_others_and_no_counts_of_them(stag
         assert ids(look(everybodys, nobody)) == []
 
 
+def test_a_search_for_jobs_of_other_users_does_not_count_them(stage: Stage, look: Look) -> None:
+    stage.submit(owner="ada")
+    stage.submit(owner="bob")
+
+    screen = look(Query(owner="bob"), "ada")
+
+    assert (ids(screen), screen["total"], set(screen["counts"].values())) == ([], 0, {0})
+
+
 def test_a_job_that_does_not_match_any_more_leaves(stage: Stage, look: Look) -> None:
     job = stage.submit()
     stage.start(job)
