@@ -71,6 +71,17 @@ def test_only_what_changed_is_sent() -> None:
     assert (whole, set(parts)) == ({}, {"log_append"})
 
 
+def test_a_browser_gets_no_specification_of_a_chart_which_it_cannot_draw() -> None:
+    view = queued()
+    view.show({"type": "Figure", "text": "1 trace", "spec": {"data": [1] * 1_000}})
+
+    whole, _ = view.updates(T0)
+
+    assert json.loads(whole["preview"]) == {"type": "Figure", "text": "1 trace"}
+    assert view.preview is not None
+    assert "spec" in view.preview
+
+
 def test_what_made_a_job_is_sent_once_and_not_with_each_progress() -> None:
     view = queued()
     view.updates(T0)

@@ -253,6 +253,8 @@ class CardModel:
         if name == "log":
             return self.log_json(self.lines)
         value = getattr(self, name)
+        if name == "preview" and value:  # a chart's specification, up to 400 kB, is drawn by notebooks alone
+            value = {key: part for key, part in value.items() if key != "spec"}
         return dumps(value) if value else ""
 
     def log_json(self, lines: Iterable[LogLine]) -> str:
