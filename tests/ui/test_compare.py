@@ -16,7 +16,7 @@ from jobkit.ui.access.actions import Actions
 from jobkit.ui.app.pages import PAGES
 from jobkit.ui.card.batch_feed import BatchFeed
 from jobkit.ui.card.cards import BatchCard
-from jobkit.ui.jobs.compare import BatchPage, ComparePage, differences
+from jobkit.ui.jobs.compare import BatchPage, ComparePage, differences, run_before
 from jobkit.ui.jobs.pair import PairFeed, PairView
 from jobkit.ui.live.bridge import SessionBridge
 from jobkit.ui.live.page import PageSession
@@ -108,6 +108,15 @@ def test_a_job_is_compared_with_the_run_before_it_and_a_failed_one_with_the_last
             assert isinstance(page._card, PairView)
             assert [side["id"] for side in json.loads(page._card.picture)["sides"]] == [before, job]
         session.bridge.close()
+
+
+def test_a_user_whose_name_reads_like_a_pattern_gets_no_run_of_others(stage: Stage) -> None:
+    for owner in ("adam", "a*"):
+        job = stage.submit(owner=owner)
+        stage.start(job)
+        stage.succeed(job)
+    found = background.call(run_before(stage.kit, stage.kit.snapshot(job), "a*"))
+    assert found is None
 
 
 def test_the_page_of_a_batch_shows_what_its_person_may_see(stage: Stage) -> None:

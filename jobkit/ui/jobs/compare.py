@@ -241,7 +241,7 @@ async def run_before(kit: Kit, job: JobSnapshot, only: str | None) -> JobSnapsho
     older = (
         each for each in found if each.id != job.id and each.submitted_at and each.submitted_at <= job.submitted_at
     )
-    return next(older, None)
+    return next((each for each in older if only in (None, each.spec.owner)), None)  # a name is no pattern
 
 
 async def nowhere(_: Kit) -> bool:
