@@ -76,8 +76,9 @@ async def expected_starts(
     gates = sorted({one.gate for one in reasons if one is not None and one.n})
     holders = await store_lines.holders(store, gates)
     present, tasks = await _present(store, lines, queued, workers)
-    paused = {rule.gate.removeprefix("queue:") for rule in await store.rules() if rule.pause is not None}
-    known = {queue: line for queue, line in _lines(lines, tasks, present).items() if queue not in paused}
+    rules = await store.rules()  # a queue that lets no job start now holds up no other one
+    shut = {rule.gate.removeprefix("queue:") for rule in rules if rule.pause is not None or 0 < rule.n <= rule.held}
+    known = {queue: line for queue, line in _lines(lines, tasks, present).items() if queue not in shut}
     in_line = [(job, rank) for job, rank in zip(queued, ranks, strict=True) if rank is not None]
     times = starts(present.slots(), known, [(job.spec.queue, rank) for job, rank in in_line])
     for (job, rank), seconds in zip(in_line, times, strict=True):

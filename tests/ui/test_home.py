@@ -182,8 +182,7 @@ def test_no_index_of_very_many_jobs_is_filled_for_the_strip_alone(stage: Stage) 
 
 
 def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_paused(stage: Stage) -> None:
-    for _ in range(3):
-        stage.submit(queue="high")
+    first, *_ = (stage.submit(queue="high") for _ in range(3))
     low = stage.submit(queue="low")
     stage.beat(queues="high,low", slots=1, running=0)
     background.call(stage.store.publish_took({"train": 600.0}))
@@ -194,6 +193,10 @@ def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_pau
 
     assert left_s() == pytest.approx(1_800, abs=60)
     stage.kit.pause("high")
+    assert left_s() == pytest.approx(0, abs=60)
+    stage.kit.resume("high")
+    background.call(stage.store.set_rule("queue:high", {"n": 1}))
+    stage.start(first, worker="gpu-2", queue="high")
     assert left_s() == pytest.approx(0, abs=60)
 
 
