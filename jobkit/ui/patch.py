@@ -295,7 +295,7 @@ def is_lean(document: Any) -> bool:
         return False
     models = {type(model) for root in document.roots for model in root.references()}
     return not any(
-        model.__module__.startswith("bokeh.models.widgets")
+        any(base.__module__.startswith("bokeh.models.widgets") for base in model.__mro__)
         or (getattr(model, "__javascript_raw__", None) and model.__module__ != "panel.models.esm")
         for model in models
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import panel as pn
 import pytest
 from bokeh.core.types import ID
 from bokeh.document import Document
@@ -186,3 +187,16 @@ def test_a_session_without_a_rendered_page_asks_no_cdn(stage: Stage, serve: Call
     session.close()
     assert sheets
     assert not [url for url in sheets if url.startswith("http")]
+
+
+@pytest.mark.parametrize("shown", [pn.pane.Markdown("A text"), pn.widgets.Button()])
+def test_a_document_with_a_widget_or_pane_of_panel_gets_the_scripts_that_it_is_made_of(
+    shown: pn.viewable.Viewable,
+) -> None:
+    document = Document()
+    pn.Column().server_doc(document)
+    is_lean_before = patch.is_lean(document)
+
+    shown.server_doc(document)
+
+    assert (is_lean_before, patch.is_lean(document)) == (True, False)
