@@ -17,7 +17,7 @@ from jobkit.settings import checked_name
 from jobkit.tasks import option_values
 from jobkit.tasks.option_values import Key, Unique, positive_seconds, seconds
 from jobkit.tasks.params import checked, one_of
-from jobkit.tasks.signature import close_names
+from jobkit.tasks.signature import as_resources, close_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -261,6 +261,8 @@ def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
                 f"{name!r} is an option of a submission, not of the task: write task.options({name}=...)", name
             )
         if option is None:
+            if written := as_resources(name, value):
+                raise InvalidParams(f"unknown option {name!r}: write {written}", name)
             raise InvalidParams(
                 f"unknown option {name!r}{close_names(name, tuple(table))}; the options are: {', '.join(table)}", name
             )

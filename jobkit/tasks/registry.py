@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterable
 from threading import Lock
@@ -104,7 +106,13 @@ class Registry:
         if (own := getattr(function, "__dict__", {}).get("__jobkit_task__")) is not None:
             return own  # type: ignore[no-any-return]  # a Task class keeps its TaskDef there
         if not callable(function):
-            raise InvalidParams(f"only a task or another callable can be submitted, not {function!r}", "task")
+            if inspect.iscoroutine(function):
+                function.close()  # else Python warns that it was never awaited
+            raise InvalidParams(
+                f"only a task or another callable can be submitted, not {reprlib.repr(function)}: did you call it? "
+                "Write submit(train, 3), not submit(train(3))",
+                "task",
+            )
         try:
             kept = self._plain.get(function)
         except Exception:  # it has no hash; user code may raise anything

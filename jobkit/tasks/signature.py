@@ -47,8 +47,10 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     defaults: Mapping[str, Any] = {}
     omits_defaults: bool = False
 
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any], function: str = "") -> dict[str, Any]:
         """Return all arguments of the call by name, checked and converted, with defaults.
+
+        `function` is its name for the message about missing arguments.
 
         Extra positional and keyword arguments are under the names of the function's `*args` (a tuple) and `**kwargs` (a
         dict), unchecked, as in `inspect.BoundArguments.arguments`. Defaults are not checked. A default that is only
@@ -79,7 +81,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             elif name in defaults:
                 bound[name] = defaults[name]
             elif spec.required:
-                raise InvalidParams(f"missing argument {name!r}", name)
+                self._refuse_missing(name, given, function)
         if len(args) > len(self.positional) and not self.var_positional:
             most = len(self.positional)
             raise InvalidParams(
@@ -147,11 +149,22 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     def _specs(self) -> dict[str, ParamSpec]:
         return {spec.name: spec for spec in self.params}
 
+    def _refuse_missing(self, first: str, given: Collection[str], function: str) -> None:
+        if not function:
+            raise InvalidParams(f"missing argument {first!r}", first)
+        missing = [s.name for s in self.params if s.required and s.name not in given and s.name not in self.defaults]
+        called_as = f"{function}()" if function.isidentifier() else function
+        *others, last = missing
+        names = f"s {', '.join(others)} and {last}" if others else f" {last}"
+        known = ", ".join(self._specs)
+        raise InvalidParams(f"{called_as} misses the argument{names}; its parameters are: {known}", first)
+
     def _refuse_name(self, name: str) -> None:
         if name in self._specs:
             raise InvalidParams(f"argument {name!r} can only be given by position", name)
         close, names = close_names(name, self._specs), ", ".join(self._specs) or "none"
-        raise InvalidParams(f"unexpected argument {name!r}{close}; the parameters are: {names}", name)
+        hint = f"; for resources write task.options({written})" if (written := as_resources(name)) else ""
+        raise InvalidParams(f"unexpected argument {name!r}{close}; the parameters are: {names}{hint}", name)
 
 
 #: Accepts anything: for builtins without a signature.
@@ -320,6 +333,16 @@ def _bounds(parameter: Any, kind: str) -> tuple[float | None, float | None]:
 
 
 # -- names ----------------------------------------------------------------------------------------------------
+
+
+#: What people write for resources, and the names of these.
+_RESOURCES = {"gpu": "gpu", "gpus": "gpu", "num_gpus": "gpu", "cpu": "cpu", "cpus": "cpu", "num_cpus": "cpu"}
+
+
+def as_resources(name: str, amount: object = 1) -> str:
+    """Return `resources={"gpu": 1}` for `gpu=1`; "" for other names."""
+    is_amount = isinstance(amount, (int, float)) and not isinstance(amount, bool)
+    return f'resources={{"{_RESOURCES[name]}": {amount if is_amount else 1}}}' if name in _RESOURCES else ""
 
 
 def close_names(name: str, known: Collection[str]) -> str:

@@ -96,7 +96,8 @@ def test_arguments_are_refused_before_anything_is_stored(kit: Kit) -> None:
     def simulate(n: Annotated[int, jobkit.Range(1, 10)], method: str = "rk4") -> None: ...
 
     for arguments, keywords, message in (
-        ((), {}, "missing argument 'n'"),
+        ((), {}, r"^simulate\(\) misses the argument n; its parameters are: n, method$"),
+        ((1,), {"gpu": 1}, r"'gpu'.*for resources write task.options\(resources=\{\"gpu\": 1\}\)"),
         ((0,), {}, "n must be a whole number from 1 to 10, not 0"),
         (("x",), {}, "n must be a whole number from 1 to 10, not 'x'"),
         ((1,), {"metod": "euler"}, "'metod'.*method"),
@@ -106,9 +107,29 @@ def test_arguments_are_refused_before_anything_is_stored(kit: Kit) -> None:
     assert kit.jobs() == []
 
 
+def test_the_value_of_a_call_is_refused_with_the_question_whether_it_was_called(kit: Kit) -> None:
+    async def train(n: int) -> int:
+        return n
+
+    for value in (6, None, train(3), [1] * 1000):
+        with pytest.raises(jobkit.InvalidParams, match=r"not .{1,120}: did you call it\? Write submit\(train, 3\)"):
+            kit.submit(value)  # type: ignore[call-overload]  # what people type
+    assert kit.jobs() == []
+
+
+def test_all_missing_arguments_are_named_at_once(kit: Kit) -> None:
+    def train(lr: float, rounds: int, seed: int = 0) -> None: ...
+
+    with pytest.raises(
+        jobkit.InvalidParams, match=r"^train\(\) misses the arguments lr and rounds; its parameters are"
+    ):
+        kit.submit(train)
+
+
 def test_options_are_refused_by_name(kit: Kit) -> None:
     for options, message in (
         ({"que": "gpu"}, "unknown option 'que'"),
+        ({"num_gpus": 2}, r"unknown option 'num_gpus': write resources=\{\"gpu\": 2\}"),
         ({"queue": "a b"}, "queue must be 1 to 200 characters"),
         ({"delay": -1}, "delay must be a number of seconds"),
         ({"retries": 1.5}, "retries must be a whole number"),
