@@ -164,3 +164,15 @@ def test_a_process_that_has_shown_no_page_has_the_modules_that_pages_of_another_
     )
     said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment(), text=True)
     assert said.split() == ["True", "True"]
+
+
+def test_a_page_of_one_component_needs_none_of_those_that_a_dashboard_shows_with_it() -> None:
+    code = (
+        "import sys\n"
+        "from jobkit.ui.jobs.job_table import JobTable\n"
+        "from jobkit.ui.words import assets\n"
+        "assert 'jobkit.ui.app.header' not in sys.modules\n"
+        "print(assets.module_url('JobTable'))\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=environment(), text=True)
+    assert said.startswith("jobkit-modules/JobTable-")

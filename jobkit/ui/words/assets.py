@@ -122,7 +122,9 @@ def module_url(component: str) -> str:
     """
     if component not in _published:
         raise KeyError(component)
-    name = next((name for name, together in _TOGETHER.items() if component in together), component)
+    # A page with one of them and without a dashboard has not imported the others.
+    ready = (name for name, together in _TOGETHER.items() if component in together and _published.keys() >= {*together})
+    name = next(ready, component)
     return f"{MODULES}{name}-{module(name)[1]}.js"
 
 
