@@ -21,7 +21,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 #: Data models of the observed components; Bokeh numbers the models of each class.
-_MODEL = re.compile(r"(JobTable|JobCard)\d*")
+_MODEL = re.compile(r"(JobTable|DrawerCard)\d*")
 
 #: Seconds between attempts to reconnect.
 _AGAIN_S = 0.3
