@@ -261,7 +261,11 @@ class _Execution:
             recorder.relay("awaits", content)
         elif kind == frames.ARTIFACT:
             name, media, body, path = content
-            self._keep(name, media, Path(path) if path else body)
+            try:
+                self._keep(name, media, Path(path) if path else body)
+            finally:
+                if path:
+                    Path(path).unlink(missing_ok=True)
 
     def _keep(self, name: str, media: str, body: bytes | Path) -> None:
         recorder = self._job.recorder

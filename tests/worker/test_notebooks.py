@@ -148,3 +148,18 @@ def test_a_last_cell_that_may_fail_and_prints_too_much_ends_well(bench: Bench) -
     assert 1_000_000 < len(text) < 1_000_100
     assert text.endswith("the rest is in the log of the job …\n")
     assert outputs[-1]["ename"] == "ZeroDivisionError"
+
+
+@pytest.mark.nightly
+def test_large_artifacts_of_a_cell_leave_no_copies_in_the_folder_of_the_kernel(bench: Bench) -> None:
+    bench.worker(JOBKIT_RESULTS=str(bench.folder / "results"))
+    save = "import jobkit\nfor i in range(3):\n    jobkit.current().save('large.bin', bytes(2_000_000 + i))"
+    left = (
+        "import pathlib, time, ipykernel\ntime.sleep(1)\n"
+        "[p.name for p in pathlib.Path(ipykernel.get_connection_file()).parent.iterdir() if p.stat().st_size > 1e6]"
+    )
+
+    job = bench.kit.notebook(write_notebook(bench.folder / "large.ipynb", save, left))
+
+    assert job.result(60) == []
+    assert "large.bin" in {each.name for each in job.artifacts()}
