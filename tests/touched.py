@@ -25,6 +25,7 @@ ELSEWHERE = {
     "demo": ["tests/tasks/test_demo.py"],
     "joblib": ["tests/worker/test_joblib.py"],
     "joined": ["tests/sharing"],
+    "jupyter_scheduler": ["tests/worker/test_jupyter_scheduler.py"],
     "login_links": ["tests/sharing/test_dashboard.py"],
     "notify": ["tests/worker/test_notify.py"],
     "parts": ["tests/client/test_parts.py", "tests/worker/test_parts.py"],

@@ -19,7 +19,9 @@ from tests.support import PROGRAM, ROOT, environment, wait_until
 from tests.ui.conftest import Window
 
 #: Rooms and modules of workers. All others can be imported.
-OF_WORKERS = re.compile(r"jobkit\.(worker|system|run\.(process|watch|placement)|__main__|http\.login|cli\.app)\b.*")
+OF_WORKERS = re.compile(
+    r"jobkit\.(worker|system|notebooks\.execution|run\.(process|watch|placement)|__main__|http\.login|cli\.app)\b.*"
+)
 
 IMPORT_ALL = """
 import importlib

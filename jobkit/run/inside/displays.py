@@ -32,7 +32,7 @@ def display(*objects: Any, display_id: Any = None, **options: Any) -> None:
     """Show objects in the card of this job; outside a job, print them."""
     recorder = active_recorder()
     if recorder is None:
-        print(*objects)
+        print(*objects, sep="\n")
     else:
         _show_all(recorder, objects, display_id)
 
