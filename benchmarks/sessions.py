@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 #: Components that say hello; Bokeh numbers the data models of each class.
-_LIVE = re.compile(r"(JobCard|JobTable|WorkersPage|FailuresPage|TimelineHead)\d*")
+_LIVE = re.compile(r"(JobCard|DrawerCard|JobTable|WorkersPage|FailuresPage|TimelineHead)\d*")
 
 _STAMP = re.compile(rb"@([0-9.]+)@")
 
