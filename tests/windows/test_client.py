@@ -18,9 +18,10 @@ from tests.store.server import Server, find_server
 from tests.support import PROGRAM, ROOT, environment, wait_until
 from tests.ui.conftest import Window
 
-#: Rooms and modules of workers. All others can be imported.
+#: Rooms and modules of workers, and of an extension of JupyterLab. All others can be imported.
 OF_WORKERS = re.compile(
-    r"jobkit\.(worker|system|notebooks\.execution|run\.(process|watch|placement)|__main__|http\.login|cli\.app)\b.*"
+    r"jobkit\.(worker|system|notebooks\.execution|run\.(process|watch|placement)|__main__|http\.login|cli\.app"
+    r"|jupyter_scheduler)\b.*"
 )
 
 IMPORT_ALL = """
