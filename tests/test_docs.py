@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -184,6 +185,21 @@ def test_the_environment_of_services_has_settings_that_exist() -> None:
     known = {f"JOBKIT_{name.upper()}" for name in Settings.__dataclass_fields__}
 
     assert set(names) - known <= {"JOBKIT_HOME", "JOBKIT_SECRET_FILE"}
+
+
+def test_the_files_for_monitoring_ask_for_metrics_that_exist() -> None:
+    texts = {name: (TEAM / name).read_text() for name in ("grafana.json", "alerts.yaml", "keda.yaml")}
+    source = (ROOT / "jobkit" / "http" / "api" / "namespace.py").read_text("utf-8")
+    known = dict(re.findall(r'\(\s*"(\w+)",\s*"(gauge|counter|histogram)"', source))
+    panels = json.loads(texts["grafana.json"])["panels"]
+
+    asked = set(re.findall(r"jobkit_(\w+)(?=[\[{ ),:>]|$)", " ".join(texts.values())))
+    assert {name.removesuffix("_bucket") if known.get(name) is None else name for name in asked} <= set(known)
+    assert len({panel["id"] for panel in panels}) == len(panels) == 9
+    assert all(rule["expr"] for rule in yaml.safe_load(texts["alerts.yaml"])["groups"][0]["rules"])
+    scaled = yaml.safe_load(texts["keda.yaml"])["spec"]["scaleTargetRef"]["name"]
+    deployed = [each["metadata"]["name"] for each in yaml.safe_load_all((TEAM / "kubernetes.yaml").read_text())]
+    assert scaled in deployed
 
 
 def test_compose_and_kubernetes_are_well_formed_and_start_what_exists() -> None:
