@@ -70,7 +70,7 @@ def test_a_registered_notebook_has_a_form(folder: Path) -> None:
             ("n", "int", 2),
         ]
     finally:
-        registry.clear()
+        registry._tasks.pop("report")
 
 
 def test_the_command_line_reads_parameters_by_the_cell(jobkit_queue: MemoryKit, folder: Path) -> None:

@@ -204,7 +204,7 @@ def test_an_unsigned_call_runs_only_a_registered_task_with_plain_arguments(
     assert (sys.path, Path.cwd()) == (path, tmp_path)
 
 
-def test_without_a_key_workers_run_nothing_that_a_stranger_chose(own_bench: Bench, tmp_path: Path) -> None:
+def test_without_a_key_workers_run_nothing_that_a_stranger_chose(own_bench: Bench, known: None, tmp_path: Path) -> None:
     """Same forgeries with a real worker: each of them used to run."""
     bench = own_bench
     mark = tmp_path / "mark"

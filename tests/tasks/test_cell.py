@@ -85,7 +85,9 @@ def test_a_traceback_shows_the_lines_of_the_cell() -> None:
     assert "b = a / 0" in text
 
 
-def test_display_prints_in_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+def test_display_prints_in_a_job(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("builtins.display", raising=False)  # of an IPython that another test has used
+
     Cell("display(1, 'two')")()
 
     assert capsys.readouterr().out == "1\ntwo\n"
