@@ -54,7 +54,7 @@ def sections(diff: str) -> dict[str, str]:
 
 def between(name: str, old: str, new: str) -> FileDiff:
     """Return what differs between two sections of diffs against one commit; "" for an unchanged file."""
-    one, other = _Side(old), _Side(new)
+    one, other = _CodeVersion(old), _CodeVersion(new)
     if not (one.places or other.places):
         return FileDiff(name, (), "it is not text, or its lines were not kept")
     places = sorted({*one.places, *other.places})
@@ -88,7 +88,7 @@ def _marked(unified: Iterator[str]) -> Iterator[tuple[str, str]]:
         is_first = is_gap and is_first
 
 
-class _Side:
+class _CodeVersion:
     """A file as one diff knows it: lines of the commit by number, which of them are gone, and what was added behind."""
 
     def __init__(self, section: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from jobkit.run.ended import succeeded
 from jobkit.run.inside import charts
-from jobkit.run.inside.drawing import Axis, drawing_of
+from jobkit.run.inside.drawing import ChartAxis, drawing_of
 from jobkit.run.inside.pictures import drawn
 
 
@@ -148,7 +148,7 @@ def test_a_figure_with_anything_else_has_no_drawing() -> None:
 
 
 def test_times_logarithms_and_categories_have_ticks() -> None:
-    times, logs, names = Axis(), Axis(is_log=True), Axis()
+    times, logs, names = ChartAxis(), ChartAxis(is_log=True), ChartAxis()
 
     first, last = times.read(["2026-01-01", "2026-01-11"])
     low, high = logs.read([0.001, 1000])
@@ -157,7 +157,7 @@ def test_times_logarithms_and_categories_have_ticks() -> None:
     assert times.ticks(first, last)[0][1] == "2026-01-02"
     assert [text for _, text in logs.ticks(low, high)][::3] == ["0.001", "1", "1000"]
     assert names.ticks(0, 1) == [(0, "a"), (1, "b")]
-    assert [text for _, text in Axis().ticks(0.0, 1.0)] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+    assert [text for _, text in ChartAxis().ticks(0.0, 1.0)] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
 
 
 def test_a_plotly_figure_has_a_drawing() -> None:

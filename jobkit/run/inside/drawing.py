@@ -50,7 +50,7 @@ class Layer(msgspec.Struct):
     has_points: bool = False
 
 
-class Axis:
+class ChartAxis:
     """Numbers of the values of one axis: as they are, their logarithms, times in seconds, or places of categories."""
 
     def __init__(self, title: object = "", *, is_log: bool = False, is_ms: bool = False) -> None:
@@ -125,12 +125,12 @@ def drawing_of(figure: Any) -> str:
 
 # -- readers -----------------------------------------------------------------------------------------------------------
 
-_Read = tuple[str, Axis, Axis, list[Layer]]
+_Read = tuple[str, ChartAxis, ChartAxis, list[Layer]]
 
 
 def _plotly(figure: Any) -> _Read | None:
     layout, layers = figure.layout, list[Layer]()
-    x, y = (Axis(axis.title.text, is_log=axis.type == "log") for axis in (layout.xaxis, layout.yaxis))
+    x, y = (ChartAxis(axis.title.text, is_log=axis.type == "log") for axis in (layout.xaxis, layout.yaxis))
     traces = list(figure.data)
     bars = [trace for trace in traces if trace.type == "bar"]
     if not traces or len(traces) > _LAYERS or (len(bars) > 1 and layout.barmode not in (None, "group", "overlay")):
@@ -165,7 +165,7 @@ def _bokeh(figure: Any) -> _Read | None:
     layers: list[Layer] = []
     legend = {id(one): _value(item.label) for each in figure.legend for item in each.items for one in item.renderers}
     x, y = (
-        Axis(
+        ChartAxis(
             axis.axis_label,
             is_log=type(axis).__name__ == "LogAxis",
             is_ms=type(axis).__name__ == "DatetimeAxis",
@@ -183,7 +183,7 @@ def _bokeh(figure: Any) -> _Read | None:
         layer = Layer(colour if isinstance(colour, str) and colour not in data else "#1f77b4")
         layer.name = str(legend.get(id(renderer)) or "")
 
-        def read(name: str, axis: Axis, glyph: Any = glyph, data: Any = data) -> list[float]:
+        def read(name: str, axis: ChartAxis, glyph: Any = glyph, data: Any = data) -> list[float]:
             wanted, n = _value(getattr(glyph, name)), max(map(len, data.values()), default=1)
             return axis.read(data[wanted]) if isinstance(wanted, str) and wanted in data else axis.read([wanted]) * n
 
@@ -235,7 +235,7 @@ def _histogram(values: list[float]) -> Iterator[Rect]:
 # -- SVG ---------------------------------------------------------------------------------------------------------------
 
 
-def _svg(title: str, x: Axis, y: Axis, layers: list[Layer]) -> str:
+def _svg(title: str, x: ChartAxis, y: ChartAxis, layers: list[Layer]) -> str:
     bars = [bar for layer in layers for bar in layer.bars]
     xs = [a for layer in layers for a, _ in layer.points] + [side for bar in bars for side in bar[:2]]
     ys = [b for layer in layers for _, b in layer.points] + [side for bar in bars for side in bar[2:]]
