@@ -277,6 +277,13 @@ def test_tokens_that_are_not_for_this_hub_are_a_401(guarded: Site) -> None:
             assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
+def test_a_token_for_localhost_is_for_a_hub_on_loopback_at_any_port(guarded: Site) -> None:
+    token = new_token(guarded, ["publish"], [{"match": "*"}], aud=f"https://localhost{HUB}")
+    with guarded.client(token) as http:
+        publish(http)
+        assert http.post(HUB, data={"topic": "a"}, headers={"host": "jobs.example.org"}).status_code in (401, 421)
+
+
 def test_a_hub_token_does_not_open_the_api(guarded: Site) -> None:
     with guarded.client(old_token(guarded, mercure={"publish": ["*"], "subscribe": ["*"]})) as http:
         assert http.get("/api/jobs").status_code == 401

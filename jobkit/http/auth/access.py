@@ -274,9 +274,16 @@ class Tokens:
 
 
 def verified_claims(
-    text: str, keys: Iterable[Any], required: Sequence[str], *, audience: str | None, issuer: str | None = None
+    text: str,
+    keys: Iterable[Any],
+    required: Sequence[str],
+    *,
+    audience: str | list[str] | None,
+    issuer: str | None = None,
 ) -> dict[str, Any]:
-    """Return the claims of a JWT that was signed with one of `keys` for this audience and issuer (None for any).
+    """Return the claims of a JWT, signed with one of `keys`, for this audience or one of several, and this issuer.
+
+    None stands for any audience or issuer.
 
     Raises InvalidToken: it was made elsewhere, altered, is meant for another server, expired or not yet valid.
     """

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from jobkit.http.auth import access
 from jobkit.http.auth.access import Grant, InvalidToken, derived_keys, header_of, is_access_token
 from jobkit.http.core.handling import ApiCall
 from jobkit.http.mercure.topics import ALL, BadSelector, Selector, new, old, together
 from jobkit.http.messages import Problem, printable
+from jobkit.own_machine import LOOPBACK_NAMES, is_host_among
 from jobkit.settings import Settings
 
 DETAIL = "https://mercure.rocks/authorization-detail"
@@ -33,7 +35,13 @@ def read(text: str, keys: list[str], hub: str) -> Grant:
     """Return what a token grants at the hub with this URL. Raises InvalidToken: forged, expired or not understood."""
     if not is_access_token(header_of(text)):
         return _old_grant(access.verified_claims(text, keys, [], audience=None))
-    return _new_grant(access.verified_claims(text, keys, ["exp", "iss", "aud"], audience=hub), hub)
+    return _new_grant(access.verified_claims(text, keys, ["exp", "iss", "aud"], audience=_audiences(hub)), hub)
+
+
+def _audiences(hub: str) -> list[str]:
+    """Return the resources that tokens for the hub with this URL name: on loopback, localhost without a port, too."""
+    parts = urlsplit(hub)
+    return [hub, f"https://localhost{parts.path}"] if is_host_among(parts.netloc, LOOPBACK_NAMES) else [hub]
 
 
 def _old_grant(claims: dict[str, Any]) -> Grant:
