@@ -56,6 +56,7 @@ class Settings:
         tasks: modules to import for their tasks.
         routing: task-name pattern to queue; the first match wins.
         pools: options of `kit.pool` by name of the pool (`[tool.jobkit.pools.NAME]`).
+        slots: how many jobs a worker runs at once, unless `-c` says it; 0 for one for each CPU, two at least.
         lease: a worker's lease on a job expires this long after its last heartbeat.
         heartbeat: interval at which a worker renews its leases.
         cancel_grace: time between SIGTERM and SIGKILL of a cancelled job.
@@ -94,6 +95,7 @@ class Settings:
     tasks: tuple[str, ...] = ()
     routing: Mapping[str, str] = field(default_factory=dict)
     pools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    slots: int = 0
     lease: float = 15.0
     heartbeat: float = 5.0
     cancel_grace: float = 10.0
@@ -384,6 +386,12 @@ def _heartbeat(value: Any) -> float:
     return found
 
 
+def _slots(value: Any) -> int:
+    if (found := int(_number(int, 0, value))) > 10_000:
+        raise ValueError
+    return found
+
+
 def _key(value: Any) -> str:
     if len(key := _text(value).strip()) < 32:
         raise InvalidParams(
@@ -472,6 +480,7 @@ _READERS: Mapping[Any, tuple[Callable[[Any], Any], str]] = {
     "bool": (_flag, "true or false"),
     "int": (partial(_number, int, 1), "a whole number from 1"),
     "keep": (partial(_number, int, 0), "a whole number from 0"),
+    "slots": (_slots, "a whole number from 0 to 10,000"),
     "stream_heartbeat": (_heartbeat, "1 second to 1 hour"),
     "mercure_key": (_key, "text"),
     "archive": (lambda value: _place(_text(value)), "a directory or URL"),

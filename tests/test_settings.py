@@ -68,6 +68,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_SECRET": "s1,s2",
         "JOBKIT_NAMESPACE": "team",
         "JOBKIT_TASKS": "a.b, c,,",
+        "JOBKIT_SLOTS": "6",
         "JOBKIT_LEASE": "3",
         "JOBKIT_HEARTBEAT": "1.5",
         "JOBKIT_CANCEL_GRACE": "0",
@@ -105,7 +106,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
 
     assert (settings.home, settings.secret, settings.tasks) == (Path("/some/home"), "s1,s2", ("a.b", "c"))
     assert (settings.lease, settings.heartbeat, settings.cancel_grace, settings.result_ttl) == (3, 1.5, 0, 1000)
-    assert (settings.max_losses, settings.keep) == (1, 1000)
+    assert (settings.slots, settings.max_losses, settings.keep) == (6, 1, 1000)
     assert (settings.results, settings.archive) == ("s3://bucket/x", "s3://bucket/y")
     assert settings.archive_files == 2_500_000_000
     assert settings.mlflow == "http://mlflow:5000"

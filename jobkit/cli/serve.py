@@ -34,7 +34,7 @@ import click
 import jobkit
 import jobkit.http
 from jobkit.cli import BadInput, options, out
-from jobkit.cli.worker import kept_worker
+from jobkit.cli.worker import kept_worker, slots_option
 from jobkit.embedded import ensure_running, shutdown
 from jobkit.embedded.children import Child, Keeper
 from jobkit.embedded.demand import request_workers
@@ -92,10 +92,11 @@ _page_options = options(
 
 @click.command()
 @_page_options
-def up(port: int | None, show: bool) -> int:
+@slots_option
+def up(port: int | None, show: bool, slots: int | None) -> int:
     """Run server, workers and dashboard in the foreground, restarted when they die. Ctrl-C stops all."""
     check_system()
-    settings = Settings.load()
+    settings = Settings.load(slots=slots)
     if settings.scheme == "sync":
         raise BadInput(
             "`jobkit up` needs a server, and sync:// runs each job in the process that submits it; set JOBKIT_URL"
@@ -145,7 +146,7 @@ def run_up(settings: Settings, port: int | None, *, show: bool) -> int:
             def tick() -> None:
                 announce()
                 with suppress(OSError):  # the disk is full, or the home was deleted
-                    request_workers(home, settings)  # keep the server running while no page is open
+                    request_workers(home, settings, only_looks=True)  # keep the server running while no page is open
                 if home.is_supervised() or keeper.signals:
                     stopped_at.clear()
                     return
@@ -175,7 +176,7 @@ def run_remote(settings: Settings, port: int, *, show: bool) -> int:
     """Run a worker and the dashboard for a Redis that is not embedded."""
     jobkit.connect().close()  # report an unreachable server once, here
     home = Home.open(settings.home)
-    worker = kept_worker("worker", ["worker"])
+    worker = kept_worker("worker", ["worker"], JOBKIT_SLOTS=f"{settings.slots}")
     with Keeper([worker, _dashboard(port, home, settings)]) as keeper:
         out.say(f"worker and dashboard for {settings.masked_url}; Ctrl-C stops both")
         keeper.run(_announcing(port, settings, show=show))

@@ -27,6 +27,8 @@ from jobkit.model import JobkitError
 from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
 from jobkit.store.binary import check_system
+from jobkit.system.hardware import cores
+from jobkit.system.threads import share_threads
 from jobkit.tasks import option_values
 from jobkit.tasks.registry import registry
 
@@ -39,6 +41,14 @@ STOPPED = 3
 
 #: Process id of the keeper, for workers that it restarts. Each is one process, whatever `--processes` says.
 _KEPT = "_JOBKIT_KEPT"
+
+
+slots_option = click.option(
+    "--slots",
+    "-c",
+    type=click.IntRange(1, 10_000),
+    help="Maximum number of running jobs. [JOBKIT_SLOTS, else CPUs, 2 or more]",
+)
 
 
 @click.command()
@@ -59,7 +69,7 @@ _KEPT = "_JOBKIT_KEPT"
     help="Serve this queue; several in the order given, or by weight: -q fast:3 -q slow:1. [default]",
 )
 @click.option("--resources", metavar="NAME=N,...", help="Resources for jobs that need them: gpu=2,mem=16.")
-@click.option("--slots", "-c", type=click.IntRange(1, 10_000), help="Maximum number of running jobs. [CPUs, 2 or more]")
+@slots_option
 @click.option("--processes", "-n", type=click.IntRange(1, 512), default=1, help="Number of worker processes. [1]")
 @click.option("--arq", metavar="PATH", help="Run the jobs of an arq worker: module.WorkerSettings.")
 @click.option("--burst", is_flag=True, help="Stop when the queues are empty.")
@@ -121,6 +131,7 @@ def worker(
     if max_time == 0:
         raise BadInput("--max-time must be above 0")
     recycle = RecycleLimits(max_jobs, max_time, memory_bytes)
+    slots = slots or settings.slots or None
     if arq is not None:
         queue = queues[0] if queues else None
         status = run_arq_worker(arq, settings, burst=burst, slots=slots, queue=queue, recycle=recycle, verbose=verbose)
@@ -131,12 +142,14 @@ def worker(
 
             settings = attach(settings) if embedded else ensure_running(settings, only_looks=True)
             revive = None if embedded else _reviving(settings)
+        slots = slots or max(2, cores())
+        share_threads(slots * processes)  # before a module of tasks is imported, which may import NumPy
         status = run_worker(
             settings,
             tasks=tasks,
             queues=served or (_all_queues(tasks, settings) if embedded else ("default",)),
             resources=has,
-            slots=slots or max(2, os.cpu_count() or 2),
+            slots=slots,
             burst=burst,
             recycle=recycle,
             verbose=verbose,

@@ -23,7 +23,7 @@ from jobkit.settings import Settings
 
 #: Settings that a local worker inherits from the client.
 _PASSED_ON = (
-    "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "archive",
+    "slots", "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "archive",
     "archive_files", "start_method", "locals", "made_by", "made_env",
 )  # fmt: skip
 
@@ -71,24 +71,36 @@ class WorkerRequest:
             origins={**self.origins, **other.origins},
         )
 
+    def with_slots(self, slots: str) -> WorkerRequest:
+        """Return this request with another number of jobs at once."""
+        return replace(self, environ={**self.environ, "JOBKIT_SLOTS": slots})
+
     @property
-    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    def slots(self) -> str:
+        """Jobs at once, as text; "0" for the default."""
+        return self.environ.get("JOBKIT_SLOTS", "0")
+
+    @property
+    def workers_need(self) -> tuple[tuple[str, ...], tuple[str, ...], str, str]:
         """Requirements that need a new worker when they change; without that of the archive, jobs would go nowhere."""
-        return self.tasks, self.folders, self.environ.get("JOBKIT_ARCHIVE", "")
+        return self.tasks, self.folders, self.environ.get("JOBKIT_ARCHIVE", ""), self.slots
 
 
 def request_workers(home: Home, settings: Settings, *, only_looks: bool = False) -> bool:
     """Write the requirements of `settings` and the time of use; return True if the supervisor must be notified.
 
     With `only_looks`, the requirements are written only if the namespace is new, and if that is possible: only a submit
-    changes what workers load. Else raises OSError.
+    changes what workers load. Else raises OSError. A number of slots holds until another one is given or the server
+    stops: clients that give none do not change it.
     """
     path = home.namespaces / f"{settings.namespace}.json"
     request = WorkerRequest.of(settings)
     known = _read(path)
     if known is not None:
-        request = request.joined(known)
-        if only_looks or request == known:
+        is_served = home.is_supervised()
+        slots = known.slots if is_served and (only_looks or request.slots == "0") else request.slots
+        request = (known if only_looks else request.joined(known)).with_slots(slots)
+        if request == known:
             _touch(path)
             return False
     try:

@@ -58,8 +58,8 @@ class JobOptions:
             each job. Only for isolation "process".
         memory_limit_bytes: memory limit of all processes of the job together; None for no limit.
         result_ttl_s: how long the ended job is kept; None for the setting.
-        concurrency: maximum number of running attempts. rate: maximum rate of starts, like "10/m". limit_key: apply
-            them for each value of this key instead of to the whole task.
+        concurrency: maximum number of running attempts; `one_at_a_time=True` means 1. rate: maximum rate of starts,
+            like "10/m". limit_key: apply them for each value of this key instead of to the whole task.
         resources: amounts of its worker's resources that an attempt uses, by name.
         unique: return the first job from a second submit of the same work, and for how long. unique_key: defines the
             same work, instead of equal arguments (for `debounce`: instead of the same task).
@@ -162,6 +162,7 @@ class SharedOptions(TypedDict, total=False):
     memory_limit: int | str | None
     result_ttl: Duration | None
     concurrency: int | None
+    one_at_a_time: bool
     rate: str | None
     limit_key: Callable[..., Any] | str | None
     resources: Mapping[str, float] | str | None
@@ -232,6 +233,9 @@ OPTIONS = {
     for of in ("task", "submission")
 }
 
+#: Another word for `concurrency=1`, in both tables.
+ONE_AT_A_TIME = "one_at_a_time"
+
 _DEFAULTS = JobOptions()
 
 
@@ -251,7 +255,7 @@ def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
     """
     table = OPTIONS[of]
     values: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in without_alias(given).items():
         option = table.get(name)
         has_variables = (
             name == "env" and isinstance(value, Mapping) and bool(value.keys() - {option_values.PROJECT_ENV})
@@ -263,14 +267,26 @@ def check_options(given: Mapping[str, Any], *, of: str = "task") -> JobOptions:
         if option is None:
             if written := as_resources(name, value):
                 raise InvalidParams(f"unknown option {name!r}: write {written}", name)
+            names = (*table, ONE_AT_A_TIME)
             raise InvalidParams(
-                f"unknown option {name!r}{close_names(name, tuple(table))}; the options are: {', '.join(table)}", name
+                f"unknown option {name!r}{close_names(name, names)}; the options are: {', '.join(names)}", name
             )
         if value is None and option.metadata["is_nullable"]:
             values[option.name] = getattr(_DEFAULTS, option.name)
         else:
             values[option.name] = option.metadata["read"](name, value)
     return JobOptions(**values, given=frozenset(values))
+
+
+def without_alias(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options with `one_at_a_time` as the concurrency that it stands for: 1 for True, no limit for False."""
+    if ONE_AT_A_TIME not in given:
+        return given
+    is_one = checked(ONE_AT_A_TIME, given[ONE_AT_A_TIME], "bool")
+    if given.get("concurrency") is not None:
+        raise InvalidParams(f"{ONE_AT_A_TIME} is short for concurrency=1: give one of them", ONE_AT_A_TIME)
+    others = {name: value for name, value in given.items() if name != ONE_AT_A_TIME}
+    return {**others, "concurrency": 1 if is_one else None}
 
 
 def effective_options(

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Unpack
 from jobkit.model import InvalidParams, UnknownTask
 from jobkit.model.neighbours import HasNeighbours
 from jobkit.tasks.info import TaskInfo
-from jobkit.tasks.options import JobOptions, SubmitOptions, check_submit_options, effective_options, takes
+from jobkit.tasks.options import (
+    JobOptions,
+    SubmitOptions,
+    check_submit_options,
+    effective_options,
+    takes,
+    without_alias,
+)
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.signature import Signature, called, is_task_class, run_class, signature_of
 from jobkit.tasks.specs import ParamSpec as Spec
@@ -140,7 +147,7 @@ class TaskDef(HasNeighbours, Shown, Generic[P, R, J, B]):
             InvalidParams: an unknown option or an invalid value.
         """
         made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, given={**self.given, **options}, pattern=None)
+        made.__dict__.update(self.__dict__, given={**self.given, **without_alias(options)}, pattern=None)
         made.__dict__["chosen"] = check_submit_options(made.given)
         self.effective(made.chosen)  # raises if they contradict the task's
         return made

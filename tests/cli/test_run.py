@@ -53,7 +53,7 @@ def test_a_job_outlives_the_command_that_submitted_it_and_down_ends_everything(f
 
 def test_up_starts_everything_and_ctrl_c_ends_all(fresh: Terminal) -> None:
     port = free_port()
-    with fresh.start("up", "--port", str(port)) as up:
+    with fresh.start("up", "--port", str(port), "--slots", "3") as up:
         try:
             assert up.stdout is not None
             assert up.stdout.readline() == f"http://localhost:{port}/\n"
@@ -67,6 +67,7 @@ def test_up_starts_everything_and_ctrl_c_ends_all(fresh: Terminal) -> None:
             assert f"`jobkit up` already runs for {fresh.home} at http://localhost:{port}/" in second.stderr
 
             assert fresh.run("submit", "count", "n=1", "--wait").returncode == 0
+            assert [worker["slots"] for worker in json.loads(fresh.ok("workers", "--json"))] == [3]
             (panel,) = [p for p in processes_of(fresh.home) if "panel" in p.info["cmdline"]]
             panel.kill()  # it is restarted
             wait_until(

@@ -133,6 +133,7 @@ def test_limit_keys_are_made_from_the_arguments(kit: Kit) -> None:
     assert gates(1, "bob", concurrency=1, limit_key=lambda user: user) == (Gate(f"key:{limited.name} bob", 1),)
     assert gates(1, "bob", rate="1/h", limit_key="api-{user}") == (Gate("key:api-bob", 0, 1, 3_600_000),)
     assert gates(1, concurrency=1, limit_key=lambda user: None) == ()
+    assert gates(1, one_at_a_time=True) == (Gate(f"task:{limited.name}", 1),)
     assert gates(1) == ()
 
 

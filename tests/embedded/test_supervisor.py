@@ -24,7 +24,7 @@ import pytest
 
 from jobkit.embedded import attach, ensure_running, shutdown
 from jobkit.embedded.demand import request_workers
-from jobkit.embedded.home import Home
+from jobkit.embedded.home import Home, holding
 from jobkit.embedded.server import Server, answers, ask, data_flavour
 from jobkit.model import JobkitError
 from jobkit.settings import Settings
@@ -407,6 +407,24 @@ def test_a_request_is_new_only_if_workers_need_something_new(settings: Settings)
     assert not request_workers(home, settings)
     written = json.loads((home.namespaces / "default.json").read_text())
     assert written["tasks"] == ["mine"]
+
+
+def test_a_number_of_slots_holds_for_clients_that_give_none_until_the_server_stops(settings: Settings) -> None:
+    home = Home.open(settings.home)
+
+    def slots() -> str:
+        return json.loads((home.namespaces / "default.json").read_text())["environ"]["JOBKIT_SLOTS"]  # type: ignore[no-any-return]
+
+    request_workers(home, replace(settings, slots=3))
+    with holding(home.lock) as is_mine:  # as a supervisor does
+        assert is_mine
+        assert not request_workers(home, settings)
+        assert not request_workers(home, replace(settings, slots=5), only_looks=True)
+        assert slots() == "3"
+        assert request_workers(home, replace(settings, slots=5))
+        assert slots() == "5"
+    assert request_workers(home, settings, only_looks=True)
+    assert slots() == "0"
 
 
 def test_a_home_in_use_on_another_machine_is_named(served: Settings) -> None:

@@ -17,6 +17,7 @@ from jobkit.client.kit import Kit
 from jobkit.http.api.shapes import Submit
 from jobkit.model import Backoff, InvalidParams
 from jobkit.tasks.options import (
+    ONE_AT_A_TIME,
     OPTIONS,
     JobOptions,
     SubmitOptions,
@@ -35,7 +36,7 @@ def test_type_checkers_know_the_same_options(of: str, typed: Any) -> None:
     """Their names, and whether None is allowed."""
     hints = get_type_hints(typed)
 
-    assert hints.keys() == OPTIONS[of].keys()
+    assert hints.keys() == OPTIONS[of].keys() | {ONE_AT_A_TIME}
     for name, option in OPTIONS[of].items():
         assert (type(None) in get_args(hints[name])) == option.metadata["is_nullable"], name
 
@@ -63,6 +64,8 @@ def test_type_checkers_know_the_same_options(of: str, typed: Any) -> None:
         ({"cancel_grace": 0}, "cancel_grace_s", 0.0),
         ({"reuse": 50}, "reuse", 50),
         ({"reuse": None}, "reuse", 1),
+        ({"one_at_a_time": True}, "concurrency", 1),
+        ({"one_at_a_time": False}, "concurrency", None),
     ],
 )
 def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any) -> None:
@@ -85,6 +88,9 @@ def test_option_becomes_its_field(given: dict[str, Any], field: str, value: Any)
         ({"cancel_grace": -1}, "cancel_grace must be a number of seconds (0 or more)"),
         ({"retries": -1}, "retries must be a whole number from 0 to 10000, not -1"),
         ({"retries": 1.5}, "retries must be a whole number"),
+        ({"one_at_a_time": "x"}, "one_at_a_time must be"),
+        ({"one_at_a_time": True, "concurrency": 2}, "one_at_a_time is short for concurrency=1: give one of them"),
+        ({"one_at_time": True}, "did you mean 'one_at_a_time'?"),
         ({"backoff": "slow"}, "backoff must be jobkit.Backoff(base, factor, max) or the seconds"),
         ({"backoff": {"base": -1}}, "backoff must be jobkit.Backoff"),
         ({"retry_on": int}, "retry_on must be exception types or their names, not <class 'int'>"),
@@ -179,7 +185,7 @@ def test_submission_that_is_not_allowed_is_refused(given: dict[str, Any], senten
 def test_every_list_of_options_is_of_the_table() -> None:
     for function, of in ((task, "task"), (TaskDef.options, "submission"), (Kit.options, "submission")):
         listed = set(inspect.signature(function).parameters) - {"self", "function", "name"}
-        assert listed == OPTIONS[of].keys()
+        assert listed == OPTIONS[of].keys() | {ONE_AT_A_TIME}
     assert {each.name for each in msgspec.structs.fields(Submit)} - {"task", "params"} <= set(OPTIONS["submission"])
     assert {each.name for each in submit.params} - {"task", "arguments", "is_waiting", "as_json"} <= set(
         OPTIONS["submission"]
@@ -195,6 +201,16 @@ def test_options_of_the_submission_win_and_tags_add_up() -> None:
 
     assert (over.queue, over.timeout_s, over.retries, over.tags) == ("gpu", None, 0, ("a", "b"))
     assert (over.delay_s, over.isolation) == (5.0, "process")
+
+
+def test_one_at_a_time_is_overridden_by_a_later_concurrency() -> None:
+    def work() -> None: ...
+
+    task = TaskDef(work, options=check_options({"one_at_a_time": True}))
+
+    assert task.effective().concurrency == 1
+    assert task.effective(task.options(one_at_a_time=False).chosen).concurrency is None
+    assert task.options(one_at_a_time=True).options(concurrency=3).chosen.concurrency == 3
 
 
 def test_reuse_without_a_process_is_refused() -> None:

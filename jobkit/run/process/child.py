@@ -40,6 +40,7 @@ from jobkit.run.process.last_words import ASKED, BUSY, LastWords
 from jobkit.run.process.state import HIDDEN, ProcessState, libraries
 from jobkit.system import death, own, processes
 from jobkit.system.memory import offer_to_kernel, peak_rss_bytes
+from jobkit.system.threads import apply_threads
 
 CONTROL_FD = 3
 #: So much memory may be used beside what the job has for what follows its end, such as the preview of its result.
@@ -305,6 +306,7 @@ class _Life:
         guard.context.kit_settings = job.kit_settings
         os.environ["JOBKIT_JOB_ID"] = job.job_id
         os.environ.update(job.environ)
+        apply_threads(job.environ)
         context.own_process(guard.context)
         spent_s = _spent_s()
         runner, report = asyncio.Runner(), _Reporter(order, guard, log)
