@@ -73,7 +73,7 @@ def test_replicated_jobs_survive_the_loss_of_the_primary_and_new_ones_are_accept
             wait_until(lambda: _submits(kit))
 
             assert [job.result(60) for job in waiting] == [n + 1 for n in range(20)]
-            assert all(job.attempt == 1 for job in waiting)
+            assert max(job.attempt for job in waiting) <= 2  # the new primary may not know of an attempt that had begun
             assert [one.pid for one in kit.workers() if one.is_alive] == [worker.pid]
 
 
