@@ -18,6 +18,7 @@ from tests.ui.test_card_model import STARTED, at, event, progress, queued
 _ESM = Path(__file__).parent / "esm"
 _UNITS = "parse, duration, ago, timeLeft, usualWidth, number, bytes, ticking, ask, modelOf, logOf, Pulse"
 _STARTS = "startText, clockText"
+_LANES = "arrangeLanes, fromAxis, laneBlocks, laneLabel, laneRows, mixed, toAxis"
 
 
 def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_the_modules_units_pass_under_nodes_test_runner(tmp_path: Path) -> None:
     module.write_text(f"{assets.esm('card')}\nexport {{{_UNITS}, {_STARTS}}};\n", "utf-8")
     lanes = tmp_path / "lanes.mjs"
     lanes.write_text(
-        f"{assets.source('timeline_lanes.js')}\nexport {{arrangeLanes, laneBlocks, laneLabel, laneRows, mixed}};\n",
+        f"{assets.source('timeline_lanes.js')}\nexport {{{_LANES}}};\n",
         "utf-8",
     )
     csv = tmp_path / "csv.mjs"

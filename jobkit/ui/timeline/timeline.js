@@ -24,7 +24,6 @@ class TimelineHead extends View {
     this.due = [];
     this.first = Date.now() - 60e3;  // from when every attempt is seen
     this.number = 0;
-    this.shift = -new Date().getTimezoneOffset() * 60e3;  // Bokeh's axes show UTC: what they are given is local time
     this.colours = {};  // task -> see TaskColours
     this.titles = new Map();  // task -> the title on its bars, or its name
     this.follows = true;
@@ -207,15 +206,18 @@ class TimelineHead extends View {
     return [start, Math.max(now + (now - start) * 0.03, ...near.map((at) => at + (now - start) * 0.02))];
   }
 
+  /** The moments at the two ends of the axes. */
+  seen() { return [fromAxis(this.x.start), fromAxis(this.x.end)]; }
+
   move(start, end) {
     this.moves = true;
-    this.set(this.x, {start: start + this.shift, end: end + this.shift});
+    this.set(this.x, {start: toAxis(start), end: toAxis(end)});
     this.moves = false;
   }
 
   /** Zoom around the middle, around now while the range ends there, or around a shape. */
   zoom(by, shape) {
-    const [start, end] = [this.x.start - this.shift, this.x.end - this.shift], span = (end - start) * by;
+    const [start, end] = this.seen(), span = (end - start) * by;
     const [middle, share] = shape ? [(shape.left + shape.right) / 2, 0.5] : this.follows ? [this.now(), 0.97] : [(start + end) / 2, 0.5];
     this.show(middle - span * share, middle + span * (1 - share));
   }
@@ -246,7 +248,7 @@ class TimelineHead extends View {
     const now = this.now();
     if (this.follows) this.move(...this.range());
     this.n.now.hidden = this.follows;
-    const [start, end] = [this.x.start - this.shift, this.x.end - this.shift], seen = this.every().filter((bar) => bar.start <= end && (bar.end ?? now) >= start);
+    const [start, end] = this.seen(), seen = this.every().filter((bar) => bar.start <= end && (bar.end ?? now) >= start);
     const by = this.model.get("lanes"), every = laneRows(seen, by), rows = every.slice(0, LANES), places = new Map(rows.map((lane, i) => [lane.join("\n"), i]));
     const names = laneNames(by === "task" ? rows.map(([task, slot]) => [this.titleOf(task), slot]) : rows, this.gutter), due = this.due.filter(([, , at]) => at >= start && at <= end);
     if (due.length) names.push(SCHEDULED);
@@ -255,25 +257,25 @@ class TimelineHead extends View {
     const scale = (this.width || Math.max(200, this.root.clientWidth - this.gutter - 20)) / (end - start);
     const at = (bar) => names[places.get(bar.lane.join("\n"))];
     this.shown = laneBlocks(seen.filter((bar) => at(bar)), at, now, scale);
-    const chosen = this.model.get("selected"), local = (ms) => ms + this.shift, red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");
+    const chosen = this.model.get("selected"), red = this.colour("failed"), ground = this.colour("bg"), hollow = this.colour("line-strong"), text = this.colour("text");
     const fill = (each) => (each.failed ? red : each.quiet ? hollow : this.hues[this.styleOf(each.bar.task)[0]]);
     const ink = (each) => (each.failed ? "label_failed" : each.quiet ? "label_quiet" : isLight(fill(each)) ? "label_dark" : "label"), labels = this.shown.map((each) => ({each, text: laneLabel(each, scale)})).filter(({text}) => text);
     const isPicked = (each) => each.bars.some((bar) => bar.job === chosen || bar === this.pointer.picked);
-    this.columns("bars", this.shown, {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right), fill,
+    this.columns("bars", this.shown, {y: (each) => each.y, left: (each) => toAxis(each.left), right: (each) => toAxis(each.right), fill,
       line: (each) => (isPicked(each) ? text : each.bar.outcome === "running" && each.bars.length === 1 ? fill(each) : ground),
       alpha: (each) => (each.quiet ? 0.45 : each.bars.length > 1 ? 0.75 : each.bar.outcome === "running" ? 0.8 : 1)});
-    for (const kind of LABELS) this.columns(kind, labels.filter(({each}) => ink(each) === kind), {x: ({each}) => local(each.left), y: ({each}) => each.y, text: ({text}) => text});
-    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => (each.right - each.left) * scale >= TEXTURED && !each.failed && !each.quiet && this.styleOf(each.bar.task)[1] === i), {y: (each) => each.y, left: (each) => local(each.left), right: (each) => local(each.right)});
+    for (const kind of LABELS) this.columns(kind, labels.filter(({each}) => ink(each) === kind), {x: ({each}) => toAxis(each.left), y: ({each}) => each.y, text: ({text}) => text});
+    for (let i = 1; i < TEXTURES; i++) this.columns(`texture-${i}`, this.shown.filter((each) => (each.right - each.left) * scale >= TEXTURED && !each.failed && !each.quiet && this.styleOf(each.bar.task)[1] === i), {y: (each) => each.y, left: (each) => toAxis(each.left), right: (each) => toAxis(each.right)});
     const alone = this.shown.filter((each) => each.bars.length === 1);
-    this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => local(each.bar.ready), right: (each) => local(each.bar.start), fill: (each) => this.pales[this.styleOf(each.bar.task)[0]]});
-    this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => local(each.right - 7 / scale), y: (each) => each.y});
+    this.columns("waits", alone.filter(({bar}) => bar.ready != null && (bar.start - bar.ready) * scale >= 2), {y: (each) => each.y, left: (each) => toAxis(each.bar.ready), right: (each) => toAxis(each.bar.start), fill: (each) => this.pales[this.styleOf(each.bar.task)[0]]});
+    this.columns("fails", alone.filter((each) => each.failed && (each.right - each.left) * scale >= 14), {x: (each) => toAxis(each.right - 7 / scale), y: (each) => each.y});
     const joins = [];
     for (const attempts of this.jobs.values()) for (let i = 1; i < attempts.length; i++) if (at(attempts[i]) && at(attempts[i - 1]) && attempts[i - 1].end != null) joins.push([attempts[i - 1], attempts[i]]);
     // Across lanes, a web of them would say nothing: of many, those of the job that is looked at.
     const crossing = joins.filter(([one, two]) => at(one) !== at(two)).length, told = crossing <= JOINS ? joins : joins.filter(([one, two]) => at(one) === at(two) || [chosen, this.pointer.picked?.job, this.pointer.over?.bar.job].includes(one.job));
-    this.columns("joins", told, {x0: ([one]) => local(one.end), y0: ([one]) => at(one), x1: ([, two]) => local(two.start), y1: ([, two]) => at(two)});
-    this.columns("due", due, {x: ([, , ms]) => local(ms), y: () => SCHEDULED});
-    this.columns("now", [now], {x: local});
+    this.columns("joins", told, {x0: ([one]) => toAxis(one.end), y0: ([one]) => at(one), x1: ([, two]) => toAxis(two.start), y1: ([, two]) => at(two)});
+    this.columns("due", due, {x: ([, , ms]) => toAxis(ms), y: () => SCHEDULED});
+    this.columns("now", [now], {x: toAxis});
     this.pointer.reach();
     this.tell(seen, start, rows, every.length - rows.length);
   }

@@ -2,8 +2,8 @@
 
 The figures are empty here: `timeline.js` fills their sources from the texts that all sessions share. So the server
 keeps no data of a plot, and a session costs no more than the text. Colours, fonts and the height of the lanes are set
-in the browser, too, from the tokens of the theme that it shows. All times on the axes are local: the browser adds its
-zone's offset.
+in the browser, too, from the tokens of the theme that it shows. All times on the axes are local: the browser adds the
+offset that its zone has at that time.
 """
 
 from __future__ import annotations

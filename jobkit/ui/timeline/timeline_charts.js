@@ -3,7 +3,7 @@
 function showCharts(head) {
   const told = parse(head.model.get("series"), null);
   if (!told || !head.sources || told.range !== head.model.get("range")) return;
-  const {edges} = told, steps = edges.slice(1).map((_, i) => i), side = {left: (i) => edges[i] + head.shift, right: (i) => edges[i + 1] + head.shift};
+  const {edges} = told, steps = edges.slice(1).map((_, i) => i), side = {left: (i) => toAxis(edges[i]), right: (i) => toAxis(edges[i + 1])};
   const [s, f] = [(i) => told.succeeded[i], (i) => told.succeeded[i] + told.failed[i]];
   head.columns("ends", steps, {...side, zero: () => 0, s, f, c: (i) => f(i) + told.cancelled[i]});
   for (const name of ["depth", "busy"]) head.columns(name, steps, {...side, top: (i) => told[name][i] ?? NaN});

@@ -4,6 +4,13 @@
 /** So many lanes at most; bars below so many pixels are merged; the slot that all share who have none; the last lane. */
 const [LANES, NARROW, SHARED, SCHEDULED] = [60, 3, 15, "scheduled"];
 
+/** Milliseconds by which the reader's zone is behind UTC at a moment. */
+const zoneMs = (ms) => new Date(ms).getTimezoneOffset() * 60e3;
+
+/** Bokeh's axes show UTC, so they are given the local time of each moment, which daylight saving shifts; and back. */
+const toAxis = (ms) => ms - zoneMs(ms);
+const fromAxis = (local) => local + zoneMs(local + zoneMs(local));
+
 /** The lane of jobs without a batch. */
 const NO_BATCH = "no batch";
 

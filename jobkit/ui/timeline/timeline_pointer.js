@@ -27,7 +27,7 @@ class Pointer {
   /** Return the shape at a position of the figure. */
   under({x, y}) {
     const {head} = this;
-    const names = [...head.y.factors], row = names[Math.floor(y)], slack = 3 * (head.x.end - head.x.start) / (head.width || 800), ms = x - head.shift;
+    const names = [...head.y.factors], row = names[Math.floor(y)], slack = 3 * (head.x.end - head.x.start) / (head.width || 800), ms = fromAxis(x);
     return head.shown.filter((each) => each.y === row && each.left - slack <= ms && ms <= each.right + slack).pop();
   }
 
@@ -122,7 +122,7 @@ class Pointer {
     const {head, el} = this, lane = head.y.factors.length - 1 - head.y.factors.indexOf(found.y);
     this.picked = found.bar;
     head.draw();
-    const box = (el || head.root).getBoundingClientRect(), x = Math.max(head.x.start, found.left + head.shift);
+    const box = (el || head.root).getBoundingClientRect(), x = Math.max(head.x.start, toAxis(found.left));
     this.at = {clientX: box.left + head.gutter + (x - head.x.start) / (head.x.end - head.x.start) * head.width, clientY: el ? box.top + (lane + 1) * LANE - 10 : box.bottom};
     const hidden = this.at.clientY > innerHeight - 40 ? this.at.clientY - innerHeight + 120 : this.at.clientY < 90 ? this.at.clientY - 120 : 0;
     if (el && hidden) {

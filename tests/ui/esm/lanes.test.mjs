@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 
-const {arrangeLanes, laneBlocks, laneLabel, laneRows, mixed} = await import(process.env.JOBKIT_LANES);
+const {arrangeLanes, fromAxis, laneBlocks, laneLabel, laneRows, mixed, toAxis} = await import(process.env.JOBKIT_LANES);
 
 test("narrow bars become a block with a count, and what failed stands apart", () => {
   const bars = [0, 10, 20, 30, 40].map((start, i) => ({start, end: start + 9, outcome: i === 3 ? "failed" : "succeeded", lane: ["w", 0], task: "a", name: "a"}));
@@ -35,4 +35,12 @@ test("all tasks have lanes, of which the largest give some away", () => {
 
 test("a paler colour lies between a colour and the ground", () => {
   assert.equal(mixed("#000000", "#ffffff", 0.25), "#bfbfbf");
+});
+
+test("an axis has the local time of each moment, before and after a change to summer time", () => {
+  process.env.TZ = "Europe/Berlin";
+  const winter = Date.UTC(2026, 2, 28, 12), summer = Date.UTC(2026, 2, 29, 12);
+  assert.deepEqual([winter, summer].map((ms) => new Date(toAxis(ms)).getUTCHours()), [13, 14]);
+  const change = Date.UTC(2026, 2, 29, 1), back = Date.UTC(2026, 9, 25, 1);
+  for (const ms of [winter, summer, change - 1, change, back - 2 * 3600e3, back + 3600e3]) assert.equal(fromAxis(toAxis(ms)), ms);
 });
