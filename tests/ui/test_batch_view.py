@@ -55,6 +55,18 @@ def test_arguments_that_differ_are_columns_and_the_others_are_said_once() -> Non
     assert model.fixed == "method=rk4"
 
 
+def test_arguments_of_jobs_that_come_later_get_columns_and_stand_in_labels() -> None:
+    model = BatchModel([job(1), job(2)])
+    model.table()
+    assert model.label_of(0) == "n=1"
+
+    model.take(2, job(3, params={"n": 3, "method": "euler"}))
+
+    assert (model.args, model.fixed) == (["n", "method"], "")
+    assert model.label_of(0) == "n=1, method=rk4"
+    assert model.changes()[0] == "table"
+
+
 def cell(model: BatchModel, i: int, name: str) -> Any:
     return model.row(i)[2][[each for each, _ in model.columns()].index(name)]
 
@@ -149,6 +161,14 @@ def test_metrics_are_columns_beside_the_results_and_a_name_tells_which_is_the_be
     assert [name for name, kind in model.columns() if kind == "value"] == ["loss", "lr now"]
     assert [cell(model, i, "loss") for i in (0, 1)] == [0.5, 0.25]  # the result, before it the metric
     assert model.better() == ["loss", "lowest"]
+    assert [
+        words for words, *_ in BatchModel([job(1, "succeeded", "0.5"), job(2, "succeeded", "0.25")]).best()[1:]
+    ] == [
+        "lowest",
+        "highest",
+    ]
+    losses = [job(n, "succeeded", f"{{'loss': {loss}}}") for n, loss in ((1, 0.5), (2, 0.25))]
+    assert BatchModel(losses).best() == ["loss", ["best", 0.25, "n=2"], ["highest", 0.5, "n=1"]]
     assert [direction_of(name) for name in ("val/Accuracy", "test_rmse", "f1", "glossary", "n")] == [
         "highest",
         "lowest",

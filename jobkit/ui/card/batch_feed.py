@@ -62,6 +62,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
         self._lacks_facts = False
         self._plotted_at = 0.0
         self._curves = ""
+        self._labelled: Sequence[str] = ()  # arguments in the labels of the curves
         self._reader_of_curves = self.paced(_PLOT_S, self._read_curves)
         self._reader_of_facts = self.paced(_PLOT_S, self._read_facts)
         self._stop_listening = batch.listen(self._heard)
@@ -187,7 +188,7 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
                 subscriber.deliver({**whole, "plot": plot}, parts)
             else:
                 subscriber.deliver(whole, parts)
-        has_curves = bool(model.curves.wanting(model.snapshots))
+        has_curves = bool(model.curves.wanting(model.snapshots)) or self._is_mislabelled(model)
         has_more = has_curves or self._is_fetching or self._lacks_facts or bool(self._changed)
         if has_curves:
             self._reader_of_curves.poke()
@@ -228,12 +229,19 @@ class BatchFeed(SharedFeed[BatchSubscriber]):
 
     async def _read_curves(self) -> None:
         """Read the metrics of jobs that have newer ones, and deliver the charts."""
-        model = self.model
-        if model is not None and (wanted := model.curves.wanting(model.snapshots)):
-            lines = await answered(lambda: self.kit.verbs.store.metrics(list(wanted)))
+        if (model := self.model) is None:
+            return
+        wanted = model.curves.wanting(model.snapshots)
+        if wanted or self._is_mislabelled(model):
+            lines = await answered(lambda: self.kit.verbs.store.metrics(list(wanted))) if wanted else []
+            self._labelled = model.args
             self._curves = await asyncio.to_thread(self._charts, model, wanted, lines)
             self.publish({"curves": self._curves})
             self.poke()
+
+    def _is_mislabelled(self, model: BatchModel) -> bool:
+        """Return True if jobs that came later have other arguments than those in the labels of the curves."""
+        return bool(self._curves) and model.args != self._labelled
 
     @staticmethod
     def _charts(model: BatchModel, wanted: Mapping[str, int], lines: Sequence[Sequence[bytes]]) -> str:

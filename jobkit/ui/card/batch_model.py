@@ -23,6 +23,7 @@ from jobkit.model.plain import iso
 from jobkit.model.result import ended_text, scalars, told
 from jobkit.ui.card.batch_curves import BatchCurves
 from jobkit.ui.card.batch_plot import Point, is_number, layout
+from jobkit.ui.card.differing import Differing
 
 #: Columns of numbers and texts that are read from the jobs' results.
 MAX_VALUES = 12
@@ -73,7 +74,7 @@ class BatchModel:
         self.alert: dict[str, str] | None = None
         self.stopped_by = ""
         self.tasks = {snapshot.spec.task for snapshot in self.snapshots}
-        self.args, self.fixed = self._arguments(axes)
+        self._differing = Differing(axes)
         self.values: list[str] = []
         self.metrics: list[str] = []
         self.curves = BatchCurves()
@@ -85,31 +86,19 @@ class BatchModel:
         self.replies = 0
         self._eta = Eta()
         self._ended: deque[tuple[float, int]] = deque()
-        for i in range(len(self.snapshots)):
+        for i, snapshot in enumerate(self.snapshots):
+            self._differing.read({} if is_list else self._params(snapshot))
             self._read(i)
 
-    def _arguments(self, axes: Sequence[str]) -> tuple[list[str], str]:
-        """Return the arguments that differ, and the others in brief."""
-        if self.is_list:
-            return ["task", "arguments"], ""
-        seen: dict[str, set[str]] = {}
-        having: Counter[str] = Counter()
-        for snapshot in self.snapshots:
-            params = self._params(snapshot)
-            having.update(params.keys())
-            for name, value in params.items():
-                values = seen.setdefault(name, set())
-                if len(values) < 2:
-                    values.add(repr(value))
-        count = len(self.snapshots)
-        differ = [
-            name
-            for name, values in seen.items()
-            if len(values) > 1 or having[name] < count or name in axes or count == 1
-        ]
-        equal = {name: self._params(self.snapshots[0]).get(name) for name in seen if name not in differ}
-        first = [name for name in axes if name in differ]
-        return [*first, *(name for name in differ if name not in first)][:20], params_brief(equal)
+    @property
+    def args(self) -> list[str]:
+        """Names of the arguments that have a column: those that differ."""
+        return ["task", "arguments"] if self.is_list else self._differing.names
+
+    @property
+    def fixed(self) -> str:
+        """The other arguments in brief."""
+        return params_brief(self._differing.others)
 
     def _params(self, snapshot: JobSnapshot) -> Mapping[str, Any]:
         """Return the arguments of a job, behind its task if there are several."""
@@ -120,7 +109,9 @@ class BatchModel:
 
     def take(self, i: int, snapshot: JobSnapshot) -> None:
         """A newer snapshot of the job in place `i`, or a further job behind the last one."""
-        if i < len(self.snapshots) and snapshot.id != self.snapshots[i].id:
+        if i >= len(self.snapshots):
+            self._differing.read({} if self.is_list else self._params(snapshot))
+        elif snapshot.id != self.snapshots[i].id:
             self._shown.pop(i, None)
             self._asked.discard(i)
         self.snapshots[i : i + 1] = [snapshot]
@@ -248,14 +239,20 @@ class BatchModel:
         }
 
     def best(self) -> list[Any] | None:
-        """Return the name of the first number among the results, then word, value and arguments of its two ends."""
+        """Return the name of the first number among the results, then word, value and arguments of its two ends, the
+        better one first."""
         if self.is_list:
             return None
         for name in self.values:
             found = [(values[name], i) for i, values in self._shown.items() if is_number(values.get(name))]
             if len(found) > 1:
                 ends = {"lowest": min(found, key=itemgetter(0)), "highest": max(found, key=itemgetter(0))}
-                return [name, *([word, value, self._point(i)] for word, (value, i) in ends.items())]
+                best = direction_of(name)
+                words = sorted(ends, key=lambda word: word != best)
+                return [
+                    name,
+                    *(["best" if word == best else word, ends[word][0], self._point(ends[word][1])] for word in words),
+                ]
         return None
 
     def better(self) -> list[str] | None:

@@ -6,7 +6,7 @@ Pure. A trial is a job of the batch: its arguments are what was sampled, and its
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -18,9 +18,6 @@ from jobkit.model.result import told
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.batch_plot import is_number, layout
 from jobkit.ui.card.study_plot import TRIAL, TrialMark, history
-
-#: Arguments that have a column.
-_ARGUMENTS_MOST = 20
 
 #: Parameters whose importance is shown.
 _IMPORTANT_MOST = 12
@@ -43,10 +40,8 @@ class StudyModel(BatchModel):
         self.controller = controller
         self.facts: Mapping[str, Any] = {}
         self._faces: dict[int, str] = {}
-        self._first: dict[str, Any] = {}  # first value of each argument
-        self._differ: set[str] = set()
         self._numbers: dict[str, int] = {}  # of trials by the ids of their jobs
-        super().__init__(snapshots, axes=spec.axes, spec=spec)
+        super().__init__(snapshots, spec=spec)
 
     @property
     def is_maximized(self) -> bool:
@@ -63,25 +58,8 @@ class StudyModel(BatchModel):
 
     # -- as a batch ----------------------------------------------------------------------------------------------------
 
-    def _arguments(self, axes: Sequence[str]) -> tuple[list[str], str]:
-        """Return nothing yet, since later trials may have other arguments."""
-        return [], ""
-
-    def _read_arguments(self, params: Mapping[str, Any]) -> None:
-        """Have a column for each argument that is not the same in all trials."""
-        for name in {**self._first, **params}:
-            if name not in self._first:
-                self._first[name] = params[name]
-                self._differ |= {name} if self._faces else set()  # earlier trials lack it
-            elif name not in params or repr(params[name]) != repr(self._first[name]):
-                self._differ.add(name)
-        alone = len(self.snapshots) == 1
-        self.args = [name for name in self._first if alone or name in self._differ][:_ARGUMENTS_MOST]
-
     def _read(self, i: int) -> None:
         snapshot = self.snapshots[i]
-        if i not in self._faces:
-            self._read_arguments(snapshot.spec.params)
         self._faces[i] = "pruned" if is_pruned(snapshot) else snapshot.face
         if snapshot.state is JobState.SUCCEEDED and i not in self._shown:
             value: Any = (told(snapshot.summary) or {}).get("value")
@@ -136,7 +114,7 @@ class StudyModel(BatchModel):
             head |= {"open": len(self.snapshots) - head["ended"], "rate": "", "eta_s": None}
         given = job.spec.params if job is not None else {}
         options = {name: given[name] for name in ("parallel", "metric") if given.get(name)}
-        same = {name: value for name, value in self._first.items() if name not in self.args}
+        same = self._differing.others
         return head | {
             "fixed": params_brief({"direction": self.spec.study, **options, **same}),
             "direction": self.spec.study,
