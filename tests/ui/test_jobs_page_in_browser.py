@@ -285,6 +285,18 @@ def test_matching_jobs_deleted_by_one_user_are_gone_for_the_other(stage: Stage, 
     assert stage.kit.snapshot(kept).state == "queued"
 
 
+def test_all_jobs_that_match_can_be_selected_beside_a_batch(stage: Stage, url: str, window: Window) -> None:
+    many(stage, 60)
+    stage.batch({"n": 1}, {"n": 2}, task="many")
+    page = window.open(f"{url}?q=task:many")
+    page.wait_for_selector(".jk-table .row.batch")
+
+    page.check(".head .pick")
+
+    page.wait_for_selector(".bulk button:has-text('Select all 62 that match')")
+    assert page.locator(".head .pick").evaluate("pick => pick.checked && !pick.indeterminate")
+
+
 @pytest.mark.nightly
 def test_a_question_names_the_count_and_keeping_does_nothing(stage: Stage, url: str, window: Window) -> None:
     many(stage, 60)

@@ -30,8 +30,11 @@ class Bulk {
 
   // -- choosing ----------------------------------------------------------------------------------------------------
 
+  /** Return the ids of the jobs on the page. A batch cannot be selected. */
+  ofPage() { return [...this.table.rows.keys()].filter((id) => !id.startsWith("batch ")); }
+
   choose(id, on, through = false) {
-    const ids = [...this.table.n.body.children].map((el) => el.dataset.id).filter((each) => this.table.rows.has(each) && !each.startsWith("batch "));
+    const known = new Set(this.ofPage()), ids = [...this.table.n.body.children].map((el) => el.dataset.id).filter((each) => known.has(each));
     const from = through ? ids.indexOf(this.last) : -1, to = ids.indexOf(id);
     const span = from >= 0 && to >= 0 ? ids.slice(Math.min(from, to), Math.max(from, to) + 1) : [id];
     for (const each of span) if (on) this.chosen.add(each); else this.chosen.delete(each);
@@ -41,7 +44,7 @@ class Bulk {
   }
 
   choosePage(on) {
-    this.chosen = new Set(on ? [...this.table.rows.keys()].filter((id) => !id.startsWith("batch ")) : []);
+    this.chosen = new Set(on ? this.ofPage() : []);
     this.all = false;
     this.show();
   }
@@ -96,7 +99,7 @@ class Bulk {
     const table = this.table, n = table.n, may = this.model.get("may_act");
     for (const [id, row] of table.rows) if (row.n.pick.checked !== this.chosen.has(id)) row.n.pick.checked = this.chosen.has(id);
     for (const [id, row] of table.rows) row.el.setAttribute("aria-selected", String(this.chosen.has(id)));
-    const all = table.rows.size > 0 && this.chosen.size >= table.rows.size;
+    const jobs = this.ofPage().length, all = jobs > 0 && this.chosen.size >= jobs;
     n.all.checked = all;
     n.all.indeterminate = this.chosen.size > 0 && !all;
     n.all.hidden = !may;
