@@ -145,7 +145,8 @@ class SessionRefused(OtherPage):
     def __init__(
         self, title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0
     ) -> None:
-        super().__init__(status, "refused.html", title=title, sentence=sentence, lines=lines, reload_s=reload_s)
+        values = {"title": title, "sentence": sentence, "lines": lines, "reload_s": reload_s}
+        super().__init__(status, "refused.html", scripts="'unsafe-inline'" if reload_s else "'none'", **values)
 
 
 def decide_here(settings: Settings) -> AccessDecision | None:

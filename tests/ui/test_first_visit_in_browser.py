@@ -58,7 +58,7 @@ def test_a_page_says_what_is_missing_and_becomes_the_dashboard(
 ) -> None:
     site = Site(tmp_path, url=f"unix://{tmp_path}/r.sock", namespace="not a <b>name</b>")
     try:
-        page = window.open(site.url)
+        page = window.open(f"{site.url}#L3")
         page.wait_for_selector("text=The dashboard cannot start")
         assert "namespace must be 1 to 200 characters" in page.inner_text("[role=status]")
         assert "not a <b>name</b>" in page.inner_text("[role=status]").replace("\\", "")
@@ -71,6 +71,7 @@ def test_a_page_says_what_is_missing_and_becomes_the_dashboard(
         site.configure(url=server.url)
         page.wait_for_selector(".jk-table")
         assert page.title() == "First"
+        assert page.url.endswith("#L3")
         assert "Traceback" not in caplog.text
     finally:
         window.close()
