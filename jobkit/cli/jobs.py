@@ -30,6 +30,7 @@ from jobkit.cli import (
 from jobkit.cli.follow import follow, print_events, result_text, steps, submitted, wait
 from jobkit.cli.queues import read_call
 from jobkit.client import Kit
+from jobkit.client.starts import outlook
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
 from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Start
@@ -266,7 +267,9 @@ def _as_json(kit: Kit, job_id: str) -> dict[str, Any]:
         | {"outcome": a.outcome, "reason": a.reason, "usage": dict(a.usage)}
         for a in attempts_of(snapshot.history)
     ]
-    more = {"waits_for": _waits_for(kit, snapshot), "attempts": attempts, "preview": kit.preview(job_id)}
+    start = kit.expected_starts([snapshot]).get(snapshot.id)
+    more = {"waits_for": _waits_for(kit, snapshot), **outlook(snapshot, start)}
+    more |= {"attempts": attempts, "preview": kit.preview(job_id)}
     return {**snapshot.to_json(), **more}
 
 

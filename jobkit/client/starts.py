@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import fmean
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from jobkit.model import JobSnapshot, JobState, Waiting
+from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Line, Slot, Start, in_seconds, left_s, starts, starts_at_gate
-from jobkit.model.plain import instant
+from jobkit.model.plain import instant, iso, to_json
 from jobkit.store import lines as store_lines
 from jobkit.store.lines import MOST_RUNNING, Lines
 from jobkit.store.redis import RedisStore
@@ -92,6 +94,12 @@ async def expected_starts(
             start = replace(start, at=None, why=f"no worker serves queue {job.spec.queue}")
         found[job.id] = replace(start, usual_s=usual)
     return found
+
+
+def outlook(job: JobSnapshot, start: Start | None) -> dict[str, Any]:
+    """Return what a reader of a job asks first, beside its snapshot, as JSON: when it starts, and who cancelled it."""
+    at, ahead = (start.at, start.ahead) if start is not None else (None, None)
+    return {"starts_at": iso(at), "ahead": ahead, "cancelled": to_json(cancellation_of(job))}
 
 
 def _at_gate(reason: Waiting, holding: Sequence[str], present: Present, usual_s: float | None) -> Start:

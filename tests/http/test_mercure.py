@@ -82,7 +82,8 @@ def test_a_page_for_a_hub_follows_a_job_by_its_url(http: httpx.Client, stage: St
         (ended,) = take(source, 1)
 
     assert (running.event, running.json()["state"]) == ("message", "running")
-    assert {**ended.json(), "waits_for": ""} == http.get(job["url"]).json()
+    read = http.get(job["url"]).json()
+    assert read == {**ended.json(), "waits_for": "", "starts_at": None, "ahead": None, "cancelled": None}
     assert ended.id.startswith("#")
 
 

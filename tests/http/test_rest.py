@@ -382,6 +382,17 @@ def test_artifacts_are_listed_and_come_as_files_and_never_as_pages(http: httpx.C
     assert http.get(f"{job['url']}/artifacts/other").status_code == 404
 
 
+def test_a_job_that_waits_has_its_place_in_line_and_its_expected_start(http: httpx.Client, stage: Stage) -> None:
+    stage.beat()
+    first, second, later = submit(http), submit(http), submit(http, delay=3600)
+
+    waiting = [http.get(job["url"]).json() for job in (first, second, later)]
+
+    assert [job["ahead"] for job in waiting] == [0, 1, None]
+    assert waiting[2]["starts_at"] == waiting[2]["due_at"]
+    assert waiting[0]["cancelled"] is None
+
+
 def test_cancel_retry_and_remove_follow_the_life_of_a_job(http: httpx.Client, stage: Stage) -> None:
     job = submit(http)
 
@@ -390,6 +401,7 @@ def test_cancel_retry_and_remove_follow_the_life_of_a_job(http: httpx.Client, st
     cancelled = http.post(f"{job['url']}/cancel", json={"reason": "not needed"})
     assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
     assert http.post(f"{job['url']}/cancel").status_code == 409
+    assert http.get(job["url"]).json()["cancelled"]["reason"] == "not needed"
     assert http.get(f"{job['url']}/checkpoints").json() == {"checkpoints": []}
     refused = http.post(f"{job['url']}/retry", json={"from_checkpoint": True})
     assert (refused.status_code, refused.json()["field"]) == (409, "from_checkpoint")

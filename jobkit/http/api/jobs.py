@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.attempts import check_reuse
+from jobkit.client.starts import outlook
 from jobkit.codec import MSGPACK, Subject, decode, is_reference
 from jobkit.http.api.shapes import JobList, LogQuery, Submit
 from jobkit.http.auth import access
@@ -108,11 +109,14 @@ async def find(call: ApiCall) -> JobSnapshot:
 async def read(call: ApiCall) -> Response:
     """Read everything about a job."""
     snapshot = await find(call)
-    waits_for = [""]
+    waits_for, starts = [""], {}
+    if snapshot.state in (JobState.QUEUED, JobState.SCHEDULED):
+        starts = await call.kit.aio.expected_starts([snapshot])
     if snapshot.state is JobState.QUEUED:
         waits_for = await call.kit.aio.waits_for_many([snapshot.id])
+    more = {"waits_for": waits_for[0], **outlook(snapshot, starts.get(snapshot.id))}
     headers = {"Link": _links(call, call.job_url(snapshot.id))}
-    return json_response(snapshot.to_json() | {"waits_for": waits_for[0]}, headers=headers)
+    return json_response(snapshot.to_json() | more, headers=headers)
 
 
 async def made_by(call: ApiCall) -> Response:

@@ -178,11 +178,28 @@ JobJson = _json_of(
     JobSpec,
     state=State,
 )
+
+
+class CancellationJson(Struct):
+    """A request to stop a job. `by` is "" if unknown, `reason` if none was given."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
 JobReadJson = _answer(
     "JobReadJson",
-    'One job. `waits_for`: why it cannot start yet while it is queued; "" if nothing is known.',
+    """One job. `waits_for`: why it cannot start yet while it is queued; "" if nothing is known.
+
+    `starts_at`, `ahead`: of a waiting job its expected start, and how many are before it in its line; null if unknown.
+    `cancelled`: who asked it to stop, when and why.
+    """,
     bases=(JobJson,),
     waits_for=str,
+    starts_at=datetime | None,
+    ahead=int | None,
+    cancelled=CancellationJson | None,
 )
 JobPageJson = _answer(
     "JobPageJson",
