@@ -18,7 +18,8 @@ def ended_text(job: JobSnapshot) -> str:
         asked = cancellation_of(job)
         return asked.brief if asked is not None else ""
     if job.state is JobState.FAILED:
-        return str(job.error or "")
+        tries = f"{job.attempt} attempts · " if job.attempt > 1 else ""
+        return f"{tries}{job.error}" if job.error is not None else ""
     return result_text(job.summary) if job.state is JobState.SUCCEEDED else ""
 
 

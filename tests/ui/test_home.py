@@ -129,6 +129,15 @@ def test_a_batch_is_one_row_in_the_section_of_its_state(stage: Stage, watch: Wat
     wait_until(lambda: faces(screen) == ["running", "queued"], what="the batch to run")
 
 
+def test_a_batch_that_waits_says_what_holds_back_its_next_job(stage: Stage, watch: Watch) -> None:
+    batch, *_ = stage.batch({"n": 1}, {"n": 2})
+    screen = watch()
+
+    wait_until(lambda: screen["rows"][f"batch {batch}"].get("message"), what="the reason")
+
+    assert screen["rows"][f"batch {batch}"]["message"] == "no worker serves queue default"
+
+
 def test_people_who_see_only_their_own_jobs_have_a_home_of_these(stage: Stage, watch: Watch) -> None:
     mine, other, ended = stage.submit(owner="ada"), stage.submit(owner="bob"), stage.submit(owner="ada")
     stage.start(ended)

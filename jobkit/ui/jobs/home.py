@@ -141,13 +141,16 @@ async def read_home(kit: Kit, query: Query, only: str | None) -> HomePage:
     def alone(job_ids: Iterable[str]) -> list[str]:
         return [id for id in job_ids if homes[id] is not None and homes[id] not in infos]
 
-    jobs = await _jobs(kit, [*alone(ids)[:_RUNNING], *alone(waiting)])
-    starts = await expected_starts(store, [jobs[id] for id in alone(waiting) if id in jobs], lines)
+    first = {subscription(home): place for place, id in reversed([*enumerate(waiting)]) if (home := homes[id]) in infos}
+    heads = {row_id: waiting[place] for row_id, place in first.items()}  # what holds back the first job of a batch
+    jobs = await _jobs(kit, [*alone(ids)[:_RUNNING], *alone(waiting), *heads.values()])
+    looked_at = [jobs[id] for id in (*alone(waiting), *heads.values()) if id in jobs]
+    starts = await expected_starts(store, looked_at, lines)
+    starts |= {row_id: starts[id] for row_id, id in heads.items() if id in starts}
     rows = [*(jobs[id] for id in chain(alone(ids), alone(waiting)) if id in jobs), *ended]
     shown = {row.id: row for row in rows} | {
         subscription(id): batch_rows.snapshot_of(info) for id, info in infos.items()
     }
-    first = {subscription(home): place for place, id in reversed([*enumerate(waiting)]) if (home := homes[id]) in infos}
     page = _arranged(shown.values(), starts, first, query.limit)
     batches = {subscription(id): info for id, info in infos.items() if any(row.id == subscription(id) for row in page)}
     return HomePage(QueryPage(tuple(page), AFTER_HOME, searched), batches, starts)

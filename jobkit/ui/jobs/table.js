@@ -300,7 +300,7 @@ class Table extends View {
     else if (data.face === "scheduled") note = data.message || (data.due_at ? `starts ${dueText(data, this.now())}` : "waits for results of others");
     else if (data.face === "retrying") note = `attempt ${(data.attempt || 1) + 1} starts ${dueText(data, this.now())}`;
     if (data.face === "failed" && row.stopped && data.progress < 1) note = `${Math.floor(data.progress * 100)} % · ${note}`;
-    if (data.batch) note = data.note;
+    if (data.batch) note = dotted(data.note, data.face === "queued" && note);
     put(n.note, note || (data.face === "queued" ? WORDS.queued : ""));
   }
 
