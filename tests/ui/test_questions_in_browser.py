@@ -1,0 +1,89 @@
+"""Questions that a team asks every day: the answer is two clicks away from home at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from jobkit.client.loop import background
+from jobkit.model.metrics import Curves
+from jobkit.store.values import AttemptNews
+from jobkit.ui.app.dashboard import Dashboard
+from tests.ui.conftest import Window
+from tests.ui.page_server import PageServer
+from tests.ui.questions import QUESTIONS, Walk
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+
+def play(stage: Stage) -> dict[str, str]:
+    """Play what `docs/team_place.py` has with real workers; return `Walk.ids`."""
+    batch, *jobs = stage.batch(*({"lr": lr} for lr in (0.1, 0.01, 0.001)), owner="ben")
+    for n, job in enumerate(jobs):
+        stage.start(job)
+        stage.succeed(job, summary=str({"accuracy": 0.8 + n / 100}))
+    runs = [stage.submit("train", {"lr": lr}) for lr in (0.1, 0.01)]
+    for job in runs:
+        stage.start(job)
+        stage.succeed(job, summary="{'accuracy': 0.9}")
+    failed = stage.submit("report", {"region": "Lisbon"}, owner="chen", retries=1)
+    stage.start(failed)
+    stage.retry_later(failed)
+    stage.start(failed)
+    stage.fail(failed, "KeyError", "'orders'")
+    again = stage.submit("report", {"region": "Lisbon"}, owner="chen", retry_of=failed)
+    stage.start(again)
+    stage.succeed(again)
+    cancelled, running = stage.submit("train", owner="ben"), stage.submit("train", {"epochs": 100})
+    background.call(stage.kit.aio.cancel(cancelled, "wrong learning rate", by="chen"))
+    stage.start(running)
+    news = AttemptNews(running, stage.start(running).token, True, typical_s=600.0)
+    background.call(stage.store.progress([news]))
+    stage.measure(running, Curves(), loss=[(step, float(step), 1 / (1 + step)) for step in range(37)])
+    stage.beat()
+    waits = stage.submit("solve", {"model": "grid-8"}, queue="gpu")
+    found = {
+        "job": running,
+        "waits": waits,
+        "why": "no worker serves queue gpu",
+        "takes": "usually",
+        "batch": batch,
+        "ended": runs[1],
+    }
+    return {**found, "failed": failed, "cancelled": cancelled}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[str, dict[str, str]]]:
+    stage = Stage()
+    ids = play(stage)
+    server = PageServer(lambda: Dashboard(stage.kit).__panel__())
+    yield f"http://localhost:{server.port}/page", ids
+    server.close()
+    stage.close()
+
+
+ANSWERS = {
+    "whose_jobs_failed": "2 attempts · KeyError: 'orders'",
+    "what_changed": "lr 0.1 → 0.01",
+    "how_long_it_takes": "usually 10 m",
+    "the_loss": "step 36",
+    "the_best_arguments": "best 0.82 at lr=0.001",
+    "who_cancelled": "Cancelled by chen: wrong learning rate",
+    "the_results": "lr,state,accuracy,duration_s",
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+def test_the_answer_is_at_most_two_clicks_away(
+    place: tuple[str, dict[str, str]], window: Window, question: Callable[[Walk], str]
+) -> None:
+    url, ids = place
+    walk = Walk(window.open(url, width=1440, height=900), ids)
+
+    said = question(walk)
+
+    assert ANSWERS.get(question.__name__, "") in said
+    assert walk.clicks + walk.searches <= 2
