@@ -2,6 +2,9 @@
 // Values are checked there, by the same code that checks them everywhere; here they are only typed. What was typed is never
 // changed or dropped.
 
+/** Kinds whose text is checked when the user pauses, since only a number can stand there, and how long a pause is. */
+const [NUMERIC, PAUSE_MS] = [["int", "float", "decimal"], 800];
+
 /** Base of the forms. A subclass has `changed()`, called with each change of a field, and may have `check(field)`, called
  *  when one has been typed or picked, and `extra(field)`, a button on its line. */
 class Fields {
@@ -23,7 +26,8 @@ class Fields {
     const usual = spec.default_text && !has ? "" : has ? spec.default : kind === "bool" ? false : "";
     const field = {spec, initial: usual, restore: () => field.set(field.initial)};
     const touched = () => this.changed();
-    const checked = () => this.check(field);
+    const checked = () => { clearTimeout(field.pause); if (field.el.isConnected) this.check(field); };
+    const typed = () => { touched(); clearTimeout(field.pause); if (NUMERIC.includes(kind)) field.pause = setTimeout(checked, PAUSE_MS); };
     let input, wide = false;
     const text = (value) => fieldText(spec, value);
     if (kind === "bool") {
@@ -70,7 +74,7 @@ class Fields {
     } else {
       const isLong = (value) => typeof value === "string" && (value.includes("\n") || value.length > 80);
       const long = ["dict", "any", "union"].includes(kind) || isJsonList(spec) || (kind === "str" && (isLong(usual) || isLong(prefilled)));
-      const props = {id, class: `input${["dict", "any", "union", "path", "list", "uuid", "bytes"].includes(kind) || spec.is_code ? " mono" : ""}${["int", "float", "decimal", "duration"].includes(kind) ? " short" : ""}`, oninput: touched, onblur: checked, spellcheck: "false",
+      const props = {id, class: `input${["dict", "any", "union", "path", "list", "uuid", "bytes"].includes(kind) || spec.is_code ? " mono" : ""}${[...NUMERIC, "duration"].includes(kind) ? " short" : ""}`, oninput: typed, onblur: checked, spellcheck: "false",
         placeholder: spec.placeholder || (spec.nullable ? "none" : spec.default_text || (kind === "dict" ? "{}" : isJsonList(spec) ? "[]" : kind === "list" ? "a, b, c" : kind === "duration" ? "90, 1h or PT1H30M" : kind === "path" ? "/path/to/file" : ""))};
       if (long) {
         wide = true;
