@@ -56,61 +56,61 @@ class Walk:
 
 
 def why_it_waits(walk: Walk) -> str:
-    """Why does my job wait?"""
+    """Return the reason, in its row."""
     return walk.sees(f"{walk.row('waits')} .note", walk.ids["why"])
 
 
 def whose_jobs_failed(walk: Walk) -> str:
-    """Whose jobs failed last night, why, and were they retried?"""
+    """Return the row of a failed job: owner, error, attempts and retries."""
     walk.click(".counter[data-name=failed]")
     return walk.sees(f"{walk.row('failed')}:has(.owner:text-is('chen'))", "run again →")
 
 
 def what_changed(walk: Walk) -> str:
-    """What changed between two runs?"""
+    """Return the differences between a run and the one before it."""
     walk.click(walk.row("ended"))
     walk.click(".jk-card .btn:has-text('Compare')")
     return walk.sees(".jk-pair .glance", "lr")
 
 
 def how_long_it_takes(walk: Walk) -> str:
-    """How long will it take?"""
+    """Return the time left, in its row."""
     return walk.sees(f"{walk.row('job')} .note", walk.ids["takes"])
 
 
 def the_loss(walk: Walk) -> str:
-    """Show the loss while it trains."""
+    """Return the words of the chart, on its card."""
     walk.click(walk.row("job"))
     return walk.sees(".jk-card .chart:has(path.line)", "loss")
 
 
 def the_best_arguments(walk: Walk) -> str:
-    """What are the best arguments of the sweep?"""
+    """Return the best value and its arguments, on the page of the batch."""
     walk.click(walk.row("batch"))
     return walk.sees(".jk-batch .best", "best")
 
 
 def who_cancelled(walk: Walk) -> str:
-    """Who cancelled it?"""
+    """Return who, when and why, in its row."""
     walk.search("state:cancelled")
     return walk.sees(f"{walk.row('cancelled')} .note", "Cancelled by chen")
 
 
 def the_results(walk: Walk) -> str:
-    """Download a sweep's results."""
+    """Return the head of the saved file."""
     walk.click(walk.row("batch"))
     with walk.page.expect_download() as saved:
         walk.click(".jk-batch [title='Save these rows as CSV']")
     return saved.value.path().read_text("utf-8").splitlines()[0]
 
 
-QUESTIONS: tuple[Callable[[Walk], str], ...] = (
-    why_it_waits,
-    whose_jobs_failed,
-    what_changed,
-    how_long_it_takes,
-    the_loss,
-    the_best_arguments,
-    who_cancelled,
-    the_results,
-)
+QUESTIONS: dict[str, Callable[[Walk], str]] = {
+    "Why does my job wait?": why_it_waits,
+    "Whose jobs failed last night, why, and were they retried?": whose_jobs_failed,
+    "What changed between two runs?": what_changed,
+    "How long will it take?": how_long_it_takes,
+    "Show the loss while it trains.": the_loss,
+    "What are the best arguments of the sweep?": the_best_arguments,
+    "Who cancelled it?": who_cancelled,
+    "Download a sweep's results.": the_results,
+}

@@ -76,7 +76,7 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=lambda question: question.__name__)
 def test_the_answer_is_at_most_two_clicks_away(
     place: tuple[str, dict[str, str]], window: Window, question: Callable[[Walk], str]
 ) -> None:
