@@ -79,6 +79,15 @@ def test_the_audit_has_nothing_serious_to_say_of_any_page(
     for slug in [each.slug for each in PAGES if each.slug != "jobs"] + ["jobs"]:
         turn(page, slug)
         wrong += findings(page, slug)
+    (done,) = stage.kit.jobs(state="succeeded")
+    for query, ready in (
+        (f"log&id={failed}", ".jk-log .line"),
+        (f"compare&ids={done.id},{failed}", ".jk-pair .glance"),
+        ("compare&q=task:train", ".jk-batch .grid .row"),
+    ):
+        page.evaluate(TURN, f"?page={query}")
+        page.wait_for_selector(ready)
+        wrong += findings(page, query)
     page.evaluate(TURN, f"?page=batch&id={begun(stage, with_importance=True).id}")
     page.wait_for_selector(".jk-batch .importance dl b")
     wrong += findings(page, "a study's card")
