@@ -172,6 +172,7 @@ def test_failures_arrive_without_a_reload_and_a_group_shows_what_its_jobs_share(
     assert f"group={group.id}" in page.url
     assert "note=same" in text_of(page, ".detail .args")
     assert text_of(page, ".differ") == "They differ in a"
+    assert text_of(page, ".jobs li .owner") == stage.kit.snapshot(ids[0]).spec.owner != ""
     page.click(f".jobs li[data-id='{ids[0]}'] .link")
     page.wait_for_selector(".jk-card .title:has-text('divide')")
     page.go_back()

@@ -103,7 +103,7 @@ class Failures extends FeedPage {
     put(n.sameTitle, detail.shared.length ? `Shared by the newest ${number(detail.compared)}` : "No shared arguments");
     put(n.differ, detail.different.length ? `They differ in ${detail.different.join(", ")}` : "");
     n.jobs.replaceChildren(...detail.jobs.map((job) => h("li", {"data-id": job.id}, this.link(job.id), h("span", {class: "mono", text: job.args, title: job.args}),
-      h("span", {class: "mark muted", text: job.repeated ? "run again" : ""}), h("span", {class: "worker muted", text: job.worker, title: job.worker}),
+      h("span", {class: "owner muted", text: job.owner, title: job.owner}), h("span", {class: "mark muted", text: job.repeated ? "run again" : ""}), h("span", {class: "worker muted", text: job.worker, title: job.worker}),
       h("span", {class: "time muted", "data-at": job.finished_at, title: job.finished_at ? exact(job.finished_at) : ""}))));
     n.jobsTitle.hidden = !detail.jobs.length;
     n.more.hidden = !detail.more;
