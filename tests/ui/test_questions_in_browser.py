@@ -38,10 +38,12 @@ def play(stage: Stage) -> dict[str, str]:
     stage.succeed(again)
     cancelled, running = stage.submit("train", owner="ben"), stage.submit("train", {"epochs": 100})
     background.call(stage.kit.aio.cancel(cancelled, "wrong learning rate", by="chen"))
-    stage.start(running)
-    news = AttemptNews(running, stage.start(running).token, True, typical_s=600.0)
+    curves = Curves()
+    curves.add({"loss": [(step, float(step), 1 / (1 + step)) for step in range(37)]})
+    metrics, token = curves.take(), stage.start(running).token
+    more = {"metrics": curves.summary().to_wire()}
+    news = AttemptNews(running, token, True, typical_s=600.0, more=more, metrics=metrics)
     background.call(stage.store.progress([news]))
-    stage.measure(running, Curves(), loss=[(step, float(step), 1 / (1 + step)) for step in range(37)])
     stage.beat()
     waits = stage.submit("solve", {"model": "grid-8"}, queue="gpu")
     found = {
