@@ -76,7 +76,7 @@ class Settings:
         mercure_url: URL of an external Mercure hub to publish job updates to (also `MERCURE_URL`).
         mercure_jwt: token for that hub (also `MERCURE_JWT`).
         mercure_key: key of the tokens of the own hub, for publishers that have one; derived from `secret` if empty.
-        notify: webhooks and commands to call on events (`[[tool.jobkit.notify]]`; in the environment a JSON list).
+        notify: webhooks, commands and addresses for events (`[[tool.jobkit.notify]]`; in the environment a JSON list).
         otel: workers report every ended job to OpenTelemetry.
         mlflow: tracking URI of MLflow, in which every ended job becomes a run; "" for none.
         log_format: format of the workers' log lines: "text", or "json" for one object a line.

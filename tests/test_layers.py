@@ -40,6 +40,7 @@ KNOWN_TO = {
     "joblib": {"joblib"},
     "opentelemetry": {"notify"},
     "mlflow": {"notify"},
+    "apprise": {"notify"},
     "optuna": {"client"},
     "dask": {"pools"},
     "distributed": {"pools"},

@@ -32,6 +32,7 @@ OPTIONAL = {
     "jupyter_scheduler",  # imported by its users alone
     "joblib",  # the extra `joblib`
     "kubernetes",  # the extra `kubernetes`
+    "apprise",  # the extra `apprise`
     "mlflow",  # the extra `mlflow`
     "opentelemetry",  # the extra `otel`
     "optuna",  # the extra `optuna`

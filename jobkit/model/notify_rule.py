@@ -1,4 +1,4 @@
-"""Rules of notifications: which webhook or command is called for which events."""
+"""Rules of notifications: which webhook, command or address gets which events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from jobkit.model.errors import InvalidParams
 from jobkit.model.events import TERMINAL, EventType
+from jobkit.model.hold_times import HoldTimes
 
 #: Allowed names of events in a rule: the numbered events, and "ended" for any terminal state.
 EVENT_NAMES = ("ended", *(str(kind) for kind in EventType if not kind.is_news and kind is not EventType.DELETED))
@@ -29,12 +30,17 @@ def kinds_of(names: Iterable[str]) -> frozenset[EventType]:
 
 @dataclass(frozen=True, slots=True)
 class NotifyRule:
-    """One webhook or command, and the events that it is called for.
+    """One webhook, command or address, and the events that it gets.
 
     Attributes:
-        on: event types. task, queue, owner: patterns of names ("train_*").
+        on: event types; of a rule with a `person` none, unless given. task, queue, owner: patterns of names
+            ("train_*").
         url: address that receives JSON by POST, or "". command: program and arguments; it gets the JSON on standard
             input.
+        to: address that apprise understands ("mailto://...", "slack://..."), or "".
+        person: name of the user whose address `to` is, or "" for none: it gets the events of this user's jobs,
+            and those that they ask for by "Tell me".
+        quiet, digest, tz: when messages to the address go out, see `HoldTimes`.
         secret: key of the signature in the webhook header `X-Jobkit-Signature`, or "" for none.
     """
 
@@ -45,6 +51,11 @@ class NotifyRule:
     url: str = ""
     command: tuple[str, ...] = ()
     secret: str = field(default="", repr=False)
+    to: str = field(default="", repr=False)
+    person: str = ""
+    quiet: str = ""
+    digest: str = ""
+    tz: str = ""
 
     @classmethod
     def read(cls, wanted: object) -> NotifyRule:
@@ -56,7 +67,7 @@ class NotifyRule:
         for name in values:
             if name not in known:
                 raise InvalidParams(f"unknown key {name!r} in a notify rule; allowed are {', '.join(known)}", "notify")
-        on = values.pop("on", "failed")
+        on = values.pop("on", () if "person" in values else "failed")
         command = values.pop("command", ())
         for name, value in values.items():
             if not isinstance(value, str) or not value:
@@ -67,18 +78,35 @@ class NotifyRule:
                 f"not {command!r}",
                 "notify",
             )
-        rule = cls(kinds_of([on] if isinstance(on, str) else list(on)), command=tuple(command), **values)
-        if bool(rule.url) == bool(rule.command):
-            raise InvalidParams("a notify rule has either a url or a command", "notify")
+        kinds = frozenset[EventType]() if on == () else kinds_of([on] if isinstance(on, str) else list(on))
+        rule = cls(kinds, command=tuple(command), **values)
+        if bool(rule.url) + bool(rule.command) + bool(rule.to) != 1:
+            raise InvalidParams("a notify rule has either a url or a command, or to with an address", "notify")
+        if rule.to and not (urlsplit(rule.to.partition("?")[0]).scheme and "://" in rule.to):
+            raise InvalidParams('to of a notify rule must be an address like "slack://..." or "mailto://..."', "notify")
+        for name in ("person", "quiet", "digest", "tz"):
+            if getattr(rule, name) and not rule.to:
+                raise InvalidParams(f"{name} of a notify rule needs to, an address", "notify")
+        _ = rule.times
         if rule.url and (urlsplit(rule.url).scheme not in ("http", "https") or not urlsplit(rule.url).hostname):
             raise InvalidParams(f"url of a notify rule must be http:// or https://, not {rule.url[:60]!r}", "notify")
         return rule
 
     def wants(self, task: str, queue: str, owner: str) -> bool:
         """Return True if the rule applies to a job with these attributes."""
+        if self.person and owner != self.person:
+            return False
         return fnmatchcase(task, self.task) and fnmatchcase(queue, self.queue) and fnmatchcase(owner, self.owner)
 
     @property
+    def times(self) -> HoldTimes:
+        """When messages to `to` go out."""
+        return HoldTimes.read(self.quiet, self.digest, self.tz)
+
+    @property
     def name(self) -> str:
-        """Name for log lines. Not the URL, whose path often is a secret."""
+        """Name for log lines. Not the URL or address, parts of which are secret."""
+        if self.to:
+            service = self.to.partition("://")[0]
+            return f"{self.person} by {service}" if self.person else service
         return self.command[0] if self.command else str(urlsplit(self.url).hostname)

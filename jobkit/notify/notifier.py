@@ -17,7 +17,8 @@ import os
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from jobkit.model import EventsExpired, EventType, JobEvent, JobkitError, JobSnapshot
@@ -26,6 +27,8 @@ from jobkit.store.leader import ASK_S, Leader
 from jobkit.store.redis import RedisStore
 
 logger = logging.getLogger("jobkit.notify")
+
+Send = Callable[[], Awaitable[None]]
 
 #: Seconds between the tries of one message.
 TRIES_S = (1.0, 5.0, 20.0)
@@ -87,7 +90,9 @@ def sentence(event: JobEvent, snapshot: JobSnapshot) -> str:
     return f"{text} (job {spec.id[:8]})"
 
 
-class _Ruled(NotificationSink):
+class RuleSink(NotificationSink):
+    """Base of the sinks that a rule of the settings describes."""
+
     def __init__(self, rule: NotifyRule) -> None:
         self.rule = rule
         self.name = rule.name
@@ -119,7 +124,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, retried: Collecti
         raise DeliveryRefused(f"it does not answer: {getattr(error, 'reason', None) or error}") from None
 
 
-class Webhook(_Ruled):
+class Webhook(RuleSink):
     """Posts JSON; with a secret, the header `X-Jobkit-Signature: sha256=` and the HMAC of the body in hexadecimal."""
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
@@ -136,7 +141,7 @@ class Webhook(_Ruled):
         await asyncio.to_thread(post, self.rule.url, body, headers)
 
 
-class Command(_Ruled):
+class Command(RuleSink):
     """Runs a program without a shell, in a new process group that is killed after `TIMEOUT_S`.
 
     It gets the JSON on standard input, and `JOBKIT_EVENT` and `JOBKIT_JOB_ID` in its environment.
@@ -216,34 +221,46 @@ class Notifier:
             return
         found = await self._store.snapshots(list(dict.fromkeys(event.job_id for event in events)))
         snapshots = {snapshot.id: snapshot for snapshot in found if snapshot is not None}
+        await self._begin_slice([snapshots[event.job_id] for event in events if event.job_id in snapshots])
         for event in events:
-            if event.job_id in snapshots:
-                wanted = [sink for sink in self._sinks if sink.wants(event, snapshots[event.job_id])]
-                if wanted:
-                    await asyncio.gather(*(self._deliver(sink, event, snapshots[event.job_id]) for sink in wanted))
-                    if not await self._leader.is_leader():  # another worker may deliver this event again
-                        return
-                    await self._store.mark(self._cursor, event.id)
+            if (snapshot := snapshots.get(event.job_id)) is not None and (sends := self._sends(event, snapshot)):
+                about = f"that job {event.job_id} {event.type}"
+                await asyncio.gather(*(self._deliver(sink.name, about, send) for sink, send in sends))
+                if not await self._leader.is_leader():  # another worker may deliver this event again
+                    return
+                await self._end_event(event)
+                await self._store.mark(self._cursor, event.id)
         if events:
             await self._store.mark(self._cursor, events[-1].id)
         else:
             await self._store.news(last, ASK_S / 2)
 
-    async def _deliver(self, sink: NotificationSink, event: JobEvent, snapshot: JobSnapshot) -> None:
-        waits = iter(() if sink.name in self._away else self._tries_s)
+    async def _begin_slice(self, snapshots: Sequence[JobSnapshot]) -> None:
+        """Called before the events of these jobs are delivered."""
+
+    def _sends(self, event: JobEvent, snapshot: JobSnapshot) -> list[tuple[NotificationSink, Send]]:
+        """Return the sinks that get an event, and what sends it."""
+        return [(sink, partial(sink.deliver, event, snapshot)) for sink in self._sinks if sink.wants(event, snapshot)]
+
+    async def _end_event(self, event: JobEvent) -> None:
+        """Called when an event was delivered."""
+
+    async def _deliver(self, name: str, about: str, send: Send) -> None:
+        """Call `send`, with retries; `about` says in the log what the sink of this name was not notified of."""
+        waits = iter(() if name in self._away else self._tries_s)
         while True:
             try:
-                await sink.deliver(event, snapshot)
+                await send()
             except DeliveryRefused as refused:
                 if refused.may_retry:
                     if (wait := next(waits, None)) is not None:
                         await asyncio.sleep(wait)
                         await self._leader.is_leader()  # renews the leader lock
                         continue
-                    self._away.add(sink.name)
-                logger.warning("%s was not notified that job %s %s: %s", sink.name, event.job_id, event.type, refused)
+                    self._away.add(name)
+                logger.warning("%s was not notified %s: %s", name, about, refused)
             except Exception:
-                logger.exception("%s was not notified that job %s %s", sink.name, event.job_id, event.type)
+                logger.exception("%s was not notified %s", name, about)
             else:
-                self._away.discard(sink.name)
+                self._away.discard(name)
             return

@@ -36,6 +36,7 @@ from jobkit.store.questions import QuestionStore
 from jobkit.store.queues import QueueRecords
 from jobkit.store.schedules import ScheduleStore
 from jobkit.store.selections import SelectionStore
+from jobkit.store.told import ToldStore
 from jobkit.store.values import (
     ArtifactInfo,
     AttemptNews,
@@ -69,7 +70,7 @@ class RedisStore(QueueRecords, LogRecords):
         questions: of jobs to people.
         web: updates, subscribers and tokens of HTTP. audit_log: actions of users. blobs: large parts of calls.
             outbox: jobs for the archive. made: what made results. pools: workers on engines.
-            selections: of jobs, under short names. views: saved views of users.
+            selections: of jobs, under short names. views: saved views of users. told: people to notify.
         has_left: the last exchange has left something over, with which the next one goes on.
     """
 
@@ -90,6 +91,7 @@ class RedisStore(QueueRecords, LogRecords):
         self.pools = PoolStore(self)
         self.selections = SelectionStore(self)
         self.views = ViewStore(self)
+        self.told = ToldStore(self)
 
     # -- moving jobs --------------------------------------------------------------------------------------------------
 

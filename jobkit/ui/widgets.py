@@ -35,7 +35,7 @@ _BEAT_S = 2.0
 _WINDOW_S = 0.1
 
 #: Actions that the browser of a job's card may request.
-_ACTIONS = ("answer", "cancel")
+_ACTIONS = ("answer", "cancel", "tell")
 
 
 class TextWidget(anywidget.AnyWidget):
@@ -212,7 +212,8 @@ class BatchWidget(LiveWidget):
     _css = assets.css("batch")
 
     def __init__(self, batch: Batch, *, is_list: bool = False, **hooks: Callable[[BatchModel], None] | None) -> None:
-        super().__init__(dict.fromkeys(("head", "table", "delta", "plot", "curves", "file", "refused"), ""), **hooks)
+        texts = ("head", "table", "delta", "plot", "curves", "file", "refused", "told")
+        super().__init__(dict.fromkeys(texts, ""), **hooks)
         self._batch, self._is_list = batch, is_list
         self.begin()
 

@@ -86,6 +86,9 @@ OWNED = (
     "watching",
     "load",
     "grace",
+    "tell:",  # expire
+    "later:",
+    "reachable",
 )
 
 

@@ -231,7 +231,7 @@ _OF_JOB = (
 #: Kinds of keys that belong to no job and expire by themselves.
 _EXPIRING = (
     "worker", "grace", "starts", "using", "subs", "lending", "died", "room", "barred", "made", "made-on", "load",
-    "selections", "autoscaler", "watching", "views",
+    "selections", "autoscaler", "watching", "views", "tell", "later", "reachable",
 )  # fmt: skip
 
 
@@ -367,6 +367,9 @@ async def clear(store: RedisStore) -> None:
         "made-on",
         "selections",
         "views",
+        "tell",
+        "later",
+        "reachable",
         "load",
         "blob",  # uploaded, and never used
         "group",

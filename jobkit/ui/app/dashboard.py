@@ -160,7 +160,7 @@ class Dashboard(Viewer):
         self._holders = {slug: FrameColumn(sizing_mode="stretch_both", margin=0, visible=False) for slug in self._pages}
         self._drawer = Drawer(
             kit,
-            actions=["answer", "cancel", "retry", "move", *self._turns()],
+            actions=["answer", "cancel", "retry", "move", "tell", *self._turns()],
             access=self._access,
             on_action=self._acted,
             on_close=lambda: self.open(""),

@@ -127,13 +127,15 @@ class BatchCard extends LiveCard {
 
   showActions() {
     const {job, n} = this;
-    if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked, job.cancelling])) return;
+    if (!isNew(n.actions, [job.open, job.ended > 0, job.failed, this.asked, job.cancelling, this.model.get("told")])) return;
     const {button} = this, out = [];
     const isStudy = Boolean(job.direction), isOpen = job.open && !job.cancelling;
+    const tell = job.open && !this.asked && this.tellButton();
+    if (tell) out.push(tell);
     if (job.failed && !job.is_list && !isStudy) out.push(button(`Retry ${number(job.failed)} failed`, job.open ? "" : "primary", () => ask(this.model, "retry")));
     if (isOpen && this.asked) out.push(button("Keep", "", () => this.confirm("")), button(isStudy ? "Cancel the study" : `Cancel ${many(job.open, "job")}`, "danger", () => { this.confirm(""); ask(this.model, "cancel"); }));
     else if (isOpen) out.push(button(isStudy ? "Cancel" : job.ended ? "Cancel the rest" : "Cancel all", "", () => this.confirm("cancel")));
-    n.actions.replaceChildren(...out);
+    this.putActions(out);
   }
 
   tick() {

@@ -18,12 +18,13 @@ from jobkit.client.loop import background
 from jobkit.client.waits import reasons_of
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, apply
 from jobkit.model.plain import dumps
-from jobkit.ui.access.actions import ActionCall, Actions, action, each
+from jobkit.ui.access.actions import ActionCall, ActionReply, Actions, action, each
 from jobkit.ui.card.batch_curves import charts_text
 from jobkit.ui.card.batch_files import KINDS, answer, study_facts
 from jobkit.ui.card.batch_model import BatchModel
 from jobkit.ui.card.card_model import no_worker, waits
 from jobkit.ui.card.study_model import StudyModel, model_of
+from jobkit.ui.card.tell import tell_state
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import Deliver, SharedFeed, Subscriber, answered, soon
 
@@ -276,6 +277,7 @@ class BatchControl(Control):
         self._batch = batch
         self._subscriber = BatchSubscriber(self._deliver, on_end=on_end)
         self._subscriber.start(self._kit, BatchFeed, batch, is_list)
+        background.spawn(self._look_told())
 
     def do(self, action: str, asked: Mapping[str, Any]) -> None:
         subscriber = self._subscriber
@@ -292,6 +294,15 @@ class BatchControl(Control):
             background.spawn(self._save(str(asked["what"]), str(asked.get("n"))[:40]))
         elif action in ("cancel", "retry"):
             self._act(f"{action}_batch", [f"of {len(self._batch)} jobs"], batch=self._batch)
+        elif action == "tell" and self._batch.id and self._sees():
+            self._act("tell_batch", [self._batch.id], on=asked.get("on"))
+
+    def _acted(self, reply: ActionReply) -> None:
+        super()._acted(reply)
+        background.spawn(self._look_told())
+
+    async def _look_told(self) -> None:
+        self._put({"told": await tell_state(self._access, self._batch.id)}, {})
 
     async def _save(self, what: str, n: str) -> None:
         if (model := self.model) is not None and self._sees():

@@ -267,8 +267,7 @@ class Card extends LiveCard {
     if (!job || !job.id) return;
     const allowed = new Set(job.deleted ? [] : parse(this.model.get("actions"), []));
     const waiting = ["queued", "scheduled"].includes(job.state), running = job.state === "running";
-    if (!isNew(n.actions, [[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted, job.saved, !job.saved_at])) return;
-    const hadFocus = n.actions.contains(n.actions.getRootNode().activeElement);
+    if (!isNew(n.actions, [[...allowed], job.id, job.state, job.cancel_requested_at, this.asked, this.pending, job.deleted, job.saved, !job.saved_at, this.model.get("told")])) return;
     const {button} = this, out = [];
     if (this.pending) out.push(button(this.pending, "", null, {disabled: true}));
     else if (allowed.has("cancel") && (running || waiting) && !job.cancel_requested_at) {
@@ -279,6 +278,8 @@ class Card extends LiveCard {
       } else out.push(button("Cancel", "", () => (running ? this.confirm("cancel") : this.act("cancel", "Cancelling…"))));
     }
     if (!this.pending && this.asked !== "cancel" && waiting && allowed.has("move")) out.unshift(button("Move…", "", () => this.openMover(), {title: "To another queue or priority"}));
+    const tell = !this.pending && !this.asked && (running || waiting) && allowed.has("tell") && this.tellButton();
+    if (tell) out.unshift(tell);
     if (!waiting) n.mover.hidden = true;
     if (!this.pending && !running && !waiting) {
       if (allowed.has("compare")) out.push(button("Compare", "", () => ask(this.model, "compare"), {title: job.state === "failed" ? "With the last run of this task that succeeded" : "With the run of this task before it"}));
@@ -287,9 +288,7 @@ class Card extends LiveCard {
       if (allowed.has("retry")) out.push(button(job.state === "succeeded" ? "Run again" : "Retry", job.state === "cancelled" || goesOn ? "" : "primary", () => this.act("retry", "Submitting…"), goesOn ? {title: "From the beginning"} : {}));
       if (allowed.has("retry") && goesOn) out.push(button("Continue", "primary", () => this.act("retry", "Submitting…", {checkpoint: true}), {title: `From its checkpoint${job.saved ? `: ${job.saved}` : ""}`}));
     }
-    n.actions.replaceChildren(...out);
-    n.actions.hidden = !out.length;
-    if (hadFocus && out.length) out[out.length - 1].focus();
+    this.putActions(out);
   }
 
   openMover() {

@@ -26,7 +26,8 @@ class JobCard(LivePage):
     Args:
         kit: where the job is.
         job_id: the job, or "" for none yet.
-        actions: any of "answer", "cancel", "retry", "move", "rerun" and "compare"; () makes a card that only looks.
+        actions: any of "answer", "cancel", "retry", "move", "rerun", "compare" and "tell"; () makes a card that only
+            looks.
         on_action: called in the session with `(action, job id)`: for "retry" the id of the new job, which the card then
             shows unless `on_action` is given; "rerun" and "compare" are only offered with `on_action`; "open" shows
             another job.
@@ -43,6 +44,7 @@ class JobCard(LivePage):
         alike: how many more have failed like this job, after the browser has asked.
         file: the answer to a request for an artifact or a log, see `downloads`.
         refused: why the last request failed.
+        told: "told" if the person gets a message at the end, "offer" if they may ask for it.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
         has_log_page: see `on_log`.
     """
@@ -60,6 +62,7 @@ class JobCard(LivePage):
     alike = param.String(default="")
     file = param.String(default="")
     refused = param.String(default="")
+    told = param.String(default="")
     actions = param.String(default="[]")
     keyboard = param.Boolean(default=False)
     has_log_page = param.Boolean(default=False)
@@ -74,7 +77,7 @@ class JobCard(LivePage):
         kit: Kit,
         job_id: str = "",
         *,
-        actions: Sequence[str] = ("answer", "cancel", "retry"),
+        actions: Sequence[str] = ("answer", "cancel", "retry", "tell"),
         on_action: Callable[[str, str], object] | None = None,
         on_group: Callable[[str], object] | None = None,
         on_log: Callable[[str], object] | None = None,
@@ -132,6 +135,7 @@ class BatchCard(LivePage):
     Attributes:
         head, table, delta, plot, curves: the texts that the browser shows; see `BatchModel`. opens: see `on_open`.
         file: the answer to a request for a download, see `batch_files`. refused: why the last request failed.
+        told: as of `JobCard`.
     """
 
     head = param.String(default="")
@@ -141,6 +145,7 @@ class BatchCard(LivePage):
     curves = param.String(default="")
     file = param.String(default="")
     refused = param.String(default="")
+    told = param.String(default="")
     opens = param.Boolean(default=False)
 
     _esm = assets.esm("batch")

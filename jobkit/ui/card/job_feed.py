@@ -27,17 +27,19 @@ from jobkit.ui.access.actions import ActionReply, Actions
 from jobkit.ui.card.card_model import LOG_LINES, CardModel
 from jobkit.ui.card.downloads import answer, pictures_of
 from jobkit.ui.card.question import AnswerForm, read_question
+from jobkit.ui.card.tell import tell_state
 from jobkit.ui.live.control import Control
 from jobkit.ui.live.shared_feed import CURVES_S, Deliver, Pacer, SharedFeed, Subscriber, answered, soon
 
 logger = logging.getLogger("jobkit.ui")
 
 #: Actions that the buttons of a card may request.
-ACTIONS = ("answer", "cancel", "retry", "move", "rerun", "compare")
+ACTIONS = ("answer", "cancel", "retry", "move", "rerun", "compare", "tell")
 
 #: Texts of a card that shows no job.
 EMPTY = dict.fromkeys(
-    ("snapshot", "log", "preview", "artifacts", "metrics", "question", "made", "answered", "file", "refused"), ""
+    ("snapshot", "log", "preview", "artifacts", "metrics", "question", "made", "answered", "file", "refused", "told"),
+    "",
 )
 
 #: Seconds between two looks at what blocks a job: a storm of news of pauses costs no more than some looks.
@@ -280,6 +282,8 @@ class CardControl(Control):
         if job_id:
             self._subscriber = Subscriber(self._deliver, on_end=self._on_end)
             self._subscriber.start(self._kit, JobFeed, job_id, self._window_s)
+            if "tell" in self._actions:
+                background.spawn(self._look_told(job_id))
 
     def stop(self) -> None:
         super().stop()
@@ -317,7 +321,7 @@ class CardControl(Control):
         elif action in self._actions and action in ("rerun", "compare"):
             self._on_action(action, job_id)
         elif action in self._actions:
-            names = ("queue", "priority") if action == "move" else ("checkpoint",)
+            names = {"move": ("queue", "priority"), "tell": ("on",)}.get(action, ("checkpoint",))
             self._act(action, [job_id], **{name: asked[name] for name in names if name in asked})
 
     def _of_chain(self, job_id: str) -> str:
@@ -329,8 +333,15 @@ class CardControl(Control):
 
     def _acted(self, reply: ActionReply) -> None:
         super()._acted(reply)
+        if "tell" in self._actions:
+            background.spawn(self._look_told(self.job_id))
         for new in reply.made:
             self._on_action("retry", new)
+
+    async def _look_told(self, job_id: str) -> None:
+        told = await tell_state(self._access, job_id)
+        if job_id == self.job_id:
+            self._put({"told": told}, {})
 
     async def _fetch(self, job_id: str, asked: Mapping[str, Any]) -> None:
         text = await asyncio.to_thread(answer, self._kit, job_id, asked)

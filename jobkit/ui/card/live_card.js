@@ -31,7 +31,7 @@ class LiveCard extends View {
     n.live = h("span", {class: "sr", "aria-live": "polite"});
     this.build();
     this.appear(el);
-    this.on({...this.listeners, refused: () => this.showRefused()});
+    this.on({...this.listeners, refused: () => this.showRefused(), told: () => this.job && this.showActions()});
   }
 
   /** The head of a new text. Returns the face that was shown before. */
@@ -70,7 +70,22 @@ class LiveCard extends View {
   /** Time left, from the estimate that came with the newest text. */
   timeLeft(eta) { return eta == null ? "" : timeLeft(Math.max(0, eta - (this.now() - this.receivedAt) / 1000)); }
 
+  /** "Tell me", if the person has an address: a message to it at the end. */
+  tellButton() {
+    const told = this.model.get("told"), on = told === "told";
+    return told && h("button", {class: "btn", "aria-pressed": String(on), title: on ? "You get a message when this has ended; click to stop" : "Send a message to my address when this has ended",
+      onclick: () => ask(this.model, "tell", {on: !on})}, icon("bell"), "Tell me");
+  }
+
   button(text, cls, onclick, more) { return h("button", {class: `btn ${cls}`, text, onclick, ...more}); }
+
+  /** Show these buttons. The focused button keeps the focus; without it, the last button gets it. */
+  putActions(buttons) {
+    const {actions} = this.n, focus = focused(), {textContent: text} = actions.contains(focus) ? focus : {};
+    actions.replaceChildren(...buttons);
+    actions.hidden = !buttons.length;
+    if (text) (buttons.find((each) => each.textContent === text) || buttons.at(-1))?.focus();
+  }
 
   /** Ask whether to do it; "" no more. */
   confirm(what) {

@@ -1,0 +1,118 @@
+"""Addresses of people: e-mail, Slack, Teams, Telegram and the other services that apprise knows.
+
+A message is one sentence. With quiet hours or a digest it waits in the store; what waits for one address goes out
+together. Addresses contain passwords: neither they nor replies of the services are logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from jobkit.model import JobEvent, JobkitError, JobSnapshot
+from jobkit.model.batch import BatchInfo
+from jobkit.model.notify_rule import NotifyRule
+from jobkit.model.plain import to_ms
+from jobkit.notify.notifier import TIMEOUT_S, DeliveryRefused, RuleSink, sentence
+from jobkit.settings import Settings
+from jobkit.store.redis import RedisStore
+
+#: Sentences of a digest; of more, their number.
+_MOST = 50
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of one sentence. `id` is that of its event, `kind` "success", "failure" or "info"."""
+
+    text: str
+    id: str
+    kind: str = "info"
+
+
+_KINDS = {"succeeded": "success", "failed": "failure"}
+
+
+def batch_message(info: BatchInfo) -> Message:
+    """Return `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`."""
+    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(info.counts.items()) if count)
+    text = f"{info.spec.name or info.spec.task} has ended: {counts} (batch {info.id[:8]})"
+    return Message(text, info.id, _KINDS.get(str(info.state), "info"))
+
+
+def digest_of(messages: Sequence[Message]) -> Message:
+    """Return one message of several."""
+    if len(messages) == 1:
+        return messages[0]
+    lines = [message.text for message in messages[:_MOST]]
+    if len(messages) > _MOST:
+        lines.append(f"and {len(messages) - _MOST:,} more")
+    kinds = {message.kind for message in messages}
+    kind = "failure" if "failure" in kinds else kinds.pop() if len(kinds) == 1 else "info"
+    return Message("\n".join(lines), messages[0].id, kind)
+
+
+class Address(RuleSink):
+    """A sink that sends sentences to one address.
+
+    `key` names it in the store, which must not have the address.
+
+    Raises JobkitError: apprise is not installed, or does not understand the address.
+    """
+
+    def __init__(self, rule: NotifyRule, settings: Settings, store: RedisStore) -> None:
+        super().__init__(rule)
+        self.person, self._store, self._times = rule.person, store, rule.times
+        try:
+            import apprise
+        except ImportError:
+            raise JobkitError("to of a notify rule needs apprise: pip install 'panel-jobkit[apprise]'") from None
+        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it logs parts of addresses and replies
+        target = apprise.Apprise.instantiate(rule.to, suppress_exceptions=True)
+        if target is None:
+            scheme = rule.to.partition("://")[0]
+            raise JobkitError(
+                f"apprise does not understand an address {scheme[:30]}://... of a notify rule; see how it writes one "
+                "of this service at https://appriseit.com"
+            )
+        self._apprise: Any = apprise.Apprise()
+        self._apprise.add(target)
+        self._form = apprise.NotifyFormat.TEXT
+        # Not the position of the rule, which may change while messages wait.
+        key = hashlib.sha256(settings.secret.encode()).digest()
+        self.key = hashlib.blake2b(rule.to.encode(), key=key, digest_size=8).hexdigest()
+
+    async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
+        await self.tell(Message(sentence(event, snapshot), event.id, _KINDS.get(str(event.type), "info")))
+
+    async def tell(self, message: Message) -> None:
+        """Send a message, or hold it until its time. Raises `DeliveryRefused`."""
+        now = datetime.now(UTC)
+        if (until := self._times.until(now)) > now:
+            await self._store.told.hold(self.key, msgspec.json.encode(message), to_ms(until))
+        else:
+            await self._send(message)
+
+    async def send_held(self, held: Sequence[bytes]) -> None:
+        """Send held messages as one. Raises `DeliveryRefused`."""
+        await self._send(digest_of([msgspec.json.decode(raw, type=Message) for raw in held]))
+
+    async def _send(self, message: Message) -> None:
+        title = "jobkit" if "\n" not in message.text else f"jobkit: {message.text.count(chr(10)) + 1} notifications"
+        send = asyncio.to_thread(
+            self._apprise.notify, message.text, title=title, notify_type=message.kind, body_format=self._form
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                is_sent = await send
+        except TimeoutError:
+            raise DeliveryRefused(f"it has not answered after {TIMEOUT_S:g} s") from None
+        except Exception as error:  # plugins of apprise raise nearly any type, with the address in the message
+            raise DeliveryRefused(f"apprise raised {type(error).__name__}", may_retry=False) from None
+        if not is_sent:
+            raise DeliveryRefused("the service did not accept it")

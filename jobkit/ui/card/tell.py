@@ -1,0 +1,80 @@
+"""The button "Tell me" of a card: the person gets a message when the job or batch has ended.
+
+It goes to the addresses that the settings of the workers have for this person. So a browser can only say whether, never
+where to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jobkit.client.checks import unknown_job
+from jobkit.client.loop import background
+from jobkit.model import JobkitError
+from jobkit.model.people import Person, Role
+from jobkit.settings import user_name
+from jobkit.ui.access.actions import ActionCall, Actions, action, each
+
+
+async def tell_state(access: Actions, id: str) -> str:
+    """Return "told", "offer", or "" if this person has no address or may not ask, see `ToldStore.state`."""
+    person = _reader(access.person)
+    if not id or not person or not access.may("tell"):
+        return ""
+    try:
+        return await access.kit.verbs.store.told.state(id, person)
+    except JobkitError:
+        return ""
+
+
+def _reader(person: Person) -> str:
+    """Return the name of the user who gets the messages; "" for a nameless visitor and on a page that only shows."""
+    if person.only_looks:
+        return ""
+    return person.name or (user_name() if person.role is Role.ADMIN else "")
+
+
+async def _tell(call: ActionCall, id: str, has_ended: Callable[[], Any]) -> None:
+    person, told = _reader(call.person), call.kit.verbs.store.told
+
+    async def do() -> None:
+        if call.details.get("on") is False:
+            await told.unwant(id, person)
+            return
+        if not person or not await told.state(id, person):
+            raise JobkitError(f"the settings of the workers have no address of {person or 'a user without a name'}")
+        await told.want(id, person)
+        try:
+            if await has_ended():  # after the wish was stored: a later end finds it
+                raise JobkitError(f"{id[:8]} has already ended")
+        except JobkitError:
+            await told.unwant(id, person)
+            raise
+
+    await background.call_async(do())
+    call.done = "put on the list of your messages" if call.details.get("on") is not False else "taken off it"
+
+
+async def _tell_job(call: ActionCall, job_id: str) -> None:
+    async def has_ended() -> bool:
+        (job,) = await call.kit.verbs.store.snapshots([job_id])
+        if job is None:
+            raise unknown_job(job_id)
+        return job.is_terminal
+
+    await _tell(call, job_id, has_ended)
+
+
+async def _tell_batch(call: ActionCall, batch_id: str) -> None:
+    async def has_ended() -> bool:
+        (info,) = await call.kit.verbs.store.batches.infos([batch_id])
+        if info is None or not call.person.sees(info.spec.owner):
+            raise JobkitError(f"there is no batch {batch_id[:40]}")
+        return info.state.is_terminal
+
+    await _tell(call, batch_id, has_ended)
+
+
+action("tell", each(_tell_job), "told", least=Role.VIEW)
+action("tell_batch", each(_tell_batch), "told", on="batch", least=Role.VIEW, own_too=True)
