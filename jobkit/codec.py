@@ -108,6 +108,10 @@ class Codec:
         """True if envelopes are signed and unsigned ones are rejected."""
         return bool(self._keys)
 
+    def has_key_of(self, envelope: bytes) -> bool:
+        """Return True if an envelope is unsigned, or names one of our keys. Its signature is not checked."""
+        return envelope[:3] != MAGIC or not any(envelope[3:7]) or envelope[3:7] in self._keys
+
     @classmethod
     def from_secret(cls, secret: str) -> Codec:
         """Return the codec for a `JOBKIT_SECRET`: one or more keys, comma-separated."""

@@ -92,7 +92,7 @@ def import_(file: Path | None, waiting: bool, dry_run: bool) -> None:
         ended, waited, ran = job_import.ended, job_import.waited, job_import.ran
         if dry_run:
             numbers = f"{ended:,} ended jobs, {waited:,} waiting, {ran:,} running"
-            return out.echo(f"{numbers}; nothing was stored", err=True)
+            return out.echo("; ".join([numbers, "nothing was stored", *job_import.problems]), err=True)
         job_import.store()
     known = ended - job_import.stored + (waited - job_import.submitted if waiting else 0)
     said = [

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 #: Jobs that are stored together, and bytes after which there are fewer.
 _SLICE, _SLICE_BYTES = 100, 8_000_000
 
+_OTHER_KEY = (
+    "they are signed with another key: to run them again or read their results here, use the JOBKIT_SECRET of their "
+    "server; that of an embedded one is the file secret in its home"
+)
+
 
 class JobExport:
     """Writes jobs as lines.
@@ -88,7 +93,7 @@ class JobImport:
 
     def __init__(self, kit: Kit, source: IO[bytes], *, waiting: bool = False) -> None:
         self._kit, self._has_waiting = kit, waiting
-        self._call, self._verbs = kit._connection.call, kit.verbs
+        self._call, self._verbs, self._codec = kit._connection.call, kit.verbs, kit._connection.codec
         self._belongings, self._source = kit.verbs.belongings, source
         self._next: Dump | ContentLine | None = None
         self._waiting: list[int] = []
@@ -116,6 +121,8 @@ class JobImport:
             at += len(line)
 
     def _count(self, dump: Dump, at: int) -> None:
+        if not self._codec.has_key_of(dump.args):
+            self.problems[_OTHER_KEY] = None
         state = dump.snapshot.state
         if state.is_terminal:
             self.ended += 1

@@ -144,3 +144,16 @@ def test_a_content_that_is_not_whole_is_left_out(bench: Bench, tmp_path: Path, c
     assert any("not whole" in said or "damaged" in said for said in done.problems)
     assert f"job {job.id} was left out: large parts of its arguments are missing" in done.problems
     bench.kit.cancel(job.id)
+
+
+def test_an_import_says_that_jobs_are_signed_with_another_key(bench: Bench) -> None:
+    job = bench.kit.submit(len, "abc")
+    job.cancel()
+    _, lines = exported(bench.kit, job.id)
+    bench.kit.delete([job.id])
+
+    assert not imported(bench.kit, lines).problems
+    lines.seek(0)
+    with jobkit.connect(**{**bench.place, "secret": "another"}) as other:
+        [said] = imported(other, lines).problems
+    assert "they are signed with another key" in said
