@@ -7,6 +7,7 @@ and ends all of them. So a notebook works with the same server, whether it was o
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 import importlib.util
@@ -342,11 +343,16 @@ def dashboard_command(port: int, host: str = "127.0.0.1") -> list[str]:
 
 
 def free_port(wanted: int | None, host: str = "127.0.0.1") -> int:
-    """Return `wanted`, or the first free port from `DEFAULT_PORT` if it is None; raise BadInput if it is in use."""
+    """Return `wanted`, or the first free port from `DEFAULT_PORT` if it is None; raise BadInput if there is none."""
     candidates = [wanted] if wanted is not None else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
     for port in candidates:
-        with suppress(OSError), socket.create_server((host, port)):
-            return port
+        try:
+            with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+                return port
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                why = os.strerror(error.errno or 0)
+                raise BadInput(f"port {port} of {host} cannot be used ({why}): give another --host or --port") from None
     raise BadInput(f"port {candidates[0]} is in use; give another with --port")
 
 

@@ -183,7 +183,7 @@ def _list(settings: Settings, *, as_json: bool) -> None:
         for m in shared.members
     ]
     words = [
-        SharingRow(t.name, "word", str(t.role), t.namespace, t.expires, 0, f"for {t.uses - len(t.used)} more machines")
+        SharingRow(t.name, "word", str(t.role), t.namespace, t.expires, 0, f"machines left: {t.uses - len(t.used)}")
         for t in shared.tickets
         if t.is_valid
     ]

@@ -139,6 +139,18 @@ def test_up_refuses_a_port_that_is_taken(fresh: Terminal) -> None:
     assert processes_of(fresh.home) == []
 
 
+def test_an_address_of_another_machine_is_not_reported_as_a_port_in_use(fresh: Terminal, tmp_path: Path) -> None:
+    login = tmp_path / "users.json"
+    login.write_text('{"ada": "a long password"}')
+    login.chmod(0o600)
+
+    done = fresh.run("dashboard", "--host", "203.0.113.7", "--login", str(login))
+
+    assert done.returncode == 2
+    assert "port 5006 of 203.0.113.7 cannot be used" in done.stderr
+    assert "--host" in done.stderr
+
+
 def test_a_worker_whose_module_does_not_import_ends_with_2_and_the_reason(terminal: Terminal) -> None:
     (terminal.folder / "broken_tasks.py").write_text("import no_such_thing\n")
 
