@@ -166,13 +166,13 @@ def test_every_threat_of_security_md_names_tests_that_exist() -> None:
 
 
 def test_systemd_accepts_the_service_files(tmp_path: Path) -> None:
-    for unit in TEAM.glob("*.service"):
+    for unit in (ROOT / "docs").rglob("*.service"):
         for words in commands_in(unit.read_text()):
             check_command(words)
         if shutil.which("systemd-analyze") is None:
             continue
         # The program and user of the example do not exist here.
-        text = unit.read_text().replace("/srv/mytasks/venv/bin/jobkit", "/bin/true").replace("User=jobkit", "User=root")
+        text = re.sub(r"[^\s=]+/bin/jobkit", "/bin/true", unit.read_text()).replace("User=jobkit", "User=root")
         copy = tmp_path / unit.name.replace("@", "@default")
         copy.write_text(re.sub(r"(?m)^(WorkingDirectory|EnvironmentFile|ReadWritePaths)=.*\n", "", text))
         done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
