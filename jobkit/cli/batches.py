@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, out
+from jobkit.client.tables import BATCH_COLUMNS, NO_BATCHES, counted
 from jobkit.model import JobNotFound
 from jobkit.model.batch import OPEN, BatchInfo
 from jobkit.model.format import duration, percent
@@ -41,23 +42,6 @@ def find_batch(kit: Kit, which: str) -> BatchInfo:
     return named[0]
 
 
-def counted(batch: BatchInfo) -> str:
-    """Return `8 succeeded, 1 failed, 3 running`."""
-    return ", ".join(f"{n:,} {state}" for state, n in batch.counts.items()) or "no jobs"
-
-
-COLUMNS: dict[str, Callable[[BatchInfo], str]] = {
-    "ID": lambda batch: batch.id[: out.SHOWN_ID],
-    "STATE": lambda batch: out.state_text(batch.state),
-    "DONE": lambda batch: percent(batch.progress),
-    "JOBS": lambda batch: f"{batch.spec.size:,}",
-    "SUBMITTED": lambda batch: out.ago(batch.submitted_at),
-    "TASK": lambda batch: batch.spec.task,
-    "NAME": lambda batch: batch.spec.name,
-    "COUNTS": counted,
-}
-
-
 @click.group()
 def batch() -> None:
     """Batches: the jobs of one map or sweep."""
@@ -69,7 +53,7 @@ def batch() -> None:
 def list_batches(limit: int, as_json: bool) -> None:
     """List batches, newest first."""
     found = jobkit.connect().batch_infos(limit)
-    out.listing(as_json, found, COLUMNS, empty="No batches. task.map(...) and task.sweep(...) make one.")
+    out.listing(as_json, found, BATCH_COLUMNS, empty=NO_BATCHES)
 
 
 @batch.command()

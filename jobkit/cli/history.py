@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 import jobkit
 from jobkit.cli import as_json_option, out
-from jobkit.cli.jobs import COLUMNS
+from jobkit.cli.jobs import state_of
+from jobkit.client.tables import JOB_COLUMNS
 from jobkit.store.grammar import of_command_line, parse
 from jobkit.store.query import Query
 
@@ -29,7 +30,7 @@ def history(words: tuple[str, ...], order: str, limit: int, reopens: bool, as_js
     kit = jobkit.connect()
     page = kit.page(query)
     reopened = kit.reopen_archived([job.id for job in page.jobs]) if reopens else {}
-    columns = {name: cell for name, cell in COLUMNS.items() if name != "PROGRESS"}
+    columns = {name: cell for name, cell in JOB_COLUMNS.items() if name != "Progress"} | {"State": state_of}
     out.listing(as_json, page.jobs, columns, empty="No such jobs in the archive.")
     for job_id, left_out in reopened.items():
         if left_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from itertools import islice
 from typing import Any
@@ -31,6 +31,7 @@ from jobkit.cli.follow import follow, print_events, result_text, steps, submitte
 from jobkit.cli.queues import read_call
 from jobkit.client import Kit
 from jobkit.client.starts import outlook
+from jobkit.client.tables import JOB_COLUMNS
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState, LogLine, SubmitUnanswered, attempts_of
 from jobkit.model.cancellation import cancellation_of
 from jobkit.model.forecast import Start
@@ -40,7 +41,7 @@ from jobkit.model.made import MadeBy
 from jobkit.model.metrics import Curves, wired
 from jobkit.model.plain import iso
 from jobkit.model.question import closed_questions
-from jobkit.model.result import ended_text
+from jobkit.model.table import Cell
 from jobkit.model.trace import lines_of
 from jobkit.store.completion import unknown
 from jobkit.store.grammar import of_command_line, parse
@@ -115,10 +116,10 @@ def jobs(words: tuple[str, ...], search: str | None, limit: int, as_json: bool, 
     seen = _seen(kit) if not as_json and any(job.state is JobState.RUNNING for job in found) else set()
     starts = {} if as_json else kit.expected_starts([job for job in found[:_FORECAST] if not job.is_terminal])
 
-    def progress(job: JobSnapshot) -> str:
-        return starts[job.id].sentence(out.now()) if job.id in starts else _progress(job)
+    def progress(job: JobSnapshot) -> Cell:
+        return starts[job.id].sentence(out.now()) if job.id in starts else JOB_COLUMNS["Progress"](job)
 
-    columns = {**COLUMNS, "STATE": lambda job: _state(job, job.worker in seen), "PROGRESS": progress}
+    columns = {**JOB_COLUMNS, "State": lambda job: state_of(job, job.worker in seen), "Progress": progress}
     out.listing(as_json, found, columns, empty="" if found else _nothing(kit, query))
 
 
@@ -134,36 +135,11 @@ def _seen(kit: Kit) -> set[str]:
     return {worker.id for worker in kit.workers() if worker.beat_age_s <= kit.settings.lease / 2}
 
 
-def _state(job: JobSnapshot, is_seen: bool) -> str:
+def state_of(job: JobSnapshot, is_seen: bool = True) -> str:
     if job.lacks_result:
         return out.styled("! succeeded (not kept)", "yellow")
     word = "cancelling" if job.is_cancelling else "stalled" if job.state is JobState.RUNNING and not is_seen else None
     return out.state_text(job.state, word)
-
-
-def _progress(job: JobSnapshot) -> str:
-    if job.state is not JobState.RUNNING:
-        return ""
-    return percent(job.progress) or progress_line(job.done, job.total)
-
-
-def _result(job: JobSnapshot) -> str:
-    """Return what an ended job says of its end, as in the dashboard."""
-    text = ended_text(job)
-    return text if len(text) <= 40 else f"{text[:39]}…"
-
-
-COLUMNS: dict[str, Callable[[JobSnapshot], str]] = {
-    "ID": lambda job: job.id[: out.SHOWN_ID],
-    "STATE": lambda job: _state(job, True),
-    "TASK": lambda job: job.spec.task,
-    "PROGRESS": _progress,
-    "RESULT": _result,
-    "QUEUE": lambda job: job.spec.queue,
-    "SUBMITTED": lambda job: out.ago(job.submitted_at),
-    "DURATION": lambda job: duration(job.elapsed_s(out.now())),
-    "ARGUMENTS": lambda job: params_brief(job.spec.params),
-}
 
 
 @click.command()
@@ -193,7 +169,7 @@ def show(job_id: str, is_made_by: bool, is_metrics: bool, as_json: bool) -> None
     spec = snapshot.spec
     title = click.style(out.one_line(spec.title or spec.task), bold=True)
     is_seen = snapshot.state is not JobState.RUNNING or snapshot.worker in _seen(kit)
-    click.echo(f"{_state(snapshot, is_seen)}  {title}")
+    click.echo(f"{state_of(snapshot, is_seen)}  {title}")
     facts = {
         "id": spec.id,
         "task": spec.task,

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from jobkit.cli import BadInput
 from jobkit.model import JobkitError, JobNotFound, JobSnapshot, JobState
 from jobkit.model.format import ago as ago_at
+from jobkit.model.table import Cell, aligned, written
 from jobkit.model.terminal import clean
 from jobkit.settings import user_name
 
@@ -101,11 +102,9 @@ def styled(text: str, colour: str) -> Styled:
 
 def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
     """Print aligned columns; on a terminal the last one is cut at the edge."""
-    lines = [list(head), *(list(map(one_line, row)) for row in rows)]
-    widths = [max(len(click.unstyle(line[i])) for line in lines) for i in range(len(head))]
     edge = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
-    for n, line in enumerate(lines):
-        cells = [cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(line, widths, strict=True)]
+    for n, cells in enumerate(aligned([head, *(list(map(one_line, row)) for row in rows)], _width)):
+        widths = list(map(_width, cells))
         if edge is not None and sum(widths) + 2 * len(widths) > edge:
             room = edge - sum(widths[:-1]) - 2 * (len(widths) - 1)
             last = click.unstyle(cells[-1]).rstrip()
@@ -114,10 +113,21 @@ def table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
         click.echo(click.style(text, bold=True) if n == 0 else text)
 
 
+def _width(cell: str) -> int:
+    return len(click.unstyle(cell))
+
+
+def _shown(cell: Cell) -> str:
+    """Return a cell of a list: a state with its glyph, a time as `12 s ago`."""
+    if isinstance(cell, JobState):
+        return state_text(cell)
+    return ago(cell) if isinstance(cell, datetime) else cell if isinstance(cell, str) else written(cell)
+
+
 def listing(
     as_json: bool,
     items: Iterable[T],
-    columns: Mapping[str, Callable[[T], str]],
+    columns: Mapping[str, Callable[[T], Cell]],
     *,
     empty: str = "",
     to_json: Callable[[T], Any] = methodcaller("to_json"),
@@ -127,7 +137,8 @@ def listing(
     if as_json:
         echo_json(list(map(to_json, found)))
     elif found or not empty:
-        table(list(columns), ([cell(each) for cell in columns.values()] for each in found))
+        heads = [name.upper() for name in columns]
+        table(heads, ([_shown(cell(each)) for cell in columns.values()] for each in found))
     else:
         echo(empty, err=True)
 

@@ -13,7 +13,7 @@ import click
 
 import jobkit
 from jobkit.cli import BadInput, age, as_json_option, out
-from jobkit.model.people import AuditEntry, Role
+from jobkit.model.people import Role
 from jobkit.people import Account, hashed, read_login, write_login
 
 _ROLES = [str(role) for role in Role if role is not Role.NONE]
@@ -93,29 +93,9 @@ def _list(accounts: Mapping[str, Account], as_json: bool) -> None:
 @as_json_option
 def audit(who: str | None, action: str | None, limit: int, as_json: bool) -> None:
     """List the actions of users on pages, over HTTP and in the command line, newest first."""
-    entries = [
-        entry
-        for entry in jobkit.connect().audit(limit if who is None and action is None else 20_000)
-        if who in (None, entry.who) and action in (None, entry.action)
-    ][:limit]
-    columns: dict[str, Callable[[AuditEntry], str]] = {
-        "WHEN": lambda entry: out.ago(entry.at),
-        "WHO": lambda entry: entry.who or "unknown",
-        "BY": lambda entry: entry.via,
-        "ACTION": lambda entry: entry.action,
-        "ON": _targets,
-        "OUTCOME": lambda entry: entry.outcome if entry.times == 1 else f"{entry.outcome} {entry.times:,} times",
-        "NOTE": lambda entry: entry.note,
-    }
-    out.listing(as_json, entries, columns, empty="No actions yet.")
-
-
-def _targets(entry: AuditEntry) -> str:
-    """Return `job 5f0c1234`, or `12 jobs` for several."""
-    if entry.count != 1 or not entry.targets:
-        return out.count(entry.count, entry.on)
-    only = entry.targets[0]
-    return f"{entry.on} {only[: out.SHOWN_ID] if entry.on == 'job' else only}"
+    found = jobkit.connect().audit(limit if who is None and action is None else 20_000)
+    entries = [entry for entry in found if who in (None, entry.who) and action in (None, entry.action)][:limit]
+    out.listing(as_json, entries, found._columns, empty=found._empty)
 
 
 @click.command()

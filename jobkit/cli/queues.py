@@ -14,9 +14,10 @@ import click
 
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
+from jobkit.client.tables import Tasks, queue_columns, totals, usage
 from jobkit.model import JobEvent
-from jobkit.model.format import value_brief
 from jobkit.model.plain import to_json
+from jobkit.model.table import written
 from jobkit.notebooks import SUFFIX
 from jobkit.notebooks.notebook_task import Notebook
 from jobkit.tasks.params import describe
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from jobkit.client import Kit
     from jobkit.model.limits import Rule
     from jobkit.tasks.info import TaskInfo
-    from jobkit.tasks.specs import ParamSpec
 
 #: Shortest time between two updates, in seconds.
 _SOON_S = 0.25
@@ -47,23 +47,14 @@ def tasks(name: str | None, as_json: bool) -> None:
     """List the tasks that can be submitted, or show one with its parameters."""
     kit = jobkit.connect()
     if name is None:
-        columns: dict[str, Callable[[TaskInfo], str]] = {
-            "TASK": lambda info: info.name,
-            "ARGUMENTS": lambda info: " ".join(map(_usage, info.params)),
-            "TITLE": lambda info: info.title,
-        }
-        return out.listing(as_json, known_tasks(kit).values(), columns, to_json=_with_schema)
+        known = known_tasks(kit)
+        return out.listing(as_json, known.values(), known._columns, empty=known._empty, to_json=_with_schema)
     info = task_info(kit, name)
     if as_json:
         return out.echo_json(_with_schema(info))
     out.echo(f"{info.name}  {info.title}", bold=True)
     for spec in info.params:
-        out.echo(f"  {_usage(spec):<28} {describe(spec)}  {spec.help}".rstrip())
-
-
-def _usage(spec: ParamSpec) -> str:
-    """Return `n=1000`, or `n=` if it is required."""
-    return f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}"
+        out.echo(f"  {usage(spec):<28} {describe(spec)}  {spec.help}".rstrip())
 
 
 def _with_schema(info: TaskInfo) -> dict[str, Any]:
@@ -89,7 +80,7 @@ def read_call(kit: Kit, name: str, pairs: Sequence[str]) -> tuple[str | Notebook
     return notebook, registry.task_of(notebook).info().parse(pairs)
 
 
-def known_tasks(kit: Kit) -> dict[str, TaskInfo]:
+def known_tasks(kit: Kit) -> Tasks:
     """Return all tasks: published by workers, and of the modules configured here."""
     registry.load(kit.settings.task_modules)
     return kit.tasks()
@@ -115,11 +106,7 @@ def queues(as_json: bool) -> None:
                 for name, numbers in found.items()
             ]
         )
-    columns = list(dict.fromkeys(name for numbers in found.values() for name in numbers))
-    out.table(
-        ("QUEUE", *(column.upper() for column in columns)),
-        ((name, *(str(numbers.get(column, 0)) for column in columns)) for name, numbers in found.items()),
-    )
+    out.listing(False, found.items(), queue_columns(found.items()))
     for pause in paused:
         by, option = f" by {pause.by}" if pause.by else "", "--task " if pause.kind == "task" else ""
         said = f"{pause.kind} {pause.name} was paused{by} {out.ago(pause.at)}"
@@ -288,19 +275,14 @@ def shown(found: Mapping[str, Any], rate: int | None) -> RenderableType:
         Text(f"{glyph} {found['jobs'].get(state, 0):,} {state}", style=colour)
         for state, (glyph, colour) in out.GLYPHS.items()
     )
-    busy = f"{found['running']:,} of {found['slots']:,} slots busy" if found["slots"] else "no worker takes jobs"
-    ended = "" if rate is None else f", {rate:,} jobs ended in the last minute"
-    parts: list[RenderableType] = [states, Text(f"{out.count(found['workers'], 'worker')}, {busy}{ended}")]
-    if found["refused"]:
-        parts.append(Text(out.one_line(found["refused"]), style="red"))
-    if found["rejected"]:
-        parts.append(Text(f"{found['rejected']:,} payloads were rejected; see the logs of the workers", style="red"))
+    said, *problems = totals(found, "" if rate is None else f", {rate:,} jobs ended in the last minute")
+    parts: list[RenderableType] = [states, Text(said), *(Text(out.one_line(each), style="red") for each in problems)]
     if found["queues"]:
-        names = list(dict.fromkeys(name for numbers in found["queues"].values() for name in numbers))
-        table = Table("QUEUE", box=None, pad_edge=False, header_style="bold")
-        for name in names:
-            table.add_column(name.upper(), justify="right")
-        for name, numbers in found["queues"].items():
-            table.add_row(Text(name), *(f"{numbers.get(column, 0):,}" for column in names))
+        columns = queue_columns(found["queues"].items())
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in columns:
+            table.add_column(name.upper(), justify="left" if name == "Queue" else "right")
+        for queue in found["queues"].items():
+            table.add_row(*(Text(out.one_line(written(cell(queue)))) for cell in columns.values()))
         parts += [Text(), table]
     return Group(*parts)

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +23,6 @@ import jobkit
 from jobkit.cli import FAILED, BadInput, age, as_json_option, out
 from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
-from jobkit.model.format import duration, size
 from jobkit.settings import Settings, checked_name
 from jobkit.store.binary import check_system
 from jobkit.system.hardware import cores
@@ -344,49 +342,14 @@ def _watching(keeper: Keeper, make: Callable[[int], Child], modules: Sequence[st
 def workers(with_dead: bool, as_json: bool) -> None:
     """List workers and their load."""
     kit = jobkit.connect()
-    found = [worker for worker in kit.workers() if worker.is_alive or with_dead]
+    known = kit.workers()
+    found = [worker for worker in known if worker.is_alive or with_dead]
     if not as_json and (refused := kit.refused()):
         out.echo(refused, err=True)
     for worker in found if not as_json else ():
         if worker.is_alive and worker.problem:
             out.echo(f"{worker.id} {worker.problem}", err=True)
-    columns = {name: cell for name, cell in COLUMNS.items() if name not in RARE or any(map(cell, found))}
-    out.listing(as_json, found, columns, empty="No workers. `jobkit worker` starts one.")
-
-
-def _alive(worker: WorkerInfo) -> str:
-    if not worker.is_alive:
-        return f"no, seen {duration(worker.beat_age_s)} ago"
-    return "draining" if worker.is_draining else "yes"
-
-
-def _in_use(worker: WorkerInfo) -> str:
-    """Return what is in use of its resources: "gpu 1/2"."""
-    return ", ".join(f"{name} {worker.in_use.get(name, 0):g}/{has:g}" for name, has in worker.resources.items())
-
-
-def _gpus(worker: WorkerInfo) -> str:
-    """Return its GPUs: "2 x NVIDIA A100"."""
-    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in Counter(worker.gpus).items())
-
-
-COLUMNS: dict[str, Callable[[WorkerInfo], str]] = {
-    "WORKER": lambda worker: worker.id,
-    "ALIVE": _alive,
-    "BUSY": lambda worker: f"{worker.running}/{worker.slots}",
-    "DONE": lambda worker: str(worker.done),
-    "CPU": lambda worker: f"{worker.cpu_percent:.0f} %",
-    "MEMORY": lambda worker: size(worker.rss_bytes),
-    "QUEUES": lambda worker: ", ".join(worker.queues),
-    "IN USE": _in_use,
-    "GPUS": _gpus,
-    "POOL": lambda worker: worker.pool,
-    "ENGINE": lambda worker: worker.engine,
-    "VERSION": lambda worker: f"{worker.version} / {worker.python}",
-}
-
-#: Columns that are left out if no worker has anything in them.
-RARE = {"IN USE", "GPUS", "POOL", "ENGINE"}
+    out.listing(as_json, found, known._columns_for(found), empty=known._empty)
 
 
 @click.command()

@@ -25,6 +25,7 @@ from jobkit.client.job import Job, R
 from jobkit.client.loop import background
 from jobkit.client.stop_rules import rule_of
 from jobkit.client.sweep import MAX_JOBS
+from jobkit.client.tables import BATCH_COLUMNS, JOB_COLUMNS, NO_BATCHES, Table
 from jobkit.model import InvalidParams, JobCancelled, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.model.batch import MAX_NAME, NO_BATCH, BatchInfo
 from jobkit.run.inside import context
@@ -80,6 +81,7 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         self._is_inline = kit.settings.scheme == "sync"  # then the submit calls `judge` after each job
         self._jobs: list[Job[R]] | None = None  # read at the first use
         self._followed: object = None  # what follows them in the store, see `BatchVerbs.load`
+        self._info = info
         self._spec = info.spec if info is not None else msgspec.structs.replace(NO_BATCH, axes=tuple(axes))
         self.id, self.owner, self.axes, self.seed = (
             self._spec.id, self._spec.owner, self._spec.axes, self._spec.seed,
@@ -370,8 +372,19 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         return ui().BatchDisplay(self)
 
 
-class Jobs(Shown, list[Job]):
-    """Jobs that were found: a list that shows itself in a notebook as a live table."""
+class Batches(Table, list[Batch[Any]]):
+    """Batches that were found: a list that prints and shows itself as a table."""
+
+    _columns, _empty = BATCH_COLUMNS, NO_BATCHES
+
+    def _items(self) -> Sequence[Any]:
+        return [each._info for each in self]
+
+
+class Jobs(Table, list[Job]):
+    """Jobs that were found: a list that prints as a table, and shows itself in a notebook as a live one."""
+
+    _columns, _empty = JOB_COLUMNS, "No jobs."
 
     def __init__(self, kit: Any, jobs: Iterable[Job]) -> None:
         super().__init__(jobs)
@@ -382,6 +395,9 @@ class Jobs(Shown, list[Job]):
         return ui().BatchCard(Batch(self._kit, self), is_list=True)
 
     __panel__ = view
+
+    def _items(self) -> Sequence[Any]:
+        return [job.snapshot for job in self]
 
     def _cell(self) -> Any:
         return ui().BatchDisplay(Batch(self._kit, self), is_list=True)

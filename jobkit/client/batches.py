@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from jobkit.client import checks
-from jobkit.client.batch import Batch
+from jobkit.client.batch import Batch, Batches
 from jobkit.client.connection import Connection
 from jobkit.client.job import Job
 from jobkit.client.loop import background
@@ -47,14 +47,14 @@ class BatchVerbs:
         self.load(batch, most or 0)
         return batch
 
-    def batches(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> list[Batch]:
+    def batches(self, limit: int = 50, *, name: str | None = None, owner: str | None = None) -> Batches:
         """Batches, newest first. Each reads its jobs, and is live, from the first use of them on.
 
         Args:
             limit: at most so many, from 1 to 10000. name, owner: only those of this name, of this user.
         """
         found = self._connection.call(self.batch_infos, limit, name=name, owner=owner)
-        return [Batch(self._kit, None, info) for info in found]
+        return Batches(Batch(self._kit, None, info) for info in found)
 
     def load(self, batch: Batch, most: int = 0) -> None:
         """Read the jobs of a batch, or the first so many, and follow them from now on."""

@@ -45,7 +45,6 @@ from jobkit.store.events import EventHub
 from jobkit.store.failures import FailureStore
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
-from jobkit.store.web import AuditLog
 from jobkit.tasks.shown import Shown
 
 S = TypeVar("S")
@@ -172,15 +171,15 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
     snapshot = on_loop("verbs", Verbs.snapshot)
     counts = on_loop("verbs", Verbs.counts)
     stats = on_loop("verbs", Verbs.stats)
-    queues = on_loop("verbs.store", RedisStore.queues)
+    queues = on_loop("verbs", Verbs.queues)
     queue_reasons = on_loop("verbs", Verbs.queue_reasons)
-    workers = on_loop("verbs.store", RedisStore.workers)
+    workers = on_loop("verbs", Verbs.workers)
     refused = on_loop("verbs", Verbs.refused)
     waits_for = on_loop("verbs", Verbs.waits_for)
     waits_for_many = on_loop("verbs", Verbs.waits_for_many)
     expected_starts = on_loop("verbs", Verbs.expected_starts)
     question = on_loop("verbs", Verbs.question)
-    audit = on_loop("verbs.store.audit_log", AuditLog.entries)
+    audit = on_loop("verbs", Verbs.audit)
     publish = on_loop("verbs", Verbs.publish)
     events = stream("verbs", all_events)
     job_events = stream("verbs", events_of_job)

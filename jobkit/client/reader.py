@@ -19,6 +19,7 @@ from jobkit.client.job import Job
 from jobkit.client.log_verbs import log_lines
 from jobkit.client.metrics import frame_of, rows_of
 from jobkit.client.outputs import Artifact, outcome_of
+from jobkit.client.tables import Tasks
 from jobkit.codec import is_reference
 from jobkit.files.checkpoints import CheckpointPlace
 from jobkit.files.file_store import JobFolder, opened
@@ -26,7 +27,6 @@ from jobkit.model import InvalidParams, JobSpec, JobState, LogLine, ResultExpire
 from jobkit.store.grammar import parse
 from jobkit.store.query import Query
 from jobkit.store.values import ArtifactInfo
-from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked
 from jobkit.tasks.registry import registry
 
@@ -89,10 +89,10 @@ class JobReader:
         page = self._connection.call(self._connection.verbs.page, wanted)
         return Jobs(self._kit, map(self._connection.live.handle, page.jobs))
 
-    def tasks(self) -> dict[str, TaskInfo]:
+    def tasks(self) -> Tasks:
         """Tasks that can be submitted by name: those of this process and those that workers have made known."""
         found = self._connection.call(self._connection.verbs.tasks)
-        return dict(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
+        return Tasks(sorted({**found, **{task.name: task.info() for task in registry.all()}}.items()))
 
     # -- outputs ------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from jobkit.client import checks
 from jobkit.client.log_verbs import LogVerbs
 from jobkit.client.made import MadeReader
 from jobkit.client.starts import expected_starts
+from jobkit.client.tables import AuditEntries, Queues, Stats, Workers
 from jobkit.client.waits import QueueReason, read_queue_reasons, waits_for
 from jobkit.codec import Codec
 from jobkit.files import FileStore
@@ -36,9 +37,10 @@ from jobkit.model import (
     UnknownTask,
 )
 from jobkit.model.forecast import Start
+from jobkit.model.format import local_time
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
-from jobkit.model.plain import iso, now_ms
+from jobkit.model.plain import now_ms
 from jobkit.model.update import new_update
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
@@ -192,21 +194,39 @@ class Verbs(LogVerbs):
             return None if jobs is None else Counter(each for job in jobs for each in indexed(job, fields))
         return await self._index.tally(query, fields, for_s)
 
-    async def stats(self) -> dict[str, Any]:
+    async def workers(self) -> Workers:
+        """Return the workers, dead ones of the last hour too."""
+        return Workers(await self.store.workers())
+
+    async def queues(self) -> Queues:
+        """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
+        return Queues(await self.store.queues())
+
+    async def audit(self, limit: int = 100, before: str = "") -> AuditEntries:
+        """Return up to `limit` actions of users, newest first; with `before`, an entry's id, older ones.
+
+        Raises:
+            InvalidParams: `before` is not the id of an entry.
+        """
+        return AuditEntries(await self.store.audit_log.entries(limit, before))
+
+    async def stats(self) -> Stats:
         """Jobs by state, queues, how many workers take jobs, with how many slots; why the store takes no changes."""
         counts, queues, workers, refused = await asyncio.gather(
             self.counts(), self.store.queues(), self.store.workers(), self.refused()
         )
         alive = [worker for worker in workers if worker.takes_jobs]
-        return {
-            "jobs": counts,
-            "queues": queues,
-            "workers": len(alive),
-            "slots": sum(worker.slots for worker in alive),
-            "running": counts[JobState.RUNNING],
-            "rejected": sum(worker.rejected for worker in alive),
-            "refused": refused,
-        }
+        return Stats(
+            {
+                "jobs": counts,
+                "queues": queues,
+                "workers": len(alive),
+                "slots": sum(worker.slots for worker in alive),
+                "running": counts[JobState.RUNNING],
+                "rejected": sum(worker.rejected for worker in alive),
+                "refused": refused,
+            }
+        )
 
     async def refused(self) -> str:
         """Return one sentence that says why the store refuses changes, "" if it accepts them."""
@@ -415,7 +435,7 @@ class Trail:
             logger.warning(
                 "%s by %s is not in the audit trail yet: %s", entry.action, entry.who or "an unnamed user", error
             )
-            at = iso(datetime.now(UTC))
+            at = local_time(datetime.now(UTC), seconds=True)
             self._late.append(replace(entry, note=f"{entry.note} (written down late; it was at {at})".strip()))
             if self._runner is None:
                 self._runner = asyncio.get_running_loop().create_task(self._write_late())

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jobkit.model import JobkitError
+from jobkit.model.format import local_time
 from jobkit.own_machine import write_private
 
 with suppress(ModuleNotFoundError):  # Windows has no locks by the kernel, and no home; the command line loads this
@@ -220,7 +221,7 @@ def make_private(path: Path, what: str, *, may_be_link: bool = True) -> None:
 def say(line: str) -> None:
     """Write one line to the log of this process, unless the disk is full."""
     with suppress(OSError):
-        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", file=sys.stderr, flush=True)
+        print(f"{local_time(datetime.now(UTC), seconds=True)} {line}", file=sys.stderr, flush=True)
 
 
 def lines_of(log: Path, after: int = 0) -> list[str]:

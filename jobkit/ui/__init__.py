@@ -43,6 +43,7 @@ _HOMES = {
     "JobDisplay": "notebook",
     "BatchDisplay": "notebook",
     "FormDisplay": "notebook",
+    "TableDisplay": "notebook",
     "job_report": "card.report",
     "batch_report": "card.report",
     "action": "access.actions",

@@ -21,7 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobkit.client import Batch, Job, Kit, Study
+from jobkit.client.batch import Jobs
 from jobkit.client.loop import background
+from jobkit.client.tables import Table
 from jobkit.model import JobkitError, JobSnapshot
 from jobkit.tasks.info import TaskInfo
 from jobkit.ui.card.batch_files import study_facts
@@ -32,6 +34,7 @@ from jobkit.ui.card.card_model import CardModel
 from jobkit.ui.card.chart_bundle import chart_bundle
 from jobkit.ui.card.downloads import pictures_of
 from jobkit.ui.card.study_model import StudyModel, model_of
+from jobkit.ui.card.table_html import table_html
 from jobkit.ui.form.form_model import Filled, form_html
 
 logger = logging.getLogger("jobkit.ui")
@@ -193,7 +196,7 @@ class BatchDisplay(CellDisplay):
     ) -> None:
         self.batch, self.handle = batch, shows or batch
         self.is_list, self.heading = is_list, heading
-        self.text = heading or (repr(list(batch)) if is_list else repr(self.handle))
+        self.text = heading or (repr(Jobs(batch._kit, batch)) if is_list else repr(self.handle))
         controller = self.controller()
         is_over = batch.is_terminal and (controller is None or controller.is_terminal)
         self.is_empty, self.is_over = not len(batch) and controller is None, is_over or batch._kit.is_closed
@@ -233,6 +236,24 @@ class BatchDisplay(CellDisplay):
         from jobkit.ui.widgets import BatchWidget
 
         return BatchWidget(self.batch, is_list=self.is_list, **hooks)
+
+
+class TableDisplay(CellDisplay):
+    """A table of the moment: workers, tasks, batches, totals."""
+
+    is_over = True
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.text = table, repr(table)
+
+    def html(self, model: Any) -> str:
+        return table_html(self.table)
+
+    def live(self, **hooks: Any) -> Any:
+        return importlib.import_module("ipywidgets").HTML(table_html(self.table))
+
+    def marimo(self) -> Any:
+        return importlib.import_module("marimo").Html(table_html(self.table))
 
 
 class FormDisplay(CellDisplay):

@@ -37,7 +37,7 @@ def test_a_running_job_whose_worker_is_silent_is_stalled() -> None:
 
     def shown(state: JobState, worker: str) -> str:
         job = JobSnapshot(JobSpec("a", "task"), 1, state, worker=worker)
-        return click.unstyle(jobs._state(job, worker in seen)).split()[-1]
+        return click.unstyle(jobs.state_of(job, worker in seen)).split()[-1]
 
     assert [shown(JobState.RUNNING, worker) for worker in ("w1", "w2", "w3")] == ["running", "stalled", "stalled"]
     assert shown(JobState.QUEUED, "") == "queued"
@@ -46,7 +46,7 @@ def test_a_running_job_whose_worker_is_silent_is_stalled() -> None:
 def test_a_success_whose_result_was_not_kept_has_no_tick() -> None:
     job = JobSnapshot(JobSpec("a", "task"), 2, JobState.SUCCEEDED, summary="(not kept) bytes of 3,000,000")
 
-    assert click.unstyle(jobs._state(job, True)) == "! succeeded (not kept)"
+    assert click.unstyle(jobs.state_of(job, True)) == "! succeeded (not kept)"
 
 
 def test_metrics_are_shown_as_a_table_or_as_points(capsys: pytest.CaptureFixture[str]) -> None:

@@ -342,7 +342,7 @@ def test_marimo_gets_widgets_and_before_them_what_its_export_shows(
 
     form.request = '{"action": "submit", "task": "formed", "fields": {"n": {"text": "5"}}, "k": 2}'
     wait_until(lambda: "50" in card.preview, what="the card of the next job")
-    assert Jobs(stage.kit, ())._display_() == "'[]'"
+    assert Jobs(stage.kit, ())._display_() == "'No jobs.'"
 
 
 @pytest.mark.parametrize("is_closed", [False, True], ids=["open", "closed"])

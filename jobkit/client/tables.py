@@ -1,0 +1,265 @@
+"""Lists and dicts of a kit that print as tables, and show themselves as tables in a notebook.
+
+To code they are the lists and dicts that they are. The command line has the same columns. A table is of the moment at
+which it was read; that of jobs has a live card, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from operator import itemgetter
+from typing import Any, ClassVar, TypeVar
+
+from jobkit.client.handle import ui
+from jobkit.model import JobSnapshot, JobState
+from jobkit.model.batch import BatchInfo
+from jobkit.model.format import duration, many, params_brief, percent, progress_line, size, value_brief
+from jobkit.model.people import AuditEntry
+from jobkit.model.result import ended_text
+from jobkit.model.table import Cell, Columns, aligned, written
+from jobkit.store.values import WorkerInfo
+from jobkit.tasks.info import TaskInfo
+from jobkit.tasks.shown import Shown
+from jobkit.tasks.specs import ParamSpec
+
+T = TypeVar("T")
+
+#: Characters of an id, and most characters of a cell of text.
+_ID, _CELL = 8, 60
+
+#: Rows that are printed.
+_ROWS = 60
+
+
+class Table(Shown):
+    """Base of lists and dicts that print as a table.
+
+    `_columns` are those that it has; of `_rare` ones only those in which an item has something. `_empty` is what it
+    says without items.
+    """
+
+    _columns: ClassVar[Columns] = {}
+    _rare: ClassVar[frozenset[str]] = frozenset()
+    _empty: ClassVar[str] = ""
+
+    def _items(self) -> Sequence[Any]:
+        """Return what has a row each."""
+        return list(self)  # type: ignore[call-overload, no-any-return]  # a subclass is a list too
+
+    def _notes(self) -> list[str]:
+        """Return lines above the table."""
+        return []
+
+    def _columns_for(self, items: Sequence[Any]) -> Columns:
+        """Return the columns of a table of these items."""
+        is_used = {name: any(map(cell, items)) for name, cell in self._columns.items() if name in self._rare}
+        return {name: cell for name, cell in self._columns.items() if is_used.get(name, True)}
+
+    def _cells(self) -> tuple[list[str], list[list[Cell]]]:
+        """Return headings and rows."""
+        items = self._items()
+        columns = self._columns_for(items)
+        return list(columns), [[cell(each) for cell in columns.values()] for each in items]
+
+    def __repr__(self) -> str:
+        heads, rows = self._cells()
+        lines = [[_cut(written(cell)) for cell in row] for row in rows[:_ROWS]]
+        table = ["  ".join(line).rstrip() for line in aligned([heads, *lines])] if rows else [self._empty]
+        more = [f"and {len(rows) - _ROWS:,} more"] if len(rows) > _ROWS else []
+        return "\n".join([*map(written, self._notes()), *table, *more])
+
+    def _cell(self) -> Any:
+        return ui().TableDisplay(self)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+
+
+# -- workers -----------------------------------------------------------------------------------------------------------
+
+
+def _alive(worker: WorkerInfo) -> str:
+    if not worker.is_alive:
+        return f"no, seen {duration(worker.beat_age_s)} ago"
+    return "draining" if worker.is_draining else "yes"
+
+
+def _in_use(worker: WorkerInfo) -> str:
+    """Return what is in use of its resources: "gpu 1/2"."""
+    return ", ".join(f"{name} {worker.in_use.get(name, 0):g}/{has:g}" for name, has in worker.resources.items())
+
+
+def _gpus(worker: WorkerInfo) -> str:
+    """Return its GPUs: "2 x NVIDIA A100"."""
+    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in Counter(worker.gpus).items())
+
+
+class Workers(Table, list[WorkerInfo]):
+    """Workers, dead ones of the last hour too."""
+
+    _columns: ClassVar[Columns] = {
+        "Worker": lambda worker: worker.id,
+        "Alive": _alive,
+        "Busy": lambda worker: f"{worker.running}/{worker.slots}",
+        "Done": lambda worker: worker.done,
+        "CPU": lambda worker: f"{worker.cpu_percent:.0f} %",
+        "Memory": lambda worker: size(worker.rss_bytes),
+        "Queues": lambda worker: ", ".join(worker.queues),
+        "In use": _in_use,
+        "GPUs": _gpus,
+        "Pool": lambda worker: worker.pool,
+        "Engine": lambda worker: worker.engine,
+        "Version": lambda worker: f"{worker.version} / {worker.python}",
+    }
+    _rare = frozenset({"In use", "GPUs", "Pool", "Engine"})
+    _empty = "No workers. `jobkit worker` starts one."
+
+
+# -- tasks, queues, totals ---------------------------------------------------------------------------------------------
+
+
+def usage(spec: ParamSpec) -> str:
+    """Return `n=1000`, or `n=` if it is required."""
+    return f"{spec.name}=" if spec.required else f"{spec.name}={value_brief(spec.default)}"
+
+
+class Tasks(Table, dict[str, TaskInfo]):
+    """Tasks by name."""
+
+    _columns: ClassVar[Columns] = {
+        "Task": lambda info: info.name,
+        "Arguments": lambda info: " ".join(map(usage, info.params)),
+        "Title": lambda info: info.title,
+    }
+    _empty = "No tasks. `@jobkit.task` above a function makes one."
+
+    def _items(self) -> Sequence[Any]:
+        return list(self.values())
+
+
+class Queues(Table, dict[str, dict[str, int]]):
+    """Numbers of jobs and workers by queue."""
+
+    _empty = "No queues have been used yet."
+
+    def _items(self) -> Sequence[Any]:
+        return list(self.items())
+
+    def _columns_for(self, items: Sequence[Any]) -> Columns:
+        return queue_columns(items)
+
+
+def queue_columns(items: Iterable[tuple[str, Mapping[str, int]]]) -> Columns:
+    """Return the columns of a table of queues, each a name and its numbers."""
+    names = dict.fromkeys(name for _, numbers in items for name in numbers)
+    return {"Queue": itemgetter(0), **{name.capitalize(): partial(_number, name) for name in names}}
+
+
+def _number(name: str, item: tuple[str, Mapping[str, int]]) -> int:
+    return item[1].get(name, 0)
+
+
+class Stats(Table, dict[str, Any]):
+    """Totals: jobs by state, workers, and a table of queues."""
+
+    _empty = Queues._empty
+
+    def _items(self) -> Sequence[Any]:
+        return list(self["queues"].items())
+
+    def _columns_for(self, items: Sequence[Any]) -> Columns:
+        return queue_columns(items)
+
+    def _notes(self) -> list[str]:
+        jobs = ", ".join(f"{n:,} {state}" for state in map(str, JobState) if (n := self["jobs"].get(state)))
+        return [jobs or "No jobs.", *totals(self)]
+
+
+def totals(stats: Mapping[str, Any], more: str = "") -> list[str]:
+    """Return sentences about workers, and about what is wrong, from `kit.stats()`; `more` goes behind the first."""
+    busy = f"{stats['running']:,} of {stats['slots']:,} slots busy" if stats["slots"] else "no worker takes jobs"
+    rejected = stats["rejected"]
+    problems = (
+        stats["refused"],
+        f"{rejected:,} payloads were rejected; see the logs of the workers" if rejected else "",
+    )
+    return [f"{many(stats['workers'], 'worker')}, {busy}{more}", *filter(None, problems)]
+
+
+# -- jobs, batches -----------------------------------------------------------------------------------------------------
+
+
+def _progress(job: JobSnapshot) -> str:
+    if job.state is not JobState.RUNNING:
+        return ""
+    return percent(job.progress) or progress_line(job.done, job.total)
+
+
+def _result(job: JobSnapshot) -> str:
+    """Return what an ended job says of its end, as in the dashboard."""
+    text = ended_text(job)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+#: Columns of snapshots.
+JOB_COLUMNS: Columns = {
+    "Id": lambda job: job.id[:_ID],
+    "State": lambda job: job.state,
+    "Task": lambda job: job.spec.task,
+    "Progress": _progress,
+    "Result": _result,
+    "Queue": lambda job: job.spec.queue,
+    "Submitted": lambda job: job.submitted_at,
+    "Duration": lambda job: duration(job.elapsed_s(datetime.now(UTC))),
+    "Arguments": lambda job: params_brief(job.spec.params),
+}
+
+
+def counted(batch: BatchInfo) -> str:
+    """Return `8 succeeded, 1 failed, 3 running`."""
+    return ", ".join(f"{n:,} {state}" for state, n in batch.counts.items()) or "no jobs"
+
+
+#: Columns of `BatchInfo`s.
+BATCH_COLUMNS: Columns = {
+    "Id": lambda batch: batch.id[:_ID],
+    "State": lambda batch: batch.state,
+    "Done": lambda batch: percent(batch.progress),
+    "Jobs": lambda batch: batch.spec.size,
+    "Submitted": lambda batch: batch.submitted_at,
+    "Task": lambda batch: batch.spec.task,
+    "Name": lambda batch: batch.spec.name,
+    "Counts": counted,
+}
+
+NO_BATCHES = "No batches. task.map(...) and task.sweep(...) make one."
+
+
+# -- the audit trail ---------------------------------------------------------------------------------------------------
+
+
+def _targets(entry: AuditEntry) -> str:
+    """Return `job 5f0c1234`, or `12 jobs` for several."""
+    if entry.count != 1 or not entry.targets:
+        return many(entry.count, entry.on)
+    only = entry.targets[0]
+    return f"{entry.on} {only[:_ID] if entry.on == 'job' else only}"
+
+
+class AuditEntries(Table, list[AuditEntry]):
+    """Actions of users, newest first."""
+
+    _columns: ClassVar[Columns] = {
+        "When": lambda entry: entry.at,
+        "Who": lambda entry: entry.who or "unknown",
+        "By": lambda entry: entry.via,
+        "Action": lambda entry: entry.action,
+        "On": _targets,
+        "Outcome": lambda entry: entry.outcome if entry.times == 1 else f"{entry.outcome} {entry.times:,} times",
+        "Note": lambda entry: entry.note,
+    }
+    _empty = "No actions yet."

@@ -1,0 +1,36 @@
+"""Tables of a kit as static HTML, in the style of saved cards."""
+
+from __future__ import annotations
+
+from html import escape
+
+from jobkit.client.tables import Table
+from jobkit.model import JobState
+from jobkit.model.format import FACES, many, number
+from jobkit.model.table import Cell, written
+from jobkit.ui.card.card_html import GLYPHS, saved_card, table
+
+#: Rows that a notebook keeps, and characters of a cell.
+_ROWS, _CELL = 200, 160
+
+
+def table_html(shown: Table) -> str:
+    """Return a table as a self-contained piece of HTML; all in it is text."""
+    heads, rows = shown._cells()
+    numeric = [i for i, _ in enumerate(heads) if rows and all(isinstance(row[i], int) for row in rows)]
+    notes = "".join(f"<p>{escape(written(note))}</p>" for note in shown._notes())
+    parts = [f"<div>{notes}</div>"] if notes else []
+    if rows:
+        parts.append(table([list(map(_cell, row)) for row in rows[:_ROWS]], list(map(escape, heads)), numeric))
+    elif not notes:
+        parts.append(f'<p class="m">{escape(shown._empty)}</p>')
+    if len(rows) > _ROWS:
+        parts.append(f'<p class="m">{number(_ROWS)} of {many(len(rows), "row")}</p>')
+    return saved_card("jkt", "queued", parts, "batch_static.css")
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, JobState):
+        return f"{GLYPHS[cell]} {FACES[cell]}"
+    text = written(cell)
+    return escape(text if len(text) <= _CELL else f"{text[: _CELL - 1]}…")

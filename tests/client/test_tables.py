@@ -1,0 +1,119 @@
+"""Lists of a kit print as tables, and stay lists and dicts."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from jobkit.client.kit import Kit
+from jobkit.client.tables import AuditEntries, Queues, Stats, Table, Tasks, Workers
+from jobkit.model.people import AuditEntry
+from jobkit.store.values import WorkerInfo
+from jobkit.tasks.registry import task
+from jobkit.ui.card.table_html import table_html
+from jobkit.ui.notebook import TableDisplay
+
+EVIL = "<script>alert(1)</script>\x1b[31m\nsecond"
+
+
+def score(n: int, lr: float = 0.1) -> float:
+    """Score a model."""
+    return n * lr
+
+
+def lines(table: Table) -> list[list[str]]:
+    return [line.split() for line in repr(table).splitlines()]
+
+
+def test_what_a_kit_lists_prints_as_a_table_and_is_what_it_was(kit: Kit) -> None:
+    batch = kit.map(task(score), [{"n": 1}, {"n": 2}], name="first")
+    batch.wait(60)
+
+    assert lines(kit.batches())[0] == ["Id", "State", "Done", "Jobs", "Submitted", "Task", "Name", "Counts"]
+    assert lines(kit.batches())[1][:4] == [batch.id[:8], "succeeded", "100", "%"]
+    assert ["score", "n=", "lr=0.1", "Score", "a", "model"] in lines(kit.tasks())
+    assert [line[:3] for line in lines(kit.jobs(task="score"))[1:]] == [
+        [job.id[:8], "succeeded", "score"] for job in kit.jobs(task="score")
+    ]
+    assert lines(kit.stats())[0][:2] == [str(kit.stats()["jobs"]["succeeded"]), "succeeded"]
+    assert repr(kit.jobs(task="no_such")) == "No jobs."
+    assert isinstance(kit.workers(), list)
+    assert kit.tasks()["score"].title == "Score a model"
+    assert json.loads(json.dumps(kit.stats()))["jobs"] == kit.stats()["jobs"]
+
+
+async def test_coroutines_give_the_same_tables(kit: Kit) -> None:
+    assert type(await kit.aio.workers()) is type(kit.workers()) is Workers
+    assert type(await kit.aio.stats()) is Stats
+    assert type(await kit.aio.tasks()) is Tasks
+    assert type(await kit.aio.queues()) is Queues
+
+
+def test_columns_in_which_no_worker_has_anything_are_left_out() -> None:
+    worker = WorkerInfo("vm.1.abc", slots=4, running=1, rss_bytes=43_000_000, version="1", python="3.11", done=12_345)
+    gpu = WorkerInfo("b", gpus=("A100", "A100"))
+
+    assert repr(Workers([worker])).splitlines() == [
+        "Worker    Alive  Busy  Done    CPU  Memory  Queues   Version",
+        "vm.1.abc  yes    1/4   12,345  0 %  43 MB   default  1 / 3.11",
+    ]
+    assert "2 x A100" in repr(Workers([worker, gpu]))
+    assert repr(Workers([])) == "No workers. `jobkit worker` starts one."
+
+
+def test_times_are_local_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = AuditEntry(
+        "ada", "", "cli", "cancel", targets=("f" * 16,), count=1, at=datetime(2026, 1, 1, 23, 30, tzinfo=UTC)
+    )
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        shown = repr(AuditEntries([entry])), table_html(AuditEntries([entry]))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert shown[0].splitlines()[1].split()[:2] == ["2026-01-02", "00:30"]
+    assert "<td>2026-01-02 00:30</td>" in shown[1]
+    assert "job ffffffff" in shown[0]
+
+
+def test_all_in_a_table_is_text_of_one_line() -> None:
+    table = Workers([WorkerInfo(EVIL, pool=EVIL, queues=(EVIL,) * 3)])
+
+    assert len(repr(table).splitlines()) == 2
+    assert "\x1b" not in repr(table)
+    html = table_html(table)
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "\x1b" not in html
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    table = Workers(WorkerInfo(f"w{n}") for n in range(1234))
+
+    assert repr(table).splitlines()[-1] == "and 1,174 more"
+    assert "200 of 1,234 rows" in table_html(table)
+
+
+def test_a_table_can_be_copied_and_pickled() -> None:
+    table = Workers([WorkerInfo("a")])
+
+    assert pickle.loads(pickle.dumps(table)) == copy.deepcopy(table) == [WorkerInfo("a")]
+    assert repr(pickle.loads(pickle.dumps(table))) == repr(table)
+
+
+def test_a_cell_shows_the_table_as_html_and_a_terminal_its_text() -> None:
+    table = Workers([WorkerInfo("a")])
+
+    bundle, metadata = table._repr_mimebundle_()
+
+    assert (bundle["text/plain"], metadata) == (repr(table), {})
+    assert "<td>a</td>" in bundle["text/html"]
+    assert "<td>a</td>" in table.widget().value
+    assert TableDisplay(table).static(None) == bundle
