@@ -48,6 +48,12 @@ def connect(
     Raises:
         InvalidParams: a setting is not understood.
         StoreUnavailable: the server does not answer.
+
+    Example:
+        >>> kit = jobkit.connect("sync://")
+        >>> kit.submit(sum, [1, 2, 3]).result()
+        6
+        >>> kit.close()
     """
     given = {"url": url, "namespace": namespace, "home": home, "secret": secret, **settings}
     if any(value is not None for value in given.values()):
@@ -73,6 +79,9 @@ def publish(topic: str, data: Any, private: bool = True, *, type: str = "") -> N
     Raises:
         InvalidParams: the topic is reserved, or something is not allowed.
         StoreUnavailable: the server does not answer.
+
+    Example:
+        >>> jobkit.publish("https://shop.example/orders/7", {"state": "paid"})
     """
     connect().publish(topic, data, private, type=type)
 

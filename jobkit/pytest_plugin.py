@@ -15,13 +15,26 @@ import pytest
 
 @pytest.fixture
 def jobkit_kit() -> Iterator[Any]:
-    """The default kit of the test: jobs run at once."""
+    """The default kit of the test: jobs run at once.
+
+    Example:
+        >>> def test_a_report_is_ordered(jobkit_kit):
+        ...     report.submit(day="monday")
+        ...     jobkit_kit.assert_submitted(report, day="monday")
+    """
     with import_module("jobkit.testing").default_memory_kit(at_once=True) as kit:
         yield kit
 
 
 @pytest.fixture
 def jobkit_queue() -> Iterator[Any]:
-    """The default kit of the test: jobs wait for `jobkit_queue.run()`, and time for `jobkit_queue.clock.tick()`."""
+    """The default kit of the test: jobs wait for `jobkit_queue.run()`, and time for `jobkit_queue.clock.tick()`.
+
+    Example:
+        >>> def test_the_reminder_comes_after_a_day(jobkit_queue):
+        ...     report.options(delay="1d").submit()
+        ...     jobkit_queue.clock.tick(days=1)
+        ...     assert len(jobkit_queue.run()) == 1
+    """
     with import_module("jobkit.testing").default_memory_kit(at_once=False) as kit:
         yield kit

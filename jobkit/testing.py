@@ -53,6 +53,11 @@ class FrozenClock:
 
     Args:
         now: aware; the true time unless given.
+
+    Example:
+        >>> clock = FrozenClock(datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC))
+        >>> clock.tick(hours=1).hour
+        13
     """
 
     def __init__(self, now: datetime | None = None) -> None:
@@ -94,6 +99,12 @@ class MemoryKit(Kit):
         at_once: jobs run before their submit returns, delays or not, as with `sync://`. Else they wait for `run()`.
         clock: its time; one that stands still unless given.
         settings: as of `jobkit.connect`.
+
+    Example:
+        >>> with MemoryKit(at_once=False) as kit:
+        ...     job = kit.options(delay="1h").submit(len, "abc")
+        ...     later = kit.clock.tick(hours=1)
+        ...     assert kit.run() == [job]
     """
 
     def __init__(self, *, at_once: bool = True, clock: FrozenClock | None = None, **settings: Any) -> None:

@@ -9,14 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import click
 import pytest
 import yaml
 
+from tests.docs.commands import check_command, commands_in
 from tests.support import ROOT
 
 TEAM = ROOT / "docs" / "team"
@@ -91,40 +89,6 @@ def test_the_site_loads_nothing_from_other_hosts(site: Path) -> None:
         assert not re.search(r"url\([\"']?(?:https?:)?//", style.read_text("utf-8")), style
 
 
-def commands_in(text: str) -> Iterator[list[str]]:
-    """Return every `jobkit COMMAND ...` of a text, up to a shell operator."""
-    for match in re.finditer(r"(?:^\$ |bin/|exec |^)jobkit ((?:[a-z]|--)[^\n|&#;]*)", text, re.MULTILINE):
-        yield match[1].split()
-
-
-def check_command(words: list[str]) -> None:
-    """Assert that a command and its options exist."""
-    from jobkit.cli import main
-
-    context = click.Context(main, info_name="jobkit")
-    command: Any = main.get_command(context, words[0])
-    assert command is not None, f"jobkit {words[0]} does not exist"
-    while isinstance(command, click.Group) and len(words) > 1 and command.get_command(context, words[1]):
-        command, words = command.get_command(context, words[1]), words[1:]
-    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
-    for word in words[1:]:
-        if re.match(r"--?[a-zA-Z]", word):
-            assert word.partition("=")[0] in known, f"jobkit {words[0]} has no {word}"
-
-
-def test_commands_in_the_documentation_exist() -> None:
-    found = 0
-    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
-        for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
-            for words in commands_in(block):
-                found += 1
-                try:
-                    check_command(words)
-                except AssertionError as error:
-                    raise AssertionError(f"{page.relative_to(ROOT)}: {error}") from None
-    assert found > 12
-
-
 @functools.cache
 def known_tests() -> frozenset[str]:
     """Return the names of all test functions."""
@@ -177,15 +141,6 @@ def test_systemd_accepts_the_service_files(tmp_path: Path) -> None:
         copy.write_text(re.sub(r"(?m)^(WorkingDirectory|EnvironmentFile|ReadWritePaths)=.*\n", "", text))
         done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
         assert unit.name.partition("@")[0] not in done.stderr, done.stderr
-
-
-def test_the_environment_of_services_has_settings_that_exist() -> None:
-    from jobkit.settings import Settings
-
-    names = re.findall(r"(?m)\b(JOBKIT_[A-Z_]+)\b", "".join(path.read_text() for path in TEAM.iterdir()))
-    known = {f"JOBKIT_{name.upper()}" for name in Settings.__dataclass_fields__}
-
-    assert set(names) - known <= {"JOBKIT_HOME", "JOBKIT_SECRET_FILE"}
 
 
 def test_the_files_for_monitoring_ask_for_metrics_that_exist() -> None:

@@ -48,7 +48,7 @@ def paths_for(changed: Iterable[str]) -> list[str]:
         elif path.startswith("tests/") and "/" in rest:
             found.add(os.path.dirname(path))
         elif first in ("docs", "notebooks") or path.endswith(".md"):
-            found |= {f"tests/{first}" if first == "notebooks" else "tests/test_docs.py"}
+            found |= {"tests/notebooks"} if first == "notebooks" else {"tests/docs", "tests/test_docs.py"}
         elif first == "benchmarks":
             found.add("tests/test_benchmarks.py")
         elif path in ("pyproject.toml", "tests/conftest.py", "tests/support.py"):

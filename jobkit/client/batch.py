@@ -61,6 +61,13 @@ class Batch(Shown, Handle[BatchSnapshot], Generic[R]):
         owner: user name of its submitter.
         axes: of a sweep, the names of the arguments that were swept; else ().
         seed: of a random sweep, the seed that gives the same points again; else None.
+
+    Example:
+        >>> batch = train.sweep(lr=[0.1, 0.2], depth=[1, 2])
+        >>> batch.wait(), batch.counts["succeeded"]
+        (True, 4)
+        >>> rows = batch.results()
+        >>> slow = rows[rows["lr"] == 0.1]
     """
 
     progress: float = from_snapshot("progress", "0..1: the mean of the jobs' progress; an ended job counts as 1.")
@@ -414,6 +421,11 @@ def as_completed(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> Iter
     Raises:
         TimeoutError: not all have ended within `timeout` seconds.
         StoreUnavailable: their embedded server was stopped; the jobs go on when that is started again.
+
+    Example:
+        >>> jobs = [train.submit(lr=rate) for rate in (0.1, 0.2)]
+        >>> sum(job.result()["loss"] for job in jobkit.as_completed(jobs, timeout=60))
+        0.15...
     """
     seconds, waiting = checks.timeout_s(timeout), _handles(jobs)
     ended: queue.SimpleQueue[tuple[Job, Future[None]]] = queue.SimpleQueue()
@@ -458,7 +470,14 @@ def open_ids(jobs: deque[Job[R]]) -> list[str]:
 
 
 def wait(jobs: Iterable[Job[R]], timeout: checks.Timeout = None) -> tuple[list[Job[R]], list[Job[R]]]:
-    """Wait until all have ended or `timeout` seconds are over; `(ended, not ended)`, each in the order given."""
+    """Wait until all have ended or `timeout` seconds are over; `(ended, not ended)`, each in the order given.
+
+    Example:
+        >>> jobs = [train.submit(lr=rate) for rate in (0.1, 0.2)]
+        >>> ended, others = jobkit.wait(jobs, timeout=60)
+        >>> len(ended), others
+        (2, [])
+    """
     waiting = _handles(jobs)
     with contextlib.suppress(TimeoutError):
         deque(as_completed(waiting, timeout), maxlen=0)

@@ -61,6 +61,13 @@ class Job(Shown, Handle[JobSnapshot], Generic[R]):
     """One submission of a task. Get one from `task.submit(...)`, `kit.submit(...)` or `kit.get(id)`.
 
     For type checkers `Job[R]` is a job whose result is an `R`, and `Job` one of any result.
+
+    Example:
+        >>> job = simulate.submit(n=10)
+        >>> job.result(timeout=60)
+        {'steps': 10, 'method': 'rk4'}
+        >>> job.rerun(n=20).params["n"]
+        20
     """
 
     id: str = from_snapshot("spec.id", "Id, 1 to 200 characters.")

@@ -112,6 +112,11 @@ class Kit(HasNeighbours, Shown, SubmitVerbs):
 
     Raises:
         StoreUnavailable: the server does not answer.
+
+    Example:
+        >>> with jobkit.connect("sync://") as kit:
+        ...     kit.submit(len, "abc").result()
+        3
     """
 
     _internal = frozenset(

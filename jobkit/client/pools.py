@@ -36,6 +36,10 @@ class Pool(Handle[PoolInfo]):
     """Workers that are started on an engine while jobs wait. Get one from `kit.pool(...)` or `kit.pools()`.
 
     Its parameters move by themselves while workers come and go.
+
+    Example:
+        >>> pool = kit.pool("gpu", on="slurm", max=20, idle="10m")  # doctest: +SKIP
+        >>> pool.drain(wait=True)  # doctest: +SKIP
     """
 
     id: str = from_snapshot("name", "The same as its name.")

@@ -54,6 +54,12 @@ class Schedule(Handle[ScheduleSnapshot]):
     """A task that runs again and again, or later once. Get one from `kit.schedule(...)` or `kit.schedules()`.
 
     Its parameters move by themselves when it fires, is paused or is changed, also by other processes.
+
+    Example:
+        >>> nightly = kit.schedule(report, {"day": "today"}, cron="0 3 * * *", tz="Europe/Berlin", name="nightly")
+        >>> nightly.run_now().result()
+        'report of today'
+        >>> nightly.remove()
     """
 
     id: str = from_snapshot("name", "The same as its name.")

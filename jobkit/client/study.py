@@ -68,6 +68,12 @@ class Study(Shown, Handle[JobSnapshot]):
     Attributes:
         job: the job that runs it, with the study's id.
         direction: "minimize" or "maximize".
+
+    Example:
+        >>> def loss(x): return (x - 2) ** 2
+        >>> study = kit.study(loss, trials=5, space={"x": (0.0, 4.0)})
+        >>> study.result().value < 4
+        True
     """
 
     id: str = from_snapshot("spec.id", "Id, that of its job and of the batch of its trials.")

@@ -24,7 +24,12 @@ __all__ = ["ROUTES", "ApiOptions", "asgi_app", "tornado_routes"]
 
 
 class ApiOptions(TypedDict, total=False):
-    """Options of the API, see `jobkit.http.core.handling.Api`; None stands for what the settings say."""
+    """Options of the API, see `jobkit.http.core.handling.Api`; None stands for what the settings say.
+
+    Example:
+        >>> options: ApiOptions = {"origins": ["https://shop.example"]}
+        >>> app = asgi_app(kit, **options)
+    """
 
     hosts: Collection[str]
     origins: Collection[str] | None
@@ -34,7 +39,12 @@ class ApiOptions(TypedDict, total=False):
 
 
 def asgi_app(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> AsgiApp:
-    """Return the API of this kit, or of the process's default kit, as an ASGI app."""
+    """Return the API of this kit, or of the process's default kit, as an ASGI app.
+
+    Example:
+        >>> app = FastAPI()
+        >>> app.mount("/jobkit", asgi_app(kit))
+    """
     from jobkit.http.asgi import AsgiApp
 
     return AsgiApp(_api(kit, **options))
@@ -44,6 +54,9 @@ def tornado_routes(kit: Kit | None = None, **options: Unpack[ApiOptions]) -> lis
     """Return the API as routes for `tornado.web.Application`, or for `extra_patterns` of `pn.serve`; see `asgi_app`.
 
     Under Panel, the names in its `--allow-websocket-origin` are allowed as well.
+
+    Example:
+        >>> app = tornado.web.Application(tornado_routes(kit))
     """
     from jobkit.http.tornado_app import routes
 

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 
 
 class JobkitError(Exception):
-    """Base class of all exceptions that jobkit raises on purpose."""
+    """Base class of all exceptions that jobkit raises on purpose.
+
+    Example:
+        >>> try:
+        ...     kit.get("5f0c1234aabbccdd")
+        ... except jobkit.JobkitError as error:
+        ...     print(error)
+        no job '5f0c1234aabbccdd' is kept here: it was never submitted, was removed, or has expired
+    """
 
 
 #: Maximum length of an `InvalidParams` message in characters. Messages show the value, which may be megabytes.
@@ -19,6 +27,13 @@ class InvalidParams(JobkitError, ValueError):
 
     Attributes:
         field: name of the parameter or option, or None if no single one is wrong.
+
+    Example:
+        >>> try:
+        ...     simulate.submit(n="many")
+        ... except jobkit.InvalidParams as error:
+        ...     print(error.field, "-", error)
+        n - n must be a whole number, not 'many'
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -27,11 +42,24 @@ class InvalidParams(JobkitError, ValueError):
 
 
 class UnknownTask(JobkitError, LookupError):
-    """No task with that name; the message lists similar names."""
+    """No task with that name; the message lists similar names.
+
+    Example:
+        >>> kit.submit("simulat", n=10)
+        Traceback (most recent call last):
+        jobkit.model.errors.UnknownTask: there is no task 'simulat'; did you mean ...
+    """
 
 
 class JobNotFound(JobkitError, LookupError):
-    """No job with that id: never submitted here, deleted, or expired."""
+    """No job with that id: never submitted here, deleted, or expired.
+
+    Example:
+        >>> try:
+        ...     job = kit.get("5f0c1234aabbccdd")
+        ... except jobkit.JobNotFound:
+        ...     job = report.submit()
+    """
 
 
 class NoCheckpoint(JobkitError):
@@ -45,6 +73,13 @@ class JobFailed(JobkitError):
         error: the job's `JobError` (kind, type, message, traceback).
 
     `__cause__` is the original exception if it could be rebuilt.
+
+    Example:
+        >>> try:
+        ...     kit.submit(int, "seven").result()
+        ... except jobkit.JobFailed as failed:
+        ...     print(failed.error.type, type(failed.__cause__).__name__)
+        ValueError ValueError
     """
 
     def __init__(self, message: str, error: object = None, lines: Sequence[str] = ()) -> None:
@@ -60,26 +95,70 @@ class JobFailed(JobkitError):
 
 
 class JobCancelled(JobkitError):
-    """The job ended as `cancelled`. Raised by `job.result()`."""
+    """The job ended as `cancelled`. Raised by `job.result()`.
+
+    Example:
+        >>> try:
+        ...     value = report.submit().result()
+        ... except jobkit.JobCancelled:
+        ...     value = ""
+    """
 
 
 class ResultUnavailable(JobkitError):
     """The job succeeded, but its value cannot be read: it could not be written, or is not accessible from here.
 
     The message says why and what to do.
+
+    Example:
+        >>> def value(job):
+        ...     try:
+        ...         return job.result()
+        ...     except jobkit.ResultUnavailable as error:
+        ...         print("calculated again:", error)
+        ...         return job.rerun().result()
+        >>> value(report.submit())
+        'report of today'
     """
 
 
 class ResultExpired(ResultUnavailable):
-    """The job succeeded, but its value has been deleted because its time to live is over."""
+    """The job succeeded, but its value has been deleted because its time to live is over.
+
+    Example:
+        >>> def value(job):
+        ...     try:
+        ...         return job.result()
+        ...     except jobkit.ResultExpired:
+        ...         return job.rerun().result()
+        >>> value(report.submit())
+        'report of today'
+    """
 
 
 class Unanswered(JobkitError, TimeoutError):
-    """No answer to the question of a job came in time. Raised by `jobkit.ask`."""
+    """No answer to the question of a job came in time. Raised by `jobkit.ask`.
+
+    Example:
+        >>> def confirm():
+        ...     try:
+        ...         return jobkit.ask(bool, "Publish?", timeout="1h")
+        ...     except jobkit.Unanswered:
+        ...         return False
+    """
 
 
 class QuestionClosed(JobkitError):
-    """A question cannot be answered any more: the message says who answered it, or why else."""
+    """A question cannot be answered any more: the message says who answered it, or why else.
+
+    Example:
+        >>> job = report.submit()
+        >>> try:
+        ...     job.answer(True)
+        ... except jobkit.QuestionClosed as error:
+        ...     print(error)
+        job ... asks nothing now; it has succeeded
+    """
 
 
 class EventsExpired(JobkitError):
@@ -87,6 +166,13 @@ class EventsExpired(JobkitError):
 
     Attributes:
         oldest: id of the oldest stored event; `kit.events(after="0-0")` starts there.
+
+    Example:
+        >>> last_event_id = "0-0"
+        >>> try:
+        ...     events = kit.events(after=last_event_id)
+        ... except jobkit.EventsExpired as error:
+        ...     jobs, events = kit.jobs(), kit.events(after=error.oldest)
     """
 
     def __init__(self, message: str, oldest: str = "") -> None:
@@ -95,7 +181,14 @@ class EventsExpired(JobkitError):
 
 
 class SignatureError(JobkitError):
-    """A payload was changed, belongs to another job, or was not signed with a key of this process."""
+    """A payload was changed, belongs to another job, or was not signed with a key of this process.
+
+    Example:
+        >>> try:
+        ...     result = report.submit().result()
+        ... except jobkit.SignatureError:
+        ...     print("was it made with another JOBKIT_SECRET?")
+    """
 
 
 class StoreUnavailable(JobkitError, ConnectionError):
@@ -106,6 +199,13 @@ class StoreUnavailable(JobkitError, ConnectionError):
         only_reads: Redis answers reads but refuses writes: out of memory, disk error, or a replica.
         is_sent: the request may have reached Redis, which may have carried it out; the reply is missing.
         is_revoked: this machine is no longer a member of the joined place.
+
+    Example:
+        >>> try:
+        ...     kit = jobkit.connect("redis://localhost:1")
+        ... except jobkit.StoreUnavailable as error:
+        ...     print(error)
+        Redis at redis://localhost:1 does not answer ...
     """
 
     def __init__(
@@ -131,6 +231,13 @@ class SubmitUnanswered(StoreUnavailable):
         job_ids: those that were accepted or may have been; `kit.get(job_id)` tells.
         id: the same call with `options(id=...)` submits each of its jobs once; "" if the call takes no id.
         reason: why there is no answer.
+
+    Example:
+        >>> once = train.options(id=secrets.token_hex(8))
+        >>> try:
+        ...     job = once.submit(lr=0.1)
+        ... except jobkit.SubmitUnanswered:
+        ...     job = once.submit(lr=0.1)
     """
 
     def __init__(

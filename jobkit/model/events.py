@@ -18,7 +18,13 @@ from jobkit.model.plain import to_json
 
 
 class JobState(StrEnum):
-    """State of a job. A terminal job never changes again."""
+    """State of a job. A terminal job never changes again.
+
+    Example:
+        >>> job = report.submit()
+        >>> job.state == jobkit.JobState.SUCCEEDED, job.state == "succeeded"
+        (True, True)
+    """
 
     SCHEDULED = "scheduled"
     """Waits for a time, which a delay, `at` or the backoff before the next attempt has set."""
@@ -42,7 +48,13 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class ErrorKind(StrEnum):
-    """Why a job failed. Data, not a state."""
+    """Why a job failed. Data, not a state.
+
+    Example:
+        >>> job = kit.submit(int, "seven")
+        >>> job.error.kind == jobkit.ErrorKind.EXCEPTION
+        True
+    """
 
     EXCEPTION = "exception"
     """The task raised."""
@@ -63,6 +75,15 @@ class ErrorKind(StrEnum):
 
 
 class EventType(StrEnum):
+    """Kind of an event: what happened to the job.
+
+    Example:
+        >>> for event in report.submit().events():
+        ...     if event.type is jobkit.EventType.SUCCEEDED:
+        ...         print(event.seq)
+        3
+    """
+
     SUBMITTED = "submitted"
     """Accepted by the store; always `seq` 1."""
     QUEUED = "queued"
@@ -118,6 +139,10 @@ class JobEvent(msgspec.Struct, frozen=True, repr_omit_defaults=True):
         data: changed fields of the snapshot in wire form (see `snapshot.WIRE`); for news, their payload.
         id: entry id in the namespace's event stream (`"1732451-0"`), or "" if it was not read from the stream.
         result: the sealed result, if it is small enough to be sent with the last event; else empty.
+
+    Example:
+        >>> [event.type.value for event in report.submit().events()]
+        ['submitted', 'started', 'succeeded']
     """
 
     job_id: str

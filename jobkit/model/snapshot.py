@@ -31,6 +31,11 @@ class JobError(Record, frozen=True):
         traceback: the remote traceback, starting at the user's own frames; "" if there is none.
         where: "file.py:28 in evaluate", the deepest frame of the user's code, or "".
         source: up to five lines of code around that place, each `number, tab, text`; "" if unknown.
+
+    Example:
+        >>> error = kit.submit(int, "seven").error
+        >>> error.type, error.message
+        ('ValueError', "invalid literal for int() with base 10: 'seven'")
     """
 
     kind: ErrorKind
@@ -114,6 +119,11 @@ class JobSnapshot(msgspec.Struct, frozen=True):
         again: id of the newest job that runs this ended one again; "" if none does.
         batch: id of the batch that counts it; "" for none, also if a retry has taken its place, or it was imported.
         history: the numbered events so far, oldest first; the middle of very long histories is dropped.
+
+    Example:
+        >>> snapshot = report.submit().snapshot
+        >>> snapshot.finished_at - snapshot.submitted_at < datetime.timedelta(minutes=1)
+        True
     """
 
     spec: JobSpec

@@ -23,6 +23,12 @@ class Retry(Exception):
 
     Raises:
         InvalidParams: `after` is not a length of time.
+
+    Example:
+        >>> def fetch(url):
+        ...     if busy(url):
+        ...         raise jobkit.Retry(after="5m")
+        >>> job = kit.options(retries=10).submit(fetch, "https://example.org")
     """
 
     after: float | None
@@ -44,6 +50,10 @@ class Backoff(Record, frozen=True):
 
     With `jitter` each wait is spread evenly over its upper half ("equal jitter"), so that jobs that failed together do
     not retry together.
+
+    Example:
+        >>> patient = jobkit.Backoff(base=10, factor=3, max=600)
+        >>> job = train.options(retries=4, backoff=patient).submit(lr=0.1)
     """
 
     base: float = 1.0

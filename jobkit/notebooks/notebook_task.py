@@ -28,6 +28,10 @@ class Notebook:
 
     Raises:
         InvalidParams: the file cannot be read, or is no notebook.
+
+    Example:
+        >>> orders = jobkit.Notebook("report.ipynb")
+        >>> kit.schedule(orders, {"region": "EU"}, cron="0 6 * * MON").remove()
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:

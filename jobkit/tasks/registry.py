@@ -192,6 +192,13 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str = "", **opt
         InvalidParams: an unknown option, an invalid value, or another function with this name.
 
     The docstring's first line is the title in the dashboard, and its "Args" are the help of the form's fields.
+
+    Example:
+        >>> @jobkit.task(retries=2, timeout="1h")
+        ... def area(width: float, height: float = 1.0) -> float:
+        ...     return width * height
+        >>> area.submit(2, height=3).result()
+        6.0
     """
 
     def decorate(wrapped: Callable[..., Any]) -> TaskDef[..., Any]:

@@ -167,6 +167,14 @@ class Range:
         InvalidParams: a bound is not a number, or `min` is above `max`.
 
     Numbers are bounded by value, text by number of characters, lists and tuples by number of items.
+
+    Example:
+        >>> @jobkit.task
+        ... def roll(sides: Annotated[int, jobkit.Range(2, 20)] = 6) -> int:
+        ...     return random.randint(1, sides)
+        >>> roll.submit(sides=1)
+        Traceback (most recent call last):
+        jobkit.model.errors.InvalidParams: sides must be ...
     """
 
     min: float | None = None

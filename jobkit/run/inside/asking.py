@@ -81,7 +81,16 @@ class AskCall:
 
 
 class Ask:
-    """`jobkit.ask`; in coroutines `await jobkit.ask.aio(...)`."""
+    """`jobkit.ask`; in coroutines `await jobkit.ask.aio(...)`.
+
+    Example:
+        >>> def label(path):
+        ...     return jobkit.ask(int, "Which cluster is noise?", timeout="2d")
+        >>> with MemoryKit() as kit:
+        ...     kit.answer_with(3)
+        ...     kit.submit(label, "runs.csv").result()
+        3
+    """
 
     @overload
     def __call__(

@@ -47,6 +47,12 @@ def progress(
 
     Raises:
         TypeError: `iterable` cannot be looped over.
+
+    Example:
+        >>> def total(numbers):
+        ...     return sum(jobkit.progress(numbers, desc="numbers"))
+        >>> kit.submit(total, [1, 2, 3]).progress
+        1.0
     """
     if isinstance(iterable, AsyncIterable):
         return AsyncProgress(iterable, desc, total)

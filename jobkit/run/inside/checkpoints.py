@@ -24,7 +24,7 @@ def resume(default: S, *, version: object = None) -> S:
 
     ```python
     state = jobkit.resume({"epoch": 0})
-    for epoch in range(state["epoch"], epochs):
+    for epoch in range(state["epoch"], 100):
         ...
         jobkit.checkpoint({"epoch": epoch + 1})
     ```
@@ -62,6 +62,16 @@ def checkpoint(value: Any, files: File | Iterable[File] = (), every: float | str
     Raises:
         InvalidParams: (a ValueError) `every` is no length of time, or one of the `files` is not below the working
             directory.
+
+    Example:
+        >>> def count(to):
+        ...     state = jobkit.resume({"n": 0})
+        ...     while state["n"] < to:
+        ...         state["n"] += 1
+        ...         jobkit.checkpoint(state, every="1m")
+        ...     return state["n"]
+        >>> kit.submit(count, 3).result()
+        3
     """
     own = _here("checkpoint")
     return own is not None and own.write(value, files, every)

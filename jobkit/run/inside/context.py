@@ -198,7 +198,15 @@ _of_process: Context | None = None
 
 
 def current() -> Context:
-    """The job that runs here. Outside a job: a context with `job_id == ""` whose methods do nothing harmful."""
+    """The job that runs here. Outside a job: a context with `job_id == ""` whose methods do nothing harmful.
+
+    Example:
+        >>> def write():
+        ...     jobkit.current().report(1, 2, "half of it")
+        ...     jobkit.current().save("losses", [0.3, 0.2])
+        >>> [artifact.name for artifact in kit.submit(write).artifacts()]
+        ['losses']
+    """
     return CURRENT.get() or _of_process or _OUTSIDE
 
 

@@ -18,6 +18,13 @@ def log_metrics(step: float | None = None, **numbers: Any) -> None:
             job that begins again at an earlier step replaces what came after it.
         numbers: anything that `float()` takes, but no text: also scalars of NumPy and PyTorch. What cannot be kept is
             said once in the job's log.
+
+    Example:
+        >>> def fit(epochs):
+        ...     for epoch in range(epochs):
+        ...         jobkit.log_metrics(epoch, loss=1 / (epoch + 1))
+        >>> kit.submit(fit, 4).metrics["loss"]
+        0.25
     """
     if (recorder := active_recorder()) is not None:
         recorder.log_metrics(step, numbers)
@@ -34,6 +41,12 @@ def show(name: str, obj: Any) -> None:
         obj: a figure of matplotlib or Bokeh, a PIL image, a DataFrame or array, anything that shows itself as HTML (in
             a sandbox), a chart of Plotly or Altair (its specification, with a picture), the bytes or the path of a PNG,
             JPEG, GIF or WebP; of other objects their text.
+
+    Example:
+        >>> def fit(epochs):
+        ...     for epoch in range(epochs):
+        ...         jobkit.show("losses", table)
+        >>> job = kit.submit(fit, 2)
     """
     if (recorder := active_recorder()) is not None:
         recorder.show(name, obj)

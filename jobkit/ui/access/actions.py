@@ -100,13 +100,25 @@ ACTIONS: dict[str, Action] = {}
 def action(
     name: str, do: Do, done: str, *, on: str = "job", least: Role = Role.OPERATE, own_too: bool | None = None
 ) -> None:
-    """Register an action, see `Action`. Unless `own_too` is given, the role `own` may do those on jobs."""
+    """Register an action, see `Action`. Unless `own_too` is given, the role `own` may do those on jobs.
+
+    Example:
+        >>> async def restart(call, name):
+        ...     cameras[name].restart()
+        >>> action("restart_camera", each(restart), "restarted", on="camera", least=Role.OPERATE)
+    """
     is_own = on == "job" if own_too is None else own_too
     ACTIONS[name] = Action(name=name, do=do, done=done, on=on, least=least, own_too=is_own)
 
 
 def each(one: Callable[[ActionCall, str], Awaitable[object]]) -> Do:
-    """Make an action of a coroutine for one target; the error that it raises is the reason of refusal."""
+    """Make an action of a coroutine for one target; the error that it raises is the reason of refusal.
+
+    Example:
+        >>> async def restart(call, name):
+        ...     cameras[name].restart()
+        >>> verb = each(restart)
+    """
 
     async def do(call: ActionCall) -> None:
         places = asyncio.Semaphore(_AT_ONCE)

@@ -122,6 +122,9 @@ class Dashboard(Viewer):
 
     Raises:
         ValueError: no page, two with one slug, or a theme with an unknown name or a value that is no colour.
+
+    Example:
+        >>> page = Dashboard(kit, title="Lab", theme={"accent": "#0f766e"}).servable()
     """
 
     page = param.String(default="", doc="Slug of the page that is shown.")

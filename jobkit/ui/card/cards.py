@@ -47,6 +47,11 @@ class JobCard(LivePage):
         told: "told" if the person gets a message at the end, "offer" if they may ask for it.
         keyboard: whether `r` and `c` retry and cancel; for a page on which one card is open at a time.
         has_log_page: see `on_log`.
+
+    Example:
+        >>> job = report.submit()
+        >>> card = JobCard(kit, job.id, actions=("cancel", "retry"))
+        >>> layout = pn.Row(card)
     """
 
     snapshot = param.String(default="")

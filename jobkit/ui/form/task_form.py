@@ -29,6 +29,11 @@ class TaskForm(Shown, LivePage):
         tasks: what the browser shows, JSON. `prefill`: a task and values to start from, see `fill`.
         reply: what the checks said. `sweeps`: whether sweeps are offered.
         user: who fills it in, "" if that is not known: a browser keeps drafts for each.
+
+    Example:
+        >>> card = JobCard(kit)
+        >>> form = TaskForm(kit, names=["report"], on_submit=lambda job_id: setattr(card, "job_id", job_id))
+        >>> layout = pn.Row(form, card)
     """
 
     tasks = param.String(default="[]")

@@ -68,6 +68,11 @@ class JobTable(SearchedPage):
         has_archive: whether the archive can be searched.
         work: what is being done to many, see `Bulk`.
         inside: the first jobs of a batch whose row is open. activity: see `ActivityFeed`.
+
+    Example:
+        >>> card = JobCard(kit)
+        >>> table = JobTable(kit, search="task:report", on_open=lambda job_id: setattr(card, "job_id", job_id))
+        >>> layout = pn.Row(table, card)
     """
 
     FEED = BoardFeed

@@ -52,6 +52,11 @@ class Page:
         is_shown: whether the header names it, asked now and then on jobkit's background loop; always unless given.
             A link to the page works in either case.
         keys: its own keys, as `(key, what it does)`, for the list behind `?`.
+
+    Example:
+        >>> def costs(session):
+        ...     return f"{len(session.kit.jobs(state='succeeded'))} jobs"
+        >>> dashboard = Dashboard(kit, pages=[*PAGES, Page("costs", "Costs", costs)])
     """
 
     slug: str
@@ -89,6 +94,11 @@ class PageSession:
         bridge: takes functions and texts from other threads into this tab, see `SessionBridge`.
         query: the page's own part of the URL.
         is_shown: whether the page is shown now.
+
+    Example:
+        >>> def mine(session):
+        ...     return JobTable(session.kit, bridge=session.bridge, access=session.access, search="owner:me")
+        >>> page = Page("mine", "Mine", mine, own_too=True)
     """
 
     def __init__(self, page: Page, access: Actions, bridge: SessionBridge, host: Any) -> None:

@@ -258,6 +258,10 @@ class Timeline(pn.Column):
 
     Raises:
         ValueError: no such range.
+
+    Example:
+        >>> timeline = Timeline(kit, range="1h", lanes="task", search="state:failed")
+        >>> layout = pn.Column("# Failures", timeline)
     """
 
     fills_page: ClassVar[bool] = True

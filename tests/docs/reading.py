@@ -1,0 +1,89 @@
+"""Pages as their reader runs them: blocks of Python in their order, in one namespace for each page.
+
+Comments say what a fence does not, as Sybil reads them: `<!-- skip: next "reason" -->` keeps a block from being run,
+and `<!-- invisible-code-block: python ... -->` has what a page takes for granted. `mytasks.py` has what many pages do.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat.v4
+from sybil import Example
+from sybil.document import Document
+from sybil.parsers.myst import CodeBlockParser, SkipParser
+
+import jobkit
+from tests.support import ROOT
+
+#: Without the changelog, which tells of things that have gone.
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+#: The functions that pages take for granted.
+GRANTED = Path(__file__).with_name("mytasks.py")
+
+#: Comment of a statement that raises: `# JobFailed: ...`, or `# refused: ...` for an argument that is not allowed.
+_RAISES = re.compile(r"  # (?:refused|JobFailed|InvalidParams|JobCancelled)\b")
+
+
+def read(path: Path) -> Document:
+    """Return the blocks of Python of a page."""
+    return Document.parse(str(path), CodeBlockParser("python", run), SkipParser())
+
+
+def shown(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each block of Python that a reader sees."""
+    for example in read(path):
+        if example.region.evaluator is run and not example.document.text.startswith("<!--", example.region.start):
+            yield example.line, str(example.parsed)
+
+
+def parsed(code: str) -> ast.Module:
+    """Return the tree of a block without commands of IPython. Decorators alone get a function."""
+    lines = ["" if re.match(r"[%!]", line) else line for line in code.rstrip().split("\n")]
+    if lines[-1].startswith("@"):
+        lines.append("def function(): ...")
+    return ast.parse("\n".join(lines))
+
+
+def granted() -> dict[str, Any]:
+    """Return the namespace in which a page begins. Its functions belong to `__main__`, as in a notebook."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(GRANTED.read_text("utf-8"), str(GRANTED), "exec"), names)
+    return names
+
+
+def write_notebook() -> None:
+    """Write the notebook that pages run, `report.ipynb`, to the working directory."""
+    cells = [("region = 'EU'\nlimit = 10", ["parameters"]), ("f'{limit} orders of {region}'", [])]
+    made = [nbformat.v4.new_code_cell(code, metadata={"tags": tags}) for code, tags in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=made), "report.ipynb")
+
+
+def run(example: Example) -> None:
+    """Run a block, statement by statement. One whose comment says that it raises must."""
+    lines = str(example.parsed).split("\n")
+    for statement in parsed(str(example.parsed)).body:
+        end = statement.end_lineno or statement.lineno
+        raises = _RAISES.search(lines[end - 1])
+        ast.increment_lineno(statement, example.line + example.parsed.line_offset)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(ast.Module([statement], []), example.path, "exec", flags=flags, dont_inherit=True)
+        try:
+            waits = eval(code, example.namespace)
+            if inspect.iscoroutine(waits):
+                asyncio.run(waits)
+        except (jobkit.JobkitError, TypeError):
+            if not raises:
+                raise
+        else:
+            assert not raises, f"{example.path}:{statement.lineno} raises nothing"

@@ -1,0 +1,80 @@
+"""Each block of Python in README and documentation is run as it stands there, by a real worker."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+import pytest
+
+import jobkit
+from jobkit.tasks.registry import registry
+from tests.client.conftest import worker_of
+from tests.docs.reading import PAGES, granted, read, shown, write_notebook
+from tests.store.server import Server
+from tests.support import ROOT
+
+#: Queues that pages name.
+QUEUES = ("default", "gpu", "high")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Redis with a worker; every address on a page means it."""
+    server = Server()
+    server.start()
+    archive = str(tmp_path_factory.mktemp("archive"))
+    settings = {"url": server.url, "secret": "of the pages", "archive": archive}
+    options = [word for queue in QUEUES for word in ("-q", queue)]
+    connect = jobkit.connect
+    with pytest.MonkeyPatch.context() as patch, worker_of(settings, *options, "--resources", "gpu=1"):
+        for name, value in settings.items():
+            patch.setenv(f"JOBKIT_{name.upper()}", value)
+        patch.setattr(jobkit, "connect", lambda url=None, **given: connect(url) if url == "sync://" else connect())
+        yield
+        connect().close()
+    server.stop()
+
+
+@pytest.fixture
+def names(place: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The namespace of a page, in a directory with a notebook. Afterwards no job and no schedule is left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    write_notebook()
+    registry.clear()
+    names = granted()
+    module = types.ModuleType("mytasks")
+    vars(module).update(names)
+    monkeypatch.setitem(sys.modules, "mytasks", module)
+    yield names
+    for found in tmp_path.glob("*.py"):
+        sys.modules.pop(found.stem, None)
+    registry.clear()
+    kit = jobkit.connect()
+    for schedule in kit.schedules():
+        schedule.remove()
+    jobs = list(kit.jobs(limit=10_000))
+    for job in jobs:
+        if not job.is_terminal:
+            job.cancel()
+    jobkit.wait(jobs, timeout=30)
+    kit.delete([job.id for job in jobs])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if any(shown(page))]
+)
+def test_the_blocks_of_a_page_run_in_their_order(page: Path, names: dict[str, Any]) -> None:
+    document = read(page)
+    document.namespace.update(names)
+
+    for example in document:
+        with suppress(SkipTest):
+            example.evaluate()
