@@ -198,6 +198,23 @@ def test_files_that_the_documentation_names_exist() -> None:
     assert missing == set()
 
 
+#: Figures of speed, and what measured them. Limits, settings and sizes are no claims of speed.
+_SPEED = re.compile(r"\d (ms|µs|MB/s|jobs/s)\b|\d jobs a second|times as fast|milliseconds?\b")
+_SOURCE = re.compile(r"benchmarks|sizing\.md|tests/|tests\.chaos")
+
+#: Pages of measurements, and of reasons, which tell what was measured then.
+_MEASURED = ("benchmarks.md", "architecture.md")
+
+
+def test_a_section_with_figures_of_speed_names_what_measured_them() -> None:
+    for page in PAGES:
+        if page.name in _MEASURED or page.parent.name == "decisions":
+            continue
+        for section in re.split(r"(?m)^(?=#+ )", without_blocks(page.read_text("utf-8"))):
+            claims = _SPEED.search(re.sub(r"`[^`]*`", "", section))
+            assert not claims or _SOURCE.search(section), f"{place(page)} {claims} in {section[:60]!r}"
+
+
 def named(text: str) -> Iterator[tuple[str, str]]:
     """Yield variable and attribute of each `kit.submit(...)` and alike in the running text of a page."""
     for code in re.findall(r"`([^`\n]+)`", without_blocks(text)):
