@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,12 @@ def commands_in(text: str) -> Iterator[list[str]]:
                 del found[0]
             if not is_operator and found and found[0].rpartition("/")[2] == "jobkit" and found[1:]:
                 yield found[1:]
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the commands in the blocks of a page."""
+    blocks = re.findall(r"```(?:console|bash|make)\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    return list(commands_in("".join(blocks)))
 
 
 def check_command(words: list[str]) -> None:

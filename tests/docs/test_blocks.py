@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from typing import Any
 from unittest import SkipTest
 
 import pytest
+from click.testing import CliRunner
 
 import jobkit
+from jobkit.cli import main
 from jobkit.tasks.registry import registry
 from tests.client.conftest import worker_of
+from tests.docs.commands import commands_of
 from tests.docs.reading import PAGES, granted, read, shown, write_notebook
 from tests.store.server import Server
 from tests.support import ROOT
@@ -78,7 +82,7 @@ def as_parameter(page: Path) -> Any:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("page", map(as_parameter, TO_RUN))
+@pytest.mark.parametrize("page", [as_parameter(page) for page in TO_RUN])
 def test_the_blocks_of_a_page_run_in_their_order(page: str, names: dict[str, Any]) -> None:
     document = read(ROOT / page)
     document.namespace.update(names)
@@ -86,3 +90,19 @@ def test_the_blocks_of_a_page_run_in_their_order(page: str, names: dict[str, Any
     for example in document:
         with suppress(SkipTest):
             example.evaluate()
+
+
+#: Commands that need no job, end by themselves, and change nothing for other tests.
+HARMLESS = re.compile(
+    r"(batch|failed|pool) list|schedules$|token --scope|"
+    r"(doctor|export|history|import|jobs|limit|pause|prune|resume|workers)\b"
+)
+
+
+@pytest.mark.nightly
+def test_harmless_commands_of_the_pages_run(names: dict[str, Any]) -> None:
+    names["report"].submit().wait()
+
+    for words in (words for page in PAGES for words in commands_of(page) if HARMLESS.match(" ".join(words))):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, f"jobkit {' '.join(words)}: {done.output}{done.exception}"

@@ -25,7 +25,7 @@ from jobkit.client.pools import Pool
 from jobkit.pools.spec import pool_spec
 from jobkit.run.inside.context import Context
 from jobkit.settings import Settings
-from tests.docs.commands import check_command, check_options, commands_in
+from tests.docs.commands import check_command, check_options, commands_of
 from tests.docs.reading import PAGES, parsed, read, shown
 from tests.support import ROOT
 
@@ -156,12 +156,9 @@ def without_blocks(text: str) -> str:
 def test_commands_in_the_documentation_exist() -> None:
     refused, found = [], 0
     for page in PAGES:
-        text = page.read_text("utf-8")
-        blocks = "".join(re.findall(r"```(?:console|bash|make)\n(.*?)```", text, re.DOTALL))
-        inline = [
-            code.replace("\\|", "|").split() for code in re.findall(r"`jobkit ([a-z][^`\n]*)`", without_blocks(text))
-        ]
-        for check, commands in ((check_command, list(commands_in(blocks))), (check_options, inline)):
+        named = re.findall(r"`jobkit ([a-z][^`\n]*)`", without_blocks(page.read_text("utf-8")))
+        inline = [name.replace("\\|", "|").split() for name in named]
+        for check, commands in ((check_command, commands_of(page)), (check_options, inline)):
             for words in commands:
                 found += 1
                 try:
