@@ -31,6 +31,7 @@ from jobkit.store.outbox import ArchiveState
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
 from jobkit.store.rights import RIGHTS
+from jobkit.store.values import Fleet
 from jobkit.tasks.registry import registry
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -302,7 +303,7 @@ def _numbers(version: str) -> list[int]:
 def _workers(workers: Sequence[Any], queues: Mapping[str, Mapping[str, int]], fix: str) -> Iterator[Finding]:
     alive = [worker for worker in workers if worker.takes_jobs]
     if alive:
-        yield ok("workers", f"{len(alive)} alive, {sum(worker.slots for worker in alive)} slots")
+        yield ok("workers", Fleet.of(workers).sentence)
     else:
         yield warn("workers", "no live worker", fix)
     for worker in alive:

@@ -15,6 +15,7 @@ import click
 import jobkit
 from jobkit.cli import FAILED, BadInput, as_json_option, complete, out
 from jobkit.client.tables import Tasks, queue_columns, totals, usage
+from jobkit.client.waits import queue_state
 from jobkit.model import JobEvent
 from jobkit.model.plain import to_json
 from jobkit.model.table import written
@@ -94,6 +95,10 @@ def queues(as_json: bool) -> None:
     paused, reasons = kit.paused(), kit.queue_reasons()
     pauses = {pause.name: {"by": pause.by, "at": to_json(pause.at)} for pause in paused if pause.kind == "queue"}
     found: dict[str, dict[str, int]] = {name: {} for name in pauses} | kit.queues()
+    rows = {
+        name: {"state": queue_state(numbers, reasons.get(name, ()), is_paused=name in pauses), **numbers}
+        for name, numbers in found.items()
+    }
     if as_json:
         return out.echo_json(
             [
@@ -103,19 +108,17 @@ def queues(as_json: bool) -> None:
                     "paused": pauses.get(name),
                     "waits_for": [reason.text for reason in reasons.get(name, ())],
                 }
-                for name, numbers in found.items()
+                for name, numbers in rows.items()
             ]
         )
-    out.listing(False, found.items(), queue_columns(found.items()))
+    out.listing(False, rows.items(), queue_columns(rows.items()))
     for pause in paused:
         by, option = f" by {pause.by}" if pause.by else "", "--task " if pause.kind == "task" else ""
         said = f"{pause.kind} {pause.name} was paused{by} {out.ago(pause.at)}"
         out.echo(f"{said}: `jobkit resume {option}{pause.name}`", err=True)
-    for name, numbers in found.items():
-        for reason in reasons.get(name, ()) if name not in pauses else ():
+    for name in sorted(found.keys() - pauses.keys()):
+        for reason in reasons.get(name, ()):
             out.echo(f"{name}: {reason.text}", err=True)
-        if numbers.get("queued") and not numbers.get("workers") and not reasons.get(name):
-            out.echo(f"No worker serves {name}: run `jobkit worker -q {name}`", err=True)
 
 
 def _tasks_option(verb: str) -> Callable[[Any], Any]:

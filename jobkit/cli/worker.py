@@ -25,6 +25,7 @@ from jobkit.joined import REVOKED
 from jobkit.model import JobkitError
 from jobkit.settings import Settings, checked_name
 from jobkit.store.binary import check_system
+from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.system.hardware import cores
 from jobkit.system.threads import share_threads
 from jobkit.tasks import option_values
@@ -32,7 +33,6 @@ from jobkit.tasks.registry import registry
 
 if TYPE_CHECKING:
     from jobkit.embedded.children import Child, Keeper
-    from jobkit.store.values import WorkerInfo
 
 #: Exit status of a worker that `jobkit stop` ended (`jobkit.worker.main`).
 STOPPED = 3
@@ -337,7 +337,7 @@ def _watching(keeper: Keeper, make: Callable[[int], Child], modules: Sequence[st
 
 
 @click.command()
-@click.option("--all", "-a", "with_dead", is_flag=True, help="Also dead workers.")
+@click.option("--all", "-a", "with_dead", is_flag=True, help="Also those that were lost in the last hour.")
 @as_json_option
 def workers(with_dead: bool, as_json: bool) -> None:
     """List workers and their load."""
@@ -350,6 +350,8 @@ def workers(with_dead: bool, as_json: bool) -> None:
         if worker.is_alive and worker.problem:
             out.echo(f"{worker.id} {worker.problem}", err=True)
     out.listing(as_json, found, known._columns_for(found), empty=known._empty)
+    if known and not as_json:
+        out.echo(Fleet.of(known).sentence, err=True)
 
 
 @click.command()

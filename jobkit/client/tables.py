@@ -20,7 +20,7 @@ from jobkit.model.format import duration, many, params_brief, percent, progress_
 from jobkit.model.people import AuditEntry
 from jobkit.model.result import ended_text
 from jobkit.model.table import Cell, Columns, aligned, written
-from jobkit.store.values import WorkerInfo
+from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.shown import Shown
 from jobkit.tasks.specs import ParamSpec
@@ -83,9 +83,10 @@ def _cut(text: str) -> str:
 
 
 def _alive(worker: WorkerInfo) -> str:
-    if not worker.is_alive:
-        return f"no, seen {duration(worker.beat_age_s)} ago"
-    return "draining" if worker.is_draining else "yes"
+    if worker.is_alive:
+        return "draining" if worker.is_draining else "yes"
+    had = f" with {many(len(worker.lost_jobs), 'job')}" if worker.lost_jobs else ""
+    return f"lost{had}, last seen {duration(worker.beat_age_s)} ago"
 
 
 def _in_use(worker: WorkerInfo) -> str:
@@ -99,7 +100,7 @@ def _gpus(worker: WorkerInfo) -> str:
 
 
 class Workers(Table, list[WorkerInfo]):
-    """Workers, dead ones of the last hour too."""
+    """Workers, also those that were lost in the last hour."""
 
     _columns: ClassVar[Columns] = {
         "Worker": lambda worker: worker.id,
@@ -153,13 +154,13 @@ class Queues(Table, dict[str, dict[str, int]]):
         return queue_columns(items)
 
 
-def queue_columns(items: Iterable[tuple[str, Mapping[str, int]]]) -> Columns:
+def queue_columns(items: Iterable[tuple[str, Mapping[str, Any]]]) -> Columns:
     """Return the columns of a table of queues, each a name and its numbers."""
     names = dict.fromkeys(name for _, numbers in items for name in numbers)
     return {"Queue": itemgetter(0), **{name.capitalize(): partial(_number, name) for name in names}}
 
 
-def _number(name: str, item: tuple[str, Mapping[str, int]]) -> int:
+def _number(name: str, item: tuple[str, Mapping[str, Cell]]) -> Cell:
     return item[1].get(name, 0)
 
 
@@ -181,13 +182,13 @@ class Stats(Table, dict[str, Any]):
 
 def totals(stats: Mapping[str, Any], more: str = "") -> list[str]:
     """Return sentences about workers, and about what is wrong, from `kit.stats()`; `more` goes behind the first."""
-    busy = f"{stats['running']:,} of {stats['slots']:,} slots busy" if stats["slots"] else "no worker takes jobs"
+    fleet = Fleet(**{name: stats[name] for name in Fleet.__struct_fields__})
     rejected = stats["rejected"]
     problems = (
         stats["refused"],
         f"{rejected:,} payloads were rejected; see the logs of the workers" if rejected else "",
     )
-    return [f"{many(stats['workers'], 'worker')}, {busy}{more}", *filter(None, problems)]
+    return [f"{fleet.sentence}{more}", *filter(None, problems)]
 
 
 # -- jobs, batches -----------------------------------------------------------------------------------------------------

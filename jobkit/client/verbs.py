@@ -40,7 +40,7 @@ from jobkit.model.forecast import Start
 from jobkit.model.format import local_time
 from jobkit.model.made import MadeBy
 from jobkit.model.people import AuditEntry
-from jobkit.model.plain import now_ms
+from jobkit.model.plain import now_ms, to_json
 from jobkit.model.update import new_update
 from jobkit.parts import MAX_STORED_BYTES, MAX_SYNC_BYTES, PartStore
 from jobkit.settings import Settings, user_name
@@ -49,7 +49,7 @@ from jobkit.store.events import EventHub
 from jobkit.store.query import ASKING, Query, QueryPage, indexed
 from jobkit.store.redis import RedisStore
 from jobkit.store.sending import Sender
-from jobkit.store.values import WorkerInfo
+from jobkit.store.values import Fleet, WorkerInfo
 from jobkit.tasks.info import TaskInfo
 from jobkit.tasks.params import checked
 from jobkit.tasks.question import Question
@@ -195,7 +195,7 @@ class Verbs(LogVerbs):
         return await self._index.tally(query, fields, for_s)
 
     async def workers(self) -> Workers:
-        """Return the workers, dead ones of the last hour too."""
+        """Return the workers, also those that were lost in the last hour."""
         return Workers(await self.store.workers())
 
     async def queues(self) -> Queues:
@@ -211,19 +211,17 @@ class Verbs(LogVerbs):
         return AuditEntries(await self.store.audit_log.entries(limit, before))
 
     async def stats(self) -> Stats:
-        """Jobs by state, queues, how many workers take jobs, with how many slots; why the store takes no changes."""
-        counts, queues, workers, refused = await asyncio.gather(
-            self.counts(), self.store.queues(), self.store.workers(), self.refused()
+        """Jobs by state, queues, the totals of `Fleet`; why the store takes no changes."""
+        counts, (queues, workers, _), refused = await asyncio.gather(
+            self.counts(), self.store.overview(), self.refused()
         )
-        alive = [worker for worker in workers if worker.takes_jobs]
         return Stats(
             {
                 "jobs": counts,
                 "queues": queues,
-                "workers": len(alive),
-                "slots": sum(worker.slots for worker in alive),
+                **to_json(Fleet.of(workers)),
                 "running": counts[JobState.RUNNING],
-                "rejected": sum(worker.rejected for worker in alive),
+                "rejected": sum(worker.rejected for worker in workers if worker.is_alive),
                 "refused": refused,
             }
         )

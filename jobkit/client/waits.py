@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from jobkit.codec import Codec
 from jobkit.model import Waiting
 from jobkit.model.format import ahead_text
-from jobkit.model.limits import Supply
+from jobkit.model.limits import Supply, waits_text
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.why import pool_reason
 from jobkit.store import wire
@@ -60,7 +60,10 @@ def queue_reasons(
         taking = [worker for worker in serving if worker.takes_jobs]
         if serving and not taking:
             which = "its worker is" if len(serving) == 1 else f"all of its {len(serving)} workers are"
-            reasons.append(QueueReason(f"{which} ending and takes no more jobs", "warning"))
+            reasons.append(QueueReason(f"{which} draining and takes no more jobs", "warning"))
+        is_pooled = any(pool.spec and not pool.is_removed and name in pool.spec.queues for pool in pools)
+        if not serving and not is_pooled and not any(reason.level == "warning" for reason in reasons):
+            reasons.append(QueueReason(f"{waits_text(numbers['queued'])}; {no_worker_text([name])}", "warning"))
         ready = numbers["queued"] - sum(line.count for line in lines)
         if ready > 0 and all(line.count for line in lines):  # else the whole queue waits at its own gate
             reasons += _for_room(workers, pools, name, ready)
@@ -68,9 +71,24 @@ def queue_reasons(
     return found
 
 
+def queue_state(numbers: Mapping[str, int], reasons: Sequence[QueueReason], *, is_paused: bool = False) -> str:
+    """Return the state of a queue in one word.
+
+    "stuck": jobs wait for what does not come by itself; "partly stuck" if others run. "paused". "full": jobs wait for
+    room. "working": jobs run or are about to. "idle": there are none.
+    """
+    if is_paused:
+        return "paused"
+    if any(reason.level == "warning" for reason in reasons):
+        return "partly stuck" if numbers.get("running") else "stuck"
+    if reasons:
+        return "full"
+    return "working" if numbers.get("running") or numbers.get("queued") else "idle"
+
+
 async def read_queue_reasons(store: RedisStore, codec: Codec) -> dict[str, list[QueueReason]]:
     """Return for each queue with waiting jobs why they wait, see `queue_reasons`."""
-    queues, workers, pools = await store.queues(), await store.workers(), await pool_infos(store, codec)
+    (queues, workers, _), pools = await store.overview(), await pool_infos(store, codec)
     blocked = await store.blocked([name for name, numbers in queues.items() if numbers["queued"]])
     return queue_reasons(queues, workers, blocked, pools)
 
@@ -107,7 +125,7 @@ def _for_room(workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo], queue: s
 def _reasons(line: BlockedJobs, workers: Sequence[WorkerInfo], pools: Sequence[PoolInfo]) -> list[QueueReason]:
     """Return why jobs wait, and what the pools that could run them do."""
     if line.waiting is None:
-        return [QueueReason(f"{line.count:,} wait{'s' if line.count == 1 else ''} for other limits")]
+        return [QueueReason(f"{waits_text(line.count)} for other limits")]
     use, supply = line.waiting.use, supply_of(workers, line.waiting)
     is_lacking = supply is not None and bool(supply.lacking(use))
     said = _of_pools(pools, line.queue, use, is_lacking=is_lacking) if use else []
@@ -129,6 +147,12 @@ def level_of(reason: str) -> str:
     """Return "warning" for a reason of a single job that does not pass by itself, else "info"."""
     is_problem = reason.startswith("pool ") and ":" in reason  # "pool gpu: sbatch refused: invalid partition"
     return "warning" if is_problem or reason.startswith(("no worker offers", "no pool ")) else "info"
+
+
+def no_worker_text(queues: Sequence[str]) -> str:
+    """Return that no worker serves these queues, and what to do."""
+    options = "" if list(queues) == ["default"] else "".join(f" -q {queue}" for queue in queues)
+    return f"no worker serves queue {', '.join(queues)}: run `jobkit worker{options}`"
 
 
 async def pool_infos(store: RedisStore, codec: Codec) -> list[PoolInfo]:
@@ -170,6 +194,5 @@ def _for_slot(workers: Sequence[WorkerInfo], queue: str, count: int = 0, before:
     slots = sum(worker.slots for worker in taking)
     if not slots or any(worker.running < worker.slots for worker in taking):
         return ""
-    waits = f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
     which = "the one slot is" if slots == 1 else f"all {slots:,} are"
-    return f"{waits} for a free slot: {which} busy" + (f"; {ahead_text(before)}" if before else "")
+    return f"{waits_text(count)} for a free slot: {which} busy" + (f"; {ahead_text(before)}" if before else "")

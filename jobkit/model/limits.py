@@ -130,7 +130,7 @@ class Waiting(Record, frozen=True):
             count: number of jobs that the text is about, "2 wait for gpu=1: all 1 in use"; 0 for this job alone.
         """
         before = f"; {ahead_text(self.before)}" if self.before and not count else ""
-        waits = f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
+        waits = waits_text(count)
         whose = gate_text(self.gate)
         if self.gate.startswith("res:"):
             if supply is not None and (lacking := supply.lacking(self.use)):
@@ -215,6 +215,11 @@ def sums(amounts: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for name, amount in each.items():
             found[name] = found.get(name, 0) + amount
     return found
+
+
+def waits_text(count: int) -> str:
+    """Return "1 waits", "2,000 wait"; "waits" for 0, a single job."""
+    return f"{count:,} wait{'s' if count == 1 else ''}" if count else "waits"
 
 
 def gate_text(name: str) -> str:

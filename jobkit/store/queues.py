@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from jobkit.model import Rule, Waiting
 from jobkit.store import wire
-from jobkit.store.workers import WorkerRecords
+from jobkit.store.values import WorkerInfo
+from jobkit.store.workers import RunningAt, WorkerRecords
 
 #: Maximum number of queues that one look at blocked jobs considers; of jobs at either end, and of gates, in each.
 _QUEUES, _JOBS, _GATES = 50, 10, 10
@@ -43,25 +44,32 @@ class QueueRecords(WorkerRecords):
 
     async def queues(self) -> dict[str, dict[str, int]]:
         """Return for each queue `queued`, `scheduled`, `running` and `workers` (alive and serving it)."""
-        workers = await self.workers()
-        members, started = await self.many([("SMEMBERS", "queues"), ("ZRANGE", "state:running", 0, -1)])
+        return (await self.overview())[0]
+
+    async def overview(self) -> tuple[dict[str, dict[str, int]], list[WorkerInfo], list[RunningAt]]:
+        """Return queues, workers and where jobs run, as `queues` and `workers_and_jobs` do, as of one moment."""
+        workers, jobs = await self.workers_and_jobs()
+        members = await self.ask("SMEMBERS", "queues")
         names = sorted(
             {name.decode("utf-8", "replace") for name in members} | {q for w in workers if w.is_alive for q in w.queues}
         )
         lines = [("ZCARD", f"{kind}:{name}") for name in names for kind in ("ready", "due", "held")]
         *sizes, gates = await self.many([*lines, ("HVALS", "armed")])  # gates in `due` that wait for a time
         armed = Counter(gates)
-        jobs = await self.fields(("queue",), started)
-        running = Counter(raw[0] for raw in jobs if raw)
-        return {
-            name: {
-                "queued": sizes[3 * i] + sizes[3 * i + 2],
-                "scheduled": max(0, sizes[3 * i + 1] - armed[name.encode()]),
-                "running": running[name.encode()],
-                "workers": sum(w.takes_jobs and name in w.queues for w in workers),
-            }
-            for i, name in enumerate(names)
-        }
+        running = Counter(job.queue for job in jobs)
+        return (
+            {
+                name: {
+                    "queued": sizes[3 * i] + sizes[3 * i + 2],
+                    "scheduled": max(0, sizes[3 * i + 1] - armed[name.encode()]),
+                    "running": running[name],
+                    "workers": sum(w.takes_jobs and name in w.queues for w in workers),
+                }
+                for i, name in enumerate(names)
+            },
+            workers,
+            jobs,
+        )
 
     async def waiting(self, job_ids: Sequence[str]) -> list[Waiting | None]:
         """Return why each queued job cannot start yet, ignoring free slots; None if nothing blocks it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from jobkit.codec import Blob
 from jobkit.model import InvalidParams, JobSpec, LogLine, ScheduleRun
 from jobkit.model.checkpoint import CheckpointInfo
+from jobkit.model.format import many
 from jobkit.model.metrics import MetricsNews
 from jobkit.model.plain import to_json
 from jobkit.model.snapshot import JobError
@@ -229,8 +230,11 @@ class Renewal(msgspec.Struct, frozen=True):
 class WorkerInfo(msgspec.Struct, frozen=True):
     """State of one worker.
 
-    `beat_age_s` is the time since its last heartbeat, by the store's clock; `is_draining`: it finishes its jobs and
-    takes no more.
+    Attributes:
+        running: number of its slots in which a job runs.
+        beat_age_s: seconds since its last heartbeat, by the store's clock.
+        is_draining: it finishes its jobs and takes no more.
+        lost_jobs: of a lost worker, the jobs that it had (at most 20), each with its attempt there.
     """
 
     id: str
@@ -267,14 +271,50 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     """Of these, what its jobs use."""
     gpus: tuple[str, ...] = ()
     """Names of the GPUs that it may use."""
+    memory_bytes: int = 0
+    """Memory of its machine or container; 0 if unknown."""
+    lost_jobs: Mapping[str, int] = {}
 
     @property
     def takes_jobs(self) -> bool:
         return self.is_alive and not self.is_draining
 
+    @property
+    def state(self) -> str:
+        """Return "working", "draining" or "lost": killed, or without contact. One that ended in order has no record."""
+        return "lost" if not self.is_alive else "draining" if self.is_draining else "working"
+
     def to_json(self) -> dict[str, Any]:
         json: dict[str, Any] = to_json(self)
         return json
+
+
+class Fleet(msgspec.Struct, frozen=True):
+    """Totals of workers: one count for pages, commands, HTTP and `kit.stats`.
+
+    Attributes:
+        workers: number of living workers, with those that drain. lost: of workers that died, while they are listed.
+        busy: number of slots in which jobs run. slots: of all of them; a draining worker has only its busy ones.
+    """
+
+    workers: int = 0
+    slots: int = 0
+    busy: int = 0
+    lost: int = 0
+
+    @classmethod
+    def of(cls, workers: Iterable[WorkerInfo]) -> Fleet:
+        every = list(workers)
+        living = [worker for worker in every if worker.is_alive]
+        slots = sum(worker.slots if worker.takes_jobs else worker.running for worker in living)
+        return cls(len(living), slots, sum(worker.running for worker in living), len(every) - len(living))
+
+    @property
+    def sentence(self) -> str:
+        """Return "5 workers, 7 of 13 slots busy, 1 lost in the last hour"."""
+        busy = f"{self.busy:,} of {many(self.slots, 'slot')} busy" if self.slots else "no worker takes jobs"
+        lost = f", {self.lost:,} lost in the last hour" if self.lost else ""
+        return f"{many(self.workers, 'worker')}, {busy}{lost}"
 
 
 def event_key(id: str) -> tuple[int, int]:

@@ -405,14 +405,23 @@ def worker(id: str, record: Mapping[bytes, bytes], now_ms: int) -> WorkerInfo:
         "started_ms": fields.get("started", 0),
         "cpu_percent": fields.get("cpu", 0),
         "rss_bytes": fields.get("rss", 0),
+        "memory_bytes": fields.get("memory", 0),
         "beat_age_s": age_s,
         "is_alive": age_s * 1000 < int(fields.get("lease", 15_000)),
         "is_draining": fields.get("draining") == "1",
         "weights": _unjson(fields.get("weights") or "{}"),
         "resources": _unjson(fields.get("has") or "{}"),
         "gpus": _unjson(fields.get("gpus") or "[]"),
+        "lost_jobs": _lost_jobs(fields.get("beat", ""), fields.get("lost", "")),
     }
     return msgspec.convert({**fields, **decoded}, WorkerInfo, strict=False)
+
+
+def _lost_jobs(beat: str, text: str) -> dict[str, int]:
+    """Return the attempts of lost jobs by id; {} if a heartbeat came after these losses."""
+    since, *lost = text.split("\n")
+    pairs = [entry.partition(":") for entry in lost if since == beat]
+    return {job_id: int(attempt) for attempt, _, job_id in pairs}
 
 
 def texts(record: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,15 +16,43 @@ from jobkit.store.namespace import RedisNamespace
 from jobkit.store.values import WorkerInfo
 
 
+class RunningAt(NamedTuple):
+    """Queue and worker of a running job."""
+
+    job_id: str
+    queue: str
+    worker: str
+
+
 class WorkerRecords(RedisNamespace):
     """Workers of a namespace. Their claims and heartbeats are in `RedisStore`, because these move jobs."""
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return the workers, those with the newest heartbeat first; `is_alive` tells."""
-        ids = await self.ask("ZREVRANGE", "workers", 0, -1)
+        """Return the workers, those with the newest heartbeat first, also lost ones: see `WorkerInfo.state`."""
+        return (await self.workers_and_jobs())[0]
+
+    async def workers_and_jobs(self) -> tuple[list[WorkerInfo], list[RunningAt]]:
+        """Return the workers, and where each job runs, in the order of submit.
+
+        Jobs begin and end between two heartbeats, so busy slots are counted by the records of running jobs. Only the
+        worker knows how many of its jobs wait for others and lend their slots.
+        """
+        ids, started, lending = await self.many(
+            [("ZREVRANGE", "workers", 0, -1), ("ZRANGE", "state:running", 0, -1), ("ZRANGE", "lending", 0, -1)]
+        )
         names = self.names("workers", ids)
         found = await self.records("worker", names, partial(wire.worker, now_ms=await self.now_ms()))
-        workers = [worker for worker in found if worker is not None]
+        raws = zip(started, await self.fields(("queue", "worker"), started), strict=True)
+        jobs = [RunningAt(*map(wire.text, (job_id, *raw))) for job_id, raw in raws if raw]
+        busy, lenders = Counter(job.worker for job in jobs), set(self.names("lending", lending))
+        workers = [
+            worker if worker.id in lenders else replace(worker, running=busy[worker.id])
+            for worker in found
+            if worker is not None
+        ]
+        return await self._with_resources(workers), jobs
+
+    async def _with_resources(self, workers: list[WorkerInfo]) -> list[WorkerInfo]:
         having = [worker.id for worker in workers if worker.is_alive and worker.resources]
         if not having:
             return workers

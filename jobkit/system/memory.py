@@ -16,6 +16,7 @@ import resource
 import secrets
 import sys
 from collections import deque
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def counter_file(groups: str | None = None, root: Path = _ROOT) -> Path | None:
             if (folder / name).is_file():
                 return folder / name
     return None
+
+
+@cache
+def available_bytes() -> int:
+    """Return the memory of this machine, or of its control group if that has a lower limit; 0 if unknown."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if (counter := counter_file()) is not None:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                found.append(int(counter.with_name(name).read_text()))
+    return min(found, default=0)
 
 
 def offer_to_kernel() -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from jobkit.model import InvalidParams, StoreUnavailable
 from jobkit.model.limits import resources_text
 from jobkit.store.values import WorkerInfo
-from jobkit.system import processes
+from jobkit.system import memory, processes
 
 if TYPE_CHECKING:
     from jobkit.store.redis import RedisStore
@@ -67,6 +67,7 @@ def lasting_facts(info: WorkerInfo) -> dict[str, Any]:
         "version": __version__,
         "python": info.python,
         "tasks": ",".join(info.tasks),
+        "memory": memory.available_bytes(),
         "retires": 1,  # it knows this request to end
         **({"weights": json.dumps(dict(info.weights))} if info.weights else {}),
         **({"has": json.dumps(dict(info.resources))} if info.resources else {}),

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from jobkit.client.loop import background
-from jobkit.client.waits import queue_reasons, reasons_of
+from jobkit.client.waits import QueueReason, no_worker_text, queue_reasons, queue_state, reasons_of
 from jobkit.model import Gate, Waiting
 from jobkit.model.limits import Supply
 from jobkit.pools.info import PoolInfo
@@ -81,11 +82,34 @@ def test_jobs_that_only_need_a_slot_say_that_all_are_busy() -> None:
 
 
 def test_a_queue_whose_workers_all_end_says_so() -> None:
-    assert texts(workers=[worker(is_draining=True)], queued=1) == ["its worker is ending and takes no more jobs"]
+    assert texts(workers=[worker(is_draining=True)], queued=1) == ["its worker is draining and takes no more jobs"]
 
 
 def test_jobs_at_other_limits_than_the_first_few_are_counted() -> None:
-    assert texts(BlockedJobs("gpu", 7, None), workers=[], queued=7) == ["7 wait for other limits"]
+    assert texts(BlockedJobs("gpu", 7, None), workers=[worker()], queued=7) == ["7 wait for other limits"]
+
+
+def test_a_queue_without_workers_says_so_once_with_the_command_unless_a_pool_starts_them() -> None:
+    spec = PoolSpec(name="gpu", engine="slurm", queues=("gpu",), max=2)
+    gpus = BlockedJobs("gpu", 3, Waiting(GPU, use={"gpu": 1}))
+
+    assert texts(workers=[], queued=3) == ["3 wait; no worker serves queue gpu: run `jobkit worker -q gpu`"]
+    assert no_worker_text(["default"]) == "no worker serves queue default: run `jobkit worker`"
+    assert len(texts(gpus, workers=[], queued=3)) == 1
+    pool = PoolInfo(name="gpu", spec=spec, manager="head")
+    assert queue_reasons({"gpu": {"queued": 3}}, [], [], [pool]) == {"gpu": []}
+    assert queue_reasons({"gpu": {"queued": 3}}, [], [], [replace(pool, is_removed=True)])["gpu"]
+
+
+def test_the_state_of_a_queue_tells_whether_waiting_helps() -> None:
+    stuck, full = [QueueReason("no worker", "warning")], [QueueReason("all busy")]
+
+    assert queue_state({"queued": 1}, stuck) == "stuck"
+    assert queue_state({"queued": 1, "running": 1}, [*stuck, *full]) == "partly stuck"
+    assert queue_state({"queued": 1, "running": 1}, stuck, is_paused=True) == "paused"
+    assert queue_state({"queued": 1, "running": 1}, full) == "full"
+    assert queue_state({"queued": 1}, []) == queue_state({"running": 1}, []) == "working"
+    assert queue_state({}, []) == "idle"
 
 
 def pool(*units: PoolUnit, resources: dict[str, float] | None = None, **state: Any) -> PoolInfo:
@@ -150,14 +174,14 @@ def test_a_kit_says_why_each_queue_waits(stage: Stage) -> None:
 
     assert {name: [reason.text for reason in reasons] for name, reasons in found.items()} == {
         "default": ["1 waits: no worker offers gpu=1, none has any; `jobkit worker --resources gpu=1`"],
-        "other": [],
+        "other": ["1 waits; no worker serves queue other: run `jobkit worker -q other`"],
     }
 
 
 def test_a_job_that_only_needs_a_slot_says_that_all_are_busy_and_how_many_are_before_it(stage: Stage) -> None:
     first, second, third = (stage.submit() for _ in range(3))
     stage.start(first)
-    stage.beat(slots=1, running=1)
+    stage.beat(slots=1)
 
     assert [stage.kit.waits_for(job_id) for job_id in (first, second, third)] == [
         "",
@@ -167,7 +191,7 @@ def test_a_job_that_only_needs_a_slot_says_that_all_are_busy_and_how_many_are_be
     [reason] = background.call(reasons_of(stage.store, stage.kit.codec, [second, third]))
     assert reason.text == "2 wait for a free slot: the one slot is busy"
 
-    stage.beat(slots=2, running=1)
+    stage.beat(slots=2)
     assert stage.kit.waits_for(second) == ""
 
 

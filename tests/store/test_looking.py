@@ -8,6 +8,7 @@ from jobkit.model import ErrorKind, JobState
 from jobkit.model.snapshot import JobError
 from jobkit.store.query import Query
 from jobkit.store.redis import RedisStore
+from jobkit.store.workers import RunningAt
 from tests.support import until
 
 from .support import claim, come_due, ending, job, lapse, numbers, short_lease, started, submit, worker
@@ -172,6 +173,20 @@ async def test_queues_show_waiting_and_running_jobs_and_workers(zoo: RedisStore)
     }
 
 
+async def test_busy_slots_are_counted_by_the_records_of_jobs_and_not_by_the_last_heartbeat(store: RedisStore) -> None:
+    await store.renew("w1", {}, {"queues": "default", "slots": 4, "running": 3})
+    await submit(store, "a")
+    [claimed] = await claim(store, by=worker("w1"))
+
+    queues, [begun], running = await store.overview()
+    await store.finish([ending(claimed, "succeeded")])
+    [ended] = await store.workers()
+
+    assert (begun.running, ended.running) == (1, 0)
+    assert queues["default"]["running"] == 1
+    assert running == [RunningAt("a", "default", "w1")]
+
+
 async def test_a_worker_is_listed_with_its_facts_while_it_sends_heartbeats(store: RedisStore) -> None:
     facts = {
         "host": "box",
@@ -192,7 +207,7 @@ async def test_a_worker_is_listed_with_its_facts_while_it_sends_heartbeats(store
 
     [found] = await store.workers()
     assert (found.id, found.host, found.pid, found.queues, found.slots) == ("w1", "box", 4711, ("gpu", "default"), 4)
-    assert (found.running, found.started_ms, found.version, found.python) == (2, 1_700_000_000_000, "0.1.0", "3.11")
+    assert (found.started_ms, found.version, found.python) == (1_700_000_000_000, "0.1.0", "3.11")
     assert (found.cpu_percent, found.rss_bytes, found.done, found.tasks) == (12.5, 123, 9, ("a", "b"))
     assert found.is_alive
     assert found.beat_age_s < 30

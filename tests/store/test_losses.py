@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobkit.client.losses import lost_jobs
 from jobkit.model import ErrorKind, JobState
 from jobkit.model.checkpoint import CheckpointInfo, checkpoint_name
 from jobkit.store.redis import RedisStore
@@ -75,6 +76,41 @@ async def test_jobs_of_workers_that_are_known_to_be_dead_run_again_at_once_and_o
     assert {found.id: found.is_alive for found in await store.workers()} == {"dead": False, "alive": True}
     assert await store.report_dead(lambda process: process == "process of dead") == []
     await store.redis.delete(f"{store.prefix}grace")
+
+
+async def test_a_lost_worker_names_the_jobs_that_it_had_since_its_last_heartbeat(store: RedisStore) -> None:
+    await store.renew("w1", {}, {"process": "p1"})
+    for name in ("early", "late"):
+        await submit(store, name)
+        await claim(store, by=worker("w1"))
+        if name == "early":
+            await lapse(store, name)
+            await sweep(store)
+            await store.cancel(["early"])
+            await store.renew("w1", {}, {"process": "p1"})  # it was only frozen
+    await store.report_dead(lambda process: process == "p1")
+    await sweep(store)
+
+    [found] = await store.workers()
+    assert (found.state, found.lost_jobs) == ("lost", {"late": 1})
+    [[lost]] = (await lost_jobs(store, [found])).values()
+    assert (lost.id, lost.sentence) == ("late", "waits to run again")
+    await claim(store, by=worker("w2"))
+    [[lost]] = (await lost_jobs(store, [found])).values()
+    assert lost.sentence == "runs again on w2"
+
+
+async def test_a_lost_worker_names_a_bounded_number_of_jobs(store: RedisStore) -> None:
+    for n in range(25):
+        await submit(store, f"j{n}")
+    await store.claim(worker("w1"), 25)
+    await store.renew("w1", {}, {"process": "p1"})
+    await store.report_dead(bool)
+    await sweep(store)
+
+    [found] = await store.workers()
+    assert len(found.lost_jobs) == 20
+    assert len((await lost_jobs(store, [found]))["w1"]) == 8
 
 
 async def test_with_on_lost_fail_a_dead_worker_ends_the_job(store: RedisStore) -> None:

@@ -89,11 +89,18 @@ class Stage:
             self._tokens[claimed[0].spec.id] = claimed[0]
         return self._tokens[job_id]
 
-    def beat(self, worker: str = "gpu-1", queues: str = "default", slots: int = 4, running: int = 1) -> None:
+    def beat(self, worker: str = "gpu-1", queues: str = "default", slots: int = 4, **facts: Any) -> None:
         """A worker's heartbeat, without which it is not listed."""
         held = {job_id: claimed.token for job_id, claimed in self._tokens.items() if claimed.token.startswith(worker)}
-        facts = {"host": "box", "queues": queues, "slots": slots, "running": running}
-        self._do(self.store.renew(worker, held, facts))
+        self._do(self.store.renew(worker, held, {"host": "box", "queues": queues, "slots": slots, **facts}))
+
+    def kill(self, worker: str) -> None:
+        """End a worker as SIGKILL does; another one notices it."""
+        self._do(self.store.renew(worker, {}, {"process": f"process of {worker}"}))
+        self._do(self.store.report_dead(lambda process: process == f"process of {worker}"))
+        self.beat("observer")
+        self._do(self.store.leave("observer"))
+        self._tokens = {id: each for id, each in self._tokens.items() if not each.token.startswith(f"{worker}:")}
 
     def progress(self, job_id: str, done: float, total: float | None = None, message: str = "", **more: Any) -> None:
         token = self._tokens[job_id].token

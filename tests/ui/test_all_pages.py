@@ -38,6 +38,9 @@ def fill(stage: Stage) -> str:
     stage.submit("train", title="Waits")
     stage.submit("train", title="Later", delay_ms=60_000)
     stage.beat("gpu-1.4711")
+    stage.start(stage.submit("train", title="Lost", queue="other"), "gpu-2.815", "other")
+    stage.beat("gpu-2.815", "other")
+    stage.kill("gpu-2.815")
     return failed
 
 

@@ -87,7 +87,7 @@ def test_of_thousands_of_jobs_the_running_ones_are_on_top_then_those_that_start_
     running = [stage.submit(title=f"Runs {n}") for n in range(2)]
     stage.start(running[-1])
     waiting = submit_many(stage, 5_000)
-    stage.beat(slots=2, running=2)
+    stage.beat(slots=2)
     background.call(stage.store.publish_took({"train": 60.0}))
 
     screen = watch()
@@ -193,7 +193,7 @@ def test_no_index_of_very_many_jobs_is_filled_for_the_strip_alone(stage: Stage) 
 def test_jobs_of_a_queue_that_is_served_first_come_before_a_job_unless_it_is_paused(stage: Stage) -> None:
     first, *_ = (stage.submit(queue="high") for _ in range(3))
     low = stage.submit(queue="low")
-    stage.beat(queues="high,low", slots=1, running=0)
+    stage.beat(queues="high,low", slots=1)
     background.call(stage.store.publish_took({"train": 600.0}))
 
     def left_s() -> float:
@@ -224,7 +224,7 @@ def test_a_cancelled_job_names_the_user_and_the_reason(stage: Stage, watch: Watc
 def test_a_card_names_the_start_of_a_waiting_job_and_its_usual_run_time(stage: Stage, card: Card) -> None:
     running, first, second = stage.submit(), stage.submit(), stage.submit()
     stage.start(running)
-    stage.beat(slots=1, running=1)
+    stage.beat(slots=1)
     background.call(stage.store.publish_took({"train": 60.0}))
 
     shown = card(second)

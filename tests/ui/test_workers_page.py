@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from jobkit.client.loop import background
+from jobkit.client.losses import LostJob
+from jobkit.model import JobSnapshot, JobSpec, JobState, Pause
+from jobkit.model.load import Spark, Usage, WorkerLoad
 from jobkit.pools.info import PoolInfo
 from jobkit.pools.spec import PoolSpec
 from jobkit.store.pools import PoolPause
-from jobkit.store.values import WorkerInfo
+from jobkit.store.values import Fleet, WorkerInfo
+from jobkit.store.workers import RunningAt
 from jobkit.ui.live.shared_feed import open_feeds
-from jobkit.ui.workers.workers_page import WorkersFeed, picture
+from jobkit.ui.workers.workers_model import listed_jobs, picture
+from jobkit.ui.workers.workers_page import WorkersFeed
 from tests.support import wait_until
 from tests.ui.conftest import CANARY, Window, text_of
 from tests.ui.stage import Stage
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 Serve = Callable[[Callable[[], Any]], str]
 
@@ -29,18 +36,22 @@ def url(stage: Stage, serve: Serve) -> str:
     return serve(lambda: Dashboard(stage.kit).__panel__())
 
 
-def test_a_queue_without_workers_is_shown_with_the_command_to_start_one() -> None:
+def snapshot(id: str, task: str, **facts: Any) -> JobSnapshot:
+    return JobSnapshot(JobSpec(id, task), **{"seq": 1, "state": JobState.QUEUED, "submitted_at": T0, **facts})
+
+
+def test_queues_say_in_one_word_and_one_sentence_why_they_stand_still_and_stuck_ones_come_first() -> None:
     lines = {
-        "default": {"queued": 1, "scheduled": 0, "running": 0, "workers": 0},
+        "default": {"queued": 0, "scheduled": 0, "running": 0, "workers": 1},
         "gpu": {"queued": 3, "scheduled": 0, "running": 0, "workers": 0},
-        "cpu": {"queued": 3, "scheduled": 0, "running": 0, "workers": 1},
         "later": {"queued": 0, "scheduled": 2, "running": 0, "workers": 0},
     }
 
-    assert picture([], lines, [])["alerts"] == [
-        "1 job in queue default, and no worker serves it: run `jobkit worker`",
-        "3 jobs in queue gpu, and no worker serves it: run `jobkit worker -q gpu`",
-    ]
+    rows = picture([WorkerInfo("a")], lines, [], [Pause("queue", "later")])["queues"]
+
+    assert [(row["name"], row["state"]) for row in rows] == [("gpu", "stuck"), ("default", "idle"), ("later", "paused")]
+    [why] = rows[0]["why"]
+    assert why == {"text": "3 wait; no worker serves queue gpu: run `jobkit worker -q gpu`", "level": "warning"}
 
 
 def test_a_queue_with_a_pool_needs_no_worker_that_is_started_by_hand() -> None:
@@ -50,23 +61,69 @@ def test_a_queue_with_a_pool_needs_no_worker_that_is_started_by_hand() -> None:
 
     shown = picture([], lines, [], pools=[paused])
 
-    assert shown["alerts"] == []
     assert shown["queues"][0]["why"][0]["text"].startswith("pool gpu: paused by ada since")
     assert [row["name"] for row in shown["pools"]] == ["gpu"]
-    assert picture([], lines, [], pools=[replace(paused, is_removed=True)])["alerts"]
 
 
-def test_living_workers_come_first_and_those_that_drain_offer_no_slots() -> None:
+def test_workers_are_listed_by_host_with_one_number_of_busy_slots() -> None:
     known = [
-        WorkerInfo("b", slots=2, running=1),
-        WorkerInfo("gone", is_alive=False),
-        WorkerInfo("a", slots=4, running=4, is_draining=True),
+        WorkerInfo("b.1", host="b", slots=2, running=1, cpu_percent=20, rss_bytes=5, memory_bytes=100),
+        WorkerInfo("b.2", host="b", slots=2, rss_bytes=7, is_alive=False),
+        WorkerInfo("a.1", host="a", slots=4, running=3, is_draining=True),
+        WorkerInfo("c.1", host="c", is_alive=False),
     ]
 
     shown = picture(known, {}, [])
 
-    assert [(w["id"], w["state"]) for w in shown["workers"]] == [("a", "draining"), ("b", "working"), ("gone", "ended")]
-    assert (shown["alive"], shown["slots"], shown["busy"]) == (2, 2, 5)
+    assert shown["sum"] == Fleet.of(known).sentence == "2 workers, 4 of 5 slots busy, 2 lost in the last hour"
+    assert [(host["name"], host["sum"]) for host in shown["hosts"]] == [
+        ("a", "1 worker, 3 of 3 slots busy"),
+        ("b", "1 worker, 1 of 2 slots busy, 1 lost in the last hour"),
+        ("c", "0 workers, no worker takes jobs, 1 lost in the last hour"),
+    ]
+    first, second, _ = shown["hosts"]
+    assert [worker["state"] for worker in (*first["workers"], *second["workers"])] == ["draining", "working", "lost"]
+    assert (second["cpu_percent"], second["rss_bytes"], second["memory_bytes"]) == (20, 5, 100)
+
+
+def test_a_lost_worker_says_the_state_of_its_jobs_since() -> None:
+    again = snapshot("again", "train", worker="b.2", attempt=2, state=JobState.RUNNING)
+    unnoticed = snapshot("unnoticed", "train", worker="b.1", state=JobState.RUNNING)
+    lost = [LostJob("again", 1, again), LostJob("gone", 1)]
+
+    shown = picture([WorkerInfo("b.1", host="b", is_alive=False)], {}, [unnoticed], lost={"b.1": lost})
+
+    [worker] = shown["hosts"][0]["workers"]
+    assert [(job["id"], job["became"]) for job in worker["jobs"]] == [
+        ("unnoticed", "waits until a worker notices"),
+        ("again", "runs again on b.2"),
+        ("gone", "was deleted"),
+    ]
+    assert LostJob("a", 1, snapshot("a", "train", attempt=1, state=JobState.FAILED)).sentence == "failed with it"
+    assert LostJob("a", 1, snapshot("a", "train", attempt=2, state=JobState.FAILED)).sentence == "failed in attempt 2"
+    assert LostJob("a", 1, snapshot("a", "train", state=JobState.CANCELLED)).sentence == "was cancelled"
+
+
+def test_jobs_with_the_most_memory_are_listed_of_a_worker_that_runs_many() -> None:
+    running = [RunningAt(f"j{n}", "default", "w1") for n in range(20)] + [RunningAt("k", "default", "w2")]
+    use = {"j19": Usage(memory=Spark(300)), "j3": Usage(memory=Spark(50))}
+    loads = {"w1": WorkerLoad(jobs=use)}
+
+    listed = listed_jobs(running, loads)
+
+    assert listed == ["j19", "j3", "j0", "j1", "j2", "j4", "j5", "j6", "k"]
+    shown = picture(
+        [WorkerInfo("w1", host="box")],
+        {},
+        [snapshot(id, "train", worker="w1", state=JobState.RUNNING) for id in ("j3", "j19")],
+        loads=loads,
+    )
+    assert (shown["heaviest"]["id"], shown["heaviest"]["rss_bytes"], shown["heaviest"]["host"]) == (
+        "j19",
+        300 * 2**20,
+        "box",
+    )
+    assert len(listed_jobs([RunningAt(f"j{n}", "q", f"w{n % 300}") for n in range(3000)], {})) == 300
 
 
 @pytest.mark.nightly
@@ -80,14 +137,14 @@ def test_the_page_shows_the_jobs_of_workers_and_opens_them(stage: Stage, url: st
     stage.beat("gpu-1")
 
     page.wait_for_selector(".worker:has-text('gpu-1') .chip:has-text('Working')")
-    assert text_of(page, ".sum") == "1 worker · 1 of 4 slots busy"
+    assert text_of(page, ".sum") == "1 worker, 1 of 4 slots busy"
     assert text_of(page, ".queues").strip() == "default"
     page.click(".worker .job:has-text('Train a model')")
     page.wait_for_selector(".jk-card .title:has-text('Train a model')")
     assert "page=workers" in page.url
     page.locator(".jk-drawer button:has-text('Close')").click()
     stage.succeed(job)
-    stage.beat("gpu-1", running=0)
+    stage.beat("gpu-1")
     page.wait_for_selector(".worker:has-text('gpu-1') .chip:has-text('Ready')")
 
 
@@ -97,8 +154,8 @@ def test_a_worker_is_asked_to_end_after_a_question(stage: Stage, url: str, windo
     stage.beat("gpu-1")
     page = window.open(f"{url}?page=workers")
 
-    page.click(".worker:has-text('gpu-1') button:has-text('Stop…')")
-    page.click(".worker:has-text('gpu-1') button:has-text('Stop when idle')")
+    page.click(".worker:has-text('gpu-1') button:has-text('Drain…')")
+    page.click(".worker:has-text('gpu-1') button:has-text('End when idle')")
 
     asked = wait_until(stage.kit.audit, what="the request")
     assert [(entry.action, entry.targets, entry.outcome) for entry in asked] == [("drain_worker", ("gpu-1",), "done")]

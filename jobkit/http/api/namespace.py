@@ -19,7 +19,7 @@ from jobkit.model import FailureGroup, ScheduleSnapshot, StoreUnavailable
 from jobkit.model.limits import Pause
 from jobkit.model.people import Role
 from jobkit.model.plain import iso
-from jobkit.store.values import event_key
+from jobkit.store.values import Fleet, event_key
 from jobkit.tasks.info import TaskInfo
 
 #: Jobs of a group that one request retries; the next request continues.
@@ -237,17 +237,16 @@ async def health(call: ApiCall) -> Response:
 async def metrics(call: ApiCall) -> Response:
     """Read the metrics for Prometheus."""
     endings = call.api.endings
-    counts, queues, workers, position, _ = await asyncio.gather(
+    counts, (queues, workers, _), position, _ = await asyncio.gather(
         call.kit.aio.counts(),
-        call.kit.aio.queues(),
-        call.kit.aio.workers(),
+        on_loop(call.kit.verbs.store.overview()),
         on_loop(call.kit.verbs.store.last_event_id()),
         on_loop(endings.read(call.kit.verbs.store)),
     )
     outcomes = [
         ({"task": task, "state": state, "kind": kind}, n) for (task, state, kind), n in endings.outcomes.items()
     ]
-    alive = [worker for worker in workers if worker.is_alive]
+    alive, fleet = [worker for worker in workers if worker.is_alive], Fleet.of(workers)
     states = ("queued", "scheduled", "running")
     waiting = [({"queue": name, "state": state}, queue[state]) for name, queue in queues.items() for state in states]
     newest_s = event_key(position)[0] / 1000
@@ -263,8 +262,14 @@ async def metrics(call: ApiCall) -> Response:
             ("jobs", "gauge", "Kept jobs, by state.", [({"state": state}, n) for state, n in counts.items()]),
             ("queue_jobs", "gauge", "Unfinished jobs of a queue, by state.", waiting),
             ("queue_workers", "gauge", "Live workers that serve a queue.", serving),
-            ("workers", "gauge", "Live workers.", [({}, len(alive))]),
-            ("worker_slots", "gauge", "Slots of all live workers.", [({}, sum(worker.slots for worker in alive))]),
+            ("workers", "gauge", "Live workers.", [({}, fleet.workers)]),
+            ("workers_lost", "gauge", "Workers that died in the last hour.", [({}, fleet.lost)]),
+            (
+                "worker_slots",
+                "gauge",
+                "Slots of live workers; of draining ones, the busy ones.",
+                [({}, fleet.slots)],
+            ),
             ("worker_running", "gauge", "Running jobs of a worker.", of_workers("running")),
             ("worker_resident_bytes", "gauge", "Resident memory of a worker and its jobs.", of_workers("rss_bytes")),
             ("worker_jobs_total", "counter", "Jobs that a worker has finished.", of_workers("done")),

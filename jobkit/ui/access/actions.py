@@ -407,7 +407,7 @@ action("retry", each(_retry), "submitted again")
 action("change", each(_change), "submitted again")
 action("delete", _delete, "deleted")
 action("restore", _restore, "brought back from the archive", on="archived job", own_too=True)
-action("drain_worker", _stop("drain"), "asked to finish and end", on="worker", least=Role.ADMIN)
+action("drain_worker", _stop("retire"), "asked to finish and end", on="worker", least=Role.ADMIN)
 action("stop_worker", _stop("now"), "asked to end at once", on="worker", least=Role.ADMIN)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jobkit.client.starts import outlook
-from jobkit.client.waits import level_of
+from jobkit.client.waits import level_of, no_worker_text
 from jobkit.model import EventType, JobEvent, JobSnapshot, JobState, LogLine, apply, attempts_of
 from jobkit.model.forecast import Start
 from jobkit.model.format import FACES, Eta, params_brief, percent, progress_line
@@ -355,5 +355,4 @@ def waits(reason: str, level: str) -> dict[str, str]:
 
 def no_worker(queues: Sequence[str]) -> dict[str, str]:
     """Return the alert of jobs in queues without a worker."""
-    command = "jobkit worker" if list(queues) == ["default"] else f"jobkit worker -q {' -q '.join(queues)}"
-    return {"level": "warning", "text": f"Queued; no worker serves queue {', '.join(queues)}: run `{command}`"}
+    return {"level": "warning", "text": f"Queued; {no_worker_text(queues)}"}

@@ -4,6 +4,9 @@
 -- all, however often it has moved on.
 local LOST_MOST, LOST_IN_ALL = 4, 40
 
+-- Lost jobs that a worker's record lists.
+local LOST_LISTED = 20
+
 -- True if the record's own fields tell everything about a successful end; a later version may add more to the event.
 local IN_RECORD = {state = true, finished = true, summary = true, usage = true}
 local function is_implied(rec, state, data)
@@ -188,6 +191,17 @@ local function find_alone(lost, lease_ms)
   return is_alone
 end
 
+-- Keeps with a worker's record which jobs were lost since its last heartbeat, in lines: that heartbeat, then "attempt:id" of each.
+local function note_loss(rec)
+  local key = P .. 'worker:' .. rec.worker
+  local beat, known = unpack(try('HMGET', key, 'beat', 'lost'))
+  if not beat then return end
+  if string.match(known or '', '^[^\n]+') ~= beat then known = beat end
+  if select(2, string.gsub(known, '\n', '')) < LOST_LISTED then
+    call('HSET', key, 'lost', known .. '\n' .. rec.attempt .. ':' .. rec.id)
+  end
+end
+
 -- Queues jobs whose lease is over. When Redis itself has only just come back, or all workers have, they get time to renew
 -- first. Returns true if leases were over, and the moment when that time is over (no call before it can do more), else 0; or
 -- false and the moment when the next lease ends, if there is one.
@@ -230,6 +244,7 @@ function Lifecycle.recover(limit, lease_ms, max_losses, ttl_ms, beat)
   for _, rec in ipairs(lost) do
     local how = rec.is_stopped and ' was stopped, and did not give back attempt '
       or ' died or lost contact while it ran attempt '
+    note_loss(rec)
     local where = 'worker ' .. rec.worker .. how .. rec.attempt .. (is_alone[rec] and '' or ', with other jobs')
     Damage.guard(rec.id, Lifecycle.lose, rec, max_losses, ttl_ms, is_alone[rec] and not rec.is_stopped, where)
   end

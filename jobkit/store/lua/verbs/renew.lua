@@ -4,6 +4,9 @@
 -- checkpoint}}. A
 -- lapsed lease is renewed unless the job was recovered meanwhile: then its token is another one.
 local BARRED_MS = 30 * 86400000 -- after the last one
+-- Time from the last heartbeat of a dead worker for which it is listed as lost, with its jobs: longer than a meeting, so that its
+-- users see it, and too short for the dead of yesterday to hide the living.
+local SEEN_MS = 3600000
 
 verb('renew', ALSO_WHEN_FULL, function(args)
   local worker, options = args[1], cjson.decode(args[2])
@@ -16,7 +19,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   local set = {'beat', NOW, 'lease', lease_ms}
   for name, value in pairs(options.facts) do put(set, name, value) end
   call('HSET', key, unpack(set))
-  call('PEXPIRE', key, 3600000)
+  call('PEXPIRE', key, SEEN_MS)
   call('ZADD', P .. 'workers', NOW, worker)
   local lost, cancelled, asked = {}, {}, {}
   for i = 3, #args, 2 do
@@ -38,7 +41,7 @@ verb('renew', ALSO_WHEN_FULL, function(args)
   Leftover.go_on(options.ttl_ms)
   Followers.look_after(options.ttl_ms)
   Batches.look_after(options.ttl_ms)
-  for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - 3600000, 'LIMIT', 0, 100)) do
+  for _, gone in ipairs(call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - SEEN_MS, 'LIMIT', 0, 100)) do
     call('ZREM', P .. 'workers', gone)
   end
   try('HSET', 'jk:libraries', LIBRARY, math.floor(NOW / 1000)) -- it is in use; a user's rights may end at the namespace
