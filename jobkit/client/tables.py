@@ -251,6 +251,12 @@ def _targets(entry: AuditEntry) -> str:
     return f"{entry.on} {only[:_ID] if entry.on == 'job' else only}"
 
 
+def _outcome(entry: AuditEntry) -> str:
+    """Return `succeeded`, or `failed 12 times`."""
+    word = "succeeded" if entry.outcome == "done" else entry.outcome
+    return word if entry.times == 1 else f"{word} {entry.times:,} times"
+
+
 class AuditEntries(Table, list[AuditEntry]):
     """Actions of users, newest first."""
 
@@ -260,7 +266,7 @@ class AuditEntries(Table, list[AuditEntry]):
         "By": lambda entry: entry.via,
         "Action": lambda entry: entry.action,
         "On": _targets,
-        "Outcome": lambda entry: entry.outcome if entry.times == 1 else f"{entry.outcome} {entry.times:,} times",
+        "Outcome": _outcome,
         "Note": lambda entry: entry.note,
     }
     _empty = "No actions yet."

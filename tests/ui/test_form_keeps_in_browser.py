@@ -77,7 +77,7 @@ def test_a_form_keeps_drafts_and_refusals_and_says_what_it_usually_takes(
     assert page.locator("[data-name=password] input").input_value() == ""
     assert "secret" not in page.evaluate("localStorage['jobkit-drafts']")
     page.click(".segments button:has-text('Sweep')")
-    assert "Press “several” beside a field" in text_of(page, ".go .why")
+    assert "Press “Sweep this” beside a field" in text_of(page, ".go .why")
     page.click(".segments button:has-text('Now')")
     page.click("button.submit")
 

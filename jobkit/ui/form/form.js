@@ -177,15 +177,14 @@ class Form extends Fields {
   extra(field) {
     const {spec} = field;
     if (spec.option || spec.isPart || spec.is_secret || !SPREADABLE.includes(spec.kind)) return null;
-    return (field.several = h("button", {type: "button", class: "several", "aria-pressed": "false", title: "Give several values: one job for each combination", text: "several", onclick: () => this.spread(field, !field.isSpread)}));
+    return (field.several = h("button", {type: "button", class: "several", title: "Give several values: one job for each combination", text: "Sweep this", onclick: () => this.spread(field, !field.isSpread)}));
   }
 
   /** In a sweep: whether this field has several values, which then are typed or picked in place of the one. */
   spread(field, isSpread) {
     if (!field.several) return;
     field.isSpread = isSpread;
-    field.several.setAttribute("aria-pressed", String(isSpread));
-    put(field.several, isSpread ? "one value" : "several");
+    put(field.several, isSpread ? "One value" : "Sweep this");
     field.control.hidden = isSpread;
     if (isSpread && !field.axis) field.el.insertBefore((field.axis = axisOf(field, () => this.changed())).control, field.message);
     if (field.axis) field.axis.control.hidden = !isSpread;
@@ -263,7 +262,7 @@ class Form extends Fields {
     this.busy = false;
     const n = this.n, isSweep = this.mode === "sweep", count = isSweep ? this.count() : 1, usual = this.task?.usual_s;
     const empty = isSweep && this.axes().find((field) => !field.axis.values().length);
-    const why = isSweep && !this.axes().length ? "Press “several” beside a field to give it more than one value" : empty ? `${empty.spec.label || empty.spec.name} needs at least one value` : this.mode === "later" && !n.at.value ? "Choose when it may start" : "";
+    const why = isSweep && !this.axes().length ? "Press “Sweep this” beside a field to give it several values" : empty ? `${empty.spec.label || empty.spec.name} needs at least one value` : this.mode === "later" && !n.at.value ? "Choose when it may start" : "";
     n.submit.disabled = Boolean(why);
     put(n.why, why);
     put(n.usual, !why && usual ? `usually ${duration(usual)}${count > 1 ? " each" : ""}` : "");
