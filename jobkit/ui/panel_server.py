@@ -9,11 +9,13 @@ point in the group `panel.io.rest`), since a page's own code runs only when it i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 import webbrowser
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -80,6 +82,9 @@ _MODULES = "jobkit_modules"
 #: Seconds after which a browser reloads a page whose program could not reach what it needs.
 RETRY_S = 3
 
+#: Seconds that a document waits for its data, at most.
+HOLD_S = 0.25
+
 #: Applications that have made a session, or whose first visitor has seen the skeleton.
 _begun: WeakSet[ApplicationContext] = WeakSet()
 
@@ -106,11 +111,13 @@ class _Note:
         own_for: settings, if it was opened to the server's own person: no other visitor may join it later.
         refusal: makes the error to raise instead of giving it to anyone.
         framed: whether pages of other sites may put it into a frame.
+        held: done when its document can be sent.
     """
 
     own_for: Settings | None = None
     refusal: Callable[[], SessionRefused] | None = None
     framed: bool = True
+    held: Future[None] | None = None
 
 
 _notes: WeakKeyDictionary[Document, _Note] = WeakKeyDictionary()
@@ -168,6 +175,15 @@ def forbid_frames() -> None:
     see."""
     if (document := state.curdoc) is not None:
         _notes.setdefault(document, _Note()).framed = False
+
+
+def hold_page(component: Any, name: str) -> None:
+    """Keep the document of the current session until a parameter of a component is set, `HOLD_S` at most: the browser
+    then draws what the document has. From then on, only changes reach it."""
+    if (document := state.curdoc) is not None and not getattr(component, name):
+        held: Future[None] = Future()
+        _notes.setdefault(document, _Note()).held = held
+        component.param.watch(lambda _: held.done() or held.set_result(None), name)
 
 
 def refuse(title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0) -> None:
@@ -254,6 +270,8 @@ async def _get_session(old: Any, self: Any) -> Any:
         _check(session.document, self.request)  # `--reuse-sessions` gives the session of another visitor
         if not note.framed:
             self.set_header("Content-Security-Policy", FRAMES)
+        if note.held is not None:
+            await asyncio.wait([asyncio.wrap_future(note.held)], timeout=HOLD_S)
     return session
 
 

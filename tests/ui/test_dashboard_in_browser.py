@@ -488,7 +488,7 @@ def test_what_a_page_is_told_while_a_browser_is_loading_it_reaches_that(
     page = window.open("about:blank")
     page.route_web_socket("**/ws*", between)
     page.goto(serve(make))
-    page.wait_for_selector(".jk-nav .tab")  # so it has the document
+    page.wait_for_selector(".jk-nav .status[data-status=live]")  # so it has the document
 
     sentence = "It takes no changes."
     wait_until(lambda: reads.count(sentence) > 1, what="the page to hear of the change")

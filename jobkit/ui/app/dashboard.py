@@ -204,6 +204,8 @@ class Dashboard(Viewer):
             self._bridge.on_close(background.spawn(self._leave_with_role(person)).cancel)
         self.param.watch(lambda *_: self._turn(), ["page", "job"])
         self._follow(pn.state.location.search if pn.state.location is not None else "")
+        for table in self._early_parts()[2:]:
+            panel_server.hold_page(table, "page")
 
     # -- what a page may ask for, in the session ---------------------------------------------------------------------
 
@@ -374,6 +376,14 @@ class Dashboard(Viewer):
 
     # -- how it shows itself ----------------------------------------------------------------------------------------
 
+    def _early_parts(self) -> list[Any]:
+        """Return the components that are shown if these can be drawn before Panel is loaded, else []."""
+        shown = [self._nav, self._banner, *self._holders[self.page]]
+        return shown if not self.job and [type(each).__name__ for each in shown] == [*assets.HOME] else []
+
+    def _early(self) -> dict[str, Any]:
+        return {type(each).__name__: each.values() for each in self._early_parts()}
+
     def __panel__(self) -> Viewable:
         if self._layout is None:
             body = FrameRow(
@@ -384,7 +394,9 @@ class Dashboard(Viewer):
                 styles={"gap": "0", "min-height": "0", "overflow": "hidden", "background": _GROUND},
             )
             is_lean = {page.build for page in self._pages.values()} <= {page.build for page in (*PAGES, _NOTHING)}
-            self._layout = PageFrame(self._nav, self._banner, body, theme=self._theme, is_lean=is_lean)
+            self._layout = PageFrame(
+                self._nav, self._banner, body, theme=self._theme, is_lean=is_lean, early=self._early
+            )
         layout: Viewable = self._layout
         return layout
 

@@ -7,11 +7,13 @@ jobkit's pages use Bokeh's core and Panel's models. So a document with nothing e
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import panel as pn
 
+from jobkit.model.plain import dumps
 from jobkit.ui import panel_server, patch
 from jobkit.ui.words import assets
 from jobkit.ui.words.theme import Theme, page_style
@@ -26,11 +28,13 @@ class PageFrame(patch.PlainSheets, pn.Column):
     Args:
         theme: colours and fonts of all that is in it.
         is_lean: whether nothing but components of jobkit will ever be shown in it.
+        early: returns the values of the components of `assets.HOME`, which are drawn with them before Panel is loaded;
+            {} if others are shown.
     """
 
-    def __init__(self, *parts: Any, theme: Theme, is_lean: bool) -> None:
+    def __init__(self, *parts: Any, theme: Theme, is_lean: bool, early: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__(*parts, sizing_mode="stretch_both", margin=0, styles={"gap": "0", "height": "100dvh"})
-        self._theme, self._is_lean = theme, is_lean
+        self._theme, self._is_lean, self._early = theme, is_lean, early
 
     def server_doc(self, doc: Any = None, title: str | None = None, location: Any = True) -> Any:
         document = super().server_doc(doc, title, location)
@@ -46,9 +50,10 @@ class PageFrame(patch.PlainSheets, pn.Column):
         prefix = panel_server.modules_prefix()
         if not self._is_lean or prefix is None or not patch.is_lean(document):
             return {}
-        scripts = patch.lean_scripts()
+        scripts, early = patch.lean_scripts(), self._early()
         return {
             "scripts": [f"{prefix}{script}" for script in scripts.urls],
             "stand_ins": scripts.stand_ins,
-            "modules": [prefix + assets.module_url("Nav")],
+            "module": prefix + assets.module_url(assets.HOME[0]),
+            "early": dumps(early).replace("<", "\\u003c") if early else "",
         }

@@ -86,7 +86,7 @@ class Nav extends View {
     const old = Math.floor((Date.now() - (pulse.isAway ? pulse.heardAt : this.changedAt)) / 1000);
     this.n.status.dataset.status = status;
     document.documentElement.style.setProperty("--jk-stale", live ? "1" : "0.65");  // of the pages, see dashboard.py
-    put(this.n.word, live ? "live" : `${status}${old >= 2 ? `, data ${ticking(old)} old` : ""}`);
+    put(this.n.word, live ? "live" : status === "connecting" && old < 2 ? "" : `${status}${old >= 2 ? `, data ${ticking(old)} old` : ""}`);
   }
 
   key(event) {

@@ -65,9 +65,13 @@ class Component(ComponentHooks, JSComponent):
         self.param.watch(lambda _: send_beats(document, self), "beat")
         if not pn.state.loaded:
             moved: set[str] = set()
-            own = [name for name in self.param if name not in JSComponent.param and name != "beat"]
-            self.param.watch(lambda *events: moved.update(event.name for event in events), own)
+            own = self.values().keys() - {"beat"}
+            self.param.watch(lambda *events: moved.update(event.name for event in events), [*own])
             pn.state.onload(lambda: self._tell_again(moved - self.carried))
+
+    def values(self) -> dict[str, Any]:
+        """Return what its script reads."""
+        return {name: getattr(self, name) for name in self.param if name not in JSComponent.param}
 
     def _module_url(self) -> str:
         prefix = panel_server.modules_prefix()

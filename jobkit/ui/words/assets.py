@@ -51,8 +51,11 @@ _FILES = {path.name: path for path in Path(__file__).parent.parent.rglob("*.*s")
 #: Path of the modules on a server.
 MODULES = "jobkit-modules/"
 
-#: Modules of several components: those that a dashboard shows at first.
-_TOGETHER = {"home": ("Nav", "Notice", "JobTable")}
+#: Components that a dashboard shows at first, from top to bottom. They have one module, which can draw them early.
+HOME = ("Nav", "Notice", "JobTable")
+
+#: Modules of several components.
+_TOGETHER = {"home": HOME}
 
 #: Scripts and sheets of the components whose modules a server has, by the name of the class.
 _published: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -145,6 +148,9 @@ def module(name: str) -> tuple[bytes, str]:
         texts = ", ".join(map(json.dumps, sheets))
         parts.append(f"const {component} = styled([{texts}], (() => {{\n{body}\n}})());")
     text = f"{shared}{source('styled.js')}\n" + "\n".join(parts)
-    text += f"\nexport default {{{', '.join(_TOGETHER.get(name, (name,)))}}};\n"
+    exported = f"{{{', '.join(_TOGETHER.get(name, (name,)))}}}"
+    if name in _TOGETHER:
+        text += f"\n{source('early.js')}drawEarly({exported});"
+    text += f"\nexport default {exported};\n"
     encoded = text.encode()
     return encoded, hashlib.sha256(encoded).hexdigest()[:10]

@@ -6,8 +6,9 @@ function styled(texts, component) {
     sheet.replaceSync(text);
     return sheet;
   });
-  return {...component, render: (props) => {
+  const made = {...component, render: (props) => {
     props.el.getRootNode().adoptedStyleSheets = sheets;
-    return component.render(props);
+    return (made.wait || component.render)(props);  // of early.js
   }};
+  return made;
 }

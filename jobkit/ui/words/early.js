@@ -1,0 +1,57 @@
+// In the module of what a dashboard shows at first (assets.py). It draws with the values that came with the document
+// (frame.html), long before Bokeh has loaded. Bokeh's views then take what is drawn, and what the user has asked meanwhile.
+
+/** The model of a component until Bokeh has one; from then on, a pass to that. */
+class EarlyModel {
+  constructor(values) { Object.assign(this, {values, isEarly: true, listeners: [], changes: {}}); }
+  get(name) { return this.values[name]; }
+  set(name, value) { this.changes[name] = value; }
+  save_changes() {}
+  on(...listener) { this.listeners.push(listener); }
+  off(event, fn) { this.listeners = this.listeners.filter((each) => each[0] !== event || each[1] !== fn); }
+
+  become(model) {
+    for (const name of ["get", "set", "save_changes", "on", "off"]) this[name] = (...given) => model[name](...given);
+    for (const listener of this.listeners) model.on(...listener);
+    for (const [event, fn] of this.listeners) {
+      const name = event.replace("change:", "");
+      if (JSON.stringify(model.get(name)) !== JSON.stringify(this.values[name])) fn();
+    }
+    this.isEarly = false;
+    for (const change of Object.entries(this.changes)) model.set(...change);
+    model.save_changes();
+  }
+}
+
+/** Draw `components` if the document has values for all of them. */
+function drawEarly(components) {
+  const told = parse(document.getElementById("jk-early")?.textContent, null);
+  if (!told) return;
+  const page = h("div", {style: "position: fixed; inset: 0; z-index: 1; display: flex; flex-direction: column; background: var(--jk-ground)"});
+  document.body.append(page);
+  const drawn = Object.entries(told).map(([name, values], i, all) => {
+    const host = h("div", {style: `box-sizing: border-box; flex: ${i < all.length - 1 ? "none" : "1 1 0; min-height: 0"}`});
+    const early = {component: components[name], el: h("div", {style: "height: 100%"}), model: new EarlyModel({...values, status: "connecting"})};
+    host.attachShadow({mode: "open"}).append(early.el);
+    page.append(host);
+    early.component.render({...early, view: {model_proxy: {on: (_, fn) => { early.close = fn; }}}});
+    early.component.wait = (props) => { early.props = props; takeOver(); };
+    return early;
+  });
+  /** Once Bokeh has a place for each, all move there at once. */
+  function takeOver() {
+    if (drawn.some(({props}) => !props)) return;
+    if (drawn.some(({props}) => !props.el.isConnected)) return void setTimeout(takeOver, 10);
+    const focus = focused();
+    for (const {component, el, model, close, props} of drawn) {
+      delete component.wait;
+      const scrolled = [...el.querySelectorAll("*")].filter((each) => each.scrollTop).map((each) => [each, each.scrollTop]);
+      props.el.append(...el.childNodes);  // moveBefore() would keep these, but Chromium 156 then forgets to draw ::after
+      for (const [each, top] of scrolled) each.scrollTop = top;
+      props.view.model_proxy.on("remove", close);
+      model.become(modelOf(props));
+    }
+    page.remove();
+    if (focus !== focused()) focus.focus({preventScroll: true});
+  }
+}

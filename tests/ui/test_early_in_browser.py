@@ -1,0 +1,75 @@
+"""Home is drawn with the values in its document, before the scripts of Bokeh and Panel are there."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support import wait_until
+from tests.ui.conftest import CANARY, Window
+from tests.ui.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def url(stage: Stage, serve: Callable[[Callable[[], Any]], str]) -> str:
+    from jobkit.ui.app.dashboard import Dashboard
+
+    return serve(lambda: Dashboard(stage.kit).__panel__())
+
+
+def early(url: str) -> dict[str, Any] | None:
+    """Return the values in a document; None if it has none."""
+    with urllib.request.urlopen(url) as answer:
+        _, is_there, rest = answer.read().decode().partition('id="jk-early">')
+    values: dict[str, Any] = json.loads(rest.partition("</script>")[0]) if is_there else {}
+    return values or None
+
+
+def test_rows_can_be_used_before_panel_has_loaded_and_live_on_in_its_views(
+    url: str, stage: Stage, window: Window
+) -> None:
+    for n in range(60):
+        stage.submit(params={"n": n})
+    page = window.open("about:blank", height=500)
+    held: list[Any] = []
+    page.route("**/panel.min.js*", lambda route: held.append(route))
+    page.goto(url, wait_until="commit")
+    page.wait_for_selector(".jk-table .row[data-id]")
+    table = page.locator(".jk-table").element_handle()
+    page.locator(".jk-table .rows").evaluate("rows => { rows.scrollTop = 300; }")
+    page.locator(".jk-table .row[data-id]").nth(12).click()  # kept until there is a session
+    page.evaluate("() => { const now = Date.now; Date.now = () => now() + 2000; }")
+    page.keyboard.press("/")
+    assert page.locator(".jk-nav .status").get_attribute("data-status") == "connecting"
+
+    wait_until(lambda: page.wait_for_timeout(10) or held, what="the script")
+    held[0].continue_()
+    page.wait_for_selector(".jk-card .title")
+    page.wait_for_selector(".jk-nav .status[data-status=live]")
+
+    assert page.locator(".jk-table").count() == 1
+    assert page.locator(".jk-table").evaluate("(table, before) => table === before", table)
+    assert page.locator(".jk-table .rows").evaluate("rows => rows.scrollTop") == 300
+    assert page.locator(".jk-table input[type=search]:focus").count() == 1
+    stage.submit()
+    page.wait_for_selector(".counter[data-name=''] b:text-is('61')")
+
+
+def test_a_document_has_the_rows_as_text_and_only_if_home_is_all_that_it_shows(url: str, stage: Stage) -> None:
+    job_id = stage.submit(title=CANARY)
+
+    values = early(url)
+
+    assert values is not None
+    assert [*values] == ["Nav", "Notice", "JobTable"]
+    (row,) = json.loads(values["JobTable"]["page"])["rows"]
+    assert row["name"] == CANARY  # none of it ends the element that it stands in
+    assert early(f"{url}?q=state:failed") is not None
+    assert early(f"{url}?page=workers") is None
+    assert early(f"{url}?job={job_id}") is None
