@@ -183,7 +183,7 @@ def hold_page(component: Any, name: str) -> None:
     if (document := state.curdoc) is not None and not getattr(component, name):
         held: Future[None] = Future()
         _notes.setdefault(document, _Note()).held = held
-        component.param.watch(lambda _: held.done() or held.set_result(None), name)
+        component.param.watch(lambda _: None if held.done() else held.set_result(None), name)
 
 
 def refuse(title: str, sentence: str, lines: Sequence[str] = (), *, status: int = 403, reload_s: int = 0) -> None:

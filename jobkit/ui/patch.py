@@ -133,16 +133,15 @@ def _write(socket: WSHandler, content: bytes) -> Awaitable[None] | None:
     protocol: Any = socket.ws_connection
     if protocol is None or protocol.is_closing():
         return None
-    lock: Any = socket.write_lock.acquire()
-    if not lock.done() or getattr(protocol, "_compressor", socket) is not None:
-        return _write_fragments(socket, lock, content)
-    with lock.result():
-        written: asyncio.Future[None] = protocol.stream.write(_HEAD + frame(content))
+    is_free = getattr(getattr(socket.write_lock, "_block", None), "_value", 0)
+    if not is_free or getattr(protocol, "_compressor", socket) is not None:
+        return _write_fragments(socket, content)
+    written: asyncio.Future[None] = protocol.stream.write(_HEAD + frame(content))
     return None if written.done() else written
 
 
-async def _write_fragments(socket: WSHandler, lock: Awaitable[Any], content: bytes) -> None:
-    with await lock:
+async def _write_fragments(socket: WSHandler, content: bytes) -> None:
+    async with socket.write_lock:
         for fragment in (_HEADER, _METADATA, content):
             await socket.write_message(fragment.decode(), locked=False)
 

@@ -26,6 +26,9 @@ from jobkit.worker.job_files import JobFiles, note
 #: Seconds after a checkpoint in which an attempt ends that waits for an answer, instead of keeping its slot.
 _FRESH_S = 60.0
 
+#: Seconds between two summaries of metrics, which go to all who see the job, also without its curves.
+SUMMARY_S = 1.0
+
 
 def newest(kept: Sequence[Kept]) -> list[Kept]:
     """Return what is to be kept without what something later replaces, which would fill the worker in an outage."""
@@ -77,6 +80,10 @@ class RunningAttempt:
     """Of its metrics; made with the first of them, or read if an earlier attempt had some."""
     _numbers: tuple[float | None, float | None, str] = (None, None, "")
     _has_numbers: bool = False
+    _summary: asyncio.TimerHandle | None = None
+    """Sends the summary of its metrics if no news has taken it with it; None if it was sent."""
+    _summed_at: float = -math.inf
+    """When it was last sent (monotonic)."""
     _lines: LineBuffer | None = None
     """Of its log; made with the first line, since most short jobs have none."""
     _keeping: asyncio.Task[None] | None = None
@@ -104,8 +111,15 @@ class RunningAttempt:
     def metrics(self, batch: Mapping[str, Sequence[Point]]) -> None:
         self.curves = self.curves or Curves()
         self.curves.add(batch)
-        self._has_numbers = True
+        if self._summary is None:
+            self._summary = asyncio.get_running_loop().call_later(SUMMARY_S, self.sum_up)
         self.wake()
+
+    def sum_up(self) -> None:
+        """Send the summary of its metrics soon, if they have changed."""
+        if self._summary is not None:
+            self._has_numbers = True
+            self.wake()
 
     def tell(self, message: str) -> None:
         self.progress(None, None, message)
@@ -182,14 +196,17 @@ class RunningAttempt:
 
     def take_news(self) -> AttemptNews | None:
         """Return the news since the last call, or None."""
-        if not self._has_numbers and not self._lines:
+        metrics = self.curves.take() if self.curves is not None else None
+        if self._summary is not None and time.monotonic() >= self._summed_at + SUMMARY_S:
+            self._has_numbers = True
+        if not self._has_numbers and not self._lines and metrics is None:
             return None
         lines = self._lines.take(now_ms()) if self._lines else ()
         numbers = self._has_numbers, *self._numbers
         token, text = self.claimed.token, self._awaited_text
-        metrics = None
-        if self.curves is not None:
-            metrics = self.curves.take()
+        if self._has_numbers and self._summary is not None and self.curves is not None:
+            self._summary.cancel()
+            self._summary, self._summed_at = None, time.monotonic()
             self._more["metrics"] = self.curves.summary().to_wire()
         news = AttemptNews(self.job_id, token, *numbers, lines, self.typical_s, text, dict(self._more), metrics)
         self._has_numbers = False

@@ -268,6 +268,7 @@ class RunningJobs:
             attempt.is_released = attempt.is_released or await self._is_stopped_with_worker()
         self.lenders.pop(attempt, None)
         self.asker.end(claimed)
+        attempt.sum_up()
         is_refused = bool(attempt.refusal) and outcome.outcome != "succeeded"
         if outcome.file and attempt.is_lost:
             await asyncio.to_thread(delete_file, outcome)

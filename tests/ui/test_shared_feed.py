@@ -294,3 +294,18 @@ async def test_a_pacer_whose_work_was_cancelled_before_its_start_works_again() -
     pacer.poke()
 
     await asyncio.wait_for(done.wait(), 10)
+
+
+async def test_feeds_whose_news_can_wait_deliver_together_whenever_these_come() -> None:
+    runners = Runners()
+    early, late = (Pacer(1000.0, lambda: None, runners, is_prompt=False) for _ in range(2))
+
+    early.poke()
+    await asyncio.sleep(0.01)
+    late.poke()
+
+    assert early._handle is not None
+    assert late._handle is not None
+    assert early._handle.when() == late._handle.when()
+    early.stop()
+    late.stop()

@@ -14,6 +14,9 @@ import pytest
 
 import jobkit
 from jobkit.client.kit import Kit
+from jobkit.model import JobSpec
+from jobkit.store.values import Claimed
+from jobkit.worker import attempt as attempt_module
 from tests.support import wait_until
 
 from .conftest import Bench
@@ -47,6 +50,26 @@ def test_metrics_of_a_running_job_move_its_handle(bench: Bench) -> None:
     assert dict(job.metrics) == {"loss": 1 / 60, "val/acc": 1.0}
     with jobkit.connect(**bench.place) as other:
         assert dict(other.get(job.id).metrics) == dict(job.metrics)
+
+
+async def test_points_go_with_each_news_and_their_summary_now_and_then_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attempt_module, "SUMMARY_S", 1000.0)
+    unused: Any = None
+    claimed = Claimed(JobSpec("a", "train"), "token", 1)
+    attempt = attempt_module.RunningAttempt(claimed, lambda: None, unused, unused, unused, None)
+    news = []
+    for step in range(3):
+        attempt.metrics({"loss": [(step, step, float(step))]})
+        news.append(attempt.take_news())
+    attempt.sum_up()
+    news.append(attempt.take_news())
+
+    assert [each.metrics.n if each and each.metrics else None for each in news] == [1, 2, 3, None]
+    told = [each.more["metrics"]["newest"] if each and each.has_numbers else None for each in news]
+    assert told == [{"loss": 0.0}, None, None, {"loss": 2.0}]
+    assert attempt.take_news() is None
 
 
 def test_an_attempt_after_a_killed_worker_goes_on_from_its_step(bench: Bench) -> None:

@@ -62,7 +62,7 @@ class JobFeed(SharedFeed[Subscriber]):
         self.model: CardModel | None = None
         """None until the job has been read. Changes on the background loop."""
         self._missing = ""
-        self._charts = self.paced(CURVES_S, self.flush)
+        self._charts = self.paced(CURVES_S, self.flush, is_prompt=False)
         self._gates = self.paced(_AFTER_NEWS_S, self._look_at_gates)
         self._health = self.paced(0.0, self._look_at_health)
         self._questions = self.paced(0.0, self._read_question)

@@ -367,7 +367,7 @@ class BoardFeed(QueryFeed[Subscriber]):
     def __init__(self, kit: Kit, query: Query, only: str | None = None) -> None:
         super().__init__(kit, query, only)
         self._news = self.paced(NEWS_S, self.flush)
-        self._curves = self.paced(CURVES_S, self.flush)
+        self._curves = self.paced(CURVES_S, self.flush, is_prompt=False)
         self._starts = self.paced(_STARTS_S, self.look_at_starts)
         self._retries = self.paced(_STARTS_S, self._look_at_retries)
 

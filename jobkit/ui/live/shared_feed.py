@@ -231,9 +231,9 @@ class SharedFeed(Generic[S]):
         """True while events are kept for after a read."""
         return self._early is not None
 
-    def paced(self, window_s: float, work: Work) -> Pacer:
+    def paced(self, window_s: float, work: Work, *, is_prompt: bool = True) -> Pacer:
         """Return a pacer that stops with the feed."""
-        self._pacers.append(Pacer(window_s, work, self.runners))
+        self._pacers.append(Pacer(window_s, work, self.runners, is_prompt=is_prompt))
         return self._pacers[-1]
 
     def poke(self) -> None:
@@ -436,11 +436,15 @@ class Pacer:
 
     For one event loop's thread. Windows of different feeds begin together, so that their texts travel together.
     If `work` returns a coroutine, one runs at a time; a request during it follows it (`is_due`).
+
+    Args:
+        is_prompt: whether the first call after a pause comes at once; else at the end of the window.
     """
 
-    def __init__(self, window_s: float, work: Work, runners: Runners) -> None:
+    def __init__(self, window_s: float, work: Work, runners: Runners, *, is_prompt: bool = True) -> None:
         self.window_s = window_s
         self.is_due = False
+        self._is_prompt = is_prompt
         self._work = work
         self._runners = runners
         self._last = 0.0
@@ -451,9 +455,10 @@ class Pacer:
         if self._is_busy:
             self.is_due = True
         elif self._handle is None and not self._is_stopped:
-            window_s = self.window_s
-            due = (math.floor(self._last / window_s + 1e-6) + 1) * window_s if window_s else self._last
-            self._handle = asyncio.get_running_loop().call_at(due, self._run)
+            loop, window_s = asyncio.get_running_loop(), self.window_s
+            since = self._last if self._is_prompt else loop.time()
+            due = (math.floor(since / window_s + 1e-6) + 1) * window_s if window_s else since
+            self._handle = loop.call_at(due, self._run)
 
     def stop(self) -> None:
         self._is_stopped = True
