@@ -24,12 +24,11 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 from joblib.parallel import AutoBatchingMixin, FallbackToBackend, ParallelBackendBase, SequentialBackend
 
-from jobkit.client.executor import JobExecutor
 from jobkit.codec import pickler
 from jobkit.connecting import connect
 from jobkit.files.file_store import ARRAY_FILE
@@ -39,6 +38,9 @@ from jobkit.model import JobkitError, ResultUnavailable
 from jobkit.model.format import size
 from jobkit.run.inside import context
 from jobkit.tasks.task import name_of
+
+if TYPE_CHECKING:
+    from jobkit.client.executor import JobExecutor
 
 #: Options of the jobs unless given. A search ends with its program, so its parts are not kept for long.
 _OPTIONS = {"reuse": 1000, "result_ttl": "1h"}

@@ -21,7 +21,8 @@ from jobkit.client.sweep import MAX_JOBS
 from jobkit.client.verbs import Verbs
 from jobkit.model import InvalidParams, JobFailed, JobkitError, JobSnapshot, JobState
 from jobkit.run.inside import context
-from jobkit.tasks.task import TaskDef, name_of
+from jobkit.tasks.chunk import Chunk
+from jobkit.tasks.task import TaskDef
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,18 +112,6 @@ def _raised(error: BaseException) -> BaseException:
     error.__cause__ = None
     original.__cause__ = error.with_traceback(None)
     return original
-
-
-class Chunk:
-    """Calls a function once for each of several tuples of arguments; returns the list of values."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self.__name__ = name_of(function)  # the job's name
-        self.__doc__ = ""  # else this class's would be the job's title
-
-    def __call__(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        return [self._function(*args) for args in calls]
 
 
 class JobExecutor(Executor):

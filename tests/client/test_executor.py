@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures as cf
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -67,6 +69,13 @@ def test_map_keeps_the_order(kit: Kit) -> None:
         assert next(values) == (0, 1)
         with pytest.raises(ZeroDivisionError):
             next(values)
+
+
+def test_the_process_of_several_calls_does_not_import_the_client() -> None:
+    """Its import takes a second, in each job."""
+    code = "import sys, jobkit.joblib, jobkit.tasks.chunk; sys.exit('jobkit.client' in sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_calls_of_a_task_are_jobs_with_its_options_whatever_the_chunks(kit: Kit) -> None:
