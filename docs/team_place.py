@@ -39,6 +39,8 @@ def train(
     loss = 1.0
     for epoch in jobkit.progress(range(epochs), desc="epochs"):
         time.sleep(pause_s)
+        if lr == 0.1 and seed % 12 == 7 and epoch == 8:
+            raise FloatingPointError("loss is nan")
         loss = floor + (1 - floor) * math.exp(-epoch / 12) + 0.01 * noise.random()
         jobkit.log_metrics(epoch, **{"train/loss": loss, "val/loss": 1.1 * loss + 0.01 * noise.random()})
         print(f"epoch {epoch}: loss {loss:.4f}")

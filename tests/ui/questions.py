@@ -63,6 +63,7 @@ def why_it_waits(walk: Walk) -> str:
 def whose_jobs_failed(walk: Walk) -> str:
     """Return the row of a failed job: owner, error, attempts and retries."""
     walk.click(".counter[data-name=failed]")
+    walk.page.wait_for_selector(".jk-table .row.head .state:has-text('Result')")
     return walk.sees(f"{walk.row('failed')}:has(.owner:text-is('chen'))", "run again →")
 
 

@@ -127,6 +127,8 @@ def test_a_plot_puts_the_longest_numeric_axis_below_and_the_other_into_colours()
 
     assert plot is not None
     assert (plot["x"], plot["y"], plot["by"], plot["series"]) == ("n", "y", "m", ["a", "b"])
+    seeded = [Point(k, {"n": k % 3, "seed": k}, {"y": float(k)}) for k in range(9)]
+    assert (layout(seeded, ["seed", "n"], ["y"]) or {})["x"] == "n"
     assert [len(line["points"].split()) for _, line in plot["shapes"][-1][2:]] == [3, 3]
     assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y, *_ in plot["dots"])
 

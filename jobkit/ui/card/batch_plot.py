@@ -25,6 +25,9 @@ _HUGE = 1e300
 #: A colour for each of so many values of `by`; with more values there is one colour for all.
 MAX_SERIES = 8
 
+#: Arguments by which a run is only repeated: nobody asks for the best of them.
+_REPEATED = frozenset({"seed", "random_state", "fold", "repeat", "replicate"})
+
 #: Contrast of at least 3:1 on white and on the dark page (checked in tests/ui/test_batch_view.py).
 COLOURS = ("#2f7de1", "#c2570c", "#0e8f6e", "#b4489b", "#8a6f00", "#6f6ad8", "#d1495b", "#4b8a1f")
 
@@ -63,7 +66,7 @@ def layout(
     found = [point for point in points if y in point.numbers]
     distinct = {name: _distinct(found, name) for name in args}
     numeric = [name for name in args if all(is_number(value) for value in distinct[name])]
-    ranked = sorted(numeric or list(args), key=lambda name: -len(distinct[name]))
+    ranked = sorted(numeric or list(args), key=lambda name: (name in _REPEATED, -len(distinct[name])))
     x = chosen["x"] if chosen.get("x") in args else ranked[0]
     able = [name for name in args if name != x and 2 <= len(distinct[name]) <= MAX_SERIES]
     by = chosen["by"] if chosen.get("by") in (*able, "") else (able[0] if able else "")

@@ -80,7 +80,7 @@ def row(
         if snapshot.state is JobState.QUEUED
         else "",
         "note": _note(snapshot),
-        "spark": snapshot.metrics.spark or None,
+        "spark": snapshot.metrics.spark if len(snapshot.metrics.spark) > 1 else None,
         "metric": _metric(snapshot),
         "submitted_at": iso(snapshot.submitted_at),
         "due_at": iso(snapshot.due_at) if snapshot.state is JobState.SCHEDULED and not snapshot.asking else None,
