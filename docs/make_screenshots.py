@@ -1,12 +1,13 @@
 """Makes the pictures in `docs/images`: real jobs of a team (`team_place.py`), on the real dashboard, in both themes.
 
     python docs/make_screenshots.py
-    python docs/make_screenshots.py --all FOLDER
+    python docs/make_screenshots.py --widths FOLDER
     python docs/make_screenshots.py --questions FOLDER --jobs 5000
 
-The second makes pictures of every page and card, at the widths of a phone, a laptop and a large screen, to compare them
-before and after a change. The third walks to the answers of a team's questions (`tests/ui/questions.py`), and prints
-how many clicks and seconds each took. Needs the `test` extra and a Chromium; takes a few minutes.
+The first makes those of every page and card; the second makes the same at the widths of a phone, a laptop and a large
+screen, to compare them before and after a change. The third walks to the answers of a team's questions
+(`tests/ui/questions.py`), and prints how many clicks and seconds each took. An error in the browser's console, or a
+request to another host, ends it. Needs the `test` extra and a Chromium; takes a few minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +30,14 @@ import team_place  # noqa: E402
 
 #: File name, what the URL asks for, and what is on the page when it is ready.
 PAGES = (
-    ("dashboard", "job={job}", ".jk-card .title"),
+    ("home", "", ".jk-table .row[data-id]"),
+    ("dashboard", "job={job}", ".jk-card .chart"),
+    ("waiting-job", "job={waits}", ".jk-card .title"),
+    ("failed-job", "job={failed}", ".jk-card .failure"),
+    ("ended-job", "job={ended}", ".jk-card .chart"),
+    ("batch", "page=batch&id={batch}", ".jk-batch .chart"),
+    ("compare", "page=compare&ids={before},{ended}", ".jk-pair .chart"),
+    ("jobs-compared", "page=compare&q=task:report", ".jk-batch .grid .row"),
     ("log", "page=log&id={log}&q=station", ".jk-log .line.current"),
     ("timeline", "page=timeline", ".jk-timeline .legend li"),
     ("failures", "page=failures&group={group}", ".jk-failures .failure"),
@@ -38,18 +46,7 @@ PAGES = (
     ("submit", "page=submit", ".jk-form h2"),
 )
 
-#: The other pages and cards, for `--all`.
-MORE = (
-    ("home", "", ".jk-table .row[data-id]"),
-    ("failed-job", "job={failed}", ".jk-card .failure"),
-    ("ended-job", "job={ended}", ".jk-card .chart"),
-    ("waiting-job", "job={waits}", ".jk-card .title"),
-    ("batch", "page=batch&id={batch}", ".jk-batch .title"),
-    ("compare", "page=compare&ids={before},{ended}", ".jk-pair .glance"),
-    ("audit", "page=audit", ".jk-nav"),
-)
-
-#: Windows of `--all`.
+#: Windows of `--widths`.
 WINDOWS = ((390, 844), (1440, 900), (2560, 1440))
 
 #: The pictures hold few colours: a palette makes them a third as large, with no visible difference.
@@ -58,18 +55,18 @@ COLOURS = 160
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", type=Path, metavar="FOLDER", help="for pictures of every page and card")
+    parser.add_argument("--widths", type=Path, metavar="FOLDER", help="for pictures at several widths")
     parser.add_argument("--questions", type=Path, metavar="FOLDER", help="for pictures of the answers to questions")
     parser.add_argument("--jobs", type=int, default=300, help="number of jobs of the place")
     asked = parser.parse_args()
     with team_place.served(asked.jobs) as (url, ids):
         if asked.questions:
             answer(url, ids, asked.questions)
-        elif asked.all:
+        elif asked.widths:
             for window in WINDOWS:
-                picture(url, (*MORE, *PAGES), window, asked.all / str(window[0]), **ids)
+                picture(url, window, asked.widths / str(window[0]), **ids)
         else:
-            picture(url, PAGES, (1280, 720), ROOT / "docs" / "images", **ids)
+            picture(url, (1280, 720), ROOT / "docs" / "images", **ids)
 
 
 def answer(url: str, ids: Mapping[str, str], folder: Path) -> None:
@@ -103,10 +100,11 @@ def opened() -> Iterator[Browser]:
         browser.close()
 
 
-def picture(url: str, pages: Sequence[tuple[str, str, str]], window: tuple[int, int], folder: Path, **ids: str) -> None:
+def picture(url: str, window: tuple[int, int], folder: Path, **ids: str) -> None:
     """Make a picture of each page in both themes. A narrow window is that of a phone."""
     folder.mkdir(parents=True, exist_ok=True)
-    is_phone = window[0] < 700
+    is_phone, wrong = window[0] < 700, list[str]()
+    near = (url.rpartition("/")[0], "data:", "blob:")
     with opened() as browser:
         for theme, suffix in (("light", ""), ("dark", "-dark")):
             context = browser.new_context(
@@ -116,7 +114,9 @@ def picture(url: str, pages: Sequence[tuple[str, str, str]], window: tuple[int, 
                 is_mobile=is_phone,
             )
             page = context.new_page()
-            for name, query, ready in pages:
+            page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+            page.on("request", lambda asked: None if asked.url.startswith(near) else wrong.append(asked.url))
+            for name, query, ready in PAGES:
                 page.goto(f"{url}?{query.format(**ids)}")
                 page.wait_for_selector(f".jk-nav[data-theme={theme}]")
                 page.wait_for_selector(ready)
@@ -124,6 +124,8 @@ def picture(url: str, pages: Sequence[tuple[str, str, str]], window: tuple[int, 
                 page.wait_for_timeout(2000)  # until the fonts, the first flush and the figures are there
                 keep(page.screenshot(), folder / f"{name}{suffix}.png")
             context.close()
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 def keep(picture: bytes, path: Path) -> None:
