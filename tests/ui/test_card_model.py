@@ -290,6 +290,17 @@ def test_bar_message_and_wait_stand_side_by_side_in_card_row_and_batch() -> None
     assert (in_batch[-2], done) == (f"{waits} · loss 0.3", 0.0)
 
 
+def test_what_holds_back_a_job_is_said_once() -> None:
+    view = queued()
+    view.snapshot = replace(view.snapshot, message="waits for a place of task train (1 at a time)")
+    assert view.card(at(1))["message"].startswith("waits for a place")
+
+    view.learn(at(2), held="waits for the one place of task train")
+
+    card = view.card(at(2))
+    assert (card["message"], card["alert"]["text"]) == ("", "Waits for the one place of task train")
+
+
 def test_a_job_that_goes_on_or_ends_waits_for_nothing() -> None:
     view = queued()
     view.take(STARTED)

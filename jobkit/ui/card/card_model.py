@@ -271,30 +271,28 @@ class CardModel:
         waited = (last.started_at - last.ready_at).total_seconds() if last and last.ready_at else None
         error = snapshot.error
         elapsed_s = snapshot.elapsed_s(now) if error or not snapshot.is_terminal else None
-        return (
-            snapshot.to_json()
-            | outlook(snapshot, self.start)
-            | {
-                "lent": snapshot.lent_text,
-                "face": snapshot.face,
-                "args": params_brief(snapshot.spec.params, self.defaults),
-                "count": progress_line(snapshot.done, snapshot.total, elapsed_s, snapshot.resumed_done),
-                "eta_s": self.eta_s(now),
-                "typical_s": snapshot.typical_s or (self.start.usual_s if self.start else None),
-                "waited_s": waited,
-                "runs_again": {name: {"id": job.id, "face": job.face} for name, job in self.chain.items()},
-                "queued_at": iso(queued_at),
-                "told": [to_json(each) for each in closed_questions(snapshot.history)],
-                "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
-                "chain": picture_of(error),
-                "now": iso(now),
-                "v": self.version,
-                "alert": self.alert(now),
-                "load": self._load(),
-                "deleted": self.is_deleted,
-                "connection": self.connection,
-            }
-        )
+        return snapshot.to_json() | {
+            **outlook(snapshot, self.start),
+            "message": "" if self.held and snapshot.state is JobState.QUEUED else snapshot.message,  # in the alert
+            "lent": snapshot.lent_text,
+            "face": snapshot.face,
+            "args": params_brief(snapshot.spec.params, self.defaults),
+            "count": progress_line(snapshot.done, snapshot.total, elapsed_s, snapshot.resumed_done),
+            "eta_s": self.eta_s(now),
+            "typical_s": snapshot.typical_s or (self.start.usual_s if self.start else None),
+            "waited_s": waited,
+            "runs_again": {name: {"id": job.id, "face": job.face} for name, job in self.chain.items()},
+            "queued_at": iso(queued_at),
+            "told": [to_json(each) for each in closed_questions(snapshot.history)],
+            "attempts": [to_json(each) | {"duration_s": each.duration_s} for each in attempts],
+            "chain": picture_of(error),
+            "now": iso(now),
+            "v": self.version,
+            "alert": self.alert(now),
+            "load": self._load(),
+            "deleted": self.is_deleted,
+            "connection": self.connection,
+        }
 
     def _load(self) -> dict[str, Any] | None:
         """Return the charts of a running job: CPU and memory of its processes."""
