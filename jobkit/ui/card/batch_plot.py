@@ -25,7 +25,7 @@ _HUGE = 1e300
 #: A colour for each of so many values of `by`; with more values there is one colour for all.
 MAX_SERIES = 8
 
-#: Arguments by which a run is only repeated: nobody asks for the best of them.
+#: Arguments by which a run is only repeated: their best value says nothing.
 _REPEATED = frozenset({"seed", "random_state", "fold", "repeat", "replicate"})
 
 #: Contrast of at least 3:1 on white and on the dark page (checked in tests/ui/test_batch_view.py).
