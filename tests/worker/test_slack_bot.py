@@ -49,7 +49,9 @@ class Slack:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.02,)).start()
-        self.client = slack_sdk.WebClient(token="xoxb-of-tests", base_url=f"http://127.0.0.1:{self.server.server_port}/")
+        self.client = slack_sdk.WebClient(
+            token="xoxb-of-tests", base_url=f"http://127.0.0.1:{self.server.server_port}/"
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
