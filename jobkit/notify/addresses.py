@@ -28,21 +28,24 @@ _MOST = 50
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message of one sentence. `id` is that of its event, `kind` "success", "failure" or "info"."""
+    """A message of one sentence. `id` is that of its event, `kind` "success", "failure" or "info".
 
-    text: str
+    The store keeps messages of the same time in the order of their JSON, which begins with the id.
+    """
+
     id: str
+    text: str
     kind: str = "info"
 
 
 _KINDS = {"succeeded": "success", "failed": "failure"}
 
 
-def batch_message(info: BatchInfo) -> Message:
+def batch_message(info: BatchInfo, event_id: str) -> Message:
     """Return `sweep has ended: 3 failed, 97 succeeded (batch 1f8c03aa)`."""
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(info.counts.items()) if count)
     text = f"{info.spec.name or info.spec.task} has ended: {counts} (batch {info.id[:8]})"
-    return Message(text, info.id, _KINDS.get(str(info.state), "info"))
+    return Message(event_id, text, _KINDS.get(str(info.state), "info"))
 
 
 def digest_of(messages: Sequence[Message]) -> Message:
@@ -54,7 +57,7 @@ def digest_of(messages: Sequence[Message]) -> Message:
         lines.append(f"and {len(messages) - _MOST:,} more")
     kinds = {message.kind for message in messages}
     kind = "failure" if "failure" in kinds else kinds.pop() if len(kinds) == 1 else "info"
-    return Message("\n".join(lines), messages[0].id, kind)
+    return Message(messages[0].id, "\n".join(lines), kind)
 
 
 class Address(RuleSink):
@@ -88,7 +91,7 @@ class Address(RuleSink):
         self.key = hashlib.blake2b(rule.to.encode(), key=key, digest_size=8).hexdigest()
 
     async def deliver(self, event: JobEvent, snapshot: JobSnapshot) -> None:
-        await self.tell(Message(sentence(event, snapshot), event.id, _KINDS.get(str(event.type), "info")))
+        await self.tell(Message(event.id, sentence(event, snapshot), _KINDS.get(str(event.type), "info")))
 
     async def tell(self, message: Message) -> None:
         """Send a message, or hold it until its time. Raises `DeliveryRefused`."""

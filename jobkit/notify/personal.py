@@ -73,7 +73,7 @@ class PersonalNotifier(Notifier):
                 if address.person in self._wanted.get(event.job_id, ()) and address.key not in keys:
                     sends.append((address, partial(address.deliver, event, snapshot)))
                 if info is not None and address.person in self._wanted.get(info.id, ()):
-                    sends.append((address, partial(address.tell, batch_message(info))))
+                    sends.append((address, partial(address.tell, batch_message(info, event.id))))
         return sends
 
     async def _end_event(self, event: JobEvent) -> None:

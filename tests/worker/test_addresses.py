@@ -40,8 +40,8 @@ def act(
     return asyncio.run(Actions(bench.kit, Person(person, role)).act(name, [target], **details))
 
 
-def snapshot_of(owner: str) -> JobSnapshot:
-    return JobSnapshot(JobSpec("x", "len", owner=owner), 1, JobState.FAILED)
+def snapshot_of(owner: str, id: str = "x") -> JobSnapshot:
+    return JobSnapshot(JobSpec(id, "len", owner=owner), 1, JobState.FAILED)
 
 
 def state(bench: Bench, id: str, person: str = "ada") -> str:
@@ -102,8 +102,8 @@ def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(benc
         assert not sink.wants(event, snapshot_of("eve"))
 
         async def hold_and_send() -> None:
+            await sink.deliver(msgspec.structs.replace(event, id="2-1"), snapshot_of("ada", "a later one"))
             await sink.deliver(event, job)
-            await sink.deliver(msgspec.structs.replace(event, id="2-1"), job)
             notifier = PersonalNotifier(store, [], [sink], tries_s=[0.01])
             await notifier.deliver_held()
             assert not receiver.bodies
@@ -118,16 +118,16 @@ def test_failures_of_a_person_are_sent_as_one_digest_when_its_time_has_come(benc
         background.call(hold_and_send())
 
     (text,) = told(receiver)
-    assert [line.split(" (")[0] for line in text.splitlines()] == ["len failed"] * 2
+    assert text.splitlines() == ["len failed (job x)", "len failed (job a later )"]
 
 
 def test_a_digest_says_how_many_more_there_are_and_is_a_failure_if_one_is() -> None:
-    messages = [Message(f"job {n} succeeded", str(n), "success") for n in range(60)]
+    messages = [Message(str(n), f"job {n} succeeded", "success") for n in range(60)]
 
     assert digest_of(messages[:1]) == messages[0]
     assert digest_of(messages).text.splitlines()[-1] == "and 10 more"
     assert digest_of(messages).kind == "success"
-    assert digest_of([*messages, Message("job failed", "x", "failure")]).kind == "failure"
+    assert digest_of([*messages, Message("x", "job failed", "failure")]).kind == "failure"
 
 
 def test_an_address_that_apprise_does_not_understand_is_refused_when_the_worker_starts(bench: Bench) -> None:
