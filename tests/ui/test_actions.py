@@ -13,7 +13,7 @@ from jobkit.client.kit import Kit
 from jobkit.client.loop import background
 from jobkit.model import InvalidParams, JobState, StoreUnavailable, SubmitUnanswered
 from jobkit.model.people import Person, Role
-from jobkit.settings import Settings
+from jobkit.settings import Settings, user_name
 from jobkit.tasks.registry import task
 from jobkit.ui.access.actions import ACTIONS, ActionReply, Actions, action, each
 from tests.store.server import Server
@@ -221,3 +221,11 @@ def test_everybody_who_may_look_saves_own_views(stage: Stage, role: str) -> None
         assert act(access, "delete_view", ["later"]).is_ok
         looking = Actions(stage.kit, Person("ada", Role(role)), only_looks=True)
         assert "only shows" in act(looking, "save_view", ["late"], view={}).sentence
+
+
+def test_a_visitor_without_a_name_has_no_part_in_the_views_of_the_servers_user(stage: Stage) -> None:
+    assert act(Actions(stage.kit, Person()), "save_view", ["mine"], view={}).is_ok
+
+    act(Actions(stage.kit, Person("", Role.VIEW)), "delete_view", ["mine"])
+
+    assert [view.name for view in background.call(stage.store.views.of(user_name()))] == ["mine"]

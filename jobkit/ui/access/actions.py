@@ -111,6 +111,14 @@ def action(
     ACTIONS[name] = Action(name=name, do=do, done=done, on=on, least=least, own_too=is_own)
 
 
+def own_name(person: Person) -> str:
+    """Return the name of the user whose own settings these are; "" for a visitor without a name.
+
+    Without a login it is the user of this process.
+    """
+    return person.name or (user_name() if person.role is Role.ADMIN else "")
+
+
 def each(one: Callable[[ActionCall, str], Awaitable[object]]) -> Do:
     """Make an action of a coroutine for one target; the error that it raises is the reason of refusal.
 
@@ -454,7 +462,7 @@ def _view(what: str) -> Do:
     """Make the action that saves (`view`), renames (`to`) or deletes a saved view of this person."""
 
     async def do(call: ActionCall, name: str) -> None:
-        views, user = call.kit.verbs.store.views, call.person.name or user_name()
+        views, user = call.kit.verbs.store.views, own_name(call.person)
         if call.person.only_looks:
             raise JobkitError("this page only shows: a view cannot be saved here; its address has all of it")
         wanted: Coroutine[Any, Any, object]

@@ -13,8 +13,7 @@ from jobkit.client.checks import unknown_job
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.people import Person, Role
-from jobkit.settings import user_name
-from jobkit.ui.access.actions import ActionCall, Actions, action, each
+from jobkit.ui.access.actions import ActionCall, Actions, action, each, own_name
 
 
 async def tell_state(access: Actions, id: str) -> str:
@@ -30,9 +29,7 @@ async def tell_state(access: Actions, id: str) -> str:
 
 def _reader(person: Person) -> str:
     """Return the name of the user who gets the messages; "" for a nameless visitor and on a page that only shows."""
-    if person.only_looks:
-        return ""
-    return person.name or (user_name() if person.role is Role.ADMIN else "")
+    return "" if person.only_looks else own_name(person)
 
 
 async def _tell(call: ActionCall, id: str, has_ended: Callable[[], Any]) -> None:

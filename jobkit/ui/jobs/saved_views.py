@@ -11,9 +11,8 @@ from typing import Any
 from jobkit.client.loop import background
 from jobkit.model import JobkitError
 from jobkit.model.plain import dumps
-from jobkit.settings import user_name
 from jobkit.store.views import NAME_CHARS
-from jobkit.ui.access.actions import ActionReply, Actions
+from jobkit.ui.access.actions import ActionReply, Actions, own_name
 
 #: Views that everybody has: name, search and order.
 READY = (
@@ -62,7 +61,7 @@ class SavedViews:
         person = self._access.person
         views: list[list[str]] = []
         try:
-            found = await self._access.kit.verbs.store.views.of(person.name or user_name())
+            found = await self._access.kit.verbs.store.views.of(own_name(person))
             views = [[view.name, view.search, view.order, view.hidden] for view in found]
         except JobkitError as error:
             problem = problem or str(error)
