@@ -81,7 +81,25 @@ class AskCall:
 
 
 class Ask:
-    """`jobkit.ask`; in coroutines `await jobkit.ask.aio(...)`.
+    """Ask a person a question and return the answer. The job waits for it.
+
+    The question is a form on the job's card, in the dashboard and in the notebook; `job.answer(...)`,
+    `jobkit answer ID` and HTTP answer it, too. A job that runs again gets the answers that it has had.
+
+    Args:
+        wanted: what the answer is: a type (`bool`, `Literal["a", "b"]`, `Annotated[int, jobkit.Range(0, 9)]`, ...),
+            a list of choices, or a dataclass, pydantic model, TypedDict or class of param with several fields.
+        text: the question, at most 4,000 characters.
+        show: a figure, picture, table or other value to show with it.
+        timeout: seconds, `timedelta` or text like "2d" until which it can be answered; None for no limit.
+        key: identifies the question in each attempt of the job, at most 60 characters; the text, and a number if it
+            is asked several times, unless given.
+
+    Raises:
+        Unanswered: (a TimeoutError) no answer came in time.
+        InvalidParams: an argument is not allowed.
+
+    In coroutines: `await jobkit.ask.aio(...)`.
 
     Example:
         >>> def label(path):
@@ -107,24 +125,7 @@ class Ask:
         self, wanted: Any, text: str, *, show: Any = ..., timeout: float | str | timedelta | None = ..., key: str = ...
     ) -> Any: ...
     def __call__(self, wanted: Any, text: str, *, show: Any = None, timeout: Any = None, key: str = "") -> Any:
-        """Ask a person a question and return the answer. The job waits for it.
-
-        The question is a form on the job's card, in the dashboard and in the notebook; `job.answer(...)`,
-        `jobkit answer ID` and HTTP answer it, too. A job that runs again gets the answers that it has had.
-
-        Args:
-            wanted: what the answer is: a type (`bool`, `Literal["a", "b"]`, `Annotated[int, jobkit.Range(0, 9)]`, ...),
-                a list of choices, or a dataclass, pydantic model, TypedDict or class of param with several fields.
-            text: the question, at most 4,000 characters.
-            show: a figure, picture, table or other value to show with it.
-            timeout: seconds, `timedelta` or text like "2d" until which it can be answered; None for no limit.
-            key: identifies the question in each attempt of the job, at most 60 characters; the text, and a number if it
-                is asked several times, unless given.
-
-        Raises:
-            Unanswered: (a TimeoutError) no answer came in time.
-            InvalidParams: an argument is not allowed.
-        """
+        """Ask, and wait for the answer: see the class."""
         asked = AskCall(wanted, text, show, timeout, key)
         recorder = context.active_recorder()
         if recorder is None:
