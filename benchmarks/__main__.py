@@ -21,6 +21,7 @@ NAMES = (
     "closure",
     "process",
     "imports",
+    "folds",
     "progress",
     "checkpoints",
     "metrics",

@@ -69,6 +69,7 @@ class Settings:
         archive: directory or fsspec URL to which workers append every job that ends, for `kit.history`; "" for none.
         archive_files: size of the largest file of a job, or part of its call, that the archive gets a copy of (bytes).
         start_method: start method of a job's process: "fork", "spawn", or "auto" for fork if that is safe.
+        import_ahead: workers import what recent jobs have imported before the next ones need it.
         locals: store the local variables of the failing frame with a job's error, secrets masked.
         made_by: what is kept of what made a result: "all", "no-diff" for all but the diff of git, or "off".
         made_env: names of environment variables that are kept, comma-separated; `*` stands for any text.
@@ -108,6 +109,7 @@ class Settings:
     archive: str = ""
     archive_files: int = 10_000_000
     start_method: str = "auto"
+    import_ahead: bool = True
     locals: bool = False
     made_by: str = "all"
     made_env: str = ""

@@ -82,6 +82,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
         "JOBKIT_ARCHIVE_FILES": "2.5 GB",
         "JOBKIT_MLFLOW": "http://mlflow:5000",
         "JOBKIT_START_METHOD": "spawn",
+        "JOBKIT_IMPORT_AHEAD": "0",
         "JOBKIT_LOCALS": "1",
         "JOBKIT_MADE_BY": "no-diff",
         "JOBKIT_MADE_ENV": "OMP_*, CUDA_VISIBLE_DEVICES",
@@ -110,7 +111,7 @@ def test_every_setting_can_be_given_in_the_environment(project: Path) -> None:
     assert (settings.results, settings.archive) == ("s3://bucket/x", "s3://bucket/y")
     assert settings.archive_files == 2_500_000_000
     assert settings.mlflow == "http://mlflow:5000"
-    assert (settings.start_method, settings.locals) == ("spawn", True)
+    assert (settings.start_method, settings.import_ahead, settings.locals) == ("spawn", False, True)
     assert ([rule.name for rule in settings.notify], settings.otel) == (["chat.example"], True)
     assert settings.log_format == "json"
     assert (settings.made_by, settings.made_env) == ("no-diff", "OMP_*, CUDA_VISIBLE_DEVICES")

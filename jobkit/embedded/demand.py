@@ -24,7 +24,7 @@ from jobkit.settings import Settings
 #: Settings that a local worker inherits from the client.
 _PASSED_ON = (
     "slots", "lease", "heartbeat", "cancel_grace", "drain", "result_ttl", "max_losses", "keep", "results", "archive",
-    "archive_files", "start_method", "locals", "made_by", "made_env",
+    "archive_files", "start_method", "import_ahead", "locals", "made_by", "made_env",
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from jobkit.model import ErrorKind, InvalidParams, Retry, SignatureError, Unknow
 from jobkit.model.format import size
 from jobkit.model.snapshot import NOT_KEPT, JobError
 from jobkit.run.inside import context
+from jobkit.run.inside.imports import forget_shadowed
 from jobkit.run.inside.recorder import Sink
 from jobkit.run.inside.values import SUMMARY_LIMIT, Bounds
 from jobkit.tasks import code
@@ -298,6 +299,7 @@ def _follow(head: CallHead) -> None:
         with contextlib.suppress(OSError):  # not ours to enter: stay
             os.chdir(head.cwd)
     _add_path(head, 0)
+    forget_shadowed()
 
 
 def _use_code(task: str, head: CallHead) -> None:

@@ -40,6 +40,7 @@ class Placement:
         block_s: seconds after which a loop that does not turn counts as blocked.
         dead_s: seconds after which a process none of whose threads runs ends; its leases are over then.
         is_local: jobs run in the Python environment that they were submitted from.
+        imports_ahead: see `ProcessRunner`.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Placement:
         block_s: float,
         dead_s: float,
         is_local: bool,
+        imports_ahead: bool = True,
     ) -> None:
-        self._processes = ProcessRunner(preload, spares, start_method)
+        self._processes = ProcessRunner(preload, spares, start_method, imports_ahead=imports_ahead)
         self._most_processes = most_processes()
         self._threads, self._loop = ThreadRunner(), AsyncRunner()
         self._others: dict[str, ProcessRunner] = {}  # by `sys.prefix`
@@ -60,7 +62,7 @@ class Placement:
         self._preload = preload
         self.watch = LoopWatch(self._loop, block_s, dead_s)
         self._modules: Set[str] = frozenset()
-        self._start_method, self._is_local = start_method, is_local
+        self._start_method, self._is_local, self._imports_ahead = start_method, is_local, imports_ahead
 
     @property
     def _all(self) -> list[ProcessRunner | SharedProcess]:
@@ -158,7 +160,7 @@ class Placement:
             return await self._run_apart(assignment, sink, executable)
         runner = self._others.get(prefix)
         if runner is None:
-            runner = self._others[prefix] = self._on_demand(executable)
+            runner = self._others[prefix] = self._on_demand(executable, imports_ahead=self._imports_ahead)
         try:
             await runner.start()
         except Shortage as error:
@@ -179,6 +181,6 @@ class Placement:
         finally:
             self._apart[runner] -= 1
 
-    def _on_demand(self, executable: str) -> ProcessRunner:
+    def _on_demand(self, executable: str, *, imports_ahead: bool = False) -> ProcessRunner:
         preload = () if executable else self._preload  # another Python may not have these modules
-        return ProcessRunner(preload, 0, self._start_method, executable, is_on_demand=True)
+        return ProcessRunner(preload, 0, self._start_method, executable, is_on_demand=True, imports_ahead=imports_ahead)

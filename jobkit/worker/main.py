@@ -122,6 +122,7 @@ def run_worker(
             block_s=min(1.0, 2 * settings.heartbeat),
             dead_s=settings.lease,
             is_local=is_local,
+            imports_ahead=settings.import_ahead,
         )
         runner.prepare()
         from jobkit.worker.walltime import Walltime  # Redis and arq, while the processes of jobs start

@@ -110,7 +110,9 @@ async def test_a_job_that_starts_while_those_of_a_dead_zygote_are_ended_waits_fo
         time.sleep(60)
 
     ended: list[str] = []
-    monkeypatch.setattr("jobkit.run.process.runner.end_owned_by", lambda owner: ended.append(time.sleep(0.3) or owner))
+    monkeypatch.setattr(
+        "jobkit.run.process.zygote_link.end_owned_by", lambda owner: ended.append(time.sleep(0.3) or owner)
+    )
     first = asyncio.create_task(runner.run(assign(wait, tmp_path), heard))
     await until(lambda: pid_in(tmp_path / "pid"), "its start")
     zygote = runner._zygote

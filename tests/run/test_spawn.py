@@ -173,7 +173,7 @@ async def test_variables_of_a_job_are_there_before_a_library_of_other_jobs_is_im
 async def test_jobs_that_import_many_libraries_in_turn_replace_no_spares(
     make: object, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobkit.run.process.runner.LIBRARIES_MOST", 2)
+    monkeypatch.setattr("jobkit.run.process.runner.MOST", 2)
     runner = await make(start_method="spawn")  # type: ignore[operator]
     await until(lambda: len(runner._waiting) == 2 and all(p.is_ready for p in runner._waiting), "the spares")
     spares = set(runner._waiting)

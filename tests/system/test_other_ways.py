@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jobkit.run.process.runner import ZygoteLink
+from jobkit.run.process.zygote_link import ZygoteLink
 from jobkit.system import link, proc, processes, psutil_table
 from tests.support import ROOT, environment, is_alive, wait_until
 

@@ -164,6 +164,7 @@ class Recorder:
         self._total: object = None
         self._said = ""  # the message of the last `report`
         self._bar_text = ""  # what the open bars add to it
+        self._phase = ""  # what Python does before the job's own code goes on
         self._awaited: list[Sequence[str]] = []  # the jobs of each wait, in the order in which they began
         self._has_moved = False
         self._resumed: CheckpointInfo | None = None  # until a bar goes on from it
@@ -207,6 +208,22 @@ class Recorder:
             self._said = _text(message)
         self._has_moved = True
         self._send_or_wait()
+
+    def enter_phase(self, text: str) -> bool:
+        """Show a few words before the message; "" ends that. Return False if another thread holds the recorder.
+
+        Never waits for it: the caller may hold a lock of an import that the other thread needs.
+        """
+        with self._guard:
+            if not self._lock.acquire(blocking=False):
+                return False
+            try:
+                self._phase, self._has_moved = text, True
+                self._send_or_wait()
+            finally:
+                self._lock.release()
+        self._arm_once()
+        return True
 
     def artifact(self, name: str, media: str, body: Body) -> None:
         """Raises InvalidParams if that is too much."""
@@ -284,7 +301,7 @@ class Recorder:
             if not self._has_moved:
                 return
             self._has_moved = False
-            news = tamed(self._done, self._total, " · ".join(filter(None, (self._bar_text, self._said))))
+            news = tamed(self._done, self._total, " · ".join(filter(None, (self._phase, self._bar_text, self._said))))
             if news != self._sent:
                 self._sent = news
                 self._sink.progress(*news)

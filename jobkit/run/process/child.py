@@ -32,12 +32,13 @@ from jobkit.run.ended import Ended, execute, raised
 from jobkit.run.inside import bars, capture, context
 from jobkit.run.inside.answers import Answers, Reply
 from jobkit.run.inside.context import Context, Stop
+from jobkit.run.inside.imports import ImportWatch
 from jobkit.run.inside.recorder import Recorder
 from jobkit.run.inside.ticker import Ticker
 from jobkit.run.inside.values import Body
 from jobkit.run.process import frames
 from jobkit.run.process.last_words import ASKED, BUSY, LastWords
-from jobkit.run.process.state import HIDDEN, ProcessState, libraries
+from jobkit.run.process.state import HIDDEN, ProcessState
 from jobkit.system import death, own, processes
 from jobkit.system.memory import offer_to_kernel, peak_rss_bytes
 from jobkit.system.threads import apply_threads
@@ -47,19 +48,18 @@ CONTROL_FD = 3
 STAGES_BYTES = 1 << 30
 
 
-def main(zygote: int, fds: tuple[int, int, int], memory: mmap.mmap, *, tells_libraries: bool = False) -> NoReturn:
+def main(zygote: int, fds: tuple[int, int, int], memory: mmap.mmap) -> NoReturn:
     """The life of a job's process, right after the fork (or the imports of a spawned one).
 
     Args:
         zygote: pid of the parent. fds: control channel, and what becomes standard output and error.
         memory: for `LastWords`, and a byte at `BUSY` that the parent sees too: 0 while there is no job and nothing that
             one has left.
-        tells_libraries: it tells the worker what its jobs have imported.
     """
     status = 1
     try:
         prepare(zygote, fds)
-        _Life(memory, set(sys.modules) if tells_libraries else None).serve()
+        _Life(memory).serve()
         status = 0
     except BaseException:  # a bug of ours: on the job's log, and the parent sees a death without a result
         import traceback
@@ -255,14 +255,14 @@ class _Reporter:
 class _Life:
     """One job after the other, until the worker has no more for this process."""
 
-    def __init__(self, memory: mmap.mmap, modules: set[str] | None) -> None:
-        self._modules = modules
+    def __init__(self, memory: mmap.mmap) -> None:
         self._adopts = death.adopt_orphans()
         self._memory, self._last_words = memory, LastWords(memory)
         self._guard = SignalGuard()
         self._ticker = Ticker(self._tick)
         self._inbox = frames.Inbox(CONTROL_FD)
         self._before: ProcessState | None = None
+        self._imports: ImportWatch | None = None
         self._peak = 0
         capture.own_process()
         bars.install(has_monitor=False)
@@ -309,6 +309,8 @@ class _Life:
         apply_threads(job.environ)
         context.own_process(guard.context)
         spent_s = _spent_s()
+        self._imports = imports = ImportWatch(partial(_tell_import, guard.context))
+        sys.meta_path.insert(0, imports)
         runner, report = asyncio.Runner(), _Reporter(order, guard, log)
 
         def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -322,6 +324,9 @@ class _Life:
         except Stop as stop:
             ended = Ended(Outcome("cancelled")) if guard.was_stopped else raised(stop, allow_pickle=job.allow_pickle)
         guard.end()
+        with contextlib.suppress(ValueError):  # the job has changed the list
+            sys.meta_path.remove(imports)
+        imports.tick()
         if report.is_urgent:  # what the coroutine has left behind (a thread, a task) may not end
             report.send(ended.outcome)
             with contextlib.suppress(BaseException):
@@ -351,7 +356,7 @@ class _Life:
             peak_rss_bytes=self._peak_rss_bytes(),
             is_alone=is_alone,
             is_fit=is_fit,
-            libraries=[] if self._modules is None else libraries(self._modules),
+            libraries=imports.names(),
         )
         return is_fit
 
@@ -364,7 +369,10 @@ class _Life:
 
     def _tick(self) -> bool:
         job = self._guard.context
-        return job is not None and job.recorder is not None and job.recorder.tick()
+        if job is None or job.recorder is None:
+            return False
+        is_importing = self._imports is not None and self._imports.tick()
+        return job.recorder.tick() or is_importing
 
     def _release(self) -> None:
         """In a process that the task forked: it is no job, and the control channel is not its own."""
@@ -374,6 +382,12 @@ class _Life:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with contextlib.suppress(OSError):
             os.close(CONTROL_FD)
+
+
+def _tell_import(job: Context, name: str) -> bool:
+    """Show the name of a package whose import takes long, beside the job's progress; "" when it is over."""
+    text = f"importing {name}" if job.function is not None else f"starting, importing {name}"
+    return job.recorder is None or job.recorder.enter_phase(text if name else "")
 
 
 def _spent_s() -> float:

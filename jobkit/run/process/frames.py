@@ -77,7 +77,7 @@ class EndReport(msgspec.Struct, frozen=True):
         log: lines of the whole log since the last report.
         is_alone: no process that the job started is left.
         is_fit: the process waits for another job.
-        libraries: what the job has imported and later ones may need, in a process that is no fork.
+        libraries: outermost installed modules that the job has imported, and later ones may need.
     """
 
     outcome: Outcome

@@ -66,7 +66,7 @@ def main(argument: str) -> NoReturn:
     for name in libraries:
         with contextlib.suppress(BaseException):  # the job that needs it will say what is wrong
             importlib.import_module(name)
-    child.main(zygote, tuple(fds), shared, tells_libraries=True)
+    child.main(zygote, tuple(fds), shared)
 
 
 if __name__ == "__main__":

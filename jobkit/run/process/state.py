@@ -14,11 +14,9 @@ import os
 import random
 import signal
 import sys
-import sysconfig
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Set
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 from jobkit.run.shortage import first_file_limit, set_file_limit
@@ -102,21 +100,6 @@ class ProcessState:
         sys.setrecursionlimit(self._recursion)
         random.seed()  # so that those of the job before do not foretell them
         reseed_numpy()
-
-
-#: So many imported libraries are named at most.
-LIBRARIES_MOST = 100
-_INSTALLED = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("purelib", "platlib"))
-
-
-def libraries(before: Set[str]) -> list[str]:
-    """Return the installed packages and their parts that have been imported since then, in that order.
-
-    Nothing of the user's own, which may change, and is another module in another directory.
-    """
-    new = (name for name in tuple(sys.modules) if name not in before and name.count(".") < 2 and "._" not in f".{name}")
-    found = (name for name in new if str(getattr(sys.modules[name], "__file__", "")).startswith(_INSTALLED))
-    return list(islice(found, LIBRARIES_MOST))
 
 
 def reseed_numpy() -> None:

@@ -4,7 +4,8 @@ Single-threaded, no event loop, runs no user code after its start. Messages each
 
     worker to zygote   {"op": "fork", "key", "libraries": see `spawned`} + three descriptors
                        {"op": "ask" (to stop at a checkpoint), "term" or "kill", "key"}
-    zygote to worker   {"unsafe": why not to fork, or ""} or {"failed": text}, once; {"started": key, "pid"};
+    zygote to worker   once {"unsafe": why not to fork, or "", "installed": see `ZygoteLink.is_stale`}, {"failed": text}
+                       or {"refused": a library, "unsafe": why not to fork after its import}; {"started": key, "pid"};
                        {"exited": key, "code", "cpu_s", "peak_rss_bytes", "unsent": see `last_words`}
 
 It is the subreaper of everything below it, and when the worker's end of the socket closes it kills all of that and
@@ -23,7 +24,6 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -33,8 +33,10 @@ import cloudpickle as _cloudpickle  # noqa: F401  # once, not in every child
 import msgspec
 
 from jobkit.run.inside import bars
+from jobkit.run.inside.imports import installed_at
 from jobkit.run.inside.tracebacks import keep_locals
 from jobkit.run.process import child, last_words, spawned
+from jobkit.run.process.ahead import import_ahead, why_unsafe
 from jobkit.run.process.spawned import preload
 from jobkit.run.process.state import reseed_numpy
 from jobkit.run.shortage import first_file_limit, set_file_limit, shortage
@@ -65,8 +67,12 @@ class _Started:
         return bool(self.memory[last_words.BUSY])
 
 
-def main(fd: int, modules: list[str], start: str, files: int) -> int:
-    """Serve until the worker's end closes; return the exit status. `files`: the limit of open files, of the jobs too.
+def main(fd: int, modules: list[str], start: str, files: int, libraries: list[str]) -> int:
+    """Serve until the worker's end closes; return the exit status.
+
+    Args:
+        files: the limit of open files, of the jobs too.
+        libraries: what to import ahead, see `ahead`; only if it forks.
 
     With `start` "spawn" nothing of the user's is imported here: each process does it by itself after the fork. If even
     such forks break (macOS), it is another Python (see `spawned`).
@@ -86,29 +92,19 @@ def main(fd: int, modules: list[str], start: str, files: int) -> int:
     if problem := preload(early):
         _send(link, {"failed": problem})
         return 2
+    installed = installed_at()
+    refused, why = import_ahead(libraries)
+    if refused:
+        _send(link, {"refused": refused, "unsafe": why})
+        processes.kill(processes.descendants(os.getpid()))
+        end.recv(1)  # until the worker has read it: then it closes its end
+        os._exit(3)
     zygote = Zygote(link, late, adopts, forks=start != "spawn" or FORK_IS_SAFE)
     gc.collect()
     gc.freeze()
     gc.disable()
-    _send(link, {"unsafe": _why_unsafe()})
+    _send(link, {"unsafe": why_unsafe(), "installed": installed})
     return zygote.serve()
-
-
-#: They run threads, and locks that those hold at a fork stay locked in the child for ever. (numpy's BLAS and
-#: pyarrow see to themselves.)
-_UNSAFE = ("jax", "tensorflow", "grpc", "ray", "polars")
-
-
-def _why_unsafe() -> str:
-    """Why processes should not be forked from here, or ""."""
-    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-    if threads:
-        return f"the task modules have started a thread ({threads[0]})"
-    found = [name for name in _UNSAFE if name in sys.modules]
-    if found:
-        return f"the task modules import {found[0]}"
-    cuda = sys.modules.get("torch.cuda")
-    return "the task modules use CUDA" if cuda is not None and cuda.is_initialized() else ""
 
 
 class Zygote:
@@ -283,4 +279,4 @@ if __name__ == "__main__":
     sys.argv[1:] = []
     keep_locals(arguments["locals"])
     files = arguments.get("files") or first_file_limit()  # earlier versions, whose jobs may run here, do not send it
-    sys.exit(main(link_fd, arguments["preload"], arguments["start"], files))
+    sys.exit(main(link_fd, arguments["preload"], arguments["start"], files, arguments.get("libraries", [])))

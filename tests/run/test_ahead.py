@@ -1,0 +1,299 @@
+"""Imports of jobs: named while they take long, and done ahead of the next jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobkit.run.inside import imports
+from jobkit.run.process.runner import ProcessRunner
+from tests.support import PORTABLE, until
+
+from .conftest import Heard, assign
+
+needs_forks = pytest.mark.skipif(PORTABLE, reason="does not fork")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install a module for the processes of jobs."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+    def install(name: str, code: str = "import os; PID = os.getpid()") -> None:
+        (folder / f"{name}.py").write_text(code)
+
+    return install
+
+
+@pytest.fixture
+async def runner(installed: Any) -> AsyncIterator[ProcessRunner]:
+    runner = ProcessRunner(spares=1)
+    await runner.start()
+    yield runner
+    await runner.close()
+
+
+async def imported(runner: ProcessRunner, *names: str, **options: Any) -> list[int]:
+    """Run a job that imports modules, and return in which process each of them was imported; its own last."""
+
+    def use(names: tuple[str, ...]) -> list[int]:
+        import importlib
+        import os
+
+        return [*(importlib.import_module(name).PID for name in names), os.getpid()]
+
+    outcome = await runner.run(assign(use, names, **options), Heard())
+    assert outcome.outcome == "succeeded", outcome
+    return list(map(int, outcome.summary.strip("[]").split(",")))
+
+
+async def ready(runner: ProcessRunner) -> int | None:
+    """Wait until what jobs have imported is there for the next ones; return the process that has it."""
+    assert runner._ahead._starting is not None
+    await runner._ahead._starting
+    zygote = runner._ahead.current()
+    return None if zygote is None else zygote.pid
+
+
+@needs_forks
+async def test_what_a_job_has_imported_is_there_for_the_next_one(runner: ProcessRunner, installed: Any) -> None:
+    installed("wanted")
+    first = await imported(runner, "wanted")
+    assert first[0] == first[1]
+
+    zygote = await ready(runner)
+
+    second = await imported(runner, "wanted")
+    assert second[0] == zygote
+    assert len({*first, *second}) == 3
+
+
+async def test_a_worker_whose_jobs_import_nothing_imports_nothing(runner: ProcessRunner) -> None:
+    await imported(runner)
+
+    assert runner._ahead._starting is None
+
+
+@needs_forks
+async def test_it_can_be_switched_off(installed: Any) -> None:
+    installed("wanted")
+    runner = ProcessRunner(spares=1, imports_ahead=False)
+    try:
+        for _ in range(2):
+            place, own = await imported(runner, "wanted")
+            assert place == own
+    finally:
+        await runner.close()
+
+
+@needs_forks
+async def test_modules_of_the_user_are_never_imported_ahead(
+    runner: ProcessRunner, installed: Any, tmp_path: Path
+) -> None:
+    installed("wanted")
+    (tmp_path / "mine.py").write_text("import os, wanted; PID = os.getpid()")
+
+    await imported(runner, "mine", head={"path": (str(tmp_path),)})
+
+    zygote = await ready(runner)
+    assert runner._ahead.names == ["wanted"]
+    mine, wanted, own = await imported(runner, "mine", "wanted", head={"path": (str(tmp_path),)})
+    assert (mine, wanted) == (own, zygote)
+
+
+@needs_forks
+async def test_a_module_of_the_user_wins_over_an_installed_one_of_its_name(
+    runner: ProcessRunner, installed: Any, tmp_path: Path
+) -> None:
+    installed("wanted")
+    await imported(runner, "wanted")
+    await ready(runner)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "wanted.py").write_text("PID = 7")
+
+    found = await imported(runner, "wanted", head={"path": (str(tmp_path / "own"),)})
+
+    assert found[0] == 7
+
+
+@needs_forks
+async def test_jobs_with_variables_or_a_memory_limit_import_it_themselves(
+    runner: ProcessRunner, installed: Any
+) -> None:
+    installed("wanted")
+    await imported(runner, "wanted")
+    await ready(runner)
+
+    for options in ({"environ": {"THREADS": "4"}}, {"memory_limit_bytes": 1 << 40}):
+        place, own = await imported(runner, "wanted", **options)
+        assert place == own
+
+
+UNSAFE = {
+    "its modules have started a thread (x)": "import threading, time\n"
+    "threading.Thread(target=time.sleep, args=(100,), name='x', daemon=True).start()",
+    "it has started a process": "import subprocess; KEPT = subprocess.Popen(['sleep', '100'])",
+    "it has opened a file, a connection or a device": "import socket; KEPT = socket.socketpair()",
+    "its modules import polars": "import sys; sys.modules['polars'] = sys",
+    "a process that is forked after it crashes": "import os; os.register_at_fork(after_in_child=os.abort)",
+}
+
+
+@needs_forks
+async def test_what_makes_forks_unsafe_is_left_out(
+    runner: ProcessRunner, installed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"unsafe{n}" for n in range(len(UNSAFE))]
+    for name, code in zip(names, UNSAFE.values(), strict=True):
+        installed(name, code + "\nimport os; PID = os.getpid()")
+    installed("safe")
+
+    with caplog.at_level(logging.INFO, "jobkit.worker"):
+        runner._ahead.want([*names, "safe", "missing"])
+        zygote = await ready(runner)
+
+    assert caplog.messages == [
+        f"{name} is not imported ahead of jobs, because {why}" for name, why in zip(names, UNSAFE, strict=True)
+    ]
+    safe, unsafe, own = await imported(runner, "safe", "unsafe2")
+    assert (safe, unsafe) == (zygote, own)
+
+
+@needs_forks
+async def test_a_library_that_ends_its_process_ends_no_job(
+    runner: ProcessRunner, installed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed("deadly", "import os; os.abort()")
+    runner._ahead.want(["deadly"])
+    assert await ready(runner) is None
+
+    await imported(runner)
+
+    assert [text[:30] for text in caplog.messages] == ["what jobs have imported is not"]
+
+
+@needs_forks
+async def test_after_an_installation_modules_are_imported_anew(runner: ProcessRunner, installed: Any) -> None:
+    installed("wanted")
+    await imported(runner, "wanted")
+    await ready(runner)
+    old = runner._ahead.current()
+
+    installed("another")
+    place, own = await imported(runner, "wanted")
+
+    assert place == own
+    zygote = await ready(runner)
+    assert old is not None
+    assert zygote != old.pid
+    assert (await imported(runner, "wanted"))[0] == zygote
+    await until(lambda: not old.is_alive, "the end of the old one")
+
+
+@needs_forks
+async def test_a_job_that_runs_outlives_the_replacement_of_its_zygote(
+    runner: ProcessRunner, installed: Any, tmp_path: Path
+) -> None:
+    def wait(path: str) -> int:
+        import os
+        import time
+
+        os.mkfifo(path + ".fifo")
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return 7
+
+    installed("wanted")
+    await imported(runner, "wanted")
+    await ready(runner)
+    old = runner._ahead.current()
+    running = asyncio.create_task(runner.run(assign(wait, str(tmp_path / "go"), job_id="j2"), Heard()))
+    await until((tmp_path / "go.fifo").exists, "the job to run")
+    installed("another")
+    await imported(runner, "another")
+    assert await ready(runner) is not None
+
+    assert old is not None
+    assert old.is_alive
+    (tmp_path / "go").touch()
+
+    assert (await running).summary == "7"
+    await until(lambda: not old.is_alive, "the end of the old one")
+
+
+@needs_forks
+async def test_the_death_of_the_zygote_with_libraries_leaves_the_other_one(
+    runner: ProcessRunner, installed: Any
+) -> None:
+    installed("wanted")
+    await imported(runner, "wanted")
+    zygote = await ready(runner)
+    assert zygote is not None
+    os.kill(zygote, signal.SIGKILL)
+    await until(lambda: runner._ahead.current() is None, "the worker to notice")
+
+    place, own = await imported(runner, "wanted")
+
+    assert place == own
+    assert await ready(runner) not in (None, zygote)
+
+
+async def test_a_long_import_is_named_beside_the_progress(
+    runner: ProcessRunner, installed: Any, tmp_path: Path, heard: Heard
+) -> None:
+    folder = tmp_path / "site-packages" / "slow"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("import time; time.sleep(0.6); import slow.part; time.sleep(0.1)")
+    (folder / "part.py").write_text("")
+
+    (tmp_path / "site-packages" / "tasks_of_test.py").write_text("def task(): import slow")
+    (tmp_path / "tasks_with_it.py").write_text("import slow\ndef task(): return 7")
+
+    for name in ("tasks_of_test", "tasks_with_it"):
+        job = assign(None, ref=f"{name}:task", environ={"BARE": "1"}, head={"path": (str(tmp_path),)})
+        assert (await runner.run(job, heard)).outcome == "succeeded"
+
+    assert [message for *_, message in heard.news] == ["importing slow", "", "starting, importing slow", ""]
+
+
+async def test_a_short_import_costs_no_message(runner: ProcessRunner, installed: Any, heard: Heard) -> None:
+    installed("wanted")
+
+    await runner.run(assign(importlib.import_module, "wanted"), heard)
+
+    assert heard.news == []
+
+
+def test_the_outermost_installed_modules_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, mine = tmp_path / "site-packages", tmp_path / "mine"
+    for folder in (site, mine):
+        folder.mkdir()
+        monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(imports, "_INSTALLED", (f"{site}/",))
+    (site / "outer_of_test.py").write_text("import inner_of_test")
+    (site / "inner_of_test.py").write_text("")
+    (site / "broken_of_test.py").write_text("raise ImportError")
+    (mine / "mine_of_test.py").write_text("import outer_of_test")
+    watch = imports.ImportWatch(lambda name: True)
+    monkeypatch.setattr(sys, "meta_path", [watch, *sys.meta_path])
+
+    with pytest.raises(ImportError):
+        importlib.import_module("broken_of_test")
+    importlib.import_module("mine_of_test")
+    importlib.import_module("inner_of_test")
+
+    assert watch.names() == ["outer_of_test"]
+    for name in ("outer_of_test", "inner_of_test", "mine_of_test"):
+        del sys.modules[name]
